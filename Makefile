@@ -1,0 +1,58 @@
+# Every target sets up .venv from the lock first. Nothing else has to be installed by hand.
+PYTHON ?= python3
+BIN := .venv/bin
+export UV_LINK_MODE ?= copy
+# numpy's BLAS would otherwise start threads that cost more than they bring on 20 ms of audio.
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: setup demo test check format deep mutants bench lock clean
+.DEFAULT_GOAL := demo
+
+setup: .venv/.stamp
+
+.venv/.stamp: requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12"; exit 1; }
+	@echo "setup: making .venv (once, about a minute)"
+	@$(PYTHON) -m venv .bootstrap || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
+	@.bootstrap/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
+	@.bootstrap/bin/uv venv -q --no-python-downloads --python $(PYTHON) --clear .venv
+	@echo "setup: installing what requirements-dev.txt pins"
+	@.bootstrap/bin/uv pip sync -q --require-hashes --only-binary :all: --python $(BIN)/python requirements-dev.txt
+	@.bootstrap/bin/uv pip install -q --no-deps --no-build-isolation --python $(BIN)/python -e .
+	@touch $@
+	@echo "setup: done, the command is $(BIN)/relay"
+
+demo: setup
+	$(BIN)/relay demo
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Long random runs: ten thousand examples a property, a thousand calls.
+deep: setup
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -q -m "deep or not deep"
+	$(MAKE) mutants
+
+# Break the audio path on purpose, one way at a time; a named test must catch each.
+mutants: setup
+	$(BIN)/python -m tests.mutants
+
+bench: setup
+	$(BIN)/python -m bench
+
+# Locks without the name of any index or mirror: versions and hashes only.
+lock: setup
+	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml --group dev -o requirements-dev.txt
+	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -c requirements-dev.txt -o requirements.txt
+
+clean:
+	rm -rf .venv .bootstrap data
