@@ -1,0 +1,486 @@
+"""The words of a call: what can happen to it (events), what it can do (actions), and how it can end.
+
+Events are past tense, actions imperative: the tense tells the direction. All are frozen values, so that a call can be
+written down and played again. Caller audio is no event (`Machine.caller_audio`): it comes fifty times a second.
+Pure room: imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import NewType, TypeAlias
+
+CallSid = NewType("CallSid", str)
+StreamSid = NewType("StreamSid", str)
+ItemId = NewType("ItemId", str)
+ResponseId = NewType("ResponseId", str)
+
+
+class Rung(enum.StrEnum):
+    """Which step of the ladder served the first audio a caller heard."""
+
+    KEPT = "kept"  # rendered before, in the agent's own voice
+    LIVE = "live"  # asked of the warm session at the webhook
+    CLIP = "clip"  # the clip that ships with the relay
+    NONE = "none"  # nothing was written: the call ended first
+
+
+class EndReason(enum.StrEnum):
+    """Why a call ended: who ended it and, where something broke, what."""
+
+    CALLER_HUNG_UP = "caller_hung_up"
+    AGENT_SAID_GOODBYE = "agent_said_goodbye"
+    TRANSFERRED = "transferred"
+    EMERGENCY = "emergency"
+    DURATION_CAP = "duration_cap"
+    SILENCE_CAP = "silence_cap"
+    COST_CAP = "cost_cap"
+    MODEL_LOST = "model_lost"
+    MODEL_UNREACHABLE = "model_unreachable"
+    CALLER_SOCKET_LOST = "caller_socket_lost"
+    CALLER_SOCKET_STALLED = "caller_socket_stalled"
+    NO_CALLER_AUDIO = "no_caller_audio"
+    TWILIO_PROTOCOL = "twilio_protocol"
+    DRAINED = "drained"
+    RELAY_FAULT = "relay_fault"
+
+    @property
+    def is_fault(self) -> bool:
+        """True where something broke, so that the line in the log is an error."""
+        return self in _FAULTS
+
+
+_FAULTS = frozenset(
+    {
+        EndReason.MODEL_LOST,
+        EndReason.MODEL_UNREACHABLE,
+        EndReason.CALLER_SOCKET_LOST,
+        EndReason.CALLER_SOCKET_STALLED,
+        EndReason.NO_CALLER_AUDIO,
+        EndReason.TWILIO_PROTOCOL,
+        EndReason.RELAY_FAULT,
+    }
+)
+
+
+# Events: from the caller's side
+
+
+@dataclass(frozen=True, slots=True)
+class CallerArrived:
+    """Twilio's `start` was read: the caller can hear and be heard."""
+
+    stream_sid: StreamSid
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReturned:
+    """Twilio's playback receipt, sent when played and also after a clear."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """A key of the caller's phone: 0-9 * # A-D."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerLeft:
+    """The caller's leg is over for this stream: `stop`, or the socket's end (`reason` says which)."""
+
+    reason: EndReason
+
+
+# Events: from the model's side
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReady:
+    """A model session is configured and its formats are the ones asked for."""
+
+    session_id: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerSpoke:
+    """The server's VAD heard the caller start (`speech_started`)."""
+
+    item_id: ItemId
+    audio_start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallerPaused:
+    """The server's VAD heard the caller stop (`speech_stopped`)."""
+
+    item_id: ItemId
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallerCommitted:
+    """The caller's turn became an item of the conversation."""
+
+    item_id: ItemId
+    previous_item_id: ItemId | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallerTranscribed:
+    """The words of a caller's item; None where the transcription failed. `usage` is the API's, as sent."""
+
+    item_id: ItemId
+    text: str | None
+    usage: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseBegan:
+    """The model began to answer; `ref` is the reference we gave with the request, if it was ours."""
+
+    response_id: ResponseId
+    ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPlaced:
+    """An item took its place in the conversation."""
+
+    item_id: ItemId
+    previous_item_id: ItemId | None
+    role: str  # "user", "assistant", "system" or "" where it is no message
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpoke:
+    """A delta, already mu-law at 8 kHz: `said_ms` is the item's length so far, counted on the bytes received."""
+
+    response_id: ResponseId
+    item_id: ItemId
+    mulaw: bytes = field(repr=False)
+    said_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelWorded:
+    """A piece of the transcript of what the model says."""
+
+    response_id: ResponseId
+    item_id: ItemId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFinished:
+    """An item's audio is complete; `mulaw` is the filter's tail. The caller has not heard it yet."""
+
+    response_id: ResponseId
+    item_id: ItemId
+    mulaw: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionAsked:
+    """The model calls a function; only complete calls come here."""
+
+    response_id: ResponseId
+    function_call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseEnded:
+    """The model's answer is generated (not played): completed, cancelled, incomplete or failed."""
+
+    response_id: ResponseId
+    status: str
+    detail: str | None
+    usage: dict[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelObjected:
+    """An `error` event. It never ends a call by itself: a CLOSE does."""
+
+    code: str
+    message: str
+    event_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLost:
+    """The model's socket is at its end, or could not be opened (`code` 0)."""
+
+    code: int
+    reason: str
+
+
+# Events: from the relay itself
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionReturned:
+    """A function's answer: `output` is the JSON for the model, `effect` what it wants of the call."""
+
+    function_call_id: str
+    name: str
+    output: str
+    ok: bool
+    took_ms: int
+    effect: Effect | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The watchdog looked at the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBegan:
+    """The process is about to stop; the call has this long to come to an end."""
+
+    limit_s: float
+
+
+Event: TypeAlias = (
+    CallerArrived
+    | MarkReturned
+    | DigitPressed
+    | CallerLeft
+    | ModelReady
+    | CallerSpoke
+    | CallerPaused
+    | CallerCommitted
+    | CallerTranscribed
+    | ResponseBegan
+    | ItemPlaced
+    | ModelSpoke
+    | ModelWorded
+    | ModelFinished
+    | FunctionAsked
+    | ResponseEnded
+    | ModelObjected
+    | ModelLost
+    | FunctionReturned
+    | Ticked
+    | DrainBegan
+)
+
+
+# What a function may want of its call
+
+
+@dataclass(frozen=True, slots=True)
+class TransferCall:
+    """Connect the caller with the human: why, and one sentence for the human's ear."""
+
+    reason: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndCall:
+    """Hang up once the goodbye has been heard."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaySilent:
+    """No spoken answer is needed for the latest audio."""
+
+
+Effect: TypeAlias = TransferCall | EndCall | StaySilent
+
+
+# Actions: to the caller's socket
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Write audio: whole frames of 160 bytes; then the mark, if there is one."""
+
+    mulaw: bytes = field(repr=False)
+    mark: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPlayback:
+    """Make Twilio forget what it has not played."""
+
+
+# Actions: to the model
+
+
+@dataclass(frozen=True, slots=True)
+class AskForResponse:
+    """`response.create`; `ref` comes back with the response."""
+
+    ref: str
+    instructions: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResponse:
+    """`response.cancel` of the response that is active."""
+
+    response_id: ResponseId
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateItem:
+    """Tell the model how much of its item was heard: 0 < audio_end_ms <= received."""
+
+    item_id: ItemId
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItem:
+    """Take an item out of the conversation: never heard, or without words."""
+
+    item_id: ItemId
+
+
+@dataclass(frozen=True, slots=True)
+class CreateItem:
+    """Put text into the conversation: role "user", "assistant" or "system"."""
+
+    item_id: ItemId
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFunctionPair:
+    """Put a past function call into a new session's conversation, with its output unless it is still running."""
+
+    function_call_id: str
+    name: str
+    arguments: str
+    output: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendFunctionOutput:
+    """A function's JSON, for the model."""
+
+    function_call_id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendSilence:
+    """Caller audio that never came: `ms` of silence, so that the model's VAD can end a turn."""
+
+    ms: int
+
+
+# Actions: to the world
+
+
+@dataclass(frozen=True, slots=True)
+class RunFunction:
+    """Start a function as a child of the call."""
+
+    function_call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialModel:
+    """Open a model session (again): `model` names which, `why` goes to the log."""
+
+    model: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseModel:
+    """Close the model session: nothing more is wanted of it, so nothing more is paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the phone call by Twilio's REST API; then the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveStream:
+    """Close the caller's socket; Twilio then asks `/twilio/after` what comes next."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTurn:
+    """A row of the transcript, or its newer version: same `seq`."""
+
+    seq: int
+    item_id: ItemId
+    role: str
+    said: str | None
+    heard: str | None
+    started_ms: int
+    ended_ms: int
+    interrupted: bool = False
+    gap: bool = False
+    latency: TurnLatency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLatency:
+    """A turn's waterfall: milliseconds after the caller stopped; None where a step was not seen.
+
+    `stopped_heard`: the model said that speech stopped. `first_delta`: its first audio. `first_written`: our first
+    frame to Twilio. `first_heard`: the first mark came back.
+    """
+
+    stopped_heard: int | None
+    first_delta: int | None
+    first_written: int | None
+    first_heard: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordConsent:
+    """The notice was heard in full."""
+
+    heard_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A line for the operator's log: a dotted name and fields that hold neither words nor numbers of people."""
+
+    name: str
+    level: str = "info"
+    fields: tuple[tuple[str, object], ...] = ()
+
+
+Action: TypeAlias = (
+    Play
+    | ClearPlayback
+    | AskForResponse
+    | CancelResponse
+    | TruncateItem
+    | DeleteItem
+    | CreateItem
+    | CreateFunctionPair
+    | SendFunctionOutput
+    | SendSilence
+    | RunFunction
+    | DialModel
+    | ReleaseModel
+    | HangUp
+    | LeaveStream
+    | RecordTurn
+    | RecordConsent
+    | Report
+)
