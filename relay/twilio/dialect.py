@@ -1,0 +1,248 @@
+"""Twilio's Media Streams protocol: JSON messages in, our words out, and back [twilio 3]. Pure.
+
+Only what is needed is decoded; fields may be extra, out of order, strings or numbers. What Twilio sends is told
+apart into `Frame` (fifty a second: a light struct, no event of the machine), events, and None for what a later
+Twilio may add. What we send has exactly the fields that Twilio knows: one more is its warning 31951.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import msgspec
+import pybase64
+
+from relay.call.vocabulary import CallSid, DigitPressed, MarkReturned, StreamSid
+
+
+class TwilioProtocolError(Exception):
+    """A message that breaks the protocol: says what is wrong, never what was said."""
+
+
+class Frame(msgspec.Struct, gc=False):
+    """A piece of caller audio, 160 bytes (20 ms) in practice; the size is not promised.
+
+    `media_ms` is Twilio's stream time at its beginning; the first is about 100, a jump means lost audio.
+    """
+
+    mulaw: bytes = msgspec.field(name="payload")
+    media_ms: int = msgspec.field(name="timestamp")
+    chunk: int = 0
+    sequence: int = 0
+    track: str = "inbound"
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The first message: it names protocol and version, no stream yet."""
+
+    protocol: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The stream has begun: whose it is, what it sends, and the `<Parameter>`s of our TwiML."""
+
+    stream_sid: StreamSid
+    call_sid: CallSid
+    account_sid: str
+    tracks: tuple[str, ...]
+    encoding: str
+    rate_hz: int
+    channels: int
+    parameters: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The stream is over: the caller hung up, or the call was sent elsewhere. `call_sid` is "" where it is missing."""
+
+    call_sid: CallSid
+
+
+Event: TypeAlias = Connected | Started | MarkReturned | DigitPressed | Stopped
+
+
+class _Message(msgspec.Struct, gc=False):
+    event: str
+    sequence: int = msgspec.field(name="sequenceNumber", default=0)
+    media: Frame | None = None
+
+
+class _Any(msgspec.Struct):
+    event: str
+
+
+class _Connected(msgspec.Struct):
+    protocol: str = ""
+    version: str = ""
+
+
+class _MediaFormat(msgspec.Struct, rename="camel"):
+    # Where a field is missing: the only format that Twilio documents.
+    encoding: str = "audio/x-mulaw"
+    sample_rate: int = 8000
+    channels: int = 1
+
+
+class _Start(msgspec.Struct, rename="camel"):
+    call_sid: str
+    stream_sid: str = ""
+    account_sid: str = ""
+    tracks: tuple[str, ...] = ("inbound",)
+    media_format: _MediaFormat = msgspec.field(default_factory=_MediaFormat)
+    custom_parameters: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class _StartMessage(msgspec.Struct, rename="camel"):
+    start: _Start
+    stream_sid: str = ""
+
+
+class _Mark(msgspec.Struct):
+    name: str
+
+
+class _MarkMessage(msgspec.Struct):
+    mark: _Mark
+
+
+class _Dtmf(msgspec.Struct):
+    digit: str | int
+
+
+class _DtmfMessage(msgspec.Struct):
+    dtmf: _Dtmf
+
+
+class _Stop(msgspec.Struct, rename="camel"):
+    call_sid: str = ""
+
+
+class _StopMessage(msgspec.Struct):
+    stop: _Stop = msgspec.field(default_factory=_Stop)
+
+
+# strict=False: "155" is the number 155. Twilio's documents promise neither.
+_decode = msgspec.json.Decoder(_Message, strict=False).decode
+_decode_any = msgspec.json.Decoder(_Any).decode
+_decode_connected = msgspec.json.Decoder(_Connected, strict=False).decode
+_decode_start = msgspec.json.Decoder(_StartMessage, strict=False).decode
+_decode_mark = msgspec.json.Decoder(_MarkMessage).decode
+_decode_dtmf = msgspec.json.Decoder(_DtmfMessage).decode
+_decode_stop = msgspec.json.Decoder(_StopMessage).decode
+_quote = msgspec.json.encode
+_MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def parse(message: bytes) -> Frame | Event | None:
+    """Return what a message of Twilio's says: a caller's Frame, an event, or None where it is nothing to us.
+
+    None: an event that we do not know, or a frame of a track that is not the caller's.
+    Raises TwilioProtocolError for what is no JSON object with an `event`, or a known event without its parts.
+    """
+    try:
+        decoded = _decode(message)
+    except _MALFORMED as e:
+        return _second_look(message, e)
+    if decoded.event == "media":
+        frame = decoded.media
+        if frame is None:
+            raise TwilioProtocolError("Twilio's media message carries no media")
+        if frame.track != "inbound" and frame.track != "inbound_track":
+            return None
+        frame.sequence = decoded.sequence
+        return frame
+    return _parse_rare(decoded.event, message)
+
+
+def _second_look(message: bytes, error: Exception) -> Event | None:
+    """Tell a broken message from one whose event is new to us, or whose unused parts have an odd shape."""
+    try:
+        event = _decode_any(message).event
+    except _MALFORMED as e:
+        raise TwilioProtocolError(f"Twilio sent what is no message: {_words(e)}") from None
+    if event == "media":
+        raise TwilioProtocolError(f"Twilio's media message is malformed: {_words(error)}") from None
+    return _parse_rare(event, message)
+
+
+def _parse_rare(event: str, message: bytes) -> Event | None:
+    reader = _RARE.get(event)
+    if reader is None:
+        return None
+    try:
+        return reader(message)
+    except _MALFORMED as e:
+        raise TwilioProtocolError(f"Twilio's {event} message is malformed: {_words(e)}") from None
+
+
+def _words(error: Exception) -> str:
+    """Say what is wrong by place and type; a UnicodeDecodeError would quote the message itself."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return str(error) if isinstance(error, msgspec.MsgspecError) else "not UTF-8 text"
+
+
+def _read_connected(message: bytes) -> Connected:
+    connected = _decode_connected(message)
+    return Connected(connected.protocol, connected.version)
+
+
+def _read_start(message: bytes) -> Started:
+    told = _decode_start(message)
+    start, media_format = told.start, told.start.media_format
+    if not (stream_sid := start.stream_sid or told.stream_sid):
+        raise TwilioProtocolError("Twilio's start message names no streamSid")
+    return Started(
+        StreamSid(stream_sid),
+        CallSid(start.call_sid),
+        start.account_sid,
+        start.tracks,
+        media_format.encoding,
+        media_format.sample_rate,
+        media_format.channels,
+        start.custom_parameters,
+    )
+
+
+def _read_mark(message: bytes) -> MarkReturned:
+    return MarkReturned(_decode_mark(message).mark.name)
+
+
+def _read_dtmf(message: bytes) -> DigitPressed:
+    return DigitPressed(str(_decode_dtmf(message).dtmf.digit))
+
+
+def _read_stop(message: bytes) -> Stopped:
+    return Stopped(CallSid(_decode_stop(message).stop.call_sid))
+
+
+_RARE: dict[str, Callable[[bytes], Event]] = {
+    "connected": _read_connected,
+    "start": _read_start,
+    "mark": _read_mark,
+    "dtmf": _read_dtmf,
+    "stop": _read_stop,
+}
+
+
+def media(stream_sid: str, mulaw: bytes) -> bytes:
+    """Return the message that plays `mulaw` (8 kHz, any length; whole frames of 160 bytes play best)."""
+    return b'{"event":"media","streamSid":%b,"media":{"payload":"%b"}}' % (
+        _quote(stream_sid),
+        pybase64.b64encode(mulaw),
+    )
+
+
+def mark(stream_sid: str, name: str) -> bytes:
+    """Return the message that asks for a receipt when what was sent before it has been played, or cleared."""
+    return b'{"event":"mark","streamSid":%b,"mark":{"name":%b}}' % (_quote(stream_sid), _quote(name))
+
+
+def clear(stream_sid: str) -> bytes:
+    """Return the message that makes Twilio forget what it has not played; every pending mark comes back at once."""
+    return b'{"event":"clear","streamSid":%b}' % _quote(stream_sid)
