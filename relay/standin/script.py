@@ -1,0 +1,269 @@
+"""What the stand-in model does in a scenario: whom it answers how, at what pace, and which faults it has on order.
+
+Pure data. A scenario's `[model]` table becomes a `Script`; the same fault names work as a request header,
+`X-Standin-Faults: stall_after_deltas=2, response=3`.
+
+```toml
+[model]
+first_delta_ms = 400
+[model.faults]
+close_after_deltas = 3
+close_code = 1011
+response = 2                                   # only the second spoken response suffers
+[[model.reaction]]
+heard = "what time do you open"                # words of the caller (or `clip = "ask_hours"`)
+call = "lookup_hours"
+arguments = { date = "{tomorrow}" }
+then = "We are open from {open} until {close}." # said when the function has answered, with fields of its answer
+[[model.reaction]]
+after = "book_appointment"                     # an answer of that function ...
+output = "alternatives"                        # ... that contains these words
+say = "I'm sorry, that time is already taken."
+```
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ScriptError(ValueError):
+    """A `[model]` table or a fault list that cannot be understood; the message names the key."""
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """One line of the script: when it applies (all conditions that are set must hold), and what the model does then.
+
+    With no condition at all it is the default. Words are compared without case and punctuation.
+    """
+
+    heard: str = ""  # part of what the caller said since the model last spoke
+    clip: str = ""  # id of a caller's clip: the same by name
+    told: str = ""  # part of the response's instructions or of a system item since the model last spoke
+    after: str = ""  # name of the function whose answer has just come
+    output: str = ""  # part of that answer, as JSON text
+    turn: int = 0  # the caller's turn, counted from 1, wordless ones too
+    times: int = 0  # how often it may apply in a session; 0 means always
+
+    say: str = ""
+    call: str = ""  # a function to call, after the words
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    then: str = ""  # what to say when the function has answered and no `after` reaction fits
+
+    def __post_init__(self) -> None:
+        if self.then and not self.call:
+            raise ScriptError("a reaction with `then` needs `call`: there is no answer to speak about otherwise")
+        if self.output and not self.after:
+            raise ScriptError("a reaction with `output` needs `after`: name the function whose output it is")
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong, and when. The defaults are a model without faults."""
+
+    # Whom it hits. Zero means all.
+    response: int = 0  # only the n-th response of the default conversation
+    connections: int = 0  # only the first n connections to this stand-in, so that a reconnect succeeds
+
+    # Connecting
+    connect_refused: bool = False  # nothing listens (by header: the connection is reset)
+    handshake_hangs: bool = False  # the upgrade is never answered
+    silent_after_connect: bool = False  # 101, then nothing, ever
+    connect_error: str = ""  # in-band refusal by code: invalid_api_key, model_not_found, insufficient_quota, ...
+    refuse_update: bool = False  # every session.update is answered with an error
+    wrong_format: bool = False  # the other audio format is in session.updated, and in the audio
+
+    # Listening
+    deaf_after_turns: int | None = None  # no speech is detected after so many turns (0: never any)
+    transcription_failed: bool = False
+    slow_read_s: float = 0.0  # pause after each read of at most 1 KiB: the client's sends back up
+
+    # Speaking
+    pace: float = 0.0  # times real time; 1 is as slow as speech, 0.5 starves the caller; 0: the script's pace
+    stall_after_deltas: int | None = None  # then no delta of this response
+    stall_s: float = 0.0  # for so long; 0 means for ever
+    odd_deltas: bool = False  # deltas of an odd number of bytes
+    late_deltas: int = 0  # deltas of the old response after it was cancelled, the first one doubled
+    cancel_first: bool = False  # response.done(cancelled) comes before speech_started
+    huge_event: bool = False  # one event of 15 MiB in the middle of a response
+    empty_response: bool = False  # completed without any output
+
+    # Ending
+    response_failed: str = ""  # server_error | rate_limit_exceeded, in response.done
+    close_after_deltas: int | None = None
+    close_code: int = 1006  # 1006 cuts the TCP connection in the middle of a frame
+
+    # Protocol
+    broken_arguments: bool = False  # a function call that is cancelled with half its JSON
+    duplicate_ids: bool = False  # every closing event twice, the same ids
+    swap_done: bool = False  # output_item.done before conversation.item.done
+    null_usage: bool = False
+    unknown_events: bool = False  # event types and keys nobody has documented
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Faults:
+        """Faults from a TOML table; raises ScriptError for an unknown name or a value of the wrong kind."""
+        return _fill(cls, table, "model.faults")
+
+    @classmethod
+    def from_header(cls, header: str) -> Faults:
+        """Faults from `name=value, name` (a bare name means true); raises ScriptError like `from_table`."""
+        return cls().with_header(header)
+
+    def with_header(self, header: str) -> Faults:
+        """These faults, changed by what a request header orders."""
+        kinds = typing.get_type_hints(Faults)
+        changes: dict[str, Any] = {}
+        for entry in filter(None, (part.strip() for part in header.split(","))):
+            name, given, value = (part.strip() for part in entry.partition("="))
+            if name not in kinds:
+                raise ScriptError(_unknown(name, kinds, "fault"))
+            changes[name] = _from_text(name, value if given else "true", kinds[name])
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Script:
+    """All that the stand-in model is told about one scenario. `Script()` converses: it has the demo's reactions."""
+
+    reactions: tuple[Reaction, ...] = field(default_factory=lambda: DEMO_REACTIONS)
+    opening: str = "Hello, how can I help you?"  # said to a response.create before anybody has spoken
+    default: str = "Sorry, could you repeat that?"  # said when no reaction fits
+    faults: Faults = Faults()
+
+    seed: int = 1
+    first_delta_ms: tuple[int, int] = (300, 700)  # drawn between the two for each response [openai 3]
+    delta_ms: int = 250  # a delta of the real one is 12,000 bytes of PCM16 [openai 3]
+    pace: float = 5.0  # times real time [openai 3]
+    transcription_s: tuple[float, float] = (1.0, 1.5)  # after the commit [openai 9.3]
+    lifetime_s: float = 3600.0  # [openai 1.4]
+    ping_s: float = 20.0  # [openai 1.3]
+    api_key: str = ""  # the only key that is accepted; empty: any key
+    utc_offset: str = "-05:00"  # of the business, for the {offset} in arguments
+    piper: bool = False  # text without a clip by piper, when it is installed, instead of by babble
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Script:
+        """A script from a scenario's `[model]` table; raises ScriptError with the key that is wrong.
+
+        `first_delta_ms` and `transcription_s` may be one number. The demo's reactions come after those of the table,
+        unless it says `only_these = true`.
+        """
+        rest = dict(table)
+        reactions = tuple(
+            _fill(Reaction, entry, f"model.reaction {number}")
+            for number, entry in enumerate(rest.pop("reaction", []), 1)
+        )
+        if not rest.pop("only_these", False):
+            reactions += DEMO_REACTIONS
+        faults = Faults.from_table(rest.pop("faults", {}))
+        for name in ("first_delta_ms", "transcription_s"):
+            if isinstance(rest.get(name), int | float):
+                rest[name] = [rest[name], rest[name]]
+        if wrong := {"reactions"} & rest.keys():
+            raise ScriptError(f"model.{wrong.pop()} is spelled [[model.reaction]]")
+        return dataclasses.replace(_fill(cls, rest, "model"), reactions=reactions, faults=faults)
+
+
+def _fill(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    hints = typing.get_type_hints(kind)
+    if not isinstance(table, Mapping):
+        raise ScriptError(f"{where} must be a table, not {table!r}")
+    for name, value in table.items():
+        if name not in hints:
+            raise ScriptError(f"{where}: {_unknown(name, hints, 'key')}")
+        if not _fits(value, hints[name]):
+            raise ScriptError(f"{where}.{name} must be {_spell(hints[name])}, not {value!r}")
+    try:
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in table.items()})
+    except ScriptError as wrong:
+        raise ScriptError(f"{where}: {wrong}") from None
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin is types.UnionType:
+        return any(_fits(value, each) for each in typing.get_args(hint))
+    if origin is tuple:
+        each = typing.get_args(hint)
+        return isinstance(value, list | tuple) and len(value) == len(each) and all(map(_fits, value, each))
+    if origin is not None:
+        return isinstance(value, Mapping)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _from_text(name: str, text: str, hint: Any) -> object:
+    kinds = typing.get_args(hint) or (hint,)
+    try:
+        if bool in kinds:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        return next(kind(text) for kind in (int, float, str) if kind in kinds)
+    except (KeyError, ValueError):
+        raise ScriptError(f"fault {name} must be {_spell(hint)}, not {text!r}") from None
+
+
+def _spell(hint: Any) -> str:
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "nothing"}
+    origin = typing.get_origin(hint)
+    if origin is types.UnionType:
+        return " or ".join(names[each] for each in typing.get_args(hint) if each is not type(None))
+    if origin is tuple:
+        return "one number or two"
+    return names.get(hint, "a table")
+
+
+def _unknown(name: str, known: Iterable[str], what: str) -> str:
+    return f"unknown {what} {name!r}; there are: {', '.join(sorted(known))}"
+
+
+# The conversation of `relay demo`, and of `relay standin model` without a script. Texts that are clips are spoken.
+DEMO_REACTIONS = (
+    Reaction(after="book_appointment", output="alternatives", say="I'm sorry, that time is already taken. "
+             "Would half past seven work for you?"),
+    Reaction(after="book_appointment", output="error", say="I'm sorry, I can't reach our booking system right now. "
+             "Shall I connect you with a colleague?"),
+    Reaction(after="lookup_hours", output="error", say="I'm sorry, I can't reach our booking system right now. "
+             "Shall I connect you with a colleague?"),
+    Reaction(clip="ask_hours", call="lookup_hours", arguments={"date": "{tomorrow}"},
+             then="We are open tomorrow from eleven in the morning until ten at night, and the kitchen takes its last "
+             "orders at half past nine. Was there anything else you wanted to know about our opening hours, "
+             "or shall I book a table for you?"),
+    Reaction(clip="oh_wait", say="No problem. What can I do for you?"),
+    Reaction(clip="ask_booking", say="A table for two, tomorrow at seven in the evening, under the name Jane Doe. "
+             "Is that right?"),
+    Reaction(clip="yes_right", say="Let me book that for you.", call="book_appointment",
+             arguments={"name": "Jane Doe", "service": "table for two", "start": "{tomorrow}T19:00:00{offset}"},
+             then="Your table for two is booked for tomorrow at seven in the evening. Is there anything else?"),
+    Reaction(clip="yes_half_past", say="Let me book that for you.", call="book_appointment",
+             arguments={"name": "Jane Doe", "service": "table for two", "start": "{tomorrow}T19:30:00{offset}"},
+             then="Your table for two is booked for tomorrow at half past seven in the evening. "
+             "Is there anything else?"),
+    Reaction(clip="ask_card", say="I'm sorry, I can't share anything about other guests."),
+    Reaction(clip="ask_human", say="Of course. I'm connecting you with a colleague now.", call="transfer_to_human",
+             arguments={"reason": "the caller asked for a person"}),
+    Reaction(clip="operator", say="Of course. I'm connecting you with a colleague now.", call="transfer_to_human",
+             arguments={"reason": "the caller asked for a person"}),
+    Reaction(clip="fire", say="If this is an emergency, please hang up and dial nine one one. "
+             "I am connecting you with a person now.", call="transfer_to_human", arguments={"reason": "emergency"}),
+    Reaction(clip="angry", say="I'm sorry that this has been frustrating. I'm connecting you with a colleague now.",
+             call="transfer_to_human", arguments={"reason": "the caller is angry"}),
+    Reaction(clip="bye", say="Goodbye, and thank you for calling.", call="end_call",
+             arguments={"reason": "the caller said goodbye"}),
+    Reaction(clip="no_thanks", say="You're welcome. Goodbye, and thank you for calling.", call="end_call",
+             arguments={"reason": "the caller is done"}),
+    Reaction(clip="hello", say="How can I help you?"),
+    Reaction(clip="can_you_hear", say="Yes, I'm here. How can I help?"),
+    Reaction(clip="still_here_caller", say="How can I help you?"),
+    Reaction(clip="off_topic", say="I'm sorry, I can only help with questions about Harbor Table."),
+    Reaction(clip="ignore_rules", say="I'm sorry, I can only help with questions about Harbor Table."),
+)  # fmt: skip
