@@ -1,0 +1,155 @@
+"""The ledger in memory: for plays on a fake clock, where no thread may run.
+
+It follows the law of sql/statements.sql; tests/test_ledger_port.py runs the same cases against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import TypeVar
+
+import trio
+
+from relay.ledger import rows as r
+from relay.ledger.port import LedgerUnavailable
+
+Kept = TypeVar("Kept", r.CallRow, r.TranscriptRow, r.FunctionCallRow, r.OutcomeRow, r.ConsentRow, r.MessageRow)
+
+AWAY = "Postgres is away (in this play)."
+
+
+class MemoryLedger:
+    """The port `Ledger`. `away = True` plays a dead Postgres: reads fail, rows wait, and come in when it is back."""
+
+    def __init__(self, *, keep_words: bool = True, utc_now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._keep_words = keep_words
+        self._utc_now = utc_now
+        self._away = False
+        self._tables: dict[type[r.Row], dict[r.Identity, r.Row]] = {kind: {} for kind in r.ROW_TYPES}
+        self._waiting: list[r.Row] = []
+        self._recorded = 0
+        self.greetings: dict[str, r.Greeting] = {}
+
+    @property
+    def away(self) -> bool:
+        return self._away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self._away = away
+        if not away:
+            waiting, self._waiting = self._waiting, []
+            for row in waiting:
+                self._write(row)
+
+    def of(self, kind: type[Kept], call_sid: str | None = None) -> list[Kept]:
+        """The rows of one table, by position in the call; of one call, if it is named."""
+        table = sorted(self._tables[kind].items(), key=lambda entry: entry[0])
+        found = [row for _, row in table if isinstance(row, kind)]
+        return [row for row in found if call_sid is None or row.call_sid == call_sid]
+
+    def record(self, row: r.Row) -> None:
+        self._recorded += 1
+        row = row if self._keep_words else r.without_words(row)
+        if self._away:
+            self._waiting.append(row)
+        else:
+            self._write(row)
+
+    def _write(self, row: r.Row) -> None:
+        if isinstance(row, r.Settlement):
+            self._settle(row)
+            return
+        if isinstance(row, r.FunctionCallRow) and row.key is not None:
+            holder = self._holder(row.key)
+            if holder is not None and holder.identities()[0] != row.identities()[0]:
+                row = replace(row, key=None)
+        identity = row.identities()[0]
+        table = self._tables[type(row)]
+        old = table.get(identity)
+        table[identity] = row if old is None else r.merge(old, row)  # type: ignore[type-var]  # one table, one kind
+
+    def _holder(self, key: str) -> r.FunctionCallRow | None:
+        return next((row for row in self.of(r.FunctionCallRow) if row.key == key), None)
+
+    def _settle(self, settlement: r.Settlement) -> None:
+        holder = self._holder(settlement.key)
+        if holder is not None and holder.state != "done":
+            settled = replace(holder, state=settlement.state, ok=settlement.ok, output=settlement.output)
+            self._tables[r.FunctionCallRow][holder.identities()[0]] = settled
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def _answer(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._away:
+            raise LedgerUnavailable(AWAY)
+
+    async def fetch_call(self, call_sid: str, *, limit_s: float) -> r.SeenCall | None:
+        await trio.lowlevel.checkpoint()
+        known: list[r.CallRow | r.OutcomeRow] = []
+        if not self._away:
+            known += self.of(r.CallRow, call_sid)
+            known += self.of(r.OutcomeRow, call_sid)
+        known += [row for row in self._waiting if isinstance(row, r.CallRow | r.OutcomeRow)]
+        seen = r.seen(call_sid, None, known)
+        if seen is None and self._away:
+            raise LedgerUnavailable(AWAY)
+        return seen
+
+    async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float) -> float:
+        await self._answer()
+        since, until = r.day_bounds(day, tz)
+        ended = (row for row in self.of(r.OutcomeRow) if since <= row.ended_at < until)
+        return float(sum(row.cost_usd for row in ended if row.cost_usd is not None))
+
+    async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
+        await self._answer()
+        since = self._utc_now() - timedelta(seconds=since_s)
+        of_number = (row.started_at for row in self.of(r.CallRow) if row.from_number == number)
+        return sum(1 for started_at in of_number if started_at is not None and started_at > since)
+
+    async def load_greeting(self, key: str, *, limit_s: float) -> r.Greeting | None:
+        await self._answer()
+        return self.greetings.get(key)
+
+    async def keep_greeting(self, greeting: r.Greeting, *, limit_s: float) -> None:
+        await self._answer()
+        self.greetings[greeting.key] = greeting
+
+    async def reserve(
+        self, key: str, call_sid: str, function: str, arguments: r.Json, *, function_call_id: str, limit_s: float
+    ) -> r.Reserved | r.Already | r.Unavailable:
+        await trio.lowlevel.checkpoint()
+        if self._away:
+            return r.Unavailable(AWAY)
+        holder = self._holder(key)
+        if holder is not None:
+            return r.Already(holder.state or "unknown", holder.ok, holder.output)
+        row = r.FunctionCallRow(
+            call_sid=call_sid,
+            function_call_id=function_call_id,
+            name=function,
+            arguments=arguments,
+            key=key,
+            state="reserved",
+        )
+        self._write(row if self._keep_words else r.without_words(row))
+        return r.Reserved()
+
+    async def settle(self, key: str, ok: bool, output: r.Json, *, limit_s: float) -> None:
+        await trio.lowlevel.checkpoint()
+        self.record(r.Settlement(key=key, state="done" if ok else "failed", ok=ok, output=output))
+
+    async def ready(self, *, limit_s: float) -> str | None:
+        await trio.lowlevel.checkpoint()
+        return AWAY if self._away else None
+
+    def counts(self) -> r.Counts:
+        queued = len(self._waiting)
+        written = self._recorded - queued
+        return r.Counts(recorded=self._recorded, written=written, queued=queued, spilled=0, refused=0, lost=0)

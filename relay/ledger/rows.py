@@ -1,0 +1,333 @@
+"""What the ledger keeps, as frozen typed rows.
+
+Rule 1: a field that is None is not known yet; it leaves alone what stands in the table. Anything else replaces it.
+So a row may be recorded early with little in it, and again later, under the same identity, with the rest.
+Rule 2: an identity is natural (call, position in the call), so that a row written twice is one row.
+Rule 3: rows are encoded when they are recorded: what happens to a dict afterwards does not reach the ledger.
+
+The columns of each table carry the names of these fields (tests/test_ledger_postgres.py holds the two together).
+Upstream: relay/call (records).  Downstream: store.py (Postgres), memory.py (plays).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
+from typing import ClassVar, Literal, TypeVar
+
+import msgspec
+
+Json = dict[str, object]
+Role = Literal["caller", "agent", "system"]
+FunctionState = Literal["reserved", "done", "failed", "unknown"]
+Identity = tuple[str | int, ...]
+
+# Positions that one leg of a call may use. A call that another relay resumes goes on at the next leg's first one:
+# the rows of the leg before may still be in a dead relay's spill, so "highest in Postgres plus one" could collide.
+SEQS_PER_LEG = 10_000
+
+
+def first_seq(resumed: int) -> int:
+    """The first `seq` of a call's leg; `resumed` is how often the call was resumed before (0 = never)."""
+    return resumed * SEQS_PER_LEG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRow:
+    """A call as it came in and as it was greeted. The numbers are personal data: a column, never a log line."""
+
+    statement: ClassVar[str] = "keep_calls"
+    call_sid: str
+    started_at: datetime | None = None
+    from_number: str | None = None
+    to_number: str | None = None
+    caller_state: str | None = None  # Twilio's FromState
+    machine: str | None = None
+    region: str | None = None
+    image: str | None = None
+    model: str | None = None
+    voice: str | None = None
+    prompt_hash: str | None = None
+    greeting_rung: str | None = None
+    greeting_ms: float | None = None  # stream `start` received -> first audio written
+    greeting_heard_ms: float | None = None  # stream `start` received -> the greeting's first mark
+    webhook_greeting_ms: float | None = None  # the same two, from the webhook on
+    webhook_greeting_heard_ms: float | None = None
+    resumed: int | None = None  # how often another leg took the call over
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("calls", self.call_sid),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptRow:
+    """One turn: what was said, and how much of it was heard. Times are ms since the call's start."""
+
+    statement: ClassVar[str] = "keep_transcripts"
+    call_sid: str
+    seq: int
+    role: Role
+    item_id: str | None = None
+    said: str | None = None
+    heard: str | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    interrupted: bool | None = None
+    gap: bool | None = None  # words are missing here, and it is known that they are
+    latency: Json | None = None  # the waterfall of this turn: name -> ms
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("transcripts", self.call_sid, self.seq),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionCallRow:
+    """One function call of the model. `key` belongs to the first row that claims it; repeats stand there without."""
+
+    statement: ClassVar[str] = "keep_function_calls"
+    call_sid: str
+    function_call_id: str
+    name: str
+    arguments: Json | None = None
+    output: Json | None = None
+    ok: bool | None = None
+    took_ms: float | None = None
+    key: str | None = None
+    state: FunctionState | None = None
+
+    def identities(self) -> tuple[Identity, ...]:
+        row: Identity = ("function_calls", self.call_sid, self.function_call_id)
+        return (row,) if self.key is None else (row, ("key", self.key))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How a reserved function ended. The first `done` stands for ever."""
+
+    statement: ClassVar[str] = "settle_function_calls"
+    key: str
+    state: FunctionState
+    ok: bool
+    output: Json
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("key", self.key),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeRow:
+    """How a call ended and what it cost. Of two, the one that ended later stands."""
+
+    statement: ClassVar[str] = "keep_call_outcomes"
+    call_sid: str
+    ended_at: datetime
+    end_reason: str | None = None
+    fault: str | None = None
+    seconds: float | None = None
+    turns: int | None = None
+    barge_ins: int | None = None
+    cost_usd: Decimal | None = None
+    cost: Json | None = None  # meter -> what it counted and what it came to
+    outcome: str | None = None  # from facts: which functions succeeded
+    summary: str | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    verified: bool | None = None  # False: the agent claimed what no function row bears out
+    dialled: str | None = None  # a phone number: never a log line
+    transfer_result: str | None = None
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("call_outcomes", self.call_sid),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentRow:
+    """What was announced about recording, under which rule, and when it had been heard."""
+
+    statement: ClassVar[str] = "keep_consents"
+    call_sid: str
+    seq: int
+    announced: str | None = None
+    version: str | None = None  # hash of the text that was announced
+    rule: str | None = None
+    announced_at: datetime | None = None
+    heard_at: datetime | None = None
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("consents", self.call_sid, self.seq),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRow:
+    """A message that a caller left for the business."""
+
+    statement: ClassVar[str] = "keep_messages"
+    call_sid: str
+    seq: int
+    name: str | None = None
+    phone: str | None = None
+    text: str | None = None
+    created_at: datetime | None = None
+    delivered: bool | None = None
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("messages", self.call_sid, self.seq),)
+
+
+Row = CallRow | TranscriptRow | FunctionCallRow | Settlement | OutcomeRow | ConsentRow | MessageRow
+AnyRow = TypeVar("AnyRow", CallRow, TranscriptRow, FunctionCallRow, OutcomeRow, ConsentRow, MessageRow)
+
+ROW_TYPES: tuple[type[Row], ...] = (
+    CallRow,
+    TranscriptRow,
+    FunctionCallRow,
+    Settlement,
+    OutcomeRow,
+    ConsentRow,
+    MessageRow,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeting:
+    """A greeting rendered in the agent's own voice. `key` is a hash of all that went into it."""
+
+    key: str
+    text: str
+    mulaw: bytes  # 8 kHz mono
+    ms: int
+    voice: str
+    model: str
+    transcript: str
+    loudness_dbfs: float
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenCall:
+    """What the ledger knows of a call when Twilio asks what comes after its stream."""
+
+    call_sid: str
+    resumed: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None  # None: no outcome was recorded: the call was lost
+    end_reason: str | None = None
+    transfer_result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The key is ours: do it, then settle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Already:
+    """The key was reserved before. `done`: return `output`; `reserved`: under way elsewhere, or its relay died."""
+
+    state: FunctionState
+    ok: bool | None
+    output: Json | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Postgres did not answer: only the call's own record and the backend's Idempotency-Key guard this one."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Rows since the start. recorded = written + queued + spilled + refused + lost, a merged row counted each time."""
+
+    recorded: int
+    written: int
+    queued: int
+    spilled: int  # on disk now, not in Postgres yet
+    refused: int  # Postgres or the encoder will never take them; set aside in `refused.jsonl`
+    lost: int  # neither Postgres nor the disk took them
+
+
+def encode(row: Row) -> bytes:
+    """A row as JSON, one key a field. Raises what msgspec raises for a value that is no JSON."""
+    try:
+        encoded = msgspec.json.encode(row)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_storable(msgspec.to_builtins(row)))
+    if b"\\u0000" in encoded:
+        return msgspec.json.encode(_storable(msgspec.to_builtins(row)))
+    return encoded
+
+
+# Half of a surrogate pair is no UTF-8, and Postgres' text and jsonb hold no NUL. A model's transcript can have both.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("�", value)
+    if isinstance(value, dict):
+        return {_storable(name): _storable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_storable(inner) for inner in value]
+    return value
+
+
+def without_words(row: Row) -> Row:
+    """The row as RECORD=off may keep it: outcomes, times and costs, nothing that was spoken.
+
+    Two things stay, because they are not a record of the talk but what the caller asked to be done: the result of a
+    function that is guarded by a key (else it could not be returned instead of being done twice), and a message left.
+    """
+    if isinstance(row, TranscriptRow):
+        return replace(row, said=None, heard=None)
+    if isinstance(row, FunctionCallRow):
+        return replace(row, arguments=None, output=row.output if row.key else None)
+    if isinstance(row, OutcomeRow):
+        return replace(row, summary=None)
+    return row
+
+
+def merge(old: AnyRow, new: AnyRow) -> AnyRow:
+    """What stands after `new` was recorded over `old`: the law that sql/statements.sql follows too."""
+    if isinstance(old, OutcomeRow) and isinstance(new, OutcomeRow) and new.ended_at < old.ended_at:
+        return old
+    if isinstance(old, CallRow) and isinstance(new, CallRow) and (new.resumed or 0) < (old.resumed or 0):
+        old, new = new, old
+    known = {f.name: value for f in fields(new) if (value := getattr(new, f.name)) is not None}
+    if isinstance(old, FunctionCallRow) and old.state == "done":
+        for name in ("state", "ok", "output"):
+            if getattr(old, name) is not None:
+                known.pop(name, None)
+    return replace(old, **known)
+
+
+def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | OutcomeRow]) -> SeenCall | None:
+    """What is known of a call: what Postgres has of it, and over that the rows that are not there yet, in order."""
+    known = stored
+    for row in pending:
+        if row.call_sid != call_sid:
+            continue
+        known = known or SeenCall(call_sid=call_sid)
+        if isinstance(row, CallRow):
+            known = replace(
+                known,
+                resumed=max(known.resumed, row.resumed or 0),
+                started_at=row.started_at or known.started_at,
+            )
+        elif known.ended_at is None or row.ended_at >= known.ended_at:
+            known = replace(
+                known,
+                ended_at=row.ended_at,
+                end_reason=row.end_reason or known.end_reason,
+                transfer_result=row.transfer_result or known.transfer_result,
+            )
+    return known
+
+
+def day_bounds(day: date, tz: tzinfo) -> tuple[datetime, datetime]:
+    """The first moment of a day in a time zone and of the next one: 23 to 25 hours, as its clocks are set."""
+    return datetime.combine(day, time(), tz), datetime.combine(day + timedelta(days=1), time(), tz)

@@ -1,0 +1,160 @@
+-- The ledger's statements, each under its name (relay/ledger/statements.py reads them).
+-- A keep_ statement takes many rows as one JSON array; a row that is there already is completed:
+-- what the new row does not know (null) stays, the rest is replaced. merge() in rows.py is the same law.
+
+-- name: keep_calls
+insert into calls as t (
+    call_sid, started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
+    greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed)
+select
+    call_sid, started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
+    greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed
+from jsonb_populate_recordset(null::calls, %(rows)s::jsonb)
+on conflict (call_sid) do update set (
+    started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
+    greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed) = (
+    -- Of two legs of a call the later one's words stand, in whatever order they arrive.
+    select
+        coalesce(a.started_at, b.started_at), coalesce(a.from_number, b.from_number),
+        coalesce(a.to_number, b.to_number), coalesce(a.caller_state, b.caller_state),
+        coalesce(a.machine, b.machine), coalesce(a.region, b.region), coalesce(a.image, b.image),
+        coalesce(a.model, b.model), coalesce(a.voice, b.voice), coalesce(a.prompt_hash, b.prompt_hash),
+        coalesce(a.greeting_rung, b.greeting_rung), coalesce(a.greeting_ms, b.greeting_ms),
+        coalesce(a.greeting_heard_ms, b.greeting_heard_ms), coalesce(a.webhook_greeting_ms, b.webhook_greeting_ms),
+        coalesce(a.webhook_greeting_heard_ms, b.webhook_greeting_heard_ms), coalesce(a.resumed, b.resumed)
+    from (select coalesce(excluded.resumed, 0) >= coalesce(t.resumed, 0) as newer) as which,
+        lateral (select excluded.* where which.newer union all select t.* where not which.newer) as a,
+        lateral (select t.* where which.newer union all select excluded.* where not which.newer) as b)
+
+-- name: keep_transcripts
+insert into transcripts as t (
+    call_sid, seq, role, item_id, said, heard, started_ms, ended_ms, interrupted, gap, latency)
+select call_sid, seq, role, item_id, said, heard, started_ms, ended_ms, interrupted, gap, latency
+from jsonb_populate_recordset(null::transcripts, %(rows)s::jsonb)
+on conflict (call_sid, seq) do update set
+    role = excluded.role,
+    item_id = coalesce(excluded.item_id, t.item_id),
+    said = coalesce(excluded.said, t.said),
+    heard = coalesce(excluded.heard, t.heard),
+    started_ms = coalesce(excluded.started_ms, t.started_ms),
+    ended_ms = coalesce(excluded.ended_ms, t.ended_ms),
+    interrupted = coalesce(excluded.interrupted, t.interrupted),
+    gap = coalesce(excluded.gap, t.gap),
+    latency = coalesce(excluded.latency, t.latency)
+
+-- name: keep_function_calls
+-- A key that another row holds already is left out: that row is the one that was done, this one a repeat of it.
+insert into function_calls as t (
+    call_sid, function_call_id, name, arguments, output, ok, took_ms, key, state)
+select
+    n.call_sid, n.function_call_id, n.name, n.arguments, n.output, n.ok, n.took_ms,
+    case when exists (
+        select from function_calls as o
+        where o.key = n.key and (o.call_sid, o.function_call_id) <> (n.call_sid, n.function_call_id)
+    ) then null else n.key end,
+    n.state
+from jsonb_populate_recordset(null::function_calls, %(rows)s::jsonb) as n
+on conflict (call_sid, function_call_id) do update set
+    name = excluded.name,
+    arguments = coalesce(excluded.arguments, t.arguments),
+    took_ms = coalesce(excluded.took_ms, t.took_ms),
+    key = coalesce(excluded.key, t.key),
+    output = case when t.state = 'done' then coalesce(t.output, excluded.output)
+        else coalesce(excluded.output, t.output) end,
+    ok = case when t.state = 'done' then coalesce(t.ok, excluded.ok) else coalesce(excluded.ok, t.ok) end,
+    state = case when t.state = 'done' then t.state else coalesce(excluded.state, t.state) end
+
+-- name: settle_function_calls
+update function_calls as t set state = n.state, ok = n.ok, output = n.output
+from jsonb_populate_recordset(null::function_calls, %(rows)s::jsonb) as n
+where t.key = n.key and t.state is distinct from 'done'
+
+-- name: keep_call_outcomes
+insert into call_outcomes as t (
+    call_sid, ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary,
+    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result)
+select
+    call_sid, ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary,
+    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result
+from jsonb_populate_recordset(null::call_outcomes, %(rows)s::jsonb)
+on conflict (call_sid) do update set
+    ended_at = excluded.ended_at,
+    end_reason = coalesce(excluded.end_reason, t.end_reason),
+    fault = coalesce(excluded.fault, t.fault),
+    seconds = coalesce(excluded.seconds, t.seconds),
+    turns = coalesce(excluded.turns, t.turns),
+    barge_ins = coalesce(excluded.barge_ins, t.barge_ins),
+    cost_usd = coalesce(excluded.cost_usd, t.cost_usd),
+    cost = coalesce(excluded.cost, t.cost),
+    outcome = coalesce(excluded.outcome, t.outcome),
+    summary = coalesce(excluded.summary, t.summary),
+    latency_p50_ms = coalesce(excluded.latency_p50_ms, t.latency_p50_ms),
+    latency_p95_ms = coalesce(excluded.latency_p95_ms, t.latency_p95_ms),
+    verified = coalesce(excluded.verified, t.verified),
+    dialled = coalesce(excluded.dialled, t.dialled),
+    transfer_result = coalesce(excluded.transfer_result, t.transfer_result)
+where excluded.ended_at >= t.ended_at
+
+-- name: keep_consents
+insert into consents as t (call_sid, seq, announced, version, rule, announced_at, heard_at)
+select call_sid, seq, announced, version, rule, announced_at, heard_at
+from jsonb_populate_recordset(null::consents, %(rows)s::jsonb)
+on conflict (call_sid, seq) do update set
+    announced = coalesce(excluded.announced, t.announced),
+    version = coalesce(excluded.version, t.version),
+    rule = coalesce(excluded.rule, t.rule),
+    announced_at = coalesce(excluded.announced_at, t.announced_at),
+    heard_at = coalesce(excluded.heard_at, t.heard_at)
+
+-- name: keep_messages
+insert into messages as t (call_sid, seq, name, phone, text, created_at, delivered)
+select call_sid, seq, name, phone, text, created_at, delivered
+from jsonb_populate_recordset(null::messages, %(rows)s::jsonb)
+on conflict (call_sid, seq) do update set
+    name = coalesce(excluded.name, t.name),
+    phone = coalesce(excluded.phone, t.phone),
+    text = coalesce(excluded.text, t.text),
+    created_at = coalesce(excluded.created_at, t.created_at),
+    delivered = coalesce(excluded.delivered, t.delivered)
+
+-- name: keep_greeting
+insert into greetings (key, text, mulaw, ms, voice, model, transcript, loudness_dbfs, created_at)
+values (%(key)s, %(text)s, %(mulaw)s, %(ms)s, %(voice)s, %(model)s, %(transcript)s, %(loudness_dbfs)s, %(created_at)s)
+on conflict (key) do update set
+    text = excluded.text, mulaw = excluded.mulaw, ms = excluded.ms, voice = excluded.voice, model = excluded.model,
+    transcript = excluded.transcript, loudness_dbfs = excluded.loudness_dbfs, created_at = excluded.created_at
+
+-- name: load_greeting
+select key, text, mulaw, ms, voice, model, transcript, loudness_dbfs, created_at
+from greetings where key = %(key)s
+
+-- name: reserve
+-- The row that claims the key. A row of this very function call may stand there without one: then it gets it.
+-- A row that has the key already makes the unique index refuse, and nothing is returned.
+insert into function_calls as t (call_sid, function_call_id, name, arguments, key, state)
+select %(call_sid)s, %(function_call_id)s, %(function)s, %(arguments)s, %(key)s, 'reserved'
+where not exists (select from function_calls where key = %(key)s)
+on conflict (call_sid, function_call_id) do update set key = excluded.key, state = excluded.state
+where t.key is null
+returning key
+
+-- name: reserved_before
+select state, ok, output from function_calls where key = %(key)s
+
+-- name: fetch_call
+select %(call_sid)s as call_sid, coalesce(c.resumed, 0) as resumed, c.started_at, o.ended_at, o.end_reason,
+    o.transfer_result
+from (select * from calls where call_sid = %(call_sid)s) as c
+full join (select * from call_outcomes where call_sid = %(call_sid)s) as o using (call_sid)
+
+-- name: spent_usd
+select coalesce(sum(cost_usd), 0) from call_outcomes where ended_at >= %(since)s and ended_at < %(until)s
+
+-- name: calls_from
+select count(*) from calls where from_number = %(number)s and started_at > now() - make_interval(secs => %(since_s)s)
+
+-- name: list_calls
+select c.call_sid, c.started_at, c.from_number, c.greeting_ms, o.seconds, o.turns, o.cost_usd, o.end_reason, o.fault,
+    o.outcome, o.verified
+from calls as c left join call_outcomes as o using (call_sid)
+order by c.started_at desc nulls last limit %(limit)s
