@@ -1,0 +1,237 @@
+"""Twilio's side of a media socket, without the socket: its messages as captured, and its complaints about ours.
+
+Pure. Sources: [twilio 3.1] for the messages and their odd numbers, [twilio 3.2] for what the relay may send,
+[twilio 3.5] for the codes of the debugger.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import random
+from dataclasses import dataclass
+from typing import Any, Literal
+
+FRAME_MS = 20
+FRAME_BYTES = 160
+
+FIRST_TIMESTAMP_MS = (100, 170)
+"""The first media timestamps of captured streams: 102, 155, 171."""
+
+TIMESTAMP_WOBBLE_MS = 2
+"""72 frames of a capture took 1,438 ms, not 1,440: the steps are about 20 ms, not exactly."""
+
+PARAMETER_LIMIT = 500
+"""Name and value of one <Parameter> together must be shorter than this."""
+
+_SHAPES: dict[str, dict[str, Any]] = {
+    "media": {"event": str, "streamSid": str, "media": {"payload": str}},
+    "mark": {"event": str, "streamSid": str, "mark": {"name": str}},
+    "clear": {"event": str, "streamSid": str},
+}
+"""The only messages a relay may send, with every field they have: one more or one fewer is a 31951."""
+
+Level = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """An entry of Twilio's debugger. A `note` is logged on healthy calls too, as 31921 when the relay closes."""
+
+    code: int
+    rule: str
+    detail: str
+    at_s: float
+    level: Level
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.rule}: {self.detail}" if self.detail else f"{self.code} {self.rule}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlayMedia:
+    """The relay sent audio."""
+
+    mulaw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SetMark:
+    """The relay wants to know when the audio before this has been played."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearBuffer:
+    """The relay takes back what has not been played."""
+
+
+Order = PlayMedia | SetMark | ClearBuffer
+
+
+class FrameTimes:
+    """When frame k of a stream is sent and what its timestamp says, in ms from the start of the stream."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.first_ms = rng.randint(*FIRST_TIMESTAMP_MS)
+        self._rng = rng
+        self._last_ms = -1
+
+    def timestamp_ms(self, frame: int) -> int:
+        """The timestamp of frame `frame` (0, 1, ... in order, with holes where nothing was sent)."""
+        wobble = self._rng.randint(-TIMESTAMP_WOBBLE_MS, TIMESTAMP_WOBBLE_MS) if frame else 0
+        self._last_ms = max(self._last_ms + 1, self.first_ms + frame * FRAME_MS + wobble)
+        return self._last_ms
+
+
+class MediaStream:
+    """One stream: numbers what it sends, checks what it gets, keeps the complaints."""
+
+    def __init__(self, *, account_sid: str, call_sid: str, stream_sid: str, parameters: dict[str, str]) -> None:
+        self.stream_sid = stream_sid
+        self.complaints: list[Complaint] = []
+        self.broken_rules: dict[str, int] = {}
+        self._account_sid, self._call_sid, self._parameters = account_sid, call_sid, parameters
+        self._sequence = 0
+        self._chunk = 0
+
+    # Twilio to the relay
+
+    def connected(self) -> str:
+        """The first message; it has neither a stream nor a number."""
+        return _json({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+
+    def start(self) -> str:
+        """The second message: who calls, in what format, with the <Parameter>s of the TwiML."""
+        return _json(
+            {
+                "event": "start",
+                "sequenceNumber": self._number(),
+                "start": {
+                    "accountSid": self._account_sid,
+                    "streamSid": self.stream_sid,
+                    "callSid": self._call_sid,
+                    "tracks": ["inbound"],
+                    "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+                    "customParameters": self._parameters,
+                },
+                "streamSid": self.stream_sid,
+            }
+        )
+
+    def media(self, mulaw: bytes, timestamp_ms: int) -> str:
+        """A piece of what the caller said."""
+        self._chunk += 1
+        payload = base64.b64encode(mulaw).decode("ascii")
+        media = {"track": "inbound", "chunk": str(self._chunk), "timestamp": str(timestamp_ms), "payload": payload}
+        return _json({"event": "media", "sequenceNumber": self._number(), "media": media, "streamSid": self.stream_sid})
+
+    def dtmf(self, digit: str) -> str:
+        """A key the caller pressed. Its track is called `inbound_track`, unlike that of media."""
+        return _json(
+            {
+                "event": "dtmf",
+                "streamSid": self.stream_sid,
+                "sequenceNumber": self._number(),
+                "dtmf": {"track": "inbound_track", "digit": digit},
+            }
+        )
+
+    def mark(self, name: str) -> str:
+        """A mark of the relay's comes back."""
+        return _json(
+            {
+                "event": "mark",
+                "sequenceNumber": self._number(),
+                "streamSid": self.stream_sid,
+                "mark": {"name": name},
+            }
+        )
+
+    def stop(self) -> str:
+        """The last message: the call is over, or it goes on with another document."""
+        return _json(
+            {
+                "event": "stop",
+                "sequenceNumber": self._number(),
+                "streamSid": self.stream_sid,
+                "stop": {"accountSid": self._account_sid, "callSid": self._call_sid},
+            }
+        )
+
+    # the relay to Twilio
+
+    def receive(self, message: str | bytes, now: float) -> Order | None:
+        """What a message of the relay's asks for; None and a complaint when Twilio would drop it."""
+        if isinstance(message, bytes):
+            self._complain(31950, "text frames only", f"a binary frame of {len(message)} bytes", now)
+            return None
+        try:
+            value = json.loads(message)
+        except ValueError:
+            self._complain(31951, "messages are JSON", message[:80], now)
+            return None
+        if broken := self._broken_rule(value):
+            self._complain(31951, *broken, now)
+            return None
+        if value["event"] == "mark":
+            return SetMark(value["mark"]["name"])
+        if value["event"] == "clear":
+            return ClearBuffer()
+        return self._audio(value["media"]["payload"], now)
+
+    def _broken_rule(self, value: object) -> tuple[str, str] | None:
+        if not isinstance(value, dict):
+            return "messages are JSON objects", repr(value)[:80]
+        event = value.get("event")
+        shape = _SHAPES.get(event) if isinstance(event, str) else None
+        if shape is None:
+            return "only media, mark and clear are known", f"event {event!r}"
+        if broken := _differs(value, shape, str(event)):
+            return broken
+        if value["streamSid"] != self.stream_sid:
+            return "streamSid is that of this stream", repr(value["streamSid"])[:80]
+        return None
+
+    def _audio(self, payload: str, now: float) -> PlayMedia | None:
+        try:
+            mulaw = base64.b64decode(payload, validate=True)
+        except (binascii.Error, ValueError):
+            self._complain(31951, "media.payload is base64", payload[:40], now)
+            return None
+        if mulaw[:4] == b"RIFF":  # Twilio plays the header as a click and says nothing [twilio 3.2]
+            self._complain(0, "audio has no file header", "a RIFF header is heard as a click", now)
+        return PlayMedia(mulaw)
+
+    def _complain(self, code: int, rule: str, detail: str, now: float) -> None:
+        """Twilio warns once a stream for each code; we keep one a rule, and count the rest."""
+        self.broken_rules[rule] = self.broken_rules.get(rule, 0) + 1
+        if self.broken_rules[rule] == 1:
+            self.complaints.append(Complaint(code, rule, detail, now, "warning"))
+
+    def _number(self) -> str:
+        self._sequence += 1
+        return str(self._sequence)
+
+
+def _differs(value: dict[str, Any], shape: dict[str, Any], path: str) -> tuple[str, str] | None:
+    for key in shape:
+        if key not in value:
+            return "no field is missing", f"{path} has no {key!r}"
+    for key, item in value.items():
+        if key not in shape:
+            return "no field is extra", f"{path} has {key!r}"
+        if isinstance(shape[key], dict):
+            if not isinstance(item, dict):
+                return "fields have their type", f"{path}.{key} is no object"
+            if broken := _differs(item, shape[key], f"{path}.{key}"):
+                return broken
+        elif not isinstance(item, shape[key]):
+            return "fields have their type", f"{path}.{key} is {type(item).__name__}"
+    return None
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))

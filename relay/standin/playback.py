@@ -1,0 +1,158 @@
+"""The caller's ear: what was played to the caller and when, to the sample, with marks and `clear` [twilio 3.2].
+
+Pure: the time comes in with each call, in seconds of one monotonic clock. Inside everything is counted in samples
+(8 kHz mu-law: one byte a sample), so that no rounding adds up over a call.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass
+
+RATE_HZ = 8_000
+SILENCE = b"\xff"
+"""Mu-law zero: what the caller hears while nothing is in the buffer."""
+
+
+def samples_at(now: float) -> int:
+    """The sample that the clock has reached at `now` (seconds)."""
+    return round(now * RATE_HZ)
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedMark:
+    """A mark that went back to the relay: `heard` says whether its audio was really played to the end."""
+
+    name: str
+    at_s: float
+    heard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A `clear`, or the end of a stream with audio still waiting.
+
+    `heard_ms` is the audio of this stream that had been played by then, silence in between not counted;
+    `lost_ms` is what was thrown away unheard.
+    """
+
+    at_s: float
+    heard_ms: float
+    lost_ms: float
+    marks: tuple[str, ...]
+
+
+class Playback:
+    """A queue of mu-law audio that is played at exactly 8,000 samples a second from the moment it arrives."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._runs: list[bytearray] = []  # a run is played without a break; run i begins at sample _starts[i]
+        self._pending: deque[tuple[str, int]] = deque()  # (mark, the sample at which its audio has been played)
+        self._stream_from = 0  # index of the first run of the present stream
+        self._stream_skip = 0  # samples of that run which belong to what was played before
+        self.marks: list[PlayedMark] = []
+        self.cuts: list[Cut] = []
+
+    @property
+    def _free_at(self) -> int:
+        """The sample at which the buffer is empty."""
+        return self._starts[-1] + len(self._runs[-1]) if self._runs else 0
+
+    def begin_stream(self, now: float) -> None:
+        """A new media stream: what was played before it counts as heard elsewhere."""
+        self.stop(now)
+        self._stream_from = len(self._runs) - 1 if self._runs else 0
+        self._stream_skip = len(self._runs[-1]) if self._runs else 0
+
+    def media(self, mulaw: bytes, now: float) -> None:
+        """Queue mu-law audio behind what is still to be played; an empty buffer starts to play it at once."""
+        if not mulaw:
+            return
+        at = samples_at(now)
+        if self._runs and self._free_at >= at:
+            self._runs[-1] += mulaw
+            return
+        self._starts.append(at)
+        self._runs.append(bytearray(mulaw))
+
+    def mark(self, name: str, now: float) -> None:
+        """Remember a mark behind all that is queued; on an empty buffer it is due now."""
+        self._pending.append((name, max(self._free_at, samples_at(now))))
+
+    def played_marks(self, now: float) -> list[str]:
+        """Take the marks whose audio has been played by `now`, in order."""
+        at, played = samples_at(now), []
+        while self._pending and self._pending[0][1] <= at:
+            name, due = self._pending.popleft()
+            played.append(name)
+            self.marks.append(PlayedMark(name, due / RATE_HZ, heard=True))
+        return played
+
+    def next_mark_s(self) -> float | None:
+        """When the next mark will be due (seconds of the clock), None when no mark waits."""
+        return self._pending[0][1] / RATE_HZ if self._pending else None
+
+    def clear(self, now: float) -> list[str]:
+        """Throw away what has not been played; every pending mark comes back at once, heard or not."""
+        played = self.played_marks(now)
+        names = [name for name, _ in self._pending]
+        self.marks.extend(PlayedMark(name, now, heard=False) for name in names)
+        self._pending.clear()
+        lost = self._drop_after(samples_at(now))
+        self.cuts.append(Cut(now, self.heard_ms(now), lost * 1000 / RATE_HZ, tuple(names)))
+        return played + names
+
+    def stop(self, now: float) -> None:
+        """The stream is at its end: what was still buffered is lost, and no mark comes back."""
+        self.played_marks(now)
+        names = tuple(name for name, _ in self._pending)
+        self._pending.clear()
+        if lost := self._drop_after(samples_at(now)):
+            self.cuts.append(Cut(now, self.heard_ms(now), lost * 1000 / RATE_HZ, names))
+
+    def buffered_ms(self, now: float) -> float:
+        """How much audio still waits to be played."""
+        return max(0, self._free_at - samples_at(now)) * 1000 / RATE_HZ
+
+    def heard_ms(self, now: float) -> float:
+        """How much of the present stream's audio has been played by `now`."""
+        at, total = samples_at(now), -self._stream_skip
+        for i in range(self._stream_from, len(self._runs)):
+            total += max(0, min(at - self._starts[i], len(self._runs[i])))
+        return total * 1000 / RATE_HZ
+
+    def runs(self, until_s: float) -> list[tuple[float, float]]:
+        """The unbroken stretches of playback up to `until_s`, as (from, to) in seconds."""
+        end = samples_at(until_s)
+        return [
+            (start / RATE_HZ, min(start + len(run), end) / RATE_HZ)
+            for start, run in zip(self._starts, self._runs, strict=True)
+            if start < end
+        ]
+
+    def read(self, first: int, count: int) -> bytes:
+        """`count` bytes of mu-law from sample `first` on, silence (0xFF) where nothing was played."""
+        out, end = bytearray(SILENCE * count), first + count
+        for i in range(max(0, bisect_right(self._starts, first) - 1), len(self._runs)):
+            start, run = self._starts[i], self._runs[i]
+            if start >= end:
+                break
+            low, high = max(first, start), min(end, start + len(run))
+            if low < high:
+                out[low - first : high - first] = run[low - start : high - start]
+        return bytes(out)
+
+    def _drop_after(self, at: int) -> int:
+        """Cut the queue at sample `at`; returns how many samples were lost."""
+        lost = 0
+        while self._runs and self._starts[-1] + len(self._runs[-1]) > at:
+            keep = max(0, at - self._starts[-1])
+            lost += len(self._runs[-1]) - keep
+            if keep:
+                del self._runs[-1][keep:]
+                break
+            self._runs.pop()
+            self._starts.pop()
+        return lost
