@@ -205,7 +205,7 @@ class Playout:
         self._play_end_s = to_s
         utterance.sent_bytes = end
         utterance.written = True
-        return Play(bytes(utterance.mulaw[start:end]), name)
+        return Play(bytes(utterance.mulaw[start:end]), name, utterance.item)
 
     def _note_gap(self, gap_s: float) -> None:
         if self._queue and self._queue[0].written:

@@ -309,6 +309,7 @@ class Play:
 
     mulaw: bytes = field(repr=False)
     mark: str | None
+    item_id: ItemId
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,92 @@
+"""What a call has cost so far: usage as it comes, plus an estimate for the answer under way.
+
+`usage` comes with `response.done` only, its cached tokens are a subset of its input tokens, and audio that was generated
+is paid for whether it was heard or not [OpenAI, guide "Managing costs"].
+Upstream: machine.py.  Downstream: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from relay.call.plan import Price
+
+# [OpenAI, guide "Managing costs"]: the model's audio is one token per 50 ms; its transcript adds about a third of that
+# in text tokens (30 text : 91 audio in the documentation's example).
+AUDIO_TOKENS_OUT_PER_S = 20.0
+TEXT_PER_AUDIO_TOKEN = 1 / 3
+
+
+def _number(table: Mapping[str, object], key: str) -> float:
+    value = table.get(key)
+    return float(value) if isinstance(value, int | float) and value > 0 else 0.0
+
+
+def _table(table: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = table.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def response_usd(usage: Mapping[str, object] | None, price: Price) -> float:
+    """Dollars of one `response.done.usage`; 0 where there is none (cancelled, failed)."""
+    if not usage:
+        return 0.0
+    inputs, outputs = _table(usage, "input_token_details"), _table(usage, "output_token_details")
+    cached = _table(inputs, "cached_tokens_details")
+    if not cached and _number(inputs, "cached_tokens"):
+        cached = {"text_tokens": min(_number(inputs, "cached_tokens"), _number(inputs, "text_tokens"))}
+    total = 0.0
+    for kind, full, reduced in (
+        ("text_tokens", price.text_in, price.text_cached),
+        ("audio_tokens", price.audio_in, price.audio_cached),
+        ("image_tokens", price.image_in, price.image_cached),
+    ):
+        of_cache = min(_number(cached, kind), _number(inputs, kind))
+        total += (_number(inputs, kind) - of_cache) * full + of_cache * reduced
+    total += _number(outputs, "text_tokens") * price.text_out + _number(outputs, "audio_tokens") * price.audio_out
+    return total / 1e6
+
+
+def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float) -> float:
+    """Dollars of one transcription: by its seconds, or by its audio tokens (ten a second)."""
+    if not usage:
+        return 0.0
+    seconds = _number(usage, "seconds") or _number(_table(usage, "input_token_details"), "audio_tokens") / 10
+    return seconds / 60 * usd_per_minute
+
+
+class Meter:
+    """The running bill of one call."""
+
+    def __init__(self, price: Price, transcription_usd_per_minute: float, spent_usd: float = 0.0) -> None:
+        self.price = price
+        self._per_minute = transcription_usd_per_minute
+        self.settled_usd = spent_usd
+        self.tokens: dict[str, int] = {}
+        self._pending_ms: dict[str, float] = {}
+
+    def generated(self, response_id: str, ms: float) -> None:
+        """So much audio of a response has come that is not billed yet."""
+        self._pending_ms[response_id] = self._pending_ms.get(response_id, 0.0) + ms
+
+    def responded(self, response_id: str, usage: Mapping[str, object] | None) -> None:
+        """A response's bill has come. Without one (cancelled) the estimate stays."""
+        pending_ms = self._pending_ms.pop(response_id, 0.0)
+        self.settled_usd += response_usd(usage, self.price) if usage else self._estimate_usd(pending_ms)
+        for key in ("input_tokens", "output_tokens"):
+            self.tokens[key] = self.tokens.get(key, 0) + int(_number(usage or {}, key))
+        cached = _number(_table(usage or {}, "input_token_details"), "cached_tokens")
+        self.tokens["cached_tokens"] = self.tokens.get("cached_tokens", 0) + int(cached)
+
+    def transcribed(self, usage: Mapping[str, object] | None) -> None:
+        """A transcription's bill has come."""
+        self.settled_usd += transcription_usd(usage, self._per_minute)
+
+    def _estimate_usd(self, ms: float) -> float:
+        tokens = ms / 1000 * AUDIO_TOKENS_OUT_PER_S
+        return (tokens * self.price.audio_out + tokens * TEXT_PER_AUDIO_TOKEN * self.price.text_out) / 1e6
+
+    @property
+    def usd(self) -> float:
+        """All of it, the answer under way included."""
+        return self.settled_usd + self._estimate_usd(sum(self._pending_ms.values()))

@@ -1,0 +1,89 @@
+"""What a call is told before it begins: its greeting, its phrases, its limits, its rules. Frozen values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relay.call.escalation import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Words of ours with their sound: `mulaw` is 8 kHz G.711, or None while nothing has been rendered yet."""
+
+    text: str
+    mulaw: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """The first words: `opening` holds the notice and cannot be interrupted, `question` can."""
+
+    opening: Phrase
+    question: Phrase
+    announces: bool  # True: the opening says that the call is written down or recorded
+
+    @property
+    def text(self) -> str:
+        """All of it, as the model is told that it said."""
+        return f"{self.opening.text} {self.question.text}".strip()
+
+    @property
+    def is_kept(self) -> bool:
+        """True if every part with words has its sound."""
+        return all(part.mulaw is not None for part in (self.opening, self.question) if part.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The four stops of a call: time, silence, dollars, and a socket without frames."""
+
+    call_s: float = 600.0
+    silence_s: float = 30.0
+    call_usd: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a million tokens cost, in USD."""
+
+    text_in: float
+    text_cached: float
+    text_out: float
+    audio_in: float
+    audio_cached: float
+    audio_out: float
+    image_in: float = 0.0
+    image_cached: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PastTurn:
+    """A turn or function call from before this stream: replayed as text into a new model session."""
+
+    role: str  # "user", "assistant", "system", or "function"
+    text: str
+    name: str = ""
+    arguments: str = ""
+    function_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """Everything the machine needs to know that does not happen during the call."""
+
+    call_sid: str
+    greeting: Greeting
+    greeting_asked: bool  # True: the warm session was asked for the greeting at the webhook
+    phrases: dict[str, Phrase]
+    limits: Limits
+    rules: Rules
+    model: str
+    model_hard: str
+    keep_words: bool  # False: RECORD=off, no words are stored at all
+    holding: dict[str, str | None] = field(default_factory=dict)  # function -> its holding phrase; None: silent
+    human_available: bool = True
+    history: tuple[PastTurn, ...] = ()
+    first_seq: int = 0
+    spent_usd: float = 0.0
+    resumed: str | None = None  # why the caller is back: "no_answer", "lost", ...

@@ -1,0 +1,57 @@
+"""What models cost: USD per million tokens, as published on the model pages (mirrored mid to late 2026).
+
+Re-check before billing anybody. A model without a line here is charged like the dearest one, so that a cap never
+comes too late; `relay serve` says so at start.
+"""
+
+from __future__ import annotations
+
+from relay.call.plan import Price
+
+_LARGE = Price(
+    text_in=4, text_cached=0.40, text_out=24, audio_in=32, audio_cached=0.40, audio_out=64, image_in=5, image_cached=0.5
+)
+_LARGE_1 = Price(
+    text_in=4, text_cached=0.40, text_out=16, audio_in=32, audio_cached=0.40, audio_out=64, image_in=5, image_cached=0.5
+)
+_MINI = Price(
+    text_in=0.60,
+    text_cached=0.06,
+    text_out=2.40,
+    audio_in=10,
+    audio_cached=0.30,
+    audio_out=20,
+    image_in=0.8,
+    image_cached=0.08,
+)
+
+PRICES = {
+    "gpt-realtime-2.1": _LARGE,
+    "gpt-realtime-2": _LARGE,
+    "gpt-realtime-1.5": _LARGE_1,
+    "gpt-realtime": _LARGE_1,
+    "gpt-realtime-2025-08-28": _LARGE_1,
+    "gpt-realtime-2.1-mini": _MINI,
+    "gpt-realtime-mini": _MINI,
+    "gpt-realtime-mini-2025-12-15": _MINI,
+}
+
+# USD per minute of caller audio.
+TRANSCRIPTION = {
+    "gpt-transcribe": 0.0045,
+    "gpt-live-transcribe": 0.017,
+    "gpt-realtime-whisper": 0.017,
+    "whisper-1": 0.006,
+    "gpt-4o-transcribe": 0.006,
+    "gpt-4o-mini-transcribe": 0.003,
+}
+
+
+def price_of(model: str) -> Price:
+    """The price of a model; the dearest known one where it has no line."""
+    return PRICES.get(model, _LARGE)
+
+
+def transcription_price_of(model: str) -> float:
+    """USD per minute; the dearest known one where the model has no line."""
+    return TRANSCRIPTION.get(model, max(TRANSCRIPTION.values()))
