@@ -38,7 +38,7 @@ _QUIET = logging.getLogger("relay.websocket")
 _QUIET.setLevel(logging.WARNING)
 
 
-class Gone(Exception):  # noqa: N818 -- an end is no error
+class Gone(Exception):
     """The connection is over: the peer's close code and reason, else ours, else 1006 and what broke."""
 
     def __init__(self, code: int, reason: str = "") -> None:
@@ -46,7 +46,7 @@ class Gone(Exception):  # noqa: N818 -- an end is no error
         self.code, self.reason = code, reason
 
 
-class Refused(Exception):  # noqa: N818 -- the pair of Gone
+class Refused(Exception):
     """The server answered the upgrade with something other than a good 101: its status and (text) body."""
 
     def __init__(self, status: int, body: str) -> None:
@@ -113,6 +113,7 @@ class WebSocketEnd:
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye, give the peer 2 s to say it too, close the socket. Never raises, may be called again.
 
+        A server's end that was never accepted answers 503 instead.
         Runs to its end even when its task is cancelled: the peer shall get a real code. While another task
         receives, the peer's answer is not waited for, and that task gets Gone.
         """
@@ -122,13 +123,15 @@ class WebSocketEnd:
         with trio.move_on_after(CLOSE_S, shield=True):
             try:
                 await self._say_goodbye(code, reason)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # gone already: nobody to tell
+            except (Gone, trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # nobody left to tell
         self._wire.abort()
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
         protocol = self._protocol
         if protocol.state is State.CONNECTING:
+            if isinstance(protocol, ServerProtocol) and not protocol.eof_sent:
+                await self._respond(protocol.reject(503, reason))
             return
         if protocol.state is OPEN:
             protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
