@@ -1,0 +1,136 @@
+"""8 kHz to 24 kHz and back, as streams without seams: any cut of the same samples gives the same samples.
+
+The filter is dsp/taps.py: H[0..71] / 2**30, with x[i] the input and everything before the first sample 0:
+
+    up     y[3i + p] = sum over j of H[3j + p] * x[i - j]           p = 0, 1, 2
+    down   y[k]      = sum over j of H[j] * x[3k + 2 - j] / 3
+
+Both are computed sixteen input (up) or output (down) samples at a time: overlapping rows of the input times one
+matrix. Every sum is exact (dsp/taps.py says why), so how the rows fall cannot be heard or measured.
+Results are rounded half up and saturate; nothing is dithered, so silence stays silence.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from dsp.g711 import Samples, as_samples
+from dsp.taps import DELAY_MS, PROTOTYPE, RATE_HZ, TAPS, UNIT
+
+Matrix = npt.NDArray[np.float64]
+
+BLOCK = 16  # samples at 8 kHz a row: rows of 8 to 20 cost the same, and a frame is ten of 16
+UP_HISTORY = TAPS // 3 - 1  # input samples that still sound: 23
+DOWN_HISTORY = TAPS - 3  # 69: the three newest samples of a window are always new
+UP_WINDOW = UP_HISTORY + BLOCK
+DOWN_WINDOW = DOWN_HISTORY + 3 * BLOCK
+UP_TAIL = 3 * UP_HISTORY  # samples that flush() adds going up
+DOWN_FLUSH = TAPS - 1  # zeros after which nothing of the input sounds any more
+
+
+def _up_matrix() -> Matrix:
+    """[window place, output]: a window of UP_WINDOW inputs gives 3 * BLOCK outputs."""
+    matrix = np.zeros((UP_WINDOW, 3 * BLOCK))
+    for place in range(BLOCK):
+        for tap, weight in enumerate(PROTOTYPE):
+            matrix[UP_HISTORY + place - tap // 3, 3 * place + tap % 3] = weight / UNIT
+    return matrix
+
+
+def _down_matrix() -> Matrix:
+    """[window place, output]: a window of DOWN_WINDOW inputs gives BLOCK outputs, three times too large.
+
+    A third of the taps would not be a multiple of 2**-30, so the sums are kept whole and divided at the end.
+    """
+    matrix = np.zeros((DOWN_WINDOW, BLOCK))
+    for place in range(BLOCK):
+        for tap, weight in enumerate(PROTOTYPE):
+            matrix[DOWN_HISTORY + 3 * place + 2 - tap, place] = weight / UNIT
+    return matrix
+
+
+UP = _up_matrix()
+DOWN = _down_matrix()
+
+
+def windows(samples: Samples, rows: int, width: int, step: int) -> Matrix:
+    """Overlapping rows of the samples as float64, padded with zeros where they run out."""
+    padded = np.zeros((rows - 1) * step + width, np.int16)
+    padded[: len(samples)] = samples
+    return np.lib.stride_tricks.sliding_window_view(padded, width)[::step].astype(np.float64)
+
+
+class Upsampler:
+    """8 kHz int16 in, 24 kHz int16 out: three samples for each, at once."""
+
+    delay_ms = DELAY_MS
+    """The filter's mean delay over 300-3400 Hz; nothing is held back beyond it."""
+
+    def __init__(self) -> None:
+        self._history = np.zeros(UP_HISTORY, np.int16)
+        self._fresh = True
+
+    def feed(self, samples: Samples) -> Samples:
+        """n samples to exactly 3n. Raises BadAudio when not given a 1-D int16 array."""
+        n = len(as_samples(samples))
+        if n == 0:
+            return np.empty(0, np.int16)
+        line = np.concatenate([self._history, samples])
+        self._history = line[n:].copy()
+        self._fresh = False
+        sums = windows(line, -(-n // BLOCK), UP_WINDOW, BLOCK).dot(UP)
+        rounded = np.floor(sums + 0.5).reshape(-1)[: 3 * n]
+        return np.clip(rounded, -32768, 32767).astype(np.int16)
+
+    def flush(self) -> Samples:
+        """What the filter still rings: 69 samples (none if nothing was fed). Equal to new afterwards."""
+        tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(UP_HISTORY, np.int16))
+        self.reset()
+        return tail
+
+    def reset(self) -> None:
+        """Forget everything, as if new."""
+        self._history = np.zeros(UP_HISTORY, np.int16)
+        self._fresh = True
+
+
+class Downsampler:
+    """24 kHz int16 in, 8 kHz int16 out: n samples in all give n // 3, the rest of the division is carried."""
+
+    delay_ms = DELAY_MS - 2000 / RATE_HZ
+    """The filter's mean delay over 300-3400 Hz, less the two samples by which output k precedes input 3k + 2."""
+
+    def __init__(self) -> None:
+        self._line = np.zeros(DOWN_HISTORY, np.int16)
+        self._fresh = True
+
+    def feed(self, samples: Samples) -> Samples:
+        """Every sample that is due: a third of those fed so far, rounded down. Raises BadAudio as Upsampler does."""
+        if len(as_samples(samples)) == 0:
+            return np.empty(0, np.int16)
+        line = np.concatenate([self._line, samples])
+        n = (len(line) - DOWN_HISTORY) // 3
+        self._line = line[3 * n :].copy()
+        self._fresh = False
+        if n == 0:
+            return np.empty(0, np.int16)
+        rows = -(-n // BLOCK)
+        line = line[: 3 * n + DOWN_HISTORY]
+        thrice = windows(line, rows, DOWN_WINDOW, 3 * BLOCK).dot(DOWN)
+        # Exact too: a quotient that is not whole is at least 2**-30 / 3 away from the next whole number, and float64
+        # is a hundred times finer there, so the correctly rounded quotient never reaches it.
+        rounded = np.floor((thrice + 1.5) / 3).reshape(-1)[:n]
+        return np.clip(rounded, -32768, 32767).astype(np.int16)
+
+    def flush(self) -> Samples:
+        """What is carried and what the filter still rings; n samples fed have then given (n + 71) // 3 in all.
+
+        Nothing if nothing was fed. Equal to new afterwards.
+        """
+        tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(DOWN_FLUSH, np.int16))
+        self.reset()
+        return tail
+
+    def reset(self) -> None:
+        """Forget everything, as if new."""
+        self._line = np.zeros(DOWN_HISTORY, np.int16)
+        self._fresh = True
