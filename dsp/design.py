@@ -1,6 +1,6 @@
-"""Designs the resampling filter and prints its taps: `python -m dsp.design` (needs scipy; the relay never imports this).
+"""Designs the resampling filter and prints its taps: `python -m dsp.design`.
 
-How the filter is found:
+It needs scipy; the relay never imports it. How the filter is found:
 
 1. It is sought as box * q, where box = (1, 1, 1). The box puts an exact zero at 8 kHz, so the three phases have equal
    sums whatever q is, even after q is rounded to integers. Without that zero a constant input ripples at 8 kHz.
@@ -20,18 +20,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linprog
 
-from dsp.taps import PASS_HZ, Q, RATE_HZ, RIPPLE_DB, STOP_HZ, TAPS, UNIT
+from dsp.taps import PASS_HZ, RATE_HZ, RIPPLE_DB, STOP_HZ, TAPS, UNIT, Q
 
 Floats = npt.NDArray[np.float64]
 
-SOLVER = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+TOLERANCE = 1e-10
 POWER_UNIT = 1e-8  # the stop band's power is near 1e-8; in this unit the solver's tolerance is far below it
 RIPPLE_ROOM_DB = 0.0005  # between the grid's frequencies the ripple is a hair larger
 
 
 def cosines(freq_hz: Floats, lags: int) -> Floats:
     """Rows that turn an autocorrelation (lag 0, 1, ...) into the squared magnitude at each frequency."""
-    rows = 2 * np.cos(np.outer(2 * np.pi * freq_hz / RATE_HZ, np.arange(lags)))
+    rows: Floats = 2 * np.cos(np.outer(2 * np.pi * freq_hz / RATE_HZ, np.arange(lags)))
     rows[:, 0] = 1
     return rows
 
@@ -68,17 +68,18 @@ def autocorrelation(taps: int, stop_hz: float, ripple_db: float) -> tuple[Floats
             rows(-anywhere, 0, 0),
         ]
     )
+    bounds: list[tuple[float | None, float | None]] = [*[(None, None)] * lags, (0.9, 1.1), (0, None)]
     found = linprog(
         np.append(np.zeros(lags + 1), 1.0),
         A_ub=at_most_zero,
         b_ub=np.zeros(len(at_most_zero)),
         A_eq=rows(power(np.zeros(1)), 0, 0),
         b_eq=np.ones(1),
-        bounds=[(None, None)] * lags + [(0.9, 1.1), (0, None)],
+        bounds=bounds,
         method="highs-ds",
-        options=SOLVER,
+        options={"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE},
     )
-    if found.status != 0:
+    if found.status != 0 or found.x is None:
         raise RuntimeError(f"the linear program for {taps} taps from {stop_hz} Hz has no answer: {found.message}")
     return found.x[:lags], found.x[-1] * POWER_UNIT
 

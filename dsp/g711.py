@@ -40,7 +40,8 @@ def _encode_table() -> npt.NDArray[np.uint8]:
     biased = np.minimum((np.where(negative, ~sample, sample) >> 2) + BIAS, CLIP)
     segment = np.frexp(biased)[1] - 6  # 33..63 is segment 0, 4096..8191 segment 7
     code = (negative << 7) | (segment << 4) | (biased >> (segment + 1) & 15)
-    return (~code & 0xFF).astype(np.uint8)
+    table: npt.NDArray[np.uint8] = (~code & 0xFF).astype(np.uint8)
+    return table
 
 
 DECODE = _decode_table()  # by code

@@ -52,11 +52,16 @@ UP = _up_matrix()
 DOWN = _down_matrix()
 
 
-def windows(samples: Samples, rows: int, width: int, step: int) -> Matrix:
+def _windows(samples: Samples, rows: int, width: int, step: int) -> Matrix:
     """Overlapping rows of the samples as float64, padded with zeros where they run out."""
     padded = np.zeros((rows - 1) * step + width, np.int16)
     padded[: len(samples)] = samples
     return np.lib.stride_tricks.sliding_window_view(padded, width)[::step].astype(np.float64)
+
+
+def _saturated(whole: Matrix) -> Samples:
+    samples: Samples = np.clip(whole, -32768, 32767).astype(np.int16)
+    return samples
 
 
 class Upsampler:
@@ -77,9 +82,8 @@ class Upsampler:
         line = np.concatenate([self._history, samples])
         self._history = line[n:].copy()
         self._fresh = False
-        sums = windows(line, -(-n // BLOCK), UP_WINDOW, BLOCK).dot(UP)
-        rounded = np.floor(sums + 0.5).reshape(-1)[: 3 * n]
-        return np.clip(rounded, -32768, 32767).astype(np.int16)
+        sums = _windows(line, -(-n // BLOCK), UP_WINDOW, BLOCK).dot(UP)
+        return _saturated(np.floor(sums + 0.5).reshape(-1)[: 3 * n])
 
     def flush(self) -> Samples:
         """What the filter still rings: 69 samples (none if nothing was fed). Equal to new afterwards."""
@@ -115,11 +119,10 @@ class Downsampler:
             return np.empty(0, np.int16)
         rows = -(-n // BLOCK)
         line = line[: 3 * n + DOWN_HISTORY]
-        thrice = windows(line, rows, DOWN_WINDOW, 3 * BLOCK).dot(DOWN)
+        thrice = _windows(line, rows, DOWN_WINDOW, 3 * BLOCK).dot(DOWN)
         # Exact too: a quotient that is not whole is at least 2**-30 / 3 away from the next whole number, and float64
         # is a hundred times finer there, so the correctly rounded quotient never reaches it.
-        rounded = np.floor((thrice + 1.5) / 3).reshape(-1)[:n]
-        return np.clip(rounded, -32768, 32767).astype(np.int16)
+        return _saturated(np.floor((thrice + 1.5) / 3).reshape(-1)[:n])
 
     def flush(self) -> Samples:
         """What is carried and what the filter still rings; n samples fed have then given (n + 71) // 3 in all.
