@@ -1,0 +1,286 @@
+"""Twilio's REST API, as far as a relay needs it: ending and redirecting live calls, a number's webhooks [twilio 4].
+
+Every call comes back within `limit_s`, with an answer or with one of two errors that say what to do.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+import httpx
+import msgspec
+import trio
+
+from relay.call.vocabulary import CallSid
+from relay.twilio.twiml import inline
+from relay.wire import default_tls
+
+LIMIT_S = 10.0  # for one call of this client, its retries included
+TRY_LIMIT_S = 4.0  # for one request
+MAX_TRIES = 4
+FIRST_PAUSE_S = 0.25  # doubles with each try
+# "Call is not in-progress" and "not found": the call is over, or was never ours.
+OVER_CODES = {21220, 20404}
+# What Twilio says in words may hold phone numbers; logs may not.
+_LONG_NUMBER = re.compile(r"\+?\d{7,}")
+_LIVE = {"queued", "ringing", "in-progress"}
+
+
+class TwilioRefused(Exception):
+    """Twilio said no, and would again: names the setting or the value that is wrong."""
+
+
+class TwilioUnreachable(Exception):
+    """Twilio could not be asked within the time, or was too busy each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call as Twilio knows it; `status` is one of [twilio 1.4]'s values."""
+
+    sid: CallSid
+    status: str
+
+    @property
+    def is_live(self) -> bool:
+        """True while somebody can still be talked to."""
+        return self.status in _LIVE
+
+
+class Number(msgspec.Struct, frozen=True):
+    """A phone number of the account and where its calls are sent. With an application or trunk, URLs are ignored."""
+
+    sid: str
+    phone_number: str
+    voice_url: str | None = ""
+    voice_method: str | None = ""
+    voice_fallback_url: str | None = ""
+    voice_fallback_method: str | None = ""
+    status_callback: str | None = ""
+    voice_application_sid: str | None = ""
+    trunk_sid: str | None = ""
+
+
+class _CallBody(msgspec.Struct):
+    sid: str
+    status: str
+
+
+class _NumbersBody(msgspec.Struct):
+    incoming_phone_numbers: list[Number]
+
+
+class _ErrorBody(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+class _Over(Exception):
+    """The call, or whatever was asked for, is not there (any more)."""
+
+
+class _Busy(Exception):
+    """No answer, or one that may be better next time. `never_ran`: the request surely had no effect."""
+
+    def __init__(self, words: str, *, never_ran: bool, wait_s: float = 0.0) -> None:
+        super().__init__(words)
+        self.never_ran, self.wait_s = never_ran, wait_s
+
+
+class TwilioRest:
+    """A client for one account; use it as an async context manager.
+
+    `auth`: (account SID, auth token), or better (API key, its secret). `base`: the origin, without a path.
+    """
+
+    def __init__(
+        self,
+        account_sid: str,
+        auth: tuple[str, str],
+        base: str = "https://api.twilio.com",
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(
+            auth=auth,
+            base_url=f"{base.rstrip('/')}/2010-04-01/Accounts/{account_sid}/",
+            timeout=None,  # noqa: S113 -- _once bounds the whole request; httpx would bound each read
+            transport=transport,
+            verify=default_tls(),
+            trust_env=False,  # what the relay dials is what its settings say, nothing else
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        with trio.move_on_after(1, shield=True):
+            await self._http.aclose()
+
+    async def hang_up(self, call_sid: CallSid, limit_s: float = LIMIT_S) -> bool:
+        """End the call; False when it was over already. Raises TwilioRefused, TwilioUnreachable."""
+        with _within(limit_s):
+            try:
+                await self._ask("POST", f"Calls/{call_sid}.json", {"Status": "completed"})
+            except _Over:
+                return False
+            return True
+
+    async def update_call(self, call_sid: CallSid, twiml: str, limit_s: float = LIMIT_S) -> bool:
+        """Give a live call new TwiML, which ends its stream; False when the call was over already.
+
+        A second update starts the document anew (a second ring at the human's). So where an answer never came,
+        it is asked again only while the call is still in progress.
+        Raises TooLong, TwilioRefused, TwilioUnreachable.
+        """
+        form = {"Twiml": inline(twiml)}
+
+        async def still_in_progress() -> None:
+            call = await self._fetch(call_sid)
+            if call.status != "in-progress":
+                raise _Over
+
+        with _within(limit_s):
+            try:
+                await self._ask("POST", f"Calls/{call_sid}.json", form, still_in_progress)
+            except _Over:
+                return False
+            return True
+
+    async def fetch_call(self, call_sid: CallSid, limit_s: float = LIMIT_S) -> Call | None:
+        """Return the call, None when Twilio does not know it. Raises TwilioRefused, TwilioUnreachable."""
+        with _within(limit_s):
+            try:
+                return await self._fetch(call_sid)
+            except _Over:
+                return None
+
+    async def find_number(self, e164: str, limit_s: float = LIMIT_S) -> Number | None:
+        """Return the account's number, None when it has no such number. Raises TwilioRefused, TwilioUnreachable."""
+        with _within(limit_s):
+            try:
+                body = await self._ask("GET", "IncomingPhoneNumbers.json", {"PhoneNumber": e164})
+            except _Over:
+                raise TwilioRefused("Twilio knows no such account: check TWILIO_ACCOUNT_SID") from None
+        numbers = _read(body, _NumbersBody).incoming_phone_numbers
+        return next((number for number in numbers if number.phone_number == e164), None)
+
+    async def set_number_urls(
+        self,
+        number_sid: str,
+        voice_url: str,
+        status_callback: str,
+        fallback_url: str | None = None,
+        limit_s: float = LIMIT_S,
+    ) -> Number:
+        """Send the number's calls to `voice_url` by POST and return what Twilio then has; None keeps the fallback.
+
+        Raises TwilioRefused, TwilioUnreachable.
+        """
+        form = {"VoiceUrl": voice_url, "VoiceMethod": "POST", "StatusCallback": status_callback}
+        form |= {"StatusCallbackMethod": "POST"}
+        if fallback_url is not None:
+            form |= {"VoiceFallbackUrl": fallback_url, "VoiceFallbackMethod": "POST"}
+        with _within(limit_s):
+            try:
+                body = await self._ask("POST", f"IncomingPhoneNumbers/{number_sid}.json", form)
+            except _Over:
+                raise TwilioRefused(f"this Twilio account has no phone number {number_sid}") from None
+        return _read(body, Number)
+
+    async def _fetch(self, call_sid: CallSid) -> Call:
+        body = _read(await self._ask("GET", f"Calls/{call_sid}.json", {}), _CallBody)
+        return Call(CallSid(body.sid), body.status)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        fields: Mapping[str, str],
+        before_repeat: Callable[[], Awaitable[None]] | None = None,
+    ) -> bytes:
+        """Return the body of a good answer, asking again while Twilio is busy.
+
+        `before_repeat` is awaited before a request is sent again that may have had its effect.
+        """
+        for n_try in range(1, MAX_TRIES + 1):
+            try:
+                return await self._once(method, path, fields)
+            except _Busy as e:
+                if n_try == MAX_TRIES:
+                    raise TwilioUnreachable(f"{e} ({MAX_TRIES} times)") from e
+                busy = e
+            # Jitter: a hundred calls that met the same outage shall not come back in the same moment.
+            await trio.sleep(max(busy.wait_s, FIRST_PAUSE_S * 2 ** (n_try - 1) * random.uniform(0.5, 1.5)))
+            if before_repeat is not None and not busy.never_ran:
+                await before_repeat()
+        raise AssertionError("the last try returned or raised")
+
+    async def _once(self, method: str, path: str, fields: Mapping[str, str]) -> bytes:
+        """Ask once. Raises _Over, _Busy, TwilioRefused."""
+        what: dict[str, Mapping[str, str]] = {"params" if method == "GET" else "data": fields}
+        response = None
+        try:
+            with trio.move_on_after(TRY_LIMIT_S):
+                response = await self._http.request(method, path, **what)  # type: ignore[arg-type] # data or params
+        except (httpx.ConnectError, httpx.ConnectTimeout) as e:
+            raise _Busy(f"Twilio cannot be reached: {e}", never_ran=True) from e
+        except httpx.TransportError as e:
+            raise _Busy(f"Twilio broke off: {e or type(e).__name__}", never_ran=False) from e
+        if response is None:
+            raise _Busy(f"Twilio did not answer within {TRY_LIMIT_S:g} s", never_ran=False)
+        if response.is_success:
+            return response.content
+        raise _judge(response)
+
+
+def _judge(response: httpx.Response) -> Exception:
+    """Return what an error answer means for us."""
+    status = response.status_code
+    try:
+        error = msgspec.json.decode(response.content, type=_ErrorBody)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        error = _ErrorBody()  # a proxy's page
+    if status == 404 or error.code in OVER_CODES:
+        return _Over()
+    if status == 429:  # "never processed and always safe to retry"
+        return _Busy("Twilio is asked too often", never_ran=True, wait_s=_wait_s(response))
+    if status >= 500:
+        return _Busy(f"Twilio failed with HTTP {status}", never_ran=False, wait_s=_wait_s(response))
+    if status in (401, 403):
+        return TwilioRefused(
+            f"Twilio refused the credentials (HTTP {status}, code {error.code}): check TWILIO_ACCOUNT_SID with "
+            "TWILIO_AUTH_TOKEN, or TWILIO_API_KEY with TWILIO_API_SECRET"
+        )
+    words = _LONG_NUMBER.sub("<number>", error.message)[:300]
+    return TwilioRefused(f"Twilio refused (HTTP {status}, code {error.code}): {words or 'it gave no reason'}")
+
+
+def _wait_s(response: httpx.Response) -> float:
+    told = response.headers.get("Retry-After", "")
+    return float(told) if told.isdecimal() else 0.0
+
+
+T = TypeVar("T")
+
+
+def _read(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as e:
+        raise TwilioRefused(f"what answered at TWILIO_API_BASE is not Twilio's API: {e}") from e
+
+
+@contextmanager
+def _within(limit_s: float) -> Iterator[None]:
+    """Bound a call of this client, retries and all."""
+    try:
+        with trio.fail_after(limit_s):
+            yield
+    except trio.TooSlowError as e:
+        raise TwilioUnreachable(f"Twilio gave no answer within {limit_s:g} s") from e

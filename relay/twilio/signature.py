@@ -1,0 +1,143 @@
+"""X-Twilio-Signature: who asks is Twilio, on webhooks and on the media socket's handshake [twilio 2]. Pure.
+
+What was signed is rebuilt from the configured PUBLIC_URL and the request target as it came, never from what the
+request says of its own host: a proxy or an attacker can write those headers. A signature has no time in it, so a
+recorded request stays valid: CallSid and the one-use stream token (tokens.py) bind it to one call.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+from urllib.parse import parse_qsl, urlsplit
+
+SIGNATURE_HEADER = "X-Twilio-Signature"
+# Sent where the account signs with a shared key: "key=<id>,algorithm=<name>" (beta in 2026).
+SETTINGS_HEADER = "X-Twilio-Webhooks-Signature-Settings"
+
+_ALGORITHMS = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
+_MAX_FIELDS = 1000  # a real webhook has about 35
+
+
+class SignatureRefused(Exception):
+    """The request is not proven to be Twilio's: says why, never what the right signature is."""
+
+
+def sign(token: str, url: str, fields: Iterable[tuple[str, str]] = (), algorithm: str = "HMAC_SHA1") -> str:
+    """Return what Twilio puts into SIGNATURE_HEADER for a request of `url` with the form `fields`.
+
+    Names are sorted; a name that comes twice contributes its different values, sorted, as in the twilio package.
+    """
+    # The bytes of a target that is not ASCII come in as surrogates, and must go out as the same bytes.
+    text = url + "".join(name + value for name, value in sorted(set(fields)))
+    digest = hmac.new(token.encode(), text.encode(errors="surrogateescape"), _ALGORITHMS[algorithm]).digest()
+    return base64.b64encode(digest).decode()
+
+
+def check_webhook(
+    *,
+    tokens: Sequence[str],
+    public_url: str,
+    target: str,
+    signature: str | None,
+    settings: str | None = None,
+    content_type: str | None = None,
+    body: bytes = b"",
+) -> dict[str, str]:
+    """Return the fields of a webhook that Twilio signed: the form's, or the query's of a GET. Blanks are kept.
+
+    `tokens`: every key that may have signed (two while the auth token rotates; a shared key's secret counts).
+    `target`: path and query as they came, undecoded. `signature`, `settings`: the two headers, None where missing.
+    `body`: as it came. JSON must carry its hash in the query (bodySHA256); its fields are left to the caller.
+    Raises SignatureRefused.
+    """
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    query = _fields(urlsplit(target).query)
+    form: list[tuple[str, str]] = []
+    if kind == "application/json":
+        _check_body_hash(dict(query).get("bodySHA256"), body)
+    elif kind == "application/x-www-form-urlencoded":
+        form = _fields(body.decode(errors="surrogateescape"))
+    elif body:
+        raise SignatureRefused(f"a body of type {kind[:40] or 'nothing'} cannot be signed by Twilio")
+    _check(tokens, [origin + target for origin in _origins(public_url)], form, target, signature, settings)
+    return {_readable(name): _readable(value) for name, value in form or query}
+
+
+def check_handshake(
+    *, tokens: Sequence[str], public_url: str, target: str, signature: str | None, settings: str | None = None
+) -> None:
+    """Return if Twilio signed the media socket's handshake; arguments as in check_webhook. Raises SignatureRefused.
+
+    Twilio signs the wss:// URL of the TwiML, sometimes with a slash behind it, with the port or without.
+    """
+    sockets = [origin.replace("http", "ws", 1) for origin in _origins(public_url)]
+    _check(
+        tokens, [origin + target + slash for origin in sockets for slash in ("", "/")], [], target, signature, settings
+    )
+
+
+def _origins(public_url: str) -> list[str]:
+    """Return scheme and host of PUBLIC_URL without a port and with one; user and password are never signed."""
+    parts = urlsplit(public_url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return [f"{parts.scheme}://{host}", f"{parts.scheme}://{host}:{port}"]
+
+
+def _fields(encoded: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(encoded, keep_blank_values=True, errors="surrogateescape", max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        raise SignatureRefused(f"a request with more than {_MAX_FIELDS} fields is not Twilio's") from None
+
+
+def _readable(text: str) -> str:
+    """Return text that every encoder takes: bytes that were not UTF-8 become the replacement character."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _check_body_hash(promised: str | None, body: bytes) -> None:
+    if promised is None:
+        raise SignatureRefused("a JSON body without bodySHA256 in the URL is not signed")
+    if not hmac.compare_digest(hashlib.sha256(body).hexdigest().encode(), promised.encode(errors="surrogateescape")):
+        raise SignatureRefused("the JSON body is not the one whose hash was signed")
+
+
+def _check(
+    tokens: Sequence[str],
+    urls: list[str],
+    fields: list[tuple[str, str]],
+    target: str,
+    signature: str | None,
+    settings: str | None,
+) -> None:
+    if not target.startswith("/"):
+        raise SignatureRefused("the request target is not a path")
+    if not signature:
+        raise SignatureRefused(f"the {SIGNATURE_HEADER} header is missing")
+    if not (keys := [token for token in tokens if token]):
+        raise SignatureRefused("no TWILIO_AUTH_TOKEN is configured to check it with")
+    algorithm, key_id = _read_settings(settings)
+    given = signature.encode(errors="surrogateescape")
+    good = False
+    for key in keys:
+        for url in urls:
+            good |= hmac.compare_digest(sign(key, url, fields, algorithm).encode(), given)
+    if not good and key_id:
+        raise SignatureRefused(f"it is signed with Twilio's shared key {key_id}, whose secret is not configured here")
+    if not good:
+        raise SignatureRefused(
+            "the signature is wrong: check TWILIO_AUTH_TOKEN, and that PUBLIC_URL is what Twilio calls"
+        )
+
+
+def _read_settings(settings: str | None) -> tuple[str, str]:
+    """Return (algorithm, shared key's id or ""). No header means the auth token and SHA1."""
+    told = dict(part.strip().partition("=")[::2] for part in (settings or "").split(","))
+    algorithm = told.get("algorithm", "").strip().upper() or "HMAC_SHA1"
+    if algorithm not in _ALGORITHMS:
+        raise SignatureRefused(f"signed with the algorithm {algorithm[:40]}, which this relay does not know")
+    return algorithm, told.get("key", "").strip()[:80]

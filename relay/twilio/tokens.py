@@ -1,0 +1,50 @@
+"""One-use stream tokens: whoever opens the media socket was told its path by us, for this call, a moment ago. Pure.
+
+Twilio strips the query of a stream's URL, so the token stands in the path. The handshake does not say which call it
+is for: `claim` does, and `start.callSid` must agree.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from relay.call.vocabulary import CallSid
+
+# From the TwiML answer to the socket Twilio takes half a second; a minute forgives a slow one.
+LIFE_S = 60.0
+# Calls that ring within a minute on one process: a bound against a flood, a hundred times what it carries.
+MAX_TOKENS = 20_000
+TOKEN_BYTES = 16
+
+
+class Tokens:
+    """The tokens that are out. `now` is any clock in seconds that never goes back."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, tuple[CallSid, float]] = {}  # token -> call and the moment of its end, oldest first
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def issue(self, call_sid: CallSid, now: float) -> str:
+        """Return a new token for this call: 128 random bits, safe in a path. A call may hold several."""
+        self._forget_old(now)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        self._calls[token] = (call_sid, now + LIFE_S)
+        return token
+
+    def claim(self, token: str, call_sid: CallSid | None, now: float) -> CallSid | None:
+        """Return the call of a token that is alive, and use the token up; else None.
+
+        With a `call_sid` the token must be that call's; one shown for another call is used up too.
+        """
+        owner, end = self._calls.pop(token, (None, 0.0))
+        if owner is None or now >= end or call_sid not in (None, owner):
+            return None
+        return owner
+
+    def _forget_old(self, now: float) -> None:
+        for token, (_, end) in list(self._calls.items()):
+            if now < end and len(self._calls) < MAX_TOKENS:
+                return
+            del self._calls[token]
