@@ -1,7 +1,7 @@
 """What a call has cost so far: usage as it comes, plus an estimate for the answer under way.
 
-`usage` comes with `response.done` only, its cached tokens are a subset of its input tokens, and audio that was generated
-is paid for whether it was heard or not [OpenAI, guide "Managing costs"].
+`usage` comes with `response.done` only, its cached tokens are a subset of its input tokens, and generated audio is
+paid for whether it was heard or not [OpenAI, guide "Managing costs"].
 Upstream: machine.py.  Downstream: nothing.
 """
 

@@ -80,6 +80,9 @@ class CallPlan:
     rules: Rules
     model: str
     model_hard: str
+    price: Price
+    price_hard: Price
+    transcription_usd_per_minute: float
     keep_words: bool  # False: RECORD=off, no words are stored at all
     holding: dict[str, str | None] = field(default_factory=dict)  # function -> its holding phrase; None: silent
     human_available: bool = True

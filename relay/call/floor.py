@@ -1,0 +1,206 @@
+"""Who has the floor: what the caller's speech does to the agent's, and whether a turn wants an answer.
+
+A barge-in has two stages. *Hold* when the server's VAD hears speech: the agent stops at once, nothing is lost yet.
+*Commit* when the caller's own level has stayed up for `COMMIT_MS`: the agent's answer is cut off for good. Otherwise
+*resume*: it was a cough. Both are decisions only; the machine carries them out.
+
+| COMMIT_MS | a cough of 200 ms stops the agent | a caller is talked over (until the commit; the hold is at once) |
+| 150       | yes                               | 0 ms heard, the answer is given up 100 ms earlier              |
+| 250       | no                                | 0 ms heard                                                     |
+| 400       | no                                | 0 ms heard, but a short "stop" (350 ms) is undone              |
+
+Upstream: machine.py.  Downstream: nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+from relay.call.caller_voice import CallerVoice
+from relay.call.vocabulary import ItemId
+
+# Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms); see the table above.
+COMMIT_MS = 250
+# A turn shorter than this is answered only once its transcript has words: it may be a cough, a door, a key.
+SHORT_TURN_MS = 250
+# Transcripts come 1.0-1.5 s after the turn was committed (live captures).
+WORDS_LIMIT_S = 2.5
+# Over the greeting's first words a short "Hello?" is no barge-in: callers say it 250-450 ms after pickup (Patter #95).
+EARLY_S = 1.5
+EARLY_WORD_MS = 1_000
+
+_GREETING_WORDS = frozenset("hello hi hey yes yeah good morning afternoon evening there anybody anyone".split())
+_BACKCHANNELS = frozenset("mm hmm mhm mm-hmm mmhmm uh huh uh-huh ok okay yeah yes yep right sure aha ah oh".split())
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w'-]+", text.casefold())
+
+
+def is_backchannel(text: str) -> bool:
+    """True for words that only say "go on": no reason to stop or to answer."""
+    words = _words(text)
+    return 0 < len(words) <= 3 and all(word in _BACKCHANNELS for word in words)
+
+
+def is_mere_greeting(text: str) -> bool:
+    """True for a "Hello?" that the agent's greeting has answered already."""
+    words = _words(text)
+    return 0 < len(words) <= 4 and all(word in _GREETING_WORDS for word in words)
+
+
+class Move(enum.Enum):
+    """What the caller's speech does to the agent's."""
+
+    NOTHING = "nothing"
+    HOLD = "hold"
+    COMMIT = "commit"
+    RESUME = "resume"
+
+
+class Worth(enum.Enum):
+    """What a caller's turn is worth."""
+
+    ANSWER = "answer"  # ask for a response
+    BARGE_IN = "barge_in"  # stop the agent, then ask for a response
+    WAIT = "wait"  # its words will tell
+    LEAVE = "leave"  # leave it in the conversation, unanswered
+    DELETE = "delete"  # no words: take it out
+
+
+@dataclass(slots=True)
+class Agent:
+    """What the agent is doing at this moment."""
+
+    speaking: bool  # the caller hears it, or will
+    thinking: bool  # an answer is asked for or being generated
+    protected: bool  # what the caller hears cannot be interrupted
+    early: bool  # the greeting's first words
+
+
+@dataclass(slots=True)
+class Speech:
+    """The caller's speech between the VAD's start and the commit of its item."""
+
+    item_id: ItemId
+    voiced_ms: int = 0
+    held: bool = False
+    committed: bool = False
+    overheard: bool = False  # began while the agent could not be interrupted
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    until: float
+    voiced_ms: int
+    overheard: bool
+
+
+class Floor:
+    """The caller's side of the turn-taking."""
+
+    def __init__(self) -> None:
+        self.speech: Speech | None = None
+        self._awaited: dict[ItemId, _Awaited] = {}
+
+    @property
+    def caller_speaks(self) -> bool:
+        """True between the VAD's start and its stop."""
+        return self.speech is not None and not self.speech.paused
+
+    def spoke(self, item_id: ItemId, agent: Agent, voice: CallerVoice) -> Move:
+        """The VAD heard speech begin."""
+        self.speech = Speech(item_id, voice.run_ms if voice.is_up else 0)
+        return self._judge(agent, voice, began=True)
+
+    def frame(self, agent: Agent, voice: CallerVoice) -> Move:
+        """A caller frame came while the VAD hears speech."""
+        if self.speech is None or self.speech.paused:
+            return Move.NOTHING
+        if voice.is_up:
+            self.speech.voiced_ms = max(self.speech.voiced_ms, voice.run_ms)
+        return self._judge(agent, voice, began=False)
+
+    def _judge(self, agent: Agent, voice: CallerVoice, began: bool) -> Move:
+        speech = self.speech
+        if speech is None or speech.committed:
+            return Move.NOTHING
+        if speech.held:
+            return self._judge_held(speech, voice)
+        if not (agent.speaking or agent.thinking):
+            return Move.NOTHING
+        if agent.protected or (agent.early and speech.voiced_ms < EARLY_WORD_MS):
+            speech.overheard = True
+            return Move.NOTHING
+        if speech.voiced_ms >= COMMIT_MS and voice.is_up:
+            speech.committed, speech.overheard = True, False
+            return Move.COMMIT
+        if agent.speaking and voice.is_up and (began or speech.overheard):
+            speech.held, speech.overheard = True, False
+            return Move.HOLD
+        return Move.NOTHING
+
+    @staticmethod
+    def _judge_held(speech: Speech, voice: CallerVoice) -> Move:
+        if speech.voiced_ms >= COMMIT_MS:
+            speech.committed, speech.held = True, False
+            return Move.COMMIT
+        if not voice.is_up:
+            speech.held = False
+            return Move.RESUME
+        return Move.NOTHING
+
+    def paused(self, item_id: ItemId) -> Move:
+        """The VAD heard speech end. A hold that was never committed is undone."""
+        speech = self.speech
+        if speech is None or speech.item_id != item_id:
+            return Move.NOTHING
+        speech.paused = True
+        if speech.held:
+            speech.held = False
+            return Move.RESUME
+        return Move.NOTHING
+
+    def committed(self, item_id: ItemId, agent: Agent, now: float) -> Worth:
+        """The caller's turn became an item."""
+        speech, self.speech = self.speech, None
+        voiced_ms = speech.voiced_ms if speech else 0
+        overheard = bool(speech and speech.overheard)
+        if speech and speech.committed:
+            return Worth.ANSWER
+        if voiced_ms >= SHORT_TURN_MS and not overheard and not agent.speaking:
+            return Worth.ANSWER
+        self._awaited[item_id] = _Awaited(now + WORDS_LIMIT_S, voiced_ms, overheard)
+        return Worth.WAIT
+
+    def transcribed(self, item_id: ItemId, text: str | None, agent: Agent) -> Worth:
+        """The words of a turn are there (None: the transcription failed)."""
+        awaited = self._awaited.pop(item_id, None)
+        if awaited is None:
+            return Worth.LEAVE
+        if text is None:
+            return Worth.ANSWER if awaited.voiced_ms >= SHORT_TURN_MS and not agent.speaking else Worth.LEAVE
+        if not text.strip():
+            return Worth.DELETE
+        if awaited.overheard and is_mere_greeting(text):
+            return Worth.LEAVE
+        if agent.speaking and is_backchannel(text):
+            return Worth.LEAVE
+        if agent.protected or not agent.speaking:
+            return Worth.ANSWER
+        return Worth.BARGE_IN
+
+    def expired(self, now: float) -> list[tuple[ItemId, bool]]:
+        """Turns whose words did not come in time, and whether they were long enough to be answered unheard."""
+        late = [(item, a.voiced_ms >= SHORT_TURN_MS) for item, a in self._awaited.items() if now >= a.until]
+        for item, _ in late:
+            del self._awaited[item]
+        return late
+
+    def forget(self) -> None:
+        """The model session is gone, and with it what it was hearing."""
+        self.speech = None
+        self._awaited.clear()

@@ -1,0 +1,20 @@
+"""What the relay says to the model in words. (What it says to the caller is in prompts/.)"""
+
+from __future__ import annotations
+
+CONTINUE = (
+    "The call goes on. Continue the conversation where it stopped: do not greet again, do not introduce yourself again."
+)
+COME_TO_AN_END = "This call ends in about thirty seconds. Finish what is open and say goodbye politely."
+OFFER_HUMAN = "Offer the caller, in one short sentence, to be connected with a person. Do not insist."
+NO_HUMAN_NOW = (
+    "No person can take the call at this time. Say so, and offer to take a message with take_message or to book."
+)
+
+# Why the caller is back on the line -> the phrase they hear first.
+RESUMED = {"no_answer": "nobody_answered", "declined": "nobody_answered", "lost": "one_moment_again"}
+
+
+def say_exactly(text: str) -> str:
+    """Instructions that make a model speak a fixed sentence and nothing else."""
+    return f"Say exactly: {text}"
