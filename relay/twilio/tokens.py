@@ -7,6 +7,7 @@ is for: `claim` does, and `start.callSid` must agree.
 from __future__ import annotations
 
 import secrets
+from collections import OrderedDict
 
 from relay.call.vocabulary import CallSid
 
@@ -21,7 +22,7 @@ class Tokens:
     """The tokens that are out. `now` is any clock in seconds that never goes back."""
 
     def __init__(self) -> None:
-        self._calls: dict[str, tuple[CallSid, float]] = {}  # token -> call and the moment of its end, oldest first
+        self._calls: OrderedDict[str, tuple[CallSid, float]] = OrderedDict()  # token -> call, its end; oldest first
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -44,7 +45,8 @@ class Tokens:
         return owner
 
     def _forget_old(self, now: float) -> None:
-        for token, (_, end) in list(self._calls.items()):
+        while self._calls:
+            _, end = next(iter(self._calls.values()))
             if now < end and len(self._calls) < MAX_TOKENS:
                 return
-            del self._calls[token]
+            self._calls.popitem(last=False)

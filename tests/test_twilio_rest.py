@@ -1,0 +1,274 @@
+"""Twilio's REST API from the client's side, against a Twilio that answers with the real bodies."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+import trio
+import trio.testing
+
+from relay.call.vocabulary import CallSid
+from relay.twilio.rest import LIMIT_S, MAX_TRIES, Call, TwilioRefused, TwilioRest, TwilioUnreachable
+from relay.twilio.twiml import TooLong
+
+ACCOUNT = "AC7e2b7d19e3afe0f5715710b94d26db7e"
+CALL = CallSid("CA45397943c1c7a49f7b7713c230107a39")
+NUMBER = {
+    "sid": "PN1",
+    "phone_number": "+14155550100",
+    "voice_url": "https://old.example.com/",
+    "voice_method": "GET",
+    "voice_fallback_url": "",
+    "status_callback": None,
+    "trunk_sid": None,
+    "capabilities": {"voice": True},
+}
+Fault = Callable[[httpx.Request], httpx.Response]
+
+
+def error(status: int, code: int, message: str) -> httpx.Response:
+    return httpx.Response(
+        status,
+        json={
+            "code": code,
+            "message": message,
+            "more_info": f"https://www.twilio.com/docs/errors/{code}",
+            "status": status,
+        },
+    )
+
+
+class Twilio(httpx.AsyncBaseTransport):
+    """An account with one number and some calls. `faults` happen first, one a request, instead of the answer."""
+
+    def __init__(self, status: str = "in-progress") -> None:
+        self.calls = {CALL: status}
+        self.number = dict(NUMBER)
+        self.asked: list[tuple[str, str]] = []
+        self.twiml: list[str] = []
+        self.faults: list[Fault | None] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        self.asked.append((request.method, request.url.path))
+        if self.faults and (fault := self.faults.pop(0)):
+            return fault(request)
+        return self._answer(request)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.headers["Authorization"] != "Basic " + base64.b64encode(b"SK1:secret").decode():
+            return error(401, 20003, "Authenticate")
+        path = request.url.path.removeprefix(f"/2010-04-01/Accounts/{ACCOUNT}/")
+        form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
+        if path == "IncomingPhoneNumbers.json":
+            wanted = request.url.params["PhoneNumber"]
+            return self._json(
+                {"incoming_phone_numbers": [self.number] if self.number["phone_number"] == wanted else []}
+            )
+        if path == "IncomingPhoneNumbers/PN1.json":
+            known = {"VoiceUrl", "VoiceMethod", "VoiceFallbackUrl", "VoiceFallbackMethod", "StatusCallback"}
+            assert set(form) <= known | {"StatusCallbackMethod"}
+            snake = {"".join(f"_{c.lower()}" if c.isupper() else c for c in n).lstrip("_"): v for n, v in form.items()}
+            self.number.update(snake)
+            return self._json(self.number)
+        sid = CallSid(path.removeprefix("Calls/").removesuffix(".json"))
+        return self._call(request.method, sid, form)
+
+    def _call(self, method: str, sid: CallSid, form: dict[str, str]) -> httpx.Response:
+        if sid not in self.calls:
+            return error(404, 20404, f"The requested resource /Calls/{sid}.json was not found")
+        if method == "POST":
+            if self.calls[sid] == "completed":
+                return error(400, 21220, "Call is not in-progress. Cannot redirect.")
+            if "Twiml" in form:
+                self.twiml.append(form["Twiml"])
+            self.calls[sid] = form.get("Status", self.calls[sid])
+        return self._json({"sid": sid, "status": self.calls[sid], "direction": "inbound", "duration": None})
+
+    def _json(self, body: object) -> httpx.Response:
+        return httpx.Response(200, content=json.dumps(body))
+
+
+def client(twilio: Twilio, auth: tuple[str, str] = ("SK1", "secret")) -> TwilioRest:
+    return TwilioRest(ACCOUNT, auth, "https://api.example.com/", transport=twilio)
+
+
+def fails_with(status: int, code: int = 0, headers: dict[str, str] | None = None) -> Fault:
+    def fault(request: httpx.Request) -> httpx.Response:
+        response = error(status, code, "Service says +14155550100 no")
+        response.headers.update(headers or {})
+        return response
+
+    return fault
+
+
+def breaks(kind: type[httpx.TransportError]) -> Fault:
+    def fault(request: httpx.Request) -> httpx.Response:
+        raise kind("it broke", request=request)
+
+    return fault
+
+
+async def test_hanging_up_ends_the_call() -> None:
+    twilio = Twilio()
+    async with client(twilio) as rest:
+        assert await rest.hang_up(CALL)
+        assert await rest.fetch_call(CALL) == Call(CALL, "completed")
+    assert twilio.asked[0] == ("POST", f"/2010-04-01/Accounts/{ACCOUNT}/Calls/{CALL}.json")
+
+
+async def test_hanging_up_a_call_that_is_over_or_unknown_succeeds() -> None:
+    async with client(Twilio("completed")) as rest:
+        assert not await rest.hang_up(CALL)
+        assert not await rest.hang_up(CallSid("CA404"))
+        assert await rest.fetch_call(CallSid("CA404")) is None
+
+
+async def test_a_live_call_gets_new_twiml_and_an_ended_one_says_so() -> None:
+    twilio = Twilio()
+    async with client(twilio) as rest:
+        assert await rest.update_call(CALL, "<Response><Say>ü&amp;</Say></Response>")
+        assert twilio.twiml == ["<Response><Say>ü&amp;</Say></Response>"]
+        await rest.hang_up(CALL)
+        assert not await rest.update_call(CALL, "<Response/>")
+        with pytest.raises(TooLong):
+            await rest.update_call(CALL, "x" * 4001)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        fails_with(429, 20429),
+        fails_with(500),
+        fails_with(503, headers={"Retry-After": "2"}),
+        breaks(httpx.ReadTimeout),
+        breaks(httpx.RemoteProtocolError),
+        breaks(httpx.ConnectError),
+    ],
+)
+async def test_hanging_up_is_asked_again_while_twilio_is_busy(
+    fault: Fault, autojump_clock: trio.testing.MockClock
+) -> None:
+    twilio = Twilio()
+    twilio.faults = [fault, fault]
+    async with client(twilio) as rest:
+        assert await rest.hang_up(CALL)
+    assert len(twilio.asked) == 3
+
+
+async def test_asking_again_waits_as_long_as_twilio_says(autojump_clock: trio.testing.MockClock) -> None:
+    twilio = Twilio()
+    twilio.faults = [fails_with(429, headers={"Retry-After": "3"})]
+    async with client(twilio) as rest:
+        began = trio.current_time()
+        await rest.hang_up(CALL)
+    assert trio.current_time() - began >= 3
+
+
+async def test_a_twilio_that_stays_away_is_given_up_with_words(autojump_clock: trio.testing.MockClock) -> None:
+    twilio = Twilio()
+    twilio.faults = [breaks(httpx.ConnectError)] * 9
+    async with client(twilio) as rest:
+        with pytest.raises(TwilioUnreachable, match="cannot be reached"):
+            await rest.hang_up(CALL)
+    assert len(twilio.asked) == MAX_TRIES
+
+
+async def test_a_twilio_that_never_answers_is_given_up_in_time(autojump_clock: trio.testing.MockClock) -> None:
+    class Mute(Twilio):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    async with client(Mute()) as rest:
+        began = trio.current_time()
+        with pytest.raises(TwilioUnreachable, match="no answer within 10 s"):
+            await rest.hang_up(CALL)
+    assert trio.current_time() - began == pytest.approx(LIMIT_S)
+
+
+async def test_an_update_whose_answer_was_lost_is_repeated_only_in_a_live_call(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    twilio = Twilio()
+    twilio.faults = [breaks(httpx.ReadTimeout)]
+    async with client(twilio) as rest:
+        assert await rest.update_call(CALL, "<Response/>")
+        assert [method for method, _ in twilio.asked] == ["POST", "GET", "POST"]
+
+        def lost_after_effect(request: httpx.Request) -> httpx.Response:
+            twilio.calls[CALL] = "completed"
+            raise httpx.ReadTimeout("late", request=request)
+
+        twilio.asked.clear()
+        twilio.faults = [lost_after_effect]
+        assert not await rest.update_call(CALL, "<Response/>")
+        assert [method for method, _ in twilio.asked] == ["POST", "GET"]
+
+
+@pytest.mark.parametrize("fault", [fails_with(429), breaks(httpx.ConnectError)])
+async def test_an_update_that_surely_never_ran_is_repeated_at_once(
+    fault: Fault, autojump_clock: trio.testing.MockClock
+) -> None:
+    twilio = Twilio()
+    twilio.faults = [fault]
+    async with client(twilio) as rest:
+        assert await rest.update_call(CALL, "<Response/>")
+    assert [method for method, _ in twilio.asked] == ["POST", "POST"]
+
+
+async def test_wrong_credentials_name_the_settings_and_are_not_asked_again() -> None:
+    twilio = Twilio()
+    async with client(twilio, ("SK1", "wrong")) as rest:
+        with pytest.raises(TwilioRefused, match=r"TWILIO_AUTH_TOKEN.*TWILIO_API_KEY") as refused:
+            await rest.hang_up(CALL)
+    assert "wrong" not in str(refused.value)
+    assert len(twilio.asked) == 1
+
+
+async def test_another_refusal_says_what_twilio_said_without_numbers() -> None:
+    twilio = Twilio()
+    twilio.faults = [fails_with(400, 21421)]
+    async with client(twilio) as rest:
+        with pytest.raises(TwilioRefused, match=r"21421.*Service says <number> no"):
+            await rest.hang_up(CALL)
+
+
+async def test_the_number_is_found_and_its_urls_are_set() -> None:
+    twilio = Twilio()
+    async with client(twilio) as rest:
+        number = await rest.find_number("+14155550100")
+        assert number is not None
+        assert (number.sid, number.voice_method, number.status_callback) == ("PN1", "GET", None)
+        assert await rest.find_number("+14155550101") is None
+        after = await rest.set_number_urls(
+            "PN1", "https://v.example.com/in", "https://v.example.com/st", "https://f.example.com/"
+        )
+        assert after == await rest.find_number("+14155550100")
+    assert (after.voice_url, after.voice_method) == ("https://v.example.com/in", "POST")
+    assert (after.voice_fallback_url, after.voice_fallback_method) == ("https://f.example.com/", "POST")
+    assert after.status_callback == "https://v.example.com/st"
+
+
+async def test_a_number_of_another_account_is_refused_in_words() -> None:
+    async with client(Twilio()) as rest:
+        with pytest.raises(TwilioRefused, match="no phone number PN2"):
+            await rest.set_number_urls("PN2", "https://a.example.com/", "https://a.example.com/")
+
+
+async def test_an_answer_that_is_not_twilios_names_the_setting() -> None:
+    twilio = Twilio()
+    twilio.faults = [lambda request: httpx.Response(200, text="<html>It works!</html>")]
+    async with client(twilio) as rest:
+        with pytest.raises(TwilioRefused, match="TWILIO_API_BASE"):
+            await rest.fetch_call(CALL)
+
+
+@pytest.mark.parametrize(("status", "live"), [("ringing", True), ("in-progress", True), ("completed", False)])
+def test_a_call_is_live_until_it_ended(status: str, live: bool) -> None:
+    assert Call(CALL, status).is_live is live
