@@ -1,0 +1,246 @@
+"""The environment as one frozen, checked, maskable object. Nothing else reads the environment.
+
+Every mistake is named in one message, so that one look mends them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+_E164 = re.compile(r"\+[1-9]\d{6,14}")
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class SettingsInvalid(ValueError):
+    """What is missing or wrong in the environment, all of it, in words. The process ends with code 2."""
+
+
+def _secret(default: str = "") -> str:
+    return field(default=default, repr=False, metadata={"secret": True})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, by the names of their environment variables in small letters. Seconds and dollars are floats."""
+
+    openai_api_key: str = _secret()
+    twilio_account_sid: str = ""
+    twilio_auth_token: str = _secret()
+    twilio_phone_number: str = ""
+    business_api_base: str = ""
+    database_url: str = _secret("embedded")
+    human_transfer_number: str = ""
+    public_url: str = ""
+    port: int = 8080
+    openai_realtime_url: str = "wss://api.openai.com/v1/realtime"
+    openai_model: str = "gpt-realtime-2.1-mini"
+    openai_model_hard: str = "gpt-realtime-2.1"
+    openai_voice: str = "marin"
+    openai_transcribe_model: str = "gpt-transcribe"
+    agent_name: str = "Robin"
+    business_name: str = "our office"
+    twilio_api_base: str = "https://api.twilio.com"
+    twilio_api_key: str = ""
+    twilio_api_secret: str = _secret()
+    business_api_key: str = _secret()
+    max_call_s: float = 600.0
+    max_silence_s: float = 30.0
+    max_call_usd: float = 2.00
+    max_day_usd: float = 50.0
+    max_calls: int = 100
+    record: str = "transcripts"
+    record_notice: str = "always"
+    business_state: str = ""
+    business_country: str = "US"
+    business_tz: str = "America/New_York"
+    human_hours: str = "always"
+    human_numbers_also: tuple[str, ...] = ()
+    functions: str = ""
+    data_dir: Path = Path("data")
+    log_format: str = ""
+    fly_machine_id: str = ""
+    fly_region: str = ""
+    fly_image_ref: str = ""
+
+    @property
+    def tz(self) -> ZoneInfo:
+        """The business's time zone."""
+        return ZoneInfo(self.business_tz)
+
+    @property
+    def machine(self) -> str:
+        """The machine's name in stream paths: Fly's id, or "local"."""
+        return self.fly_machine_id or "local"
+
+    @property
+    def is_local(self) -> bool:
+        """True while nothing outside this machine can reach the relay."""
+        return not self.public_url or urlsplit(self.public_url).hostname in _LOOPBACK
+
+    @property
+    def keeps_words(self) -> bool:
+        """True unless RECORD=off."""
+        return self.record != "off"
+
+    def masked(self) -> dict[str, object]:
+        """Everything for the log at start: secrets as "set" or "", people's numbers by their last two digits."""
+        shown: dict[str, object] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.metadata.get("secret"):
+                shown[one.name] = "set" if value else ""
+            elif one.name in ("twilio_phone_number", "human_transfer_number"):
+                shown[one.name] = f"…{value[-2:]}" if value else ""
+            elif one.name == "human_numbers_also":
+                shown[one.name] = len(value)
+            else:
+                shown[one.name] = str(value) if isinstance(value, Path) else value
+        return shown
+
+
+# Required to serve callers; a demo, a test or a stand-in needs none of them.
+REQUIRED = {
+    "openai_api_key": "the key of your OpenAI project",
+    "twilio_account_sid": "your Twilio account, AC…",
+    "twilio_auth_token": "the account's auth token: it signs the webhooks",
+    "twilio_phone_number": "the number that callers dial, like +15551234567",
+    "business_api_base": "the URL of your backend",
+    "human_transfer_number": "whom callers are connected with, like +15551234567",
+    "public_url": "the https origin that Twilio calls, like https://relay.example.com",
+}
+
+
+def _number(text: str, kind: Callable[[str], float], low: float, high: float) -> float:
+    value = kind(text)
+    if not low <= value <= high:
+        raise ValueError
+    return value
+
+
+_NUMBERS: dict[str, tuple[Callable[[str], float], float, float]] = {
+    "port": (int, 0, 65_535),
+    "max_call_s": (float, 30, 14_000),
+    "max_silence_s": (float, 5, 600),
+    "max_call_usd": (float, 0.01, 1_000),
+    "max_day_usd": (float, 0.01, 1_000_000),
+    "max_calls": (int, 1, 10_000),
+}
+_CHOICES = {
+    "record": ("off", "transcripts", "on"),
+    "record_notice": ("always", "by_state"),
+    "log_format": ("", "json", "text"),
+}
+_PHONES = ("twilio_phone_number", "human_transfer_number")
+_URLS = {
+    "openai_realtime_url": ("wss", "ws"),
+    "twilio_api_base": ("https", "http"),
+    "business_api_base": ("https", "http"),
+    "public_url": ("https", "http"),
+}
+
+
+def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
+    """Read the environment. `serving`: everything that callers need must be there. Raises SettingsInvalid."""
+    wrong: list[str] = []
+    values: dict[str, object] = {}
+    for one in fields(Settings):
+        text = environ.get(one.name.upper(), "").strip()
+        if not text:
+            continue
+        try:
+            values[one.name] = _read(one.name, text)
+        except _Wrong as error:
+            wrong.append(f"{one.name.upper()} {error}")
+    settings = Settings(**values)  # type: ignore[arg-type] # read and checked field by field above
+    if serving:
+        missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
+        wrong = [line for line in missing if line.split()[0] not in {w.split()[0] for w in wrong}] + wrong
+        if settings.database_url == "embedded" and not settings.is_local:
+            wrong.append(
+                "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that goes away; "
+                "give it a Postgres"
+            )
+    if bool(settings.twilio_api_key) != bool(settings.twilio_api_secret):
+        wrong.append("TWILIO_API_KEY and TWILIO_API_SECRET go together: set both, or neither")
+    if wrong:
+        raise SettingsInvalid("the environment needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
+    return settings
+
+
+class _Wrong(ValueError):
+    pass
+
+
+def _read(name: str, text: str) -> object:
+    if name in _NUMBERS:
+        kind, low, high = _NUMBERS[name]
+        try:
+            return _number(text, kind, low, high)
+        except ValueError:
+            raise _Wrong(f"must be a number from {low} to {high}") from None
+    if name in _CHOICES:
+        if text not in _CHOICES[name]:
+            raise _Wrong(f"must be one of {', '.join(c for c in _CHOICES[name] if c)}")
+    elif name in _PHONES:
+        if not _E164.fullmatch(text):
+            raise _Wrong("must be a phone number like +15551234567")
+    elif name == "human_numbers_also":
+        numbers = tuple(part.strip() for part in text.split(",") if part.strip())
+        if not all(_E164.fullmatch(number) for number in numbers):
+            raise _Wrong("must be phone numbers like +15551234567, separated by commas")
+        return numbers
+    elif name in _URLS:
+        return _read_url(name, text)
+    elif name == "business_tz":
+        try:
+            ZoneInfo(text)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise _Wrong("must be a time zone like America/New_York") from None
+    elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
+        raise _Wrong("must be AC followed by 32 hexadecimal digits")
+    elif name == "data_dir":
+        return Path(text)
+    elif name == "human_hours":
+        check_hours(text)
+    return text
+
+
+def _read_url(name: str, text: str) -> str:
+    parts = urlsplit(text)
+    secure, plain = _URLS[name]
+    if parts.scheme not in (secure, plain) or not parts.hostname:
+        raise _Wrong(f"must be a URL that begins with {secure}://")
+    if parts.scheme == plain and parts.hostname not in _LOOPBACK:
+        raise _Wrong(f"must begin with {secure}:// ({plain}:// only on this machine itself)")
+    if name == "public_url" and (parts.path not in ("", "/") or parts.query or parts.fragment or parts.username):
+        raise _Wrong("must be an origin alone: no path, no query, no user")
+    return text.rstrip("/")
+
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_HOURS = re.compile(r"(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))? (?P<open>\d\d:\d\d)-(?P<close>\d\d:\d\d)")
+
+
+def check_hours(text: str) -> list[tuple[int, str, str]] | None:
+    """HUMAN_HOURS as (weekday, opens, closes) rows; None for "always". Example: "mon-fri 09:00-17:00, sat 10:00-14:00".
+
+    Raises a ValueError in words.
+    """
+    if text == "always":
+        return None
+    rows: list[tuple[int, str, str]] = []
+    for part in text.split(","):
+        match = _HOURS.fullmatch(part.strip().casefold())
+        ok = match and match["first"] in _DAYS and (match["last"] or "mon") in _DAYS
+        if not ok or match is None or not all(t < "24:01" and t[3:] < "60" for t in (match["open"], match["close"])):
+            raise _Wrong('must be "always" or like "mon-fri 09:00-17:00, sat 10:00-14:00"')
+        first = _DAYS.index(match["first"])
+        last = _DAYS.index(match["last"]) if match["last"] else first
+        days = range(first, last + 1) if first <= last else [*range(first, 7), *range(last + 1)]
+        rows += [(day, match["open"], match["close"]) for day in days]
+    return rows
