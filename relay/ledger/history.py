@@ -1,0 +1,46 @@
+"""Calls to read afterwards: for the demo's end and `relay calls`. Blocking; not for a process that carries calls."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.sql import SQL, Identifier
+
+from relay.ledger import statements
+from relay.ledger.lane import connect, words_of
+from relay.ledger.port import LedgerUnavailable
+
+# The tables of a call, in the order in which its story is told. Values: what its rows are sorted by.
+TABLES_OF_CALL = {
+    "calls": "call_sid",
+    "consents": "seq",
+    "transcripts": "seq",
+    "function_calls": "function_call_id",
+    "messages": "seq",
+    "call_outcomes": "call_sid",
+}
+
+DictRow = dict[str, object]
+
+
+def rows_of_call(url: str, call_sid: str) -> dict[str, list[DictRow]]:
+    """Every row of a call: table -> rows as column -> value; empty lists if unknown. Raises LedgerUnavailable."""
+    found = {}
+    try:
+        with connect(url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            for table, order in TABLES_OF_CALL.items():
+                query = SQL("select * from {} where call_sid = %s order by {}")
+                cursor.execute(query.format(Identifier(table), Identifier(order)), [call_sid])
+                found[table] = cursor.fetchall()
+    except psycopg.Error as error:
+        raise LedgerUnavailable(words_of(error)) from error
+    return found
+
+
+def list_calls(url: str, limit: int = 20) -> list[DictRow]:
+    """The newest calls with how they ended. Columns: see list_calls in sql/statements.sql. Raises LedgerUnavailable."""
+    try:
+        with connect(url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statements.read()["list_calls"], {"limit": limit}).fetchall()
+    except psycopg.Error as error:
+        raise LedgerUnavailable(words_of(error)) from error

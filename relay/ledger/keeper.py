@@ -1,0 +1,209 @@
+"""The keeper of the embedded Postgres: starts it, restarts it if it dies, and stops it when nobody uses it any more.
+
+A process of its own, so that the server belongs to none of the commands that share it: whichever ends first, be it by
+SIGKILL, the others keep theirs. Every user holds a shared lock on `users.lock`; the kernel drops it with the process.
+The keeper waits for the exclusive one. Should the keeper itself be killed, the kernel tells Postgres to stop
+(PR_SET_PDEATHSIG is sent when the *thread* that started it ends: here that is the main thread).
+
+Run as a script by embedded.py, with the standard library alone: `python -I -S keeper.py '<Keep as JSON>'`.
+Its standard output says one line: `ready`, or what failed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, TypedDict
+
+START_S = 60.0  # a crashed cluster replays its log first; initdb took 1-2 s, a start 0.1 s
+STOP_S = 60.0  # a fast shutdown writes a checkpoint; then the server is killed and will replay its log
+TRIES = 5  # starts in a row that may fail before the keeper gives up
+PAUSE_S = 0.5
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+class Keep(TypedDict):
+    """What embedded.py tells the keeper. `user` and `group` are set only when it is root.
+
+    `folder` is the keeper's own: locks, log. `folder/server` belongs to whom Postgres runs as: `data` and the socket.
+    """
+
+    folder: str
+    binaries: str
+    sockets: str
+    durable: bool
+    user: int | None
+    group: int | None
+
+
+class Failed(Exception):
+    """Postgres could not be started; the words say why."""
+
+
+def main() -> int:
+    keep: Keep = json.loads(sys.argv[1])
+    folder = Path(keep["folder"])
+    os.umask(0o077)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open_lock(folder / "keeper.lock") as lock, (folder / "postgres.log").open("wb", buffering=0) as log:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        threading.Thread(target=_wait_for_the_last_user, args=(folder, stop), daemon=True).start()
+        try:
+            _initdb(keep, log)
+            _serve(keep, log, stop)
+        except (Failed, OSError) as failure:
+            _say(str(failure))
+            return 1
+    return 0
+
+
+def open_lock(path: Path) -> IO[str]:
+    """A file to lock, that no other user can open: who can read it could hold the lock."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
+
+
+def _say(words: str) -> None:
+    """One line to whoever started the keeper; nobody listens after the first."""
+    try:
+        print(words.replace("\n", " "), flush=True)
+        os.close(1)
+        os.open(os.devnull, os.O_WRONLY)  # takes number 1
+    except OSError:
+        pass  # the one who started us is gone: the lock on users.lock tells what to do
+
+
+def _wait_for_the_last_user(folder: Path, stop: threading.Event) -> None:
+    with open_lock(folder / "users.lock") as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        stop.set()
+        threading.Event().wait()  # keeps the lock until the process ends: newcomers wait for the next keeper
+
+
+def _as_user(keep: Keep) -> dict[str, object]:
+    return {} if keep["user"] is None else {"user": keep["user"], "group": keep["group"], "extra_groups": []}
+
+
+def _environment() -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return inherited | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+def _initdb(keep: Keep, log: IO[bytes]) -> None:
+    """Make the cluster beside its place and move it there: an interrupted one leaves nothing half made."""
+    data = Path(keep["folder"], "server", "data")
+    if data.exists():
+        return
+    fresh = data.with_name("data.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    words = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions", "--locale=C"]
+    words += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    words += [] if keep["durable"] else ["--no-sync"]
+    command = [Path(keep["binaries"], "initdb"), "-D", fresh, *words]
+    done = subprocess.run(command, stdout=log, stderr=log, cwd="/", env=_environment(), **_as_user(keep))  # type: ignore[call-overload]  # noqa: S603  # our own binary, no shell
+    if done.returncode != 0:
+        raise Failed(f"initdb ended with {done.returncode}: {_tail(keep)}")
+    fresh.rename(data)
+
+
+def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
+    """Keep Postgres up until `stop`. Raises Failed when it does not come up, or keeps dying."""
+    failures, said = 0, False
+    while not stop.is_set():
+        started_s = time.monotonic()
+        postgres = _start(keep, log)
+        if _wait_ready(keep, postgres, stop):
+            if not said:
+                _say("ready")
+                said = True
+            while postgres.poll() is None and not stop.wait(0.2):
+                pass
+        if stop.is_set():
+            _stop(postgres)
+            return
+        _stop(postgres)
+        failures = 1 if time.monotonic() - started_s > START_S else failures + 1
+        # A first start fails for good, but for one reason: the server of a killed keeper is still shutting down.
+        if failures >= TRIES or not (said or "postmaster.pid" in _tail(keep)):
+            raise Failed(f"postgres ended with {postgres.returncode}: {_tail(keep)}")
+        stop.wait(PAUSE_S)
+
+
+def _start(keep: Keep, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    settings = ["listen_addresses=", "logging_collector=off", "port=5432", f"unix_socket_directories={keep['sockets']}"]
+    # What callers say and their numbers are in the rows; errors must not carry them into the log.
+    settings += ["log_min_error_statement=panic", "log_error_verbosity=terse", "log_parameter_max_length_on_error=0"]
+    if not keep["durable"]:
+        settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+    command: list[str | Path] = [Path(keep["binaries"], "postgres"), "-D", Path(keep["folder"], "server", "data")]
+    for setting in settings:
+        command += ["-c", setting]
+    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]  # noqa: S603  # our own binary, no shell
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        cwd="/",
+        env=_environment(),
+        start_new_session=True,
+        preexec_fn=_die_with_the_keeper if sys.platform == "linux" else None,
+        **_as_user(keep),
+    )
+
+
+def _die_with_the_keeper() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)  # SIGINT: Postgres' fast shutdown
+
+
+def is_ready(folder: Path, pid: int | None = None) -> bool:
+    """Does the server (this one, if named) take connections? `postmaster.pid` says: its pid first, its state eighth."""
+    try:
+        lines = (folder / "server" / "data" / "postmaster.pid").read_text().splitlines()
+        found = int(lines[0])
+        os.kill(found, 0)
+    except PermissionError:
+        pass  # it lives and is another user's
+    except (OSError, ValueError, IndexError):
+        return False
+    return len(lines) > 7 and lines[7].strip() == "ready" and (pid is None or pid == found)
+
+
+def _wait_ready(keep: Keep, postgres: subprocess.Popen[bytes], stop: threading.Event) -> bool:
+    deadline_s = time.monotonic() + START_S
+    while time.monotonic() < deadline_s and postgres.poll() is None and not stop.is_set():
+        if is_ready(Path(keep["folder"]), postgres.pid):
+            return True
+        stop.wait(0.01)
+    return False
+
+
+def _stop(postgres: subprocess.Popen[bytes]) -> None:
+    if postgres.poll() is None:
+        postgres.send_signal(signal.SIGINT)
+        try:
+            postgres.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            postgres.send_signal(signal.SIGQUIT)
+            postgres.wait()
+
+
+def _tail(keep: Keep) -> str:
+    log = Path(keep["folder"], "postgres.log").read_text(errors="replace").strip()
+    return " / ".join(log.splitlines()[-3:])[-500:] or "it said nothing"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

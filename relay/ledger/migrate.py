@@ -1,0 +1,103 @@
+"""Migrations: the numbered files of sql/, applied once each, in order, forward only.
+
+Rule 1: what was applied is never changed: its checksum is kept, and a file that differs from it is refused.
+Rule 2: all that is pending is applied in one transaction, or none of it.
+Rule 3: who migrates holds an advisory lock (for its transaction: it works through a pooler too); others wait.
+A database that is ahead of these files is left alone, so that an older release can still be started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from relay.ledger.lane import words_of
+from relay.ledger.statements import SQL_DIR
+
+LOCK = 0x72656C6179  # "relay" in ASCII: the advisory lock's number; nobody else in this database uses it
+LOCK_LIMIT_S = 60
+
+_FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+
+_TABLE = """
+create table if not exists migrations (
+    number integer primary key,
+    name text not null,
+    sha256 text not null,
+    applied_at timestamptz not null default now()
+)"""
+
+
+class MigrationRefused(Exception):
+    """Nothing was applied. The words say why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file."""
+
+    number: int
+    name: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def read_migrations(sql_dir: Path = SQL_DIR) -> list[Migration]:
+    """The numbered files in order. Raises MigrationRefused for a gap, a number used twice, or a name it cannot read."""
+    found = []
+    for path in sorted(sql_dir.glob("[0-9]*.sql")):
+        match = _FILE_NAME.fullmatch(path.name)
+        if match is None:
+            raise MigrationRefused(f"{path} is no migration's name: four digits, an underscore, small letters, .sql.")
+        found.append(Migration(int(match[1]), path.name, path.read_text()))  # text mode: CRLF reads as LF
+    numbers = [migration.number for migration in found]
+    if not found or numbers != list(range(1, len(found) + 1)):
+        raise MigrationRefused(f"The migrations in {sql_dir} must be numbered from 0001 without gaps: {numbers}.")
+    return found
+
+
+def migrate(url: str, sql_dir: Path = SQL_DIR) -> list[str]:
+    """Apply what is pending; returns the names of the files applied. Raises MigrationRefused."""
+    migrations = read_migrations(sql_dir)
+    try:
+        with psycopg.connect(url, connect_timeout=10) as connection:
+            connection.execute(f"set lock_timeout = '{LOCK_LIMIT_S}s'")
+            connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
+            connection.execute(_TABLE)
+            applied = connection.execute("select number, name, sha256 from migrations order by number").fetchall()
+            pending = _pending(migrations, applied)
+            for migration in pending:
+                _apply(connection, migration)
+    except psycopg.Error as error:
+        raise MigrationRefused(f"The database could not be migrated: {words_of(error)}") from error
+    return [migration.name for migration in pending]
+
+
+def _pending(migrations: list[Migration], applied: list[tuple[int, str, str]]) -> list[Migration]:
+    known = {migration.number: migration for migration in migrations}
+    for number, name, sha256 in applied:
+        if number in known and known[number].sha256 != sha256:
+            raise MigrationRefused(
+                f"sql/{known[number].name} was changed after it had been applied (as {name}). Undo the change, and put "
+                "what it was to do into a new file with the next number."
+            )
+    done = {number for number, _, _ in applied}
+    return [migration for migration in migrations if migration.number not in done]
+
+
+def _apply(connection: psycopg.Connection[tuple[object, ...]], migration: Migration) -> None:
+    try:
+        connection.execute(migration.text.encode())
+    except psycopg.Error as error:
+        raise MigrationRefused(
+            f"sql/{migration.name} failed, nothing was applied: {error.diag.message_primary or words_of(error)}"
+        ) from error
+    insert = "insert into migrations (number, name, sha256) values (%s, %s, %s)"
+    connection.execute(insert, [migration.number, migration.name, migration.sha256])

@@ -1,0 +1,19 @@
+"""The named statements of sql/statements.sql."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+SQL_DIR = Path(__file__).resolve().parents[2] / "sql"
+
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+def read(path: Path = SQL_DIR / "statements.sql") -> dict[str, bytes]:
+    """Name -> statement. What stands before the first name is the file's own header."""
+    _, *parts = _NAME.split(path.read_text())
+    named = zip(parts[::2], parts[1::2], strict=True)
+    statements = {name: text.strip().encode() for name, text in named}
+    assert len(statements) == len(parts) // 2, f"{path} has a name twice"
+    return statements

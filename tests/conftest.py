@@ -1,0 +1,67 @@
+"""What all tests share: how hard hypothesis tries, and a real Postgres: one server a session, a database a test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from psycopg.sql import SQL, Identifier
+
+from relay.ledger.embedded import embedded
+from relay.ledger.migrate import migrate
+
+# No deadlines: other work on the machine must not fail a property. `fast` draws the same examples every time.
+settings.register_profile("fast", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile(
+    "deep", max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter (as root, Postgres runs as another one; pytest's own are for us alone)."""
+    yield from _open_folder()
+
+
+def _open_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="relay-test-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A running server: the URL of its first database. `template1` holds the migrated tables."""
+    for folder in _open_folder():
+        with embedded(folder, durable=False) as url:
+            migrate(url.replace("/postgres?", "/template1?"))
+            yield url
+
+
+@pytest.fixture
+def database_url(postgres: str) -> Iterator[str]:
+    """An own, migrated database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(SQL("create database {}").format(Identifier(name)))
+        yield postgres.replace("/postgres?", f"/{name}?")
+        connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+
+
+@pytest.fixture
+def empty_database_url(postgres: str) -> Iterator[str]:
+    """An own database without a table."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(SQL("create database {} template template0").format(Identifier(name)))
+        yield postgres.replace("/postgres?", f"/{name}?")
+        connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))
