@@ -1,4 +1,4 @@
-"""The model session as we ask for it: PCM16 24 kHz both ways, server VAD that only tells, our instructions and functions.
+"""The model session as we ask for it: PCM16 24 kHz both ways, a server VAD that only tells, our prompt, our functions.
 
 Pure. Upstream: realtime/session.py, realtime/greeting.py.
 """

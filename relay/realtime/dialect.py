@@ -1,7 +1,7 @@
 """OpenAI's Realtime dialect (GA): their JSON to our events, our actions to their JSON. Pure.
 
-Only what is needed is decoded, into one flat struct; unknown events and keys are ignored. Outgoing audio is put together
-from byte templates: it goes fifty times a second. Shapes: OpenAI API reference, Realtime client and server events.
+Only what is needed is decoded, into one flat struct; unknown events and keys are ignored. Outgoing audio is put
+together from byte templates: it goes fifty times a second. Shapes: OpenAI API reference, Realtime events.
 Upstream: realtime/session.py (bytes).  Downstream: call/vocabulary.py (events).
 """
 
@@ -186,10 +186,11 @@ def _began(m: Message) -> Event | None:
 def _ended(m: Message) -> Event | None:
     if m.response is None:
         raise ModelProtocolError("response.done came without a response")
-    r, detail = m.response, None
-    if r.status_details is not None:
+    r = m.response
+    detail = r.status_details.reason if r.status_details else None
+    if detail is None and r.status_details and r.status_details.error:
         error = r.status_details.error
-        detail = r.status_details.reason or (error and (error.code or error.type or error.message))
+        detail = error.code or error.type or error.message
     return ResponseEnded(ResponseId(_need(r.id, "an id", m)), r.status or "completed", detail, r.usage)
 
 

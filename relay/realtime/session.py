@@ -1,0 +1,241 @@
+"""The model's end: dialled, configured, checked; and sessions kept warm for calls that are just ringing.
+
+OpenAI answers every upgrade with 101 and fails in-band: connected means `session.created`, configured means a
+`session.updated` whose formats are the ones asked for. A session that is not claimed within its life is closed.
+Upstream: twilio/incoming.py (ring), call/session.py (claim).  Downstream: relay/websocket.py, realtime/dialect.py.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import urlencode, urlsplit
+
+import structlog
+import trio
+
+from relay.call.vocabulary import AskForResponse, CallSid
+from relay.realtime import dialect
+from relay.realtime.configuration import session_config
+from relay.websocket import Gone, Refused, WebSocketEnd, dial
+
+log = structlog.get_logger()
+
+# TLS, upgrade and `session.created` took 0.84-2.1 s from India, the farthest capture there is.
+CONNECT_LIMIT_S = 5.0
+CONFIGURE_LIMIT_S = 5.0
+# An unclaimed session costs nothing but a socket; a caller whose stream never starts must not hold it (gptme #792).
+WARM_LIFE_S = 30.0
+# Robocalls cannot burn sessions: beyond this many in a minute a call dials its own when its stream starts.
+WARM_PER_MINUTE = 60
+
+
+class ModelUnreachable(Exception):
+    """No usable session came about: says why in words, with the server's own code, never with the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAccess:
+    """Where the model is and as whom we come."""
+
+    url: str
+    key: str = field(repr=False)
+    voice: str
+    transcribe_model: str
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+
+class Dial(Protocol):
+    """How a socket is opened: relay.websocket.dial, or a pair of memory streams in a play."""
+
+    async def __call__(
+        self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
+    ) -> WebSocketEnd: ...
+
+
+@dataclass(slots=True)
+class ModelSession:
+    """A configured session. `backlog` holds events that came before anybody listened."""
+
+    end: WebSocketEnd
+    id: str
+    model: str
+    backlog: list[bytes] = field(default_factory=list)
+    greeting_asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A session to be opened: which model, what it is told, and what it may call."""
+
+    model: str
+    instructions: str
+    tools: tuple[dict[str, object], ...] = ()
+    greeting: str | None = None  # asked for at once: the live greeting
+
+
+class Realtime:
+    """Opens model sessions."""
+
+    def __init__(self, access: ModelAccess, dial_end: Dial = dial) -> None:
+        self.access = access
+        self._dial = dial_end
+
+    async def open(self, wanted: Wanted) -> ModelSession:
+        """Dial and configure. Raises ModelUnreachable; no socket is left then."""
+        query = urlencode({"model": wanted.model})
+        url = f"{self.access.url}{'&' if urlsplit(self.access.url).query else '?'}{query}"
+        headers = {"Authorization": f"Bearer {self.access.key}"}
+        try:
+            end = await self._dial(url, headers, self.access.tls, CONNECT_LIMIT_S)
+        except trio.TooSlowError:
+            raise ModelUnreachable(f"no connection within {CONNECT_LIMIT_S:.0f} s") from None
+        except Refused as error:
+            raise ModelUnreachable(f"the upgrade was refused with HTTP {error.status}") from None
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise ModelUnreachable(f"no connection: {error}") from None
+        try:
+            return await self._configure(end, wanted)
+        except BaseException:
+            await end.close()
+            raise
+
+    async def _configure(self, end: WebSocketEnd, wanted: Wanted) -> ModelSession:
+        a = self.access
+        try:
+            with trio.fail_after(CONFIGURE_LIMIT_S):
+                reader = _Reader(end)
+                await reader.until("session.created")
+                config = session_config(wanted.model, a.voice, a.transcribe_model, wanted.instructions, wanted.tools)
+                await end.send(dialect.update_session(config))
+                updated = dialect.session_of(await reader.until("session.updated"))
+                dialect.check_formats(updated)
+                session = ModelSession(end, updated.id, wanted.model, reader.rest)
+                if wanted.greeting is not None:
+                    await end.send(dialect.ask_for_response(AskForResponse("greeting", wanted.greeting)))
+                    session.greeting_asked = True
+                return session
+        except trio.TooSlowError:
+            raise ModelUnreachable(f"connected, but not configured within {CONFIGURE_LIMIT_S:.0f} s") from None
+        except Gone as error:
+            raise ModelUnreachable(f"the model closed the session: {error.code} {error.reason}") from None
+        except dialect.ModelProtocolError as error:
+            raise ModelUnreachable(str(error)) from None
+
+
+class _Reader:
+    """Reads a new session's first events; what is not waited for stays in `rest`."""
+
+    def __init__(self, end: WebSocketEnd) -> None:
+        self._end = end
+        self.rest: list[bytes] = []
+
+    async def until(self, kind: str) -> dialect.Message:
+        while True:
+            waiting, self.rest = self.rest or await self._end.receive(), []
+            for number, raw in enumerate(waiting):
+                message = dialect.decode(raw)
+                if message.type == kind:
+                    self.rest = waiting[number + 1 :]
+                    return message
+                if message.type == "error" and message.error is not None:
+                    code = message.error.code or message.error.type or "error"
+                    raise ModelUnreachable(f"the model refused: {code}: {(message.error.message or '')[:160]}")
+
+
+@dataclass(slots=True)
+class _Warm:
+    done: trio.Event = field(default_factory=trio.Event)
+    claimed: trio.CancelScope = field(default_factory=trio.CancelScope)
+    session: ModelSession | None = None
+    error: str | None = None
+    taken: bool = False
+
+
+class WarmSessions:
+    """Sessions that were dialled when a phone rang, one a call, each claimed once."""
+
+    def __init__(self, realtime: Realtime) -> None:
+        self._realtime = realtime
+        self._warm: dict[CallSid, _Warm] = {}
+        # Bounded by the budget: a minute's worth of rings; full = the call dials for itself.
+        self._send, self._receive = trio.open_memory_channel[tuple[CallSid, Callable[[], Wanted]]](WARM_PER_MINUTE)
+        self._recent: deque[float] = deque()
+        self.refused = 0
+
+    def __len__(self) -> int:
+        return len(self._warm)
+
+    def ring(self, call_sid: CallSid, wanted: Callable[[], Wanted], now: float) -> bool:
+        """Begin to open a session for a call that rings. False if the minute's budget is spent."""
+        while self._recent and self._recent[0] < now - 60:
+            self._recent.popleft()
+        if call_sid in self._warm or len(self._recent) >= WARM_PER_MINUTE:
+            self.refused += call_sid not in self._warm
+            return call_sid in self._warm
+        try:
+            self._send.send_nowait((call_sid, wanted))
+        except trio.WouldBlock:
+            self.refused += 1
+            return False
+        self._recent.append(now)
+        self._warm[call_sid] = _Warm()
+        return True
+
+    def knows(self, call_sid: CallSid) -> bool:
+        """True while a session for this call is there or on its way."""
+        return call_sid in self._warm
+
+    async def claim(self, call_sid: CallSid) -> ModelSession:
+        """The call's session, waiting while it is on its way. Raises ModelUnreachable: none, or it failed."""
+        warm = self._warm.get(call_sid)
+        if warm is None:
+            raise ModelUnreachable("no session was kept warm for this call")
+        warm.taken = True
+        warm.claimed.cancel()
+        await warm.done.wait()
+        self._warm.pop(call_sid, None)
+        if warm.session is None:
+            raise ModelUnreachable(warm.error or "its session was lost before it was used")
+        return warm.session
+
+    def release(self, call_sid: CallSid) -> None:
+        """The call ended before its stream began: its session is closed."""
+        warm = self._warm.get(call_sid)
+        if warm is not None and not warm.taken:
+            warm.claimed.cancel()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Open and hold sessions until cancelled. Lives in the process's nursery."""
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            async for call_sid, wanted in self._receive:
+                nursery.start_soon(self._hold, call_sid, wanted)
+
+    async def _hold(self, call_sid: CallSid, wanted: Callable[[], Wanted]) -> None:
+        warm = self._warm.get(call_sid)
+        if warm is None:
+            return
+        session: ModelSession | None = None
+        try:
+            session = await self._realtime.open(wanted())
+            with warm.claimed, trio.move_on_after(WARM_LIFE_S):
+                while True:  # pings are answered, and what comes is kept
+                    session.backlog += await session.end.receive()
+            if warm.taken:
+                warm.session, session = session, None
+            else:
+                log.info("model.warm_session_unclaimed", call_sid=call_sid)
+        except ModelUnreachable as error:
+            warm.error = str(error)
+        except Gone as error:
+            warm.error = f"the model closed the session before the call began: {error.code} {error.reason}"
+        finally:
+            warm.done.set()
+            if not warm.taken:
+                self._warm.pop(call_sid, None)
+            if session is not None:
+                await session.end.close()
