@@ -1,0 +1,27 @@
+"""What the model may do for a caller.
+
+lookup_hours check_availability book_appointment cancel_or_move_appointment lookup_caller transfer_to_human
+take_message end_call wait_for_user: one file a function. A file of yours beside them, or in the package that FUNCTIONS
+names, is found by itself.
+
+registry     what a function is, how all are found, how one is run
+arguments    signature -> JSON schema; the model's JSON -> checked values                    (pure)
+results      a result -> JSON of at most 1 kB                                                (pure)
+effects      what a function wants of its call; its outcome                                  (pure)
+once         a function that writes runs exactly once
+backend      the HTTP client    contract  the types of its answers (pure)    breaker  (pure)
+times        days and hours as they are said (pure)
+claims       what the agent says was done, against what was done                             (pure)
+"""
+
+from .backend import Backend
+from .claims import Verdict, check, deeds_of
+from .effects import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
+from .once import Once, Reservations
+from .registry import CallContext, Function, FunctionRefused, Registry, function, load, run
+
+__all__ = [
+    "Backend", "CallContext", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible", "Once", "Outcome",
+    "Registry", "Reservations", "StaySilent", "TakeMessage", "TransferCall", "Verdict", "check", "deeds_of", "function",
+    "load", "run",
+]  # fmt: skip

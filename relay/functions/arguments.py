@@ -1,0 +1,189 @@
+"""From a Python signature to a JSON schema, and from the model's JSON to checked values (pure).
+
+msgspec does both; no schema is written by hand. What the model writes is input from a stranger: bounded, stripped of
+control characters, converted strictly to the types of the signature.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+ARGUMENTS_LIMIT_CHARS: Final = 4096  # the longest honest call is a message of 500 characters
+# Everything but letters, marks, digits, punctuation and spaces; Postgres refuses NUL, logs suffer from the rest.
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_NANP: Final = frozenset({"US", "CA", "PR", "DO", "JM", "BS", "BB", "TT"})  # countries that dial +1
+
+
+class BadArguments(ValueError):
+    """The model's arguments do not fit the signature; the message says which and why."""
+
+
+class Phone(str):
+    """A phone number in E.164, such as +12125550123. As an optional argument left out: the caller's own number."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str, country: str) -> Phone:
+        """Any usual spelling. Without a country code only numbers of +1 countries can be completed.
+
+        Raises ValueError in words for the model.
+        """
+        digits = re.sub(r"[\s().\-/]", "", text)
+        if digits.startswith("00"):
+            digits = "+" + digits[2:]
+        if not digits.startswith("+") and country in _NANP and re.fullmatch(r"1?[2-9]\d{9}", digits):
+            digits = "+1" + digits[-10:]
+        if not re.fullmatch(r"\+[1-9]\d{6,14}", digits):
+            raise ValueError("is no complete phone number: ask for all its digits, with the country code if foreign")
+        return cls(digits)
+
+
+def signature(function: Callable[..., Any]) -> type[msgspec.Struct]:
+    """The arguments after the first one (the call) as a struct type.
+
+    Raises ValueError in words when the signature cannot be given to a model.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters or parameters[0].name != "call":
+        raise ValueError("its first parameter must be `call: CallContext`")
+    fields: list[Any] = []
+    for parameter in parameters[1:]:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ValueError(f"*{parameter.name} cannot be shown to a model: name each argument")
+        if parameter.name not in hints:
+            raise ValueError(f"argument {parameter.name} has no type")
+        default = () if parameter.default is parameter.empty else (parameter.default,)
+        fields.append((parameter.name, hints[parameter.name], *default))
+    name = "".join(part.title() for part in function.__name__.split("_"))
+    return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True, frozen=True)
+
+
+def schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
+    """The JSON schema of the arguments as one object, without `$ref`, as OpenAI takes it.
+
+    Raises ValueError or TypeError for types that have none.
+    """
+    whole = msgspec.json.schema(arguments, schema_hook=_schema_of)
+    flat = _inline(whole, whole.get("$defs", {}), ())
+    assert isinstance(flat, dict)
+    flat.setdefault("required", [])
+    return flat
+
+
+def _schema_of(kind: type) -> dict[str, Any]:
+    if kind is Phone:
+        return {"type": "string", "maxLength": 32}
+    raise ValueError(f"{kind!r} has no JSON schema: use str, int, date, datetime, Phone, Literal or an Enum")
+
+
+def _inline(node: Any, definitions: Mapping[str, Any], seen: tuple[str, ...]) -> Any:
+    if isinstance(node, list):
+        return [_inline(each, definitions, seen) for each in node]
+    if not isinstance(node, dict):
+        return node
+    reference = node.get("$ref")
+    if reference is not None:
+        name = reference.removeprefix("#/$defs/")
+        if name in seen:
+            raise ValueError(f"{name} contains itself")
+        inner = _inline(definitions[name], definitions, (*seen, name))
+        return {**inner, **{key: value for key, value in node.items() if key not in ("$ref", "$defs")}}
+    return {
+        # "title" is also a name an argument may have: only the string beside "type" is decoration.
+        key: _inline(value, definitions, seen)
+        for key, value in node.items()
+        if key != "$defs" and not (key == "title" and isinstance(value, str))
+    }
+
+
+def bind(arguments: type[msgspec.Struct], text: str, caller_number: str, country: str) -> msgspec.Struct:
+    """The model's JSON as checked values. Raises BadArguments in words for the model."""
+    if len(text) > ARGUMENTS_LIMIT_CHARS:
+        raise BadArguments(f"the arguments are longer than {ARGUMENTS_LIMIT_CHARS} characters")
+    try:
+        raw = msgspec.json.decode(text.encode("utf-8", "replace")) if text.strip() else {}
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadArguments(f"the arguments are no JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise BadArguments("the arguments must be a JSON object")
+    loose = _loosen(_clean(raw), msgspec.structs.fields(arguments))
+
+    def hook(kind: type, value: Any) -> Any:
+        if kind is Phone and isinstance(value, str):
+            return Phone.parse(value, country)
+        raise ValueError("must be a string" if kind is Phone else "has an unknown type")
+
+    try:
+        bound = msgspec.convert(loose, arguments, strict=False, dec_hook=hook)
+    except (msgspec.ValidationError, RecursionError, OverflowError) as error:
+        raise BadArguments(str(error).replace("`$.", "`")) from None
+    if not caller_number:
+        return bound
+    own = {
+        field.name: Phone(caller_number)
+        for field in msgspec.structs.fields(arguments)
+        if Phone in _kinds(field.type) and getattr(bound, field.name) is None
+    }
+    return msgspec.structs.replace(bound, **own)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return _CONTROLS.sub(" ", value).strip()
+    if isinstance(value, list):
+        return [_clean(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _clean(each) for key, each in value.items()}
+    return value
+
+
+def _kinds(annotation: Any) -> frozenset[Any]:
+    """The plain types of an annotation, through `Annotated` and unions."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _kinds(typing.get_args(annotation)[0])
+    members = typing.get_args(annotation)
+    if not members or typing.get_origin(annotation) in (list, dict, tuple, set, frozenset, typing.Literal):
+        return frozenset({annotation})
+    return frozenset().union(*(_kinds(each) for each in members))
+
+
+def _loosen(raw: dict[str, Any], fields: tuple[msgspec.structs.FieldInfo, ...]) -> dict[str, Any]:
+    """What models get nearly right: null or "" for something left out, a time without its seconds."""
+    loose = dict(raw)
+    for field in fields:
+        if field.name not in raw:
+            continue
+        value, kinds = raw[field.name], _kinds(field.type)
+        if not field.required and (value is None or (value == "" and str not in kinds)):
+            del loose[field.name]
+        elif kinds & _TIMES.keys() and str not in kinds and value is not None:
+            loose[field.name] = _time(field.name, value, kinds)
+    return loose
+
+
+_TIMES: Final[dict[Any, tuple[Callable[[str], Any], str]]] = {
+    dt.datetime: (dt.datetime.fromisoformat, "a date and a time such as 2026-11-24T19:00"),
+    dt.date: (lambda text: dt.datetime.fromisoformat(text).date(), "a date such as 2026-11-24"),
+    dt.time: (dt.time.fromisoformat, "a time such as 19:00"),
+}
+
+
+def _time(name: str, value: Any, kinds: frozenset[Any]) -> Any:
+    """msgspec alone would take a bare number as seconds since 1970, and refuse a time without seconds."""
+    read, words = next(_TIMES[kind] for kind in _TIMES if kind in kinds)
+    # fromisoformat would make midnight of a date alone, and nobody books midnight by leaving the time out.
+    if isinstance(value, str) and (":" in value or "T" in value or dt.datetime not in kinds):
+        try:
+            return read(value)
+        except ValueError:
+            pass
+    raise BadArguments(f"`{name}` must be {words}")

@@ -1,0 +1,29 @@
+"""When the business is open."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from .contract import clock
+from .registry import CallContext, function
+from .times import check_day, clock_words, day_words
+
+
+@function(holding="One moment, I'm looking up our hours.")
+async def lookup_hours(
+    call: CallContext,
+    date: Annotated[
+        dt.date | None, Meta(description="The day asked about, such as 2026-11-24. Today if left out.")
+    ] = None,
+) -> dict[str, Any]:
+    """Opening hours of the business on one day. Use it for every question about when it is open; do not guess."""
+    day = date or call.now().astimezone(call.tz).date()
+    check_day(day, call.now(), call.tz)
+    hours = await call.business.hours(day)
+    known: dict[str, Any] = {"date": day.isoformat(), "day": day_words(day), "closed": hours.closed}
+    if not hours.closed and hours.open and hours.close:
+        known |= {"open": clock_words(clock(hours.open)), "close": clock_words(clock(hours.close))}
+    return known | ({"notes": hours.notes} if hours.notes else {})

@@ -1,0 +1,77 @@
+"""A function's result as a short JSON string for the model (pure).
+
+Every output is billed again as text on each later turn, so it holds 1 kB at most. What is larger is summarised
+field by field, and stays whole JSON: lists lose whole elements and `more` says how many, strings end at a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+OUTPUT_LIMIT_BYTES: Final = 1024  # the issue's 1 kB
+# (elements of a list or mapping, characters of a string), tried in this order until the result fits.
+_STEPS: Final = ((40, 400), (20, 240), (12, 160), (6, 120), (4, 80), (2, 60), (1, 40))
+_KEY_CHARS: Final = 40
+
+
+def envelope(result: Mapping[str, Any], limit_bytes: int = OUTPUT_LIMIT_BYTES) -> str:
+    """`{"status": "ok" | "error", ...}` as JSON of at most `limit_bytes`; `status` is "ok" unless the result says.
+
+    Raises TypeError when the result holds something that is no JSON: that is a bug of the function.
+    """
+    plain = msgspec.to_builtins({"status": "ok", **result}, str_keys=True)
+    text = _json(plain)
+    for elements, characters in _STEPS:
+        if len(text) <= limit_bytes:
+            return text.decode()
+        text = _json(_shorten(plain, elements, characters, top=True))
+    return (text if len(text) <= limit_bytes else _leave_out(plain, limit_bytes)).decode()
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _shorten(value: Any, elements: int, characters: int, top: bool = False) -> Any:
+    if isinstance(value, dict):
+        return _shorten_mapping(value, elements if not top else max(elements, 12), characters, elements)
+    if isinstance(value, list):
+        return [_shorten(each, elements, characters) for each in value[:elements]]
+    if isinstance(value, str):
+        return at_a_word(value, characters)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a very large number"
+    return value
+
+
+def _shorten_mapping(value: dict[str, Any], keys: int, characters: int, elements: int) -> dict[str, Any]:
+    kept = dict(list(value.items())[:keys])
+    short = {at_a_word(name, _KEY_CHARS): _shorten(each, elements, characters) for name, each in kept.items()}
+    lists = {name: len(each) for name, each in kept.items() if isinstance(each, list)}
+    more = {at_a_word(name, _KEY_CHARS): count - elements for name, count in lists.items() if count > elements}
+    if len(value) > len(kept):
+        more["fields"] = len(value) - len(kept)
+    return {**short, "more": more} if more else short
+
+
+def at_a_word(text: str, limit: int) -> str:
+    """`text`, or its beginning up to a word's end and "…", at most `limit` characters."""
+    if len(text) <= limit:
+        return text
+    head = text[: limit - 1]
+    space = head.rfind(" ")
+    return (head[:space] if space > limit // 2 else head).rstrip(" ,;:") + "…"
+
+
+def _leave_out(plain: dict[str, Any], limit_bytes: int) -> bytes:
+    """The status and as many of the first fields, at their shortest, as fit; `more` counts the rest."""
+    elements, characters = _STEPS[-1]
+    kept: dict[str, Any] = {}
+    for name, value in plain.items():
+        trial = {**kept, at_a_word(name, _KEY_CHARS): _shorten(value, elements, characters)}
+        if len(_json({**trial, "more": {"fields": len(plain)}})) <= limit_bytes:
+            kept = trial
+    return _json({**kept, "more": {"fields": len(plain) - len(kept)}})
