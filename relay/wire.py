@@ -201,6 +201,7 @@ class SocketWire(_OneOutBuffer):
     async def _recv(self) -> bytes:
         sock = self._sock
         while True:
+            self._check_open()  # Trio would wait for descriptor -1, and remember it
             try:
                 await trio.lowlevel.wait_readable(sock)
                 return sock.recv(RECV_BYTES)
@@ -210,6 +211,7 @@ class SocketWire(_OneOutBuffer):
                 raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
 
     def _push(self, data: bytes) -> int:
+        self._check_open()
         try:
             return self._sock.send(data)
         except BlockingIOError:
@@ -218,6 +220,7 @@ class SocketWire(_OneOutBuffer):
             raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
 
     async def _pass_on(self) -> None:
+        self._check_open()
         try:
             await trio.lowlevel.wait_writable(self._sock)
             del self._waiting[: self._sock.send(self._waiting)]
@@ -225,6 +228,10 @@ class SocketWire(_OneOutBuffer):
             pass
         except OSError as e:
             raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
+
+    def _check_open(self) -> None:
+        if self._sock.fileno() < 0:
+            raise trio.ClosedResourceError("this wire was closed")
 
     def abort(self) -> None:
         """Close the socket. See Wire.abort."""
