@@ -77,6 +77,10 @@ class Mouth:
                 out[low - first : high - first] = said.mulaw[low - said.at : high - said.at]
         return bytes(out)
 
+    def speaking(self, now: float) -> bool:
+        """Whether words are being said at this moment."""
+        return any(said.text and said.at <= samples_at(now) < said.end for said in self.utterances[-2:])
+
     def heard_words(self, since: float, now: float) -> str:
         """The words of what was said completely between two moments: what a speech recogniser would give."""
         first, last = samples_at(since), samples_at(now)

@@ -1,0 +1,108 @@
+"""How the stand-in Twilio reaches a relay: HTTP requests, and byte streams for WebSockets.
+
+`NetworkDoor` goes over the network. A play puts its own door here, which leads into the relay of the same Trio run.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+
+TOTAL_LIMIT_S = 15.0
+"""The cap over everything that a call's HTTP request may take [twilio 1.2]."""
+
+
+class Reply(NamedTuple):
+    """An HTTP answer; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class NoConnection(OSError):
+    """Nobody could be reached at all: refused, unknown host, or no connection in time."""
+
+
+class RelayDoor(Protocol):
+    """The way to a relay."""
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_limit_s: float = 5.0
+    ) -> Reply:
+        """One HTTP request, no redirect followed. The caller sets the deadline.
+
+        Raises NoConnection when nobody answers the door, ssl.SSLError, OSError when the line breaks later.
+        """
+
+    async def open_stream(self, url: str) -> trio.abc.Stream:
+        """A fresh byte stream (TLS done) to the host of a ws, wss, http or https URL. Raises OSError, ssl.SSLError."""
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+class NetworkDoor:
+    """HTTP by httpx, sockets by Trio."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._context = tls
+        self._client: httpx.AsyncClient | None = None
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_limit_s: float = 5.0
+    ) -> Reply:
+        """See RelayDoor."""
+        if self._client is None:
+            # No keep-alive: Twilio's requests come from many machines.
+            limits = httpx.Limits(max_keepalive_connections=0)
+            self._client = httpx.AsyncClient(verify=self._context or _tls(), limits=limits)
+        timeout = httpx.Timeout(TOTAL_LIMIT_S, connect=connect_limit_s)
+        try:
+            answer = await self._client.request(method, url, headers=dict(headers), content=body, timeout=timeout)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if isinstance(_root(error), ssl.SSLError):
+                raise ssl.SSLError(str(error)) from error
+            raise NoConnection(f"{urlsplit(url).netloc} cannot be reached: {error or 'no answer in time'}") from error
+        except httpx.TimeoutException as error:
+            raise trio.TooSlowError from error
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise OSError(f"the request to {url} broke: {error or type(error).__name__}") from error
+        return Reply(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
+
+    async def open_stream(self, url: str) -> trio.abc.Stream:
+        """See RelayDoor."""
+        parts = urlsplit(url)
+        secure = parts.scheme in ("wss", "https")
+        assert parts.hostname is not None
+        tcp = await trio.open_tcp_stream(parts.hostname, parts.port or (443 if secure else 80))
+        if not secure:
+            return tcp
+        stream = trio.SSLStream(tcp, self._context or _tls(), server_hostname=parts.hostname, https_compatible=True)
+        try:
+            await stream.do_handshake()
+        except BaseException as error:
+            await trio.aclose_forcefully(tcp)
+            if isinstance(error, trio.BrokenResourceError):
+                raise ssl.SSLError(str(error.__cause__ or error)) from error
+            raise
+        return stream
+
+    async def aclose(self) -> None:
+        """Give back what the door holds open."""
+        if self._client is not None:
+            await self._client.aclose()
+
+
+def _root(error: BaseException) -> BaseException:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error

@@ -1,0 +1,216 @@
+"""The scenario format: a TOML file that says who says what when, what goes wrong, and what must come of it.
+
+```toml
+title = "The caller asks for the hours and hangs up"
+
+[caller]
+steps = [
+  { listen = true },                                  # until the agent has spoken and has been quiet for 0.9 s
+  { say = "Hi, what time do you open tomorrow?" },    # a clip, by its text or its id
+  { interrupt_after_ms = 900, say = "oh_wait" },      # 900 ms into the agent's next answer
+  { press = "0" },                                    # a key
+  { cough = true },
+  { mute_s = 2 },                                     # the line sends no frames at all
+  { silent_s = 5 },                                   # only wait
+  { until = "bridged" },                              # wait for an event of the exchange
+  { play = "in.wav" },
+  { after_ms = 300, hang_up = true },
+]
+
+[human]                                               # or [[human]], one for each time somebody is dialled
+does = "accepts"                                      # declines hangs_up no_answer busy failed voicemail
+
+[network]
+delay_ms = 40
+
+[expect]
+greeting_within_ms = 500
+heard = ["We are open tomorrow"]
+dialled = ["+15550100002"]
+```
+
+`[model]` is for the stand-in model (relay/standin/script.py), `[backend]` for the stand-in business, `[relay]` holds
+settings that are different for this scenario, by their names in the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from relay.standin.caller import LOS_ANGELES, CallerLine
+from relay.standin.dialling import Behaviour, Human
+from relay.standin.exchange import EndedBy, Place
+from relay.standin.mouth import Silence
+from relay.standin.streaming import Network
+from relay.standin.voice import find
+
+FOLDER = Path(__file__).parent / "scenarios"
+
+QUIET_MS = 900
+"""So long must the agent be quiet before a caller thinks that it has finished."""
+
+
+class ScenarioError(Exception):
+    """A scenario that cannot be understood; the message names the file and the place in it."""
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One thing the caller does; `after_ms` and `interrupt_after_ms` say when."""
+
+    say: str | None = None
+    play: str | None = None
+    cough: bool = False
+    press: str | None = None
+    listen: bool | int = False  # or the ms of quiet to wait for
+    until: str | None = None
+    silent_s: float | None = None
+    mute_s: float | None = None
+    hang_up: bool = False
+
+    after_ms: int = 0
+    interrupt_after_ms: int | None = None
+    limit_s: float = 30.0
+
+    @property
+    def kinds(self) -> list[str]:
+        """The actions that are set; a proper step has one."""
+        names = ("say", "play", "cough", "press", "listen", "until", "silent_s", "mute_s", "hang_up")
+        return [name for name in names if getattr(self, name) not in (None, False)]
+
+
+class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who calls, from where, and what they do."""
+
+    steps: tuple[Step, ...]
+    number: str = "+15550100001"
+    state: str | None = None
+    silence: Silence = "ff"
+    patience_s: float = 60.0  # how long the caller stays on the line after the last step
+
+
+class HumanTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a human who is dialled behaves."""
+
+    does: Behaviour = "accepts"
+    ring_s: float = 4.0
+    talk_s: float = 5.0
+
+
+class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The way between Twilio and the relay; see streaming.Network."""
+
+    connect_ms: float = 365.0
+    delay_ms: float = 0.0
+    jitter_ms: float = 0.0
+    bursts_per_minute: float = 0.0
+    burst_ms: float = 233.0
+
+
+class NumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the phone number is set up at Twilio."""
+
+    fallback_twiml: str = ""
+
+
+class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must come of the call; what is not named does not matter."""
+
+    greeting_within_ms: int | None = None
+    answer_within_ms: int | None = None  # each turn: from the caller's last sound to the agent's first
+    heard: tuple[str, ...] = ()  # texts the caller heard in full, in this order
+    not_heard: tuple[str, ...] = ()
+    read_out: tuple[str, ...] = ()  # parts of what Twilio itself said with <Say>
+    stopped_within_ms: int | None = None  # each interruption: from the caller's first sound to the agent's last
+    said: tuple[str, ...] = ()  # parts of the ledger's transcript, either side's
+    ended_by: EndedBy | None = None
+    end_reason: str | None = None
+    outcome: str | None = None
+    dialled: tuple[str, ...] | None = None
+    whisper_contains: str | None = None
+    bridged: bool | None = None
+    functions: tuple[str, ...] | None = None  # those that ran, in this order
+    bookings: int | None = None
+    messages: int | None = None
+    recordings: int | None = None
+    streams: int | None = None  # how many media streams the call had
+    no_gap_over_ms: int | None = None  # while the agent speaks, the buffer runs dry
+    no_silence_over_ms: int | None = None  # from the caller's last sound until the agent speaks
+    within_s: float | None = None  # the whole call
+    no_complaints: bool = True
+    complaints: tuple[int, ...] = ()  # codes that must appear; they are not held against the call
+    rows: dict[str, int | str] = {}  # rows by table: a number, or "3+"
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole scenario."""
+
+    title: str
+    caller: Caller
+    name: str = ""
+    human: HumanTable | tuple[HumanTable, ...] = HumanTable()
+    network: NetworkTable = NetworkTable()
+    number: NumberTable = NumberTable()
+    model: dict[str, Any] = {}
+    backend: dict[str, Any] = {}
+    relay: dict[str, str] = {}
+    expect: Expect = Expect()
+
+    def line(self) -> CallerLine:
+        """The caller's telephone line."""
+        place = LOS_ANGELES if self.caller.state is None else Place(state=self.caller.state, country="US")
+        humans = self.human if isinstance(self.human, tuple) else (self.human,)
+        return CallerLine(
+            number=self.caller.number,
+            place=place,
+            silence=self.caller.silence,
+            network=Network(**msgspec.structs.asdict(self.network)),
+            humans=[Human(each.does, each.ring_s, each.talk_s, _hello(each.does)) for each in humans],
+        )
+
+
+def parse(text: str, name: str) -> Scenario:
+    """Read a scenario; `name` is what errors call it. Raises ScenarioError."""
+    try:
+        scenario = msgspec.convert({"name": name, **tomllib.loads(text)}, Scenario)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ScenarioError(f"scenario {name}: {error}") from error
+    for number, step in enumerate(scenario.caller.steps, 1):
+        _check(step, f"scenario {name}, step {number}")
+    return scenario
+
+
+def load(name: str) -> Scenario:
+    """A shipped scenario by its name, or one from a path that ends in .toml. Raises ScenarioError."""
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    try:
+        return parse(path.read_text(), path.stem)
+    except FileNotFoundError as error:
+        known = ", ".join(shipped())
+        raise ScenarioError(f"there is no scenario {name!r}; shipped are: {known}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"scenario {name} cannot be read: {error}") from error
+
+
+def shipped() -> list[str]:
+    """The names of all scenarios that come with the relay."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def _check(step: Step, where: str) -> None:
+    if len(step.kinds) != 1:
+        raise ScenarioError(f"{where} must do one thing, not {' and '.join(step.kinds) or 'nothing'}")
+    if step.say is not None and find(step.say) is None:
+        raise ScenarioError(f"{where}: there is no clip {step.say!r} (relay/standin/clips/index.toml lists them)")
+    if step.press is not None and (not step.press or set(step.press) - set("0123456789*#ABCDw")):
+        raise ScenarioError(f"{where}: keys are 0-9 * # A-D, and w for half a second: {step.press!r}")
+    if step.interrupt_after_ms is not None and step.kinds[0] in ("listen", "until", "silent_s"):
+        raise ScenarioError(f"{where}: {step.kinds[0]} waits and cannot interrupt")
+
+
+def _hello(does: Behaviour) -> bytes:
+    clip = find("voicemail" if does == "voicemail" else "human_hello")
+    return clip.mulaw if clip is not None else b""
