@@ -35,6 +35,7 @@ from relay.call.vocabulary import (
     CallerPaused,
     CallerSpoke,
     CallerTranscribed,
+    ClaimDoubted,
     ClearPlayback,
     CreateItem,
     DeleteItem,
@@ -57,6 +58,7 @@ from relay.call.vocabulary import (
     ModelReady,
     ModelSpoke,
     ModelWorded,
+    MoveFailed,
     RecordConsent,
     RecordTurn,
     ReleaseModel,
@@ -195,7 +197,8 @@ class Machine:
         self._consented = not plan.greeting.announces
         self._unconsented: list[RecordTurn] = []
         self._functions: dict[str, str] = {}  # running: call id -> response id
-        self._silent_functions: set[str] = set()
+        self._quiet_functions: set[str] = set()  # running, without a holding phrase
+        self._holding = "holding"
         self._outputs_wanted: set[str] = set()  # responses whose outputs want an answer
         self._held_phrase_at = 0.0
         self._quiet_since = 0.0
@@ -256,6 +259,13 @@ class Machine:
                 self._function_returned(event, now, out)
             case Ticked():
                 self._tick(now, out)
+            case MoveFailed(reason):
+                self._moving_to = None
+                self._ready_at = now  # tried again after as long a time
+                out.append(Report("model.move_failed", "warning", (("reason", reason),)))
+            case ClaimDoubted(correction):
+                out.append(self._note(correction))
+                self.answers.want("correct")
             case DrainBegan(limit_s):
                 self._drain_until = now + limit_s
         self._settle(now, out)
@@ -458,8 +468,9 @@ class Machine:
             return
         self.answers.progressed(now)
         self._functions[event.function_call_id] = event.response_id
-        if event.name in self.plan.holding and self.plan.holding[event.name] is None:
-            self._silent_functions.add(event.function_call_id)
+        self._holding = self.plan.holding.get(event.name, "holding") or ""
+        if not self._holding:
+            self._quiet_functions.add(event.function_call_id)
         self._held_phrase_at = 0.0
         self._quiet_since = max(self._quiet_since, now)
         self.conversation.called(event.function_call_id, event.name, event.arguments)
@@ -467,8 +478,7 @@ class Machine:
 
     def _function_returned(self, event: FunctionReturned, now: float, out: list[Action]) -> None:
         response_id = self._functions.pop(event.function_call_id, "")
-        silent = event.function_call_id in self._silent_functions
-        self._silent_functions.discard(event.function_call_id)
+        self._quiet_functions.discard(event.function_call_id)
         self.conversation.returned(event.function_call_id, event.output)
         if self.phase is not Phase.TALKING:
             return
@@ -487,8 +497,7 @@ class Machine:
             case StaySilent():
                 pass
             case None:
-                if not silent:
-                    self._outputs_wanted.add(response_id)
+                self._outputs_wanted.add(response_id)
         if self.figures.failed_functions >= self.plan.rules.human_after_failures:
             self.figures.failed_functions = 0
             out.append(self._note(wording.OFFER_HUMAN))
@@ -720,13 +729,14 @@ class Machine:
                 self._leave(EndReason.SILENCE_CAP, Next.HANG_UP, now, out, phrase="nobody_there")
 
     def _check_functions(self, now: float, out: list[Action]) -> None:
-        audible = [call for call in self._functions if call not in self._silent_functions]
+        audible = [call for call in self._functions if call not in self._quiet_functions]
         if not audible or self.playout.is_speaking(now) or self.floor.speech is not None or self.answers.is_busy:
             return
         since = max(self._quiet_since, self._held_phrase_at)
         wait_s = HOLDING_AGAIN_S if self._held_phrase_at else HOLDING_AFTER_S
         if now - since >= wait_s:
-            key = "holding_again" if self._held_phrase_at else "holding"
+            own = self._holding if self._holding in self.plan.phrases else "holding"
+            key = "holding_again" if self._held_phrase_at else own
             self._held_phrase_at = now
             self._say(key, now, out, protected=False)
 

@@ -243,6 +243,20 @@ class Ticked:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveFailed:
+    """The session that was to take the conversation over could not be opened; the present one goes on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDoubted:
+    """The agent said that something was done which no function did, or the other way round."""
+
+    correction: str
+
+
+@dataclass(frozen=True, slots=True)
 class DrainBegan:
     """The process is about to stop; the call has this long to come to an end."""
 
@@ -270,6 +284,8 @@ Event: TypeAlias = (
     | ModelLost
     | FunctionReturned
     | Ticked
+    | MoveFailed
+    | ClaimDoubted
     | DrainBegan
 )
 

@@ -1,0 +1,462 @@
+"""The shell of one stream of a call: one nursery, three tasks, and the actions of the machine carried out.
+
+    Twilio reader   caller -> gaps -> uplink -> model; marks, digits      ends with the caller's socket
+    OpenAI reader   model -> downlink -> machine -> caller; dials again   ends when the model is released
+    watchdog        the clock: caps, silence, liveness, padding           ends with the call
+Functions are children of the same nursery, never awaited in a reader. One frame is one stack: whoever read it sends it.
+The model is closed before the caller's socket: a stalled caller cannot hold a paid session open.
+Exception groups are opened here and nowhere else.
+Upstream: twilio/stream.py.  Downstream: machine.py, both dialects, the ledger (by way of `Books`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pybase64
+import structlog
+import trio
+
+import dsp
+from relay import desk as desks
+from relay.books import Books
+from relay.call.gaps import Gaps
+from relay.call.machine import Machine, Next
+from relay.call.vocabulary import (
+    Action,
+    AskForResponse,
+    CallerArrived,
+    CallerLeft,
+    CancelResponse,
+    ClearPlayback,
+    CreateFunctionPair,
+    CreateItem,
+    DeleteItem,
+    DialModel,
+    DigitPressed,
+    DrainBegan,
+    EndReason,
+    Event,
+    FunctionReturned,
+    HangUp,
+    ItemId,
+    LeaveStream,
+    MarkReturned,
+    ModelFinished,
+    ModelLost,
+    ModelReady,
+    ModelSpoke,
+    MoveFailed,
+    Play,
+    RecordConsent,
+    RecordTurn,
+    ReleaseModel,
+    Report,
+    ResponseId,
+    RunFunction,
+    SendFunctionOutput,
+    SendSilence,
+    StreamSid,
+    Ticked,
+    TruncateItem,
+)
+from relay.functions import CallContext, Outcome, TakeMessage, run
+from relay.realtime import dialect as model_dialect
+from relay.realtime.session import ModelSession, ModelUnreachable
+from relay.twilio import dialect as caller_dialect
+from relay.twilio.rest import TwilioRefused, TwilioUnreachable
+from relay.websocket import Gone, WebSocketEnd
+
+log = structlog.get_logger()
+
+# The watchdog's step; before the first word was written it looks more often, for the clip at 150 ms.
+TICK_S = 0.200
+FIRST_TICKS_S = 0.025
+# Caller audio that waits for a model which is still being dialled: 10 s, 80 kB; then the oldest is dropped.
+WAITING_LIMIT_BYTES = 80_000
+HANG_UP_LIMIT_S = 6.0
+REDIAL_PAUSE_S = 0.3
+# Twilio sends 50 frames a second; gaps to 233 ms are normal, this is a dead socket.
+NO_FRAMES_S = 15.0
+
+
+class CallSession:
+    """One stream of one call."""
+
+    def __init__(
+        self, desk: desks.Desk, file: desks.CallFile, stream_sid: StreamSid, caller: WebSocketEnd, greeting_asked: bool
+    ) -> None:
+        self._desk = desk
+        self._file = file
+        self._stream_sid = stream_sid
+        self._caller = caller
+        self.machine = Machine(desk.plan(file, greeting_asked))
+        self.books = Books(desk, file, self.machine)
+        self._model: ModelSession | None = None
+        self._next_model: ModelSession | None = None
+        self._wanted_model: str | None = desk.settings.openai_model
+        self._uplink = dsp.Uplink()
+        self._downlink = dsp.Downlink()
+        self._downlink_item = ""
+        self._downlink_bytes = 0
+        self._heard_live: dict[str, bytearray] = {}  # the live greeting, learned for the next call
+        self._gaps = Gaps()
+        self._waiting = bytearray()  # caller audio for a model that is still being dialled
+        self._start: Callable[..., None] = lambda *_: None
+        self._scope = trio.CancelScope()
+        self._context = CallContext(
+            file.call_sid,
+            file.caller_number,
+            desk.backend,
+            desk.settings.tz,
+            desk.utc_now,
+            file.once,
+            desk.settings.business_country,
+            file.own_ids,
+        )
+
+    async def run(self) -> None:
+        """Serve the stream until it is over. What breaks on the way ends in the ledger, not in an exception."""
+        failure: BaseException | None = None
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    self._start = nursery.start_soon
+                    await self._feed(CallerArrived(self._stream_sid))
+                    nursery.start_soon(self._guard, self._read_caller, name="Twilio reader")
+                    nursery.start_soon(self._guard, self._read_model, name="OpenAI reader")
+                    nursery.start_soon(self._guard, self._watch, name="watchdog")
+        except* Exception as group:
+            failure = group.exceptions[0]
+            log.error("call.broke", words="our own bug: the call goes to the human", exc_info=failure)
+            if self.machine.ending is None:
+                self.machine.handle(CallerLeft(EndReason.RELAY_FAULT), trio.current_time())
+        finally:
+            if self.machine.ending is None:  # cancelled from outside: the process stops
+                self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
+            for session in (self._model, self._next_model):
+                if session is not None:
+                    await session.end.close(1000)
+            self.books.close()
+            await self._caller.close(1011 if failure else 1000)
+
+    async def drain(self, limit_s: float) -> None:
+        """The process is about to stop: this stream has so long to come to an end."""
+        await self._feed(DrainBegan(limit_s))
+
+    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
+        await task()
+
+    # Twilio reader
+
+    async def _read_caller(self) -> None:
+        """Reads the caller's socket; may be cancelled anywhere; ends when the socket is at its end."""
+        try:
+            while True:
+                await self._take(await self._caller.receive())
+        except Gone as gone:
+            if gone.code in (1000, 1001, 1005):
+                reason = EndReason.CALLER_HUNG_UP
+            elif "progress" in gone.reason or "does not read" in gone.reason:
+                reason = EndReason.CALLER_SOCKET_STALLED
+            else:
+                reason = EndReason.CALLER_SOCKET_LOST
+            await self._feed(CallerLeft(reason))
+
+    async def _take(self, messages: list[bytes]) -> None:
+        """Everything that arrived together: frames in a row become one append."""
+        frames: list[caller_dialect.Frame] = []
+        for message in messages:
+            try:
+                what = caller_dialect.parse(message)
+            except caller_dialect.TwilioProtocolError as error:
+                self._desk.metrics.bad_messages.labels("twilio").inc()
+                log.warning("twilio.bad_message", words=str(error))
+                continue
+            if type(what) is caller_dialect.Frame:
+                frames.append(what)
+                continue
+            if frames:
+                await self._caller_spoke(frames)
+                frames = []
+            await self._take_event(what)
+        if frames:
+            await self._caller_spoke(frames)
+
+    async def _take_event(self, what: caller_dialect.Frame | caller_dialect.Event | None) -> None:
+        match what:
+            case MarkReturned() | DigitPressed():
+                await self._feed(what)
+            case caller_dialect.Stopped():
+                await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
+            case None:
+                self._desk.metrics.unknown_events.labels("twilio").inc()
+            case _:
+                pass  # connected and start came before this session
+
+    async def _caller_spoke(self, frames: list[caller_dialect.Frame]) -> None:
+        now = trio.current_time()
+        audio: list[bytes] = []
+        for frame in frames:
+            pad_ms = self._gaps.before(frame.media_ms, len(frame.mulaw) // 8, now)
+            if pad_ms:
+                audio.append(b"\xff" * (pad_ms * 8))
+            audio.append(frame.mulaw)
+        mulaw = audio[0] if len(audio) == 1 else b"".join(audio)
+        actions = self.machine.caller_audio(dsp.level_dbfs(mulaw), len(mulaw) // 8, now)
+        if actions:
+            await self._perform(actions)
+        await self._to_model(mulaw)
+
+    async def _to_model(self, mulaw: bytes) -> None:
+        model = self._model
+        if model is None:
+            self._waiting += mulaw
+            excess = len(self._waiting) - WAITING_LIMIT_BYTES
+            if excess > 0:
+                del self._waiting[:excess]
+                self._desk.metrics.dropped_frames_ms.inc(excess / 8)
+            return
+        try:
+            await model.end.send(model_dialect.append_audio(pybase64.b64encode(self._uplink.feed(mulaw))))
+        except Gone:
+            pass  # the OpenAI reader is told the same, with its code
+
+    # OpenAI reader
+
+    async def _read_model(self) -> None:
+        """Opens model sessions and reads them; may be cancelled anywhere; ends when no session is wanted."""
+        pause_s = 0.0
+        while self._next_model is not None or self._wanted_model is not None:
+            await trio.sleep(pause_s)
+            pause_s = REDIAL_PAUSE_S
+            try:
+                session = await self._obtain()
+            except ModelUnreachable as error:
+                log.warning("model.unreachable", words=str(error))
+                await self._feed(ModelLost(0, str(error)))
+                continue
+            if self.machine.is_over:
+                await session.end.close()
+                return
+            await self._serve_model(session)
+
+    async def _obtain(self) -> ModelSession:
+        if self._next_model is not None:
+            session, self._next_model = self._next_model, None
+            return session
+        wanted, self._wanted_model = self._wanted_model or self._desk.settings.openai_model, None
+        if self._desk.warm.knows(self._file.call_sid):
+            try:
+                return await self._desk.warm.claim(self._file.call_sid)
+            except ModelUnreachable as error:
+                log.warning("model.warm_session_lost", words=str(error))
+        return await self._desk.realtime.open(self._desk.wanted(self._file, wanted))
+
+    async def _serve_model(self, session: ModelSession) -> None:
+        self._model = session
+        self._uplink.reset()
+        waiting, self._waiting = bytes(self._waiting), bytearray()
+        try:
+            await self._feed(ModelReady(session.id, session.model))
+            if waiting:
+                await self._to_model(waiting)
+            messages, session.backlog = session.backlog, []
+            while True:
+                for message in messages:
+                    await self._take_from_model(message)
+                messages = await session.end.receive()
+        except Gone as gone:
+            self._model = None
+            await self._feed(ModelLost(gone.code, gone.reason))
+        finally:
+            self._model = None
+            await session.end.close()
+
+    async def _take_from_model(self, raw: bytes) -> None:
+        try:
+            message = model_dialect.decode(raw)
+            if message.type == model_dialect.AUDIO_DELTA:
+                await self._model_spoke(message)
+            elif message.type == model_dialect.AUDIO_DONE:
+                await self._model_finished(message)
+            else:
+                event = model_dialect.event_of(message)
+                if event is not None:
+                    await self._feed(event)
+                elif not model_dialect.is_known(message):
+                    self._desk.metrics.unknown_events.labels("openai").inc()
+        except (model_dialect.ModelProtocolError, ValueError) as error:
+            self._desk.metrics.bad_messages.labels("openai").inc()
+            log.warning("model.bad_message", words=str(error))
+
+    async def _model_spoke(self, message: model_dialect.Message) -> None:
+        response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
+        if not self.machine.wants(response_id, item):
+            return
+        if item != self._downlink_item:
+            self._downlink.reset()
+            self._downlink_item, self._downlink_bytes = item, 0
+        pcm24k = pybase64.b64decode(message.delta or "", validate=True)
+        mulaw = self._downlink.feed(pcm24k)
+        self._downlink_bytes += len(pcm24k)
+        if self.machine.answers.active_ref == "greeting":
+            self._heard_live.setdefault(item, bytearray()).extend(mulaw)
+        await self._feed(ModelSpoke(response_id, item, mulaw, self._downlink_bytes / 48))
+
+    async def _model_finished(self, message: model_dialect.Message) -> None:
+        response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
+        tail = b""
+        if item == self._downlink_item:
+            tail = self._downlink.flush()
+            self._downlink.reset()
+            self._downlink_item = ""
+        await self._feed(ModelFinished(response_id, item, tail))
+        live = self._heard_live.pop(item, None)
+        if live is not None:
+            self.books.learn_greeting(bytes(live) + tail, item)
+
+    async def _prepare(self, model: str) -> None:
+        """Open the session that takes the conversation over; the present one serves until it is there."""
+        try:
+            session = await self._desk.realtime.open(self._desk.wanted(self._file, model))
+        except ModelUnreachable as error:
+            await self._feed(MoveFailed(str(error)))
+            return
+        self._next_model = session
+        if self._model is not None:
+            await self._model.end.close()
+
+    # Watchdog
+
+    async def _watch(self) -> None:
+        """Looks at the clock; may be cancelled anywhere; ends with the call."""
+        while True:
+            waits = self.machine.figures.greeting_ms is None or not self.machine.model_is_ready
+            step_s = FIRST_TICKS_S if waits else TICK_S
+            await trio.sleep(step_s)
+            now = trio.current_time()
+            self._file.spent_usd = self.machine.meter.usd
+            pad_ms = self._gaps.while_idle(now, self.machine.floor.caller_speaks)
+            if pad_ms:
+                await self._perform([SendSilence(pad_ms)])
+            if self._gaps.idle_s(now) > NO_FRAMES_S and self.machine.ending is None:
+                await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
+            await self._feed(Ticked())
+
+    # Functions
+
+    async def _run_function(self, action: RunFunction) -> None:
+        outcome = await run(self._desk.registry, self._context, action.name, action.arguments, action.function_call_id)
+        self._write_down(action, outcome)
+        effect = None if isinstance(outcome.effect, TakeMessage) else outcome.effect
+        await self._feed(
+            FunctionReturned(
+                action.function_call_id,
+                action.name,
+                outcome.output,
+                outcome.ok,
+                round(outcome.took_s * 1000),
+                effect,
+                outcome.error,
+            )
+        )
+
+    def _write_down(self, action: RunFunction, outcome: Outcome) -> None:
+        self.books.function(action, outcome)
+
+    # Actions
+
+    async def _feed(self, event: Event) -> None:
+        actions = self.machine.handle(event, trio.current_time())
+        if actions:
+            await self._perform(actions)
+        if self.machine.is_over:
+            self._scope.cancel()
+
+    async def _perform(self, actions: list[Action]) -> None:
+        """Carry out the machine's actions: each socket's in their order, the caller's first (a `clear` is urgent)."""
+        to_caller: list[bytes] = []
+        to_model: list[bytes] = []
+        leave: list[Callable[[], Awaitable[None]]] = []
+        sid = self._stream_sid
+        for action in actions:
+            match action:
+                case Play(mulaw, mark):
+                    to_caller.append(caller_dialect.media(sid, mulaw))
+                    if mark is not None:
+                        to_caller.append(caller_dialect.mark(sid, mark))
+                case ClearPlayback():
+                    to_caller.append(caller_dialect.clear(sid))
+                case AskForResponse():
+                    to_model.append(model_dialect.ask_for_response(action))
+                case CancelResponse():
+                    to_model.append(model_dialect.cancel_response(action))
+                case TruncateItem():
+                    to_model.append(model_dialect.truncate_item(action))
+                case DeleteItem():
+                    to_model.append(model_dialect.delete_item(action))
+                case CreateItem():
+                    to_model.append(model_dialect.create_item(action))
+                case CreateFunctionPair():
+                    to_model += model_dialect.create_function_pair(action)
+                case SendFunctionOutput():
+                    to_model.append(model_dialect.function_output(action))
+                case SendSilence(ms):
+                    pcm24k = self._uplink.feed(b"\xff" * (ms * 8))
+                    to_model.append(model_dialect.append_audio(pybase64.b64encode(pcm24k)))
+                case RunFunction():
+                    self._start(self._run_function, action)
+                case DialModel(model):
+                    if self._model is None:
+                        self._wanted_model = model
+                    else:
+                        self._start(self._prepare, model)
+                case ReleaseModel():
+                    self._wanted_model = None
+                    leave.append(self._release_model)
+                case HangUp():
+                    self._start(self._hang_up)
+                case LeaveStream():
+                    leave.append(self._caller.close)
+                case RecordTurn():
+                    await self._record_turn(action)
+                case RecordConsent(heard_ms):
+                    self.books.consent(heard_ms)
+                case Report(name, level, fields):
+                    getattr(log, level)(name, **dict(fields))
+        await self._send(self._caller, to_caller)
+        if self._model is not None:
+            await self._send(self._model.end, to_model)
+        for step in leave:
+            await step()
+
+    @staticmethod
+    async def _send(end: WebSocketEnd, messages: list[bytes]) -> None:
+        if messages:
+            try:
+                await end.send(*messages)
+            except Gone:
+                pass  # its reader is told the same, with the code, and decides
+
+    async def _record_turn(self, action: RecordTurn) -> None:
+        doubt = self.books.turn(action)
+        if doubt is not None and self.machine.ending is None:
+            self._start(self._feed, doubt)
+
+    async def _release_model(self) -> None:
+        if self._model is not None:
+            await self._model.end.close()
+
+    async def _hang_up(self) -> None:
+        """End the phone call by REST. The stream is closed behind it, so that Twilio never waits for us."""
+        with trio.CancelScope(shield=True):
+            if self._desk.hang_up_by_rest:
+                try:
+                    await self._desk.rest.hang_up(self._file.call_sid, HANG_UP_LIMIT_S)
+                except (TwilioRefused, TwilioUnreachable) as error:
+                    log.error("call.hang_up_failed", words=str(error), caller_hears="the line closes a moment later")
+            await self._caller.close()
+
+
+__all__ = ["CallSession", "Next"]

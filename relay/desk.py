@@ -1,0 +1,153 @@
+"""The desk: what all calls of a process share, and the file of each call that outlives its stream."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from relay.call.machine import Next
+from relay.call.plan import CallPlan, Limits, PastTurn, Phrase
+from relay.call.vocabulary import CallSid, EndReason
+from relay.functions import Backend, Once, Registry
+from relay.ledger.port import Ledger
+from relay.metrics import Metrics
+from relay.prompts import Prompts
+from relay.realtime.greeting import PhraseBook
+from relay.realtime.prices import price_of, transcription_price_of
+from relay.realtime.session import Realtime, Wanted, WarmSessions
+from relay.settings import Settings, check_hours
+from relay.states import must_announce
+from relay.twilio.rest import TwilioRest
+from relay.twilio.tokens import Tokens
+
+# A call's file is kept this long after its last sign of life: Twilio's longest call is four hours.
+FILE_LIFE_S = 4 * 3600.0
+
+
+@dataclass(slots=True)
+class CallFile:
+    """One phone call, over all its streams."""
+
+    call_sid: CallSid
+    caller_number: str
+    called_number: str
+    caller_state: str
+    started_at: dt.datetime
+    rang_at: float  # Trio clock
+    announces: bool
+    once: Once
+    own_ids: set[str] = field(default_factory=set)
+    token: str = ""
+    live: bool = False
+    streams: int = 0
+    resumes: int = 0
+    history: tuple[PastTurn, ...] = ()
+    next_seq: int = 0
+    spent_usd: float = 0.0
+    ended: EndReason | None = None
+    then: Next = Next.NOTHING
+    summary: str = ""
+    why: str = ""
+    resumed_as: str | None = None
+    accepted: bool = False
+    dialled_at: float = 0.0
+    last_seen: float = 0.0
+    functions_done: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Desk:
+    """Everything a call needs of its process."""
+
+    settings: Settings
+    prompts: Prompts
+    ledger: Ledger
+    registry: Registry
+    backend: Backend
+    realtime: Realtime
+    warm: WarmSessions
+    phrases: PhraseBook
+    rest: TwilioRest
+    tokens: Tokens
+    metrics: Metrics
+    utc_now: Callable[[], dt.datetime]
+    files: dict[CallSid, CallFile] = field(default_factory=dict)
+    draining: bool = False
+    day_usd: float = 0.0  # of calls that ended today, refreshed from the ledger
+    hang_up_by_rest: bool = True
+
+    @property
+    def live_calls(self) -> int:
+        """Calls with a stream at this moment."""
+        return sum(file.live for file in self.files.values())
+
+    @property
+    def spent_today_usd(self) -> float:
+        """Dollars of today, running calls included."""
+        return self.day_usd + sum(file.spent_usd for file in self.files.values() if file.live)
+
+    def open_file(self, call_sid: CallSid, caller: str, called: str, state: str, country: str, now: float) -> CallFile:
+        """The file of a call; made on its first webhook."""
+        file = self.files.get(call_sid)
+        if file is None:
+            s = self.settings
+            announces = s.keeps_words and must_announce(s.record_notice, caller, state, country, s.business_state)
+            file = CallFile(call_sid, caller, called, state, self.utc_now(), now, announces, Once(self.ledger))
+            self.files[call_sid] = file
+            self._forget_old(now)
+        file.last_seen = now
+        return file
+
+    def _forget_old(self, now: float) -> None:
+        for sid, file in list(self.files.items()):
+            if not file.live and now - file.last_seen > FILE_LIFE_S:
+                del self.files[sid]
+
+    def wanted(self, file: CallFile, model: str, *, greeting: str | None = None) -> Wanted:
+        """The model session for a call."""
+        today = self.utc_now().astimezone(self.settings.tz).date()
+        instructions = self.prompts.instructions(today, file.caller_number)
+        return Wanted(model, instructions, tuple(self.registry.tools()), greeting)
+
+    def plan(self, file: CallFile, greeting_asked: bool) -> CallPlan:
+        """What the machine is told before the call begins."""
+        s = self.settings
+        holding = self.registry.holding()
+        phrases: dict[str, Phrase] = self.phrases.phrases()
+        for text in {text for text in holding.values() if text}:
+            kept = self.phrases.holding(text)
+            if kept is not None:
+                phrases[f"holding:{text}"] = kept
+        silent: dict[str, str | None] = {
+            f.name: (None if f.silent or f.holding is None else f"holding:{f.holding}") for f in self.registry
+        }
+        return CallPlan(
+            call_sid=file.call_sid,
+            greeting=self.phrases.greeting(file.announces),
+            greeting_asked=greeting_asked,
+            phrases=phrases,
+            limits=Limits(s.max_call_s, s.max_silence_s, s.max_call_usd),
+            rules=self.prompts.rules,
+            model=s.openai_model,
+            model_hard=s.openai_model_hard,
+            price=price_of(s.openai_model),
+            price_hard=price_of(s.openai_model_hard),
+            transcription_usd_per_minute=transcription_price_of(s.openai_transcribe_model),
+            keep_words=s.keeps_words,
+            holding=silent,
+            human_available=self.human_is_there(),
+            history=file.history,
+            first_seq=file.next_seq,
+            spent_usd=file.spent_usd,
+            resumed=file.resumed_as,
+        )
+
+    def human_is_there(self) -> bool:
+        """True inside HUMAN_HOURS, in the business's time zone."""
+        rows = check_hours(self.settings.human_hours)
+        if rows is None:
+            return True
+        now = self.utc_now().astimezone(self.settings.tz)
+        clock = f"{now:%H:%M}"
+        return any(day == now.weekday() and opens <= clock < closes for day, opens, closes in rows)

@@ -1,0 +1,47 @@
+"""What Prometheus reads. Labels are few and known beforehand: never a call, a number or a word."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_GREETING_MS = (5, 10, 20, 50, 100, 200, 350, 500, 1000, 2000, 4000)
+_TURN_MS = (200, 400, 600, 800, 1000, 1250, 1500, 2000, 3000, 5000)
+
+
+class Metrics:
+    """The process's figures, in a registry of their own (several relays may live in one test)."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        r = self._registry
+        self.calls = Counter("relay_calls", "Calls that ended, by reason", ["reason"], registry=r)
+        self.live_calls = Gauge("relay_live_calls", "Calls with a stream at this moment", registry=r)
+        self.rings = Counter("relay_rings", "Webhooks of ringing calls, by what was done", ["answer"], registry=r)
+        self.greeting_ms = Histogram(
+            "relay_greeting_ms",
+            "Stream start to first audio written, by rung",
+            ["rung"],
+            buckets=_GREETING_MS,
+            registry=r,
+        )
+        self.greeting_heard_ms = Histogram(
+            "relay_greeting_heard_ms", "Stream start to the first mark", buckets=_GREETING_MS, registry=r
+        )
+        self.greeting_slo_broken = Counter("relay_greeting_slo_broken", "Greetings later than 500 ms", registry=r)
+        self.turn_ms = Histogram("relay_turn_ms", "Caller stopped to first audio heard", buckets=_TURN_MS, registry=r)
+        self.barge_ins = Counter("relay_barge_ins", "Answers that callers cut off", registry=r)
+        self.false_stops = Counter("relay_false_stops", "Answers held and resumed", registry=r)
+        self.functions = Counter("relay_functions", "Function calls, by name and end", ["name", "ok"], registry=r)
+        self.usd = Counter("relay_usd", "Dollars spent on models", registry=r)
+        self.unknown_events = Counter("relay_unknown_events", "Messages of a kind not known here", ["peer"], registry=r)
+        self.bad_messages = Counter("relay_bad_messages", "Messages that could not be read", ["peer"], registry=r)
+        self.dropped_frames_ms = Counter(
+            "relay_dropped_caller_ms", "Caller audio dropped while no model was there", registry=r
+        )
+        self.padded_ms = Counter("relay_padded_caller_ms", "Silence put in for missing caller audio", registry=r)
+        self.loop_lag_ms = Gauge("relay_loop_lag_ms", "How late the loop's last wake-up was", registry=r)
+        self.refused_sockets = Counter("relay_refused_sockets", "Media sockets refused, by why", ["why"], registry=r)
+
+    def text(self) -> bytes:
+        """The exposition, in Prometheus' text format."""
+        return generate_latest(self._registry)
