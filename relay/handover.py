@@ -11,15 +11,16 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 import h11
 import hypercorn.trio.run
 import structlog
 import trio
-from hypercorn.config import Config
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config, Sockets
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.trio import serve as serve_http
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import ASGIFramework
 
@@ -39,6 +40,8 @@ HEAD_LIMIT_S = 5.0
 SEND_LIMIT_S = 5.0
 # Twilio keeps its connections; a longer wait means fewer requests that meet a socket about to be closed.
 KEEP_ALIVE_S = 75
+# Connections that wait while the loop is busy: a burst of rings is two each.
+BACKLOG = 512
 
 
 async def serve(
@@ -56,29 +59,42 @@ async def serve(
     gives those that are open `graceful_s` and returns. Raises OSError when an address cannot be bound.
     """
     config = _Config(door)
-    config.bind = bind
     config.graceful_timeout = graceful_s
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
     hypercorn.trio.run.TCPServer = HandoverServer  # type: ignore[attr-defined] # hypercorn has no hook for it
-    await serve_http(app, config, mode="asgi", shutdown_trigger=shutdown.wait, task_status=task_status)
+    with ExitStack() as stack:
+        listening = [stack.enter_context(_listen(address)) for address in bind]
+        await hypercorn.trio.run.worker_serve(
+            ASGIWrapper(app),
+            config,
+            sockets=Sockets([], listening, []),
+            shutdown_trigger=shutdown.wait,
+            task_status=task_status,
+        )
+
+
+def _listen(address: str) -> socket.socket:
+    """Listen on "host:port" (an IPv6 host in brackets or not); hypercorn's own way leaks the socket where it fails."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
+    except OSError as e:
+        raise OSError(e.errno, f"cannot listen on {address} (is another relay running?): {e.strerror}") from e
+    sock.setblocking(False)
+    notice_dead_peers(sock)
+    return sock
 
 
 class _Config(Config):
-    """Hypercorn's configuration, with our door and listening sockets that notice vanished peers."""
+    """Hypercorn's configuration, with our door: the one thing of ours that reaches every connection."""
 
     def __init__(self, door: Door) -> None:
         super().__init__()
         self.door = door
-
-    def _create_sockets(self, binds: list[str], type_: int = socket.SOCK_STREAM) -> list[socket.socket]:
-        sockets = super()._create_sockets(binds, type_)
-        for sock in sockets:
-            sock.set_inheritable(False)  # no child process (the embedded Postgres) shall hold our port
-            if type_ == socket.SOCK_STREAM and sock.family in (socket.AF_INET, socket.AF_INET6):
-                notice_dead_peers(sock)
-        return sockets
 
 
 class HandoverServer(TCPServer):
