@@ -98,8 +98,8 @@ class Faults:
 
     # Ending
     response_failed: str = ""  # server_error | rate_limit_exceeded, in response.done
-    close_after_deltas: int | None = None
-    close_code: int = 1006  # 1006 cuts the TCP connection in the middle of a frame
+    close_after_deltas: int | None = None  # behind that delta, counted from 1
+    close_code: int = 1006  # 1006 cuts the TCP connection in the middle of that delta's frame
 
     # Protocol
     broken_arguments: bool = False  # a function call that is cancelled with half its JSON
