@@ -318,12 +318,10 @@ class LiveCall:
         begun = trio.current_time()
         try:
             recording = await record(verb, self.state, self.phone)
-        except trio.Cancelled:
+        finally:  # a caller who hangs up leaves what was said so far
             if not self.live and (cut := kept(self.state, begun, trio.current_time(), "hangup")) is not None:
                 self._keep(verb, cut)
-                fields = self.state.caller_fields() | self._recording_fields(cut)
-                self.notify(verb.action, verb.method, fields)
-            raise
+                self.notify(verb.action, verb.method, self.state.caller_fields() | self._recording_fields(cut))
         if recording is None:
             return None
         self._keep(verb, recording)

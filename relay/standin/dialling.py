@@ -101,10 +101,9 @@ class Dialling:
             answered = await self._ring(number, leg, human)
             if answered:
                 await self._talk(number, leg, human)
-        except trio.Cancelled:
-            if leg.ended_s is None:
+        finally:
+            if leg.ended_s is None:  # cancelled: the caller is gone, or has another document
                 self._hang_up(number, leg, "completed" if leg.answered_s is not None else "canceled")
-            raise
         return leg
 
     async def _ring(self, number: Number, leg: Leg, human: Human) -> bool:
