@@ -1,0 +1,124 @@
+"""Migrations: applied once, in order, all or none, never changed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from relay.ledger import statements
+from relay.ledger.migrate import MigrationRefused, migrate, read_migrations
+from relay.ledger.statements import SQL_DIR
+
+
+@pytest.fixture
+def sql_dir(tmp_path: Path) -> Path:
+    (tmp_path / "0001_first.sql").write_text("create table one (n int);\ncreate index on one (n);\n")
+    (tmp_path / "0002_second.sql").write_text("alter table one add column m text default '50%';\n")
+    (tmp_path / "statements.sql").write_text("-- name: x\nselect 1\n")
+    return tmp_path
+
+
+def tables(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        found = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
+    return {str(name) for (name,) in found}
+
+
+@pytest.mark.real
+def test_a_fresh_database_gets_the_ledgers_tables_once(empty_database_url: str) -> None:
+    names = migrate(empty_database_url)
+    assert names == [path.name for path in sorted(SQL_DIR.glob("0*.sql"))]
+    assert tables(empty_database_url) >= {
+        "calls",
+        "transcripts",
+        "function_calls",
+        "call_outcomes",
+        "consents",
+        "greetings",
+        "messages",
+    }
+    assert migrate(empty_database_url) == []
+
+
+@pytest.mark.real
+def test_only_what_is_pending_is_applied(empty_database_url: str, sql_dir: Path) -> None:
+    second = (sql_dir / "0002_second.sql").read_text()
+    (sql_dir / "0002_second.sql").unlink()
+    assert migrate(empty_database_url, sql_dir) == ["0001_first.sql"]
+    (sql_dir / "0002_second.sql").write_text(second)
+    assert migrate(empty_database_url, sql_dir) == ["0002_second.sql"]
+
+
+@pytest.mark.real
+def test_a_changed_file_is_refused_by_name(empty_database_url: str, sql_dir: Path) -> None:
+    migrate(empty_database_url, sql_dir)
+    (sql_dir / "0001_first.sql").write_text("create table one (n bigint);\n")
+    with pytest.raises(MigrationRefused, match=r"0001_first\.sql was changed.*new file"):
+        migrate(empty_database_url, sql_dir)
+
+
+@pytest.mark.real
+def test_other_line_ends_are_no_change(empty_database_url: str, sql_dir: Path) -> None:
+    migrate(empty_database_url, sql_dir)
+    path = sql_dir / "0001_first.sql"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert migrate(empty_database_url, sql_dir) == []
+
+
+@pytest.mark.real
+def test_a_file_that_fails_leaves_the_database_as_it_was(empty_database_url: str, sql_dir: Path) -> None:
+    (sql_dir / "0003_third.sql").write_text("create table three (n int); alter table nowhere add column n int;")
+    with pytest.raises(MigrationRefused, match=r'0003_third\.sql failed, nothing was applied: .*"nowhere"'):
+        migrate(empty_database_url, sql_dir)
+    assert tables(empty_database_url) == set()
+
+
+@pytest.mark.real
+def test_a_database_ahead_of_these_files_is_left_alone(empty_database_url: str, sql_dir: Path) -> None:
+    migrate(empty_database_url, sql_dir)
+    (sql_dir / "0002_second.sql").unlink()
+    assert migrate(empty_database_url, sql_dir) == []
+
+
+@pytest.mark.real
+def test_of_several_who_migrate_at_once_one_does_it(empty_database_url: str, sql_dir: Path) -> None:
+    (sql_dir / "0003_third.sql").write_text("select pg_sleep(0.2);")
+    answers: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: answers.append(migrate(empty_database_url, sql_dir))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(len, answers)) == [0, 0, 0, 3]
+
+
+@pytest.mark.real
+def test_a_database_that_is_not_there_is_said_in_words() -> None:
+    with pytest.raises(MigrationRefused, match="could not be migrated"):
+        migrate("postgresql://postgres@/postgres?host=/nonexistent")
+    with pytest.raises(MigrationRefused) as refusal:
+        migrate("me:SECRET@host")
+    assert "SECRET" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("names", [["0001_a.sql", "0003_c.sql"], ["0001_a.sql", "0001_b.sql"], ["0002_b.sql"], []])
+def test_numbers_with_gaps_or_twice_are_refused(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).write_text("select 1;")
+    with pytest.raises(MigrationRefused, match="without gaps"):
+        read_migrations(tmp_path)
+
+
+def test_a_name_that_is_no_migrations_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "1_short.sql").write_text("select 1;")
+    with pytest.raises(MigrationRefused, match="four digits"):
+        read_migrations(tmp_path)
+
+
+def test_statements_are_read_by_name_without_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "statements.sql"
+    path.write_text("-- a header\n\n-- name: one\n-- why\nselect 1\n\n-- name: two\nselect 2\n")
+    assert statements.read(path) == {"one": b"-- why\nselect 1", "two": b"select 2"}
