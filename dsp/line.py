@@ -11,10 +11,9 @@ Going down the sum is three times the sample, and G.711 takes 14 bits of it: flo
 -8192. The matrix holds the quarter, the table the third: the floor of a third is the third of the floor, floored.
 
 All calls of a thread work on the same few desks (buffers for one to ten frames), because those stay in the cache: with
-240 calls, buffers of their own cost each call 1.3 us a frame more. What a call itself keeps is under 300 bytes.
+240 calls, buffers of their own cost each call 1.3 us a frame more going up and 1.7 down. What a call itself keeps is under 300 bytes.
 """
 
-import binascii
 import threading
 
 import numpy as np
@@ -53,7 +52,7 @@ class _UpDesk:
 
     def work(self) -> None:
         UP_VALUES.take(self.windows, mode="clip", out=self.values)
-        np.dot(self.values, UP, out=self.sums)
+        self.values.dot(UP, self.sums)
         self.index[...] = self.sums
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
 
@@ -74,7 +73,7 @@ class _DownDesk:
 
     def work(self) -> None:
         self.inputs[...] = self.windows
-        np.dot(self.values, DOWN_MATRIX, out=self.sums)
+        self.values.dot(DOWN_MATRIX, self.sums)
         self.index[...] = self.sums
         DOWN_CODES.take(self.index, mode="clip", out=self.codes)
 
@@ -92,9 +91,9 @@ _desks = _Desks()
 
 def _from_base64(payload: Base64) -> bytes:
     try:
-        return pybase64.b64decode(payload, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadAudio(f"the audio is not base64 ({error}): {len(payload)} characters") from error
+        return pybase64.b64decode(payload, None, True)  # validate, by place: the keyword doubles the time
+    except (ValueError, TypeError) as error:
+        raise BadAudio(f"the audio is not base64 and was left out: {error}") from error
 
 
 class Uplink:

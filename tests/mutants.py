@@ -276,7 +276,7 @@ MUTANTS = [
     Mutant(
         "what base64 does not know is skipped",
         "line.py",
-        "pybase64.b64decode(payload, validate=True)",
+        "pybase64.b64decode(payload, None, True)",
         "pybase64.b64decode(payload)",
         "test_line::test_text_that_is_not_base64_is_refused_and_changes_nothing",
     ),
