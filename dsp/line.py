@@ -11,7 +11,8 @@ Going down the sum is three times the sample, and G.711 takes 14 bits of it: flo
 -8192. The matrix holds the quarter, the table the third: the floor of a third is the third of the floor, floored.
 
 All calls of a thread work on the same few desks (buffers for one to ten frames), because those stay in the cache: with
-240 calls, buffers of their own cost each call 1.3 us a frame more going up and 1.7 down. What a call itself keeps is under 300 bytes.
+240 calls, buffers of their own cost 1.3 us a frame more going up and 1.7 us down. What a call itself keeps is less than
+300 bytes.
 """
 
 import threading
