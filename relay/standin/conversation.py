@@ -9,33 +9,30 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
-import heapq
-import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from relay.standin import model_errors as errors
 from relay.standin import model_settings
 from relay.standin.ear import Ear
+from relay.standin.model_agenda import Agenda
 from relay.standin.model_audio import rate_hz
-from relay.standin.model_client_events import check_client_event, item_from_wire
+from relay.standin.model_client_events import check_client_event, decoded, item_from_wire
+from relay.standin.model_connect import asked_model, refusal
 from relay.standin.model_errors import Refusal, RefusedError
-from relay.standin.model_items import History, Item
+from relay.standin.model_floor import Floor
+from relay.standin.model_items import History, Item, transcription_usage
 from relay.standin.model_listening import InputBuffer
 from relay.standin.model_reactions import Director, Plan
-from relay.standin.model_response import RATE_LIMITS_S, Order, Response
 from relay.standin.script import Faults, Script
 from relay.standin.vad import Started
 from relay.standin.voice import Voice
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-CANCEL_S = 0.02  # from speech_started to the end of what was being generated: a delta may slip through [openai 2.3]
-RATE_LIMIT_TOKENS = 15_000_000
 
 
 @dataclass(frozen=True)
@@ -82,31 +79,27 @@ class RealtimePeer:
         epoch_s: int, connection: int = 1,
     ) -> None:  # fmt: skip
         """`headers` in lower case; `epoch_s` is the date for expires_at and {tomorrow}; `connection` counts from 1."""
-        self.script, self.voice, self.ear = script, voice, ear
+        self.script, self._ear = script, ear
         faults = script.faults.with_header(headers.get("x-standin-faults", ""))
         self.faults = faults if not faults.connections or connection <= faults.connections else Faults()
         self.chance = random.Random(f"{script.seed}/{connection}")
         self.history = History()
         self.report = Report()
-        self._path, self._headers, self._epoch_s = path, headers, epoch_s
+        self._path, self._headers = path, headers
+        self.session = model_settings.fresh(self.new_id("sess"), asked_model(path), epoch_s + int(script.lifetime_s))
+        self._agenda = Agenda()
         zone = datetime.timezone(datetime.timedelta(hours=int(script.utc_offset[:3])))
         self._director = Director(script, datetime.datetime.fromtimestamp(epoch_s, zone).date())
         self.report.notes = self._director.notes
-        self.conversation_id = self.new_id("conv")
-        self.session = model_settings.fresh(self.new_id("sess"), "", epoch_s + int(script.lifetime_s))
+        self._floor = Floor(
+            self, self._agenda, voice, self._director, self.faults, self.new_id("conv"), self._response_is_over
+        )
         self._input = InputBuffer()
         self._input.configure(self.session["audio"]["input"])
         self._speech_item = ""  # the id that speech_started announced
         self._speech_start_ms = 0
         self._turns = 0
-        self._responses = 0
-        self._active: Response | None = None  # writes to the default conversation
-        self._beside: list[Response] = []  # out of band
-        self._has_model_audio = False
-        self._idle_round = 0
-        self._now = 0.0
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
+        self._idle_round = 0  # a planned idle timeout counts only while this has not moved on
         self._outs: list[Out] = []
         self.closed = False
 
@@ -114,18 +107,20 @@ class RealtimePeer:
 
     def opened(self, now: float) -> None:
         """The upgrade is done: session.created, or the refusal that comes in its place [openai 1.2]."""
-        self._now = now
+        self._agenda.now = now
         if self.faults.silent_after_connect:
             return
-        refused = self._refused_connection()
+        refused = refusal(self._path, self._headers, self.script.api_key)
+        if self.faults.connect_error:
+            refused = errors.connect_error(self.faults.connect_error, self.session["model"])
         if refused is not None:
-            code, refusal = refused
-            self._error(refusal)
-            self.close(code, refusal.type + (f".{refusal.code}" if refusal.code else ""))
+            code, why = refused
+            self._error(why)
+            self.close(code, why.type + (f".{why.code}" if why.code else ""))
             return
         self.emit("session.created", session=self.session)
-        self._after(self.script.ping_s, self._ping)
-        self._after(self.script.lifetime_s, self._expire)
+        self._agenda.after(self.script.ping_s, self._ping)
+        self._agenda.after(self.script.lifetime_s, self._expire)
 
     def receive(self, message: str | bytes, now: float) -> None:
         """A message of the client; `bytes` is a binary frame, which the real one refuses."""
@@ -134,7 +129,7 @@ class RealtimePeer:
             return
         client_event_id = None
         try:
-            event = _decoded(message)
+            event = decoded(message)
             given = event.get("event_id")
             client_event_id = given if isinstance(given, str) else None
             if event.get("type") != "input_audio_buffer.append":
@@ -146,16 +141,12 @@ class RealtimePeer:
 
     def due(self, now: float) -> None:
         """Do what the time has come for."""
-        while self._agenda and self._agenda[0][0] <= now and not self.closed:
-            at, _, action = heapq.heappop(self._agenda)
-            self._now = at
-            action()
-        self._now = max(self._now, now)
+        self._agenda.due(now)
 
     @property
     def next_deadline(self) -> float:
         """When `due` has something to do; infinity if nothing is planned."""
-        return self._agenda[0][0] if self._agenda and not self.closed else float("inf")
+        return self._agenda.next_deadline
 
     def take(self) -> list[Out]:
         """What is to be sent, in order."""
@@ -181,6 +172,7 @@ class RealtimePeer:
     def close(self, code: int, reason: str) -> None:
         """End the session."""
         self._outs.append(Close(code, reason))
+        self._agenda.clear()
         self.closed = True
 
     def called(self, call_id: str, plan: Plan) -> None:
@@ -189,28 +181,11 @@ class RealtimePeer:
         self.report.called.append(plan.call)
         self.report.story.append(f"calls {plan.call}({dict(plan.arguments)})")
 
-    # Connecting and ending
-
-    def _refused_connection(self) -> tuple[int, Refusal] | None:
-        query = parse_qs(urlsplit(self._path).query)
-        model = (query.get("model") or [""])[0]
-        self.session["model"] = model
-        key = _key(self._headers)
-        if self.faults.connect_error:
-            return errors.connect_error(self.faults.connect_error, model)
-        if not key:
-            return errors.NO_KEY
-        if self.script.api_key and key != self.script.api_key:
-            return errors.bad_key(key)
-        if "openai-beta" in self._headers:
-            return errors.BETA
-        if not model:
-            return errors.NO_MODEL
-        return None if model in model_settings.MODELS else errors.unknown_model(model)
+    # The life of a session
 
     def _ping(self) -> None:
         self._outs.append(Ping())
-        self._after(self.script.ping_s, self._ping)
+        self._agenda.after(self.script.ping_s, self._ping)
 
     def _expire(self) -> None:
         self._error(errors.EXPIRED)
@@ -221,7 +196,7 @@ class RealtimePeer:
     def _session_update(self, event: dict[str, Any]) -> None:
         if self.faults.refuse_update:
             raise RefusedError(errors.SERVER_ERROR)
-        session = model_settings.updated(self.session, event["session"], self._has_model_audio)
+        session = model_settings.updated(self.session, event["session"], self._floor.has_spoken)
         if self.faults.wrong_format:
             pcm = session["audio"]["output"]["format"]["type"] == "audio/pcm"
             session["audio"]["output"]["format"] = (
@@ -281,14 +256,22 @@ class RealtimePeer:
     def _create_response(self, event: dict[str, Any]) -> None:
         asked = event.get("response") or {}
         model_settings.check_response(self.session["model"], asked)
-        self._respond(asked)
+        self._respond(asked, self._context(asked))
+
+    def _context(self, asked: dict[str, Any]) -> list[Item]:
+        """The items that a response sees: those of `input`, where it is given, instead of the conversation's."""
+        if "input" not in asked:
+            return self.history.items
+        items = []
+        for part in asked["input"]:
+            if isinstance(part, dict) and part.get("type") == "item_reference":
+                items.append(self.history.require(str(part.get("id")), "retrieve"))
+            else:
+                items.append(item_from_wire(part, self.new_id("item"), self._hear, None))
+        return items
 
     def _cancel_response(self, event: dict[str, Any]) -> None:
-        wanted = event.get("response_id")
-        running = [each for each in (self._active, *self._beside) if each and wanted in (None, each.id)]
-        if not running:
-            raise RefusedError(errors.CANCEL_IDLE)
-        self._stop(running[0], "client_cancelled")
+        self._floor.cancel(event.get("response_id"))
 
     def _close_session(self, event: dict[str, Any]) -> None:
         self.close(1000, "")
@@ -313,13 +296,11 @@ class RealtimePeer:
     def _speech_started(self, audio_start_ms: int) -> None:
         self._idle_round += 1
         self._speech_item, self._speech_start_ms = self.new_id("item"), audio_start_ms
-        interrupts = self._detection.get("interrupt_response", True)
-        active = self._active if interrupts else None
-        if active is not None and self.faults.cancel_first:
-            self._stop(active, "turn_detected")
-        self.emit("input_audio_buffer.speech_started", audio_start_ms=audio_start_ms, item_id=self._speech_item)
-        if active is not None:
-            self._after(CANCEL_S, lambda: self._stop(active, "turn_detected"))
+        fields = {"audio_start_ms": audio_start_ms, "item_id": self._speech_item}
+        if self._detection.get("interrupt_response", True):
+            self._floor.interrupt(lambda: self.emit("input_audio_buffer.speech_started", **fields))
+        else:
+            self.emit("input_audio_buffer.speech_started", **fields)
 
     def _speech_stopped(self, audio_end_ms: int) -> None:
         item_id, self._speech_item = self._speech_item, ""
@@ -331,7 +312,7 @@ class RealtimePeer:
     def _committed(self, item_id: str, samples: Any) -> None:
         self._turns += 1
         form = self.session["audio"]["input"]["format"]
-        text = self.ear.transcribe(samples, rate_hz(form))
+        text = self._ear.transcribe(samples, rate_hz(form))
         self.report.heard.append(text)
         self.report.story.append(f"heard {text!r}" if text else "heard no words")
         audio_ms = len(samples) * 1000 // rate_hz(form)
@@ -343,7 +324,7 @@ class RealtimePeer:
         settings = self.session["audio"]["input"]["transcription"]
         if settings is not None:
             delay_s = self.chance.uniform(*self.script.transcription_s)
-            self._after(delay_s, lambda: self._transcribe(item, settings["model"]))
+            self._agenda.after(delay_s, lambda: self._transcribe(item, settings["model"]))
 
     def _transcribe(self, item: Item, model: str) -> None:
         at = {"item_id": item.id, "content_index": 0}
@@ -358,7 +339,7 @@ class RealtimePeer:
         for start in range(0, len(item.text), 24):
             self.emit(f"{name}.delta", **at, delta=item.text[start : start + 24], obfuscation=self.new_id("pad")[4:])
         item.content = [{"type": "input_audio", "transcript": item.text}]
-        self.emit(f"{name}.completed", **at, transcript=item.text, usage=_transcription_usage(item, model))
+        self.emit(f"{name}.completed", **at, transcript=item.text, usage=transcription_usage(item, model))
 
     def _announce(self, item: Item, previous: str | None) -> None:
         self.emit("conversation.item.added", previous_item_id=previous, item=item.wire())
@@ -370,99 +351,29 @@ class RealtimePeer:
         buffer.configure({**self.session["audio"]["input"], "turn_detection": None})
         buffer.append(data)
         held_ms = round(buffer.held_ms)
-        return self.ear.transcribe(buffer.take(), rate_hz(self.session["audio"]["input"]["format"])), held_ms
+        return self._ear.transcribe(buffer.take(), rate_hz(self.session["audio"]["input"]["format"])), held_ms
 
-    # Responses
+    # The model's turns
 
     def _respond_by_itself(self) -> None:
         try:
-            self._respond({})
+            self._respond({}, self.history.items)
         except RefusedError as refused:
             self._error(refused.refusal)
 
-    def _respond(self, asked: dict[str, Any]) -> None:
-        own_conversation = asked.get("conversation", "auto") == "auto"
-        if own_conversation and self._active is not None:
-            raise RefusedError(errors.already_active(self._active.id))
-        effective = {**self.session, **asked}
-        output = {**self.session["audio"]["output"], **asked.get("audio", {}).get("output", {})}
-        items = self._context(asked)
-        if effective["tool_choice"] == "none":
-            effective = {**effective, "tools": []}
-        plan = self._director.choose(items, asked.get("instructions", ""), self._turns, effective["tools"])
-        modality = effective["output_modalities"][0]
-        if plan.say:
-            self.report.said.append(plan.say)
-            self.report.story.append(f"says {plan.say!r}")
-        order = Order(
-            plan=plan,
-            speech=self.voice.say(plan.say) if plan.say and modality == "audio" else b"",
-            modality=modality,
-            format=output["format"],
-            voice=output["voice"],
-            max_output_tokens=effective["max_output_tokens"],
-            metadata=asked.get("metadata"),
-            input_tokens=self.history.input_tokens(effective["instructions"] + str(effective["tools"])),
-            conversation_id=self.conversation_id if own_conversation else None,
-        )
-        response = Response(self, order, self._faults_for(own_conversation))
-        if own_conversation:
-            self._active = response
-        else:
-            self._beside.append(response)
-        self._has_model_audio = self._has_model_audio or (own_conversation and bool(order.speech))
+    def _respond(self, asked: dict[str, Any], items: list[Item]) -> None:
         self._idle_round += 1
-        self._advance(response, response.run())
+        said = self._floor.respond(self.session, asked, items, self._turns)
+        if said:
+            self.report.said.append(said)
+            self.report.story.append(f"says {said!r}")
 
-    def _context(self, asked: dict[str, Any]) -> list[Item]:
-        """The items that a response sees: those of `input`, where it is given, instead of the conversation's."""
-        if "input" not in asked:
-            return self.history.items
-        items = []
-        for part in asked["input"]:
-            if part.get("type") == "item_reference":
-                items.append(self.history.require(part.get("id", ""), "retrieve"))
-            else:
-                items.append(item_from_wire(part, self.new_id("item"), self._hear, None))
-        return items
-
-    def _faults_for(self, own_conversation: bool) -> Faults:
-        self._responses += own_conversation
-        hit = own_conversation and self.faults.response in (0, self._responses)
-        return self.faults if hit else Faults()
-
-    def _advance(self, response: Response, course: Iterator[float]) -> None:
-        if response.over or self.closed:
-            return
-        wait_s = next(course, None)
-        if wait_s is None or response.over:
-            self._is_over(response)
-        elif wait_s != float("inf"):
-            self._after(wait_s, lambda: self._advance(response, course))
-
-    def _stop(self, response: Response, reason: str) -> None:
-        if not response.over:
-            response.stop(reason)
-            self._is_over(response)
-
-    def _is_over(self, response: Response) -> None:
-        self._after(RATE_LIMITS_S, self._rate_limits)
-        if response is not self._active:
-            self._beside.remove(response)
-            return
-        self._active = None
+    def _response_is_over(self, audio_ms: int) -> None:
+        self._idle_round += 1
         idle_ms = self._detection.get("idle_timeout_ms")
         if idle_ms is not None:
-            self._idle_round += 1
             round_, since_ms = self._idle_round, round(self._input.clock_ms)
-            self._after((response.audio_ms + idle_ms) / 1000, lambda: self._idle(round_, since_ms))
-
-    def _rate_limits(self) -> None:
-        limit = {
-            "name": "tokens", "limit": RATE_LIMIT_TOKENS,
-            "remaining": RATE_LIMIT_TOKENS - self.chance.randint(100, 2000), "reset_seconds": 0.001,
-        }  # fmt: skip
-        self.emit("rate_limits.updated", rate_limits=[limit])
+            self._agenda.after((audio_ms + idle_ms) / 1000, lambda: self._idle(round_, since_ms))
 
     def _idle(self, round_: int, since_ms: int) -> None:
         """Nobody has spoken since the last answer was (by its length) played: an empty turn [openai 2.3]."""
@@ -479,45 +390,7 @@ class RealtimePeer:
     def _detection(self) -> dict[str, Any]:
         return self.session["audio"]["input"]["turn_detection"] or {}
 
-    def _error(self, refusal: Refusal, client_event_id: str | None = None) -> None:
-        self.report.errors.append(refusal.message)
-        self.report.story.append(f"refuses: {refusal.message}")
-        self.emit("error", error=refusal.fields(client_event_id))
-
-    def _after(self, delay_s: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._agenda, (self._now + delay_s, next(self._order), action))
-
-
-def _decoded(message: str | bytes) -> dict[str, Any]:
-    if isinstance(message, bytes):
-        raise RefusedError(errors.BINARY_FRAME)
-    try:
-        event = msgspec.json.decode(message)
-    except (msgspec.DecodeError, UnicodeError):
-        raise RefusedError(errors.NOT_JSON) from None
-    if not isinstance(event, dict) or "type" not in event:
-        raise RefusedError(errors.NO_TYPE)
-    return event
-
-
-def _key(headers: Mapping[str, str]) -> str:
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    if scheme.lower() in ("bearer", "basic"):
-        return key.strip()
-    offered = [each.strip() for each in headers.get("sec-websocket-protocol", "").split(",")]
-    prefix = "openai-insecure-api-key."
-    return next((each.removeprefix(prefix) for each in offered if each.startswith(prefix)), "")
-
-
-def _transcription_usage(item: Item, model: str) -> dict[str, Any]:
-    """By tokens for the gpt-4o transcribers, by seconds for all others [openai 2.2, AIM]."""
-    if not model.startswith("gpt-4o"):
-        return {"type": "duration", "seconds": round(item.audio_ms / 1000, 2)}
-    heard, written = item.audio_ms // 100, (len(item.text) + 3) // 4
-    return {
-        "type": "tokens",
-        "total_tokens": heard + written,
-        "input_tokens": heard,
-        "input_token_details": {"text_tokens": 0, "audio_tokens": heard},
-        "output_tokens": written,
-    }
+    def _error(self, why: Refusal, client_event_id: str | None = None) -> None:
+        self.report.errors.append(why.message)
+        self.report.story.append(f"refuses: {why.message}")
+        self.emit("error", error=why.fields(client_event_id))

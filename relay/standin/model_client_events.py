@@ -7,8 +7,13 @@ import binascii
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from relay.standin.model_errors import (
+    BINARY_FRAME,
+    NO_TYPE,
     NOT_BASE64,
+    NOT_JSON,
     Refusal,
     RefusedError,
     below_minimum,
@@ -52,6 +57,19 @@ CONTENT: Mapping[str, Mapping[str, Mapping[str, Kind]]] = {
     "assistant": {"output_text": {"text!": str}},  # it "cannot populate assistant audio messages" [openai 1.4]
 }
 NAMES = {str: "a string", int: "an integer", dict: "an object", list: "an array"}
+
+
+def decoded(message: str | bytes) -> dict[str, Any]:
+    """The event in a frame, with a `type`; RefusedError for what is none [openai 1.3]."""
+    if isinstance(message, bytes):
+        raise RefusedError(BINARY_FRAME)
+    try:
+        event = msgspec.json.decode(message)
+    except (msgspec.DecodeError, UnicodeError):
+        raise RefusedError(NOT_JSON) from None
+    if not isinstance(event, dict) or "type" not in event:
+        raise RefusedError(NO_TYPE)
+    return event
 
 
 def check_client_event(event: dict[str, Any]) -> None:

@@ -132,3 +132,17 @@ def usage(input_details: dict[str, Any], text_tokens: int, audio_tokens: int) ->
         "input_token_details": input_details,
         "output_token_details": {"text_tokens": text_tokens, "audio_tokens": audio_tokens},
     }
+
+
+def transcription_usage(item: Item, model: str) -> dict[str, Any]:
+    """What a transcription costs: by tokens for the gpt-4o transcribers, by seconds for all others [openai 2.2, AIM]."""
+    if not model.startswith("gpt-4o"):
+        return {"type": "duration", "seconds": round(item.audio_ms / 1000, 2)}
+    heard, written = item.audio_ms // 100, (len(item.text) + 3) // 4
+    return {
+        "type": "tokens",
+        "total_tokens": heard + written,
+        "input_tokens": heard,
+        "input_token_details": {"text_tokens": 0, "audio_tokens": heard},
+        "output_tokens": written,
+    }

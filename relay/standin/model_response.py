@@ -22,7 +22,6 @@ from relay.standin.script import Faults, Script
 HUGE_EVENT_BYTES = 15 * 2**20
 TEXT_DELTA_S = 0.02
 ARGUMENTS_DELTA_S = 0.02
-RATE_LIMITS_S = 0.043  # after response.done [CAP]
 
 
 class Stage(Protocol):

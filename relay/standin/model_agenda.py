@@ -1,0 +1,36 @@
+"""What a session will do later: actions by time, on a clock that is passed in."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+
+
+class Agenda:
+    """Actions in the order of their times; of equal times, in the order they were planned."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._entries: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+
+    def after(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Plan an action; one that is infinitely far away never comes."""
+        heapq.heappush(self._entries, (self.now + delay_s, next(self._order), action))
+
+    def due(self, now: float) -> None:
+        """Do what the time has come for, each at its own time."""
+        while self.next_deadline <= now:
+            self.now, _, action = heapq.heappop(self._entries)
+            action()
+        self.now = max(self.now, now)
+
+    def clear(self) -> None:
+        """Nothing more will happen."""
+        self._entries.clear()
+
+    @property
+    def next_deadline(self) -> float:
+        """When `due` has something to do; infinity if nothing is planned."""
+        return self._entries[0][0] if self._entries else float("inf")
