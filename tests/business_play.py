@@ -6,10 +6,11 @@ import datetime as dt
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import httpx
+import trio
 
 from relay.functions.backend import Backend
 from relay.functions.once import Once
@@ -22,18 +23,33 @@ CALLER, OTHER = "+12125550147", "+12125550199"
 BOOK = {"name": "Dana Reed", "service": "table for two", "start": "2026-11-24T19:00"}
 
 
-def standin(faults: dict[str, Any] | None = None, **diary: Any) -> BusinessApp:
+def standin(
+    faults: dict[str, Any] | None = None, *, capacity: int = 1, callers: dict[str, Known] | None = None
+) -> BusinessApp:
     """The stand-in at `NOW`, with Dana Reed known and verified."""
-    known = {CALLER: Known("Dana Reed", verified=True, notes="Likes the window.")}
-    books = Diary(**({"tz": TZ, "now": lambda: NOW, "callers": known} | diary))
+    known = {CALLER: Known("Dana Reed", verified=True, notes="Likes the window.")} | (callers or {})
+    books = Diary(tz=TZ, now=lambda: NOW, callers=known, capacity=capacity)
     return business_app(books, Faults.from_table(faults or {}))
+
+
+class Answering(httpx.AsyncBaseTransport):
+    """A backend that gives one answer to everything, and keeps what it was asked."""
+
+    def __init__(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self.body, self.status, self.headers = body, status, headers or {}
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        self.requests.append(request)
+        return httpx.Response(self.status, headers=self.headers, stream=httpx.ByteStream(self.body))
 
 
 class Line(httpx.ASGITransport):
     """A connection to the stand-in that breaks on order: "refuse" before, "lose" after the request was carried out."""
 
     def __init__(self, app: BusinessApp, breaks: Sequence[str | None] = ()) -> None:
-        super().__init__(app, raise_app_exceptions=False)
+        super().__init__(cast(Any, app), raise_app_exceptions=False)
         self.breaks = list(breaks)
         self.requests: list[httpx.Request] = []
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from relay.standin.business import BusinessApp, Diary, Faults, business_app, serve_business
 from relay.standin.business_diary import LENGTH, NotFree
-from tests.business_play import CALLER, NOW, OTHER, TZ, standin
+from tests.business_play import CALLER, NOW, OTHER, TZ, Line, standin
 
 SEVEN = "2026-11-24T19:00:00-05:00"
 WISH = {"name": "Dana", "phone": CALLER, "service": "table", "start": SEVEN, "notes": ""}
 
 
 def to(app: BusinessApp) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://business.test")
+    return httpx.AsyncClient(transport=Line(app), base_url="http://business.test")
 
 
 async def book(client: httpx.AsyncClient, key: str, **changed: Any) -> httpx.Response:

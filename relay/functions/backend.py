@@ -183,10 +183,15 @@ class Backend:
 
 
 async def _bounded(response: httpx.Response) -> bytes:
-    """The body as sent; no more than one chunk over the limit is ever held."""
+    """The body as sent, cut off over the limit.
+
+    Leaving the loop would abandon httpx's nested generators half-read, which Trio warns of: cancelling ends the next
+    read inside the innermost, and with it all of them.
+    """
     body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > BODY_LIMIT_BYTES:
-            break
+    with trio.CancelScope() as reading:
+        async for chunk in response.aiter_raw():
+            body += chunk[: BODY_LIMIT_BYTES + 1 - len(body)]
+            if len(body) > BODY_LIMIT_BYTES:
+                reading.cancel()
     return bytes(body)
