@@ -18,7 +18,7 @@ import trio
 
 from relay import desk as desks
 from relay.call.machine import Machine, Next
-from relay.call.vocabulary import ClaimDoubted, EndReason, ItemId, RecordTurn, Rung, RunFunction
+from relay.call.vocabulary import ClaimDoubted, EndReason, ItemId, RecordTurn, RunFunction, Rung
 from relay.functions import Outcome, TakeMessage, check, deeds_of
 from relay.ledger import rows
 
@@ -168,7 +168,6 @@ class Books:
         machine, file, desk = self._machine, self._file, self._desk
         ending = machine.ending
         reason = ending.reason if ending is not None else EndReason.RELAY_FAULT
-        file.live = False
         file.last_seen = trio.current_time()
         file.history = machine.conversation.past()
         file.next_seq = machine.conversation.next_seq
@@ -208,6 +207,7 @@ class Books:
                 transfer_result="asked" if file.then is Next.HUMAN else None,
             )
         )
+        file.stream_closes()
         self._count(reason)
         self._say(reason, p50, p95)
 

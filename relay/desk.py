@@ -6,6 +6,8 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import trio
+
 from relay.call.machine import Next
 from relay.call.plan import CallPlan, Limits, PastTurn, Phrase
 from relay.call.vocabulary import CallSid, EndReason
@@ -25,6 +27,12 @@ from relay.twilio.tokens import Tokens
 FILE_LIFE_S = 4 * 3600.0
 
 
+def _set() -> trio.Event:
+    event = trio.Event()
+    event.set()
+    return event
+
+
 @dataclass(slots=True)
 class CallFile:
     """One phone call, over all its streams."""
@@ -40,6 +48,7 @@ class CallFile:
     own_ids: set[str] = field(default_factory=set)
     token: str = ""
     live: bool = False
+    idle: trio.Event = field(default_factory=_set)  # set while no stream of this call is open
     streams: int = 0
     resumes: int = 0
     history: tuple[PastTurn, ...] = ()
@@ -54,6 +63,15 @@ class CallFile:
     dialled_at: float = 0.0
     last_seen: float = 0.0
     functions_done: list[str] = field(default_factory=list)
+
+    def stream_opens(self) -> None:
+        """A stream of this call begins."""
+        self.live, self.idle = True, trio.Event()
+
+    def stream_closes(self) -> None:
+        """The stream is over, and its books are written."""
+        self.live = False
+        self.idle.set()
 
 
 @dataclass(slots=True)

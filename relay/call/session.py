@@ -21,7 +21,7 @@ import dsp
 from relay import desk as desks
 from relay.books import Books
 from relay.call.gaps import Gaps
-from relay.call.machine import Machine, Next
+from relay.call.machine import Machine
 from relay.call.vocabulary import (
     Action,
     AskForResponse,
@@ -60,7 +60,7 @@ from relay.call.vocabulary import (
     Ticked,
     TruncateItem,
 )
-from relay.functions import CallContext, Outcome, TakeMessage, run
+from relay.functions import CallContext, TakeMessage, run
 from relay.realtime import dialect as model_dialect
 from relay.realtime.session import ModelSession, ModelUnreachable
 from relay.twilio import dialect as caller_dialect
@@ -123,9 +123,9 @@ class CallSession:
                 async with trio.open_nursery() as nursery:
                     self._start = nursery.start_soon
                     await self._feed(CallerArrived(self._stream_sid))
-                    nursery.start_soon(self._guard, self._read_caller, name="Twilio reader")
-                    nursery.start_soon(self._guard, self._read_model, name="OpenAI reader")
-                    nursery.start_soon(self._guard, self._watch, name="watchdog")
+                    nursery.start_soon(self._read_caller, name="Twilio reader")
+                    nursery.start_soon(self._read_model, name="OpenAI reader")
+                    nursery.start_soon(self._watch, name="watchdog")
         except* Exception as group:
             failure = group.exceptions[0]
             log.error("call.broke", words="our own bug: the call goes to the human", exc_info=failure)
@@ -143,9 +143,6 @@ class CallSession:
     async def drain(self, limit_s: float) -> None:
         """The process is about to stop: this stream has so long to come to an end."""
         await self._feed(DrainBegan(limit_s))
-
-    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
-        await task()
 
     # Twilio reader
 
@@ -348,7 +345,7 @@ class CallSession:
 
     async def _run_function(self, action: RunFunction) -> None:
         outcome = await run(self._desk.registry, self._context, action.name, action.arguments, action.function_call_id)
-        self._write_down(action, outcome)
+        self.books.function(action, outcome)
         effect = None if isinstance(outcome.effect, TakeMessage) else outcome.effect
         await self._feed(
             FunctionReturned(
@@ -361,9 +358,6 @@ class CallSession:
                 outcome.error,
             )
         )
-
-    def _write_down(self, action: RunFunction, outcome: Outcome) -> None:
-        self.books.function(action, outcome)
 
     # Actions
 
@@ -457,6 +451,3 @@ class CallSession:
                 except (TwilioRefused, TwilioUnreachable) as error:
                     log.error("call.hang_up_failed", words=str(error), caller_hears="the line closes a moment later")
             await self._caller.close()
-
-
-__all__ = ["CallSession", "Next"]

@@ -133,6 +133,14 @@ def fallback(number: str, text: str) -> str:
     return _render(response)
 
 
+def say_and_hang_up(text: str) -> str:
+    """Return: say `text`, then end the call."""
+    response = ET.Element("Response")
+    _text(response, "Say", text)
+    ET.SubElement(response, "Hangup")
+    return _render(response)
+
+
 def hang_up() -> str:
     """Return: end the call."""
     return _render(_response_with("Hangup"))

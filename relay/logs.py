@@ -1,0 +1,56 @@
+"""The log: JSON off a terminal, one line an event, never audio, keys, words or phone numbers in clear."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+
+# A phone number in a text that came from elsewhere (an error, a URL): all but its last two digits are hidden.
+_PHONE = re.compile(r"(?:\+|%2[Bb])[1-9]\d{4,12}(\d\d)")
+_KEY = re.compile(r"\b(?:sk-|Bearer )[A-Za-z0-9_\-.]{6,}")
+
+
+def mask(text: str) -> str:
+    """The text without phone numbers and keys."""
+    return _KEY.sub("[key]", _PHONE.sub(r"+…\1", text))
+
+
+def _masked(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = mask(value)
+    return event
+
+
+def configure(log_format: str) -> None:
+    """Set up the log of this process: "json", "text", or "" (text on a terminal only)."""
+    text = log_format == "text" or (not log_format and sys.stderr.isatty())
+    transformer = ExceptionDictTransformer(show_locals=False)  # locals hold keys and numbers
+    tail: list[Any] = (
+        [structlog.dev.ConsoleRenderer()]
+        if text
+        else [
+            structlog.processors.ExceptionRenderer(transformer),
+            _masked,
+            structlog.processors.JSONRenderer(),
+        ]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _masked,
+            *tail,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
