@@ -54,7 +54,7 @@ class Media:
                 message = json.loads(data)
                 self.got.append(message)
                 self.stream_sid = message.get("streamSid", self.stream_sid)
-            for earlier in reversed(self.got):
+            for earlier in self.got[::-1]:
                 if earlier["event"] in events:
                     return earlier
 

@@ -1,6 +1,6 @@
 """The part of Twilio's REST API that a relay uses, on an exchange: calls, recordings, numbers [twilio 4].
 
-`TwilioRest.handle` is pure of transport. `asgi_app` puts it on HTTP, for hypercorn or for httpx.ASGITransport.
+`RestApi.handle` is pure of transport. `asgi_app` puts it on HTTP, for hypercorn or for httpx.ASGITransport.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RestFaults:
 
 
 @dataclass(slots=True)
-class TwilioRest:
+class RestApi:
     """The API of one exchange; `requests` is what came in, as (method, path, form)."""
 
     exchange: Exchange
@@ -268,7 +268,7 @@ def _not_found(path: str) -> RestError:
     return RestError(404, 20404, f"The requested resource {path} was not found")
 
 
-def asgi_app(rest: TwilioRest) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+def asgi_app(rest: RestApi) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """The API as an ASGI application."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
