@@ -84,7 +84,7 @@ class Message(msgspec.Struct):
     response: _Response | None = None
     error: _Error | None = None
     usage: dict[str, object] | None = None
-    session: msgspec.Raw | None = None
+    session: msgspec.Raw = msgspec.Raw()
 
 
 _decoder = msgspec.json.Decoder(Message)
@@ -322,7 +322,7 @@ class _Session(msgspec.Struct):
 
 def session_of(message: Message) -> _Session:
     """The session in `session.created` and `session.updated`."""
-    if message.session is None:
+    if not bytes(message.session):
         raise ModelProtocolError(f"{message.type} came without a session")
     try:
         return msgspec.json.decode(message.session, type=_Session)

@@ -45,6 +45,8 @@ LEADING_SILENCE_MS = 40
 QUIET_DBFS = -50.0
 RENDER_LIMIT_S = 30.0
 TRIES = 3
+# Phrases rendered at the same time: a start is quick, and the model's rate limits are not felt.
+AT_ONCE = 4
 LEDGER_LIMIT_S = 2.0
 
 
@@ -144,7 +146,7 @@ class PhraseBook:
         self._folder = folder
         self._ledger = ledger
         self._kept: dict[str, bytes] = {}  # text -> mulaw
-        self.complete = trio.Event()
+        self.complete = trio.Event()  # the greetings are there, or have been tried
 
     def texts(self) -> list[str]:
         """Everything that is to be rendered: the greetings first."""
@@ -173,17 +175,29 @@ class PhraseBook:
         mulaw = self._kept.get(text)
         return Phrase(text, mulaw) if mulaw is not None else None
 
-    async def fill(self, realtime: Realtime, *, render_missing: bool = True) -> list[str]:
-        """Load what is kept and render the rest. Returns, in words, what is still missing."""
+    async def fill(self, realtime: Realtime) -> list[str]:
+        """Load what is kept and render the rest, the greetings first. Returns, in words, what is still missing."""
         missing: list[str] = []
-        for text in self.texts():
-            if await self._load(text) or not render_missing:
-                continue
-            words = await self._render(realtime, text)
-            if words is not None:
-                missing.append(f"{text[:40]!r}: {words}")
-        self.complete.set()
+        greetings = {text for announces in (True, False) for text in self._prompts.greeting(announces)}
+        for texts in (
+            [text for text in self.texts() if text in greetings],
+            [text for text in self.texts() if text not in greetings],
+        ):
+            limiter = trio.CapacityLimiter(AT_ONCE)
+            async with trio.open_nursery() as nursery:
+                for text in texts:
+                    nursery.start_soon(self._load_or_render, realtime, text, limiter, missing)
+            self.complete.set()
         return missing
+
+    async def _load_or_render(
+        self, realtime: Realtime, text: str, limiter: trio.CapacityLimiter, missing: list[str]
+    ) -> None:
+        async with limiter:
+            if not await self._load(text):
+                words = await self._render(realtime, text)
+                if words is not None:
+                    missing.append(f"{text[:40]!r}: {words}")
 
     def learn(self, text: str, mulaw: bytes, transcript: str) -> bool:
         """Keep a greeting that a call has just spoken live. False if it is not the text, or kept already."""

@@ -1,0 +1,212 @@
+"""The commands: each one reads its arguments, asks the room that does the work, and says in one sentence what failed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from relay import logs, settings
+from relay.ledger.embedded import EmbeddedPostgresFailed, database
+from relay.ledger.migrate import MigrationRefused, migrate
+from relay.settings import Settings, SettingsInvalid
+
+USAGE = 2
+
+
+class CommandFailed(Exception):
+    """One sentence for the terminal, and the exit code."""
+
+    def __init__(self, words: str, code: int = 1) -> None:
+        super().__init__(words)
+        self.code = code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 fine, 1 failed, 2 wrong use or settings, 3 relay not reachable."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int | None] = arguments.command
+    try:
+        return command(arguments) or 0
+    except SettingsInvalid as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except CommandFailed as error:
+        print(f"relay {arguments.name}: {error}", file=sys.stderr)
+        return error.code
+    except (EmbeddedPostgresFailed, MigrationRefused) as error:
+        print(f"relay {arguments.name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="relay", description="A voice agent behind a phone number.")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        one.set_defaults(command=command)
+        return one
+
+    add("serve", _serve, "take calls, until a signal")
+    demo = add("demo", _demo, "a simulated call through the real daemon; leaves a WAV and the rows")
+    demo.add_argument("--scenario", default="good_call", help="a shipped scenario by name, or a .toml file")
+    demo.add_argument("--live", action="store_true", help="talk to OpenAI itself (needs OPENAI_API_KEY)")
+    demo.add_argument("--out", type=Path, default=Path("out/demo.wav"), help="where the stereo WAV goes")
+    call = add("call", _call, "a simulated call against any relay, local or deployed")
+    call.add_argument("url", help="the relay's public URL, like https://relay.example.com")
+    call.add_argument("--wav", type=Path, help="what the caller says: a WAV file")
+    call.add_argument("--scenario", help="a shipped scenario by name, or a .toml file")
+    call.add_argument("--out", type=Path, help="where the stereo WAV goes")
+    call.add_argument("--n", type=int, default=1, help="so many calls at once")
+    add("migrate", _migrate, "bring the database's tables up to date")
+    greet = add("greet", _greet, "render the greeting and the phrases in the agent's voice")
+    greet.add_argument("--again", action="store_true", help="also those that are kept already")
+    add("fallback-twiml", _fallback_twiml, "print the document for the number's fallback URL, to be hosted elsewhere")
+    calls = add("calls", _calls, "list calls, or show one")
+    calls.add_argument("call_sid", nargs="?", help="show this call's rows")
+    standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
+    standin.add_argument("what", choices=("model", "business", "caller"))
+    standin.add_argument("--port", type=int, default=0)
+    standin.add_argument("--script", help="model: a TOML file with a [model] table")
+    standin.add_argument("--faults", default="", help="model: faults on order, like 'stall_after_deltas=2'")
+    standin.add_argument("--relay", default="http://127.0.0.1:8080", help="caller: the relay's public URL")
+    return parser
+
+
+def _settings(*, serving: bool) -> Settings:
+    loaded = settings.load(os.environ, serving=serving)
+    logs.configure(loaded.log_format)
+    return loaded
+
+
+def _serve(_: argparse.Namespace) -> None:
+    from dsp import SelfTestFailed
+    from relay import daemon
+    from relay.functions import FunctionRefused
+    from relay.ledger.store import PostgresLedger
+    from relay.prompts import PromptsInvalid
+
+    loaded = _settings(serving=True)
+    with database(loaded.database_url, loaded.data_dir) as url:
+        if loaded.database_url == "embedded":
+            migrate(url)
+        ledger = PostgresLedger(url, spill_dir=loaded.data_dir / "ledger-spill", keep_words=loaded.keeps_words)
+        try:
+            trio.run(daemon.run, loaded, ledger)
+        except* (PromptsInvalid, FunctionRefused, SelfTestFailed) as group:
+            raise CommandFailed(str(_first(group))) from None
+        except* OSError as group:
+            raise CommandFailed(f"the port {loaded.port} cannot be used: {_first(group)}") from None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from relay import demo
+
+    loaded = settings.load(os.environ, serving=False)
+    if arguments.live and not loaded.openai_api_key:
+        raise CommandFailed("--live needs OPENAI_API_KEY", USAGE)
+    try:
+        return demo.run(loaded, arguments.scenario, arguments.out, live=arguments.live)
+    except demo.DemoFailed as error:
+        raise CommandFailed(str(error)) from None
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    from relay.standin import call
+
+    loaded = settings.load(os.environ, serving=False)
+    logs.configure(loaded.log_format)
+    return trio.run(
+        partial(
+            call.main_call,
+            arguments.url,
+            wav=arguments.wav,
+            scenario=arguments.scenario,
+            out=arguments.out,
+            n=arguments.n,
+            auth_token=loaded.twilio_auth_token,
+            account_sid=loaded.twilio_account_sid,
+            number=loaded.twilio_phone_number,
+        )
+    )
+
+
+def _migrate(_: argparse.Namespace) -> None:
+    loaded = _settings(serving=False)
+    with database(loaded.database_url, loaded.data_dir) as url:
+        applied = migrate(url)
+    print("applied: " + ", ".join(applied) if applied else "the database is up to date")
+
+
+def _greet(arguments: argparse.Namespace) -> int:
+    from relay import prompts
+    from relay.ledger.store import PostgresLedger
+    from relay.realtime.greeting import PhraseBook
+    from relay.realtime.session import ModelAccess, Realtime
+
+    loaded = _settings(serving=False)
+    access = ModelAccess(
+        loaded.openai_realtime_url, loaded.openai_api_key, loaded.openai_voice, loaded.openai_transcribe_model
+    )
+    with database(loaded.database_url, loaded.data_dir) as url:
+        migrate(url)
+        ledger = PostgresLedger(url, spill_dir=loaded.data_dir / "ledger-spill", keep_words=loaded.keeps_words)
+        try:
+            texts = prompts.load(loaded)
+        except prompts.PromptsInvalid as error:
+            raise CommandFailed(str(error)) from None
+        folder = loaded.data_dir / "greetings"
+        book = PhraseBook(texts, loaded.openai_voice, loaded.openai_model, folder, ledger)
+        missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
+    for words in missing:
+        print(f"not rendered: {words}", file=sys.stderr)
+    print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
+    return 1 if missing else 0
+
+
+def _fallback_twiml(_: argparse.Namespace) -> None:
+    from relay.twilio import twiml
+    from relay.twilio.incoming import BUSY
+
+    loaded = settings.load(os.environ, serving=False)
+    if not loaded.human_transfer_number:
+        raise CommandFailed("HUMAN_TRANSFER_NUMBER is not set: it is whom the document dials", USAGE)
+    print(twiml.fallback(loaded.human_transfer_number, BUSY))
+
+
+def _calls(arguments: argparse.Namespace) -> None:
+    from relay.ledger import reading
+
+    loaded = _settings(serving=False)
+    with database(loaded.database_url, loaded.data_dir) as url:
+        if arguments.call_sid:
+            tables = reading.rows_of_call(url, arguments.call_sid)
+        else:
+            tables = {"calls": reading.list_calls(url)}
+    for name, found in tables.items():
+        print(f"{name} ({len(found)})")
+        for row in found:
+            print("  " + "  ".join(f"{key}={value}" for key, value in row.items() if value is not None))
+
+
+def _standin(arguments: argparse.Namespace) -> None:
+    from relay.standin import serving
+
+    loaded = settings.load(os.environ, serving=False)
+    logs.configure(loaded.log_format)
+    trio.run(serving.serve, arguments, loaded)

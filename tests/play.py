@@ -1,0 +1,216 @@
+"""A play: the relay and all its stand-ins in one Trio run, on memory streams and any clock.
+
+Nothing is replaced inside the relay: its HTTP app answers the exchange's requests, its door gets the exchange's media
+stream, its model sessions reach the stand-in model, its functions the stand-in business, its rows a ledger in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import trio
+from trio.testing import memory_stream_pair
+
+from relay import settings as environment
+from relay.daemon import Daemon, open_desk
+from relay.functions import Backend
+from relay.ledger import rows
+from relay.ledger.memory import MemoryLedger
+from relay.realtime.greeting import PhraseBook
+from relay.standin import scenario as scenarios
+from relay.standin.business import BusinessApp, business_app
+from relay.standin.business_faults import Faults
+from relay.standin.caller import Account, Exchange, PhoneNumber
+from relay.standin.door import Reply
+from relay.standin.model import StandInModel
+from relay.standin.report import CallReport, Evidence
+from relay.standin.run import run_scenario
+from relay.standin.script import Script
+from relay.standin.twilio_rest import RestApi, asgi_app
+from relay.standin.voice import Voice
+from relay.twilio.rest import TwilioRest
+from relay.websocket import Gone, WebSocketEnd, answer, upgrade
+from relay.wire import StreamWire
+
+PUBLIC_URL = "https://relay.example.com"
+ACCOUNT = Account("AC" + "0" * 31 + "1", "play-auth-token")
+ENVIRONMENT = {
+    "OPENAI_API_KEY": "sk-play",
+    "OPENAI_REALTIME_URL": "ws://127.0.0.1:1/v1/realtime",
+    "TWILIO_ACCOUNT_SID": ACCOUNT.sid,
+    "TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
+    "TWILIO_PHONE_NUMBER": "+15550100000",
+    "BUSINESS_API_BASE": "http://127.0.0.1:2",
+    "HUMAN_TRANSFER_NUMBER": "+15550100002",
+    "PUBLIC_URL": PUBLIC_URL,
+    "DATABASE_URL": "postgresql://play",
+    "BUSINESS_NAME": "Harbor Table",
+    "AGENT_NAME": "Robin",
+}
+
+
+class PlayDoor:
+    """The exchange's way into the relay of the same run."""
+
+    def __init__(self, play: Play) -> None:
+        self._play = play
+        self.dead = False  # True: the relay does not answer at all
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_limit_s: float = 5.0
+    ) -> Reply:
+        if self.dead:
+            raise ConnectionRefusedError("the relay is dead")
+        transport = httpx.ASGITransport(cast(Any, self._play.daemon.app))
+        async with httpx.AsyncClient(transport=transport) as client:
+            got = await client.request(method, url, headers=dict(headers), content=body)
+        return Reply(got.status_code, {k.lower(): v for k, v in got.headers.items()}, got.content)
+
+    async def open_stream(self, url: str) -> trio.abc.Stream:
+        if self.dead:
+            raise ConnectionRefusedError("the relay is dead")
+        ours, theirs = memory_stream_pair()
+        self._play.nursery.start_soon(self._play.open_door, theirs)
+        return ours
+
+
+@dataclasses.dataclass
+class Play:
+    """One stage: everything that takes part, in reach of the test."""
+
+    nursery: trio.Nursery
+    daemon: Daemon
+    exchange: Exchange
+    model: StandInModel
+    business: BusinessApp
+    ledger: MemoryLedger
+    rest: RestApi
+    door: PlayDoor
+    media_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)
+
+    async def open_door(self, stream: trio.abc.Stream) -> None:
+        """What handover.py does with a media connection."""
+        scope = trio.CancelScope()
+        self.media_scopes.append(scope)
+        with scope:
+            try:
+                request, end = await answer(StreamWire(stream))
+            except Gone:
+                return
+            try:
+                await self.daemon.door.open(request, end)
+            except Gone:
+                pass
+            finally:
+                await end.close()
+
+    def evidence(self, call_sid: str) -> Evidence:
+        """What the ledger and the business know of a call."""
+        outcomes = self.ledger.of(rows.OutcomeRow, call_sid)
+        functions = self.ledger.of(rows.FunctionCallRow, call_sid)
+        turns = self.ledger.of(rows.TranscriptRow, call_sid)
+        counts = {
+            "calls": rows.CallRow,
+            "transcripts": rows.TranscriptRow,
+            "function_calls": rows.FunctionCallRow,
+            "call_outcomes": rows.OutcomeRow,
+            "consents": rows.ConsentRow,
+            "messages": rows.MessageRow,
+        }
+        return Evidence(
+            end_reason=outcomes[-1].end_reason or "" if outcomes else "",
+            outcome=outcomes[-1].outcome or "" if outcomes else "",
+            functions=[f.name for f in functions if f.ok is not None],
+            transcript=[(t.role, t.said or "") for t in turns],
+            rows={name: len(self.ledger.of(kind, call_sid)) for name, kind in counts.items()},
+            bookings=len(self.business.diary.bookings),
+            messages=len(self.business.diary.messages),
+        )
+
+
+def keep_greeting(book: PhraseBook) -> None:
+    """Render everything at once by the stand-in's voice, as `relay greet` would have before."""
+    voice = Voice()
+    for text in book.texts():
+        sound = voice.say(text)
+        book._kept[text] = sound + b"\xff" * (-len(sound) % 160)
+    book.complete.set()
+
+
+@asynccontextmanager
+async def stage(
+    *,
+    script: Script | None = None,
+    settings: Mapping[str, str] | None = None,
+    faults: Faults | None = None,
+    kept: bool = True,
+) -> AsyncIterator[Play]:
+    """Set the stage; `kept`: the greeting and all phrases are rendered already."""
+    env = {**ENVIRONMENT, **(settings or {})}
+    with tempfile.TemporaryDirectory() as folder:
+        env.setdefault("DATA_DIR", folder)
+        config = environment.load(env, serving=True)
+        ledger = MemoryLedger(keep_words=config.keeps_words)
+        business = business_app(faults=faults)
+        model = StandInModel(script)
+        async with trio.open_nursery() as nursery:
+
+            async def dial(
+                url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
+            ) -> WebSocketEnd:
+                if model.script.faults.connect_refused:
+                    raise ConnectionRefusedError("the stand-in model refuses")
+                ours, theirs = memory_stream_pair()
+                nursery.start_soon(model.speak_to, theirs)
+                with trio.fail_after(limit_s):
+                    return await upgrade(StreamWire(ours), url, headers)
+
+            exchange = Exchange(
+                cast(Any, None),
+                ACCOUNT,
+                PhoneNumber("+15550100000", f"{PUBLIC_URL}/twilio/incoming", status_callback=f"{PUBLIC_URL}/twilio/status"),
+                epoch=dt.datetime(2026, 11, 23, 15, 0, tzinfo=dt.UTC),
+            )
+            rest = RestApi(exchange)
+            backend = Backend("http://business", transport=httpx.ASGITransport(cast(Any, business)))
+            twilio = TwilioRest(
+                ACCOUNT.sid,
+                (ACCOUNT.sid, ACCOUNT.auth_token),
+                transport=httpx.ASGITransport(cast(Any, asgi_app(rest))),
+            )
+            async with backend, twilio:
+                desk = open_desk(config, ledger, backend=backend, rest=twilio, dial_end=dial)
+                daemon = Daemon(desk)
+                if kept:
+                    keep_greeting(desk.phrases)
+                await nursery.start(desk.ledger.run)
+                await nursery.start(desk.warm.run)
+                play = Play(nursery, daemon, exchange, model, business, ledger, rest, cast(PlayDoor, None))
+                play.door = PlayDoor(play)
+                exchange.door = play.door
+                yield play
+                nursery.cancel_scope.cancel()
+
+
+async def perform(name: str) -> tuple[CallReport, list[str], Play]:
+    """Play a shipped scenario; returns its report, what was not as expected, and the stage."""
+    scenario = scenarios.load(name)
+    script = Script.from_table(scenario.model)
+    faults = Faults.from_table(scenario.backend) if scenario.backend else None
+    kept = scenario.relay.get("KEPT_GREETING", "yes") == "yes"
+    settings = {k: v for k, v in scenario.relay.items() if k != "KEPT_GREETING"}
+    async with stage(script=script, settings=settings, faults=faults, kept=kept) as play:
+
+        async def evidence(call_sid: str) -> Evidence:
+            return play.evidence(call_sid)
+
+        got = await run_scenario(scenario, play.exchange, evidence)
+        return got, got.check(scenario.expect), play
