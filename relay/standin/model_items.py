@@ -135,7 +135,7 @@ def usage(input_details: dict[str, Any], text_tokens: int, audio_tokens: int) ->
 
 
 def transcription_usage(item: Item, model: str) -> dict[str, Any]:
-    """What a transcription costs: by tokens for the gpt-4o transcribers, by seconds for all others [openai 2.2, AIM]."""
+    """What a transcription costs: in tokens with the gpt-4o transcribers, in seconds with all others [AIM]."""
     if not model.startswith("gpt-4o"):
         return {"type": "duration", "seconds": round(item.audio_ms / 1000, 2)}
     heard, written = item.audio_ms // 100, (len(item.text) + 3) // 4
