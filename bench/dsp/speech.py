@@ -1,0 +1,82 @@
+"""PESQ of the model's voice as the caller hears it, against one mu-law pass of the same clips: the bound.
+
+PESQ (ITU-T P.862, narrow band) comes from the `pesq` package, which is built from C source, and the voices from
+espeak-ng; both live in an environment of their own under out/, so that neither the relay nor its tests need them.
+"""
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import signal
+
+import dsp
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = ROOT / "out" / "dsp-venv"
+CLIPS = ROOT / "out" / "dsp-clips"
+PACKAGES = ("numpy", "pesq==0.0.4", "espeakng-loader==0.2.4")
+CHILD = Path(__file__).parent / "in_environment.py"
+
+Floats = npt.NDArray[np.float64]
+
+
+def build() -> None:
+    """Make the environment: needs a C compiler and the network, a minute or so."""
+    if shutil.which("cc") is None and shutil.which("gcc") is None:
+        raise SystemExit("pesq is built from C source: install a C compiler first (on Debian: apt-get install gcc)")
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
+    pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, *PACKAGES], check=True)
+
+
+def _child(*words: str) -> str:
+    python = str(ENVIRONMENT / "bin" / "python")
+    return subprocess.run([python, str(CHILD), *words], check=True, capture_output=True, text=True).stdout
+
+
+def _limited(samples: Floats) -> npt.NDArray[np.int16]:
+    whole: npt.NDArray[np.int16] = np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+    return whole
+
+
+def _resampled(samples: Floats, from_hz: int, to_hz: int) -> Floats:
+    """Ideally: the spectrum cut or extended, nothing filtered."""
+    return np.asarray(signal.resample(samples, len(samples) * to_hz // from_hz))
+
+
+def _cut_in_deltas(downlink: dsp.Downlink, pcm24k: bytes) -> bytes:
+    """As a model sends it: pieces of unlike size, and the tail at the end."""
+    sizes = np.random.default_rng(2).integers(1, 24_000, 1000)
+    ends = [0, *np.minimum(np.cumsum(sizes), len(pcm24k)).tolist(), len(pcm24k)]
+    pieces = [pcm24k[start:end] for start, end in itertools.pairwise(ends)]
+    return b"".join(downlink.feed(piece) for piece in pieces) + downlink.flush()
+
+
+def measure() -> dict[str, object] | str:
+    """Mean and least PESQ of the downlink and of the bound; or the sentence that says what is missing."""
+    if not (ENVIRONMENT / "bin" / "python").exists():
+        return "not measured: `python -m bench.dsp --build` first builds pesq and the voices in out/dsp-venv"
+    CLIPS.mkdir(parents=True, exist_ok=True)
+    voices = json.loads(_child("voices", str(CLIPS)))
+    for name, rate_hz in voices.items():
+        spoken = np.load(CLIPS / f"{name}.npy").astype(np.float64)
+        model = _limited(_resampled(spoken, rate_hz, 24_000) * 0.7)
+        ideal = _limited(_resampled(model.astype(np.float64), 24_000, 8_000))
+        heard = dsp.decode(_cut_in_deltas(dsp.Downlink(), model.astype("<i2").tobytes()))[: len(ideal)]
+        np.savez(CLIPS / f"{name}.npz", ideal=ideal, bound=dsp.decode(dsp.encode(ideal)), downlink=heard)
+    scores: dict[str, dict[str, float]] = json.loads(_child("pesq", str(CLIPS), *voices))
+    found: dict[str, object] = {"voices": list(voices), "source": "espeak-ng (espeakng-loader 0.2.4), 22.05 kHz"}
+    for way in ("bound", "downlink"):
+        mine = [scores[name][way] for name in voices]
+        found[f"{way}_mean"] = round(float(np.mean(mine)), 4)
+        found[f"{way}_min"] = round(min(mine), 4)
+    found["below_bound"] = round(
+        float(np.mean([scores[name]["bound"] - scores[name]["downlink"] for name in voices])), 4
+    )
+    return found
