@@ -29,12 +29,15 @@ PCMU = {"type": "audio/pcmu"}
 class Line:
     """A connected client. `events` holds (time, event) of all that came; `closed` the close, if there was one."""
 
-    def __init__(self, script: Script | None = None, url: str = URL, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, script: Script | None = None, url: str = URL, headers: dict[str, str] | None = None, typed: bool = True
+    ) -> None:
+        """`typed` is off where a fault sends what no type knows."""
         self.now = 0.0
         self.events: list[tuple[float, dict[str, Any]]] = []
         self.closed: Close | None = None
         self.pings: list[float] = []
-        self.typed = True  # off where a fault sends what no type knows
+        self._typed = typed
         self.voice = Voice()
         self.peer = RealtimePeer(
             script or Script(), self.voice, EAR, url, HEADERS if headers is None else headers, EPOCH_S
@@ -102,7 +105,7 @@ class Line:
             match out:
                 case Send(text):
                     event = json.loads(text)
-                    if self.typed:
+                    if self._typed:
                         SERVER_EVENT.validate_python(event, strict=False)
                     self.events.append((self.now, event))
                 case Ping():

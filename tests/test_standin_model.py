@@ -6,11 +6,13 @@ Every event is validated against the official package's types as it comes (realt
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import Any
 
 import pytest
 
+from relay.standin.model_audio import to_wire
 from relay.standin.script import Reaction, Script
 from relay.standin.voice import clips
 from tests.realtime_line import HEADERS, PCM, PCMU, URL, Line, one, types
@@ -370,7 +372,7 @@ def test_07_audio_comes_in_250_ms_deltas_five_times_faster_than_it_plays() -> No
     line.wait(5)
     times = line.when("response.output_audio.delta")
     assert times[0] == pytest.approx(0.4)
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == pytest.approx([0.05] * (len(times) - 1))
+    assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx([0.05] * (len(times) - 1))
     sizes = [len(base64.b64decode(e["delta"])) for _, e in line.events if e["type"] == "response.output_audio.delta"]
     assert set(sizes[:-1]) == {12000}
     played_s = len(line.audio()) / 48000
@@ -439,8 +441,6 @@ def test_08_speech_is_heard_in_every_format(form: dict[str, Any]) -> None:
 
 
 def _alaw(mulaw: bytes) -> bytes:
-    from relay.standin.model_audio import to_wire
-
     return to_wire(mulaw, {"type": "audio/pcma"})
 
 

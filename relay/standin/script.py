@@ -1,6 +1,6 @@
 """What the stand-in model does in a scenario: whom it answers how, at what pace, and which faults it has on order.
 
-Pure data. A scenario's `[model]` table becomes a `Script`; the same fault names work as a request header,
+A scenario's `[model]` table becomes a `Script`; the same fault names work as a request header,
 `X-Standin-Faults: stall_after_deltas=2, response=3`.
 
 ```toml
@@ -30,6 +30,8 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from relay.standin.voice import clips
 
 T = TypeVar("T")
 
@@ -158,10 +160,10 @@ class Script:
         unless it says `only_these = true`.
         """
         rest = dict(table)
-        reactions = tuple(
-            _fill(Reaction, entry, f"model.reaction {number}")
-            for number, entry in enumerate(rest.pop("reaction", []), 1)
-        )
+        entries = rest.pop("reaction", [])
+        if not isinstance(entries, list):
+            raise ScriptError("model.reaction must be written [[model.reaction]], as there may be many")
+        reactions = tuple(_reaction(entry, f"model.reaction {number}") for number, entry in enumerate(entries, 1))
         if not rest.pop("only_these", False):
             reactions += DEMO_REACTIONS
         faults = Faults.from_table(rest.pop("faults", {}))
@@ -171,6 +173,13 @@ class Script:
         if wrong := {"reactions"} & rest.keys():
             raise ScriptError(f"model.{wrong.pop()} is spelled [[model.reaction]]")
         return dataclasses.replace(_fill(cls, rest, "model"), reactions=reactions, faults=faults)
+
+
+def _reaction(entry: Any, where: str) -> Reaction:
+    reaction = _fill(Reaction, entry, where)
+    if reaction.clip and reaction.clip not in clips():
+        raise ScriptError(f"{where}: there is no clip {reaction.clip!r}; the ids are in clips/index.toml")
+    return reaction
 
 
 def _fill(kind: type[T], table: Mapping[str, Any], where: str) -> T:
