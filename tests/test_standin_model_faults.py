@@ -254,7 +254,7 @@ def test_wrong_fault_in_a_header_is_named(header: str, message: str) -> None:
         ({"reaction": [{"output": "x"}]}, "model.reaction 1: a reaction with `output` needs `after`"),
         ({"reaction": {"say": "x"}}, r"model.reaction must be written \[\[model.reaction\]\]"),
         ({"first_delta_ms": [1, 2, 3]}, "model.first_delta_ms must be one number or two"),
-        ({"reaction": [{"clip": "nobody"}]}, "model.reaction 1: there is no clip 'nobody'"),
+        ({"reaction": [{"clip": "some_clip"}]}, "model.reaction 1: there is no clip 'some_clip'"),
     ],
 )
 def test_wrong_script_is_named_by_its_key(table: dict[str, Any], message: str) -> None:

@@ -236,7 +236,7 @@ def _unknown(name: str, known: Iterable[str], what: str) -> str:
 
 
 # The conversation of `relay demo`, and of `relay standin model` without a script. Texts that are clips are spoken.
-DEMO_REACTIONS = (
+DEMO_REACTIONS: tuple[Reaction, ...] = (
     Reaction(after="book_appointment", output="alternatives", say="I'm sorry, that time is already taken. "
              "Would half past seven work for you?"),
     Reaction(after="book_appointment", output="error", say="I'm sorry, I can't reach our booking system right now. "
