@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -12,12 +13,20 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from psycopg.rows import class_row
 
 from relay.ledger import rows as r
+from relay.ledger import statements
+from relay.ledger.batch import take, write
+from relay.ledger.lane import connect
 from relay.ledger.memory import MemoryLedger
 from relay.ledger.port import Ledger
+from relay.ledger.spill import Entry
 from relay.ledger.store import PostgresLedger
+
+STATEMENTS = statements.read()
 
 LIMIT_S = 20.0
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -335,6 +344,18 @@ async def test_the_row_of_a_function_call_and_its_reservation_are_one(bench: Ben
     assert await bench.rows(r.FunctionCallRow) == [row, replace(repeat, key=None)]
 
 
+async def test_a_late_row_does_not_undo_what_was_done(bench: Bench) -> None:
+    await _reserve(bench, "call_1")
+    await bench.ledger.settle("k", True, {"id": "a1"}, limit_s=LIMIT_S)
+    bench.ledger.record(
+        r.FunctionCallRow(
+            call_sid="CA1", function_call_id="call_1", name="book_appointment", state="unknown", ok=False, output={}
+        )
+    )
+    await bench.rows(r.FunctionCallRow)
+    assert await _reserve(bench, "call_2") == r.Already("done", True, {"id": "a1"})
+
+
 async def test_a_row_recorded_before_its_reservation_gets_the_key(bench: Bench) -> None:
     bench.ledger.record(r.FunctionCallRow(call_sid="CA1", function_call_id="call_1", name="book_appointment"))
     await bench.rows(r.FunctionCallRow)
@@ -367,3 +388,57 @@ async def test_a_ledger_that_works_is_ready_and_has_counted(bench: Bench) -> Non
     await bench.rows(r.CallRow)
     assert await bench.ledger.ready(limit_s=LIMIT_S) is None
     assert bench.ledger.counts() == r.Counts(recorded=1, written=1, queued=0, spilled=0, refused=0, lost=0)
+
+
+few = st.integers(0, 2)
+calls = few.map("CA{}".format)
+words = st.none() | st.sampled_from(["a", "b"])
+values = st.none() | st.just({"a": 1}) | st.just({"b": [None, "é\x00"]})
+# Few identities, many holes: rows that meet each other.
+any_rows: st.SearchStrategy[list[r.Row]] = st.lists(
+    st.one_of(
+        st.builds(r.CallRow, call_sid=calls, machine=words, started_at=st.just(NOON), resumed=st.none() | few),
+        st.builds(
+            r.TranscriptRow, call_sid=calls, seq=few, role=st.sampled_from(["caller", "agent"]), said=words, heard=words
+        ),
+        st.builds(
+            r.FunctionCallRow,
+            call_sid=calls,
+            function_call_id=few.map("call_{}".format),
+            name=st.just("book"),
+            arguments=values,
+            output=values,
+            ok=st.none() | st.booleans(),
+            key=words,
+            state=st.none() | st.sampled_from(["reserved", "done", "failed"]),
+        ),
+        st.builds(
+            r.Settlement, key=st.sampled_from(["a", "b"]), state=st.just("done"), ok=st.just(True), output=values
+        ),
+        st.builds(
+            r.OutcomeRow,
+            call_sid=calls,
+            ended_at=few.map(lambda hours: NOON + timedelta(hours=hours)),
+            end_reason=words,
+            verified=st.none() | st.booleans(),
+        ),
+    ),
+    max_size=30,
+)
+
+
+@pytest.mark.real
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(any_rows)
+def test_any_rows_in_any_order_come_to_the_same_in_memory_and_in_postgres(database_url: str, rows: list[r.Row]) -> None:
+    memory = MemoryLedger()
+    waiting = deque(Entry(row, r.encode(row)) for row in rows)
+    for row in rows:
+        memory.record(row)
+    with connect(database_url) as connection, connection.transaction(force_rollback=True):
+        while waiting:
+            assert write(connection, STATEMENTS, take(waiting)) == []
+        for kind, table in TABLES.items():
+            with connection.cursor(row_factory=class_row(kind)) as cursor:
+                kept = cursor.execute(f"select * from {table} order by 1, 2").fetchall()
+            assert [r.encode(row) for row in kept] == [r.encode(row) for row in memory.of(kind)]  # type: ignore[type-var]

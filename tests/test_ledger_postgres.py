@@ -163,14 +163,15 @@ async def test_a_queue_that_fills_while_postgres_is_away_goes_to_disk_and_comes_
         await server.stop(signal.SIGINT)
         for seq in range(1, rows):
             ledger.record(turn(seq))
-        # A correction of a row that is on disk must come after it.
-        ledger.record(turn(5, said="corrected"))
+            if seq == store.QUEUE_ROWS + 10:
+                ledger.record(turn(5, said="corrected"))  # its first words are in the file before
+        ledger.record(turn(6, said="corrected"))  # still in the queue, its first words on disk
         counts = ledger.counts()
         assert counts.spilled == 2 * store.QUEUE_ROWS
         assert counts.queued <= store.QUEUE_ROWS
         server.start()
-        await until(lambda: ledger.counts().written == rows + 1)
-    expected = {seq: f"turn {seq}" for seq in range(rows)} | {5: "corrected"}
+        await until(lambda: ledger.counts().written == rows + 2)
+    expected = {seq: f"turn {seq}" for seq in range(rows)} | {5: "corrected", 6: "corrected"}
     assert dict(stored(server.url)) == expected
     assert modes(spill_dir) == {}
     assert ledger.counts().spilled == 0
@@ -223,6 +224,8 @@ async def test_a_hung_postgres_holds_up_no_caller_and_loses_nothing(server: Serv
                 await ledger.settle("k", True, {}, limit_s=0.2)
                 assert await ledger.ready(limit_s=0.2) is not None
             assert ledger.counts().queued == 2
+            # No thread stays with a hung server: its connection was cut under it.
+            await until(lambda: ledger._asker._limiter.borrowed_tokens == 0)
         finally:
             server.go_on(pids)
         await until(lambda: ledger.counts().queued == 0)
