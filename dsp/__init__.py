@@ -7,7 +7,7 @@
                  (n + 71) // 3. Leftover samples and half samples are carried
     G.711        ITU-T G.191's coder, all 65,536 inputs and 256 codes; silence is 0xff and stays 0xff: no dither
     levels       untouched; overload saturates, nothing wraps
-    cost         a call keeps under 300 bytes; bench/dsp has the microseconds
+    cost         a call keeps under 500 bytes; bench/dsp has the microseconds
 
 taps.py is the filter's data sheet, design.py designs it again, polyphase.py defines the arithmetic, line.py is the
 fused path the calls use, self_test.py proves a build before the first call.

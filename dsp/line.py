@@ -12,7 +12,7 @@ Going down the sum is three times the sample, and G.711 takes 14 bits of it: flo
 
 All calls of a thread work on the same few desks (buffers for one to ten frames), because those stay in the cache: with
 240 calls, buffers of their own cost 1.3 us a frame more going up and 1.7 us down. What a call itself keeps is less than
-300 bytes.
+500 bytes.
 """
 
 import threading
@@ -45,6 +45,7 @@ class _UpDesk:
         rows = frames * FRAME // BLOCK
         self.codes = bytearray(UP_HISTORY + frames * FRAME)
         self.windows = np.ndarray((rows, UP_WINDOW), np.uint8, self.codes, 0, (BLOCK, 1))
+        self.places = np.empty((rows, UP_WINDOW), np.intp)
         self.values = np.empty((rows, UP_WINDOW))
         self.sums = np.empty((rows, 3 * BLOCK))
         self.index = np.empty((rows, 3 * BLOCK), np.intp)
@@ -52,7 +53,8 @@ class _UpDesk:
         self.pcm24k = self.samples.data.cast("B")
 
     def work(self) -> None:
-        UP_VALUES.take(self.windows, mode="clip", out=self.values)
+        self.places[...] = self.windows  # take() would do the same, more slowly
+        UP_VALUES.take(self.places, mode="clip", out=self.values)
         self.values.dot(UP, self.sums)
         self.index[...] = self.sums
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)

@@ -49,6 +49,14 @@ def test_downlink_equals_the_slow_oracle(pcm24k: bytes) -> None:
     assert dsp.Downlink().feed(pcm24k) == oracle_dsp.downlink(pcm24k)
 
 
+def test_downlinks_table_is_rounding_then_encoding_for_every_sum() -> None:
+    """Its index is a quarter of three times the sample: every half unit of the sum, past both ends of int16."""
+    twice = np.arange(-2 * 3 * 40_000, 2 * 3 * 40_000)
+    index = np.clip(np.trunc((twice / 2 + 98305.5) / 4), 0, len(line.DOWN_CODES) - 1).astype(int)
+    rounded = np.clip((twice + 3) // 6, -32768, 32767)
+    assert line.DOWN_CODES[index].tobytes() == bytes(oracle_dsp.ENCODE[sample] for sample in rounded.tolist())
+
+
 @pytest.mark.parametrize("value", [0, 1, -1, -4, -5, 100, 32767, -32768, *range(-9, 10)])
 def test_downlink_of_a_constant_is_its_code(value: int) -> None:
     mulaw = dsp.Downlink().feed(np.full(960, value, "<i2").tobytes())
