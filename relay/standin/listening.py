@@ -16,7 +16,7 @@ LOUD_ABOVE = 512
 LOUD_SHARE = 16
 """So many of the 160 samples must be loud: a click is not speech."""
 
-JOIN_S = 0.4
+JOIN_S = 0.5
 """Pauses between words and phrases of one speaker; longer silence ends a stretch."""
 
 

@@ -144,6 +144,13 @@ class Playback:
                 out[low - first : high - first] = run[low - start : high - start]
         return bytes(out)
 
+    def played(self, first: int, last: int) -> bytes:
+        """The audio that was played from sample `first` to `last`, without the silence of an empty buffer."""
+        return b"".join(
+            bytes(run[max(0, first - start) : max(0, last - start)])
+            for start, run in zip(self._starts, self._runs, strict=True)
+        )
+
     def _drop_after(self, at: int) -> int:
         """Cut the queue at sample `at`; returns how many samples were lost."""
         lost = 0

@@ -23,6 +23,9 @@ from relay.standin.voice import find, words
 GAP_LIMIT_S = 1.0
 """A buffer that is empty for longer is a pause between answers, not a hole in one."""
 
+RESUMED_S = 2.0
+"""A held answer that goes on does so within this time: it takes 250 ms of the caller's level to be an interruption."""
+
 AROUND_S = 0.1
 """Audio on both sides of a stretch that is shown to the ear with it."""
 
@@ -142,23 +145,44 @@ def report(
     )
 
 
+def recognise(state: CallState, from_s: float, to_s: float) -> str:
+    """The words that the caller heard between two moments, as far as they are known clips; empty otherwise.
+
+    Holes in the playback are left out: an answer that was held and resumed from the same frame is whole.
+    """
+    mulaw = state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S))
+    return Ear(("agent", "human")).transcribe(dsp.decode(mulaw), RATE_HZ)
+
+
 def _bridged_s(leg: Leg) -> float:
     return leg.ended_s - leg.bridged_s if leg.bridged_s is not None and leg.ended_s is not None else 0.0
 
 
 def _turns(state: CallState, spoken: list[Utterance]) -> list[Turn]:
-    ear, begun = Ear(("agent", "human")), state.started_s
+    begun = state.started_s
     turns = [
         Turn("caller", said.sound_s[0] - begun, said.sound_s[1] - begun, said.text or f"({said.kind})")
         for said in spoken
     ]
     turns += [Turn("twilio", said.from_s - begun, said.to_s - begun, said.text) for said in state.leg.words]
+    return sorted(turns + _agent_turns(state), key=lambda turn: turn.from_s)
+
+
+def _agent_turns(state: CallState) -> list[Turn]:
+    """What the caller heard, stretch by stretch; one that was held and went on from where it stopped is one turn."""
+    turns: list[Turn] = []
     for from_s, to_s in state.listener.stretches:
-        first, last = samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)
-        text = ear.transcribe(dsp.decode(state.ear.read(first, last - first)), RATE_HZ)
+        text = recognise(state, from_s, to_s)
         cut = any(from_s <= each.at_s <= to_s + AROUND_S and each.lost_ms > 0 for each in state.ear.cuts)
-        turns.append(Turn("agent", from_s - begun, to_s - begun, text, cut))
-    return sorted(turns, key=lambda turn: turn.from_s)
+        turn = Turn("agent", from_s - state.started_s, to_s - state.started_s, text, cut)
+        before = turns[-1] if turns else None
+        if before is not None and before.cut and turn.from_s - before.to_s < RESUMED_S:
+            whole = recognise(state, before.from_s + state.started_s, to_s)
+            if whole not in ("", text, before.text):
+                turns[-1] = Turn("agent", before.from_s, turn.to_s, whole, cut)
+                continue
+        turns.append(turn)
+    return turns
 
 
 def _latencies(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> list[int]:

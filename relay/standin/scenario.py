@@ -144,6 +144,12 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     complaints: tuple[int, ...] = ()  # codes that must appear; they are not held against the call
     rows: dict[str, int | str] = {}  # rows by table: a number, or "3+"
 
+    def without_ledger(self) -> Expect:
+        """What can be seen from outside the relay."""
+        return msgspec.structs.replace(
+            self, said=(), end_reason=None, outcome=None, functions=None, bookings=None, messages=None, rows={}
+        )
+
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole scenario."""
