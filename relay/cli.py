@@ -1,10 +1,11 @@
-"""The commands: each one reads its arguments, asks the room that does the work, and says in one sentence what failed."""
+"""The commands: each reads its arguments, asks the room that does the work, and says in one sentence what failed."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,11 @@ from relay import logs, settings
 from relay.ledger.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
 from relay.settings import Settings, SettingsInvalid
+from relay.standin.business import serve_business
+from relay.standin.call import OUR_NUMBER, Target, main_call, main_caller
+from relay.standin.caller import Account
+from relay.standin.model import load_script, main_model
+from relay.standin.script import ScriptError
 
 USAGE = 2
 
@@ -66,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("--scenario", help="a shipped scenario by name, or a .toml file")
     call.add_argument("--out", type=Path, help="where the stereo WAV goes")
     call.add_argument("--n", type=int, default=1, help="so many calls at once")
+    call.add_argument("--rest-port", type=int, help="serve Twilio's REST API here, for TWILIO_API_BASE")
+    call.add_argument("--json", action="store_true", help="the report as JSON")
     add("migrate", _migrate, "bring the database's tables up to date")
     greet = add("greet", _greet, "render the greeting and the phrases in the agent's voice")
     greet.add_argument("--again", action="store_true", help="also those that are kept already")
@@ -126,22 +134,24 @@ def _demo(arguments: argparse.Namespace) -> int:
         raise CommandFailed(str(error)) from None
 
 
-def _call(arguments: argparse.Namespace) -> int:
-    from relay.standin import call
+def _target(url: str, loaded: Settings) -> Target:
+    account = Account(loaded.twilio_account_sid or "AC" + "0" * 32, loaded.twilio_auth_token)
+    return Target(url, account, loaded.twilio_phone_number or OUR_NUMBER)
 
+
+def _call(arguments: argparse.Namespace) -> int:
     loaded = settings.load(os.environ, serving=False)
     logs.configure(loaded.log_format)
     return trio.run(
         partial(
-            call.main_call,
-            arguments.url,
-            wav=arguments.wav,
+            main_call,
+            _target(arguments.url, loaded),
             scenario=arguments.scenario,
+            wav=arguments.wav,
             out=arguments.out,
-            n=arguments.n,
-            auth_token=loaded.twilio_auth_token,
-            account_sid=loaded.twilio_account_sid,
-            number=loaded.twilio_phone_number,
+            count=arguments.n,
+            rest_port=arguments.rest_port,
+            as_json=arguments.json,
         )
     )
 
@@ -190,14 +200,14 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
 
 
 def _calls(arguments: argparse.Namespace) -> None:
-    from relay.ledger import reading
+    from relay.ledger import history
 
     loaded = _settings(serving=False)
     with database(loaded.database_url, loaded.data_dir) as url:
         if arguments.call_sid:
-            tables = reading.rows_of_call(url, arguments.call_sid)
+            tables = history.rows_of_call(url, arguments.call_sid)
         else:
-            tables = {"calls": reading.list_calls(url)}
+            tables = {"calls": history.list_calls(url)}
     for name, found in tables.items():
         print(f"{name} ({len(found)})")
         for row in found:
@@ -205,8 +215,21 @@ def _calls(arguments: argparse.Namespace) -> None:
 
 
 def _standin(arguments: argparse.Namespace) -> None:
-    from relay.standin import serving
-
     loaded = settings.load(os.environ, serving=False)
     logs.configure(loaded.log_format)
-    trio.run(serving.serve, arguments, loaded)
+    if arguments.what == "model":
+        try:
+            script = load_script(arguments.script, arguments.faults)
+        except (ScriptError, OSError, tomllib.TOMLDecodeError) as error:
+            raise CommandFailed(str(error), USAGE) from None
+        trio.run(main_model, arguments.port, script)
+    elif arguments.what == "business":
+        trio.run(_serve_business, arguments.port)
+    else:
+        trio.run(main_caller, _target(arguments.relay, loaded), arguments.port)
+
+
+async def _serve_business(port: int) -> None:
+    async with trio.open_nursery() as nursery:
+        urls = await nursery.start(serve_business, port)
+        print(f"stand-in business: BUSINESS_API_BASE={urls[0]}", flush=True)

@@ -112,8 +112,8 @@ class Desk:
             s = self.settings
             announces = s.keeps_words and must_announce(s.record_notice, caller, state, country, s.business_state)
             file = CallFile(call_sid, caller, called, state, self.utc_now(), now, announces, Once(self.ledger))
-            self.files[call_sid] = file
             self._forget_old(now)
+            self.files[call_sid] = file
         file.last_seen = now
         return file
 

@@ -12,7 +12,6 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -41,13 +40,14 @@ from relay.websocket import Gone, WebSocketEnd, answer, upgrade
 from relay.wire import StreamWire
 
 PUBLIC_URL = "https://relay.example.com"
+NUMBER = "+15550100000"
 ACCOUNT = Account("AC" + "0" * 31 + "1", "play-auth-token")
 ENVIRONMENT = {
     "OPENAI_API_KEY": "sk-play",
     "OPENAI_REALTIME_URL": "ws://127.0.0.1:1/v1/realtime",
     "TWILIO_ACCOUNT_SID": ACCOUNT.sid,
     "TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
-    "TWILIO_PHONE_NUMBER": "+15550100000",
+    "TWILIO_PHONE_NUMBER": NUMBER,
     "BUSINESS_API_BASE": "http://127.0.0.1:2",
     "HUMAN_TRANSFER_NUMBER": "+15550100002",
     "PUBLIC_URL": PUBLIC_URL,
@@ -176,7 +176,9 @@ async def stage(
             exchange = Exchange(
                 cast(Any, None),
                 ACCOUNT,
-                PhoneNumber("+15550100000", f"{PUBLIC_URL}/twilio/incoming", status_callback=f"{PUBLIC_URL}/twilio/status"),
+                PhoneNumber(
+                    "+15550100000", f"{PUBLIC_URL}/twilio/incoming", status_callback=f"{PUBLIC_URL}/twilio/status"
+                ),
                 epoch=dt.datetime(2026, 11, 23, 15, 0, tzinfo=dt.UTC),
             )
             rest = RestApi(exchange)

@@ -60,7 +60,7 @@ from relay.call.vocabulary import (
     Ticked,
     TruncateItem,
 )
-from relay.functions import CallContext, TakeMessage, run
+from relay.functions import CallContext, Outcome, TakeMessage, run
 from relay.realtime import dialect as model_dialect
 from relay.realtime.session import ModelSession, ModelUnreachable
 from relay.twilio import dialect as caller_dialect
@@ -78,6 +78,7 @@ HANG_UP_LIMIT_S = 6.0
 REDIAL_PAUSE_S = 0.3
 # Twilio sends 50 frames a second; gaps to 233 ms are normal, this is a dead socket.
 NO_FRAMES_S = 15.0
+FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
 
 
 class CallSession:
@@ -344,7 +345,13 @@ class CallSession:
     # Functions
 
     async def _run_function(self, action: RunFunction) -> None:
-        outcome = await run(self._desk.registry, self._context, action.name, action.arguments, action.function_call_id)
+        try:
+            outcome = await run(
+                self._desk.registry, self._context, action.name, action.arguments, action.function_call_id
+            )
+        except Exception:  # our own bug, around a function: loud here, and the call goes on
+            log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
+            outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
         self.books.function(action, outcome)
         effect = None if isinstance(outcome.effect, TakeMessage) else outcome.effect
         await self._feed(

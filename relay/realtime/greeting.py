@@ -175,8 +175,11 @@ class PhraseBook:
         mulaw = self._kept.get(text)
         return Phrase(text, mulaw) if mulaw is not None else None
 
-    async def fill(self, realtime: Realtime) -> list[str]:
-        """Load what is kept and render the rest, the greetings first. Returns, in words, what is still missing."""
+    async def fill(self, realtime: Realtime, *, again: bool = False) -> list[str]:
+        """Load what is kept and render the rest, the greetings first. Returns what is missing, in words.
+
+        `again`: render also what is kept.
+        """
         missing: list[str] = []
         greetings = {text for announces in (True, False) for text in self._prompts.greeting(announces)}
         for texts in (
@@ -186,15 +189,15 @@ class PhraseBook:
             limiter = trio.CapacityLimiter(AT_ONCE)
             async with trio.open_nursery() as nursery:
                 for text in texts:
-                    nursery.start_soon(self._load_or_render, realtime, text, limiter, missing)
+                    nursery.start_soon(self._load_or_render, realtime, text, again, limiter, missing)
             self.complete.set()
         return missing
 
     async def _load_or_render(
-        self, realtime: Realtime, text: str, limiter: trio.CapacityLimiter, missing: list[str]
+        self, realtime: Realtime, text: str, again: bool, limiter: trio.CapacityLimiter, missing: list[str]
     ) -> None:
         async with limiter:
-            if not await self._load(text):
+            if again or not await self._load(text):
                 words = await self._render(realtime, text)
                 if words is not None:
                     missing.append(f"{text[:40]!r}: {words}")
