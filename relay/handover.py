@@ -147,6 +147,7 @@ class HandoverServer(TCPServer):
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             pass
         await self.protocol.handle(Closed())
+        await self.idle_task.stop()  # or hypercorn keeps the socket until the keep-alive time is up
 
     def _is_between_requests(self) -> bool:
         """True when the next byte is the first of a request line: a body may well contain one that looks like it."""

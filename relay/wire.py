@@ -175,8 +175,8 @@ class SocketWire(_OneOutBuffer):
             except ssl.SSLWantReadError:
                 if self._tls_out.pending:  # the answer to a key update
                     await super().write(self._tls_out.read())
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return b""
+            except ssl.SSLEOFError:
+                return b""  # no goodbye in TLS: the close frame above it is what counts
             except ssl.SSLError as e:
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
@@ -189,9 +189,7 @@ class SocketWire(_OneOutBuffer):
         """Encrypt and send. See _OneOutBuffer.write: the records enter its order in the same step."""
         if (tls := self._tls) is not None:
             try:
-                sent = tls.write(data)
-                while sent < len(data):
-                    sent += tls.write(data[sent:])
+                tls.write(data)  # a MemoryBIO takes it whole
             except ssl.SSLError as e:
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e

@@ -220,6 +220,37 @@ async def test_a_body_that_looks_like_a_media_request_stays_a_body(relay: Relay)
     await stream.aclose()
 
 
+async def test_a_header_that_looks_like_a_media_request_stays_a_header(relay: Relay) -> None:
+    stream = await relay.connect()
+    head = b"POST /twilio/incoming HTTP/1.1\r\nHost: relay.test\r\nContent-Length: 1\r\nX-Odd: "
+    for piece in (head, f"GET {MEDIA}echo HTTP/1.1\r\n\r\nx".encode()):
+        await stream.send_all(piece)
+        await trio.sleep(0.02)
+    with trio.fail_after(30):
+        assert b" 200 " in await stream.receive_some()
+    await stream.aclose()
+
+
+async def test_a_webhook_client_that_left_is_let_go_at_once(relay: Relay) -> None:
+    stream = await relay.connect()
+    await post(stream, b"x")
+    await stream.send_eof()
+    with trio.fail_after(30):  # the keep-alive time is longer
+        assert await stream.receive_some() == b""
+    await stream.aclose()
+
+
+async def test_nothing_of_a_call_stays_behind(relay: Relay) -> None:
+    before = trio.lowlevel.current_statistics().tasks_living
+    for _ in range(3):
+        end = await relay.dial()
+        await echoes(end)
+        await end.close()
+    with trio.fail_after(30):
+        while trio.lowlevel.current_statistics().tasks_living > before:  # noqa: ASYNC110 -- no event says so
+            await trio.sleep(0.01)
+
+
 async def test_a_door_may_refuse_before_the_upgrade(relay: Relay) -> None:
     stream = await relay.connect()
     await stream.send_all(f"GET {MEDIA}forbidden HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -330,9 +361,10 @@ async def test_accepted_sockets_notice_dead_peers(relay: Relay) -> None:
     await end.close()
 
 
-def test_no_child_process_inherits_the_port() -> None:
+def test_the_port_is_watched_and_no_child_process_inherits_it() -> None:
     with handover._listen("127.0.0.1:0") as sock:
         assert not sock.get_inheritable()
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 async def test_an_ipv6_address_is_bound_in_brackets(nursery: trio.Nursery) -> None:
