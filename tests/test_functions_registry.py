@@ -312,6 +312,11 @@ async def test_a_result_that_is_no_json_is_a_bug_of_ours() -> None:
     assert "TypeError" in outcome.error
 
 
+async def test_a_phone_number_may_stand_in_a_result() -> None:
+    outcome = await outcome_of(example, says(NEARLY | {"phone": "212 555 0199"}))
+    assert json.loads(outcome.output)["phone"] == "+12125550199"
+
+
 async def test_an_error_inside_a_nursery_is_still_understood() -> None:
     from relay.functions.registry import NotPossible
 

@@ -16,6 +16,7 @@ import msgspec
 import stamina
 import trio
 
+from .arguments import plain
 from .breaker import Breaker
 from .contract import Answer, Appointment, Appointments, BackendFault, Caller, Hours, Refused, Slots, Taken, segment
 
@@ -108,7 +109,7 @@ class Backend:
     async def _write(
         self, route: str, path: str, key: str, body: Mapping[str, Any] | None, read: Callable[[Answer], T]
     ) -> T:
-        content = None if body is None else msgspec.json.encode(body)
+        content = None if body is None else msgspec.json.encode(body, enc_hook=plain)
         headers = {"Idempotency-Key": key} | ({"Content-Type": "application/json"} if content else {})
         request = self._client.build_request(route.split()[0], path, content=content, headers=headers)
         return await self._ask(route, request, WRITE_ATTEMPTS, read)

@@ -58,7 +58,7 @@ _CLAIMS: Final = tuple(
         (rf"\b{_THING}{_IS}(?:{_BOOK}|confirmed|on the books)\b(?! up| solid| out)", _STANDS),
         (rf"^(?:all |done and )?(?:{_BOOK}|confirmed)(?: for | on | at | in\b|$)", {BOOKED, MOVED}),
         (r"^(?:the |your )?(?:booking|reservation|appointment) (?:made|confirmed)(?: for | on |$)", {BOOKED, MOVED}),
-        (r"\b(?:your|the) (?:booking|reservation) (?:is (?:complete|in|made)\b|went through|has gone through)", _STANDS),
+        (r"\b(?:your|the) (?:booking|reservation) (?:is (?:complete|in|made)\b|went through)", _STANDS),
         (rf"{_I}(?:got|put) (?:your|the) (?:booking|reservation|appointment) in\b", {BOOKED}),
         (rf"\bconsider it {_BOOK}", {BOOKED}),
         (rf"{_I}(?:completed|processed|finished) (?:your|the) (?:booking|reservation)", {BOOKED}),

@@ -136,8 +136,8 @@ class Answer:
             raise BackendFault(words, may_have_happened=self.writes)
 
     def accept(self) -> None:
-        """Raises Taken for 409 with alternatives, Refused for any other 4xx."""
-        if self.status == 409:
+        """Raises Taken for a write's 409, Refused for any other 4xx."""
+        if self.status == 409 and self.writes:
             raise Taken(self._decoded(Alternatives, may_have_happened=False).alternatives)
         if self.status >= 400:
             raise Refused(f"{self.route} answered {self.status}: {self.error()}", self.status)

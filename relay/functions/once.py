@@ -26,7 +26,7 @@ import trio
 
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-from .arguments import Phone
+from .arguments import Phone, plain
 from .effects import Outcome
 
 RESERVE_LIMIT_S: Final = 0.3  # a Postgres that is away must not be heard: the Idempotency-Key holds alone
@@ -75,12 +75,15 @@ def _normal(value: Any, tz: ZoneInfo) -> Any:
         return " ".join(unicodedata.normalize("NFKC", value).casefold().split())
     if isinstance(value, dt.datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=tz)
-        return aware.astimezone(dt.UTC).isoformat()
+        try:
+            return aware.astimezone(dt.UTC).isoformat()
+        except OverflowError:  # the ends of the calendar: the function will refuse them
+            return aware.isoformat()
     if isinstance(value, list | tuple):
         return [_normal(each, tz) for each in value]
     if isinstance(value, Mapping):
         return normalised({str(key): each for key, each in value.items()}, tz)
-    return msgspec.to_builtins(value)
+    return msgspec.to_builtins(value, enc_hook=plain)
 
 
 @dataclass
@@ -147,7 +150,7 @@ class Once:
     async def _reserve(self, key: str, wish: Wish) -> Reserved | Already | Unavailable:
         if self._reservations is None:
             return Unavailable("no database")
-        said: Json = msgspec.to_builtins(wish.arguments)
+        said: Json = msgspec.to_builtins(wish.arguments, enc_hook=plain)
         with trio.move_on_after(RESERVE_LIMIT_S):
             try:
                 return await self._reservations.reserve(

@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from .arguments import BadArguments, bind, schema, signature
-from .backend import Backend, BackendFault
+from .backend import Backend, BackendFault, Taken
 from .effects import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
 from .once import Once, Wish
 from .results import at_a_word, envelope
@@ -241,6 +241,8 @@ def _mapped(function: Function, error: BaseException) -> Outcome:
     if isinstance(error, NotPossible):
         output = {"status": "error", "error": error.words, **error.fields}
         return Outcome(envelope(output), ok=False, error=error.words)
+    if isinstance(error, Taken):
+        return _failed("That time is taken.", "Offer another time.")
     if isinstance(error, BackendFault):
         unsure = function.writes and error.may_have_happened
         return replace(_failed(error.told, _DONT_CLAIM if unsure else _ELSE), error=error.words)

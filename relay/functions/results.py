@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from .arguments import plain
+
 OUTPUT_LIMIT_BYTES: Final = 1024  # the issue's 1 kB
 # (elements of a list or mapping, characters of a string), tried in this order until the result fits.
 _STEPS: Final = ((40, 400), (20, 240), (12, 160), (6, 120), (4, 80), (2, 60), (1, 40))
@@ -22,13 +24,13 @@ def envelope(result: Mapping[str, Any], limit_bytes: int = OUTPUT_LIMIT_BYTES) -
 
     Raises TypeError when the result holds something that is no JSON: that is a bug of the function.
     """
-    plain = msgspec.to_builtins({"status": "ok", **result}, str_keys=True)
-    text = _json(plain)
+    whole = msgspec.to_builtins({"status": "ok", **result}, str_keys=True, enc_hook=plain)
+    text = _json(whole)
     for elements, characters in _STEPS:
         if len(text) <= limit_bytes:
             return text.decode()
-        text = _json(_shorten(plain, elements, characters, top=True))
-    return (text if len(text) <= limit_bytes else _leave_out(plain, limit_bytes)).decode()
+        text = _json(_shorten(whole, elements, characters, top=True))
+    return (text if len(text) <= limit_bytes else _leave_out(whole, limit_bytes)).decode()
 
 
 def _json(value: Any) -> bytes:
@@ -66,12 +68,12 @@ def at_a_word(text: str, limit: int) -> str:
     return (head[:space] if space > limit // 2 else head).rstrip(" ,;:") + "…"
 
 
-def _leave_out(plain: dict[str, Any], limit_bytes: int) -> bytes:
+def _leave_out(whole: dict[str, Any], limit_bytes: int) -> bytes:
     """The status and as many of the first fields, at their shortest, as fit; `more` counts the rest."""
     elements, characters = _STEPS[-1]
     kept: dict[str, Any] = {}
-    for name, value in plain.items():
+    for name, value in whole.items():
         trial = {**kept, at_a_word(name, _KEY_CHARS): _shorten(value, elements, characters)}
-        if len(_json({**trial, "more": {"fields": len(plain)}})) <= limit_bytes:
+        if len(_json({**trial, "more": {"fields": len(whole)}})) <= limit_bytes:
             kept = trial
-    return _json({**kept, "more": {"fields": len(plain) - len(kept)}})
+    return _json({**kept, "more": {"fields": len(whole) - len(kept)}})

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from .arguments import Phone
-from .backend import BackendFault
+from .backend import BackendFault, Taken
 from .registry import CallContext, TakeMessage, function
 
 
@@ -25,7 +25,7 @@ async def take_message(
     try:
         await call.business.message(call.idempotency_key, name=name, phone=number, message=message)
         delivered = True
-    except BackendFault:
+    except (BackendFault, Taken):
         delivered = False  # the row in `messages` stands for it; whoever reads both sees the same words
     return {"done": "message_taken", "callback_number_known": bool(number)}, TakeMessage(
         name, number, message, delivered

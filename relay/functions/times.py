@@ -56,8 +56,8 @@ def check_day(day: dt.date, now: dt.datetime, tz: ZoneInfo) -> None:
 
 def check_start(start: dt.datetime, now: dt.datetime, tz: ZoneInfo) -> dt.datetime:
     """The aware start of an appointment. Raises NotPossible when it is past or more than a year ahead."""
+    check_day(start.date(), now, tz)  # first: the ends of the calendar cannot be converted
     local = in_business_time(start, tz)
-    check_day(local.date(), now, tz)
     if local <= now:
         raise NotPossible(f"{time_words(local, tz)} has passed; it is now {clock_words(now.astimezone(tz))}.")
     return local
