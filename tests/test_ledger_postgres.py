@@ -197,6 +197,24 @@ async def test_rows_that_could_not_be_written_at_shutdown_are_written_at_the_nex
     assert stored(database_url) == [(seq, f"turn {seq}") for seq in range(301)]
 
 
+async def test_what_was_in_flight_at_shutdown_does_not_come_after_what_corrected_it(
+    database_url: str, spill_dir: Path
+) -> None:
+    ledger = PostgresLedger(NOWHERE, spill_dir=spill_dir, drain_limit_s=0.1)
+    async with running(ledger):
+        ledger.record(turn(0))
+        await until(lambda: len(ledger._in_flight) == 1)
+        ledger.record(turn(0, said="corrected"))
+        for seq in range(1, store.QUEUE_ROWS // 2):
+            ledger.record(turn(seq))
+        await until(lambda: ledger.counts().spilled == store.QUEUE_ROWS // 2)  # by the writer, at half
+    after = PostgresLedger(database_url, spill_dir=spill_dir)
+    async with running(after):
+        await until(lambda: after.counts().spilled == 0)
+    assert stored(database_url)[:2] == [(0, "corrected"), (1, "turn 1")]
+    assert len(stored(database_url)) == store.QUEUE_ROWS // 2
+
+
 async def test_what_is_queued_at_shutdown_is_drained(database_url: str, spill_dir: Path) -> None:
     ledger = PostgresLedger(database_url, spill_dir=spill_dir)
     async with running(ledger):

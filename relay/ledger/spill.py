@@ -37,7 +37,7 @@ class Entry:
 
 
 class Spill:
-    """The folder of spilled rows. Every method does disk I/O at once and may raise OSError."""
+    """The folder of spilled rows. Its methods do disk I/O at once and may raise OSError; `next_file` does none."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -57,17 +57,18 @@ class Spill:
         """Leave a file that cannot be read to the next start (or to the relay that has shipped it meanwhile)."""
         self._skipped.add(path)
 
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Put rows on disk, behind all that lie there already."""
-        lines = [entry.line() for entry in entries]
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def next_file(self) -> Path:
+        """A name behind all others: what is put there is shipped after all that lies there already."""
         self._made += 1
         # Names sort by time; within one tick of a coarse clock by number.
-        path = self._folder / f"rows-{time.time_ns():020d}-{self._made:06d}-{os.getpid()}.jsonl"
+        return self._folder / f"rows-{time.time_ns():020d}-{self._made:06d}-{os.getpid()}.jsonl"
+
+    def put(self, path: Path, entries: list[Entry]) -> None:
+        """Put rows into a new file. May run in a thread; the one who calls it counts the rows."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
-        _write(fresh, b"".join(lines), os.O_TRUNC)
+        _write(fresh, b"".join(entry.line() for entry in entries), os.O_TRUNC)
         fresh.rename(path)
-        self.rows += len(lines)
 
     def read(self, path: Path) -> tuple[list[Entry], list[bytes]]:
         """The rows of a file in order, and the lines that are no rows (of a newer relay, or of a broken disk)."""
