@@ -1,0 +1,97 @@
+"""Dockerfile, fly.toml, .env.example and the locks, held against the code they start."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+from relay import daemon, settings
+from relay.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+FLY = tomllib.loads((ROOT / "fly.toml").read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def test_fly_kills_later_than_the_relay_drains() -> None:
+    assert FLY["kill_signal"] == "SIGTERM"
+    assert daemon.DRAIN_S + 20 <= FLY["kill_timeout"] <= 300
+
+
+def test_fly_never_stops_a_machine_that_carries_calls() -> None:
+    assert FLY["http_service"]["auto_stop_machines"] == "off"
+    assert FLY["http_service"]["min_machines_running"] >= 1
+
+
+def test_fly_lets_through_as_many_calls_as_the_relay_admits_and_its_webhooks() -> None:
+    limits = FLY["http_service"]["concurrency"]
+    assert limits["type"] == "connections"
+    assert limits["hard_limit"] >= 1.2 * int(FLY["env"]["MAX_CALLS"])
+    assert limits["soft_limit"] < limits["hard_limit"]
+
+
+def test_fly_checks_readiness_and_waits_for_the_greeting() -> None:
+    (check,) = FLY["http_service"]["checks"]
+    assert check["path"] == "/readyz"
+    assert int(check["grace_period"].rstrip("s")) > daemon.GREETING_WAIT_S
+
+
+def test_fly_sets_only_what_the_relay_reads_and_the_values_are_valid() -> None:
+    known = {one.name.upper() for one in fields(Settings)}
+    assert set(FLY["env"]) <= known
+    settings.load(FLY["env"], serving=False)
+    assert int(FLY["env"]["PORT"]) == FLY["http_service"]["internal_port"] == FLY["metrics"]["port"]
+
+
+def test_the_image_runs_the_relay_as_pid_1_and_not_as_root() -> None:
+    assert re.search(r'^CMD \["python", "-m", "relay", "serve"\]$', DOCKERFILE, re.M)
+    assert re.search(r"^USER relay$", DOCKERFILE, re.M)
+    assert DOCKERFILE.index("USER relay") > DOCKERFILE.index("useradd")
+
+
+def test_the_image_carries_every_folder_the_relay_reads() -> None:
+    copied = set(re.findall(r"^COPY (\w+) \w+$", DOCKERFILE, re.M))
+    assert {"relay", "dsp", "prompts", "sql"} <= copied
+
+
+def test_the_image_listens_where_fly_looks() -> None:
+    assert re.search(rf"^EXPOSE {FLY['http_service']['internal_port']}$", DOCKERFILE, re.M)
+
+
+def test_every_setting_stands_in_the_example_and_the_other_way_round() -> None:
+    text = (ROOT / ".env.example").read_text()
+    shown = set(re.findall(r"^#?([A-Z][A-Z_]+)=", text, re.M))
+    of_fly = {"FLY_MACHINE_ID", "FLY_REGION", "FLY_IMAGE_REF"}
+    assert shown == {one.name.upper() for one in fields(Settings)} - of_fly
+
+
+def test_the_example_shows_the_defaults() -> None:
+    text = (ROOT / ".env.example").read_text()
+    given = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, re.M))
+    read = settings.load({k: v for k, v in given.items() if v}, serving=False)
+    default = Settings()
+    for name in given:
+        assert getattr(read, name.lower()) == getattr(default, name.lower()), name
+
+
+def test_the_locks_name_no_index_and_pin_everything_by_hash() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        text = (ROOT / name).read_text()
+        assert "://" not in text
+        for block in re.split(r"\n(?=\S)", text.strip()):
+            assert "==" in block, block
+            assert "--hash=sha256:" in block, block
+
+
+def test_the_running_locks_versions_are_the_tested_ones() -> None:
+    def pins(name: str) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for package, version in re.findall(r"^([\w.\-\[\]]+)==([\w.]+)", (ROOT / name).read_text(), re.M):
+            found.setdefault(package, set()).add(version)
+        return found
+
+    tested = pins("requirements-dev.txt")
+    for package, versions in pins("requirements.txt").items():
+        assert versions <= tested[package], package
