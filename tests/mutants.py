@@ -299,7 +299,15 @@ def copied(folder: str) -> Path:
 def passes(copy: Path, tests: list[str]) -> bool:
     """Whether the named tests pass in the copy. A copy that cannot even be collected is an error, not a catch."""
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", *(f"tests/{test.replace('::', '.py::')}" for test in tests)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "--hypothesis-seed=0",
+            *(f"tests/{test.replace('::', '.py::')}" for test in tests),
+        ],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
