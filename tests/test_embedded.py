@@ -24,6 +24,9 @@ pytestmark = pytest.mark.real
 USER = """
 import pathlib, sys
 from relay.ledger.embedded import embedded
+if "together" in sys.argv:
+    print("here", flush=True)
+    sys.stdin.readline()
 with embedded(pathlib.Path(sys.argv[1]), durable=False) as url:
     print(url, flush=True)
     sys.stdin.read()
@@ -32,9 +35,9 @@ NOBODY = pwd.getpwnam("nobody")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="says what happens to root only")
 
 
-def user(folder: Path) -> subprocess.Popen[str]:
+def user(folder: Path, *words: str) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", USER, folder], stdin=pipe, stdout=pipe, text=True)
+    return subprocess.Popen([sys.executable, "-c", USER, folder, *words], stdin=pipe, stdout=pipe, text=True)
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
@@ -140,7 +143,12 @@ def test_a_server_that_dies_is_started_again(open_folder: Path) -> None:
 
 
 def test_many_commands_at_once_share_one_server(open_folder: Path) -> None:
-    users = [user(open_folder) for _ in range(5)]
+    users = [user(open_folder, "together") for _ in range(5)]
+    assert {first_line(process) for process in users} == {"here"}
+    for process in users:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
     urls = {first_line(process) for process in users}
     assert len(urls) == 1
     for process in users[1:]:
@@ -204,6 +212,14 @@ def test_a_folder_that_cannot_be_made_is_named(open_folder: Path) -> None:
 
 def test_a_folder_laid_as_a_trap_is_refused(open_folder: Path) -> None:
     (open_folder / "postgres").symlink_to("/etc")
+    with pytest.raises(EmbeddedPostgresFailed, match="belongs to another user"), embedded(open_folder):
+        pass
+
+
+@as_root
+def test_a_folder_of_another_user_is_refused(open_folder: Path) -> None:
+    (open_folder / "postgres").mkdir()
+    os.chown(open_folder / "postgres", 12_345, 12_345)
     with pytest.raises(EmbeddedPostgresFailed, match="belongs to another user"), embedded(open_folder):
         pass
 
