@@ -40,9 +40,9 @@ ANSWER_S = 0.5
 class Agent:
     """A small agent: greets at `start`, and answers each thing the caller says with its next clip."""
 
-    def __init__(self, greeting: str, *answers: str, barge_in: str = "stop", stutter: bool = False) -> None:
+    def __init__(self, greeting: str, *answers: str, resume_after: int = 0, stutter: bool = False) -> None:
         self.greeting, self.answers = greeting, list(answers)
-        self.barge_in, self.stutter = barge_in, stutter
+        self.resume_after, self.stutter = resume_after, stutter  # frames of quiet; 0 stops for good
 
     async def __call__(self, media: Media) -> None:
         start = await media.next("start")
@@ -83,9 +83,10 @@ class Agent:
                 if talked == 3 and not stopped:
                     stopped, heard = True, round((trio.current_time() - self.since) * 8000)
                     await media.send(event="clear")
-                if stopped and quiet == 15 and self.barge_in == "resume" and heard < len(self.left):
-                    await self.send(media, self.left[heard:])
-                    talked, stopped = 0, False
+                if stopped and self.resume_after and heard < len(self.left):
+                    if quiet == self.resume_after:
+                        await self.send(media, self.left[heard:])
+                        talked, stopped = 0, False
                 elif talked > 2 and quiet == 25:
                     talked, stopped = 0, False
                     if not self.answers:
@@ -199,15 +200,16 @@ async def test_an_interruption_stops_the_agent_and_is_timed(autojump_clock: Any)
     assert [turn.cut for turn in report.turns if turn.who == "agent"] == [False, True, False]
 
 
-async def test_an_answer_that_goes_on_after_a_cough_is_heard_whole(autojump_clock: Any) -> None:
+@pytest.mark.parametrize("resume_after", [15, 40])
+async def test_an_answer_that_goes_on_after_a_cough_is_heard_whole(resume_after: int, autojump_clock: Any) -> None:
     text = steps(
         "{ listen = true }",
         '{ say = "ask_hours" }',
         "{ interrupt_after_ms = 2000, cough = true }",
-        "{ listen = true }",
+        "{ listen = 1500 }",
         "{ hang_up = true }",
     )
-    report = await play(text, Agent("greeting", "hours", barge_in="resume"))
+    report = await play(text, Agent("greeting", "hours", resume_after=resume_after))
     assert report.heard[-1] == find("hours").text  # type: ignore[union-attr]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import ssl
 from dataclasses import replace
 from typing import Any
@@ -421,6 +422,19 @@ async def test_a_stream_that_breaks_is_named_by_how_it_broke(way: str, code: int
     assert codes(call, "error") == [code]
 
 
+async def test_a_binary_frame_on_the_socket_is_a_31950_and_not_played(autojump_clock: Any) -> None:
+    async def stream(media: Media) -> None:
+        await media.next("start")
+        message = {"event": "media", "streamSid": media.stream_sid, "media": {"payload": payload(1)}}
+        media.end._protocol.send_binary(json.dumps(message).encode())
+        await media.end._flush()
+        await trio.sleep(1)
+
+    call = await ring(TinyRelay({"/twilio/incoming": twiml(connect())}, stream))
+    assert codes(call, "warning") == [31950]
+    assert call.state.ear.runs(5) == []
+
+
 async def test_a_stream_with_a_faulty_url_is_never_dialled(autojump_clock: Any) -> None:
     page = twiml('<Connect><Stream url="ws://voice.example.com/s"/></Connect><Say>sorry</Say>')
     call = await ring(TinyRelay({"/twilio/incoming": page}))
@@ -506,6 +520,7 @@ async def test_two_numbers_ring_at_once_and_the_first_to_answer_wins(autojump_cl
     relay = TinyRelay({"/twilio/incoming": twiml(page), "/dialed": twiml("")})
     call = await ring(relay, line=replace(LINE, humans=[Human(ring_s=6), Human(ring_s=3)]))
     assert [leg.status for leg in call.state.humans] == ["canceled", "completed"]
+    assert call.state.humans[0].ended_s == pytest.approx(3.0)
     assert relay.fields("/dialed")["DialCallSid"] == call.state.humans[1].sid
 
 
@@ -540,6 +555,18 @@ async def test_gather_takes_digits_and_falls_through_without_them(autojump_clock
     assert trio.current_time() < 2
     call = await ring(TinyRelay({"/twilio/incoming": page}))
     assert [words.text for words in call.state.leg.words] == ["Press two keys now please.", "none"]
+
+
+async def test_gather_waits_anew_after_each_key(autojump_clock: Any) -> None:
+    async def act(call: LiveCall) -> None:
+        for key in "42":
+            await trio.sleep(4)
+            await call.press(key)
+        await trio.sleep_forever()
+
+    relay = TinyRelay({"/twilio/incoming": twiml('<Gather numDigits="2" action="/got"/>'), "/got": twiml("")})
+    await ring(relay, act)
+    assert relay.fields("/got")["Digits"] == "42"
 
 
 async def test_gather_takes_words(autojump_clock: Any) -> None:

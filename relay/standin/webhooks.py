@@ -113,7 +113,7 @@ class Webhooks:
         try:
             with trio.fail_after(overrides.connect_s + overrides.read_s):
                 reply = await self._door.request(method, target, headers, body, overrides.connect_s)
-        except NoConnection as error:
+        except (NoConnection, ConnectionRefusedError) as error:
             raise _Failed("ct", 11205, str(error)) from error
         except ssl.SSLError as error:
             raise _Failed("ct", 11220, f"TLS: {error}") from error
