@@ -303,6 +303,7 @@ class RealtimePeer:
             self.emit("input_audio_buffer.speech_started", **fields)
 
     def _speech_stopped(self, audio_end_ms: int) -> None:
+        self._floor.settle()
         item_id, self._speech_item = self._speech_item, ""
         self.emit("input_audio_buffer.speech_stopped", audio_end_ms=audio_end_ms, item_id=item_id)
         self._committed(item_id, self._input.take(self._speech_start_ms, audio_end_ms))

@@ -29,6 +29,7 @@ class Floor:
         self._stage, self._agenda, self._voice, self._director = stage, agenda, voice, director
         self._faults, self._conversation_id, self._on_over = faults, conversation_id, on_over
         self._active: Response | None = None
+        self._interrupted: Response | None = None
         self._beside: list[Response] = []
         self._count = 0
         self.has_spoken = False  # there is assistant audio in the conversation: the voice is fixed
@@ -64,7 +65,14 @@ class Floor:
             self._stop(active, "turn_detected")
         announce()
         if active is not None:
-            self._agenda.after(CANCEL_S, lambda: self._stop(active, "turn_detected"))
+            self._interrupted = active
+            self._agenda.after(CANCEL_S, self.settle)
+
+    def settle(self) -> None:
+        """End what an interruption has begun to end: now, for the turn that interrupted is over already."""
+        interrupted, self._interrupted = self._interrupted, None
+        if interrupted is not None:
+            self._stop(interrupted, "turn_detected")
 
     def _order(self, session: Mapping[str, Any], asked: Mapping[str, Any], items: list[Item], turn: int) -> Order:
         effective = {**session, **asked}
