@@ -1,0 +1,115 @@
+"""Settings: every mistake in one message, secrets never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.settings import REQUIRED, SettingsInvalid, check_hours, load
+
+GOOD = {
+    "OPENAI_API_KEY": "sk-secret-of-mine",
+    "TWILIO_ACCOUNT_SID": "AC" + "a" * 32,
+    "TWILIO_AUTH_TOKEN": "token-of-mine",
+    "TWILIO_PHONE_NUMBER": "+15550100000",
+    "BUSINESS_API_BASE": "https://business.example.com",
+    "HUMAN_TRANSFER_NUMBER": "+15550100002",
+    "PUBLIC_URL": "https://relay.example.com/",
+    "DATABASE_URL": "postgresql://u:pw-of-mine@db/relay",
+}
+
+
+def test_an_empty_environment_serves_nobody_and_names_everything_that_is_missing() -> None:
+    with pytest.raises(SettingsInvalid) as failure:
+        load({}, serving=True)
+    for name in REQUIRED:
+        assert f"- {name.upper()} is not set" in str(failure.value)
+
+
+def test_an_empty_environment_is_enough_for_demo_and_tests() -> None:
+    settings = load({}, serving=False)
+    assert settings.database_url == "embedded"
+    assert settings.is_local
+
+
+def test_good_settings_are_read_and_a_slash_behind_the_origin_is_dropped() -> None:
+    settings = load(GOOD, serving=True)
+    assert settings.public_url == "https://relay.example.com"
+    assert settings.data_dir == Path("data")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PORT", "http", "number from 0 to 65535"),
+        ("MAX_CALL_USD", "-1", "number from"),
+        ("MAX_CALLS", "nan", "number from"),
+        ("RECORD", "yes", "one of off, transcripts, on"),
+        ("PUBLIC_URL", "http://relay.example.com", "https://"),
+        ("PUBLIC_URL", "https://relay.example.com/voice", "origin alone"),
+        ("PUBLIC_URL", "relay.example.com", "https://"),
+        ("OPENAI_REALTIME_URL", "ws://api.example.com/v1/realtime", "wss://"),
+        ("TWILIO_PHONE_NUMBER", "555-0100", "+15551234567"),
+        ("TWILIO_ACCOUNT_SID", "AC1", "32 hexadecimal"),
+        ("BUSINESS_TZ", "Mars/Olympus", "time zone"),
+        ("HUMAN_HOURS", "nine to five", "mon-fri"),
+        ("HUMAN_HOURS", "mon 09:00-25:00", "mon-fri"),
+        ("HUMAN_NUMBERS_ALSO", "+15550100001,911", "phone numbers"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_it_should_be(name: str, value: str, words: str) -> None:
+    with pytest.raises(SettingsInvalid) as failure:
+        load({**GOOD, name: value}, serving=True)
+    (line,) = [line for line in str(failure.value).splitlines() if line.startswith("  - ")]
+    assert line.startswith(f"  - {name} ")
+    assert words in line
+
+
+def test_all_mistakes_stand_in_one_message() -> None:
+    with pytest.raises(SettingsInvalid) as failure:
+        load({**GOOD, "PORT": "x", "RECORD": "y", "OPENAI_API_KEY": ""}, serving=True)
+    lines = [line for line in str(failure.value).splitlines() if line.startswith("  - ")]
+    assert {line.split()[1] for line in lines} == {"PORT", "RECORD", "OPENAI_API_KEY"}
+
+
+def test_a_deployed_relay_without_a_database_is_refused() -> None:
+    with pytest.raises(SettingsInvalid, match="DATABASE_URL is not set: a relay with a public PUBLIC_URL"):
+        load({k: v for k, v in GOOD.items() if k != "DATABASE_URL"}, serving=True)
+
+
+def test_a_relay_on_this_machine_may_do_with_the_embedded_database() -> None:
+    environ = {**GOOD, "PUBLIC_URL": "http://127.0.0.1:8080"}
+    del environ["DATABASE_URL"]
+    assert load(environ, serving=True).database_url == "embedded"
+
+
+def test_half_a_twilio_key_is_refused() -> None:
+    with pytest.raises(SettingsInvalid, match="go together"):
+        load({**GOOD, "TWILIO_API_KEY": "SK1"}, serving=True)
+
+
+def test_masked_settings_show_no_secret_and_no_number() -> None:
+    settings = load(GOOD, serving=True)
+    for text in (str(settings.masked()), repr(settings)):
+        for secret in ("sk-secret", "token-of-mine", "pw-of-mine"):
+            assert secret not in text
+    assert "+15550100002" not in str(settings.masked())
+
+
+def test_hours_over_the_weekend_wrap_around() -> None:
+    assert check_hours("sat-mon 10:00-14:00") == [(5, "10:00", "14:00"), (6, "10:00", "14:00"), (0, "10:00", "14:00")]
+    assert check_hours("always") is None
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD, "PORT", "RECORD", "HUMAN_HOURS", "MAX_DAY_USD"]), st.text(max_size=30)))
+def test_any_environment_gives_settings_or_words(environ: dict[str, str]) -> None:
+    try:
+        load({**GOOD, **environ}, serving=True)
+    except SettingsInvalid as error:
+        words = str(error)
+    else:
+        words = "the environment needs mending:"
+    assert words.startswith("the environment needs mending:")
