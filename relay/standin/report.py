@@ -279,7 +279,7 @@ def _check_evidence(got: CallReport, want: Expect) -> list[str]:
     _equal(wrong, "outcome", got.evidence.outcome, want.outcome)
     _equal(wrong, "bookings", got.evidence.bookings, want.bookings)
     _equal(wrong, "messages", got.evidence.messages, want.messages)
-    if want.functions is not None and list(want.functions) != list(got.evidence.functions):
+    if want.functions is not None and sorted(want.functions) != sorted(got.evidence.functions):
         wrong.append(f"functions ran: {list(got.evidence.functions)}, not {list(want.functions)}")
     _in_order(wrong, "in the transcript", want.said, [text for _, text in got.evidence.transcript])
     for table, rows in want.rows.items():

@@ -132,7 +132,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dialled: tuple[str, ...] | None = None
     whisper_contains: str | None = None
     bridged: bool | None = None
-    functions: tuple[str, ...] | None = None  # those that ran, in this order
+    functions: tuple[str, ...] | None = None  # those that ran, in any order
     bookings: int | None = None
     messages: int | None = None
     recordings: int | None = None
