@@ -20,7 +20,7 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config, Sockets
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import ASGIFramework
 
@@ -117,7 +117,13 @@ class HandoverServer(TCPServer):
             log.error("connection.crashed", exc_info=e)
 
     async def protocol_send(self, event: Event) -> None:
-        """Send a piece of an HTTP response, for so long and no longer."""
+        """Send a piece of an HTTP response, for so long and no longer; or note that a request began or ended."""
+        if isinstance(event, Updated):
+            # A request ends inside the app's task, which Quart cancels in that moment. Without the shield the
+            # keep-alive timer never starts again, and an idle connection holds up the shutdown.
+            with trio.CancelScope(shield=True):
+                await super().protocol_send(event)
+            return
         if not isinstance(event, RawData):
             await super().protocol_send(event)
             return

@@ -42,12 +42,27 @@ def make_app() -> QuartTrio:
 class Relay:
     """A running server and what its door saw."""
 
-    def __init__(self) -> None:
+    def __init__(self, graceful_s: float = 0.3) -> None:
+        self.graceful_s = graceful_s
         self.shutdown = trio.Event()
         self.stopped = trio.Event()
         self.url = ""
         self.left: list[str] = []
         self.somebody_left = trio.Event()
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        (self.url,) = await nursery.start(self._run)
+
+    async def _run(self, task_status: trio.TaskStatus[list[str]]) -> None:
+        await serve(
+            make_app(),
+            bind=["127.0.0.1:0"],
+            door=self.door,
+            graceful_s=self.graceful_s,
+            shutdown=self.shutdown,
+            task_status=task_status,
+        )
+        self.stopped.set()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -92,19 +107,7 @@ class Relay:
 @pytest.fixture
 async def relay(nursery: trio.Nursery) -> AsyncIterator[Relay]:
     running = Relay()
-
-    async def run(task_status: trio.TaskStatus[list[str]]) -> None:
-        await serve(
-            make_app(),
-            bind=["127.0.0.1:0"],
-            door=running.door,
-            graceful_s=0.3,
-            shutdown=running.shutdown,
-            task_status=task_status,
-        )
-        running.stopped.set()
-
-    (running.url,) = await nursery.start(run)
+    await running.start(nursery)
     yield running
     running.shutdown.set()
     with trio.fail_after(30):
@@ -234,6 +237,7 @@ async def test_a_header_that_looks_like_a_media_request_stays_a_header(relay: Re
 async def test_a_webhook_client_that_left_is_let_go_at_once(relay: Relay) -> None:
     stream = await relay.connect()
     await post(stream, b"x")
+    await trio.sleep(0.05)  # until hypercorn waits for the next request
     await stream.send_eof()
     with trio.fail_after(30):  # the keep-alive time is longer
         assert await stream.receive_some() == b""
@@ -345,14 +349,31 @@ async def test_shutdown_gives_calls_their_time_and_then_1012(relay: Relay) -> No
         await relay.connect()
 
 
-async def test_an_idle_connection_does_not_hold_up_the_shutdown(relay: Relay) -> None:
+async def test_an_idle_connection_does_not_hold_up_the_shutdown(nursery: trio.Nursery) -> None:
+    relay = Relay(graceful_s=600)
+    await relay.start(nursery)
     stream = await relay.connect()
     await post(stream, b"x")
+    await trio.sleep(0.05)  # until hypercorn waits for the next request
     relay.shutdown.set()
     with trio.fail_after(30):
         await relay.stopped.wait()
         assert await stream.receive_some() == b""
     await stream.aclose()
+
+
+async def test_an_idle_connection_is_closed_after_its_time(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "KEEP_ALIVE_S", 0.1)
+    relay = Relay()
+    await relay.start(nursery)
+    stream = await relay.connect()
+    await post(stream, b"x")
+    with trio.fail_after(30):
+        assert await stream.receive_some() == b""
+    await stream.aclose()
+    relay.shutdown.set()
 
 
 async def test_accepted_sockets_notice_dead_peers(relay: Relay) -> None:
