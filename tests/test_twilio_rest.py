@@ -182,14 +182,17 @@ async def test_a_twilio_that_stays_away_is_given_up_with_words(autojump_clock: t
 async def test_a_twilio_that_never_answers_is_given_up_in_time(autojump_clock: trio.testing.MockClock) -> None:
     class Mute(Twilio):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            self.asked.append((request.method, request.url.path))
             await trio.sleep_forever()
             raise AssertionError
 
-    async with client(Mute()) as rest:
+    twilio = Mute()
+    async with client(twilio) as rest:
         began = trio.current_time()
         with pytest.raises(TwilioUnreachable, match="no answer within 10 s"):
             await rest.hang_up(CALL)
     assert trio.current_time() - began == pytest.approx(LIMIT_S)
+    assert len(twilio.asked) == 3  # 4 s each: one that hangs is not the last word
 
 
 async def test_an_update_whose_answer_was_lost_is_repeated_only_in_a_live_call(
