@@ -91,7 +91,7 @@ def test_a_segment_never_holds_what_ends_one(text: str) -> None:
 
 
 @pytest.mark.parametrize("ask", LOOK_UPS)
-@pytest.mark.parametrize("kind", ["500", "garbage", "wrong_types", "redirect", "huge"])
+@pytest.mark.parametrize("kind", ["500", "409", "garbage", "wrong_types", "redirect", "huge"])
 async def test_a_look_up_that_goes_wrong_is_a_fault_in_words(
     ask: Callable[[Backend], Awaitable[Any]], kind: str, autojump_clock: trio.testing.MockClock
 ) -> None:
