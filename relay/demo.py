@@ -8,6 +8,7 @@ Upstream: cli.py.  Downstream: standin/, ledger/.
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -75,6 +76,7 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
     port = settings.port if "PORT" in os.environ else _free_port()
     target = Target(f"http://127.0.0.1:{port}", ACCOUNT, NUMBER)
     exchange = target.exchange(partial(tell_event, print))
+    exchange.seed = secrets.randbits(32)  # a CallSid of its own, in a database that keeps older demos
     async with trio.open_nursery() as nursery:
         model_port = 0 if live else await nursery.start(partial(model.serve, 0))
         business_urls = await nursery.start(partial(serve_business, 0, business))
