@@ -31,7 +31,6 @@ async def cancel_or_move_appointment(
     ] = None,
 ) -> dict[str, Any]:
     """Cancel or move one of the caller's appointments. Call it once the caller has agreed.
-
     Get the id from lookup_caller first. It is done only when the result says so.
     """
     if action == "move" and new_start is None:

@@ -11,7 +11,6 @@ from .times import time_words
 @function(holding="One moment, I'm looking that up.")
 async def lookup_caller(call: CallContext) -> dict[str, Any]:
     """The caller's name and coming appointments, by the number they call from.
-
     Use it when they ask about, cancel or move a booking. It takes no number: nobody else can be looked up.
     """
     if not call.caller_number:

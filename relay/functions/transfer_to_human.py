@@ -23,7 +23,6 @@ async def transfer_to_human(
     ],
 ) -> TransferCall:
     """Connect the caller with a human. Say first, in one sentence, that you are connecting them.
-
     Use it when they ask for a person, when something failed twice, and for everything you may not do yourself.
     """
     return TransferCall(reason, summary)
