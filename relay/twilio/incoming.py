@@ -243,8 +243,8 @@ class Webhooks:
         text = "A call from the virtual assistant."
         if file is not None:
             who = " ".join(file.caller_number.lstrip("+")) or "an unknown number"
-            about = f" The caller said: {file.summary[:200]}." if file.summary else ""
-            why = f" Reason: {file.why[:80]}." if file.why else ""
+            about = f" {file.summary[:200].rstrip('. ')}." if file.summary else ""
+            why = f" Reason: {file.why[:80].rstrip('. ')}." if file.why else ""
             text = f"A call from the virtual assistant, from {who}.{why}{about}"
         return twiml.whisper(f"{text} Press 1 to accept it.", self._url("accept", call=fields.get("call", "")))
 
