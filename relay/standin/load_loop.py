@@ -1,0 +1,65 @@
+"""The load's loop: sockets by epoll, timers by a heap, one thread, nothing else. Asyncio or Trio cost several times more."""
+
+from __future__ import annotations
+
+import heapq
+import select
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+clock = time.perf_counter
+
+
+class Readable(Protocol):
+    """What can be watched for input."""
+
+    def fileno(self) -> int:
+        """The socket's number."""
+
+    def on_input(self) -> None:
+        """Something has arrived."""
+
+
+class Loop:
+    """Runs callbacks when their time has come or their socket has input."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Readable] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = 0
+
+    def watch(self, one: Readable) -> None:
+        """Call `one.on_input()` whenever it is readable."""
+        self._watched[one.fileno()] = one
+        self._epoll.register(one.fileno(), select.EPOLLIN)
+
+    def forget(self, one: Readable) -> None:
+        """Watch it no more; to be called before its socket is closed."""
+        number = one.fileno()
+        if self._watched.pop(number, None) is not None:
+            self._epoll.unregister(number)
+
+    def at(self, due: float, callback: Callable[[], None]) -> None:
+        """Call it once, at `due` on this module's clock."""
+        self._number += 1
+        heapq.heappush(self._timers, (due, self._number, callback))
+
+    def run(self, until: Callable[[], bool], limit_s: float) -> bool:
+        """Work until `until()` is true (looked at every 50 ms at the latest); False after `limit_s`."""
+        timers, watched = self._timers, self._watched
+        end = clock() + limit_s
+        while not until():
+            pause = clock() + 0.05
+            if pause > end:
+                return False
+            while (now := clock()) < pause:
+                while timers and timers[0][0] <= now:
+                    heapq.heappop(timers)[2]()
+                wait_s = min(pause, timers[0][0]) - clock() if timers else pause - now
+                for number, _ in self._epoll.poll(max(0.0, wait_s)):
+                    one = watched.get(number)
+                    if one is not None:
+                        one.on_input()
+        return True
