@@ -95,6 +95,20 @@ class Play:
     rest: RestApi
     door: PlayDoor
     media_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)
+    model_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)  # of connections that are open
+
+    def kill_model_sessions(self) -> None:
+        """The model's process dies: every connection to it breaks, without a close frame."""
+        for scope in self.model_scopes:
+            scope.cancel()
+
+    async def serve_model(self, stream: trio.abc.Stream) -> None:
+        """One connection to the stand-in model."""
+        scope = trio.CancelScope()
+        self.model_scopes.append(scope)
+        with scope:
+            await self.model.speak_to(stream)
+        self.model_scopes.remove(scope)
 
     async def open_door(self, stream: trio.abc.Stream) -> None:
         """What handover.py does with a media connection."""
@@ -169,7 +183,7 @@ async def stage(
                 if model.script.faults.connect_refused:
                     raise ConnectionRefusedError("the stand-in model refuses")
                 ours, theirs = memory_stream_pair()
-                nursery.start_soon(model.speak_to, theirs)
+                nursery.start_soon(play.serve_model, theirs)
                 with trio.fail_after(limit_s):
                     return await upgrade(StreamWire(ours), url, headers)
 
