@@ -1,7 +1,9 @@
 """The ledger: what is kept of a call, and how it gets to Postgres without ever holding up the caller.
 
 rows.py       what is kept: frozen typed rows (pure)
-store.py      the port `Ledger`, and `PostgresLedger` behind it: queue, writer, reads
+port.py       `Ledger`: what a call may ask of it
+store.py      `PostgresLedger`: queue, writer, reads
+batch.py      many rows in one transaction; a row that spoils it is set aside
 spill.py      where rows wait on disk while Postgres is away
 lane.py       one thread with one connection; a hung server is cut off, not waited for
 statements.py sql/statements.sql by name

@@ -47,7 +47,11 @@ class Ledger(Protocol):
         """Claim the right to do what `key` stands for, once among all relays. Never raises."""
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
-        """Say how a reserved function ended. Never raises: what cannot be written now is recorded like a row."""
+        """Say how a reserved function ended. Never raises: what cannot be written now is recorded like a row.
+
+        Where the reservation was `Unavailable` there is no row to settle: the FunctionCallRow, recorded with its key,
+        is what a repeat will find.
+        """
 
     async def ready(self, *, limit_s: float) -> str | None:
         """None if Postgres takes our rows now, else what is wrong and what to do, in words."""
