@@ -73,7 +73,7 @@ def _say(text: str) -> None:
 async def _play(settings: Settings, scenario: Scenario, script: Script, url: str, out: Path, *, live: bool) -> int:
     model = StandInModel(script)
     business = business_app(faults=Faults.from_table(scenario.backend) if scenario.backend else None)
-    port = settings.port if "PORT" in os.environ else _free_port()
+    port = settings.port if "PORT" in os.environ else free_port()
     target = Target(f"http://127.0.0.1:{port}", ACCOUNT, NUMBER)
     exchange = target.exchange(partial(tell_event, print))
     exchange.seed = secrets.randbits(32)  # a CallSid of its own, in a database that keeps older demos
@@ -81,31 +81,20 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
         model_port = 0 if live else await nursery.start(partial(model.serve, 0))
         business_urls = await nursery.start(partial(serve_business, 0, business))
         rest_port = await nursery.start(serve_http, cast("ASGIFramework", asgi_app(RestApi(exchange))), 0)
-        environment = {
-            **os.environ,
-            "OPENAI_API_KEY": settings.openai_api_key if live else "sk-demo",
-            "OPENAI_REALTIME_URL": settings.openai_realtime_url if live else f"ws://127.0.0.1:{model_port}{PATH}",
-            "TWILIO_ACCOUNT_SID": ACCOUNT.sid,
-            "TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
-            "TWILIO_PHONE_NUMBER": NUMBER,
-            "TWILIO_API_BASE": f"http://127.0.0.1:{rest_port}",
-            "BUSINESS_API_BASE": business_urls[0],
-            "HUMAN_TRANSFER_NUMBER": HUMAN,
-            "PUBLIC_URL": target.url,
-            "PORT": str(port),
-            "DATABASE_URL": url,
-            "DATA_DIR": str(settings.data_dir),
-            "BUSINESS_NAME": "Harbor Table",
-            "AGENT_NAME": "Robin",
-            **scenario.relay,
-        }
+        environment = environment_of(target.url, url, settings.data_dir, model_port, rest_port, business_urls[0])
+        if live:
+            environment |= {
+                "OPENAI_API_KEY": settings.openai_api_key,
+                "OPENAI_REALTIME_URL": settings.openai_realtime_url,
+            }
+        environment |= scenario.relay
         log_path = settings.data_dir / "demo-relay.log"
-        with _daemon(environment, log_path) as daemon:
+        with serving(environment, log_path) as daemon:
             _say(f"relay serve is process {daemon.pid}, its log is {log_path}")
-            await _wait_until_ready(target.url, daemon, log_path)
+            await wait_until_ready(target.url, daemon, log_path)
             _say("it takes calls; the stand-in Twilio rings\n")
             began_at = time.monotonic()
-            got = await run_scenario(scenario, exchange, partial(_evidence, url, business), narrate=True)
+            got = await run_scenario(scenario, exchange, partial(evidence, url, business), narrate=True)
             if daemon.poll() is not None:
                 raise DemoFailed(f"the relay stopped in the middle of the call; see {log_path}")
             wall_s = time.monotonic() - began_at
@@ -115,14 +104,39 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
     return 1 if wrong and not live else 0
 
 
-def _free_port() -> int:
+def environment_of(
+    public_url: str, database_url: str, data_dir: Path, model_port: int, rest_port: int, business_url: str
+) -> dict[str, str]:
+    """The environment of a relay that has only stand-ins around it."""
+    return {
+        **os.environ,
+        "OPENAI_API_KEY": "sk-demo",
+        "OPENAI_REALTIME_URL": f"ws://127.0.0.1:{model_port}{PATH}",
+        "TWILIO_ACCOUNT_SID": ACCOUNT.sid,
+        "TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
+        "TWILIO_PHONE_NUMBER": NUMBER,
+        "TWILIO_API_BASE": f"http://127.0.0.1:{rest_port}",
+        "BUSINESS_API_BASE": business_url,
+        "HUMAN_TRANSFER_NUMBER": HUMAN,
+        "PUBLIC_URL": public_url,
+        "PORT": public_url.rpartition(":")[2],
+        "DATABASE_URL": database_url,
+        "DATA_DIR": str(data_dir),
+        "BUSINESS_NAME": "Harbor Table",
+        "AGENT_NAME": "Robin",
+    }
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 @contextmanager
-def _daemon(environment: dict[str, str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def serving(environment: dict[str, str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A `relay serve` of its own while the block runs."""
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "relay", "serve"], env=environment, stdout=log, stderr=log)
@@ -136,7 +150,8 @@ def _daemon(environment: dict[str, str], log_path: Path) -> Iterator[subprocess.
                 process.kill()
 
 
-async def _wait_until_ready(url: str, daemon: subprocess.Popen[bytes], log_path: Path) -> None:
+async def wait_until_ready(url: str, daemon: subprocess.Popen[bytes], log_path: Path) -> None:
+    """Return once the relay takes calls. Raises DemoFailed with what it said."""
     words = "it does not listen yet"
     async with httpx.AsyncClient(trust_env=False) as client:
         with trio.move_on_after(START_LIMIT_S):
@@ -156,7 +171,7 @@ async def _wait_until_ready(url: str, daemon: subprocess.Popen[bytes], log_path:
     raise DemoFailed(f"the relay was not ready within {START_LIMIT_S:.0f} s ({words}); its log is {log_path}")
 
 
-async def _evidence(url: str, business: BusinessApp, call_sid: str) -> Evidence:
+async def evidence(url: str, business: BusinessApp, call_sid: str) -> Evidence:
     """What the ledger and the business know, once the outcome's row is there."""
     tables: dict[str, list[dict[str, object]]] = {}
     deadline = trio.current_time() + ROWS_LIMIT_S
