@@ -683,6 +683,16 @@ def test_11_model_calls_only_what_was_declared() -> None:
     assert "lookup_hours" in line.peer.report.notes[0]
 
 
+def test_11_model_passes_only_declared_arguments_and_tells_which_it_lacks() -> None:
+    tool = {**HOURS_TOOL, "parameters": {"type": "object", "properties": {"day": {}}, "required": ["day"]}}
+    line = Line(BOOKING)
+    line.configure(tools=[tool], audio=listening())
+    line.caller("ask_hours")
+    done = one(line.wait(3), "response.function_call_arguments.done")
+    assert done["arguments"] == "{}"
+    assert line.peer.report.notes == ["the script calls lookup_hours without day"]
+
+
 def test_11_tool_choice_none_speaks_without_calling() -> None:
     line = Line(BOOKING)
     line.configure(tools=[HOURS_TOOL], audio=listening(create_response=False))
@@ -818,6 +828,16 @@ def test_reactions_by_turn_and_by_number_of_uses() -> None:
         line.caller("hello")
         line.wait(3)
     assert line.peer.report.said == ["First.", "Second.", "Else."]
+
+
+def test_reaction_hears_only_what_was_said_since_the_agent_spoke() -> None:
+    reactions = (Reaction(heard="hello", say="First."), Reaction(heard="can you hear me", say="Second."))
+    line = Line(Script(reactions=reactions))
+    line.configure(audio=listening())
+    for clip in ("hello", "can_you_hear"):
+        line.caller(clip)
+        line.wait(3)
+    assert line.peer.report.said == ["First.", "Second."]
 
 
 def test_broken_audio_is_not_understood() -> None:
