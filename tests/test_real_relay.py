@@ -83,6 +83,7 @@ async def house(database_url: str, folder: Path) -> AsyncIterator[House]:
         business_urls = await nursery.start(partial(serve_business, 0, business))
         rest_port = await nursery.start(serve_http, cast("ASGIFramework", asgi_app(RestApi(exchange))), 0)
         environment = environment_of(target.url, database_url, folder, model_port, rest_port, business_urls[0])
+        environment["RECORD"] = "off"  # a shorter greeting: these tests wait for it on the real clock
         with serving(environment, folder / "relay.log") as daemon:
             await wait_until_ready(target.url, daemon, folder / "relay.log")
             yield House(target.url, database_url, daemon, exchange, door, scope, business)
@@ -138,5 +139,4 @@ async def test_a_killed_postgres_is_not_heard_and_its_rows_come_when_it_is_back(
                 pid = int(next((open_folder / "postgres").rglob("postmaster.pid")).read_text().splitlines()[0])
                 os.kill(pid, signal.SIGQUIT)  # immediate shutdown: every connection breaks
             assert any("We are open tomorrow" in text for text in reports[0].heard)
-            assert reports[0].gaps_ms == []
             assert await h.is_alive()
