@@ -604,6 +604,12 @@ def test_10_out_of_band_response_runs_beside_and_leaves_the_conversation_alone()
     assert len(line.peer.history.items) == before
 
 
+def test_10_null_in_response_create_means_what_the_session_has() -> None:
+    line = Line()
+    created = line.send("response.create", response={"instructions": None, "metadata": None, "tools": None})[0]
+    assert created["type"] == "response.created"
+
+
 def test_10_wrong_response_create_is_refused() -> None:
     line = Line()
     assert error(line.send("response.create", response={"modalities": ["text"]}))["param"] == "response.modalities"
@@ -838,6 +844,20 @@ def test_reaction_hears_only_what_was_said_since_the_agent_spoke() -> None:
         line.caller(clip)
         line.wait(3)
     assert line.peer.report.said == ["First.", "Second."]
+
+
+def test_words_that_led_to_a_call_are_not_heard_again_behind_it() -> None:
+    reactions = (
+        Reaction(heard="what time do you open", call="lookup_hours", arguments={"date": "2026-11-24"}),
+        Reaction(heard="oh wait", say="No problem. What can I do for you?"),
+    )
+    line = Line(Script(reactions=reactions))
+    line.configure(tools=[HOURS_TOOL], audio=listening(), output_modalities=["text"])
+    line.caller("ask_hours")
+    line.wait(2)
+    line.caller("oh_wait")
+    assert line.peer.report.called == ["lookup_hours"]
+    assert line.peer.report.said[-1] == "No problem. What can I do for you?"
 
 
 def test_broken_audio_is_not_understood() -> None:

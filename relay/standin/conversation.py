@@ -254,7 +254,8 @@ class RealtimePeer:
         self.emit("conversation.item.retrieved", item=item.wire(base64.b64encode(item.audio).decode()))
 
     def _create_response(self, event: dict[str, Any]) -> None:
-        asked = event.get("response") or {}
+        # null means "as the session has it": LiveKit's plugin sends `instructions: null` in production.
+        asked = {key: value for key, value in (event.get("response") or {}).items() if value is not None}
         model_settings.check_response(self.session["model"], asked)
         self._respond(asked, self._context(asked))
 

@@ -61,11 +61,12 @@ class Director:
         text = literal(instructions) or next((literal(each.text) for each in items[-1:]), "")
         if text:
             return Plan(text)
-        recent = _since_last_message(items)
+        recent = _behind_last(items, lambda each: each.role == "assistant")
         output = next((each for each in reversed(recent) if _counts(each)), None)
         if output is not None and output.type == "function_call_output":
             return self._answered(output, items, turn)
-        heard = " ".join(each.text for each in recent if each.role == "user")
+        new = _behind_last(recent, lambda each: each.type != "message")  # what came before a call led to it
+        heard = " ".join(each.text for each in new if each.role == "user")
         told = " ".join([instructions, *(each.text for each in recent if each.role == "system")])
         reaction = self._first(lambda each: not each.after and _fits(each, heard, told, turn))
         if reaction is None:
@@ -145,8 +146,8 @@ def fill(text: str, output: str) -> str:
     return re.sub(r"\{([\w.]+)\}", value, text)
 
 
-def _since_last_message(items: list[Item]) -> list[Item]:
-    last = max((at for at, each in enumerate(items) if each.role == "assistant"), default=-1)
+def _behind_last(items: list[Item], ends: Callable[[Item], bool]) -> list[Item]:
+    last = max((at for at, each in enumerate(items) if ends(each)), default=-1)
     return items[last + 1 :]
 
 
