@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -96,6 +96,38 @@ class Play:
     door: PlayDoor
     media_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)
     model_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)  # of connections that are open
+    start_relay: Callable[[], Awaitable[Daemon]] | None = None
+    model_is_gone: bool = False
+    broken: list[str] = dataclasses.field(default_factory=list)  # what must hold in every play, and did not
+
+    async def make(self, trouble: str) -> None:
+        """The stagehand: troubles by their names in a scenario."""
+        match trouble:
+            case "relay_dies":
+                self.door.dead = True
+                self.daemon.desk.ledger = MemoryLedger()  # what is written from here on is lost with the process
+                self.kill_model_sessions()
+                for scope in self.media_scopes:
+                    scope.cancel()
+            case "relay_starts":
+                assert self.start_relay is not None
+                self.daemon = await self.start_relay()
+                self.door.dead = False
+            case "relay_drains":
+                self.daemon.desk.draining = True
+                await self.daemon.door.drain(10.0)
+            case "model_dies" | "model_stays_away":
+                self.model_is_gone = trouble == "model_stays_away"
+                self.kill_model_sessions()
+            case "postgres_leaves" | "postgres_returns":
+                self.ledger.away = trouble == "postgres_leaves"
+            case _:
+                raise AssertionError(f"nobody here can make {trouble}")
+
+    def observe(self, kind: str, fields: dict[str, Any]) -> None:
+        """What must hold in every play, at the moment of each event."""
+        if kind == "bridged" and any(not scope.cancel_called for scope in self.model_scopes):
+            self.broken.append("a model session was open, and paid for, while the caller talked with a human")
 
     def kill_model_sessions(self) -> None:
         """The model's process dies: every connection to it breaks, without a close frame."""
@@ -144,6 +176,8 @@ class Play:
             outcome=outcomes[-1].outcome or "" if outcomes else "",
             functions=[f.name for f in functions if f.ok is not None],
             transcript=[(t.role, t.said or "") for t in turns],
+            cut=sum(bool(t.interrupted) for t in turns),
+            transfer=outcomes[-1].transfer_result or "" if outcomes else "",
             rows={name: len(self.ledger.of(kind, call_sid)) for name, kind in counts.items()},
             bookings=len(self.business.diary.bookings),
             messages=len(self.business.diary.messages),
@@ -157,6 +191,12 @@ def keep_greeting(book: PhraseBook) -> None:
         sound = voice.say(text)
         book._kept[text] = sound + b"\xff" * (-len(sound) % 160)
     book.complete.set()
+
+
+def clock_of(exchange: Exchange) -> Callable[[], dt.datetime]:
+    """The wall clock of a play: the exchange's, so that a call rings at the same time of day in every run."""
+    began_s = trio.current_time()
+    return lambda: exchange.epoch + dt.timedelta(seconds=trio.current_time() - began_s)
 
 
 @asynccontextmanager
@@ -175,12 +215,18 @@ async def stage(
         ledger = MemoryLedger(keep_words=config.keeps_words)
         business = business_app(faults=faults)
         model = StandInModel(script)
+        dialled = 0
         async with trio.open_nursery() as nursery:
 
             async def dial(
                 url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
             ) -> WebSocketEnd:
-                if model.script.faults.connect_refused:
+                nonlocal dialled
+                dialled += 1
+                faults = model.script.faults
+                if faults.connect_refused and (not faults.connections or dialled <= faults.connections):
+                    raise ConnectionRefusedError("the stand-in model refuses")
+                if play.model_is_gone:
                     raise ConnectionRefusedError("the stand-in model refuses")
                 ours, theirs = memory_stream_pair()
                 nursery.start_soon(play.serve_model, theirs)
@@ -203,15 +249,22 @@ async def stage(
                 transport=httpx.ASGITransport(cast(Any, asgi_app(rest))),
             )
             async with backend, twilio:
-                desk = open_desk(config, ledger, backend=backend, rest=twilio, dial_end=dial)
-                daemon = Daemon(desk)
-                if kept:
-                    keep_greeting(desk.phrases)
-                await nursery.start(desk.ledger.run)
-                await nursery.start(desk.warm.run)
+
+                async def start_relay() -> Daemon:
+                    desk = open_desk(config, ledger, backend=backend, rest=twilio, dial_end=dial)
+                    desk.utc_now = clock_of(exchange)
+                    if kept:
+                        keep_greeting(desk.phrases)
+                    await nursery.start(desk.warm.run)
+                    return Daemon(desk)
+
+                await nursery.start(ledger.run)
+                daemon = await start_relay()
                 play = Play(nursery, daemon, exchange, model, business, ledger, rest, cast(PlayDoor, None))
+                play.start_relay = start_relay
                 play.door = PlayDoor(play)
                 exchange.door = play.door
+                exchange.on_event = play.observe
                 yield play
                 nursery.cancel_scope.cancel()
 
@@ -228,5 +281,5 @@ async def perform(name: str) -> tuple[CallReport, list[str], Play]:
         async def evidence(call_sid: str) -> Evidence:
             return play.evidence(call_sid)
 
-        got = await run_scenario(scenario, play.exchange, evidence)
-        return got, got.check(scenario.expect), play
+        got = await run_scenario(scenario, play.exchange, evidence, stagehand=play.make)
+        return got, [*got.check(scenario.expect), *play.broken], play

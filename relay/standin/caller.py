@@ -163,6 +163,12 @@ class LiveCall:
         else:
             self.phone.press(key)
 
+    async def cut_stream(self) -> None:
+        """The media connection between Twilio and the relay breaks."""
+        if self._streaming is not None:
+            self._log("stream_cut")
+            await self._streaming.cut()
+
     # what REST does
 
     @property

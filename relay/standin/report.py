@@ -49,6 +49,8 @@ class Evidence:
     outcome: str = ""
     functions: Sequence[str] = ()
     transcript: Sequence[tuple[str, str]] = ()
+    cut: int = 0  # turns of the agent's that were interrupted
+    transfer: str = ""
     rows: dict[str, int] = field(default_factory=dict)
     bookings: int = 0
     messages: int = 0
@@ -73,6 +75,7 @@ class CallReport:
     complaints: list[Complaint]
     streams: int
     dialled: list[str]
+    human_legs: list[str]
     whispers: list[str]
     read_out: list[str]
     bridged_s: float
@@ -95,7 +98,7 @@ class CallReport:
     def as_dict(self) -> dict[str, Any]:
         """All figures, without the audio, for JSON."""
         names = "scenario call_sid ended_by status duration_s greeting_ms pickup_ms latencies_ms stops_ms gaps_ms"
-        names += " silences_ms streams dialled whispers read_out bridged_s recordings failures heard"
+        names += " silences_ms streams dialled human_legs whispers read_out bridged_s recordings failures heard"
         return {name: getattr(self, name) for name in names.split()} | {
             "complaints": [str(each) for each in self.complaints if each.level != "note"],
         }
@@ -133,6 +136,7 @@ def report(
         complaints=state.complaints,
         streams=len(starts),
         dialled=[leg.number for leg in state.humans],
+        human_legs=[leg.status for leg in state.humans],
         whispers=[said.text for leg in state.humans for said in leg.words],
         read_out=[said.text for said in state.leg.words],
         bridged_s=sum(_bridged_s(leg) for leg in state.humans),
@@ -253,6 +257,8 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
         wrong.append(f"ended by {got.ended_by or 'nobody'}, not by {want.ended_by}")
     if want.dialled is not None and list(want.dialled) != got.dialled:
         wrong.append(f"dialled {got.dialled or 'nobody'}, not {list(want.dialled) or 'nobody'}")
+    if want.human_legs is not None and list(want.human_legs) != got.human_legs:
+        wrong.append(f"the human's phones ended {got.human_legs}, not {list(want.human_legs)}")
     if want.whisper_contains is not None and not _somewhere(want.whisper_contains, got.whispers):
         wrong.append(f"the human was not told {want.whisper_contains!r} but {got.whispers or 'nothing'}")
     if want.bridged is not None and want.bridged != (got.bridged_s > 0):
@@ -269,7 +275,7 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
 
 def _check_evidence(got: CallReport, want: Expect) -> list[str]:
     asked = (want.end_reason, want.outcome, want.functions, want.bookings, want.messages, want.rows or None,
-             want.said or None)  # fmt: skip
+             want.said or None, want.not_said or None, want.cut, want.transfer)  # fmt: skip
     if all(each is None for each in asked):
         return []
     if got.evidence is None:
@@ -277,11 +283,15 @@ def _check_evidence(got: CallReport, want: Expect) -> list[str]:
     wrong: list[str] = []
     _equal(wrong, "end reason", got.evidence.end_reason, want.end_reason)
     _equal(wrong, "outcome", got.evidence.outcome, want.outcome)
+    _equal(wrong, "turns cut off", got.evidence.cut, want.cut)
+    _equal(wrong, "transfer", got.evidence.transfer, want.transfer)
     _equal(wrong, "bookings", got.evidence.bookings, want.bookings)
     _equal(wrong, "messages", got.evidence.messages, want.messages)
     if want.functions is not None and sorted(want.functions) != sorted(got.evidence.functions):
         wrong.append(f"functions ran: {list(got.evidence.functions)}, not {list(want.functions)}")
-    _in_order(wrong, "in the transcript", want.said, [text for _, text in got.evidence.transcript])
+    spoken = [text for _, text in got.evidence.transcript]
+    _in_order(wrong, "in the transcript", want.said, spoken)
+    wrong += [f"in the transcript: {each!r}" for each in want.not_said if _somewhere(each, spoken)]
     for table, rows in want.rows.items():
         have = got.evidence.rows.get(table, 0)
         if have < int(rows[:-1]) if isinstance(rows, str) and rows.endswith("+") else have != int(rows):

@@ -23,6 +23,11 @@ does = "accepts"                                      # declines hangs_up no_ans
 [network]
 delay_ms = 40
 
+[[trouble]]                                           # what happens meanwhile; see Trouble
+does = "socket_cut"
+upon = "stream_started"                               # an event of the exchange; else the first ring
+after_s = 6
+
 [expect]
 greeting_within_ms = 500
 heard = ["We are open tomorrow"]
@@ -37,13 +42,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from relay.standin.caller import LOS_ANGELES, CallerLine
 from relay.standin.dialling import Behaviour, Human
-from relay.standin.exchange import EndedBy, Place
+from relay.standin.exchange import EndedBy, Place, Status
 from relay.standin.mouth import Silence
 from relay.standin.streaming import Network
 from relay.standin.voice import find
@@ -90,6 +95,8 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: str | None = None
     silence: Silence = "ff"
     patience_s: float = 60.0  # how long the caller stays on the line after the last step
+    calls_before: int = 0  # how often the same number rang before, and hung up at once
+    calls_meanwhile: int = 0  # how many other callers are on the line
 
 
 class HumanTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +117,27 @@ class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     burst_ms: float = 233.0
 
 
+class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that happens to the relay, or to what it stands on, while the call lasts.
+
+    `socket_cut` is done by the exchange: it works against every relay. The others need whoever set the stage.
+    """
+
+    does: Literal[
+        "socket_cut",  # the media connection breaks, without a close
+        "relay_dies",  # killed: nothing is written any more, nothing answers
+        "relay_starts",  # another one takes its place, with the same ledger
+        "relay_drains",  # told to stop
+        "model_dies",  # every connection to it breaks
+        "model_stays_away",  # the same, and nobody listens there any more
+        "postgres_leaves",
+        "postgres_returns",
+    ]
+    upon: str = "ringing"
+    after_s: float = 0.0
+    times: int = 1  # upon so many events of that kind; 0: upon every one
+
+
 class NumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the phone number is set up at Twilio."""
 
@@ -126,12 +154,16 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     read_out: tuple[str, ...] = ()  # parts of what Twilio itself said with <Say>
     stopped_within_ms: int | None = None  # each interruption: from the caller's first sound to the agent's last
     said: tuple[str, ...] = ()  # parts of the ledger's transcript, either side's
+    not_said: tuple[str, ...] = ()
+    cut: int | None = None  # how many turns of the agent's the ledger calls interrupted
+    transfer: str | None = None  # how the ledger says a transfer went
     ended_by: EndedBy | None = None
     end_reason: str | None = None
     outcome: str | None = None
     dialled: tuple[str, ...] | None = None
     whisper_contains: str | None = None
     bridged: bool | None = None
+    human_legs: tuple[Status, ...] | None = None  # how each call to a human ended, in order
     functions: tuple[str, ...] | None = None  # those that ran, in any order
     bookings: int | None = None
     messages: int | None = None
@@ -147,8 +179,9 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def without_ledger(self) -> Expect:
         """What can be seen from outside the relay."""
         return msgspec.structs.replace(
-            self, said=(), end_reason=None, outcome=None, functions=None, bookings=None, messages=None, rows={}
-        )
+            self, said=(), not_said=(), cut=None, transfer=None, end_reason=None, outcome=None, functions=None,
+            bookings=None, messages=None, rows={},
+        )  # fmt: skip
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,6 +191,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     caller: Caller
     name: str = ""
     human: HumanTable | tuple[HumanTable, ...] = HumanTable()
+    trouble: tuple[Trouble, ...] = ()
     network: NetworkTable = NetworkTable()
     number: NumberTable = NumberTable()
     model: dict[str, Any] = {}

@@ -112,6 +112,11 @@ class Streaming:
         """The caller pressed a key."""
         await self._send(self._stream.dtmf(digit))
 
+    async def cut(self) -> None:
+        """The way to the relay breaks: no `stop`, no close frame. Twilio goes on with the next verb."""
+        if self._socket is not None:
+            await self._socket.abort()
+
     async def _open(self) -> TwilioSocket | None:
         if self._verb.fault is not None:
             self._failed(*self._verb.fault)

@@ -108,6 +108,10 @@ class TwilioSocket:
                     await self._read()
         await trio.aclose_forcefully(self._stream)
 
+    async def abort(self) -> None:
+        """The connection breaks: nothing more is said, and the next read tells so."""
+        await trio.aclose_forcefully(self._stream)
+
     async def _read(self) -> None:
         try:
             data = await self._stream.receive_some(65_536)
