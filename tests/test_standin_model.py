@@ -10,8 +10,10 @@ import itertools
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
+import dsp
 from relay.standin.model_audio import to_wire
 from relay.standin.script import Reaction, Script
 from relay.standin.voice import clips
@@ -397,6 +399,16 @@ def test_07_pcmu_output_is_the_clip_itself() -> None:
     say(line, clips()["booked"].text)
     line.wait(5)
     assert line.audio() == clips()["booked"].mulaw
+
+
+def test_07_pcm_output_begins_where_the_clip_begins() -> None:
+    clip = clips()["booked"]
+    pcm = np.frombuffer(to_wire(clip.mulaw, PCM), "<i2").astype(float)
+    wanted = np.repeat(dsp.decode(clip.mulaw).astype(float), 3)
+    assert len(pcm) == len(wanted)
+    # Repeating a sample three times is one sample (1/24 ms) late at its middle.
+    alike = {shift: float(wanted[50:-50] @ pcm[50 + shift : len(pcm) - 50 + shift]) for shift in range(-40, 41)}
+    assert abs(max(alike, key=lambda shift: alike[shift]) - 1) <= 1
 
 
 # 8. Turn detection
