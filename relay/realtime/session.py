@@ -7,6 +7,7 @@ Upstream: twilio/incoming.py (ring), call/session.py (claim).  Downstream: relay
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -148,11 +149,15 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Warm:
+    """A session on its way to one call, or waiting for it."""
+
+    wanted: Callable[[], Wanted]
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends an unclaimed session
+    idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends the waiting, not the session
     done: trio.Event = field(default_factory=trio.Event)
-    claimed: trio.CancelScope = field(default_factory=trio.CancelScope)
     session: ModelSession | None = None
-    error: str | None = None
-    taken: bool = False
+    error: str = "it was not claimed in its time"
+    claimed: bool = False
 
 
 class WarmSessions:
@@ -161,71 +166,74 @@ class WarmSessions:
     def __init__(self, realtime: Realtime) -> None:
         self._realtime = realtime
         self._warm: dict[CallSid, _Warm] = {}
-        # Bounded by the budget: a minute's worth of rings; full = the call dials for itself.
-        self._send, self._receive = trio.open_memory_channel[tuple[CallSid, Callable[[], Wanted]]](WARM_PER_MINUTE)
+        self._nursery: trio.Nursery | None = None
         self._recent: deque[float] = deque()
-        self.refused = 0
 
     def __len__(self) -> int:
         return len(self._warm)
 
     def ring(self, call_sid: CallSid, wanted: Callable[[], Wanted], now: float) -> bool:
-        """Begin to open a session for a call that rings. False if the minute's budget is spent."""
-        while self._recent and self._recent[0] < now - 60:
+        """Begin to open a session for a call that rings. False: the minute's budget is spent, the call dials itself."""
+        if call_sid in self._warm:
+            return True  # Twilio asked twice
+        while self._recent and self._recent[0] <= now - 60:
             self._recent.popleft()
-        if call_sid in self._warm or len(self._recent) >= WARM_PER_MINUTE:
-            self.refused += call_sid not in self._warm
-            return call_sid in self._warm
-        try:
-            self._send.send_nowait((call_sid, wanted))
-        except trio.WouldBlock:
-            self.refused += 1
+        if self._nursery is None or len(self._recent) >= WARM_PER_MINUTE:
+            log.warning("model.not_warmed", rings_in_a_minute=len(self._recent), caller_hears="the kept greeting")
             return False
         self._recent.append(now)
-        self._warm[call_sid] = _Warm()
+        warm = self._warm[call_sid] = _Warm(wanted)
+        warm.life.deadline = now + WARM_LIFE_S
+        self._nursery.start_soon(self._hold, call_sid, warm)
         return True
 
     def knows(self, call_sid: CallSid) -> bool:
-        """True while a session for this call is there or on its way."""
+        """True while a session for this call is there or on its way, and was not claimed."""
         return call_sid in self._warm
 
     async def claim(self, call_sid: CallSid) -> ModelSession:
-        """The call's session, waiting while it is on its way. Raises ModelUnreachable: none, or it failed."""
-        warm = self._warm.get(call_sid)
+        """The call's session, waiting while it is on its way. Raises ModelUnreachable: none, or it failed.
+
+        From here on it is the caller's to close.
+        """
+        warm = self._warm.pop(call_sid, None)
         if warm is None:
             raise ModelUnreachable("no session was kept warm for this call")
-        warm.taken = True
-        warm.claimed.cancel()
-        await warm.done.wait()
-        self._warm.pop(call_sid, None)
+        warm.claimed, warm.life.deadline = True, math.inf
+        warm.idle.cancel()
+        try:
+            await warm.done.wait()
+        except trio.Cancelled:  # the call ended while it waited: nobody else will close this session
+            warm.claimed = False
+            warm.life.cancel()
+            if warm.session is not None:
+                await warm.session.end.close()
+            raise
         if warm.session is None:
-            raise ModelUnreachable(warm.error or "its session was lost before it was used")
+            raise ModelUnreachable(warm.error)
         return warm.session
 
     def release(self, call_sid: CallSid) -> None:
-        """The call ended before its stream began: its session is closed."""
+        """The call ended before its stream began: its session is closed, or not opened any further."""
         warm = self._warm.get(call_sid)
-        if warm is not None and not warm.taken:
-            warm.claimed.cancel()
+        if warm is not None:
+            warm.life.cancel()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Open and hold sessions until cancelled. Lives in the process's nursery."""
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as self._nursery:
             task_status.started()
-            async for call_sid, wanted in self._receive:
-                nursery.start_soon(self._hold, call_sid, wanted)
+            await trio.sleep_forever()
 
-    async def _hold(self, call_sid: CallSid, wanted: Callable[[], Wanted]) -> None:
-        warm = self._warm.get(call_sid)
-        if warm is None:
-            return
+    async def _hold(self, call_sid: CallSid, warm: _Warm) -> None:
         session: ModelSession | None = None
         try:
-            session = await self._realtime.open(wanted())
-            with warm.claimed, trio.move_on_after(WARM_LIFE_S):
-                while True:  # pings are answered, and what comes is kept
-                    session.backlog += await session.end.receive()
-            if warm.taken:
+            with warm.life:
+                session = await self._realtime.open(warm.wanted())
+                with warm.idle:
+                    while True:  # pings are answered, and what comes is kept
+                        session.backlog += await session.end.receive()
+            if warm.claimed:
                 warm.session, session = session, None
             else:
                 log.info("model.warm_session_unclaimed", call_sid=call_sid)
@@ -233,9 +241,12 @@ class WarmSessions:
             warm.error = str(error)
         except Gone as error:
             warm.error = f"the model closed the session before the call began: {error.code} {error.reason}"
+        except Exception as error:
+            log.exception("model.warm_session_broke", words="our own bug: the call dials for itself")
+            warm.error = f"a bug of the relay: {error}"
         finally:
+            if self._warm.get(call_sid) is warm:
+                del self._warm[call_sid]
             warm.done.set()
-            if not warm.taken:
-                self._warm.pop(call_sid, None)
             if session is not None:
                 await session.end.close()
