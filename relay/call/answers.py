@@ -16,6 +16,8 @@ BEGIN_LIMIT_S = 5.0
 # A response that produces neither audio nor an end for this long is stuck. Slowest first audio measured: 4.7 s.
 PROGRESS_LIMIT_S = 10.0
 ASK_AGAIN_LIMIT = 2
+# A refused or failed request is not repeated at once: the server would be asked at the speed of the line.
+ASK_AGAIN_AFTER_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Wish:
     """A response that is wanted: why, and special instructions."""
 
     kind: str
-    instructions: str | None
+    instructions: str | None = None
 
 
 class Answers:
@@ -32,14 +34,18 @@ class Answers:
     def __init__(self) -> None:
         self.active: ResponseId | None = None
         self.active_ref = ""
+        self._active_wish = Wish("turn")
+        self._produced = False  # the active response has said or called something
         self._wish: Wish | None = None
         self._asked: Wish | None = None
         self._asked_ref = ""
         self._since = 0.0
+        self._not_before = 0.0
         self._number = 0
         self._failures = 0
         self._cancel_when_begun = False
-        self._discarded: set[str] = set()
+        self._discarded: set[ResponseId] = set()
+        self._ended: set[ResponseId] = set()
 
     @property
     def is_busy(self) -> bool:
@@ -51,18 +57,20 @@ class Answers:
         """True while a wish waits for its turn."""
         return self._wish is not None
 
+    @property
+    def is_pending(self) -> bool:
+        """True while an answer that the caller shall hear is wished for, asked for or being generated."""
+        asked = self._asked is not None and not self._cancel_when_begun
+        return self.is_wanted or asked or (self.active is not None and self.active not in self._discarded)
+
     def want(self, kind: str, instructions: str | None = None) -> None:
         """Wish for a response. A wish with instructions is not replaced by one without."""
         if self._wish is None or instructions is not None or self._wish.instructions is None:
             self._wish = Wish(kind, instructions)
 
-    def forget_wish(self) -> None:
-        """The caller goes on talking: the answer to what came before is not wanted any more."""
-        self._wish = None
-
     def due(self, now: float) -> AskForResponse | None:
         """The request to send now, if there is one to send and nothing is active."""
-        if self._wish is None or self.is_busy:
+        if self._wish is None or self.is_busy or now < self._not_before:
             return None
         self._asked, self._wish = self._wish, None
         self._number += 1
@@ -70,38 +78,54 @@ class Answers:
         self._since = now
         return AskForResponse(self._asked_ref, self._asked.instructions)
 
-    def expect(self, ref: str, now: float) -> None:
+    def expect(self, ref: str, now: float, instructions: str | None = None) -> None:
         """A response was asked for before the call had this session (the greeting, at the webhook)."""
-        self._asked, self._asked_ref, self._since = Wish(ref, None), ref, now
+        self._asked, self._asked_ref, self._since = Wish(ref, instructions), ref, now
 
     def began(self, response_id: ResponseId, ref: str | None, now: float) -> CancelResponse | None:
         """A response began. Returns its cancellation where it came too late to be wanted."""
-        self.active, self.active_ref, self._since = response_id, ref or "", now
-        if ref == self._asked_ref:
-            self._asked = None
+        if response_id in self._ended or response_id == self.active:
+            return None
+        self.active, self.active_ref, self._since, self._produced = response_id, ref or "", now, False
+        self._active_wish = Wish("turn")
+        if self._asked is None or ref not in (None, self._asked_ref):
+            return None  # not asked for by us: it is heard like any other
+        self._active_wish, self._asked = self._asked, None
         if self._cancel_when_begun:
             self._cancel_when_begun = False
             self._discarded.add(response_id)
             return CancelResponse(response_id)
         return None
 
-    def progressed(self, now: float) -> None:
-        """The active response produced something."""
-        self._since = now
+    def progressed(self, response_id: ResponseId, now: float) -> None:
+        """The response produced something: sound, words or a function call."""
+        if response_id == self.active:
+            self._since, self._produced = now, True
 
-    def ended(self, response_id: ResponseId, status: str) -> bool:
-        """A response ended. True if it failed and was not asked for again too often: the wish is back."""
+    def ended(self, response_id: ResponseId, status: str, now: float) -> bool:
+        """A response ended. True if it is to be asked for again: it failed, or contained nothing at all."""
+        self._ended.add(response_id)
         if self.active != response_id:
             return False
-        kind = self.active_ref.rsplit("-", 1)[0] or "turn"
         self.active = None
-        if status != "failed" or response_id in self._discarded:
-            self._failures = 0 if status != "failed" else self._failures
+        self._not_before = 0.0
+        if response_id in self._discarded:
             return False
+        if status != "failed" and (self._produced or status != "completed"):
+            self._failures = 0
+            return False
+        return self._ask_again(self._active_wish, now)
+
+    def has_ended(self, response_id: ResponseId) -> bool:
+        """True for a response whose end has been seen."""
+        return response_id in self._ended
+
+    def _ask_again(self, wish: Wish, now: float) -> bool:
         self._failures += 1
         if self._failures > ASK_AGAIN_LIMIT:
             return False
-        self.want(kind)
+        self._not_before = now + ASK_AGAIN_AFTER_S
+        self._wish = self._wish or wish
         return True
 
     @property
@@ -109,20 +133,28 @@ class Answers:
         """True once the model failed to answer more often than it may."""
         return self._failures > ASK_AGAIN_LIMIT
 
-    def refused_as_active(self) -> None:
-        """The server says that a response is active: wait for its end and ask again."""
-        if self._asked is not None:
-            self._wish = self._wish or self._asked
-            self._asked = None
+    def refused(self, ref: str | None, as_active: bool, now: float) -> None:
+        """An error came instead of a response. `as_active`: one runs already, so wait for its end and ask again."""
+        asked = self._asked
+        if asked is None or (ref != self._asked_ref and not (as_active and ref is None)):
+            return
+        self._asked = None
+        if self._cancel_when_begun:
+            self._cancel_when_begun = False
+        elif as_active:
+            self._wish = self._wish or asked
+            self._not_before = now + ASK_AGAIN_AFTER_S
+        else:
+            self._ask_again(asked, now)
 
     def cancel(self) -> CancelResponse | None:
         """Throw the active answer away, whatever still comes of it. Nothing active: nothing is sent."""
         self._wish = None
+        if self._asked is not None:
+            self._cancel_when_begun = True
         if self.active is not None and self.active not in self._discarded:
             self._discarded.add(self.active)
             return CancelResponse(self.active)
-        if self._asked is not None:
-            self._cancel_when_begun = True
         return None
 
     def is_discarded(self, response_id: ResponseId) -> bool:
@@ -131,12 +163,18 @@ class Answers:
 
     def is_stuck(self, now: float) -> bool:
         """True if the model has neither begun nor gone on for too long."""
-        if self._asked is not None and self.active is None:
-            return now - self._since > BEGIN_LIMIT_S
-        return self.active is not None and now - self._since > PROGRESS_LIMIT_S
+        if self.active is not None:
+            return now - self._since > PROGRESS_LIMIT_S
+        return self._asked is not None and now - self._since > BEGIN_LIMIT_S
 
     def lost(self) -> None:
         """The session is gone: what was asked of it must be asked again of the next one."""
-        if self._asked is not None or (self.active is not None and self.active not in self._discarded):
-            self._wish = self._wish or Wish("again", None)
-        self.active, self._asked, self._cancel_when_begun = None, None, False
+        again: Wish | None = None
+        if self._asked is not None and not self._cancel_when_begun:
+            again = self._asked
+        elif self.active is not None and self.active not in self._discarded:
+            again = Wish("again") if self._produced else self._active_wish  # begun words are not begun anew
+        self._wish = self._wish or again
+        if self.active is not None:
+            self._ended.add(self.active)
+        self.active, self._asked, self._cancel_when_begun, self._not_before = None, None, False, 0.0

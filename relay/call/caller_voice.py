@@ -6,8 +6,9 @@ Upstream: machine.py, with each caller frame.  Downstream: nothing.
 
 from __future__ import annotations
 
-# Speech on a phone line lies at -15..-35 dBFS, line noise under -50 (espeak and piper over mu-law; measured).
-QUIETEST_SPEECH_DBFS = -45.0
+# Speech on a phone line lies at -15..-35 dBFS (espeak and piper over mu-law; measured), a quiet caller 15 dB below;
+# the noise of a quiet line is under -60.
+QUIETEST_SPEECH_DBFS = -50.0
 # Over the noise floor by this much counts as a voice: ordinary cars and offices stay under it.
 ABOVE_NOISE_DB = 12.0
 # Noise cannot raise the threshold beyond this, or a shouting caller in a loud place could never interrupt.
@@ -15,10 +16,17 @@ LOUDEST_THRESHOLD_DBFS = -25.0
 NOISE_RISE_DB_PER_S = 3.0
 # A run of speech survives pauses up to this long: stop consonants and breath between syllables.
 BREAK_MS = 120
-# Echo: assume a bad hands-free phone until the line has shown better; never believe better than -45 dB.
+# Echo: assume a bad hands-free phone until the line has shown better; never believe better than -45 dB. It is learned
+# while we speak and the caller does not: five seconds of a greeting take it from the worst to the best.
 ECHO_RETURN_AT_FIRST_DB = -10.0
 ECHO_RETURN_BEST_DB = -45.0
 ECHO_MARGIN_DB = 6.0
+ECHO_UP_DB_PER_S = 50.0
+ECHO_DOWN_DB_PER_S = 10.0
+# Quieter than this we are silent, and nothing comes back.
+OWN_SILENCE_DBFS = -60.0
+# Louder than this our voice is enough to learn from.
+OWN_SPEECH_DBFS = -40.0
 
 
 class CallerVoice:
@@ -36,36 +44,36 @@ class CallerVoice:
         """What a frame must exceed to count as voice, echo aside."""
         return min(LOUDEST_THRESHOLD_DBFS, max(QUIETEST_SPEECH_DBFS, self._noise_dbfs + ABOVE_NOISE_DB))
 
-    def is_candidate(self, level_dbfs: float) -> bool:
-        """True if the frame is loud enough that its echo must be looked at."""
-        return level_dbfs > self.threshold_dbfs
-
     def hear(self, level_dbfs: float, ms: int, echo_dbfs: float = -100.0) -> None:
         """Take in `ms` of caller audio at a level; `echo_dbfs` is what the caller heard of us, at our own level."""
-        loud = self.is_candidate(level_dbfs)
-        if loud and echo_dbfs > -60.0:
-            gate_dbfs = echo_dbfs + self._echo_return_db + ECHO_MARGIN_DB
-            loud = level_dbfs > gate_dbfs
-        if echo_dbfs > -40.0 and not loud:
-            self._learn_echo(level_dbfs - echo_dbfs)
+        loud = level_dbfs > self.threshold_dbfs
+        if loud and echo_dbfs > OWN_SILENCE_DBFS:
+            loud = level_dbfs > echo_dbfs + self._echo_return_db + ECHO_MARGIN_DB
+        if echo_dbfs > OWN_SPEECH_DBFS and not loud:
+            self._learn_echo(level_dbfs - echo_dbfs, ms)
         if loud:
-            self.run_ms = ms if self.quiet_ms >= BREAK_MS else self.run_ms + self.quiet_ms + ms
-            self.loudest_dbfs = level_dbfs if self.quiet_ms >= BREAK_MS else max(self.loudest_dbfs, level_dbfs)
+            begins = not self.is_up
+            self.run_ms = ms if begins else self.run_ms + self.quiet_ms + ms
+            self.loudest_dbfs = level_dbfs if begins else max(self.loudest_dbfs, level_dbfs)
             self.quiet_ms = 0
         else:
             self.quiet_ms += ms
-            self._learn_noise(level_dbfs, ms)
+            if echo_dbfs <= OWN_SILENCE_DBFS:  # our own echo is not the line's noise
+                self._learn_noise(level_dbfs, ms)
 
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
         if level_dbfs < self._noise_dbfs:
             self._noise_dbfs = max(-70.0, level_dbfs)
-        elif self.quiet_ms > BREAK_MS:
+        elif not self.is_up:
             self._noise_dbfs = min(level_dbfs, self._noise_dbfs + NOISE_RISE_DB_PER_S * ms / 1000)
 
-    def _learn_echo(self, return_db: float) -> None:
+    def _learn_echo(self, return_db: float, ms: int) -> None:
         """Follow the upper edge of what comes back: quickly up, slowly down: one loud syllable is remembered."""
-        step_db = 1.0 if return_db > self._echo_return_db else -0.2
-        self._echo_return_db = min(ECHO_RETURN_AT_FIRST_DB, max(ECHO_RETURN_BEST_DB, self._echo_return_db + step_db))
+        rising = return_db > self._echo_return_db
+        step_db = (ECHO_UP_DB_PER_S if rising else -ECHO_DOWN_DB_PER_S) * ms / 1000
+        wanted_db = self._echo_return_db + step_db
+        wanted_db = min(wanted_db, return_db) if rising else max(wanted_db, return_db)
+        self._echo_return_db = min(ECHO_RETURN_AT_FIRST_DB, max(ECHO_RETURN_BEST_DB, wanted_db))
 
     @property
     def is_up(self) -> bool:

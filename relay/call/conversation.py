@@ -7,29 +7,45 @@ Upstream: machine.py.  Downstream: the ledger's rows, and the items replayed int
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from relay.call.plan import PastTurn
 from relay.call.vocabulary import CreateFunctionPair, CreateItem, ItemId, RecordTurn, TurnLatency
 
+# Speech at an ordinary pace (the shipped clips: 16 to 22 characters a second); used while an item's length is open.
+CHARACTERS_PER_MS = 0.0185
 
-def heard_words(said: str, said_ms: float, heard_ms: float) -> str:
+
+def heard_words(said: str, said_ms: float, heard_ms: float, complete: bool = True) -> str:
     """The words of `said` that fit into `heard_ms` of its `said_ms`: whole words, by their share of the length.
 
-    The API gives no times for words and its transcript runs ahead of the audio; speech is even enough that a share of
-    the characters is right to about a word.
+    The API gives no times for words; speech is even enough that a share of the characters is right to about a word.
+    Its transcript runs ahead of the audio: while an item is not `complete`, the pace of speech takes the share's place.
     """
     if said_ms <= 0 or heard_ms <= 0:
         return ""
-    if heard_ms >= said_ms - 1:
+    if complete and heard_ms >= said_ms - 1:
         return said
     limit = len(said) * heard_ms / said_ms
+    if not complete:
+        limit = min(limit, heard_ms * CHARACTERS_PER_MS)
     if limit >= len(said):
         return said
     cut = int(limit)
     while cut > 0 and not said[cut].isspace():
         cut -= 1
     return said[:cut].rstrip()
+
+
+def is_said(text: str, said: str) -> bool:
+    """True if every word of `text` is in `said`, in order and together; case and punctuation do not matter."""
+    return f" {' '.join(words_of(text))} " in f" {' '.join(words_of(said))} "
+
+
+def words_of(text: str) -> list[str]:
+    """The words alone, to compare what was to be said with a transcript of it."""
+    return re.findall(r"[\w']+", text.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
 
 
 @dataclass(slots=True)
@@ -110,11 +126,19 @@ class Conversation:
         """The turn of an item that has taken its place."""
         return self._turns.get(item_id)
 
+    def noted(self, role: str, text: str) -> None:
+        """Something the model was told in writing (keys the caller pressed): no turn, but a part of the history."""
+        self._entries.append(PastTurn(role, text))
+
     def drop(self, item_id: ItemId) -> None:
         """Forget an item that was deleted."""
         turn = self._turns.pop(item_id, None)
         if turn is not None:
             self._entries.remove(turn)
+
+    def knows_call(self, function_call_id: str) -> bool:
+        """True for a function call that was written down already."""
+        return function_call_id in self._calls
 
     def called(self, function_call_id: str, name: str, arguments: str) -> None:
         """A function was called."""
@@ -138,28 +162,45 @@ class Conversation:
                 return turn.said
         return ""
 
+    def lately_said(self) -> str:
+        """What the agent said in its last two turns: an echo can be of these."""
+        said = [turn.said for turn in self.turns() if turn.role == "agent"]
+        return " ".join(said[-2:])
+
+    def words_are_missing(self) -> bool:
+        """True if the newest turn is the caller's, and nobody knows its words."""
+        turns = self.turns()
+        return bool(turns) and turns[-1].role == "caller" and not turns[-1].said
+
     def past(self) -> tuple[PastTurn, ...]:
         """Everything so far as text: what was heard of the agent, what was said by the caller."""
-        past: list[PastTurn] = []
+        return tuple(past for _, past in self._past())
+
+    def _past(self) -> list[tuple[ItemId | None, PastTurn]]:
+        past: list[tuple[ItemId | None, PastTurn]] = []
         for entry in self._entries:
             if isinstance(entry, PastTurn):
-                past.append(entry)
+                past.append((None, entry))
             elif isinstance(entry, Called):
-                past.append(
-                    PastTurn("function", entry.output or "", entry.name, entry.arguments, entry.function_call_id)
-                )
-            else:
-                text = entry.said if entry.heard is None else entry.heard
-                if text:
-                    past.append(PastTurn("user" if entry.role == "caller" else "assistant", text))
-        return tuple(past)
+                call = PastTurn("function", entry.output or "", entry.name, entry.arguments, entry.function_call_id)
+                past.append((None, call))
+            elif text := (entry.said if entry.heard is None else entry.heard):
+                past.append((entry.item_id, PastTurn("user" if entry.role == "caller" else "assistant", text)))
+        return past
 
-    def replay(self, prefix: str) -> list[CreateItem | CreateFunctionPair]:
-        """The items that give a new model session this conversation; `prefix` makes their ids new."""
+    def replay(self, prefix: str) -> tuple[list[CreateItem | CreateFunctionPair], dict[ItemId, ItemId]]:
+        """The items that give a new model session this conversation; `prefix` makes their ids new.
+
+        Returns them, and which id each turn has there.
+        """
         items: list[CreateItem | CreateFunctionPair] = []
-        for number, past in enumerate(self.past()):
+        ids: dict[ItemId, ItemId] = {}
+        for number, (turn_id, past) in enumerate(self._past()):
             if past.role == "function":
                 items.append(CreateFunctionPair(past.function_call_id, past.name, past.arguments, past.text or None))
-            else:
-                items.append(CreateItem(ItemId(f"{prefix}{number}"), past.role, past.text))
-        return items
+                continue
+            item = ItemId(f"{prefix}{number}")
+            items.append(CreateItem(item, past.role, past.text))
+            if turn_id is not None:
+                ids[turn_id] = item
+        return items, ids

@@ -4,10 +4,7 @@ A barge-in has two stages. *Hold* when the server's VAD hears speech: the agent 
 *Commit* when the caller's own level has stayed up for `COMMIT_MS`: the agent's answer is cut off for good. Otherwise
 *resume*: it was a cough. Both are decisions only; the machine carries them out.
 
-| COMMIT_MS | a cough of 200 ms stops the agent | a caller is talked over (until the commit; the hold is at once) |
-| 150       | yes                               | 0 ms heard, the answer is given up 100 ms earlier              |
-| 250       | no                                | 0 ms heard                                                     |
-| 400       | no                                | 0 ms heard, but a short "stop" (350 ms) is undone              |
+What another COMMIT_MS would do, by simulation with clips: bench/barge_in.
 
 Upstream: machine.py.  Downstream: nothing.
 """
@@ -21,7 +18,7 @@ from dataclasses import dataclass
 from relay.call.caller_voice import CallerVoice
 from relay.call.vocabulary import ItemId
 
-# Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms); see the table above.
+# Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms): bench/barge_in.
 COMMIT_MS = 250
 # A turn shorter than this is answered only once its transcript has words: it may be a cough, a door, a key.
 SHORT_TURN_MS = 250
@@ -30,6 +27,9 @@ WORDS_LIMIT_S = 2.5
 # Over the greeting's first words a short "Hello?" is no barge-in: callers say it 250-450 ms after pickup (Patter #95).
 EARLY_S = 1.5
 EARLY_WORD_MS = 1_000
+
+# Echo comes back as whole pieces of what we said: so many words in a row are no coincidence any more.
+ECHO_WORDS = 2
 
 _GREETING_WORDS = frozenset("hello hi hey yes yeah good morning afternoon evening there anybody anyone".split())
 _BACKCHANNELS = frozenset("mm hmm mhm mm-hmm mmhmm uh huh uh-huh ok okay yeah yes yep right sure aha ah oh".split())
@@ -49,6 +49,14 @@ def is_mere_greeting(text: str) -> bool:
     """True for a "Hello?" that the agent's greeting has answered already."""
     words = _words(text)
     return 0 < len(words) <= 4 and all(word in _GREETING_WORDS for word in words)
+
+
+def is_echo(text: str, said: str) -> bool:
+    """True if these words are a piece of what the agent said (`said`), word for word."""
+    words, ours = _words(text), _words(said)
+    if len(words) < ECHO_WORDS:
+        return False
+    return any(ours[at : at + len(words)] == words for at in range(len(ours) - len(words) + 1))
 
 
 class Move(enum.Enum):
@@ -85,10 +93,11 @@ class Speech:
     """The caller's speech between the VAD's start and the commit of its item."""
 
     item_id: ItemId
-    voiced_ms: int = 0
+    voiced_ms: int = 0  # the longest run of the caller's own voice in it
     held: bool = False
     committed: bool = False
     overheard: bool = False  # began while the agent could not be interrupted
+    over_agent: bool = False  # some of it was over the agent's words
     paused: bool = False
 
 
@@ -97,6 +106,7 @@ class _Awaited:
     until: float
     voiced_ms: int
     overheard: bool
+    over_agent: bool
 
 
 class Floor:
@@ -111,10 +121,23 @@ class Floor:
         """True between the VAD's start and its stop."""
         return self.speech is not None and not self.speech.paused
 
+    @property
+    def is_holding(self) -> bool:
+        """True while it is open whether the caller's speech is one."""
+        return self.speech is not None and self.speech.held
+
+    @property
+    def is_waiting(self) -> bool:
+        """True while a turn's words are to tell what it is worth."""
+        return bool(self._awaited)
+
     def spoke(self, item_id: ItemId, agent: Agent, voice: CallerVoice) -> Move:
         """The VAD heard speech begin."""
-        self.speech = Speech(item_id, voice.run_ms if voice.is_up else 0)
-        return self._judge(agent, voice, began=True)
+        if self.speech is not None and self.speech.item_id == item_id:
+            return Move.NOTHING  # told twice
+        held = self.is_holding  # of a speech whose end was never told
+        self.speech = Speech(item_id, voice.run_ms if voice.is_up else 0, held=held)
+        return self._judge(agent, voice)
 
     def frame(self, agent: Agent, voice: CallerVoice) -> Move:
         """A caller frame came while the VAD hears speech."""
@@ -122,35 +145,40 @@ class Floor:
             return Move.NOTHING
         if voice.is_up:
             self.speech.voiced_ms = max(self.speech.voiced_ms, voice.run_ms)
-        return self._judge(agent, voice, began=False)
+        return self._judge(agent, voice)
 
-    def _judge(self, agent: Agent, voice: CallerVoice, began: bool) -> Move:
+    def _judge(self, agent: Agent, voice: CallerVoice) -> Move:
         speech = self.speech
         if speech is None or speech.committed:
             return Move.NOTHING
         if speech.held:
             return self._judge_held(speech, voice)
         if not (agent.speaking or agent.thinking):
+            if voice.is_up:
+                speech.overheard = False  # it goes on where the agent is silent: a turn like any other
             return Move.NOTHING
+        speech.over_agent = speech.over_agent or agent.speaking
         if agent.protected or (agent.early and speech.voiced_ms < EARLY_WORD_MS):
             speech.overheard = True
             return Move.NOTHING
-        if speech.voiced_ms >= COMMIT_MS and voice.is_up:
+        if not voice.is_up:
+            return Move.NOTHING
+        if voice.run_ms >= COMMIT_MS:
             speech.committed, speech.overheard = True, False
             return Move.COMMIT
-        if agent.speaking and voice.is_up and (began or speech.overheard):
+        if agent.speaking:
             speech.held, speech.overheard = True, False
             return Move.HOLD
         return Move.NOTHING
 
     @staticmethod
     def _judge_held(speech: Speech, voice: CallerVoice) -> Move:
-        if speech.voiced_ms >= COMMIT_MS:
-            speech.committed, speech.held = True, False
-            return Move.COMMIT
         if not voice.is_up:
             speech.held = False
             return Move.RESUME
+        if voice.run_ms >= COMMIT_MS:
+            speech.committed, speech.held = True, False
+            return Move.COMMIT
         return Move.NOTHING
 
     def paused(self, item_id: ItemId) -> Move:
@@ -159,31 +187,39 @@ class Floor:
         if speech is None or speech.item_id != item_id:
             return Move.NOTHING
         speech.paused = True
-        if speech.held:
-            speech.held = False
-            return Move.RESUME
-        return Move.NOTHING
+        return self.release()
+
+    def release(self) -> Move:
+        """Nothing is held any more, whatever the caller does."""
+        if self.speech is None or not self.speech.held:
+            return Move.NOTHING
+        self.speech.held = False
+        return Move.RESUME
 
     def committed(self, item_id: ItemId, agent: Agent, now: float) -> Worth:
         """The caller's turn became an item."""
-        speech, self.speech = self.speech, None
-        voiced_ms = speech.voiced_ms if speech else 0
-        overheard = bool(speech and speech.overheard)
-        if speech and speech.committed:
+        speech = self.speech
+        if speech is not None and speech.item_id == item_id:
+            self.speech = None
+        else:
+            speech = Speech(item_id, over_agent=agent.speaking)  # its beginning was never told
+        if speech.committed:
             return Worth.ANSWER
-        if voiced_ms >= SHORT_TURN_MS and not overheard and not agent.speaking:
+        if speech.voiced_ms >= SHORT_TURN_MS and not speech.overheard and not agent.speaking:
             return Worth.ANSWER
-        self._awaited[item_id] = _Awaited(now + WORDS_LIMIT_S, voiced_ms, overheard)
+        self._awaited[item_id] = _Awaited(now + WORDS_LIMIT_S, speech.voiced_ms, speech.overheard, speech.over_agent)
         return Worth.WAIT
 
-    def transcribed(self, item_id: ItemId, text: str | None, agent: Agent) -> Worth:
-        """The words of a turn are there (None: the transcription failed)."""
+    def transcribed(self, item_id: ItemId, text: str | None, agent: Agent, said: str = "") -> Worth:
+        """The words of a turn are there (None: the transcription failed). `said`: the agent's latest words."""
         awaited = self._awaited.pop(item_id, None)
         if awaited is None:
             return Worth.LEAVE
         if text is None:
             return Worth.ANSWER if awaited.voiced_ms >= SHORT_TURN_MS and not agent.speaking else Worth.LEAVE
         if not text.strip():
+            return Worth.DELETE
+        if awaited.over_agent and awaited.voiced_ms < SHORT_TURN_MS and is_echo(text, said):
             return Worth.DELETE
         if awaited.overheard and is_mere_greeting(text):
             return Worth.LEAVE

@@ -1,8 +1,8 @@
-"""Caller audio that never came: how much silence to put in its place, so that the model's clock and VAD go on.
+"""Caller audio that never came, or came late: how much silence to put in its place, and how late the rest is.
 
 Twilio's timestamps step by about 20 ms, not exactly, and jump where audio was lost or muted; the model's VAD counts
 audio bytes, so without padding a turn before a gap never ends [openai-agents-js pads the same way].
-Upstream: call/session.py.  Downstream: nothing.
+Upstream: call/session.py (Gaps), machine.py (Lateness).  Downstream: nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ LONGEST_PAD_MS = 10_000
 # While the caller is speaking and nothing comes for this long, a second of silence is put in (agents-js: the same).
 IDLE_BEFORE_PAD_S = 0.750
 IDLE_PAD_MS = 1_000
+# Two crystals differ by less than a millisecond in a second; what grows more slowly than this is no lateness.
+DRIFT_S_PER_S = 0.001
+# Later than this is no lateness either: audio was lost, and the count begins anew.
+LOST_S = 2.0
 
 
 class Gaps:
@@ -53,3 +57,25 @@ class Gaps:
     def idle_s(self, now: float) -> float:
         """Seconds since the last caller audio; 0 before the first."""
         return now - self._last_at if self._expected_ms is not None else 0.0
+
+
+class Lateness:
+    """How late caller audio comes, against the best it ever came: a burst on its way, or a stall of our own loop.
+
+    Marks travel the same way, so what holds the audio back holds them back as long.
+    """
+
+    def __init__(self) -> None:
+        self._media_s = 0.0
+        self._best_s: float | None = None
+        self.late_s = 0.0
+
+    def heard(self, ms: int, now: float) -> None:
+        """`ms` of caller audio were read at `now`."""
+        self._media_s += ms / 1000
+        lag_s = now - self._media_s
+        if self._best_s is None or lag_s <= self._best_s or lag_s - self._best_s > LOST_S:
+            self._best_s = lag_s
+        else:
+            self._best_s = min(lag_s, self._best_s + DRIFT_S_PER_S * ms / 1000)
+        self.late_s = lag_s - self._best_s

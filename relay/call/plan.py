@@ -17,16 +17,21 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """The first words: `opening` holds the notice and cannot be interrupted, `question` can."""
+    """The first words: an `opening` that holds the notice cannot be interrupted, the `question` can."""
 
     opening: Phrase
     question: Phrase
-    announces: bool  # True: the opening says that the call is written down or recorded
+    notice: str = ""  # the part of the opening that says that the call is written down or recorded
 
     @property
     def text(self) -> str:
         """All of it, as the model is told that it said."""
         return f"{self.opening.text} {self.question.text}".strip()
+
+    @property
+    def announces(self) -> bool:
+        """True if it holds a notice, which must have been heard before anything is stored."""
+        return bool(self.notice)
 
     @property
     def is_kept(self) -> bool:
@@ -74,7 +79,6 @@ class CallPlan:
 
     call_sid: str
     greeting: Greeting
-    greeting_asked: bool  # True: the warm session was asked for the greeting at the webhook
     phrases: dict[str, Phrase]
     limits: Limits
     rules: Rules
@@ -89,4 +93,5 @@ class CallPlan:
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0
     spent_usd: float = 0.0
+    notice_heard: bool = False  # in an earlier stream of this call
     resumed: str | None = None  # why the caller is back: "no_answer", "lost", ...

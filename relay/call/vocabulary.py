@@ -104,6 +104,7 @@ class ModelReady:
 
     session_id: str
     model: str
+    greeting_asked: bool = False  # it was asked for the live greeting at the webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,11 @@ class Ticked:
 
 
 @dataclass(frozen=True, slots=True)
+class NextModelReady:
+    """The session that is to take the conversation over is open and configured; the present one still serves."""
+
+
+@dataclass(frozen=True, slots=True)
 class MoveFailed:
     """The session that was to take the conversation over could not be opened; the present one goes on."""
 
@@ -284,6 +290,7 @@ Event: TypeAlias = (
     | ModelLost
     | FunctionReturned
     | Ticked
+    | NextModelReady
     | MoveFailed
     | ClaimDoubted
     | DrainBegan
@@ -421,6 +428,11 @@ class DialModel:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchModel:
+    """Close the present model session: the next one, which is open, takes over."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseModel:
     """Close the model session: nothing more is wanted of it, so nothing more is paid."""
 
@@ -494,6 +506,7 @@ Action: TypeAlias = (
     | SendSilence
     | RunFunction
     | DialModel
+    | SwitchModel
     | ReleaseModel
     | HangUp
     | LeaveStream

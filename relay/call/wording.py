@@ -5,10 +5,15 @@ from __future__ import annotations
 CONTINUE = (
     "The call goes on. Continue the conversation where it stopped: do not greet again, do not introduce yourself again."
 )
+LAST_WORDS_LOST = "The caller's last words were lost on the line. Ask the caller to repeat them."
 COME_TO_AN_END = "This call ends in about thirty seconds. Finish what is open and say goodbye politely."
 OFFER_HUMAN = "Offer the caller, in one short sentence, to be connected with a person. Do not insist."
 NO_HUMAN_NOW = (
     "No person can take the call at this time. Say so, and offer to take a message with take_message or to book."
+)
+
+NOT_RUN = (
+    '{"status":"not_run","reason":"The caller interrupted before this was done. Ask again if it is still wanted."}'
 )
 
 # Why the caller is back on the line -> the phrase they hear first.

@@ -1,0 +1,230 @@
+"""The model's side: its answers, as they are generated, and the functions it calls.
+
+Upstream: machine.py.  Downstream: state.py, answers.py, playout.py, leaving.py.
+"""
+
+from __future__ import annotations
+
+from relay.call import greeting, leaving, wording
+from relay.call.state import Call, Next, Phase
+from relay.call.vocabulary import (
+    Action,
+    DeleteItem,
+    EndCall,
+    EndReason,
+    FunctionAsked,
+    FunctionReturned,
+    ItemId,
+    ModelFinished,
+    ModelObjected,
+    ModelSpoke,
+    ModelWorded,
+    Report,
+    ResponseBegan,
+    ResponseEnded,
+    ResponseId,
+    RunFunction,
+    SendFunctionOutput,
+    StaySilent,
+    TransferCall,
+)
+
+# The holding phrase: nobody waits longer in silence while a function runs (a complaint of this field: dead air).
+HOLDING_AFTER_S = 0.700
+HOLDING_AGAIN_S = 5.0
+
+
+def wants(call: Call, response_id: ResponseId, item_id: ItemId) -> bool:
+    """False for what must not be heard any more: of a cancelled answer, of a cut or complete item, at the end."""
+    if call.answers.is_discarded(response_id):
+        if call.conversation.turn(item_id) is None:
+            call.unheard_items.setdefault(response_id, set()).add(item_id)
+        return False
+    if call.playout.is_finished(item_id) or call.phase is Phase.GONE:
+        return False
+    return call.ending is None or call.ending.item is None
+
+
+def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
+    """The model began to answer."""
+    cancel = call.answers.began(event.response_id, event.ref, now)
+    if cancel is not None:
+        out.append(cancel)
+
+
+def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
+    """A delta of the model's audio."""
+    if not wants(call, event.response_id, event.item_id):
+        return
+    call.answers.progressed(event.response_id, now)
+    item_id = event.item_id
+    turn = call.conversation.place(item_id, "agent", None, call.ms(now))
+    _belongs(call, event.response_id, item_id)
+    if turn.said_ms == 0:
+        turn.started_ms = call.ms(now)
+        if call.waterfall is not None:
+            call.waterfall.first_delta = now
+            call.waterfalls[item_id], call.waterfall = call.waterfall, None
+        if call.notice_item is None and not call.consented and call.answers.active_ref.startswith("greeting"):
+            call.notice_item = item_id
+    if not call.answers.has_ended(event.response_id):
+        call.meter.generated(event.response_id, max(0.0, event.said_ms - turn.said_ms))
+    turn.said_ms = max(turn.said_ms, event.said_ms)
+    protected = item_id == call.notice_item
+    call.playout.append(item_id, event.mulaw, now, said_ms=event.said_ms, protected=protected)
+    greeting.climb(call, now, out)
+
+
+def _belongs(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
+    items = call.answer_items.setdefault(response_id, [])
+    if item_id not in items:
+        items.append(item_id)
+        call.ids.setdefault(item_id, item_id)
+
+
+def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> None:
+    """A piece of the transcript of what the model says; mostly ahead of the audio, at times behind it."""
+    turn = call.conversation.turn(event.item_id)
+    if turn is None:
+        if not wants(call, event.response_id, event.item_id):
+            return
+        turn = call.conversation.place(event.item_id, "agent", None, call.ms(now))
+        _belongs(call, event.response_id, event.item_id)
+    turn.said += event.text
+    if not turn.whole:
+        call.answers.progressed(event.response_id, now)
+        return
+    if not turn.interrupted:
+        turn.heard = turn.said
+    call.record(turn.row(), out)
+
+
+def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) -> None:
+    """An item's audio is complete."""
+    if wants(call, event.response_id, event.item_id):
+        call.heard(call.playout.finish(event.item_id, event.mulaw), now, out)
+
+
+def ended(call: Call, event: ResponseEnded, now: float, out: list[Action]) -> None:
+    """The model's answer is generated."""
+    response_id = event.response_id
+    if call.answers.has_ended(response_id):
+        return  # told twice
+    call.meter.responded(response_id, event.usage)
+    again = call.answers.ended(response_id, event.status, now)
+    for item in call.answer_items.get(response_id, []):
+        call.heard(call.playout.finish(item), now, out)
+    for item in sorted(call.unheard_items.pop(response_id, ())):
+        if call.model_is_ready and call.phase is not Phase.GONE:
+            out.append(DeleteItem(item))
+    _want_output(call)
+    if again or event.status == "failed":
+        name = "model.answer_failed" if again else "model.answer_failed_for_good"
+        out.append(Report(name, "warning", (("status", event.status), ("detail", event.detail or ""))))
+    _give_up_if_failed(call, now, out)
+
+
+def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) -> None:
+    """An error event: benign ones are benign, and none ends a call by itself."""
+    as_active = event.code == "conversation_already_has_active_response"
+    call.answers.refused(event.event_id, as_active, now)
+    if not as_active and event.code != "response_cancel_not_active":
+        call.figures.model_errors += 1
+        out.append(Report("model.objected", "warning", (("code", event.code), ("message", event.message[:200]))))
+        _give_up_if_failed(call, now, out)
+
+
+def _give_up_if_failed(call: Call, now: float, out: list[Action]) -> None:
+    if call.answers.has_failed and call.phase is Phase.TALKING:
+        leaving.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
+
+
+def ask(call: Call, now: float, out: list[Action]) -> None:
+    """Ask for the answer that is wished for, if its time has come."""
+    ready = call.phase is Phase.TALKING and call.model_is_ready
+    if not ready or not call.answers.is_wanted or call.floor.speech is not None or call.playout.is_held:
+        return
+    if call.notice_is_open(now):
+        return  # the answer would wait behind the notice anyway; and a function writes down what it is given
+    request = call.answers.due(now)
+    if request is None:
+        return
+    if call.digits:
+        out.append(call.keys(f"[keys: {call.digits}]"))
+        call.digits = ""
+    out.append(request)
+
+
+# Functions
+
+
+def function_asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> None:
+    """The model calls a function."""
+    if call.conversation.knows_call(event.function_call_id) or call.phase is not Phase.TALKING:
+        return
+    call.conversation.called(event.function_call_id, event.name, event.arguments)
+    if call.answers.is_discarded(event.response_id):  # the caller spoke against it before it was done
+        call.conversation.returned(event.function_call_id, wording.NOT_RUN)
+        out.append(SendFunctionOutput(event.function_call_id, wording.NOT_RUN))
+        return
+    call.answers.progressed(event.response_id, now)
+    call.functions[event.function_call_id] = event.response_id
+    call.holding = call.plan.holding.get(event.name, "holding") or ""
+    if not call.holding:
+        call.quiet_functions.add(event.function_call_id)
+    call.held_phrase_at = 0.0
+    call.function_at = now
+    out.append(RunFunction(event.function_call_id, event.name, event.arguments))
+
+
+def function_returned(call: Call, event: FunctionReturned, now: float, out: list[Action]) -> None:
+    """A function's answer is there."""
+    response_id = call.functions.pop(event.function_call_id, None)
+    if response_id is None:
+        return  # told twice
+    call.quiet_functions.discard(event.function_call_id)
+    call.conversation.returned(event.function_call_id, event.output)
+    call.caller_at = max(call.caller_at, now)
+    if call.phase is not Phase.TALKING:
+        return
+    if call.model_is_ready:
+        out.append(SendFunctionOutput(event.function_call_id, event.output))
+    call.figures.failed_functions = 0 if event.ok else call.figures.failed_functions + 1
+    match event.effect:
+        case TransferCall(reason, summary):
+            if leaving.transfer(call, EndReason.TRANSFERRED, reason, summary, now, out, by_agent=True):
+                return
+        case EndCall():
+            phrase = None if call.playout.is_speaking(now) else "goodbye"
+            leaving.leave(call, EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP, now, out, phrase=phrase, after_speech=True)
+            return
+        case StaySilent():
+            pass
+        case None:
+            call.outputs_wanted.add(response_id)
+    if call.figures.failed_functions >= call.plan.rules.human_after_failures:
+        call.figures.failed_functions = 0
+        out.append(call.note(wording.OFFER_HUMAN))
+    _want_output(call)
+
+
+def _want_output(call: Call) -> None:
+    """N outputs of one answer are one request: when the answer is complete, and the last of them is there."""
+    running = set(call.functions.values())
+    for response_id in list(call.outputs_wanted):
+        if response_id not in running and response_id != call.answers.active:
+            call.outputs_wanted.discard(response_id)
+            call.answers.want("output")
+
+
+def tick(call: Call, now: float, out: list[Action]) -> None:
+    """Nobody waits in silence while a function runs."""
+    audible = [function for function in call.functions if function not in call.quiet_functions]
+    if not audible or call.playout.is_speaking(now) or call.floor.speech is not None or call.answers.is_busy:
+        return
+    since = max(call.quiet_since(), call.function_at, call.held_phrase_at)
+    if now - since < (HOLDING_AGAIN_S if call.held_phrase_at else HOLDING_AFTER_S):
+        return
+    first = call.holding if call.holding in call.plan.phrases else "holding"
+    call.say("holding_again" if call.held_phrase_at else first, now, out)
+    call.held_phrase_at = now

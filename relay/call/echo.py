@@ -1,0 +1,54 @@
+"""What of our own voice may come back from the caller's phone: the levels of what was sent, by the time it was played.
+
+A hands-free phone returns the agent's words to us 50 to 300 ms later and 10 to 30 dB quieter. What we send is known
+exactly, so what may come back is known too: `caller_voice` asks here before it takes a loud frame for the caller.
+Upstream: playout.py (what was sent, what was cleared), caller_voice.py.  Downstream: dsp (levels only).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import dsp
+
+# Carrier and acoustic echo comes 50-300 ms after the sound was played; a frame of slack on both sides.
+SOONEST_S = 0.030
+LATEST_S = 0.340
+# Levels are kept by pieces of this length: shorter than a syllable, long enough for a steady level.
+PIECE_BYTES = 800
+BYTES_PER_S = 8_000
+NOTHING_DBFS = -100.0
+
+
+class Echo:
+    """The levels of what the caller hears of us, piece by piece."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[float, float, float]] = deque()  # from_s, to_s, level_dbfs; in order
+
+    def sent(self, mulaw: bytes, from_s: float) -> None:
+        """Audio that is played from `from_s` on (Trio clock)."""
+        for start in range(0, len(mulaw), PIECE_BYTES):
+            piece = mulaw[start : start + PIECE_BYTES]
+            since_s = from_s + start / BYTES_PER_S
+            self._pieces.append((since_s, since_s + len(piece) / BYTES_PER_S, dsp.level_dbfs(piece)))
+
+    def cleared(self, now: float) -> None:
+        """What was not played by `now` never will be."""
+        while self._pieces and self._pieces[-1][0] >= now:
+            self._pieces.pop()
+        if self._pieces and self._pieces[-1][1] > now:
+            since_s, _, level_dbfs = self._pieces.pop()
+            self._pieces.append((since_s, now, level_dbfs))
+
+    def level_dbfs(self, now: float, lag_s: float = 0.0) -> float:
+        """The loudest piece that can be in what is heard at `now`; `lag_s` is the way to Twilio and back."""
+        since_s, until_s = now - lag_s - LATEST_S, now - lag_s - SOONEST_S
+        while self._pieces and self._pieces[0][1] <= since_s:
+            self._pieces.popleft()
+        loudest = NOTHING_DBFS
+        for from_s, _, level_dbfs in self._pieces:
+            if from_s >= until_s:
+                break
+            loudest = max(loudest, level_dbfs)
+        return loudest

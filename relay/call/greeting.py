@@ -1,0 +1,62 @@
+"""The first words of a call: kept, live, a clip in between, or the human.
+
+Upstream: machine.py.  Downstream: state.py.
+"""
+
+from __future__ import annotations
+
+from relay.call import wording
+from relay.call.state import Call, Phase
+from relay.call.vocabulary import Action, Rung
+
+# The ladder (DESIGN 4.4): a live greeting that is this late after `start` is bridged by a clip.
+CLIP_AFTER_S = 0.150
+# With nothing but the clip, the human comes after this.
+HUMAN_AFTER_S = 4.0
+# With the greeting played, the model has until this long after `start` to be there.
+MODEL_LIMIT_S = 8.0
+
+
+def arrive(call: Call, now: float, out: list[Action]) -> None:
+    """The caller can hear us."""
+    if call.phase is not Phase.ARRIVING:
+        return
+    call.phase = Phase.TALKING
+    call.arrived_at = call.caller_at = now
+    greeting, resumed = call.plan.greeting, call.plan.resumed
+    if resumed is not None:
+        call.figures.rung = Rung.KEPT
+        if not call.consented and greeting.opening.mulaw is not None:  # cut off by what was lost: said again
+            call.notice_item = call.own(greeting.opening, now, out, protected=True)
+        call.say(wording.RESUMED.get(resumed, "resumed"), now, out)
+    elif greeting.is_kept:
+        call.figures.rung = Rung.KEPT
+        if greeting.opening.text:
+            item = call.own(greeting.opening, now, out, protected=greeting.announces)
+            call.notice_item = item if greeting.announces else None
+        if greeting.question.text:
+            call.own(greeting.question, now, out, protected=False)
+    climb(call, now, out)
+
+
+def climb(call: Call, now: float, out: list[Action]) -> None:
+    """The ladder's lower rungs: the live greeting as soon as it is there, else the clip, else the human.
+
+    What counts is audio that was written: a first delta too small to be played is no greeting yet.
+    """
+    if call.figures.rung is not Rung.NONE or call.phase is not Phase.TALKING:
+        return
+    call.due(now, out)
+    if call.figures.greeting_ms is not None:
+        call.figures.rung = Rung.LIVE
+    elif call.since_arrival_s(now) >= CLIP_AFTER_S:
+        call.figures.rung = Rung.CLIP
+        call.say("one_moment", now, out, protected=True)
+
+
+def overdue(call: Call, now: float) -> bool:
+    """True if the caller has waited long enough for a model that is not there."""
+    waited_s = call.since_arrival_s(now)
+    if call.figures.rung in (Rung.CLIP, Rung.NONE) and not call.answer_items:
+        return waited_s >= HUMAN_AFTER_S
+    return not call.model_is_ready and call.sessions == 0 and waited_s >= MODEL_LIMIT_S

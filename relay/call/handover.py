@@ -1,0 +1,141 @@
+"""The conversation's model sessions: the first, the next after a loss, and a move to another one at a silent moment.
+
+A new session is given everything as text and told to continue. A planned move opens the new session while the present
+one still serves, and switches when nobody speaks and every word of the caller is known.
+Upstream: machine.py.  Downstream: state.py, answers.py, conversation.py, leaving.py.
+"""
+
+from __future__ import annotations
+
+from relay.call import leaving, wording
+from relay.call.state import Call, Move, Next, Phase
+from relay.call.vocabulary import (
+    Action,
+    CreateItem,
+    DialModel,
+    EndReason,
+    ItemId,
+    ModelLost,
+    ModelReady,
+    MoveFailed,
+    Report,
+    SwitchModel,
+)
+
+# A lost session is dialled again this often in one call before the human comes.
+RECONNECTS = 2
+# OpenAI ends a session at 60 minutes; at 50 a silent moment is used to move to a new one.
+SESSION_LIMIT_S = 50 * 60.0
+
+
+def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
+    """A session is configured: give it the conversation so far."""
+    call.sessions += 1
+    call.ready_at = now
+    call.model_is_ready = True
+    call.move = None
+    if event.model != call.model:
+        call.meter.price = call.plan.price_hard if event.model == call.plan.model_hard else call.plan.price
+        call.model = event.model
+    call.ids.clear()
+    if call.phase in (Phase.LEAVING, Phase.GONE):
+        return
+    first = call.sessions == 1 and not call.plan.history
+    prefix = f"r{call.plan.first_seq}_{call.sessions}_"
+    items, call.ids = call.conversation.replay(prefix)
+    out += items
+    if not first and items:
+        out.append(CreateItem(ItemId(f"{prefix}note"), "system", wording.CONTINUE))
+        if call.conversation.words_are_missing():
+            out.append(CreateItem(ItemId(f"{prefix}lost"), "system", wording.LAST_WORDS_LOST))
+    if first and not call.plan.greeting.is_kept and call.plan.resumed is None:
+        instructions = wording.say_exactly(call.plan.greeting.text)
+        if event.greeting_asked:
+            call.answers.expect("greeting", now, instructions)
+        else:
+            call.answers.want("greeting", instructions)
+
+
+def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
+    """The session is gone, or none could be had."""
+    move, call.move = call.move, None
+    caller_waits = call.answers.is_pending or call.floor.is_waiting or call.floor.speech is not None
+    caller_speaks = call.floor.caller_speaks
+    call.model_is_ready = False
+    call.answers.lost()
+    call.floor.forget()
+    call.awaiting_words.clear()
+    for item in [i for items in call.answer_items.values() for i in items]:
+        call.heard(call.playout.finish(item), now, out)
+    call.playout.resume()
+    if call.phase in (Phase.LEAVING, Phase.GONE):
+        return
+    if move is not None and move.switching:
+        call.move = move
+        return  # it made room for the new one, which is open
+    fields = (("code", event.code), ("reason", event.reason[:120]))
+    call.figures.reconnects += 1
+    if call.sessions and call.figures.reconnects > RECONNECTS:
+        out.append(Report("model.lost_for_good", "error", fields))
+        leaving.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
+        return
+    out.append(Report("model.lost", "warning", fields))
+    if call.sessions and caller_waits:
+        if not caller_speaks and not call.playout.is_speaking(now) and call.phase is Phase.TALKING:
+            call.say("one_moment_again", now, out)
+        call.answers.want("again")
+    hard = call.figures.reconnects >= RECONNECTS  # before the first session: until the greeting is overdue
+    out.append(DialModel(call.plan.model_hard if hard else call.model, "lost"))
+
+
+def begin(call: Call, model: str, why: str, out: list[Action]) -> None:
+    """Open another session; the present one serves until then."""
+    if call.move is None:
+        call.move = Move(model, why)
+        fields = (("to", model), ("why", why), ("usd", round(call.meter.usd, 4)))
+        out.append(Report("model.moving", "info", fields))
+        out.append(DialModel(model, why))
+
+
+def next_ready(call: Call) -> None:
+    """The new session is open. (If it is not wanted any more, the shell sees that no move is under way.)"""
+    if call.move is not None:
+        call.move.is_ready = True
+
+
+def failed(call: Call, event: MoveFailed, now: float, out: list[Action]) -> None:
+    """The new session could not be had: the present one goes on, or is lost if it was stuck."""
+    move, call.move = call.move, None
+    if move is None:
+        return
+    out.append(Report("model.move_failed", "warning", (("reason", event.reason),)))
+    call.ready_at = now  # tried again after as long a time
+    if not call.model_is_ready:
+        lost(call, ModelLost(0, event.reason), now, out)
+
+
+def settle(call: Call, now: float, out: list[Action]) -> None:
+    """Switch when the new session is open and the moment is silent."""
+    move = call.move
+    if move is None or not move.is_ready or move.switching or call.phase is not Phase.TALKING:
+        return
+    silent = call.is_silent(now) and not call.voice.is_up and not call.awaiting_words
+    if silent or not call.model_is_ready:
+        move.switching = True
+        call.model_is_ready = False
+        out.append(SwitchModel())
+
+
+def tick(call: Call, now: float, out: list[Action]) -> None:
+    """A session that is stuck, or about to expire."""
+    if not call.model_is_ready or call.move is not None:
+        return
+    if call.answers.is_stuck(now):
+        out.append(Report("model.stuck", "warning"))
+        call.answers.lost()
+        call.answers.want("again")
+        call.model_is_ready = False
+        call.figures.reconnects += 1
+        begin(call, call.model, "stuck", out)
+    elif now - call.ready_at > SESSION_LIMIT_S:
+        begin(call, call.model, "expiry", out)

@@ -1,0 +1,276 @@
+"""The state of one call that all rooms of the machine share, and the few things that all of them do with it.
+
+The rooms are functions over this object: greeting, turns, answering, handover, leaving. None keeps state of its own.
+Upstream: machine.py and its rooms.  Downstream: playout, floor, answers, conversation, meter.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+from relay.call.answers import Answers
+from relay.call.caller_voice import CallerVoice
+from relay.call.conversation import Conversation, Turn, is_said
+from relay.call.floor import EARLY_S, Agent, Floor
+from relay.call.gaps import Lateness
+from relay.call.meter import Meter
+from relay.call.plan import CallPlan, Phrase
+from relay.call.playout import Heard, Playout
+from relay.call.vocabulary import (
+    Action,
+    CreateItem,
+    EndReason,
+    ItemId,
+    RecordConsent,
+    RecordTurn,
+    Report,
+    ResponseId,
+    Rung,
+    TurnLatency,
+)
+
+# A mark comes back within a second; a caller whose marks are lost is talked with all the same, and nothing is stored.
+NOTICE_PROOF_LIMIT_S = 2.0
+
+
+class Phase(enum.Enum):
+    """Where the call is."""
+
+    ARRIVING = "arriving"
+    TALKING = "talking"
+    LEAVING = "leaving"
+    GONE = "gone"
+
+
+class Next(enum.StrEnum):
+    """What happens to the caller when the stream is over."""
+
+    HANG_UP = "hang_up"
+    HUMAN = "human"
+    RESUME = "resume"
+    NOTHING = "nothing"  # the caller has gone
+
+
+@dataclass(slots=True)
+class Ending:
+    """How the call is coming to its end."""
+
+    reason: EndReason
+    then: Next
+    deadline: float
+    item: ItemId | None  # the last words; None: as soon as nothing is playing
+    summary: str = ""
+
+
+@dataclass(slots=True)
+class Move:
+    """The conversation is being handed over to another model session."""
+
+    model: str
+    why: str
+    is_ready: bool = False  # the new session is open
+    switching: bool = False  # the old one is being closed
+
+
+@dataclass(slots=True)
+class Waterfall:
+    """Times of one turn, Trio clock; 0 = not seen yet."""
+
+    stopped: float
+    stopped_heard: float
+    first_delta: float = 0.0
+    first_written: float = 0.0
+    first_heard: float = 0.0
+
+    def latency(self) -> TurnLatency:
+        """Milliseconds after the caller stopped."""
+
+        def after(at: float) -> int | None:
+            return round((at - self.stopped) * 1000) if at else None
+
+        return TurnLatency(
+            after(self.stopped_heard), after(self.first_delta), after(self.first_written), after(self.first_heard)
+        )
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the call's one closing line says."""
+
+    rung: Rung = Rung.NONE
+    greeting_ms: int | None = None
+    greeting_heard_ms: int | None = None
+    barge_ins: int = 0
+    false_stops: int = 0
+    late_deltas: int = 0
+    reconnects: int = 0
+    model_errors: int = 0
+    misunderstandings: int = 0
+    failed_functions: int = 0
+
+
+class Call:
+    """The state of one call on one stream."""
+
+    def __init__(self, plan: CallPlan) -> None:
+        self.plan = plan
+        self.phase = Phase.ARRIVING
+        self.ending: Ending | None = None
+        self.over_at: float | None = None  # late words are awaited until then
+        self.drain_until: float | None = None
+        self.figures = Figures()
+        # What was heard, who may speak, what is asked for, what was said, what it cost
+        self.playout = Playout()
+        self.voice = CallerVoice()
+        self.lateness = Lateness()
+        self.floor = Floor()
+        self.answers = Answers()
+        self.conversation = Conversation(plan.history, plan.first_seq)
+        self.meter = Meter(plan.price, plan.transcription_usd_per_minute, plan.spent_usd)
+        # The model's session
+        self.model = plan.model
+        self.model_is_ready = False
+        self.sessions = 0
+        self.ready_at = 0.0
+        self.move: Move | None = None
+        self.ids: dict[ItemId, ItemId] = {}  # items that the present session has: ours -> its own
+        self.answer_items: dict[ResponseId, list[ItemId]] = {}
+        self.unheard_items: dict[ResponseId, set[ItemId]] = {}  # of answers that were given up before their first sound
+        # The caller's turns
+        self.arrived_at: float | None = None
+        self.loud_at = 0.0  # the caller's voice was last up
+        self.caller_at = 0.0  # the caller last did something
+        self.held_at = 0.0
+        self.spoke_ms: dict[ItemId, int] = {}
+        self.awaiting_words: dict[ItemId, float] = {}  # items whose transcription has not come, and until when it may
+        self.pauses: dict[ItemId, Waterfall] = {}
+        self.waterfall: Waterfall | None = None  # of the turn that is being answered
+        self.waterfalls: dict[ItemId, Waterfall] = {}
+        self.digits = ""
+        self.digit_at = 0.0
+        self.asked_still_there = 0
+        # The notice
+        self.notice_item: ItemId | None = None
+        self.notice_until = 0.0  # its mark may come back until then
+        self.consented = plan.notice_heard or not plan.greeting.announces
+        self.unconsented: list[RecordTurn] = []
+        # Functions
+        self.functions: dict[str, ResponseId] = {}  # running: call id -> response
+        self.quiet_functions: set[str] = set()  # running, without a holding phrase
+        self.outputs_wanted: set[ResponseId] = set()  # responses whose outputs want an answer
+        self.holding = "holding"
+        self.held_phrase_at = 0.0
+        self.function_at = 0.0
+        # The end
+        self.dialled = ""  # whom the caller is to be connected with, and why, for the ledger
+        self.warned = False
+        self._own_number = 0
+
+    def ms(self, now: float) -> int:
+        """Milliseconds since the caller arrived; 0 before."""
+        return round((now - self.arrived_at) * 1000) if self.arrived_at is not None else 0
+
+    def since_arrival_s(self, now: float) -> float:
+        """Seconds since the caller arrived; 0 before."""
+        return now - self.arrived_at if self.arrived_at is not None else 0.0
+
+    def agent(self, now: float) -> Agent:
+        """What the agent is doing at this moment."""
+        speaking = self.playout.is_speaking(now)
+        playing = self.playout.playing(now) if speaking else None
+        protected = bool(playing and playing.protected) or self.phase is not Phase.TALKING
+        early = speaking and self.since_arrival_s(now) < EARLY_S
+        return Agent(speaking, self.answers.is_busy, protected, early)
+
+    def is_silent(self, now: float) -> bool:
+        """True while nobody speaks, nobody is about to, and nothing is being done."""
+        busy = self.playout.is_speaking(now) or self.floor.speech is not None or bool(self.functions)
+        return not busy and not self.answers.is_busy and not self.answers.is_wanted
+
+    def quiet_since(self) -> float:
+        """When both sides fell silent (Trio clock); in the future while something is being played."""
+        return max(self.caller_at, self.playout.quiet_since_s, self.arrived_at or 0.0)
+
+    def notice_is_open(self, now: float) -> bool:
+        """True while the notice is being played, and until its mark has had the time to come back."""
+        if self.consented or self.notice_item is None:
+            return False
+        if self.playout.heard_ms(self.notice_item, now) is not None:
+            self.notice_until = now + NOTICE_PROOF_LIMIT_S
+        return now < self.notice_until
+
+    def note(self, text: str) -> CreateItem:
+        """A system item: a word to the model that the caller does not hear."""
+        self._own_number += 1
+        return CreateItem(ItemId(f"note_{self.plan.first_seq}_{self._own_number}"), "system", text)
+
+    def keys(self, text: str) -> CreateItem:
+        """The keys that the caller pressed, as words of the caller."""
+        self._own_number += 1
+        self.conversation.noted("user", text)
+        return CreateItem(ItemId(f"keys_{self.plan.first_seq}_{self._own_number}"), "user", text)
+
+    def say(self, key: str, now: float, out: list[Action], *, protected: bool = False) -> ItemId:
+        """Play a phrase of ours."""
+        return self.own(self.plan.phrases[key], now, out, protected=protected)
+
+    def own(self, phrase: Phrase, now: float, out: list[Action], *, protected: bool) -> ItemId:
+        """Play words of ours and put them into the conversation as the assistant's."""
+        self._own_number += 1
+        item = ItemId(f"own_{self.plan.first_seq}_{self._own_number}")
+        turn = self.conversation.place(item, "agent", None, self.ms(now), own=True)
+        turn.said = phrase.text
+        self.playout.append(item, phrase.mulaw or b"", now, own=True, protected=protected)
+        turn.said_ms = len(phrase.mulaw or b"") / 8
+        self.heard(self.playout.finish(item), now, out)
+        if self.model_is_ready and self.phase in (Phase.ARRIVING, Phase.TALKING):
+            out.append(CreateItem(item, "assistant", phrase.text))
+            self.ids[item] = item
+        return item
+
+    def heard(self, heard: Heard | None, now: float, out: list[Action]) -> None:
+        """A mark, or the end of an item whose marks were all there, proved that something was heard."""
+        if heard is None or not heard.whole:
+            return
+        turn = self.conversation.turn(heard.item)
+        if turn is not None and not turn.whole:
+            self.finish_turn(turn, turn.said, now, out, interrupted=False)
+        if heard.item == self.notice_item and not self.consented:
+            if turn is None or not is_said(self.plan.greeting.notice, turn.said):
+                out.append(Report("notice.not_said", "error", (("caller_hears", "no notice: no word is stored"),)))
+                return
+            self.consented = True
+            out.append(RecordConsent(self.ms(now)))
+            out += self.unconsented
+            self.unconsented = []
+
+    def finish_turn(self, turn: Turn, heard: str, now: float, out: list[Action], *, interrupted: bool) -> None:
+        """An agent's turn is over: this much of it was heard."""
+        turn.heard, turn.whole, turn.interrupted, turn.ended_ms = heard, True, interrupted, self.ms(now)
+        waterfall = self.waterfalls.pop(turn.item_id, None)
+        if waterfall is not None:
+            turn.latency = waterfall.latency()
+        self.record(turn.row(), out)
+
+    def record(self, row: RecordTurn, out: list[Action]) -> None:
+        """A row of the transcript: at once, after the notice was heard, or without its words."""
+        if not self.plan.keep_words:
+            out.append(replace(row, said=None, heard=None))
+        elif self.consented:
+            out.append(row)
+        else:
+            self.unconsented.append(row)
+
+    def due(self, now: float, out: list[Action]) -> None:
+        """What is to be written to the caller now."""
+        if self.phase in (Phase.ARRIVING, Phase.GONE):
+            return
+        plays = self.playout.due(now)
+        if plays and self.figures.greeting_ms is None:
+            self.figures.greeting_ms = self.ms(now)
+        for play in plays:
+            waterfall = self.waterfalls.get(play.item_id)
+            if waterfall is not None and not waterfall.first_written:
+                waterfall.first_written = now
+        out += plays

@@ -1,0 +1,138 @@
+"""The caller's turns: speech, its words, keys, and what they lead to.
+
+Upstream: machine.py.  Downstream: state.py, floor.py (decides), barge_in.py, leaving.py, handover.py.
+"""
+
+from __future__ import annotations
+
+from relay.call import handover, leaving, wording
+from relay.call.barge_in import carry_out, cut_off
+from relay.call.floor import Worth
+from relay.call.state import Call, Phase, Waterfall
+from relay.call.vocabulary import Action, CallerTranscribed, DeleteItem, EndReason, ItemId
+
+# An agent that was stopped and heard neither a word nor the end of it goes on: the VAD or the line has gone silent.
+HOLD_LIMIT_S = 2.0
+# Speech that the server says goes on, while the caller has been quiet for so long, is none: a VAD that never ends
+# (twilio-samples python #6) must not keep the agent silent for good.
+SPEECH_LIMIT_S = 15.0
+# A row of keys is read as one input once this long nothing was pressed.
+KEYS_TOGETHER_S = 1.5
+# A transcription that has not come by then never will: live ones took 1.0 to 1.5 s.
+WORDS_LIMIT_S = 5.0
+
+
+def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
+    """The server's VAD heard the caller start."""
+    call.spoke_ms.setdefault(item_id, call.ms(now))
+    carry_out(call, call.floor.spoke(item_id, call.agent(now), call.voice), now, out)
+
+
+def frame(call: Call, now: float, out: list[Action]) -> None:
+    """A caller frame was measured."""
+    if call.floor.speech is not None:
+        carry_out(call, call.floor.frame(call.agent(now), call.voice), now, out)
+
+
+def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
+    """The server's VAD heard the caller stop."""
+    carry_out(call, call.floor.paused(item_id), now, out)
+    call.pauses[item_id] = Waterfall(call.loud_at or now, now)
+    call.caller_at = max(call.caller_at, now)
+    call.asked_still_there = 0
+
+
+def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, out: list[Action]) -> None:
+    """The caller's turn became an item."""
+    if call.conversation.turn(item_id) is not None or call.phase is Phase.GONE:
+        return  # told twice
+    call.ids[item_id] = item_id
+    call.awaiting_words[item_id] = now + WORDS_LIMIT_S
+    turn = call.conversation.place(item_id, "caller", previous, call.ms(now))
+    turn.started_ms = call.spoke_ms.pop(item_id, turn.started_ms)
+    if item_id in call.pauses:
+        turn.ended_ms = max(turn.started_ms, call.ms(call.pauses[item_id].stopped))
+    turn.gap = True  # until its words are there
+    if call.floor.committed(item_id, call.agent(now), now) is Worth.ANSWER:
+        _answer(call, item_id)
+
+
+def _answer(call: Call, item_id: ItemId) -> None:
+    call.answers.want("turn")
+    call.waterfall = call.pauses.pop(item_id, None) or call.waterfall
+
+
+def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
+    """The words of a caller's turn are there."""
+    item_id = event.item_id
+    if call.awaiting_words.pop(item_id, None) is None:
+        return  # told twice, or an item of another session
+    call.meter.transcribed(event.usage)
+    worth = call.floor.transcribed(item_id, event.text, call.agent(now), call.conversation.lately_said())
+    text = (event.text or "").strip()
+    if worth is Worth.DELETE:
+        call.conversation.drop(item_id)
+        call.pauses.pop(item_id, None)
+        known = call.ids.pop(item_id, None)
+        if call.model_is_ready and known is not None and call.phase is not Phase.GONE:
+            out.append(DeleteItem(known))
+        return
+    turn = call.conversation.turn(item_id)
+    if turn is not None and text:
+        turn.said, turn.gap = text, False
+        call.record(turn.row(), out)
+    if call.phase is not Phase.TALKING or (text and _heed(call, text, now, out)):
+        return
+    if worth is Worth.BARGE_IN:
+        call.figures.barge_ins += 1
+        cut_off(call, now, out)
+    if worth in (Worth.ANSWER, Worth.BARGE_IN):
+        _answer(call, item_id)
+
+
+def _heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
+    """The ways to a human that need no model. True if the call is on its way there."""
+    rules, figures = call.plan.rules, call.figures
+    if rules.says("emergency_words", text):
+        return leaving.transfer(call, EndReason.EMERGENCY, "emergency", text, now, out, phrase="emergency")
+    if rules.says("human_words", text):
+        return leaving.transfer(call, EndReason.TRANSFERRED, "asked for a person", text, now, out)
+    if rules.says("misunderstood_words", text):
+        figures.misunderstandings += 1
+        if figures.misunderstandings >= rules.human_after_misunderstandings:
+            return leaving.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
+    hard = rules.says("topics_hard", text) or figures.misunderstandings >= rules.hard_after_misunderstandings
+    if hard and call.model != call.plan.model_hard:
+        handover.begin(call, call.plan.model_hard, "escalation", out)
+    if rules.says("angry_words", text) and call.model_is_ready:
+        out.append(call.note(wording.OFFER_HUMAN))
+    return False
+
+
+def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
+    """The caller pressed a key."""
+    if call.phase is not Phase.TALKING:
+        return
+    call.caller_at, call.asked_still_there = now, 0
+    if key and key == call.plan.rules.human_digit:
+        leaving.transfer(call, EndReason.TRANSFERRED, "pressed a key for a person", "", now, out)
+        return
+    call.digits += key
+    call.digit_at = now
+
+
+def tick(call: Call, now: float, out: list[Action]) -> None:
+    """What time alone decides about the caller's turns."""
+    if call.floor.is_holding and now - call.held_at > HOLD_LIMIT_S:
+        carry_out(call, call.floor.release(), now, out)
+    if call.floor.speech is not None:
+        began_at = (call.arrived_at or 0.0) + call.spoke_ms.get(call.floor.speech.item_id, 0) / 1000
+        if now - max(call.loud_at, began_at) > SPEECH_LIMIT_S:
+            call.floor.speech = None
+    for item_id, answer in call.floor.expired(now):
+        if answer and not call.playout.is_speaking(now):
+            _answer(call, item_id)
+    for item_id in [item for item, until in call.awaiting_words.items() if now >= until]:
+        del call.awaiting_words[item_id]
+    if call.digits and now - call.digit_at >= KEYS_TOGETHER_S and call.model_is_ready:
+        call.answers.want("keys")
