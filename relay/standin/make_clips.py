@@ -111,7 +111,7 @@ def _finish(samples: npt.NDArray[np.float64], person: Person) -> npt.NDArray[np.
         if pause * 10 <= person.longest_pause_ms:
             keep.append(windows[index])
     edge = np.zeros(EDGE_MS * RATE_HZ // 1000)
-    return np.clip(np.concatenate([edge, *keep, edge]), -32000, 32000).astype(np.int16)
+    return np.asarray(np.clip(np.concatenate([edge, *keep, edge]), -32000, 32000), np.int16)
 
 
 def _cough() -> npt.NDArray[np.int16]:
