@@ -39,7 +39,8 @@ async def test_an_open_session_has_our_formats_prompt_voice_and_functions(autoju
         assert [tool["name"] for tool in told["tools"]] == ["lookup_hours"]
         assert door.urls == [f"{ACCESS.url}?model={MODEL}"]
         assert door.headers[0]["Authorization"] == f"Bearer {ACCESS.key}"
-        assert session.backlog == [] and not session.greeting_asked
+        assert session.backlog == []
+        assert not session.greeting_asked
         await session.end.close()
         nursery.cancel_scope.cancel()
 
@@ -86,7 +87,8 @@ async def test_a_session_that_is_given_up_while_it_is_configured_is_closed(autoj
         door = ModelDoor(nursery, Script(faults=Faults(silent_after_connect=True)))
         with trio.move_on_after(1):
             await door.realtime.open(Wanted(MODEL, "…"))
-        assert len(door.ends) == 1 and door.open_ends == 0
+        assert len(door.ends) == 1
+        assert door.open_ends == 0
         nursery.cancel_scope.cancel()
 
 

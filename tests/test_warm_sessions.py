@@ -36,11 +36,14 @@ async def test_a_ring_opens_a_session_that_its_call_claims_and_closes(autojump_c
         assert warm.ring(SID, wanted, trio.current_time())
         assert warm.knows(SID)
         session = await warm.claim(SID)
-        assert session.model == MODEL and session.id.startswith("sess_")
-        assert not warm.knows(SID) and len(warm) == 0
+        assert session.model == MODEL
+        assert session.id.startswith("sess_")
+        assert not warm.knows(SID)
+        assert len(warm) == 0
         await session.end.send(b'{"type":"input_audio_buffer.clear"}')  # it is usable
         await session.end.close()
-        assert len(door.urls) == 1 and door.open_ends == 0
+        assert len(door.urls) == 1
+        assert door.open_ends == 0
 
 
 async def test_a_session_claimed_on_its_way_is_waited_for(autojump_clock: MockClock) -> None:
@@ -69,12 +72,14 @@ async def test_a_second_claim_gets_nothing(autojump_clock: MockClock) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(claim)
             nursery.start_soon(claim)
-        assert got.count("none") == 1 and len(got) == 2
+        assert got.count("none") == 1
+        assert len(got) == 2
 
 
 async def test_a_webhook_that_comes_twice_opens_one_session(autojump_clock: MockClock) -> None:
     async with warmed() as (warm, door):
-        assert warm.ring(SID, wanted, 0.0) and warm.ring(SID, wanted, 0.0)
+        assert warm.ring(SID, wanted, 0.0)
+        assert warm.ring(SID, wanted, 0.0)
         await trio.sleep(1.0)
         assert len(door.urls) == 1
 
@@ -91,9 +96,11 @@ async def test_an_unclaimed_session_lives_for_thirty_seconds(autojump_clock: Moc
     async with warmed() as (warm, door):
         warm.ring(SID, wanted, trio.current_time())
         await trio.sleep(WARM_LIFE_S - 1)
-        assert door.open_ends == 1 and warm.knows(SID)
+        assert door.open_ends == 1
+        assert warm.knows(SID)
         await trio.sleep(3)
-        assert door.open_ends == 0 and not warm.knows(SID)
+        assert door.open_ends == 0
+        assert not warm.knows(SID)
 
 
 async def test_a_claimed_session_outlives_the_thirty_seconds(autojump_clock: MockClock) -> None:
@@ -101,7 +108,8 @@ async def test_a_claimed_session_outlives_the_thirty_seconds(autojump_clock: Moc
         warm.ring(SID, wanted, trio.current_time())
         session = await warm.claim(SID)
         await trio.sleep(WARM_LIFE_S + 5)
-        assert session.end.is_open and door.open_ends == 1
+        assert session.end.is_open
+        assert door.open_ends == 1
         await session.end.close()
 
 
@@ -114,7 +122,8 @@ async def test_a_call_that_ends_before_its_stream_releases_its_session(
         await trio.sleep(after_s)
         warm.release(SID)
         await trio.sleep(3)
-        assert door.open_ends == 0 and not warm.knows(SID)
+        assert door.open_ends == 0
+        assert not warm.knows(SID)
 
 
 async def test_a_release_does_not_take_a_claimed_session_away(autojump_clock: MockClock) -> None:
@@ -167,7 +176,8 @@ async def test_a_session_that_the_model_closes_while_it_waits_is_forgotten(autoj
     async with warmed(Script(lifetime_s=5.0)) as (warm, door):
         warm.ring(SID, wanted, trio.current_time())
         await trio.sleep(10)
-        assert not warm.knows(SID) and door.open_ends == 0
+        assert not warm.knows(SID)
+        assert door.open_ends == 0
 
 
 async def test_the_greeting_asked_for_at_the_ring_waits_in_the_backlog(autojump_clock: MockClock) -> None:
@@ -180,7 +190,8 @@ async def test_the_greeting_asked_for_at_the_ring_waits_in_the_backlog(autojump_
         kinds += [
             message.split(b'"type": "')[1].split(b'"')[0] for message in session.backlog if b'"type": "' in message
         ]
-        assert b"response.created" in kinds and b"response.done" in kinds
+        assert b"response.created" in kinds
+        assert b"response.done" in kinds
         assert kinds.count(b"response.output_audio.delta") > 1
         await session.end.close()
 
