@@ -18,7 +18,7 @@ import trio
 
 from relay import desk as desks
 from relay.call.machine import Machine, Next
-from relay.call.vocabulary import ClaimDoubted, EndReason, ItemId, RecordTurn, RunFunction, Rung
+from relay.call.vocabulary import ClaimDoubted, EndReason, RecordTurn, RunFunction
 from relay.functions import Outcome, TakeMessage, check, deeds_of
 from relay.ledger import rows
 
@@ -31,9 +31,12 @@ GREETING_SLO_MS = 500
 class Books:
     """The books of one stream."""
 
-    def __init__(self, desk: desks.Desk, file: desks.CallFile, machine: Machine) -> None:
+    def __init__(self, desk: desks.Desk, file: desks.CallFile, machine: Machine, started_at: float) -> None:
         self._desk, self._file, self._machine = desk, file, machine
-        self._began_at = trio.current_time()
+        self._began_at = started_at  # when Twilio's `start` was read, Trio clock
+        self._began_utc = desk.utc_now()
+        self.greeting_ms: float | None = None  # to the moment when the first audio had been written to the socket
+        self._held_rows: list[rows.Row] = []  # with words, from before the notice was heard
         self._deeds: set[str] = set()
         self._untold: set[str] = set()
         self._unproved: set[str] = set()
@@ -57,23 +60,38 @@ class Books:
                 resumed=file.resumes,
             )
         )
-        if file.announces and file.resumed_as is None:
-            notice = desk.prompts.notice
-            desk.ledger.record(
-                rows.ConsentRow(
-                    call_sid=file.call_sid,
-                    seq=0,
-                    announced=notice,
-                    version=hashlib.sha256(notice.encode()).hexdigest()[:16],
-                    rule=s.record_notice,
-                    announced_at=desk.utc_now(),
-                )
-            )
 
     def consent(self, heard_ms: int) -> None:
-        """The notice was heard."""
+        """The notice was heard: what waited for it may be stored."""
         log.info("call.notice_heard", heard_ms=heard_ms)
-        self._desk.ledger.record(rows.ConsentRow(call_sid=self._file.call_sid, seq=0, heard_at=self._desk.utc_now()))
+        self._file.notice_heard = True
+        self._record_notice(heard_ms)
+        held, self._held_rows = self._held_rows, []
+        for row in held:
+            self._desk.ledger.record(row)
+
+    def _record_notice(self, heard_ms: int | None) -> None:
+        """What was announced, in which version, by which rule, and when it was heard (None: the caller had gone)."""
+        notice = self._machine.plan.greeting.notice
+        heard_at = None if heard_ms is None else self._began_utc + dt.timedelta(milliseconds=heard_ms)
+        self._desk.ledger.record(
+            rows.ConsentRow(
+                call_sid=self._file.call_sid,
+                seq=self._file.streams,
+                announced=notice,
+                version=hashlib.sha256(notice.encode()).hexdigest()[:16],
+                rule=self._desk.settings.record_notice,
+                announced_at=self._began_utc,
+                heard_at=heard_at,
+            )
+        )
+
+    def _record_words(self, row: rows.Row) -> None:
+        """A row that holds somebody's words: stored once the notice was heard, or never."""
+        if self._file.announces and not self._file.notice_heard:
+            self._held_rows.append(row)
+        else:
+            self._desk.ledger.record(row)
 
     def turn(self, turn: RecordTurn) -> ClaimDoubted | None:
         """Write a turn; hold an agent's words against what was done."""
@@ -123,7 +141,7 @@ class Books:
         if outcome.ok:
             file.functions_done.append(action.name)
         self._desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
-        self._desk.ledger.record(
+        self._record_words(
             rows.FunctionCallRow(
                 call_sid=file.call_sid,
                 function_call_id=action.function_call_id,
@@ -136,7 +154,7 @@ class Books:
         )
         if isinstance(outcome.effect, TakeMessage):
             effect = outcome.effect
-            self._desk.ledger.record(
+            self._record_words(
                 rows.MessageRow(
                     call_sid=file.call_sid,
                     seq=len(file.functions_done),
@@ -156,12 +174,31 @@ class Books:
     def _known(self, name: str) -> str:
         return name if self._desk.registry.get(name) is not None else "unknown"
 
-    def learn_greeting(self, mulaw: bytes, item: ItemId) -> None:
-        """A live greeting was spoken: keep it if it is the text, for the next call."""
-        turn = self._machine.conversation.turn(item)
-        greeting = self._machine.plan.greeting
-        if turn is not None and self._desk.phrases.learn(greeting.text, mulaw, turn.said):
-            log.info("greeting.learned")
+    def learn_greeting(self, mulaw: bytes) -> None:
+        """A live greeting was spoken to its end: keep it if it is the text, for the next call."""
+        said = next(
+            (turn.said for turn in self._machine.conversation.turns() if turn.role == "agent" and not turn.own), ""
+        )
+        if self._desk.phrases.learn(self._machine.plan.greeting.text, mulaw, said):
+            log.info("greeting.learned", ms=len(mulaw) // 8)
+
+    def greeted(self, now: float) -> None:
+        """The first audio of this stream has been written to the caller's socket."""
+        self.greeting_ms = round((now - self._began_at) * 1000, 1)
+        figures, metrics = self._machine.figures, self._desk.metrics
+        metrics.greeting_ms.labels(str(figures.rung)).observe(self.greeting_ms)
+        from_webhook_ms = self._from_webhook(self.greeting_ms)
+        if from_webhook_ms is not None:
+            metrics.webhook_greeting_ms.labels(str(figures.rung)).observe(from_webhook_ms)
+        if self.greeting_ms > GREETING_SLO_MS:
+            self._slo_broken(self.greeting_ms)
+
+    def _slo_broken(self, after_ms: float) -> None:
+        rung = str(self._machine.figures.rung)
+        self._desk.metrics.greeting_slo_broken.labels(rung).inc()
+        log.error(
+            "greeting.slo_broken", greeting_ms=after_ms, rung=rung, do="compare relay_loop_lag_ms; see the README"
+        )
 
     def close(self) -> None:
         """The stream is over: the outcome, the figures, the line. Synchronous, so that nothing can cut it off."""
@@ -179,13 +216,15 @@ class Books:
         desk.day_usd += machine.meter.usd - spent_before
         p50, p95 = _percentiles(self._turn_ms)
         figures = machine.figures
+        if machine.notice_was_begun and not file.notice_heard:
+            self._record_notice(None)
         desk.ledger.record(
             rows.CallRow(
                 call_sid=file.call_sid,
                 greeting_rung=str(figures.rung),
-                greeting_ms=figures.greeting_ms,
+                greeting_ms=self.greeting_ms,
                 greeting_heard_ms=figures.greeting_heard_ms,
-                webhook_greeting_ms=self._from_webhook(figures.greeting_ms),
+                webhook_greeting_ms=self._from_webhook(self.greeting_ms),
                 webhook_greeting_heard_ms=self._from_webhook(figures.greeting_heard_ms),
             )
         )
@@ -211,10 +250,10 @@ class Books:
         self._count(reason)
         self._say(reason, p50, p95)
 
-    def _from_webhook(self, ms: int | None) -> float | None:
+    def _from_webhook(self, ms: float | None) -> float | None:
         if ms is None or self._file.streams != 1:
             return None
-        return round((self._began_at - self._file.rang_at) * 1000 + ms)
+        return round((self._began_at - self._file.rang_at) * 1000 + ms, 1)
 
     def _outcome(self) -> str:
         """From facts: what was done in this call, never what was said of it."""
@@ -231,15 +270,14 @@ class Books:
         metrics.barge_ins.inc(figures.barge_ins)
         metrics.false_stops.inc(figures.false_stops)
         metrics.usd.inc(max(0.0, self._machine.meter.usd - self._machine.plan.spent_usd))
-        if figures.greeting_ms is not None:
-            metrics.greeting_ms.labels(str(figures.rung)).observe(figures.greeting_ms)
-            if figures.greeting_ms > GREETING_SLO_MS:
-                metrics.greeting_slo_broken.inc()
-                log.error("greeting.slo_broken", greeting_ms=figures.greeting_ms, rung=str(figures.rung))
-        elif figures.rung is Rung.NONE:
-            metrics.greeting_ms.labels("none").observe(0)
+        waited_ms = round((trio.current_time() - self._began_at) * 1000, 1)
+        if self.greeting_ms is None and waited_ms > GREETING_SLO_MS:
+            self._slo_broken(waited_ms)  # the caller heard nothing at all
         if figures.greeting_heard_ms is not None:
-            metrics.greeting_heard_ms.observe(figures.greeting_heard_ms)
+            metrics.greeting_heard_ms.labels(str(figures.rung)).observe(figures.greeting_heard_ms)
+            from_webhook_ms = self._from_webhook(figures.greeting_heard_ms)
+            if from_webhook_ms is not None:
+                metrics.webhook_greeting_heard_ms.labels(str(figures.rung)).observe(from_webhook_ms)
 
     def _say(self, reason: EndReason, p50: float | None, p95: float | None) -> None:
         figures, playout = self._machine.figures, self._machine.playout
@@ -249,7 +287,8 @@ class Books:
             then=str(self._file.then),
             seconds=round(trio.current_time() - self._began_at, 1),
             rung=str(figures.rung),
-            greeting_ms=figures.greeting_ms,
+            greeting_ms=self.greeting_ms,
+            greeting_heard_ms=figures.greeting_heard_ms,
             turns=self._turns,
             barge_ins=figures.barge_ins,
             false_stops=figures.false_stops,

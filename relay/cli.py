@@ -164,7 +164,7 @@ def _migrate(_: argparse.Namespace) -> None:
 
 
 def _greet(arguments: argparse.Namespace) -> int:
-    from relay import prompts
+    from relay import functions, prompts
     from relay.ledger.store import PostgresLedger
     from relay.realtime.greeting import PhraseBook
     from relay.realtime.session import ModelAccess, Realtime
@@ -181,7 +181,8 @@ def _greet(arguments: argparse.Namespace) -> int:
         except prompts.PromptsInvalid as error:
             raise CommandFailed(str(error)) from None
         folder = loaded.data_dir / "greetings"
-        book = PhraseBook(texts, loaded.openai_voice, loaded.openai_model, folder, ledger)
+        also = [text for text in functions.load(loaded.functions or None).holding().values() if text]
+        book = PhraseBook(texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also)
         missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
     for words in missing:
         print(f"not rendered: {words}", file=sys.stderr)

@@ -65,6 +65,7 @@ def open_desk(
     )
     realtime = Realtime(access, dial_end)
     folder = settings.data_dir / "greetings"
+    also = [text for text in registry.holding().values() if text]
     return Desk(
         settings=settings,
         prompts=texts,
@@ -73,7 +74,7 @@ def open_desk(
         backend=backend,
         realtime=realtime,
         warm=WarmSessions(realtime),
-        phrases=PhraseBook(texts, settings.openai_voice, settings.openai_model, folder, ledger),
+        phrases=PhraseBook(texts, settings.openai_voice, settings.openai_model, folder, ledger, also),
         rest=rest,
         tokens=Tokens(),
         metrics=Metrics(),
@@ -148,7 +149,7 @@ class Daemon:
     async def start_tasks(self, nursery: trio.Nursery) -> None:
         """Start what runs beside the calls."""
         await nursery.start(self.desk.warm.run)
-        nursery.start_soon(self._keep_phrases)
+        nursery.start_soon(self.desk.phrases.keep, self.desk.realtime)
         nursery.start_soon(self._keep_day_bill)
         nursery.start_soon(self._watch_lag)
 
@@ -161,11 +162,6 @@ class Daemon:
             shutdown=self._stop,
             task_status=task_status,
         )
-
-    async def _keep_phrases(self) -> None:
-        missing = await self.desk.phrases.fill(self.desk.realtime)
-        for words in missing:
-            log.warning("greeting.missing", words=words, caller_hears="the live greeting, or the clip that ships")
 
     async def _keep_day_bill(self) -> None:
         while True:

@@ -53,14 +53,17 @@ class CallFile:
     resumes: int = 0
     history: tuple[PastTurn, ...] = ()
     next_seq: int = 0
+    notice_heard: bool = False
     spent_usd: float = 0.0
     ended: EndReason | None = None
     then: Next = Next.NOTHING
     summary: str = ""
     why: str = ""
     resumed_as: str | None = None
+    refused: str = ""  # why the model was not for this call, in one word
+    asked: int = 0  # how many numbers were rung for it since somebody was last needed
     accepted: bool = False
-    dialled_at: float = 0.0
+    transfer: str = ""  # "asked" while a human rings or talks, then how it went
     last_seen: float = 0.0
     functions_done: list[str] = field(default_factory=list)
 
@@ -128,7 +131,7 @@ class Desk:
         instructions = self.prompts.instructions(today, file.caller_number)
         return Wanted(model, instructions, tuple(self.registry.tools()), greeting)
 
-    def plan(self, file: CallFile, greeting_asked: bool) -> CallPlan:
+    def plan(self, file: CallFile) -> CallPlan:
         """What the machine is told before the call begins."""
         s = self.settings
         holding = self.registry.holding()
@@ -143,7 +146,6 @@ class Desk:
         return CallPlan(
             call_sid=file.call_sid,
             greeting=self.phrases.greeting(file.announces),
-            greeting_asked=greeting_asked,
             phrases=phrases,
             limits=Limits(s.max_call_s, s.max_silence_s, s.max_call_usd),
             rules=self.prompts.rules,
@@ -158,6 +160,7 @@ class Desk:
             history=file.history,
             first_seq=file.next_seq,
             spent_usd=file.spent_usd,
+            notice_heard=file.notice_heard,
             resumed=file.resumed_as,
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _GREETING_MS = (5, 10, 20, 50, 100, 200, 350, 500, 1000, 2000, 4000)
+# Twilio's socket and `start` take about 565 ms after the webhook [Media Streams, measured].
+_WEBHOOK_MS = (200, 400, 500, 600, 700, 800, 1000, 1500, 2000, 3000, 5000)
 _TURN_MS = (200, 400, 600, 800, 1000, 1250, 1500, 2000, 3000, 5000)
 
 
@@ -25,9 +27,29 @@ class Metrics:
             registry=r,
         )
         self.greeting_heard_ms = Histogram(
-            "relay_greeting_heard_ms", "Stream start to the first mark", buckets=_GREETING_MS, registry=r
+            "relay_greeting_heard_ms",
+            "Stream start to the first mark, by rung",
+            ["rung"],
+            buckets=_GREETING_MS,
+            registry=r,
         )
-        self.greeting_slo_broken = Counter("relay_greeting_slo_broken", "Greetings later than 500 ms", registry=r)
+        self.webhook_greeting_ms = Histogram(
+            "relay_webhook_greeting_ms",
+            "Webhook to first audio written, by rung",
+            ["rung"],
+            buckets=_WEBHOOK_MS,
+            registry=r,
+        )
+        self.webhook_greeting_heard_ms = Histogram(
+            "relay_webhook_greeting_heard_ms",
+            "Webhook to the first mark, by rung",
+            ["rung"],
+            buckets=_WEBHOOK_MS,
+            registry=r,
+        )
+        self.greeting_slo_broken = Counter(
+            "relay_greeting_slo_broken", "Greetings later than 500 ms, by rung", ["rung"], registry=r
+        )
         self.turn_ms = Histogram("relay_turn_ms", "Caller stopped to first audio heard", buckets=_TURN_MS, registry=r)
         self.barge_ins = Counter("relay_barge_ins", "Answers that callers cut off", registry=r)
         self.false_stops = Counter("relay_false_stops", "Answers held and resumed", registry=r)

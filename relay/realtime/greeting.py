@@ -1,8 +1,8 @@
 """Our own words in the agent's own voice: rendered once through the model, checked, kept, and found again by a hash.
 
-Kept in Postgres and on disk under a key of all that went into them (words, voice, model). Until a phrase is kept, the
-same words come in the voice that ships with the relay (`relay/clips/`); a greeting has no such stand-in: its ladder
-is in call/machine.py.
+Kept in Postgres and on disk under a key of all that went into them (words, voice, model, how they were asked for).
+Until a phrase is kept, the same words come in the voice that ships with the relay (`relay/clips/`); a greeting has no
+such stand-in: its ladder is in call/greeting.py.
 Upstream: daemon.py (at start), cli.py (`relay greet`).  Downstream: realtime/session.py, ledger.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import re
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ import trio
 
 import dsp
 from relay.call import wording
+from relay.call.conversation import words_of
 from relay.call.plan import Greeting, Phrase
 from relay.call.vocabulary import AskForResponse, ResponseBegan, ResponseEnded
 from relay.ledger.port import Ledger, LedgerUnavailable
@@ -47,7 +49,12 @@ RENDER_LIMIT_S = 30.0
 TRIES = 3
 # Phrases rendered at the same time: a start is quick, and the model's rate limits are not felt.
 AT_ONCE = 4
+# What could not be rendered is tried again after this long, then after twice as long, and so on up to the second.
+AGAIN_S = (60.0, 3_600.0)
+# Greetings that calls have taught and that wait to be stored; there are two at most, one with the notice, one without.
+LEARNED_WAITING = 8
 LEDGER_LIMIT_S = 2.0
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class NotRendered(Exception):
@@ -71,7 +78,7 @@ def shipped_clip(key: str) -> Phrase:
 
 def key_of(text: str, voice: str, model: str) -> str:
     """The hash under which a phrase is kept: everything that went into its sound."""
-    return hashlib.sha256("\0".join((text, voice, model, _STYLE)).encode()).hexdigest()
+    return hashlib.sha256("\0".join((wording.say_exactly(text), voice, model, _STYLE)).encode()).hexdigest()
 
 
 async def render(realtime: Realtime, model: str, text: str) -> Rendered:
@@ -119,13 +126,9 @@ def trimmed(mulaw: bytes) -> bytes:
     return body + b"\xff" * (-len(body) % 160)
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[\w']+", text.casefold())
-
-
 def check(rendered: Rendered, text: str) -> None:
     """Raise NotRendered unless this is the sentence: its words, a plausible length, a plausible loudness."""
-    if _words(rendered.transcript) != _words(text):
+    if words_of(rendered.transcript) != words_of(text):
         raise NotRendered("the model said other words than it was given")
     ms, (shortest, longest) = len(rendered.mulaw) / 8, MS_PER_CHARACTER
     if not shortest * len(text) <= ms <= longest * len(text) + 1_000:
@@ -138,29 +141,45 @@ def check(rendered: Rendered, text: str) -> None:
 
 
 class PhraseBook:
-    """All phrases of this relay with their sounds, as far as they are there."""
+    """All phrases of this relay with their sounds, as far as they are there.
 
-    def __init__(self, prompts: Prompts, voice: str, model: str, folder: Path, ledger: Ledger) -> None:
+    `also`: sentences of ours from elsewhere (the functions' own holding phrases).
+    """
+
+    def __init__(
+        self, prompts: Prompts, voice: str, model: str, folder: Path, ledger: Ledger, also: Iterable[str] = ()
+    ) -> None:
         self._prompts = prompts
+        self._also = tuple(also)
         self._voice, self._model = voice, model
         self._folder = folder
         self._ledger = ledger
         self._kept: dict[str, bytes] = {}  # text -> mulaw
+        self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
         self.complete = trio.Event()  # the greetings are there, or have been tried
 
     def texts(self) -> list[str]:
-        """Everything that is to be rendered: the greetings first."""
-        parts = [*self._prompts.greeting(True), *self._prompts.greeting(False), *self._prompts.phrases.values()]
-        return list(dict.fromkeys(text for text in parts if text))
+        """Everything that is to be rendered: the greetings' parts first."""
+        return list(
+            dict.fromkeys(text for text in (*self._parts(), *self._prompts.phrases.values(), *self._also) if text)
+        )
+
+    def _parts(self) -> list[str]:
+        return [part for announces in (True, False) for part in self._prompts.greeting(announces) if part]
+
+    def _wholes(self) -> list[str]:
+        """The greetings in one piece, as a model says them live."""
+        return [" ".join(filter(None, self._prompts.greeting(announces))) for announces in (True, False)]
 
     def greeting(self, announces: bool) -> Greeting:
-        """The greeting with what sound there is."""
+        """The greeting with what sound there is: in its two parts, else in one piece as a call has taught it."""
         opening, question = self._prompts.greeting(announces)
-        return Greeting(
-            Phrase(opening, self._kept.get(opening)),
-            Phrase(question, self._kept.get(question)),
-            announces and bool(self._prompts.notice),
-        )
+        notice = self._prompts.notice if announces else ""
+        parts = Greeting(Phrase(opening, self._kept.get(opening)), Phrase(question, self._kept.get(question)), notice)
+        learned = self._kept.get(parts.text)
+        if not parts.is_kept and learned is not None:
+            return Greeting(Phrase(parts.text, learned), Phrase(""), notice)
+        return parts
 
     def phrases(self) -> dict[str, Phrase]:
         """The phrases by key: kept ones in the agent's voice, the others as they ship."""
@@ -175,17 +194,32 @@ class PhraseBook:
         mulaw = self._kept.get(text)
         return Phrase(text, mulaw) if mulaw is not None else None
 
+    async def keep(self, realtime: Realtime) -> None:
+        """Fill the book, try again what is missing, and store what calls teach, until cancelled."""
+        again_s = AGAIN_S[0]
+        while True:
+            missing = await self.fill(realtime)
+            for words in missing:
+                log.warning(
+                    "greeting.missing", words=words, again_s=again_s, caller_hears="the live greeting, or what ships"
+                )
+            with trio.move_on_after(again_s if missing else math.inf):
+                while True:
+                    text, rendered = await self._taught.receive()
+                    await self._put_away(text, rendered)
+            again_s = min(2 * again_s, AGAIN_S[1])
+
     async def fill(self, realtime: Realtime, *, again: bool = False) -> list[str]:
         """Load what is kept and render the rest, the greetings first. Returns what is missing, in words.
 
         `again`: render also what is kept.
         """
         missing: list[str] = []
-        greetings = {text for announces in (True, False) for text in self._prompts.greeting(announces)}
-        for texts in (
-            [text for text in self.texts() if text in greetings],
-            [text for text in self.texts() if text not in greetings],
-        ):
+        parts = self._parts()
+        if not again:
+            for whole in self._wholes():  # what an earlier call taught serves until its parts are there
+                await self._load(whole)
+        for texts in (list(dict.fromkeys(parts)), [text for text in self.texts() if text not in parts]):
             limiter = trio.CapacityLimiter(AT_ONCE)
             async with trio.open_nursery() as nursery:
                 for text in texts:
@@ -203,16 +237,20 @@ class PhraseBook:
                     missing.append(f"{text[:40]!r}: {words}")
 
     def learn(self, text: str, mulaw: bytes, transcript: str) -> bool:
-        """Keep a greeting that a call has just spoken live. False if it is not the text, or kept already."""
-        rendered = Rendered(trimmed(mulaw), transcript)
-        if text in self._kept or text not in self.texts():
+        """Keep a greeting that a call has just heard live, in one piece. False if it is not the text, or kept already.
+
+        It is stored by `keep`: nothing here waits, a call is being served.
+        """
+        if text in self._kept or text not in self._wholes():
             return False
+        rendered = Rendered(trimmed(mulaw), transcript)
         try:
             check(rendered, text)
-        except NotRendered:
+            self._teach.send_nowait((text, rendered))
+        except (NotRendered, trio.WouldBlock) as error:
+            log.info("greeting.not_learned", words=str(error))
             return False
         self._kept[text] = rendered.mulaw
-        self._write(text, rendered)
         return True
 
     async def _render(self, realtime: Realtime, text: str) -> str | None:
@@ -227,46 +265,71 @@ class PhraseBook:
                 words = str(error)
                 continue
             self._kept[text] = rendered.mulaw
-            self._write(text, rendered)
-            await self._store(text, rendered)
+            await self._put_away(text, rendered)
             return None
-        log.warning("greeting.not_rendered", words=words, tries=TRIES)
         return words
 
-    async def _load(self, text: str) -> bool:
+    async def _put_away(self, text: str, rendered: Rendered) -> None:
+        self._write(text, rendered.mulaw)
+        await self._store(text, rendered)
+
+    # On disk: the SHA-256 of the sound, then the sound
+
+    def _read(self, text: str) -> bytes | None:
         path = self._path(text)
         try:
-            mulaw = path.read_bytes()
-            if mulaw and len(mulaw) % 160 == 0:
-                self._kept[text] = mulaw
-                return True
+            content = path.read_bytes()
         except OSError:
-            pass  # not on this disk: perhaps another machine rendered it
-        try:
-            kept = await self._ledger.load_greeting(self._key(text), limit_s=LEDGER_LIMIT_S)
-        except LedgerUnavailable:
-            return False
-        if kept is None:
-            return False
-        self._kept[text] = kept.mulaw
-        self._write(text, Rendered(kept.mulaw, kept.transcript))
-        return True
+            return None  # not on this disk: perhaps another machine rendered it
+        digest, mulaw = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if not mulaw or hashlib.sha256(mulaw).digest() != digest:
+            log.warning("greeting.file_is_broken", file=path.name, do="nothing: it is fetched or rendered anew")
+            return None
+        return mulaw
 
-    def _key(self, text: str) -> str:
-        return key_of(text, self._voice, self._model)
-
-    def _path(self, text: str) -> Path:
-        return self._folder / f"{self._key(text)}.ulaw"
-
-    def _write(self, text: str, rendered: Rendered) -> None:
+    def _write(self, text: str, mulaw: bytes) -> None:
         path = self._path(text)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
-            part.write_bytes(rendered.mulaw)
+            part.write_bytes(hashlib.sha256(mulaw).digest() + mulaw)
             part.replace(path)
         except OSError as error:
-            log.warning("greeting.not_on_disk", words=error.strerror)
+            log.warning("greeting.not_on_disk", words=error.strerror, do="look at DATA_DIR: is it full, is it ours?")
+
+    def _path(self, text: str) -> Path:
+        return self._folder / f"{self._key(text)}.phrase"
+
+    def _key(self, text: str) -> str:
+        return key_of(text, self._voice, self._model)
+
+    # In Postgres
+
+    async def _load(self, text: str) -> bool:
+        if text in self._kept:
+            return True
+        mulaw = self._read(text)
+        if mulaw is None:
+            mulaw = await self._fetch(text)
+            if mulaw is None:
+                return False
+            self._write(text, mulaw)
+        self._kept[text] = mulaw
+        return True
+
+    async def _fetch(self, text: str) -> bytes | None:
+        try:
+            kept = await self._ledger.load_greeting(self._key(text), limit_s=LEDGER_LIMIT_S)
+        except LedgerUnavailable:
+            return None
+        if kept is None:
+            return None
+        try:
+            check(Rendered(kept.mulaw, kept.transcript), text)
+        except NotRendered as error:
+            log.warning("greeting.row_is_broken", words=str(error), do="nothing: it is rendered anew")
+            return None
+        return kept.mulaw
 
     async def _store(self, text: str, rendered: Rendered) -> None:
         kept = KeptPhrase(

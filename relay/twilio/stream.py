@@ -45,26 +45,32 @@ class StreamDoor:
         file = await self._admit(request, end, token.rstrip("/"))
         if file is None:
             return
-        await end.accept(request)
         with structlog.contextvars.bound_contextvars(call_sid=file.call_sid):
             try:
-                with trio.fail_after(START_LIMIT_S):
-                    started = await self._wait_for_start(end, file)
-            except (trio.TooSlowError, StreamRefused, dialect.TwilioProtocolError) as error:
-                words = str(error) or f"no start message within {START_LIMIT_S:.0f} s"
-                self._desk.metrics.refused_sockets.labels("start").inc()
-                log.warning("stream.refused", words=words, caller_hears="the next verb of the TwiML: a human")
-                file.stream_closes()
-                await end.close(POLICY, words)
-                return
-            await self._serve(file, started, end)
+                started = await self._start(request, end, file)
+                if started is not None:
+                    await self._serve(file, started, end)
+            finally:
+                file.stream_closes()  # a socket that broke on its way in must not count as a call for ever
+
+    async def _start(self, request: Request, end: WebSocketEnd, file: CallFile) -> dialect.Started | None:
+        """Twilio's first words; None if there were none, or others than we asked for: then the socket is closed."""
+        await end.accept(request)
+        try:
+            with trio.fail_after(START_LIMIT_S):
+                return await self._wait_for_start(end, file)
+        except (trio.TooSlowError, StreamRefused, dialect.TwilioProtocolError) as error:
+            words = str(error) or f"no start message within {START_LIMIT_S:.0f} s"
+            self._desk.metrics.refused_sockets.labels("start").inc()
+            log.warning("stream.refused", words=words, caller_hears="the next verb of the TwiML: a human")
+            await end.close(POLICY, words)
+            return None
 
     async def _serve(self, file: CallFile, started: dialect.Started, end: WebSocketEnd) -> None:
         file.streams += 1
         file.accepted = False
         self._desk.metrics.live_calls.set(self._desk.live_calls)
-        asked = self._desk.warm.knows(file.call_sid) and not self._desk.phrases.greeting(file.announces).is_kept
-        session = CallSession(self._desk, file, started.stream_sid, end, asked)
+        session = CallSession(self._desk, file, started.stream_sid, end)
         log.info("call.started", stream_sid=started.stream_sid, stream=file.streams)
         self._sessions.add(session)
         try:
