@@ -8,8 +8,9 @@ from __future__ import annotations
 import socket
 import ssl
 from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -164,28 +165,38 @@ class SocketWire(_OneOutBuffer):
         except OSError:
             pass  # a courtesy only
 
-    async def read(self) -> bytes:
+    def read(self) -> Coroutine[Any, Any, bytes]:
         """Return what has arrived, at least one byte; b"" at the end. See Wire.read."""
-        tls = self._tls
-        if tls is None:
-            return await self._recv()
+        return self._recv() if self._tls is None else self._read_tls(self._tls)
+
+    async def _read_tls(self, tls: ssl.SSLObject) -> bytes:
+        """All records that are whole. Looks before it reads: an SSLWantReadError a record would cost as much as it."""
+        parts: list[bytes] = []
+        bio = self._tls_in
         while True:
             try:
-                return tls.read(RECV_BYTES)
+                while bio.pending or bio.eof:
+                    if not (part := tls.read(RECV_BYTES)):
+                        bio.write_eof()  # the peer said goodbye in TLS: this is the end, whatever follows
+                        return b"".join(parts)
+                    parts.append(part)
             except ssl.SSLWantReadError:
-                if self._tls_out.pending:  # the answer to a key update
-                    await super().write(self._tls_out.read())
+                pass  # half a record
             except ssl.SSLEOFError:
-                return b""  # no goodbye in TLS: the close frame above it is what counts
+                return b"".join(parts)  # no goodbye in TLS: the close frame above it is what counts
             except ssl.SSLError as e:
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
+            if self._tls_out.pending:  # the answer to a key update
+                await super().write(self._tls_out.read())
+            if parts:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
             if data := await self._recv():
-                self._tls_in.write(data)
+                bio.write(data)
             else:
-                self._tls_in.write_eof()
+                bio.write_eof()
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Coroutine[Any, Any, None]:
         """Encrypt and send. See _OneOutBuffer.write: the records enter its order in the same step."""
         if (tls := self._tls) is not None:
             try:
@@ -194,7 +205,7 @@ class SocketWire(_OneOutBuffer):
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
             data = self._tls_out.read()
-        await super().write(data)
+        return super().write(data)
 
     async def _recv(self) -> bytes:
         sock = self._sock
@@ -209,12 +220,12 @@ class SocketWire(_OneOutBuffer):
                 raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
 
     def _push(self, data: bytes) -> int:
-        self._check_open()
         try:
             return self._sock.send(data)
         except BlockingIOError:
             return 0
         except OSError as e:
+            self._check_open()
             raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
 
     async def _pass_on(self) -> None:
