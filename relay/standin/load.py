@@ -149,15 +149,18 @@ class Load:
     def ring_up_to(self, calls: int) -> None:
         """Set up calls, one by one, until there are so many. Raises LoadFailed."""
         while len(self.callers) < calls:
-            began = clock()
-            caller = self._ringing = Caller(self, len(self.callers) + 1)
-            self.callers.append(caller)
-            done = self.loop.run(lambda: self._is_up(caller), CALL_LIMIT_S)
-            if caller.failure or not done or caller.session is None:
-                raise LoadFailed(f"call {caller.number} did not come about: {caller.failure or 'no model session'}")
-            caller.session.begin_turns(caller)
-            self.loop.run(lambda: clock() - began >= 1 / RINGS_PER_S, 1.0)
+            self._ring()
         self._ringing = None
+
+    def _ring(self) -> None:
+        began = clock()
+        caller = self._ringing = Caller(self, len(self.callers) + 1)
+        self.callers.append(caller)
+        done = self.loop.run(lambda: self._is_up(caller), CALL_LIMIT_S)
+        if caller.failure or not done or caller.session is None:
+            raise LoadFailed(f"call {caller.number} did not come about: {caller.failure or 'no model session'}")
+        caller.session.begin_turns(caller)
+        self.loop.run(lambda: clock() - began >= 1 / RINGS_PER_S, 1.0)
 
     @staticmethod
     def _is_up(caller: Caller) -> bool:
@@ -167,6 +170,8 @@ class Load:
         """Figures of so many running calls over so many seconds."""
         window = self.window = Window()
         self.failures.clear()
+        for caller in self.callers:
+            caller.up_pending.clear()  # a relay may drop what came before its model was there
         before = ProcessFigures.of(pid, core)
         self.loop.run(lambda: False, seconds)
         spent = ProcessFigures.of(pid, core).since(before)

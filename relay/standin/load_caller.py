@@ -1,4 +1,4 @@
-"""A caller of the load: rings by signed webhook, opens the signed stream, speaks fifty frames a second, plays what comes.
+"""A caller of the load: rings and streams as Twilio does, signed; fifty frames a second; plays what comes.
 
 What it measures of the relay: the way up (with load_model.py, from the marker's frame to the model), the way down
 (from the delta to the frame with its marker), and whether the answer ever ran dry at the caller's ear.

@@ -1,4 +1,4 @@
-"""The load's loop: sockets by epoll, timers by a heap, one thread, nothing else. Asyncio or Trio cost several times more."""
+"""The load's loop: sockets by epoll, timers by a heap, one thread. Asyncio or Trio cost several times more."""
 
 from __future__ import annotations
 
