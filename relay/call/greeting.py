@@ -51,7 +51,7 @@ def climb(call: Call, now: float, out: list[Action]) -> None:
         call.figures.rung = Rung.LIVE
     elif call.since_arrival_s(now) >= CLIP_AFTER_S:
         call.figures.rung = Rung.CLIP
-        call.say("one_moment", now, out, protected=True)
+        call.say("one_moment", now, out, protected=True, first=True)
 
 
 def overdue(call: Call, now: float) -> bool:

@@ -144,17 +144,18 @@ class Playout:
         said_ms: float | None = None,
         own: bool = False,
         protected: bool = False,
+        first: bool = False,
     ) -> None:
         """Add audio of an item. `said_ms` is the item's length so far; None counts the bytes.
 
-        Audio of an item that was finished or cut is not taken: there is no place for it any more.
+        `first`: a new item goes before all that waits. Audio of an item that was finished or cut is not taken: there is no place for it any more.
         """
         if item in self._finished:
             return
         utterance = self._open(item)
         if utterance is None:
             utterance = Utterance(item, own, protected, first_at=now)
-            self._queue.append(utterance)
+            (self._queue.appendleft if first else self._queue.append)(utterance)
         utterance.mulaw += mulaw
         length_ms = len(utterance.mulaw) / BYTES_PER_MS
         utterance.said_ms = length_ms if said_ms is None else max(utterance.said_ms, said_ms)

@@ -211,17 +211,17 @@ class Call:
         self.conversation.noted("user", text)
         return CreateItem(ItemId(f"keys_{self.plan.first_seq}_{self._own_number}"), "user", text)
 
-    def say(self, key: str, now: float, out: list[Action], *, protected: bool = False) -> ItemId:
-        """Play a phrase of ours."""
-        return self.own(self.plan.phrases[key], now, out, protected=protected)
+    def say(self, key: str, now: float, out: list[Action], *, protected: bool = False, first: bool = False) -> ItemId:
+        """Play a phrase of ours; `first`: before all that waits to be played."""
+        return self.own(self.plan.phrases[key], now, out, protected=protected, first=first)
 
-    def own(self, phrase: Phrase, now: float, out: list[Action], *, protected: bool) -> ItemId:
+    def own(self, phrase: Phrase, now: float, out: list[Action], *, protected: bool, first: bool = False) -> ItemId:
         """Play words of ours and put them into the conversation as the assistant's."""
         self._own_number += 1
         item = ItemId(f"own_{self.plan.first_seq}_{self._own_number}")
         turn = self.conversation.place(item, "agent", None, self.ms(now), own=True)
         turn.said = phrase.text
-        self.playout.append(item, phrase.mulaw or b"", now, own=True, protected=protected)
+        self.playout.append(item, phrase.mulaw or b"", now, own=True, protected=protected, first=first)
         turn.said_ms = len(phrase.mulaw or b"") / 8
         self.heard(self.playout.finish(item), now, out)
         if self.model_is_ready and self.phase in (Phase.ARRIVING, Phase.TALKING):

@@ -82,6 +82,7 @@ class StandInModel:
         """Serve one connection over any stream, upgrade included. Never raises for what the client does."""
         self._connections += 1
         try:
+            await trio.sleep(self.script.connect_ms / 1000)
             await _Connection(self, stream, self._connections).run()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             pass  # the client has gone, in whatever way

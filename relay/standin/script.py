@@ -142,6 +142,7 @@ class Script:
     faults: Faults = Faults()
 
     seed: int = 1
+    connect_ms: float = 0.0  # until it looks at a new connection: TCP, TLS and the upgrade on a real way
     first_delta_ms: tuple[int, int] = (300, 700)  # drawn between the two for each response [openai 3]
     delta_ms: int = 250  # a delta of the real one is 12,000 bytes of PCM16 [openai 3]
     pace: float = 5.0  # times real time [openai 3]
