@@ -1,14 +1,13 @@
-"""Twilio's webhooks: a phone rings, a stream is over, a human is asked. No answer leaves a caller in silence.
+"""Twilio's webhooks: a phone rings, a stream is over, a call has ended. No answer leaves a caller in silence.
 
 Each request is checked against PUBLIC_URL, never against what it claims of itself. Answers never wait for the model.
-Upstream: daemon.py (HTTP).  Downstream: desk.py, twilio/twiml.py.
+Upstream: daemon.py (HTTP).  Downstream: twilio/transfer.py (the human's side), desk.py, twilio/twiml.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlencode
 
 import structlog
 import trio
@@ -20,17 +19,11 @@ from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.desk import CallFile, Desk
 from relay.ledger.port import LedgerUnavailable
-from relay.ledger.rows import OutcomeRow
-from relay.twilio import signature, twiml
+from relay.twilio import signature, streamless, twiml
+from relay.twilio.transfer import RESUMES, Transfers
 
 log = structlog.get_logger()
 
-# A stream that was lost is resumed this often, then the human comes.
-RESUMES = 3
-# A human's phone rings this long (Twilio adds about five seconds); longer is voicemail.
-RING_S = 20
-# Nobody talks to a human for longer at our cost.
-HUMAN_LIMIT_S = 3_600
 # Who rings this often within the window is sent to the human without a model.
 CALLS_PER_WINDOW = 10
 WINDOW_S = 600.0
@@ -40,8 +33,19 @@ LEDGER_LIMIT_S = 0.5
 
 CUT_OFF = "Sorry, we were cut off. I am connecting you with a person."
 BUSY = "Thank you for calling. I am connecting you with a person."
-SORRY = "We are sorry, nobody can take your call right now. Please call again a little later. Goodbye."
 
+# A call that a relay ended so is over; after any other end the caller is still there and needs somebody.
+_ENDED_BY_US = frozenset(
+    str(reason)
+    for reason in (
+        EndReason.AGENT_SAID_GOODBYE,
+        EndReason.DURATION_CAP,
+        EndReason.SILENCE_CAP,
+        EndReason.COST_CAP,
+    )
+)
+_OVER = frozenset({"completed", "canceled", "failed", "busy", "no-answer"})  # CallStatus of a call that has ended
+_CALLERS_PATHS = ("/twilio/incoming", "/twilio/after", "/twilio/dialed")
 _SID = re.compile(r"CA[0-9a-fA-F]{32}")
 Answer = Callable[[dict[str, str]], Awaitable[str]]
 
@@ -56,6 +60,7 @@ class Webhooks:
     def __init__(self, desk: Desk, tokens: tuple[str, ...]) -> None:
         self._desk = desk
         self._auth_tokens = tokens
+        self._transfers = Transfers(desk, self._resume)
 
     def add_to(self, app: QuartTrio) -> None:
         """Put the routes on the app."""
@@ -64,15 +69,16 @@ class Webhooks:
             ("/twilio/after", self._after),
             ("/twilio/status", self._status),
             ("/twilio/stream-status", self._stream_status),
-            ("/twilio/whisper", self._whisper),
-            ("/twilio/accept", self._accept),
-            ("/twilio/dialed", self._dialed),
+            ("/twilio/whisper", self._transfers.whisper),
+            ("/twilio/accept", self._transfers.accept),
+            ("/twilio/dialed", self._transfers.dialed),
+            ("/twilio/message", self._transfers.message),
         ):
             app.add_url_rule(path, path, self._route(answer), methods=["GET", "POST"])
 
     def _route(self, answer: Answer) -> Callable[[], Awaitable[Response]]:
         async def view() -> Response:
-            body = await request.get_data(as_text=False)
+            body: bytes = await request.get_data(as_text=False)
             scope = request.scope
             target = scope["raw_path"].decode("latin-1")
             if scope["query_string"]:
@@ -85,7 +91,7 @@ class Webhooks:
                     signature=request.headers.get(signature.SIGNATURE_HEADER),
                     settings=request.headers.get(signature.SETTINGS_HEADER),
                     content_type=request.headers.get("Content-Type"),
-                    body=bytes(body),
+                    body=body,
                 )
             except signature.SignatureRefused as error:
                 log.warning(
@@ -97,37 +103,40 @@ class Webhooks:
             if not _SID.fullmatch(call_sid):
                 return Response("CallSid is missing or is none\n", 400, content_type="text/plain")
             with structlog.contextvars.bound_contextvars(call_sid=call_sid):
-                return _xml(await answer(fields))
+                try:
+                    return _xml(await answer(fields))
+                except Exception:  # our own bug: a 500 would end the call with Twilio's words
+                    log.exception("webhook.broke", path=request.path, caller_hears=CUT_OFF)
+                    return _xml(self._after_bug(request.path))
 
         return view
+
+    def _after_bug(self, path: str) -> str:
+        """The human, by a document that needs no more of us; nothing where the request was no caller's."""
+        if path in _CALLERS_PATHS:
+            return twiml.fallback(self._desk.settings.human_transfer_number, CUT_OFF)
+        return twiml.hang_up() if path == "/twilio/accept" else twiml.empty()
 
     # A phone rings
 
     async def _incoming(self, fields: dict[str, str]) -> str:
         desk, now = self._desk, trio.current_time()
-        call_sid = CallSid(fields["CallSid"])
+        call_sid = CallSid(fields.get("CallSid", ""))
         known = call_sid in desk.files
-        file = desk.open_file(
-            call_sid,
-            _number(fields.get("From", "")),
-            _number(fields.get("To", "")),
-            fields.get("FromState", "")[:2],
-            fields.get("FromCountry", "")[:2],
-            now,
-        )
-        refused = None if known else self._refusal(file, now)
-        if refused is not None:
-            desk.metrics.rings.labels(refused).inc()
-            log.warning("call.not_admitted", why=refused, caller_hears="a sentence, then the human's phone")
-            file.then, file.why, file.ended = Next.HUMAN, refused, EndReason.TRANSFERRED
-            return self._straight_to_human(file, BUSY)
+        file = self._transfers.file(call_sid, fields)
+        if not known:
+            file.refused = self._refusal(file, now)
+        if file.refused:
+            desk.metrics.rings.labels(file.refused).inc()
+            log.warning("call.not_admitted", why=file.refused, caller_hears="a sentence, then the human's phone")
+            return self._without_stream(file, BUSY)
         desk.metrics.rings.labels("stream").inc()
         self._warm(file, now)
         log.info("call.rang", repeated=known, resumes=file.resumes)
         return self._stream(file, now)
 
-    def _refusal(self, file: CallFile, now: float) -> str | None:
-        """Why this call is not for the model, in one word; None if it is."""
+    def _refusal(self, file: CallFile, now: float) -> str:
+        """Why this call is not for the model, in one word; "" if it is."""
         desk = self._desk
         if desk.draining:
             return "draining"
@@ -138,7 +147,7 @@ class Webhooks:
         rang = [f for f in desk.files.values() if f.caller_number == file.caller_number and now - f.rang_at < WINDOW_S]
         if file.caller_number and len(rang) > CALLS_PER_WINDOW:
             return "too_often"
-        return None
+        return ""
 
     def _warm(self, file: CallFile, now: float) -> None:
         desk = self._desk
@@ -152,32 +161,37 @@ class Webhooks:
         origin = self._desk.settings.public_url.replace("http", "ws", 1)
         return twiml.connect_stream(
             f"{origin}/twilio/stream/{self._desk.settings.machine}/{file.token}",
-            self._url("stream-status"),
-            self._url("after"),
+            self._transfers.url("stream-status"),
+            self._transfers.url("after"),
             {"call": file.call_sid},
         )
 
-    def _url(self, name: str, **query: str) -> str:
-        return f"{self._desk.settings.public_url}/twilio/{name}" + (f"?{urlencode(query)}" if query else "")
+    def _without_stream(self, file: CallFile, say: str) -> str:
+        """The human for a call that never had a stream: nobody else writes its rows."""
+        streamless.record(self._desk, file, EndReason.TRANSFERRED)
+        file.then, file.why, file.ended = Next.HUMAN, file.refused.replace("_", " "), EndReason.TRANSFERRED
+        return self._transfers.dial(file, say)
 
     # A stream is over
 
     async def _after(self, fields: dict[str, str]) -> str:
-        call_sid = CallSid(fields["CallSid"])
+        call_sid = CallSid(fields.get("CallSid", ""))
         file = self._desk.files.get(call_sid)
+        if fields.get("CallStatus") in _OVER:
+            return twiml.hang_up()
         if file is None:
             return await self._after_unknown(call_sid, fields)
         with trio.move_on_after(SETTLE_LIMIT_S):
             await file.idle.wait()
-        if fields.get("CallStatus") in ("completed", "canceled", "failed", "busy", "no-answer"):
-            return twiml.hang_up()
         if file.streams == 0:
             log.error("call.stream_never_opened", caller_hears=CUT_OFF, do="see Twilio's debugger for 31901-31920")
-            return self._straight_to_human(file, CUT_OFF)
+            file.refused = "no_stream"
+            self._desk.warm.release(call_sid)
+            return self._without_stream(file, CUT_OFF)
         if file.then is Next.HUMAN:
-            return self._dial(file)
+            return self._transfers.dial(file)
         if file.then is Next.RESUME:
-            return self._resume(file)
+            return self._after_loss(file)
         return twiml.hang_up()
 
     async def _after_unknown(self, call_sid: CallSid, fields: dict[str, str]) -> str:
@@ -186,108 +200,45 @@ class Webhooks:
             seen = await self._desk.ledger.fetch_call(call_sid, limit_s=LEDGER_LIMIT_S)
         except LedgerUnavailable:
             seen = None
-        by_us = seen is not None and seen.ended_at is not None and seen.transfer_result is None
-        if by_us and seen is not None and seen.end_reason not in (str(EndReason.DRAINED), None):
+        if seen is not None and seen.end_reason in _ENDED_BY_US:
             return twiml.hang_up()
         log.error("call.lost_by_a_relay", caller_hears=CUT_OFF, do="look why a relay stopped in the middle of a call")
-        file = self._desk.open_file(
-            call_sid, _number(fields.get("From", "")), _number(fields.get("To", "")), "", "", trio.current_time()
-        )
-        file.then, file.why = Next.HUMAN, "the relay was lost"
-        return self._straight_to_human(file, CUT_OFF)
+        file = self._transfers.file(call_sid, fields)
+        file.then, file.refused, file.why = Next.HUMAN, "relay_lost", "the call was cut off"
+        file.ended = EndReason.TRANSFERRED
+        streamless.record(self._desk, file, EndReason.RELAY_FAULT)
+        return self._transfers.dial(file, CUT_OFF)
 
-    def _resume(self, file: CallFile) -> str:
+    def _after_loss(self, file: CallFile) -> str:
         if file.resumes >= RESUMES or self._desk.draining:
-            return self._straight_to_human(file, CUT_OFF)
+            file.why = "the line was cut off"
+            return self._transfers.dial(file, CUT_OFF)
+        return self._resume(file, "lost")
+
+    def _resume(self, file: CallFile, resumed_as: str) -> str:
+        """Back to the agent, on another stream, with the conversation so far."""
         file.resumes += 1
-        file.resumed_as = "lost"
+        file.resumed_as = resumed_as
         now = trio.current_time()
         self._warm(file, now)
-        log.warning("call.resumed", resumes=file.resumes)
+        log.warning("call.resumed", resumes=file.resumes, because=resumed_as)
         return self._stream(file, now)
-
-    # A human is asked
-
-    def _straight_to_human(self, file: CallFile, text: str) -> str:
-        s = self._desk.settings
-        file.dialled_at = trio.current_time()
-        if not s.human_transfer_number:
-            return twiml.say_and_hang_up(SORRY)
-        file.accepted = True  # no whisper: whoever answers is taken for the human
-        return twiml.say_and_dial(
-            text,
-            s.human_transfer_number,
-            s.twilio_phone_number,
-            self._url("dialed", call=file.call_sid),
-            RING_S,
-            HUMAN_LIMIT_S,
-        )
-
-    def _dial(self, file: CallFile) -> str:
-        s = self._desk.settings
-        file.accepted = False
-        file.dialled_at = trio.current_time()
-        log.info("human.dialled", why=file.why)
-        return twiml.dial_human(
-            s.human_transfer_number,
-            s.twilio_phone_number,
-            self._url("whisper", call=file.call_sid),
-            self._url("dialed", call=file.call_sid),
-            self._url("status", call=file.call_sid),
-            RING_S,
-            HUMAN_LIMIT_S,
-        )
-
-    async def _whisper(self, fields: dict[str, str]) -> str:
-        file = self._desk.files.get(CallSid(fields.get("call", "")))
-        text = "A call from the virtual assistant."
-        if file is not None:
-            who = " ".join(file.caller_number.lstrip("+")) or "an unknown number"
-            about = f" {file.summary[:200].rstrip('. ')}." if file.summary else ""
-            why = f" Reason: {file.why[:80].rstrip('. ')}." if file.why else ""
-            text = f"A call from the virtual assistant, from {who}.{why}{about}"
-        return twiml.whisper(f"{text} Press 1 to accept it.", self._url("accept", call=fields.get("call", "")))
-
-    async def _accept(self, fields: dict[str, str]) -> str:
-        file = self._desk.files.get(CallSid(fields.get("call", "")))
-        if file is not None and fields.get("Digits") == "1":
-            file.accepted = True
-            log.info("human.accepted")
-            return twiml.empty()
-        log.info("human.declined")
-        return twiml.hang_up()
-
-    async def _dialed(self, fields: dict[str, str]) -> str:
-        file = self._desk.files.get(CallSid(fields.get("call", "") or fields["CallSid"]))
-        status = fields.get("DialCallStatus", "")
-        bridged = fields.get("DialBridged", "").casefold() != "false"
-        taken = file is not None and file.accepted and status in ("completed", "answered") and bridged
-        log.info("human.done", status=status, accepted=bool(file and file.accepted), taken=taken)
-        if file is None:
-            return twiml.say_and_hang_up(SORRY)
-        self._record_transfer(file, "accepted" if taken else (status or "unknown"))
-        if taken or fields.get("CallStatus") == "completed":
-            return twiml.hang_up()
-        if file.streams == 0 or file.resumes >= RESUMES or self._desk.draining:
-            return twiml.say_and_hang_up(SORRY)
-        file.resumes += 1
-        file.resumed_as = "no_answer"
-        now = trio.current_time()
-        self._warm(file, now)
-        return self._stream(file, now)
-
-    def _record_transfer(self, file: CallFile, result: str) -> None:
-        desk = self._desk
-        row = OutcomeRow(call_sid=file.call_sid, ended_at=desk.utc_now(), transfer_result=result, dialled="human")
-        desk.ledger.record(row)
 
     # What Twilio tells us besides
 
     async def _status(self, fields: dict[str, str]) -> str:
-        call_sid = CallSid(fields["CallSid"])
-        if fields.get("CallStatus") in ("completed", "canceled", "failed", "busy", "no-answer"):
+        """The number's status callback, once at the call's end; and those of a human's leg, which name their `call`."""
+        if "call" in fields:
+            log.info("human.status", status=fields.get("CallStatus", "")[:16])
+        elif fields.get("CallStatus") in _OVER:
+            call_sid = CallSid(fields.get("CallSid", ""))
             self._desk.warm.release(call_sid)
             log.info("call.status", status=fields.get("CallStatus"))
+            file = self._desk.files.get(call_sid)
+            if file is not None and file.streams == 0 and not file.refused:
+                streamless.record(self._desk, file, EndReason.CALLER_HUNG_UP)
+            if file is not None:
+                self._transfers.caller_left(file)
         return twiml.empty()
 
     async def _stream_status(self, fields: dict[str, str]) -> str:
@@ -297,8 +248,3 @@ class Webhooks:
         else:
             log.info("stream.status", event_name=event[:32])
         return twiml.empty()
-
-
-def _number(text: str) -> str:
-    """A phone number in E.164, or "" for anonymous callers, SIP addresses and the like."""
-    return text if re.fullmatch(r"\+[1-9]\d{6,14}", text) else ""
