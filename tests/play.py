@@ -121,6 +121,10 @@ class Play:
                 self.kill_model_sessions()
             case "postgres_leaves" | "postgres_returns":
                 self.ledger.away = trouble == "postgres_leaves"
+            case "rest_fails":
+                self.rest.faults.broken = 1_000
+            case "day_is_spent":
+                self.daemon.desk.day_usd = 1_000_000.0
             case _:
                 raise AssertionError(f"nobody here can make {trouble}")
 

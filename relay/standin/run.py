@@ -19,6 +19,9 @@ LISTEN_S = 0.1
 SETTLED_S = 0.6
 """Longer than the pauses that listening.py joins: after so much quiet a stretch has ended."""
 
+BEFORE = "before"
+"""The moment of a trouble that is made before the phone rings."""
+
 GLANCE_S = 0.5
 """How long a call lasts that only counts."""
 
@@ -52,12 +55,16 @@ async def run_scenario(
             if narrate:
                 nursery.start_soon(_narrate, call)
             for trouble in scenario.trouble:
-                nursery.start_soon(_make, trouble, call, stagehand, actor.failures)
+                if trouble.upon != BEFORE:
+                    nursery.start_soon(_wait_and_make, trouble, call, stagehand, actor.failures)
             await actor.act(call)
 
     over = trio.Event()
     async with trio.open_nursery() as others:
         await _ring_others(scenario, exchange, others, over)
+        for trouble in scenario.trouble:
+            if trouble.upon == BEFORE:
+                await _make(trouble, stagehand, actor.failures)
         call = await exchange.ring(scenario.line(), act)
         over.set()
     found = await evidence(call.state.sid) if evidence is not None else None
@@ -85,7 +92,7 @@ async def _ring_others(scenario: Scenario, exchange: Exchange, nursery: trio.Nur
         await trio.sleep(2 * GLANCE_S + line.network.connect_ms / 1000)
 
 
-async def _make(trouble: Trouble, call: LiveCall, stagehand: Stagehand | None, failures: list[str]) -> None:
+async def _wait_and_make(trouble: Trouble, call: LiveCall, stagehand: Stagehand | None, failures: list[str]) -> None:
     """Wait for the moment, and make the trouble."""
     seen, made = 0, 0
     while trouble.times == 0 or made < trouble.times:
@@ -101,10 +108,15 @@ async def _make(trouble: Trouble, call: LiveCall, stagehand: Stagehand | None, f
         call.state.log(trio.current_time(), "trouble", does=trouble.does)
         if trouble.does == "socket_cut":
             await call.cut_stream()
-        elif stagehand is not None:
-            await stagehand(trouble.does)
         else:
-            failures.append(f"{trouble.does} cannot be made here: this scenario needs a stage (tests/play.py)")
+            await _make(trouble, stagehand, failures)
+
+
+async def _make(trouble: Trouble, stagehand: Stagehand | None, failures: list[str]) -> None:
+    if stagehand is not None:
+        await stagehand(trouble.does)
+    else:
+        failures.append(f"{trouble.does} cannot be made here: this scenario needs a stage (tests/play.py)")
 
 
 async def _narrate(call: LiveCall) -> None:

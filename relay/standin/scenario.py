@@ -132,8 +132,10 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "model_stays_away",  # the same, and nobody listens there any more
         "postgres_leaves",
         "postgres_returns",
+        "rest_fails",  # Twilio's REST API answers 500
+        "day_is_spent",  # the other calls of the day have cost what a day may cost
     ]
-    upon: str = "ringing"
+    upon: str = "ringing"  # "before": before the phone rings
     after_s: float = 0.0
     times: int = 1  # upon so many events of that kind; 0: upon every one
 
