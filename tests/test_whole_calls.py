@@ -78,10 +78,8 @@ async def test_two_hundred_calls_leave_no_task_no_session_and_no_open_call(
 async def test_a_model_that_dies_in_the_middle_never_ends_in_silence(
     after_s: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    scenario = parse(
-        'title = "t"\n[caller]\nsteps = [{ listen = true }, { say = "ask_hours" }, { listen = true }, { hang_up = true }]\n',
-        "model_dies",
-    )
+    steps = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { hang_up = true }'
+    scenario = parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n', "model_dies")
     async with stage() as play:
 
         async def kill() -> None:

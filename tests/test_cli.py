@@ -1,0 +1,121 @@
+"""The commands from outside: exit codes, and one sentence for what failed."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from relay.cli import main
+from relay.settings import REQUIRED
+
+GOOD = {
+    "OPENAI_API_KEY": "sk-x",
+    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+    "TWILIO_AUTH_TOKEN": "x",
+    "TWILIO_PHONE_NUMBER": "+15550100000",
+    "BUSINESS_API_BASE": "http://127.0.0.1:9",
+    "HUMAN_TRANSFER_NUMBER": "+15550100002",
+    "PUBLIC_URL": "http://127.0.0.1:1",
+    "DATABASE_URL": "postgresql://127.0.0.1:9/none",
+}
+
+
+def _clean(monkeypatch: pytest.MonkeyPatch, **environ: str) -> None:
+    for name in (*REQUIRED, "database_url", "port", "data_dir", "openai_realtime_url"):
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_serving_without_settings_names_all_of_them_and_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _clean(monkeypatch)
+    assert main(["serve"]) == 2
+    told = capsys.readouterr().err
+    assert all(name.upper() in told for name in REQUIRED)
+
+
+def test_a_live_demo_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    _clean(monkeypatch)
+    assert main(["demo", "--live"]) == 2
+    assert capsys.readouterr().err == "relay demo: --live needs OPENAI_API_KEY\n"
+
+
+def test_an_unknown_scenario_is_one_sentence_that_names_the_shipped_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _clean(monkeypatch)
+    assert main(["demo", "--scenario", "no_such_call"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("relay demo: there is no scenario 'no_such_call'")
+    assert "good_call" in told
+    assert told.count("\n") == 1
+
+
+def test_the_fallback_document_dials_the_human_and_names_no_url_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _clean(monkeypatch, **GOOD)
+    assert main(["fallback-twiml"]) == 0
+    document = ET.fromstring(capsys.readouterr().out)
+    assert [child.tag for child in document] == ["Say", "Dial", "Hangup"]
+    assert document.findtext("Dial") == "+15550100002"
+
+
+def test_the_fallback_document_without_a_human_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _clean(monkeypatch)
+    assert main(["fallback-twiml"]) == 2
+    assert "HUMAN_TRANSFER_NUMBER" in capsys.readouterr().err
+
+
+def test_broken_faults_for_the_stand_in_model_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _clean(monkeypatch)
+    assert main(["standin", "model", "--faults", "explode"]) == 2
+    assert "explode" in capsys.readouterr().err
+
+
+def test_calling_no_url_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    _clean(monkeypatch, TWILIO_AUTH_TOKEN="x")
+    assert main(["call", "relay.example.com"]) == 2
+
+
+@pytest.mark.real
+def test_calling_where_no_relay_is_exits_with_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    _clean(monkeypatch, TWILIO_AUTH_TOKEN="x")
+    assert main(["call", "http://127.0.0.1:9", "--scenario", "hangup_during_greeting"]) == 3
+
+
+@pytest.mark.real
+def test_a_taken_port_stops_the_start_with_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environ = {**GOOD, "PORT": str(port), "DATA_DIR": str(tmp_path), "LOG_FORMAT": "json"}
+        _clean(monkeypatch, **environ)
+        done = subprocess.run([sys.executable, "-m", "relay", "serve"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    (words,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert words.startswith(f"relay serve: the port {port} cannot be used")
+
+
+@pytest.mark.real
+def test_broken_prompts_stop_the_start_and_name_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _clean(monkeypatch, **GOOD, DATA_DIR=str(tmp_path), BUSINESS_NAME="x")
+    code = (
+        "import pathlib, relay.prompts as p, sys; from relay.cli import main\n"
+        f"p.load.__defaults__ = (pathlib.Path({str(tmp_path)!r}),)\n"
+        "sys.exit(main(['serve']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "relay serve: prompts/ needs mending" in done.stderr
+    assert "system.md cannot be read" in done.stderr
