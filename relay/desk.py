@@ -70,6 +70,7 @@ class CallFile:
     def stream_opens(self) -> None:
         """A stream of this call begins."""
         self.live, self.idle = True, trio.Event()
+        self.then = Next.RESUME  # until its end is decided: whatever breaks, the caller is taken up again
 
     def stream_closes(self) -> None:
         """The stream is over, and its books are written."""

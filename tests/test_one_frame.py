@@ -29,8 +29,8 @@ _TONE = bytes([0x90, 0x10] * 80)  # 20 ms at 4 kHz, loud
 
 
 def _machine() -> Machine:
-    silent = Greeting(Phrase("", b""), Phrase("", b""), announces=False)
-    plan = CallPlan("CA1", silent, False, {}, Limits(), Rules(), "m", "h", _PRICE, _PRICE, 0.0, keep_words=True)
+    silent = Greeting(Phrase("", b""), Phrase("", b""))
+    plan = CallPlan("CA1", silent, {}, Limits(), Rules(), "m", "h", _PRICE, _PRICE, 0.0, keep_words=True)
     machine = Machine(plan)
     machine.handle(CallerArrived(StreamSid("MZ1")), 10.0)
     machine.handle(ModelReady("sess_1", "m"), 10.0)
