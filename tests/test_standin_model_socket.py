@@ -164,13 +164,14 @@ async def test_bad_request_is_upgraded_and_closed_in_band(autojump_clock: trio.t
 
 async def test_client_that_never_answers_the_close_is_left(autojump_clock: trio.testing.MockClock) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(StandInModel(Script(lifetime_s=5)).speak_to, theirs)
-        client = await Client(ours).upgrade()
-        await client.receive()
-        start = trio.current_time()
-        while await ours.receive_some(65536):
-            pass
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(StandInModel(Script(lifetime_s=5)).speak_to, theirs)
+            client = await Client(ours).upgrade()
+            await client.receive()
+            start = trio.current_time()
+            while await ours.receive_some(65536):
+                pass
     assert trio.current_time() - start < 10
 
 
