@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
@@ -14,6 +14,16 @@ from structlog.tracebacks import ExceptionDictTransformer
 # A phone number in a text that came from elsewhere (an error, a URL): all but its last two digits are hidden.
 _PHONE = re.compile(r"(?:\+|%2[Bb])[1-9]\d{4,12}(\d\d)")
 _KEY = re.compile(r"\b(?:sk-|Bearer )[A-Za-z0-9_\-.]{6,}")
+
+
+class _Stderr:
+    """Whatever `sys.stderr` is at the moment of a line: loggers are kept for good, streams may be exchanged."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def mask(text: str) -> str:
@@ -50,7 +60,7 @@ def configure(log_format: str) -> None:
             *tail,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
     for noisy in ("httpx", "httpcore"):
