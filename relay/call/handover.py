@@ -24,6 +24,9 @@ from relay.call.vocabulary import (
 
 # A lost session is dialled again this often in one call before the human comes.
 RECONNECTS = 2
+# A caller who has spoken for this long while the server's VAD heard nothing talks to a session that is deaf. Real VADs
+# hear a voice within 0.3 s; what is loud on a line and no voice (a car, music) comes and goes.
+DEAF_AFTER_MS = 1_500
 # OpenAI ends a session at 60 minutes; at 50 a silent moment is used to move to a new one.
 SESSION_LIMIT_S = 50 * 60.0
 
@@ -31,8 +34,11 @@ SESSION_LIMIT_S = 50 * 60.0
 def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
     """A session is configured: give it the conversation so far."""
     call.sessions += 1
+    if call.sessions == 1:
+        call.figures.reconnects = 0  # a first session that came late was never lost
     call.ready_at = now
     call.model_is_ready = True
+    call.unheard_ms = 0
     call.move = None
     if event.model != call.model:
         call.meter.price = call.plan.price_hard if event.model == call.plan.model_hard else call.plan.price
@@ -46,7 +52,7 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
     out += items
     if not first and items:
         out.append(CreateItem(ItemId(f"{prefix}note"), "system", wording.CONTINUE))
-        if call.conversation.words_are_missing():
+        if call.conversation.words_are_missing() or call.was_deaf:
             out.append(CreateItem(ItemId(f"{prefix}lost"), "system", wording.LAST_WORDS_LOST))
     if first and not call.plan.greeting.is_kept and call.plan.resumed is None:
         instructions = wording.say_exactly(call.plan.greeting.text)
@@ -130,12 +136,15 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     """A session that is stuck, or about to expire."""
     if not call.model_is_ready or call.move is not None:
         return
-    if call.answers.is_stuck(now):
-        out.append(Report("model.stuck", "warning"))
+    deaf = call.unheard_ms >= DEAF_AFTER_MS and not call.voice.is_up and call.figures.reconnects < RECONNECTS
+    if deaf or call.answers.is_stuck(now):
+        why = "deaf" if deaf else "stuck"
+        out.append(Report(f"model.{why}", "warning"))
+        call.was_deaf = deaf
         call.answers.lost()
         call.answers.want("again")
         call.model_is_ready = False
         call.figures.reconnects += 1
-        begin(call, call.model, "stuck", out)
+        begin(call, call.model, why, out)
     elif now - call.ready_at > SESSION_LIMIT_S:
         begin(call, call.model, "expiry", out)

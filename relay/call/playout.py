@@ -67,6 +67,7 @@ class Utterance:
     first_at: float  # when its first byte came
     mulaw: bytearray = field(default_factory=bytearray)
     sent_bytes: int = 0
+    heard_bytes: int = 0  # heard before the last stop
     proved_bytes: int = 0  # heard for certain: a mark came back
     said_ms: float = 0.0
     complete: bool = False  # all its audio is here
@@ -287,7 +288,8 @@ class Playout:
                 at[id(burst.utterance)] = (burst.utterance, burst.start + played)
         for utterance in self._queue:
             at.setdefault(id(utterance), (utterance, utterance.sent_bytes))
-        yield from at.values()
+        for utterance, heard_bytes in at.values():
+            yield utterance, max(heard_bytes, utterance.heard_bytes)
 
     @property
     def quiet_since_s(self) -> float:
@@ -343,8 +345,9 @@ class Playout:
         back: list[Utterance] = []
         for utterance, heard_bytes in self._unheard(now):
             self._held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)
-            safe = max(0, heard_bytes - RESUME_EARLIER_BYTES) if heard_bytes < utterance.sent_bytes else heard_bytes
-            utterance.sent_bytes = safe // FRAME_BYTES * FRAME_BYTES
+            if heard_bytes < utterance.sent_bytes:
+                utterance.sent_bytes = max(0, heard_bytes - 320) // FRAME_BYTES * FRAME_BYTES
+            utterance.heard_bytes = heard_bytes
             back.append(utterance)
         outstanding = self._play_end_s + self._late_s > now or bool(self._marks)
         self._queue = deque(back)

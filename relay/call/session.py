@@ -47,16 +47,19 @@ from relay.call.vocabulary import (
     ModelReady,
     ModelSpoke,
     MoveFailed,
+    NextModelReady,
     Play,
     RecordConsent,
     RecordTurn,
     ReleaseModel,
     Report,
+    ResponseEnded,
     ResponseId,
     RunFunction,
     SendFunctionOutput,
     SendSilence,
     StreamSid,
+    SwitchModel,
     Ticked,
     TruncateItem,
 )
@@ -75,32 +78,36 @@ FIRST_TICKS_S = 0.025
 # Caller audio that waits for a model which is still being dialled: 10 s, 80 kB; then the oldest is dropped.
 WAITING_LIMIT_BYTES = 80_000
 HANG_UP_LIMIT_S = 6.0
+# A model that cannot be had is dialled again after this long, then after twice as long, up to the limit.
 REDIAL_PAUSE_S = 0.3
+REDIAL_PAUSE_LIMIT_S = 2.0
 # Twilio sends 50 frames a second; gaps to 233 ms are normal, this is a dead socket.
 NO_FRAMES_S = 15.0
+SILENCE_DBFS = -100.0
 FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
 
 
 class CallSession:
     """One stream of one call."""
 
-    def __init__(
-        self, desk: desks.Desk, file: desks.CallFile, stream_sid: StreamSid, caller: WebSocketEnd, greeting_asked: bool
-    ) -> None:
+    def __init__(self, desk: desks.Desk, file: desks.CallFile, stream_sid: StreamSid, caller: WebSocketEnd) -> None:
+        started_at = trio.current_time()
         self._desk = desk
         self._file = file
         self._stream_sid = stream_sid
         self._caller = caller
-        self.machine = Machine(desk.plan(file, greeting_asked))
-        self.books = Books(desk, file, self.machine)
+        self.machine = Machine(desk.plan(file))
+        self.books = Books(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
         self._next_model: ModelSession | None = None
+        self._next_waits = trio.CancelScope()  # ends the waiting of the next session, not the session
+        self._next_free = trio.Event()  # nobody reads it any more
         self._wanted_model: str | None = desk.settings.openai_model
         self._uplink = dsp.Uplink()
         self._downlink = dsp.Downlink()
         self._downlink_item = ""
         self._downlink_bytes = 0
-        self._heard_live: dict[str, bytearray] = {}  # the live greeting, learned for the next call
+        self._live_greeting: tuple[ResponseId, bytearray] | None = None  # learned for the next call
         self._gaps = Gaps()
         self._waiting = bytearray()  # caller audio for a model that is still being dialled
         self._start: Callable[..., None] = lambda *_: None
@@ -195,16 +202,18 @@ class CallSession:
     async def _caller_spoke(self, frames: list[caller_dialect.Frame]) -> None:
         now = trio.current_time()
         audio: list[bytes] = []
-        for frame in frames:
-            pad_ms = self._gaps.before(frame.media_ms, len(frame.mulaw) // 8, now)
+        actions: list[Action] = []
+        for frame in frames:  # a burst is measured frame by frame: a cough in it must not look like a sentence
+            length_ms = len(frame.mulaw) // 8
+            pad_ms = self._gaps.before(frame.media_ms, length_ms, now)
             if pad_ms:
                 audio.append(b"\xff" * (pad_ms * 8))
+                actions += self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
             audio.append(frame.mulaw)
-        mulaw = audio[0] if len(audio) == 1 else b"".join(audio)
-        actions = self.machine.caller_audio(dsp.level_dbfs(mulaw), len(mulaw) // 8, now)
+            actions += self.machine.caller_audio(dsp.level_dbfs(frame.mulaw), length_ms, now)
         if actions:
             await self._perform(actions)
-        await self._to_model(mulaw)
+        await self._to_model(audio[0] if len(audio) == 1 else b"".join(audio))
 
     async def _to_model(self, mulaw: bytes) -> None:
         model = self._model
@@ -226,27 +235,33 @@ class CallSession:
         """Opens model sessions and reads them; may be cancelled anywhere; ends when no session is wanted."""
         pause_s = 0.0
         while self._next_model is not None or self._wanted_model is not None:
-            await trio.sleep(pause_s)
-            pause_s = REDIAL_PAUSE_S
+            await trio.sleep(pause_s if self._next_model is None else 0)
             try:
                 session = await self._obtain()
             except ModelUnreachable as error:
+                pause_s = min(2 * pause_s, REDIAL_PAUSE_LIMIT_S) if pause_s else REDIAL_PAUSE_S
                 log.warning("model.unreachable", words=str(error))
                 await self._feed(ModelLost(0, str(error)))
                 continue
             if self.machine.is_over:
                 await session.end.close()
                 return
+            pause_s = REDIAL_PAUSE_S
             await self._serve_model(session)
 
     async def _obtain(self) -> ModelSession:
         if self._next_model is not None:
             session, self._next_model = self._next_model, None
+            self._next_waits.cancel()
+            await self._next_free.wait()
             return session
         wanted, self._wanted_model = self._wanted_model or self._desk.settings.openai_model, None
         if self._desk.warm.knows(self._file.call_sid):
             try:
-                return await self._desk.warm.claim(self._file.call_sid)
+                session = await self._desk.warm.claim(self._file.call_sid)
+                if not (session.greeting_asked and self.machine.plan.greeting.is_kept):
+                    return session
+                await session.end.close()  # kept since it rang: this one would greet a second time
             except ModelUnreachable as error:
                 log.warning("model.warm_session_lost", words=str(error))
         return await self._desk.realtime.open(self._desk.wanted(self._file, wanted))
@@ -256,7 +271,7 @@ class CallSession:
         self._uplink.reset()
         waiting, self._waiting = bytes(self._waiting), bytearray()
         try:
-            await self._feed(ModelReady(session.id, session.model))
+            await self._feed(ModelReady(session.id, session.model, session.greeting_asked))
             if waiting:
                 await self._to_model(waiting)
             messages, session.backlog = session.backlog, []
@@ -282,6 +297,8 @@ class CallSession:
                 event = model_dialect.event_of(message)
                 if event is not None:
                     await self._feed(event)
+                    if isinstance(event, ResponseEnded):
+                        self._learn_greeting(event)
                 elif not model_dialect.is_known(message):
                     self._desk.metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
@@ -291,6 +308,7 @@ class CallSession:
     async def _model_spoke(self, message: model_dialect.Message) -> None:
         response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
         if not self.machine.wants(response_id, item):
+            self._live_greeting = None  # it was cut off: what came is not all of it
             return
         if item != self._downlink_item:
             self._downlink.reset()
@@ -298,8 +316,8 @@ class CallSession:
         pcm24k = pybase64.b64decode(message.delta or "", validate=True)
         mulaw = self._downlink.feed(pcm24k)
         self._downlink_bytes += len(pcm24k)
-        if self.machine.answers.active_ref == "greeting":
-            self._heard_live.setdefault(item, bytearray()).extend(mulaw)
+        if self.machine.answers.active_ref.startswith("greeting"):
+            self._keep_live_greeting(response_id, mulaw)
         await self._feed(ModelSpoke(response_id, item, mulaw, self._downlink_bytes / 48))
 
     async def _model_finished(self, message: model_dialect.Message) -> None:
@@ -309,21 +327,44 @@ class CallSession:
             tail = self._downlink.flush()
             self._downlink.reset()
             self._downlink_item = ""
+        if self._live_greeting is not None:
+            self._keep_live_greeting(response_id, tail)
         await self._feed(ModelFinished(response_id, item, tail))
-        live = self._heard_live.pop(item, None)
-        if live is not None:
-            self.books.learn_greeting(bytes(live) + tail, item)
+
+    def _keep_live_greeting(self, response_id: ResponseId, mulaw: bytes) -> None:
+        if self._live_greeting is None:
+            self._live_greeting = (response_id, bytearray())
+        if self._live_greeting[0] == response_id:
+            self._live_greeting[1].extend(mulaw)
+
+    def _learn_greeting(self, ended: ResponseEnded) -> None:
+        """Only now are all its words here: the transcript may end after the audio."""
+        live, self._live_greeting = self._live_greeting, None
+        if live is not None and live[0] == ended.response_id and ended.status == "completed":
+            self.books.learn_greeting(bytes(live[1]))
 
     async def _prepare(self, model: str) -> None:
-        """Open the session that takes the conversation over; the present one serves until it is there."""
+        """Open the session that takes the conversation over, and keep it until the machine switches."""
         try:
             session = await self._desk.realtime.open(self._desk.wanted(self._file, model))
         except ModelUnreachable as error:
             await self._feed(MoveFailed(str(error)))
             return
-        self._next_model = session
-        if self._model is not None:
-            await self._model.end.close()
+        if not self.machine.is_moving or self._next_model is not None:
+            await session.end.close()  # the call has found another way meanwhile
+            return
+        self._next_model, self._next_waits, self._next_free = session, trio.CancelScope(), trio.Event()
+        await self._feed(NextModelReady())
+        try:
+            with self._next_waits:
+                while self._next_model is session:  # pings are answered, and what comes is kept
+                    session.backlog += await session.end.receive()
+        except Gone as gone:
+            if self._next_model is session:
+                self._next_model = None
+                await self._feed(MoveFailed(f"it was closed before it was needed: {gone.code} {gone.reason}"))
+        finally:
+            self._next_free.set()
 
     # Watchdog
 
@@ -337,7 +378,8 @@ class CallSession:
             self._file.spent_usd = self.machine.meter.usd
             pad_ms = self._gaps.while_idle(now, self.machine.floor.caller_speaks)
             if pad_ms:
-                await self._perform([SendSilence(pad_ms)])
+                actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
+                await self._perform([SendSilence(pad_ms), *actions])
             if self._gaps.idle_s(now) > NO_FRAMES_S and self.machine.ending is None:
                 await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
             await self._feed(Ticked())
@@ -363,6 +405,7 @@ class CallSession:
                 round(outcome.took_s * 1000),
                 effect,
                 outcome.error,
+                outcome.refused,
             )
         )
 
@@ -413,6 +456,8 @@ class CallSession:
                         self._wanted_model = model
                     else:
                         self._start(self._prepare, model)
+                case SwitchModel():
+                    leave.append(self._release_model)
                 case ReleaseModel():
                     self._wanted_model = None
                     leave.append(self._release_model)
@@ -427,6 +472,8 @@ class CallSession:
                 case Report(name, level, fields):
                     getattr(log, level)(name, **dict(fields))
         await self._send(self._caller, to_caller)
+        if self.books.greeting_ms is None and any(isinstance(action, Play) for action in actions):
+            self.books.greeted(trio.current_time())
         if self._model is not None:
             await self._send(self._model.end, to_model)
         for step in leave:
