@@ -27,6 +27,7 @@ PHRASES = (
     "goodbye",
     "limit",
     "trouble",
+    "trouble_message",
     "connecting",
     "emergency",
     "nobody_answered",
@@ -68,7 +69,6 @@ class Prompts:
 def load(settings: Settings, folder: Path = PROMPTS_DIR) -> Prompts:
     """Read and check the folder. Raises PromptsInvalid naming every file and mistake."""
     wrong: list[str] = []
-    values = {"AGENT_NAME": settings.agent_name, "BUSINESS_NAME": settings.business_name}
 
     def text_of(name: str) -> str:
         try:
@@ -76,6 +76,13 @@ def load(settings: Settings, folder: Path = PROMPTS_DIR) -> Prompts:
         except (OSError, UnicodeDecodeError) as error:
             wrong.append(f"{name} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
             return ""
+
+    rules = _rules(text_of("escalation.toml"), settings.business_country, wrong)
+    values = {
+        "AGENT_NAME": settings.agent_name,
+        "BUSINESS_NAME": settings.business_name,
+        "EMERGENCY_NUMBER": rules.emergency_number,
+    }
 
     def fill(name: str, text: str, later: set[str]) -> str:
         for placeholder in sorted(set(re.findall(r"\{([A-Za-z_]\w*)\}", text)) - set(values) - later):
@@ -91,7 +98,6 @@ def load(settings: Settings, folder: Path = PROMPTS_DIR) -> Prompts:
     if not opening and not wrong:
         wrong.append("greeting.md: it is empty")
     phrases = _phrases(text_of("phrases.toml"), fill, wrong)
-    rules = _rules(text_of("escalation.toml"), wrong)
     if not system and not wrong:
         wrong.append("system.md: it is empty")
     if wrong:
@@ -124,9 +130,9 @@ def _phrases(text: str, fill: object, wrong: list[str]) -> dict[str, str]:
     return phrases
 
 
-def _rules(text: str, wrong: list[str]) -> Rules:
+def _rules(text: str, country: str, wrong: list[str]) -> Rules:
     try:
-        return Rules.from_table(_toml("escalation.toml", text, wrong))
+        return Rules.from_table(_toml("escalation.toml", text, wrong), country)
     except RulesInvalid as error:
         wrong.append(f"escalation.toml: {error}")
         return Rules()

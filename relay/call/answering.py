@@ -189,7 +189,6 @@ def function_returned(call: Call, event: FunctionReturned, now: float, out: list
         return
     if call.model_is_ready:
         out.append(SendFunctionOutput(event.function_call_id, event.output))
-    call.figures.failed_functions = 0 if event.ok else call.figures.failed_functions + 1
     match event.effect:
         case TransferCall(reason, summary):
             if leaving.transfer(call, EndReason.TRANSFERRED, reason, summary, now, out, by_agent=True):
@@ -202,10 +201,23 @@ def function_returned(call: Call, event: FunctionReturned, now: float, out: list
             pass
         case None:
             call.outputs_wanted.add(response_id)
-    if call.figures.failed_functions >= call.plan.rules.human_after_failures:
-        call.figures.failed_functions = 0
-        out.append(call.note(wording.OFFER_HUMAN))
+    if _failed_too_often(call, event):
+        why = f"{event.name.replace('_', ' ')} failed"
+        if leaving.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
+            return
     _want_output(call)
+
+
+def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
+    """True when the same thing has not worked so often that a human is due. A "no" that the caller can use is none."""
+    if event.ok or event.refused:
+        call.failed_attempts.pop(event.name, None)
+        return False
+    attempts = call.failed_attempts[event.name] = call.failed_attempts.get(event.name, 0) + 1
+    if attempts < call.plan.rules.human_after_failures:
+        return False
+    del call.failed_attempts[event.name]
+    return True
 
 
 def _want_output(call: Call) -> None:

@@ -1,7 +1,7 @@
 """Ways to a human that need no model: words of the caller, counted failures.
 
 The rules are data: `prompts/escalation.toml`.
-Upstream: machine.py asks with each transcript.  Downstream: nothing.
+Upstream: the rooms of the machine ask with each transcript.  Downstream: nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ class RulesInvalid(ValueError):
     """The operator's file cannot be used; the message names every mistake in it."""
 
 
+def _plain(text: str) -> str:
+    """Words in small letters with one blank between them: a transcript's commas and quotes are the model's taste."""
+    return " ".join(re.findall(r"[\w']+", text.casefold().replace("’", "'")))
+
+
 def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str] | None:
-    if not phrases:
-        return None
-    words = "|".join(re.escape(p.casefold()).replace(r"\ ", r"\s+") for p in sorted(phrases, key=len, reverse=True))
-    return re.compile(rf"(?<!\w)(?:{words})(?!\w)")
+    words = "|".join(re.escape(p) for p in sorted(filter(None, map(_plain, phrases)), key=len, reverse=True))
+    return re.compile(rf"(?<![\w'])(?:{words})(?![\w'])") if words else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +38,29 @@ class Rules:
     human_after_misunderstandings: int = 3
     human_after_failures: int = 2
     human_digit: str = "0"
+    emergency_number: str = "the emergency number"  # as the agent says it
     _patterns: dict[str, re.Pattern[str] | None] = field(default_factory=dict, compare=False, repr=False)
 
     def says(self, kind: str, text: str) -> bool:
-        """True if `text` holds one of the phrases of `kind` ("human_words", ...), as whole words, any case."""
+        """True if `text` holds one of the phrases of `kind` ("human_words", ...), as whole words."""
         if kind not in self._patterns:
             self._patterns[kind] = _pattern(getattr(self, kind))
         pattern = self._patterns[kind]
-        return bool(pattern and pattern.search(text.casefold()))
+        return bool(pattern and pattern.search(_plain(text)))
 
     @classmethod
-    def from_table(cls, table: Mapping[str, object]) -> Rules:
-        """Check a parsed TOML table. Raises RulesInvalid naming every key that is unknown or of the wrong kind."""
+    def from_table(cls, table: Mapping[str, object], country: str = "US") -> Rules:
+        """Check a parsed TOML table. Raises RulesInvalid naming every key that is unknown or of the wrong kind.
+
+        `country`: two letters; its emergency numbers become emergency words.
+        """
         mistakes: list[str] = []
         values: dict[str, object] = {}
         lists = {k for k in cls.__dataclass_fields__ if k.endswith("_words") or k.startswith("topics")}
         numbers = {k for k in cls.__dataclass_fields__ if "_after_" in k}
         for key, value in table.items():
-            if key in lists and isinstance(value, list) and all(isinstance(v, str) and v.strip() for v in value):
-                values[key] = tuple(value)
+            if key in lists and _phrases(value):
+                values[key] = tuple(value)  # type: ignore[arg-type] # _phrases looked
             elif key in numbers and isinstance(value, int) and not isinstance(value, bool) and value >= 1:
                 values[key] = value
             elif key == "human_digit" and isinstance(value, str) and re.fullmatch(r"[0-9*#]?", value):
@@ -64,8 +71,28 @@ class Rules:
                 mistakes.append(f"{key} must be a whole number from 1")
             elif key == "human_digit":
                 mistakes.append("human_digit must be one key of a phone, or empty")
-            else:
+            elif key != "emergency_numbers":
                 mistakes.append(f"{key} is not known here")
+        said = _emergency_numbers(table.get("emergency_numbers", {}), country, mistakes)
         if mistakes:
             raise RulesInvalid("; ".join(mistakes))
+        if said:
+            words = values.get("emergency_words", ())
+            values["emergency_words"] = (*words, *said)  # type: ignore[misc] # a tuple of phrases, checked above
+            values["emergency_number"] = said[0]
         return cls(**values)  # type: ignore[arg-type] # checked key by key above
+
+
+def _phrases(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) and _plain(v) for v in value)
+
+
+def _emergency_numbers(table: object, country: str, mistakes: list[str]) -> list[str]:
+    """How the country's emergency number is said; empty where the operator lists none at all."""
+    if not isinstance(table, dict) or not all(_phrases(said) and said for said in table.values()):
+        mistakes.append('emergency_numbers must be a table like US = ["nine one one", "911"]')
+        return []
+    if table and country.upper() not in table:
+        mistakes.append(f"emergency_numbers has no line for BUSINESS_COUNTRY={country}: add how its number is said")
+        return []
+    return list(table.get(country.upper(), []))

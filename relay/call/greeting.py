@@ -28,7 +28,10 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
         call.figures.rung = Rung.KEPT
         if not call.consented and greeting.opening.mulaw is not None:  # cut off by what was lost: said again
             call.notice_item = call.own(greeting.opening, now, out, protected=True)
-        call.say(wording.RESUMED.get(resumed, "resumed"), now, out)
+        unanswered = resumed == "lost" and bool(call.plan.history) and call.plan.history[-1].role == "user"
+        if unanswered:
+            call.answers.want("again")
+        call.say("one_moment_again" if unanswered else wording.RESUMED.get(resumed, "resumed"), now, out)
     elif greeting.is_kept:
         call.figures.rung = Rung.KEPT
         if greeting.opening.text:

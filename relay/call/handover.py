@@ -54,6 +54,7 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
         out.append(CreateItem(ItemId(f"{prefix}note"), "system", wording.CONTINUE))
         if call.conversation.words_are_missing() or call.was_deaf:
             out.append(CreateItem(ItemId(f"{prefix}lost"), "system", wording.LAST_WORDS_LOST))
+    call.was_deaf = False
     if first and not call.plan.greeting.is_kept and call.plan.resumed is None:
         instructions = wording.say_exactly(call.plan.greeting.text)
         if event.greeting_asked:

@@ -97,6 +97,8 @@ def leave(
     """
     if call.phase is not Phase.TALKING:
         return
+    if phrase == "trouble" and not call.plan.human_available:
+        phrase = "trouble_message"
     call.floor.release()
     if after_speech:
         call.playout.resume()

@@ -91,6 +91,8 @@ class Machine:
         voice.hear(level_dbfs, ms, call.playout.echo_level_dbfs(now))
         if voice.quiet_ms == 0:
             call.loud_at = now
+            if call.model_is_ready and call.floor.speech is None and not call.playout.is_speaking(now):
+                call.unheard_ms += ms
         out: list[Action] = []
         if call.phase is Phase.TALKING:
             if call.floor.speech is not None:

@@ -107,7 +107,6 @@ class Figures:
     reconnects: int = 0
     model_errors: int = 0
     misunderstandings: int = 0
-    failed_functions: int = 0
 
 
 class Call:
@@ -142,6 +141,9 @@ class Call:
         self.loud_at = 0.0  # the caller's voice was last up
         self.caller_at = 0.0  # the caller last did something
         self.held_at = 0.0
+        self.unheard_ms = 0  # the caller's own voice since the server's VAD last heard anything
+        self.was_deaf = False  # the session before this one: the caller's last words are lost
+        self.offered_human = False
         self.spoke_ms: dict[ItemId, int] = {}
         self.awaiting_words: dict[ItemId, float] = {}  # items whose transcription has not come, and until when it may
         self.pauses: dict[ItemId, Waterfall] = {}
@@ -162,6 +164,7 @@ class Call:
         self.holding = "holding"
         self.held_phrase_at = 0.0
         self.function_at = 0.0
+        self.failed_attempts: dict[str, int] = {}  # function -> how often in a row
         # The end
         self.dialled = ""  # whom the caller is to be connected with, and why, for the ledger
         self.warned = False

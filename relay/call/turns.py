@@ -24,6 +24,7 @@ WORDS_LIMIT_S = 5.0
 
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
+    call.unheard_ms = 0
     call.spoke_ms.setdefault(item_id, call.ms(now))
     carry_out(call, call.floor.spoke(item_id, call.agent(now), call.voice), now, out)
 
@@ -104,8 +105,10 @@ def _heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
     hard = rules.says("topics_hard", text) or figures.misunderstandings >= rules.hard_after_misunderstandings
     if hard and call.model != call.plan.model_hard:
         handover.begin(call, call.plan.model_hard, "escalation", out)
-    if rules.says("angry_words", text) and call.model_is_ready:
+    if rules.says("angry_words", text) and call.model_is_ready and not call.offered_human:
+        call.offered_human = True
         out.append(call.note(wording.OFFER_HUMAN))
+        call.answers.want("offer")  # the answer to these words was asked for a second before they were known
     return False
 
 

@@ -236,6 +236,7 @@ class FunctionReturned:
     took_ms: int
     effect: Effect | None = None
     error: str | None = None
+    refused: bool = False  # a definite no (taken, unknown), not a failed attempt
 
 
 @dataclass(frozen=True, slots=True)

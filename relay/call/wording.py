@@ -17,7 +17,7 @@ NOT_RUN = (
 )
 
 # Why the caller is back on the line -> the phrase they hear first.
-RESUMED = {"no_answer": "nobody_answered", "declined": "nobody_answered", "lost": "one_moment_again"}
+RESUMED = {"no_answer": "nobody_answered", "declined": "nobody_answered", "lost": "resumed"}
 
 
 def say_exactly(text: str) -> str:

@@ -43,6 +43,7 @@ class Outcome:
     writes: bool = False
     key: str | None = None
     took_s: float = 0.0
+    refused: bool = False  # a definite no that the caller can be told (taken, unknown): nothing broke
     error: str | None = None
 
 

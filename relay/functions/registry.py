@@ -208,7 +208,7 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
         arguments = bind(function.arguments, arguments_json, call.caller_number, call.country)
     except BadArguments as error:
         flaw = f"Wrong arguments: {error}."
-        return replace(_failed(flaw, "Correct it, or ask the caller for it."), writes=function.writes)
+        return replace(_failed(flaw, "Correct it, or ask the caller for it."), writes=function.writes, refused=True)
     if not function.writes:
         return await _attempt(function, call, arguments)
 
@@ -240,9 +240,9 @@ def _innermost(error: Exception) -> BaseException:
 def _mapped(function: Function, error: BaseException) -> Outcome:
     if isinstance(error, NotPossible):
         output = {"status": "error", "error": error.words, **error.fields}
-        return Outcome(envelope(output), ok=False, error=error.words)
+        return Outcome(envelope(output), ok=False, error=error.words, refused=True)
     if isinstance(error, Taken):
-        return _failed("That time is taken.", "Offer another time.")
+        return replace(_failed("That time is taken.", "Offer another time."), refused=True)
     if isinstance(error, BackendFault):
         unsure = function.writes and error.may_have_happened
         return replace(_failed(error.told, _DONT_CLAIM if unsure else _ELSE), error=error.words)

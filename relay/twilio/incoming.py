@@ -78,7 +78,7 @@ class Webhooks:
 
     def _route(self, answer: Answer) -> Callable[[], Awaitable[Response]]:
         async def view() -> Response:
-            body: bytes = await request.get_data(as_text=False)
+            body = await request.get_data(as_text=False)
             scope = request.scope
             target = scope["raw_path"].decode("latin-1")
             if scope["query_string"]:
@@ -91,7 +91,7 @@ class Webhooks:
                     signature=request.headers.get(signature.SIGNATURE_HEADER),
                     settings=request.headers.get(signature.SETTINGS_HEADER),
                     content_type=request.headers.get("Content-Type"),
-                    body=body,
+                    body=body if isinstance(body, bytes) else body.encode(),
                 )
             except signature.SignatureRefused as error:
                 log.warning(
