@@ -97,7 +97,9 @@ class Play:
     media_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)
     model_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)  # of connections that are open
     start_relay: Callable[[], Awaitable[Daemon]] | None = None
+    media_streams: list[trio.abc.Stream] = dataclasses.field(default_factory=list)
     model_is_gone: bool = False
+    alone: bool = True  # one call only: every model session is its
     broken: list[str] = dataclasses.field(default_factory=list)  # what must hold in every play, and did not
 
     async def make(self, trouble: str) -> None:
@@ -106,6 +108,8 @@ class Play:
             case "relay_dies":
                 self.door.dead = True
                 self.daemon.desk.ledger = MemoryLedger()  # what is written from here on is lost with the process
+                for stream in self.media_streams:
+                    await trio.aclose_forcefully(stream)  # the kernel closes what a killed process had open
                 self.kill_model_sessions()
                 for scope in self.media_scopes:
                     scope.cancel()
@@ -130,7 +134,7 @@ class Play:
 
     def observe(self, kind: str, fields: dict[str, Any]) -> None:
         """What must hold in every play, at the moment of each event."""
-        if kind == "bridged" and any(not scope.cancel_called for scope in self.model_scopes):
+        if kind == "bridged" and self.alone and any(not scope.cancel_called for scope in self.model_scopes):
             self.broken.append("a model session was open, and paid for, while the caller talked with a human")
 
     def kill_model_sessions(self) -> None:
@@ -150,6 +154,7 @@ class Play:
         """What handover.py does with a media connection."""
         scope = trio.CancelScope()
         self.media_scopes.append(scope)
+        self.media_streams.append(stream)
         with scope:
             try:
                 request, end = await answer(StreamWire(stream))
@@ -281,6 +286,8 @@ async def perform(name: str) -> tuple[CallReport, list[str], Play]:
     kept = scenario.relay.get("KEPT_GREETING", "yes") == "yes"
     settings = {k: v for k, v in scenario.relay.items() if k != "KEPT_GREETING"}
     async with stage(script=script, settings=settings, faults=faults, kept=kept) as play:
+
+        play.alone = scenario.caller.calls_meanwhile == 0
 
         async def evidence(call_sid: str) -> Evidence:
             return play.evidence(call_sid)

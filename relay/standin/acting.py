@@ -50,6 +50,7 @@ class Actor:
             await self._answer_over(call, quiet_ms / 1000)
         if step.until is not None:
             await self._event(call, step.until)
+            self._listened_until = trio.current_time()  # what is to be listened to comes after it
 
     async def _do(self, call: LiveCall, step: Step) -> None:
         mouth, now = call.state.mouth, trio.current_time()

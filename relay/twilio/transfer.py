@@ -167,7 +167,7 @@ class Transfers:
     async def _deliver(self, file: CallFile, words: str) -> bool:
         try:
             await self._desk.backend.message(
-                f"{file.call_sid}-recorded", name="", phone=file.caller_number, message=words
+                f"{file.call_sid}-recorded", name="a caller", phone=file.caller_number, message=words
             )
         except (BackendFault, Taken):
             return False
