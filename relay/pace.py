@@ -1,0 +1,48 @@
+"""Is the loop behind? Then two caller frames are sent to the model as one: less work a frame, for 20 ms of delay.
+
+What is measured is how long a pass of the loop takes, from one look at the sockets to the next: so long a frame that
+has just come has to wait. A relay that is not full never does this (bench/capacity).
+Upstream: relay/handover.py installs it.  Downstream: call/session.py asks it.
+"""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+# At 80 % of a core passes take 1-2 ms, at its end 20 and more (bench/capacity). Between the two it stays as it is,
+# so that the work that is saved does not end the saving.
+BEHIND_S = 0.004
+LEVEL_S = 0.0005
+# Smoothed over so much work; one stall counts as no more than a frame, and is not an overload.
+MEMORY_S = 0.5
+LONGEST_S = 0.020
+
+
+class Pace(trio.abc.Instrument):
+    """A Trio instrument: two clock readings a pass, nothing a task."""
+
+    def __init__(self) -> None:
+        self.is_behind = False
+        self._woke_at = 0.0
+        self._pass_s = 0.0
+
+    def after_io_wait(self, timeout: float) -> None:
+        """A pass begins."""
+        self._woke_at = time.perf_counter()
+
+    def before_io_wait(self, timeout: float) -> None:
+        """A pass ends. It counts by its own length: a frame is more likely to come in a long one."""
+        if self._woke_at:
+            self.passed(time.perf_counter() - self._woke_at)
+
+    def passed(self, took_s: float) -> None:
+        """Take in one pass."""
+        took_s = min(took_s, LONGEST_S)
+        self._pass_s += (took_s - self._pass_s) * took_s / MEMORY_S
+        self.is_behind = self._pass_s > (LEVEL_S if self.is_behind else BEHIND_S)
+
+
+# One loop a process, so one pace. In a run where it is not installed, nobody is ever behind.
+pace = Pace()
