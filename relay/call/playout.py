@@ -149,7 +149,8 @@ class Playout:
     ) -> None:
         """Add audio of an item. `said_ms` is the item's length so far; None counts the bytes.
 
-        `first`: a new item goes before all that waits. Audio of an item that was finished or cut is not taken: there is no place for it any more.
+        `first`: a new item goes before all that waits.
+        Audio of an item that was finished or cut is not taken: there is no place for it any more.
         """
         if item in self._finished:
             return
@@ -346,7 +347,7 @@ class Playout:
         for utterance, heard_bytes in self._unheard(now):
             self._held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)
             if heard_bytes < utterance.sent_bytes:
-                utterance.sent_bytes = max(0, heard_bytes - 320) // FRAME_BYTES * FRAME_BYTES
+                utterance.sent_bytes = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
             utterance.heard_bytes = heard_bytes
             back.append(utterance)
         outstanding = self._play_end_s + self._late_s > now or bool(self._marks)
