@@ -64,6 +64,7 @@ from relay.call.vocabulary import (
     TruncateItem,
 )
 from relay.functions import CallContext, Outcome, TakeMessage, run
+from relay.pace import pace
 from relay.realtime import dialect as model_dialect
 from relay.realtime.session import ModelSession, ModelUnreachable
 from relay.twilio import dialect as caller_dialect
@@ -109,6 +110,7 @@ class CallSession:
         self._downlink_bytes = 0
         self._live_greeting: tuple[ResponseId, bytearray] | None = None  # learned for the next call
         self._gaps = Gaps()
+        self._kept: list[caller_dialect.Frame] = []  # a frame that waits for the next, while the loop is behind
         self._waiting = bytearray()  # caller audio for a model that is still being dialled
         self._start: Callable[..., None] = lambda *_: None
         self._scope = trio.CancelScope()
@@ -200,6 +202,11 @@ class CallSession:
                 pass  # connected and start came before this session
 
     async def _caller_spoke(self, frames: list[caller_dialect.Frame]) -> None:
+        if self._kept:
+            frames, self._kept = self._kept + frames, []
+        elif pace.is_behind and len(frames) == 1:
+            self._kept = frames  # two go as one
+            return
         now = trio.current_time()
         audio: list[bytes] = []
         actions: list[Action] = []
