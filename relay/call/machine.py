@@ -99,6 +99,8 @@ class Machine:
                 turns.frame(call, now, out)
             if call.figures.rung is Rung.NONE:
                 greeting.climb(call, now, out)
+            if call.functions:
+                answering.tick(call, now, out)  # by the frame: the watchdog's step is a quarter of the wait
         call.due(now, out)
         return out
 
