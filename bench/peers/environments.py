@@ -1,4 +1,4 @@
-"""The relays of others, installed on demand into out/peers, and how each is started. Nothing of theirs is in this repo."""
+"""The relays of others, installed on demand into out/peers, and how each is started. Nothing of theirs is here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def _node(name: str, packages: tuple[str, ...], program: str) -> Path:
 def passthrough() -> Relay:
     """Our own 60 lines that do what Twilio's Node sample does: bytes in, bytes out."""
     program = _node("passthrough", NODE, "passthrough.mjs")
-    return Relay("node passthrough", ("node", str(program)), {"PORT": "{port}", "MODEL_URL": "{model_url}"}, "/incoming")
+    return Relay(
+        "node passthrough", ("node", str(program)), {"PORT": "{port}", "MODEL_URL": "{model_url}"}, "/incoming"
+    )
 
 
 def agents() -> Relay:

@@ -1,0 +1,32 @@
+"""`python -m bench [NAME…]` (`make bench`): the benches, one after another; all, if none is named."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Every bench there is: a folder here with a `__main__`."""
+    return sorted(path.parent.name for path in HERE.glob("*/__main__.py"))
+
+
+def main() -> int:
+    """Run them, each in a process of its own; 1 if one of them missed its goal."""
+    wanted = sys.argv[1:] or names()
+    missed = []
+    for name in wanted:
+        if importlib.util.find_spec(f"bench.{name}.__main__") is None:
+            print(f"there is no bench {name}: there are {', '.join(names())}", file=sys.stderr)
+            return 2
+        print(f"\n== {name}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode:
+            missed.append(name)
+    print(f"\nmissed a goal: {', '.join(missed)}" if missed else "\nall goals were met")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

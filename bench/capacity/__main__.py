@@ -1,0 +1,34 @@
+"""`python -m bench.capacity [SECONDS [CALLS,…]]`: more and more calls on one core until one is behind; twice."""
+
+import sys
+
+from bench import steps
+from bench.capacity.plot import draw
+from bench.relays import OUT, machine, ours, quieten
+
+CALLS = (20, 60, 100, 140, 180, 200, 220, 240)
+
+
+def main() -> int:
+    """Climb twice, print, leave out/capacity.json and .png; 1 under 140 calls."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
+    calls = tuple(int(count) for count in sys.argv[2].split(",")) if len(sys.argv) > 2 else CALLS
+    quieten()
+    print(machine())
+    print(steps.HEAD)
+    runs = [steps.climb(ours(), calls, seconds, tls=True) for _ in range(2)]
+    print(steps.apart(*runs))
+    limits = [max((s.calls for s in run if s.keeps_up() and s.is_valid), default=0) for run in runs]
+    for run in runs:
+        if len(run) > 1:
+            per_call_mb = (run[-1].rss_mb - run[0].rss_mb) / (run[-1].calls - run[0].calls)
+            costs = " ".join(f"{s.cpu_ms_per_call_s:.1f}" for s in run)
+            print(f"memory a call: {per_call_mb:.2f} MB (goal 0.5); CPU ms per call-second, must not rise: {costs}")
+    print(f"calls on one core with p99 <= 40 ms both ways and nothing dry: {limits[0]} and {limits[1]} (goal 200)")
+    draw(runs, OUT / "capacity.png")
+    print(steps.save("capacity", runs, {"limits": limits}))
+    return 0 if min(limits) >= 140 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""`python -m bench.peers [NAME…]`: ours beside the others under the same load in the same run, and ratios.
+
+Names: passthrough agents pipecat (all, if none is given). They are installed into out/peers first.
+"""
+
+import os
+import sys
+from contextlib import nullcontext
+
+from bench import steps
+from bench.peers.environments import PEERS
+from bench.relays import LOAD_CORE, machine, ours, quieten
+from relay.standin.load import LoadFailed, Step
+
+CALLS = {"pipecat": (1, 20)}
+ALL_CALLS = (20, 100, 140)
+SECONDS = 15.0
+
+
+def _one(name: str) -> list[Step]:
+    calls = CALLS.get(name, ALL_CALLS)
+    if name == "relay":
+        return steps.climb(ours(), calls, SECONDS, tls=True, to_the_end=True)
+    try:
+        relay = PEERS[name]()
+    except LoadFailed as error:
+        print(f"{name}: {error}")
+        return []
+    return steps.climb(nullcontext(relay), calls, SECONDS, tls=True, to_the_end=True)
+
+
+def main() -> int:
+    """Measure all in turn, twice; print; leave out/peers.json. 1 where ours costs over twice the passthrough."""
+    names = sys.argv[1:] or list(PEERS)
+    os.sched_setaffinity(0, {LOAD_CORE})
+    quieten()
+    print(machine())
+    print(steps.HEAD)
+    rounds = [{name: _one(name) for name in ("relay", *names)} for _ in range(2)]
+    worst = 0.0
+    for found in rounds:
+        plain = {step.calls: step for step in found.get("passthrough", [])}
+        for step in found["relay"]:
+            if step.calls in plain:
+                ratio = step.cpu_ms_per_call_s / plain[step.calls].cpu_ms_per_call_s
+                worst = max(worst, ratio)
+                print(f"CPU of ours to the passthrough's at {step.calls} calls: {ratio:.2f} (goal 2)")
+    print(steps.save("peers", [run for found in rounds for run in found.values()]))
+    return 0 if worst <= 2.0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

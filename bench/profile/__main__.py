@@ -1,0 +1,73 @@
+"""`python -m bench.profile [CALLS [SECONDS]]`: where the loop's time goes, by function and by room, under load.
+
+By py-spy, which looks at the real `relay serve` from outside, 400 times a second; installed into out/profile-venv.
+"""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from bench.relays import LOAD_CORE, OUT, RELAY_CORE, machine, ours, quieten
+from bench.steps import HEAD, line
+from relay.standin.load import SETTLE_S, LoadFailed, running
+
+RATE_HZ = 400
+SHOWN = 45
+FOLDER = OUT / "profile-venv"
+# Everything that the loop does happens below this frame of Trio's; the ledger's threads do not.
+LOOP = "unrolled_run"
+
+
+def _spy() -> Path:
+    spy = FOLDER / "bin" / "py-spy"
+    if not spy.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(FOLDER)], check=True)
+        pip = [str(FOLDER / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "py-spy"]
+        subprocess.run(pip, check=True)
+    return spy
+
+
+def shares(folded: str) -> tuple[Counter[str], Counter[str], int]:
+    """Samples of the loop by innermost function, by any function on the stack, and in all; from py-spy's raw format."""
+    own, within, total = Counter[str](), Counter[str](), 0
+    for row in folded.splitlines():
+        stack, _, count = row.rpartition(" ")
+        if LOOP not in stack:
+            continue
+        names = [name.rsplit(":", 1)[0].rpartition("site-packages/")[2] for name in stack.split(";")]
+        total += int(count)
+        own[names[-1]] += int(count)
+        for name in set(names):
+            within[name] += int(count)
+    return own, within, total
+
+
+def main() -> int:
+    """Profile, print, leave out/profile.txt and out/profile.raw (for a flame graph)."""
+    calls = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 15.0
+    spy, raw = _spy(), OUT / "profile.raw"
+    quieten()
+    print(machine())
+    print(HEAD)
+    with ours() as relay, running(relay, tls=True, core=RELAY_CORE, log=OUT / "relay.log") as (load, pid):
+        load.ring_up_to(calls)
+        load.loop.run(lambda: False, SETTLE_S)
+        print(line(load.measure(relay.name, calls, 5.0, pid, RELAY_CORE)))
+        command = ["taskset", "-c", str(LOAD_CORE), str(spy), "record", "-p", str(pid), "-r", str(RATE_HZ)]
+        command += ["-d", str(round(seconds)), "-f", "raw", "-o", str(raw)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if not load.loop.run(lambda: process.poll() is not None, seconds + 20) or process.returncode:
+            raise LoadFailed("py-spy did not look at the relay: it needs the right to (root, or ptrace_scope 0)")
+    own, within, total = shares(raw.read_text())
+    rows = [f"{'own %':>6} {'all %':>6}  function"]
+    for name, count in own.most_common(SHOWN):
+        rows.append(f"{count / total:6.1%} {within[name] / total:6.1%}  {name}")
+    (OUT / "profile.txt").write_text("\n".join(rows) + "\n")
+    print("\n".join(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
