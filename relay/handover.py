@@ -24,7 +24,7 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import ASGIFramework
 
-from relay.pace import pace
+from relay import pace
 from relay.websocket import Gone, Request, WebSocketEnd, answer
 from relay.wire import SocketWire, notice_dead_peers
 
@@ -65,7 +65,7 @@ async def serve(
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
     hypercorn.trio.run.TCPServer = HandoverServer  # type: ignore[attr-defined] # hypercorn has no hook for it
-    trio.lowlevel.add_instrument(pace)
+    pace.install()
     with ExitStack() as stack:
         listening = [stack.enter_context(_listen(address)) for address in bind]
         await hypercorn.trio.run.worker_serve(

@@ -7,6 +7,7 @@ Upstream: relay/handover.py installs it.  Downstream: call/session.py asks it.
 
 from __future__ import annotations
 
+import sys
 import time
 
 import trio
@@ -42,6 +43,17 @@ class Pace(trio.abc.Instrument):
         took_s = min(took_s, LONGEST_S)
         self._pass_s += (took_s - self._pass_s) * took_s / MEMORY_S
         self.is_behind = self._pass_s > (LEVEL_S if self.is_behind else BEHIND_S)
+
+
+# A thread that is at work (the ledger's) gives the interpreter back to the loop after so long; Python's own is 5 ms,
+# a quarter of a frame.
+SWITCH_S = 0.0005
+
+
+def install() -> None:
+    """Watch the loop of this process, and let nothing keep it waiting for long. Called once, inside the run."""
+    sys.setswitchinterval(SWITCH_S)
+    trio.lowlevel.add_instrument(pace)
 
 
 # One loop a process, so one pace. In a run where it is not installed, nobody is ever behind.

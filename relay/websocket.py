@@ -241,10 +241,16 @@ class WebSocketEnd:
             self._hand_on(data[:at])
         while at < end:
             begin, stop = _span(data, at)
-            is_text = begin and data[at] == WHOLE_TEXT and data[at + 1] & MASKED == their_mask and not self._part
-            if protocol.state is not OPEN or (is_text and stop - begin > self._max_bytes):
+            if protocol.state is not OPEN:
                 self._hand_on(data[at:])
                 return
+            is_text = (
+                begin
+                and data[at] == WHOLE_TEXT
+                and data[at + 1] & MASKED == their_mask
+                and stop - begin <= self._max_bytes
+                and not self._part
+            )
             if is_text and stop <= end:
                 payload = data[begin:stop]
                 ready.append(apply_mask(payload, data[begin - 4 : begin]) if their_mask else payload)

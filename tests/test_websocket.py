@@ -511,3 +511,63 @@ def _tcp_peers() -> list[int]:
             except (OSError, IndexError):
                 continue
     return peers
+
+
+# What is cut out without the core
+
+
+def _frames(peer: ClientProtocol, kinds: list[tuple[str, bytes]]) -> bytes:
+    """What a caller may send, as bytes on the wire."""
+    for kind, payload in kinds:
+        if kind == "text":
+            peer.send_text(payload)
+        elif kind == "binary":
+            peer.send_binary(payload)
+        elif kind == "ping":
+            peer.send_ping(payload[:125])
+        else:
+            peer.send_text(payload, fin=False)
+            peer.send_ping(b"between")
+            peer.send_continuation(payload, fin=True)
+    return b"".join(peer.data_to_send())
+
+
+_KINDS = st.tuples(
+    st.sampled_from(["text", "binary", "ping", "parts"]), st.binary(max_size=200) | st.just(b"x" * 66_000)
+)
+
+
+@given(st.lists(_KINDS, max_size=8), st.lists(st.integers(1, 70_000), max_size=12))
+@settings(max_examples=60)
+def test_any_mixture_of_frames_comes_out_as_the_core_alone_reads_it(
+    kinds: list[tuple[str, bytes]], cuts: list[int]
+) -> None:
+    kinds = [(kind, payload[:65_536]) for kind, payload in kinds if kind != "parts" or len(payload) < 30_000]
+    data = _frames(ClientProtocol(parse_uri(URL), state=State.OPEN), kinds)
+    expected = [p + p if kind == "parts" else p for kind, p in kinds if kind != "ping"]
+
+    async def read() -> None:
+        _, end, stream = raw_client()
+        at = 0
+        for cut in [*cuts, len(data)]:
+            end._feed(data[at : at + cut]) if data[at : at + cut] else None
+            at += cut
+        assert end._ready == expected
+        assert end._protocol.state is State.OPEN
+        await stream.aclose()
+        end.abort()
+
+    trio.run(read)
+
+
+async def test_a_text_frame_over_the_limit_is_left_to_the_core_and_refused_as_too_big() -> None:
+    peer, end, stream = raw_client()
+    peer.send_text(b"x" * 65_537)
+    await stream.send_all(b"".join(peer.data_to_send()))
+    assert (await gone(end)).code == 1009
+
+
+async def test_a_frame_without_its_mask_is_left_to_the_core_and_refused_as_a_mistake() -> None:
+    _, end, stream = raw_client()
+    await stream.send_all(b"\x81\x02hi")
+    assert (await gone(end)).code == 1002
