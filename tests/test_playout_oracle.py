@@ -6,6 +6,8 @@ frame after the one that was cut, a `clear` that is not written when only marks 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,7 +113,7 @@ def test_any_order_of_audio_and_stops_is_heard_as_the_ledger_says(
     steps: list[tuple[tuple[str, int], int]], delay_ms: int, lead: Lead
 ) -> None:
     bench = Bench(delay_ms, lead)
-    doing = {
+    doing: dict[str, Callable[[int], None]] = {
         "delta": bench.delta,
         "finish": bench.finish,
         "hold": lambda _: bench.stop(),
