@@ -9,6 +9,7 @@ from relay.ledger import rows
 from relay.standin.report import CallReport
 from relay.standin.run import run_scenario
 from relay.standin.scenario import parse
+from relay.standin.script import Faults, Script
 from tests.play import Play
 
 OPENING = "Hello, thank you for calling Harbor Table. This is Robin, the virtual assistant."
@@ -17,6 +18,11 @@ QUESTION = "How can I help you?"
 WHOLE = f"{OPENING} {NOTICE} {QUESTION}"
 CLIP = "Thank you for calling, one moment please."
 TROUBLE = "I'm sorry, we are having a technical problem. I'm connecting you with a colleague."
+
+
+def prompt_model(faults: Faults | None = None) -> Script:
+    """A model so prompt that the live greeting is there before the stream is."""
+    return Script(first_delta_ms=(50, 50), faults=faults or Faults())
 
 
 @dataclass

@@ -1,0 +1,127 @@
+"""`python -m bench.greeting [--calls 100] [--at-once 20] [--only WORDS]`: every rung, in real processes.
+
+Leaves out/greeting.txt, .json and .png. Exit code 1 if any call heard nothing by 500 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from bench.greeting import report
+from bench.greeting.calls import Load, own_p99_ms, rungs
+from bench.greeting.cases import CASES, ORDINARY, Case, Hoarse
+from bench.greeting.relay_process import environment, free_port, greet, serving
+from bench.greeting.report import Measured
+from relay.ledger.embedded import database
+from relay.ledger.migrate import migrate
+from relay.standin.model import PATH, StandInModel
+from relay.standin.script import Script
+
+OUT = Path(__file__).parents[2] / "out"
+NOBODY = "postgresql://nobody@127.0.0.1:9/none"
+# A start takes two seconds, so the cases that begin with one have fewer calls.
+STARTS = 10
+VOICES = ("marin", "cedar", "alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse")
+
+
+@asynccontextmanager
+async def model(script: Script, *, hoarse: bool = False) -> AsyncIterator[str]:
+    """A stand-in model on a port; its URL."""
+    house = StandInModel(script)
+    if hoarse:
+        house.voice = Hoarse()
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(partial(house.serve, 0))
+        yield f"ws://127.0.0.1:{port}{PATH}"
+        nursery.cancel_scope.cancel()
+
+
+async def measure(case: Case, database_url: str, folder: Path, calls: int, at_once: int) -> Measured:
+    """One case. `folder` is the relay's, and empty."""
+    port, log = free_port(), folder / "relay.log"
+    if case.kept:
+        async with model(ORDINARY) as url:
+            await greet(environment(port, url, database_url, folder))
+    loads: list[tuple[Load, int]] = []
+    async with model(case.script, hoarse=case.hoarse) as url:
+        environ = environment(port, url, database_url if case.postgres else NOBODY, folder)
+        served: dict[str, int] = {}
+        for number in range(min(STARTS, calls) if case.fresh else 1):
+            if not case.kept:  # what one start rendered, the next shall not find
+                environ["OPENAI_VOICE"] = VOICES[number % len(VOICES)]
+            async with serving(environ, log, ready=not case.fresh) as origin, trio.open_nursery() as nursery:
+                load = Load(origin)
+                nursery.start_soon(load.watch_lag)
+                if case.fresh:
+                    await load.one_by_one(1)
+                    alone = 1
+                else:
+                    await load.one_by_one(calls)
+                    alone = len(load.heard)
+                    for _ in range(max(1, calls // at_once)):
+                        await load.together(at_once)
+                for rung, count in (await rungs(origin)).items():
+                    served[rung] = served.get(rung, 0) + count
+                own = await own_p99_ms(origin)
+                loads.append((load, alone))
+                nursery.cancel_scope.cancel()
+    lags = sorted(lag for load, _ in loads for lag in load.lags_ms)
+    return Measured(
+        case,
+        [heard.greeting_ms for load, alone in loads for heard in load.heard[:alone]],
+        [heard.greeting_ms for load, alone in loads for heard in load.heard[alone:]],
+        served,
+        None if case.fresh else own,
+        lags[int(0.99 * len(lags))],
+    )
+
+
+def run(calls: int, at_once: int, only: str) -> list[Measured]:
+    """All cases, one after another."""
+    found: list[Measured] = []
+    for case in (each for each in CASES if only in each.name):
+        with tempfile.TemporaryDirectory(prefix="relay-greeting-") as temporary:
+            root = Path(temporary)
+            root.chmod(0o711)
+            folder = root / "relay"
+            folder.mkdir(mode=0o711)
+            with database("embedded", root) as url:  # a fresh one: no case finds another one's greeting
+                migrate(url)
+                found.append(trio.run(measure, case, url, folder, calls, at_once))
+        print(f"{case.name}: done", file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> int:
+    """Measure, print, leave the files."""
+    parser = argparse.ArgumentParser(prog="python -m bench.greeting")
+    parser.add_argument("--calls", type=int, default=100, help="one after another, and about as many at once")
+    parser.add_argument("--at-once", type=int, default=20)
+    parser.add_argument("--only", default="", help="only the cases with these words in their name")
+    arguments = parser.parse_args()
+    if (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, set(range((os.cpu_count() or 1) - 1)))  # the relay has the last core to itself
+    gc.freeze()
+    found = run(arguments.calls, arguments.at_once, arguments.only)
+    text = report.table(found)
+    OUT.mkdir(exist_ok=True)
+    (OUT / "greeting.txt").write_text(text + "\n")
+    (OUT / "greeting.json").write_text(json.dumps(report.as_json(found), indent=1) + "\n")
+    report.draw(found, OUT / "greeting.png")
+    print(text)
+    return 1 if any(each.too_late for each in found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

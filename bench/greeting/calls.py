@@ -1,0 +1,105 @@
+"""The load: the stand-in Twilio rings, listens until the first audio, and hangs up."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import trio
+
+from bench.greeting.relay_process import ACCOUNT, NUMBER
+from relay.standin.call import Target
+from relay.standin.caller import CallerLine, Exchange, LiveCall
+from relay.standin.streaming import Network
+
+# Who hears nothing for so long hangs up; the bench has failed then.
+PATIENCE_S = 3.0
+# After the first audio: a mark comes back, then the caller hangs up.
+STAYS_S = 0.1
+LAG_EVERY_S = 0.005
+# Twilio takes about 365 ms from the TwiML to its socket [measured]; not the same for every call, so drawn around that.
+CONNECT_MS = (265.0, 465.0)
+
+
+@dataclass(slots=True)
+class Heard:
+    """One call, as the caller's side saw it; None: nothing was heard."""
+
+    greeting_ms: float | None  # `start` sent -> first media frame here
+    ring_ms: float | None  # first ring -> first media frame here
+
+
+@dataclass(slots=True)
+class Load:
+    """The calls of one case, and how late this process itself was meanwhile."""
+
+    origin: str
+    heard: list[Heard] = field(default_factory=list)
+    lags_ms: list[float] = field(default_factory=list)
+    _exchange: Exchange = field(init=False)
+    _seen: dict[str, dict[str, float]] = field(default_factory=dict)  # CallSid -> event -> seconds after the ring
+    _first: dict[str, trio.Event] = field(default_factory=dict)
+    _chance: random.Random = field(default_factory=lambda: random.Random(6))
+
+    def __post_init__(self) -> None:
+        self._exchange = Target(self.origin, ACCOUNT, NUMBER).exchange(self._note)
+
+    def _note(self, kind: str, fields: dict[str, Any]) -> None:
+        self._seen.setdefault(fields["call_sid"], {}).setdefault(kind, fields["at_s"])
+        if kind == "first_media":
+            self._first.setdefault(fields["call_sid"], trio.Event()).set()
+
+    async def one_by_one(self, count: int) -> None:
+        """Calls, each after the one before."""
+        for _ in range(count):
+            await self._call()
+
+    async def together(self, count: int) -> None:
+        """Calls that ring in the same moment."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(count):
+                nursery.start_soon(self._call)
+
+    async def _call(self) -> None:
+        async def act(call: LiveCall) -> None:
+            with trio.move_on_after(PATIENCE_S):
+                await self._first.setdefault(call.state.sid, trio.Event()).wait()
+            await trio.sleep(STAYS_S)
+            call.hang_up()
+
+        network = Network(connect_ms=self._chance.uniform(*CONNECT_MS))
+        number = f"+1555{len(self._seen):07d}"  # nobody rings too often
+        call = await self._exchange.ring(CallerLine(number=number, network=network), act)
+        at_s = self._seen[call.state.sid]
+        media, start = at_s.get("first_media"), at_s.get("stream_started")
+        after_ms = None if media is None or start is None else round((media - start) * 1000, 2)
+        self.heard.append(Heard(after_ms, None if media is None else round(media * 1000, 2)))
+
+    async def watch_lag(self) -> None:
+        """How late this process wakes up: what it measures cannot be truer than that."""
+        while True:
+            due = trio.current_time() + LAG_EVERY_S
+            await trio.sleep_until(due)
+            self.lags_ms.append((trio.current_time() - due) * 1000)
+
+
+async def rungs(origin: str) -> dict[str, int]:
+    """Which rung served how many calls, by the relay's own count."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        text = (await client.get(f"{origin}/metrics", timeout=5.0)).text
+    found = re.findall(r'relay_greeting_ms_count\{rung="(\w+)"\} (\d+)', text)
+    return {rung: int(count) for rung, count in found}
+
+
+async def own_p99_ms(origin: str) -> float | None:
+    """The relay's own greeting_ms: the smallest bucket bound that 99 of 100 calls stay under."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        text = (await client.get(f"{origin}/metrics", timeout=5.0)).text
+    sums: dict[float, float] = {}
+    for bound, count in re.findall(r'relay_greeting_ms_bucket\{le="([^"]+)",rung="\w+"\} ([\d.]+)', text):
+        sums[float(bound)] = sums.get(float(bound), 0) + float(count)
+    total = max(sums.values(), default=0)
+    return next((bound for bound, count in sorted(sums.items()) if total and count >= 0.99 * total), None)

@@ -1,0 +1,52 @@
+"""The cases: what the relay has, and what is broken, when the phone rings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.standin.script import Faults, Script
+from relay.standin.voice import Voice
+
+# A model on an ordinary day: 150 ms to the open socket, 300-700 ms to the first delta, drawn [Realtime captures].
+CONNECT_MS = 150.0
+ORDINARY = Script(connect_ms=CONNECT_MS)
+# As if the session had been dialled long before: the most that a pool of configured sessions could bring.
+POOLED = Script(connect_ms=0.0)
+DEAD = Script(faults=Faults(connect_refused=True))
+HUNG = Script(faults=Faults(silent_after_connect=True))
+
+
+class Hoarse(Voice):
+    """Says the greeting, but neither of its parts alone: their renderings are silent, and refused."""
+
+    def say(self, text: str) -> bytes:
+        sound = super().say(text)
+        is_part = text.startswith("Hello") is not text.endswith("How can I help you?")
+        return b"\xff" * len(sound) if is_part else sound
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row of the table."""
+
+    name: str
+    script: Script
+    kept: bool  # the greeting was rendered before the relay started
+    postgres: bool = True
+    hoarse: bool = False  # the model's renderings are refused, so that every greeting is live
+    fresh: bool = False  # every call is the first of a relay that has just started
+    goal_ms: float | None = None  # for the p99 at 20 calls at once
+
+
+CASES = (
+    Case("kept greeting", ORDINARY, kept=True, goal_ms=20.0),
+    Case("no kept greeting", ORDINARY, kept=False, hoarse=True),
+    Case("no kept greeting, session pooled", POOLED, kept=False, hoarse=True),
+    Case("model dead, kept greeting", DEAD, kept=True),
+    Case("model dead, no kept greeting", DEAD, kept=False),
+    Case("model hangs after 101, kept greeting", HUNG, kept=True),
+    Case("model hangs after 101, no kept greeting", HUNG, kept=False),
+    Case("Postgres down, kept greeting on disk", ORDINARY, kept=True, postgres=False),
+    Case("first call after start, kept greeting", ORDINARY, kept=True, fresh=True),
+    Case("first call after start, nothing kept", ORDINARY, kept=False, fresh=True),
+)
