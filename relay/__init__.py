@@ -2,25 +2,29 @@
 
 The rooms, in the order a caller's audio visits them:
 
-    cli.py demo.py      the commands
-    daemon.py           the process: nurseries by lifetime, admission, drain         settings.py prompts.py logs.py
-    handover.py         HTTP and the media socket on one port                         metrics.py
-    twilio/incoming.py  a phone rings: the webhooks                                   twilio/twiml.py signature.py (pure)
-    twilio/stream.py    the media socket's door: signature, token, start              twilio/tokens.py (pure)
+    cli.py demo.py bench.py   the commands
+    daemon.py           the process: nurseries by lifetime, admission, drain   (settings.py prompts.py logs.py metrics.py)
+    handover.py         HTTP and the media socket on one port
+    twilio/incoming.py  a phone rings: the webhooks                            (twiml.py signature.py rest.py)
+    twilio/stream.py    the media socket's door: signature, token, start       (tokens.py)
     wire.py             bytes on a socket, with TLS or not
     websocket.py        messages on a wire
     twilio/dialect.py   Twilio's JSON  <-> frames, marks, digits (pure)
-    call/session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog
-    call/machine.py     an event and the time in, actions out (pure), with the rooms it is made of:
-      gaps.py             caller audio that never came            caller_voice.py   the caller as a level, echo apart
-      floor.py            who may speak: hold, commit, resume     answers.py        the one owner of response.create
-      playout.py          what was sent, heard, cut off           conversation.py   what was said and heard, in order
-      meter.py            what it cost                            escalation.py     ways to a human without a model
+    call/session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog      (pace.py: the loop's lag)
+    call/machine.py     an event and the time in, actions out (pure); its state is state.py, its rooms are
+      greeting.py         the first words, by a ladder            turns.py          the caller's turns
+      answering.py        the model's answers and functions       barge_in.py       stop, undo, give up
+      handover.py         from one model session to the next      leaving.py        caps, silence, transfer, the end
+      playout.py          what was sent, heard, cut off           floor.py          who may speak: hold, commit, resume
+      caller_voice.py     the caller as a level                   echo.py           what of ours may come back
+      answers.py          the one owner of response.create        conversation.py   what was said and heard, in order
+      gaps.py             caller audio that never came            meter.py          what it cost
+      escalation.py       ways to a human without a model         wording.py        what the model is told meanwhile
       vocabulary.py       events, actions, how a call can end     plan.py           what a call is told beforehand
     dsp/                mu-law 8 kHz <-> PCM16 24 kHz (pure)
-    realtime/dialect.py OpenAI's JSON <-> events and actions (pure)
+    realtime/dialect.py OpenAI's JSON <-> events and actions (pure)            (configuration.py prices.py)
     realtime/session.py sessions: dialled, checked, kept warm
-    realtime/greeting.py our own words in the agent's voice, rendered once
+    realtime/greeting.py our own words in the agent's voice, rendered once; clips/ are the ones that ship
 
 Beside the audio:
 

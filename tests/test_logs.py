@@ -19,7 +19,6 @@ from tests.play import ENVIRONMENT, stage
 def json_log(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
     before = structlog.get_config()
     logs.configure("json")
-    structlog.configure(cache_logger_on_first_use=False)
     yield
     structlog.configure(**before)
 
