@@ -12,6 +12,7 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, cast
 
 import httpx
@@ -193,12 +194,16 @@ class Play:
         )
 
 
+@cache
+def _rendered(text: str) -> bytes:
+    sound = Voice().say(text)
+    return sound + b"\xff" * (-len(sound) % 160)
+
+
 def keep_greeting(book: PhraseBook) -> None:
     """Render everything at once by the stand-in's voice, as `relay greet` would have before."""
-    voice = Voice()
     for text in book.texts():
-        sound = voice.say(text)
-        book._kept[text] = sound + b"\xff" * (-len(sound) % 160)
+        book._kept[text] = _rendered(text)
     book.complete.set()
 
 

@@ -94,7 +94,7 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: str = "+15550100001"
     state: str | None = None
     silence: Silence = "ff"
-    patience_s: float = 60.0  # how long the caller stays on the line after the last step
+    patience_s: float = 20.0  # how long the caller stays on the line after the last step
     calls_before: int = 0  # how often the same number rang before, and hung up at once
     calls_meanwhile: int = 0  # how many other callers are on the line
 

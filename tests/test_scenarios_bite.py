@@ -1,0 +1,193 @@
+"""Scenarios that bite: with one defence of the relay taken away, the scenario that is there for it fails.
+
+Each entry names a scenario, the defence, and how a test takes it away. A scenario that goes well all the same would
+prove nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+import trio._core._run as trio_run
+
+import dsp
+from relay import desk
+from relay.call import (
+    answering,
+    answers,
+    escalation,
+    floor,
+    greeting,
+    handover,
+    leaving,
+    state,
+    turns,
+)
+from relay.call.gaps import Gaps
+from relay.functions import backend, once
+from relay.ledger.rows import Unavailable
+from relay.realtime import dialect as model_dialect
+from relay.settings import Settings
+from relay.twilio import dialect, incoming, streamless, transfer, twiml
+from relay.twilio.stream import StreamDoor
+from tests.play import perform
+
+Patch = pytest.MonkeyPatch
+
+
+def put(where: Any, name: str, value: Any) -> Callable[[Patch], None]:
+    """Something else in this place."""
+    return lambda patch: patch.setattr(where, name, value)
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """In place of a step that does something."""
+
+
+async def nothing_async(*_: Any, **__: Any) -> None:
+    """The same, awaited."""
+
+
+def no(*_: Any, **__: Any) -> bool:
+    return False
+
+
+def deaf_to(kind: str) -> Callable[[Patch], None]:
+    """One kind of the caller's words is not heeded."""
+    says = escalation.Rules.says
+    return put(escalation.Rules, "says", lambda rules, asked, text: asked != kind and says(rules, asked, text))
+
+
+def unprotected(patch: Patch) -> None:
+    agent = state.Call.agent
+    patch.setattr(state.Call, "agent", lambda call, now: dataclasses.replace(agent(call, now), protected=False))
+
+
+def keep_words(patch: Patch) -> None:
+    patch.setattr(Settings, "keeps_words", property(lambda _: True))
+
+
+def whole_samples(patch: Patch) -> None:
+    feed = dsp.Downlink.feed
+    patch.setattr(dsp.Downlink, "feed", lambda line, pcm24k: feed(line, pcm24k[: len(pcm24k) // 2 * 2]))
+
+
+def strict(patch: Patch) -> None:
+    event_of = model_dialect.event_of
+
+    def known_event(message: Any) -> Any:
+        assert model_dialect.is_known(message)
+        return event_of(message)
+
+    patch.setattr(model_dialect, "event_of", known_event)
+
+
+async def reserve_or_fail(reserving: once.Once, key: str, wish: once.Wish) -> Any:
+    assert reserving._reservations is not None
+    found = await reserving._reservations.reserve(
+        key, wish.call_sid, wish.function, {}, function_call_id=wish.function_call_id, limit_s=1.0
+    )
+    assert not isinstance(found, Unavailable)
+    return found
+
+
+async def accept_known_calls(transfers: transfer.Transfers, fields: dict[str, str]) -> str:
+    known = fields["call"] in transfers._desk.files
+    return twiml.empty() if known else twiml.hang_up()
+
+
+async def hang_up(*_: Any) -> str:
+    return twiml.hang_up()
+
+
+DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
+    # Interruptions
+    ("barge_in_late", "Twilio's buffer is cleared", put(dialect, "clear", lambda sid: dialect.mark(sid, "instead"))),
+    (
+        "barge_in_early",
+        "what the server's VAD hears stops the agent",
+        put(floor.Floor, "_judge", lambda *_: floor.Move.NOTHING),
+    ),
+    ("barge_in_notice", "the notice cannot be interrupted", unprotected),
+    ("barge_in_function", "a phrase of ours is heard while a function runs", put(answering, "HOLDING_AFTER_S", 99.0)),
+    ("cough", "250 ms of voice make an interruption", put(floor, "COMMIT_MS", 20)),
+    ("model_odd_audio", "half a sample waits for its other half", whole_samples),
+    # The end
+    ("goodbye", "the last words are heard to their end", put(leaving, "_last_words_heard", lambda *_: True)),
+    ("hangup_before_stream", "a call without a stream is written down", put(streamless, "record", nothing)),
+    (
+        "hangup_while_ringing",
+        "a transfer that came to nothing is written down",
+        put(transfer.Transfers, "caller_left", nothing),
+    ),
+    ("dormant", "a silent caller is asked", put(leaving, "check_silence", nothing)),
+    ("cap_dollars", "a call has a limit in dollars", put(leaving, "check_caps", nothing)),
+    ("cap_duration", "a call has a limit in time", put(leaving, "check_caps", nothing)),
+    # Humans
+    ("transfer_voicemail", "whoever takes the call presses a key", put(twiml, "whisper", lambda *_: twiml.empty())),
+    ("transfer_declined", "a caller whom nobody took goes back to the agent", put(transfer, "RESUMES", 0)),
+    ("transfer_busy", "a callback entry stands", put(transfer.Transfers, "_keep_callback", nothing)),
+    ("transfer_out_of_hours", "the human's hours are kept", put(desk.Desk, "human_is_there", lambda _: True)),
+    ("key_zero", "0 leads to a human", put(turns, "digit", nothing)),
+    ("emergency", "words of an emergency lead to a human", deaf_to("emergency_words")),
+    ("angry", "an angry caller is offered a human", deaf_to("angry_words")),
+    ("misunderstood", "three misunderstandings lead to a human", deaf_to("misunderstood_words")),
+    ("two_failures", "two failures of one thing lead to a human", put(answering, "_failed_too_often", no)),
+    # The model
+    ("model_wrong_format", "a session with another format is not used", put(model_dialect, "check_formats", nothing)),
+    ("model_dies_in_answer", "a lost session is dialled again", put(handover, "RECONNECTS", 0)),
+    ("model_stalls", "an answer that stops is noticed", put(answers, "PROGRESS_LIMIT_S", 1e9)),
+    ("model_deaf", "a session that hears nothing is noticed", put(handover, "DEAF_AFTER_MS", 10**9)),
+    ("model_fails_once", "a failed answer is asked for again", put(answers.Answers, "_ask_again", no)),
+    ("model_empty_answer", "an empty answer is asked for again", put(answers.Answers, "_ask_again", no)),
+    ("model_fails_always", "a model that only fails is given up", put(answers.Answers, "has_failed", False)),
+    ("model_odd_protocol", "an event that nobody knows is passed over", strict),
+    ("model_dead", "a model that is not there is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
+    ("model_dead_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
+    # The backend
+    ("booking_answer_lost", "a write is tried again", put(backend, "WRITE_ATTEMPTS", 1)),
+    ("backend_slow", "a phrase is heard while a function runs", put(answering, "HOLDING_AFTER_S", 99.0)),
+    ("postgres_away", "a booking does not wait for Postgres", put(once.Once, "_reserve", reserve_or_fail)),
+    # Admission and consent
+    ("too_often", "callers who ring too often get the human", put(incoming, "CALLS_PER_WINDOW", 10**9)),
+    ("capacity", "a full relay takes no more", put(incoming.Webhooks, "_refusal", lambda *_: "")),
+    ("day_spend", "a day has a limit in dollars", put(incoming.Webhooks, "_refusal", lambda *_: "")),
+    ("two_party_state", "who must be told is told", put(desk, "must_announce", no)),
+    ("record_off", "RECORD=off keeps no words", keep_words),
+    # Lines, sockets, relays
+    ("muted_line", "missing caller audio is padded", put(Gaps, "while_idle", lambda *_: 0)),
+    ("socket_cut", "a lost stream is resumed", put(incoming.Webhooks, "_after_loss", lambda *_: twiml.hang_up())),
+    ("socket_cut_again_and_again", "not for ever", put(incoming, "RESUMES", 99)),
+    ("relay_killed", "a call of a dead relay goes to the human", put(incoming.Webhooks, "_after_unknown", hang_up)),
+    (
+        "relay_killed_while_ringing",
+        "a key counts at a relay that has just started",
+        put(transfer.Transfers, "accept", accept_known_calls),
+    ),
+    ("drained", "running calls are told that the process stops", put(StreamDoor, "drain", nothing_async)),
+]
+
+
+@pytest.fixture(autouse=True)
+def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in test_scenarios.py."""
+    monkeypatch.setattr(trio_run, "_r", random.Random(1))
+    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+
+
+@pytest.mark.parametrize(("name", "defence", "take_away"), DEFENCES, ids=[f"{d[0]}: {d[1]}" for d in DEFENCES])
+async def test_a_scenario_fails_without_the_defence_it_is_for(
+    name: str,
+    defence: str,
+    take_away: Callable[[Patch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    take_away(monkeypatch)
+    _, wrong, _ = await perform(name)
+    assert wrong, f"{name} goes well although it is not so any more that {defence}"
