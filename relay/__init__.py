@@ -3,7 +3,7 @@
 The rooms, in the order a caller's audio visits them:
 
     cli.py demo.py bench.py   the commands
-    daemon.py           the process: nurseries by lifetime, admission, drain   (settings.py prompts.py logs.py metrics.py)
+    daemon.py           the process: nurseries by lifetime, admission, drain (settings.py prompts.py logs.py metrics.py)
     handover.py         HTTP and the media socket on one port
     twilio/incoming.py  a phone rings: the webhooks                            (twiml.py signature.py rest.py)
     twilio/stream.py    the media socket's door: signature, token, start       (tokens.py)

@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("fallback-twiml", _fallback_twiml, "print the document for the number's fallback URL, to be hosted elsewhere")
     calls = add("calls", _calls, "list calls, or show one")
     calls.add_argument("call_sid", nargs="?", help="show this call's rows")
+    add("bench", _bench, "find how many calls this machine carries; prints MAX_CALLS and fly.toml's limits")
     standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
     standin.add_argument("what", choices=("model", "business", "caller"))
     standin.add_argument("--port", type=int, default=0)
@@ -213,6 +214,12 @@ def _calls(arguments: argparse.Namespace) -> None:
         print(f"{name} ({len(found)})")
         for row in found:
             print("  " + "  ".join(f"{key}={value}" for key, value in row.items() if value is not None))
+
+
+def _bench(_: argparse.Namespace) -> int:
+    from relay.bench import main_bench
+
+    return main_bench()
 
 
 def _standin(arguments: argparse.Namespace) -> None:

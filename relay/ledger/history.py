@@ -15,7 +15,7 @@ TABLES_OF_CALL = {
     "calls": "call_sid",
     "consents": "seq",
     "transcripts": "seq",
-    "function_calls": "function_call_id",
+    "function_calls": "recorded_at",
     "messages": "seq",
     "call_outcomes": "call_sid",
 }
