@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from relay.bench import serve_command
 from relay.ledger.embedded import database
 from relay.ledger.migrate import migrate
 from relay.standin.load import Relay
@@ -35,40 +35,12 @@ def machine() -> str:
 
 
 @contextmanager
-def ours(extra: dict[str, str] | None = None) -> Iterator[Relay]:
+def ours() -> Iterator[Relay]:
     """`relay serve` with all that a real call has on; its Postgres runs beside it, not on its core."""
     os.sched_setaffinity(0, {LOAD_CORE})
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder, database("embedded", Path(folder)) as url:
         migrate(url)
-        yield relay_serve(url, Path(folder), extra)
-
-
-def relay_serve(database_url: str, data_dir: Path, extra: dict[str, str] | None = None) -> Relay:
-    """How `relay serve` is started for the load."""
-    environ = {
-        "OPENAI_API_KEY": "sk-load",
-        "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-        "TWILIO_AUTH_TOKEN": "load",
-        "TWILIO_PHONE_NUMBER": "+15550100200",
-        "BUSINESS_API_BASE": "http://127.0.0.1:9",
-        "HUMAN_TRANSFER_NUMBER": "+15550100201",
-        "PUBLIC_URL": "http://127.0.0.1:{port}",
-        "TWILIO_API_BASE": "http://127.0.0.1:9",
-        "PORT": "{port}",
-        "OPENAI_REALTIME_URL": "{model_url}",
-        "DATABASE_URL": database_url,
-        "DATA_DIR": str(data_dir),
-        "RECORD": "transcripts",
-        "MAX_CALLS": "10000",
-        "MAX_CALL_S": "3600",
-        "MAX_CALL_USD": "1000",
-        "MAX_DAY_USD": "1000000",
-        "LOG_FORMAT": "json",
-        "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-    }
-    command = (sys.executable, "-m", "relay", "serve")
-    return Relay("relay", command, environ | (extra or {}), ready_path="/readyz")
+        yield serve_command(url, Path(folder))
 
 
 def quieten() -> None:

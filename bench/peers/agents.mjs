@@ -19,7 +19,8 @@ app.register(async (sockets) => {
   sockets.get("/media", { websocket: true }, async (caller) => {
     const agent = new RealtimeAgent({ name: "Robin", instructions: "You are a helpful voice on the phone." });
     const transport = new TwilioRealtimeTransportLayer({ twilioWebSocket: caller });
-    const session = new RealtimeSession(agent, { transport, model: "gpt-realtime", tracingDisabled: true });
+    const config = { audio: { input: { format: "g711_ulaw" }, output: { format: "g711_ulaw", voice: "alloy" } } };
+    const session = new RealtimeSession(agent, { transport, model: "gpt-realtime", config, tracingDisabled: true });
     session.on("error", () => {});
     await session.connect({ apiKey: "sk-load", url: MODEL_URL });
     caller.on("close", () => session.close());

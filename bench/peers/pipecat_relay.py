@@ -10,9 +10,12 @@ import os
 import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket
 from loguru import logger
+from pipecat.frames.frames import LLMRunFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.runner import PipelineRunner
 from pipecat.pipeline.task import PipelineParams, PipelineTask
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair
 from pipecat.serializers.twilio import TwilioFrameSerializer
 from pipecat.services.openai.realtime.llm import OpenAIRealtimeLLMService
 from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPIWebsocketTransport
@@ -47,11 +50,17 @@ async def media(socket: WebSocket) -> None:
         ),
     )
     model = OpenAIRealtimeLLMService(api_key="sk-load", base_url=os.environ["MODEL_URL"])
+    both = LLMContextAggregatorPair(LLMContext([{"role": "user", "content": "Say hello."}]))
     task = PipelineTask(
-        Pipeline([transport.input(), model, transport.output()]),
+        Pipeline([transport.input(), both.user(), model, transport.output(), both.assistant()]),
         params=PipelineParams(audio_in_sample_rate=8000, audio_out_sample_rate=8000),
         cancel_on_idle_timeout=False,
     )
+
+    @transport.event_handler("on_client_connected")
+    async def connected(_transport, _client) -> None:
+        await task.queue_frames([LLMRunFrame()])
+
     await PipelineRunner(handle_sigint=False).run(task)
 
 

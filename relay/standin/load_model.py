@@ -45,6 +45,14 @@ _USAGE: dict[str, object] = {
 _encode = msgspec.json.encode
 
 
+def _kind(told: object, before: str) -> str:
+    """The audio format that a session asks for, by today's name or by the one of before."""
+    name = told.get("type") if isinstance(told, dict) else told
+    if not name:
+        return before
+    return "audio/pcmu" if name in ("audio/pcmu", "g711_ulaw") else "audio/pcm"
+
+
 class Listener:
     """Where the relay finds its model: ws or wss on a free port of this machine."""
 
@@ -161,8 +169,8 @@ class Session:
         self._config |= session
         audio = session.get("audio") or {}
         entrance, exit_ = audio.get("input") or {}, audio.get("output") or {}
-        self._in_kind = (entrance.get("format") or {}).get("type", self._in_kind)
-        self._out_kind = (exit_.get("format") or {}).get("type", self._out_kind)
+        self._in_kind = _kind(entrance.get("format") or session.get("input_audio_format"), self._in_kind)
+        self._out_kind = _kind(exit_.get("format") or session.get("output_audio_format"), self._out_kind)
         turns = entrance.get("turn_detection") or {}
         self._answers_itself = turns.get("create_response", self._answers_itself)
         self._tell("session.updated", session=self._session())
