@@ -50,6 +50,12 @@ async def test_words_of_a_caller_who_leaves_before_the_notice_was_heard_are_drop
         assert told.end_reason == "caller_hung_up"
 
 
+async def test_no_answer_is_asked_for_while_the_notice_is_said(autojump_clock: MockClock) -> None:
+    async with stage(script=Script(transcription_s=(0.2, 0.2))) as play:
+        await ring(play, f"{EARLY_WORDS}, {{ silent_s = 3 }}, {{ hang_up = true }}")
+        assert play.model.sessions[0].report.story == ["heard 'Hi, what time do you open tomorrow?'"]
+
+
 async def test_no_word_is_in_the_ledger_at_any_moment_before_the_mark(autojump_clock: MockClock) -> None:
     async with stage() as play:
         seen: list[tuple[bool, int]] = []

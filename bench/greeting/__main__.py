@@ -6,9 +6,9 @@ Leaves out/greeting.txt, .json and .png. Exit code 1 if any call heard nothing b
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -20,13 +20,13 @@ import trio
 
 from bench.greeting import report
 from bench.greeting.calls import Load, own_p99_ms, rungs
-from bench.greeting.cases import CASES, ORDINARY, Case, Hoarse
+from bench.greeting.cases import CASES, Case
 from bench.greeting.relay_process import environment, free_port, greet, serving
 from bench.greeting.report import Measured
+from bench.relays import quieten
 from relay.ledger.embedded import database
 from relay.ledger.migrate import migrate
-from relay.standin.model import PATH, StandInModel
-from relay.standin.script import Script
+from relay.standin.model import PATH
 
 OUT = Path(__file__).parents[2] / "out"
 NOBODY = "postgresql://nobody@127.0.0.1:9/none"
@@ -36,13 +36,12 @@ VOICES = ("marin", "cedar", "alloy", "ash", "ballad", "coral", "echo", "sage", "
 
 
 @asynccontextmanager
-async def model(script: Script, *, hoarse: bool = False) -> AsyncIterator[str]:
-    """A stand-in model on a port; its URL."""
-    house = StandInModel(script)
-    if hoarse:
-        house.voice = Hoarse()
+async def model(case: Case) -> AsyncIterator[str]:
+    """A stand-in model in a process; its URL."""
+    command = [sys.executable, "-m", "bench.greeting.model_process", case.name]
     async with trio.open_nursery() as nursery:
-        port = await nursery.start(partial(house.serve, 0))
+        process = await nursery.start(partial(trio.run_process, command, stdout=subprocess.PIPE, check=False))
+        port = int(await process.stdout.receive_some())
         yield f"ws://127.0.0.1:{port}{PATH}"
         nursery.cancel_scope.cancel()
 
@@ -51,10 +50,10 @@ async def measure(case: Case, database_url: str, folder: Path, calls: int, at_on
     """One case. `folder` is the relay's, and empty."""
     port, log = free_port(), folder / "relay.log"
     if case.kept:
-        async with model(ORDINARY) as url:
+        async with model(CASES[0]) as url:  # on an ordinary day
             await greet(environment(port, url, database_url, folder))
     loads: list[tuple[Load, int]] = []
-    async with model(case.script, hoarse=case.hoarse) as url:
+    async with model(case) as url:
         environ = environment(port, url, database_url if case.postgres else NOBODY, folder)
         served: dict[str, int] = {}
         for number in range(min(STARTS, calls) if case.fresh else 1):
@@ -112,7 +111,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, set(range((os.cpu_count() or 1) - 1)))  # the relay has the last core to itself
-    gc.freeze()
+    quieten()  # BENCH_REALTIME=1 keeps other work of a busy machine off
     found = run(arguments.calls, arguments.at_once, arguments.only)
     text = report.table(found)
     OUT.mkdir(exist_ok=True)

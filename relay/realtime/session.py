@@ -7,7 +7,6 @@ Upstream: twilio/incoming.py (ring), call/session.py (claim).  Downstream: relay
 
 from __future__ import annotations
 
-import math
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -199,7 +198,7 @@ class WarmSessions:
         warm = self._warm.pop(call_sid, None)
         if warm is None:
             raise ModelUnreachable("no session was kept warm for this call")
-        warm.claimed, warm.life.deadline = True, math.inf
+        warm.claimed = True
         warm.idle.cancel()
         try:
             await warm.done.wait()

@@ -1,0 +1,34 @@
+"""`python -m bench.greeting.model_process CASE`: the stand-in model of a case in a process of its own.
+
+So that its work does not delay the callers, whose clock is the one that counts. Prints its port.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+
+import trio
+
+from bench.greeting.cases import CASES, Hoarse
+from relay.standin.model import StandInModel
+
+# The callers go first on the core they share.
+NICENESS = 5
+
+
+async def serve(name: str) -> None:
+    """Serve until killed."""
+    case = next(each for each in CASES if each.name == name)
+    house = StandInModel(case.script)
+    if case.hoarse:
+        house.voice = Hoarse()
+    async with trio.open_nursery() as nursery:
+        print(await nursery.start(partial(house.serve, 0)), flush=True)
+
+
+if __name__ == "__main__":
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    os.nice(NICENESS)
+    trio.run(serve, sys.argv[1])
