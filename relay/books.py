@@ -88,10 +88,10 @@ class Books:
 
     def _record_words(self, row: rows.Row) -> None:
         """A row that holds somebody's words: stored once the notice was heard, or never."""
-        if self._file.announces and not self._file.notice_heard:
-            self._held_rows.append(row)
-        else:
+        if self._file.may_store_words:
             self._desk.ledger.record(row)
+        else:
+            self._held_rows.append(row)
 
     def turn(self, turn: RecordTurn) -> ClaimDoubted | None:
         """Write a turn; hold an agent's words against what was done."""

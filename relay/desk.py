@@ -18,6 +18,7 @@ from relay.prompts import Prompts
 from relay.realtime.greeting import PhraseBook
 from relay.realtime.prices import price_of, transcription_price_of
 from relay.realtime.session import Realtime, Wanted, WarmSessions
+from relay.reservations import ConsentedReservations
 from relay.settings import Settings, check_hours
 from relay.states import must_announce
 from relay.twilio.rest import TwilioRest
@@ -44,7 +45,7 @@ class CallFile:
     started_at: dt.datetime
     rang_at: float  # Trio clock
     announces: bool
-    once: Once
+    once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     token: str = ""
     live: bool = False
@@ -66,6 +67,11 @@ class CallFile:
     transfer: str = ""  # "asked" while a human rings or talks, then how it went
     last_seen: float = 0.0
     functions_done: list[str] = field(default_factory=list)
+
+    @property
+    def may_store_words(self) -> bool:
+        """True once the notice was heard, where there must be one."""
+        return self.notice_heard or not self.announces
 
     def stream_opens(self) -> None:
         """A stream of this call begins."""
@@ -115,7 +121,8 @@ class Desk:
         if file is None:
             s = self.settings
             announces = s.keeps_words and must_announce(s.record_notice, caller, state, country, s.business_state)
-            file = CallFile(call_sid, caller, called, state, self.utc_now(), now, announces, Once(self.ledger))
+            file = CallFile(call_sid, caller, called, state, self.utc_now(), now, announces)
+            file.once = Once(ConsentedReservations(self.ledger, lambda: file.may_store_words))
             self._forget_old(now)
             self.files[call_sid] = file
         file.last_seen = now

@@ -92,10 +92,15 @@ async def test_a_model_that_leaves_the_notice_out_gets_nothing_stored(
     asked = model_reactions.literal
     monkeypatch.setattr(model_reactions, "literal", lambda text: QUESTION if asked(text) else "")
     async with stage(script=prompt_model(), kept=False) as play:
-        told = await ring(play, '{ listen = true }, { say = "ask_hours" }, { listen = true }, { hang_up = true }')
+        steps = (
+            '{ listen = true }, { say = "ask_booking" }, { listen = true }, { say = "yes_right" }, { listen = true }'
+        )
+        told = await ring(play, steps + ", { hang_up = true }")
         assert told.report.heard[0] == QUESTION
-        assert "We are open tomorrow" in told.heard  # the caller is served
+        assert len(play.business.diary.bookings) == 1  # the caller is served
         assert words_stored(told) == []
+        (booking,) = play.ledger.of(rows.FunctionCallRow, told.report.call_sid)[-1:]
+        assert (booking.ok, booking.arguments, booking.output) == (True, {}, {})
         assert [consent.heard_at for consent in told.consents] == [None]
 
 
