@@ -231,6 +231,19 @@ class Calls(RuleBasedStateMachine):
         if item in self.stage.items:
             self.stage.tell(CallerCommitted(item, None))
 
+    @precondition(lambda self: self.session)
+    @rule(ms=st.sampled_from([60, 160, 240, 280, 500]), ends=st.booleans())
+    def caller_talks(self, ms: int, ends: bool) -> None:
+        self.stage.frames_come = True
+        self.stage.level_dbfs = SPEECH_DBFS
+        self.vad_starts(again=False)
+        self.stage.wait(ms)
+        if ends:
+            self.stage.level_dbfs = SILENCE_DBFS
+            self.stage.wait(500)
+            self.vad_stops()
+            self.turn_is_committed(untold=False)
+
     @rule(key=st.sampled_from("123#"))
     def key_is_pressed(self, key: str) -> None:
         self.stage.tell(DigitPressed(key))
@@ -259,7 +272,7 @@ class Calls(RuleBasedStateMachine):
         response = self.stage.active
         assert response is not None
         items = self.response_items[response]
-        if not items or (fresh and items[-1] in self.stage.tails):
+        if not items or (fresh and (items[-1] in self.stage.tails or items[-1] in self.stage.gone)):
             items.append(ItemId(self.new("item")))
         if items[-1] in self.stage.tails:
             return
@@ -269,6 +282,23 @@ class Calls(RuleBasedStateMachine):
         if words:
             self.stage.tell(ModelWorded(response, items[-1], "some words more "))
         self.sound(response, items[-1], size)
+
+    @precondition(lambda self: self.session and (self.stage.asked or self.stage.active))
+    @rule(sizes=st.lists(st.integers(500, 4_000), min_size=1, max_size=6), played_ms=st.sampled_from([0, 20, 200, 900]))
+    def answer_comes(self, sizes: list[int], played_ms: int) -> None:
+        if not self.stage.active:
+            self.answer_begins()
+        for size in sizes:
+            self.delta_comes(size, True, True)
+        self.stage.wait(played_ms)
+
+    @precondition(lambda self: self.session and not self.stage.active and not self.stage.asked)
+    @rule()
+    def answer_is_wished_for(self) -> None:
+        """Nothing is asked for without a turn: the shortest one."""
+        if self.stage.machine.phase is Phase.TALKING and not self.open_item:
+            self.stage.machine.answers.want("turn")
+            self.stage.wait(200)
 
     def sound(self, response: ResponseId, item: ItemId, size: int) -> None:
         had = self.stage.received.get(item, 0)
@@ -461,7 +491,7 @@ class Calls(RuleBasedStateMachine):
 
 
 Calls.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=60, suppress_health_check=[HealthCheck.too_slow], deadline=None
+    max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow], deadline=None
 )
 TestCalls = Calls.TestCase
 
