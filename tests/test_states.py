@@ -7,7 +7,7 @@ import pytest
 from relay.states import TWO_PARTY_STATES, must_announce
 
 
-def test_the_nine_states_of_the_brief_are_listed_with_their_law() -> None:
+def test_the_nine_states_are_listed_with_their_law() -> None:
     assert {"IL", "CA", "FL", "MA", "MD", "MT", "NH", "PA", "WA"} <= set(TWO_PARTY_STATES)
     assert all("§" in law or "ILCS" in law for law in TWO_PARTY_STATES.values())
 
