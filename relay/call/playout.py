@@ -72,6 +72,7 @@ class Utterance:
     said_ms: float = 0.0
     complete: bool = False  # all its audio is here
     written: bool = False
+    stopped: bool = False  # the silence before its next frame is wanted
 
     @property
     def waiting_bytes(self) -> int:
@@ -230,8 +231,9 @@ class Playout:
         silent_s = now - self._play_end_s - self._late_s
         if silent_s < 0:
             return
-        if utterance.written:
+        if utterance.written and not utterance.stopped:
             self.gaps_ms += silent_s * 1000
+        utterance.stopped = False
         self._play_end_s, self._late_s = now, 0.0
 
     def _send(self, utterance: Utterance, size: int) -> Play:
@@ -348,7 +350,7 @@ class Playout:
             self._held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)
             if heard_bytes < utterance.sent_bytes:
                 utterance.sent_bytes = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
-            utterance.heard_bytes = heard_bytes
+            utterance.heard_bytes, utterance.stopped = heard_bytes, True
             back.append(utterance)
         outstanding = self._play_end_s + self._late_s > now or bool(self._marks)
         self._queue = deque(back)
