@@ -6,7 +6,7 @@ tells when any party may be in a state of the list, or nobody knows.
 
 from __future__ import annotations
 
-# All-party consent for recording a telephone call, and the law that says so. The first nine are this relay's brief;
+# All-party consent for recording a telephone call, and the law that says so. The first nine are the usual list;
 # the others are added because their law reads so too. Edit to your lawyer's liking.
 TWO_PARTY_STATES: dict[str, str] = {
     "CA": "Cal. Penal Code § 632",
