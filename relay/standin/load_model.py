@@ -140,7 +140,7 @@ class Session:
     # What the relay says
 
     def _on_message(self, raw: bytes) -> None:
-        if b"input_audio_buffer.append" in raw[:80]:
+        if b"input_audio_buffer.append" in raw[:160]:
             self._hear(raw)
             return
         message = msgspec.json.decode(raw)
@@ -179,7 +179,8 @@ class Session:
         caller = self.caller
         if caller is None:
             return
-        window, begin = self._load.window, raw.find(b'"audio":"') + 9
+        window = self._load.window
+        begin = raw.find(b'"', raw.find(b'"audio"') + 7) + 1
         end = raw.find(b'"', begin)
         window.up_bytes += (end - begin) * 3 // 4
         window.up_messages += 1
