@@ -571,3 +571,12 @@ async def test_a_frame_without_its_mask_is_left_to_the_core_and_refused_as_a_mis
     _, end, stream = raw_client()
     await stream.send_all(b"\x81\x02hi")
     assert (await gone(end)).code == 1002
+
+
+async def test_a_text_frame_between_the_parts_of_another_is_left_to_the_core_and_refused_as_a_mistake() -> None:
+    peer, end, stream = raw_client()
+    peer.send_text(b"first part", fin=False)
+    other = ClientProtocol(parse_uri(URL), state=State.OPEN)
+    other.send_text(b"in between")
+    await stream.send_all(b"".join(peer.data_to_send() + other.data_to_send()))
+    assert (await gone(end)).code == 1002
