@@ -422,6 +422,13 @@ async def test_a_caller_who_leaves_while_the_human_rings_is_written_down_so(auto
         assert outcome(play).transfer_result == "caller_hung_up"
 
 
+async def test_a_call_without_a_transfer_ends_without_the_result_of_one(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        call_file(play, ended=EndReason.AGENT_SAID_GOODBYE)
+        await ask(play, "/twilio/status", {"CallStatus": "completed"})
+        assert play.ledger.of(rows.OutcomeRow, SID) == []
+
+
 async def test_a_call_that_ends_before_its_stream_is_written_down_and_its_session_let_go(autojump_clock: Clock) -> None:
     async with stage() as play:
         await ask(play, "/twilio/incoming", {"CallStatus": "ringing"})

@@ -75,14 +75,6 @@ def test_dial_human_is_the_packages_document(say: str | None) -> None:
     assert same(ours, theirs)
 
 
-def test_say_and_dial_is_the_packages_document() -> None:
-    theirs, leg = VoiceResponse(), dial()
-    theirs.say(SAY)
-    leg.number("+14155550100")
-    theirs.append(leg)
-    assert same(twiml.say_and_dial(SAY, "+14155550100", "+15550100", f"{WEB}/dialed", 20, 3600), theirs)
-
-
 @given(words)
 def test_whisper_is_the_packages_document(text: str) -> None:
     theirs, gather = VoiceResponse(), Gather(num_digits=1, timeout=8, action=f"{WEB}/accept", method="POST")
@@ -143,7 +135,6 @@ def test_a_url_that_is_not_absolute_is_refused_by_name(url: str) -> None:
         lambda: twiml.dial_human("+1", "+1", f"{WEB}/w", f"{WEB}/d", url, 20, 60),
         lambda: twiml.whisper("x", url),
         lambda: twiml.record_message("x", url, f"{WEB}/r", 60),
-        lambda: twiml.say_and_dial("x", "+1", "+1", url, 20, 60),
     ]
     for build in builds:
         with pytest.raises(UrlNotAbsolute, match="absolute"):

@@ -86,15 +86,6 @@ def dial_human(
     return _render(response)
 
 
-def say_and_dial(text: str, number: str, caller_id: str, action_url: str, timeout_s: int, limit_s: int) -> str:
-    """Return: say `text`, ring the human without a whisper (an emergency, no relay left), then ask `action_url`."""
-    response = ET.Element("Response")
-    _text(response, "Say", text)
-    dial = ET.SubElement(response, "Dial", _dial_attributes(caller_id, action_url, timeout_s, limit_s))
-    _text(dial, "Number", number)
-    return _render(response)
-
-
 def whisper(text: str, accept_url: str) -> str:
     """Return: tell the human `text`; a key within 8 s goes to `accept_url`, no key ends the human's leg."""
     response = ET.Element("Response")
