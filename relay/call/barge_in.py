@@ -35,6 +35,8 @@ def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
             call.due(now, out)
     else:
         call.figures.barge_ins += call.playout.is_speaking(now)
+        if call.floor.speech is not None:
+            call.interruptions.add(call.floor.speech.item_id)
         cut_off(call, now, out)
 
 

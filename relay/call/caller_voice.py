@@ -6,6 +6,8 @@ Upstream: machine.py, with each caller frame.  Downstream: nothing.
 
 from __future__ import annotations
 
+from collections import deque
+
 # Speech on a phone line lies at -15..-35 dBFS (espeak and piper over mu-law; measured), a quiet caller 15 dB below;
 # the noise of a quiet line is under -60.
 QUIETEST_SPEECH_DBFS = -50.0
@@ -23,6 +25,9 @@ ECHO_RETURN_BEST_DB = -45.0
 ECHO_MARGIN_DB = 6.0
 ECHO_UP_DB_PER_S = 50.0
 ECHO_DOWN_DB_PER_S = 10.0
+# What came back is judged by its loudest frame of so long, as what we said is (echo.py): a soft syllable of an echo, or
+# one that is not back yet, says nothing of the loud one behind it.
+ECHO_PEAK_FRAMES = 15
 # Quieter than this we are silent, and nothing comes back.
 OWN_SILENCE_DBFS = -60.0
 # Louder than this our voice is enough to learn from.
@@ -35,6 +40,7 @@ class CallerVoice:
     def __init__(self) -> None:
         self._noise_dbfs = -60.0
         self._echo_return_db = ECHO_RETURN_AT_FIRST_DB
+        self._lately = deque[float](maxlen=ECHO_PEAK_FRAMES)
         self.run_ms = 0  # length of the current run of speech, breaks included
         self.quiet_ms = BREAK_MS  # since its last loud frame
         self.loudest_dbfs = -100.0  # of the current run
@@ -49,8 +55,9 @@ class CallerVoice:
         loud = level_dbfs > self.threshold_dbfs
         if loud and echo_dbfs > OWN_SILENCE_DBFS:
             loud = level_dbfs > echo_dbfs + self._echo_return_db + ECHO_MARGIN_DB
-        if echo_dbfs > OWN_SPEECH_DBFS and not loud:
-            self._learn_echo(level_dbfs - echo_dbfs, ms)
+        self._lately.append(level_dbfs)
+        if echo_dbfs > OWN_SPEECH_DBFS and not loud and not self.is_up:
+            self._learn_echo(max(self._lately) - echo_dbfs, ms)
         if loud:
             begins = not self.is_up
             self.run_ms = ms if begins else self.run_ms + self.quiet_ms + ms
@@ -74,6 +81,10 @@ class CallerVoice:
         wanted_db = self._echo_return_db + step_db
         wanted_db = min(wanted_db, return_db) if rising else max(wanted_db, return_db)
         self._echo_return_db = min(ECHO_RETURN_AT_FIRST_DB, max(ECHO_RETURN_BEST_DB, wanted_db))
+
+    def was_echo(self) -> None:
+        """What was taken for the caller was our own voice: the line is worse than it was."""
+        self._echo_return_db = ECHO_RETURN_AT_FIRST_DB
 
     @property
     def is_up(self) -> bool:

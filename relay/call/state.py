@@ -141,6 +141,7 @@ class Call:
         self.loud_at = 0.0  # the caller's voice was last up
         self.caller_at = 0.0  # the caller last did something
         self.held_at = 0.0
+        self.interruptions: set[ItemId] = set()  # the caller's items that an answer was given up for
         self.unheard_ms = 0  # the caller's own voice since the server's VAD last heard anything
         self.was_deaf = False  # the session before this one: the caller's last words are lost
         self.offered_human = False

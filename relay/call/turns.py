@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from relay.call import handover, leaving, wording
 from relay.call.barge_in import carry_out, cut_off
-from relay.call.floor import Worth
+from relay.call.floor import Worth, is_echo
 from relay.call.state import Call, Phase, Waterfall
 from relay.call.vocabulary import Action, CallerTranscribed, DeleteItem, EndReason, ItemId
 
@@ -71,6 +71,8 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     call.meter.transcribed(event.usage)
     worth = call.floor.transcribed(item_id, event.text, call.agent(now), call.conversation.lately_said())
     text = (event.text or "").strip()
+    if item_id in call.interruptions and (not text or is_echo(text, call.conversation.lately_said())):
+        call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
     if worth is Worth.DELETE:
         call.conversation.drop(item_id)
         call.pauses.pop(item_id, None)
