@@ -165,9 +165,10 @@ class Calls(RuleBasedStateMachine):
         words=st.booleans(),
         delay_ms=st.sampled_from([0, 40]),
         early=st.booleans(),
-        kept=st.booleans(),
+        kept=st.sampled_from([True, True, False]),
+        played_ms=st.sampled_from([0, 1_500, 4_000]),
     )
-    def begin(self, notice: bool, words: bool, delay_ms: int, early: bool, kept: bool) -> None:
+    def begin(self, notice: bool, words: bool, delay_ms: int, early: bool, kept: bool, played_ms: int) -> None:
         greeting = PLAN.greeting if notice else replace(PLAN.greeting, notice="")
         if not kept:
             greeting = replace(greeting, opening=replace(greeting.opening, mulaw=None))
@@ -181,6 +182,7 @@ class Calls(RuleBasedStateMachine):
         self.session = True
         for event in (ready, arrive) if early else (arrive, ready):
             self.stage.tell(event)
+        self.stage.wait(played_ms)
 
     def new(self, prefix: str) -> str:
         self.number += 1
@@ -292,13 +294,38 @@ class Calls(RuleBasedStateMachine):
             self.delta_comes(size, True, True)
         self.stage.wait(played_ms)
 
-    @precondition(lambda self: self.session and not self.stage.active and not self.stage.asked)
-    @rule()
-    def answer_is_wished_for(self) -> None:
-        """Nothing is asked for without a turn: the shortest one."""
-        if self.stage.machine.phase is Phase.TALKING and not self.open_item:
-            self.stage.machine.answers.want("turn")
-            self.stage.wait(200)
+    @precondition(lambda self: self.session and not self.open_item)
+    @rule(
+        sizes=st.lists(st.integers(500, 4_000), min_size=1, max_size=6),
+        played_ms=st.sampled_from([0, 20, 60, 400, 1_500]),
+        complete=st.booleans(),
+        talks_ms=st.sampled_from([0, 60, 200, 240, 300, 300, 500]),
+        calls=st.sampled_from([0, 0, 0, 1, 2]),
+    )
+    def question_and_answer(self, sizes: list[int], played_ms: int, complete: bool, talks_ms: int, calls: int) -> None:
+        """The caller asks, the model answers, the caller coughs or talks into it."""
+        self.caller_talks(500, True)
+        if not self.stage.asked and not self.stage.active:
+            return
+        self.answer_comes(sizes, played_ms)
+        for _ in range(calls if self.stage.active else 0):
+            self.function_is_asked(twice=False)
+        if complete and self.stage.active:
+            self.item_is_complete(13)
+            self.answer_ends("completed", False)
+        if talks_ms:
+            self.caller_talks(talks_ms, False)
+
+    @precondition(lambda self: self.session and self.open_item and self.stage.level_dbfs == SPEECH_DBFS)
+    @rule(ms=st.sampled_from([100, 600]), words=WORDS)
+    def caller_is_done(self, ms: int, words: str | None) -> None:
+        self.stage.level_dbfs = SILENCE_DBFS
+        self.stage.wait(ms)
+        self.vad_stops()
+        self.turn_is_committed(untold=False)
+        self.stage.wait(1_000)
+        if self.session and self.caller_items:
+            self.stage.tell(CallerTranscribed(self.caller_items[-1], words))
 
     def sound(self, response: ResponseId, item: ItemId, size: int) -> None:
         had = self.stage.received.get(item, 0)
@@ -491,7 +518,7 @@ class Calls(RuleBasedStateMachine):
 
 
 Calls.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow], deadline=None
+    max_examples=120, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow], deadline=None
 )
 TestCalls = Calls.TestCase
 
