@@ -65,13 +65,14 @@ class CallerVoice:
             self.quiet_ms = 0
         else:
             self.quiet_ms += ms
-            if echo_dbfs <= OWN_SILENCE_DBFS:  # our own echo is not the line's noise
-                self._learn_noise(level_dbfs, ms)
+        if echo_dbfs <= OWN_SILENCE_DBFS:  # our own echo is not the line's noise
+            self._learn_noise(level_dbfs, ms)
 
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
+        """Follow the lowest level: at once down, slowly up. Speech has pauses that bring it down, a car none."""
         if level_dbfs < self._noise_dbfs:
             self._noise_dbfs = max(-70.0, level_dbfs)
-        elif not self.is_up:
+        else:
             self._noise_dbfs = min(level_dbfs, self._noise_dbfs + NOISE_RISE_DB_PER_S * ms / 1000)
 
     def _learn_echo(self, return_db: float, ms: int) -> None:
