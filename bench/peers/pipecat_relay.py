@@ -1,4 +1,4 @@
-"""Pipecat behind Twilio: its Twilio serializer and Realtime service. Runs in its own environment; needs PORT, MODEL_URL.
+"""Pipecat behind Twilio: its Twilio serializer and Realtime service, in its own environment (PORT, MODEL_URL).
 
 Imports nothing of the project.
 """
