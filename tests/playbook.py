@@ -45,10 +45,13 @@ KEYS = (
 ).split()
 
 
+CODES = bytes([*range(0x40, 0x7C), *range(0xC0, 0xFC)])
+
+
 def tone(ms: int, first_frame: int = 0) -> bytes:
-    """Mu-law whose bytes tell their frame: frame k is 160 times the byte k (mod 128), loud enough to be speech."""
-    n_bytes = ms * 8
-    return bytes((first_frame + at // 160) % 128 for at in range(n_bytes))
+    """Mu-law whose bytes tell their frame: each frame is 160 times one of 120 codes, as loud as quiet speech."""
+    frames = b"".join(CODES[(first_frame + k) % len(CODES) :][:1] * 160 for k in range(ms // 20 + 1))
+    return frames[: ms * 8]
 
 
 def phrase(text: str, ms: int = 1_000) -> Phrase:
@@ -128,7 +131,7 @@ class Ear:
         """Which bytes of its item these are: `tone` writes the number of each frame into it."""
         item, first = play.item_id, play.mulaw[0]
         following = self._next.get(item, 0)
-        at = following - (following // 160 - first) % 128 * 160
+        at = following - (following // 160 - CODES.index(first)) % len(CODES) * 160
         size = len(play.mulaw.rstrip(b"\xff"))
         if play.mulaw[:size] != tone((at + size) // 8 + 1)[at : at + size]:
             self.holes.append(f"{item}: at byte {at} something else")

@@ -161,6 +161,8 @@ def test_words_that_never_come_are_not_awaited_for_ever() -> None:
     assert line.floor.expired(1.0 + WORDS_LIMIT_S - 0.1) == []
     assert line.floor.expired(1.0 + WORDS_LIMIT_S) == [(ITEM, False)]
     assert not line.floor.is_waiting
+    assert line.floor.expired(100.0) == []
+    assert line.floor.transcribed(ITEM, "Stop!", SPEAKING) is Worth.BARGE_IN
 
 
 def test_an_item_whose_beginning_was_never_told_waits_for_its_words() -> None:

@@ -12,8 +12,9 @@ Upstream: machine.py.  Downstream: nothing.
 from __future__ import annotations
 
 import enum
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.call.caller_voice import CallerVoice
 from relay.call.vocabulary import ItemId
@@ -129,7 +130,7 @@ class Floor:
     @property
     def is_waiting(self) -> bool:
         """True while a turn's words are to tell what it is worth."""
-        return bool(self._awaited)
+        return any(awaited.until < math.inf for awaited in self._awaited.values())
 
     def spoke(self, item_id: ItemId, agent: Agent, voice: CallerVoice) -> Move:
         """The VAD heard speech begin."""
@@ -230,10 +231,15 @@ class Floor:
         return Worth.BARGE_IN
 
     def expired(self, now: float) -> list[tuple[ItemId, bool]]:
-        """Turns whose words did not come in time, and whether they were long enough to be answered unheard."""
+        """Turns whose words did not come in time, and whether they were long enough to be answered unheard.
+
+        Those that were not still are worth what their words say, when they come.
+        """
         late = [(item, a.voiced_ms >= SHORT_TURN_MS) for item, a in self._awaited.items() if now >= a.until]
-        for item, _ in late:
-            del self._awaited[item]
+        for item, answer in late:
+            awaited = self._awaited.pop(item)
+            if not answer:
+                self._awaited[item] = replace(awaited, until=math.inf)
         return late
 
     def forget(self) -> None:

@@ -1,0 +1,251 @@
+"""Barge-in, step by step: the script of events on the left, what the relay does about it on the right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from relay.call.vocabulary import (
+    AskForResponse,
+    CallerCommitted,
+    CallerPaused,
+    CallerSpoke,
+    CallerTranscribed,
+    CancelResponse,
+    ClearPlayback,
+    CreateItem,
+    DeleteItem,
+    FunctionAsked,
+    ItemId,
+    MarkReturned,
+    ModelFinished,
+    ModelSpoke,
+    ModelWorded,
+    RecordTurn,
+    ResponseBegan,
+    ResponseEnded,
+    ResponseId,
+    RunFunction,
+    SendFunctionOutput,
+    Ticked,
+    TruncateItem,
+)
+from tests.playbook import PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, expect, phrase, tone
+
+TEXT = "We are open tomorrow from eleven in the morning until ten at night."
+R1, R2 = ResponseId("resp_1"), ResponseId("resp_2")
+ITEM = ItemId("item_1")
+
+
+def talking() -> Stage:
+    """The greeting was heard; the caller asked something and is waiting for the answer."""
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.actions.clear()
+    return stage
+
+
+def rows(stage: Stage) -> list[RecordTurn]:
+    return [action for action in stage.actions if isinstance(action, RecordTurn)]
+
+
+def interrupt(stage: Stage, ms: int) -> None:
+    """The caller's voice is up for so long; the VAD tells after 60 ms."""
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_2"), 0))
+    stage.wait(ms - 60)
+
+
+def test_an_answer_that_was_generated_long_ago_is_truncated_where_it_was_heard() -> None:
+    stage = talking()
+    stage.answer(1, 8_000, TEXT)
+    stage.wait(1_000)
+    stage.actions.clear()
+    interrupt(stage, 300)
+    truncate = TruncateItem(ITEM, 1_060)  # the voice was up for 60 ms when the agent was stopped
+    expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [truncate])
+    assert stage.ear.heard[ITEM] == 1_060 * 8
+    (row,) = rows(stage)
+    assert (row.said, row.interrupted) == (TEXT, True)
+    assert row.heard == "We are"
+
+
+def test_an_answer_that_is_still_generated_is_cancelled_first_and_its_late_deltas_are_dropped() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, TEXT, ended=False)
+    stage.wait(400)
+    stage.actions.clear()
+    interrupt(stage, 300)
+    expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [CancelResponse(R1), TruncateItem(ITEM, 460)])
+    assert not stage.machine.wants(R1, ITEM)
+    assert stage.machine.figures.late_deltas == 1
+    assert stage.tell(ModelSpoke(R1, ITEM, tone(250), 1_250.0)) == []
+    stage.wait(500)
+    assert stage.ear.heard[ITEM] == 460 * 8
+
+
+def test_all_that_was_received_was_heard_and_more_is_on_its_way_so_it_is_truncated_there() -> None:
+    stage = talking()
+    stage.answer(1, 500, TEXT, ended=False)
+    stage.wait(700)
+    stage.actions.clear()
+    interrupt(stage, 300)
+    expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [CancelResponse(R1), TruncateItem(ITEM, 500)])
+
+
+def test_an_answer_of_which_nothing_was_heard_is_deleted_not_truncated_at_zero() -> None:
+    stage = Stage(PLAIN, delay_ms=40).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.actions.clear()
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(40)
+    stage.answer(1, 1_000, TEXT)
+    stage.tell(CallerSpoke(ItemId("caller_2"), 0))
+    stage.wait(300)
+    expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [DeleteItem(ITEM)])
+    assert [row.heard for row in rows(stage)] == [""]
+
+
+def test_words_of_an_answer_that_never_got_a_sound_are_deleted_when_it_has_ended() -> None:
+    stage = talking()
+    stage.tell(ResponseBegan(R1, "turn-1"), ModelWorded(R1, ITEM, "We are"))
+    stage.actions.clear()
+    interrupt(stage, 400)
+    expect(stage.actions, [CancelResponse(R1)])
+    stage.actions.clear()
+    stage.tell(ResponseEnded(R1, "cancelled", None, None))
+    expect(stage.actions, [DeleteItem(ITEM)])
+    assert stage.machine.conversation.turn(ITEM) is None
+
+
+def test_a_cough_changes_nothing_but_a_pause() -> None:
+    stage = talking()
+    stage.answer(1, 3_000, TEXT)
+    stage.wait(1_000)
+    stage.actions.clear()
+    interrupt(stage, 180)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(500)
+    stage.tell(CallerPaused(ItemId("caller_2"), 0), CallerCommitted(ItemId("caller_2"), None))
+    stage.wait(4_000)
+    stage.tell(CallerTranscribed(ItemId("caller_2"), ""))
+    expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [DeleteItem(ItemId("caller_2"))])
+    assert stage.ear.heard[ITEM] == 3_000 * 8
+    assert stage.ear.holes == []
+    assert stage.ear.repeated[ITEM] <= 168
+    (row,) = rows(stage)
+    assert (row.heard, row.interrupted) == (TEXT, False)
+    assert stage.machine.figures.false_stops == 1
+    assert stage.machine.figures.barge_ins == 0
+    assert stage.machine.playout.gaps_ms == 0
+
+
+def test_a_hold_whose_line_falls_silent_goes_on_by_itself() -> None:
+    stage = talking()
+    stage.answer(1, 3_000, TEXT)
+    stage.wait(1_000)
+    interrupt(stage, 100)
+    stage.frames_come = False  # neither a frame nor the VAD's end comes any more
+    stage.wait(1_000)
+    assert stage.machine.playout.is_held
+    stage.wait(1_500)
+    assert not stage.machine.playout.is_held
+    stage.wait(4_000)
+    assert stage.ear.heard[ITEM] == 3_000 * 8
+
+
+def test_words_of_ours_are_said_anew_with_what_was_heard_of_them() -> None:
+    slow = replace(PLAIN, greeting=replace(PLAIN.greeting, question=phrase("How can I help you?", 4_000)))
+    stage = Stage(slow).arrive(2_000)  # the first second and a half is no time to interrupt
+    own = ItemId("own_0_1")
+    stage.actions.clear()
+    interrupt(stage, 300)
+    kept = [action for action in stage.actions if isinstance(action, DeleteItem | CreateItem)]
+    assert kept == [DeleteItem(own), CreateItem(ItemId("own_0_1_h"), "assistant", "How can I")]
+
+
+def test_the_notice_is_heard_to_its_end_whatever_the_caller_says() -> None:
+    stage = Stage(PLAN).arrive(500)
+    interrupt(stage, 1_000)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(2_000)
+    assert stage.ear.heard[ItemId("own_0_1")] == 2_000 * 8
+    assert stage.machine.call.consented
+
+
+def test_a_late_mark_of_what_was_cleared_is_no_proof() -> None:
+    stage = talking()
+    stage.answer(1, 2_000, TEXT)
+    stage.wait(1_000)
+    interrupt(stage, 300)
+    before = len(rows(stage))
+    for mark in range(40):
+        stage.tell(MarkReturned(f"0.{mark}"))
+    assert len(rows(stage)) == before
+
+
+def test_a_caller_who_interrupts_a_promise_undoes_it() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, "Let me book that.", ended=False)
+    stage.wait(300)
+    interrupt(stage, 300)
+    stage.actions.clear()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"))
+    assert not any(isinstance(action, RunFunction) for action in stage.actions)
+    (output,) = [action for action in stage.actions if isinstance(action, SendFunctionOutput)]
+    assert "not_run" in output.output
+
+
+def test_a_turn_behind_an_interruption_is_answered_once_the_cancelled_answer_has_ended() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, TEXT, ended=False)
+    stage.wait(300)
+    interrupt(stage, 600)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(500)
+    stage.actions.clear()
+    stage.tell(CallerPaused(ItemId("caller_2"), 0), CallerCommitted(ItemId("caller_2"), None))
+    assert not any(isinstance(action, AskForResponse) for action in stage.actions)
+    stage.tell(ResponseEnded(R1, "cancelled", None, None))
+    assert [action.ref for action in stage.actions if isinstance(action, AskForResponse)] == ["turn-2"]
+
+
+def test_short_words_that_mean_it_stop_the_agent_when_they_are_known() -> None:
+    stage = talking()
+    stage.answer(1, 6_000, TEXT)
+    stage.wait(1_000)
+    interrupt(stage, 180)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(600)
+    stage.tell(CallerPaused(ItemId("caller_2"), 0), CallerCommitted(ItemId("caller_2"), None))
+    stage.wait(1_000)
+    stage.actions.clear()
+    done = stage.tell(CallerTranscribed(ItemId("caller_2"), "Stop!"))
+    assert ClearPlayback() in done
+    assert any(isinstance(action, TruncateItem) for action in stage.actions)
+    assert any(isinstance(action, AskForResponse) for action in stage.actions)
+
+
+def test_silence_is_counted_from_where_the_agent_was_cut_off_not_from_where_it_would_have_ended() -> None:
+    stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, silence_s=10.0))).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 60_000, TEXT)
+    stage.wait(1_000)
+    interrupt(stage, 400)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(500)
+    stage.tell(CallerPaused(ItemId("caller_2"), 0))
+    stage.machine.call.floor.speech = None
+    stage.actions.clear()
+    stage.wait(11_000)
+    assert any(isinstance(a, CreateItem) and a.text == "still there" for a in stage.actions)
+
+
+def test_a_finish_that_comes_after_the_interruption_changes_nothing() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, TEXT, ended=False)
+    stage.wait(300)
+    interrupt(stage, 300)
+    stage.actions.clear()
+    stage.tell(ModelFinished(R1, ITEM, tone(2)), ModelFinished(R1, ITEM, tone(2)), Ticked())
+    expect(stage.actions, [])
