@@ -291,7 +291,6 @@ async def perform(name: str) -> tuple[CallReport, list[str], Play]:
     kept = scenario.relay.get("KEPT_GREETING", "yes") == "yes"
     settings = {k: v for k, v in scenario.relay.items() if k != "KEPT_GREETING"}
     async with stage(script=script, settings=settings, faults=faults, kept=kept) as play:
-
         play.alone = scenario.caller.calls_meanwhile == 0
 
         async def evidence(call_sid: str) -> Evidence:
