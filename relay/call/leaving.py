@@ -117,18 +117,18 @@ def leave(
 def settle(call: Call, now: float, out: list[Action]) -> None:
     """Go when the last words were heard; close the books when the last words have come."""
     if call.phase is Phase.LEAVING and call.ending is not None:
-        if _last_words_heard(call, now) or now >= call.ending.deadline:
+        if _last_words_heard(call) or now >= call.ending.deadline:
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
             _go(call, now, out)
     elif call.phase is Phase.GONE and call.over_at is not None and (not call.awaiting_words or now >= call.over_at):
         _close_books(call, out)
 
 
-def _last_words_heard(call: Call, now: float) -> bool:
+def _last_words_heard(call: Call) -> bool:
     if call.ending is not None and call.ending.item is not None:
         turn = call.conversation.turn(call.ending.item)
         return turn is not None and turn.whole
-    return not call.playout.is_speaking(now) and not call.playout.marks_pending and call.answers.active is None
+    return call.playout.is_all_proved and call.answers.active is None
 
 
 def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:

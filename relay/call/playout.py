@@ -300,9 +300,9 @@ class Playout:
         return self._play_end_s + self._late_s
 
     @property
-    def marks_pending(self) -> bool:
-        """True while receipts are on their way, or still to be earned."""
-        return bool(self._marks)
+    def is_all_proved(self) -> bool:
+        """True when nothing waits and every receipt is there: the caller has heard all of it."""
+        return not self._queue and not self._marks
 
     def is_speaking(self, now: float) -> bool:
         """True while the caller hears something of ours, or will."""

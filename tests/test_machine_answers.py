@@ -1,0 +1,346 @@
+"""The model's side of the machine, by script: answers, functions, errors, sessions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from relay.call.handover import SESSION_LIMIT_S
+from relay.call.machine import Next, Phase
+from relay.call.plan import PastTurn
+from relay.call.vocabulary import (
+    AskForResponse,
+    CallerCommitted,
+    CallerSpoke,
+    CallerTranscribed,
+    CancelResponse,
+    ClaimDoubted,
+    CreateFunctionPair,
+    CreateItem,
+    DeleteItem,
+    DialModel,
+    DigitPressed,
+    EndReason,
+    FunctionAsked,
+    FunctionReturned,
+    ItemId,
+    ModelLost,
+    ModelObjected,
+    ModelReady,
+    ModelSpoke,
+    ModelWorded,
+    MoveFailed,
+    NextModelReady,
+    RecordTurn,
+    ResponseBegan,
+    ResponseEnded,
+    ResponseId,
+    RunFunction,
+    SendFunctionOutput,
+    StaySilent,
+    SwitchModel,
+    Ticked,
+)
+from tests.playbook import NOTICE, PLAIN, PLAN, Stage, tone
+
+R1 = ResponseId("resp_1")
+
+
+def of(stage: Stage, kind: type) -> list:  # type: ignore[type-arg] # of whatever kind was asked for
+    return [action for action in stage.actions if isinstance(action, kind)]
+
+
+def talking(**plan: object) -> Stage:
+    stage = Stage(replace(PLAIN, **plan)).arrive(1_500)  # type: ignore[arg-type] # fields of the plan
+    stage.caller_says("what time", 1)
+    stage.actions.clear()
+    return stage
+
+
+def begun(stage: Stage) -> Stage:
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    return stage
+
+
+# Functions
+
+
+def test_two_outputs_of_one_answer_are_one_request() -> None:
+    stage = begun(talking())
+    stage.tell(FunctionAsked(R1, "call_1", "hours", "{}"))
+    stage.tell(FunctionReturned("call_1", "hours", "{}", True, 5))  # quicker than the rest of the answer
+    stage.tell(FunctionAsked(R1, "call_2", "hours", "{}"), ResponseEnded(R1, "completed", None, None))
+    assert of(stage, AskForResponse) == []
+    stage.tell(FunctionReturned("call_2", "hours", "{}", True, 5))
+    assert [ask.ref for ask in of(stage, AskForResponse)] == ["output-2"]
+    assert len(of(stage, SendFunctionOutput)) == 2
+
+
+def test_a_function_that_is_told_twice_runs_once_and_answers_once() -> None:
+    stage = begun(talking())
+    asked = FunctionAsked(R1, "call_1", "book", "{}")
+    back = FunctionReturned("call_1", "book", "{}", True, 5)
+    stage.tell(asked, asked, back, asked, back)
+    assert len(of(stage, RunFunction)) == 1
+    assert len(of(stage, SendFunctionOutput)) == 1
+
+
+def test_a_silent_function_wants_no_answer() -> None:
+    stage = begun(talking())
+    stage.tell(FunctionAsked(R1, "call_1", "wait_for_user", "{}"), ResponseEnded(R1, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "wait_for_user", "{}", True, 5, StaySilent()))
+    assert of(stage, AskForResponse) == []
+
+
+def test_nobody_waits_longer_than_700_ms_in_silence_while_a_function_runs() -> None:
+    stage = begun(talking())
+    stage.tell(FunctionAsked(R1, "call_1", "book", "{}"), ResponseEnded(R1, "completed", None, None))
+    stage.wait(680)
+    assert of(stage, CreateItem) == []
+    stage.wait(220)
+    assert [item.text for item in of(stage, CreateItem)] == ["holding"]
+    stage.wait(7_000)
+    assert [item.text for item in of(stage, CreateItem)] == ["holding", "holding again"]
+
+
+# Errors and accidents
+
+
+def test_an_error_ends_nothing_and_benign_ones_are_not_even_counted() -> None:
+    stage = begun(talking())
+    stage.tell(ModelObjected("response_cancel_not_active", "Cancellation failed", None))
+    assert stage.machine.figures.model_errors == 0
+    stage.tell(ModelObjected("invalid_value", "already shorter than", None))
+    assert stage.machine.figures.model_errors == 1
+    assert stage.machine.phase is Phase.TALKING
+
+
+def test_a_second_answer_that_is_refused_is_asked_for_again_later_and_not_at_once() -> None:
+    stage = talking()
+    done = stage.tell(ModelObjected("conversation_already_has_active_response", "resp_9 is active", "turn-1"))
+    assert not any(isinstance(action, AskForResponse) for action in done)
+    stage.wait(800)
+    assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-2"]
+
+
+def test_a_model_that_fails_three_times_hands_over_to_the_human() -> None:
+    stage = talking()
+    for number in range(3):
+        response = ResponseId(f"resp_{number}")
+        ref = stage.machine.answers._asked_ref
+        stage.tell(ResponseBegan(response, ref), ResponseEnded(response, "failed", "server_error", None))
+        stage.wait(1_400)
+    assert stage.machine.ending is not None
+    assert (stage.machine.ending.reason, stage.machine.ending.then) == (EndReason.MODEL_LOST, Next.HUMAN)
+
+
+def test_the_same_bill_is_not_paid_twice() -> None:
+    stage = begun(talking())
+    stage.tell(ModelSpoke(R1, ItemId("item_1"), tone(100), 100.0))
+    ended = ResponseEnded(R1, "completed", None, {"output_token_details": {"audio_tokens": 1_000}})
+    stage.tell(ended)
+    usd = stage.machine.meter.usd
+    stage.tell(ended)
+    assert stage.machine.meter.usd == usd
+
+
+def test_words_that_are_told_twice_count_once() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    item = ItemId("caller_1")
+    words = CallerTranscribed(item, "you misunderstood")
+    stage.tell(CallerCommitted(item, None), words, words, words)
+    assert stage.machine.figures.misunderstandings == 1
+    assert stage.machine.phase is Phase.TALKING
+
+
+def test_a_transcript_that_comes_after_its_audio_was_heard_completes_the_row() -> None:
+    stage = talking()
+    item = stage.answer(1, 500, "We are")
+    stage.wait(1_000)
+    stage.tell(ModelWorded(R1, item, " open."))
+    rows = [row for row in of(stage, RecordTurn) if row.item_id == item]
+    assert [row.heard for row in rows] == ["We are", "We are open."]
+    assert rows[0].seq == rows[1].seq
+
+
+def test_a_claim_that_was_doubted_is_corrected_unless_the_call_is_leaving() -> None:
+    stage = talking()
+    stage.answer(1, 300, "Booked.")
+    stage.actions.clear()
+    stage.tell(ClaimDoubted("Nothing was booked."))
+    assert [item.text for item in of(stage, CreateItem)] == ["Nothing was booked."]
+    assert [ask.ref for ask in of(stage, AskForResponse)] == ["correct-2"]
+
+
+def test_keys_in_a_row_are_one_input_and_part_of_the_history() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.tell(*[DigitPressed(key) for key in "4711"])
+    stage.wait(2_000)
+    assert [item.text for item in of(stage, CreateItem)][-1] == "[keys: 4711]"
+    assert len(of(stage, AskForResponse)) == 1
+    assert stage.machine.conversation.past()[-1] == PastTurn("user", "[keys: 4711]")
+
+
+# What is written down
+
+
+def test_no_word_is_recorded_before_the_notice_was_heard() -> None:
+    stage = Stage(PLAN).arrive(0)
+    item = ItemId("caller_1")
+    stage.tell(CallerCommitted(item, None), CallerTranscribed(item, "Hello?"))
+    assert of(stage, RecordTurn) == []
+    stage.wait(2_100)
+    assert {row.said for row in of(stage, RecordTurn)} == {"Hello?", f"Hello. {NOTICE}"}
+
+
+def test_a_call_without_words_keeps_none() -> None:
+    stage = Stage(replace(PLAIN, keep_words=False)).arrive(1_500)
+    stage.caller_says("my name is Jane", 1)
+    stage.answer(1, 500, "Hello Jane.")
+    stage.wait(1_500)
+    rows = of(stage, RecordTurn)
+    assert len(rows) >= 3
+    assert {(row.said, row.heard) for row in rows} == {(None, None)}
+
+
+def test_a_turns_waterfall_is_its_own_and_not_a_coughs() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1, ms=600)  # words come 1.5 s after the last sound; the answer was asked at 0.5 s
+    stage.answer(1, 500, "At ten.")
+    stage.wait(1_000)
+    (row,) = [row for row in of(stage, RecordTurn) if row.item_id == "item_1"]
+    assert row.latency is not None
+    assert row.latency.stopped_heard == 500
+    assert row.latency.first_delta == row.latency.first_written == 1_500
+    assert row.latency.first_heard == 1_520
+
+
+# Sessions
+
+
+def test_a_lost_session_is_dialled_again_and_told_everything() -> None:
+    stage = begun(talking())
+    stage.tell(FunctionAsked(R1, "call_1", "hours", "{}"))
+    stage.actions.clear()
+    stage.tell(ModelLost(1006, ""))
+    assert [dial.why for dial in of(stage, DialModel)] == ["lost"]
+    stage.actions.clear()
+    stage.tell(ModelReady("sess_2", "mini"))
+    texts = [item.text for item in of(stage, CreateItem)]
+    assert texts[:2] == ["How can I help you?", "what time"]
+    assert "do not greet again" in texts[-1]
+    assert of(stage, CreateFunctionPair) == [CreateFunctionPair("call_1", "hours", "{}", None)]
+    stage.tell(FunctionReturned("call_1", "hours", "{}", True, 5))
+    assert len(of(stage, SendFunctionOutput)) == 1
+
+
+def test_a_session_lost_in_silence_is_replaced_without_a_word() -> None:
+    stage = talking()
+    stage.answer(1, 500, "At ten.")
+    stage.wait(1_500)
+    stage.actions.clear()
+    stage.tell(ModelLost(1006, ""), ModelReady("sess_2", "mini"), Ticked())
+    assert of(stage, AskForResponse) == []
+    assert not any("moment" in item.text for item in of(stage, CreateItem))
+
+
+def test_a_third_loss_is_the_humans() -> None:
+    stage = talking()
+    for number in range(3):
+        stage.tell(ModelLost(1006, ""), ModelReady(f"sess_{number}", "mini"))
+    assert stage.machine.ending is not None
+    assert stage.machine.ending.then is Next.HUMAN
+
+
+def test_words_cut_in_another_session_are_said_anew_there() -> None:
+    stage = talking()
+    item = stage.answer(1, 4_000, "We are open from eleven in the morning until ten at night.")
+    stage.wait(1_000)
+    stage.tell(ModelLost(1006, ""), ModelReady("sess_2", "mini"))
+    stage.actions.clear()
+    stage.level_dbfs = -20.0
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_2"), 0))
+    stage.wait(300)
+    assert [action.item_id for action in of(stage, DeleteItem)] == ["r0_2_2"]
+    assert [action.text for action in of(stage, CreateItem)] == ["We are open"]
+    assert stage.machine.conversation.turn(item) is not None
+
+
+def test_a_stuck_model_is_replaced_by_a_session_that_is_opened_beside_it() -> None:
+    stage = talking()
+    stage.wait(5_400)
+    assert [dial.why for dial in of(stage, DialModel)] == ["stuck"]
+    stage.tell(NextModelReady())
+    assert of(stage, SwitchModel) == [SwitchModel()]
+    stage.actions.clear()
+    stage.tell(ModelLost(1000, ""), ModelReady("sess_2", "mini"))
+    assert of(stage, DialModel) == []
+    assert len(of(stage, AskForResponse)) == 1
+    assert stage.machine.figures.reconnects == 1
+
+
+def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
+    stage = talking()
+    item = ItemId("caller_9")
+    stage.answer(1, 1_000, "At ten.")
+    stage.machine.call.ready_at = stage.now - SESSION_LIMIT_S - 1
+    stage.wait(200)
+    assert [dial.why for dial in of(stage, DialModel)] == ["expiry"]
+    stage.tell(NextModelReady())
+    assert of(stage, SwitchModel) == [], "the agent is speaking"
+    stage.tell(CallerCommitted(item, None))
+    stage.wait(1_500)
+    assert of(stage, SwitchModel) == [], "the caller's words are not known yet"
+    stage.tell(CallerTranscribed(item, ""))
+    stage.wait(100)
+    assert of(stage, SwitchModel) == [SwitchModel()]
+
+
+def test_a_move_that_fails_leaves_everything_as_it_is() -> None:
+    stage = talking()
+    stage.answer(1, 300, "At ten.")
+    stage.machine.call.ready_at = stage.now - SESSION_LIMIT_S - 1
+    stage.wait(1_000)
+    stage.tell(MoveFailed("no answer"))
+    assert not stage.machine.is_moving
+    assert stage.machine.model_is_ready
+    assert stage.machine.figures.reconnects == 0
+
+
+@pytest.mark.parametrize(("words", "why"), [("an allergy", "escalation"), ("you misunderstood", None)])
+def test_a_hard_topic_brings_the_harder_model_at_once_one_misunderstanding_does_not(
+    words: str, why: str | None
+) -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says(words, 1)
+    assert [dial.why for dial in of(stage, DialModel)] == ([why] if why else [])
+
+
+def test_a_live_greeting_that_is_lost_before_its_first_sound_is_asked_for_again() -> None:
+    greeting = replace(PLAIN.greeting, question=replace(PLAIN.greeting.question, mulaw=None))
+    stage = Stage(replace(PLAIN, greeting=greeting)).arrive(100)
+    (ask,) = of(stage, AskForResponse)
+    assert ask.instructions is not None
+    stage.tell(ModelLost(1006, ""), ModelReady("sess_2", "mini"))
+    assert of(stage, AskForResponse)[-1].instructions == ask.instructions
+
+
+def test_an_answer_nobody_asked_for_is_heard_like_any_other() -> None:
+    stage = talking()
+    stage.answer(1, 300, "At ten.")
+    stage.answer(2, 300, "Anything else?", ref="")
+    stage.wait(1_500)
+    assert stage.ear.heard[ItemId("item_2")] == 300 * 8
+
+
+def test_the_answer_to_a_turn_that_goes_on_is_taken_back_before_it_began() -> None:
+    stage = talking()  # asked, not begun
+    stage.level_dbfs = -20.0
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_2"), 0))
+    stage.wait(400)
+    assert of(stage, CancelResponse) == []
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    assert of(stage, CancelResponse) == [CancelResponse(R1)]
