@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -47,6 +47,10 @@ ACCOUNT = Account("AC" + "0" * 31 + "1", "the-token-of-the-demo")
 NUMBER, HUMAN = "+15550100099", "+15550100002"
 
 
+# Troubles that one daemon on one machine can be put to; the others need a second relay, or a clock that waits.
+MAKEABLE = frozenset({"socket_cut", "model_dies", "model_stays_away", "rest_fails"})
+
+
 class DemoFailed(Exception):
     """A step of the demo failed; the message is the one sentence for the terminal."""
 
@@ -58,6 +62,9 @@ def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int
         script = Script.from_table(scenario.model)
     except (ScenarioError, ScriptError) as error:
         raise DemoFailed(str(error)) from None
+    beyond = sorted({trouble.does for trouble in scenario.trouble} - MAKEABLE)
+    if beyond:
+        raise DemoFailed(f"{scenario.name} needs {', '.join(beyond)}, which only the plays of `make test` can make")
     _say(f"the scenario is {scenario.name}: {scenario.title}")
     _say(f"starting Postgres in {settings.data_dir}/postgres")
     with database(settings.database_url, settings.data_dir) as url:
@@ -77,10 +84,12 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
     target = Target(f"http://127.0.0.1:{port}", ACCOUNT, NUMBER)
     exchange = target.exchange(partial(tell_event, print))
     exchange.seed = secrets.randbits(32)  # a CallSid of its own, in a database that keeps older demos
+    rest = RestApi(exchange)
     async with trio.open_nursery() as nursery:
-        model_port = 0 if live else await nursery.start(partial(model.serve, 0))
+        line = _ModelLine(model)
+        model_port = 0 if live else await nursery.start(line.serve)
         business_urls = await nursery.start(partial(serve_business, 0, business))
-        rest_port = await nursery.start(serve_http, cast("ASGIFramework", asgi_app(RestApi(exchange))), 0)
+        rest_port = await nursery.start(serve_http, cast("ASGIFramework", asgi_app(rest)), 0)
         environment = environment_of(target.url, url, settings.data_dir, model_port, rest_port, business_urls[0])
         if live:
             environment |= {
@@ -89,12 +98,13 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
             }
         environment |= scenario.relay
         log_path = settings.data_dir / "demo-relay.log"
-        with serving(environment, log_path) as daemon:
-            _say(f"relay serve is process {daemon.pid}, its log is {log_path}")
-            await wait_until_ready(target.url, daemon, log_path)
+        with ExitStack() as daemons:
+            hands = _Hands(environment, log_path, daemons, line, rest)
+            daemon = await hands.start_relay()
             _say("it takes calls; the stand-in Twilio rings\n")
             began_at = time.monotonic()
-            got = await run_scenario(scenario, exchange, partial(evidence, url, business), narrate=True)
+            ask = partial(evidence, url, business)
+            got = await run_scenario(scenario, exchange, ask, narrate=True, stagehand=hands.make)
             if daemon.poll() is not None:
                 raise DemoFailed(f"the relay stopped in the middle of the call; see {log_path}")
             wall_s = time.monotonic() - began_at
@@ -102,6 +112,60 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
     wrong = got.check(scenario.expect if not live else scenario.expect.without_ledger())
     _conclude(got, wrong, url, out, wall_s, model)
     return 1 if wrong and not live else 0
+
+
+class _ModelLine:
+    """The stand-in model's port: it can be cut, for a moment or for good."""
+
+    def __init__(self, model: StandInModel) -> None:
+        self._model = model
+        self._scope = trio.CancelScope()
+        self._port = 0
+        self.is_gone = False
+
+    async def serve(self, task_status: trio.TaskStatus[int]) -> None:
+        """Serve; after a cut again, on the same port."""
+        told = False
+        while not self.is_gone:
+            with trio.CancelScope() as self._scope:
+                async with trio.open_nursery() as nursery:
+                    self._port = await nursery.start(partial(self._model.serve, self._port))
+                    if not told:
+                        task_status.started(self._port)
+                        told = True
+                    await trio.sleep_forever()
+
+    def cut(self, *, for_good: bool) -> None:
+        """Every connection breaks."""
+        self.is_gone = for_good
+        self._scope.cancel()
+
+
+class _Hands:
+    """Makes a scenario's troubles with real processes and sockets."""
+
+    def __init__(
+        self, environment: dict[str, str], log_path: Path, daemons: ExitStack, line: _ModelLine, rest: RestApi
+    ) -> None:
+        self._environment, self._log_path, self._daemons = environment, log_path, daemons
+        self._line, self._rest = line, rest
+
+    async def start_relay(self) -> subprocess.Popen[bytes]:
+        """A relay process that takes calls. Raises DemoFailed."""
+        daemon = self._daemons.enter_context(serving(self._environment, self._log_path))
+        _say(f"relay serve is process {daemon.pid}, its log is {self._log_path}")
+        await wait_until_ready(self._environment["PUBLIC_URL"], daemon, self._log_path)
+        return daemon
+
+    async def make(self, trouble: str) -> None:
+        """One trouble, by its name in a scenario."""
+        match trouble:
+            case "model_dies" | "model_stays_away":
+                self._line.cut(for_good=trouble == "model_stays_away")
+            case "rest_fails":
+                self._rest.faults.broken = 1_000
+            case _:
+                raise AssertionError(f"{trouble} is none of {sorted(MAKEABLE)}")
 
 
 def environment_of(
