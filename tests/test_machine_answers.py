@@ -235,6 +235,15 @@ def test_a_lost_session_is_dialled_again_and_told_everything() -> None:
     assert len(of(stage, SendFunctionOutput)) == 1
 
 
+def test_an_answer_that_was_lost_with_its_session_is_asked_of_the_next() -> None:
+    stage = begun(talking())
+    stage.tell(ModelLost(1006, ""))
+    assert "one moment again" in [turn.said for turn in stage.machine.conversation.turns()]
+    stage.actions.clear()
+    stage.tell(ModelReady("sess_2", "mini"))
+    assert len(of(stage, AskForResponse)) == 1
+
+
 def test_a_session_lost_in_silence_is_replaced_without_a_word() -> None:
     stage = talking()
     stage.answer(1, 500, "At ten.")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from relay.call.vocabulary import (
     AskForResponse,
+    CallerArrived,
     CallerCommitted,
     CallerPaused,
     CallerSpoke,
@@ -18,14 +19,17 @@ from relay.call.vocabulary import (
     ItemId,
     MarkReturned,
     ModelFinished,
+    ModelReady,
     ModelSpoke,
     ModelWorded,
+    Play,
     RecordTurn,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
     RunFunction,
     SendFunctionOutput,
+    StreamSid,
     Ticked,
     TruncateItem,
 )
@@ -251,3 +255,37 @@ def test_a_finish_that_comes_after_the_interruption_changes_nothing() -> None:
     stage.actions.clear()
     stage.tell(ModelFinished(R1, ITEM, tone(2)), ModelFinished(R1, ITEM, tone(2)), Ticked())
     expect(stage.actions, [])
+
+
+def test_a_stall_of_our_own_that_holds_marks_back_does_not_move_the_cut() -> None:
+    stage = talking()
+    stage.answer(1, 8_000, TEXT)
+    stage.wait(980)
+    held: list[str] = []
+    for _ in range(30):  # 150 ms in which nothing is read: frames and marks wait in the socket, in order
+        stage.ear.step()
+        held += stage.ear.returned()
+    stage.machine.caller_audio(SPEECH_DBFS, 20, stage.now)
+    assert held, "a mark was held back"
+    for name in held:
+        stage.tell(MarkReturned(name))
+    stage.actions.clear()
+    stage.tell(CallerSpoke(ItemId("caller_2"), 0))
+    for _ in range(6):
+        stage._do(stage.machine.caller_audio(SPEECH_DBFS, 20, stage.now))
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(300)
+    (truncate,) = [action for action in stage.actions if isinstance(action, TruncateItem)]
+    assert abs(truncate.audio_end_ms - stage.ear.heard[ITEM] / 8) <= 20
+
+
+def test_what_the_model_says_before_the_caller_is_there_waits_for_the_caller() -> None:
+    greeting = replace(PLAIN.greeting, question=replace(PLAIN.greeting.question, mulaw=None))
+    stage = Stage(replace(PLAIN, greeting=greeting))
+    stage.tell(ModelReady("sess", "mini", True), ResponseBegan(R1, "greeting"))
+    done = stage.tell(ModelSpoke(R1, ITEM, tone(1_000), 1_000.0))
+    done += stage.wait(500)
+    assert not any(isinstance(action, Play) for action in done)
+    stage.tell(CallerArrived(StreamSid("MZ")))
+    stage.wait(1_100)
+    assert stage.ear.heard[ITEM] == 8_000
