@@ -16,7 +16,7 @@ import trio
 import trio._core._run as trio_run
 
 import dsp
-from relay import desk
+from relay import desk, websocket
 from relay.call import (
     answering,
     answers,
@@ -25,13 +25,15 @@ from relay.call import (
     greeting,
     handover,
     leaving,
+    playout,
     state,
     turns,
 )
 from relay.call.gaps import Gaps
-from relay.functions import backend, once
+from relay.functions import backend, contract, once, registry
 from relay.ledger.rows import Unavailable
 from relay.realtime import dialect as model_dialect
+from relay.realtime import session as model_session
 from relay.settings import Settings
 from relay.twilio import dialect, incoming, streamless, transfer, twiml
 from relay.twilio.stream import StreamDoor
@@ -85,6 +87,72 @@ def strict(patch: Patch) -> None:
         return event_of(message)
 
     patch.setattr(model_dialect, "event_of", known_event)
+
+
+def half_calls_too(patch: Patch) -> None:
+    item_done = model_dialect._item_done
+
+    def whole(message: model_dialect.Message) -> Any:
+        assert message.item is not None
+        message.item.status = "completed"
+        return item_done(message)
+
+    patch.setitem(model_dialect._READERS, "response.output_item.done", whole)
+
+
+def take_late_audio(patch: Patch) -> None:
+    """Two refuse it: the answer that was cancelled, and the item that was cut."""
+    append = playout.Playout.append
+
+    def append_anyway(line: playout.Playout, item: Any, *audio: Any, **how: Any) -> None:
+        line._finished.discard(item)
+        append(line, item, *audio, **how)
+
+    patch.setattr(answering, "wants", lambda *_: True)
+    patch.setattr(playout.Playout, "append", append_anyway)
+
+
+def first_failure_is_final(patch: Patch) -> None:
+    open_session = model_session.Realtime.open
+    failed: list[str] = []
+
+    async def open_unless_failed(realtime: model_session.Realtime, wanted: model_session.Wanted) -> Any:
+        try:
+            if failed:
+                raise model_session.ModelUnreachable(failed[0])
+            return await open_session(realtime, wanted)
+        except model_session.ModelUnreachable as error:
+            failed.append(str(error))
+            raise
+
+    patch.setattr(model_session.Realtime, "open", open_unless_failed)
+
+
+def believe_anything(patch: Patch) -> None:
+    decoded = contract.Answer._decoded
+
+    def or_closed(answer: contract.Answer, kind: Any, may_have_happened: bool) -> Any:
+        try:
+            return decoded(answer, kind, may_have_happened)
+        except contract.BackendFault:
+            return kind(closed=True)
+
+    patch.setattr(contract.Answer, "_decoded", or_closed)
+
+
+def wait_for_ever(patch: Patch) -> None:
+    """Two limits hold: the backend's, and the function's."""
+    attempt = registry._attempt
+
+    async def attempt_patiently(function: registry.Function, call: registry.CallContext, arguments: Any) -> Any:
+        return await attempt(dataclasses.replace(function, deadline_s=1e6), call, arguments)
+
+    patch.setattr(backend, "LIMIT_S", 1e6)
+    patch.setattr(registry, "_attempt", attempt_patiently)
+
+
+def all_is_well(*_: Any) -> registry.Outcome:
+    return registry.Outcome('{"status":"ok"}', ok=True)
 
 
 async def reserve_or_fail(reserving: once.Once, key: str, wish: once.Wish) -> Any:
@@ -149,7 +217,31 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("model_odd_protocol", "an event that nobody knows is passed over", strict),
     ("model_dead", "a model that is not there is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
     ("model_dead_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
+    (
+        "model_huge_event",
+        "an event of 15 MiB is no reason to close",
+        put(websocket, "MAX_FROM_MODEL_BYTES", 1 << 20),
+    ),
+    ("model_broken_arguments", "a function call that was cancelled is not run", half_calls_too),
+    ("model_late_deltas", "audio of an answer that was cut is dropped", take_late_audio),
+    (
+        "model_slow_speech",
+        "what Twilio holds is topped up before it runs out",
+        put(playout.Lead.__init__, "__defaults__", (-60, 400)),
+    ),
+    ("model_refuses_once", "a session that could not be had is dialled again", first_failure_is_final),
+    ("model_hangs_at_connect", "a dial has a limit", put(model_session, "CONNECT_LIMIT_S", 999.0)),
+    (
+        "model_silent_after_connect",
+        "a session has a limit to be configured",
+        put(model_session, "CONFIGURE_LIMIT_S", 999.0),
+    ),
+    ("model_refuses_key", "a model that takes nobody is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
+    ("model_refuses_update", "a model that takes no settings is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
     # The backend
+    ("backend_500", "the model is told what failed", put(registry, "_failed", all_is_well)),
+    ("backend_garbage", "an answer that is not as agreed is not believed", believe_anything),
+    ("backend_hang", "a function has a limit", wait_for_ever),
     ("booking_answer_lost", "a write is tried again", put(backend, "WRITE_ATTEMPTS", 1)),
     ("backend_slow", "a phrase is heard while a function runs", put(answering, "HOLDING_AFTER_S", 99.0)),
     ("postgres_away", "a booking does not wait for Postgres", put(once.Once, "_reserve", reserve_or_fail)),
