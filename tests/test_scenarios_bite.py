@@ -32,6 +32,7 @@ from relay.call import (
 from relay.call.gaps import Gaps
 from relay.functions import backend, contract, once, registry
 from relay.ledger.rows import Unavailable
+from relay.realtime import configuration
 from relay.realtime import dialect as model_dialect
 from relay.realtime import session as model_session
 from relay.settings import Settings
@@ -223,6 +224,11 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
         put(websocket, "MAX_FROM_MODEL_BYTES", 1 << 20),
     ),
     ("model_broken_arguments", "a function call that was cancelled is not run", half_calls_too),
+    (
+        "model_cancel_first",
+        "the relay alone stops an answer",
+        lambda patch: patch.setitem(configuration._TURN_DETECTION, "interrupt_response", True),
+    ),
     ("model_late_deltas", "audio of an answer that was cut is dropped", take_late_audio),
     (
         "model_slow_speech",
