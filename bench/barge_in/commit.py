@@ -1,0 +1,127 @@
+"""What another COMMIT_MS would do, by simulation: the shipped clips through the relay's own level tracker and floor.
+
+A cough is the clip at five loudnesses and eight positions of the frames, once and twice within half a second. A word
+is the first word of a clip, or all of it. The server's VAD is taken to tell after 60 ms; words are known 1.25 s after
+the VAD's 500 ms of silence [Realtime captures].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+import dsp
+from relay.call import floor as floors
+from relay.call.caller_voice import CallerVoice
+from relay.call.floor import Agent, Floor, Move
+from relay.call.vocabulary import ItemId
+from relay.standin.voice import clips
+
+CHOICES_MS = (150, 250, 400)
+VAD_MS, VAD_SILENCE_MS, WORDS_MS = 60, 500, 1_250
+SPEAKING = Agent(speaking=True, thinking=False, protected=False, early=False)
+GAINS_DB = (-9, -6, -3, 0, 3)
+OFFSETS = range(0, 160, 20)
+WORDS = {  # clip -> ms of it that are one short word; None: all of it
+    "stop_stop": 420,
+    "no_thanks": 480,
+    "yes_right": 480,
+    "hello": None,
+    "bye": None,
+    "oh_wait": 560,
+    "operator": None,
+    "mm_hmm": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One choice: shares of sounds, and ms."""
+
+    commit_ms: int
+    coughs_that_cut: float
+    double_coughs_that_cut: float
+    words_undone: float
+    talked_over_ms: float  # how long the agent speaks over a word that was undone, until its words are known
+    pause_ms: float  # how long a cough silences the agent
+
+
+def _sound(mulaw: bytes, gain_db: float, offset: int) -> bytes:
+    samples = dsp.decode(mulaw).astype(np.float64) * 10 ** (gain_db / 20)
+    return b"\xff" * (1_600 + offset) + dsp.encode(np.clip(np.rint(samples), -32_768, 32_767).astype(np.int16))
+
+
+def _act(sound: bytes) -> tuple[bool, int, int]:
+    """A sound over the agent's words: was the answer given up; how long was the agent silent; when did it go on."""
+    voice, floor = CallerVoice(), Floor()
+    line = sound + b"\xff" * 8_000
+    loud_ms = silent_ms = 0
+    resumed_at, held = 0, False
+    for number in range(len(line) // 160):
+        level = dsp.level_dbfs(line[number * 160 : number * 160 + 160])
+        voice.hear(level, 20)
+        loud_ms += voice.quiet_ms == 0
+        move = floor.frame(SPEAKING, voice)
+        if floor.speech is None and loud_ms * 20 >= VAD_MS:
+            move = floor.spoke(ItemId("c"), SPEAKING, voice)
+        if move is Move.COMMIT:
+            return True, 0, 0
+        held = (held or move is Move.HOLD) and move is not Move.RESUME
+        silent_ms += 20 * held
+        if move is Move.RESUME:
+            resumed_at = number * 20
+    return False, silent_ms, resumed_at
+
+
+def _coughs(twice: bool) -> Iterator[bytes]:
+    clip = clips()["cough"].mulaw
+    for gain_db in GAINS_DB:
+        for offset in OFFSETS:
+            sound = _sound(clip, gain_db, offset)
+            yield sound + b"\xff" * 1_200 + _sound(clip, gain_db, 0)[1_600:] if twice else sound
+
+
+def _words() -> Iterator[bytes]:
+    for name, ms in WORDS.items():
+        mulaw = clips()[name].mulaw[: ms * 8 if ms else None]
+        for gain_db in GAINS_DB:
+            for offset in OFFSETS:
+                yield _sound(mulaw, gain_db, offset)
+
+
+def table() -> list[Row]:
+    """One row a choice."""
+    rows = []
+    usual = floors.COMMIT_MS
+    try:
+        for commit_ms in CHOICES_MS:
+            floors.COMMIT_MS = commit_ms
+            coughs, twice = [_act(each) for each in _coughs(False)], [_act(each) for each in _coughs(True)]
+            words = [(each, _act(each)) for each in _words()]
+            undone = [(len(each) // 8, result[2]) for each, result in words if not result[0]]
+            over = [max(0, end + VAD_SILENCE_MS + WORDS_MS - at) for end, at in undone]
+            rows.append(
+                Row(
+                    commit_ms,
+                    sum(cut for cut, _, _ in coughs) / len(coughs),
+                    sum(cut for cut, _, _ in twice) / len(twice),
+                    len(undone) / len(words),
+                    sum(over) / len(over) if over else 0.0,
+                    sum(ms for _, ms, _ in coughs) / len(coughs),
+                )
+            )
+    finally:
+        floors.COMMIT_MS = usual
+    return rows
+
+
+def lines() -> list[str]:
+    """The table in words."""
+    head = "COMMIT_MS  coughs that cut  two coughs that cut  short words undone  talked over  pause by a cough"
+    return [head] + [
+        f"{row.commit_ms:9}  {row.coughs_that_cut:15.0%}  {row.double_coughs_that_cut:19.0%}  {row.words_undone:18.0%}"
+        f"  {row.talked_over_ms:8.0f} ms  {row.pause_ms:13.0f} ms"
+        for row in table()
+    ]

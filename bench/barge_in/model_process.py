@@ -1,0 +1,61 @@
+"""`python -m bench.barge_in.model_process`: the stand-in model, which tells when it heard whom and what it was told.
+
+Prints its port, then JSON lines {"who", "kind", "at", "ms"}: `at` by the machine's monotonic clock, which all processes
+share; `kind` is started (speech_started was sent), truncated or error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from functools import partial
+from typing import Any
+
+import msgspec
+import trio
+
+from relay.standin import conversation
+from relay.standin.model import StandInModel
+from relay.standin.script import Reaction, Script
+
+NICENESS = 5  # the relay and the callers' clock go first
+LONG = (
+    "We are open tomorrow from eleven in the morning until ten at night, and the kitchen takes its last orders at half "
+    "past nine. Was there anything else you wanted to know about our opening hours, or shall I book a table for you?"
+)
+SCRIPT = Script(reactions=(Reaction(clip="oh_wait", say=LONG), Reaction(clip="ask_hours", say=LONG)))
+
+
+class TellingPeer(conversation.RealtimePeer):
+    """A session that tells."""
+
+    def emit(self, type_: str, **fields: Any) -> None:
+        """See RealtimePeer."""
+        super().emit(type_, **fields)
+        if type_ == "input_audio_buffer.speech_started":
+            self._tell("started", 0)
+        elif type_ == "conversation.item.truncated":
+            self._tell("truncated", fields["audio_end_ms"])
+        elif type_ == "error":
+            self._tell("error", 0)
+
+    def _tell(self, kind: str, ms: int) -> None:
+        who = re.search(r"\+1555\d{7}", self.session["instructions"])
+        line = {"who": who[0] if who else "", "kind": kind, "at": time.monotonic(), "ms": ms}
+        print(msgspec.json.encode(line).decode(), flush=True)
+
+
+async def serve() -> None:
+    """Serve until killed."""
+    from relay.standin import model
+
+    model.RealtimePeer = TellingPeer  # type: ignore[attr-defined] # every session of this process tells
+    house = StandInModel(SCRIPT)
+    async with trio.open_nursery() as nursery:
+        print(await nursery.start(partial(house.serve, 0)), flush=True)
+
+
+if __name__ == "__main__":
+    os.nice(NICENESS)
+    trio.run(serve)
