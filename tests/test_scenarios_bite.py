@@ -210,6 +210,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     # The model
     ("model_wrong_format", "a session with another format is not used", put(model_dialect, "check_formats", nothing)),
     ("model_dies_in_answer", "a lost session is dialled again", put(handover, "RECONNECTS", 0)),
+    ("model_closes_in_answer", "a session that was closed is dialled again", put(handover, "RECONNECTS", 0)),
     ("model_stalls", "an answer that stops is noticed", put(answers, "PROGRESS_LIMIT_S", 1e9)),
     ("model_deaf", "a session that hears nothing is noticed", put(handover, "DEAF_AFTER_MS", 10**9)),
     ("model_fails_once", "a failed answer is asked for again", put(answers.Answers, "_ask_again", no)),
@@ -247,6 +248,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     # The backend
     ("backend_500", "the model is told what failed", put(registry, "_failed", all_is_well)),
     ("backend_garbage", "an answer that is not as agreed is not believed", believe_anything),
+    ("backend_wrong_types", "an answer with wrong types is not believed", believe_anything),
     ("backend_hang", "a function has a limit", wait_for_ever),
     ("booking_answer_lost", "a write is tried again", put(backend, "WRITE_ATTEMPTS", 1)),
     ("backend_slow", "a phrase is heard while a function runs", put(answering, "HOLDING_AFTER_S", 99.0)),
