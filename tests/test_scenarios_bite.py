@@ -101,6 +101,15 @@ def half_calls_too(patch: Patch) -> None:
     patch.setitem(model_dialect._READERS, "response.output_item.done", whole)
 
 
+def unknown_words_are_words(patch: Patch) -> None:
+    transcribed = floor.Floor.transcribed
+
+    def as_if_said(judge: floor.Floor, item: Any, text: str | None, *agent: Any) -> floor.Worth:
+        return transcribed(judge, item, "(unknown)" if text is None else text, *agent)
+
+    patch.setattr(floor.Floor, "transcribed", as_if_said)
+
+
 def take_late_audio(patch: Patch) -> None:
     """Two refuse it: the answer that was cancelled, and the item that was cut."""
     append = playout.Playout.append
@@ -229,6 +238,11 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
         "model_cancel_first",
         "the relay alone stops an answer",
         lambda patch: patch.setitem(configuration._TURN_DETECTION, "interrupt_response", True),
+    ),
+    (
+        "model_transcription_failed",
+        "a sound whose words are not known interrupts nobody",
+        unknown_words_are_words,
     ),
     ("model_late_deltas", "audio of an answer that was cut is dropped", take_late_audio),
     (
