@@ -115,6 +115,14 @@ def test_an_echo_that_was_taken_for_the_caller_is_not_taken_twice() -> None:
 
 def test_our_own_echo_is_not_learned_as_the_lines_noise() -> None:
     voice = CallerVoice()
-    for _ in range(500):
-        voice.hear(-33.0, 20, echo_dbfs=-20.0)
+    for frame in range(500):
+        voice.hear(-33.0 if frame % 20 < 16 else -70.0, 20, echo_dbfs=-20.0)  # words, and what is between them
     assert voice.threshold_dbfs < -45.0
+
+
+def test_noise_that_is_there_from_the_first_ring_is_known_when_the_greeting_is_over() -> None:
+    voice = CallerVoice()
+    for _ in range(500):
+        voice.hear(-42.0, 20, echo_dbfs=-20.0)
+    voice.hear(-42.0, 20)
+    assert not voice.is_up

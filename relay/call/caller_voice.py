@@ -65,11 +65,10 @@ class CallerVoice:
             self.quiet_ms = 0
         else:
             self.quiet_ms += ms
-        if echo_dbfs <= OWN_SILENCE_DBFS:  # our own echo is not the line's noise
-            self._learn_noise(level_dbfs, ms)
+        self._learn_noise(level_dbfs, ms)
 
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
-        """Follow the lowest level: at once down, slowly up. Speech has pauses that bring it down, a car none."""
+        """Follow the lowest level: at once down, slowly up. Speech, and its echo, has pauses that bring it down."""
         if level_dbfs < self._noise_dbfs:
             self._noise_dbfs = max(-70.0, level_dbfs)
         else:
