@@ -19,6 +19,7 @@ from relay.standin.voice import find
 
 CLIP = "oh_wait"
 PATIENCE_S = 20.0
+LAG_EVERY_S = 0.005
 
 
 @dataclass(slots=True)
@@ -38,15 +39,25 @@ class Load:
     seed: int
     cleared: list[Cleared] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    lags_s: list[float] = field(default_factory=list)
     exchange: Exchange = field(init=False)
 
     async def run(self, calls: int, interruptions: int) -> None:
         """So many calls at the same time, so many interruptions each."""
         self.exchange = Target(self.origin, ACCOUNT, NUMBER).exchange(self._note)
-        async with trio.open_nursery() as nursery:
-            for number in range(calls):
-                nursery.start_soon(self._call, f"+1555{self.seed:03d}{number:04d}", interruptions)
-                await trio.sleep(0.2)
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._watch_lag)
+            async with trio.open_nursery() as nursery:
+                for number in range(calls):
+                    nursery.start_soon(self._call, f"+1555{self.seed:03d}{number:04d}", interruptions)
+                    await trio.sleep(0.2)
+            watching.cancel_scope.cancel()
+
+    async def _watch_lag(self) -> None:
+        while True:
+            due = trio.current_time() + LAG_EVERY_S
+            await trio.sleep_until(due)
+            self.lags_s.append(trio.current_time() - due)
 
     def _note(self, kind: str, fields: Mapping[str, Any]) -> None:
         if kind == "cleared":

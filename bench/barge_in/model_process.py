@@ -1,7 +1,7 @@
 """`python -m bench.barge_in.model_process`: the stand-in model, which tells when it heard whom and what it was told.
 
-Prints its port, then JSON lines {"who", "kind", "at", "ms"}: `at` by the machine's monotonic clock, which all processes
-share; `kind` is started (speech_started was sent), truncated or error.
+Prints its port, then JSON lines {"who", "kind", "at", "ms", "words"}: `at` by the machine's monotonic clock, which all
+processes share; `kind` is started (speech_started was sent), truncated or error.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class TellingPeer(conversation.RealtimePeer):
         elif type_ == "conversation.item.truncated":
             self._tell("truncated", fields["audio_end_ms"])
         elif type_ == "error":
-            self._tell("error", 0)
+            self._tell("error", 0, fields["error"]["message"])
 
-    def _tell(self, kind: str, ms: int) -> None:
+    def _tell(self, kind: str, ms: int, words: str = "") -> None:
         who = re.search(r"\+1555\d{7}", self.session["instructions"])
-        line = {"who": who[0] if who else "", "kind": kind, "at": time.monotonic(), "ms": ms}
+        line = {"who": who[0] if who else "", "kind": kind, "at": time.monotonic(), "ms": ms, "words": words}
         print(msgspec.json.encode(line).decode(), flush=True)
 
 
