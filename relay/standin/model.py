@@ -134,7 +134,8 @@ class _Connection:
             self._news.set()
             if not data:
                 return
-            await trio.sleep(slow_s)
+            if slow_s:
+                await trio.sleep(slow_s)
 
     async def _write(self) -> None:
         """Send what the session and the protocol have to say, until the stream is to end."""
