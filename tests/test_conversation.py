@@ -39,9 +39,20 @@ def test_turns_stand_in_the_conversations_order_and_keep_their_numbers() -> None
     talk.place(A, "agent", None, 0)
     talk.place(C, "agent", None, 10)
     talk.place(B, "caller", A, 20)  # its words come last, its place is second
-    assert [(turn.item_id, turn.seq) for turn in talk.turns()] == [(A, 7), (B, 9), (C, 8)]
+    assert [(turn.item_id, turn.seq) for turn in talk.turns()] == [(A, 7), (B, 12), (C, 17)]
     assert talk.place(A, "agent", None, 30).seq == 7
-    assert talk.next_seq == 10
+    assert talk.next_seq == 27
+
+
+@given(st.lists(st.integers(0, 30), max_size=30))
+def test_rows_sorted_by_their_numbers_stand_in_the_conversations_order(places: list[int]) -> None:
+    talk = Conversation((), 0)
+    for number, place in enumerate(places):
+        talk.place(ItemId(f"i{number}"), "caller", ItemId(f"i{place}"), 0)  # behind one that is there, or at the end
+        numbers = [turn.seq for turn in talk.turns()]
+        assert len(set(numbers)) == len(numbers)
+        if number < 4:  # three halvings fit; a fifth turn between the same two gets a number of its own all the same
+            assert numbers == sorted(numbers)
 
 
 def test_a_call_stays_with_the_turn_that_made_it() -> None:

@@ -58,7 +58,7 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
         return
     call.answers.progressed(event.response_id, now)
     item_id = event.item_id
-    turn = call.conversation.place(item_id, "agent", None, call.ms(now))
+    turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
     _belongs(call, event.response_id, item_id)
     if turn.said_ms == 0:
         turn.started_ms = call.ms(now)
@@ -88,7 +88,7 @@ def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> Non
     if turn is None:
         if not wants(call, event.response_id, event.item_id):
             return
-        turn = call.conversation.place(event.item_id, "agent", None, call.ms(now))
+        turn = call.conversation.place(event.item_id, "agent", call.before(event.item_id), call.ms(now))
         _belongs(call, event.response_id, event.item_id)
     turn.said += event.text
     if not turn.whole:

@@ -1,7 +1,8 @@
 """The conversation in its own order: turns as they were said and heard, functions as they were called.
 
 Order is the model's (`previous_item_id`), not that of arrival: transcriptions come a second late. A turn keeps the
-number it got when it took its place, so that a row can be written early and completed later.
+number it got when it took its place, so that a row can be written early and completed later; numbers leave room for
+turns that turn out to stand between two others, so that rows sorted by them stand in the conversation's order.
 Upstream: machine.py.  Downstream: the ledger's rows, and the items replayed into another model session.
 """
 
@@ -15,6 +16,8 @@ from relay.call.vocabulary import CreateFunctionPair, CreateItem, ItemId, Record
 
 # Speech at an ordinary pace (the shipped clips: 16 to 22 characters a second); used while an item's length is open.
 CHARACTERS_PER_MS = 0.0185
+# Between two turns that came one after the other: room for three halvings. A leg of a call has 10,000 numbers.
+NUMBERS_APART = 10
 
 
 def heard_words(said: str, said_ms: float, heard_ms: float, complete: bool = True) -> str:
@@ -100,6 +103,7 @@ class Conversation:
         self._turns: dict[str, Turn] = {}
         self._calls: dict[str, Called] = {}
         self._next_seq = first_seq
+        self._numbers: set[int] = set()
 
     @property
     def next_seq(self) -> int:
@@ -111,16 +115,27 @@ class Conversation:
         turn = self._turns.get(item_id)
         if turn is not None:
             return turn
-        turn = Turn(self._next_seq, item_id, role, started_ms=now_ms, ended_ms=now_ms, own=own)
-        self._next_seq += 1
-        self._turns[item_id] = turn
         at = len(self._entries)
         if after is not None and after in self._turns:
             at = self._entries.index(self._turns[after]) + 1
         while at < len(self._entries) and not isinstance(self._entries[at], Turn):
             at += 1  # a call stays with the turn that made it
+        turn = Turn(self._number(at), item_id, role, started_ms=now_ms, ended_ms=now_ms, own=own)
+        self._turns[item_id] = turn
         self._entries.insert(at, turn)
         return turn
+
+    def _number(self, at: int) -> int:
+        """A number for a turn at this place: between its neighbours', as long as there is one."""
+        before, behind = (
+            [e.seq for e in part if isinstance(e, Turn)] for part in (self._entries[:at], self._entries[at:])
+        )
+        seq = (before[-1] + behind[0]) // 2 if before and behind else self._next_seq
+        if seq in self._numbers:
+            seq = self._next_seq
+        self._numbers.add(seq)
+        self._next_seq = max(self._next_seq, seq + NUMBERS_APART)
+        return seq
 
     def turn(self, item_id: ItemId) -> Turn | None:
         """The turn of an item that has taken its place."""

@@ -172,8 +172,8 @@ class Machine:
                 turns.transcribed(call, event, now, out)
             case ResponseBegan():
                 answering.began(call, event, now, out)
-            case ItemPlaced(item_id):
-                call.ids.setdefault(item_id, item_id)
+            case ItemPlaced(item_id, previous):
+                call.placed(item_id, previous)
             case ModelSpoke():
                 answering.spoke(call, event, now, out)
             case ModelWorded():

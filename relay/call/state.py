@@ -134,6 +134,7 @@ class Call:
         self.ready_at = 0.0
         self.move: Move | None = None
         self.ids: dict[ItemId, ItemId] = {}  # items that the present session has: ours -> its own
+        self._before: dict[ItemId, ItemId | None] = {}  # the session's items -> what each of them stands behind
         self.answer_items: dict[ResponseId, list[ItemId]] = {}
         self.unheard_items: dict[ResponseId, set[ItemId]] = {}  # of answers that were given up before their first sound
         # The caller's turns
@@ -203,6 +204,19 @@ class Call:
         if self.playout.heard_ms(self.notice_item, now) is not None:
             self.notice_until = now + NOTICE_PROOF_LIMIT_S
         return now < self.notice_until
+
+    def placed(self, item_id: ItemId, previous: ItemId | None) -> None:
+        """The present session has an item, behind `previous`."""
+        self.ids.setdefault(item_id, item_id)
+        self._before[item_id] = previous
+
+    def before(self, item_id: ItemId) -> ItemId | None:
+        """The item that this one of the session's stands behind, by our name for it."""
+        return self.ours(self._before.get(item_id))
+
+    def ours(self, known: ItemId | None) -> ItemId | None:
+        """Our name for what the present session calls `known`: a part that was said anew has another name there."""
+        return next((our for our, its in self.ids.items() if its == known), known)
 
     def note(self, text: str) -> CreateItem:
         """A system item: a word to the model that the caller does not hear."""

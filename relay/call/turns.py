@@ -49,7 +49,7 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
         return  # told twice
     call.ids[item_id] = item_id
     call.awaiting_words[item_id] = now + WORDS_LIMIT_S
-    turn = call.conversation.place(item_id, "caller", previous, call.ms(now))
+    turn = call.conversation.place(item_id, "caller", call.ours(previous), call.ms(now))
     turn.started_ms = call.spoke_ms.pop(item_id, turn.started_ms)
     if item_id in call.pauses:
         turn.ended_ms = max(turn.started_ms, call.ms(call.pauses[item_id].stopped))

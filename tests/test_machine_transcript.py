@@ -1,0 +1,69 @@
+"""The transcript's order is the conversation's, whatever came first; its figures are the turn's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from relay.call.vocabulary import (
+    CallerCommitted,
+    CallerSpoke,
+    CallerTranscribed,
+    ItemId,
+    ItemPlaced,
+    ModelLost,
+    ModelReady,
+    ModelSpoke,
+    ModelWorded,
+    RecordTurn,
+    ResponseBegan,
+    ResponseId,
+)
+from tests.playbook import PLAIN, SPEECH_DBFS, Stage, phrase, tone
+
+R1 = ResponseId("resp_1")
+FIRST, ANSWER, SECOND = ItemId("caller_1"), ItemId("item_1"), ItemId("caller_2")
+
+
+def order(stage: Stage) -> list[str]:
+    """The turns in the conversation's order; their numbers, which the ledger sorts by, must say the same."""
+    turns = stage.machine.conversation.turns()
+    assert [turn.seq for turn in turns] == sorted(turn.seq for turn in turns)
+    return [turn.item_id for turn in turns]
+
+
+def test_an_answer_stands_where_the_model_put_it_although_the_callers_next_turn_came_before_its_first_sound() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")), ResponseBegan(R1, None))
+    stage.tell(ItemPlaced(ANSWER, FIRST, "assistant"), CallerCommitted(SECOND, ANSWER))
+    stage.tell(ModelWorded(R1, ANSWER, "At ten."), ModelSpoke(R1, ANSWER, tone(300), 300.0))
+    assert order(stage) == ["own_0_1", FIRST, ANSWER, SECOND]
+
+
+def test_words_that_come_last_are_written_where_they_were_said() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")))
+    stage.answer(1, 300, "At ten.", ref="")
+    stage.wait(600)
+    stage.tell(CallerTranscribed(FIRST, "what time"))
+    rows = sorted((a for a in stage.actions if isinstance(a, RecordTurn)), key=lambda row: row.seq)
+    assert [row.item_id for row in rows] == ["own_0_1", FIRST, ANSWER]
+
+
+def test_a_turn_behind_words_of_ours_that_were_cut_and_said_anew_stands_behind_them() -> None:
+    slow = replace(PLAIN, greeting=replace(PLAIN.greeting, question=phrase("How can I help you?", 4_000)))
+    stage = Stage(slow).arrive(2_000)
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(FIRST, 0))
+    stage.wait(300)
+    stage.answer(1, 300, "Yes?", ref="")  # took its place in the relay's memory before the caller's turn did
+    stage.tell(CallerCommitted(FIRST, ItemId("own_0_1_h")))
+    assert order(stage) == ["own_0_1", FIRST, ANSWER]
+
+
+def test_a_turn_behind_one_that_was_replayed_stands_behind_it() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")), CallerTranscribed(FIRST, "what time"))
+    stage.tell(ModelLost(1006, ""), ModelReady("sess_2", "mini"))
+    stage.tell(CallerCommitted(SECOND, ItemId("r0_2_1")))  # the first turn's name in this session
+    assert order(stage) == ["own_0_1", FIRST, SECOND, "own_0_2"]
