@@ -24,7 +24,7 @@ from relay.daemon import Daemon, open_desk
 from relay.functions import Backend
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
-from relay.realtime.greeting import PhraseBook
+from relay.realtime.greeting import PhraseBook, trimmed
 from relay.standin import scenario as scenarios
 from relay.standin.business import BusinessApp, business_app
 from relay.standin.business_faults import Faults
@@ -196,8 +196,7 @@ class Play:
 
 @cache
 def _rendered(text: str) -> bytes:
-    sound = Voice().say(text)
-    return sound + b"\xff" * (-len(sound) % 160)
+    return trimmed(Voice().say(text))
 
 
 def keep_greeting(book: PhraseBook) -> None:

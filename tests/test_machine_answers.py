@@ -42,7 +42,7 @@ from relay.call.vocabulary import (
     SwitchModel,
     Ticked,
 )
-from tests.playbook import NOTICE, PLAIN, PLAN, Stage, tone
+from tests.playbook import NOTICE, PLAIN, PLAN, SPEECH_DBFS, Stage, tone
 
 R1 = ResponseId("resp_1")
 
@@ -93,15 +93,90 @@ def test_a_silent_function_wants_no_answer() -> None:
     assert of(stage, AskForResponse) == []
 
 
-def test_nobody_waits_longer_than_700_ms_in_silence_while_a_function_runs() -> None:
+def asks(stage: Stage, *, ended: bool = True) -> None:
+    """The model calls a function without a word before it."""
+    stage.tell(FunctionAsked(R1, "call_1", "book", "{}"))
+    if ended:
+        stage.tell(ResponseEnded(R1, "completed", None, None))
+
+
+def phrases(stage: Stage) -> list[str]:
+    return [item.text for item in of(stage, CreateItem)]
+
+
+def test_a_function_that_follows_the_agents_words_has_700_ms_and_nobody_waits_longer_after_them() -> None:
     stage = begun(talking())
-    stage.tell(FunctionAsked(R1, "call_1", "book", "{}"), ResponseEnded(R1, "completed", None, None))
-    stage.wait(680)
-    assert of(stage, CreateItem) == []
-    stage.wait(220)
-    assert [item.text for item in of(stage, CreateItem)] == ["holding"]
+    stage.answer(1, 1_000, "Let me book that.", ended=False)
+    asks(stage)
+    stage.wait(1_580)
+    assert phrases(stage) == []
+    stage.wait(60)
+    assert phrases(stage) == ["holding"]
     stage.wait(7_000)
-    assert [item.text for item in of(stage, CreateItem)] == ["holding", "holding again"]
+    assert phrases(stage) == ["holding", "holding again"]
+
+
+def test_a_function_that_answers_soon_is_not_talked_over() -> None:
+    stage = begun(talking())
+    stage.answer(1, 1_000, "Let me book that.", ended=False)
+    stage.wait(1_000)
+    asks(stage)
+    stage.wait(580)
+    assert phrases(stage) == []
+    stage.tell(FunctionReturned("call_1", "book", "{}", True, 580, None))
+    stage.wait(2_000)
+    assert phrases(stage) == []
+
+
+def test_silence_counts_from_the_callers_last_sound_and_not_from_the_functions_start() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says(None, 1)  # its end is known half a second late
+    begun(stage)
+    stage.wait(20)
+    stage.actions.clear()
+    asks(stage)
+    stage.wait(60)
+    assert phrases(stage) == []
+    stage.wait(40)  # 500 + 20 + 100 ms of silence
+    assert phrases(stage) == ["holding"]
+
+
+def test_a_caller_who_has_waited_for_a_slow_model_hears_a_phrase_as_soon_as_a_function_runs() -> None:
+    stage = begun(talking())
+    stage.tell(FunctionAsked(R1, "call_1", "book", "{}"), FunctionReturned("call_1", "book", "{}", True, 5, None))
+    stage.wait(500)
+    assert phrases(stage) == []  # it came back before the next frame
+    stage.tell(FunctionAsked(R1, "call_2", "book", '{"again":1}'))
+    stage.wait(40)
+    assert phrases(stage) == ["holding"]
+
+
+def test_a_phrase_is_heard_while_the_model_is_busy_with_more_functions() -> None:
+    stage = begun(talking())
+    asks(stage, ended=False)
+    stage.wait(200)
+    assert phrases(stage) == ["holding"]
+
+
+def test_an_answer_that_is_being_thought_of_comes_before_the_phrase_unless_it_takes_two_seconds() -> None:
+    stage = begun(talking())
+    asks(stage)
+    stage.caller_says("hello", 2)
+    stage.tell(ResponseBegan(ResponseId("resp_2"), stage.machine.answers._asked_ref))
+    stage.wait(980)  # its words took a second as well
+    assert phrases(stage) == []
+    stage.wait(60)
+    assert phrases(stage) == ["holding"]
+
+
+def test_the_noise_of_a_line_does_not_keep_a_phrase_back_for_ever() -> None:
+    stage = begun(talking())
+    stage.level_dbfs = SPEECH_DBFS  # loud, and no voice to the server's ear
+    asks(stage)
+    stage.wait(680)
+    assert phrases(stage) == []
+    stage.wait(60)
+    assert phrases(stage) == ["holding"]
 
 
 # Errors and accidents

@@ -7,6 +7,7 @@ prove nothing.
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -165,6 +166,10 @@ def all_is_well(*_: Any) -> registry.Outcome:
     return registry.Outcome('{"status":"ok"}', ok=True)
 
 
+def without_phrases(patch: Patch) -> None:
+    patch.setattr(answering, "_holding_due", lambda _: math.inf)
+
+
 async def reserve_or_fail(reserving: once.Once, key: str, wish: once.Wish) -> Any:
     assert reserving._reservations is not None
     found = await reserving._reservations.reserve(
@@ -192,7 +197,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
         put(floor.Floor, "_judge", lambda *_: floor.Move.NOTHING),
     ),
     ("barge_in_notice", "the notice cannot be interrupted", unprotected),
-    ("barge_in_function", "a phrase of ours is heard while a function runs", put(answering, "HOLDING_AFTER_S", 99.0)),
+    ("barge_in_function", "a phrase of ours is heard while a function runs", without_phrases),
     ("cough", "250 ms of voice make an interruption", put(floor, "COMMIT_MS", 20)),
     ("model_odd_audio", "half a sample waits for its other half", whole_samples),
     # The end
@@ -265,7 +270,12 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("backend_wrong_types", "an answer with wrong types is not believed", believe_anything),
     ("backend_hang", "a function has a limit", wait_for_ever),
     ("booking_answer_lost", "a write is tried again", put(backend, "WRITE_ATTEMPTS", 1)),
-    ("backend_slow", "a phrase is heard while a function runs", put(answering, "HOLDING_AFTER_S", 99.0)),
+    ("backend_slow", "a phrase is heard while a function runs", without_phrases),
+    (
+        "function_without_words",
+        "silence counts from the caller's last sound",
+        put(answering, "SILENCE_LIMIT_S", 99.0),
+    ),
     ("postgres_away", "a booking does not wait for Postgres", put(once.Once, "_reserve", reserve_or_fail)),
     # Admission and consent
     ("too_often", "callers who ring too often get the human", put(incoming, "CALLS_PER_WINDOW", 10**9)),

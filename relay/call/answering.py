@@ -29,8 +29,14 @@ from relay.call.vocabulary import (
     TransferCall,
 )
 
-# The holding phrase: nobody waits longer in silence while a function runs (a complaint of this field: dead air).
+# The holding phrase (a complaint of this field: dead air). A function that takes no longer than this needs none ...
 HOLDING_AFTER_S = 0.700
+# ... unless the caller has been waiting since before it began, because the model thought and called it without a word:
+# what counts for them is the silence, of which 0.9 s are too long. The rest of that is a frame, a clip's first and a
+# voice's last quiet tenth, and the way to the ear.
+SILENCE_LIMIT_S = 0.600
+# Another answer is being thought of while the function runs: it comes first, unless the caller waits for this long.
+HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
 
 
@@ -232,11 +238,20 @@ def _want_output(call: Call) -> None:
 def tick(call: Call, now: float, out: list[Action]) -> None:
     """Nobody waits in silence while a function runs."""
     audible = [function for function in call.functions if function not in call.quiet_functions]
-    if not audible or call.playout.is_speaking(now) or call.floor.speech is not None or call.answers.is_busy:
-        return
-    since = max(call.quiet_since(), call.function_at, call.held_phrase_at)
-    if now - since < (HOLDING_AGAIN_S if call.held_phrase_at else HOLDING_AFTER_S):
+    if not audible or call.playout.is_speaking(now) or call.floor.speech is not None or now < _holding_due(call):
         return
     first = call.holding if call.holding in call.plan.phrases else "holding"
     call.say("holding_again" if call.held_phrase_at else first, now, out)
     call.held_phrase_at = now
+
+
+def _holding_due(call: Call) -> float:
+    """When the next phrase is to be heard (Trio clock), if nobody speaks until then."""
+    if call.held_phrase_at:
+        due = max(call.quiet_since(), call.held_phrase_at) + HOLDING_AGAIN_S
+    else:
+        silent_since = max(call.loud_at, call.playout.quiet_since_s)  # on a line with a loud noise: never
+        due = max(call.quiet_since(), call.function_at) + HOLDING_AFTER_S
+        due = min(due, max(silent_since + SILENCE_LIMIT_S, call.function_at))
+    another = call.answers.is_busy and call.answers.active not in call.functions.values()
+    return max(due, call.quiet_since() + HOLDING_BEHIND_ANSWER_S) if another else due
