@@ -73,14 +73,27 @@ async def test_no_speakerphone_makes_an_agent_interrupt_itself(
     await listen_with_echo(loss_db, delay_ms)
 
 
-@pytest.mark.parametrize("loss_db", [10, 20])
-async def test_a_caller_on_a_speakerphone_can_interrupt(loss_db: float, autojump_clock: object) -> None:
+@pytest.mark.parametrize(("loss_db", "delay_ms"), FEW)
+async def test_a_caller_on_a_speakerphone_can_interrupt(loss_db: float, delay_ms: int, autojump_clock: object) -> None:
+    await interrupt_with_echo(loss_db, delay_ms)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("loss_db", "delay_ms"), CASES)
+async def test_no_speakerphone_keeps_a_caller_from_interrupting(
+    loss_db: float, delay_ms: int, autojump_clock: object
+) -> None:
+    await interrupt_with_echo(loss_db, delay_ms)
+
+
+async def interrupt_with_echo(loss_db: float, delay_ms: int) -> None:
+    """A caller who says stop two and a half seconds into a long answer: it ends there, and once."""
     steps = (
         '{ listen = true }, { say = "ask_hours" }, { interrupt_after_ms = 2500, say = "stop_stop" }, { silent_s = 3 }'
     )
     text = f'title = "t"\n[caller]\nsteps = [{steps}, {{ hang_up = true }}]\n{MODEL}'
     async with stage(script=Script.from_table(dict(parse(text, "t").model))) as play:
-        echo_on(play, loss_db, 150)
+        echo_on(play, loss_db, delay_ms)
         await run_scenario(parse(text, "t"), play.exchange)
         (session,) = play.model.sessions
         said = [item for item in session.history.items if item.role == "assistant" and item.audio_ms]
