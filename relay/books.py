@@ -19,7 +19,7 @@ import trio
 from relay import desk as desks
 from relay.call.machine import Machine, Next
 from relay.call.vocabulary import ClaimDoubted, EndReason, RecordTurn, RunFunction
-from relay.functions import Outcome, TakeMessage, check, deeds_of
+from relay.functions import Outcome, TakeMessage
 from relay.ledger import rows
 
 log = structlog.get_logger()
@@ -37,11 +37,8 @@ class Books:
         self._began_utc = desk.utc_now()
         self.greeting_ms: float | None = None  # to the moment when the first audio had been written to the socket
         self._held_rows: list[rows.Row] = []  # with words, from before the notice was heard
-        self._deeds: set[str] = set()
-        self._untold: set[str] = set()
-        self._unproved: set[str] = set()
         self._turn_ms: list[int] = []
-        self._turns = 0
+        self._turns: set[int] = set()
         self._judged: set[int] = set()
         s = desk.settings
         desk.ledger.record(
@@ -114,30 +111,38 @@ class Books:
         if turn.latency is not None and turn.latency.first_heard is not None:
             self._turn_ms.append(turn.latency.first_heard)
             self._desk.metrics.turn_ms.observe(turn.latency.first_heard)
-        if turn.seq in self._judged:
-            return None
-        self._turns += 1
-        self._judged.add(turn.seq)
-        if turn.role == "caller" or not turn.said:
-            return None
-        return self._judge(turn.heard or "")
+        self._turns.add(turn.seq)
+        return self._judge(turn)
 
-    def _judge(self, said: str) -> ClaimDoubted | None:
-        verdict = check(said, self._deeds)
-        self._unproved -= verdict.withdrawn
-        self._unproved |= verdict.unproved
-        if not verdict.unproved or verdict.correction is None:
+    def _judge(self, turn: RecordTurn) -> ClaimDoubted | None:
+        """Hold what the caller heard of the model's words against what was done; our own words claim nothing.
+
+        The words are the conversation's: the row has none where none are stored.
+        """
+        call, deeds = self._machine.call, self._file.deeds
+        spoken = call.conversation.turn(turn.item_id)
+        if spoken is None or spoken.role == "caller" or spoken.own or turn.seq in self._judged:
             return None
-        log.warning("call.claim_without_deed", claims=sorted(verdict.unproved))
-        return ClaimDoubted(verdict.correction)
+        if not spoken.said or spoken.heard is None:
+            return None  # its transcript comes later than its sound
+        self._judged.add(turn.seq)
+        began_s = (call.arrived_at or 0.0) + spoken.started_ms / 1000
+        correction = deeds.heard(spoken.heard, began_s, more_comes=call.answers.is_pending)
+        if not deeds.are_told_right:
+            log.warning(
+                "call.told_wrong",
+                claimed=sorted(deeds.unproved),
+                untold=sorted(deeds.untold),
+                corrected=correction is not None,
+            )
+        return ClaimDoubted(correction) if correction is not None else None
 
     def function(self, action: RunFunction, outcome: Outcome) -> None:
         """Write a function call down."""
         file = self._file
         output = _table(outcome.output)
         arguments = _table(action.arguments)
-        self._deeds |= deeds_of(action.name, outcome.ok, output)
-        self._unproved -= self._deeds
+        file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
         if outcome.ok:
             file.functions_done.append(action.name)
         self._desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
@@ -235,14 +240,14 @@ class Books:
                 end_reason=str(reason),
                 fault=str(reason) if reason.is_fault else None,
                 seconds=round((desk.utc_now() - file.started_at) / dt.timedelta(seconds=1), 1),
-                turns=self._turns,
+                turns=len(self._turns),
                 barge_ins=figures.barge_ins,
                 cost_usd=Decimal(f"{machine.meter.usd:.6f}"),
                 cost=dict(machine.meter.tokens),
                 outcome=self._outcome(),
                 latency_p50_ms=p50,
                 latency_p95_ms=p95,
-                verified=not self._unproved,
+                verified=file.deeds.are_told_right,
                 transfer_result="asked" if file.then is Next.HUMAN else None,
             )
         )
@@ -257,8 +262,9 @@ class Books:
 
     def _outcome(self) -> str:
         """From facts: what was done in this call, never what was said of it."""
-        done = ",".join(sorted(self._deeds & {"booked", "cancelled", "moved", "message_taken"}))
-        doubt = "unverified" if self._unproved else ""
+        deeds = self._file.deeds
+        done = ",".join(sorted(deeds.done & {"booked", "cancelled", "moved", "message_taken"}))
+        doubt = "" if deeds.are_told_right else "unverified"
         return " ".join(
             part for part in (done or ("informed" if self._file.functions_done else "talked"), doubt) if part
         )
@@ -289,7 +295,7 @@ class Books:
             rung=str(figures.rung),
             greeting_ms=self.greeting_ms,
             greeting_heard_ms=figures.greeting_heard_ms,
-            turns=self._turns,
+            turns=len(self._turns),
             barge_ins=figures.barge_ins,
             false_stops=figures.false_stops,
             turn_p50_ms=p50,

@@ -11,7 +11,7 @@ import trio
 from relay.call.machine import Next
 from relay.call.plan import CallPlan, Limits, PastTurn, Phrase
 from relay.call.vocabulary import CallSid, EndReason
-from relay.functions import Backend, Once, Registry
+from relay.functions import Backend, Deeds, Once, Registry
 from relay.ledger.port import Ledger
 from relay.metrics import Metrics
 from relay.prompts import Prompts
@@ -47,6 +47,7 @@ class CallFile:
     announces: bool
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
+    deeds: Deeds = field(default_factory=Deeds)
     token: str = ""
     live: bool = False
     idle: trio.Event = field(default_factory=_set)  # set while no stream of this call is open

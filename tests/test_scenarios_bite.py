@@ -17,7 +17,7 @@ import trio
 import trio._core._run as trio_run
 
 import dsp
-from relay import desk, websocket
+from relay import books, desk, websocket
 from relay.call import (
     answering,
     answers,
@@ -31,7 +31,7 @@ from relay.call import (
     turns,
 )
 from relay.call.gaps import Gaps
-from relay.functions import backend, contract, once, registry
+from relay.functions import Deeds, backend, claims, contract, once, registry
 from relay.ledger.rows import Unavailable
 from relay.realtime import configuration
 from relay.realtime import dialect as model_dialect
@@ -170,6 +170,16 @@ def without_phrases(patch: Patch) -> None:
     patch.setattr(answering, "_holding_due", lambda _: math.inf)
 
 
+def deeds_of_the_stream(patch: Patch) -> None:
+    begin = books.Books.__init__
+
+    def begin_anew(book: books.Books, at: desk.Desk, file: desk.CallFile, *rest: Any) -> None:
+        file.deeds = Deeds()
+        begin(book, at, file, *rest)
+
+    patch.setattr(books.Books, "__init__", begin_anew)
+
+
 async def reserve_or_fail(reserving: once.Once, key: str, wish: once.Wish) -> Any:
     assert reserving._reservations is not None
     found = await reserving._reservations.reserve(
@@ -277,6 +287,11 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
         put(answering, "SILENCE_LIMIT_S", 99.0),
     ),
     ("postgres_away", "a booking does not wait for Postgres", put(once.Once, "_reserve", reserve_or_fail)),
+    # What is said and what is done
+    ("claim_without_deed", "a claim is held against what was done", put(books.Books, "_judge", nothing)),
+    ("claim_denied", "what was done is held against what is said", put(claims, "tells", lambda *_: True)),
+    ("claim_unverified", "a claim that stays wrong is written down", put(Deeds, "are_told_right", True)),
+    ("transfer_declined_after_booking", "deeds are the call's, not the stream's", deeds_of_the_stream),
     # Admission and consent
     ("too_often", "callers who ring too often get the human", put(incoming, "CALLS_PER_WINDOW", 10**9)),
     ("capacity", "a full relay takes no more", put(incoming.Webhooks, "_refusal", lambda *_: "")),

@@ -12,16 +12,16 @@ once         a function that writes runs exactly once
 backend      the HTTP client    contract  the types of its answers (pure)    breaker  (pure)
 times        days and hours as they are said (pure)
 claims       what the agent says was done, against what was done                             (pure)
+deeds        a call's deeds, and what the caller was told of them                            (pure)
 """
 
 from .backend import Backend
-from .claims import Verdict, check, deeds_of
+from .deeds import Deeds
 from .effects import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
 from .once import Once, Reservations
 from .registry import CallContext, Function, FunctionRefused, Registry, function, load, run
 
 __all__ = [
-    "Backend", "CallContext", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible", "Once", "Outcome",
-    "Registry", "Reservations", "StaySilent", "TakeMessage", "TransferCall", "Verdict", "check", "deeds_of", "function",
-    "load", "run",
+    "Backend", "CallContext", "Deeds", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible", "Once",
+    "Outcome", "Registry", "Reservations", "StaySilent", "TakeMessage", "TransferCall", "function", "load", "run",
 ]  # fmt: skip

@@ -4,7 +4,9 @@ Rule 1: a claim is a finished deed in the agent's own mouth: "I've booked", "you
 plans, conditions and denials are none; in doubt it is no claim, since a false alarm makes the agent contradict itself.
 Rule 2: a deed is a success of a function that writes (`done` in its output). What a look-up showed stands for the
 claim that something *is* booked, never for having booked it.
-Rule 3: there are words only. That the day and hour told are the ones booked is not looked at here.
+Rule 3: a deed is told by less than a claim ("see you at seven", "all set"); words in another language than English
+are taken to tell everything, since nothing can be said of them.
+Rule 4: there are words only. That the day and hour told are the ones booked is not looked at here.
 """
 
 from __future__ import annotations
@@ -107,6 +109,19 @@ _CONDITION_AFTER: Final = re.compile(r"\b(?:if|unless|once|as soon as|by (?:some
 _TAKEN: Final = re.compile(
     r"\b(?:sorry|unfortunately|afraid|fully|someone else|somebody else|another (?:guest|party|caller))\b"
 )
+_DONE: Final = r"done|all set|you're set|all good|taken care of|went through|see you|confirm\w*"
+_TELLS: Final = {
+    BOOKED: rf"\b(?:{_DONE}|book\w*|reserv\w*|schedul\w*|appointment|set for|down for|look(?:ing)? forward)\b",
+    CANCELLED: rf"\b(?:{_DONE}|cancel\w*|removed|off the books|no longer)\b",
+    MOVED: rf"\b(?:{_DONE}|moved|reschedul\w*|changed|switched|pushed|now (?:at|for|on)|instead|booked|set for)\b",
+    MESSAGE: rf"\b(?:{_DONE}|message|noted|wrote|written|pass\w* (?:it|that|this)|let \w+(?: \w+)? know|back to you|"
+    r"call you back|make sure)\b",
+    SENT: rf"\b(?:{_DONE}|sent|text\w*|e-?mail\w*|on (?:its|the) way|receive)\b",
+}
+_TELLS_NOT: Final = re.compile(
+    r"n't\b|\b(?:cannot|not|never|no|unable|unfortunately|sorry|afraid|would|shall|should|could|do you|if)\b"
+)
+_ENGLISH: Final = re.compile(r"\b(?:the|you|your|i'm|i've|it's|that|this|and|for|sorry|thanks?|what|how|we)\b")
 _SENTENCES: Final = re.compile(r"(?<=[.!?;])\s+|\n+")
 _CLAUSES: Final = re.compile(r"[,:;()\u2013\u2014]|\s-\s|\b(?:but|and|so|because|then)\b")
 
@@ -148,13 +163,23 @@ def check(said: str, deeds: Collection[str], untold: Collection[str] = ()) -> Ve
     """The verdict on an agent's finished turn.
 
     `deeds`: all that was done in this call, by `deeds_of`. `untold`: those of them that were done before this turn and
-    that the agent has told in no turn since; give () while it may still be about to.
+    that no turn has told since; give () while the agent may still be about to.
     """
     claimed = claims(said)
     unproved = frozenset(_first(claim) for claim in claimed if not claim & set(deeds))
-    told = frozenset().union(*claimed)
-    silent = frozenset(deed for deed in untold if deed in _TOLD_AS and deed not in told)
+    silent = frozenset(deed for deed in untold if deed in _TOLD_AS and not tells(said, deed))
     return Verdict(unproved, silent, withdrawn(said), _correction(unproved, silent))
+
+
+def tells(said: str, deed: str) -> bool:
+    """True if these words may tell the caller that a deed was done; in doubt they do."""
+    plain = _plain(said)
+    if deed not in _TELLS or (plain and not _ENGLISH.search(plain)):
+        return True
+    if any(deed in claim for claim in claims(said)):
+        return True
+    told = [each for each in _SENTENCES.split(plain) if not each.endswith("?") and not _TELLS_NOT.search(each)]
+    return any(re.search(_TELLS[deed], each) for each in told)
 
 
 def withdrawn(said: str) -> frozenset[str]:
