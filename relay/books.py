@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from statistics import quantiles
@@ -17,7 +18,8 @@ import structlog
 import trio
 
 from relay import desk as desks
-from relay.call.machine import Machine, Next
+from relay.call.machine import Ending, Machine, Next
+from relay.call.plan import PastTurn
 from relay.call.vocabulary import ClaimDoubted, EndReason, RecordTurn, RunFunction
 from relay.functions import Outcome, TakeMessage
 from relay.ledger import rows
@@ -26,6 +28,8 @@ log = structlog.get_logger()
 
 # A caller who waits longer than this for the first sound hangs up (the field's own figure); ours to keep.
 GREETING_SLO_MS = 500
+# Functions whose result says who the caller is.
+NAMING = ("lookup_caller", "book_appointment")
 
 
 class Books:
@@ -108,11 +112,19 @@ class Books:
                 latency=latency,
             )
         )
-        if turn.latency is not None and turn.latency.first_heard is not None:
-            self._turn_ms.append(turn.latency.first_heard)
-            self._desk.metrics.turn_ms.observe(turn.latency.first_heard)
+        if latency is not None and turn.seq not in self._turns:  # not once more for a newer version of the row
+            self._time(latency)
         self._turns.add(turn.seq)
         return self._judge(turn)
+
+    def _time(self, latency: dict[str, int | None]) -> None:
+        """A turn's waterfall, step by step."""
+        for step, ms in latency.items():
+            if ms is not None:
+                self._desk.metrics.turn_ms.labels(step).observe(ms)
+        heard_ms = latency["first_heard"]
+        if heard_ms is not None:
+            self._turn_ms.append(heard_ms)
 
     def _judge(self, turn: RecordTurn) -> ClaimDoubted | None:
         """Hold what the caller heard of the model's words against what was done; our own words claim nothing.
@@ -145,6 +157,8 @@ class Books:
         file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
         if outcome.ok:
             file.functions_done.append(action.name)
+            if action.name in NAMING and isinstance(output.get("name"), str):
+                file.caller_name = output["name"]
         self._desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
         self._record_words(
             rows.FunctionCallRow(
@@ -216,7 +230,7 @@ class Books:
         spent_before, file.spent_usd = machine.plan.spent_usd, machine.meter.usd
         file.ended = reason
         file.then = ending.then if ending is not None else Next.RESUME
-        file.summary = (ending.summary if ending is not None else "") or machine.conversation.last_said("caller")
+        file.summary = _matter(ending, machine.conversation.past())
         file.why = machine.dialled
         desk.day_usd += machine.meter.usd - spent_before
         p50, p95 = _percentiles(self._turn_ms)
@@ -243,7 +257,7 @@ class Books:
                 turns=len(self._turns),
                 barge_ins=figures.barge_ins,
                 cost_usd=Decimal(f"{machine.meter.usd:.6f}"),
-                cost=dict(machine.meter.tokens),
+                cost=machine.meter.bill(),
                 outcome=self._outcome(),
                 latency_p50_ms=p50,
                 latency_p95_ms=p95,
@@ -275,6 +289,8 @@ class Books:
         metrics.live_calls.set(self._desk.live_calls)
         metrics.barge_ins.inc(figures.barge_ins)
         metrics.false_stops.inc(figures.false_stops)
+        metrics.model_errors.labels("harmful").inc(figures.model_errors)
+        metrics.model_errors.labels("crossing").inc(figures.crossings)
         metrics.usd.inc(max(0.0, self._machine.meter.usd - self._machine.plan.spent_usd))
         waited_ms = round((trio.current_time() - self._began_at) * 1000, 1)
         if self.greeting_ms is None and waited_ms > GREETING_SLO_MS:
@@ -302,10 +318,21 @@ class Books:
             turn_p95_ms=p95,
             gaps_ms=round(playout.gaps_ms),
             late_deltas=figures.late_deltas,
+            model_errors=figures.model_errors,
+            crossings=figures.crossings,
             reconnects=figures.reconnects,
             usd=round(self._machine.meter.usd, 4),
             outcome=self._outcome(),
         )
+
+
+def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
+    """What the call is about, for a human: the model's own sentence; else the caller's longest, since "Operator!" says
+    nothing; but in an emergency the words that told of it."""
+    said = [turn.text for turn in past if turn.role == "user"]
+    if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):
+        return ending.summary
+    return max(reversed(said), key=len, default="")
 
 
 def _table(text: str) -> dict[str, Any]:

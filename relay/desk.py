@@ -59,6 +59,7 @@ class CallFile:
     spent_usd: float = 0.0
     ended: EndReason | None = None
     then: Next = Next.NOTHING
+    caller_name: str = ""  # as the business or the caller gave it
     summary: str = ""
     why: str = ""
     resumed_as: str | None = None

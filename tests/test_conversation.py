@@ -102,5 +102,4 @@ def test_missing_words_of_the_caller_are_known_to_be_missing() -> None:
     assert talk.words_are_missing()
     turn.said = "Hi."
     assert not talk.words_are_missing()
-    assert talk.last_said("caller") == "Hi."
     assert talk.lately_said() == "Hello."

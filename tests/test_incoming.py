@@ -403,10 +403,20 @@ async def test_the_human_is_told_who_calls_and_why_in_one_sentence(
         assert got.verbs == ["Gather", "Hangup"]  # who presses nothing, as a voicemail, is hung up on
 
 
+async def test_the_human_is_told_the_callers_name_and_what_was_done_so_far(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        file = call_file(play, why="asked for a person", summary="I want another table", caller_name="Jane Doe")
+        file.deeds.returned("book_appointment", True, {"done": "booked"}, 1.0)
+        assert (await ask(play, f"/twilio/whisper?call={SID}")).said() == (
+            "A call from the virtual assistant, from Jane Doe, 1 5 5 5 0 1 0 0 0 0 1, asked for a person, "
+            "the booking was made: I want another table. Press 1 to accept it."
+        )
+
+
 async def test_a_long_summary_stays_short_enough_to_be_read_out(autojump_clock: Clock) -> None:
     async with stage() as play:
-        call_file(play, why="x" * 500, summary="word " * 500)
-        assert len((await ask(play, f"/twilio/whisper?call={SID}")).said()) < 450
+        call_file(play, why="x" * 500, summary="word " * 500, caller_name="Jane " * 50)
+        assert len((await ask(play, f"/twilio/whisper?call={SID}")).said()) < 500
 
 
 # The end of a call

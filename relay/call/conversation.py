@@ -170,13 +170,6 @@ class Conversation:
         """All turns, in the conversation's order."""
         return [entry for entry in self._entries if isinstance(entry, Turn)]
 
-    def last_said(self, role: str) -> str:
-        """The newest words of one side, for a summary; empty if there are none."""
-        for turn in reversed(self.turns()):
-            if turn.role == role and turn.said:
-                return turn.said
-        return ""
-
     def lately_said(self) -> str:
         """What the agent said in its last two turns: an echo can be of these."""
         said = [turn.said for turn in self.turns() if turn.role == "agent"]

@@ -19,7 +19,7 @@ from typing import Any, Final
 # Deeds, as functions name them in `done`; "listed" is a look-up that showed an appointment.
 BOOKED, CANCELLED, MOVED, MESSAGE, SENT, LISTED = "booked", "cancelled", "moved", "message_taken", "sent", "listed"
 
-_TOLD_AS: Final = {
+TOLD_AS: Final = {
     BOOKED: "the booking was made",
     CANCELLED: "the appointment was cancelled",
     MOVED: "the appointment was moved",
@@ -167,7 +167,7 @@ def check(said: str, deeds: Collection[str], untold: Collection[str] = ()) -> Ve
     """
     claimed = claims(said)
     unproved = frozenset(_first(claim) for claim in claimed if not claim & set(deeds))
-    silent = frozenset(deed for deed in untold if deed in _TOLD_AS and not tells(said, deed))
+    silent = frozenset(deed for deed in untold if deed in TOLD_AS and not tells(said, deed))
     return Verdict(unproved, silent, withdrawn(said), _correction(unproved, silent))
 
 
@@ -229,14 +229,14 @@ def _first(claim: frozenset[str]) -> str:
 def _correction(unproved: frozenset[str], untold: frozenset[str]) -> str | None:
     parts: list[str] = []
     if unproved:
-        what = " and ".join(_TOLD_AS[deed] for deed in sorted(unproved))
+        what = " and ".join(TOLD_AS[deed] for deed in sorted(unproved))
         parts.append(
             f"You told the caller that {what}. No function has done that in this call. "
             "Correct yourself now in one short sentence. If the caller still wants it, call the function, "
             "and say that it is done only when its result says so."
         )
     if untold:
-        what = " and ".join(_TOLD_AS[deed] for deed in sorted(untold))
+        what = " and ".join(TOLD_AS[deed] for deed in sorted(untold))
         parts.append(
             f"By its function's result, {what}, and the caller does not know. Tell them now in one short sentence."
         )

@@ -33,6 +33,10 @@ class Deeds:
         """True while what the caller was told is what was done."""
         return not self.unproved and not self.untold
 
+    def in_words(self) -> str:
+        """What was done, for a human: "the booking was made"; empty if nothing was."""
+        return " and ".join(claims.TOLD_AS[deed] for deed in sorted(self.done) if deed in claims.TOLD_AS)
+
     def returned(self, function: str, ok: bool, output: Mapping[str, Any], now: float) -> None:
         """A function has ended. A repeat that got the first result is no second deed."""
         deeds = claims.deeds_of(function, ok, output)

@@ -41,6 +41,7 @@ LEAVE_MESSAGE = (
 THANKS = "Thank you. We will call you back. Goodbye."
 
 _WHISPER_WORDS = 200  # characters of the summary: fifteen seconds of speech
+_WHISPER_NAME = 60
 
 
 class Transfers:
@@ -204,13 +205,14 @@ def number(text: str) -> str:
 
 
 def _sentence(file: CallFile | None) -> str:
-    """Who calls and why, in one sentence; the number digit by digit, as it is read out."""
+    """Who calls, why, what was done so far, in one sentence; the number digit by digit, as it is read out."""
     if file is None:
         return "A call from the virtual assistant."
-    who = " ".join(file.caller_number.lstrip("+")) or "a hidden number"
-    why = f", {_plain(file.why[:80])}" if file.why else ""
+    digits = " ".join(file.caller_number.lstrip("+")) or "a hidden number"
+    who = f"{_plain(file.caller_name[:_WHISPER_NAME])}, {digits}" if file.caller_name else digits
+    parts = [f"A call from the virtual assistant, from {who}", _plain(file.why[:80]), file.deeds.in_words()]
     about = f": {_plain(file.summary[:_WHISPER_WORDS])}" if file.summary else ""
-    return f"A call from the virtual assistant, from {who}{why}{about}."
+    return f"{', '.join(filter(None, parts))}{about}."
 
 
 def _plain(text: str) -> str:
