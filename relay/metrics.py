@@ -50,9 +50,14 @@ class Metrics:
         self.greeting_slo_broken = Counter(
             "relay_greeting_slo_broken", "Greetings later than 500 ms, by rung", ["rung"], registry=r
         )
-        self.turn_ms = Histogram("relay_turn_ms", "Caller stopped to first audio heard", buckets=_TURN_MS, registry=r)
+        self.turn_ms = Histogram(
+            "relay_turn_ms", "Caller stopped to each step of the answer", ["step"], buckets=_TURN_MS, registry=r
+        )
         self.barge_ins = Counter("relay_barge_ins", "Answers that callers cut off", registry=r)
         self.false_stops = Counter("relay_false_stops", "Answers held and resumed", registry=r)
+        self.model_errors = Counter(
+            "relay_model_errors", "Error events of the model; a crossing on the wire harms nobody", ["kind"], registry=r
+        )
         self.functions = Counter("relay_functions", "Function calls, by name and end", ["name", "ok"], registry=r)
         self.usd = Counter("relay_usd", "Dollars spent on models", registry=r)
         self.unknown_events = Counter("relay_unknown_events", "Messages of a kind not known here", ["peer"], registry=r)

@@ -38,7 +38,9 @@ from relay.call.vocabulary import (
     EndReason,
     FunctionAsked,
     FunctionReturned,
+    HangUp,
     ItemId,
+    LeaveStream,
     ItemPlaced,
     MarkReturned,
     ModelFinished,
@@ -90,6 +92,8 @@ class Watched(Stage):
         self.consented = not plan.greeting.announces
         self.released = False
         self.clears = 0
+        self.marks: set[str] = set()
+        self.hung_up = False
         super().__init__(plan, delay_ms)
 
     def _do(self, actions: list[Action]) -> list[Action]:
@@ -103,14 +107,21 @@ class Watched(Stage):
         match action:
             case Play(mulaw, mark, item):
                 assert not self.released, "audio after the end"
+                assert not self.hung_up, "audio after the line was given up"
                 assert len(mulaw) % 160 == 0
                 assert mulaw
                 assert mark is not None
+                assert mark not in self.marks, "a mark's name was used before"
+                self.marks.add(mark)
                 assert item not in self.gone, f"{item} was given up and is heard all the same"
             case ClearPlayback():
                 assert not gone, "a clear after the end"
                 self.clears += 1
+            case HangUp() | LeaveStream():
+                assert not self.hung_up, "hung up twice"
+                self.hung_up = True
             case AskForResponse():
+                assert not self.hung_up, "an answer after the end"
                 assert self.active is None, "two responses at a time"
                 assert self.asked is None, "asked twice"
                 assert self.machine.phase is Phase.TALKING

@@ -19,11 +19,13 @@ from relay.call.vocabulary import (
     ItemId,
     MarkReturned,
     ModelFinished,
+    ModelObjected,
     ModelReady,
     ModelSpoke,
     ModelWorded,
     Play,
     RecordTurn,
+    Report,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
@@ -108,6 +110,63 @@ def test_an_answer_of_which_nothing_was_heard_is_deleted_not_truncated_at_zero()
     stage.wait(300)
     expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [DeleteItem(ITEM)])
     assert [row.heard for row in rows(stage)] == [""]
+
+
+def two_items(stage: Stage, first_ms: int) -> tuple[ItemId, ItemId]:
+    """An answer of two items, both generated to their end."""
+    first, second = ItemId("item_1"), ItemId("item_2")
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    for item, ms in ((first, first_ms), (second, 3_000)):
+        stage.tell(ModelSpoke(R1, item, tone(ms), float(ms)), ModelFinished(R1, item, b""))
+    stage.tell(ResponseEnded(R1, "completed", None, None))
+    return first, second
+
+
+def test_every_item_that_was_not_heard_to_its_end_is_given_up_and_what_was_heard_stays() -> None:
+    stage = talking()
+    first, second = two_items(stage, 2_000)
+    stage.wait(1_000)
+    interrupt(stage, 300)
+    cuts = [action for action in stage.actions if isinstance(action, TruncateItem | DeleteItem)]
+    assert cuts == [TruncateItem(first, 1_060), DeleteItem(second)]
+    assert second not in stage.ear.heard
+
+
+def test_an_item_that_was_heard_to_its_end_is_not_cut_with_the_one_behind_it() -> None:
+    stage = talking()
+    first, second = two_items(stage, 800)
+    stage.wait(1_000)
+    interrupt(stage, 300)
+    cuts = [action for action in stage.actions if isinstance(action, TruncateItem | DeleteItem)]
+    assert cuts == [TruncateItem(second, 260)]
+    assert stage.ear.heard[first] == 800 * 8
+
+
+def test_a_cancellation_that_crosses_the_answers_own_end_is_nobodys_mistake() -> None:
+    """Seen on real sockets, once in 300 interruptions: the answer had ended when `response.cancel` came."""
+    stage = talking()
+    stage.answer(1, 8_000, TEXT, ended=False)
+    stage.wait(400)
+    stage.actions.clear()
+    interrupt(stage, 600)
+    expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [CancelResponse(R1), TruncateItem(ITEM, 460)])
+    (row,) = rows(stage)
+    stage.actions.clear()
+    stage.tell(ModelFinished(R1, ITEM, b""), ResponseEnded(R1, "completed", None, {"total_tokens": 3}))
+    stage.tell(ModelObjected("response_cancel_not_active", "Cancellation failed: no active response found", None))
+    expect(stage.actions, [])
+    assert not [action for action in stage.actions if isinstance(action, Report)]
+    figures = stage.machine.figures
+    assert (figures.crossings, figures.model_errors) == (1, 0)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(500)
+    stage.tell(CallerPaused(ItemId("caller_2"), 0), CallerCommitted(ItemId("caller_2"), ITEM))
+    assert [action.ref for action in stage.actions if isinstance(action, AskForResponse)] == ["turn-2"]
+    stage.answer(2, 500, "Of course.")
+    stage.wait(1_000)
+    assert stage.ear.heard == {ItemId("own_0_1"): 8_000, ITEM: 460 * 8, ItemId("item_2"): 500 * 8}
+    assert [turn.heard for turn in stage.machine.conversation.turns()][-1] == "Of course."
+    assert row.heard == "We"
 
 
 def test_words_of_an_answer_that_never_got_a_sound_are_deleted_when_it_has_ended() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from relay.call.meter import Meter, response_usd, transcription_usd
 from relay.call.plan import Price
@@ -43,7 +44,7 @@ def test_transcriptions_cost_by_seconds_or_by_tokens() -> None:
 
 
 def test_an_answer_under_way_is_estimated_and_its_bill_takes_the_estimates_place() -> None:
-    meter = Meter(PRICE, 0.006, spent_usd=0.5)
+    meter = Meter("mini", PRICE, 0.006, spent_usd=0.5)
     meter.generated("resp_1", 1_000.0)
     estimate = (20 * 64.0 + 20 / 3 * 16.0) / 1e6
     assert math.isclose(meter.usd, 0.5 + estimate)
@@ -53,9 +54,34 @@ def test_an_answer_under_way_is_estimated_and_its_bill_takes_the_estimates_place
 
 
 def test_a_cancelled_answer_without_a_bill_keeps_its_estimate() -> None:
-    meter = Meter(PRICE, 0.006)
+    meter = Meter("mini", PRICE, 0.006)
     meter.generated("resp_1", 1_000.0)
     before = meter.usd
     meter.responded("resp_1", None)
     assert math.isclose(meter.usd, before)
     assert meter.settled_usd == before
+
+
+def test_each_model_is_paid_by_its_own_price_and_named_in_the_bill() -> None:
+    dear = replace(PRICE, audio_out=128.0)
+    meter = Meter("mini", PRICE, 0.006)
+    meter.responded("resp_1", USAGE)
+    meter.generated("resp_2", 1_000.0)  # lost with its session: no bill of it will ever come
+    before = meter.usd
+    meter.serves("hard", dear)
+    assert math.isclose(meter.usd, before)
+    meter.responded("resp_3", USAGE)
+    meter.generated("resp_4", 1_000.0)  # under way
+    meter.transcribed({"seconds": 30.0})
+    under_way = (20 * 128.0 + 20 / 3 * 16.0) / 1e6
+    assert meter.bill() == {
+        "input_tokens": 264,
+        "output_tokens": 242,
+        "cached_tokens": 128,
+        "usd": {
+            "mini": round(before, 6),
+            "hard": round(response_usd(USAGE, dear) + under_way, 6),
+            "transcription": 0.003,
+        },
+    }
+    assert math.isclose(meter.usd, before + response_usd(USAGE, dear) + under_way + 0.003)

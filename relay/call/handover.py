@@ -40,9 +40,8 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
     call.model_is_ready = True
     call.unheard_ms = 0
     call.move = None
-    if event.model != call.model:
-        call.meter.price = call.plan.price_hard if event.model == call.plan.model_hard else call.plan.price
-        call.model = event.model
+    call.model = event.model
+    call.meter.serves(call.model, call.plan.price_hard if call.model == call.plan.model_hard else call.plan.price)
     call.ids.clear()
     if call.phase in (Phase.LEAVING, Phase.GONE):
         return

@@ -58,12 +58,24 @@ def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float)
 class Meter:
     """The running bill of one call."""
 
-    def __init__(self, price: Price, transcription_usd_per_minute: float, spent_usd: float = 0.0) -> None:
-        self.price = price
+    def __init__(self, model: str, price: Price, transcription_usd_per_minute: float, spent_usd: float = 0.0) -> None:
+        self._model, self.price = model, price
         self._per_minute = transcription_usd_per_minute
         self.settled_usd = spent_usd
+        self._by: dict[str, float] = {}  # what is settled, by model; transcription is one of its own
         self.tokens: dict[str, int] = {}
         self._pending_ms: dict[str, float] = {}
+
+    def serves(self, model: str, price: Price) -> None:
+        """Another session answers from here on: bills of the one before do not come any more, so they are estimated."""
+        pending_ms, self._pending_ms = sum(self._pending_ms.values()), {}
+        self._settle(self._model, self._estimate_usd(pending_ms))
+        self._model, self.price = model, price
+
+    def _settle(self, meter: str, usd: float) -> None:
+        self.settled_usd += usd
+        if usd:
+            self._by[meter] = self._by.get(meter, 0.0) + usd
 
     def generated(self, response_id: str, ms: float) -> None:
         """So much audio of a response has come that is not billed yet."""
@@ -72,7 +84,7 @@ class Meter:
     def responded(self, response_id: str, usage: Mapping[str, object] | None) -> None:
         """A response's bill has come. Without one (cancelled) the estimate stays."""
         pending_ms = self._pending_ms.pop(response_id, 0.0)
-        self.settled_usd += response_usd(usage, self.price) if usage else self._estimate_usd(pending_ms)
+        self._settle(self._model, response_usd(usage, self.price) if usage else self._estimate_usd(pending_ms))
         for key in ("input_tokens", "output_tokens"):
             self.tokens[key] = self.tokens.get(key, 0) + int(_number(usage or {}, key))
         cached = _number(_table(usage or {}, "input_token_details"), "cached_tokens")
@@ -80,11 +92,18 @@ class Meter:
 
     def transcribed(self, usage: Mapping[str, object] | None) -> None:
         """A transcription's bill has come."""
-        self.settled_usd += transcription_usd(usage, self._per_minute)
+        self._settle("transcription", transcription_usd(usage, self._per_minute))
 
     def _estimate_usd(self, ms: float) -> float:
         tokens = ms / 1000 * AUDIO_TOKENS_OUT_PER_S
         return (tokens * self.price.audio_out + tokens * TEXT_PER_AUDIO_TOKEN * self.price.text_out) / 1e6
+
+    def bill(self) -> dict[str, object]:
+        """The tokens of this stream, and what each model came to in USD, the answer under way included."""
+        by = dict(self._by)
+        if pending_usd := self.usd - self.settled_usd:
+            by[self._model] = by.get(self._model, 0.0) + pending_usd
+        return {**self.tokens, "usd": {meter: round(usd, 6) for meter, usd in by.items()}}
 
     @property
     def usd(self) -> float:

@@ -106,6 +106,7 @@ class Figures:
     late_deltas: int = 0
     reconnects: int = 0
     model_errors: int = 0
+    crossings: int = 0  # benign errors: what we sent crossed what the model had just done
     misunderstandings: int = 0
 
 
@@ -126,7 +127,7 @@ class Call:
         self.floor = Floor()
         self.answers = Answers()
         self.conversation = Conversation(plan.history, plan.first_seq)
-        self.meter = Meter(plan.price, plan.transcription_usd_per_minute, plan.spent_usd)
+        self.meter = Meter(plan.model, plan.price, plan.transcription_usd_per_minute, plan.spent_usd)
         # The model's session
         self.model = plan.model
         self.model_is_ready = False
