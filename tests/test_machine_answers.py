@@ -33,6 +33,7 @@ from relay.call.vocabulary import (
     MoveFailed,
     NextModelReady,
     RecordTurn,
+    Report,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
@@ -182,12 +183,13 @@ def test_the_noise_of_a_line_does_not_keep_a_phrase_back_for_ever() -> None:
 # Errors and accidents
 
 
-def test_an_error_ends_nothing_and_benign_ones_are_not_even_counted() -> None:
+def test_an_error_ends_nothing_and_benign_ones_are_counted_apart() -> None:
     stage = begun(talking())
+    figures = stage.machine.figures
     stage.tell(ModelObjected("response_cancel_not_active", "Cancellation failed", None))
-    assert stage.machine.figures.model_errors == 0
+    assert (figures.model_errors, figures.crossings, of(stage, Report)) == (0, 1, [])
     stage.tell(ModelObjected("invalid_value", "already shorter than", None))
-    assert stage.machine.figures.model_errors == 1
+    assert (figures.model_errors, figures.crossings) == (1, 1)
     assert stage.machine.phase is Phase.TALKING
 
 
