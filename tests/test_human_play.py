@@ -1,0 +1,147 @@
+"""The way to a human and back, seen from all sides: what the model knows, who shows which number, what REST answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock
+
+from relay.books import _matter
+from relay.call.machine import Ending, Next
+from relay.call.plan import PastTurn
+from relay.call.vocabulary import EndReason
+from relay.standin.run import run_scenario
+from relay.standin.scenario import load, parse
+from tests.play import NUMBER, Play, perform, stage
+
+GOODBYE = """
+title = "says goodbye"
+[caller]
+steps = [{ listen = true }, { say = "No, that's all, thank you." }, %s]
+"""
+ASKS = "Can I book a table for two tomorrow at seven in the evening? My name is Jane Doe."
+BOOKED = "Your table for two is booked for tomorrow at seven in the evening. Is there anything else?"
+NOBODY = "I'm sorry, nobody could take the call. Would you like to leave a message?"
+
+
+def given(play: Play, session: int) -> list[tuple[str, str]]:
+    """What a model session holds, in order: (role, words), or (function, output)."""
+    return [
+        (item.role or item.name or "output", item.text or item.arguments or item.output)
+        for item in play.model.sessions[session].history.items
+    ]
+
+
+async def test_back_from_a_human_the_model_knows_all_that_was_said_and_done(autojump_clock: MockClock) -> None:
+    got, wrong, play = await perform("transfer_declined_after_booking")
+    assert wrong == []
+    before, after = given(play, 0), given(play, 1)
+    told = [words for _, words in after]
+    assert told.index(ASKS) < told.index(BOOKED) < told.index(NOBODY)
+    call = next(words for role, words in after if role == "book_appointment")
+    output = next(words for role, words in after if role == "output")
+    assert "Jane Doe" in call
+    assert '"done":"booked"' in output
+    # Of the agent's words only what was heard goes over; and the human was there before the model's own call for one.
+    callers = [each for each in before if each[0] not in ("system", "assistant", "transfer_to_human")]
+    assert [each for each in after if each[0] not in ("system", "assistant")][: len(callers)] == callers
+    assert any(role == "system" and "do not greet again" in words for role, words in after)
+    assert sum("This is Robin" in text for text in got.heard) == 1
+
+
+async def test_the_humans_phone_shows_our_own_number_and_is_not_kept_waiting_by_a_model(
+    autojump_clock: MockClock,
+) -> None:
+    _, wrong, play = await perform("transfer_accepted")
+    assert wrong == []
+    (call,) = play.exchange.calls.values()
+    assert [leg.caller_id for leg in call.state.humans] == [NUMBER]
+    assert play.model_scopes == []
+    assert play.rest.requests == []  # the caller's leg is led by its own document: nothing for 21220 to happen to
+
+
+@pytest.mark.parametrize("scenario", ["transfer_accepted", "key_zero", "emergency"])
+async def test_a_transfer_needs_no_rest_and_no_model(scenario: str, autojump_clock: MockClock) -> None:
+    async with stage() as play:
+        play.rest.faults.broken = 1_000
+
+        async def evidence(call_sid: str) -> Any:
+            return play.evidence(call_sid)
+
+        wanted = load(scenario)
+        got = await run_scenario(wanted, play.exchange, evidence)
+        assert got.bridged_s > 0
+
+
+# What Twilio's REST API answers to the one thing that is asked of it: the end of a call
+
+
+async def hung_up(play: Play, step: str) -> tuple[Any, list[tuple[str, str]]]:
+    """A call that the agent ends, and what REST was asked for it. Twilio's refusals must be none to the relay."""
+    with structlog.testing.capture_logs() as lines:
+        got = await run_scenario(parse(GOODBYE % step, "goodbye"), play.exchange, None)
+        await trio.sleep(10)
+    assert "call.hang_up_failed" not in [line["event"] for line in lines]
+    return got, [(method, form.get("Status", "")) for method, _, form in play.rest.requests]
+
+
+async def test_429_is_asked_again_until_the_call_is_ended(autojump_clock: MockClock) -> None:
+    async with stage() as play:
+        play.rest.faults.too_many = 2
+        got, requests = await hung_up(play, "{ silent_s = 30 }")
+        assert requests == [("POST", "completed")] * 3
+        assert (got.ended_by, got.status) == ("relay", "completed")
+        assert got.complaints == []
+        assert "Goodbye, and thank you for calling." in got.heard[-1]
+
+
+async def test_21220_for_a_caller_who_was_faster_is_success(autojump_clock: MockClock) -> None:
+    async with stage() as play:
+        play.rest.faults.slow_s = 1.0  # the caller hangs up while the request is on its way
+        got, requests = await hung_up(play, "{ listen = 700 }, { hang_up = true }")
+        assert requests == [("POST", "completed")]
+        assert got.ended_by == "caller"
+        assert play.evidence(got.call_sid).end_reason == "agent_said_goodbye"
+        assert play.daemon.desk.live_calls == 0
+
+
+async def test_20404_for_a_call_that_twilio_forgot_still_ends_the_line(autojump_clock: MockClock) -> None:
+    async with stage() as play:
+        play.rest.faults.slow_s = 0.1
+
+        async def forget() -> None:
+            while not any(each.state.leg.answered_s is not None for each in play.exchange.calls.values()):  # noqa: ASYNC110
+                await trio.sleep(0.1)
+            await trio.sleep(1)
+            play.exchange.calls.clear()
+
+        play.nursery.start_soon(forget)
+        got, requests = await hung_up(play, "{ silent_s = 30 }")
+        assert requests == [("POST", "completed")]  # an end, not a fault: nothing to ask again
+        assert got.ended_by == "relay"
+        assert play.evidence(got.call_sid).end_reason == "agent_said_goodbye"
+
+
+# What the human is told
+
+
+@pytest.mark.parametrize(
+    ("summary", "reason", "matter"),
+    [
+        ("The caller wants to move a table.", EndReason.TRANSFERRED, "The caller wants to move a table."),
+        ("Operator!", EndReason.TRANSFERRED, "I want to move my table to eight."),
+        ("", EndReason.TRANSFERRED, "I want to move my table to eight."),
+        ("It's on fire!", EndReason.EMERGENCY, "It's on fire!"),
+    ],
+)
+def test_the_matter_is_the_models_sentence_or_the_callers_longest_but_an_emergency_is_told_first(
+    summary: str, reason: EndReason, matter: str
+) -> None:
+    said = ("Hello?", "I want to move my table to eight.", "Operator!", "It's on fire!")
+    past = [PastTurn("assistant", "Hello, thank you for calling Harbor Table. How can I help you?")]
+    past += [PastTurn("user", text) for text in said]
+    assert _matter(Ending(reason, Next.HUMAN, 0.0, None, summary), past) == matter
+    assert _matter(None, []) == ""
