@@ -18,9 +18,10 @@ import structlog
 import trio
 
 from relay import desk as desks
+from relay.call.actions import RecordTurn, RunFunction
 from relay.call.machine import Ending, Machine, Next
 from relay.call.plan import PastTurn
-from relay.call.vocabulary import ClaimDoubted, EndReason, RecordTurn, RunFunction
+from relay.call.vocabulary import ClaimDoubted, EndReason
 from relay.functions import Outcome, TakeMessage
 from relay.ledger import rows
 

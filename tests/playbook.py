@@ -9,17 +9,21 @@ import difflib
 from collections import deque
 from dataclasses import dataclass, field, replace
 
+from relay.call.actions import (
+    Action,
+    ClearPlayback,
+    Play,
+    Report,
+)
 from relay.call.escalation import Rules
 from relay.call.machine import Machine
 from relay.call.plan import CallPlan, Greeting, Limits, Phrase, Price
 from relay.call.vocabulary import (
-    Action,
     CallerArrived,
     CallerCommitted,
     CallerPaused,
     CallerSpoke,
     CallerTranscribed,
-    ClearPlayback,
     Event,
     ItemId,
     MarkReturned,
@@ -27,8 +31,6 @@ from relay.call.vocabulary import (
     ModelReady,
     ModelSpoke,
     ModelWorded,
-    Play,
-    Report,
     ResponseBegan,
     ResponseEnded,
     ResponseId,

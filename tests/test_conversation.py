@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.call.actions import CreateFunctionPair, CreateItem
 from relay.call.conversation import Conversation, heard_words
 from relay.call.plan import PastTurn
-from relay.call.vocabulary import CreateFunctionPair, CreateItem, ItemId
+from relay.call.vocabulary import ItemId
 
 SAID = "We are open from eleven until ten at night."
 A, B, C = ItemId("a"), ItemId("b"), ItemId("c")

@@ -14,6 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from relay.call import greeting as ladder
+from relay.call.actions import Play
 from relay.call.escalation import Rules
 from relay.call.machine import Machine
 from relay.call.plan import CallPlan, Greeting, Limits, Phrase, Price
@@ -22,7 +23,6 @@ from relay.call.vocabulary import (
     ItemId,
     ModelReady,
     ModelSpoke,
-    Play,
     ResponseBegan,
     ResponseId,
     Rung,

@@ -6,20 +6,27 @@ from dataclasses import replace
 
 import pytest
 
-from relay.call.handover import SESSION_LIMIT_S
-from relay.call.machine import Next, Phase
-from relay.call.plan import PastTurn
-from relay.call.vocabulary import (
+from relay.call.actions import (
     AskForResponse,
-    CallerCommitted,
-    CallerSpoke,
-    CallerTranscribed,
     CancelResponse,
-    ClaimDoubted,
     CreateFunctionPair,
     CreateItem,
     DeleteItem,
     DialModel,
+    RecordTurn,
+    Report,
+    RunFunction,
+    SendFunctionOutput,
+    SwitchModel,
+)
+from relay.call.handover import SESSION_LIMIT_S
+from relay.call.machine import Next, Phase
+from relay.call.plan import PastTurn
+from relay.call.vocabulary import (
+    CallerCommitted,
+    CallerSpoke,
+    CallerTranscribed,
+    ClaimDoubted,
     DigitPressed,
     EndReason,
     FunctionAsked,
@@ -32,15 +39,10 @@ from relay.call.vocabulary import (
     ModelWorded,
     MoveFailed,
     NextModelReady,
-    RecordTurn,
-    Report,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
-    RunFunction,
-    SendFunctionOutput,
     StaySilent,
-    SwitchModel,
     Ticked,
 )
 from tests.playbook import NOTICE, PLAIN, PLAN, SPEECH_DBFS, Stage, tone

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from relay.call.vocabulary import (
+from relay.call.actions import (
     AskForResponse,
+    CancelResponse,
+    ClearPlayback,
+    CreateItem,
+    DeleteItem,
+    Play,
+    RecordTurn,
+    Report,
+    RunFunction,
+    SendFunctionOutput,
+    TruncateItem,
+)
+from relay.call.vocabulary import (
     CallerArrived,
     CallerCommitted,
     CallerPaused,
     CallerSpoke,
     CallerTranscribed,
-    CancelResponse,
-    ClearPlayback,
-    CreateItem,
-    DeleteItem,
     FunctionAsked,
     ItemId,
     MarkReturned,
@@ -23,17 +31,11 @@ from relay.call.vocabulary import (
     ModelReady,
     ModelSpoke,
     ModelWorded,
-    Play,
-    RecordTurn,
-    Report,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
-    RunFunction,
-    SendFunctionOutput,
     StreamSid,
     Ticked,
-    TruncateItem,
 )
 from tests.playbook import PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, expect, phrase, tone
 

@@ -6,6 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from relay.call.actions import (
+    ClearPlayback,
+    CreateItem,
+    HangUp,
+    LeaveStream,
+    Play,
+    RecordTurn,
+    ReleaseModel,
+)
 from relay.call.machine import Next, Phase
 from relay.call.vocabulary import (
     CallerArrived,
@@ -13,22 +22,15 @@ from relay.call.vocabulary import (
     CallerLeft,
     CallerSpoke,
     CallerTranscribed,
-    ClearPlayback,
-    CreateItem,
     DigitPressed,
     DrainBegan,
     EndCall,
     EndReason,
     FunctionAsked,
     FunctionReturned,
-    HangUp,
     ItemId,
-    LeaveStream,
     MarkReturned,
     ModelSpoke,
-    Play,
-    RecordTurn,
-    ReleaseModel,
     ResponseEnded,
     ResponseId,
     StreamSid,

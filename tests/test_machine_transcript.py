@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from relay.call.actions import RecordTurn
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerSpoke,
@@ -14,7 +15,6 @@ from relay.call.vocabulary import (
     ModelReady,
     ModelSpoke,
     ModelWorded,
-    RecordTurn,
     ResponseBegan,
     ResponseId,
 )

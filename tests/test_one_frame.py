@@ -8,6 +8,7 @@ import msgspec
 import pybase64
 
 import dsp
+from relay.call.actions import Play
 from relay.call.escalation import Rules
 from relay.call.machine import Machine
 from relay.call.plan import CallPlan, Greeting, Limits, Phrase, Price
@@ -16,7 +17,6 @@ from relay.call.vocabulary import (
     ItemId,
     ModelReady,
     ModelSpoke,
-    Play,
     ResponseBegan,
     ResponseId,
     StreamSid,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from relay.call.actions import Play
 from relay.call.playout import PUSH_THROUGH, Playout
-from relay.call.vocabulary import ItemId, Play
+from relay.call.vocabulary import ItemId
 from tests.playbook import tone
 
 A, B = ItemId("a"), ItemId("b")

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay.call.actions import ClearPlayback
 from relay.call.playout import FRAME_BYTES, PUSH_THROUGH, Lead, Playout
-from relay.call.vocabulary import ClearPlayback, ItemId
+from relay.call.vocabulary import ItemId
 from tests.playbook import STEP_MS, Ear, tone
 
 SIZES = st.one_of(st.integers(1, 4_000), st.integers(1, 25).map(lambda frames: frames * FRAME_BYTES))

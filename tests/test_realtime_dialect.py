@@ -14,16 +14,20 @@ from hypothesis import strategies as st
 from openai.types.realtime.realtime_client_event import RealtimeClientEvent
 from pydantic import TypeAdapter
 
-from relay.call.vocabulary import (
+from relay.call.actions import (
     AskForResponse,
-    CallerCommitted,
-    CallerPaused,
-    CallerSpoke,
-    CallerTranscribed,
     CancelResponse,
     CreateFunctionPair,
     CreateItem,
     DeleteItem,
+    SendFunctionOutput,
+    TruncateItem,
+)
+from relay.call.vocabulary import (
+    CallerCommitted,
+    CallerPaused,
+    CallerSpoke,
+    CallerTranscribed,
     FunctionAsked,
     ItemId,
     ItemPlaced,
@@ -32,8 +36,6 @@ from relay.call.vocabulary import (
     ResponseBegan,
     ResponseEnded,
     ResponseId,
-    SendFunctionOutput,
-    TruncateItem,
 )
 from relay.realtime import dialect
 from relay.realtime.configuration import session_config

@@ -6,7 +6,8 @@ import pytest
 from trio.testing import MockClock
 
 from relay.books import Books, _percentiles
-from relay.call.vocabulary import ClaimDoubted, RecordTurn
+from relay.call.actions import RecordTurn
+from relay.call.vocabulary import ClaimDoubted
 from relay.ledger import rows
 from tests.greeting_play import Told, ring
 from tests.play import Play, stage

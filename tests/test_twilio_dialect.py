@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.call.vocabulary import CallSid, DigitPressed, MarkReturned, StreamSid
+from relay.call.vocabulary import (
+    CallSid,
+    DigitPressed,
+    MarkReturned,
+    StreamSid,
+)
 from relay.twilio import dialect
 from relay.twilio.dialect import Connected, Frame, Started, Stopped, TwilioProtocolError, parse
 

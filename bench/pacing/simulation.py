@@ -12,8 +12,10 @@ from collections import deque
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from relay.call.actions import Play
+
 from relay.call.playout import Lead, Playout
-from relay.call.vocabulary import ItemId, Play
+from relay.call.vocabulary import ItemId
 from relay.standin.playback import Playback
 
 CALL_S = 120

@@ -5,11 +5,17 @@ Upstream: machine.py.  Downstream: state.py, answers.py, playout.py, leaving.py.
 
 from __future__ import annotations
 
+from relay.call.actions import (
+    Action,
+    DeleteItem,
+    Report,
+    RunFunction,
+    SendFunctionOutput,
+)
+
 from relay.call import greeting, leaving, wording
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import (
-    Action,
-    DeleteItem,
     EndCall,
     EndReason,
     FunctionAsked,
@@ -19,12 +25,9 @@ from relay.call.vocabulary import (
     ModelObjected,
     ModelSpoke,
     ModelWorded,
-    Report,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
-    RunFunction,
-    SendFunctionOutput,
     StaySilent,
     TransferCall,
 )

@@ -5,19 +5,19 @@ Upstream: turns.py, leaving.py.  Downstream: state.py, playout.py (knows what wa
 
 from __future__ import annotations
 
-from relay.call.conversation import heard_words
-from relay.call.floor import Move
-from relay.call.playout import Cut
-from relay.call.state import Call, Phase
-from relay.call.vocabulary import (
+from relay.call.actions import (
     Action,
     ClearPlayback,
     CreateItem,
     DeleteItem,
-    ItemId,
-    ResponseId,
     TruncateItem,
 )
+
+from relay.call.conversation import heard_words
+from relay.call.floor import Move
+from relay.call.playout import Cut
+from relay.call.state import Call, Phase
+from relay.call.vocabulary import ItemId, ResponseId
 
 
 def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:

@@ -11,8 +11,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from relay.call.actions import (
+    CreateFunctionPair,
+    CreateItem,
+    RecordTurn,
+    TurnLatency,
+)
+
 from relay.call.plan import PastTurn
-from relay.call.vocabulary import CreateFunctionPair, CreateItem, ItemId, RecordTurn, TurnLatency
+from relay.call.vocabulary import ItemId
 
 # Speech at an ordinary pace (the shipped clips: 16 to 22 characters a second); used while an item's length is open.
 CHARACTERS_PER_MS = 0.0185

@@ -5,9 +5,11 @@ Upstream: machine.py.  Downstream: state.py.
 
 from __future__ import annotations
 
+from relay.call.actions import Action
+
 from relay.call import wording
 from relay.call.state import Call, Phase
-from relay.call.vocabulary import Action, Rung
+from relay.call.vocabulary import Rung
 
 # The ladder (DESIGN 4.4): a live greeting that is this late after `start` is bridged by a clip.
 CLIP_AFTER_S = 0.150

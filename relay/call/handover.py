@@ -7,19 +7,22 @@ Upstream: machine.py.  Downstream: state.py, answers.py, conversation.py, leavin
 
 from __future__ import annotations
 
-from relay.call import leaving, wording
-from relay.call.state import Call, Move, Next, Phase
-from relay.call.vocabulary import (
+from relay.call.actions import (
     Action,
     CreateItem,
     DialModel,
+    Report,
+    SwitchModel,
+)
+
+from relay.call import leaving, wording
+from relay.call.state import Call, Move, Next, Phase
+from relay.call.vocabulary import (
     EndReason,
     ItemId,
     ModelLost,
     ModelReady,
     MoveFailed,
-    Report,
-    SwitchModel,
 )
 
 # A lost session is dialled again this often in one call before the human comes.

@@ -5,11 +5,19 @@ Upstream: machine.py and its other rooms.  Downstream: state.py, barge_in.py.
 
 from __future__ import annotations
 
+from relay.call.actions import (
+    Action,
+    HangUp,
+    LeaveStream,
+    ReleaseModel,
+    Report,
+)
+
 from relay.call import wording
 from relay.call.barge_in import cut_off
 from relay.call.conversation import heard_words
 from relay.call.state import Call, Ending, Next, Phase
-from relay.call.vocabulary import Action, EndReason, HangUp, LeaveStream, ReleaseModel, Report
+from relay.call.vocabulary import EndReason
 
 # The model is told to come to an end this long before the cap.
 WARN_BEFORE_CAP_S = 30.0

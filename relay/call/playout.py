@@ -20,8 +20,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from relay.call.actions import Play
+
 from relay.call.echo import Echo
-from relay.call.vocabulary import ItemId, Play
+from relay.call.vocabulary import ItemId
 
 BYTES_PER_MS = 8  # G.711 at 8 kHz
 FRAME_BYTES = 160  # 20 ms, the frame of every capture of Twilio's streams

@@ -16,6 +16,28 @@ from collections.abc import Awaitable, Callable
 import pybase64
 import structlog
 import trio
+from relay.call.actions import (
+    Action,
+    AskForResponse,
+    CancelResponse,
+    ClearPlayback,
+    CreateFunctionPair,
+    CreateItem,
+    DeleteItem,
+    DialModel,
+    HangUp,
+    LeaveStream,
+    Play,
+    RecordConsent,
+    RecordTurn,
+    ReleaseModel,
+    Report,
+    RunFunction,
+    SendFunctionOutput,
+    SendSilence,
+    SwitchModel,
+    TruncateItem,
+)
 
 import dsp
 from relay import desk as desks
@@ -23,24 +45,14 @@ from relay.books import Books
 from relay.call.gaps import Gaps
 from relay.call.machine import Machine
 from relay.call.vocabulary import (
-    Action,
-    AskForResponse,
     CallerArrived,
     CallerLeft,
-    CancelResponse,
-    ClearPlayback,
-    CreateFunctionPair,
-    CreateItem,
-    DeleteItem,
-    DialModel,
     DigitPressed,
     DrainBegan,
     EndReason,
     Event,
     FunctionReturned,
-    HangUp,
     ItemId,
-    LeaveStream,
     MarkReturned,
     ModelFinished,
     ModelLost,
@@ -48,20 +60,10 @@ from relay.call.vocabulary import (
     ModelSpoke,
     MoveFailed,
     NextModelReady,
-    Play,
-    RecordConsent,
-    RecordTurn,
-    ReleaseModel,
-    Report,
     ResponseEnded,
     ResponseId,
-    RunFunction,
-    SendFunctionOutput,
-    SendSilence,
     StreamSid,
-    SwitchModel,
     Ticked,
-    TruncateItem,
 )
 from relay.functions import CallContext, Outcome, TakeMessage, run
 from relay.pace import pace

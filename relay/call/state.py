@@ -9,6 +9,15 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
+from relay.call.actions import (
+    Action,
+    CreateItem,
+    RecordConsent,
+    RecordTurn,
+    Report,
+    TurnLatency,
+)
+
 from relay.call.answers import Answers
 from relay.call.caller_voice import CallerVoice
 from relay.call.conversation import Conversation, Turn, is_said
@@ -18,16 +27,10 @@ from relay.call.meter import Meter
 from relay.call.plan import CallPlan, Phrase
 from relay.call.playout import Heard, Playout
 from relay.call.vocabulary import (
-    Action,
-    CreateItem,
     EndReason,
     ItemId,
-    RecordConsent,
-    RecordTurn,
-    Report,
     ResponseId,
     Rung,
-    TurnLatency,
 )
 
 # A mark comes back within a second; a caller whose marks are lost is talked with all the same, and nothing is stored.

@@ -5,11 +5,13 @@ Upstream: machine.py.  Downstream: state.py, floor.py (decides), barge_in.py, le
 
 from __future__ import annotations
 
+from relay.call.actions import Action, DeleteItem
+
 from relay.call import handover, leaving, wording
 from relay.call.barge_in import carry_out, cut_off
 from relay.call.floor import Worth, is_echo
 from relay.call.state import Call, Phase, Waterfall
-from relay.call.vocabulary import Action, CallerTranscribed, DeleteItem, EndReason, ItemId
+from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 
 # An agent that was stopped and heard neither a word nor the end of it goes on: the VAD or the line has gone silent.
 HOLD_LIMIT_S = 2.0

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import msgspec
 
-from relay.call.vocabulary import (
+from relay.call.actions import (
     AskForResponse,
-    CallerCommitted,
-    CallerPaused,
-    CallerSpoke,
-    CallerTranscribed,
     CancelResponse,
     CreateFunctionPair,
     CreateItem,
     DeleteItem,
+    SendFunctionOutput,
+    TruncateItem,
+)
+from relay.call.vocabulary import (
+    CallerCommitted,
+    CallerPaused,
+    CallerSpoke,
+    CallerTranscribed,
     Event,
     FunctionAsked,
     ItemId,
@@ -28,8 +32,6 @@ from relay.call.vocabulary import (
     ResponseBegan,
     ResponseEnded,
     ResponseId,
-    SendFunctionOutput,
-    TruncateItem,
 )
 
 

@@ -23,9 +23,10 @@ import trio
 
 import dsp
 from relay.call import wording
+from relay.call.actions import AskForResponse
 from relay.call.conversation import words_of
 from relay.call.plan import Greeting, Phrase
-from relay.call.vocabulary import AskForResponse, ResponseBegan, ResponseEnded
+from relay.call.vocabulary import ResponseBegan, ResponseEnded
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.ledger.rows import Greeting as KeptPhrase
 from relay.prompts import Prompts

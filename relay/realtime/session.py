@@ -17,7 +17,8 @@ from urllib.parse import urlencode, urlsplit
 import structlog
 import trio
 
-from relay.call.vocabulary import AskForResponse, CallSid
+from relay.call.actions import AskForResponse
+from relay.call.vocabulary import CallSid
 from relay.realtime import dialect
 from relay.realtime.configuration import session_config
 from relay.websocket import Gone, Refused, WebSocketEnd, dial

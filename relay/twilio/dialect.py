@@ -14,7 +14,12 @@ from typing import TypeAlias
 import msgspec
 import pybase64
 
-from relay.call.vocabulary import CallSid, DigitPressed, MarkReturned, StreamSid
+from relay.call.vocabulary import (
+    CallSid,
+    DigitPressed,
+    MarkReturned,
+    StreamSid,
+)
 
 
 class TwilioProtocolError(Exception):

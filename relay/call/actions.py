@@ -1,0 +1,203 @@
+"""What a call can do (actions): to the caller's socket, to the model, to the world. Frozen values, in the imperative.
+
+Upstream: the rooms of the machine.  Downstream: session.py (carries them out), both dialects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from relay.call.vocabulary import ItemId, ResponseId
+
+# To the caller's socket
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Write audio: whole frames of 160 bytes; then the mark, if there is one."""
+
+    mulaw: bytes = field(repr=False)
+    mark: str | None
+    item_id: ItemId
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPlayback:
+    """Make Twilio forget what it has not played."""
+
+
+# To the model
+
+
+@dataclass(frozen=True, slots=True)
+class AskForResponse:
+    """`response.create`; `ref` comes back with the response."""
+
+    ref: str
+    instructions: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResponse:
+    """`response.cancel` of the response that is active."""
+
+    response_id: ResponseId
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateItem:
+    """Tell the model how much of its item was heard: 0 < audio_end_ms <= received."""
+
+    item_id: ItemId
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItem:
+    """Take an item out of the conversation: never heard, or without words."""
+
+    item_id: ItemId
+
+
+@dataclass(frozen=True, slots=True)
+class CreateItem:
+    """Put text into the conversation: role "user", "assistant" or "system"."""
+
+    item_id: ItemId
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFunctionPair:
+    """Put a past function call into a new session's conversation, with its output unless it is still running."""
+
+    function_call_id: str
+    name: str
+    arguments: str
+    output: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendFunctionOutput:
+    """A function's JSON, for the model."""
+
+    function_call_id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendSilence:
+    """Caller audio that never came: `ms` of silence, so that the model's VAD can end a turn."""
+
+    ms: int
+
+
+# To the world
+
+
+@dataclass(frozen=True, slots=True)
+class RunFunction:
+    """Start a function as a child of the call."""
+
+    function_call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialModel:
+    """Open a model session (again): `model` names which, `why` goes to the log."""
+
+    model: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchModel:
+    """Close the present model session: the next one, which is open, takes over."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseModel:
+    """Close the model session: nothing more is wanted of it, so nothing more is paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the phone call by Twilio's REST API; then the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveStream:
+    """Close the caller's socket; Twilio then asks `/twilio/after` what comes next."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTurn:
+    """A row of the transcript, or its newer version: same `seq`."""
+
+    seq: int
+    item_id: ItemId
+    role: str
+    said: str | None
+    heard: str | None
+    started_ms: int
+    ended_ms: int
+    interrupted: bool = False
+    gap: bool = False
+    latency: TurnLatency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLatency:
+    """A turn's waterfall: milliseconds after the caller stopped; None where a step was not seen.
+
+    `stopped_heard`: the model said that speech stopped. `first_delta`: its first audio. `first_written`: our first
+    frame to Twilio. `first_heard`: the first mark came back.
+    """
+
+    stopped_heard: int | None
+    first_delta: int | None
+    first_written: int | None
+    first_heard: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordConsent:
+    """The notice was heard in full."""
+
+    heard_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A line for the operator's log: a dotted name and fields that hold neither words nor numbers of people."""
+
+    name: str
+    level: str = "info"
+    fields: tuple[tuple[str, object], ...] = ()
+
+
+Action: TypeAlias = (
+    Play
+    | ClearPlayback
+    | AskForResponse
+    | CancelResponse
+    | TruncateItem
+    | DeleteItem
+    | CreateItem
+    | CreateFunctionPair
+    | SendFunctionOutput
+    | SendSilence
+    | RunFunction
+    | DialModel
+    | SwitchModel
+    | ReleaseModel
+    | HangUp
+    | LeaveStream
+    | RecordTurn
+    | RecordConsent
+    | Report
+)
