@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from relay.call.actions import Play
-
 from relay.call.playout import Lead, Playout
 from relay.call.vocabulary import ItemId
 from relay.standin.playback import Playback

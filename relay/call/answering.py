@@ -5,6 +5,7 @@ Upstream: machine.py.  Downstream: state.py, answers.py, playout.py, leaving.py.
 
 from __future__ import annotations
 
+from relay.call import greeting, leaving, wording
 from relay.call.actions import (
     Action,
     DeleteItem,
@@ -12,8 +13,6 @@ from relay.call.actions import (
     RunFunction,
     SendFunctionOutput,
 )
-
-from relay.call import greeting, leaving, wording
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import (
     EndCall,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from relay.call.actions import AskForResponse, CancelResponse
-
 from relay.call.vocabulary import ResponseId
 
 # `response.created` follows the request by one round trip (0.28 s seen from India); nothing for this long is a fault.

@@ -12,7 +12,6 @@ from relay.call.actions import (
     DeleteItem,
     TruncateItem,
 )
-
 from relay.call.conversation import heard_words
 from relay.call.floor import Move
 from relay.call.playout import Cut

@@ -17,7 +17,6 @@ from relay.call.actions import (
     RecordTurn,
     TurnLatency,
 )
-
 from relay.call.plan import PastTurn
 from relay.call.vocabulary import ItemId
 

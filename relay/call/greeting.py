@@ -5,9 +5,8 @@ Upstream: machine.py.  Downstream: state.py.
 
 from __future__ import annotations
 
-from relay.call.actions import Action
-
 from relay.call import wording
+from relay.call.actions import Action
 from relay.call.state import Call, Phase
 from relay.call.vocabulary import Rung
 

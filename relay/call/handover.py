@@ -7,6 +7,7 @@ Upstream: machine.py.  Downstream: state.py, answers.py, conversation.py, leavin
 
 from __future__ import annotations
 
+from relay.call import leaving, wording
 from relay.call.actions import (
     Action,
     CreateItem,
@@ -14,8 +15,6 @@ from relay.call.actions import (
     Report,
     SwitchModel,
 )
-
-from relay.call import leaving, wording
 from relay.call.state import Call, Move, Next, Phase
 from relay.call.vocabulary import (
     EndReason,

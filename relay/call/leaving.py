@@ -5,6 +5,7 @@ Upstream: machine.py and its other rooms.  Downstream: state.py, barge_in.py.
 
 from __future__ import annotations
 
+from relay.call import wording
 from relay.call.actions import (
     Action,
     HangUp,
@@ -12,8 +13,6 @@ from relay.call.actions import (
     ReleaseModel,
     Report,
 )
-
-from relay.call import wording
 from relay.call.barge_in import cut_off
 from relay.call.conversation import heard_words
 from relay.call.state import Call, Ending, Next, Phase

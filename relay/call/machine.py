@@ -18,9 +18,8 @@ Upstream: session.py (events).  Downstream: session.py (actions).
 
 from __future__ import annotations
 
-from relay.call.actions import Action
-
 from relay.call import answering, greeting, handover, leaving, turns
+from relay.call.actions import Action
 from relay.call.plan import CallPlan
 from relay.call.state import Call, Ending, Figures, Next, Phase
 from relay.call.vocabulary import (

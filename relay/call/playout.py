@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from relay.call.actions import Play
-
 from relay.call.echo import Echo
 from relay.call.vocabulary import ItemId
 

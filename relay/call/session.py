@@ -16,6 +16,10 @@ from collections.abc import Awaitable, Callable
 import pybase64
 import structlog
 import trio
+
+import dsp
+from relay import desk as desks
+from relay.books import Books
 from relay.call.actions import (
     Action,
     AskForResponse,
@@ -38,10 +42,6 @@ from relay.call.actions import (
     SwitchModel,
     TruncateItem,
 )
-
-import dsp
-from relay import desk as desks
-from relay.books import Books
 from relay.call.gaps import Gaps
 from relay.call.machine import Machine
 from relay.call.vocabulary import (

@@ -17,7 +17,6 @@ from relay.call.actions import (
     Report,
     TurnLatency,
 )
-
 from relay.call.answers import Answers
 from relay.call.caller_voice import CallerVoice
 from relay.call.conversation import Conversation, Turn, is_said

@@ -5,9 +5,8 @@ Upstream: machine.py.  Downstream: state.py, floor.py (decides), barge_in.py, le
 
 from __future__ import annotations
 
-from relay.call.actions import Action, DeleteItem
-
 from relay.call import handover, leaving, wording
+from relay.call.actions import Action, DeleteItem
 from relay.call.barge_in import carry_out, cut_off
 from relay.call.floor import Worth, is_echo
 from relay.call.state import Call, Phase, Waterfall
