@@ -149,6 +149,7 @@ class CallSession:
             for session in (self._model, self._next_model):
                 if session is not None:
                     await session.end.close(1000)
+            self._desk.metrics.padded_ms.inc(self._gaps.padded_ms)
             self.books.close()
             await self._caller.close(1011 if failure else 1000)
 
