@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from relay.call.actions import (
     AskForResponse,
     CancelResponse,
     ClearPlayback,
     CreateItem,
     DeleteItem,
+    LeaveStream,
     Play,
     RecordTurn,
     Report,
@@ -238,6 +241,19 @@ def test_the_notice_is_heard_to_its_end_whatever_the_caller_says() -> None:
     stage.wait(2_000)
     assert stage.ear.heard[ItemId("own_0_1")] == 2_000 * 8
     assert stage.machine.call.consented
+
+
+@pytest.mark.parametrize("words", ["it is on fire", "operator please"])
+def test_our_last_words_in_an_emergency_and_before_a_human_are_heard_to_their_end(words: str) -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says(words, 1)
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    done = stage.tell(CallerSpoke(ItemId("caller_2"), 0))
+    done += stage.wait(2_000)
+    assert ClearPlayback() not in done
+    assert stage.ear.heard[ItemId("own_0_2")] == 1_000 * 8
+    assert LeaveStream() in stage.actions
 
 
 def test_a_late_mark_of_what_was_cleared_is_no_proof() -> None:
