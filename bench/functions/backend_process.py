@@ -1,0 +1,43 @@
+"""`python -m bench.functions.backend_process`: the stand-in model and a business that takes its time, in one process.
+
+Prints the model's URL and the business's, a line each.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+import trio
+
+from relay.standin.business import business_app, serve_business
+from relay.standin.business_faults import Faults
+from relay.standin.model import PATH, StandInModel
+from relay.standin.script import Reaction, Script
+
+NICENESS = 5  # the relay and the callers' clock go first
+SLOW_MS = 2_000
+HOURS = "We are open from eleven in the morning until ten at night."
+SCRIPT = Script(
+    reactions=(
+        Reaction(clip="ask_hours", call="lookup_hours", then=HOURS),  # without a word before it
+        Reaction(clip="ask_friday", say="Let me book that for you.", call="lookup_hours", then=HOURS),
+        Reaction(clip="can_you_hear", say="Yes, I'm here. How can I help?"),
+    ),
+    first_delta_ms=(150, 150),  # so that silence is the function's, not the model's
+)
+
+
+async def serve() -> None:
+    """Serve until killed."""
+    house = StandInModel(SCRIPT)
+    app = business_app(faults=Faults.from_table({"GET /hours": {"kind": "slow", "ms": SLOW_MS}}))
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(partial(house.serve, 0))
+        urls = await nursery.start(partial(serve_business, 0, app))
+        print(f"ws://127.0.0.1:{port}{PATH}", urls[0], sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    os.nice(NICENESS)
+    trio.run(serve)
