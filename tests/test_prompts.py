@@ -52,6 +52,12 @@ def test_instructions_carry_the_day_and_the_callers_number() -> None:
     assert "{" not in told
 
 
+def test_the_agent_knows_that_an_mm_hmm_over_its_words_is_no_turn_to_answer() -> None:
+    told = prompts.load(Settings()).instructions(dt.date(2026, 11, 24), "").split("# Interruptions")[1].split("#")[0]
+    assert "mm-hmm" in told
+    assert "go on from there" in told
+
+
 def test_an_unknown_placeholder_is_named_with_its_file(folder: Path) -> None:
     (folder / "system.md").write_text("You are {AGENT_NAME} of {COMPANY}.")
     with pytest.raises(prompts.PromptsInvalid, match=r"system\.md: \{COMPANY\} is not known"):
