@@ -7,7 +7,7 @@ import pytest
 from relay.call.actions import Play
 from relay.call.playout import PUSH_THROUGH, Playout
 from relay.call.vocabulary import ItemId
-from tests.playbook import tone
+from tests.playbook import PLAIN, SILENCE_DBFS, Stage, tone
 
 A, B = ItemId("a"), ItemId("b")
 
@@ -42,6 +42,17 @@ def test_a_stall_of_150_ms_is_not_heard_whenever_it_comes(looks: int) -> None:
             now += 0.020
         now += 0.150  # nobody looks
     assert playout.gaps_ms == 0
+
+
+def test_a_frame_of_the_callers_is_enough_to_be_topped_up_by() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.answer(1, 3_000, ref="")
+    for _ in range(140):  # neither a receipt nor the watchdog
+        for _ in range(4):
+            stage.ear.step()
+        stage._do(stage.machine.caller_audio(SILENCE_DBFS, 20, stage.now))
+    assert stage.ear.heard[ItemId("item_1")] >= 2_800 * 8
+    assert stage.machine.playout.gaps_ms == 0
 
 
 def test_a_first_piece_of_20_ms_waits_for_more_but_not_for_long() -> None:
