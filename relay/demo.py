@@ -254,6 +254,7 @@ async def evidence(url: str, business: BusinessApp, call_sid: str) -> Evidence:
         rows={name: len(found) for name, found in tables.items()},
         bookings=len(business.diary.bookings),
         messages=len(business.diary.messages),
+        asked=business.asked,
     )
 
 

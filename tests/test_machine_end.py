@@ -256,3 +256,19 @@ def test_a_notice_that_was_cut_off_by_a_loss_is_said_again_and_one_that_was_hear
     assert again.machine.call.consented
     heard = Stage(replace(PLAN, resumed="lost", notice_heard=True)).arrive(3_500)
     assert heard.ear.heard == {ItemId("own_0_1"): 1_000 * 8}
+
+
+def test_what_a_function_does_for_a_caller_who_hung_up_is_awaited() -> None:
+    stage = talking()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_HUNG_UP))
+    stage.wait(3_000)
+    assert not is_over(stage)
+    stage.tell(FunctionReturned("call_1", "book_appointment", '{"status":"ok"}', True, 3_000))
+    assert is_over(stage)
+    assert ReleaseModel() in stage.actions
+
+
+def test_a_caller_who_is_to_be_taken_up_again_waits_for_no_function() -> None:
+    stage = talking()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))
+    assert is_over(stage)

@@ -127,7 +127,7 @@ def settle(call: Call, now: float, out: list[Action]) -> None:
         if _last_words_heard(call) or now >= call.ending.deadline:
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
             _go(call, now, out)
-    elif call.phase is Phase.GONE and call.over_at is not None and (not call.awaiting_words or now >= call.over_at):
+    elif call.phase is Phase.GONE and call.over_at is not None and not _is_awaited(call, now):
         _close_books(call, out)
 
 
@@ -165,8 +165,18 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
             heard = heard_words(turn.said, cut.said_ms, cut.heard_ms, cut.complete)
         call.finish_turn(turn, heard, now, out, interrupted=heard != turn.said)
     call.over_at = now + LATE_WORDS_S
-    if not call.awaiting_words or not call.model_is_ready:
+    if not _is_awaited(call, now):
         _close_books(call, out)
+
+
+def _is_awaited(call: Call, now: float) -> bool:
+    """Late words, for a while; and the functions of a caller who has gone: a booking on its way is written down.
+
+    A function ends by its own deadline. With a caller who goes on to a human, nobody may wait for it.
+    """
+    if call.functions and call.ending is not None and call.ending.then is Next.NOTHING:
+        return True
+    return bool(call.awaiting_words) and call.model_is_ready and call.over_at is not None and now < call.over_at
 
 
 def _close_books(call: Call, out: list[Action]) -> None:

@@ -26,7 +26,7 @@ class Actor:
         self._events_seen = 0
 
     async def act(self, call: LiveCall) -> None:
-        """Do one step after the other; then stay on the line for a while, and hang up."""
+        """Do one step after the other; then stay on the line for a while, and hang up. A wait in vain ends the call."""
         self._listened_until = trio.current_time()
         for number, step in enumerate(self._scenario.caller.steps, 1):
             with trio.move_on_after(step.limit_s) as limit:
@@ -34,7 +34,8 @@ class Actor:
             if limit.cancelled_caught:
                 kind = "interrupt" if step.interrupt_after_ms is not None else step.kinds[0]
                 self.failures.append(f"step {number} ({kind}): waited {step.limit_s:g} s for it in vain")
-                break
+                call.hang_up()
+                return
             await self._do(call, step)
         await trio.sleep(self._scenario.caller.patience_s)
         self.failures.append(f"the caller hung up {self._scenario.caller.patience_s:g} s after the last step")

@@ -7,13 +7,19 @@ from typing import Any, Final, Literal
 
 import msgspec
 import trio
-from quart import Response
+from quart import Response, request
 
 Kind = Literal["slow", "500", "409", "garbage", "wrong_types", "redirect", "huge", "hang"]
 HUGE_BYTES: Final = 1_000_000
+ELSEWHERE: Final = "http://127.0.0.1:9"  # another host, where nobody is
 _WRONG_TYPES: Final = {
     "open": 11, "close": ["22"], "closed": "maybe", "timezone": 5, "slots": "plenty", "appointments": {"id": 7},
     "id": [], "start": "soon", "alternatives": "later", "name": 7, "verified": "perhaps",
+}  # fmt: skip
+
+_RIGHT_TYPES: Final = {
+    "open": "11:00", "close": "22:00", "closed": False, "slots": [], "appointments": [],
+    "id": "apt_huge", "start": "2027-01-01T19:00:00-05:00", "name": "Dana Reed", "verified": False,
 }  # fmt: skip
 
 
@@ -45,8 +51,8 @@ _ANSWERS: Final = {
     "409": lambda: _json(409, {"alternatives": []}),
     "garbage": lambda: Response(b'<html>{"open": "11:', 200, content_type="application/json"),
     "wrong_types": lambda: _json(200, _WRONG_TYPES),
-    "redirect": lambda: Response(b"", 307, headers={"Location": "http://127.0.0.1:9/elsewhere"}),
-    "huge": lambda: _json(200, {"notes": "x" * HUGE_BYTES}),
+    "redirect": lambda: Response(b"", 307, headers={"Location": ELSEWHERE + request.full_path}),
+    "huge": lambda: _json(200, _RIGHT_TYPES | {"notes": "x" * HUGE_BYTES}),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,9 @@ GAP_LIMIT_S = 1.0
 
 RESUMED_S = 2.0
 """A held answer that goes on does so within this time: it takes 250 ms of the caller's level to be an interruption."""
+
+PAUSED_S = 5.0
+"""A model that pauses in the middle of a word and goes on within this time has said one thing."""
 
 AROUND_S = 0.1
 """Audio on both sides of a stretch that is shown to the ear with it."""
@@ -54,6 +57,7 @@ class Evidence:
     rows: dict[str, int] = field(default_factory=dict)
     bookings: int = 0
     messages: int = 0
+    asked: Mapping[str, int] = field(default_factory=dict)  # of the business, by route
 
 
 @dataclass(slots=True)
@@ -173,20 +177,27 @@ def _turns(state: CallState, spoken: list[Utterance]) -> list[Turn]:
 
 
 def _agent_turns(state: CallState) -> list[Turn]:
-    """What the caller heard, stretch by stretch; one that was held and went on from where it stopped is one turn."""
+    """What the caller heard, stretch by stretch; one that stopped and went on from where it stopped is one turn."""
     turns: list[Turn] = []
     for from_s, to_s in state.listener.stretches:
         text = recognise(state, from_s, to_s)
         cut = any(from_s <= each.at_s <= to_s + AROUND_S and each.lost_ms > 0 for each in state.ear.cuts)
         turn = Turn("agent", from_s - state.started_s, to_s - state.started_s, text, cut)
         before = turns[-1] if turns else None
-        if before is not None and before.cut and turn.from_s - before.to_s < RESUMED_S:
+        if before is not None and turn.from_s - before.to_s < _may_go_on_s(before):
             whole = recognise(state, before.from_s + state.started_s, to_s)
             if whole not in ("", text, before.text):
                 turns[-1] = Turn("agent", before.from_s, turn.to_s, whole, cut)
                 continue
         turns.append(turn)
     return turns
+
+
+def _may_go_on_s(turn: Turn) -> float:
+    """Within what time more of the same answer may come; words that were understood are at their end."""
+    if turn.cut:
+        return RESUMED_S
+    return 0.0 if turn.text else PAUSED_S
 
 
 def _latencies(spoken: list[Utterance], stretches: list[tuple[float, float]]) -> list[int]:
@@ -275,7 +286,7 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
 
 def _check_evidence(got: CallReport, want: Expect) -> list[str]:
     asked = (want.end_reason, want.outcome, want.functions, want.bookings, want.messages, want.rows or None,
-             want.said or None, want.not_said or None, want.cut, want.transfer)  # fmt: skip
+             want.said or None, want.not_said or None, want.cut, want.transfer, want.asked or None)  # fmt: skip
     if all(each is None for each in asked):
         return []
     if got.evidence is None:
@@ -287,6 +298,8 @@ def _check_evidence(got: CallReport, want: Expect) -> list[str]:
     _equal(wrong, "transfer", got.evidence.transfer, want.transfer)
     _equal(wrong, "bookings", got.evidence.bookings, want.bookings)
     _equal(wrong, "messages", got.evidence.messages, want.messages)
+    for route, times in want.asked.items():
+        _equal(wrong, f"the business was asked {route}", got.evidence.asked.get(route, 0), times)
     if want.functions is not None and sorted(want.functions) != sorted(got.evidence.functions):
         wrong.append(f"functions ran: {list(got.evidence.functions)}, not {list(want.functions)}")
     spoken = [text for _, text in got.evidence.transcript]

@@ -133,6 +133,8 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "postgres_leaves",
         "postgres_returns",
         "rest_fails",  # Twilio's REST API answers 500
+        "rest_is_busy",  # it answers 429
+        "rest_hangs",  # it takes requests and does not answer
         "day_is_spent",  # the other calls of the day have cost what a day may cost
     ]
     upon: str = "ringing"  # "before": before the phone rings
@@ -169,6 +171,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     functions: tuple[str, ...] | None = None  # those that ran, in any order
     bookings: int | None = None
     messages: int | None = None
+    asked: dict[str, int] = {}  # how often the business was asked for what: "GET /hours" = 1
     recordings: int | None = None
     streams: int | None = None  # how many media streams the call had
     no_gap_over_ms: int | None = None  # while the agent speaks, the buffer runs dry
@@ -182,7 +185,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What can be seen from outside the relay."""
         return msgspec.structs.replace(
             self, said=(), not_said=(), cut=None, transfer=None, end_reason=None, outcome=None, functions=None,
-            bookings=None, messages=None, rows={},
+            bookings=None, messages=None, asked={}, rows={},
         )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hmac
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,19 @@ class RestFaults:
     too_many: int = 0
     broken: int = 0
     slow_s: float = 0.0
+
+    def make(self, trouble: str) -> bool:
+        """A trouble by its name in a scenario; False for one that is none of the API's."""
+        match trouble:
+            case "rest_fails":
+                self.broken = 1_000_000
+            case "rest_is_busy":
+                self.too_many = 1_000_000
+            case "rest_hangs":
+                self.slow_s = math.inf
+            case _:
+                return False
+        return True
 
 
 @dataclass(slots=True)
@@ -281,7 +295,8 @@ def asgi_app(rest: RestApi) -> Callable[[Scope, Receive, Send], Awaitable[None]]
             body += message.get("body", b"")
             if not message.get("more_body") or len(body) > BODY_LIMIT:
                 break
-        await trio.sleep(rest.faults.slow_s)
+        if rest.faults.slow_s:
+            await trio.sleep(rest.faults.slow_s)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         target = scope["path"] + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
         status, answer_headers, answer = rest.handle(scope["method"], target, headers, body)

@@ -1,0 +1,222 @@
+"""Every fault that the stand-ins know bites: there is a scenario that has it alone, and fails without a defence.
+
+The names of the faults come from the stand-ins' own types, so that a fault that is added without a scenario and a bite
+fails here: nobody would know what it is good for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from relay import wire
+from relay.call import answers, handover, meter, playout, session
+from relay.call.conversation import Conversation
+from relay.functions import backend, contract
+from relay.realtime import dialect as model_dialect
+from relay.standin import scenario as scenarios
+from relay.standin.business_faults import Fault, Kind
+from relay.standin.dialling import Behaviour
+from relay.standin.scenario import NetworkTable, NumberTable, Scenario, Trouble, load, shipped
+from relay.standin.script import Faults, Script
+from relay.standin.twilio_rest import RestFaults
+from relay.twilio import rest, transfer
+from tests.play import perform
+from tests.test_scenarios_bite import DEFENCES, Patch, no, nothing, put, same_order
+
+__all__ = ["same_order"]
+
+
+def no_order_but_the_live_one(patch: Patch) -> None:
+    """A reader that takes an item for done only when the conversation's own event has said so before."""
+    done: set[str] = set()
+    read = model_dialect._READERS["response.output_item.done"]
+
+    def noted(message: model_dialect.Message) -> None:
+        done.add(str(message.item and message.item.id))
+
+    def after_it(message: model_dialect.Message) -> Any:
+        return read(message) if str(message.item and message.item.id) in done else None
+
+    patch.setitem(model_dialect._READERS, "conversation.item.done", noted)
+    patch.setitem(model_dialect._READERS, "response.output_item.done", after_it)
+
+
+def follow_redirects(patch: Patch) -> None:
+    enter = backend.Backend.__aenter__
+
+    async def follow(business: backend.Backend) -> backend.Backend:
+        business._client.follow_redirects = True
+        return await enter(business)
+
+    patch.setattr(backend.Backend, "__aenter__", follow)
+
+
+def taken_is_a_refusal(patch: Patch) -> None:
+    def accept(answer: contract.Answer) -> None:
+        if answer.status >= 400:
+            raise contract.Refused(f"{answer.route} answered {answer.status}", answer.status)
+
+    patch.setattr(contract.Answer, "accept", accept)
+
+
+def wait_for_a_reader(patch: Patch) -> None:
+    """Two limits hold: of time, and of bytes."""
+    patch.setattr(wire, "NO_PROGRESS_S", 1e6)
+    patch.setattr(wire, "OUT_LIMIT_BYTES", 1 << 40)
+
+
+def every_mark_in_time(patch: Patch) -> None:
+    """What marks usually take is not learned: what a long way takes looks like a playback that runs late."""
+    marked = playout.Playout.marked
+
+    def as_on_a_short_way(line: playout.Playout, name: str, now: float) -> Any:
+        line._usual_lag_s = 0.0
+        return marked(line, name, now)
+
+    patch.setattr(playout.Playout, "marked", as_on_a_short_way)
+
+
+def lead(low_ms: int) -> Callable[[Patch], None]:
+    """Twilio holds so little before it gets more."""
+    return put(playout.Lead.__init__, "__defaults__", (low_ms, 400))
+
+
+def ask_rest_for_ever(patch: Patch) -> None:
+    patch.setattr(session, "HANG_UP_LIMIT_S", 1e6)
+    patch.setattr(rest, "MAX_TRIES", 10**9)
+
+
+def no_fallback(patch: Patch) -> None:
+    def without(name: str) -> Scenario:
+        return msgspec.structs.replace(load(name), number=NumberTable())
+
+    patch.setattr(scenarios, "load", without)
+
+
+BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
+    # The model
+    ("model_breaks_in_answer", "a session that broke is dialled again", put(handover, "RECONNECTS", 0)),
+    ("model_is_over_its_limit", "a failed answer is asked for again", put(answers.Answers, "_ask_again", no)),
+    ("model_says_twice", "a function is run once", put(Conversation, "knows_call", no)),
+    ("model_done_in_other_order", "either order will do", no_order_but_the_live_one),
+    ("model_without_bills", "what has no bill is estimated", put(meter.Meter, "_estimate_usd", lambda *_: 0.0)),
+    ("model_pauses_in_answer", "a pause is waited for", put(answers, "PROGRESS_LIMIT_S", 1.0)),
+    ("model_reads_slowly", "a model that does not read is left", wait_for_a_reader),
+    ("model_dies_in_silence", "a lost session is dialled again", put(handover, "RECONNECTS", 0)),
+    ("model_dies_for_good", "a model that stays away is given up", put(handover, "RECONNECTS", 10**9)),
+    # The business
+    ("backend_redirect", "no redirect is followed", follow_redirects),
+    ("backend_huge", "an answer has a limit", put(backend, "BODY_LIMIT_BYTES", 1 << 30)),
+    ("booking_taken", "409 says that a time is taken", taken_is_a_refusal),
+    # Humans
+    ("transfer_hangs_up", "a caller whom nobody took goes back to the agent", put(transfer, "RESUMES", 0)),
+    ("transfer_no_answer", "a callback entry stands", put(transfer.Transfers, "_keep_callback", nothing)),
+    ("transfer_failed", "a callback entry stands", put(transfer.Transfers, "_keep_callback", nothing)),
+    # The way there
+    ("network_delay", "a mark that is always late tells of no late playback", every_mark_in_time),
+    ("network_jitter", "what Twilio holds is topped up before it runs out", lead(-60)),
+    ("network_bursts", "what Twilio holds is topped up early", lead(40)),
+    ("muted_for_good", "a dead line is noticed", put(session, "NO_FRAMES_S", 1e9)),
+    # Twilio's API, and the number
+    ("goodbye_rest_fails", "REST is not asked for ever", ask_rest_for_ever),
+    ("goodbye_rest_busy", "REST is not asked for ever", ask_rest_for_ever),
+    ("goodbye_rest_hangs", "REST is not waited for", ask_rest_for_ever),
+    ("relay_dead", "the number has a fallback", no_fallback),
+    ("relay_dies_in_call", "the number has a fallback", no_fallback),
+]
+
+
+@pytest.mark.parametrize(("name", "defence", "take_away"), BITES, ids=[f"{b[0]}: {b[1]}" for b in BITES])
+async def test_a_fault_bites_where_the_defence_is_gone(
+    name: str,
+    defence: str,
+    take_away: Callable[[Patch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    take_away(monkeypatch)
+    _, wrong, _ = await perform(name)
+    assert wrong, f"{name} goes well although it is not so any more that {defence}"
+
+
+# All faults there are
+
+WHOM_IT_HITS = {"response", "connections"}
+RECOVERIES = {"relay_starts", "postgres_returns"}
+
+
+def of_model(faults: Faults) -> set[str]:
+    """The faults of a model's table. Some are several by their value."""
+    names = {f.name for f in dataclasses.fields(Faults) if getattr(faults, f.name) != f.default} - WHOM_IT_HITS
+    if "close_after_deltas" in names:
+        names = names - {"close_after_deltas", "close_code"} | {f"close {faults.close_code}"}
+    if "response_failed" in names:
+        names = names - {"response_failed"} | {faults.response_failed}
+    if "stall_s" in names:
+        names -= {"stall_after_deltas"}  # a stall for ever is another fault than one that ends
+    return {f"model: {name}" for name in names}
+
+
+def of_business(table: dict[str, Any]) -> Iterable[str]:
+    for place in table.values():
+        for each in place if isinstance(place, list) else [place]:
+            fault = msgspec.convert({"kind": each} if isinstance(each, str) else each, Fault)
+            yield "business: after" if fault.after else f"business: {fault.kind}"
+
+
+def faults_of(scenario: Scenario) -> set[str]:
+    """What goes wrong in a scenario, by name."""
+    humans = scenario.human if isinstance(scenario.human, tuple) else (scenario.human,)
+    way, smooth = scenario.network, NetworkTable()
+    return {
+        *of_model(Script.from_table(scenario.model).faults),
+        *of_business(scenario.backend),
+        *(f"human: {each.does}" for each in humans if each.does != "accepts"),
+        *(f"trouble: {each.does}" for each in scenario.trouble if each.does not in RECOVERIES),
+        *(f"network: {name}" for name in NetworkTable.__struct_fields__ if getattr(way, name) != getattr(smooth, name)),
+    }
+
+
+def known() -> set[str]:
+    """Every fault that a stand-in can be told to have."""
+    of_faults = {f.name for f in dataclasses.fields(Faults)} - WHOM_IT_HITS
+    several = {"close_after_deltas", "close_code", "response_failed"}
+    closes = {f"close {code}" for code in (1001, 1006, 1011)}
+    troubles = typing.get_args(typing.get_type_hints(Trouble)["does"])
+    return {
+        *(f"model: {name}" for name in of_faults - several | closes | {"server_error", "rate_limit_exceeded"}),
+        *(f"business: {kind}" for kind in (*typing.get_args(Kind), "after")),
+        *(f"human: {does}" for does in set(typing.get_args(Behaviour)) - {"accepts"}),
+        *(f"trouble: {does}" for does in set(troubles) - RECOVERIES),
+        # The time until a stream is open is no fault, and the length of a burst says only how bad it is.
+        *(f"network: {name}" for name in set(NetworkTable.__struct_fields__) - {"connect_ms", "burst_ms"}),
+    }
+
+
+@pytest.mark.parametrize("fault", sorted(known()))
+def test_each_fault_has_a_scenario_of_its_own_that_bites(fault: str) -> None:
+    biting = {name for name, _, _ in DEFENCES + BITES}
+    alone = {name for name in biting if faults_of(load(name)) == {fault}}
+    assert alone, f"no scenario with {fault!r} alone is known to fail without a defence"
+
+
+def test_no_scenario_has_a_fault_that_nobody_knows() -> None:
+    """The two lists are made in different ways; a name that is only in the scenarios would be proved by nothing."""
+    assert {fault for name in shipped() for fault in faults_of(load(name))} <= known()
+
+
+def test_each_fault_of_the_rest_api_is_some_trouble() -> None:
+    troubles = [name for name in typing.get_args(typing.get_type_hints(Trouble)["does"]) if RestFaults().make(name)]
+    changed = set()
+    for name in troubles:
+        faults = RestFaults()
+        faults.make(name)
+        changed |= {f.name for f in dataclasses.fields(faults) if getattr(faults, f.name) != f.default}
+    assert changed == {f.name for f in dataclasses.fields(RestFaults)}
