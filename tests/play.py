@@ -42,6 +42,7 @@ from relay.wire import StreamWire
 
 PUBLIC_URL = "https://relay.example.com"
 NUMBER = "+15550100000"
+ROWS_LIMIT_S = 5.0  # a call that is over waits for late words, and for what a function still does
 ACCOUNT = Account("AC" + "0" * 31 + "1", "play-auth-token")
 ENVIRONMENT = {
     "OPENAI_API_KEY": "sk-play",
@@ -293,6 +294,9 @@ async def perform(name: str) -> tuple[CallReport, list[str], Play]:
         play.alone = scenario.caller.calls_meanwhile == 0
 
         async def evidence(call_sid: str) -> Evidence:
+            with trio.move_on_after(ROWS_LIMIT_S):
+                while not play.ledger.of(rows.OutcomeRow, call_sid):  # noqa: ASYNC110 -- a ledger tells nobody
+                    await trio.sleep(0.1)
             return play.evidence(call_sid)
 
         got = await run_scenario(scenario, play.exchange, evidence, stagehand=play.make)
