@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import httpx
 import trio
-from trio.testing import memory_stream_pair
+from trio.testing import lockstep_stream_pair, memory_stream_pair
 
 from relay import settings as environment
 from relay.daemon import Daemon, open_desk
@@ -127,12 +127,10 @@ class Play:
                 self.kill_model_sessions()
             case "postgres_leaves" | "postgres_returns":
                 self.ledger.away = trouble == "postgres_leaves"
-            case "rest_fails":
-                self.rest.faults.broken = 1_000
             case "day_is_spent":
                 self.daemon.desk.day_usd = 1_000_000.0
             case _:
-                raise AssertionError(f"nobody here can make {trouble}")
+                assert self.rest.faults.make(trouble), f"nobody here can make {trouble}"
 
     def observe(self, kind: str, fields: dict[str, Any]) -> None:
         """What must hold in every play, at the moment of each event."""
@@ -192,6 +190,7 @@ class Play:
             rows={name: len(self.ledger.of(kind, call_sid)) for name, kind in counts.items()},
             bookings=len(self.business.diary.bookings),
             messages=len(self.business.diary.messages),
+            asked=self.business.asked,
         )
 
 
@@ -242,7 +241,8 @@ async def stage(
                     raise ConnectionRefusedError("the stand-in model refuses")
                 if play.model_is_gone:
                     raise ConnectionRefusedError("the stand-in model refuses")
-                ours, theirs = memory_stream_pair()
+                # Memory takes whatever is written; with a model that reads slowly a write waits for it, as on a socket.
+                ours, theirs = lockstep_stream_pair() if faults.slow_read_s else memory_stream_pair()
                 nursery.start_soon(play.serve_model, theirs)
                 with trio.fail_after(limit_s):
                     return await upgrade(StreamWire(ours), url, headers)
