@@ -13,8 +13,9 @@ from relay.books import _matter
 from relay.call.machine import Ending, Next
 from relay.call.plan import PastTurn
 from relay.call.vocabulary import EndReason
+from relay.ledger import rows
 from relay.standin.run import run_scenario
-from relay.standin.scenario import load, parse
+from relay.standin.scenario import parse
 from tests.play import NUMBER, Play, perform, stage
 
 GOODBYE = """
@@ -52,28 +53,24 @@ async def test_back_from_a_human_the_model_knows_all_that_was_said_and_done(auto
     assert sum("This is Robin" in text for text in got.heard) == 1
 
 
-async def test_the_humans_phone_shows_our_own_number_and_is_not_kept_waiting_by_a_model(
+async def test_the_humans_phone_shows_our_own_number_and_no_update_by_rest_is_needed(
     autojump_clock: MockClock,
 ) -> None:
     _, wrong, play = await perform("transfer_accepted")
     assert wrong == []
     (call,) = play.exchange.calls.values()
     assert [leg.caller_id for leg in call.state.humans] == [NUMBER]
-    assert play.model_scopes == []
     assert play.rest.requests == []  # the caller's leg is led by its own document: nothing for 21220 to happen to
 
 
-@pytest.mark.parametrize("scenario", ["transfer_accepted", "key_zero", "emergency"])
-async def test_a_transfer_needs_no_rest_and_no_model(scenario: str, autojump_clock: MockClock) -> None:
-    async with stage() as play:
-        play.rest.faults.broken = 1_000
-
-        async def evidence(call_sid: str) -> Any:
-            return play.evidence(call_sid)
-
-        wanted = load(scenario)
-        got = await run_scenario(wanted, play.exchange, evidence)
-        assert got.bridged_s > 0
+async def test_a_model_that_is_lost_twice_is_followed_by_the_harder_one(autojump_clock: MockClock) -> None:
+    _, wrong, play = await perform("model_dies_twice")
+    assert wrong == []
+    settings = play.daemon.desk.settings
+    models = [session.session["model"] for session in play.model.sessions]
+    assert models == [settings.openai_model, settings.openai_model, settings.openai_model_hard]
+    (outcome,) = play.ledger.of(rows.OutcomeRow)
+    assert outcome.dialled is None
 
 
 # What Twilio's REST API answers to the one thing that is asked of it: the end of a call

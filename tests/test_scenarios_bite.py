@@ -170,6 +170,11 @@ def without_phrases(patch: Patch) -> None:
     patch.setattr(answering, "_holding_due", lambda _: math.inf)
 
 
+def american(patch: Patch) -> None:
+    from_table = escalation.Rules.from_table
+    patch.setattr(escalation.Rules, "from_table", lambda table, country="US": from_table(table))
+
+
 def deeds_of_the_stream(patch: Patch) -> None:
     begin = books.Books.__init__
 
@@ -231,7 +236,10 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("angry", "an angry caller is offered a human", deaf_to("angry_words")),
     ("misunderstood", "three misunderstandings lead to a human", deaf_to("misunderstood_words")),
     ("two_failures", "two failures of one thing lead to a human", put(answering, "_failed_too_often", no)),
+    ("transfer_rest_fails", "the caller's own document dials", put(incoming.Webhooks, "_after", hang_up)),
+    ("emergency_abroad", "each country has its own number", american),
     # The model
+    ("model_dies_twice", "a lost session is dialled again", put(handover, "RECONNECTS", 1)),
     ("model_wrong_format", "a session with another format is not used", put(model_dialect, "check_formats", nothing)),
     ("model_dies_in_answer", "a lost session is dialled again", put(handover, "RECONNECTS", 0)),
     ("model_closes_in_answer", "a session that was closed is dialled again", put(handover, "RECONNECTS", 0)),
