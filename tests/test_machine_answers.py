@@ -386,6 +386,14 @@ def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
     assert of(stage, SwitchModel) == [SwitchModel()]
 
 
+def test_a_session_is_left_at_fifty_minutes_ten_before_it_is_ended() -> None:
+    stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, call_s=7_200.0, silence_s=7_200.0))).arrive(1_500)
+    ready_s = stage.machine.call.ready_at
+    assert stage.machine.handle(Ticked(), ready_s + 49 * 60 + 59) == []
+    done = stage.machine.handle(Ticked(), ready_s + 50 * 60 + 1)
+    assert [action for action in done if isinstance(action, DialModel)] == [DialModel("mini", "expiry")]
+
+
 def test_a_move_that_fails_leaves_everything_as_it_is() -> None:
     stage = talking()
     stage.answer(1, 300, "At ten.")
@@ -395,6 +403,21 @@ def test_a_move_that_fails_leaves_everything_as_it_is() -> None:
     assert not stage.machine.is_moving
     assert stage.machine.model_is_ready
     assert stage.machine.figures.reconnects == 0
+
+
+def test_a_misunderstanding_that_both_speak_of_counts_once() -> None:
+    rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
+    stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
+    for number in (1, 2):
+        stage.caller_says(None, number)
+        stage.answer(number, 600, "Sorry, could you repeat that?")
+        stage.wait(1_000)
+        stage.tell(CallerTranscribed(ItemId(f"caller_{number}"), "you misunderstood"))
+        assert stage.machine.figures.misunderstandings == number
+    assert stage.machine.phase is Phase.TALKING
+    stage.caller_says("my name is Doe", 3)
+    stage.answer(3, 600, "Sorry, could you repeat that?")
+    assert stage.machine.phase is Phase.LEAVING
 
 
 @pytest.mark.parametrize(("words", "why"), [("an allergy", "escalation"), ("you misunderstood", None)])
