@@ -73,6 +73,14 @@ async def test_a_model_that_is_lost_twice_is_followed_by_the_harder_one(autojump
     assert outcome.dialled is None
 
 
+async def test_an_agent_that_has_to_ask_twice_gives_way_to_the_harder_model(autojump_clock: MockClock) -> None:
+    _, wrong, play = await perform("misunderstands")
+    assert wrong == []
+    settings = play.daemon.desk.settings
+    models = [session.session["model"] for session in play.model.sessions]
+    assert models == [settings.openai_model, settings.openai_model_hard]
+
+
 # What Twilio's REST API answers to the one thing that is asked of it: the end of a call
 
 

@@ -405,6 +405,21 @@ def test_a_move_that_fails_leaves_everything_as_it_is() -> None:
     assert stage.machine.figures.reconnects == 0
 
 
+def test_a_misunderstanding_that_both_speak_of_counts_once() -> None:
+    rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
+    stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
+    for number in (1, 2):
+        stage.caller_says(None, number)
+        stage.answer(number, 600, "Sorry, could you repeat that?")
+        stage.wait(1_000)
+        stage.tell(CallerTranscribed(ItemId(f"caller_{number}"), "you misunderstood"))
+        assert stage.machine.figures.misunderstandings == number
+    assert stage.machine.ending is None
+    stage.caller_says("my name is Doe", 3)
+    stage.answer(3, 600, "Sorry, could you repeat that?")
+    assert stage.machine.phase is Phase.LEAVING
+
+
 @pytest.mark.parametrize(("words", "why"), [("an allergy", "escalation"), ("you misunderstood", None)])
 def test_a_hard_topic_brings_the_harder_model_at_once_one_misunderstanding_does_not(
     words: str, why: str | None

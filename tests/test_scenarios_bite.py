@@ -235,6 +235,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("emergency", "words of an emergency lead to a human", deaf_to("emergency_words")),
     ("angry", "an angry caller is offered a human", deaf_to("angry_words")),
     ("misunderstood", "three misunderstandings lead to a human", deaf_to("misunderstood_words")),
+    ("misunderstands", "an agent that asks again has not understood", put(answering, "_heed_own_words", nothing)),
     ("two_failures", "two failures of one thing lead to a human", put(answering, "_failed_too_often", no)),
     ("transfer_rest_fails", "the caller's own document dials", put(incoming.Webhooks, "_after", hang_up)),
     ("emergency_abroad", "each country has its own number", american),

@@ -5,7 +5,7 @@ Upstream: machine.py.  Downstream: state.py, answers.py, playout.py, leaving.py.
 
 from __future__ import annotations
 
-from relay.call import greeting, leaving, wording
+from relay.call import greeting, leaving, turns, wording
 from relay.call.actions import (
     Action,
     DeleteItem,
@@ -134,6 +134,17 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action]) -> No
         name = "model.answer_failed" if again else "model.answer_failed_for_good"
         out.append(Report(name, "warning", (("status", event.status), ("detail", event.detail or ""))))
     _give_up_if_failed(call, now, out)
+    if event.status == "completed":
+        _heed_own_words(call, response_id, now, out)
+
+
+def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:
+    """An agent that has to ask again has not understood the caller's newest turn."""
+    spoken = [call.conversation.turn(item) for item in call.answer_items.get(response_id, [])]
+    said = " ".join(turn.said for turn in spoken if turn is not None)
+    asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
+    if asked is not None and call.phase is Phase.TALKING and call.plan.rules.says("repeat_words", said):
+        turns.misunderstood(call, asked.item_id, asked.said, now, out)
 
 
 def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) -> None:

@@ -34,6 +34,7 @@ class Rules:
     angry_words: tuple[str, ...] = ()
     topics_hard: tuple[str, ...] = ()
     misunderstood_words: tuple[str, ...] = ()
+    repeat_words: tuple[str, ...] = ()  # the agent's own
     hard_after_misunderstandings: int = 2
     human_after_misunderstandings: int = 3
     human_after_failures: int = 2

@@ -149,6 +149,7 @@ class Call:
         self.unheard_ms = 0  # the caller's own voice since the server's VAD last heard anything
         self.was_deaf = False  # the session before this one: the caller's last words are lost
         self.offered_human = False
+        self.misunderstood: set[ItemId] = set()  # the caller's items that one of the two has not understood
         self.spoke_ms: dict[ItemId, int] = {}
         self.awaiting_words: dict[ItemId, float] = {}  # items whose transcription has not come, and until when it may
         self.pauses: dict[ItemId, Waterfall] = {}

@@ -85,7 +85,7 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     if turn is not None and text:
         turn.said, turn.gap = text, False
         call.record(turn.row(), out)
-    if call.phase is not Phase.TALKING or (text and _heed(call, text, now, out)):
+    if call.phase is not Phase.TALKING or (text and _heed(call, item_id, text, now, out)):
         return
     if worth is Worth.BARGE_IN:
         call.figures.barge_ins += 1
@@ -94,25 +94,43 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
         _answer(call, item_id)
 
 
-def _heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
+def _heed(call: Call, item_id: ItemId, text: str, now: float, out: list[Action]) -> bool:
     """The ways to a human that need no model. True if the call is on its way there."""
-    rules, figures = call.plan.rules, call.figures
+    rules = call.plan.rules
     if rules.says("emergency_words", text):
         return leaving.transfer(call, EndReason.EMERGENCY, "emergency", text, now, out, phrase="emergency")
     if rules.says("human_words", text):
         return leaving.transfer(call, EndReason.TRANSFERRED, "asked for a person", text, now, out)
-    if rules.says("misunderstood_words", text):
-        figures.misunderstandings += 1
-        if figures.misunderstandings >= rules.human_after_misunderstandings:
-            return leaving.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
-    hard = rules.says("topics_hard", text) or figures.misunderstandings >= rules.hard_after_misunderstandings
-    if hard and call.model != call.plan.model_hard:
-        handover.begin(call, call.plan.model_hard, "escalation", out)
+    if rules.says("misunderstood_words", text) and misunderstood(call, item_id, text, now, out):
+        return True
+    if rules.says("topics_hard", text) or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
+        _bring_the_harder_model(call, out)
     if rules.says("angry_words", text) and call.model_is_ready and not call.offered_human:
         call.offered_human = True
         out.append(call.note(wording.OFFER_HUMAN))
         call.answers.want("offer")  # the answer to these words was asked for a second before they were known
     return False
+
+
+def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[Action]) -> bool:
+    """The two do not understand each other in this turn of the caller's, whichever of them says so; it counts once.
+
+    True if the call is on its way to a human.
+    """
+    if item_id in call.misunderstood:
+        return False
+    call.misunderstood.add(item_id)
+    call.figures.misunderstandings += 1
+    if call.figures.misunderstandings >= call.plan.rules.human_after_misunderstandings:
+        return leaving.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
+    if call.figures.misunderstandings >= call.plan.rules.hard_after_misunderstandings:
+        _bring_the_harder_model(call, out)
+    return False
+
+
+def _bring_the_harder_model(call: Call, out: list[Action]) -> None:
+    if call.model != call.plan.model_hard:
+        handover.begin(call, call.plan.model_hard, "escalation", out)
 
 
 def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
