@@ -140,14 +140,11 @@ class Books:
             return None  # its transcript comes later than its sound
         self._judged.add(turn.seq)
         began_s = (call.arrived_at or 0.0) + spoken.started_ms / 1000
+        before = deeds.unproved | deeds.untold
         correction = deeds.heard(spoken.heard, began_s, more_comes=call.answers.is_pending)
-        if not deeds.are_told_right:
-            log.warning(
-                "call.told_wrong",
-                claimed=sorted(deeds.unproved),
-                untold=sorted(deeds.untold),
-                corrected=correction is not None,
-            )
+        if deeds.unproved | deeds.untold != before or correction is not None:
+            claimed, untold = sorted(deeds.unproved), sorted(deeds.untold)
+            log.warning("call.told_wrong", claimed=claimed, untold=untold, corrected=correction is not None)
         return ClaimDoubted(correction) if correction is not None else None
 
     def function(self, action: RunFunction, outcome: Outcome) -> None:
