@@ -136,6 +136,9 @@ class Play:
         """What must hold in every play, at the moment of each event."""
         if kind == "bridged" and self.alone and any(not scope.cancel_called for scope in self.model_scopes):
             self.broken.append("a model session was open, and paid for, while the caller talked with a human")
+        ours = self.daemon.desk.settings
+        if kind == "dialled" and fields["number"] not in (ours.human_transfer_number, *ours.human_numbers_also):
+            self.broken.append(f"{fields['number']} was dialled, which is not in the settings")
 
     def kill_model_sessions(self) -> None:
         """The model's process dies: every connection to it breaks, without a close frame."""
