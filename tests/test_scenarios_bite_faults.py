@@ -1,7 +1,7 @@
 """Every fault that the stand-ins know bites: there is a scenario that has it alone, and fails without a defence.
 
 The names of the faults come from the stand-ins' own types, so that a fault that is added without a scenario and a bite
-fails here: nobody would know what it is good for.
+fails here: nobody would know what it is good for. `good_call` and `transfer_accepted` have nothing to defend against.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 import pytest
 import trio
 
-from relay import wire
-from relay.call import answers, handover, meter, playout, session
+from relay import desk, wire
+from relay.call import answers, floor, handover, leaving, meter, playout, session, state
 from relay.call.conversation import Conversation
 from relay.functions import backend, contract
 from relay.realtime import dialect as model_dialect
@@ -26,7 +26,7 @@ from relay.standin.dialling import Behaviour
 from relay.standin.scenario import NetworkTable, NumberTable, Scenario, Trouble, load, shipped
 from relay.standin.script import Faults, Script
 from relay.standin.twilio_rest import RestFaults
-from relay.twilio import rest, transfer
+from relay.twilio import rest, transfer, twiml
 from tests.play import perform
 from tests.test_scenarios_bite import DEFENCES, Patch, no, nothing, put, same_order
 
@@ -100,6 +100,49 @@ def no_fallback(patch: Patch) -> None:
     patch.setattr(scenarios, "load", without)
 
 
+def proofless(patch: Patch) -> None:
+    """Two know that an answer is over: the mark that comes back, and the playback clock."""
+    marked = playout.Playout.marked
+
+    def late_and_unheeded(line: playout.Playout, name: str, now: float) -> Any:
+        heard = marked(line, name, now)
+        if heard is not None and heard.own:
+            return heard
+        line._late_s = 1.0
+        return None
+
+    patch.setattr(playout.Playout, "marked", late_and_unheeded)
+
+
+def interruptible_never(patch: Patch) -> None:
+    own = state.Call.own
+
+    def protected(call: state.Call, phrase: Any, now: float, out: Any, **how: Any) -> Any:
+        return own(call, phrase, now, out, **how | {"protected": True})
+
+    patch.setattr(state.Call, "own", protected)
+
+
+def leave_interruptions(patch: Patch) -> None:
+    committed = floor.Floor.committed
+
+    def unanswered(judge: floor.Floor, item: Any, agent: floor.Agent, now: float) -> floor.Worth:
+        interrupts = judge.speech is not None and judge.speech.committed
+        worth = committed(judge, item, agent, now)
+        return floor.Worth.LEAVE if interrupts else worth
+
+    patch.setattr(floor.Floor, "committed", unanswered)
+
+
+def ring_one_number(patch: Patch) -> None:
+    ring_next = transfer.Transfers._ring_next
+
+    def ring_once(transfers: transfer.Transfers, file: Any, say: str | None = None) -> str:
+        return twiml.hang_up() if file.asked else ring_next(transfers, file, say)
+
+    patch.setattr(transfer.Transfers, "_ring_next", ring_once)
+
+
 BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     # The model
     ("model_breaks_in_answer", "a session that broke is dialled again", put(handover, "RECONNECTS", 0)),
@@ -111,6 +154,18 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("model_reads_slowly", "a model that does not read is left", wait_for_a_reader),
     ("model_dies_in_silence", "a lost session is dialled again", put(handover, "RECONNECTS", 0)),
     ("model_dies_for_good", "a model that stays away is given up", put(handover, "RECONNECTS", 10**9)),
+    # What callers do
+    ("backchannel", "an interruption is answered, whatever it was", leave_interruptions),
+    ("barge_in_greeting", "the question behind the notice can be interrupted", interruptible_never),
+    ("barge_in_after_the_end", "what was heard to its end is not cut", proofless),
+    ("barge_in_twice", "speech over an answer stops it", put(floor.Floor, "_judge", lambda *_: floor.Move.NOTHING)),
+    ("hangup_during_greeting", "a hang-up ends the call", put(leaving, "caller_left", nothing)),
+    ("hangup_during_answer", "what was not heard is known", put(playout.Playout, "cut", lambda *_: [])),
+    ("hangup_during_function", "a booking on its way is awaited", put(leaving, "_is_awaited", no)),
+    ("anonymous", "what is no number is not read out as one", put(transfer, "number", str)),
+    ("one_party_state", "who need not be told is not", put(desk, "must_announce", lambda *_: True)),
+    ("capacity_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
+    ("transfer_second_number", "the next number is rung", ring_one_number),
     # The business
     ("backend_redirect", "no redirect is followed", follow_redirects),
     ("backend_huge", "an answer has a limit", put(backend, "BODY_LIMIT_BYTES", 1 << 30)),
@@ -122,6 +177,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     # The way there
     ("network_delay", "a mark that is always late tells of no late playback", every_mark_in_time),
     ("network_jitter", "what Twilio holds is topped up before it runs out", lead(-60)),
+    ("rough_network", "what Twilio holds is topped up early", lead(40)),
     ("network_bursts", "what Twilio holds is topped up early", lead(40)),
     ("muted_for_good", "a dead line is noticed", put(session, "NO_FRAMES_S", 1e9)),
     # Twilio's API, and the number
@@ -134,7 +190,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
 
 
 @pytest.mark.parametrize(("name", "defence", "take_away"), BITES, ids=[f"{b[0]}: {b[1]}" for b in BITES])
-async def test_a_fault_bites_where_the_defence_is_gone(
+async def test_a_scenario_fails_where_the_defence_is_gone(
     name: str,
     defence: str,
     take_away: Callable[[Patch], None],
@@ -146,7 +202,7 @@ async def test_a_fault_bites_where_the_defence_is_gone(
     assert wrong, f"{name} goes well although it is not so any more that {defence}"
 
 
-# All faults there are
+# All faults there are, and all scenarios
 
 WHOM_IT_HITS = {"response", "connections"}
 RECOVERIES = {"relay_starts", "postgres_returns"}
@@ -220,3 +276,8 @@ def test_each_fault_of_the_rest_api_is_some_trouble() -> None:
         faults.make(name)
         changed |= {f.name for f in dataclasses.fields(faults) if getattr(faults, f.name) != f.default}
     assert changed == {f.name for f in dataclasses.fields(RestFaults)}
+
+
+def test_each_scenario_is_there_for_some_defence() -> None:
+    nothing_goes_wrong = {"good_call", "transfer_accepted"}
+    assert set(shipped()) - {name for name, _, _ in DEFENCES + BITES} <= nothing_goes_wrong
