@@ -258,6 +258,7 @@ async def stage(
                 ),
                 epoch=dt.datetime(2026, 11, 23, 15, 0, tzinfo=dt.UTC),
             )
+            utc_now = clock_of(exchange)  # one for all relays of the play: a later one must not live earlier
             rest = RestApi(exchange)
             backend = Backend("http://business", transport=httpx.ASGITransport(cast(Any, business)))
             twilio = TwilioRest(
@@ -269,7 +270,7 @@ async def stage(
 
                 async def start_relay() -> Daemon:
                     desk = open_desk(config, ledger, backend=backend, rest=twilio, dial_end=dial)
-                    desk.utc_now = clock_of(exchange)
+                    desk.utc_now = utc_now
                     if kept:
                         keep_greeting(desk.phrases)
                     await nursery.start(desk.warm.run)

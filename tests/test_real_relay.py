@@ -17,7 +17,8 @@ import pytest
 import trio
 from hypercorn.typing import ASGIFramework
 
-from relay.demo import ACCOUNT, NUMBER, environment_of, evidence, free_port, serving, wait_until_ready
+from relay.demo import evidence
+from relay.demo_stage import ACCOUNT, NUMBER, environment_of, free_port, serving, wait_until_ready
 from relay.ledger.embedded import embedded
 from relay.ledger.migrate import migrate
 from relay.standin.business import BusinessApp, business_app, serve_business
@@ -69,7 +70,8 @@ class House:
 @asynccontextmanager
 async def house(database_url: str, folder: Path) -> AsyncIterator[House]:
     business = business_app()
-    target = Target(f"http://127.0.0.1:{free_port()}", ACCOUNT, NUMBER)
+    port = free_port()
+    target = Target(f"http://127.0.0.1:{port}", ACCOUNT, NUMBER)
     exchange = target.exchange(lambda kind, fields: None)
     exchange.door = door = CuttingDoor()
     model, scope = StandInModel(), trio.CancelScope()
@@ -82,7 +84,7 @@ async def house(database_url: str, folder: Path) -> AsyncIterator[House]:
         model_port = await nursery.start(serve_model)
         business_urls = await nursery.start(partial(serve_business, 0, business))
         rest_port = await nursery.start(serve_http, cast("ASGIFramework", asgi_app(RestApi(exchange))), 0)
-        environment = environment_of(target.url, database_url, folder, model_port, rest_port, business_urls[0])
+        environment = environment_of(target.url, port, database_url, folder, model_port, rest_port, business_urls[0])
         environment["RECORD"] = "off"  # a shorter greeting: these tests wait for it on the real clock
         with serving(environment, folder / "relay.log") as daemon:
             await wait_until_ready(target.url, daemon, folder / "relay.log")

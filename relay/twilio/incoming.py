@@ -235,7 +235,8 @@ class Webhooks:
             self._desk.warm.release(call_sid)
             log.info("call.status", status=fields.get("CallStatus"))
             file = self._desk.files.get(call_sid)
-            if file is not None and file.streams == 0 and not file.refused:
+            # A relay that took over while a human's phone rang never saw the stream: the other one wrote it down.
+            if file is not None and file.streams == 0 and not file.refused and not file.transfer:
                 streamless.record(self._desk, file, EndReason.CALLER_HUNG_UP)
             if file is not None:
                 self._transfers.caller_left(file)

@@ -1,0 +1,78 @@
+"""A line between two processes that can be cut and mended: what comes in at a port of its own is passed on.
+
+For rehearsals: a Postgres that cannot be reached for a while, a model that goes away, an edge proxy that waits for a
+relay which is just starting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+RETRY_S = 0.1
+CHUNK_BYTES = 65_536
+
+Dial = Callable[[], Awaitable[trio.abc.Stream]]
+"""Opens a connection to where the line leads. Raises OSError."""
+
+
+class Line:
+    """A port on loopback that leads to `dial`. `patience_s`: so long is a far end awaited that nobody answers at."""
+
+    def __init__(self, dial: Dial, patience_s: float = 0.0) -> None:
+        self._dial, self._patience_s = dial, patience_s
+        self._scope = trio.CancelScope()
+        self._whole = trio.Event()
+        self._whole.set()
+        self.port = 0
+
+    async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+        """Pass on until cancelled; started with the port, which stays the same for ever."""
+        told = False
+        while True:
+            await self._whole.wait()
+            with trio.CancelScope() as self._scope:
+                listeners = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
+                self.port = listeners[0].socket.getsockname()[1]
+                if not told:
+                    task_status.started(self.port)
+                    told = True
+                await trio.serve_listeners(self._pass_on, listeners)
+
+    def cut(self) -> None:
+        """Every connection breaks, and nobody listens any more."""
+        self._whole = trio.Event()
+        self._scope.cancel()
+
+    def mend(self) -> None:
+        """Listen again."""
+        self._whole.set()
+
+    async def _pass_on(self, near: trio.SocketStream) -> None:
+        try:
+            far = await self._reach()
+        except OSError:
+            return  # the near end is closed behind us, as a refusal
+        async with far, trio.open_nursery() as nursery:
+            nursery.start_soon(_pump, near, far, nursery.cancel_scope)
+            nursery.start_soon(_pump, far, near, nursery.cancel_scope)
+
+    async def _reach(self) -> trio.abc.Stream:
+        give_up_at = trio.current_time() + self._patience_s
+        while True:
+            try:
+                return await self._dial()
+            except OSError:
+                if trio.current_time() >= give_up_at:
+                    raise
+            await trio.sleep(RETRY_S)
+
+
+async def _pump(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream, over: trio.CancelScope) -> None:
+    try:
+        while data := await source.receive_some(CHUNK_BYTES):
+            await sink.send_all(data)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # one end broke: so does the other
+    over.cancel()
