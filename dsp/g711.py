@@ -7,6 +7,7 @@ is 0, and 0 encodes as 0xff; in audioop -1 comes back as -8.
 """
 
 import math
+import threading
 
 import numpy as np
 import numpy.typing as npt
@@ -74,14 +75,41 @@ def encode(samples: Samples) -> bytes:
     return ENCODE[as_samples(samples).view(np.uint16)].tobytes()
 
 
+class _LevelDesk:
+    """Buffers to measure `size` bytes: with them it takes 1.3 us instead of 2.0, and this is done for every frame."""
+
+    def __init__(self, size: int) -> None:
+        self.codes = bytearray(size)
+        self.view = np.frombuffer(self.codes, np.uint8)
+        self.places = np.empty(size, np.intp)
+        self.values = np.empty(size)
+
+
+class _LevelDesks(threading.local):
+    """One thread's desks, for the sizes that come: one frame of 20 ms, or two together."""
+
+    def __init__(self) -> None:
+        self.by_size = {size: _LevelDesk(size) for size in (160, 320)}
+
+
+_level_desks = _LevelDesks()
+
+
 def level_dbfs(mulaw: Mulaw) -> float:
     """The RMS level of mu-law audio in dB below full scale (32768); a full-scale sine is -3.2, silence -100.0.
 
     Codes whose value is 0 and no audio at all read FLOOR_DBFS, as does everything quieter.
     """
-    codes = np.frombuffer(as_bytes(mulaw), np.uint8)
-    values = _DECODE_FS.take(codes)
+    if type(mulaw) is not bytes:
+        mulaw = as_bytes(mulaw)
+    desk = _level_desks.by_size.get(len(mulaw))
+    if desk is None:
+        values = _DECODE_FS[np.frombuffer(mulaw, np.uint8)]
+    else:
+        desk.codes[:] = mulaw
+        desk.places[...] = desk.view
+        values = _DECODE_FS.take(desk.places, mode="clip", out=desk.values)
     energy = float(values.dot(values))
     if energy == 0.0:
         return FLOOR_DBFS
-    return max(FLOOR_DBFS, 10.0 * math.log10(energy / len(codes)))
+    return max(FLOOR_DBFS, 10.0 * math.log10(energy / len(mulaw)))

@@ -151,6 +151,10 @@ class WebSocketEnd:
             finally:
                 self._receiving = False
 
+    def gather(self, n_bytes: int) -> None:
+        """Let `receive` wait for so many bytes, or the end: fewer wakes, later messages. 1 for no such wait."""
+        self._wire.gather(n_bytes)
+
     async def send(self, *messages: bytes) -> None:
         """Send text messages, in this order, in one write. Raises Gone."""
         protocol = self._protocol

@@ -34,6 +34,9 @@ class Wire(Protocol):
     async def write(self, data: bytes) -> None:
         """Send `data` behind whatever was written before. Raises trio.Broken-/ClosedResourceError."""
 
+    def gather(self, n_bytes: int) -> None:
+        """Let `read` wait until so many bytes are there, or the end; 1, as it begins, for no such wait."""
+
     def abort(self) -> None:
         """Close at once, without a word; tasks that wait here are woken with an error. May be called twice."""
 
@@ -219,6 +222,13 @@ class SocketWire(_OneOutBuffer):
             except OSError as e:
                 raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
 
+    def gather(self, n_bytes: int) -> None:
+        """See Wire.gather. The kernel does it: its poll knows SO_RCVLOWAT (Linux since 2.6.28), at no cost a read."""
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
+        except OSError:
+            pass  # closed, or a system without it: then every byte wakes the reader, as ever
+
     def _push(self, data: bytes) -> int:
         try:
             return self._sock.send(data)
@@ -263,6 +273,9 @@ class StreamWire(_OneOutBuffer):
         if self._aborted:
             raise trio.ClosedResourceError("this wire was closed")
         return bytes(await self._stream.receive_some())
+
+    def gather(self, n_bytes: int) -> None:
+        """Nothing: a stream wakes its reader for every byte. See Wire.gather."""
 
     def _push(self, data: bytes) -> int:
         if self._aborted:

@@ -52,7 +52,7 @@ class CallerVoice:
 
     def hear(self, level_dbfs: float, ms: int, echo_dbfs: float = -100.0) -> None:
         """Take in `ms` of caller audio at a level; `echo_dbfs` is what the caller heard of us, at our own level."""
-        loud = level_dbfs > self.threshold_dbfs
+        loud = level_dbfs > QUIETEST_SPEECH_DBFS and level_dbfs > self.threshold_dbfs
         if loud and echo_dbfs > OWN_SILENCE_DBFS:
             loud = level_dbfs > echo_dbfs + self._echo_return_db + ECHO_MARGIN_DB
         self._lately.append(level_dbfs)

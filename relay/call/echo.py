@@ -7,6 +7,7 @@ Upstream: playout.py (what was sent, what was cleared), caller_voice.py.  Downst
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import dsp
@@ -25,9 +26,11 @@ class Echo:
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[float, float, float]] = deque()  # from_s, to_s, level_dbfs; in order
+        self._loudest, self._from_s, self._to_s = NOTHING_DBFS, 0.0, 0.0  # what was found, and when it is so
 
     def sent(self, mulaw: bytes, from_s: float) -> None:
         """Audio that is played from `from_s` on (Trio clock)."""
+        self._to_s = self._from_s
         for start in range(0, len(mulaw), PIECE_BYTES):
             piece = mulaw[start : start + PIECE_BYTES]
             since_s = from_s + start / BYTES_PER_S
@@ -35,6 +38,7 @@ class Echo:
 
     def cleared(self, now: float) -> None:
         """What was not played by `now` never will be."""
+        self._to_s = self._from_s
         while self._pieces and self._pieces[-1][0] >= now:
             self._pieces.pop()
         if self._pieces and self._pieces[-1][1] > now:
@@ -43,12 +47,18 @@ class Echo:
 
     def level_dbfs(self, now: float, lag_s: float = 0.0) -> float:
         """The loudest piece that can be in what is heard at `now`; `lag_s` is the way to Twilio and back."""
-        since_s, until_s = now - lag_s - LATEST_S, now - lag_s - SOONEST_S
+        played_s = now - lag_s
+        if self._from_s <= played_s < self._to_s:
+            return self._loudest
+        since_s, until_s = played_s - LATEST_S, played_s - SOONEST_S
         while self._pieces and self._pieces[0][1] <= since_s:
             self._pieces.popleft()
-        loudest = NOTHING_DBFS
+        # It stays so until the first piece is too old, or the next begins: four frames or so
+        self._loudest, self._from_s = NOTHING_DBFS, played_s
+        self._to_s = self._pieces[0][1] + LATEST_S if self._pieces else math.inf
         for from_s, _, level_dbfs in self._pieces:
             if from_s >= until_s:
+                self._to_s = min(self._to_s, from_s + SOONEST_S)
                 break
-            loudest = max(loudest, level_dbfs)
-        return loudest
+            self._loudest = max(self._loudest, level_dbfs)
+        return self._loudest

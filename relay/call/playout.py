@@ -196,8 +196,10 @@ class Playout:
 
     def due(self, now: float) -> list[Play]:
         """What to write to the caller now; empty nearly always (one comparison)."""
+        if not self._queue or self._held is not None:
+            return []
         ahead_s = self._play_end_s - now  # a playback that runs late may have more; a late mark may also be just late
-        if not self._queue or self._held is not None or ahead_s * 1000 >= self._lead.low_ms:
+        if ahead_s * 1000 >= self._lead.low_ms:
             return []
         room = (int(self._lead.high_ms - max(0.0, ahead_s) * 1000) * BYTES_PER_MS) // FRAME_BYTES * FRAME_BYTES
         plays: list[Play] = []

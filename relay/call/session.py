@@ -87,6 +87,9 @@ REDIAL_PAUSE_LIMIT_S = 2.0
 # Twilio sends 50 frames a second; gaps to 233 ms are normal, this is a dead socket.
 NO_FRAMES_S = 15.0
 SILENCE_DBFS = -100.0
+# Twilio's media message is 360 to 400 bytes, its mark 110: more than a frame, and no more than a frame and a mark.
+TWO_FRAMES_BYTES = 450
+FRAME_BYTES = 160
 FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
 
 
@@ -112,7 +115,7 @@ class CallSession:
         self._downlink_bytes = 0
         self._live_greeting: tuple[ResponseId, bytearray] | None = None  # learned for the next call
         self._gaps = Gaps()
-        self._kept: list[caller_dialect.Frame] = []  # a frame that waits for the next, while the loop is behind
+        self._gathers = False  # the caller's socket is read two frames at a time
         self._waiting = bytearray()  # caller audio for a model that is still being dialled
         self._start: Callable[..., None] = lambda *_: None
         self._scope = trio.CancelScope()
@@ -205,22 +208,22 @@ class CallSession:
                 pass  # connected and start came before this session
 
     async def _caller_spoke(self, frames: list[caller_dialect.Frame]) -> None:
-        if self._kept:
-            frames, self._kept = self._kept + frames, []
-        elif pace.is_behind and len(frames) == 1:
-            self._kept = frames  # two go as one
-            return
+        if self._gathers is not pace.is_behind:
+            self._gathers = pace.is_behind
+            self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
         now = trio.current_time()
-        audio: list[bytes] = []
-        actions: list[Action] = []
-        for frame in frames:  # a burst is measured frame by frame: a cough in it must not look like a sentence
-            length_ms = len(frame.mulaw) // 8
-            pad_ms = self._gaps.before(frame.media_ms, length_ms, now)
+        audio: list[bytes] = []  # a burst is measured frame by frame: a cough in it must not look like a sentence
+        for frame in frames:
+            pad_ms = self._gaps.before(frame.media_ms, len(frame.mulaw) // 8, now)
             if pad_ms:
                 audio.append(b"\xff" * (pad_ms * 8))
-                actions += self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
-            audio.append(frame.mulaw)
-            actions += self.machine.caller_audio(dsp.level_dbfs(frame.mulaw), length_ms, now)
+            if self._gathers and audio and len(audio[-1]) <= FRAME_BYTES:
+                audio[-1] += frame.mulaw
+            else:
+                audio.append(frame.mulaw)
+        actions: list[Action] = []
+        for mulaw in audio:
+            actions += self.machine.caller_audio(dsp.level_dbfs(mulaw), len(mulaw) // 8, now)
         if actions:
             await self._perform(actions)
         await self._to_model(audio[0] if len(audio) == 1 else b"".join(audio))

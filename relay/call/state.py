@@ -289,7 +289,9 @@ class Call:
         if self.phase in (Phase.ARRIVING, Phase.GONE):
             return
         plays = self.playout.due(now)
-        if plays and self.figures.greeting_ms is None:
+        if not plays:
+            return
+        if self.figures.greeting_ms is None:
             self.figures.greeting_ms = self.ms(now)
         for play in plays:
             waterfall = self.waterfalls.get(play.item_id)
