@@ -8,7 +8,6 @@ Upstream: cli.py.  Downstream: twilio/incoming.py, twilio/stream.py, ledger.
 from __future__ import annotations
 
 import datetime as dt
-import gc
 import signal
 from contextlib import AsyncExitStack
 from typing import cast
@@ -21,7 +20,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 import dsp
-from relay import functions, handover, prompts
+from relay import functions, handover, pace, prompts
 from relay.desk import Desk
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.metrics import Metrics
@@ -139,8 +138,7 @@ class Daemon:
                 inner.start_soon(self._watch_signals)
                 async with trio.open_nursery() as sockets:
                     urls = await sockets.start(self._serve_sockets, bind)
-                    gc.collect()
-                    gc.freeze()  # what stands now stands for ever: the collector need not look at it again
+                    pace.keep_collector_off()
                     task_status.started(urls)
                     log.info("relay.serving", url=urls[0], **self.desk.settings.masked())
                 inner.cancel_scope.cancel()
