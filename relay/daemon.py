@@ -150,6 +150,7 @@ class Daemon:
         nursery.start_soon(self.desk.phrases.keep, self.desk.realtime)
         nursery.start_soon(self._keep_day_bill)
         nursery.start_soon(self._watch_lag)
+        nursery.start_soon(self.desk.beat.run)
 
     async def _serve_sockets(self, bind: str, *, task_status: trio.TaskStatus[list[str]]) -> None:
         await handover.serve(

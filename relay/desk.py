@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from relay.beat import Beat
 from relay.call.machine import Next
 from relay.call.plan import CallPlan, Limits, PastTurn, Phrase
 from relay.call.vocabulary import CallSid, EndReason
@@ -102,6 +103,7 @@ class Desk:
     tokens: Tokens
     metrics: Metrics
     utc_now: Callable[[], dt.datetime]
+    beat: Beat = field(default_factory=Beat)
     files: dict[CallSid, CallFile] = field(default_factory=dict)
     draining: bool = False
     day_usd: float = 0.0  # of calls that ended today, refreshed from the ledger

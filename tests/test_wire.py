@@ -45,6 +45,34 @@ async def test_what_is_written_is_read_until_the_end(sockets: tuple[socket.socke
     assert await theirs.read() == b""
 
 
+@pytest.mark.real
+async def test_a_reader_that_gathers_sleeps_until_enough_is_there_or_the_end() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    ours, theirs = SocketWire(socket.create_connection(listening.getsockname())), SocketWire(listening.accept()[0])
+    listening.close()
+    got: list[bytes] = []
+
+    async def read() -> None:
+        while data := await theirs.read():
+            got.append(data)
+
+    theirs.gather(450)
+    async with trio.open_nursery() as nursery:
+        await ours.write(b"a" * 400)
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert got == []
+        await ours.write(b"b" * 100)
+        while not got:  # noqa: ASYNC110 -- the kernel tells no event of Trio's
+            await trio.sleep(0.001)
+        assert got == [b"a" * 400 + b"b" * 100]
+        await ours.write(b"c")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        ours.abort()  # what is left comes with the end, however little
+    assert got[1:] == [b"c"]
+    theirs.abort()
+
+
 async def test_many_writers_to_a_slow_reader_lose_and_mix_nothing(
     sockets: tuple[socket.socket, socket.socket],
 ) -> None:
@@ -268,6 +296,9 @@ async def test_tls_carries_much_from_many_writers_in_order(tls: Tls) -> None:
         async def write(self, data: bytes) -> None:
             await tls.server.send_all(data)
 
+        def gather(self, n_bytes: int) -> None: ...
+
+        def abort(self) -> None: ...
         def abort(self) -> None: ...
 
     await _three_write_one_reads(tls.wire, Far())

@@ -151,11 +151,17 @@ class Machine:
 
     def _dispatch(self, event: Event, now: float, out: list[Action]) -> None:
         call = self.call
-        match event:
-            case CallerArrived():
-                greeting.arrive(call, now, out)
+        match event:  # the frequent ones first
+            case Ticked():
+                self._tick(now, out)
+            case ModelSpoke():
+                answering.spoke(call, event, now, out)
             case MarkReturned(name):
                 self._marked(name, now, out)
+            case ModelWorded():
+                answering.worded(call, event, now, out)
+            case CallerArrived():
+                greeting.arrive(call, now, out)
             case DigitPressed(digit):
                 turns.digit(call, digit, now, out)
             case CallerLeft(reason):
@@ -174,10 +180,6 @@ class Machine:
                 answering.began(call, event, now, out)
             case ItemPlaced(item_id, previous):
                 call.placed(item_id, previous)
-            case ModelSpoke():
-                answering.spoke(call, event, now, out)
-            case ModelWorded():
-                answering.worded(call, event, now, out)
             case ModelFinished():
                 answering.finished(call, event, now, out)
             case FunctionAsked():
@@ -190,8 +192,6 @@ class Machine:
                 handover.lost(call, event, now, out)
             case FunctionReturned():
                 answering.function_returned(call, event, now, out)
-            case Ticked():
-                self._tick(now, out)
             case NextModelReady():
                 handover.next_ready(call)
             case MoveFailed():

@@ -75,8 +75,7 @@ from relay.websocket import Gone, WebSocketEnd
 
 log = structlog.get_logger()
 
-# The watchdog's step; before the first word was written it looks more often, for the clip at 150 ms.
-TICK_S = 0.200
+# Before the first word was written the watchdog looks more often than the beat, for the clip at 150 ms.
 FIRST_TICKS_S = 0.025
 # Caller audio that waits for a model which is still being dialled: 10 s, 80 kB; then the oldest is dropped.
 WAITING_LIMIT_BYTES = 80_000
@@ -383,10 +382,13 @@ class CallSession:
 
     async def _watch(self) -> None:
         """Looks at the clock; may be cancelled anywhere; ends with the call."""
+        beat = self._desk.beat
+        lot = beat.join()
         while True:
-            waits = self.machine.figures.greeting_ms is None or not self.machine.model_is_ready
-            step_s = FIRST_TICKS_S if waits else TICK_S
-            await trio.sleep(step_s)
+            if self.machine.figures.greeting_ms is None or not self.machine.model_is_ready:
+                await trio.sleep(FIRST_TICKS_S)
+            else:
+                await beat.wait(lot)
             now = trio.current_time()
             self._file.spent_usd = self.machine.meter.usd
             pad_ms = self._gaps.while_idle(now, self.machine.floor.caller_speaks)
