@@ -10,7 +10,7 @@ The rooms, in the order a caller's audio visits them:
     wire.py             bytes on a socket, with TLS or not
     websocket.py        messages on a wire
     twilio/dialect.py   Twilio's JSON  <-> frames, marks, digits (pure)
-    call/session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog      (pace.py: the loop's lag)
+    call/session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog            (pace.py beat.py: the loop)
     call/machine.py     an event and the time in, actions out (pure); its state is state.py, its rooms are
       greeting.py         the first words, by a ladder            turns.py          the caller's turns
       answering.py        the model's answers and functions       barge_in.py       stop, undo, give up
@@ -20,7 +20,8 @@ The rooms, in the order a caller's audio visits them:
       answers.py          the one owner of response.create        conversation.py   what was said and heard, in order
       gaps.py             caller audio that never came            meter.py          what it cost
       escalation.py       ways to a human without a model         wording.py        what the model is told meanwhile
-      vocabulary.py       events, actions, how a call can end     plan.py           what a call is told beforehand
+      vocabulary.py       events, ids, how a call can end         actions.py        what it wants done
+                                                                  plan.py           what a call is told beforehand
     dsp/                mu-law 8 kHz <-> PCM16 24 kHz (pure)
     realtime/dialect.py OpenAI's JSON <-> events and actions (pure)            (configuration.py prices.py)
     realtime/session.py sessions: dialled, checked, kept warm

@@ -119,6 +119,8 @@ class _Replay:
     async def write(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
 
+    def gather(self, n_bytes: int) -> None: ...
+
     def abort(self) -> None: ...
 
 
