@@ -274,6 +274,7 @@ async def stage(
                     if kept:
                         keep_greeting(desk.phrases)
                     await nursery.start(desk.warm.run)
+                    nursery.start_soon(desk.beat.run)
                     return Daemon(desk)
 
                 await nursery.start(ledger.run)
