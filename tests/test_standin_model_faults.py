@@ -147,11 +147,15 @@ def test_empty_response_completes_without_output() -> None:
     assert (response["status"], response["output"]) == ("completed", [])
 
 
-@pytest.mark.parametrize("what", ["server_error", "rate_limit_exceeded"])
-def test_failed_response_says_why(what: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "type_", "code"),
+    [("server_error", "server_error", None), ("rate_limit_exceeded", "rate_limit_error", "rate_limit_exceeded")],
+)
+def test_failed_response_says_why(what: str, type_: str, code: str | None) -> None:
     response = one(spoken(faulty(response_failed=what)), "response.done")["response"]
     assert (response["status"], response["usage"]) == ("failed", None)
-    assert response["status_details"]["error"]["code"] == what
+    error = response["status_details"]["error"]
+    assert (error["type"], error["code"]) == (type_, code)
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1011])

@@ -107,7 +107,8 @@ def _conclude(reports: list[CallReport], play: Scenario, out: Path | None, as_js
         if expect != play.expect:
             tell("What the scenario expects of the ledger cannot be seen from here and was not checked.")
     if all(any(c.code in NO_CONNECTION for c in each.complaints) and not each.streams for each in reports):
-        tell("The relay cannot be reached.")
+        if not as_json:
+            tell("The relay cannot be reached.")
         return UNREACHABLE
     return FAILED if any(wrong.values()) else OK
 

@@ -87,6 +87,7 @@ class RealtimePeer:
         self.report = Report()
         self._path, self._headers = path, headers
         self.session = model_settings.fresh(self.new_id("sess"), asked_model(path), epoch_s + int(script.lifetime_s))
+        self.session_id = str(self.session["id"])
         self._agenda = Agenda()
         zone = datetime.timezone(datetime.timedelta(hours=int(script.utc_offset[:3])))
         self._director = Director(script, datetime.datetime.fromtimestamp(epoch_s, zone).date())
@@ -195,7 +196,7 @@ class RealtimePeer:
 
     def _session_update(self, event: dict[str, Any]) -> None:
         if self.faults.refuse_update:
-            raise RefusedError(errors.SERVER_ERROR)
+            raise RefusedError(errors.server_error(self.session_id))
         session = model_settings.updated(self.session, event["session"], self._floor.has_spoken)
         if self.faults.wrong_format:
             pcm = session["audio"]["output"]["format"]["type"] == "audio/pcm"

@@ -98,19 +98,22 @@ CANCEL_IDLE = Refusal("Cancellation failed: no active response found", "response
 NO_MODEL_AUDIO = Refusal("Only model output audio messages can be truncated", "invalid_value")
 VOICE_FIXED = Refusal("Cannot update a conversation's voice if assistant audio is present.", "cannot_update_voice")
 EXPIRED = Refusal("Your session hit the maximum duration of 60 minutes.", "session_expired")
-SERVER_ERROR = Refusal(
-    "The server had an error while processing your request. Sorry about that! You can retry your request, or contact "
-    "us through our help center at help.openai.com if you keep seeing this error.",
-    None,
-    None,
-    "server_error",
-)
 RATE_LIMIT = Refusal(
     "Rate limit reached for this model on tokens per min (TPM). Please try again later.",
     "rate_limit_exceeded",
     None,
     "rate_limit_error",
 )
+
+
+def server_error(session_id: str) -> Refusal:
+    """The server's own fault."""
+    return Refusal(
+        "The server had an error while processing your request. Sorry about that! Please contact us through our help "
+        f"center at help.openai.com if the error persists. (include session ID in your message: {session_id}). "
+        "We recommend you retry your request.",
+        type="server_error",
+    )
 
 
 def already_active(response_id: str) -> Refusal:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relay.standin.model_audio import bytes_per_ms, to_wire
-from relay.standin.model_errors import RATE_LIMIT, SERVER_ERROR
+from relay.standin.model_errors import RATE_LIMIT, server_error
 from relay.standin.model_items import History, Item, usage
 from relay.standin.model_reactions import Plan
 from relay.standin.script import Faults, Script
@@ -30,6 +30,7 @@ class Stage(Protocol):
     history: History
     chance: random.Random
     script: Script
+    session_id: str
 
     def emit(self, type_: str, **fields: Any) -> None:
         """Send an event."""
@@ -236,8 +237,8 @@ class Response:
             self._emit("response.content_part.done", **at, part={"type": "text", "text": self._said})
 
     def _fail(self, what: str) -> None:
-        refusal = RATE_LIMIT if what == RATE_LIMIT.code else SERVER_ERROR
-        error = {"type": refusal.type, "code": refusal.code or what, "message": refusal.message}
+        refusal = RATE_LIMIT if what == RATE_LIMIT.code else server_error(self._stage.session_id)
+        error = {"type": refusal.type, "code": refusal.code, "message": refusal.message}
         self._finish("failed", {"type": "failed", "error": error})
 
     def _finish(self, status: str, details: dict[str, Any] | None) -> None:
