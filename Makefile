@@ -39,7 +39,7 @@ format: setup
 
 # Long random runs: ten thousand examples a property, a thousand calls.
 deep: setup
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -q -m "deep or not deep"
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -q -o faulthandler_timeout=0 -m "deep or not deep"
 	$(MAKE) mutants
 
 # Break the audio path on purpose, one way at a time; a named test must catch each.

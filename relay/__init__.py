@@ -10,7 +10,8 @@ The rooms, in the order a caller's audio visits them:
     wire.py             bytes on a socket, with TLS or not
     websocket.py        messages on a wire
     twilio/dialect.py   Twilio's JSON  <-> frames, marks, digits (pure)
-    call/session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog            (pace.py beat.py: the loop)
+    call/session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog (pace.py beat.py: the loop)
+      model_supply.py     where its model sessions come from      downlink.py       deltas to mu-law, before playout
     call/machine.py     an event and the time in, actions out (pure); its state is state.py, its rooms are
       greeting.py         the first words, by a ladder            turns.py          the caller's turns
       answering.py        the model's answers and functions       barge_in.py       stop, undo, give up

@@ -22,12 +22,7 @@ from relay import desk as desks
 from relay.books import Books
 from relay.call.actions import (
     Action,
-    AskForResponse,
-    CancelResponse,
     ClearPlayback,
-    CreateFunctionPair,
-    CreateItem,
-    DeleteItem,
     DialModel,
     HangUp,
     LeaveStream,
@@ -37,13 +32,13 @@ from relay.call.actions import (
     ReleaseModel,
     Report,
     RunFunction,
-    SendFunctionOutput,
     SendSilence,
     SwitchModel,
-    TruncateItem,
 )
+from relay.call.downlink import AnswerAudio
 from relay.call.gaps import Gaps
 from relay.call.machine import Machine
+from relay.call.model_supply import ModelSupply
 from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
@@ -54,12 +49,8 @@ from relay.call.vocabulary import (
     FunctionReturned,
     ItemId,
     MarkReturned,
-    ModelFinished,
     ModelLost,
     ModelReady,
-    ModelSpoke,
-    MoveFailed,
-    NextModelReady,
     ResponseEnded,
     ResponseId,
     StreamSid,
@@ -104,15 +95,9 @@ class CallSession:
         self.machine = Machine(desk.plan(file))
         self.books = Books(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
-        self._next_model: ModelSession | None = None
-        self._next_waits = trio.CancelScope()  # ends the waiting of the next session, not the session
-        self._next_free = trio.Event()  # nobody reads it any more
-        self._wanted_model: str | None = desk.settings.openai_model
+        self._supply = ModelSupply(desk, file, self.machine)
         self._uplink = dsp.Uplink()
-        self._downlink = dsp.Downlink()
-        self._downlink_item = ""
-        self._downlink_bytes = 0
-        self._live_greeting: tuple[ResponseId, bytearray] | None = None  # learned for the next call
+        self._answers = AnswerAudio()
         self._gaps = Gaps()
         self._gathers = False  # the caller's socket is read two frames at a time
         self._waiting = bytearray()  # caller audio for a model that is still being dialled
@@ -148,9 +133,8 @@ class CallSession:
         finally:
             if self.machine.ending is None:  # cancelled from outside: the process stops
                 self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
-            for session in (self._model, self._next_model):
-                if session is not None:
-                    await session.end.close(1000)
+            await self._release_model()
+            await self._supply.close()
             self._desk.metrics.padded_ms.inc(self._gaps.padded_ms)
             self.books.close()
             await self._caller.close(1011 if failure else 1000)
@@ -246,10 +230,11 @@ class CallSession:
     async def _read_model(self) -> None:
         """Opens model sessions and reads them; may be cancelled anywhere; ends when no session is wanted."""
         pause_s = 0.0
-        while self._next_model is not None or self._wanted_model is not None:
-            await trio.sleep(pause_s if self._next_model is None else 0)
+        supply = self._supply
+        while supply.has_next or supply.wanted is not None:
+            await trio.sleep(0 if supply.has_next else pause_s)
             try:
-                session = await self._obtain()
+                session = await supply.obtain()
             except ModelUnreachable as error:
                 pause_s = min(2 * pause_s, REDIAL_PAUSE_LIMIT_S) if pause_s else REDIAL_PAUSE_S
                 log.warning("model.unreachable", words=str(error))
@@ -260,23 +245,6 @@ class CallSession:
                 return
             pause_s = REDIAL_PAUSE_S
             await self._serve_model(session)
-
-    async def _obtain(self) -> ModelSession:
-        if self._next_model is not None:
-            session, self._next_model = self._next_model, None
-            self._next_waits.cancel()
-            await self._next_free.wait()
-            return session
-        wanted, self._wanted_model = self._wanted_model or self._desk.settings.openai_model, None
-        if self._desk.warm.knows(self._file.call_sid):
-            try:
-                session = await self._desk.warm.claim(self._file.call_sid)
-                if not (session.greeting_asked and self.machine.plan.greeting.is_kept):
-                    return session
-                await session.end.close()  # kept since it rang: this one would greet a second time
-            except ModelUnreachable as error:
-                log.warning("model.warm_session_lost", words=str(error))
-        return await self._desk.realtime.open(self._desk.wanted(self._file, wanted))
 
     async def _serve_model(self, session: ModelSession) -> None:
         self._model = session
@@ -304,13 +272,14 @@ class CallSession:
             if message.type == model_dialect.AUDIO_DELTA:
                 await self._model_spoke(message)
             elif message.type == model_dialect.AUDIO_DONE:
-                await self._model_finished(message)
+                response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
+                await self._feed(self._answers.finished(response_id, item))
             else:
                 event = model_dialect.event_of(message)
                 if event is not None:
                     await self._feed(event)
-                    if isinstance(event, ResponseEnded):
-                        self._learn_greeting(event)
+                    if isinstance(event, ResponseEnded) and (greeting := self._answers.greeting_of(event)):
+                        self.books.learn_greeting(greeting)
                 elif not model_dialect.is_known(message):
                     self._desk.metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
@@ -320,63 +289,10 @@ class CallSession:
     async def _model_spoke(self, message: model_dialect.Message) -> None:
         response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
         if not self.machine.wants(response_id, item):
-            self._live_greeting = None  # it was cut off: what came is not all of it
+            self._answers.dropped()
             return
-        if item != self._downlink_item:
-            self._downlink.reset()
-            self._downlink_item, self._downlink_bytes = item, 0
-        pcm24k = pybase64.b64decode(message.delta or "", validate=True)
-        mulaw = self._downlink.feed(pcm24k)
-        self._downlink_bytes += len(pcm24k)
-        if self.machine.answers.active_ref.startswith("greeting"):
-            self._keep_live_greeting(response_id, mulaw)
-        await self._feed(ModelSpoke(response_id, item, mulaw, self._downlink_bytes / 48))
-
-    async def _model_finished(self, message: model_dialect.Message) -> None:
-        response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
-        tail = b""
-        if item == self._downlink_item:
-            tail = self._downlink.flush()
-            self._downlink.reset()
-            self._downlink_item = ""
-        if self._live_greeting is not None:
-            self._keep_live_greeting(response_id, tail)
-        await self._feed(ModelFinished(response_id, item, tail))
-
-    def _keep_live_greeting(self, response_id: ResponseId, mulaw: bytes) -> None:
-        if self._live_greeting is None:
-            self._live_greeting = (response_id, bytearray())
-        if self._live_greeting[0] == response_id:
-            self._live_greeting[1].extend(mulaw)
-
-    def _learn_greeting(self, ended: ResponseEnded) -> None:
-        """Only now are all its words here: the transcript may end after the audio."""
-        live, self._live_greeting = self._live_greeting, None
-        if live is not None and live[0] == ended.response_id and ended.status == "completed":
-            self.books.learn_greeting(bytes(live[1]))
-
-    async def _prepare(self, model: str) -> None:
-        """Open the session that takes the conversation over, and keep it until the machine switches."""
-        try:
-            session = await self._desk.realtime.open(self._desk.wanted(self._file, model))
-        except ModelUnreachable as error:
-            await self._feed(MoveFailed(str(error)))
-            return
-        if not self.machine.is_moving or self._next_model is not None:
-            await session.end.close()  # the call has found another way meanwhile
-            return
-        self._next_model, self._next_waits, self._next_free = session, trio.CancelScope(), trio.Event()
-        await self._feed(NextModelReady())
-        try:
-            with self._next_waits:
-                while self._next_model is session:  # pings are answered, and what comes is kept
-                    session.backlog += await session.end.receive()
-        except Gone as gone:
-            if self._next_model is session:
-                self._next_model = None
-                await self._feed(MoveFailed(f"it was closed before it was needed: {gone.code} {gone.reason}"))
-        finally:
-            self._next_free.set()
+        greets = self.machine.answers.active_ref.startswith("greeting")
+        await self._feed(self._answers.spoke(response_id, item, message.delta or "", is_greeting=greets))
 
     # Watchdog
 
@@ -447,20 +363,6 @@ class CallSession:
                         to_caller.append(caller_dialect.mark(sid, mark))
                 case ClearPlayback():
                     to_caller.append(caller_dialect.clear(sid))
-                case AskForResponse():
-                    to_model.append(model_dialect.ask_for_response(action))
-                case CancelResponse():
-                    to_model.append(model_dialect.cancel_response(action))
-                case TruncateItem():
-                    to_model.append(model_dialect.truncate_item(action))
-                case DeleteItem():
-                    to_model.append(model_dialect.delete_item(action))
-                case CreateItem():
-                    to_model.append(model_dialect.create_item(action))
-                case CreateFunctionPair():
-                    to_model += model_dialect.create_function_pair(action)
-                case SendFunctionOutput():
-                    to_model.append(model_dialect.function_output(action))
                 case SendSilence(ms):
                     pcm24k = self._uplink.feed(b"\xff" * (ms * 8))
                     to_model.append(model_dialect.append_audio(pybase64.b64encode(pcm24k)))
@@ -468,13 +370,13 @@ class CallSession:
                     self._start(self._run_function, action)
                 case DialModel(model):
                     if self._model is None:
-                        self._wanted_model = model
+                        self._supply.wanted = model
                     else:
-                        self._start(self._prepare, model)
+                        self._start(self._supply.prepare, model, self._feed)
                 case SwitchModel():
                     leave.append(self._release_model)
                 case ReleaseModel():
-                    self._wanted_model = None
+                    self._supply.wanted = None
                     leave.append(self._release_model)
                 case HangUp():
                     self._start(self._hang_up)
@@ -486,6 +388,8 @@ class CallSession:
                     self.books.consent(heard_ms)
                 case Report(name, level, fields):
                     getattr(log, level)(name, **dict(fields))
+                case _:
+                    to_model += model_dialect.rendered(action)
         await self._send(self._caller, to_caller)
         if self.books.greeting_ms is None and any(isinstance(action, Play) for action in actions):
             self.books.greeted(trio.current_time())

@@ -243,6 +243,30 @@ def update_session(session: dict[str, object]) -> bytes:
     return _encode({"type": "session.update", "session": session})
 
 
+ToModel = (
+    AskForResponse | CancelResponse | TruncateItem | DeleteItem | CreateItem | CreateFunctionPair | SendFunctionOutput
+)
+
+
+def rendered(action: ToModel) -> list[bytes]:
+    """An action of the call as messages to the model."""
+    match action:
+        case AskForResponse():
+            return [ask_for_response(action)]
+        case CancelResponse():
+            return [cancel_response(action)]
+        case TruncateItem():
+            return [truncate_item(action)]
+        case DeleteItem():
+            return [delete_item(action)]
+        case CreateItem():
+            return [create_item(action)]
+        case CreateFunctionPair():
+            return create_function_pair(action)
+        case SendFunctionOutput():
+            return [function_output(action)]
+
+
 def ask_for_response(action: AskForResponse) -> bytes:
     """`response.create`; the reference travels in the metadata and comes back with the response."""
     response: dict[str, object] = {"metadata": {"ref": action.ref}}
