@@ -256,6 +256,24 @@ def known() -> set[str]:
     }
 
 
+WITH_FAULTS = [bite for bite in DEFENCES + BITES if faults_of(load(bite[0]))]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("name", "defence", "take_away"), WITH_FAULTS, ids=[f"{b[0]}: {b[1]}" for b in WITH_FAULTS])
+async def test_it_is_the_fault_that_bites(
+    name: str,
+    defence: str,
+    take_away: Callable[[Patch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A caller who asks for the hours, gets them and hangs up does not miss the defence."""
+    take_away(monkeypatch)
+    _, wrong, _ = await perform("record_off")
+    assert wrong == [], f"without the fault of {name} it matters too that {defence}"
+
+
 @pytest.mark.parametrize("fault", sorted(known()))
 def test_each_fault_has_a_scenario_of_its_own_that_bites(fault: str) -> None:
     biting = {name for name, _, _ in DEFENCES + BITES}
