@@ -65,8 +65,10 @@ def apart(first: Sequence[Step], second: Sequence[Step]) -> str:
 
 
 def save(name: str, runs: Sequence[Sequence[Step]], more: dict[str, object] | None = None) -> Path:
-    """Write out/NAME.json."""
+    """Write out/NAME.json and, for the eye, out/NAME.txt."""
     OUT.mkdir(exist_ok=True)
+    table = [machine(), HEAD, *(line(step) for run in runs for step in run)]
+    (OUT / f"{name}.txt").write_text("\n".join(table) + "\n")
     path = OUT / f"{name}.json"
     found = {"machine": machine(), "runs": msgspec.to_builtins(runs)} | (more or {})
     path.write_text(json.dumps(found, indent=1))

@@ -23,6 +23,8 @@ ALONE_STEPS = (10, 20, 40)
 WINDOW_S = 12.0
 # What is left free: webhooks, consoles, a burst of rings, a noisier neighbour than today's.
 HEADROOM = 0.8
+# Who else takes more of the relay's core than this makes the found limit too low, and is told of.
+OTHERS_LIMIT = 0.05
 # The share of a core that calls may take where it was reckoned and not tried.
 RECKONED_BUSY = 0.6
 
@@ -83,6 +85,14 @@ def advice(limit: int) -> str:
     )
 
 
+def disturbed(steps: list[Step]) -> str:
+    """A sentence where the last step was late and something else had taken of its core; else empty."""
+    last = steps[-1]
+    if last.keeps_up() or last.others_busy <= OTHERS_LIMIT:
+        return ""
+    return f"other programs took {last.others_busy:.0%} of that core meanwhile: on a quiet machine it carries more"
+
+
 def _say(step: Step) -> None:
     late = "" if step.keeps_up() else "  late"
     print(
@@ -138,5 +148,7 @@ def main_bench() -> int:
         print(f"\nat least {limit} calls: the load itself is at its end")
     else:
         print(f"\n{limit} calls were carried in time, on one core; one relay process a core, one process a Fly Machine")
+    if words := disturbed(steps):
+        print(words)
     print(f"with {1 - HEADROOM:.0%} kept free:\n{advice(limit)}")
     return 0

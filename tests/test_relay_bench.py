@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from relay.bench import advice, limit_of, reckoned
+from relay.bench import advice, disturbed, limit_of, reckoned
 from relay.standin.load import Spread, Step
 
 _IN_TIME = Spread(1.0, 5.0, 9.0, 100)
@@ -38,6 +38,13 @@ def test_no_figures_at_all_are_not_in_time() -> None:
 def test_one_core_is_reckoned_from_the_cpu_of_its_calls() -> None:
     assert reckoned(_steps(_STEP, replace(_STEP, calls=40, cpu_ms_per_call_s=6.0))) == 100
     assert reckoned(_steps(replace(_STEP, up=_LATE))) == 0
+
+
+def test_a_limit_found_beside_other_work_says_that_it_is_too_low() -> None:
+    late = replace(_STEP, down=_LATE, others_busy=0.22)
+    assert "22%" in disturbed(_steps(_STEP, late))
+    assert disturbed(_steps(replace(late, others_busy=0.04))) == ""
+    assert disturbed(_steps(replace(_STEP, others_busy=0.22))) == ""
 
 
 def test_the_advice_keeps_room_below_the_limit_and_lets_webhooks_in_above_the_calls() -> None:

@@ -10,7 +10,7 @@ CALLS = (20, 60, 100, 140, 180, 200, 220, 240)
 
 
 def main() -> int:
-    """Climb twice, print, leave out/capacity.json and .png; 1 under 140 calls."""
+    """Climb twice, print, leave out/capacity.json, .txt and .png; 1 under 140 calls."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     calls = tuple(int(count) for count in sys.argv[2].split(",")) if len(sys.argv) > 2 else CALLS
     quieten()

@@ -3,13 +3,14 @@
 import sys
 
 from bench import steps
-from bench.relays import machine, ours, quieten
+from bench.capacity.plot import draw
+from bench.relays import OUT, machine, ours, quieten
 
 CALLS = (1, 20)
 
 
 def main() -> int:
-    """Measure, print beside the goals, leave out/latency.json; 1 where a goal was missed."""
+    """Measure, print beside the goals, leave out/latency.json, .txt and .png; 1 where a goal was missed."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
     quieten()
     print(machine())
@@ -20,6 +21,7 @@ def main() -> int:
     p50 = max((max(s.up.p50, s.down.p50) for s in at20), default=float("nan"))
     p99 = max((max(s.up.p99, s.down.p99) for s in at20), default=float("nan"))
     print(f"at 20 calls, the worse way of the worse run: p50 {p50:.2f} ms (goal 1), p99 {p99:.2f} ms (goal 5)")
+    draw(runs, OUT / "latency.png")
     print(steps.save("latency", runs))
     return 0 if p50 <= 1.0 and p99 <= 5.0 else 1
 
