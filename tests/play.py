@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import httpx
 import trio
-from trio.testing import lockstep_stream_pair, memory_stream_pair
+from trio.testing import lockstep_stream_pair
 
 from relay import settings as environment
 from relay.daemon import Daemon, open_desk
@@ -39,6 +39,7 @@ from relay.standin.voice import Voice
 from relay.twilio.rest import TwilioRest
 from relay.websocket import Gone, WebSocketEnd, answer, upgrade
 from relay.wire import StreamWire
+from tests.pipe import pipe
 
 PUBLIC_URL = "https://relay.example.com"
 NUMBER = "+15550100000"
@@ -79,7 +80,7 @@ class PlayDoor:
     async def open_stream(self, url: str) -> trio.abc.Stream:
         if self.dead:
             raise ConnectionRefusedError("the relay is dead")
-        ours, theirs = memory_stream_pair()
+        ours, theirs = pipe()
         self._play.nursery.start_soon(self._play.open_door, theirs)
         return ours
 
@@ -245,7 +246,7 @@ async def stage(
                 if play.model_is_gone:
                     raise ConnectionRefusedError("the stand-in model refuses")
                 # Memory takes whatever is written; with a model that reads slowly a write waits for it, as on a socket.
-                ours, theirs = lockstep_stream_pair() if faults.slow_read_s else memory_stream_pair()
+                ours, theirs = lockstep_stream_pair() if faults.slow_read_s else pipe()
                 nursery.start_soon(play.serve_model, theirs)
                 with trio.fail_after(limit_s):
                     return await upgrade(StreamWire(ours), url, headers)
