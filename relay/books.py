@@ -1,5 +1,8 @@
 """What one stream of a call leaves behind: its rows, its figures, and its one closing line.
 
+Whatever stands in the call's outcome (turns, barge-ins, latencies, costs) is counted over all its streams, in the line
+too; the rest of the line is the stream's.
+
 Upstream: call/session.py.  Downstream: ledger, metrics, log.
 """
 
@@ -20,7 +23,7 @@ import trio
 from relay import desk as desks
 from relay.call.actions import RecordTurn, RunFunction
 from relay.call.machine import Ending, Machine, Next
-from relay.call.plan import PastTurn
+from relay.call.plan import Bill, PastTurn
 from relay.call.vocabulary import ClaimDoubted, EndReason
 from relay.functions import Outcome, TakeMessage
 from relay.ledger import rows
@@ -42,8 +45,6 @@ class Books:
         self._began_utc = desk.utc_now()
         self.greeting_ms: float | None = None  # to the moment when the first audio had been written to the socket
         self._held_rows: list[rows.Row] = []  # with words, from before the notice was heard
-        self._turn_ms: list[int] = []
-        self._turns: set[int] = set()
         self._judged: set[int] = set()
         s = desk.settings
         desk.ledger.record(
@@ -113,9 +114,9 @@ class Books:
                 latency=latency,
             )
         )
-        if latency is not None and turn.seq not in self._turns:  # not once more for a newer version of the row
+        if latency is not None and turn.seq not in self._file.turns:  # not once more for a newer version of the row
             self._time(latency)
-        self._turns.add(turn.seq)
+        self._file.turns.add(turn.seq)
         return self._judge(turn)
 
     def _time(self, latency: dict[str, int | None]) -> None:
@@ -125,7 +126,7 @@ class Books:
                 self._desk.metrics.turn_ms.labels(step).observe(ms)
         heard_ms = latency["first_heard"]
         if heard_ms is not None:
-            self._turn_ms.append(heard_ms)
+            self._file.turn_ms.append(heard_ms)
 
     def _judge(self, turn: RecordTurn) -> ClaimDoubted | None:
         """Hold what the caller heard of the model's words against what was done; our own words claim nothing.
@@ -223,15 +224,13 @@ class Books:
         ending = machine.ending
         reason = ending.reason if ending is not None else EndReason.RELAY_FAULT
         file.last_seen = trio.current_time()
-        file.history = machine.conversation.past()
-        file.next_seq = machine.conversation.next_seq
-        spent_before, file.spent_usd = machine.plan.spent_usd, machine.meter.usd
+        self._hand_on()
         file.ended = reason
         file.then = ending.then if ending is not None else Next.RESUME
-        file.summary = _matter(ending, machine.conversation.past())
+        file.summary = _matter(ending, file.history)
         file.why = machine.dialled
-        desk.day_usd += machine.meter.usd - spent_before
-        p50, p95 = _percentiles(self._turn_ms)
+        desk.day_usd += file.bill.usd - machine.plan.bill.usd
+        p50, p95 = _percentiles(file.turn_ms)
         figures = machine.figures
         if machine.notice_was_begun and not file.notice_heard:
             self._record_notice(None)
@@ -252,10 +251,10 @@ class Books:
                 end_reason=str(reason),
                 fault=str(reason) if reason.is_fault else None,
                 seconds=round((desk.utc_now() - file.started_at) / dt.timedelta(seconds=1), 1),
-                turns=len(self._turns),
-                barge_ins=figures.barge_ins,
-                cost_usd=Decimal(f"{machine.meter.usd:.6f}"),
-                cost=machine.meter.bill(),
+                turns=len(file.turns),
+                barge_ins=file.barge_ins,
+                cost_usd=Decimal(f"{file.bill.usd:.6f}"),
+                cost=_cost(file.bill),
                 outcome=self._outcome(),
                 latency_p50_ms=p50,
                 latency_p95_ms=p95,
@@ -266,6 +265,19 @@ class Books:
         file.stream_closes()
         self._count(reason)
         self._say(reason, p50, p95)
+
+    def _hand_on(self) -> None:
+        """What the next stream of this call goes on with."""
+        file, call = self._file, self._machine.call
+        file.history, file.next_seq = call.conversation.past(), call.conversation.next_seq
+        file.model = call.model
+        file.bill = call.meter.bill()
+        file.spent_usd = file.bill.usd
+        file.misunderstandings = call.figures.misunderstandings
+        file.failed_attempts = call.failed_attempts
+        file.offered_human = call.offered_human
+        file.barge_ins += call.figures.barge_ins
+        file.false_stops += call.figures.false_stops
 
     def _from_webhook(self, ms: float | None) -> float | None:
         if ms is None or self._file.streams != 1:
@@ -289,7 +301,7 @@ class Books:
         metrics.false_stops.inc(figures.false_stops)
         metrics.model_errors.labels("harmful").inc(figures.model_errors)
         metrics.model_errors.labels("crossing").inc(figures.crossings)
-        metrics.usd.inc(max(0.0, self._machine.meter.usd - self._machine.plan.spent_usd))
+        metrics.usd.inc(max(0.0, self._file.bill.usd - self._machine.plan.bill.usd))
         waited_ms = round((trio.current_time() - self._began_at) * 1000, 1)
         if self.greeting_ms is None and waited_ms > GREETING_SLO_MS:
             self._slo_broken(waited_ms)  # the caller heard nothing at all
@@ -300,18 +312,18 @@ class Books:
                 metrics.webhook_greeting_heard_ms.labels(str(figures.rung)).observe(from_webhook_ms)
 
     def _say(self, reason: EndReason, p50: float | None, p95: float | None) -> None:
-        figures, playout = self._machine.figures, self._machine.playout
+        file, figures, playout = self._file, self._machine.figures, self._machine.playout
         (log.error if reason.is_fault else log.info)(
             "call.ended",
             reason=str(reason),
-            then=str(self._file.then),
+            then=str(file.then),
             seconds=round(trio.current_time() - self._began_at, 1),
             rung=str(figures.rung),
             greeting_ms=self.greeting_ms,
             greeting_heard_ms=figures.greeting_heard_ms,
-            turns=len(self._turns),
-            barge_ins=figures.barge_ins,
-            false_stops=figures.false_stops,
+            turns=len(file.turns),
+            barge_ins=file.barge_ins,
+            false_stops=file.false_stops,
             turn_p50_ms=p50,
             turn_p95_ms=p95,
             gaps_ms=round(playout.gaps_ms),
@@ -319,7 +331,7 @@ class Books:
             model_errors=figures.model_errors,
             crossings=figures.crossings,
             reconnects=figures.reconnects,
-            usd=round(self._machine.meter.usd, 4),
+            usd=round(file.bill.usd, 4),
             outcome=self._outcome(),
         )
 
@@ -331,6 +343,10 @@ def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
     if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):
         return ending.summary
     return max(reversed(said), key=len, default="")
+
+
+def _cost(bill: Bill) -> dict[str, object]:
+    return {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}
 
 
 def _table(text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import trio
 
 from relay.beat import Beat
 from relay.call.machine import Next
-from relay.call.plan import CallPlan, Limits, PastTurn, Phrase
+from relay.call.plan import Bill, CallPlan, Limits, PastTurn, Phrase
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions import Backend, Deeds, Once, Registry
 from relay.ledger.port import Ledger
@@ -46,6 +46,7 @@ class CallFile:
     started_at: dt.datetime
     rang_at: float  # Trio clock
     announces: bool
+    model: str  # that serves it: the harder one, once that has taken over
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     deeds: Deeds = field(default_factory=Deeds)
@@ -57,7 +58,15 @@ class CallFile:
     history: tuple[PastTurn, ...] = ()
     next_seq: int = 0
     notice_heard: bool = False
-    spent_usd: float = 0.0
+    spent_usd: float = 0.0  # at this moment
+    bill: Bill = field(default_factory=Bill)  # of the streams that are over
+    misunderstandings: int = 0
+    failed_attempts: dict[str, int] = field(default_factory=dict)  # function -> how often in a row
+    offered_human: bool = False
+    turns: set[int] = field(default_factory=set)  # their numbers
+    turn_ms: list[int] = field(default_factory=list)  # the caller stopped to the answer heard
+    barge_ins: int = 0
+    false_stops: int = 0
     ended: EndReason | None = None
     then: Next = Next.NOTHING
     caller_name: str = ""  # as the business or the caller gave it
@@ -125,7 +134,7 @@ class Desk:
         if file is None:
             s = self.settings
             announces = s.keeps_words and must_announce(s.record_notice, caller, state, country, s.business_state)
-            file = CallFile(call_sid, caller, called, state, self.utc_now(), now, announces)
+            file = CallFile(call_sid, caller, called, state, self.utc_now(), now, announces, s.openai_model)
             file.once = Once(ConsentedReservations(self.ledger, lambda: file.may_store_words))
             self._forget_old(now)
             self.files[call_sid] = file
@@ -161,9 +170,9 @@ class Desk:
             phrases=phrases,
             limits=Limits(s.max_call_s, s.max_silence_s, s.max_call_usd),
             rules=self.prompts.rules,
-            model=s.openai_model,
+            model=file.model,
             model_hard=s.openai_model_hard,
-            price=price_of(s.openai_model),
+            price=price_of(file.model),
             price_hard=price_of(s.openai_model_hard),
             transcription_usd_per_minute=transcription_price_of(s.openai_transcribe_model),
             keep_words=s.keeps_words,
@@ -171,7 +180,10 @@ class Desk:
             human_available=self.human_is_there(),
             history=file.history,
             first_seq=file.next_seq,
-            spent_usd=file.spent_usd,
+            bill=file.bill,
+            misunderstandings=file.misunderstandings,
+            failed_attempts=file.failed_attempts,
+            offered_human=file.offered_human,
             notice_heard=file.notice_heard,
             resumed=file.resumed_as,
         )

@@ -16,6 +16,7 @@ from relay.call.actions import (
     ReleaseModel,
 )
 from relay.call.machine import Next, Phase
+from relay.call.plan import Bill
 from relay.call.vocabulary import (
     CallerArrived,
     CallerCommitted,
@@ -181,7 +182,7 @@ def test_a_call_comes_to_its_end_at_its_cap() -> None:
 
 
 def test_money_ends_a_call_and_cuts_the_agent_off() -> None:
-    stage = talking(spent_usd=1.99999)
+    stage = talking(bill=Bill(usd_by={"mini": 1.99999}))
     stage.caller_says("what time", 1)
     stage.answer(1, 60_000, "We are open.", ended=False)
     stage.wait(1_700)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
+
 from relay.call.meter import Meter, response_usd, transcription_usd
-from relay.call.plan import Price
+from relay.call.plan import Bill, Price
 
 PRICE = Price(text_in=4.0, text_cached=0.4, text_out=16.0, audio_in=32.0, audio_cached=0.4, audio_out=64.0)
 USAGE = {
@@ -44,17 +46,17 @@ def test_transcriptions_cost_by_seconds_or_by_tokens() -> None:
 
 
 def test_an_answer_under_way_is_estimated_and_its_bill_takes_the_estimates_place() -> None:
-    meter = Meter("mini", PRICE, 0.006, spent_usd=0.5)
+    meter = Meter("mini", PRICE, 0.006, Bill({"input_tokens": 1}, {"small": 0.5}))
     meter.generated("resp_1", 1_000.0)
     estimate = (20 * 64.0 + 20 / 3 * 16.0) / 1e6
     assert math.isclose(meter.usd, 0.5 + estimate)
     meter.responded("resp_1", USAGE)
     assert math.isclose(meter.usd, 0.5 + response_usd(USAGE, PRICE))
-    assert meter.tokens == {"input_tokens": 132, "output_tokens": 121, "cached_tokens": 64}
+    assert meter.tokens == {"input_tokens": 133, "output_tokens": 121, "cached_tokens": 64}
 
 
 def test_a_cancelled_answer_without_a_bill_keeps_its_estimate() -> None:
-    meter = Meter("mini", PRICE, 0.006)
+    meter = Meter("mini", PRICE, 0.006, Bill())
     meter.generated("resp_1", 1_000.0)
     before = meter.usd
     meter.responded("resp_1", None)
@@ -64,7 +66,7 @@ def test_a_cancelled_answer_without_a_bill_keeps_its_estimate() -> None:
 
 def test_each_model_is_paid_by_its_own_price_and_named_in_the_bill() -> None:
     dear = replace(PRICE, audio_out=128.0)
-    meter = Meter("mini", PRICE, 0.006)
+    meter = Meter("mini", PRICE, 0.006, Bill())
     meter.responded("resp_1", USAGE)
     meter.generated("resp_2", 1_000.0)  # lost with its session: no bill of it will ever come
     before = meter.usd
@@ -74,14 +76,8 @@ def test_each_model_is_paid_by_its_own_price_and_named_in_the_bill() -> None:
     meter.generated("resp_4", 1_000.0)  # under way
     meter.transcribed({"seconds": 30.0})
     under_way = (20 * 128.0 + 20 / 3 * 16.0) / 1e6
-    assert meter.bill() == {
-        "input_tokens": 264,
-        "output_tokens": 242,
-        "cached_tokens": 128,
-        "usd": {
-            "mini": round(before, 6),
-            "hard": round(response_usd(USAGE, dear) + under_way, 6),
-            "transcription": 0.003,
-        },
-    }
+    bill = meter.bill()
+    assert bill.tokens == {"input_tokens": 264, "output_tokens": 242, "cached_tokens": 128}
+    wanted = {"mini": before, "hard": response_usd(USAGE, dear) + under_way, "transcription": 0.003}
+    assert bill.usd_by == pytest.approx(wanted)
     assert math.isclose(meter.usd, before + response_usd(USAGE, dear) + under_way + 0.003)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from relay.call.plan import Price
+from relay.call.plan import Bill, Price
 
 # [OpenAI, guide "Managing costs"]: the model's audio is one token per 50 ms; its transcript adds about a third of that
 # in text tokens (30 text : 91 audio in the documentation's example).
@@ -56,14 +56,14 @@ def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float)
 
 
 class Meter:
-    """The running bill of one call."""
+    """The running bill of one call; `before` is that of its earlier streams."""
 
-    def __init__(self, model: str, price: Price, transcription_usd_per_minute: float, spent_usd: float = 0.0) -> None:
+    def __init__(self, model: str, price: Price, transcription_usd_per_minute: float, before: Bill) -> None:
         self._model, self.price = model, price
         self._per_minute = transcription_usd_per_minute
-        self.settled_usd = spent_usd
-        self._by: dict[str, float] = {}  # what is settled, by model; transcription is one of its own
-        self.tokens: dict[str, int] = {}
+        self.settled_usd = before.usd
+        self._by = dict(before.usd_by)  # what is settled
+        self.tokens = dict(before.tokens)
         self._pending_ms: dict[str, float] = {}
 
     def serves(self, model: str, price: Price) -> None:
@@ -98,12 +98,12 @@ class Meter:
         tokens = ms / 1000 * AUDIO_TOKENS_OUT_PER_S
         return (tokens * self.price.audio_out + tokens * TEXT_PER_AUDIO_TOKEN * self.price.text_out) / 1e6
 
-    def bill(self) -> dict[str, object]:
-        """The tokens of this stream, and what each model came to in USD, the answer under way included."""
+    def bill(self) -> Bill:
+        """What each model came to, the answer under way included."""
         by = dict(self._by)
         if pending_usd := self.usd - self.settled_usd:
             by[self._model] = by.get(self._model, 0.0) + pending_usd
-        return {**self.tokens, "usd": {meter: round(usd, 6) for meter, usd in by.items()}}
+        return Bill(dict(self.tokens), by)
 
     @property
     def usd(self) -> float:

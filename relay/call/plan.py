@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from relay.call.escalation import Rules
@@ -63,6 +64,19 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Bill:
+    """What a call has cost: tokens by their kind, and USD by model; transcription is one of its own."""
+
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    usd_by: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def usd(self) -> float:
+        """All of it."""
+        return sum(self.usd_by.values())
+
+
+@dataclass(frozen=True, slots=True)
 class PastTurn:
     """A turn or function call from before this stream: replayed as text into a new model session."""
 
@@ -82,7 +96,7 @@ class CallPlan:
     phrases: dict[str, Phrase]
     limits: Limits
     rules: Rules
-    model: str
+    model: str  # that serves the call when the stream begins
     model_hard: str
     price: Price
     price_hard: Price
@@ -92,6 +106,10 @@ class CallPlan:
     human_available: bool = True
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0
-    spent_usd: float = 0.0
-    notice_heard: bool = False  # in an earlier stream of this call
+    # Of the earlier streams of this call
+    bill: Bill = Bill()
+    misunderstandings: int = 0
+    failed_attempts: Mapping[str, int] = field(default_factory=dict)
+    offered_human: bool = False
+    notice_heard: bool = False
     resumed: str | None = None  # why the caller is back: "no_answer", "lost", ...

@@ -121,7 +121,7 @@ class Call:
         self.ending: Ending | None = None
         self.over_at: float | None = None  # late words are awaited until then
         self.drain_until: float | None = None
-        self.figures = Figures()
+        self.figures = Figures(misunderstandings=plan.misunderstandings)
         # What was heard, who may speak, what is asked for, what was said, what it cost
         self.playout = Playout()
         self.voice = CallerVoice()
@@ -129,7 +129,7 @@ class Call:
         self.floor = Floor()
         self.answers = Answers()
         self.conversation = Conversation(plan.history, plan.first_seq)
-        self.meter = Meter(plan.model, plan.price, plan.transcription_usd_per_minute, plan.spent_usd)
+        self.meter = Meter(plan.model, plan.price, plan.transcription_usd_per_minute, plan.bill)
         # The model's session
         self.model = plan.model
         self.model_is_ready = False
@@ -148,7 +148,7 @@ class Call:
         self.interruptions: set[ItemId] = set()  # the caller's items that an answer was given up for
         self.unheard_ms = 0  # the caller's own voice since the server's VAD last heard anything
         self.was_deaf = False  # the session before this one: the caller's last words are lost
-        self.offered_human = False
+        self.offered_human = plan.offered_human
         self.misunderstood: set[ItemId] = set()  # the caller's items that one of the two has not understood
         self.spoke_ms: dict[ItemId, int] = {}
         self.awaiting_words: dict[ItemId, float] = {}  # items whose transcription has not come, and until when it may
@@ -170,7 +170,7 @@ class Call:
         self.holding = "holding"
         self.held_phrase_at = 0.0
         self.function_at = 0.0
-        self.failed_attempts: dict[str, int] = {}  # function -> how often in a row
+        self.failed_attempts = dict(plan.failed_attempts)  # function -> how often in a row
         # The end
         self.dialled = ""  # whom the caller is to be connected with, and why, for the ledger
         self.warned = False

@@ -122,7 +122,10 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
     call.misunderstood.add(item_id)
     call.figures.misunderstandings += 1
     if call.figures.misunderstandings >= call.plan.rules.human_after_misunderstandings:
-        return leaving.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
+        transferred = leaving.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
+        if transferred:
+            call.figures.misunderstandings = 0  # heeded: if nobody takes the call, the next one alone rings no human
+        return transferred
     if call.figures.misunderstandings >= call.plan.rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
     return False

@@ -154,7 +154,7 @@ class Webhooks:
         greeting = desk.phrases.greeting(file.announces)
         live = file.resumed_as is None and not greeting.is_kept
         ask = wording.say_exactly(greeting.text) if live else None
-        desk.warm.ring(file.call_sid, lambda: desk.wanted(file, desk.settings.openai_model, greeting=ask), now)
+        desk.warm.ring(file.call_sid, lambda: desk.wanted(file, file.model, greeting=ask), now)
 
     def _stream(self, file: CallFile, now: float) -> str:
         file.token = self._desk.tokens.issue(file.call_sid, now)
