@@ -243,6 +243,16 @@ def test_words_that_come_after_the_end_are_awaited_for_two_seconds_and_missing_o
     assert stage.actions.count(ReleaseModel()) == 1
 
 
+def test_a_caller_who_is_still_there_waits_for_late_words_one_second_and_no_longer() -> None:
+    stage = talking()
+    stage.tell(CallerCommitted(ItemId("caller_1"), None))
+    stage.tell(CallerLeft(EndReason.CALLER_SOCKET_LOST))
+    stage.wait(800)
+    assert not is_over(stage)
+    stage.wait(400)
+    assert is_over(stage)
+
+
 def test_a_caller_who_leaves_before_arriving_leaves_nothing_open() -> None:
     stage = Stage(PLAIN)
     stage.tell(CallerLeft(EndReason.CALLER_SOCKET_LOST))

@@ -162,6 +162,11 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("hangup_during_greeting", "a hang-up ends the call", put(leaving, "caller_left", nothing)),
     ("hangup_during_answer", "what was not heard is known", put(playout.Playout, "cut", lambda *_: [])),
     ("hangup_during_function", "a booking on its way is awaited", put(leaving, "_is_awaited", no)),
+    (
+        "key_zero_without_words",
+        "a caller who waits for a human waits for no words",
+        put(leaving, "LATE_WORDS_OF_A_WAITING_CALLER_S", 2.0),
+    ),
     ("anonymous", "what is no number is not read out as one", put(transfer, "number", str)),
     ("one_party_state", "who need not be told is not", put(desk, "must_announce", lambda *_: True)),
     ("capacity_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),

@@ -27,6 +27,9 @@ GOODBYE_LIMIT_S = 12.0
 GOODBYE_SLACK_S = 2.0
 # Words that come after the call's end are awaited this long (transcription takes 1.0-1.5 s).
 LATE_WORDS_S = 2.0
+# A caller who is still there waits in silence until the books are closed, and Twilio asks what comes next no later than
+# 1.5 s: SETTLE_LIMIT_S in twilio/incoming.py.
+LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 
 def check_caps(call: Call, now: float, out: list[Action]) -> None:
@@ -164,7 +167,8 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
         else:
             heard = heard_words(turn.said, cut.said_ms, cut.heard_ms, cut.complete)
         call.finish_turn(turn, heard, now, out, interrupted=heard != turn.said)
-    call.over_at = now + LATE_WORDS_S
+    waits = call.ending is not None and call.ending.then in (Next.HUMAN, Next.RESUME)
+    call.over_at = now + (LATE_WORDS_OF_A_WAITING_CALLER_S if waits else LATE_WORDS_S)
     if not _is_awaited(call, now):
         _close_books(call, out)
 
