@@ -11,7 +11,7 @@ import trio
 
 # A watchdog's step: half of what Twilio holds ahead (call/playout.py), so that it tops up in time when no frame comes.
 EVERY_S = 0.200
-LOTS = 8
+LOTS = 4
 
 
 class Beat:
