@@ -234,16 +234,17 @@ class Books:
         figures = machine.figures
         if machine.notice_was_begun and not file.notice_heard:
             self._record_notice(None)
-        desk.ledger.record(
-            rows.CallRow(
-                call_sid=file.call_sid,
-                greeting_rung=str(figures.rung),
-                greeting_ms=self.greeting_ms,
-                greeting_heard_ms=figures.greeting_heard_ms,
-                webhook_greeting_ms=self._from_webhook(self.greeting_ms),
-                webhook_greeting_heard_ms=self._from_webhook(figures.greeting_heard_ms),
+        if file.streams == 1:  # who comes back is not greeted a second time
+            desk.ledger.record(
+                rows.CallRow(
+                    call_sid=file.call_sid,
+                    greeting_rung=str(figures.rung),
+                    greeting_ms=self.greeting_ms,
+                    greeting_heard_ms=figures.greeting_heard_ms,
+                    webhook_greeting_ms=self._from_webhook(self.greeting_ms),
+                    webhook_greeting_heard_ms=self._from_webhook(figures.greeting_heard_ms),
+                )
             )
-        )
         desk.ledger.record(
             rows.OutcomeRow(
                 call_sid=file.call_sid,
@@ -269,6 +270,7 @@ class Books:
     def _hand_on(self) -> None:
         """What the next stream of this call goes on with."""
         file, call = self._file, self._machine.call
+        file.talked_s += trio.current_time() - self._began_at
         file.history, file.next_seq = call.conversation.past(), call.conversation.next_seq
         file.model = call.model
         file.bill = call.meter.bill()

@@ -27,6 +27,8 @@ from relay.twilio.tokens import Tokens
 
 # A call's file is kept this long after its last sign of life: Twilio's longest call is four hours.
 FILE_LIFE_S = 4 * 3600.0
+# Who comes back from a human that did not take them has so long at least, for a message, whatever the cap says.
+LAST_WORDS_S = 60.0
 
 
 def _set() -> trio.Event:
@@ -58,6 +60,7 @@ class CallFile:
     history: tuple[PastTurn, ...] = ()
     next_seq: int = 0
     notice_heard: bool = False
+    talked_s: float = 0.0  # on the streams that are over; a human's time is not ours
     spent_usd: float = 0.0  # at this moment
     bill: Bill = field(default_factory=Bill)  # of the streams that are over
     misunderstandings: int = 0
@@ -168,7 +171,7 @@ class Desk:
             call_sid=file.call_sid,
             greeting=self.phrases.greeting(file.announces),
             phrases=phrases,
-            limits=Limits(s.max_call_s, s.max_silence_s, s.max_call_usd),
+            limits=Limits(self._left_s(file), s.max_silence_s, s.max_call_usd),
             rules=self.prompts.rules,
             model=file.model,
             model_hard=s.openai_model_hard,
@@ -187,6 +190,11 @@ class Desk:
             notice_heard=file.notice_heard,
             resumed=file.resumed_as,
         )
+
+    def _left_s(self, file: CallFile) -> float:
+        """What is left of the call's time for its next stream."""
+        limit_s = self.settings.max_call_s
+        return max(min(LAST_WORDS_S, limit_s), limit_s - file.talked_s)
 
     def human_is_there(self) -> bool:
         """True inside HUMAN_HOURS, in the business's time zone."""

@@ -124,3 +124,25 @@ async def test_the_outcome_and_the_closing_line_count_the_turns_of_all_streams(a
     line = [each for each in lines if each["event"] == "call.ended"][-1]
     assert (line["turns"], line["barge_ins"], line["false_stops"]) == (len(turns), 2, 2)
     assert (line["turn_p50_ms"], line["turn_p95_ms"]) == (outcome.latency_p50_ms, outcome.latency_p95_ms)
+
+
+async def test_a_caller_who_comes_back_has_what_is_left_of_the_calls_time(autojump_clock: object) -> None:
+    async with stage(script=ANSWERS, settings={"MAX_CALL_S": "120", "MAX_SILENCE_S": "300"}) as play:
+        text = TEXT.replace("{ silent_s = 3 }, { hang_up = true }", "{ silent_s = 300 }")
+        got = await run_scenario(parse(text % f"{{ silent_s = 30 }}, {COMES_BACK}", "t"), play.exchange)
+        (file,) = play.daemon.desk.files.values()
+        (outcome,) = play.ledger.of(rows.OutcomeRow)
+        greeted = [row for row in play.ledger.of(rows.CallRow) if row.greeting_rung is not None]
+    assert got.streams == 2
+    assert outcome.end_reason == "duration_cap"
+    assert 120 <= file.talked_s < 135  # the goodbye is heard to its end
+    assert len(greeted) == 1
+
+
+async def test_a_caller_who_comes_back_when_the_time_is_up_can_still_leave_a_message(autojump_clock: object) -> None:
+    async with stage(script=ANSWERS, settings={"MAX_CALL_S": "70", "MAX_SILENCE_S": "300"}) as play:
+        text = TEXT.replace("{ silent_s = 3 }, { hang_up = true }", "{ silent_s = 300 }")
+        got = await run_scenario(parse(text % f"{{ silent_s = 40 }}, {COMES_BACK}", "t"), play.exchange)
+        (file,) = play.daemon.desk.files.values()
+    assert got.streams == 2
+    assert 105 <= file.talked_s < 135  # some fifty seconds before the human, and sixty after
