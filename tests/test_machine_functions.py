@@ -50,7 +50,7 @@ def test_a_function_that_follows_the_agents_words_has_700_ms_and_nobody_waits_lo
     stage = begun(talking())
     stage.answer(1, 1_000, "Let me book that.", ended=False)
     asks(stage)
-    stage.wait(1_580)
+    stage.wait(1_540)
     assert phrases(stage) == []
     stage.wait(60)
     assert phrases(stage) == ["holding"]
@@ -63,9 +63,9 @@ def test_a_function_that_answers_soon_is_not_talked_over() -> None:
     stage.answer(1, 1_000, "Let me book that.", ended=False)
     stage.wait(1_000)
     asks(stage)
-    stage.wait(580)
+    stage.wait(540)
     assert phrases(stage) == []
-    stage.tell(FunctionReturned("call_1", "book", "{}", True, 580, None))
+    stage.tell(FunctionReturned("call_1", "book", "{}", True, 540, None))
     stage.wait(2_000)
     assert phrases(stage) == []
 
@@ -77,9 +77,9 @@ def test_silence_counts_from_the_callers_last_sound_and_not_from_the_functions_s
     stage.wait(20)
     stage.actions.clear()
     asks(stage)
-    stage.wait(60)
+    stage.wait(20)
     assert phrases(stage) == []
-    stage.wait(40)  # 500 + 20 + 100 ms of silence
+    stage.wait(40)  # 500 + 20 + 60 ms of silence
     assert phrases(stage) == ["holding"]
 
 

@@ -35,8 +35,8 @@ from relay.call.vocabulary import (
 HOLDING_AFTER_S = 0.700
 # ... unless the caller has been waiting since before it began, because the model thought and called it without a word:
 # what counts for them is the silence, of which 0.9 s are too long. The rest of that is a frame, a clip's first and a
-# voice's last quiet tenth, and the way to the ear.
-SILENCE_LIMIT_S = 0.600
+# voice's last quiet tenth, and the way to the ear: 160 ms, with a busy machine's worst 310 (bench/functions).
+SILENCE_LIMIT_S = 0.560
 # Another answer is being thought of while the function runs: it comes first, unless the caller waits for this long.
 HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
