@@ -181,9 +181,9 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("transfer_failed", "a callback entry stands", put(transfer.Transfers, "_keep_callback", nothing)),
     # The way there
     ("network_delay", "a mark that is always late tells of no late playback", every_mark_in_time),
-    ("network_jitter", "what Twilio holds is topped up before it runs out", lead(-60)),
-    ("rough_network", "what Twilio holds is topped up early", lead(40)),
-    ("network_bursts", "what Twilio holds is topped up early", lead(40)),
+    ("network_jitter", "what Twilio holds is topped up before it runs out", lead(-100)),
+    ("rough_network", "what Twilio holds is topped up before it runs out", lead(-100)),
+    ("network_bursts", "what Twilio holds is topped up before it runs out", lead(-100)),
     ("muted_for_good", "a dead line is noticed", put(session, "NO_FRAMES_S", 1e9)),
     # Twilio's API, and the number
     ("goodbye_rest_fails", "REST is not asked for ever", ask_rest_for_ever),
