@@ -8,10 +8,11 @@ The rooms, in the order a caller's audio visits them:
     twilio/incoming.py  a phone rings: the webhooks                            (twiml.py signature.py rest.py)
     twilio/stream.py    the media socket's door: signature, token, start       (tokens.py)
     wire.py             bytes on a socket, with TLS or not
-    websocket.py        messages on a wire
+    websocket.py        messages on a wire                     (text_frame.py)
     twilio/dialect.py   Twilio's JSON  <-> frames, marks, digits (pure)
     call/session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog (pace.py beat.py: the loop)
-      model_supply.py     where its model sessions come from      downlink.py       deltas to mu-law, before playout
+      uplink.py           frames to appends, gaps filled          downlink.py       deltas to mu-law, before playout
+      model_supply.py     where its model sessions come from
     call/machine.py     an event and the time in, actions out (pure); its state is state.py, its rooms are
       greeting.py         the first words, by a ladder            turns.py          the caller's turns
       answering.py        the model's answers and functions       barge_in.py       stop, undo, give up

@@ -1,7 +1,7 @@
 """Messages on a wire: both ends of the audio path, by `websockets`' sans-I/O core. Knows neither Twilio nor OpenAI.
 
-Whole text frames, nearly all of the traffic, are cut and made here: the core's own way, written for every case, costs
-several microseconds more a frame. Anything else (control frames, fragments, mistakes) goes through the core.
+Whole text frames, nearly all of the traffic, are cut and made here (text_frame.py): the core's own way, written for
+every case, costs several microseconds more a frame. Control frames, fragments and mistakes go through the core.
 A caller of `send` and `receive` meets one exception, `Gone`; a caller of `dial` meets OSError, ssl.SSLError,
 trio.TooSlowError and `Refused`. Nothing is compressed: mu-law and base64 gain nothing, and Twilio offers none.
 """
@@ -9,9 +9,8 @@ trio.TooSlowError and `Refused`. Nothing is compressed: mu-law and base64 gain n
 from __future__ import annotations
 
 import logging
-import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import trio
 from websockets.client import ClientProtocol
@@ -22,6 +21,7 @@ from websockets.protocol import OPEN, State
 from websockets.server import ServerProtocol
 from websockets.uri import WebSocketURI, parse_uri
 
+from relay.text_frame import MASKED, WHOLE_TEXT, masks, span, text_frame
 from relay.wire import SocketWire, Wire, default_tls
 
 __all__ = ["Gone", "Refused", "Request", "WebSocketEnd", "answer", "dial", "upgrade"]
@@ -36,8 +36,6 @@ MAX_HEAD_BYTES = 16_384
 # RFC 6455 5.5.1: a control frame carries 125 bytes, two of them are the code.
 MAX_REASON_BYTES = 123
 
-# The first byte of a text message in one frame, and the bit of the second that says "masked" (RFC 6455 5.2).
-WHOLE_TEXT, MASKED = 0x81, 0x80
 # A text frame that is not all here is kept until it is, up to this size; beyond it the core gathers it, copying less.
 KEEP_BYTES = 1 << 17
 
@@ -60,46 +58,6 @@ class Refused(Exception):
     def __init__(self, status: int, body: str) -> None:
         super().__init__(f"the server refused the WebSocket with HTTP {status}: {body[:200]}".rstrip(": "))
         self.status, self.body = status, body
-
-
-def _fresh_masks() -> Iterator[bytes]:
-    """Masks that nobody can foretell (RFC 6455 5.3), a thousand drawn from the system at a time."""
-    while True:
-        pool = os.urandom(4096)
-        for at in range(0, 4096, 4):
-            yield pool[at : at + 4]
-
-
-_masks = _fresh_masks()
-
-
-def _text_frame(message: bytes, mask: bytes) -> bytes:
-    """One text frame; masked where a mask is given, as a client must."""
-    size, bit = len(message), MASKED if mask else 0
-    if size < 126:
-        head = bytes((WHOLE_TEXT, bit | size))
-    elif size < 65_536:
-        head = bytes((WHOLE_TEXT, bit | 126, size >> 8, size & 255))
-    else:
-        head = bytes((WHOLE_TEXT, bit | 127)) + size.to_bytes(8, "big")
-    return head + mask + apply_mask(message, mask) if mask else head + message
-
-
-def _span(data: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of the frame at `at` begins (behind its mask) and ends; (0, 0): its head is not all here."""
-    try:
-        size = data[at + 1]
-        begin = at + 6 if size & MASKED else at + 2
-        size &= 127
-        if size == 126:
-            begin, size = begin + 2, data[at + 2] << 8 | data[at + 3]
-        elif size == 127:
-            begin, size = begin + 8, int.from_bytes(data[at + 2 : at + 10], "big")
-            if at + 10 > len(data):
-                return 0, 0
-    except IndexError:
-        return 0, 0
-    return begin, begin + size
 
 
 class WebSocketEnd:
@@ -161,7 +119,7 @@ class WebSocketEnd:
         if protocol.state is not OPEN or self._closed:
             raise self._gone()
         out = protocol.data_to_send() if protocol.writes else []
-        out += [_text_frame(message, next(_masks) if self._is_client else b"") for message in messages]
+        out += [text_frame(message, next(masks) if self._is_client else b"") for message in messages]
         try:
             await self._wire.write(out[0] if len(out) == 1 else b"".join(out))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
@@ -244,7 +202,7 @@ class WebSocketEnd:
             self._owed -= at
             self._hand_on(data[:at])
         while at < end:
-            begin, stop = _span(data, at)
+            begin, stop = span(data, at)
             if protocol.state is not OPEN:
                 self._hand_on(data[at:])
                 return

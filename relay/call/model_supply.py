@@ -18,6 +18,10 @@ from relay.websocket import Gone
 
 log = structlog.get_logger()
 
+# A model that was lost is dialled again after this long, one that cannot be had after twice as long, up to the limit.
+REDIAL_PAUSE_S = 0.3
+REDIAL_PAUSE_LIMIT_S = 2.0
+
 
 class ModelSupply:
     """The sessions of one stream."""
@@ -27,6 +31,7 @@ class ModelSupply:
         self._desk = desk
         self._file = file
         self._machine = machine
+        self._pause_s = 0.0  # before the next dial
         self._next: ModelSession | None = None
         self._next_waits = trio.CancelScope()  # ends the waiting of the next session, not the session
         self._next_free = trio.Event()  # nobody reads it any more
@@ -37,7 +42,17 @@ class ModelSupply:
         return self._next is not None
 
     async def obtain(self) -> ModelSession:
-        """The session that serves from now on. Raises ModelUnreachable."""
+        """The session that serves from now on; waits before it dials again. Raises ModelUnreachable."""
+        await trio.sleep(0 if self.has_next else self._pause_s)
+        try:
+            session = await self._find()
+        except ModelUnreachable:
+            self._pause_s = min(2 * self._pause_s, REDIAL_PAUSE_LIMIT_S) if self._pause_s else REDIAL_PAUSE_S
+            raise
+        self._pause_s = REDIAL_PAUSE_S
+        return session
+
+    async def _find(self) -> ModelSession:
         if self._next is not None:
             session, self._next = self._next, None
             self._next_waits.cancel()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import pybase64
 import structlog
 import trio
 
@@ -36,9 +35,9 @@ from relay.call.actions import (
     SwitchModel,
 )
 from relay.call.downlink import AnswerAudio
-from relay.call.gaps import Gaps
 from relay.call.machine import Machine
 from relay.call.model_supply import ModelSupply
+from relay.call.uplink import CallerAudio, silence
 from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
@@ -68,18 +67,12 @@ log = structlog.get_logger()
 
 # Before the first word was written the watchdog looks more often than the beat, for the clip at 150 ms.
 FIRST_TICKS_S = 0.025
-# Caller audio that waits for a model which is still being dialled: 10 s, 80 kB; then the oldest is dropped.
-WAITING_LIMIT_BYTES = 80_000
 HANG_UP_LIMIT_S = 6.0
-# A model that cannot be had is dialled again after this long, then after twice as long, up to the limit.
-REDIAL_PAUSE_S = 0.3
-REDIAL_PAUSE_LIMIT_S = 2.0
 # Twilio sends 50 frames a second; gaps to 233 ms are normal, this is a dead socket.
 NO_FRAMES_S = 15.0
 SILENCE_DBFS = -100.0
 # Twilio's media message is 360 to 400 bytes, its mark 110: more than a frame, and no more than a frame and a mark.
 TWO_FRAMES_BYTES = 450
-FRAME_BYTES = 160
 FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
 
 
@@ -96,11 +89,9 @@ class CallSession:
         self.books = Books(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
         self._supply = ModelSupply(desk, file, self.machine)
-        self._uplink = dsp.Uplink()
+        self._uplink = CallerAudio()
         self._answers = AnswerAudio()
-        self._gaps = Gaps()
         self._gathers = False  # the caller's socket is read two frames at a time
-        self._waiting = bytearray()  # caller audio for a model that is still being dialled
         self._start: Callable[..., None] = lambda *_: None
         self._scope = trio.CancelScope()
         self._context = CallContext(
@@ -135,7 +126,7 @@ class CallSession:
                 self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
             await self._release_model()
             await self._supply.close()
-            self._desk.metrics.padded_ms.inc(self._gaps.padded_ms)
+            self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             self.books.close()
             await self._caller.close(1011 if failure else 1000)
 
@@ -195,15 +186,7 @@ class CallSession:
             self._gathers = pace.is_behind
             self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
         now = trio.current_time()
-        audio: list[bytes] = []  # a burst is measured frame by frame: a cough in it must not look like a sentence
-        for frame in frames:
-            pad_ms = self._gaps.before(frame.media_ms, len(frame.mulaw) // 8, now)
-            if pad_ms:
-                audio.append(b"\xff" * (pad_ms * 8))
-            if self._gathers and audio and len(audio[-1]) <= FRAME_BYTES:
-                audio[-1] += frame.mulaw
-            else:
-                audio.append(frame.mulaw)
+        audio = self._uplink.pieces(frames, now, paired=self._gathers)
         actions: list[Action] = []
         for mulaw in audio:
             actions += self.machine.caller_audio(dsp.level_dbfs(mulaw), len(mulaw) // 8, now)
@@ -214,14 +197,10 @@ class CallSession:
     async def _to_model(self, mulaw: bytes) -> None:
         model = self._model
         if model is None:
-            self._waiting += mulaw
-            excess = len(self._waiting) - WAITING_LIMIT_BYTES
-            if excess > 0:
-                del self._waiting[:excess]
-                self._desk.metrics.dropped_frames_ms.inc(excess / 8)
+            self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
             return
         try:
-            await model.end.send(model_dialect.append_audio(pybase64.b64encode(self._uplink.feed(mulaw))))
+            await model.end.send(self._uplink.append(mulaw))
         except Gone:
             pass  # the OpenAI reader is told the same, with its code
 
@@ -229,27 +208,22 @@ class CallSession:
 
     async def _read_model(self) -> None:
         """Opens model sessions and reads them; may be cancelled anywhere; ends when no session is wanted."""
-        pause_s = 0.0
         supply = self._supply
         while supply.has_next or supply.wanted is not None:
-            await trio.sleep(0 if supply.has_next else pause_s)
             try:
                 session = await supply.obtain()
             except ModelUnreachable as error:
-                pause_s = min(2 * pause_s, REDIAL_PAUSE_LIMIT_S) if pause_s else REDIAL_PAUSE_S
                 log.warning("model.unreachable", words=str(error))
                 await self._feed(ModelLost(0, str(error)))
                 continue
             if self.machine.is_over:
                 await session.end.close()
                 return
-            pause_s = REDIAL_PAUSE_S
             await self._serve_model(session)
 
     async def _serve_model(self, session: ModelSession) -> None:
         self._model = session
-        self._uplink.reset()
-        waiting, self._waiting = bytes(self._waiting), bytearray()
+        waiting = self._uplink.begin()
         try:
             await self._feed(ModelReady(session.id, session.model, session.greeting_asked))
             if waiting:
@@ -307,11 +281,11 @@ class CallSession:
                 await beat.wait(lot)
             now = trio.current_time()
             self._file.spent_usd = self.machine.meter.usd
-            pad_ms = self._gaps.while_idle(now, self.machine.floor.caller_speaks)
+            pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
             if pad_ms:
                 actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
                 await self._perform([SendSilence(pad_ms), *actions])
-            if self._gaps.idle_s(now) > NO_FRAMES_S and self.machine.ending is None:
+            if self._uplink.gaps.idle_s(now) > NO_FRAMES_S and self.machine.ending is None:
                 await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
             await self._feed(Ticked())
 
@@ -364,8 +338,7 @@ class CallSession:
                 case ClearPlayback():
                     to_caller.append(caller_dialect.clear(sid))
                 case SendSilence(ms):
-                    pcm24k = self._uplink.feed(b"\xff" * (ms * 8))
-                    to_model.append(model_dialect.append_audio(pybase64.b64encode(pcm24k)))
+                    to_model.append(self._uplink.append(silence(ms)))
                 case RunFunction():
                     self._start(self._run_function, action)
                 case DialModel(model):
