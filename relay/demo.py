@@ -139,12 +139,16 @@ def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: fl
         tables = history.rows_of_call(url, got.call_sid)
     except LedgerUnavailable as error:
         raise DemoFailed(f"Postgres could not be read: {error}") from None
-    outcome = (tables["call_outcomes"] or [{}])[-1]
+    outcome = next(iter(reversed(tables["call_outcomes"])), None)
     functions = ", ".join(f"{row['name']} ({'ok' if row['ok'] else 'failed'})" for row in tables["function_calls"])
     print(f"  functions {functions or 'none'}")
-    print(f"  barge-in  {outcome.get('barge_ins')} of the caller")
-    print(f"  cost      {outcome.get('cost_usd')} USD of model tokens")
-    print(f"  end       {outcome.get('end_reason')}, outcome {outcome.get('outcome')}; {wall_s:.0f} s in real time")
+    if outcome:
+        print(f"  barge-in  {outcome['barge_ins']} of the caller")
+        print(f"  cost      {outcome['cost_usd']} USD of model tokens")
+        print(f"  end       {outcome['end_reason']}, outcome {outcome['outcome']}")
+    else:
+        print("  end       no row in call_outcomes: the relay was not there to write it")
+    print(f"  took      {wall_s:.0f} s in real time")
     if model.babbled:
         print(f"  babbled   {len(model.babbled)} texts have no recorded clip and were babbled")
     out.parent.mkdir(parents=True, exist_ok=True)
