@@ -17,12 +17,12 @@ from relay.ledger.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
 from relay.settings import Settings, SettingsInvalid
 from relay.standin.business import serve_business
-from relay.standin.call import OUR_NUMBER, Target, main_call, main_caller
+from relay.standin.call import OUR_NUMBER, Target, first_error, main_call, main_caller
 from relay.standin.caller import Account
 from relay.standin.model import load_script, main_model
 from relay.standin.script import ScriptError
 
-USAGE = 2
+USAGE, INTERRUPTED = 2, 130
 
 
 class CommandFailed(Exception):
@@ -49,7 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"relay {arguments.name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("--wav", type=Path, help="what the caller says: a WAV file")
     call.add_argument("--scenario", help="a shipped scenario by name, or a .toml file")
     call.add_argument("--out", type=Path, help="where the stereo WAV goes")
-    call.add_argument("--n", type=int, default=1, help="so many calls at once")
-    call.add_argument("--rest-port", type=int, help="serve Twilio's REST API here, for TWILIO_API_BASE")
+    call.add_argument("--n", type=_calls_at_once, default=1, help="so many calls at once")
+    call.add_argument("--rest-port", type=_port, help="serve Twilio's REST API here, for TWILIO_API_BASE")
     call.add_argument("--json", action="store_true", help="the report as JSON")
     add("migrate", _migrate, "bring the database's tables up to date")
     greet = add("greet", _greet, "render the greeting and the phrases in the agent's voice")
@@ -83,11 +87,23 @@ def _parser() -> argparse.ArgumentParser:
     add("bench", _bench, "find how many calls this machine carries; prints MAX_CALLS and fly.toml's limits")
     standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
     standin.add_argument("what", choices=("model", "business", "caller"))
-    standin.add_argument("--port", type=int, default=0)
+    standin.add_argument("--port", type=_port, default=0)
     standin.add_argument("--script", help="model: a TOML file with a [model] table")
     standin.add_argument("--faults", default="", help="model: faults on order, like 'stall_after_deltas=2'")
     standin.add_argument("--relay", default="http://127.0.0.1:8080", help="caller: the relay's public URL")
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"a port is a number up to 65535, not {text!r}")
+    return int(text)
+
+
+def _calls_at_once(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it takes at least one call, not {text!r}")
+    return int(text)
 
 
 def _settings(*, serving: bool) -> Settings:
@@ -111,16 +127,9 @@ def _serve(_: argparse.Namespace) -> None:
         try:
             trio.run(daemon.run, loaded, ledger)
         except* (PromptsInvalid, FunctionRefused, SelfTestFailed) as group:
-            raise CommandFailed(str(_first(group))) from None
+            raise CommandFailed(str(first_error(group))) from None
         except* OSError as group:
-            raise CommandFailed(f"the port {loaded.port} cannot be used: {_first(group)}") from None
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+            raise CommandFailed(f"the port {loaded.port} cannot be used: {first_error(group)}") from None
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -228,13 +237,17 @@ def _standin(arguments: argparse.Namespace) -> None:
     if arguments.what == "model":
         try:
             script = load_script(arguments.script, arguments.faults)
-        except (ScriptError, OSError, tomllib.TOMLDecodeError) as error:
-            raise CommandFailed(str(error), USAGE) from None
-        trio.run(main_model, arguments.port, script)
+        except (ScriptError, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
+        serve = partial(main_model, arguments.port, script)
     elif arguments.what == "business":
-        trio.run(_serve_business, arguments.port)
+        serve = partial(_serve_business, arguments.port)
     else:
-        trio.run(main_caller, _target(arguments.relay, loaded), arguments.port)
+        serve = partial(main_caller, _target(arguments.relay, loaded), arguments.port)
+    try:
+        trio.run(serve)
+    except* OSError as group:
+        raise CommandFailed(f"the port {arguments.port} cannot be used: {first_error(group)}") from None
 
 
 async def _serve_business(port: int) -> None:

@@ -8,7 +8,6 @@ Upstream: cli.py.  Downstream: standin/, ledger/.
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -24,6 +23,7 @@ from relay.ledger.embedded import database
 from relay.ledger.migrate import migrate
 from relay.ledger.port import LedgerUnavailable
 from relay.settings import Settings
+from relay.standin.audio_files import check_writable
 from relay.standin.business import BusinessApp, business_app, serve_business
 from relay.standin.business_faults import Faults
 from relay.standin.call import Target, serve_http, summary, tell_event
@@ -48,6 +48,10 @@ def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int
         script = Script.from_table(scenario.model)
     except (ScenarioError, ScriptError) as error:
         raise DemoFailed(str(error)) from None
+    try:
+        check_writable(out)
+    except OSError as error:
+        raise DemoFailed(f"the call cannot be written to {out}: {error}") from None
     beyond = sorted({trouble.does for trouble in scenario.trouble} & NOT_HERE)
     if beyond:
         raise DemoFailed(
@@ -72,7 +76,6 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
             port = settings.port if "PORT" in os.environ else free_port()
             target = Target(f"http://127.0.0.1:{await hands.public_port(port)}", ACCOUNT, NUMBER)
             exchange = target.exchange(partial(tell_event, print))
-            exchange.seed = secrets.randbits(32)  # a CallSid of its own, in a database that keeps older demos
             hands.rest = RestApi(exchange)
             hands.spend_the_day = partial(_spend_the_day, exchange)
             model_port = 0 if live else await hands.model_port(await nursery.start(model.serve, 0))
@@ -151,7 +154,6 @@ def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: fl
     print(f"  took      {wall_s:.0f} s in real time")
     if model.babbled:
         print(f"  babbled   {len(model.babbled)} texts have no recorded clip and were babbled")
-    out.parent.mkdir(parents=True, exist_ok=True)
     got.write_wav(out)
     print(f"  wav       {out} (caller left, what the caller heard right)")
     print(f"\nthe rows in Postgres ({got.call_sid}):")

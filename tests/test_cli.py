@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -119,3 +120,42 @@ def test_broken_prompts_stop_the_start_and_name_the_file(monkeypatch: pytest.Mon
     assert done.returncode == 1
     assert "relay serve: prompts/ needs mending" in done.stderr
     assert "system.md cannot be read" in done.stderr
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "options",
+    [["standin", "model", "--port"], ["standin", "caller", "--port"], ["call", GOOD["PUBLIC_URL"], "--rest-port"]],
+)
+def test_a_port_of_a_stand_in_that_is_taken_is_one_sentence(
+    options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _clean(monkeypatch, TWILIO_AUTH_TOKEN="x")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "relay", *options, port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode in (1, 2)
+    assert (done.stdout + done.stderr).count("\n") == 1
+    assert f"the port {port} cannot be used" in (done.stdout + done.stderr).lower()
+
+
+@pytest.mark.real
+def test_ctrl_c_ends_a_stand_in_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    _clean(monkeypatch)
+    command = [sys.executable, "-m", "relay", "standin", "model"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as standin:
+        assert standin.stdout is not None
+        assert "OPENAI_REALTIME_URL" in standin.stdout.readline()
+        standin.send_signal(signal.SIGINT)
+        _, told = standin.communicate(timeout=20)
+    assert (standin.returncode, told) == (130, "")
+
+
+def test_a_script_that_is_no_text_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _clean(monkeypatch)
+    (tmp_path / "own.toml").write_bytes(b"\xff\xfe")
+    assert main(["standin", "model", "--script", str(tmp_path / "own.toml")]) == 2
+    assert "the script cannot be read" in capsys.readouterr().err

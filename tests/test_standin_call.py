@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import wave
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from relay.cli import main
 from relay.standin.call import UNREACHABLE, USAGE
+from relay.standin.scenario import ScenarioError, parse
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -65,3 +67,74 @@ def test_without_the_token_of_the_relay_nothing_can_be_signed(
     monkeypatch.delenv("TWILIO_AUTH_TOKEN")
     assert main(["call", NOBODY]) == USAGE
     assert "TWILIO_AUTH_TOKEN" in capsys.readouterr().out
+
+
+def _header(wav: Path, offset: int, value: bytes) -> bytes:
+    data = wav.read_bytes()
+    return data[:offset] + value + data[offset + len(value) :]
+
+
+BROKEN = {
+    "empty": lambda wav: b"",
+    "renamed": lambda wav: b"ID3\x04" + bytes(1000),
+    "without_a_sample": lambda wav: wav.read_bytes()[:40] + struct.pack("<I", 0),
+    "8_bit": lambda wav: _header(wav, 32, struct.pack("<HH", 1, 8)),
+    "mu_law": lambda wav: _header(wav, 20, struct.pack("<H", 7)),
+    "no_channel": lambda wav: _header(wav, 22, struct.pack("<H", 0)),
+    "no_rate": lambda wav: _header(wav, 24, struct.pack("<I", 0)),
+    "one_sample_a_second": lambda wav: _header(wav, 24, struct.pack("<I", 1)),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_recording_that_cannot_be_played_is_refused_before_it_rings(
+    how: str, wav: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = wav.with_name(f"{how}.wav")
+    broken.write_bytes(BROKEN[how](wav))
+    assert main(["call", NOBODY, "--wav", str(broken)]) == USAGE
+    told = capsys.readouterr().out
+    assert f"{how}.wav cannot be played: " in told
+    assert "rings" not in told
+    with pytest.raises(ScenarioError, match=f"step 1: .*{how}.wav cannot be played"):
+        parse(f'title = "t"\n[caller]\nsteps = [{{ play = "{broken}" }}]', "own")
+
+
+@pytest.mark.real
+def test_a_recording_that_was_cut_off_is_played_as_far_as_it_goes(
+    wav: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wav.write_bytes(wav.read_bytes()[:-501])
+    assert main(["call", NOBODY, "--wav", str(wav)]) == UNREACHABLE
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:abc", "http://127.0.0.1:99999", "http://127.0.0.1:0"])
+def test_a_url_that_is_none_is_wrong_use(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["call", url]) == USAGE
+    assert url in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["--n", "0"], ["--n", "-2"], ["--n", "x"], ["--rest-port", "99999"]])
+def test_a_number_that_makes_no_sense_is_wrong_use(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["call", NOBODY, *options])
+    assert refused.value.code == USAGE
+    assert options[1] in capsys.readouterr().err
+
+
+def test_where_no_wav_can_be_written_it_does_not_ring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path, tmp_path / "file" / "call.wav"):
+        assert main(["call", NOBODY, "--out", str(out)]) == USAGE
+        told = capsys.readouterr().out
+        assert f"cannot be written to {out}" in told
+        assert "rings" not in told
+
+
+@pytest.mark.real
+def test_a_relay_is_rung_as_another_call_each_time(capsys: pytest.CaptureFixture[str]) -> None:
+    sids = set()
+    for _ in range(2):
+        main(["call", NOBODY, "--scenario", "hangup_during_greeting", "--json"])
+        sids.add(json.loads(capsys.readouterr().out)[0]["call_sid"])
+    assert len(sids) == 2

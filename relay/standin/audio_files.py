@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 import dsp
 from relay.standin.playback import RATE_HZ
 
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
+"""What sound cards know; a header that says anything else is broken."""
+
 
 class AudioRefused(Exception):
     """A sound file that cannot be played; the message says why."""
@@ -30,16 +33,28 @@ def mulaw_of(data: bytes, content_type: str = "audio/wav") -> bytes:
             rate_hz, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
             pcm = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise AudioRefused(f"this is no WAV file that can be read ({kind}): {error}") from error
+        raise AudioRefused(f"this is no WAV file that can be read ({kind}): {error or 'it ends too early'}") from error
     if width != 2:
         raise AudioRefused(f"a WAV file must hold 16-bit samples, this one has {8 * width}")
-    samples = np.frombuffer(pcm, dtype="<i2")[::channels]
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise AudioRefused(f"a WAV file must have {MIN_RATE_HZ} to {MAX_RATE_HZ} samples a second, this has {rate_hz}")
+    whole = len(pcm) // (2 * channels) * 2 * channels  # a file that was cut off ends in the middle of a sample
+    samples = np.frombuffer(pcm[:whole], dtype="<i2")[::channels]
     return dsp.encode(_at_line_rate(samples, rate_hz))
 
 
 def read_wav(path: Path) -> bytes:
-    """The mu-law audio of a WAV file on disk. Raises AudioRefused, OSError."""
-    return mulaw_of(path.read_bytes())
+    """The mu-law audio of a WAV file on disk. Raises AudioRefused, also where there is no sound in it, and OSError."""
+    mulaw = mulaw_of(path.read_bytes())
+    if not mulaw:
+        raise AudioRefused("there is not one sample in it")
+    return mulaw
+
+
+def check_writable(path: Path) -> None:
+    """Find out before a call whether its WAV can be written to this path. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.open("ab").close()
 
 
 def write_stereo(path: Path, left_mulaw: bytes, right_mulaw: bytes) -> None:
@@ -47,7 +62,7 @@ def write_stereo(path: Path, left_mulaw: bytes, right_mulaw: bytes) -> None:
     count = max(len(left_mulaw), len(right_mulaw))
     sides = [dsp.decode(side + b"\xff" * (count - len(side))) for side in (left_mulaw, right_mulaw)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as file:
+    with path.open("wb") as bare, wave.open(bare, "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
         file.setframerate(RATE_HZ)

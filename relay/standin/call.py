@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +16,13 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
+from relay.standin.audio_files import check_writable
 from relay.standin.caller import Account, Exchange, PhoneNumber
 from relay.standin.door import NetworkDoor
 from relay.standin.exchange import OnEvent
 from relay.standin.report import CallReport
 from relay.standin.run import run_scenario
-from relay.standin.scenario import Caller, Scenario, ScenarioError, Step, load
+from relay.standin.scenario import Scenario, ScenarioError, load, of_recording
 from relay.standin.twilio_rest import Receive, RestApi, Scope, Send, asgi_app
 
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
@@ -42,12 +44,15 @@ class Target:
     number: str = OUR_NUMBER
 
     def exchange(self, on_event: OnEvent) -> Exchange:
-        """An exchange whose number points to this relay, as an operator would set it up."""
+        """An exchange whose number points to this relay, as an operator would set it up.
+
+        Each draws CallSids of its own: to a relay, a CallSid that it has seen is the same call once more.
+        """
         parts = urlsplit(self.url)
         origin = f"{parts.scheme}://{parts.netloc}"
         url = self.url if parts.path.strip("/") else origin + WEBHOOK
         number = PhoneNumber(self.number, url, status_callback=origin + "/twilio/status")
-        return Exchange(NetworkDoor(), self.account, number, on_event=on_event)
+        return Exchange(NetworkDoor(), self.account, number, on_event=on_event, seed=secrets.randbits(64))
 
 
 async def main_call(
@@ -65,16 +70,21 @@ async def main_call(
 
     rest_port: serve Twilio's REST API there, for a relay whose TWILIO_API_BASE points to it.
     """
-    if urlsplit(target.url).scheme not in ("http", "https") or not urlsplit(target.url).hostname:
+    if not _is_origin(target.url):
         tell(f"This is no http or https URL of a relay: {target.url!r}")
         return USAGE
     if not target.account.auth_token:
         tell("TWILIO_AUTH_TOKEN is needed to sign the requests: give the one that the relay has.")
         return USAGE
     try:
-        play = _from_wav(wav) if wav is not None else load(scenario or "good_call")
+        play = of_recording(wav) if wav is not None else load(scenario or "good_call")
+        if out is not None:
+            check_writable(out)
     except ScenarioError as error:
         tell(str(error))
+        return USAGE
+    except OSError as error:
+        tell(f"The call cannot be written to {out}: {error}")
         return USAGE
     exchange = target.exchange(partial(tell_event, tell) if count == 1 and not as_json else lambda kind, fields: None)
     reports: list[CallReport] = []
@@ -83,8 +93,15 @@ async def main_call(
         reports.append(await run_scenario(play, exchange, narrate=count == 1 and not as_json))
 
     async with trio.open_nursery() as nursery:
+        taken: BaseException | None = None
         if rest_port is not None:
-            await nursery.start(serve_http, asgi_app(RestApi(exchange)), rest_port)
+            try:
+                await nursery.start(serve_http, asgi_app(RestApi(exchange)), rest_port)
+            except* OSError as group:
+                taken = first_error(group)
+        if taken is not None:
+            tell(f"The port {rest_port} cannot be used: {taken}")
+            return USAGE
         async with trio.open_nursery() as calls:
             for _ in range(count):
                 calls.start_soon(one)
@@ -172,12 +189,20 @@ def tell_event(tell: Line, kind: str, fields: dict[str, Any]) -> None:
     tell(f"{fields['at_s']:7.2f}  {words.format(**shown)}")
 
 
-def _from_wav(path: Path) -> Scenario:
-    """A caller who hears the greeting out, plays a recording, hears the answer out and hangs up."""
-    if not path.is_file():
-        raise ScenarioError(f"there is no file {path}")
-    steps = (Step(listen=True), Step(play=str(path)), Step(listen=True), Step(hang_up=True))
-    return Scenario(title=f"plays {path.name}", caller=Caller(steps=steps), name=path.stem)
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in a group of groups: nurseries wrap what they raise."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _is_origin(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an address that is none
+        return False
 
 
 async def serve_http(

@@ -46,6 +46,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from relay.standin.audio_files import AudioRefused, read_wav
 from relay.standin.caller import LOS_ANGELES, CallerLine
 from relay.standin.dialling import Behaviour, Human
 from relay.standin.exchange import EndedBy, Place, Status
@@ -228,6 +229,13 @@ def parse(text: str, name: str) -> Scenario:
     return scenario
 
 
+def of_recording(path: Path) -> Scenario:
+    """A caller who hears the greeting, plays a recording, hears the answer and hangs up. Raises ScenarioError."""
+    steps = (Step(listen=True), Step(play=str(path)), Step(listen=True), Step(hang_up=True))
+    _check(steps[1], "the recording")
+    return Scenario(title=f"plays {path.name}", caller=Caller(steps=steps), name=path.stem)
+
+
 def load(name: str) -> Scenario:
     """A shipped scenario by its name, or one from a path that ends in .toml. Raises ScenarioError."""
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
@@ -250,6 +258,11 @@ def _check(step: Step, where: str) -> None:
         raise ScenarioError(f"{where} must do one thing, not {' and '.join(step.kinds) or 'nothing'}")
     if step.say is not None and find(step.say) is None:
         raise ScenarioError(f"{where}: there is no clip {step.say!r} (relay/standin/clips/index.toml lists them)")
+    if step.play is not None:
+        try:
+            read_wav(Path(step.play))
+        except (AudioRefused, OSError, ValueError) as error:  # a path may hold what no path can
+            raise ScenarioError(f"{where}: {step.play} cannot be played: {error}") from error
     if step.press is not None and (not step.press or set(step.press) - set("0123456789*#ABCDw")):
         raise ScenarioError(f"{where}: keys are 0-9 * # A-D, and w for half a second: {step.press!r}")
     if step.interrupt_after_ms is not None and step.kinds[0] in ("listen", "until", "silent_s"):
