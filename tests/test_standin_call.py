@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def _header(wav: Path, offset: int, value: bytes) -> bytes:
     return data[:offset] + value + data[offset + len(value) :]
 
 
-BROKEN = {
+BROKEN: dict[str, Callable[[Path], bytes]] = {
     "empty": lambda wav: b"",
     "renamed": lambda wav: b"ID3\x04" + bytes(1000),
     "without_a_sample": lambda wav: wav.read_bytes()[:40] + struct.pack("<I", 0),

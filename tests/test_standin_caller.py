@@ -128,6 +128,7 @@ async def test_a_rejected_call_is_never_answered(autojump_clock: Any) -> None:
     [
         (Reply(500, {}, b""), 11200),
         (Reply(404, {}, b""), 11200),
+        (Reply(302, {"location": "http://[bad"}, b""), 11100),
         (REFUSED, 11205),
         (ssl.SSLError("bad certificate"), 11220),
         (Reply(200, {"content-type": "application/json"}, b"{}"), 12300),
@@ -172,6 +173,23 @@ async def test_the_fragment_of_the_url_changes_the_retries_and_stays_off_the_wir
     assert relay.asked[0].url == ORIGIN + "/twilio/incoming"
     asked = relay.asked[0]
     assert VALIDATOR.validate(asked.url, asked.fields, asked.headers["x-twilio-signature"])
+
+
+@pytest.mark.parametrize("fragment", ["rc=\u00b2&ct=\u00b2", "rc=x", "ct=" + "9" * 5000])
+async def test_a_fragment_that_makes_no_sense_changes_nothing(fragment: str, autojump_clock: Any) -> None:
+    relay = TinyRelay({"/twilio/incoming": REFUSED})
+    at = exchange(relay)
+    at.number.voice_url += f"#{fragment}"
+    await ring(relay, at=at)
+    assert len(relay.asked) == 2
+
+
+async def test_a_number_whose_url_cannot_be_read_is_an_11100(autojump_clock: Any) -> None:
+    relay = TinyRelay({})
+    at = exchange(relay)
+    at.number.voice_url = "http://[bad"
+    call = await ring(relay, at=at)
+    assert codes(call) == [11100]
 
 
 async def test_an_answer_after_15_seconds_is_too_late(autojump_clock: Any) -> None:

@@ -84,6 +84,15 @@ async def test_a_new_url_is_asked(autojump_clock: Any) -> None:
     assert call.state.leg.words[0].text == "new"
 
 
+async def test_a_new_url_that_cannot_be_read_is_refused_and_the_call_goes_on(autojump_clock: Any) -> None:
+    async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
+        answer = await http.post(f"{BASE}/Calls/{call.state.sid}.json", data={"Url": "http://[bad"})
+        assert (answer.status_code, answer.json()["code"]) == (400, 21205)
+
+    call, _, _ = await during(act)
+    assert call.state.leg.ended_s == pytest.approx(60.0)
+
+
 async def test_inline_twiml_with_a_relative_action_is_15004_and_the_call_goes_on(autojump_clock: Any) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         new = twiml(f'<Dial action="/dialed">{HUMAN_NUMBER}</Dial>')

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -64,7 +65,9 @@ class NetworkDoor:
         if self._client is None:
             # No keep-alive: Twilio's requests come from many machines.
             limits = httpx.Limits(max_keepalive_connections=0)
-            self._client = httpx.AsyncClient(verify=self._context or _tls(), limits=limits)
+            # Its jar keeps nothing: cookies are those of a call (webhooks.py), and a door has many calls.
+            jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+            self._client = httpx.AsyncClient(verify=self._context or _tls(), limits=limits, cookies=jar)
         timeout = httpx.Timeout(TOTAL_LIMIT_S, connect=connect_limit_s)
         try:
             answer = await self._client.request(method, url, headers=dict(headers), content=body, timeout=timeout)
@@ -74,7 +77,9 @@ class NetworkDoor:
             raise NoConnection(f"{urlsplit(url).netloc} cannot be reached: {error or 'no answer in time'}") from error
         except httpx.TimeoutException as error:
             raise trio.TooSlowError from error
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except UnicodeError as error:
+            raise NoConnection(f"{urlsplit(url).netloc} is no host name: {error}") from error
+        except (httpx.RequestError, httpx.InvalidURL) as error:  # a body that is not compressed as it says is one, too
             raise OSError(f"the request to {url} broke: {error or type(error).__name__}") from error
         return Reply(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
 
@@ -83,7 +88,10 @@ class NetworkDoor:
         parts = urlsplit(url)
         secure = parts.scheme in ("wss", "https")
         assert parts.hostname is not None
-        tcp = await trio.open_tcp_stream(parts.hostname, parts.port or (443 if secure else 80))
+        try:
+            tcp = await trio.open_tcp_stream(parts.hostname, parts.port or (443 if secure else 80))
+        except UnicodeError as error:
+            raise NoConnection(f"{parts.netloc} is no host name: {error}") from error
         if not secure:
             return tcp
         stream = trio.SSLStream(tcp, self._context or _tls(), server_hostname=parts.hostname, https_compatible=True)

@@ -170,7 +170,7 @@ class MediaStream:
             return None
         try:
             value = json.loads(message)
-        except ValueError:
+        except (ValueError, RecursionError):
             self._complain(31951, "messages are JSON", message[:80], now)
             return None
         if broken := self._broken_rule(value):

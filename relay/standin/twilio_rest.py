@@ -21,6 +21,7 @@ from relay.standin.caller import Exchange, LiveCall
 from relay.standin.exchange import API_VERSION, Leg
 from relay.standin.recording import Recording
 from relay.standin.twiml_interpreter import TwimlRefused, interpret
+from relay.standin.webhooks import is_url
 
 BODY_LIMIT = 64 * 1024
 
@@ -170,7 +171,7 @@ class RestApi:
         elif leg.answered_s is None:
             raise RestError(400, 21220, "Call is not in-progress. Cannot redirect.")
         elif url:
-            if urlsplit(url).scheme not in ("http", "https"):
+            if not is_url(url) or urlsplit(url).scheme not in ("http", "https"):
                 raise RestError(400, 21205, f"Url is not a valid URL: {url}")
             call.redirect(url=url, method=form.get("Method", "POST").upper())
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import xml.etree.ElementTree as ET
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from relay.standin.media_stream import PARAMETER_LIMIT
 from relay.standin.twiml_verbs import (
@@ -84,6 +84,7 @@ _ATTRIBUTES = {
 
 _TWIML_TYPES = ("text/xml", "application/xml", "text/html")
 _WHISPER_VERBS = (Say, Play, Gather, Hangup)
+_NUMBER = re.compile("[0-9]{1,9}")
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _DIAL_MAX_S = 86_400
 
@@ -125,7 +126,7 @@ class _Reader:
     def document(self, body: bytes, whisper: bool) -> Document:
         try:
             root = ET.fromstring(body)  # noqa: S314 -- the relay under test wrote it, and it is at most 64 kB
-        except (ET.ParseError, ValueError) as error:
+        except (ET.ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that nobody knows
             raise TwimlRefused(12100, f"the document is no XML: {error}") from error
         if root.tag != "Response":
             raise TwimlRefused(12100, f"the root must be <Response>, not <{root.tag}>")
@@ -296,6 +297,8 @@ class _Reader:
         if not text:
             return "", (31923, "<Stream> has no url")
         base = self._url.replace("https://", "wss://", 1).replace("http://", "ws://", 1)
+        if _split(text) is None:
+            return text, (31923, f"a <Stream url> that cannot be read: {text!r}")
         parts = urlsplit(text if self._inline else urljoin(base, text))
         if parts.query:
             self._warnings.append((31920, "the query of a <Stream url> is thrown away: use <Parameter>"))
@@ -321,12 +324,16 @@ class _Reader:
     def _link(self, element: ET.Element, name: str, *, absolute: bool = False) -> str:
         """A URL attribute, made absolute; empty when it is not there."""
         text = element.get(name, "").strip()
-        if text and absolute and not urlsplit(text).scheme:
+        given = _split(text)
+        if text and absolute and given is not None and not given.scheme:
             raise TwimlRefused(11100, f"<{element.tag} {name}> must be an absolute URL: {text!r}")
         return self._absolute(text, f"{element.tag} {name}") if text else ""
 
     def _absolute(self, text: str, where: str) -> str:
-        if self._inline and not urlsplit(text).scheme:
+        given = _split(text)
+        if given is None:
+            raise TwimlRefused(11100, f"<{where}> is a URL that cannot be read: {text!r}")
+        if self._inline and not given.scheme:
             raise TwimlRefused(15004, f"<{where}> must be an absolute URL in inline TwiML: {text!r}")
         url = urljoin(self._url, text)
         parts = urlsplit(url)
@@ -354,7 +361,7 @@ class _Reader:
         text = element.get(name)
         if text is None or text == "auto":
             return default
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
             raise TwimlRefused(12200, f"<{element.tag} {name}> must be {least} to {most}, not {text!r}")
         return int(text)
 
@@ -371,6 +378,15 @@ class _Reader:
         if method not in ("GET", "POST"):
             raise TwimlRefused(12200, f"<{element.tag} {name}> must be GET or POST, not {method!r}")
         return method
+
+
+def _split(text: str) -> SplitResult | None:
+    """A URL's parts, relative or not; None with a broken IPv6 address, or a port that is none."""
+    try:
+        parts = urlsplit(text)
+        return parts if parts.port != 0 else None
+    except ValueError:
+        return None
 
 
 def _loopback(host: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,6 +17,15 @@ from relay.standin.signing import signature
 
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
+_NUMBER = re.compile("[0-9]{1,9}")
+
+
+def is_url(text: str) -> bool:
+    """Whether it can be taken apart, relative or not: not with a broken IPv6 address, or a port that is none."""
+    try:
+        return urlsplit(text).port != 0
+    except ValueError:
+        return False
 
 
 class FetchFailed(Exception):
@@ -43,14 +53,14 @@ class Overrides:
 
         def limit(name: str, least_ms: int, most_ms: int, default_s: float) -> float:
             text = given.get(name, "")
-            return min(max(int(text), least_ms), most_ms) / 1000 if text.isdigit() else default_s
+            return min(max(int(text), least_ms), most_ms) / 1000 if _NUMBER.fullmatch(text) else default_s
 
         count = given.get("rc", "")
         return cls(
             connect_s=limit("ct", 100, 10_000, 5.0),
             read_s=limit("rt", 100, 15_000, TOTAL_LIMIT_S),
             total_s=limit("tt", 100, 15_000, TOTAL_LIMIT_S),
-            retries=min(int(count), 5) if count.isdigit() else 1,
+            retries=min(int(count), 5) if _NUMBER.fullmatch(count) else 1,
             policy=frozenset(given.get("rp", "ct").split(",")),
         )
 
@@ -73,6 +83,8 @@ class Webhooks:
         """The answer to a webhook and the URL it came from in the end. Raises FetchFailed."""
         if url in self._bins:  # a TwiML Bin: a document that Twilio itself keeps
             return Reply(200, {"content-type": "text/xml"}, self._bins[url].encode()), url
+        if not is_url(url):
+            raise FetchFailed(11100, "this is no URL that can be read", url)
         overrides = Overrides.of(url)
         attempt, token = 0, str(uuid.uuid4())
         with trio.move_on_after(overrides.total_s):
@@ -92,6 +104,8 @@ class Webhooks:
         for _ in range(MAX_REDIRECTS + 1):
             reply = await self._once(url, method, fields, overrides, token)
             if reply.status in _REDIRECTS and (target := reply.headers.get("location")):
+                if not is_url(target):
+                    raise _Failed("redirects", 11100, f"redirected to what is no URL: {target!r}")
                 url = urljoin(url, target)
                 if reply.status < 307:  # the fields are not sent again
                     method, fields = "GET", {}
@@ -140,7 +154,7 @@ class Webhooks:
         return headers
 
     def _keep_cookie(self, host: str, reply: Reply) -> None:
-        if cookie := reply.headers.get("set-cookie"):
+        if (cookie := reply.headers.get("set-cookie", "")) and cookie.isascii():
             name, _, value = cookie.partition(";")[0].partition("=")
             self._cookies.setdefault(host, {})[name.strip()] = value.strip()
 
