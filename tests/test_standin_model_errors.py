@@ -97,6 +97,25 @@ ROWS: dict[str, tuple[Callable[[Line], Answer], str, str | None, str]] = {
         update(instructions=7), "invalid_type", "session.instructions",
         "Invalid type for 'session.instructions': expected a string, but got an integer instead.",
     ),
+    "an item's type that is no string": (
+        lambda line: line.send("conversation.item.create", item={"type": {}, "role": "user", "content": []}),
+        "invalid_type", "item.type", "Invalid type for 'item.type': expected a string, but got an object instead.",
+    ),
+    "a part's type that is no string": (
+        lambda line: line.send(
+            "conversation.item.create", item={"type": "message", "role": "user", "content": [{"type": []}]}
+        ),
+        "invalid_type", "item.content[0].type",
+        "Invalid type for 'item.content[0].type': expected a string, but got an array instead.",
+    ),
+    "JSON that nests too deep": (
+        lambda line: line.send_raw("[" * 100_000), "invalid_json", None,
+        "Invalid event: failed to parse JSON value. Please check the value to ensure it is valid JSON.",
+    ),
+    "a type that is no string": (
+        lambda line: line.send_raw('{"type": []}'), "invalid_type", "type",
+        "Invalid type for 'type': expected a string, but got an array instead.",
+    ),
     "no JSON": (
         lambda line: line.send_raw("{"), "invalid_json", None,
         "Invalid event: failed to parse JSON value. Please check the value to ensure it is valid JSON.",
@@ -127,6 +146,21 @@ def test_a_refusal_has_the_words_that_were_captured(row: str) -> None:
         "type": "invalid_request_error", "code": code, "message": message, "param": param, "event_id": None,
     }  # fmt: skip
     assert line.closed is None
+
+
+@pytest.mark.parametrize("form", [{"type": "audio/pcm", "rate": 24000}, {"type": "audio/pcmu"}])
+def test_half_a_sample_in_a_clients_item_is_refused_as_in_an_append(form: dict[str, Any]) -> None:
+    line = Line()
+    line.configure(audio={"input": {"format": form}})
+    audio = base64.b64encode(bytes(3)).decode()
+    part = {"type": "input_audio", "audio": audio}
+    answer = line.send("conversation.item.create", item={"type": "message", "role": "user", "content": [part]})
+    appended = line.send("input_audio_buffer.append", audio=audio)
+    if form["type"] == "audio/pcm":
+        assert error(answer)["message"] == error(appended)["message"]
+    else:
+        assert [event["type"] for event in answer] == ["conversation.item.added", "conversation.item.done"]
+        assert appended == []
 
 
 def test_a_second_response_is_refused_with_the_id_of_the_first() -> None:

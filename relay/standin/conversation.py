@@ -7,7 +7,6 @@ Sans I/O. The shell (model.py) gives it what arrives and wakes it at `next_deadl
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime
 import random
 from collections.abc import Callable, Mapping
@@ -20,8 +19,8 @@ from relay.standin import model_errors as errors
 from relay.standin import model_settings
 from relay.standin.ear import Ear
 from relay.standin.model_agenda import Agenda
-from relay.standin.model_audio import rate_hz
-from relay.standin.model_client_events import check_client_event, decoded, item_from_wire
+from relay.standin.model_audio import bytes_a_sample, rate_hz
+from relay.standin.model_client_events import check_client_event, decoded, decoded_audio, item_from_wire
 from relay.standin.model_connect import asked_model, refusal
 from relay.standin.model_errors import Refusal, RefusedError
 from relay.standin.model_floor import Floor
@@ -208,12 +207,8 @@ class RealtimePeer:
         self.emit("session.updated", session=session)
 
     def _append(self, event: dict[str, Any]) -> None:
-        form = self.session["audio"]["input"]["format"]
-        try:
-            data = base64.b64decode(event["audio"], validate=True)
-        except (binascii.Error, ValueError):
-            raise RefusedError(errors.NOT_BASE64) from None
-        if len(data) % (2 if form["type"] == "audio/pcm" else 1):
+        data = decoded_audio(event["audio"])
+        if len(data) % bytes_a_sample(self.session["audio"]["input"]["format"]):
             raise RefusedError(errors.NOT_BASE64)
         noticed = self._input.append(data)
         deaf_after = self.faults.deaf_after_turns
@@ -352,6 +347,8 @@ class RealtimePeer:
         """Words and length of an input_audio part in a client's item."""
         buffer = InputBuffer()
         buffer.configure({**self.session["audio"]["input"], "turn_detection": None})
+        if len(data) % bytes_a_sample(self.session["audio"]["input"]["format"]):
+            raise RefusedError(errors.NOT_BASE64)
         buffer.append(data)
         held_ms = round(buffer.held_ms)
         return self._ear.transcribe(buffer.take(), rate_hz(self.session["audio"]["input"]["format"])), held_ms

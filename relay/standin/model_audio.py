@@ -21,6 +21,11 @@ def rate_hz(form: dict[str, Any]) -> int:
     return 24000 if form["type"] == "audio/pcm" else 8000
 
 
+def bytes_a_sample(form: dict[str, Any]) -> int:
+    """2 for PCM16, 1 for G.711."""
+    return 2 if form["type"] == "audio/pcm" else 1
+
+
 def bytes_per_ms(form: dict[str, Any]) -> int:
     """48 for PCM16 at 24 kHz, 8 for G.711."""
     return 48 if form["type"] == "audio/pcm" else 8

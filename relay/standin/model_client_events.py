@@ -65,7 +65,7 @@ def decoded(message: str | bytes) -> dict[str, Any]:
         raise RefusedError(BINARY_FRAME)
     try:
         event = msgspec.json.decode(message)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise RefusedError(NOT_JSON) from None
     if not isinstance(event, dict) or "type" not in event:
         raise RefusedError(NO_TYPE)
@@ -74,6 +74,8 @@ def decoded(message: str | bytes) -> dict[str, Any]:
 
 def check_client_event(event: dict[str, Any]) -> None:
     """The event's type, keys and their kinds; RefusedError in the server's words."""
+    if not isinstance(event["type"], str):
+        raise RefusedError(invalid_type("type", "a string", event["type"]))
     if event["type"] not in EVENTS:
         raise RefusedError(invalid_value("type", event["type"], tuple(EVENTS)))
     _check("", event, {**EVENTS[event["type"]], "type": str, "event_id": (str, type(None))})
@@ -88,6 +90,8 @@ def item_from_wire(wire: Any, fresh_id: str, hear: Callable[[bytes], tuple[str, 
     kind = wire.get("type", "message" if "role" in wire else None)
     if kind is None:
         raise RefusedError(missing_parameter("item.type"))
+    if not isinstance(kind, str):
+        raise RefusedError(invalid_type("item.type", "a string", kind))
     if kind not in ITEMS:
         raise RefusedError(invalid_value("item.type", kind, tuple(ITEMS)))
     _check("item.", wire, {**ITEMS[kind], **ALWAYS})
@@ -116,12 +120,16 @@ def _read_message(item: Item, wire: dict[str, Any], hear: Callable[[bytes], tupl
         if not isinstance(part, dict):
             raise RefusedError(invalid_type(path, "an object", part))
         allowed = CONTENT[item.role]
-        if part.get("type") not in allowed:
-            raise RefusedError(invalid_value(f"{path}.type", part.get("type"), tuple(allowed)))
+        if "type" not in part:
+            raise RefusedError(missing_parameter(f"{path}.type"))
+        if not isinstance(part["type"], str):
+            raise RefusedError(invalid_type(f"{path}.type", "a string", part["type"]))
+        if part["type"] not in allowed:
+            raise RefusedError(invalid_value(f"{path}.type", part["type"], tuple(allowed)))
         _check(f"{path}.", part, {**allowed[part["type"]], "type": str})
         shown = {key: value for key, value in part.items() if key != "audio"}
         if part["type"] == "input_audio":
-            text, audio_ms = hear(_decoded_audio(part["audio"]))
+            text, audio_ms = hear(decoded_audio(part["audio"]))
             texts.append(text)
             item.audio_ms += audio_ms
             shown = {"type": "input_audio", "transcript": None}
@@ -131,7 +139,8 @@ def _read_message(item: Item, wire: dict[str, Any], hear: Callable[[bytes], tupl
     item.text = " ".join(texts)
 
 
-def _decoded_audio(text: str) -> bytes:
+def decoded_audio(text: str) -> bytes:
+    """The bytes of audio in base64; RefusedError where it is none."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
