@@ -18,7 +18,7 @@ from relay.call.actions import (
     SendFunctionOutput,
     SwitchModel,
 )
-from relay.call.handover import SESSION_LIMIT_S
+from relay.call.handover import RECONNECTS, SESSION_LIMIT_S
 from relay.call.machine import Next, Phase
 from relay.call.plan import PastTurn
 from relay.call.vocabulary import (
@@ -249,6 +249,32 @@ def test_a_stuck_model_is_replaced_by_a_session_that_is_opened_beside_it() -> No
     assert of(stage, DialModel) == []
     assert len(of(stage, AskForResponse)) == 1
     assert stage.machine.figures.reconnects == 1
+
+
+def test_a_model_that_takes_sessions_and_never_answers_is_the_humans_after_the_third() -> None:
+    stage = talking()
+    stuck = 0
+    while stage.machine.phase is Phase.TALKING:
+        assert stuck <= RECONNECTS, "the caller waits, and nobody comes"
+        stage.actions.clear()
+        stage.wait(5_400)
+        if of(stage, DialModel):
+            stuck += 1
+            assert "one moment again" in [turn.said for turn in stage.machine.conversation.turns()]
+            stage.tell(NextModelReady(), ModelLost(1000, ""), ModelReady(f"sess_{stuck}", "mini"))
+    assert stage.machine.ending is not None
+    assert (stage.machine.ending.reason, stage.machine.ending.then) == (EndReason.MODEL_LOST, Next.HUMAN)
+    assert stuck == RECONNECTS
+
+
+def test_what_a_stuck_answer_still_says_is_not_heard_behind_the_phrase_that_bridges_it() -> None:
+    stage = talking()
+    item = stage.answer(1, 1_000, "We are open", ended=False)
+    stage.wait(11_000)
+    assert [dial.why for dial in of(stage, DialModel)] == ["stuck"]
+    assert not stage.machine.wants(ResponseId("resp_1"), item)
+    stage.wait(1_500)
+    assert stage.ear.heard[ItemId("own_0_2")] == 8_000, "a phrase behind an answer that has no end"
 
 
 def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
