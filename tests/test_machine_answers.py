@@ -31,6 +31,7 @@ from relay.call.vocabulary import (
     FunctionAsked,
     FunctionReturned,
     ItemId,
+    ItemPlaced,
     ModelLost,
     ModelObjected,
     ModelReady,
@@ -132,6 +133,30 @@ def test_a_claim_that_was_doubted_is_corrected_unless_the_call_is_leaving() -> N
     stage.tell(ClaimDoubted("Nothing was booked."))
     assert [item.text for item in of(stage, CreateItem)] == ["Nothing was booked."]
     assert [ask.ref for ask in of(stage, AskForResponse)] == ["correct-2"]
+
+
+def test_words_without_a_sound_are_taken_out_and_asked_for_again_as_nobody_heard_them() -> None:
+    stage = begun(talking())
+    silent = ItemId("item_1")
+    stage.tell(ItemPlaced(silent, None, "assistant"), ModelWorded(R1, silent, "At ten."))
+    stage.tell(ResponseEnded(R1, "completed", None, None))
+    assert [action.item_id for action in of(stage, DeleteItem)] == [silent]
+    assert stage.machine.conversation.turn(silent) is None
+    stage.wait(1_000)
+    assert [action.ref for action in of(stage, AskForResponse)] == ["turn-2"], "the caller would wait in silence"
+    stage.answer(2, 500, "At ten.")
+    stage.wait(1_000)
+    assert stage.ear.heard[ItemId("item_2")] == 4_000
+
+
+def test_words_without_a_sound_beside_a_function_are_taken_out_and_the_function_runs() -> None:
+    stage = begun(talking())
+    silent = ItemId("item_1")
+    stage.tell(ModelWorded(R1, silent, "I will look."), FunctionAsked(R1, "call_1", "lookup_hours", "{}"))
+    stage.tell(ResponseEnded(R1, "completed", None, None))
+    stage.wait(1_000)
+    assert [action.item_id for action in of(stage, DeleteItem)] == [silent]
+    assert of(stage, AskForResponse) == []
 
 
 def test_keys_in_a_row_are_one_input_and_part_of_the_history() -> None:
