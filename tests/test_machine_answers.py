@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from relay.call import wording
 from relay.call.actions import (
     AskForResponse,
     CancelResponse,
@@ -23,6 +24,7 @@ from relay.call.machine import Next, Phase
 from relay.call.plan import PastTurn
 from relay.call.vocabulary import (
     CallerCommitted,
+    CallerLeft,
     CallerSpoke,
     CallerTranscribed,
     ClaimDoubted,
@@ -44,7 +46,7 @@ from relay.call.vocabulary import (
     ResponseId,
     Ticked,
 )
-from tests.playbook import NOTICE, PLAIN, PLAN, Stage, tone
+from tests.playbook import NOTICE, PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
 R1 = ResponseId("resp_1")
 
@@ -228,6 +230,32 @@ def test_an_answer_that_was_lost_with_its_session_is_asked_of_the_next() -> None
     stage.actions.clear()
     stage.tell(ModelReady("sess_2", "mini"))
     assert len(of(stage, AskForResponse)) == 1
+
+
+def test_words_that_were_lost_with_their_session_are_asked_for_although_a_phrase_stands_behind_them() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says(None, 1)  # committed; the session is gone before its words are there
+    stage.tell(ModelLost(1006, ""))
+    stage.wait(300)
+    stage.tell(ModelReady("sess_2", "mini"))
+    texts = [action.text for action in of(stage, CreateItem)]
+    assert texts[-3:] == ["one moment again", wording.CONTINUE, wording.LAST_WORDS_LOST]
+
+
+@pytest.mark.parametrize(("ms", "lost"), [(100, False), (800, True)], ids=["a cough", "words"])
+def test_a_session_lost_in_the_middle_of_the_callers_words_leaves_a_gap_that_is_asked_for(ms: int, lost: bool) -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_1"), 0))
+    stage.wait(ms - 60)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(200)
+    stage.tell(ModelLost(1006, ""), ModelReady("sess_2", "mini"))
+    assert (wording.LAST_WORDS_LOST in [action.text for action in of(stage, CreateItem)]) is lost
+    stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
+    gaps = [(row.role, row.said) for row in of(stage, RecordTurn) if row.gap]
+    assert gaps == ([("caller", None)] if lost else [])
 
 
 def test_a_session_lost_in_silence_is_replaced_without_a_word() -> None:

@@ -15,6 +15,7 @@ from relay.call.actions import (
     Report,
     SwitchModel,
 )
+from relay.call.floor import SHORT_TURN_MS
 from relay.call.state import Call, Move, Next, Phase
 from relay.call.vocabulary import (
     EndReason,
@@ -71,6 +72,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
     caller_speaks = call.floor.caller_speaks
     call.model_is_ready = False
     _let_go_of_answers(call, now, out)
+    _lose_what_is_being_said(call, now)
     call.floor.forget()
     call.awaiting_words.clear()
     call.playout.resume()
@@ -90,6 +92,15 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
         call.answers.want("again")
     hard = call.figures.reconnects >= RECONNECTS  # before the first session: until the greeting is overdue
     out.append(DialModel(call.plan.model_hard if hard else call.model, "lost"))
+
+
+def _lose_what_is_being_said(call: Call, now: float) -> None:
+    """The caller is in the middle of words that only the lost session has heard: a gap in the transcript."""
+    speech = call.floor.speech
+    if speech is None or speech.voiced_ms < SHORT_TURN_MS or call.phase is not Phase.TALKING:
+        return
+    turn = call.conversation.place(speech.item_id, "caller", None, call.ms(now))
+    turn.started_ms, turn.gap = call.spoke_ms.pop(speech.item_id, turn.started_ms), True
 
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
