@@ -158,11 +158,20 @@ def test_words_that_never_come_are_not_awaited_for_ever() -> None:
     line = Line()
     line.floor.spoke(ITEM, SPEAKING, line.voice)
     line.floor.committed(ITEM, SPEAKING, 1.0)
-    assert line.floor.expired(1.0 + WORDS_LIMIT_S - 0.1) == []
-    assert line.floor.expired(1.0 + WORDS_LIMIT_S) == [(ITEM, False)]
+    assert line.floor.expired(1.0 + WORDS_LIMIT_S - 0.1, SPEAKING) == []
+    assert line.floor.expired(1.0 + WORDS_LIMIT_S, SPEAKING) == [(ITEM, False)]
     assert not line.floor.is_waiting
-    assert line.floor.expired(100.0) == []
+    assert line.floor.expired(100.0, SPEAKING) == []
     assert line.floor.transcribed(ITEM, "Stop!", SPEAKING) is Worth.BARGE_IN
+
+
+def test_a_question_over_the_notice_is_answered_though_its_words_come_late() -> None:
+    line = Line()
+    line.spoke(PROTECTED)
+    line.frames(-20.0, 600, PROTECTED)
+    assert line.floor.committed(ITEM, PROTECTED, 1.0) is Worth.WAIT
+    assert line.floor.expired(1.0 + WORDS_LIMIT_S, PROTECTED) == [(ITEM, False)]
+    assert line.floor.transcribed(ITEM, "what time do you open", SILENT) is Worth.ANSWER
 
 
 def test_an_item_whose_beginning_was_never_told_waits_for_its_words() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from relay.call import wording
 from relay.call.actions import (
     AskForResponse,
     CancelResponse,
@@ -18,11 +19,12 @@ from relay.call.actions import (
     SendFunctionOutput,
     SwitchModel,
 )
-from relay.call.handover import SESSION_LIMIT_S
+from relay.call.handover import RECONNECTS, SESSION_LIMIT_S
 from relay.call.machine import Next, Phase
 from relay.call.plan import PastTurn
 from relay.call.vocabulary import (
     CallerCommitted,
+    CallerLeft,
     CallerSpoke,
     CallerTranscribed,
     ClaimDoubted,
@@ -31,6 +33,7 @@ from relay.call.vocabulary import (
     FunctionAsked,
     FunctionReturned,
     ItemId,
+    ItemPlaced,
     ModelLost,
     ModelObjected,
     ModelReady,
@@ -43,7 +46,7 @@ from relay.call.vocabulary import (
     ResponseId,
     Ticked,
 )
-from tests.playbook import NOTICE, PLAIN, PLAN, Stage, tone
+from tests.playbook import NOTICE, PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
 R1 = ResponseId("resp_1")
 
@@ -134,6 +137,30 @@ def test_a_claim_that_was_doubted_is_corrected_unless_the_call_is_leaving() -> N
     assert [ask.ref for ask in of(stage, AskForResponse)] == ["correct-2"]
 
 
+def test_words_without_a_sound_are_taken_out_and_asked_for_again_as_nobody_heard_them() -> None:
+    stage = begun(talking())
+    silent = ItemId("item_1")
+    stage.tell(ItemPlaced(silent, None, "assistant"), ModelWorded(R1, silent, "At ten."))
+    stage.tell(ResponseEnded(R1, "completed", None, None))
+    assert [action.item_id for action in of(stage, DeleteItem)] == [silent]
+    assert stage.machine.conversation.turn(silent) is None
+    stage.wait(1_000)
+    assert [action.ref for action in of(stage, AskForResponse)] == ["turn-2"], "the caller would wait in silence"
+    stage.answer(2, 500, "At ten.")
+    stage.wait(1_000)
+    assert stage.ear.heard[ItemId("item_2")] == 4_000
+
+
+def test_words_without_a_sound_beside_a_function_are_taken_out_and_the_function_runs() -> None:
+    stage = begun(talking())
+    silent = ItemId("item_1")
+    stage.tell(ModelWorded(R1, silent, "I will look."), FunctionAsked(R1, "call_1", "lookup_hours", "{}"))
+    stage.tell(ResponseEnded(R1, "completed", None, None))
+    stage.wait(1_000)
+    assert [action.item_id for action in of(stage, DeleteItem)] == [silent]
+    assert of(stage, AskForResponse) == []
+
+
 def test_keys_in_a_row_are_one_input_and_part_of_the_history() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.tell(*[DigitPressed(key) for key in "4711"])
@@ -205,6 +232,32 @@ def test_an_answer_that_was_lost_with_its_session_is_asked_of_the_next() -> None
     assert len(of(stage, AskForResponse)) == 1
 
 
+def test_words_that_were_lost_with_their_session_are_asked_for_although_a_phrase_stands_behind_them() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says(None, 1)  # committed; the session is gone before its words are there
+    stage.tell(ModelLost(1006, ""))
+    stage.wait(300)
+    stage.tell(ModelReady("sess_2", "mini"))
+    texts = [action.text for action in of(stage, CreateItem)]
+    assert texts[-3:] == ["one moment again", wording.CONTINUE, wording.LAST_WORDS_LOST]
+
+
+@pytest.mark.parametrize(("ms", "lost"), [(100, False), (800, True)], ids=["a cough", "words"])
+def test_a_session_lost_in_the_middle_of_the_callers_words_leaves_a_gap_that_is_asked_for(ms: int, lost: bool) -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_1"), 0))
+    stage.wait(ms - 60)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(200)
+    stage.tell(ModelLost(1006, ""), ModelReady("sess_2", "mini"))
+    assert (wording.LAST_WORDS_LOST in [action.text for action in of(stage, CreateItem)]) is lost
+    stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
+    gaps = [(row.role, row.said) for row in of(stage, RecordTurn) if row.gap]
+    assert gaps == ([("caller", None)] if lost else [])
+
+
 def test_a_session_lost_in_silence_is_replaced_without_a_word() -> None:
     stage = talking()
     stage.answer(1, 500, "At ten.")
@@ -249,6 +302,32 @@ def test_a_stuck_model_is_replaced_by_a_session_that_is_opened_beside_it() -> No
     assert of(stage, DialModel) == []
     assert len(of(stage, AskForResponse)) == 1
     assert stage.machine.figures.reconnects == 1
+
+
+def test_a_model_that_takes_sessions_and_never_answers_is_the_humans_after_the_third() -> None:
+    stage = talking()
+    stuck = 0
+    while stage.machine.phase is Phase.TALKING:
+        assert stuck <= RECONNECTS, "the caller waits, and nobody comes"
+        stage.actions.clear()
+        stage.wait(5_400)
+        if of(stage, DialModel):
+            stuck += 1
+            assert "one moment again" in [turn.said for turn in stage.machine.conversation.turns()]
+            stage.tell(NextModelReady(), ModelLost(1000, ""), ModelReady(f"sess_{stuck}", "mini"))
+    assert stage.machine.ending is not None
+    assert (stage.machine.ending.reason, stage.machine.ending.then) == (EndReason.MODEL_LOST, Next.HUMAN)
+    assert stuck == RECONNECTS
+
+
+def test_what_a_stuck_answer_still_says_is_not_heard_behind_the_phrase_that_bridges_it() -> None:
+    stage = talking()
+    item = stage.answer(1, 1_000, "We are open", ended=False)
+    stage.wait(11_000)
+    assert [dial.why for dial in of(stage, DialModel)] == ["stuck"]
+    assert not stage.machine.wants(ResponseId("resp_1"), item)
+    stage.wait(1_500)
+    assert stage.ear.heard[ItemId("own_0_2")] == 8_000, "a phrase behind an answer that has no end"
 
 
 def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:

@@ -19,6 +19,7 @@ from relay.standin.model_items import Item
 from relay.standin.run import run_scenario
 from relay.standin.scenario import parse
 from relay.standin.script import Script
+from relay.websocket import WebSocketEnd
 from tests.play import Play, stage
 
 LISTEN = "{ listen = true }"
@@ -173,6 +174,47 @@ async def test_a_session_near_its_expiry_hands_over_in_silence_and_the_caller_he
         assert report.gaps_ms == []
         assert report.latencies_ms[-1] <= 1_500, "the first answer of the new session"
         assert greetings(report) == 1
+
+
+async def test_words_that_begin_while_the_old_session_says_goodbye_are_heard_by_the_new_one(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say_goodbye = WebSocketEnd._say_goodbye
+
+    async def and_wait(end: WebSocketEnd, code: int, reason: str) -> None:
+        """The model answers a close as late as it may; whoever reads beside it does not wait for that."""
+        waits = end._is_client and not end._receiving
+        await say_goodbye(end, code, reason)
+        await trio.sleep(1.0 if waits else 0.0)
+
+    monkeypatch.setattr(WebSocketEnd, "_say_goodbye", and_wait)
+    monkeypatch.setattr(handover, "SESSION_LIMIT_S", 10.7)  # while the cough's words are awaited: they end the wait
+    text = scenario(LISTEN, "{ cough = true }", "{ silent_s = 1.7 }", '{ say = "can_you_hear" }', LISTEN)
+    async with stage(script=script_of(text)) as play:
+        slow_dial(play, 0.1)
+        report = await act(text, play)
+        assert [session.report.heard for session in play.model.sessions] == [[""], ["Can you hear me?"]]
+        assert report.latencies_ms[-1] <= 1_500
+
+
+async def test_words_said_while_nobody_was_connected_are_heard_before_those_said_since(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = WebSocketEnd.send
+
+    async def send_slowly(end: WebSocketEnd, *messages: bytes) -> None:
+        """The whole conversation is more than a socket takes at once."""
+        await send(end, *messages)
+        if b"conversation.item.create" in messages[0] and len(messages) > 2:
+            await trio.sleep(0.4)
+
+    monkeypatch.setattr(WebSocketEnd, "send", send_slowly)
+    text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
+    async with stage(script=script_of(text)) as play:
+        slow_dial(play, 0.3)
+        kill_when(play, "caller_said", "can you hear")
+        await act(text, play)
+        assert play.model.sessions[1].report.heard == ["Can you hear me?"]
 
 
 MISUNDERSTOOD = """

@@ -183,6 +183,11 @@ def test_an_interrupted_function_call_is_not_run() -> None:
     assert not [event for event in made if isinstance(event, FunctionAsked)]
 
 
+def test_an_answer_that_is_written_instead_of_spoken_is_words_without_a_sound() -> None:
+    message = b'{"type":"response.output_text.delta","response_id":"resp_1","item_id":"item_1","delta":"At ten."}'
+    assert dialect.event_of(dialect.decode(message)) == ModelWorded(ResponseId("resp_1"), ItemId("item_1"), "At ten.")
+
+
 def test_an_answer_outside_the_conversation_is_no_answer_to_the_caller() -> None:
     line = Line(Script(reactions=(Reaction(say="Aside."),)))
     line.send("response.create", response={"conversation": "none", "metadata": {"oob": "1"}})

@@ -13,6 +13,7 @@ from relay.call.actions import (
     RunFunction,
     SendFunctionOutput,
 )
+from relay.call.barge_in import drop_unheard
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import (
     EndCall,
@@ -104,7 +105,7 @@ def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> Non
         _belongs(call, event.response_id, event.item_id)
     turn.said += event.text
     if not turn.whole:
-        call.answers.progressed(event.response_id, now)
+        call.answers.progressed(event.response_id, now, is_audible=False)
         return
     if not turn.interrupted:
         turn.heard = turn.said
@@ -126,6 +127,7 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action]) -> No
     again = call.answers.ended(response_id, event.status, now)
     for item in call.answer_items.get(response_id, []):
         call.heard(call.playout.finish(item), now, out)
+    drop_unheard(call, response_id)
     for item in sorted(call.unheard_items.pop(response_id, ())):
         if call.model_is_ready and call.phase is not Phase.GONE:
             out.append(DeleteItem(item))

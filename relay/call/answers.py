@@ -36,7 +36,7 @@ class Answers:
         self.active: ResponseId | None = None
         self.active_ref = ""
         self._active_wish = Wish("turn")
-        self._produced = False  # the active response has said or called something
+        self._produced = False  # the active response has sounded or called something
         self._wish: Wish | None = None
         self._asked: Wish | None = None
         self._asked_ref = ""
@@ -98,13 +98,13 @@ class Answers:
             return CancelResponse(response_id)
         return None
 
-    def progressed(self, response_id: ResponseId, now: float) -> None:
-        """The response produced something: sound, words or a function call."""
+    def progressed(self, response_id: ResponseId, now: float, *, is_audible: bool = True) -> None:
+        """The response produced sound or a function call; or words, which alone nobody hears (`is_audible` false)."""
         if response_id == self.active:
-            self._since, self._produced = now, True
+            self._since, self._produced = now, self._produced or is_audible
 
     def ended(self, response_id: ResponseId, status: str, now: float) -> bool:
-        """A response ended. True if it is to be asked for again: it failed, or contained nothing at all."""
+        """A response ended. True if it is to be asked for again: it failed, or had nothing to be heard or done."""
         self._ended.add(response_id)
         if self.active != response_id:
             return False

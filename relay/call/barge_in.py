@@ -51,11 +51,11 @@ def cut_off(call: Call, now: float, out: list[Action]) -> None:
     for cut in cuts:
         _cut_item(call, cut, now, out)
     if active is not None:
-        _drop_unheard(call, active)
+        drop_unheard(call, active)
 
 
-def _drop_unheard(call: Call, response_id: ResponseId) -> None:
-    """Words of an answer that was given up before their first sound: deleted once the answer has ended."""
+def drop_unheard(call: Call, response_id: ResponseId) -> None:
+    """Words of an answer that never got a sound, and get none any more: deleted once the answer has ended."""
     for item in call.answer_items.get(response_id, []):
         turn = call.conversation.turn(item)
         if turn is not None and not turn.whole and turn.said_ms == 0:

@@ -182,9 +182,9 @@ class Conversation:
         return " ".join(said[-2:])
 
     def words_are_missing(self) -> bool:
-        """True if the newest turn is the caller's, and nobody knows its words."""
-        turns = self.turns()
-        return bool(turns) and turns[-1].role == "caller" and not turns[-1].said
+        """True if nobody knows the words of the caller's newest turn, and no answer of the model's stands behind it."""
+        newest = next((turn for turn in reversed(self.turns()) if not turn.own), None)
+        return newest is not None and newest.role == "caller" and not newest.said
 
     def past(self) -> tuple[PastTurn, ...]:
         """Everything so far as text: what was heard of the agent, what was said by the caller."""

@@ -230,12 +230,16 @@ class Floor:
             return Worth.ANSWER
         return Worth.BARGE_IN
 
-    def expired(self, now: float) -> list[tuple[ItemId, bool]]:
+    def expired(self, now: float, agent: Agent) -> list[tuple[ItemId, bool]]:
         """Turns whose words did not come in time, and whether they were long enough to be answered unheard.
 
-        Those that were not still are worth what their words say, when they come.
+        Those that were not, or came while the agent speaks, still are worth what their words say, when they come.
         """
-        late = [(item, a.voiced_ms >= SHORT_TURN_MS) for item, a in self._awaited.items() if now >= a.until]
+        late = [
+            (item, a.voiced_ms >= SHORT_TURN_MS and not agent.speaking)
+            for item, a in self._awaited.items()
+            if now >= a.until
+        ]
         for item, answer in late:
             awaited = self._awaited.pop(item)
             if not answer:

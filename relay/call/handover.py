@@ -15,6 +15,7 @@ from relay.call.actions import (
     Report,
     SwitchModel,
 )
+from relay.call.floor import SHORT_TURN_MS
 from relay.call.state import Call, Move, Next, Phase
 from relay.call.vocabulary import (
     EndReason,
@@ -70,11 +71,10 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
     caller_waits = call.answers.is_pending or call.floor.is_waiting or call.floor.speech is not None
     caller_speaks = call.floor.caller_speaks
     call.model_is_ready = False
-    call.answers.lost()
+    _let_go_of_answers(call, now, out)
+    _lose_what_is_being_said(call, now)
     call.floor.forget()
     call.awaiting_words.clear()
-    for item in [i for items in call.answer_items.values() for i in items]:
-        call.heard(call.playout.finish(item), now, out)
     call.playout.resume()
     if call.phase in (Phase.LEAVING, Phase.GONE):
         return
@@ -83,17 +83,45 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
         return  # it made room for the new one, which is open
     fields = (("code", event.code), ("reason", event.reason[:120]))
     call.figures.reconnects += 1
-    if call.sessions and call.figures.reconnects > RECONNECTS:
-        out.append(Report("model.lost_for_good", "error", fields))
-        leaving.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
+    if call.sessions and _is_lost_for_good(call, fields, now, out):
         return
     out.append(Report("model.lost", "warning", fields))
     if call.sessions and caller_waits:
-        if not caller_speaks and not call.playout.is_speaking(now) and call.phase is Phase.TALKING:
-            call.say("one_moment_again", now, out)
+        if not caller_speaks:
+            _ask_for_patience(call, now, out)
         call.answers.want("again")
     hard = call.figures.reconnects >= RECONNECTS  # before the first session: until the greeting is overdue
     out.append(DialModel(call.plan.model_hard if hard else call.model, "lost"))
+
+
+def _lose_what_is_being_said(call: Call, now: float) -> None:
+    """The caller is in the middle of words that only the lost session has heard: a gap in the transcript."""
+    speech = call.floor.speech
+    if speech is None or speech.voiced_ms < SHORT_TURN_MS or call.phase is not Phase.TALKING:
+        return
+    turn = call.conversation.place(speech.item_id, "caller", None, call.ms(now))
+    turn.started_ms, turn.gap = call.spoke_ms.pop(speech.item_id, turn.started_ms), True
+
+
+def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
+    """Nothing more comes of what the session was asked: what it has said of it is all."""
+    call.answers.lost()
+    for item in [i for items in call.answer_items.values() for i in items]:
+        call.heard(call.playout.finish(item), now, out)
+
+
+def _is_lost_for_good(call: Call, fields: tuple[tuple[str, object], ...], now: float, out: list[Action]) -> bool:
+    """True when the model was lost too often: the human comes."""
+    if call.figures.reconnects <= RECONNECTS:
+        return False
+    out.append(Report("model.lost_for_good", "error", fields))
+    leaving.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
+    return True
+
+
+def _ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
+    if not call.playout.is_speaking(now) and call.phase is Phase.TALKING:
+        call.say("one_moment_again", now, out)
 
 
 def begin(call: Call, model: str, why: str, out: list[Action]) -> None:
@@ -143,10 +171,14 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
         why = "deaf" if deaf else "stuck"
         out.append(Report(f"model.{why}", "warning"))
         call.was_deaf = deaf
-        call.answers.lost()
+        _let_go_of_answers(call, now, out)
         call.answers.want("again")
         call.model_is_ready = False
         call.figures.reconnects += 1
+        if _is_lost_for_good(call, (("why", why),), now, out):
+            return
+        if not call.floor.caller_speaks:
+            _ask_for_patience(call, now, out)
         begin(call, call.model, why, out)
     elif now - call.ready_at > SESSION_LIMIT_S:
         begin(call, call.model, "expiry", out)

@@ -88,6 +88,7 @@ class CallSession:
         self.machine = Machine(desk.plan(file))
         self.books = Books(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
+        self._hears = False  # it gets the caller's audio: what waited comes first
         self._supply = ModelSupply(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
@@ -195,14 +196,13 @@ class CallSession:
         await self._to_model(audio[0] if len(audio) == 1 else b"".join(audio))
 
     async def _to_model(self, mulaw: bytes) -> None:
-        model = self._model
-        if model is None:
-            self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
-            return
-        try:
-            await model.end.send(self._uplink.append(mulaw))
-        except Gone:
-            pass  # the OpenAI reader is told the same, with its code
+        if self._model is not None and self._hears:
+            try:
+                await self._model.end.send(self._uplink.append(mulaw))
+                return
+            except Gone:
+                pass  # the OpenAI reader is told the same, with its code, and opens the one that is to hear this
+        self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
 
     # OpenAI reader
 
@@ -222,11 +222,11 @@ class CallSession:
             await self._serve_model(session)
 
     async def _serve_model(self, session: ModelSession) -> None:
-        self._model = session
-        waiting = self._uplink.begin()
+        self._model, self._hears = session, False
         try:
             await self._feed(ModelReady(session.id, session.model, session.greeting_asked))
-            if waiting:
+            self._hears = True
+            if waiting := self._uplink.begin():
                 await self._to_model(waiting)
             messages, session.backlog = session.backlog, []
             while True:
@@ -385,8 +385,9 @@ class CallSession:
             self._start(self._feed, doubt)
 
     async def _release_model(self) -> None:
-        if self._model is not None:
-            await self._model.end.close()
+        model, self._model = self._model, None  # while it says goodbye, the caller's words wait for the next one
+        if model is not None:
+            await model.end.close()
 
     async def _hang_up(self) -> None:
         """End the phone call by REST. The stream is closed behind it, so that Twilio never waits for us."""

@@ -156,8 +156,8 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
         began_at = (call.arrived_at or 0.0) + call.spoke_ms.get(call.floor.speech.item_id, 0) / 1000
         if now - max(call.loud_at, began_at) > SPEECH_LIMIT_S:
             call.floor.speech = None
-    for item_id, answer in call.floor.expired(now):
-        if answer and not call.playout.is_speaking(now):
+    for item_id, answer in call.floor.expired(now, call.agent(now)):
+        if answer:
             _answer(call, item_id)
     for item_id in [item for item, until in call.awaiting_words.items() if now >= until]:
         del call.awaiting_words[item_id]

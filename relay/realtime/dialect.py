@@ -114,7 +114,6 @@ _KNOWN_AND_SKIPPED = frozenset(
         "response.content_part.added",
         "response.content_part.done",
         "response.output_audio_transcript.done",
-        "response.output_text.delta",
         "response.output_text.done",
         "response.function_call_arguments.delta",
         "response.function_call_arguments.done",
@@ -225,6 +224,7 @@ _READERS = {
     "response.created": _began,
     "response.done": _ended,
     "response.output_audio_transcript.delta": _worded,
+    "response.output_text.delta": _worded,  # a model that writes instead of speaking: words that nobody hears
     "response.output_item.done": _item_done,
     "error": _erred,
 }
