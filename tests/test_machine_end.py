@@ -279,6 +279,18 @@ def test_what_a_function_does_for_a_caller_who_hung_up_is_awaited() -> None:
     assert ReleaseModel() in stage.actions
 
 
+def test_a_booking_that_still_runs_when_the_agent_hangs_up_is_awaited_too() -> None:
+    stage = talking()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), FunctionAsked(R1, "call_2", "end_call", "{}"))
+    stage.tell(FunctionReturned("call_2", "end_call", '{"status":"ok"}', True, 0, EndCall("done")))
+    stage.wait(2_000)
+    assert HangUp() in stage.actions
+    assert not is_over(stage)
+    stage.tell(FunctionReturned("call_1", "book_appointment", '{"status":"ok"}', True, 2_400))
+    stage.wait(200)
+    assert is_over(stage)
+
+
 def test_a_caller_who_is_to_be_taken_up_again_waits_for_no_function() -> None:
     stage = talking()
     stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))

@@ -178,7 +178,7 @@ def _is_awaited(call: Call, now: float) -> bool:
 
     A function ends by its own deadline. With a caller who goes on to a human, nobody may wait for it.
     """
-    if call.functions and call.ending is not None and call.ending.then is Next.NOTHING:
+    if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True
     return bool(call.awaiting_words) and call.model_is_ready and call.over_at is not None and now < call.over_at
 
