@@ -168,6 +168,8 @@ class Books:
                 output=output,
                 ok=outcome.ok,
                 took_ms=round(outcome.took_s * 1000, 1),
+                key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
+                state=None if outcome.key is None else "done" if outcome.ok else "failed",
             )
         )
         if isinstance(outcome.effect, TakeMessage):

@@ -36,6 +36,18 @@ clip = "angry"
 say = "I'm sorry about that. Would you like me to connect you with a colleague?"
 """
 ANSWERS = Script.from_table(dict(parse(TEXT % "{ listen = true }", "t").model))
+BOOKS = """
+title = "books a table"
+[caller]
+steps = [
+  { listen = true },
+  { say = "Can I book a table for two tomorrow at seven in the evening? My name is Jane Doe." },
+  { listen = true },
+  { say = "Yes please, that's right." },
+  { listen = true },
+  { hang_up = true },
+]
+"""
 
 
 async def act(play: Play, *steps: str) -> CallReport:
@@ -146,3 +158,17 @@ async def test_a_caller_who_comes_back_when_the_time_is_up_can_still_leave_a_mes
         (file,) = play.daemon.desk.files.values()
     assert got.streams == 2
     assert 105 <= file.talked_s < 135  # some fifty seconds before the human, and sixty after
+
+
+async def test_a_booking_made_while_postgres_is_away_stands_there_under_its_key_once_it_is_back(
+    autojump_clock: object,
+) -> None:
+    async with stage() as play:
+        play.ledger.away = True
+        await run_scenario(parse(BOOKS, "books"), play.exchange)
+        play.ledger.away = False
+        (row,) = [row for row in play.ledger.of(rows.FunctionCallRow) if row.name == "book_appointment"]
+        assert row.key is not None
+        assert row.state == "done"
+        again = await play.ledger.reserve(row.key, row.call_sid, row.name, {}, function_call_id="another", limit_s=1.0)
+        assert again == rows.Already("done", True, row.output)
