@@ -362,6 +362,7 @@ async def test_outside_their_hours_no_human_is_rung_but_for_an_emergency(autojum
     async with stage(settings={"HUMAN_HOURS": "sun 03:00-03:01"}) as play:
         call_file(play, ended=EndReason.TRANSFERRED)
         assert (await ask(play, "/twilio/after")).verbs == ["Connect", "Redirect"]
+        assert (outcome(play).transfer_result, outcome(play).dialled) == ("closed", None)
         call_file(play, ended=EndReason.EMERGENCY)
         assert (await ask(play, "/twilio/after")).verbs == ["Dial"]
 

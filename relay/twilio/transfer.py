@@ -73,6 +73,7 @@ class Transfers:
         file.asked = 0
         if file.ended is not EndReason.EMERGENCY and not self._desk.human_is_there():
             log.info("human.not_there", why="outside HUMAN_HOURS")
+            self._settle(file, "closed")
             return self._nobody(file, "closed")
         return self._ring_next(file, say)
 
