@@ -207,7 +207,9 @@ async def test_a_bug_in_a_webhook_leads_to_the_human_and_not_to_a_500(
     [
         (Next.HUMAN, 1, EndReason.TRANSFERRED, "in-progress", ["Dial"]),
         (Next.HANG_UP, 1, EndReason.AGENT_SAID_GOODBYE, "in-progress", ["Hangup"]),
-        (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "in-progress", ["Hangup"]),
+        (Next.NOTHING, 1, EndReason.AGENT_SAID_GOODBYE, "in-progress", ["Hangup"]),  # its stream broke in the goodbye
+        (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "in-progress", ["Connect", "Redirect"]),  # so they did not
+        (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "completed", ["Hangup"]),
         (Next.RESUME, 1, EndReason.CALLER_SOCKET_LOST, "in-progress", ["Connect", "Redirect"]),
         (Next.NOTHING, 0, None, "in-progress", ["Say", "Dial"]),  # no stream was ever opened
         (Next.HUMAN, 1, EndReason.TRANSFERRED, "completed", ["Hangup"]),  # the caller has gone
