@@ -315,6 +315,17 @@ async def test_a_result_that_is_no_json_is_a_bug_of_ours() -> None:
     assert "TypeError" in outcome.error
 
 
+@pytest.mark.parametrize("result", ["Four are left.", ["four"], 4, ({"left": 4}, "four"), ({"left": 4},), b"four"])
+async def test_a_result_of_another_kind_is_a_bug_and_no_effect_that_nobody_knows(result: Any) -> None:
+    async def confuse(call: CallContext) -> Any:
+        """Confuse."""
+        return result
+
+    outcome = await outcome_of(confuse)
+    assert (outcome.ok, outcome.effect) == (False, None)  # an unknown effect would leave the caller without an answer
+    assert outcome.error
+
+
 async def test_a_phone_number_may_stand_in_a_result() -> None:
     outcome = await outcome_of(example, says(NEARLY | {"phone": "212 555 0199"}))
     assert json.loads(outcome.output)["phone"] == "+12125550199"

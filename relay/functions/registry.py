@@ -95,8 +95,8 @@ def function(
 ) -> Callable[[Callable[..., Awaitable[Result]]], Function]:
     """Offer an async function to the model. Its docstring's first paragraph is the description.
 
-    `holding` is said when it takes longer than 700 ms (None: nothing); `silent` means that no answer is spoken after
-    it. Raises FunctionRefused by name when the signature or the docstring will not do.
+    `holding` is said when it takes longer than 700 ms (None: nothing); `silent` means that nothing is said meanwhile,
+    and goes with the effect StaySilent. Raises FunctionRefused by name when the signature or the docstring will not do.
     """
 
     def offered(body: Callable[..., Awaitable[Result]]) -> Function:
@@ -267,6 +267,8 @@ def _outcome(result: Result) -> Outcome:
         mapping = result
     else:
         effect = result
+    if not isinstance(effect, Effect | None):
+        raise TypeError(f"it returned {type(effect).__name__}: return a mapping, an effect, or both as a tuple")
     output = envelope(mapping)
     return Outcome(output, ok=msgspec.json.decode(output)["status"] == "ok", effect=effect)
 
