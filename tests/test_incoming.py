@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from functools import partial
 from urllib.parse import urlencode
 
 import pytest
@@ -372,7 +373,8 @@ async def test_outside_their_hours_no_human_is_rung_but_for_an_emergency(autojum
 async def test_a_human_who_is_there_until_two_in_the_night_is_rung_at_one(autojump_clock: Clock) -> None:
     async with stage(settings={"HUMAN_HOURS": "sun 20:00-02:00", "BUSINESS_TZ": "UTC"}) as play:
         for hour, verbs in ((1, ["Dial"]), (3, ["Connect", "Redirect"])):
-            play.daemon.desk.utc_now = lambda at=hour: dt.datetime(2026, 11, 23, at, tzinfo=dt.UTC)  # a Monday
+            monday = dt.datetime(2026, 11, 23, hour, tzinfo=dt.UTC)
+            play.daemon.desk.utc_now = partial(dt.datetime.astimezone, monday, dt.UTC)
             call_file(play, ended=EndReason.TRANSFERRED)
             assert (await ask(play, "/twilio/after")).verbs == verbs
 
