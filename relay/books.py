@@ -174,7 +174,7 @@ class Books:
         )
         if isinstance(outcome.effect, TakeMessage):
             effect = outcome.effect
-            self._record_words(
+            self._desk.ledger.record(  # at once: it is no record of the talk, but what the caller asks to be kept
                 rows.MessageRow(
                     call_sid=file.call_sid,
                     seq=len(file.functions_done),
