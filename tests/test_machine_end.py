@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from relay.call import wording
 from relay.call.actions import (
+    AskForResponse,
     ClearPlayback,
     CreateItem,
     HangUp,
@@ -31,6 +33,8 @@ from relay.call.vocabulary import (
     FunctionReturned,
     ItemId,
     MarkReturned,
+    ModelLost,
+    ModelReady,
     ModelSpoke,
     ResponseEnded,
     ResponseId,
@@ -164,6 +168,14 @@ def test_nobody_is_there_so_the_model_says_so() -> None:
     stage.caller_says("operator", 1)
     assert stage.machine.phase is Phase.TALKING
     assert any(isinstance(a, CreateItem) and a.role == "system" and "No person" in a.text for a in stage.actions)
+
+
+def test_the_model_that_comes_back_is_told_that_nobody_is_there() -> None:
+    stage = talking(human_available=False)
+    stage.tell(ModelLost(1006, "gone"), DigitPressed("0"), ModelReady("sess_2", "mini"))
+    told = [action.text for action in stage.actions if isinstance(action, CreateItem)]
+    assert wording.NO_HUMAN_NOW in told  # a key leaves no words in the conversation
+    assert any(isinstance(action, AskForResponse) for action in stage.actions)
 
 
 def test_a_silent_caller_is_asked_twice_and_then_left() -> None:

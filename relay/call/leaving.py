@@ -81,6 +81,8 @@ def transfer(
     if not call.plan.human_available and reason is not EndReason.EMERGENCY:
         if call.model_is_ready:
             out.append(call.note(wording.NO_HUMAN_NOW))
+        else:
+            call.conversation.noted("system", wording.NO_HUMAN_NOW)  # for the session that is on its way
         call.answers.want("turn")
         return False
     call.dialled = why
