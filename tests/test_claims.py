@@ -214,3 +214,9 @@ def test_deeds_come_from_successful_outputs(ok: bool, output: dict[str, object],
 @given(st.text(max_size=300))
 def test_no_text_breaks_the_check(said: str) -> None:
     check(said, deeds=(), untold=(BOOKED,))
+
+
+def test_a_move_done_by_cancelling_and_booking_anew_is_a_move() -> None:
+    said = "I've moved your appointment to Friday at two."
+    assert check(said, deeds={BOOKED, CANCELLED}, untold={BOOKED, CANCELLED}).correction is None
+    assert check(said, deeds={BOOKED}).unproved == {MOVED}

@@ -122,7 +122,7 @@ _TAKEN: Final = re.compile(
 _DONE: Final = r"done|all set|you're set|all good|taken care of|went through|see you|confirm\w*"
 _TELLS: Final = {
     BOOKED: rf"\b(?:{_DONE}|book\w*|reserv\w*|schedul\w*|appointment|set for|down for|look(?:ing)? forward)\b",
-    CANCELLED: rf"\b(?:{_DONE}|cancel\w*|removed|off the books|no longer)\b",
+    CANCELLED: rf"\b(?:{_DONE}|cancel\w*|removed|off the books|no longer|moved|reschedul\w*|changed|instead)\b",
     MOVED: rf"\b(?:{_DONE}|moved|reschedul\w*|changed|switched|pushed|now (?:at|for|on)|instead|booked|set for)\b",
     MESSAGE: rf"\b(?:{_DONE}|message|noted|wrote|written|pass\w* (?:it|that|this)|let \w+(?: \w+)? know|back to you|"
     r"call you back|make sure)\b",
@@ -177,7 +177,8 @@ def check(said: str, deeds: Collection[str], untold: Collection[str] = ()) -> Ve
     that no turn has told since; give () while the agent may still be about to.
     """
     claimed = claims(said)
-    unproved = frozenset(_first(claim) for claim in claimed if not claim & set(deeds))
+    proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # one way to move
+    unproved = frozenset(_first(claim) for claim in claimed if not claim & proved)
     silent = frozenset(deed for deed in untold if deed in TOLD_AS and not tells(said, deed))
     return Verdict(unproved, silent, withdrawn(said), _correction(unproved, silent))
 
