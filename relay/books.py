@@ -356,7 +356,7 @@ def _cost(bill: Bill) -> dict[str, object]:
 def _table(text: str) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {"unreadable_bytes": len(text)}
     return value if isinstance(value, dict) else {"value": value}
 

@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from relay.books import _percentiles
+from relay.call.actions import RunFunction
 from relay.call.wording import OFFER_HUMAN
 from relay.ledger import rows
 from relay.realtime import session
@@ -172,3 +173,28 @@ async def test_a_booking_made_while_postgres_is_away_stands_there_under_its_key_
         assert row.state == "done"
         again = await play.ledger.reserve(row.key, row.call_sid, row.name, {}, function_call_id="another", limit_s=1.0)
         assert again == rows.Already("done", True, row.output)
+
+
+NESTED = '{"date":' + "[" * 5_000 + "]" * 5_000 + "}"
+
+
+@pytest.mark.parametrize("arguments", [NESTED, f'{{"date": {10**400}}}', '{"date": "\\ud800"}', '"x"', "{", ""])
+async def test_hostile_arguments_are_refused_in_words_and_the_call_goes_on(
+    arguments: str, autojump_clock: object
+) -> None:
+    async with stage(script=ANSWERS) as play:
+        asked: list[str] = []
+
+        def ask(kind: str, _: dict[str, Any]) -> None:
+            for session in list(play.daemon.door._sessions):
+                if session.machine.phase.value == "talking" and not asked:
+                    asked.append(kind)
+                    action = RunFunction("call_hostile", "check_availability", arguments)
+                    session._start(session._run_function, action)
+
+        play.exchange.on_event = ask
+        got = await act(play, "{ silent_s = 2 }")
+        assert asked
+        (row,) = play.ledger.of(rows.FunctionCallRow, got.call_sid)
+        assert row.ok is False
+        assert play.evidence(got.call_sid).end_reason == "caller_hung_up"
