@@ -215,7 +215,10 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
     async def work(key: str, arguments: msgspec.Struct) -> Outcome:
         return replace(await _attempt(function, replace(call, key=key), arguments), writes=True, key=key)
 
-    return await call.once.run(Wish(call.call_sid, function.name, arguments, call.tz, function_call_id), work)
+    outcome = await call.once.run(Wish(call.call_sid, function.name, arguments, call.tz, function_call_id), work)
+    if not outcome.unsure:
+        return outcome
+    return replace(outcome, output=envelope(msgspec.json.decode(outcome.output) | {"next": _DONT_CLAIM}))
 
 
 async def _attempt(function: Function, call: CallContext, arguments: msgspec.Struct) -> Outcome:
@@ -274,4 +277,5 @@ def _outcome(result: Result) -> Outcome:
 
 
 def _failed(error: str, next_step: str) -> Outcome:
-    return Outcome(envelope({"status": "error", "error": error, "next": next_step}), ok=False, error=error)
+    output = envelope({"status": "error", "error": error, "next": next_step})
+    return Outcome(output, ok=False, error=error, unsure=next_step is _DONT_CLAIM)
