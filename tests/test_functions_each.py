@@ -44,6 +44,14 @@ async def test_hours_that_the_backend_gives_in_utc_are_told_in_the_time_of_the_b
     assert (told["open"], told["close"]) == ("11 AM", "10 PM")
 
 
+@pytest.mark.parametrize("close", ["24:00", "24:00:00", "2026-11-24T24:00:00-05:00", "2026-11-25T00:00:00-05:00"])
+async def test_a_day_may_end_at_midnight_as_iso_8601_writes_it(close: str) -> None:
+    hours = says({"open": "16:00", "close": close}).encode()
+    async with Backend("http://business.test/", transport=Answering(hours)) as backend:
+        _, told = await ask(a_call(backend), "lookup_hours", date="2026-11-24")
+    assert (told["open"], told["close"]) == ("4 PM", "midnight")
+
+
 async def test_hours_without_a_date_are_todays() -> None:
     async with business(standin()) as (backend, line):
         _, told = await ask(a_call(backend), "lookup_hours")
