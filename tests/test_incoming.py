@@ -379,6 +379,16 @@ async def test_a_human_who_is_there_until_two_in_the_night_is_rung_at_one(autoju
             assert (await ask(play, "/twilio/after")).verbs == verbs
 
 
+@pytest.mark.parametrize(
+    "withheld",
+    ["anonymous", "+266696687", "266696687", "+1266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"],
+)
+async def test_callers_who_withhold_their_number_do_not_share_one(withheld: str, autojump_clock: Clock) -> None:
+    async with stage() as play:
+        await ask(play, "/twilio/incoming", {"From": withheld})
+        assert play.daemon.desk.files[SID].caller_number == ""  # else each could cancel what the others have booked
+
+
 @pytest.mark.parametrize(("digits", "verbs"), [("1", []), ("2", ["Hangup"]), ("", ["Hangup"]), ("11", ["Hangup"])])
 @pytest.mark.parametrize("known", [True, False])
 async def test_only_the_key_1_joins_the_two(digits: str, verbs: list[str], known: bool, autojump_clock: Clock) -> None:
