@@ -24,6 +24,7 @@ TABLE = tomllib.loads((prompts.PROMPTS_DIR / "escalation.toml").read_text("utf-8
         ("human_words", "Representative!"),
         ("emergency_words", "Call 911!"),
         ("emergency_words", "911, 911, please!"),
+        ("emergency_words", "We need 911. 20 people are hurt."),
         ("emergency_words", "Somebody call 9-1-1!"),
         ("emergency_words", "He can’t breathe."),
         ("angry_words", "This is RIDICULOUS."),

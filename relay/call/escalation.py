@@ -26,7 +26,7 @@ def _plain(text: str) -> str:
 
 def _whole(phrase: str) -> str:
     """The phrase as a pattern. A number is not found between the groups of a longer one, as in 0400 000 123."""
-    return rf"(?<!\d\d ){phrase}(?: {phrase})*(?! \d\d)" if phrase.isdecimal() else re.escape(phrase)
+    return rf"(?<!\d\d\d ){phrase}(?: {phrase})*(?! \d\d\d)" if phrase.isdecimal() else re.escape(phrase)
 
 
 def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str] | None:
