@@ -168,11 +168,13 @@ class Books:
                 output=output,
                 ok=outcome.ok,
                 took_ms=round(outcome.took_s * 1000, 1),
+                key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
+                state=None if outcome.key is None else "done" if outcome.ok else "failed",
             )
         )
         if isinstance(outcome.effect, TakeMessage):
             effect = outcome.effect
-            self._record_words(
+            self._desk.ledger.record(  # at once: it is no record of the talk, but what the caller asks to be kept
                 rows.MessageRow(
                     call_sid=file.call_sid,
                     seq=len(file.functions_done),
@@ -354,7 +356,7 @@ def _cost(bill: Bill) -> dict[str, object]:
 def _table(text: str) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {"unreadable_bytes": len(text)}
     return value if isinstance(value, dict) else {"value": value}
 

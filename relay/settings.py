@@ -227,20 +227,24 @@ _HOURS = re.compile(r"(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))? (?P<open>\d\d:
 
 
 def check_hours(text: str) -> list[tuple[int, str, str]] | None:
-    """HUMAN_HOURS as (weekday, opens, closes) rows; None for "always". Example: "mon-fri 09:00-17:00, sat 10:00-14:00".
+    """HUMAN_HOURS as (weekday, opens, closes) rows; None for "always". Example: "mon-fri 09:00-17:00, sat 18:00-02:00".
 
-    Raises a ValueError in words.
+    What closes past midnight goes on in a row of the next day. Raises a ValueError in words.
     """
     if text == "always":
         return None
     rows: list[tuple[int, str, str]] = []
     for part in text.split(","):
         match = _HOURS.fullmatch(part.strip().casefold())
-        ok = match and match["first"] in _DAYS and (match["last"] or "mon") in _DAYS
+        ok = match and match["first"] in _DAYS and (match["last"] or "mon") in _DAYS and match["open"] != match["close"]
         if not ok or match is None or not all(t < "24:01" and t[3:] < "60" for t in (match["open"], match["close"])):
             raise _Wrong('must be "always" or like "mon-fri 09:00-17:00, sat 10:00-14:00"')
         first = _DAYS.index(match["first"])
         last = _DAYS.index(match["last"]) if match["last"] else first
         days = range(first, last + 1) if first <= last else [*range(first, 7), *range(last + 1)]
-        rows += [(day, match["open"], match["close"]) for day in days]
+        for day in days:
+            if match["open"] < match["close"]:
+                rows.append((day, match["open"], match["close"]))
+            else:
+                rows += [(day, match["open"], "24:00"), ((day + 1) % 7, "00:00", match["close"])]
     return rows

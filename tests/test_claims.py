@@ -35,6 +35,16 @@ CLAIMED = [
     ("Your booking is complete.", BOOKED),
     ("Your reservation went through.", BOOKED),
     ("Consider it booked.", BOOKED),
+    ("Your booking has been made.", BOOKED),
+    ("You've been booked for seven.", BOOKED),
+    ("I was able to book that for you.", BOOKED),
+    ("I've put you in for seven o'clock.", BOOKED),
+    ("I've got you in at seven.", BOOKED),
+    ("I've secured your table.", BOOKED),
+    ("Your appointment with Dr. Lee has been booked.", BOOKED),
+    ("I've confirmed your table for two.", BOOKED),
+    ("I managed to cancel it.", CANCELLED),
+    ("Your appointment is now at 3 PM on Friday.", BOOKED),  # or moved: both would bear it out
     ("I've processed the cancellation.", CANCELLED),
     ("I've cancelled your reservation.", CANCELLED),
     ("I've canceled that for you.", CANCELLED),
@@ -97,6 +107,17 @@ NO_CLAIM = [
     "We've booked out the patio for a wedding.",
     "The table you wanted is booked by another guest.",
     "Before I book it, can I have your name?",
+    "After I've booked it you get a text.",
+    "Please hold while it is booked.",
+    "You're booked for seven, is that right?",
+    "You're set for two people, right?",
+    "I've confirmed your phone number.",
+    "I've confirmed that seven is free.",
+    "I've confirmed the hours, we open at eleven.",
+    "According to my records it was cancelled last week.",
+    "The system shows that your reservation is cancelled.",
+    "I've put you in touch with the kitchen.",
+    "I wasn't able to book that, but eight is free.",
     "Thank you for calling Harbor Table.",
     "",
 ]
@@ -193,3 +214,9 @@ def test_deeds_come_from_successful_outputs(ok: bool, output: dict[str, object],
 @given(st.text(max_size=300))
 def test_no_text_breaks_the_check(said: str) -> None:
     check(said, deeds=(), untold=(BOOKED,))
+
+
+def test_a_move_done_by_cancelling_and_booking_anew_is_a_move() -> None:
+    said = "I've moved your appointment to Friday at two."
+    assert check(said, deeds={BOOKED, CANCELLED}, untold={BOOKED, CANCELLED}).correction is None
+    assert check(said, deeds={BOOKED}).unproved == {MOVED}

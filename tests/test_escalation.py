@@ -20,7 +20,12 @@ TABLE = tomllib.loads((prompts.PROMPTS_DIR / "escalation.toml").read_text("utf-8
         ("misunderstood_words", "No – that’s NOT what I said!"),
         ("human_words", "Operator!"),
         ("human_words", "I'd like to talk to a   person, please."),
+        ("human_words", "Agent."),
+        ("human_words", "Representative!"),
         ("emergency_words", "Call 911!"),
+        ("emergency_words", "911, 911, please!"),
+        ("emergency_words", "We need 911. 20 people are hurt."),
+        ("emergency_words", "Somebody call 9-1-1!"),
         ("emergency_words", "He can’t breathe."),
         ("angry_words", "This is RIDICULOUS."),
     ],
@@ -36,6 +41,8 @@ def test_words_are_found_whatever_a_transcript_puts_around_them(kind: str, text:
         ("human_words", "An operatorless lift"),
         ("emergency_words", "My number is 1 9112"),
         ("emergency_words", "Flat 911a, please"),
+        ("emergency_words", "My number is 646 911 0147."),
+        ("emergency_words", "It was 1,911 dollars"),
         ("angry_words", ""),
         ("topics_hard", "anything"),
     ],
@@ -58,6 +65,13 @@ def test_each_country_has_its_own_emergency_number(country: str, said: str, hear
     assert f"dial {said}" in texts.system
     assert texts.rules.says("emergency_words", heard)
     assert not texts.rules.says("emergency_words", elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("country", "text"), [("AU", "My number is 0400 000 123."), ("AU", "It was $1,000."), ("GB", "0161-999-1234")]
+)
+def test_an_emergency_number_inside_another_number_is_none(country: str, text: str) -> None:
+    assert not Rules.from_table(TABLE, country).says("emergency_words", text)
 
 
 def test_a_country_without_a_line_is_an_error_that_says_what_to_add() -> None:

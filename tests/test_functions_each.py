@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 
+from relay.functions.backend import Backend
 from relay.functions.effects import EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
 from relay.functions.registry import CallContext, load, run
 from relay.functions.times import check_start, clock_words, time_words
 from relay.standin.business import BusinessApp, Known
-from tests.business_play import BOOK, CALLER, NOW, OTHER, TZ, Line, a_call, business, says, standin
+from tests.business_play import BOOK, CALLER, NOW, OTHER, TZ, Answering, Line, a_call, business, says, standin
 
 REGISTRY = load()
 
@@ -34,6 +35,21 @@ async def test_hours_are_told_as_they_are_said() -> None:
         outcome, told = await ask(a_call(backend), "lookup_hours", date="2026-11-24")
     assert outcome.ok
     assert (told["day"], told["open"], told["close"]) == ("Tuesday, November 24", "11 AM", "10 PM")
+
+
+async def test_hours_that_the_backend_gives_in_utc_are_told_in_the_time_of_the_business() -> None:
+    hours = b'{"open": "2026-11-24T16:00:00Z", "close": "2026-11-25T03:00:00+00:00"}'
+    async with Backend("http://business.test/", transport=Answering(hours)) as backend:
+        _, told = await ask(a_call(backend), "lookup_hours", date="2026-11-24")
+    assert (told["open"], told["close"]) == ("11 AM", "10 PM")
+
+
+@pytest.mark.parametrize("close", ["24:00", "24:00:00", "2026-11-24T24:00:00-05:00", "2026-11-25T00:00:00-05:00"])
+async def test_a_day_may_end_at_midnight_as_iso_8601_writes_it(close: str) -> None:
+    hours = says({"open": "16:00", "close": close}).encode()
+    async with Backend("http://business.test/", transport=Answering(hours)) as backend:
+        _, told = await ask(a_call(backend), "lookup_hours", date="2026-11-24")
+    assert (told["open"], told["close"]) == ("4 PM", "midnight")
 
 
 async def test_hours_without_a_date_are_todays() -> None:

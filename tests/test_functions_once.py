@@ -146,6 +146,31 @@ async def test_a_retry_after_a_lost_answer_has_the_same_key_and_body_and_books_o
     assert (first.ok, second.ok, len(app.diary.bookings)) == (False, True, 1)
 
 
+async def test_a_repeat_that_never_left_does_not_make_a_lost_answer_a_no(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    app = standin()
+    async with business(app, ["lose", "lose", "refuse", "refuse"]) as (backend, _):
+        call = a_call(backend)
+        for _ in range(2):
+            outcome = await book(call)
+            assert len(app.diary.bookings) == 1
+            assert "not known whether it was done" in json.loads(outcome.output)["next"]
+        assert (await book(call)).ok
+        assert "not known" not in (await book(call, start="2020-01-01T10:00")).output
+
+
+async def test_a_repeat_that_never_left_does_not_make_a_cancelled_attempt_a_no(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    app = standin({"POST /appointments": {"kind": "hang", "times": 1, "after": True}})
+    async with business(app, [None, "refuse", "refuse"]) as (backend, _):
+        call = a_call(backend)
+        await _give_up_after(0.5, lambda: book(call))
+        assert len(app.diary.bookings) == 1
+        assert "not known whether it was done" in json.loads((await book(call)).output)["next"]
+
+
 async def test_when_the_first_is_cancelled_the_second_takes_its_place(autojump_clock: trio.testing.MockClock) -> None:
     app = standin({"POST /appointments": {"kind": "slow", "ms": 1000, "times": 1}})
     outcomes: list[Outcome] = []

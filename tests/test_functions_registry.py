@@ -111,6 +111,7 @@ NEARLY = {"kind": "table", "start": "2026-11-24T19:00"}
         ({"phone": "(212) 555-0199"}, "phone", "+12125550199"),
         ({"phone": "1-212-555-0199"}, "phone", "+12125550199"),
         ({"phone": "00 44 20 7946 0000"}, "phone", "+442079460000"),
+        ({"phone": "212\u2011555\u20130199"}, "phone", "+12125550199"),  # the hyphens that models write
         ({"phone": ""}, "phone", CALLER),
         ({}, "phone", CALLER),
         ({"day": ""}, "day", None),
@@ -141,6 +142,8 @@ def test_what_models_write_nearly_right_is_understood(given_: dict[str, Any], fi
         (says(NEARLY | {"people": 13}), "`people`"),
         (says(NEARLY | {"people": "many"}), "`people`"),
         (says(NEARLY | {"phone": "12"}), "`phone`"),
+        (says(NEARLY | {"phone": "+1 555 0199"}), "`phone`"),  # no area code
+        (says(NEARLY | {"phone": "+1\u0662\u0661\u0662\u0665\u0665\u0665\u0660\u0661\u0669\u0669"}), "`phone`"),
         (says(NEARLY | {"phone": 2125550199}), "`phone`"),
         (says(NEARLY | {"day": "2026-02-30"}), "`day`"),
         (says(NEARLY | {"notes": "x" * 21}), "`notes`"),
@@ -310,6 +313,17 @@ async def test_a_result_that_is_no_json_is_a_bug_of_ours() -> None:
     outcome = await outcome_of(confuse)
     assert not outcome.ok
     assert "TypeError" in outcome.error
+
+
+@pytest.mark.parametrize("result", ["Four are left.", ["four"], 4, ({"left": 4}, "four"), ({"left": 4},), b"four"])
+async def test_a_result_of_another_kind_is_a_bug_and_no_effect_that_nobody_knows(result: Any) -> None:
+    async def confuse(call: CallContext) -> Any:
+        """Confuse."""
+        return result
+
+    outcome = await outcome_of(confuse)
+    assert (outcome.ok, outcome.effect) == (False, None)  # an unknown effect would leave the caller without an answer
+    assert outcome.error
 
 
 async def test_a_phone_number_may_stand_in_a_result() -> None:

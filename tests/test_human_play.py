@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from relay.books import _matter
 from relay.call.machine import Ending, Next
 from relay.call.plan import PastTurn
 from relay.call.vocabulary import EndReason
+from relay.functions import CallContext
 from relay.ledger import rows
 from relay.standin.run import run_scenario
 from relay.standin.scenario import parse
@@ -128,6 +130,40 @@ async def test_20404_for_a_call_that_twilio_forgot_still_ends_the_line(autojump_
         assert requests == [("POST", "completed")]  # an end, not a fault: nothing to ask again
         assert got.ended_by == "relay"
         assert play.evidence(got.call_sid).end_reason == "agent_said_goodbye"
+
+
+HANGS_UP_WHILE_BOOKING = """
+title = "the agent says goodbye while its booking still runs"
+[caller]
+steps = [
+  { listen = true },
+  { say = "Can I book a table for two tomorrow at seven in the evening? My name is Jane Doe." },
+  { listen = true },
+  { say = "Yes please, that's right." },
+  { interrupt_after_ms = 1200, say = "No, that's all, thank you." },
+  { silent_s = 30 },
+]
+"""
+
+
+@pytest.mark.parametrize("rest_fails", [False, True])
+async def test_a_booking_that_outlives_the_call_is_written_down_and_its_caller_not_taken_up_again(
+    rest_fails: bool, autojump_clock: MockClock
+) -> None:
+    async def slow(call: CallContext, **_: object) -> dict[str, Any]:
+        await trio.sleep(20)
+        return {"done": "booked", "id": "apt_1"}
+
+    async with stage() as play:
+        known = play.daemon.desk.registry._functions
+        known["book_appointment"] = replace(known["book_appointment"], body=slow, deadline_s=40)
+        assert not rest_fails or play.rest.faults.make("rest_fails")
+        got = await run_scenario(parse(HANGS_UP_WHILE_BOOKING, "hangs up"), play.exchange, None)
+        await trio.sleep(30)
+        assert (got.ended_by, got.streams) == ("relay", 1)
+        seen = play.evidence(got.call_sid)
+        assert sorted(seen.functions) == ["book_appointment", "end_call"]
+        assert (seen.end_reason, seen.outcome) == ("agent_said_goodbye", "booked")
 
 
 # What the human is told

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
+from functools import partial
 from urllib.parse import urlencode
 
 import pytest
@@ -206,7 +208,9 @@ async def test_a_bug_in_a_webhook_leads_to_the_human_and_not_to_a_500(
     [
         (Next.HUMAN, 1, EndReason.TRANSFERRED, "in-progress", ["Dial"]),
         (Next.HANG_UP, 1, EndReason.AGENT_SAID_GOODBYE, "in-progress", ["Hangup"]),
-        (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "in-progress", ["Hangup"]),
+        (Next.NOTHING, 1, EndReason.AGENT_SAID_GOODBYE, "in-progress", ["Hangup"]),  # its stream broke in the goodbye
+        (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "in-progress", ["Connect", "Redirect"]),  # so they did not
+        (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "completed", ["Hangup"]),
         (Next.RESUME, 1, EndReason.CALLER_SOCKET_LOST, "in-progress", ["Connect", "Redirect"]),
         (Next.NOTHING, 0, None, "in-progress", ["Say", "Dial"]),  # no stream was ever opened
         (Next.HUMAN, 1, EndReason.TRANSFERRED, "completed", ["Hangup"]),  # the caller has gone
@@ -361,8 +365,28 @@ async def test_outside_their_hours_no_human_is_rung_but_for_an_emergency(autojum
     async with stage(settings={"HUMAN_HOURS": "sun 03:00-03:01"}) as play:
         call_file(play, ended=EndReason.TRANSFERRED)
         assert (await ask(play, "/twilio/after")).verbs == ["Connect", "Redirect"]
+        assert (outcome(play).transfer_result, outcome(play).dialled) == ("closed", None)
         call_file(play, ended=EndReason.EMERGENCY)
         assert (await ask(play, "/twilio/after")).verbs == ["Dial"]
+
+
+async def test_a_human_who_is_there_until_two_in_the_night_is_rung_at_one(autojump_clock: Clock) -> None:
+    async with stage(settings={"HUMAN_HOURS": "sun 20:00-02:00", "BUSINESS_TZ": "UTC"}) as play:
+        for hour, verbs in ((1, ["Dial"]), (3, ["Connect", "Redirect"])):
+            monday = dt.datetime(2026, 11, 23, hour, tzinfo=dt.UTC)
+            play.daemon.desk.utc_now = partial(dt.datetime.astimezone, monday, dt.UTC)
+            call_file(play, ended=EndReason.TRANSFERRED)
+            assert (await ask(play, "/twilio/after")).verbs == verbs
+
+
+@pytest.mark.parametrize(
+    "withheld",
+    ["anonymous", "+266696687", "266696687", "+1266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"],
+)
+async def test_callers_who_withhold_their_number_do_not_share_one(withheld: str, autojump_clock: Clock) -> None:
+    async with stage() as play:
+        await ask(play, "/twilio/incoming", {"From": withheld})
+        assert play.daemon.desk.files[SID].caller_number == ""  # else each could cancel what the others have booked
 
 
 @pytest.mark.parametrize(("digits", "verbs"), [("1", []), ("2", ["Hangup"]), ("", ["Hangup"]), ("11", ["Hangup"])])

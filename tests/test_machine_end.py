@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from relay.call import wording
 from relay.call.actions import (
+    AskForResponse,
     ClearPlayback,
     CreateItem,
     HangUp,
@@ -31,6 +33,8 @@ from relay.call.vocabulary import (
     FunctionReturned,
     ItemId,
     MarkReturned,
+    ModelLost,
+    ModelReady,
     ModelSpoke,
     ResponseEnded,
     ResponseId,
@@ -166,6 +170,14 @@ def test_nobody_is_there_so_the_model_says_so() -> None:
     assert any(isinstance(a, CreateItem) and a.role == "system" and "No person" in a.text for a in stage.actions)
 
 
+def test_the_model_that_comes_back_is_told_that_nobody_is_there() -> None:
+    stage = talking(human_available=False)
+    stage.tell(ModelLost(1006, "gone"), DigitPressed("0"), ModelReady("sess_2", "mini"))
+    told = [action.text for action in stage.actions if isinstance(action, CreateItem)]
+    assert wording.NO_HUMAN_NOW in told  # a key leaves no words in the conversation
+    assert any(isinstance(action, AskForResponse) for action in stage.actions)
+
+
 def test_a_silent_caller_is_asked_twice_and_then_left() -> None:
     stage = talking(limits=replace(PLAIN.limits, silence_s=10.0))
     stage.wait(40_000)
@@ -277,6 +289,18 @@ def test_what_a_function_does_for_a_caller_who_hung_up_is_awaited() -> None:
     stage.tell(FunctionReturned("call_1", "book_appointment", '{"status":"ok"}', True, 3_000))
     assert is_over(stage)
     assert ReleaseModel() in stage.actions
+
+
+def test_a_booking_that_still_runs_when_the_agent_hangs_up_is_awaited_too() -> None:
+    stage = talking()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), FunctionAsked(R1, "call_2", "end_call", "{}"))
+    stage.tell(FunctionReturned("call_2", "end_call", '{"status":"ok"}', True, 0, EndCall("done")))
+    stage.wait(2_000)
+    assert HangUp() in stage.actions
+    assert not is_over(stage)
+    stage.tell(FunctionReturned("call_1", "book_appointment", '{"status":"ok"}', True, 2_400))
+    stage.wait(200)
+    assert is_over(stage)
 
 
 def test_a_caller_who_is_to_be_taken_up_again_waits_for_no_function() -> None:

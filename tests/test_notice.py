@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from relay import prompts, settings
 from relay.ledger import rows
 from relay.standin import model_reactions
+from relay.standin.business_faults import Faults as Backends
 from relay.standin.script import Faults, Script
 from tests.greeting_play import NOTICE, OPENING, QUESTION, WHOLE, Told, prompt_model, ring
 from tests.play import stage
@@ -102,6 +103,24 @@ async def test_a_model_that_leaves_the_notice_out_gets_nothing_stored(
         (booking,) = play.ledger.of(rows.FunctionCallRow, told.report.call_sid)[-1:]
         assert (booking.ok, booking.arguments, booking.output) == (True, {}, {})
         assert [consent.heard_at for consent in told.consents] == [None]
+
+
+async def test_a_message_that_a_caller_leaves_stands_in_the_ledger_though_the_notice_was_left_out(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = model_reactions.literal
+    monkeypatch.setattr(model_reactions, "literal", lambda text: QUESTION if asked(text) else "")
+    takes = {"clip": "message_words", "call": "take_message", "then": "Thank you, I will pass on your message."}
+    script = Script.from_table(
+        {"first_delta_ms": 50, "reaction": [takes | {"arguments": {"name": "Jane Doe", "message": "Two boxes short."}}]}
+    )
+    no_messages = Backends.from_table({"POST /messages": "500"})
+    async with stage(script=script, faults=no_messages, kept=False) as play:
+        told = await ring(play, '{ listen = true }, { say = "message_words" }, { listen = true }, { hang_up = true }')
+        assert "I will pass on your message" in told.heard
+        (left,) = play.ledger.of(rows.MessageRow, told.report.call_sid)
+        assert (left.text, left.delivered) == ("Two boxes short.", False)
+        assert words_stored(told) == ["Two boxes short."]  # what the caller asked for, and nothing else
 
 
 # Who hears it

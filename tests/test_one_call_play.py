@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from relay.books import _percentiles
+from relay.call.actions import RunFunction
 from relay.call.wording import OFFER_HUMAN
 from relay.ledger import rows
 from relay.realtime import session
@@ -36,6 +37,18 @@ clip = "angry"
 say = "I'm sorry about that. Would you like me to connect you with a colleague?"
 """
 ANSWERS = Script.from_table(dict(parse(TEXT % "{ listen = true }", "t").model))
+BOOKS = """
+title = "books a table"
+[caller]
+steps = [
+  { listen = true },
+  { say = "Can I book a table for two tomorrow at seven in the evening? My name is Jane Doe." },
+  { listen = true },
+  { say = "Yes please, that's right." },
+  { listen = true },
+  { hang_up = true },
+]
+"""
 
 
 async def act(play: Play, *steps: str) -> CallReport:
@@ -146,3 +159,42 @@ async def test_a_caller_who_comes_back_when_the_time_is_up_can_still_leave_a_mes
         (file,) = play.daemon.desk.files.values()
     assert got.streams == 2
     assert 105 <= file.talked_s < 135  # some fifty seconds before the human, and sixty after
+
+
+async def test_a_booking_made_while_postgres_is_away_stands_there_under_its_key_once_it_is_back(
+    autojump_clock: object,
+) -> None:
+    async with stage() as play:
+        play.ledger.away = True
+        await run_scenario(parse(BOOKS, "books"), play.exchange)
+        play.ledger.away = False
+        (row,) = [row for row in play.ledger.of(rows.FunctionCallRow) if row.name == "book_appointment"]
+        assert row.key is not None
+        assert row.state == "done"
+        again = await play.ledger.reserve(row.key, row.call_sid, row.name, {}, function_call_id="another", limit_s=1.0)
+        assert again == rows.Already("done", True, row.output)
+
+
+NESTED = '{"date":' + "[" * 5_000 + "]" * 5_000 + "}"
+
+
+@pytest.mark.parametrize("arguments", [NESTED, f'{{"date": {10**400}}}', '{"date": "\\ud800"}', '"x"', "{", ""])
+async def test_hostile_arguments_are_refused_in_words_and_the_call_goes_on(
+    arguments: str, autojump_clock: object
+) -> None:
+    async with stage(script=ANSWERS) as play:
+        asked: list[str] = []
+
+        def ask(kind: str, _: dict[str, Any]) -> None:
+            for session in list(play.daemon.door._sessions):
+                if session.machine.phase.value == "talking" and not asked:
+                    asked.append(kind)
+                    action = RunFunction("call_hostile", "check_availability", arguments)
+                    session._start(session._run_function, action)
+
+        play.exchange.on_event = ask
+        got = await act(play, "{ silent_s = 2 }")
+        assert asked
+        (row,) = play.ledger.of(rows.FunctionCallRow, got.call_sid)
+        assert row.ok is False
+        assert play.evidence(got.call_sid).end_reason == "caller_hung_up"

@@ -57,6 +57,7 @@ def test_good_settings_are_read_and_a_slash_behind_the_origin_is_dropped() -> No
         ("BUSINESS_TZ", "Mars/Olympus", "time zone"),
         ("HUMAN_HOURS", "nine to five", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-25:00", "mon-fri"),
+        ("HUMAN_HOURS", "mon 09:00-09:00", "mon-fri"),
         ("HUMAN_NUMBERS_ALSO", "+15550100001,911", "phone numbers"),
     ],
 )
@@ -102,6 +103,11 @@ def test_masked_settings_show_no_secret_and_no_number() -> None:
 def test_hours_over_the_weekend_wrap_around() -> None:
     assert check_hours("sat-mon 10:00-14:00") == [(5, "10:00", "14:00"), (6, "10:00", "14:00"), (0, "10:00", "14:00")]
     assert check_hours("always") is None
+
+
+def test_hours_past_midnight_go_on_on_the_next_day() -> None:
+    assert check_hours("sun 22:00-02:00") == [(6, "22:00", "24:00"), (0, "00:00", "02:00")]
+    assert check_hours("fri 18:00-00:00") == [(4, "18:00", "24:00"), (5, "00:00", "00:00")]
 
 
 @given(st.dictionaries(st.sampled_from([*GOOD, "PORT", "RECORD", "HUMAN_HOURS", "MAX_DAY_USD"]), st.text(max_size=30)))

@@ -16,12 +16,21 @@ class RulesInvalid(ValueError):
 
 
 def _plain(text: str) -> str:
-    """Words in small letters with one blank between them: a transcript's commas and quotes are the model's taste."""
-    return " ".join(re.findall(r"[\w']+", text.casefold().replace("’", "'")))
+    """Words in small letters with one blank between them: a transcript's commas and quotes are the model's taste.
+
+    A number is one word, however it is parted: 9-1-1 is 911, and $1,911 is not.
+    """
+    text = re.sub(r"(?<=\d)[-,.](?=\d)", "", text.casefold().replace("’", "'"))
+    return " ".join(re.findall(r"[\w']+", text))
+
+
+def _whole(phrase: str) -> str:
+    """The phrase as a pattern. A number is not found between the groups of a longer one, as in 0400 000 123."""
+    return rf"(?<!\d\d\d ){phrase}(?: {phrase})*(?! \d\d\d)" if phrase.isdecimal() else re.escape(phrase)
 
 
 def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str] | None:
-    words = "|".join(re.escape(p) for p in sorted(filter(None, map(_plain, phrases)), key=len, reverse=True))
+    words = "|".join(_whole(p) for p in sorted(filter(None, map(_plain, phrases)), key=len, reverse=True))
     return re.compile(rf"(?<![\w'])(?:{words})(?![\w'])") if words else None
 
 

@@ -81,6 +81,8 @@ def transfer(
     if not call.plan.human_available and reason is not EndReason.EMERGENCY:
         if call.model_is_ready:
             out.append(call.note(wording.NO_HUMAN_NOW))
+        else:
+            call.conversation.noted("system", wording.NO_HUMAN_NOW)  # for the session that is on its way
         call.answers.want("turn")
         return False
     call.dialled = why
@@ -178,7 +180,7 @@ def _is_awaited(call: Call, now: float) -> bool:
 
     A function ends by its own deadline. With a caller who goes on to a human, nobody may wait for it.
     """
-    if call.functions and call.ending is not None and call.ending.then is Next.NOTHING:
+    if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True
     return bool(call.awaiting_words) and call.model_is_ready and call.over_at is not None and now < call.over_at
 

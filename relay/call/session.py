@@ -35,7 +35,7 @@ from relay.call.actions import (
     SwitchModel,
 )
 from relay.call.downlink import AnswerAudio
-from relay.call.machine import Machine
+from relay.call.machine import Machine, Next
 from relay.call.model_supply import ModelSupply
 from relay.call.uplink import CallerAudio, silence
 from relay.call.vocabulary import (
@@ -391,6 +391,7 @@ class CallSession:
 
     async def _hang_up(self) -> None:
         """End the phone call by REST. The stream is closed behind it, so that Twilio never waits for us."""
+        self._file.then = Next.HANG_UP  # before the books say so: a function may still run, and Twilio ask meanwhile
         with trio.CancelScope(shield=True):
             if self._desk.hang_up_by_rest:
                 try:

@@ -36,12 +36,12 @@ class Phone(str):
 
         Raises ValueError in words for the model.
         """
-        digits = re.sub(r"[\s().\-/]", "", text)
+        digits = re.sub(r"[\s().\-/\u2010-\u2015]", "", text)
         if digits.startswith("00"):
             digits = "+" + digits[2:]
-        if not digits.startswith("+") and country in _NANP and re.fullmatch(r"1?[2-9]\d{9}", digits):
+        if not digits.startswith("+") and country in _NANP and re.fullmatch(r"1?[2-9][0-9]{9}", digits):
             digits = "+1" + digits[-10:]
-        if not re.fullmatch(r"\+[1-9]\d{6,14}", digits):
+        if not re.fullmatch(r"\+(?:1[2-9][0-9]{9}|[2-9][0-9]{6,14})", digits):
             raise ValueError("is no complete phone number: ask for all its digits, with the country code if foreign")
         return cls(digits)
 

@@ -29,6 +29,8 @@ TOLD_AS: Final = {
 
 _ADVERB = r"(?:(?:just|now|already|also|successfully|officially|all|then|finally)\s+)*"
 _I = rf"\b(?:i|we)(?:'ve| have)?\s+{_ADVERB}"
+_YOU_ARE = r"\byou(?:'re| are|'ve been| have been) "
+_MANAGED = r"\b(?:(?:i|we) managed|i was able|we were able) to "
 _GOT = r"\b(?:i|we)(?:'ve got|'ve| have got| have| got)\s+"
 _YOURS = r"(?:you|it|that|this|everything|(?:your|the|a|an)(?: [\w'-]+){1,4}?)"
 _THING = (
@@ -43,7 +45,8 @@ _MOVE = r"(?:moved|rescheduled|changed|switched|shifted|pushed back|pushed)"
 
 _STANDS: Final = {BOOKED, LISTED, MOVED}  # proves that something is booked, whoever did it
 _PASSED: Final = {MESSAGE, SENT}
-_OBJECT: Final = r"(?:you|it|that|(?:your|the) (?:[\w'-]+ )?(?:table|booking|reservation|appointment))"
+_VISIT: Final = r"(?:your|the) (?:[\w'-]+ )?(?:table|booking|reservation|appointment)"
+_OBJECT: Final = rf"(?:you|it|that|{_VISIT})"
 _DELIVERED: Final = r"(?:taken|noted|recorded|passed on|passed along|delivered|sent)"
 
 # (pattern, the deeds any of which makes it true). Each is matched inside one clause in lower case.
@@ -53,24 +56,30 @@ _CLAIMS: Final = tuple(
         (rf"{_I}(?:scheduled|arranged|booked|requested|set up) (?:a|the|your) call ?back", {MESSAGE, BOOKED}),
         (rf"{_I}{_BOOK}\b(?! up| solid| out)", {BOOKED}),
         (rf"{_I}made (?:a|the|your|that|this) (?:[\w'-]+ )?(?:booking|reservation|appointment)", {BOOKED}),
-        (rf"{_I}(?:put you down|got you down|set you up|signed you up)\b", {BOOKED}),
-        (rf"{_I}confirmed (?:it|that|your|the) ?(?:booking|reservation|appointment|table)?", _STANDS),
+        (rf"{_MANAGED}(?:book|reserve|schedule)\b", {BOOKED}),
+        (rf"{_I}(?:put you down|got you down|set you up|signed you up|secured (?:a|the|your))\b", {BOOKED}),
+        (rf"{_I}(?:put|got) you in (?:for|at|on)\b", {BOOKED}),
+        (rf"{_I}confirmed (?:(?:it|that)(?= for | at | on |$)|{_VISIT}\b)", _STANDS),
         (rf"{_GOT}{_YOURS} {_ADVERB}(?:{_BOOK}|confirmed|down for|set for)", _STANDS),
-        (rf"\byou(?:'re| are) {_ADVERB}(?:{_BOOK}|confirmed|down for|set for)\b(?! up| solid| out)", _STANDS),
+        (rf"{_YOU_ARE}{_ADVERB}(?:{_BOOK}|confirmed|down for|set for)\b(?! up| solid| out)", _STANDS),
         (rf"\b{_THING}{_IS}(?:{_BOOK}|confirmed|on the books)\b(?! up| solid| out)", _STANDS),
         (rf"^(?:all |done and )?(?:{_BOOK}|confirmed)(?: for | on | at | in\b|$)", {BOOKED, MOVED}),
         (r"^(?:the |your )?(?:booking|reservation|appointment) (?:made|confirmed)(?: for | on |$)", {BOOKED, MOVED}),
         (r"\b(?:your|the) (?:booking|reservation) (?:is (?:complete|in|made)\b|went through)", _STANDS),
+        (r"\b(?:your|the) (?:booking|reservation|appointment) (?:is|has been|was) (?:made|all set)\b", _STANDS),
         (rf"{_I}(?:got|put) (?:your|the) (?:booking|reservation|appointment) in\b", {BOOKED}),
         (rf"\bconsider it {_BOOK}", {BOOKED}),
         (rf"{_I}(?:completed|processed|finished) (?:your|the) (?:booking|reservation)", {BOOKED}),
         (rf"{_I}(?:completed|processed|finished) (?:your|the) cancel", {CANCELLED}),
         (rf"{_I}{_CANCEL}\b", {CANCELLED}),
+        (rf"{_MANAGED}cancel\b", {CANCELLED}),
         (rf"{_GOT}{_YOURS} {_ADVERB}{_CANCEL}\b", {CANCELLED}),
         (rf"\b{_THING}{_IS}{_CANCEL}\b", {CANCELLED}),
         (rf"^(?:all )?{_CANCEL}(?: for | on |$)", {CANCELLED}),
         (rf"{_I}(?:taken|removed) (?:you|it|that|your [\w'-]+) off the books", {CANCELLED}),
         (rf"{_I}{_MOVE} {_OBJECT}\b", {MOVED}),
+        (rf"{_MANAGED}(?:move|reschedule)\b", {MOVED}),
+        (rf"\b{_THING} is now (?:at|for|on)\b", {MOVED, BOOKED}),
         (rf"{_GOT}{_YOURS} {_ADVERB}(?:moved|rescheduled)\b", {MOVED}),
         (rf"\b{_THING}{_IS}(?:moved|rescheduled|changed|switched) to\b", {MOVED}),
         (rf"{_I}(?:taken|took|noted|left|recorded|written|wrote) (?:down )?(?:a|your|the|that) message", {MESSAGE}),
@@ -101,7 +110,8 @@ _NOT_A_CLAIM: Final = re.compile(
     r"\b(?:would|shall|should|could|might|may|must|can(?! (?:see|confirm|tell))|cannot|not|never|no|nothing|without|"
     r"want|need|like|let|let's|going to|gonna|about to|try|trying|make sure|making sure|to (?:have|get|see|be)|"
     r"do you|did you|have you|wish|pretend|say|said|says|think|thought|looks like|seems?|unfortunately|sorry|afraid|"
-    r"last (?:time|week|month|year))\b|n't\b|'ll\b|\bwill\b|'d\b"
+    r"last (?:time|week|month|year)|according to|records|shows?)\b|n't\b|'ll\b|\bwill\b|'d\b|"
+    r"\b(?:after|while|hopefully)\s*$"
 )
 # Anywhere before the claim in its sentence; after it, in its clause.
 _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whether|when|whenever|in case|before)\b")
@@ -112,7 +122,7 @@ _TAKEN: Final = re.compile(
 _DONE: Final = r"done|all set|you're set|all good|taken care of|went through|see you|confirm\w*"
 _TELLS: Final = {
     BOOKED: rf"\b(?:{_DONE}|book\w*|reserv\w*|schedul\w*|appointment|set for|down for|look(?:ing)? forward)\b",
-    CANCELLED: rf"\b(?:{_DONE}|cancel\w*|removed|off the books|no longer)\b",
+    CANCELLED: rf"\b(?:{_DONE}|cancel\w*|removed|off the books|no longer|moved|reschedul\w*|changed|instead)\b",
     MOVED: rf"\b(?:{_DONE}|moved|reschedul\w*|changed|switched|pushed|now (?:at|for|on)|instead|booked|set for)\b",
     MESSAGE: rf"\b(?:{_DONE}|message|noted|wrote|written|pass\w* (?:it|that|this)|let \w+(?: \w+)? know|back to you|"
     r"call you back|make sure)\b",
@@ -121,6 +131,7 @@ _TELLS: Final = {
 _TELLS_NOT: Final = re.compile(
     r"n't\b|\b(?:cannot|not|never|no|unable|unfortunately|sorry|afraid|would|shall|should|could|do you|if)\b"
 )
+_TAGS: Final = frozenset({"", "right", "correct", "yes", "is that right", "is that correct", "isn't it", "aren't you"})
 _ENGLISH: Final = re.compile(r"\b(?:the|you|your|i'm|i've|it's|that|this|and|for|sorry|thanks?|what|how|we)\b")
 _SENTENCES: Final = re.compile(r"(?<=[.!?;])\s+|\n+")
 _CLAUSES: Final = re.compile(r"[,:;()\u2013\u2014]|\s-\s|\b(?:but|and|so|because|then)\b")
@@ -166,7 +177,8 @@ def check(said: str, deeds: Collection[str], untold: Collection[str] = ()) -> Ve
     that no turn has told since; give () while the agent may still be about to.
     """
     claimed = claims(said)
-    unproved = frozenset(_first(claim) for claim in claimed if not claim & set(deeds))
+    proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # one way to move
+    unproved = frozenset(_first(claim) for claim in claimed if not claim & proved)
     silent = frozenset(deed for deed in untold if deed in TOLD_AS and not tells(said, deed))
     return Verdict(unproved, silent, withdrawn(said), _correction(unproved, silent))
 
@@ -191,6 +203,7 @@ def withdrawn(said: str) -> frozenset[str]:
 
 def _plain(said: str) -> str:
     text = " ".join(said.replace("\u2019", "'").casefold().split())
+    text = re.sub(r"\b(dr|mr|mrs|ms)\. ", r"\1 ", text)  # its point ends no sentence
     return re.sub(r"\b(?:gone|went) ahead and ", "", text)  # its "and" parts no clauses
 
 
@@ -199,8 +212,8 @@ def _clauses(sentence: str) -> list[str]:
 
 
 def _asks(sentence: str, end: int) -> bool:
-    """True when the clause that ends at `end` is the asking one: only the question mark is left."""
-    return sentence.endswith("?") and not sentence[end:].strip(" ?")
+    """True when the clause that ends at `end` is the asking one: only the question mark is left, or "is that right"."""
+    return sentence.endswith("?") and sentence[end:].strip(" ,?") in _TAGS
 
 
 def _claims_in(clause: str, before: str, asks: bool) -> list[frozenset[str]]:

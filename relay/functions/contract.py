@@ -6,6 +6,7 @@ Keys beyond these are fine. Wrong types, missing keys and times without offset a
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 from urllib.parse import quote
@@ -74,9 +75,13 @@ class Hours(msgspec.Struct):
             raise ValueError("a day that is not closed needs `open` and `close`")
 
 
-def clock(text: str) -> dt.time:
-    """The local time of day in `11:00` or `2026-11-24T11:00:00-05:00`. Raises ValueError."""
-    return dt.datetime.fromisoformat(text).time() if "T" in text else dt.time.fromisoformat(text)
+def clock(text: str, tz: dt.tzinfo | None = None) -> dt.time:
+    """The time of day in `11:00` or `2026-11-24T16:00:00Z`; one with an offset is told in `tz`. Raises ValueError."""
+    text = re.sub(r"(^|T)24:00", r"\g<1>00:00", text)  # ISO 8601's end of a day, which Python does not read
+    if "T" not in text:
+        return dt.time.fromisoformat(text)
+    at = dt.datetime.fromisoformat(text)
+    return at.time() if tz is None or at.tzinfo is None else at.astimezone(tz).time()
 
 
 class Appointment(msgspec.Struct):

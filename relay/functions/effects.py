@@ -44,6 +44,7 @@ class Outcome:
     key: str | None = None
     took_s: float = 0.0
     refused: bool = False  # a definite no that the caller can be told (taken, unknown): nothing broke
+    unsure: bool = False  # a write that may have been done all the same: only a repeat can tell
     error: str | None = None
 
 

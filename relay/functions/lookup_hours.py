@@ -25,5 +25,5 @@ async def lookup_hours(
     hours = await call.business.hours(day)
     known: dict[str, Any] = {"date": day.isoformat(), "day": day_words(day), "closed": hours.closed}
     if not hours.closed and hours.open and hours.close:
-        known |= {"open": clock_words(clock(hours.open)), "close": clock_words(clock(hours.close))}
+        known |= {"open": clock_words(clock(hours.open, call.tz)), "close": clock_words(clock(hours.close, call.tz))}
     return known | ({"notes": hours.notes} if hours.notes else {})

@@ -91,6 +91,7 @@ class _Record:
     wish: Wish  # the first one: a retry sends its very words, since backends compare bodies under one key
     under_way: trio.Event | None = None
     outcome: Outcome | None = None
+    unsure: bool = False  # an attempt whose answer was lost stays so, until one says yes or no
     changed: object = None  # the id of what a success wrote
 
 
@@ -119,8 +120,11 @@ class Once:
             return replace(record.outcome, effect=None)
         record.under_way, record.outcome = trio.Event(), None
         try:
-            record.outcome = await self._attempt(key, record.wish, work)
+            outcome = await self._attempt(key, record.wish, work)
+            record.unsure = (record.unsure or outcome.unsure) and not (outcome.ok or outcome.refused)
+            record.outcome = replace(outcome, unsure=record.unsure)
         finally:
+            record.unsure = record.unsure or record.outcome is None  # cancelled half-way
             record.under_way.set()
             record.under_way = None
         self._withdraw_what_it_undoes(key, record)

@@ -95,8 +95,8 @@ def function(
 ) -> Callable[[Callable[..., Awaitable[Result]]], Function]:
     """Offer an async function to the model. Its docstring's first paragraph is the description.
 
-    `holding` is said when it takes longer than 700 ms (None: nothing); `silent` means that no answer is spoken after
-    it. Raises FunctionRefused by name when the signature or the docstring will not do.
+    `holding` is said when it takes longer than 700 ms (None: nothing); `silent` means that nothing is said meanwhile,
+    and goes with the effect StaySilent. Raises FunctionRefused by name when the signature or the docstring will not do.
     """
 
     def offered(body: Callable[..., Awaitable[Result]]) -> Function:
@@ -215,7 +215,10 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
     async def work(key: str, arguments: msgspec.Struct) -> Outcome:
         return replace(await _attempt(function, replace(call, key=key), arguments), writes=True, key=key)
 
-    return await call.once.run(Wish(call.call_sid, function.name, arguments, call.tz, function_call_id), work)
+    outcome = await call.once.run(Wish(call.call_sid, function.name, arguments, call.tz, function_call_id), work)
+    if not outcome.unsure:
+        return outcome
+    return replace(outcome, output=envelope(msgspec.json.decode(outcome.output) | {"next": _DONT_CLAIM}))
 
 
 async def _attempt(function: Function, call: CallContext, arguments: msgspec.Struct) -> Outcome:
@@ -267,9 +270,12 @@ def _outcome(result: Result) -> Outcome:
         mapping = result
     else:
         effect = result
+    if not isinstance(effect, Effect | None):
+        raise TypeError(f"it returned {type(effect).__name__}: return a mapping, an effect, or both as a tuple")
     output = envelope(mapping)
     return Outcome(output, ok=msgspec.json.decode(output)["status"] == "ok", effect=effect)
 
 
 def _failed(error: str, next_step: str) -> Outcome:
-    return Outcome(envelope({"status": "error", "error": error, "next": next_step}), ok=False, error=error)
+    output = envelope({"status": "error", "error": error, "next": next_step})
+    return Outcome(output, ok=False, error=error, unsure=next_step is _DONT_CLAIM)

@@ -190,9 +190,10 @@ class Webhooks:
             return self._without_stream(file, CUT_OFF)
         if file.then is Next.HUMAN:
             return self._transfers.dial(file)
-        if file.then is Next.RESUME:
-            return self._after_loss(file)
-        return twiml.hang_up()
+        if file.then is Next.HANG_UP or (file.ended is not None and file.ended in _ENDED_BY_US):
+            return twiml.hang_up()
+        # Also where the socket's end looked like a caller's: Twilio asks, so they are still there.
+        return self._after_loss(file)
 
     async def _after_unknown(self, call_sid: CallSid, fields: dict[str, str]) -> str:
         """A call of another machine, or of this one before it died: the ledger may know how it ended."""

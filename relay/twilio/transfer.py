@@ -40,6 +40,10 @@ LEAVE_MESSAGE = (
 )
 THANKS = "Thank you. We will call you back. Goodbye."
 
+# ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN, BLOCKED as a phone's keys spell them: so Twilio writes withheld numbers,
+# by its changelog of 2022-11-16. Taken for a number, it would be one identity that all hidden callers share.
+_WITHHELD = re.compile(r"\+(?:1?266696687|7378742833|86282452253|8656696|2562533)")
+
 _WHISPER_WORDS = 200  # characters of the summary: fifteen seconds of speech
 _WHISPER_NAME = 60
 
@@ -73,6 +77,7 @@ class Transfers:
         file.asked = 0
         if file.ended is not EndReason.EMERGENCY and not self._desk.human_is_there():
             log.info("human.not_there", why="outside HUMAN_HOURS")
+            self._settle(file, "closed")
             return self._nobody(file, "closed")
         return self._ring_next(file, say)
 
@@ -201,7 +206,7 @@ class Transfers:
 
 def number(text: str) -> str:
     """A phone number in E.164, or "" for anonymous callers, SIP addresses and the like."""
-    return text if re.fullmatch(r"\+[1-9]\d{6,14}", text) else ""
+    return text if re.fullmatch(r"\+[1-9][0-9]{6,14}", text) and not _WITHHELD.fullmatch(text) else ""
 
 
 def _sentence(file: CallFile | None) -> str:
