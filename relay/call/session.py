@@ -179,8 +179,7 @@ class CallSession:
                 await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
                 self._desk.metrics.unknown_events.labels("twilio").inc()
-            case _:
-                pass  # connected and start came before this session
+            # no case for connected and start: they came before this session
 
     async def _caller_spoke(self, frames: list[caller_dialect.Frame]) -> None:
         if self._gathers is not pace.is_behind:
