@@ -34,6 +34,8 @@ log = structlog.get_logger()
 GREETING_SLO_MS = 500
 # Functions whose result says who the caller is.
 NAMING = ("lookup_caller", "book_appointment")
+# Functions that tell the caller nothing.
+WITHOUT_NEWS = frozenset({"end_call", "wait_for_user", "transfer_to_human"})
 
 
 class Books:
@@ -292,10 +294,9 @@ class Books:
         """From facts: what was done in this call, never what was said of it."""
         deeds = self._file.deeds
         done = ",".join(sorted(deeds.done & {"booked", "cancelled", "moved", "message_taken"}))
+        told = "informed" if set(self._file.functions_done) - WITHOUT_NEWS else "talked"
         doubt = "" if deeds.are_told_right else "unverified"
-        return " ".join(
-            part for part in (done or ("informed" if self._file.functions_done else "talked"), doubt) if part
-        )
+        return " ".join(part for part in (done or told, doubt) if part)
 
     def _count(self, reason: EndReason) -> None:
         metrics, figures = self._desk.metrics, self._machine.figures

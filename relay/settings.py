@@ -165,6 +165,11 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
                 "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that goes away; "
                 "give it a Postgres"
             )
+    if settings.twilio_phone_number in {settings.human_transfer_number, *settings.human_numbers_also} - {""}:
+        wrong.append(
+            "HUMAN_TRANSFER_NUMBER and HUMAN_NUMBERS_ALSO must not name TWILIO_PHONE_NUMBER: "
+            "a caller who wants a human would be put through to the agent again"
+        )
     if bool(settings.twilio_api_key) != bool(settings.twilio_api_secret):
         wrong.append("TWILIO_API_KEY and TWILIO_API_SECRET go together: set both, or neither")
     if wrong:

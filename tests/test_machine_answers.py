@@ -22,6 +22,7 @@ from relay.call.actions import (
 from relay.call.handover import RECONNECTS, SESSION_LIMIT_S
 from relay.call.machine import Next, Phase
 from relay.call.plan import PastTurn
+from relay.call.state import Move
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerLeft,
@@ -355,8 +356,8 @@ def test_a_session_is_left_at_fifty_minutes_ten_before_it_is_ended() -> None:
     assert [action for action in done if isinstance(action, DialModel)] == [DialModel("mini", "expiry")]
 
 
-def test_a_move_that_fails_leaves_everything_as_it_is() -> None:
-    stage = talking()
+def test_a_move_that_fails_leaves_everything_as_it_is_and_is_tried_again_a_minute_later() -> None:
+    stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, call_s=7_200.0, silence_s=7_200.0))).arrive(1_500)
     stage.answer(1, 300, "At ten.")
     stage.machine.call.ready_at = stage.now - SESSION_LIMIT_S - 1
     stage.wait(1_000)
@@ -364,6 +365,17 @@ def test_a_move_that_fails_leaves_everything_as_it_is() -> None:
     assert not stage.machine.is_moving
     assert stage.machine.model_is_ready
     assert stage.machine.figures.reconnects == 0
+    assert stage.machine.handle(Ticked(), stage.now + 59.9) == []
+    done = stage.machine.handle(Ticked(), stage.now + 60.1)
+    assert [action for action in done if isinstance(action, DialModel)] == [DialModel("mini", "expiry")]
+
+
+def test_a_move_to_the_harder_model_that_fails_does_not_bring_the_expiry_nearer() -> None:
+    stage = talking()
+    ready_at = stage.machine.call.ready_at
+    stage.machine.call.move = Move("hard", "escalation")
+    stage.tell(MoveFailed("no answer"))
+    assert stage.machine.call.ready_at == ready_at
 
 
 def test_a_misunderstanding_that_both_speak_of_counts_once() -> None:

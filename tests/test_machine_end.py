@@ -114,7 +114,66 @@ def test_a_hold_does_not_keep_the_last_words_back() -> None:
     stage.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, EndCall("bye")))
     stage.wait(1_700)
     assert stage.ear.heard[ItemId("item_1")] == 2_000 * 8
-    assert HangUp() in stage.actions
+    assert HangUp() not in stage.actions, "the caller speaks: it may be an emergency"
+    stage.wait(2_300)
+    assert HangUp() in stage.actions, "but nobody waits for ever"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"), [("an operator please", EndReason.TRANSFERRED), ("it is on fire", EndReason.EMERGENCY)]
+)
+def test_words_for_a_person_take_a_goodbye_back(words: str, reason: EndReason) -> None:
+    stage = talking()
+    asked_to_end(stage, 2_000)
+    stage.wait(600)
+    done = stage.caller_says(words, 2)
+    assert HangUp() not in stage.actions, "the words are awaited"
+    assert ClearPlayback() not in done
+    stage.wait(1_300)
+    assert LeaveStream() in stage.actions
+    assert HangUp() not in stage.actions
+    assert ended(stage) == (reason, Next.HUMAN)
+
+
+def test_a_key_for_a_person_takes_a_goodbye_back() -> None:
+    stage = talking()
+    asked_to_end(stage, 2_000)
+    stage.wait(600)
+    assert ClearPlayback() in stage.tell(DigitPressed("0"))
+    stage.wait(1_300)
+    assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
+    assert LeaveStream() in stage.actions
+
+
+def test_a_goodbye_stands_when_no_person_is_there_but_not_in_an_emergency() -> None:
+    for words, then in (("an operator please", Next.HANG_UP), ("it is on fire", Next.HUMAN)):
+        stage = Stage(replace(PLAIN, human_available=False)).arrive(1_500)
+        asked_to_end(stage, 2_000)
+        stage.wait(600)
+        stage.caller_says(words, 2)
+        stage.wait(1_300)
+        assert stage.machine.ending is not None
+        assert stage.machine.ending.then is then
+
+
+def test_a_caller_who_is_being_connected_is_not_connected_once_more() -> None:
+    stage = talking()
+    stage.tell(DigitPressed("0"))
+    stage.wait(500)
+    before = stage.machine.ending
+    assert ClearPlayback() not in stage.tell(DigitPressed("0"))
+    assert stage.machine.ending is before
+
+
+def test_what_a_caller_was_saying_when_the_line_went_is_a_gap() -> None:
+    stage = talking()
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_1"), 0))
+    stage.wait(600)
+    stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
+    (row,) = [action for action in stage.actions if isinstance(action, RecordTurn) and action.role == "caller"]
+    assert (row.said, row.gap, row.ended_ms - row.started_ms) == (None, True, 600)
 
 
 def test_a_mark_that_never_comes_back_does_not_keep_the_line() -> None:

@@ -123,6 +123,20 @@ async def test_a_message_that_a_caller_leaves_stands_in_the_ledger_though_the_no
         assert words_stored(told) == ["Two boxes short."]  # what the caller asked for, and nothing else
 
 
+async def test_a_caller_who_speaks_before_the_greeting_has_a_sound_hears_the_notice_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    script = Script(first_delta_ms=(3_500, 3_500))  # the clip is at its end by then
+    async with stage(script=script, kept=False) as play:
+        told = await ring(
+            play, '{ silent_s = 2.7 }, { say = "ask_hours" }, { listen = true }, { listen = true }, { hang_up = true }'
+        )
+        assert NOTICE in told.heard
+        assert "We are open" in told.heard  # and the question was not lost either
+        assert "caller: Hi, what time do you open tomorrow?" in told.said
+        assert told.consents[-1].heard_at is not None
+
+
 # Who hears it
 
 

@@ -146,6 +146,8 @@ def test_every_shipped_scenario_can_be_read(name: str) -> None:
         (steps('{ press = "5x" }'), "keys are"),
         (steps("{ interrupt_after_ms = 3, silent_s = 1 }"), "cannot interrupt"),
         (steps('{ shout = "x" }'), "shout"),
+        (steps('{ until = "bridge" }'), "bridge"),
+        (steps() + '[[trouble]]\ndoes = "socket_cut"\nupon = "stream_start"', "stream_start"),
         (steps() + '[human]\ndoes = "sings"', "sings"),
         (steps() + "[expect]\ngreeting_within = 3", "greeting_within"),
         (steps() + '[expect]\nended_by = "nobody"', "nobody"),
@@ -421,7 +423,9 @@ async def served(agent: Agent, tls: ssl.SSLContext | None = None) -> AsyncIterat
 @pytest.mark.real
 async def test_relay_call_rings_a_relay_over_the_network_and_its_code_says_how_it_went(tmp_path: Path) -> None:
     scenario = tmp_path / "short.toml"
-    scenario.write_text(steps("{ interrupt_after_ms = 300, hang_up = true }") + '[expect]\nended_by = "caller"\n')
+    scenario.write_text(
+        steps("{ interrupt_after_ms = 300, hang_up = true }") + '[expect]\nended_by = "caller"\n[model]\nping_s = 20\n'
+    )
     told: list[str] = []
     with trio.fail_after(60):
         async with served(Agent("greeting")) as url:
@@ -429,6 +433,7 @@ async def test_relay_call_rings_a_relay_over_the_network_and_its_code_says_how_i
                 Target(url, ACCOUNT), scenario=str(scenario), out=tmp_path / "call.wav", rest_port=0, tell=told.append
             )
             assert code == OK, told
+            assert any("[model] of the scenario is for a stage of ours" in line for line in told)
             assert (tmp_path / "call.wav").stat().st_size > 8000
             scenario.write_text(scenario.read_text().replace('caller"\n', 'relay"\n'))
             told.clear()

@@ -35,6 +35,12 @@ def test_an_empty_environment_is_enough_for_demo_and_tests() -> None:
     assert settings.is_local
 
 
+@pytest.mark.parametrize("name", ["HUMAN_TRANSFER_NUMBER", "HUMAN_NUMBERS_ALSO"])
+def test_the_relays_own_number_is_no_humans(name: str) -> None:
+    with pytest.raises(SettingsInvalid, match="would be put through to the agent again"):
+        load(GOOD | {name: GOOD["TWILIO_PHONE_NUMBER"]}, serving=True)
+
+
 def test_good_settings_are_read_and_a_slash_behind_the_origin_is_dropped() -> None:
     settings = load(GOOD, serving=True)
     assert settings.public_url == "https://relay.example.com"

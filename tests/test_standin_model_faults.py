@@ -239,6 +239,7 @@ def test_header_orders_faults() -> None:
         ("nul_usage", "unknown fault 'nul_usage'"),
         ("stall_after_deltas=many", "fault stall_after_deltas must be a whole number, not 'many'"),
         ("null_usage=perhaps", "fault null_usage must be true or false, not 'perhaps'"),
+        ("close_code=99", "close_code must be 1000 to 4999, not 99"),
     ],
 )
 def test_wrong_fault_in_a_header_is_named(header: str, message: str) -> None:
@@ -257,6 +258,11 @@ def test_wrong_fault_in_a_header_is_named(header: str, message: str) -> None:
         ({"reaction": [{"then": "x"}]}, "model.reaction 1: a reaction with `then` needs `call`"),
         ({"reaction": [{"output": "x"}]}, "model.reaction 1: a reaction with `output` needs `after`"),
         ({"reaction": {"say": "x"}}, r"model.reaction must be written \[\[model.reaction\]\]"),
+        ({"first_delta_ms": [700, 300]}, "model: first_delta_ms must be 0 or more, the smaller first"),
+        ({"delta_ms": 0}, "model: delta_ms must be 1 to 60000, not 0"),
+        ({"pace": 0}, "model: pace must be 0.01 to 1000, not 0"),
+        ({"ping_s": float("nan")}, "model: ping_s must be 0.001 or more, not nan"),
+        ({"faults": {"stall_s": -1}}, "model.faults: stall_s must be 0 or more, not -1"),
         ({"first_delta_ms": [1, 2, 3]}, "model.first_delta_ms must be one number or two"),
         ({"reaction": [{"clip": "some_clip"}]}, "model.reaction 1: there is no clip 'some_clip'"),
     ],

@@ -54,6 +54,12 @@ class Answers:
         return self.active is not None or self._asked is not None
 
     @property
+    def is_greeting(self) -> bool:
+        """True while the greeting is asked for or being generated."""
+        ref = self._asked_ref if self._asked is not None else self.active_ref
+        return self.is_busy and ref.startswith("greeting")
+
+    @property
     def is_wanted(self) -> bool:
         """True while a wish waits for its turn."""
         return self._wish is not None

@@ -15,7 +15,6 @@ from relay.call.actions import (
     Report,
     SwitchModel,
 )
-from relay.call.floor import SHORT_TURN_MS
 from relay.call.state import Call, Move, Next, Phase
 from relay.call.vocabulary import (
     EndReason,
@@ -32,6 +31,8 @@ RECONNECTS = 2
 DEAF_AFTER_MS = 1_500
 # OpenAI ends a session at 60 minutes; at 50 a silent moment is used to move to a new one.
 SESSION_LIMIT_S = 50 * 60.0
+# A move that failed is tried again after this long: ten of the 60 minutes are left for it.
+MOVE_AGAIN_AFTER_S = 60.0
 
 
 def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
@@ -72,8 +73,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
     caller_speaks = call.floor.caller_speaks
     call.model_is_ready = False
     _let_go_of_answers(call, now, out)
-    _lose_what_is_being_said(call, now)
-    call.floor.forget()
+    call.lose_speech(now)
     call.awaiting_words.clear()
     call.playout.resume()
     if call.phase in (Phase.LEAVING, Phase.GONE):
@@ -92,15 +92,6 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
         call.answers.want("again")
     hard = call.figures.reconnects >= RECONNECTS  # before the first session: until the greeting is overdue
     out.append(DialModel(call.plan.model_hard if hard else call.model, "lost"))
-
-
-def _lose_what_is_being_said(call: Call, now: float) -> None:
-    """The caller is in the middle of words that only the lost session has heard: a gap in the transcript."""
-    speech = call.floor.speech
-    if speech is None or speech.voiced_ms < SHORT_TURN_MS or call.phase is not Phase.TALKING:
-        return
-    turn = call.conversation.place(speech.item_id, "caller", None, call.ms(now))
-    turn.started_ms, turn.gap = call.spoke_ms.pop(speech.item_id, turn.started_ms), True
 
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
@@ -145,7 +136,7 @@ def failed(call: Call, event: MoveFailed, now: float, out: list[Action]) -> None
     if move is None:
         return
     out.append(Report("model.move_failed", "warning", (("reason", event.reason),)))
-    call.ready_at = now  # tried again after as long a time
+    call.ready_at = max(call.ready_at, now - SESSION_LIMIT_S + MOVE_AGAIN_AFTER_S)
     if not call.model_is_ready:
         lost(call, ModelLost(0, event.reason), now, out)
 

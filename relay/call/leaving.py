@@ -76,15 +76,22 @@ def transfer(
 ) -> bool:
     """Connect the caller with the human. False if nobody is there: then the model says so.
 
+    A goodbye that is being said is taken back for it.
     `by_agent`: the model has decided it and may have said so; what it says is heard to its end.
     """
+    if call.ending is not None and call.ending.then is not Next.HANG_UP:
+        return False
     if not call.plan.human_available and reason is not EndReason.EMERGENCY:
+        if call.ending is not None:
+            return False
         if call.model_is_ready:
             out.append(call.note(wording.NO_HUMAN_NOW))
         else:
             call.conversation.noted("system", wording.NO_HUMAN_NOW)  # for the session that is on its way
         call.answers.want("turn")
         return False
+    if call.ending is not None:
+        call.phase, call.ending = Phase.TALKING, None
     call.dialled = why
     announced = by_agent and call.playout.is_speaking(now)
     words = None if announced else phrase
@@ -129,7 +136,7 @@ def leave(
 def settle(call: Call, now: float, out: list[Action]) -> None:
     """Go when the last words were heard; close the books when the last words have come."""
     if call.phase is Phase.LEAVING and call.ending is not None:
-        if _last_words_heard(call) or now >= call.ending.deadline:
+        if (_last_words_heard(call) and not _may_turn_back(call)) or now >= call.ending.deadline:
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
             _go(call, now, out)
     elif call.phase is Phase.GONE and call.over_at is not None and not _is_awaited(call, now):
@@ -141,6 +148,12 @@ def _last_words_heard(call: Call) -> bool:
         turn = call.conversation.turn(call.ending.item)
         return turn is not None and turn.whole
     return call.playout.is_all_proved and call.answers.active is None
+
+
+def _may_turn_back(call: Call) -> bool:
+    """True while a caller who is about to be hung up on speaks, or has: it may be an emergency."""
+    hears = call.model_is_ready and call.ending is not None and call.ending.then is Next.HANG_UP
+    return hears and (call.floor.caller_speaks or bool(call.awaiting_words))
 
 
 def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
@@ -157,8 +170,8 @@ def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) ->
 
 def _go(call: Call, now: float, out: list[Action]) -> None:
     """The stream is over: write down what is left, release what costs money."""
+    call.lose_speech(now)
     call.phase = Phase.GONE
-    call.floor.forget()
     cuts = {cut.item: cut for cut in call.playout.cut(now)}
     for turn in call.conversation.turns():
         if turn.role != "agent" or turn.whole:

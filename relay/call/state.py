@@ -20,7 +20,7 @@ from relay.call.actions import (
 from relay.call.answers import Answers
 from relay.call.caller_voice import CallerVoice
 from relay.call.conversation import Conversation, Turn, is_said
-from relay.call.floor import EARLY_S, Agent, Floor
+from relay.call.floor import EARLY_S, SHORT_TURN_MS, Agent, Floor
 from relay.call.gaps import Lateness
 from relay.call.meter import Meter
 from relay.call.plan import CallPlan, Phrase
@@ -185,10 +185,11 @@ class Call:
         return now - self.arrived_at if self.arrived_at is not None else 0.0
 
     def agent(self, now: float) -> Agent:
-        """What the agent is doing at this moment."""
+        """What the agent is doing at this moment. A greeting that announces is protected before its first sound too."""
         speaking = self.playout.is_speaking(now)
         playing = self.playout.playing(now) if speaking else None
-        protected = bool(playing and playing.protected) or self.phase is not Phase.TALKING
+        announcing = not self.consented and self.notice_item is None and self.answers.is_greeting
+        protected = announcing or bool(playing and playing.protected) or self.phase is not Phase.TALKING
         early = speaking and self.since_arrival_s(now) < EARLY_S
         return Agent(speaking, self.answers.is_busy, protected, early)
 
@@ -266,6 +267,15 @@ class Call:
             out.append(RecordConsent(self.ms(now)))
             out += self.unconsented
             self.unconsented = []
+
+    def lose_speech(self, now: float) -> None:
+        """Forget whom the floor hears; words that were being said, which nobody will write down, are a gap."""
+        speech = self.floor.speech
+        if speech is not None and speech.voiced_ms >= SHORT_TURN_MS and self.phase is not Phase.GONE:
+            turn = self.conversation.place(speech.item_id, "caller", None, self.ms(now))
+            turn.started_ms, turn.ended_ms = self.spoke_ms.pop(speech.item_id, turn.started_ms), self.ms(now)
+            turn.gap = not turn.said
+        self.floor.forget()
 
     def finish_turn(self, turn: Turn, heard: str, now: float, out: list[Action], *, interrupted: bool) -> None:
         """An agent's turn is over: this much of it was heard."""

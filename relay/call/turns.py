@@ -85,6 +85,8 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     if turn is not None and text:
         turn.said, turn.gap = text, False
         call.record(turn.row(), out)
+    if call.phase is Phase.GONE or (text and _bring_a_human(call, text, now, out)):
+        return
     if call.phase is not Phase.TALKING or (text and _heed(call, item_id, text, now, out)):
         return
     if worth is Worth.BARGE_IN:
@@ -94,13 +96,19 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
         _answer(call, item_id)
 
 
-def _heed(call: Call, item_id: ItemId, text: str, now: float, out: list[Action]) -> bool:
-    """The ways to a human that need no model. True if the call is on its way there."""
+def _bring_a_human(call: Call, text: str, now: float, out: list[Action]) -> bool:
+    """Words that lead to a human at any time, over a goodbye too. True if the call is on its way there."""
     rules = call.plan.rules
     if rules.says("emergency_words", text):
         return leaving.transfer(call, EndReason.EMERGENCY, "emergency", text, now, out, phrase="emergency")
     if rules.says("human_words", text):
         return leaving.transfer(call, EndReason.TRANSFERRED, "asked for a person", text, now, out)
+    return False
+
+
+def _heed(call: Call, item_id: ItemId, text: str, now: float, out: list[Action]) -> bool:
+    """What else a caller's words set off. True if the call is on its way to a human."""
+    rules = call.plan.rules
     if rules.says("misunderstood_words", text) and misunderstood(call, item_id, text, now, out):
         return True
     if rules.says("topics_hard", text) or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
@@ -138,7 +146,7 @@ def _bring_the_harder_model(call: Call, out: list[Action]) -> None:
 
 def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
     """The caller pressed a key."""
-    if call.phase is not Phase.TALKING:
+    if call.phase in (Phase.ARRIVING, Phase.GONE):
         return
     call.caller_at, call.asked_still_there = now, 0
     if key and key == call.plan.rules.human_digit:

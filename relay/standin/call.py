@@ -123,6 +123,9 @@ def _conclude(reports: list[CallReport], play: Scenario, out: Path | None, as_js
             tell(f"The first call, caller left, what they heard right: {out}")
         if expect != play.expect:
             tell("What the scenario expects of the ledger cannot be seen from here and was not checked.")
+        given = " and ".join(f"[{name}]" for name in ("model", "backend", "relay") if getattr(play, name))
+        if given:
+            tell(f"{given} of the scenario is for a stage of ours (relay demo --scenario): this relay has its own.")
     if all(any(c.code in NO_CONNECTION for c in each.complaints) and not each.streams for each in reports):
         if not as_json:
             tell("The relay cannot be reached.")

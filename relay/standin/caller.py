@@ -16,7 +16,7 @@ import trio
 
 from relay.standin.dialling import Dialling, Human
 from relay.standin.door import RelayDoor
-from relay.standin.exchange import CallState, EndedBy, OnEvent, Place, Status
+from relay.standin.exchange import CallState, EndedBy, EventKind, OnEvent, Place, Status
 from relay.standin.mouth import Mouth, Silence
 from relay.standin.phone import Phone
 from relay.standin.recording import Recording, kept, record
@@ -377,5 +377,5 @@ class LiveCall:
         except FetchFailed as failed:
             self.state.complain(trio.current_time(), failed.code, failed.rule, url, "warning")
 
-    def _log(self, kind: str, **fields: Any) -> None:
+    def _log(self, kind: EventKind, **fields: Any) -> None:
         self.state.log(trio.current_time(), kind, **fields)

@@ -26,6 +26,38 @@ EndedBy = Literal["caller", "relay", "human", "twilio"]
 Status = Literal[
     "queued", "initiated", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"
 ]
+# What happens in a call, as it is logged, and as a scenario may wait for it.
+EventKind = Literal[
+    "agent_said",
+    "agent_said_by_twilio",
+    "answered",
+    "bridged",
+    "caller_pressed",
+    "caller_said",
+    "cleared",
+    "complaint",
+    "dial_ended",
+    "dialled",
+    "ended",
+    "fallback",
+    "first_media",
+    "human_answered",
+    "human_leg_ended",
+    "human_pressed",
+    "recorded",
+    "recording_by_rest",
+    "recording_started",
+    "redirected_by_rest",
+    "ringing",
+    "stream_closed_by_relay",
+    "stream_cut",
+    "stream_started",
+    "stream_stopped",
+    "trouble",
+    "twiml",
+    "webhook_retried",
+    "whisper",
+]
 OnEvent = Callable[[str, dict[str, Any]], None]
 
 
@@ -34,7 +66,7 @@ class Event:
     """Something that happened, `at_s` after the first ring."""
 
     at_s: float
-    kind: str
+    kind: EventKind
     fields: dict[str, Any]
 
 
@@ -122,7 +154,7 @@ class CallState:
         """The time of day at a moment of the clock, for the fields that carry one."""
         return self._epoch + timedelta(seconds=now - self._epoch_s)
 
-    def log(self, now: float, kind: str, **fields: Any) -> None:
+    def log(self, now: float, kind: EventKind, **fields: Any) -> None:
         """Keep an event, and tell whoever watches."""
         self.events.append(Event(now - self.started_s, kind, fields))
         self._on_event(kind, {"at_s": now - self.started_s, "call_sid": self.sid, **fields})

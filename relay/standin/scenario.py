@@ -49,7 +49,7 @@ import msgspec
 from relay.standin.audio_files import AudioRefused, read_wav
 from relay.standin.caller import LOS_ANGELES, CallerLine
 from relay.standin.dialling import Behaviour, Human
-from relay.standin.exchange import EndedBy, Place, Status
+from relay.standin.exchange import EndedBy, EventKind, Place, Status
 from relay.standin.mouth import Silence
 from relay.standin.streaming import Network
 from relay.standin.voice import find
@@ -72,7 +72,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cough: bool = False
     press: str | None = None
     listen: bool | int = False  # or the ms of quiet to wait for
-    until: str | None = None
+    until: EventKind | None = None
     silent_s: float | None = None
     mute_s: float | None = None
     hang_up: bool = False
@@ -138,7 +138,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "rest_hangs",  # it takes requests and does not answer
         "day_is_spent",  # the other calls of the day have cost what a day may cost
     ]
-    upon: str = "ringing"  # "before": before the phone rings
+    upon: EventKind | Literal["before"] = "ringing"  # "before": before the phone rings
     after_s: float = 0.0
     times: int = 1  # upon so many events of that kind; 0: upon every one
 

@@ -25,6 +25,7 @@ say = "I'm sorry, that time is already taken."
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -65,6 +66,17 @@ class Reaction:
             raise ScriptError("a reaction with `then` needs `call`: there is no answer to speak about otherwise")
         if self.output and not self.after:
             raise ScriptError("a reaction with `output` needs `after`: name the function whose output it is")
+
+
+def _within(table: object, low: float, high: float, *names: str) -> None:
+    """Raises ScriptError for a number out of its range; a pair must rise. None is no number."""
+    for name in names:
+        value = getattr(table, name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        inside = all(number is None or (low <= number <= high and number != math.inf) for number in numbers)
+        if not inside or (len(numbers) == 2 and numbers[0] > numbers[1]):
+            span = f"{low} or more" if high == math.inf else f"{low} to {high}"
+            raise ScriptError(f"{name} must be {span}{', the smaller first' * (len(numbers) == 2)}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,12 @@ class Faults:
     null_usage: bool = False
     unknown_events: bool = False  # event types and keys nobody has documented
 
+    def __post_init__(self) -> None:
+        _within(self, 0, math.inf, "response", "connections", "slow_read_s", "pace", "stall_s", "late_deltas")
+        _within(self, 0, math.inf, "deaf_after_turns", "stall_after_deltas")
+        _within(self, 1, math.inf, "close_after_deltas")
+        _within(self, 1000, 4999, "close_code")  # RFC 6455, 7.4.2
+
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Faults:
         """Faults from a TOML table; raises ScriptError for an unknown name or a value of the wrong kind."""
@@ -152,6 +170,12 @@ class Script:
     api_key: str = ""  # the only key that is accepted; empty: any key
     utc_offset: str = "-05:00"  # of the business, for the {offset} in arguments
     piper: bool = False  # text without a clip by piper, when it is installed, instead of by babble
+
+    def __post_init__(self) -> None:
+        _within(self, 0, math.inf, "connect_ms", "first_delta_ms", "transcription_s")
+        _within(self, 1, 60_000, "delta_ms")
+        _within(self, 0.01, 1_000, "pace")
+        _within(self, 0.001, math.inf, "lifetime_s", "ping_s")
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Script:
