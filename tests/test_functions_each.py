@@ -118,6 +118,17 @@ async def test_a_taken_time_is_told_with_free_ones() -> None:
     assert told["free"] == [f"Tuesday, November 24 at {hour} PM" for hour in (5, 6, 8)]
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"error": "taken"}', b'{"alternatives": null}', b'{"alternatives": ["later"]}']
+)
+async def test_a_409_is_a_no_whatever_its_body_is_and_no_failure_that_leads_to_a_human(body: bytes) -> None:
+    async with Backend("http://business.test/", transport=Answering(body, 409)) as backend:
+        outcome, told = await ask(a_call(backend), "book_appointment", **BOOK)
+        assert backend.breaker.faults == 0
+    assert (outcome.ok, outcome.refused) == (False, True)
+    assert (told["error"], told["free"]) == ("Tuesday, November 24 at 7 PM is taken.", [])
+
+
 async def test_a_start_with_a_foreign_offset_is_refused_not_guessed() -> None:
     app = standin()
     async with business(app) as (backend, _):
