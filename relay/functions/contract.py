@@ -18,6 +18,7 @@ from .results import at_a_word
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int
 T = TypeVar("T")
+_LONG_NUMBER = re.compile(r"\+?\d{7,}")
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
@@ -165,9 +166,10 @@ class Answer:
             return []
 
     def error(self) -> str:
-        """The backend's own words, if it gave any."""
+        """The backend's own words, if it gave any; a number that may be a caller's is no matter for the log."""
         try:
-            return at_a_word(msgspec.json.decode(self.body, type=_Error).error, 200) or "no words"
+            words = msgspec.json.decode(self.body, type=_Error).error
+            return at_a_word(_LONG_NUMBER.sub("<number>", words), 200) or "no words"
         except _UNREADABLE:
             return "no words"
 
