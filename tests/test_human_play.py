@@ -55,6 +55,21 @@ async def test_back_from_a_human_the_model_knows_all_that_was_said_and_done(auto
     assert sum("This is Robin" in text for text in got.heard) == 1
 
 
+async def test_after_a_break_the_model_is_not_left_with_a_booking_that_nobody_answers(
+    autojump_clock: MockClock,
+) -> None:
+    _, wrong, play = await perform("socket_cut_while_booking")
+    assert wrong == []
+    items = play.model.sessions[1].history.items
+    called = [item.call_id for item in items if item.type == "function_call"]
+    answered = [item.call_id for item in items if item.type == "function_call_output"]
+    assert called == answered
+    assert len(called) == 2
+    assert "not known whether it was done" in next(
+        item.output for item in items if item.call_id == called[0] and item.output
+    )
+
+
 async def test_the_humans_phone_shows_our_own_number_and_no_update_by_rest_is_needed(
     autojump_clock: MockClock,
 ) -> None:

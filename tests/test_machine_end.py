@@ -362,7 +362,19 @@ def test_a_booking_that_still_runs_when_the_agent_hangs_up_is_awaited_too() -> N
     assert is_over(stage)
 
 
-def test_a_caller_who_is_to_be_taken_up_again_waits_for_no_function() -> None:
+def test_a_caller_who_is_to_be_taken_up_again_waits_for_a_function_as_long_as_for_late_words() -> None:
     stage = talking()
     stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))
+    stage.wait(800)
+    assert not is_over(stage)
+    stage.tell(FunctionReturned("call_1", "book_appointment", '{"done":"booked"}', True, 800))
     assert is_over(stage)
+    assert "booked" in stage.machine.conversation.past()[-1].text
+
+
+def test_a_function_that_outlives_the_stream_is_answered_for_the_next_one_as_not_known() -> None:
+    stage = talking()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))
+    stage.wait(1_200)
+    assert is_over(stage)
+    assert "not known whether it was done" in stage.machine.conversation.past()[-1].text

@@ -7,6 +7,7 @@ fails here: nobody would know what it is good for. `good_call` and `transfer_acc
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,7 +19,7 @@ import trio
 from relay import desk, wire
 from relay.call import answers, floor, handover, leaving, meter, playout, session, state
 from relay.call.conversation import Conversation
-from relay.functions import backend, contract
+from relay.functions import backend, contract, once
 from relay.realtime import dialect as model_dialect
 from relay.standin import scenario as scenarios
 from relay.standin.business_faults import Fault, Kind
@@ -143,6 +144,11 @@ def ring_one_number(patch: Patch) -> None:
     patch.setattr(transfer.Transfers, "_ring_next", ring_once)
 
 
+def another_key_each_time(patch: Patch) -> None:
+    numbers = itertools.count()
+    patch.setattr(once.Wish, "digest", lambda *_: f"{next(numbers):064}")
+
+
 BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     # The model
     ("model_breaks_in_answer", "a session that broke is dialled again", put(handover, "RECONNECTS", 0)),
@@ -162,6 +168,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("hangup_during_greeting", "a hang-up ends the call", put(leaving, "caller_left", nothing)),
     ("hangup_during_answer", "what was not heard is known", put(playout.Playout, "cut", lambda *_: [])),
     ("hangup_during_function", "a booking on its way is awaited", put(leaving, "_is_awaited", no)),
+    ("socket_cut_while_booking", "the same wish has the same key", another_key_each_time),
     (
         "key_zero_without_words",
         "a caller who waits for a human waits for no words",

@@ -189,13 +189,14 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _is_awaited(call: Call, now: float) -> bool:
-    """Late words, for a while; and the functions of a caller who has gone: a booking on its way is written down.
+    """Late words, for a while; and functions: a booking on its way is written down.
 
-    A function ends by its own deadline. With a caller who goes on to a human, nobody may wait for it.
+    A function ends by its own deadline. Where the caller goes on to somebody, it has as long as late words have.
     """
     if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True
-    return bool(call.awaiting_words) and call.model_is_ready and call.over_at is not None and now < call.over_at
+    more_comes = bool(call.functions) or (bool(call.awaiting_words) and call.model_is_ready)
+    return more_comes and call.over_at is not None and now < call.over_at
 
 
 def _close_books(call: Call, out: list[Action]) -> None:
