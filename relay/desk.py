@@ -77,7 +77,6 @@ class CallFile:
     why: str = ""
     resumed_as: str | None = None
     refused: str = ""  # why the model was not for this call, in one word
-    asked: int = 0  # how many numbers were rung for it since somebody was last needed
     accepted: bool = False
     transfer: str = ""  # "asked" while a human rings or talks, then how it went
     last_seen: float = 0.0

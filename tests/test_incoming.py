@@ -20,7 +20,7 @@ from relay.ledger import rows
 from relay.twilio import incoming, transfer
 from relay.twilio.signature import sign
 from tests.play import ACCOUNT, PUBLIC_URL, Play, stage
-from tests.webhook import SID, ask, call_file
+from tests.webhook import SID, Document, ask, call_file
 
 PATHS = [f"/twilio/{name}" for name in
          ("incoming", "after", "status", "stream-status", "whisper", "accept", "dialed", "message")]  # fmt: skip
@@ -31,6 +31,12 @@ Clock = trio.testing.MockClock
 def outcome(play: Play) -> rows.OutcomeRow:
     (row,) = play.ledger.of(rows.OutcomeRow, SID)
     return row
+
+
+def action_of(document: Document) -> str:
+    """Where Twilio asks what comes after a `<Dial>`."""
+    (dial,) = document.all("Dial")
+    return dial.attrib["action"].removeprefix(PUBLIC_URL)
 
 
 # Who may ask
@@ -321,10 +327,23 @@ async def test_the_other_numbers_are_rung_one_after_the_other_before_the_agent_c
     async with stage(settings={"HUMAN_NUMBERS_ALSO": ALSO}) as play:
         call_file(play, ended=EndReason.TRANSFERRED)
         first = await ask(play, "/twilio/after")
-        second = await ask(play, f"/twilio/dialed?call={SID}", {"DialCallStatus": "busy", "DialBridged": "false"})
-        third = await ask(play, f"/twilio/dialed?call={SID}", {"DialCallStatus": "no-answer", "DialBridged": "false"})
+        second = await ask(play, action_of(first), {"DialCallStatus": "busy", "DialBridged": "false"})
+        again = await ask(play, action_of(first), {"DialCallStatus": "busy", "DialBridged": "false"})
+        third = await ask(play, action_of(second), {"DialCallStatus": "no-answer", "DialBridged": "false"})
         assert [each.text for each in first.all("Number") + second.all("Number")] == [HUMAN, ALSO]
+        assert again.text == second.text  # Twilio asked twice
         assert third.verbs == ["Connect", "Redirect"]
+
+
+async def test_a_relay_that_starts_while_the_first_number_rings_rings_the_next_one(autojump_clock: Clock) -> None:
+    async with stage(settings={"HUMAN_NUMBERS_ALSO": ALSO}) as play:
+        call_file(play, ended=EndReason.TRANSFERRED)
+        first = await ask(play, "/twilio/after")
+    async with stage(settings={"HUMAN_NUMBERS_ALSO": ALSO}) as play:
+        busy = {"DialCallStatus": "busy", "DialBridged": "false"}
+        second = await ask(play, action_of(first), busy)
+        assert [each.text for each in second.all("Number")] == [ALSO]
+        assert (await ask(play, action_of(second), busy)).verbs == ["Say", "Record", "Hangup"]
 
 
 @pytest.mark.parametrize(

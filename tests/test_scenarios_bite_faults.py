@@ -136,12 +136,12 @@ def leave_interruptions(patch: Patch) -> None:
 
 
 def ring_one_number(patch: Patch) -> None:
-    ring_next = transfer.Transfers._ring_next
+    ring = transfer.Transfers._ring
 
-    def ring_once(transfers: transfer.Transfers, file: Any, say: str | None = None) -> str:
-        return twiml.hang_up() if file.asked else ring_next(transfers, file, say)
+    def ring_once(transfers: transfer.Transfers, file: Any, which: int, say: str | None = None) -> str:
+        return twiml.hang_up() if which else ring(transfers, file, which, say)
 
-    patch.setattr(transfer.Transfers, "_ring_next", ring_once)
+    patch.setattr(transfer.Transfers, "_ring", ring_once)
 
 
 def another_key_each_time(patch: Patch) -> None:
@@ -178,6 +178,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("one_party_state", "who need not be told is not", put(desk, "must_announce", lambda *_: True)),
     ("capacity_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
     ("transfer_second_number", "the next number is rung", ring_one_number),
+    ("relay_killed_second_number", "the next relay knows which number it was", ring_one_number),
     # The business
     ("backend_redirect", "no redirect is followed", follow_redirects),
     ("backend_huge", "an answer has a limit", put(backend, "BODY_LIMIT_BYTES", 1 << 30)),

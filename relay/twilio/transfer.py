@@ -72,28 +72,29 @@ class Transfers:
 
     # Dialling
 
+    @property
+    def _numbers(self) -> tuple[str, ...]:
+        return (self._desk.settings.human_transfer_number, *self._desk.settings.human_numbers_also)
+
     def dial(self, file: CallFile, say: str | None = None) -> str:
         """Ring the human for this caller, who hears `say` first; outside their hours, do what comes instead."""
-        file.asked = 0
         if file.ended is not EndReason.EMERGENCY and not self._desk.human_is_there():
             log.info("human.not_there", why="outside HUMAN_HOURS")
             self._settle(file, "closed")
             return self._nobody(file, "closed")
-        return self._ring_next(file, say)
+        return self._ring(file, 0, say)
 
-    def _ring_next(self, file: CallFile, say: str | None = None) -> str:
-        s = self._desk.settings
-        numbers = (s.human_transfer_number, *s.human_numbers_also)
-        called = numbers[file.asked]
-        file.asked += 1
+    def _ring(self, file: CallFile, which: int, say: str | None = None) -> str:
+        """Ring one of the numbers. Its place stands in the URL: a relay that has started meanwhile rings the next."""
+        called = self._numbers[which]
         file.accepted, file.transfer = False, "asked"
-        log.info("human.dialled", why=file.why, which=file.asked)
+        log.info("human.dialled", why=file.why, which=which + 1)
         self._record(file, "asked", called)
         return twiml.dial_human(
             called,
-            s.twilio_phone_number,
+            self._desk.settings.twilio_phone_number,
             self.url("whisper", call=file.call_sid),
-            self.url("dialed", call=file.call_sid),
+            self.url("dialed", call=file.call_sid, which=str(which)),
             self.url("status", call=file.call_sid),
             RING_S,
             HUMAN_LIMIT_S,
@@ -132,8 +133,10 @@ class Transfers:
         if fields.get("CallStatus") == "completed":
             self._settle(file, "caller_hung_up")
             return twiml.hang_up()
-        if here and file.asked <= len(self._desk.settings.human_numbers_also):
-            return self._ring_next(file)
+        place = fields.get("which", "")
+        following = int(place) + 1 if place.isdecimal() else 1
+        if following < len(self._numbers):
+            return self._ring(file, following)
         self._settle(file, result)
         return self._nobody(file, result)
 
