@@ -165,6 +165,21 @@ def test_a_caller_who_is_being_connected_is_not_connected_once_more() -> None:
     assert stage.machine.ending is before
 
 
+def test_an_emergency_told_while_the_caller_is_put_through_is_told_what_to_dial_once() -> None:
+    stage = talking()
+    stage.tell(DigitPressed("0"))
+    stage.tell(CallerCommitted(ItemId("caller_1"), None), CallerCommitted(ItemId("caller_2"), None))
+    stage.wait(400)
+    assert ClearPlayback() in stage.tell(CallerTranscribed(ItemId("caller_1"), "my kitchen is on fire"))
+    stage.wait(400)
+    assert ClearPlayback() not in stage.tell(CallerTranscribed(ItemId("caller_2"), "it is on fire, an operator please"))
+    stage.wait(1_300)
+    assert LeaveStream() in stage.actions
+    assert ended(stage) == (EndReason.EMERGENCY, Next.HUMAN)
+    assert "emergency" in [turn.heard for turn in stage.machine.conversation.turns()]
+    assert stage.machine.dialled == "emergency"
+
+
 def test_what_a_caller_was_saying_when_the_line_went_is_a_gap() -> None:
     stage = talking()
     stage.level_dbfs = SPEECH_DBFS

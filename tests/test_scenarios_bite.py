@@ -238,6 +238,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("misunderstands", "an agent that asks again has not understood", put(answering, "_heed_own_words", nothing)),
     ("two_failures", "two failures of one thing lead to a human", put(answering, "_failed_too_often", no)),
     ("transfer_rest_fails", "the caller's own document dials", put(incoming.Webhooks, "_after", hang_up)),
+    ("emergency_handed_on", "an emergency takes the place of another reason", put(leaving, "_is_graver", no)),
     ("emergency_over_the_goodbye", "a goodbye is taken back for a human", put(leaving, "_may_turn_back", no)),
     ("emergency_abroad", "each country has its own number", american),
     # The model

@@ -76,10 +76,10 @@ def transfer(
 ) -> bool:
     """Connect the caller with the human. False if nobody is there: then the model says so.
 
-    A goodbye that is being said is taken back for it.
+    A goodbye that is being said is taken back for it, and an emergency takes the place of any other reason.
     `by_agent`: the model has decided it and may have said so; what it says is heard to its end.
     """
-    if call.ending is not None and call.ending.then is not Next.HANG_UP:
+    if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
     if not call.plan.human_available and reason is not EndReason.EMERGENCY:
         if call.ending is not None:
@@ -97,6 +97,11 @@ def transfer(
     words = None if announced else phrase
     leave(call, reason, Next.HUMAN, now, out, phrase=words, after_speech=by_agent, summary=summary)
     return True
+
+
+def _is_graver(ending: Ending, reason: EndReason) -> bool:
+    """True for an emergency, told while the caller is put through for something else: they must hear what to dial."""
+    return reason is EndReason.EMERGENCY and ending.then is Next.HUMAN and ending.reason is not EndReason.EMERGENCY
 
 
 def leave(
