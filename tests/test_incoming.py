@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 from functools import partial
 from urllib.parse import urlencode
 
@@ -458,8 +459,11 @@ async def test_the_human_is_told_the_callers_name_and_what_was_done_so_far(autoj
 
 async def test_a_long_summary_stays_short_enough_to_be_read_out(autojump_clock: Clock) -> None:
     async with stage() as play:
-        call_file(play, why="x" * 500, summary="word " * 500, caller_name="Jane " * 50)
-        assert len((await ask(play, f"/twilio/whisper?call={SID}")).said()) < 500
+        call_file(play, why="because of something " * 50, summary="a word or two " * 100, caller_name="Jane " * 50)
+        said = (await ask(play, f"/twilio/whisper?call={SID}")).said()
+        assert len(said) < 500
+        words = {*re.findall(r"[A-Za-z]+", said.split(", from ", 1)[1])}
+        assert words <= {*"Jane because of something a word or two Press to accept it".split()}  # no half of one
 
 
 # The end of a call

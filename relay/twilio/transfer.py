@@ -18,6 +18,7 @@ import trio
 from relay.call.vocabulary import CallSid, EndReason
 from relay.desk import CallFile, Desk
 from relay.functions.contract import BackendFault, Taken
+from relay.functions.results import at_a_word
 from relay.ledger.rows import MessageRow, OutcomeRow
 from relay.twilio import twiml
 
@@ -45,7 +46,7 @@ THANKS = "Thank you. We will call you back. Goodbye."
 _WITHHELD = re.compile(r"\+(?:1?266696687|7378742833|86282452253|8656696|2562533)")
 
 _WHISPER_WORDS = 200  # characters of the summary: fifteen seconds of speech
-_WHISPER_NAME = 60
+_WHISPER_NAME, _WHISPER_REASON = 60, 80
 
 
 class Transfers:
@@ -217,12 +218,13 @@ def _sentence(file: CallFile | None) -> str:
     if file is None:
         return "A call from the virtual assistant."
     digits = " ".join(file.caller_number.lstrip("+")) or "a hidden number"
-    who = f"{_plain(file.caller_name[:_WHISPER_NAME])}, {digits}" if file.caller_name else digits
-    parts = [f"A call from the virtual assistant, from {who}", _plain(file.why[:80]), file.deeds.in_words()]
-    about = f": {_plain(file.summary[:_WHISPER_WORDS])}" if file.summary else ""
+    who = f"{_plain(at_a_word(file.caller_name, _WHISPER_NAME))}, {digits}" if file.caller_name else digits
+    why = _plain(at_a_word(file.why, _WHISPER_REASON))
+    parts = [f"A call from the virtual assistant, from {who}", why, file.deeds.in_words()]
+    about = f": {_plain(at_a_word(file.summary, _WHISPER_WORDS))}" if file.summary else ""
     return f"{', '.join(filter(None, parts))}{about}."
 
 
 def _plain(text: str) -> str:
     """Words that do not end the sentence they stand in."""
-    return re.sub(r"[.!?]+(?=\s|$)", ",", " ".join(text.split())).rstrip(", ")
+    return re.sub(r"[.!?\u2026]+(?=\s|$)", ",", " ".join(text.split())).rstrip(", ")
