@@ -59,6 +59,13 @@ async def test_hours_without_a_date_are_todays() -> None:
     assert told["day"] == "Monday, November 23"
 
 
+async def test_whether_it_is_open_now_can_be_told_by_the_time_that_comes_with_todays_hours() -> None:
+    async with business(standin()) as (backend, _):
+        call = a_call(backend)
+        for date, now in (("2026-11-23", "3 PM"), ("2026-11-24", None)):
+            assert (await ask(call, "lookup_hours", date=date))[1].get("now") == now
+
+
 async def test_a_closed_day_is_closed() -> None:
     async with business(standin()) as (backend, _):
         _, told = await ask(a_call(backend), "lookup_hours", date="2026-12-25")
