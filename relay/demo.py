@@ -26,7 +26,7 @@ from relay.settings import Settings
 from relay.standin.audio_files import check_writable
 from relay.standin.business import BusinessApp, business_app, serve_business
 from relay.standin.business_faults import Faults
-from relay.standin.call import Target, serve_http, summary, tell_event
+from relay.standin.call import Target, first_error, serve_http, summary, tell_event
 from relay.standin.caller import Exchange
 from relay.standin.model import StandInModel
 from relay.standin.report import CallReport, Evidence
@@ -62,7 +62,10 @@ def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int
     with database(settings.database_url, settings.data_dir) as url:
         applied = migrate(url)
         say("applied " + ", ".join(applied) if applied else "its tables are up to date")
-        return trio.run(partial(_play, settings, scenario, script, url, out, live=live))
+        try:
+            return trio.run(partial(_play, settings, scenario, script, url, out, live=live))
+        except* DemoFailed as group:  # the nursery wraps it
+            raise DemoFailed(str(first_error(group))) from None
 
 
 async def _play(settings: Settings, scenario: Scenario, script: Script, url: str, out: Path, *, live: bool) -> int:

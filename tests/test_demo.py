@@ -35,3 +35,16 @@ def test_a_relay_that_is_killed_before_the_ring_reaches_the_human(
     assert "demo: killed process" in told
     assert "as expected" in told
     assert (tmp_path / "out.wav").stat().st_size > 50_000
+
+
+@pytest.mark.real
+def test_a_function_that_is_broken_is_named_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    body = "from relay.functions import function\n\n@function()\nasync def dish_left(call): ...\n"
+    (tmp_path / "broken_dish.py").write_text(body)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("FUNCTIONS", "broken_dish")
+    loaded = settings.load({"DATA_DIR": str(tmp_path), "DATABASE_URL": database_url}, serving=False)
+    with pytest.raises(DemoFailed, match="relay serve: function dish_left in broken_dish: it has no docstring"):
+        run(loaded, "good_call", tmp_path / "out.wav", live=False)
