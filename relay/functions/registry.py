@@ -183,7 +183,8 @@ def _import(module: str) -> Any:
     except FunctionRefused:
         raise
     except Exception as error:
-        raise FunctionRefused(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
+        where = " (it is looked for beside relay/ and on PYTHONPATH)" if isinstance(error, ModuleNotFoundError) else ""
+        raise FunctionRefused(f"{module} cannot be imported: {type(error).__name__}: {error}{where}") from error
 
 
 async def run(
