@@ -243,3 +243,17 @@ def test_a_move_done_by_cancelling_and_booking_anew_is_a_move() -> None:
     said = "I've moved your appointment to Friday at two."
     assert check(said, deeds={BOOKED, CANCELLED}, untold={BOOKED, CANCELLED}).correction is None
     assert check(said, deeds={BOOKED}).unproved == {MOVED}
+
+
+def test_a_model_that_counts_to_a_thousand_does_not_hold_up_the_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted:
+        read_chars = 0
+
+        def search(self, text: str) -> None:
+            self.read_chars += len(text)
+
+    counted = Counted()
+    monkeypatch.setattr("relay.functions.claims._CONDITION_BEFORE", counted)
+    said = ", ".join(map(str, range(1000)))
+    assert claims(said) == ()
+    assert counted.read_chars <= 3 * len(said)

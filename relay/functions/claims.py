@@ -1,8 +1,8 @@
 """What the agent says was done, held against what was done (pure, English).
 
 Rule 1: a claim is a finished deed in the agent's own mouth: "I've booked", "your table is booked". Offers, questions,
-plans, conditions, denials, and what is summed up before "shall I?" are none; in doubt it is no claim, since a false alarm
-makes the agent contradict itself.
+plans, conditions, denials, and what is summed up before "shall I?" are none; in doubt it is no claim, since a false
+alarm makes the agent contradict itself.
 Rule 2: a deed is a success of a function that writes (`done` in its output). What a look-up showed stands for the
 claim that something *is* booked, never for having booked it.
 Rule 3: a deed is told by less than a claim ("see you at seven", "all set"); words in another language than English
@@ -120,8 +120,8 @@ _NOT_A_CLAIM: Final = re.compile(
     r"\b(?:would|shall|should|could|might|may|must|can(?! (?:see|confirm|tell))|cannot|not|never|no|nothing|without|"
     r"want|need|like|let|let's|going to|gonna|about to|try|trying|make sure|making sure|to (?:have|get|see|be)|"
     r"do you|did you|have you|wish|pretend|say|said|says|think|thought|looks like|seems?|unfortunately|sorry|afraid|"
-    r"last (?:time|week|month|year)|according to|records|shows?|none|understand|hear|heard)\b|n't\b|'ll\b|\bwill\b|'d\b|"
-    r"\b(?:after|while|hopefully)\s*$"
+    r"last (?:time|week|month|year)|according to|records|shows?|none|understand|hear|heard)\b|"
+    r"n't\b|'ll\b|\bwill\b|'d\b|\b(?:after|while|hopefully)\s*$"
 )
 # Anywhere before the claim in its sentence; after it, in its clause.
 _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whether|when|whenever|in case|before)\b")
@@ -182,11 +182,14 @@ def claims(said: str) -> tuple[frozenset[str], ...]:
     found: list[frozenset[str]] = []
     sentences = _SENTENCES.split(_plain(said))
     for sentence, following in zip(sentences, [*sentences[1:], ""], strict=True):
+        condition = _CONDITION_BEFORE.search(sentence)  # once a sentence: a model that counts has a thousand clauses
         offset = 0
         for clause in _clauses(sentence):
             start = sentence.index(clause, offset)
             offset = start + len(clause)
-            here = _claims_in(clause.strip(), sentence[:start], sentence[offset:], _asks(sentence, offset))
+            if (condition is not None and condition.end() <= start) or _asks(sentence, offset):
+                continue
+            here = _claims_in(clause.strip(), sentence)
             found += [claim for claim in here if not _is_offered(claim, following)]
     return tuple(found)
 
@@ -243,10 +246,8 @@ def _asks(sentence: str, end: int) -> bool:
     return sentence.endswith("?") and sentence[end:].strip(" ,?") in _TAGS
 
 
-def _claims_in(clause: str, before: str, after: str, asks: bool) -> list[frozenset[str]]:
+def _claims_in(clause: str, sentence: str) -> list[frozenset[str]]:
     clause = clause.strip(" .!?\"'")
-    if asks or _CONDITION_BEFORE.search(before):
-        return []
     for pattern, deeds in _CLAIMS:
         match = pattern.search(clause)
         if match is None:
@@ -256,7 +257,7 @@ def _claims_in(clause: str, before: str, after: str, asks: bool) -> list[frozens
         if _NOT_A_CLAIM.search(head) or _CONDITION_BEFORE.search(head) or _CONDITION_AFTER.search(tail):
             continue
         already = "already" in match.group() or tail.startswith(" already")
-        if passive and (already or _TAKEN.search(before + clause + after)):
+        if passive and (already or _TAKEN.search(sentence)):
             continue  # "that one is already booked": by somebody else
         return [deeds]
     return []
