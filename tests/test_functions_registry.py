@@ -329,6 +329,17 @@ async def test_a_result_of_another_kind_is_a_bug_and_no_effect_that_nobody_knows
     assert outcome.error
 
 
+@pytest.mark.parametrize(("status", "ok"), [("shipped", True), (None, True), ("ok", True), ("error", False)])
+async def test_a_status_of_the_users_own_is_no_failure_that_leads_to_a_human(status: str | None, ok: bool) -> None:
+    async def order_status(call: CallContext) -> dict[str, Any]:
+        """Where an order is."""
+        return {"status": status}
+
+    outcome = await outcome_of(order_status)
+    assert outcome.ok == ok
+    assert json.loads(outcome.output)["status"] == status
+
+
 async def test_a_phone_number_may_stand_in_a_result() -> None:
     outcome = await outcome_of(example, says(NEARLY | {"phone": "212 555 0199"}))
     assert json.loads(outcome.output)["phone"] == "+12125550199"

@@ -273,8 +273,8 @@ def _outcome(result: Result) -> Outcome:
         effect = result
     if not isinstance(effect, Effect | None):
         raise TypeError(f"it returned {type(effect).__name__}: return a mapping, an effect, or both as a tuple")
-    output = envelope(mapping)
-    return Outcome(output, ok=msgspec.json.decode(output)["status"] == "ok", effect=effect)
+    # "error" alone is a failure: an order's status may be anything else.
+    return Outcome(envelope(mapping), ok=mapping.get("status") != "error", effect=effect)
 
 
 def _failed(error: str, next_step: str) -> Outcome:
