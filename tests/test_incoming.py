@@ -400,6 +400,28 @@ async def test_a_human_who_is_there_until_two_in_the_night_is_rung_at_one(autoju
 
 
 @pytest.mark.parametrize(
+    ("hours", "clock", "there", "changes_s"),
+    [
+        ("mon 09:00-17:00", "08:55:30", False, 270.0),
+        ("mon 09:00-17:00", "16:55:30", True, 270.0),
+        ("mon 09:00-17:00", "16:59:59", True, 1.0),
+        ("mon 09:00-17:00", "12:00:00", True, None),
+        ("mon 09:00-12:00, mon 12:00-17:00", "11:59:00", True, None),
+        ("tue 00:00-24:00", "23:52:00", False, 480.0),
+        ("always", "12:00:00", True, None),
+    ],
+)
+async def test_a_call_knows_when_a_human_comes_or_goes_while_it_lasts(
+    hours: str, clock: str, there: bool, changes_s: float | None, autojump_clock: Clock
+) -> None:
+    async with stage(settings={"HUMAN_HOURS": hours, "BUSINESS_TZ": "UTC"}) as play:
+        monday = dt.datetime.fromisoformat(f"2026-11-23T{clock}+00:00")
+        play.daemon.desk.utc_now = partial(dt.datetime.astimezone, monday, dt.UTC)
+        plan = play.daemon.desk.plan(call_file(play))
+        assert (plan.human_available, plan.human_changes_s) == (there, changes_s)
+
+
+@pytest.mark.parametrize(
     "withheld",
     ["anonymous", "+266696687", "266696687", "+1266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"],
 )

@@ -244,6 +244,14 @@ def test_nobody_is_there_so_the_model_says_so() -> None:
     assert any(isinstance(a, CreateItem) and a.role == "system" and "No person" in a.text for a in stage.actions)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_person_who_comes_or_goes_while_the_caller_talks_is_there_or_not_from_then_on(there: bool) -> None:
+    for wait_ms, reachable in ((8_000, there), (12_000, not there)):
+        stage = Stage(replace(PLAIN, human_available=there, human_changes_s=10.0)).arrive(wait_ms)
+        stage.tell(DigitPressed("0"))
+        assert (stage.machine.ending is not None) == reachable
+
+
 def test_the_model_that_comes_back_is_told_that_nobody_is_there() -> None:
     stage = talking(human_available=False)
     stage.tell(ModelLost(1006, "gone"), DigitPressed("0"), ModelReady("sess_2", "mini"))

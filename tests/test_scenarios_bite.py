@@ -230,7 +230,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("transfer_voicemail", "whoever takes the call presses a key", put(twiml, "whisper", lambda *_: twiml.empty())),
     ("transfer_declined", "a caller whom nobody took goes back to the agent", put(transfer, "RESUMES", 0)),
     ("transfer_busy", "a callback entry stands", put(transfer.Transfers, "_keep_callback", nothing)),
-    ("transfer_out_of_hours", "the human's hours are kept", put(desk.Desk, "human_is_there", lambda _: True)),
+    ("transfer_out_of_hours", "the human's hours are kept", put(desk.Desk, "human_is_there", lambda *_: True)),
     ("key_zero", "0 leads to a human", put(turns, "digit", nothing)),
     ("emergency", "words of an emergency lead to a human", deaf_to("emergency_words")),
     ("angry", "an angry caller is offered a human", deaf_to("angry_words")),

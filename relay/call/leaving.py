@@ -81,7 +81,7 @@ def transfer(
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
-    if not call.plan.human_available and reason is not EndReason.EMERGENCY:
+    if not call.human_is_there(now) and reason is not EndReason.EMERGENCY:
         if call.ending is not None:
             return False
         if call.model_is_ready:
@@ -121,7 +121,7 @@ def leave(
     """
     if call.phase is not Phase.TALKING:
         return
-    if phrase == "trouble" and not call.plan.human_available:
+    if phrase == "trouble" and not call.human_is_there(now):
         phrase = "trouble_message"
     call.floor.release()
     if after_speech:

@@ -184,6 +184,11 @@ class Call:
         """Seconds since the caller arrived; 0 before."""
         return now - self.arrived_at if self.arrived_at is not None else 0.0
 
+    def human_is_there(self, now: float) -> bool:
+        """True inside the human's hours, which may begin or end while the caller talks."""
+        after_s = self.plan.human_changes_s
+        return self.plan.human_available != (after_s is not None and self.since_arrival_s(now) >= after_s)
+
     def agent(self, now: float) -> Agent:
         """What the agent is doing at this moment. A greeting that announces is protected before its first sound too."""
         speaking = self.playout.is_speaking(now)
