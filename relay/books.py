@@ -171,7 +171,7 @@ class Books:
                 ok=outcome.ok,
                 took_ms=round(outcome.took_s * 1000, 1),
                 key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
-                state=None if outcome.key is None else "done" if outcome.ok else "failed",
+                state=_state(outcome),
             )
         )
         if isinstance(outcome.effect, TakeMessage):
@@ -352,6 +352,12 @@ def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
 
 def _cost(bill: Bill) -> dict[str, object]:
     return {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}
+
+
+def _state(outcome: Outcome) -> rows.FunctionState | None:
+    if outcome.key is None:
+        return None
+    return "done" if outcome.ok else "unknown" if outcome.unsure else "failed"
 
 
 def _table(text: str) -> dict[str, Any]:

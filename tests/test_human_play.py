@@ -73,6 +73,13 @@ async def test_after_a_break_the_model_is_not_left_with_a_booking_that_nobody_an
     )
 
 
+async def test_a_booking_that_was_never_answered_is_written_down_as_not_known(autojump_clock: MockClock) -> None:
+    _, wrong, play = await perform("booking_never_answered")
+    assert wrong == []
+    assert len(play.business.diary.bookings) == 1  # "failed" would send nobody to look
+    assert [row.state for row in play.ledger.of(rows.FunctionCallRow)] == ["unknown", "unknown"]
+
+
 async def test_the_humans_phone_shows_our_own_number_and_no_update_by_rest_is_needed(
     autojump_clock: MockClock,
 ) -> None:

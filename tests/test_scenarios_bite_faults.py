@@ -19,7 +19,7 @@ import trio
 from relay import desk, wire
 from relay.call import answers, floor, handover, leaving, meter, playout, session, state
 from relay.call.conversation import Conversation
-from relay.functions import backend, contract, once
+from relay.functions import backend, contract, once, registry
 from relay.realtime import dialect as model_dialect
 from relay.standin import scenario as scenarios
 from relay.standin.business_faults import Fault, Kind
@@ -144,6 +144,11 @@ def ring_one_number(patch: Patch) -> None:
     patch.setattr(transfer.Transfers, "_ring", ring_once)
 
 
+def sure_of_everything(patch: Patch) -> None:
+    failed = registry._failed
+    patch.setattr(registry, "_failed", lambda *words: dataclasses.replace(failed(*words), unsure=False))
+
+
 def another_key_each_time(patch: Patch) -> None:
     numbers = itertools.count()
     patch.setattr(once.Wish, "digest", lambda *_: f"{next(numbers):064}")
@@ -168,6 +173,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("hangup_during_greeting", "a hang-up ends the call", put(leaving, "caller_left", nothing)),
     ("hangup_during_answer", "what was not heard is known", put(playout.Playout, "cut", lambda *_: [])),
     ("hangup_during_function", "a booking on its way is awaited", put(leaving, "_is_awaited", no)),
+    ("booking_never_answered", "a lost answer is no failure", sure_of_everything),
     ("socket_cut_while_booking", "the same wish has the same key", another_key_each_time),
     (
         "key_zero_without_words",

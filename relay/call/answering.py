@@ -229,7 +229,8 @@ def function_returned(call: Call, event: FunctionReturned, now: float, out: list
         case None:
             call.outputs_wanted.add(response_id)
     if _failed_too_often(call, event):
-        why = f"{event.name.replace('_', ' ')} failed"
+        what = event.name.replace("_", " ")
+        why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
         if leaving.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
             return
     _want_output(call)

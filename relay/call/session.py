@@ -308,8 +308,8 @@ class CallSession:
                 outcome.ok,
                 round(outcome.took_s * 1000),
                 effect,
-                outcome.error,
                 outcome.refused,
+                outcome.unsure,
             )
         )
 
