@@ -831,6 +831,15 @@ def test_instruction_in_an_input_item_is_spoken_literally() -> None:
     assert line.peer.report.said == ["Goodbye."]
 
 
+@pytest.mark.parametrize(
+    ("offset", "tomorrow"), [("-05:00", "2026-11-23"), ("-00:30", "2026-11-23"), ("Z", "2026-11-24")]
+)
+def test_tomorrow_is_the_business_s_tomorrow(offset: str, tomorrow: str) -> None:
+    line = Line(Script(reactions=BOOKING.reactions, utc_offset=offset))
+    call = one(asked(line), "response.done")["response"]["output"][-1]
+    assert json.loads(call["arguments"]) == {"date": tomorrow}
+
+
 def test_reaction_to_what_the_system_told() -> None:
     line = Line(Script(reactions=(Reaction(told="come to an end", say="We have to come to an end soon."),)))
     system = {"type": "message", "role": "system", "content": [{"type": "input_text", "text": "Come to an end now."}]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from typing import Any
 
@@ -230,6 +231,16 @@ def test_header_orders_faults() -> None:
     assert line.peer.faults == Faults(null_usage=True, stall_after_deltas=2, close_code=1011)
 
 
+@pytest.mark.parametrize("fault", [each.name for each in dataclasses.fields(Faults)])
+def test_each_fault_can_be_ordered_by_a_scenario_and_by_a_header(fault: str) -> None:
+    text = {"close_code": "1011", "connect_error": "invalid_model", "response_failed": "server_error"}.get(fault, "2")
+    if isinstance(getattr(Faults(), fault), bool):
+        text = "true"
+    value = {"true": True}.get(text, int(text) if text.isdigit() else text)
+    line = Line(headers={**HEADERS, "x-standin-faults": f"{fault}={text}"}, typed=False)
+    assert line.peer.faults == Script.from_table({"faults": {fault: value}}).faults != Faults()
+
+
 # Orders that cannot be understood
 
 
@@ -239,12 +250,13 @@ def test_header_orders_faults() -> None:
         ("nul_usage", "unknown fault 'nul_usage'"),
         ("stall_after_deltas=many", "fault stall_after_deltas must be a whole number, not 'many'"),
         ("null_usage=perhaps", "fault null_usage must be true or false, not 'perhaps'"),
-        ("close_code=99", "close_code must be 1000 to 4999, not 99"),
+        ("close_code=99", "close_code must be one that an end may send, or 1006, not 99"),
+        ("close_code=1005", "close_code must be one that an end may send, or 1006, not 1005"),
     ],
 )
 def test_wrong_fault_in_a_header_is_named(header: str, message: str) -> None:
     with pytest.raises(ScriptError, match=message):
-        Faults.from_header(header)
+        Faults().with_header(header)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +274,7 @@ def test_wrong_fault_in_a_header_is_named(header: str, message: str) -> None:
         ({"delta_ms": 0}, "model: delta_ms must be 1 to 60000, not 0"),
         ({"pace": 0}, "model: pace must be 0.01 to 1000, not 0"),
         ({"ping_s": float("nan")}, "model: ping_s must be 0.001 or more, not nan"),
+        ({"utc_offset": "EST"}, "model: utc_offset must be like -05:00, not 'EST'"),
         ({"faults": {"stall_s": -1}}, "model.faults: stall_s must be 0 or more, not -1"),
         ({"first_delta_ms": [1, 2, 3]}, "model.first_delta_ms must be one number or two"),
         ({"reaction": [{"clip": "some_clip"}]}, "model.reaction 1: there is no clip 'some_clip'"),

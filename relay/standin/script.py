@@ -25,6 +25,7 @@ say = "I'm sorry, that time is already taken."
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 import types
 import typing
@@ -189,6 +190,17 @@ class Script:
         _within(self, 1, 60_000, "delta_ms")
         _within(self, 0.01, 1_000, "pace")
         _within(self, 0.001, math.inf, "lifetime_s", "ping_s")
+        try:
+            _ = self.zone
+        except ValueError:
+            raise ScriptError(f"utc_offset must be like -05:00, not {self.utc_offset!r}") from None
+
+    @property
+    def zone(self) -> datetime.tzinfo:
+        """The business's, by its offset."""
+        zone = datetime.datetime.strptime(self.utc_offset, "%z").tzinfo
+        assert zone is not None
+        return zone
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Script:
