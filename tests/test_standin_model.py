@@ -354,14 +354,38 @@ def test_06_text_modality_has_the_text_cascade() -> None:
     assert line.audio() == b""
 
 
-def test_06_max_output_tokens_cuts_the_answer() -> None:
+def limited(tokens: int, text: str, **session: Any) -> tuple[Line, dict[str, Any]]:
+    """A response that may have so many tokens, in full length."""
     line = Line()
-    line.configure(max_output_tokens=20)
-    say(line, clips()["hours"].text)
-    line.wait(5)
-    response = line.events[-2][1]["response"]
+    line.configure(max_output_tokens=tokens, **session)
+    say(line, text)
+    response = one(line.wait(5), "response.done")["response"]
     assert response["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
-    assert len(line.audio()) == 20 * 50 * 48
+    assert response["output"][-1]["status"] == "incomplete"
+    assert response["usage"]["output_tokens"] <= tokens
+    return line, response
+
+
+def test_06_max_output_tokens_cuts_the_audio_and_its_words_with_it() -> None:
+    line, response = limited(20, clips()["hours"].text)
+    assert len(line.audio()) == 15 * 50 * 48  # 15 tokens of audio, 5 of its words
+    words = response["output"][0]["content"][0]["transcript"]
+    assert clips()["hours"].text.startswith(words)
+    assert len(words) == pytest.approx(len(clips()["hours"].text) * 750 / clips()["hours"].ms, abs=2)
+
+
+def test_06_max_output_tokens_cuts_a_text_answer() -> None:
+    _, response = limited(5, "This takes more than five tokens.", output_modalities=["text"])
+    assert response["output"][0]["content"] == [{"type": "output_text", "text": "This takes more than"}]
+
+
+def test_06_max_output_tokens_cuts_the_arguments_of_a_call() -> None:
+    line = Line(Script(reactions=(Reaction(call="lookup_hours", arguments={"date": "2026-11-24"}),)))
+    line.configure(tools=[HOURS_TOOL], max_output_tokens=3)
+    line.send("response.create")
+    response = one(line.wait(5), "response.done")["response"]
+    assert (response["status"], response["output"][0]["status"]) == ("incomplete", "incomplete")
+    assert response["output"][0]["arguments"] == '{"date": "20'
 
 
 # 7. Pace

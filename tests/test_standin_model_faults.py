@@ -127,6 +127,25 @@ def test_late_deltas_of_a_cancelled_response_come_after_its_end() -> None:
     assert order[done + 1 : done + 4] == ["response.output_audio.delta"] * 3
 
 
+def test_late_deltas_go_on_where_the_response_was_cancelled_and_begin_with_a_double() -> None:
+    line, whole = faulty(late_deltas=3), faulty()
+    for each in (line, whole):
+        each.configure(audio={"output": {"format": PCMU}})
+    say(line, LONG)
+    line.wait(0.4)
+    sent = len(line.audio())
+    line.send("response.cancel")
+    spoken(whole)
+    late = whole.audio()[sent : sent + 4000]
+    assert line.audio()[sent:] == late[:2000] + late
+
+
+def test_response_that_was_cancelled_before_its_first_sound_has_no_late_deltas() -> None:
+    line = faulty(late_deltas=2)
+    say(line, LONG)
+    assert types(line.send("response.cancel")) == ["response.done"]
+
+
 def test_cancel_can_come_before_speech_started() -> None:
     line = faulty(cancel_first=True, pace=1.0)
     line.configure(audio=listening())
@@ -150,7 +169,12 @@ def test_empty_response_completes_without_output() -> None:
 
 @pytest.mark.parametrize(
     ("what", "type_", "code"),
-    [("server_error", "server_error", None), ("rate_limit_exceeded", "rate_limit_error", "rate_limit_exceeded")],
+    [
+        ("server_error", "server_error", None),
+        ("rate_limit_exceeded", "rate_limit_error", "rate_limit_exceeded"),
+        ("insufficient_quota", "insufficient_quota", "insufficient_quota"),
+        ("inference_rate_limit_exceeded", "invalid_request_error", "inference_rate_limit_exceeded"),
+    ],
 )
 def test_failed_response_says_why(what: str, type_: str, code: str | None) -> None:
     response = one(spoken(faulty(response_failed=what)), "response.done")["response"]

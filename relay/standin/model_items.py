@@ -11,6 +11,12 @@ from typing import Any
 from relay.standin.model_errors import NO_MODEL_AUDIO, Refusal, RefusedError, already_shorter, no_such_item
 
 CACHE_STEP = 64  # cached tokens come in such steps [openai 2.2: 64, 128]
+CHARACTERS_A_TOKEN = 4
+
+
+def tokens_of(text: str) -> int:
+    """Of English, roughly."""
+    return -(-len(text) // CHARACTERS_A_TOKEN)
 
 
 @dataclass
@@ -46,8 +52,8 @@ class Item:
     def tokens(self) -> tuple[int, int]:
         """(text, audio) tokens that this item is as input."""
         audio = self.audio_ms // (100 if self.role == "user" else 50)
-        text = len(self.arguments + self.output) if self.type != "message" else 0 if self.audio_ms else len(self.text)
-        return (text + 3) // 4, audio
+        text = self.arguments + self.output if self.type != "message" else "" if self.audio_ms else self.text
+        return tokens_of(text), audio
 
 
 class History:
@@ -105,7 +111,7 @@ class History:
 
         Nothing is cached after a change of instructions or tools, nor behind an item that was cut or deleted.
         """
-        now = [(instructions_and_tools, (len(instructions_and_tools) + 3) // 4, 0)]
+        now = [(instructions_and_tools, tokens_of(instructions_and_tools), 0)]
         now += [(item.id, *item.tokens()) for item in self.items]
         same = 0
         while same < min(len(now), len(self._billed)) and now[same] == self._billed[same]:
@@ -138,7 +144,7 @@ def transcription_usage(item: Item, model: str) -> dict[str, Any]:
     """What a transcription costs: in tokens with the gpt-4o transcribers, in seconds with all others [AIM]."""
     if not model.startswith("gpt-4o"):
         return {"type": "duration", "seconds": round(item.audio_ms / 1000, 2)}
-    heard, written = item.audio_ms // 100, (len(item.text) + 3) // 4
+    heard, written = item.audio_ms // 100, tokens_of(item.text)
     return {
         "type": "tokens",
         "total_tokens": heard + written,

@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relay.standin.model_audio import bytes_per_ms, to_wire
-from relay.standin.model_errors import RATE_LIMIT, server_error
-from relay.standin.model_items import History, Item, usage
+from relay.standin.model_errors import failure
+from relay.standin.model_items import CHARACTERS_A_TOKEN, History, Item, tokens_of, usage
 from relay.standin.model_reactions import Plan
 from relay.standin.script import Faults, Script
 
@@ -74,14 +75,11 @@ class Response:
         self._said = ""
         self._arguments = ""
         self._deltas = 0
-        self._late: list[dict[str, Any]] = []
-        data = to_wire(order.speech, order.format) if order.modality == "audio" else b""
         self._per_ms = bytes_per_ms(order.format)
+        self._speech = to_wire(order.speech, order.format) if order.modality == "audio" else b""
+        self._sent_bytes = 0  # of it
+        self._limit = order.max_output_tokens if isinstance(order.max_output_tokens, int) else sys.maxsize
         self._limited = False
-        if isinstance(order.max_output_tokens, int):
-            limit = order.max_output_tokens * 50 * self._per_ms  # a token is 50 ms
-            self._limited, data = len(data) > limit, data[:limit]
-        self._data = data
 
     def run(self) -> Iterator[float]:
         """The whole life of the response."""
@@ -104,11 +102,12 @@ class Response:
         """Cancel: `turn_detected` or `client_cancelled`."""
         if self.over:
             return
+        late = self._late_deltas()
         if self._open is not None:
             self._close_open("incomplete")
         self._finish("cancelled", {"type": "cancelled", "reason": reason})
-        for _ in range(self._faults.late_deltas if self._data else 0):
-            self._emit("response.output_audio.delta", **(self._late[-1] if self._late else {}))
+        for event in late:
+            self._emit("response.output_audio.delta", **event)
 
     # The message
 
@@ -117,19 +116,23 @@ class Response:
         self._emit("response.content_part.added", **self._at(), part={"type": "audio", "transcript": ""})
         step = self._stage.script.delta_ms * self._per_ms
         pace = self._faults.pace or self._stage.script.pace
-        for start in range(0, len(self._data), step):
+        # A token of audio is 50 ms, and every three of them have one of text beside them [openai 5].
+        end = min(len(self._speech), self._limit * 3 // 4 * 50 * self._per_ms)
+        for start in range(0, end, step):
             yield from self._mishap()
-            data = self._data[start : start + step]
+            data = self._speech[start : min(start + step, end)]
             self._transcript_until(text, start + len(data))
             self._send_audio(data)
+            self._sent_bytes += len(data)
             yield from self._hang_up()
             yield len(data) / self._per_ms / 1000 / pace
-        self._transcript_until(text, len(self._data))
+        self._transcript_until(text, end)
+        self._limited = end < len(self._speech)
         self._close_open("incomplete" if self._limited else "completed")
 
     def _transcript_until(self, text: str, audio_bytes: int) -> None:
         """The words come a little before their audio, the first one certainly [openai 2.3]."""
-        part = text[len(self._said) : len(text) * audio_bytes // max(1, len(self._data))]
+        part = text[len(self._said) : len(text) * audio_bytes // max(1, len(self._speech))]
         if part:
             self._said += part
             self._emit("response.output_audio_transcript.delta", **self._at(), delta=part, obfuscation=self._padding())
@@ -139,27 +142,36 @@ class Response:
         odd = self._faults.odd_deltas and len(data) > 1
         pieces = [data[: len(data) // 2 - 1 + len(data) // 2 % 2], data[len(data) // 2 - 1 + len(data) // 2 % 2 :]]
         for piece in pieces if odd else [data]:
-            event = {**self._at(), "delta": base64.b64encode(piece).decode()}
-            self._emit("response.output_audio.delta", **event)
-            self._late = [*self._late[-1:], event]
+            self._emit("response.output_audio.delta", **self._at(), delta=base64.b64encode(piece).decode())
         self._deltas += 1
         self.audio_ms += len(data) // self._per_ms
         if not self._open.truncated:  # else the client has cut it while it was being spoken
             self._open.audio += data
             self._open.audio_ms = self.audio_ms
 
+    def _late_deltas(self) -> list[dict[str, Any]]:
+        """What slips out behind a cancellation: the deltas that would have come next, the first one doubled."""
+        if self._open is None or self._open.type != "message" or self.order.modality != "audio":
+            return []
+        step = self._stage.script.delta_ms * self._per_ms
+        starts = range(self._sent_bytes, len(self._speech), step)
+        pieces = [self._speech[start : start + step] for start in (*starts[:1], *starts)]
+        return [{**self._at(), "delta": base64.b64encode(each).decode()} for each in pieces[: self._faults.late_deltas]]
+
     def _write(self, text: str) -> Iterator[float]:
         self._begin_message()
         self._emit("response.content_part.added", **self._at(), part={"type": "text", "text": ""})
-        for start in range(0, len(text), 16):
+        end = min(len(text), self._limit * CHARACTERS_A_TOKEN)
+        for start in range(0, end, 16):
             yield from self._mishap()
-            part = text[start : start + 16]
+            part = text[start : min(start + 16, end)]
             self._said += part
             self._deltas += 1
             self._emit("response.output_text.delta", **self._at(), delta=part, obfuscation=self._padding())
             yield from self._hang_up()
             yield TEXT_DELTA_S
-        self._close_open("completed")
+        self._limited = end < len(text)
+        self._close_open("incomplete" if self._limited else "completed")
 
     def _begin_message(self) -> None:
         self._begin(Item(self._stage.new_id("item"), "message", "assistant", "in_progress"))
@@ -181,7 +193,10 @@ class Response:
         item = Item(self._stage.new_id("item"), "function_call", status="in_progress", call_id=call_id, name=plan.call)
         self._begin(item)
         whole = json.dumps(dict(plan.arguments))
-        stop_at = len(whole) // 2 if self._faults.broken_arguments else len(whole)
+        stop_at = min(len(whole), (self._limit - sum(self._output_tokens())) * CHARACTERS_A_TOKEN)
+        self._limited = stop_at < len(whole)
+        if self._faults.broken_arguments:
+            stop_at = len(whole) // 2
         for start in range(0, stop_at, 12):
             yield ARGUMENTS_DELTA_S
             part = whole[start : min(start + 12, stop_at)]
@@ -194,7 +209,7 @@ class Response:
         if self._faults.broken_arguments:
             self.stop("turn_detected")
         else:
-            self._close_open("completed")
+            self._close_open("incomplete" if self._limited else "completed")
 
     # The end
 
@@ -237,17 +252,21 @@ class Response:
             self._emit("response.content_part.done", **at, part={"type": "text", "text": self._said})
 
     def _fail(self, what: str) -> None:
-        refusal = RATE_LIMIT if what == RATE_LIMIT.code else server_error(self._stage.session_id)
+        refusal = failure(what, self._stage.session_id)
         error = {"type": refusal.type, "code": refusal.code, "message": refusal.message}
         self._finish("failed", {"type": "failed", "error": error})
 
     def _finish(self, status: str, details: dict[str, Any] | None) -> None:
         self.over = True
-        audio_tokens = self.audio_ms // 50
-        words = audio_tokens // 3 if audio_tokens else (len(self._said) + 3) // 4
-        bill = usage(self.order.input_tokens, words + (len(self._arguments) + 3) // 4, audio_tokens)
+        bill = usage(self.order.input_tokens, *self._output_tokens())
         spent = None if self._faults.null_usage or status == "failed" else bill
         self._emit_closing("response.done", response=self._wire(status, details, spent))
+
+    def _output_tokens(self) -> tuple[int, int]:
+        """(text, audio) tokens so far, function calls included."""
+        audio = self.audio_ms // 50
+        words = audio // 3 if audio else tokens_of(self._said)
+        return words + tokens_of(self._arguments), audio
 
     def _wire(self, status: str, details: dict[str, Any] | None, spent: dict[str, Any] | None) -> dict[str, Any]:
         return {
