@@ -165,6 +165,11 @@ def test_03_unknown_key_discards_the_whole_update() -> None:
         ({"tool_choice": "sometimes"}, "invalid_value", "session.tool_choice"),
         ({"type": "transcription"}, "invalid_value", "session.type"),
         ({"model": "gpt-realtime-1.5"}, "invalid_value", "session.model"),
+        ({"audio": {"input": {"transcription": {"model": "gpt-transcrib"}}}}, "invalid_value",
+         "session.audio.input.transcription.model"),
+        ({"tools": [{**HOURS_TOOL, "parameters": "{}"}]}, "invalid_type", "session.tools[0].parameters"),
+        ({"tools": [{**HOURS_TOOL, "parameters": {"type": "string"}}]}, "invalid_function_parameters",
+         "session.tools[0].parameters"),
     ],
 )  # fmt: skip
 def test_03_wrong_update_is_refused_by_code_and_path(session: dict[str, Any], code: str, param: str) -> None:
@@ -198,6 +203,26 @@ def test_03_voice_is_fixed_after_the_first_assistant_audio() -> None:
     answer = line.configure(audio={"output": {"voice": "marin"}}, tools=[HOURS_TOOL])
     assert answer["error"]["code"] == "cannot_update_voice"
     assert line.configure()["session"]["tools"] == []
+
+
+def test_03_voice_is_free_until_the_first_sound_and_again_when_no_audio_is_left() -> None:
+    line = Line(Script(first_delta_ms=(300, 300)))
+    say(line, "Goodbye.")
+    assert line.configure(audio={"output": {"voice": "cedar"}})["type"] == "session.updated"
+    line.wait(3)
+    other = {"audio": {"output": {"voice": "marin"}}}
+    assert error(line.send("response.create", response=other))["code"] == "cannot_update_voice"
+    item_id = one([event for _, event in line.events], "response.output_item.done")["item"]["id"]
+    line.send("conversation.item.delete", item_id=item_id)
+    assert line.send("response.create", response=other)[0]["type"] == "response.created"
+
+
+def test_03_tracing_that_was_enabled_stays_as_it_is() -> None:
+    line = Line()
+    assert line.configure(tracing="auto")["session"]["tracing"] == "auto"
+    assert line.configure(tracing="auto")["type"] == "session.updated"
+    assert line.configure(tracing=None, instructions="x")["error"]["param"] == "session.tracing"
+    assert line.configure()["session"]["instructions"] != "x"
 
 
 # 4. What cannot be understood
@@ -340,6 +365,25 @@ def test_06_usage_counts_audio_and_caches_the_known_beginning() -> None:
     assert cached["text_tokens"] <= details["text_tokens"]
     assert second["total_tokens"] == second["input_tokens"] + second["output_tokens"]
     assert first["output_token_details"]["audio_tokens"] == clips()["how_help"].ms // 50
+
+
+def test_06_answers_under_other_instructions_leave_the_cache_of_the_conversation_alone() -> None:
+    line = Line()
+    line.configure(instructions="You answer the phone of a restaurant. " * 40)
+    for response in ({}, {"instructions": "Be brief."}, {"conversation": "none", "input": []}, {}):
+        line.send("response.create", response=response)
+        line.wait(4)
+    first, other, beside, last = [
+        event["response"]["usage"]["input_token_details"]
+        for _, event in line.events
+        if event["type"] == "response.done"
+    ]
+    assert other["text_tokens"] < first["text_tokens"]
+    assert (first["cached_tokens"], other["cached_tokens"]) == (0, 0)
+    assert beside["audio_tokens"] == 0  # it has no input but the instructions, which are known
+    assert beside["text_tokens"] - beside["cached_tokens"] < 64
+    assert last["cached_tokens_details"]["text_tokens"] == beside["cached_tokens_details"]["text_tokens"] > 300
+    assert last["audio_tokens"] > 0
 
 
 def test_06_text_modality_has_the_text_cascade() -> None:
@@ -641,6 +685,14 @@ def test_10_out_of_band_response_runs_beside_and_leaves_the_conversation_alone()
     assert len(line.peer.history.items) == before
 
 
+def test_10_cancel_without_an_id_means_the_conversation_s_response() -> None:
+    line = Line()
+    created = line.send("response.create", response={"conversation": "none"})[0]["response"]
+    assert error(line.send("response.cancel"))["code"] == "response_cancel_not_active"
+    (done,) = line.send("response.cancel", response_id=created["id"])
+    assert done["response"]["status"] == "cancelled"
+
+
 def test_10_null_in_response_create_means_what_the_session_has() -> None:
     line = Line()
     created = line.send("response.create", response={"instructions": None, "metadata": None, "tools": None})[0]
@@ -694,14 +746,15 @@ def test_11_message_comes_first_and_the_call_second() -> None:
     assert order.index("response.output_audio.done") < order.index("response.function_call_arguments.delta")
 
 
-def answer(line: Line, events: list[dict[str, Any]], output: str) -> None:
+def answer(line: Line, events: list[dict[str, Any]], output: str) -> list[dict[str, Any]]:
+    """The answer of the function that was called in these events; returns what comes of it."""
     call_id = one(events, "response.function_call_arguments.done")["call_id"]
     item = {"type": "function_call_output", "call_id": call_id, "output": output}
     assert types(line.send("conversation.item.create", item=item)) == [
         "conversation.item.added", "conversation.item.done",
     ]  # fmt: skip
     line.send("response.create")
-    line.wait(5)
+    return line.wait(5)
 
 
 def test_11_answer_of_a_function_is_spoken_with_its_fields() -> None:
@@ -724,6 +777,7 @@ def test_11_model_calls_only_what_was_declared() -> None:
     line.wait(3)
     assert line.peer.report.called == []
     assert "lookup_hours" in line.peer.report.notes[0]
+    assert line.peer.report.notes[0] in line.peer.report.story  # the operator reads it where it happened
 
 
 def test_11_model_passes_only_declared_arguments_and_tells_which_it_lacks() -> None:
@@ -744,6 +798,45 @@ def test_11_tool_choice_none_speaks_without_calling() -> None:
     line.wait(3)
     assert line.peer.report.said == ["Let me book that for you."]
     assert line.peer.report.called == []
+
+
+BOOK_TOOL = {
+    "type": "function",
+    "name": "book_appointment",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "start": {"type": "string"}, "guests": {"type": "integer", "minimum": 1},
+            "place": {"enum": ["inside", "outside"]}, "again": {"type": ["string", "null"]},
+        },
+        "required": ["start", "guests", "place", "again"],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [("required", "lookup_hours"), ({"type": "function", "name": "book_appointment"}, "book_appointment")],
+)
+def test_11_model_that_must_call_calls_without_a_word(choice: Any, name: str) -> None:
+    line = Line(Script(reactions=()))
+    line.configure(tools=[HOURS_TOOL, BOOK_TOOL])
+    line.send("response.create", response={"tool_choice": choice})
+    (item,) = one(line.wait(3), "response.done")["response"]["output"]
+    assert (item["type"], item["name"]) == ("function_call", name)
+    if name == "book_appointment":
+        assert json.loads(item["arguments"]) == {"start": "", "guests": 1, "place": "inside", "again": ""}
+
+
+def test_11_session_that_requires_calls_calls_for_ever() -> None:
+    line = Line(Script(reactions=()))
+    line.configure(tools=[HOURS_TOOL], tool_choice="required")
+    line.send("response.create")
+    events = line.wait(3)
+    for _ in range(3):
+        events = answer(line, events, "{}")
+    assert line.peer.report.called == ["lookup_hours"] * 4
+    assert line.peer.report.said == []
 
 
 # 12. Transcription
@@ -767,7 +860,8 @@ def test_12_transcript_comes_1_to_1_5_s_after_the_commit() -> None:
     assert completed["usage"]["type"] == "tokens"
     (committed,) = line.when("input_audio_buffer.committed")
     (arrived,) = line.when("conversation.item.input_audio_transcription.completed")
-    assert 1.0 <= arrived - committed <= 1.5
+    first, *_, last = line.when("conversation.item.input_audio_transcription.delta")
+    assert 1.0 <= first - committed < last - committed < arrived - committed <= 1.5
     assert line.when("response.created")[0] < arrived
 
 
@@ -814,6 +908,15 @@ def test_13_speech_stops_the_idle_clock() -> None:
     line.wait(3)
     line.caller("hello")
     assert "input_audio_buffer.timeout_triggered" not in types(line.wait(20))
+
+
+def test_13_timeout_that_was_switched_off_does_not_come() -> None:
+    line = Line()
+    line.configure(audio=listening(idle_timeout_ms=5000))
+    say(line, clips()["how_help"].text)
+    line.wait(3)
+    line.configure(audio=listening(idle_timeout_ms=None))
+    assert types(line.wait(20)) == []
 
 
 # 14. Expiry

@@ -39,6 +39,9 @@ class Stage(Protocol):
     def new_id(self, prefix: str) -> str:
         """An id as the server makes them."""
 
+    def padding(self) -> str:
+        """What `obfuscation` holds: of a random length, so that the length of a frame tells nothing of its words."""
+
     def close(self, code: int, reason: str) -> None:
         """End the session; 1006 cuts the connection inside the event that was emitted last."""
 
@@ -135,7 +138,9 @@ class Response:
         part = text[len(self._said) : len(text) * audio_bytes // max(1, len(self._speech))]
         if part:
             self._said += part
-            self._emit("response.output_audio_transcript.delta", **self._at(), delta=part, obfuscation=self._padding())
+            self._emit(
+                "response.output_audio_transcript.delta", **self._at(), delta=part, obfuscation=self._stage.padding()
+            )
 
     def _send_audio(self, data: bytes) -> None:
         assert self._open is not None
@@ -167,7 +172,7 @@ class Response:
             part = text[start : min(start + 16, end)]
             self._said += part
             self._deltas += 1
-            self._emit("response.output_text.delta", **self._at(), delta=part, obfuscation=self._padding())
+            self._emit("response.output_text.delta", **self._at(), delta=part, obfuscation=self._stage.padding())
             yield from self._hang_up()
             yield TEXT_DELTA_S
         self._limited = end < len(text)
@@ -204,7 +209,7 @@ class Response:
             self._emit(
                 "response.function_call_arguments.delta",
                 response_id=self.id, item_id=item.id, output_index=self._index(), call_id=call_id, delta=part,
-                obfuscation=self._padding(),
+                obfuscation=self._stage.padding(),
             )  # fmt: skip
         if self._faults.broken_arguments:
             self.stop("turn_detected")
@@ -314,6 +319,3 @@ class Response:
 
     def _index(self) -> int:
         return len(self._output) - 1
-
-    def _padding(self) -> str:
-        return "".join(self._stage.chance.choices("abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ0123456789", k=8))

@@ -36,6 +36,16 @@ MODELS = (
     "gpt-realtime-mini-2025-12-15",
 )
 VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
+TRANSCRIBERS = (  # the official package's list
+    "whisper-1",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-mini-transcribe-2025-12-15",
+    "gpt-4o-transcribe",
+    "gpt-4o-transcribe-diarize",
+    "gpt-realtime-whisper",
+)
 SERVER_VAD = {
     "type": "server_vad",
     "threshold": 0.5,
@@ -86,6 +96,9 @@ def updated(session: Mapping[str, Any], change: Any, has_model_audio: bool) -> d
         raise RefusedError(Refusal("Cannot update the model of an existing session.", "invalid_value", "session.model"))
     if "reasoning" in change or "parallel_tool_calls" in change:
         _only_reasoning_models(session["model"], "reasoning" if "reasoning" in change else "parallel_tool_calls")
+    if session["tracing"] is not None and change.get("tracing", session["tracing"]) != session["tracing"]:
+        message = "Cannot update tracing once it is enabled for the session."
+        raise RefusedError(Refusal(message, "invalid_value", "session.tracing"))
     voice = change.get("audio", {}).get("output", {}).get("voice", session["audio"]["output"]["voice"])
     if has_model_audio and voice != session["audio"]["output"]["voice"]:
         raise RefusedError(VOICE_FIXED)
@@ -236,6 +249,21 @@ def _metadata(path: str, value: Any) -> None:
             raise RefusedError(Refusal(too_long, "string_above_max_length", f"{path}.{key}"))
 
 
+def _parameters(path: str, value: Any) -> None:
+    """A function's JSON schema, as far as it is looked at."""
+    if not isinstance(value, dict):
+        raise RefusedError(invalid_type(path, "an object", value))
+    required = value.get("required", [])
+    if not (
+        value.get("type", "object") == "object"
+        and isinstance(value.get("properties", {}), dict)
+        and isinstance(required, list)
+        and all(isinstance(name, str) for name in required)
+    ):
+        why = f"Invalid schema for function: '{path}' is no schema of an object."
+        raise RefusedError(Refusal(why, "invalid_function_parameters", path))
+
+
 _TYPE = {"type": _anything}
 FORMAT = _by_type(
     {
@@ -247,7 +275,9 @@ FORMAT = _by_type(
 VOICE = _word_or_table(VOICES, _table({"id": _text}, required=("id",)))
 TOOL = _by_type(
     {
-        "function": _table({**_TYPE, "name": _text, "description": _text, "parameters": _anything}, required=("name",)),
+        "function": _table(
+            {**_TYPE, "name": _text, "description": _text, "parameters": _parameters}, required=("name",)
+        ),
         "mcp": _table(
             {
                 **_TYPE,
@@ -294,7 +324,7 @@ TURN_DETECTION = _by_type(
 )
 TRANSCRIPTION_SETTINGS = _table(
     {
-        "model": _text,
+        "model": _choice(*TRANSCRIBERS),
         "language": _or_null(_text),
         "prompt": _or_null(_text),
         "keywords": _array(_text),
