@@ -216,6 +216,37 @@ def test_duplicate_ids_bring_every_closing_event_twice() -> None:
         assert first == second
 
 
+TWO = "Let me book that for you. Is there anything else I can help with?"
+
+
+def test_answer_of_two_messages_closes_both_behind_the_second() -> None:
+    line = faulty(two_messages=True)
+    line.configure(audio={"output": {"format": PCMU}})
+    events = spoken(line, text=TWO)
+    added = [event["item"]["id"] for event in events if event["type"] == "response.output_item.added"]
+    begun = [at for at, event in enumerate(events) if event["type"] == "response.content_part.added"]
+    ended = [at for at, event in enumerate(events) if event["type"] == "response.output_audio.done"]
+    assert begun[0] < begun[1] < ended[0] < ended[1]
+    output = one(events, "response.done")["response"]["output"]
+    assert [item["id"] for item in output] == added
+    assert [item["content"][0]["transcript"] for item in output] == [
+        "Let me book that for you.", "Is there anything else I can help with?",
+    ]  # fmt: skip
+    for item, clip in zip(added, ("booking", "anything_else"), strict=True):
+        assert line.audio(item) == clips()[clip].mulaw
+
+
+def test_second_of_two_messages_is_cut_and_the_first_is_whole() -> None:
+    line = faulty(two_messages=True)
+    say(line, TWO)
+    line.wait(0.3 + clips()["booking"].ms / 5000 + 0.1)
+    response = one(line.send("response.cancel"), "response.done")["response"]
+    assert [item["status"] for item in response["output"]] == ["completed", "incomplete"]
+    second = response["output"][1]["id"]
+    (answer,) = line.send("conversation.item.truncate", item_id=second, content_index=0, audio_end_ms=400)
+    assert answer["type"] == "conversation.item.truncated"
+
+
 def test_swapped_done_events_come_in_the_other_order() -> None:
     order = types(spoken(faulty(swap_done=True)))
     assert order.index("response.output_item.done") + 1 == order.index("conversation.item.done")

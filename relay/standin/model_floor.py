@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from relay.standin.voice import Voice
 RATE_LIMIT_TOKENS = 15_000_000
 RATE_LIMITS_S = 0.043  # after response.done [CAP]
 CANCEL_S = 0.02  # from speech_started to the end of what was being generated: a delta may slip through [openai 2.3]
+
+
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 class Floor:
@@ -45,7 +49,8 @@ class Floor:
         wanted = asked.get("audio", {}).get("output", {}).get("voice", voice)
         if in_conversation and wanted != voice and self._stage.history.has_voice:
             raise RefusedError(errors.VOICE_FIXED)
-        response = Response(self._stage, self._order(session, asked, items, turn), self._faults_for(in_conversation))
+        faults = self._faults_for(in_conversation)
+        response = Response(self._stage, self._order(session, asked, items, turn, faults), faults)
         if in_conversation:
             self._active = response
         else:
@@ -77,7 +82,9 @@ class Floor:
         if interrupted is not None:
             self._stop(interrupted, "turn_detected")
 
-    def _order(self, session: Mapping[str, Any], asked: Mapping[str, Any], items: list[Item], turn: int) -> Order:
+    def _order(
+        self, session: Mapping[str, Any], asked: Mapping[str, Any], items: list[Item], turn: int, faults: Faults
+    ) -> Order:
         effective = {**session, **asked}
         output = {**session["audio"]["output"], **asked.get("audio", {}).get("output", {})}
         choice = effective["tool_choice"]
@@ -87,9 +94,10 @@ class Floor:
         must_call = choice == "required" or isinstance(choice, dict)
         plan = self._director.choose(items, asked.get("instructions", ""), turn, tools, must_call=must_call)
         modality = effective["output_modalities"][0]
+        messages = SENTENCE_END.split(plan.say, 1) if faults.two_messages else [plan.say]
         return Order(
             plan=plan,
-            speech=self._voice.say(plan.say) if plan.say and modality == "audio" else b"",
+            speech=[(words, self._voice.say(words)) for words in messages if words and modality == "audio"],
             modality=modality,
             format=output["format"],
             voice=output["voice"],

@@ -126,6 +126,9 @@ class Faults:
     # Protocol
     broken_arguments: bool = _fault(False, "a function call is cancelled with half its JSON")
     duplicate_ids: bool = _fault(False, "every closing event comes twice, with the same ids")
+    two_messages: bool = _fault(
+        False, "an answer of several sentences is two messages, as long ones of gpt-realtime-2 are"
+    )
     swap_done: bool = _fault(False, "output_item.done comes before conversation.item.done")
     null_usage: bool = _fault(False, "no response has a bill")
     unknown_events: bool = _fault(False, "event types and keys that nobody has documented")
