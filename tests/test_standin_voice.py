@@ -123,6 +123,10 @@ def test_two_sentences_in_one_turn_are_heard_in_their_order() -> None:
     assert EAR.transcribe(arrived(both), 24000) == "Hello? Hi, what time do you open tomorrow?"
 
 
+def test_sentence_that_is_said_twice_in_one_turn_is_heard_twice() -> None:
+    assert heard(arrived(line(clips()["hello"].mulaw + b"\xff" * 2400 + clips()["hello"].mulaw))) == ["hello", "hello"]
+
+
 @pytest.mark.parametrize("clip", [clip for clip in clips().values() if clip.speaker != "caller"], ids=lambda c: c.id)
 def test_other_voices_and_noises_are_not_understood(clip: Clip) -> None:
     assert heard(arrived(line(clip.mulaw))) == []
