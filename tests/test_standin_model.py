@@ -167,6 +167,8 @@ def test_03_unknown_key_discards_the_whole_update() -> None:
         ({"model": "gpt-realtime-1.5"}, "invalid_value", "session.model"),
         ({"audio": {"input": {"transcription": {"model": "gpt-transcrib"}}}}, "invalid_value",
          "session.audio.input.transcription.model"),
+        ({"prompt": {"id": "pmpt_1", "variables": 1}}, "invalid_type", "session.prompt.variables"),
+        ({"tracing": {"metadata": 1}}, "invalid_type", "session.tracing.metadata"),
         ({"tools": [{**HOURS_TOOL, "parameters": "{}"}]}, "invalid_type", "session.tools[0].parameters"),
         ({"tools": [{**HOURS_TOOL, "parameters": {"type": "string"}}]}, "invalid_function_parameters",
          "session.tools[0].parameters"),
@@ -943,6 +945,7 @@ def test_14_session_expires_with_an_error_and_close_1001(lifetime_s: float) -> N
         ('Say exactly: "Are you still there?" and nothing else.', "Are you still there?"),
         ("Be kind.\nSay exactly the following: Hello.\nHow are you?", "Hello.\nHow are you?"),
         ("say exactly: “Good day.” Then stop.", "Good day."),
+        ("Say exactly: ", "Hello, how can I help you?"),  # no words were ordered
     ],
 )
 def test_words_that_are_ordered_exactly_are_spoken_literally(instructions: str, spoken: str) -> None:

@@ -35,9 +35,9 @@ class Plan:
 def literal(text: str) -> str:
     """The words that an instruction like `Say exactly: "Hello."` demands, or nothing."""
     match = SAY_EXACTLY.search(text)
-    if match is None:
+    wanted = match[1].strip() if match else ""
+    if not wanted:
         return ""
-    wanted = match[1].strip()
     closing = QUOTES.get(wanted[0])
     end = wanted.find(closing, 1) if closing else -1
     return wanted[1:end] if end > 0 else wanted.strip("\"'“”")

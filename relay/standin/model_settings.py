@@ -155,6 +155,11 @@ def _anything(path: str, value: Any) -> None:
     pass
 
 
+def _object(path: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise RefusedError(invalid_type(path, "an object", value))
+
+
 def _choice(*values: str) -> Check:
     def check(path: str, value: Any) -> None:
         _text(path, value)
@@ -182,8 +187,7 @@ def _or_null(inner: Check) -> Check:
 
 def _table(keys: Mapping[str, Check], required: tuple[str, ...] = ()) -> Check:
     def check(path: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise RefusedError(invalid_type(path, "an object", value))
+        _object(path, value)
         for key in value:
             if key not in keys:
                 raise RefusedError(unknown_parameter(f"{path}.{key}"))
@@ -200,8 +204,7 @@ def _by_type(tables: Mapping[str, Check]) -> Check:
     """One of several tables, told apart by their `type`."""
 
     def check(path: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise RefusedError(invalid_type(path, "an object", value))
+        _object(path, value)
         if "type" not in value:
             raise RefusedError(missing_parameter(f"{path}.type"))
         _choice(*tables)(f"{path}.type", value["type"])
@@ -237,8 +240,7 @@ def _max_output_tokens(path: str, value: Any) -> None:
 
 
 def _metadata(path: str, value: Any) -> None:
-    if not isinstance(value, dict):
-        raise RefusedError(invalid_type(path, "an object", value))
+    _object(path, value)
     if len(value) > 16:
         too_many = f"Invalid '{path}': too many properties. Expected at most 16."
         raise RefusedError(Refusal(too_many, "object_above_max_properties", path))
@@ -251,8 +253,7 @@ def _metadata(path: str, value: Any) -> None:
 
 def _parameters(path: str, value: Any) -> None:
     """A function's JSON schema, as far as it is looked at."""
-    if not isinstance(value, dict):
-        raise RefusedError(invalid_type(path, "an object", value))
+    _object(path, value)
     required = value.get("required", [])
     if not (
         value.get("type", "object") == "object"
@@ -342,7 +343,7 @@ INPUT = _table(
     }
 )
 REASONING = _table({"effort": _choice("minimal", "low", "medium", "high", "xhigh")})
-PROMPT = _table({"id": _text, "version": _text, "variables": _anything}, required=("id",))
+PROMPT = _table({"id": _text, "version": _or_null(_text), "variables": _or_null(_object)}, required=("id",))
 COMMON: Mapping[str, Check] = {
     "output_modalities": _modalities,
     "instructions": _text,
@@ -365,7 +366,7 @@ SESSION = _table(
             }
         ),
         "tracing": _or_null(
-            _word_or_table(("auto",), _table({"workflow_name": _text, "group_id": _text, "metadata": _anything}))
+            _word_or_table(("auto",), _table({"workflow_name": _text, "group_id": _text, "metadata": _object}))
         ),
         "include": _or_null(_array(_choice("item.input_audio_transcription.logprobs"))),
         "truncation": _word_or_table(
