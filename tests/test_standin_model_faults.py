@@ -317,6 +317,7 @@ def test_wrong_fault_in_a_header_is_named(header: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
+        (5, "model must be a table, not 5"),
         ({"first_delta": 3}, "model: unknown key 'first_delta'"),
         ({"pace": "fast"}, "model.pace must be a number, not 'fast'"),
         ({"faults": {"pace": True}}, "model.faults.pace must be a number, not True"),

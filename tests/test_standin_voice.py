@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 import dsp
+from relay.standin import voice as standin_voice
 from relay.standin.ear import Ear
+from relay.standin.model import load_script
+from relay.standin.script import Script
 from relay.standin.voice import FOLDER, Clip, Voice, babble, clips, find, words
 
 Samples = npt.NDArray[np.int16]
@@ -77,6 +82,39 @@ def test_text_without_a_clip_is_babbled_at_its_length_and_told() -> None:
     assert Voice().say(text) == Voice().say(text) == babble(text)
     assert babble(text) != babble(text + "!")
     assert dsp.level_dbfs(babble(text)) == pytest.approx(-22, abs=2)
+
+
+class Piper:
+    """What of the extra's voice is used: 22,050 Hz, and never twice alike."""
+
+    def __init__(self) -> None:
+        self.spoke: list[str] = []
+
+    def synthesize(self, sentence: str) -> list[SimpleNamespace]:
+        self.spoke.append(sentence)
+        tone = np.sin(np.arange(22_050) * 440 * 2 * np.pi / 22_050 + len(self.spoke))
+        return [SimpleNamespace(audio_float_array=0.3 * tone, sample_rate=22_050)]
+
+
+def test_text_without_a_clip_is_spoken_where_the_extra_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    piper = Piper()
+    monkeypatch.setattr(standin_voice, "piper_is_installed", lambda: True)
+    monkeypatch.setattr(standin_voice, "_load_piper", lambda: piper)
+    voice = Voice(piper=True)
+    text = "We close at half past nine on Sundays."
+    spoken = voice.say("Let me book that for you. " + text)
+    assert spoken.startswith(clips()["booking"].mulaw)
+    assert dsp.level_dbfs(voice.say(text)) == pytest.approx(-22, abs=1)
+    assert len(voice.say(text)) == 8000
+    assert voice.say(text) == voice.say(text)
+    assert (piper.spoke, voice.babbled) == ([text], [])
+    assert Voice().say(text) == babble(text)
+
+
+def test_only_the_command_s_own_process_speaks_by_the_extra(tmp_path: Path) -> None:
+    script = tmp_path / "script.toml"
+    script.write_text("[model]\npiper = false\n")
+    assert (Script().piper, load_script(None).piper, load_script(str(script)).piper) == (False, True, False)
 
 
 def test_nothing_to_say_is_no_audio() -> None:

@@ -186,7 +186,9 @@ class Script:
     ping_s: float = 20.0  # [openai 1.3]
     api_key: str = ""  # the only key that is accepted; empty: any key
     utc_offset: str = "-05:00"  # of the business, for the {offset} in arguments
-    piper: bool = False  # text without a clip by piper, when it is installed, instead of by babble
+    # Text without a clip by piper, where it is installed, instead of by babble. A second of its speech stops everything
+    # in the process for half a one: fine in `relay standin model`, where it is the default, not beside others.
+    piper: bool = False
 
     def __post_init__(self) -> None:
         _within(self, 0, math.inf, "connect_ms", "first_delta_ms", "transcription_s")
@@ -212,6 +214,8 @@ class Script:
         `first_delta_ms` and `transcription_s` may be one number. The demo's reactions come after those of the table,
         unless it says `only_these = true`.
         """
+        if not isinstance(table, Mapping):
+            raise ScriptError(f"model must be a table, not {table!r}")
         rest = dict(table)
         entries = rest.pop("reaction", [])
         if not isinstance(entries, list):
