@@ -41,6 +41,18 @@ def test_all_clips_together_fit_into_4_mb() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 4_000_000
 
 
+def test_whatever_the_relay_says_by_itself_is_not_babbled() -> None:
+    told = prompts.load(settings.load({"BUSINESS_NAME": "Harbor Table"}, serving=False))
+    holding = filter(None, functions.load(None).holding().values())
+    greetings = (" ".join(filter(None, told.greeting(announces))) for announces in (True, False))
+    voice = Voice()
+
+    for text in (*told.phrases.values(), *holding, *greetings):
+        voice.say(text)
+
+    assert voice.babbled == []
+
+
 @pytest.mark.parametrize("clip", clips().values(), ids=lambda clip: clip.id)
 def test_clip_is_as_loud_as_speech_and_not_clipped(clip: Clip) -> None:
     samples = dsp.decode(clip.mulaw).astype(float)
