@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 import dsp
+from relay import functions, prompts, settings
 from relay.standin.ear import Ear
 from relay.standin.voice import FOLDER, Clip, Voice, babble, clips, find, words
 
