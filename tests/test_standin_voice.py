@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 import dsp
+from relay import functions, prompts, settings
 from relay.standin import voice as standin_voice
 from relay.standin.ear import Ear
 from relay.standin.model import load_script
@@ -44,6 +45,18 @@ def heard(samples: Samples, rate_hz: int = 24000) -> list[str]:
 
 def test_all_clips_together_fit_into_4_mb() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 4_000_000
+
+
+def test_whatever_the_relay_says_by_itself_is_not_babbled() -> None:
+    told = prompts.load(settings.load({"BUSINESS_NAME": "Harbor Table"}, serving=False))
+    holding = filter(None, functions.load(None).holding().values())
+    greetings = (" ".join(filter(None, told.greeting(announces))) for announces in (True, False))
+    voice = Voice()
+
+    for text in (*told.phrases.values(), *holding, *greetings):
+        voice.say(text)
+
+    assert voice.babbled == []
 
 
 @pytest.mark.parametrize("clip", clips().values(), ids=lambda clip: clip.id)
