@@ -419,16 +419,6 @@ def test_an_answer_nobody_asked_for_is_heard_like_any_other() -> None:
     assert stage.ear.heard[ItemId("item_2")] == 300 * 8
 
 
-def test_a_second_message_is_heard_behind_the_first_although_the_ends_of_both_come_last() -> None:
-    stage = talking()
-    first, second = ItemId("item_1"), ItemId("item_2")
-    stage.tell(ResponseBegan(R1, "turn-1"), ModelSpoke(R1, first, tone(310), 310.0))
-    stage.tell(ModelSpoke(R1, second, tone(300), 300.0))
-    stage.wait(1_000)
-    assert (stage.ear.heard[first], stage.ear.heard[second]) == (320 * 8, 300 * 8)  # the last frame is filled up
-    assert stage.machine.playout.gaps_ms == 0
-
-
 def test_the_answer_to_a_turn_that_goes_on_is_taken_back_before_it_began() -> None:
     stage = talking()  # asked, not begun
     stage.level_dbfs = -20.0

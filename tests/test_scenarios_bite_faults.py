@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from relay import desk, wire
-from relay.call import answering, answers, floor, handover, leaving, meter, playout, session, state
+from relay.call import answers, downlink, floor, handover, leaving, meter, playout, session, state
 from relay.call.conversation import Conversation
 from relay.functions import backend, contract
 from relay.realtime import dialect as model_dialect
@@ -125,14 +125,8 @@ def interruptible_never(patch: Patch) -> None:
 
 def wait_for_its_end(patch: Patch) -> None:
     """A message that has no end yet is followed by none, whatever came behind it."""
-    spoke = answering.spoke
-
-    def as_if_alone(call: state.Call, event: Any, now: float, out: Any) -> None:
-        others = call.answer_items.pop(event.response_id, [])
-        spoke(call, event, now, out)
-        call.answer_items[event.response_id] = list(dict.fromkeys([*others, event.item_id]))
-
-    patch.setattr(answering, "spoke", as_if_alone)
+    spoke = downlink.AnswerAudio.spoke
+    patch.setattr(downlink.AnswerAudio, "spoke", lambda self, *told, **more: spoke(self, *told, **more)[-1:])
 
 
 def leave_interruptions(patch: Patch) -> None:

@@ -74,10 +74,6 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
     _belongs(call, event.response_id, item_id)
     if turn.said_ms == 0:
-        # A long answer may come in several messages, and the ends of all behind the last [Realtime, gpt-realtime-2].
-        for earlier in call.answer_items[event.response_id]:
-            if earlier != item_id:
-                call.heard(call.playout.finish(earlier), now, out)
         turn.started_ms = call.ms(now)
         if call.waterfall is not None:
             call.waterfall.first_delta = now
