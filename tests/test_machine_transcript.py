@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from relay.call.actions import RecordTurn
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerSpoke,
     CallerTranscribed,
+    EndReason,
     ItemId,
     ItemPlaced,
     ModelLost,
@@ -47,6 +50,21 @@ def test_words_that_come_last_are_written_where_they_were_said() -> None:
     stage.tell(CallerTranscribed(FIRST, "what time"))
     rows = sorted((a for a in stage.actions if isinstance(a, RecordTurn)), key=lambda row: row.seq)
     assert [row.item_id for row in rows] == ["own_0_1", FIRST, ANSWER]
+
+
+@pytest.mark.parametrize(("words", "reason"), [("a long story", None), ("operator please", EndReason.TRANSFERRED)])
+def test_words_of_a_long_turn_that_come_after_seven_seconds_are_written_down_and_heeded(
+    words: str, reason: EndReason | None
+) -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says(None, 1, ms=65_000)
+    stage.answer(1, 9_000, "I see.")
+    stage.wait(7_000)
+    assert not stage.machine.call.awaits_words(stage.now), "nobody waits for them any more"
+    stage.tell(CallerTranscribed(FIRST, words))
+    (row,) = [a for a in stage.actions if isinstance(a, RecordTurn) and a.role == "caller"]
+    assert (row.said, row.gap) == (words, False)
+    assert (stage.machine.ending.reason if stage.machine.ending else None) is reason
 
 
 def test_a_turn_behind_words_of_ours_that_were_cut_and_said_anew_stands_behind_them() -> None:

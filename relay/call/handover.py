@@ -146,7 +146,7 @@ def settle(call: Call, now: float, out: list[Action]) -> None:
     move = call.move
     if move is None or not move.is_ready or move.switching or call.phase is not Phase.TALKING:
         return
-    silent = call.is_silent(now) and not call.voice.is_up and not call.awaiting_words
+    silent = call.is_silent(now) and not call.voice.is_up and not call.awaits_words(now)
     if silent or not call.model_is_ready:
         move.switching = True
         call.model_is_ready = False

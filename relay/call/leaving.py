@@ -136,7 +136,7 @@ def leave(
 def settle(call: Call, now: float, out: list[Action]) -> None:
     """Go when the last words were heard; close the books when the last words have come."""
     if call.phase is Phase.LEAVING and call.ending is not None:
-        if (_last_words_heard(call) and not _may_turn_back(call)) or now >= call.ending.deadline:
+        if (_last_words_heard(call) and not _may_turn_back(call, now)) or now >= call.ending.deadline:
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
             _go(call, now, out)
     elif call.phase is Phase.GONE and call.over_at is not None and not _is_awaited(call, now):
@@ -150,10 +150,10 @@ def _last_words_heard(call: Call) -> bool:
     return call.playout.is_all_proved and call.answers.active is None
 
 
-def _may_turn_back(call: Call) -> bool:
+def _may_turn_back(call: Call, now: float) -> bool:
     """True while a caller who is about to be hung up on speaks, or has: it may be an emergency."""
     hears = call.model_is_ready and call.ending is not None and call.ending.then is Next.HANG_UP
-    return hears and (call.floor.caller_speaks or bool(call.awaiting_words))
+    return hears and (call.floor.caller_speaks or call.awaits_words(now))
 
 
 def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
@@ -195,7 +195,7 @@ def _is_awaited(call: Call, now: float) -> bool:
     """
     if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True
-    return bool(call.awaiting_words) and call.model_is_ready and call.over_at is not None and now < call.over_at
+    return call.awaits_words(now) and call.model_is_ready and call.over_at is not None and now < call.over_at
 
 
 def _close_books(call: Call, out: list[Action]) -> None:

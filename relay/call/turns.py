@@ -19,7 +19,8 @@ HOLD_LIMIT_S = 2.0
 SPEECH_LIMIT_S = 15.0
 # A row of keys is read as one input once this long nothing was pressed.
 KEYS_TOGETHER_S = 1.5
-# A transcription that has not come by then never will: live ones took 1.0 to 1.5 s.
+# Nobody waits longer for a transcription: live ones took 1.0 to 1.5 s. That of a minute's speech may come later, and
+# what it says is heeded all the same.
 WORDS_LIMIT_S = 5.0
 
 
@@ -167,7 +168,5 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     for item_id, answer in call.floor.expired(now, call.agent(now)):
         if answer:
             _answer(call, item_id)
-    for item_id in [item for item, until in call.awaiting_words.items() if now >= until]:
-        del call.awaiting_words[item_id]
     if call.digits and now - call.digit_at >= KEYS_TOGETHER_S and call.model_is_ready:
         call.answers.want("keys")
