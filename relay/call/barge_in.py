@@ -23,19 +23,21 @@ def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
     """Do what the floor decided."""
     if move is Move.NOTHING or call.phase is not Phase.TALKING:
         return
+    speech = call.floor.speech
+    was_heard = speech is not None and speech.over_agent  # the agent, when it was stopped
     if move is Move.HOLD:
         call.held_at = now
         if call.playout.hold(now):
             out.append(ClearPlayback())
     elif move is Move.RESUME:
         if call.playout.is_held:
-            call.figures.false_stops += 1
+            call.figures.false_stops += was_heard
             call.playout.resume()
             call.due(now, out)
     else:
-        call.figures.barge_ins += call.playout.is_speaking(now)
-        if call.floor.speech is not None:
-            call.interruptions.add(call.floor.speech.item_id)
+        call.figures.barge_ins += was_heard
+        if speech is not None:
+            call.interruptions.add(speech.item_id)
         cut_off(call, now, out)
 
 

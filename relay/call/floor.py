@@ -137,7 +137,8 @@ class Floor:
         if self.speech is not None and self.speech.item_id == item_id:
             return Move.NOTHING  # told twice
         held = self.is_holding  # of a speech whose end was never told
-        self.speech = Speech(item_id, voice.run_ms if voice.is_up else 0, held=held)
+        over_agent = held and self.speech is not None and self.speech.over_agent
+        self.speech = Speech(item_id, voice.run_ms if voice.is_up else 0, held=held, over_agent=over_agent)
         return self._judge(agent, voice)
 
     def frame(self, agent: Agent, voice: CallerVoice) -> Move:
@@ -167,10 +168,8 @@ class Floor:
         if voice.run_ms >= COMMIT_MS:
             speech.committed, speech.overheard = True, False
             return Move.COMMIT
-        if agent.speaking:
-            speech.held, speech.overheard = True, False
-            return Move.HOLD
-        return Move.NOTHING
+        speech.held, speech.overheard = True, False  # an answer that is on its way does not begin over the caller either
+        return Move.HOLD
 
     @staticmethod
     def _judge_held(speech: Speech, voice: CallerVoice) -> Move:
