@@ -181,8 +181,7 @@ def test_an_answer_that_comes_while_the_caller_goes_on_is_not_begun_and_given_up
     done = stage.tell(ModelWorded(R1, ITEM, "We are"), ModelSpoke(R1, ITEM, tone(250), 250.0))
     done += stage.wait(200)
     assert not any(isinstance(action, Play | ClearPlayback) for action in done), "a scrap of it over the caller's words"
-    cuts = [action for action in stage.actions if not isinstance(action, RecordTurn)]
-    expect(cuts, [CancelResponse(R1), DeleteItem(ITEM)])
+    expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [CancelResponse(R1), DeleteItem(ITEM)])
     assert stage.machine.figures.barge_ins == 0, "there was nothing to interrupt"
 
 

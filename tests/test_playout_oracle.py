@@ -112,7 +112,7 @@ class Bench:
             assert abs(each.heard_ms - truth_ms) < 0.2, (each, truth_ms)
 
 
-@settings(max_examples=max(300, settings.default.max_examples))  # in the deep run: ten thousand
+@settings(max_examples=max(300, settings().max_examples))  # in the deep run: ten thousand
 @given(STEPS, st.sampled_from([0, 20, 40, 150]), st.sampled_from([Lead(), Lead(60, 120), PUSH_THROUGH]), CLOCKS_S)
 @example([(("delta", 1), 2), (("delta", 2_399), 60), (("hold", 0), 0), (("delta", 1), 0)], 0, Lead(60, 120), LATE_S)
 def test_any_order_of_audio_and_stops_is_heard_as_the_ledger_says(
