@@ -169,7 +169,7 @@ def _give_up_if_failed(call: Call, now: float, out: list[Action]) -> None:
 def ask(call: Call, now: float, out: list[Action]) -> None:
     """Ask for the answer that is wished for, if its time has come."""
     ready = call.phase is Phase.TALKING and call.model_is_ready
-    if not ready or not call.answers.is_wanted or call.floor.speech is not None or call.playout.is_held:
+    if not ready or not call.answers.is_wanted or call.floor.is_taken or call.playout.is_held:
         return
     if call.notice_is_open(now):
         return  # the answer would wait behind the notice anyway; and a function writes down what it is given
@@ -259,7 +259,7 @@ def _want_output(call: Call) -> None:
 def tick(call: Call, now: float, out: list[Action]) -> None:
     """Nobody waits in silence while a function runs."""
     audible = [function for function in call.functions if function not in call.quiet_functions]
-    if not audible or call.playout.is_speaking(now) or call.floor.speech is not None or now < _holding_due(call):
+    if not audible or call.playout.is_speaking(now) or call.floor.is_taken or now < _holding_due(call):
         return
     first = call.holding if call.holding in call.plan.phrases else "holding"
     call.say("holding_again" if call.held_phrase_at else first, now, out)

@@ -100,6 +100,7 @@ class Speech:
     overheard: bool = False  # began while the agent could not be interrupted
     over_agent: bool = False  # some of it was over the agent's words
     paused: bool = False
+    idle: bool = False  # our own ear has heard nobody in it for a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,20 @@ class Floor:
         self._awaited: dict[ItemId, _Awaited] = {}
 
     @property
+    def is_taken(self) -> bool:
+        """True from the VAD's start to the commit of the item, unless it is noise that the VAD hears."""
+        return self.speech is not None and not self.speech.idle
+
+    @property
     def caller_speaks(self) -> bool:
-        """True between the VAD's start and its stop."""
-        return self.speech is not None and not self.speech.paused
+        """True between the VAD's start and its stop, noise aside."""
+        return self.speech is not None and not (self.speech.paused or self.speech.idle)
+
+    @property
+    def caller_waits(self) -> bool:
+        """True if the caller has said, or is saying, what wants an answer."""
+        speaks = self.speech is not None and (not self.speech.idle or self.speech.voiced_ms >= SHORT_TURN_MS)
+        return speaks or self.is_waiting
 
     @property
     def is_holding(self) -> bool:
@@ -147,6 +159,7 @@ class Floor:
             return Move.NOTHING
         if voice.is_up:
             self.speech.voiced_ms = max(self.speech.voiced_ms, voice.run_ms)
+            self.speech.idle = False
         return self._judge(agent, voice)
 
     def _judge(self, agent: Agent, voice: CallerVoice) -> Move:
@@ -168,7 +181,10 @@ class Floor:
         if voice.run_ms >= COMMIT_MS:
             speech.committed, speech.overheard = True, False
             return Move.COMMIT
-        speech.held, speech.overheard = True, False  # an answer that is on its way does not begin over the caller either
+        speech.held, speech.overheard = (
+            True,
+            False,
+        )  # an answer that is on its way does not begin over the caller either
         return Move.HOLD
 
     @staticmethod

@@ -151,7 +151,9 @@ class Call:
         self.offered_human = plan.offered_human
         self.misunderstood: set[ItemId] = set()  # the caller's items that one of the two has not understood
         self.spoke_ms: dict[ItemId, int] = {}
-        self.awaiting_words: dict[ItemId, float] = {}  # items without a transcription yet; until when others wait for it
+        self.awaiting_words: dict[
+            ItemId, float
+        ] = {}  # items without a transcription yet; until when others wait for it
         self.pauses: dict[ItemId, Waterfall] = {}
         self.waterfall: Waterfall | None = None  # of the turn that is being answered
         self.waterfalls: dict[ItemId, Waterfall] = {}
@@ -195,11 +197,11 @@ class Call:
 
     def is_silent(self, now: float) -> bool:
         """True while nobody speaks, nobody is about to, and nothing is being done."""
-        busy = self.playout.is_speaking(now) or self.floor.speech is not None or bool(self.functions)
+        busy = self.playout.is_speaking(now) or self.floor.is_taken or bool(self.functions)
         return not busy and not self.answers.is_busy and not self.answers.is_wanted
 
     def awaits_words(self, now: float) -> bool:
-        """True while the words of a caller's turn are to come any moment. Later ones are taken too, but not waited for."""
+        """True while the words of a caller's turn may come any moment. Later ones are heeded, but not waited for."""
         return any(now < until for until in self.awaiting_words.values())
 
     def quiet_since(self) -> float:

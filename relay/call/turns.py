@@ -6,17 +6,22 @@ Upstream: machine.py.  Downstream: state.py, floor.py (decides), barge_in.py, le
 from __future__ import annotations
 
 from relay.call import handover, leaving, wording
-from relay.call.actions import Action, DeleteItem
+from relay.call.actions import Action, DeleteItem, SendSilence
 from relay.call.barge_in import carry_out, cut_off
-from relay.call.floor import Worth, is_echo
+from relay.call.floor import SHORT_TURN_MS, Worth, is_echo
 from relay.call.state import Call, Phase, Waterfall
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 
 # An agent that was stopped and heard neither a word nor the end of it goes on: the VAD or the line has gone silent.
 HOLD_LIMIT_S = 2.0
-# Speech that the server says goes on, while the caller has been quiet for so long, is none: a VAD that never ends
-# (twilio-samples python #6) must not keep the agent silent for good.
-SPEECH_LIMIT_S = 15.0
+# A VAD takes a noisy place for speech that never ends, and nobody is answered there. By our own ear, which knows the
+# noise, a caller who has said something is done after this long: four times the pause that a VAD asks for. Then it is
+# given the silence that it waits for ...
+DONE_AFTER_S = 2.0
+# ... and noise alone as well, so that the next turn does not begin with minutes of it. A VAD that goes on then is none
+# (twilio-samples python #6): if it misses the caller's next words, the session is deaf.
+NOISE_LIMIT_S = 15.0
+SILENCE_MS = 1_000
 # A row of keys is read as one input once this long nothing was pressed.
 KEYS_TOGETHER_S = 1.5
 # Nobody waits longer for a transcription: live ones took 1.0 to 1.5 s. That of a minute's speech may come later, and
@@ -39,10 +44,15 @@ def frame(call: Call, now: float, out: list[Action]) -> None:
 
 def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller stop."""
+    speech = call.floor.speech
     carry_out(call, call.floor.paused(item_id), now, out)
     call.pauses[item_id] = Waterfall(call.loud_at or now, now)
-    call.caller_at = max(call.caller_at, now)
-    call.asked_still_there = 0
+    if speech is not None and speech.voiced_ms:
+        _is_there(call, now)
+
+
+def _is_there(call: Call, at: float) -> None:
+    call.caller_at, call.asked_still_there = max(call.caller_at, at), 0
 
 
 def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, out: list[Action]) -> None:
@@ -84,6 +94,7 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
         return
     turn = call.conversation.turn(item_id)
     if turn is not None and text:
+        _is_there(call, (call.arrived_at or 0.0) + turn.ended_ms / 1000)
         turn.said, turn.gap = text, False
         call.record(turn.row(), out)
     if call.phase is Phase.GONE or (text and _bring_a_human(call, text, now, out)):
@@ -149,7 +160,7 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
     """The caller pressed a key."""
     if call.phase in (Phase.ARRIVING, Phase.GONE):
         return
-    call.caller_at, call.asked_still_there = now, 0
+    _is_there(call, now)
     if key and key == call.plan.rules.human_digit:
         leaving.transfer(call, EndReason.TRANSFERRED, "pressed a key for a person", "", now, out)
         return
@@ -157,14 +168,27 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
     call.digit_at = now
 
 
+def _end_noise(call: Call, now: float, out: list[Action]) -> None:
+    """Speech that only the server's VAD hears comes to its end."""
+    speech = call.floor.speech
+    if speech is None or speech.paused or not call.model_is_ready:
+        return
+    began_at = (call.arrived_at or 0.0) + call.spoke_ms.get(speech.item_id, 0) / 1000
+    quiet_s = now - max(call.loud_at, began_at)
+    if quiet_s > NOISE_LIMIT_S:
+        call.floor.speech = None
+        out.append(SendSilence(SILENCE_MS))
+    elif quiet_s > DONE_AFTER_S and not speech.idle:
+        speech.idle = True
+        if speech.voiced_ms >= SHORT_TURN_MS:
+            out.append(SendSilence(SILENCE_MS))
+
+
 def tick(call: Call, now: float, out: list[Action]) -> None:
     """What time alone decides about the caller's turns."""
     if call.floor.is_holding and now - call.held_at > HOLD_LIMIT_S:
         carry_out(call, call.floor.release(), now, out)
-    if call.floor.speech is not None:
-        began_at = (call.arrived_at or 0.0) + call.spoke_ms.get(call.floor.speech.item_id, 0) / 1000
-        if now - max(call.loud_at, began_at) > SPEECH_LIMIT_S:
-            call.floor.speech = None
+    _end_noise(call, now, out)
     for item_id, answer in call.floor.expired(now, call.agent(now)):
         if answer:
             _answer(call, item_id)
