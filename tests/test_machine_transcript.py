@@ -14,14 +14,16 @@ from relay.call.vocabulary import (
     EndReason,
     ItemId,
     ItemPlaced,
+    ModelFinished,
     ModelLost,
     ModelReady,
     ModelSpoke,
     ModelWorded,
     ResponseBegan,
+    ResponseEnded,
     ResponseId,
 )
-from tests.playbook import PLAIN, SPEECH_DBFS, Stage, phrase, tone
+from tests.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, phrase, tone
 
 R1 = ResponseId("resp_1")
 FIRST, ANSWER, SECOND = ItemId("caller_1"), ItemId("item_1"), ItemId("caller_2")
@@ -40,6 +42,28 @@ def test_an_answer_stands_where_the_model_put_it_although_the_callers_next_turn_
     stage.tell(ItemPlaced(ANSWER, FIRST, "assistant"), CallerCommitted(SECOND, ANSWER))
     stage.tell(ModelWorded(R1, ANSWER, "At ten."), ModelSpoke(R1, ANSWER, tone(300), 300.0))
     assert order(stage) == ["own_0_1", FIRST, ANSWER, SECOND]
+
+
+def test_turns_behind_an_answer_whose_second_part_was_given_up_unheard_stand_behind_it() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    parts = (ItemId("item_1"), ItemId("item_2"))
+    stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")), ResponseBegan(R1, "turn-1"))
+    for part, previous in zip(parts, (FIRST, parts[0]), strict=True):
+        stage.tell(ItemPlaced(part, previous, "assistant"), ModelWorded(R1, part, "At ten."))
+        stage.tell(ModelSpoke(R1, part, tone(2_000), 2_000.0), ModelFinished(R1, part, b""))
+    stage.tell(ResponseEnded(R1, "completed", None, None))
+    stage.wait(1_000)
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(SECOND, 0))
+    stage.wait(400)
+    stage.level_dbfs = SILENCE_DBFS
+    last = parts[0]  # the second is deleted: what comes next stands behind the first, to the model
+    later = [SECOND, *(ItemId(f"later_{number}") for number in range(8))]
+    for item in later:
+        stage.tell(CallerCommitted(item, last))
+        last = item
+    assert order(stage) == ["own_0_1", FIRST, *parts, *later]
 
 
 def test_words_that_come_last_are_written_where_they_were_said() -> None:
