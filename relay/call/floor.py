@@ -33,7 +33,8 @@ EARLY_WORD_MS = 1_000
 ECHO_WORDS = 2
 
 _GREETING_WORDS = frozenset("hello hi hey yes yeah good morning afternoon evening there anybody anyone".split())
-_BACKCHANNELS = frozenset("mm hmm mhm mm-hmm mmhmm uh huh uh-huh ok okay yeah yes yep right sure aha ah oh".split())
+_BACKCHANNELS = frozenset("uh huh uh-huh ok okay alright yeah yes yep right sure aha ah oh".split())
+_HUM = re.compile(r"[hm]+(?:-[hm]+)*")  # mm, mhm, hmm, mm-hmm: each transcriber writes it its own way
 
 
 def _words(text: str) -> list[str]:
@@ -43,7 +44,7 @@ def _words(text: str) -> list[str]:
 def is_backchannel(text: str) -> bool:
     """True for words that only say "go on": no reason to stop or to answer."""
     words = _words(text)
-    return 0 < len(words) <= 3 and all(word in _BACKCHANNELS for word in words)
+    return 0 < len(words) <= 3 and all(word in _BACKCHANNELS or _HUM.fullmatch(word) for word in words)
 
 
 def is_mere_greeting(text: str) -> bool:

@@ -96,6 +96,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
     """Nothing more comes of what the session was asked: what it has said of it is all."""
+    call.given_up = None
     call.answers.lost()
     for item in [i for items in call.answer_items.values() for i in items]:
         call.heard(call.playout.finish(item), now, out)

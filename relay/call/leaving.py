@@ -119,6 +119,7 @@ def leave(
     if phrase == "trouble" and not call.plan.human_available:
         phrase = "trouble_message"
     call.floor.release()
+    call.given_up = None
     if after_speech:
         call.playout.resume()
         cancel = call.answers.cancel() if phrase is not None else None

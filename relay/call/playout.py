@@ -117,6 +117,7 @@ class Cut:
     said_ms: float
     complete: bool
     own: bool
+    mulaw: bytearray = field(repr=False)  # all there is of it
 
 
 class Playout:
@@ -378,8 +379,8 @@ class Playout:
             self.hold(now)
         held, self._held = self._held or {}, None
         cuts = [
-            Cut(u.item, held.get(u.item, 0.0), u.said_ms, u.complete, u.own)  # appended after the hold: nothing heard
-            for u in self._queue
+            Cut(u.item, held.get(u.item, 0.0), u.said_ms, u.complete, u.own, u.mulaw)
+            for u in self._queue  # appended after the hold: nothing heard
         ]
         self._finished.update(cut.item for cut in cuts)
         self._queue.clear()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from relay.call import handover, leaving, wording
 from relay.call.actions import Action, DeleteItem, SendSilence
-from relay.call.barge_in import carry_out, cut_off
-from relay.call.floor import SHORT_TURN_MS, Worth, is_echo
+from relay.call.barge_in import carry_out, cut_off, go_on
+from relay.call.floor import SHORT_TURN_MS, Worth, is_backchannel, is_echo
 from relay.call.state import Call, Phase, Waterfall
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 
@@ -85,12 +85,15 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     text = (event.text or "").strip()
     if item_id in call.interruptions and (not text or is_echo(text, call.conversation.lately_said())):
         call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
+    if item_id in call.interruptions and event.text is not None and not text:
+        worth = Worth.DELETE
     if worth is Worth.DELETE:
         call.conversation.drop(item_id)
         call.pauses.pop(item_id, None)
         known = call.ids.pop(item_id, None)
         if call.model_is_ready and known is not None and call.phase is not Phase.GONE:
             out.append(DeleteItem(known))
+        go_on(call, now, out)
         return
     turn = call.conversation.turn(item_id)
     if turn is not None and text:
@@ -101,6 +104,12 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
         return
     if call.phase is not Phase.TALKING or (text and _heed(call, item_id, text, now, out)):
         return
+    if is_backchannel(text) and not (call.given_up is not None and call.given_up.was_asking):
+        if go_on(call, now, out):
+            call.pauses.pop(item_id, None)
+            return
+    else:
+        call.given_up = None
     if worth is Worth.BARGE_IN:
         call.figures.barge_ins += 1
         cut_off(call, now, out)
@@ -161,6 +170,7 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
     if call.phase in (Phase.ARRIVING, Phase.GONE):
         return
     _is_there(call, now)
+    call.given_up = None
     if key and key == call.plan.rules.human_digit:
         leaving.transfer(call, EndReason.TRANSFERRED, "pressed a key for a person", "", now, out)
         return
