@@ -99,6 +99,15 @@ def test_a_vad_that_hears_no_silence_either_is_deaf_at_the_callers_next_words() 
     assert [dial.why for dial in of(stage, DialModel)] == ["deaf"]
 
 
+def test_speech_that_ended_and_never_became_an_item_blocks_nobody_for_ever() -> None:
+    stage = begun(talking())
+    stage.tell(FunctionAsked(R1, "call_1", "book", "{}"), ResponseEnded(R1, "completed", None, None))
+    stage.tell(CallerSpoke(NOISE, 0), CallerPaused(NOISE, 0))
+    stage.tell(FunctionReturned("call_1", "book", "{}", True, 5))
+    stage.wait(15_400)
+    assert [ask.ref for ask in of(stage, AskForResponse)] == ["output-2"]
+
+
 def test_a_move_waits_for_the_end_of_a_turn_in_the_noise() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, silence_s=600.0))).arrive(1_500)
     stage.machine.call.ready_at = stage.now - SESSION_LIMIT_S - 1

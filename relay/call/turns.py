@@ -181,14 +181,14 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
 def _end_noise(call: Call, now: float, out: list[Action]) -> None:
     """Speech that only the server's VAD hears comes to its end."""
     speech = call.floor.speech
-    if speech is None or speech.paused or not call.model_is_ready:
+    if speech is None or not call.model_is_ready:
         return
     began_at = (call.arrived_at or 0.0) + call.spoke_ms.get(speech.item_id, 0) / 1000
     quiet_s = now - max(call.loud_at, began_at)
     if quiet_s > NOISE_LIMIT_S:
         call.floor.speech = None
         out.append(SendSilence(SILENCE_MS))
-    elif quiet_s > DONE_AFTER_S and not speech.idle:
+    elif quiet_s > DONE_AFTER_S and not (speech.idle or speech.paused):
         speech.idle = True
         if speech.voiced_ms >= SHORT_TURN_MS:
             out.append(SendSilence(SILENCE_MS))
