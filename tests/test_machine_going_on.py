@@ -172,6 +172,19 @@ def test_a_noise_without_words_is_forgotten_and_the_agent_goes_on() -> None:
     assert [row.said for row in of(stage, RecordTurn) if row.role == "caller"] == []
 
 
+def test_a_noise_that_the_agent_asks_about_is_no_misunderstanding() -> None:
+    rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
+    stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
+    for number in range(1, 5):
+        make_a_sound(stage, ItemId(f"noise_{number}"), 900)
+        answers_after(stage, 300, number)
+        stage.wait(700)
+        stage.tell(CallerTranscribed(ItemId(f"noise_{number}"), ""))
+        stage.wait(500)
+    assert stage.machine.figures.misunderstandings == 0
+    assert stage.machine.ending is None, "four sneezes bring no human"
+
+
 def test_yes_to_a_question_is_an_answer_whatever_came_behind_the_question() -> None:
     stage = interrupted(text="At seven? Or would eight suit you better? We have both.")
     stage.wait(600)

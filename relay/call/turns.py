@@ -85,15 +85,18 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     text = (event.text or "").strip()
     if item_id in call.interruptions and (not text or is_echo(text, call.conversation.lately_said())):
         call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
-    if item_id in call.interruptions and event.text is not None and not text:
-        worth = Worth.DELETE
+    if event.text is not None and not text:
+        if item_id in call.misunderstood:  # the agent asked what a noise was to mean
+            call.misunderstood.discard(item_id)
+            call.figures.misunderstandings -= 1
+        if go_on(call, now, out):
+            worth = Worth.DELETE
     if worth is Worth.DELETE:
         call.conversation.drop(item_id)
         call.pauses.pop(item_id, None)
         known = call.ids.pop(item_id, None)
         if call.model_is_ready and known is not None and call.phase is not Phase.GONE:
             out.append(DeleteItem(known))
-        go_on(call, now, out)
         return
     turn = call.conversation.turn(item_id)
     if turn is not None and text:
@@ -108,7 +111,7 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
         if go_on(call, now, out):
             call.pauses.pop(item_id, None)
             return
-    else:
+    elif text or event.text is None:
         call.given_up = None
     if worth is Worth.BARGE_IN:
         call.figures.barge_ins += 1
