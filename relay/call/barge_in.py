@@ -25,11 +25,13 @@ from relay.call.playout import BYTES_PER_MS, FRAME_BYTES, RESUME_EARLIER_BYTES, 
 from relay.call.state import Call, GivenUp, Phase
 from relay.call.vocabulary import ItemId, ResponseId
 
-# A listener's "mm-hmm" takes 250 to 600 ms, which are 350 more than what gives an answer up. What the model says to so
-# short an interruption may be held back for as long as words come behind a quick model's first sound (1.15 s after the
-# commit; the sound after 0.65 s at the soonest, 1.0 s mostly) [Realtime captures]; the agent is silent in any case.
+# A listener's "mm-hmm" takes 250 to 600 ms: so much longer than what gives an answer up.
 SHORT_S = 0.400
-WORDS_BEHIND_SOUND_S = 0.5
+# The words of a short interruption come 0.5 s (the VAD) and 1.15 to 1.3 s behind it; what the model says to it, 0.5 s
+# and 0.65 to 1.0 s [Realtime captures]. Where so little is between the two, the sound waits for the words: the agent
+# has stopped in any case. That of a quicker model waits for nothing.
+WORDS_BEHIND_VOICE_S = 1.8
+WITHHELD_LIMIT_S = 0.5
 # Who goes on after a break of seconds does so at a word: behind the last pause, if there was one in this long. Three
 # quiet frames are a pause and no consonant.
 REWIND_BYTES = 1_500 * BYTES_PER_MS
@@ -58,7 +60,7 @@ def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
         call.figures.barge_ins += was_heard
         if speech is not None:
             call.interruptions.add(speech.item_id)
-        is_all = not call.answers.is_busy and not call.answers.is_wanted
+        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions)
         cuts = cut_off(call, now, out)
         if was_heard and is_all and call.given_up is None:
             _keep_rest(call, cuts, now)
@@ -91,10 +93,12 @@ def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
 
 
 def withhold(call: Call, now: float) -> None:
-    """The first sound of an answer came: to a short interruption it is not heard before its words, for a moment."""
+    """The first sound of an answer came; to a short interruption, whose words come any moment, it waits for them."""
     kept = call.given_up
-    if kept is not None and not kept.withheld_until and call.awaits_words(now) and call.loud_at - kept.at < SHORT_S:
-        kept.withheld_until = now + WORDS_BEHIND_SOUND_S
+    if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
+        return
+    if now < call.loud_at + WORDS_BEHIND_VOICE_S <= now + WITHHELD_LIMIT_S:
+        kept.withheld_until = call.loud_at + WORDS_BEHIND_VOICE_S
 
 
 def go_on(call: Call, now: float, out: list[Action]) -> bool:
