@@ -35,7 +35,7 @@ from relay.standin.scenario import Scenario, ScenarioError, load
 from relay.standin.script import Script, ScriptError
 from relay.standin.twilio_rest import RestApi, asgi_app
 
-__all__ = ["DemoFailed", "evidence", "run"]
+__all__ = ["DemoFailed", "evidence", "lacking", "run"]
 
 # Rows are written in batches of 50 ms; the last ones of a call are there soon after it, or when Postgres is back.
 ROWS_LIMIT_S = 10.0
@@ -152,8 +152,8 @@ def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: fl
     else:
         print("  end       no row in call_outcomes: the relay was not there to write it")
     print(f"  took      {wall_s:.0f} s in real time")
-    if model.babbled:
-        print(f"  babbled   {len(model.babbled)} texts have no recorded clip and were babbled")
+    for line in lacking(model):
+        print(f"  {line}")
     got.write_wav(out)
     print(f"  wav       {out} (caller left, what the caller heard right)")
     print(f"\nthe rows in Postgres ({got.call_sid}):")
@@ -162,6 +162,12 @@ def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: fl
         for row in found:
             shown = {key: value for key, value in row.items() if value is not None and key != "call_sid"}
             print("    " + "  ".join(f"{key}={_short(value)}" for key, value in shown.items()))
+
+
+def lacking(model: StandInModel) -> list[str]:
+    """What the stand-in model could not do as the scenario wants it: words without a clip, functions nobody has."""
+    babbled = [f"babbled   {text} (no recorded clip)" for text in model.babbled]
+    return babbled + [f"script    {note}" for session in model.sessions for note in session.report.notes]
 
 
 def _short(value: object) -> str:

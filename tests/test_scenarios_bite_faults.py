@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from relay import desk, wire
-from relay.call import answers, floor, handover, leaving, meter, playout, session, state, turns
+from relay.call import answers, downlink, floor, handover, leaving, meter, playout, session, state, turns
 from relay.call.conversation import Conversation
 from relay.functions import backend, contract
 from relay.realtime import dialect as model_dialect
@@ -123,6 +123,12 @@ def interruptible_never(patch: Patch) -> None:
     patch.setattr(state.Call, "own", protected)
 
 
+def wait_for_its_end(patch: Patch) -> None:
+    """A message that has no end yet is followed by none, whatever came behind it."""
+    spoke = downlink.AnswerAudio.spoke
+    patch.setattr(downlink.AnswerAudio, "spoke", lambda self, *told, **more: spoke(self, *told, **more)[-1:])
+
+
 def ring_one_number(patch: Patch) -> None:
     ring_next = transfer.Transfers._ring_next
 
@@ -138,6 +144,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("model_is_over_its_limit", "a failed answer is asked for again", put(answers.Answers, "_ask_again", no)),
     ("model_says_twice", "a function is run once", put(Conversation, "knows_call", no)),
     ("model_done_in_other_order", "either order will do", no_order_but_the_live_one),
+    ("model_two_messages", "the first of two messages is over when the second begins", wait_for_its_end),
     ("model_without_bills", "what has no bill is estimated", put(meter.Meter, "_estimate_usd", lambda *_: 0.0)),
     ("model_pauses_in_answer", "a pause is waited for", put(answers, "PROGRESS_LIMIT_S", 1.0)),
     ("model_reads_slowly", "a model that does not read is left", wait_for_a_reader),
