@@ -33,12 +33,14 @@ from relay.call.vocabulary import (
     ModelFinished,
     ModelLost,
     ModelReady,
+    ModelSpoke,
+    ModelWorded,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
     StaySilent,
 )
-from tests.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage
+from tests.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 from tests.test_call_state_machine import Watched
 from tests.test_machine_answers import of
 
@@ -438,6 +440,31 @@ def test_a_rest_that_is_interrupted_is_said_anew_with_what_was_heard_of_it_and_c
     stage.wait(1_100)
     stage.tell(CallerTranscribed(ItemId("caller_3"), "Right."))
     assert rests(stage)[-1] == "eleven in the morning until ten at night."
+
+
+def test_an_answer_of_two_messages_is_gone_on_with_in_both() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    response, second = ResponseId("resp_1"), ItemId("item_2")
+    stage.tell(ResponseBegan(response, "turn-1"))
+    for item, words in ((ITEM, TEXT), (second, "Shall I book a table?")):
+        stage.tell(ModelWorded(response, item, words), ModelSpoke(response, item, tone(2_000), 2_000.0))
+        stage.tell(ModelFinished(response, item, b""))
+    stage.tell(ResponseEnded(response, "completed", None, None))
+    stage.wait(1_000)
+    stage.actions.clear()
+    make_a_sound(stage, MM_HMM, 420)
+    assert of(stage, DeleteItem) == [DeleteItem(second)]
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."), ResponseBegan(R2, "turn-2"))
+    stage.tell(ResponseEnded(R2, "cancelled", None, None))
+    assert rests(stage)[1] == "Shall I book a table?"
+    stage.wait(5_000)
+    first, last = [item for item in stage.ear.heard if item.startswith("rest_")]
+    assert stage.ear.begins[first] * 20 + stage.ear.heard[first] / 8 == 2_000
+    assert (stage.ear.begins[last], stage.ear.heard[last]) == (0, 2_000 * 8)
+    heard = [turn.heard for turn in stage.machine.conversation.turns() if turn.role == "agent"]
+    assert heard[1:] == ["We are open tomorrow from eleven in", "", *rests(stage)]
 
 
 def test_okay_at_the_very_end_is_a_turn_like_any_other() -> None:
