@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from relay import desk, wire
-from relay.call import answers, downlink, floor, handover, leaving, meter, playout, session, state
+from relay.call import answers, downlink, floor, handover, leaving, meter, playout, session, state, turns
 from relay.call.conversation import Conversation
 from relay.functions import backend, contract, once, registry
 from relay.realtime import dialect as model_dialect
@@ -130,17 +130,6 @@ def wait_for_its_end(patch: Patch) -> None:
     patch.setattr(downlink.AnswerAudio, "spoke", lambda self, *told, **more: spoke(self, *told, **more)[-1:])
 
 
-def leave_interruptions(patch: Patch) -> None:
-    committed = floor.Floor.committed
-
-    def unanswered(judge: floor.Floor, item: Any, agent: floor.Agent, now: float) -> floor.Worth:
-        interrupts = judge.speech is not None and judge.speech.committed
-        worth = committed(judge, item, agent, now)
-        return floor.Worth.LEAVE if interrupts else worth
-
-    patch.setattr(floor.Floor, "committed", unanswered)
-
-
 def ring_one_number(patch: Patch) -> None:
     ring = transfer.Transfers._ring
 
@@ -173,7 +162,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("model_dies_in_silence", "a lost session is dialled again", put(handover, "RECONNECTS", 0)),
     ("model_dies_for_good", "a model that stays away is given up", put(handover, "RECONNECTS", 10**9)),
     # What callers do
-    ("backchannel", "an interruption is answered, whatever it was", leave_interruptions),
+    ("backchannel", "what a listener's sound cut off is said after all", put(turns, "go_on", no)),
     ("barge_in_greeting", "the question behind the notice can be interrupted", interruptible_never),
     ("barge_in_after_the_end", "what was heard to its end is not cut", proofless),
     ("barge_in_twice", "speech over an answer stops it", put(floor.Floor, "_judge", lambda *_: floor.Move.NOTHING)),

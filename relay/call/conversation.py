@@ -92,6 +92,11 @@ class Turn:
         )
 
 
+def _stays_with_the_turn_before(entry: Turn | Called | PastTurn) -> bool:
+    """True for a call, and for a part of an answer that was given up unheard: the model's chain has forgotten it."""
+    return not isinstance(entry, Turn) or (entry.interrupted and not entry.heard)
+
+
 @dataclass(slots=True)
 class Called:
     """A function call and its output, None while it runs."""
@@ -125,8 +130,8 @@ class Conversation:
         at = len(self._entries)
         if after is not None and after in self._turns:
             at = self._entries.index(self._turns[after]) + 1
-        while at < len(self._entries) and not isinstance(self._entries[at], Turn):
-            at += 1  # a call stays with the turn that made it
+        while at < len(self._entries) and _stays_with_the_turn_before(self._entries[at]):
+            at += 1
         turn = Turn(self._number(at), item_id, role, started_ms=now_ms, ended_ms=now_ms, own=own)
         self._turns[item_id] = turn
         self._entries.insert(at, turn)

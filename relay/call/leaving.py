@@ -124,6 +124,7 @@ def leave(
     if phrase == "trouble" and not call.human_is_there(now):
         phrase = "trouble_message"
     call.floor.release()
+    call.given_up = None
     if after_speech:
         call.playout.resume()
         cancel = call.answers.cancel() if phrase is not None else None
@@ -141,7 +142,7 @@ def leave(
 def settle(call: Call, now: float, out: list[Action]) -> None:
     """Go when the last words were heard; close the books when the last words have come."""
     if call.phase is Phase.LEAVING and call.ending is not None:
-        if (_last_words_heard(call) and not _may_turn_back(call)) or now >= call.ending.deadline:
+        if (_last_words_heard(call) and not _may_turn_back(call, now)) or now >= call.ending.deadline:
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
             _go(call, now, out)
     elif call.phase is Phase.GONE and call.over_at is not None and not _is_awaited(call, now):
@@ -155,10 +156,10 @@ def _last_words_heard(call: Call) -> bool:
     return call.playout.is_all_proved and call.answers.active is None
 
 
-def _may_turn_back(call: Call) -> bool:
+def _may_turn_back(call: Call, now: float) -> bool:
     """True while a caller who is about to be hung up on speaks, or has: it may be an emergency."""
     hears = call.model_is_ready and call.ending is not None and call.ending.then is Next.HANG_UP
-    return hears and (call.floor.caller_speaks or bool(call.awaiting_words))
+    return hears and (call.floor.caller_speaks or call.awaits_words(now))
 
 
 def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
@@ -200,7 +201,7 @@ def _is_awaited(call: Call, now: float) -> bool:
     """
     if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True
-    more_comes = bool(call.functions) or (bool(call.awaiting_words) and call.model_is_ready)
+    more_comes = bool(call.functions) or (call.awaits_words(now) and call.model_is_ready)
     return more_comes and call.over_at is not None and now < call.over_at
 
 
