@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import tomllib
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 fine, 1 failed, 2 wrong use or settings, 3 relay not reachable."""
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int | None] = arguments.command
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a call is told as it happens, into a pipe or a file, too
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         return command(arguments) or 0
     except SettingsInvalid as error:
@@ -50,10 +53,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C
-        if group.split(KeyboardInterrupt)[1] is not None:
+    except BrokenPipeError:
+        if not _nobody_reads():
             raise
         return INTERRUPTED
+    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C
+        if group.split(KeyboardInterrupt)[1] is not None and not _nobody_reads():
+            raise
+        return INTERRUPTED
+
+
+def _nobody_reads() -> bool:
+    """Whether who read what we print has left, as `head` does; from then on it goes nowhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _parser() -> argparse.ArgumentParser:

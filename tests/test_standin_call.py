@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -139,3 +142,16 @@ def test_a_relay_is_rung_as_another_call_each_time(capsys: pytest.CaptureFixture
         main(["call", NOBODY, "--scenario", "hangup_during_greeting", "--json"])
         sids.add(json.loads(capsys.readouterr().out)[0]["call_sid"])
     assert len(sids) == 2
+
+
+@pytest.mark.real
+def test_a_call_is_told_as_it_happens_and_who_stops_reading_gets_no_traceback() -> None:
+    command = [sys.executable, "-m", "relay", "call", NOBODY, "--scenario", "hangup_during_greeting"]
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as call:
+        assert call.stdout is not None
+        assert call.stderr is not None
+        assert "rings" in call.stdout.readline()
+        call.stdout.close()
+        told = call.stderr.read()
+    assert (call.returncode, told) == (130, "")
