@@ -116,6 +116,7 @@ def test_the_small_verbs_are_read_with_twilios_defaults() -> None:
         ('<Connect><Stream url="wss://v/s" statusCallback="http://[bad"/></Connect>', 11100, "cannot be read"),
         ("<Play/>", 12200, "neither"),
         ('<Pause length="-1"/>', 12200, "1 to 3600"),
+        ('<Pause length="auto"/>', 12200, "1 to 3600"),
         (f'<Pause length="{"9" * 5000}"/>', 12200, "1 to 3600"),
         ('<Reject reason="tired"/>', 12200, "tired"),
         ("<Connect/>", 12200, "one noun"),

@@ -185,11 +185,13 @@ class RestApi:
         return self._call_json(sid)
 
     def _end(self, call: LiveCall, status: str) -> None:
-        if status not in ("completed", "canceled"):
+        if status == "canceled":
+            if call.state.leg.answered_s is None:  # only cancels what has not been answered yet [twilio 4]
+                call.hang_up("relay", "canceled")
+        elif status == "completed":
+            call.hang_up("relay", "completed")
+        else:
             raise RestError(400, 21218, f"Invalid status: {status}")
-        if status == "canceled" and call.state.leg.answered_s is not None:
-            return  # only cancels what has not been answered yet [twilio 4]
-        call.hang_up(by="relay")
 
     def _call_json(self, sid: str) -> dict[str, Any]:
         call, leg = self._find(sid, f"/{API_VERSION}/Accounts/{self.exchange.account.sid}/Calls/{sid}.json")

@@ -359,7 +359,7 @@ class _Reader:
 
     def _int(self, element: ET.Element, name: str, default: int, least: int, most: int) -> int:
         text = element.get(name)
-        if text is None or text == "auto":
+        if text is None or (text == "auto" and (element.tag, name) == ("Gather", "timeout")):
             return default
         if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
             raise TwimlRefused(12200, f"<{element.tag} {name}> must be {least} to {most}, not {text!r}")
