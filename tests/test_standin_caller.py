@@ -47,9 +47,9 @@ def connect(action: str = "") -> str:
     return STREAM.format(f' action="{action}"' if action else "", ORIGIN)
 
 
-CAPTURED = """Called ToState CallerCountry Direction CallerState ToZip CallSid To CallerZip ToCountry StirVerstat CallToken
-    CalledZip ApiVersion CalledCity CallStatus From AccountSid CalledCountry CallerCity ToCity FromCountry Caller
-    FromCity CalledState FromZip FromState""".split()
+CAPTURED = """Called ToState CallerCountry Direction CallerState ToZip CallSid To CallerZip ToCountry StirVerstat
+    CallToken CalledZip ApiVersion CalledCity CallStatus From AccountSid CalledCountry CallerCity ToCity FromCountry
+    Caller FromCity CalledState FromZip FromState""".split()
 """The fields of the captured request, in its order [twilio 1.1]."""
 
 
