@@ -21,7 +21,7 @@ import trustme
 
 from relay.standin.audio_files import AudioRefused, mulaw_of, write_stereo
 from relay.standin.call import FAILED, OK, UNREACHABLE, USAGE, Target, main_call, main_caller
-from relay.standin.caller import Exchange, PhoneNumber
+from relay.standin.caller import APPLICATION_ERROR, Exchange, PhoneNumber
 from relay.standin.door import NetworkDoor
 from relay.standin.listening import is_loud
 from relay.standin.report import CallReport, Evidence
@@ -261,6 +261,19 @@ async def test_a_recording_can_be_played_to_the_agent(tmp_path: Path, autojump_c
     assert report.heard[-1].startswith("We are open")
 
 
+async def test_the_fallback_of_one_scenario_is_not_the_next_ones(autojump_clock: Any) -> None:
+    relay = TinyRelay({})
+    at = exchange(relay)
+    mine = ORIGIN + "/mine"
+    with_it = parse(steps("{ silent_s = 60 }") + "[number]\nfallback_twiml = '<Response><Say>Hi</Say></Response>'", "t")
+    without = parse(steps("{ silent_s = 60 }"), "t")
+    assert (await run_scenario(with_it, at)).read_out == ["Hi"]
+    assert (await run_scenario(without, at)).read_out == [APPLICATION_ERROR]
+    at.number.voice_fallback_url = mine
+    await run_scenario(without, at)
+    assert mine in [asked.url for asked in relay.asked]
+
+
 # expectations
 
 
@@ -479,17 +492,20 @@ async def test_the_exchange_as_a_server_rings_on_request(tmp_path: Path) -> None
     async def gone(base: str) -> dict[str, Any]:
         async with httpx.AsyncClient(base_url=base) as http:
             assert (await http.post("/standin/ring?scenario=no_such")).status_code == 400
+            assert "relay_dies" in (await http.post("/standin/ring?scenario=relay_dead")).json()["error"]
             assert (await http.post("/standin/ring?scenario=hangup_during_greeting")).status_code == 202
             assert (await http.get("/2010-04-01/Accounts/x/Calls/y.json")).status_code == 401
             while not (calls := (await http.get("/standin/calls")).json()):  # noqa: ASYNC110 -- over HTTP
                 await trio.sleep(0.1)
             return dict(calls)
 
+    told: list[str] = []
     with trio.fail_after(60):
         async with served(Agent("greeting")) as url, trio.open_nursery() as nursery:
-            port = await nursery.start(main_caller, Target(url, ACCOUNT), 0, lambda line: None)
+            port = await nursery.start(main_caller, Target(url, ACCOUNT), 0, told.append)
             (report,) = (await gone(f"http://127.0.0.1:{port}")).values()
             nursery.cancel_scope.cancel()
+    assert any(f"curl -X POST 'http://127.0.0.1:{port}/standin/ring?scenario=good_call'" in line for line in told)
     assert report["ended_by"] == "caller"
     assert report["streams"] == 1
 

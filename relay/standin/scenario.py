@@ -152,6 +152,11 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after_s: Seconds = 0.0
     times: Count = 1  # upon so many events of that kind; 0: upon every one
 
+    @property
+    def of_rest(self) -> bool:
+        """Whether it is Twilio's REST API that is troubled."""
+        return self.does in ("rest_fails", "rest_is_busy", "rest_hangs")
+
 
 class NumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the phone number is set up at Twilio."""

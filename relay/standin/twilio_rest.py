@@ -70,6 +70,10 @@ class RestApi:
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     _live_recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    async def make_trouble(self, trouble: str) -> None:
+        """The stagehand where nothing but this API can be troubled."""
+        assert self.faults.make(trouble), f"nobody here can make {trouble}"
+
     def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Answer one request. `headers` have lower-case names; `target` is path and query as received."""
         parts = urlsplit(target)
