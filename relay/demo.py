@@ -32,7 +32,7 @@ from relay.standin.model import StandInModel
 from relay.standin.report import CallReport, Evidence
 from relay.standin.run import run_scenario
 from relay.standin.scenario import Scenario, ScenarioError, load
-from relay.standin.script import Script
+from relay.standin.script import Script, ScriptError
 from relay.standin.twilio_rest import RestApi, asgi_app
 
 __all__ = ["DemoFailed", "evidence", "run"]
@@ -45,7 +45,8 @@ def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int
     """The whole demo; returns the exit code. Raises DemoFailed."""
     try:
         scenario = load(scenario_name)
-    except ScenarioError as error:
+        script = Script.from_table(scenario.model)
+    except (ScenarioError, ScriptError) as error:
         raise DemoFailed(str(error)) from None
     try:
         check_writable(out)
@@ -61,12 +62,12 @@ def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int
     with database(settings.database_url, settings.data_dir) as url:
         applied = migrate(url)
         say("applied " + ", ".join(applied) if applied else "its tables are up to date")
-        return trio.run(partial(_play, settings, scenario, url, out, live=live))
+        return trio.run(partial(_play, settings, scenario, script, url, out, live=live))
 
 
-async def _play(settings: Settings, scenario: Scenario, url: str, out: Path, *, live: bool) -> int:
-    model = StandInModel(Script.from_table(scenario.model))
-    business = business_app(faults=Faults.from_table(scenario.backend))
+async def _play(settings: Settings, scenario: Scenario, script: Script, url: str, out: Path, *, live: bool) -> int:
+    model = StandInModel(script)
+    business = business_app(faults=Faults.from_table(scenario.backend) if scenario.backend else None)
     log_path = settings.data_dir / "demo-relay.log"
     log_path.unlink(missing_ok=True)
     async with trio.open_nursery() as nursery:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import typing
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import trio
 
 from relay import settings
 from relay.demo import DemoFailed, run
-from relay.demo_stage import NOT_HERE
+from relay.demo_stage import NOT_HERE, Hands
 from relay.standin.scenario import Trouble, load, shipped
 
 
@@ -35,3 +37,28 @@ def test_a_relay_that_is_killed_before_the_ring_reaches_the_human(
     assert "demo: killed process" in told
     assert "as expected" in told
     assert (tmp_path / "out.wav").stat().st_size > 50_000
+
+
+@pytest.mark.real
+async def test_the_edge_leads_nobody_to_a_relay_that_is_being_killed(tmp_path: Path, nursery: trio.Nursery) -> None:
+    reached = 0
+
+    async def dying(stream: trio.SocketStream) -> None:
+        nonlocal reached
+        reached += 1
+        await stream.aclose()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, dying, listeners)
+    hands = Hands({"relay_dies", "relay_starts"}, ExitStack(), nursery, tmp_path / "log")
+    edge = await hands.public_port(listeners[0].socket.getsockname()[1])
+    hands._killed = True
+    async with await trio.open_tcp_stream("127.0.0.1", edge) as near:
+        with trio.move_on_after(0.3) as waits:
+            await near.receive_some()
+        assert waits.cancelled_caught
+        assert reached == 0
+        hands._killed = False
+        assert await near.receive_some() == b""
+    assert reached == 1
+    nursery.cancel_scope.cancel()
