@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
+import tomllib
 import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ import trio
 import trio.testing
 import trustme
 
+from relay.standin import scenario
 from relay.standin.audio_files import AudioRefused, mulaw_of, write_stereo
 from relay.standin.call import FAILED, OK, UNREACHABLE, USAGE, Target, main_call, main_caller
 from relay.standin.caller import APPLICATION_ERROR, Exchange, PhoneNumber
@@ -26,7 +28,7 @@ from relay.standin.door import NetworkDoor
 from relay.standin.listening import is_loud
 from relay.standin.report import CallReport, Evidence
 from relay.standin.run import run_scenario
-from relay.standin.scenario import Expect, ScenarioError, load, parse, shipped
+from relay.standin.scenario import ACTIONS, Expect, Scenario, ScenarioError, load, parse, shipped
 from relay.standin.script import Script
 from relay.standin.voice import find
 from relay.websocket import Gone, answer
@@ -168,6 +170,20 @@ def test_a_wrong_scenario_is_refused_with_the_place_of_the_mistake(text: str, wo
     with pytest.raises(ScenarioError, match="scenario test") as caught:
         parse(text, "test")
     assert words in str(caught.value)
+
+
+def test_the_example_in_the_header_of_the_format_is_one(tmp_path: Path) -> None:
+    write_stereo(tmp_path / "in.wav", b"\x10\x90" * 800, b"")
+    example = (scenario.__doc__ or "").split("```")[1].removeprefix("toml")
+    read = parse(example.replace("in.wav", str(tmp_path / "in.wav")), "example")
+    tables = set(tomllib.loads(example)) - {"title"}
+    assert tables == set(Scenario.__struct_fields__) - {"title", "name"}
+    assert {kind for step in read.caller.steps for kind in step.kinds} == set(ACTIONS)
+
+
+def test_to_wait_for_no_time_is_a_step_too() -> None:
+    (step,) = parse(steps("{ silent_s = 0 }"), "test").caller.steps
+    assert step.kinds == ["silent_s"]
 
 
 def test_an_unknown_scenario_names_those_there_are() -> None:

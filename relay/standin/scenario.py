@@ -23,10 +23,24 @@ does = "accepts"                                      # declines hangs_up no_ans
 [network]
 delay_ms = 40
 
+[number]                                              # "primary handler fails", hosted by Twilio itself
+fallback_twiml = "<Response><Dial>+15550100002</Dial></Response>"
+
 [[trouble]]                                           # what happens meanwhile; see Trouble
 does = "socket_cut"
 upon = "stream_started"                               # an event of the exchange; else the first ring
 after_s = 6
+
+# What follows is for a stage of ours (relay demo --scenario): a relay that is only called has its own.
+
+[model]                                               # relay/standin/script.py
+first_delta_ms = 400
+
+[backend]                                             # faults of the stand-in business (business_faults.py)
+"POST /appointments" = { kind = "slow", ms = 2000 }   # or "/appointments", or "*" for all
+
+[relay]                                               # settings, by their names in the environment
+MAX_CALL_S = "60"
 
 [expect]
 greeting_within_ms = 500
@@ -34,8 +48,7 @@ heard = ["We are open tomorrow"]
 dialled = ["+15550100002"]
 ```
 
-`[model]` is for the stand-in model (relay/standin/script.py), `[backend]` for the stand-in business, `[relay]` holds
-settings that are different for this scenario, by their names in the environment.
+Every key of every table stands below, in the class that is named like it, with what it means.
 """
 
 from __future__ import annotations
@@ -70,6 +83,10 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 AtLeast = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\+$")]
 
 
+ACTIONS = ("say", "play", "cough", "press", "listen", "until", "silent_s", "mute_s", "hang_up")
+"""What a step may do; all else in it says when."""
+
+
 class ScenarioError(Exception):
     """A scenario that cannot be understood; the message names the file and the place in it."""
 
@@ -94,8 +111,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def kinds(self) -> list[str]:
         """The actions that are set; a proper step has one."""
-        names = ("say", "play", "cough", "press", "listen", "until", "silent_s", "mute_s", "hang_up")
-        return [name for name in names if getattr(self, name) not in (None, False)]
+        given = {name: getattr(self, name) for name in ACTIONS}
+        return [name for name, value in given.items() if value is not None and value is not False]
 
 
 class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
