@@ -116,15 +116,13 @@ class Actor:
     async def _event(self, call: LiveCall, kind: str) -> None:
         """Until the exchange logs an event of this kind, counted from the last one that was waited for."""
 
-        def missing_s() -> float:
-            events = call.state.events
+        events = call.state.events
+        while True:
             while self._events_seen < len(events):
                 self._events_seen += 1
                 if events[self._events_seen - 1].kind == kind:
-                    return 0.0
-            return LOOK_S
-
-        await _until(missing_s)
+                    return
+            await call.next_event()
 
 
 async def _until(missing_s: Callable[[], float]) -> None:

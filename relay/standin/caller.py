@@ -132,8 +132,9 @@ class LiveCall:
             now=trio.current_time(),
             epoch=exchange.epoch,
             rng=rng,
-            on_event=exchange.on_event,
+            on_event=self._told,
         )
+        self._happened = trio.Event()
         self.webhooks = Webhooks(exchange.door, exchange.account.auth_token, self._log, exchange.bins)
         self.phone = Phone(self.state, self.state.leg, self.webhooks)
         self.over = trio.Event()
@@ -167,6 +168,10 @@ class LiveCall:
         if self._streaming is not None:
             self._log("stream_cut")
             await self._streaming.cut()
+
+    async def next_event(self) -> None:
+        """Until something more is logged."""
+        await self._happened.wait()
 
     # what REST does
 
@@ -379,6 +384,11 @@ class LiveCall:
             await self.webhooks.fetch(url, method, fields)
         except FetchFailed as failed:
             self.state.complain(trio.current_time(), failed.code, failed.rule, url, "warning")
+
+    def _told(self, kind: str, fields: dict[str, Any]) -> None:
+        self._happened.set()
+        self._happened = trio.Event()
+        self._exchange.on_event(kind, fields)
 
     def _log(self, kind: EventKind, **fields: Any) -> None:
         self.state.log(trio.current_time(), kind, **fields)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import trio
 
-from relay.standin.acting import LOOK_S, Actor
+from relay.standin.acting import Actor
 from relay.standin.caller import Exchange, LiveCall
 from relay.standin.report import CallReport, Evidence, recognise, report
 from relay.standin.scenario import Scenario, Trouble
@@ -104,7 +104,7 @@ async def _wait_and_make(trouble: Trouble, call: LiveCall, stagehand: Stagehand 
             if call.state.events[seen - 1].kind == trouble.upon:
                 break
         else:
-            await trio.sleep(LOOK_S)
+            await call.next_event()
             continue
         made += 1
         await trio.sleep(trouble.after_s)
