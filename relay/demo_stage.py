@@ -203,6 +203,13 @@ def serving(environment: dict[str, str], log_path: Path) -> Iterator[subprocess.
                 process.kill()
 
 
+async def stop_when_told() -> None:
+    """End on SIGTERM as on Ctrl-C: the relay and the database that were started for the demo end with it."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            raise KeyboardInterrupt
+
+
 async def wait_until_ready(url: str, daemon: subprocess.Popen[bytes], log_path: Path) -> None:
     """Return once the relay takes calls. Raises DemoFailed with what it said."""
     words = "it does not listen yet"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
 import typing
 from contextlib import ExitStack
 from pathlib import Path
@@ -62,3 +67,22 @@ async def test_the_edge_leads_nobody_to_a_relay_that_is_being_killed(tmp_path: P
         assert await near.receive_some() == b""
     assert reached == 1
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.real
+def test_a_demo_that_is_told_to_stop_leaves_no_relay_behind(tmp_path: Path, database_url: str) -> None:
+    environ = {**os.environ, "DATABASE_URL": database_url, "DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "relay", "demo", "--out", str(tmp_path / "out.wav")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as demo:
+        assert demo.stdout is not None
+        pid = 0
+        for line in demo.stdout:
+            if found := re.search(r"relay serve is process (\d+)", line):
+                pid = int(found[1])
+            if "it takes calls" in line:
+                break
+        demo.send_signal(signal.SIGTERM)
+        _, told = demo.communicate(timeout=60)
+    assert (demo.returncode, told) == (130, "")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
