@@ -231,6 +231,15 @@ async def test_a_302_is_followed_by_get_without_the_fields(autojump_clock: Any) 
     assert VALIDATOR.validate(ORIGIN + "/b", {}, relay.asked[1].headers["x-twilio-signature"])
 
 
+async def test_cookies_of_a_call_come_back_all_of_them(autojump_clock: Any) -> None:
+    set_cookies = "a=1; Path=/; Expires=Wed, 21 Oct 2037 07:28:00 GMT, b=2; Secure"
+    relay = TinyRelay(
+        {"/twilio/incoming": Reply(302, {"location": "/b", "set-cookie": set_cookies}, b""), "/b": twiml("<Hangup/>")}
+    )
+    await ring(relay)
+    assert relay.asked[1].headers["cookie"] == "a=1; b=2"
+
+
 # the stream
 
 
