@@ -32,8 +32,8 @@ log = structlog.get_logger()
 
 # A caller who waits longer than this for the first sound hangs up (the field's own figure); ours to keep.
 GREETING_SLO_MS = 500
-# Functions whose result says who the caller is.
-NAMING = ("lookup_caller", "book_appointment")
+# Functions whose result says who the caller is. The business knows it; a booking may be for somebody else.
+KNOWS_CALLER, HEARS_NAME = "lookup_caller", "book_appointment"
 # Functions that tell the caller nothing.
 WITHOUT_NEWS = frozenset({"end_call", "wait_for_user", "transfer_to_human"})
 
@@ -158,8 +158,8 @@ class Books:
         file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
         if outcome.ok:
             file.functions_done.append(action.name)
-            if action.name in NAMING and isinstance(output.get("name"), str):
-                file.caller_name = output["name"]
+            if action.name == KNOWS_CALLER or (action.name == HEARS_NAME and not file.caller_name):
+                file.caller_name = str(output.get("name") or file.caller_name)
         self._desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
         self._record_words(
             rows.FunctionCallRow(
@@ -171,7 +171,7 @@ class Books:
                 ok=outcome.ok,
                 took_ms=round(outcome.took_s * 1000, 1),
                 key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
-                state=None if outcome.key is None else "done" if outcome.ok else "failed",
+                state=_state(outcome),
             )
         )
         if isinstance(outcome.effect, TakeMessage):
@@ -352,6 +352,12 @@ def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
 
 def _cost(bill: Bill) -> dict[str, object]:
     return {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}
+
+
+def _state(outcome: Outcome) -> rows.FunctionState | None:
+    if outcome.key is None:
+        return None
+    return "done" if outcome.ok else "unknown" if outcome.unsure else "failed"
 
 
 def _table(text: str) -> dict[str, Any]:

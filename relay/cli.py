@@ -20,8 +20,8 @@ from relay.settings import Settings, SettingsInvalid
 from relay.standin.business import business_app, serve_business
 from relay.standin.call import OUR_NUMBER, Target, first_error, main_call, main_caller
 from relay.standin.caller import Account
-from relay.standin.model import load_script, main_model
-from relay.standin.script import ScriptError
+from relay.standin.model import FAULTS_HEADER, load_script, main_model
+from relay.standin.script import Faults, ScriptError
 
 USAGE, INTERRUPTED = 2, 130
 
@@ -116,7 +116,18 @@ def _parser() -> argparse.ArgumentParser:
     standin.add_argument("--script", help="model: a TOML file with a [model] table")
     standin.add_argument("--faults", default="", help="model: faults on order, like 'stall_after_deltas=2'")
     standin.add_argument("--relay", default="http://127.0.0.1:8080", help="caller: the relay's public URL")
+    standin.formatter_class, standin.epilog = argparse.RawDescriptionHelpFormatter, _faults_of_the_model()
     return parser
+
+
+def _faults_of_the_model() -> str:
+    known = Faults.described()
+    width = max(len(order) for order, _ in known)
+    return (
+        "the model's faults: with --faults, in a script's [model.faults], or for one connection in the header\n"
+        f"{FAULTS_HEADER}, each as NAME or NAME=VALUE, with commas between them\n"
+        + "".join(f"\n  {order:{width}}  {says}" for order, says in known)
+    )
 
 
 def _port(text: str) -> int:

@@ -36,7 +36,7 @@ from relay.settings import Settings
 from relay.standin.audio_files import check_writable
 from relay.standin.business import BusinessApp, business_app, serve_business
 from relay.standin.business_faults import Faults
-from relay.standin.call import Target, serve_http, summary, tell_event
+from relay.standin.call import Target, first_error, serve_http, summary, tell_event
 from relay.standin.caller import Exchange
 from relay.standin.model import StandInModel
 from relay.standin.report import CallReport, Evidence
@@ -45,7 +45,7 @@ from relay.standin.scenario import Scenario, ScenarioError, load
 from relay.standin.script import Script, ScriptError
 from relay.standin.twilio_rest import RestApi, asgi_app
 
-__all__ = ["DemoFailed", "evidence", "run"]
+__all__ = ["DemoFailed", "evidence", "lacking", "run"]
 
 # Rows are written in batches of 50 ms; the last ones of a call are there soon after it, or when Postgres is back.
 ROWS_LIMIT_S = 10.0
@@ -72,7 +72,10 @@ def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int
     with database(settings.database_url, settings.data_dir) as url:
         applied = migrate(url)
         say("applied " + ", ".join(applied) if applied else "its tables are up to date")
-        return trio.run(partial(_play, settings, scenario, script, url, out, live=live))
+        try:
+            return trio.run(partial(_play, settings, scenario, script, url, out, live=live))
+        except* DemoFailed as group:  # the nursery wraps it
+            raise DemoFailed(str(first_error(group))) from None
 
 
 async def _play(settings: Settings, scenario: Scenario, script: Script, url: str, out: Path, *, live: bool) -> int:
@@ -163,8 +166,8 @@ def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: fl
     else:
         print("  end       no row in call_outcomes: the relay was not there to write it")
     print(f"  took      {wall_s:.0f} s in real time")
-    if model.babbled:
-        print(f"  babbled   {len(model.babbled)} texts have no recorded clip and were babbled")
+    for line in lacking(model):
+        print(f"  {line}")
     got.write_wav(out)
     print(f"  wav       {out} (caller left, what the caller heard right)")
     print(f"\nthe rows in Postgres ({got.call_sid}):")
@@ -173,6 +176,12 @@ def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: fl
         for row in found:
             shown = {key: value for key, value in row.items() if value is not None and key != "call_sid"}
             print("    " + "  ".join(f"{key}={_short(value)}" for key, value in shown.items()))
+
+
+def lacking(model: StandInModel) -> list[str]:
+    """What the stand-in model could not do as the scenario wants it: words without a clip, functions nobody has."""
+    babbled = [f"babbled   {text} (no recorded clip)" for text in model.babbled]
+    return babbled + [f"script    {note}" for session in model.sessions for note in session.report.notes]
 
 
 def _short(value: object) -> str:

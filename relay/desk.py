@@ -77,7 +77,6 @@ class CallFile:
     why: str = ""
     resumed_as: str | None = None
     refused: str = ""  # why the model was not for this call, in one word
-    asked: int = 0  # how many numbers were rung for it since somebody was last needed
     accepted: bool = False
     transfer: str = ""  # "asked" while a human rings or talks, then how it went
     last_seen: float = 0.0
@@ -167,11 +166,12 @@ class Desk:
         silent: dict[str, str | None] = {
             f.name: (None if f.silent or f.holding is None else f"holding:{f.holding}") for f in self.registry
         }
+        limits = Limits(self._left_s(file), s.max_silence_s, s.max_call_usd)
         return CallPlan(
             call_sid=file.call_sid,
             greeting=self.phrases.greeting(file.announces),
             phrases=phrases,
-            limits=Limits(self._left_s(file), s.max_silence_s, s.max_call_usd),
+            limits=limits,
             rules=self.prompts.rules,
             model=file.model,
             model_hard=s.openai_model_hard,
@@ -181,6 +181,7 @@ class Desk:
             keep_words=s.keeps_words,
             holding=silent,
             human_available=self.human_is_there(),
+            human_changes_s=self._human_changes_s(limits.call_s),
             history=file.history,
             first_seq=file.next_seq,
             bill=file.bill,
@@ -196,11 +197,17 @@ class Desk:
         limit_s = self.settings.max_call_s
         return max(min(LAST_WORDS_S, limit_s), limit_s - file.talked_s)
 
-    def human_is_there(self) -> bool:
-        """True inside HUMAN_HOURS, in the business's time zone."""
+    def human_is_there(self, in_s: float = 0.0) -> bool:
+        """True inside HUMAN_HOURS, in the business's time zone; `in_s` from now."""
         rows = check_hours(self.settings.human_hours)
         if rows is None:
             return True
-        now = self.utc_now().astimezone(self.settings.tz)
-        clock = f"{now:%H:%M}"
-        return any(day == now.weekday() and opens <= clock < closes for day, opens, closes in rows)
+        at = (self.utc_now() + dt.timedelta(seconds=in_s)).astimezone(self.settings.tz)
+        clock = f"{at:%H:%M}"
+        return any(day == at.weekday() and opens <= clock < closes for day, opens, closes in rows)
+
+    def _human_changes_s(self, limit_s: float) -> float | None:
+        """How long it is until a human comes or goes, if that is before the call's end."""
+        is_there, past_s = self.human_is_there(), self.utc_now().second
+        minutes = (60.0 * minute - past_s for minute in range(1, int(limit_s // 60) + 2))
+        return next((in_s for in_s in minutes if self.human_is_there(in_s) != is_there), None)

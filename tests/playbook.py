@@ -107,6 +107,7 @@ class Ear:
     repeated: dict[ItemId, int] = field(default_factory=dict)  # bytes that were heard a second time
     holes: list[str] = field(default_factory=list)
     now_ms: int = 0
+    begins: dict[ItemId, int] = field(default_factory=dict)  # the frame of its item that a rest begins with
     _next: dict[ItemId, int] = field(default_factory=dict)
     _coming: deque[tuple[int, Action]] = field(default_factory=deque)
     _buffer: deque[Run | str] = field(default_factory=deque)
@@ -131,11 +132,12 @@ class Ear:
 
     def _placed(self, play: Play) -> Run:
         """Which bytes of its item these are: `tone` writes the number of each frame into it."""
-        item, first = play.item_id, play.mulaw[0]
+        item, frame = play.item_id, CODES.index(play.mulaw[0])
+        begins = self.begins.setdefault(item, frame if item.startswith("rest_") else 0)
         following = self._next.get(item, 0)
-        at = following - (following // 160 - CODES.index(first)) % len(CODES) * 160
+        at = following - (following // 160 + begins - frame) % len(CODES) * 160
         size = len(play.mulaw.rstrip(b"\xff"))
-        if play.mulaw[:size] != tone((at + size) // 8 + 1)[at : at + size]:
+        if play.mulaw[:size] != tone((at + size) // 8 + 1, begins)[at : at + size]:
             self.holes.append(f"{item}: at byte {at} something else")
         self._next[item] = at + len(play.mulaw)
         return Run(item, at, at + len(play.mulaw))

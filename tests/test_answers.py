@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from relay.call.actions import AskForResponse, CancelResponse
 from relay.call.answers import ASK_AGAIN_AFTER_S, ASK_AGAIN_LIMIT, BEGIN_LIMIT_S, PROGRESS_LIMIT_S, Answers
 from relay.call.vocabulary import ResponseId
@@ -99,12 +101,23 @@ def test_failures_are_tried_again_but_not_for_ever() -> None:
     assert answers.due(now + 10) is None
 
 
-def test_an_answer_without_anything_in_it_is_asked_for_again() -> None:
+@pytest.mark.parametrize("status", ["completed", "incomplete", "cancelled"])
+def test_an_answer_without_anything_in_it_is_asked_for_again_however_it_ended(status: str) -> None:
+    """`incomplete` too: a filter before the first sound, or a model that spent its tokens on thinking."""
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
-    assert answers.ended(R1, "completed", 1.4)
+    assert answers.ended(R1, status, 1.4)
     assert answers.is_wanted
+
+
+def test_an_answer_that_was_cut_short_by_its_limit_is_not_asked_for_again() -> None:
+    answers = Answers()
+    request = asked(answers)
+    answers.began(R1, request.ref, 1.2)
+    answers.progressed(R1, 1.3)
+    assert not answers.ended(R1, "incomplete", 1.4)
+    assert not answers.is_wanted
 
 
 def test_a_response_that_is_told_twice_or_late_begins_once() -> None:

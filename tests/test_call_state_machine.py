@@ -340,6 +340,23 @@ class Calls(RuleBasedStateMachine):
         if self.session and self.caller_items:
             self.stage.tell(CallerTranscribed(self.caller_items[-1], words))
 
+    @precondition(lambda self: self.session and not self.open_item)
+    @rule(
+        ms=st.sampled_from([420, 300, 900]),
+        words=st.sampled_from(["Mm-hmm.", "", "okay", "stop", None]),
+        answered_ms=st.sampled_from([0, 100, 0, 200, 700]),
+    )
+    def listener_makes_a_sound(self, ms: int, words: str | None, answered_ms: int) -> None:
+        """Into an answer that is there in full. What the model makes of that comes before its words, or behind."""
+        self.question_and_answer([4_000] * 6, 900, True, 0, 0)
+        self.stage.tell(*(CallerTranscribed(item, "what time") for item in self.caller_items))
+        self.caller_talks(ms, True)
+        if answered_ms and self.stage.asked and not self.stage.active:
+            self.stage.wait(900)
+            self.answer_comes([2_000, 4_000], answered_ms)
+        self.stage.tell(CallerTranscribed(self.caller_items[-1], words))
+        self.stage.wait(100)
+
     def sound(self, response: ResponseId, item: ItemId, size: int) -> None:
         had = self.stage.received.get(item, 0)
         self.stage.received[item] = had + size
@@ -499,6 +516,8 @@ class Calls(RuleBasedStateMachine):
         left_ms = int(stage.machine.playout.left_ms(stage.now))
         if stage.machine.phase is Phase.TALKING:
             stage.wait(min(left_ms, 60_000) // 5 * 5 + 3_000)
+        else:
+            stage.wait(100)  # what was on its way to the ear when the call took its leave
         assert not stage.ear.holes, stage.ear.holes
         self.check_truncations()
         if stage.machine.phase is Phase.TALKING and left_ms < 60_000:

@@ -6,7 +6,7 @@ import pytest
 
 import dsp
 from relay.call.caller_voice import CallerVoice
-from relay.call.floor import COMMIT_MS, SHORT_TURN_MS
+from relay.call.floor import COMMIT_MS, EARLY_WORD_MS, SHORT_TURN_MS
 from relay.standin.voice import clips
 
 
@@ -47,6 +47,24 @@ def test_steady_noise_is_no_voice_after_a_while_and_a_voice_over_it_is() -> None
     for _ in range(20):
         voice.hear(-24.0, 20)
     assert voice.is_up
+
+
+@pytest.mark.parametrize("noise_dbfs", [-42.0, -36.0, -30.0])
+def test_noise_that_is_there_from_the_first_frame_is_too_short_to_interrupt_a_greeting(noise_dbfs: float) -> None:
+    voice = CallerVoice()
+    for _ in range(250):
+        voice.hear(noise_dbfs, 20)
+        assert voice.run_ms < EARLY_WORD_MS
+    assert not voice.is_up
+
+
+def test_a_caller_who_speaks_from_the_first_frame_on_is_heard_and_leaves_no_noise_behind() -> None:
+    voice = CallerVoice()
+    line = clips()["hello"].mulaw * 4
+    for at in range(0, len(line) - 159, 160):
+        voice.hear(dsp.level_dbfs(line[at : at + 160]), 20)
+        assert voice.threshold_dbfs <= -35.0
+    assert voice.run_ms >= COMMIT_MS
 
 
 def test_the_loudest_place_cannot_silence_a_shouting_caller() -> None:

@@ -43,6 +43,19 @@ CLAIMED = [
     ("I've secured your table.", BOOKED),
     ("Your appointment with Dr. Lee has been booked.", BOOKED),
     ("I've confirmed your table for two.", BOOKED),
+    ("I've made an appointment for you at three.", BOOKED),
+    ("I've set up your appointment for Friday.", BOOKED),
+    ("I've created the booking.", BOOKED),
+    ("The booking is done.", BOOKED),
+    ("I've put your booking through.", BOOKED),
+    ("Perfect. Tomorrow at seven is booked for you.", BOOKED),
+    ("I've cancelled your table. Shall I book you another day?", CANCELLED),
+    ("Your three o'clock appointment is cancelled.", CANCELLED),
+    ("I've removed your booking.", CANCELLED),
+    ("Your reservation has been deleted.", CANCELLED),
+    ("The cancellation went through.", CANCELLED),
+    ("You've been moved to Friday at eight.", MOVED),
+    ("You've been sent a text.", SENT),
     ("I managed to cancel it.", CANCELLED),
     ("Your appointment is now at 3 PM on Friday.", BOOKED),  # or moved: both would bear it out
     ("I've processed the cancellation.", CANCELLED),
@@ -116,6 +129,16 @@ NO_CLAIM = [
     "I've confirmed the hours, we open at eleven.",
     "According to my records it was cancelled last week.",
     "The system shows that your reservation is cancelled.",
+    "Your reservation was cancelled by the restaurant on Monday.",
+    "I understand your appointment was cancelled.",
+    "None of that is booked yet.",
+    "Everything's booked that night.",
+    "That's booked already, I'm sorry.",
+    "Your reservation is confirmed when you receive the text.",
+    "A text is sent automatically the day before.",
+    "So I've got you down for two people at seven. Shall I book it?",
+    "I have you down for seven, under Jane Doe. Is that right?",
+    "Okay, I've changed that to eight o'clock. Should I go ahead and book it?",
     "I've put you in touch with the kitchen.",
     "I wasn't able to book that, but eight is free.",
     "Thank you for calling Harbor Table.",
@@ -220,3 +243,17 @@ def test_a_move_done_by_cancelling_and_booking_anew_is_a_move() -> None:
     said = "I've moved your appointment to Friday at two."
     assert check(said, deeds={BOOKED, CANCELLED}, untold={BOOKED, CANCELLED}).correction is None
     assert check(said, deeds={BOOKED}).unproved == {MOVED}
+
+
+def test_a_model_that_counts_to_a_thousand_does_not_hold_up_the_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted:
+        read_chars = 0
+
+        def search(self, text: str) -> None:
+            self.read_chars += len(text)
+
+    counted = Counted()
+    monkeypatch.setattr("relay.functions.claims._CONDITION_BEFORE", counted)
+    said = ", ".join(map(str, range(1000)))
+    assert claims(said) == ()
+    assert counted.read_chars <= 3 * len(said)

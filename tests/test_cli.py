@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from relay.cli import main
 from relay.settings import REQUIRED
+from relay.standin.script import Faults
 
 GOOD = {
     "OPENAI_API_KEY": "sk-x",
@@ -83,6 +85,17 @@ def test_broken_faults_for_the_stand_in_model_are_named(
     _clean(monkeypatch)
     assert main(["standin", "model", "--faults", "explode"]) == 2
     assert "explode" in capsys.readouterr().err
+
+
+def test_each_fault_of_the_stand_in_model_is_explained_by_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["standin", "model", "--help"])
+    told = capsys.readouterr().out
+    for each in dataclasses.fields(Faults):
+        assert any(line.split()[0].partition("=")[0] == each.name for line in told.splitlines() if line.split()), (
+            each.name
+        )
+        assert each.metadata["says"] in told
 
 
 def test_calling_no_url_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,12 @@ import pytest
 import trio
 
 from relay import settings
-from relay.demo import DemoFailed, run
+from relay.demo import DemoFailed, lacking, run
 from relay.demo_stage import NOT_HERE, Hands
+from relay.standin.model import StandInModel
 from relay.standin.scenario import Trouble, load, shipped
+from tests.realtime_line import Line
+from tests.test_standin_model import BOOKING, listening
 
 
 def test_the_troubles_that_cannot_be_made_are_ones_that_there_are() -> None:
@@ -30,6 +33,18 @@ def test_the_troubles_that_cannot_be_made_are_ones_that_there_are() -> None:
 def test_a_scenario_that_cannot_be_played_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DemoFailed, match="drained needs relay_drains, which takes minutes"):
         run(settings.load({"DATA_DIR": str(tmp_path)}, serving=False), "drained", tmp_path / "out.wav", live=False)
+
+
+def test_what_the_stand_in_model_lacked_is_told_word_by_word() -> None:
+    model, line = StandInModel(), Line(BOOKING)
+    model.sessions.append(line.peer)
+    line.configure(audio=listening(), tools=[])
+    line.caller("ask_hours")
+    model.voice.say("Let me book that for you. We close at nine.")
+    assert lacking(model) == [
+        "babbled   We close at nine. (no recorded clip)",
+        "script    the script calls lookup_hours, which the session does not declare",
+    ]
 
 
 @pytest.mark.real
@@ -86,3 +101,16 @@ def test_a_demo_that_is_told_to_stop_leaves_no_relay_behind(tmp_path: Path, data
     assert (demo.returncode, told) == (130, "")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.real
+def test_a_function_that_is_broken_is_named_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    body = "from relay.functions import function\n\n@function()\nasync def dish_left(call): ...\n"
+    (tmp_path / "broken_dish.py").write_text(body)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("FUNCTIONS", "broken_dish")
+    loaded = settings.load({"DATA_DIR": str(tmp_path), "DATABASE_URL": database_url}, serving=False)
+    with pytest.raises(DemoFailed, match="relay serve: function dish_left in broken_dish: it has no docstring"):
+        run(loaded, "good_call", tmp_path / "out.wav", live=False)

@@ -102,7 +102,7 @@ def test_hello_over_the_first_words_is_no_interruption() -> None:
 def test_a_caller_who_goes_on_while_the_agent_thinks_takes_the_answer_back() -> None:
     line = Line()
     line.floor.spoke(ITEM, THINKING, line.voice)
-    assert line.frames(-20.0, COMMIT_MS + 20, THINKING) == [Move.COMMIT]
+    assert line.frames(-20.0, COMMIT_MS + 20, THINKING) == [Move.HOLD, Move.COMMIT]
 
 
 def test_a_stop_whose_end_is_never_told_is_handed_to_the_next_speech() -> None:

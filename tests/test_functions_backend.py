@@ -103,6 +103,16 @@ async def test_a_look_up_that_goes_wrong_is_a_fault_in_words(
     assert fault.value.words.startswith("GET /")
 
 
+@pytest.mark.parametrize("status", [422, 500])
+async def test_a_number_in_the_backends_own_words_does_not_reach_the_log(
+    status: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    shop = Answering(b'{"error": "no customer +12125550147 on 2026-11-24"}', status)
+    async with Backend("http://x.test", transport=shop) as backend:
+        with pytest.raises(BackendFault, match=r"no customer <number> on 2026-11-24"):
+            await backend.appointments(CALLER)
+
+
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("kind", ["500", "redirect", "huge", "hang"])
 async def test_a_write_without_an_answer_may_have_happened(

@@ -59,6 +59,13 @@ async def test_hours_without_a_date_are_todays() -> None:
     assert told["day"] == "Monday, November 23"
 
 
+async def test_whether_it_is_open_now_can_be_told_by_the_time_that_comes_with_todays_hours() -> None:
+    async with business(standin()) as (backend, _):
+        call = a_call(backend)
+        for date, now in (("2026-11-23", "3 PM"), ("2026-11-24", None)):
+            assert (await ask(call, "lookup_hours", date=date))[1].get("now") == now
+
+
 async def test_a_closed_day_is_closed() -> None:
     async with business(standin()) as (backend, _):
         _, told = await ask(a_call(backend), "lookup_hours", date="2026-12-25")
@@ -116,6 +123,17 @@ async def test_a_taken_time_is_told_with_free_ones() -> None:
     assert not outcome.ok
     assert told["error"] == "Tuesday, November 24 at 7 PM is taken."
     assert told["free"] == [f"Tuesday, November 24 at {hour} PM" for hour in (5, 6, 8)]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"error": "taken"}', b'{"alternatives": null}', b'{"alternatives": ["later"]}']
+)
+async def test_a_409_is_a_no_whatever_its_body_is_and_no_failure_that_leads_to_a_human(body: bytes) -> None:
+    async with Backend("http://business.test/", transport=Answering(body, 409)) as backend:
+        outcome, told = await ask(a_call(backend), "book_appointment", **BOOK)
+        assert backend.breaker.faults == 0
+    assert (outcome.ok, outcome.refused) == (False, True)
+    assert (told["error"], told["free"]) == ("Tuesday, November 24 at 7 PM is taken.", [])
 
 
 async def test_a_start_with_a_foreign_offset_is_refused_not_guessed() -> None:

@@ -250,6 +250,21 @@ async def test_another_machine_without_a_database_is_held_by_the_idempotency_key
     assert len(app.diary.bookings) == 1
 
 
+async def test_what_nobody_knows_stays_reserved_until_somebody_says_yes_or_no(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    lost = {"kind": "hang", "after": True, "times": 1}
+    for last, state in ((None, "done"), ({"kind": "409", "times": 1}, "failed")):
+        app, ledger = standin({"POST /appointments": [lost, *([last] if last else [])]}), MemoryLedger()
+        async with business(app, [None, "refuse", "refuse"]) as (backend, _):
+            call = a_call(backend, once=Once(ledger))
+            for _ in range(2):  # the second one never leaves, and tells nothing of the first
+                await book(call)
+                assert [row.state for row in ledger.of(FunctionCallRow)] == ["reserved"]
+            await book(call)
+        assert [row.state for row in ledger.of(FunctionCallRow)] == [state]
+
+
 async def test_a_reservation_whose_relay_died_does_not_stop_the_next() -> None:
     app, ledger = standin(), MemoryLedger()
     before = await ledger.reserve(wish().digest(), "CA1", "book_appointment", {}, function_call_id="f0", limit_s=1)

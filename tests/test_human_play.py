@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,15 +11,17 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from relay.books import _matter
-from relay.call.machine import Ending, Next
+from relay.books import Books, _matter
+from relay.call.actions import RunFunction
+from relay.call.machine import Ending, Machine, Next
 from relay.call.plan import PastTurn
 from relay.call.vocabulary import EndReason
-from relay.functions import CallContext
+from relay.functions import CallContext, Outcome
 from relay.ledger import rows
 from relay.standin.run import run_scenario
 from relay.standin.scenario import parse
 from tests.play import NUMBER, Play, perform, stage
+from tests.webhook import call_file
 
 GOODBYE = """
 title = "says goodbye"
@@ -53,6 +56,28 @@ async def test_back_from_a_human_the_model_knows_all_that_was_said_and_done(auto
     assert [each for each in after if each[0] not in ("system", "assistant")][: len(callers)] == callers
     assert any(role == "system" and "do not greet again" in words for role, words in after)
     assert sum("This is Robin" in text for text in got.heard) == 1
+
+
+async def test_after_a_break_the_model_is_not_left_with_a_booking_that_nobody_answers(
+    autojump_clock: MockClock,
+) -> None:
+    _, wrong, play = await perform("socket_cut_while_booking")
+    assert wrong == []
+    items = play.model.sessions[1].history.items
+    called = [item.call_id for item in items if item.type == "function_call"]
+    answered = [item.call_id for item in items if item.type == "function_call_output"]
+    assert called == answered
+    assert len(called) == 2
+    assert "not known whether it was done" in next(
+        item.output for item in items if item.call_id == called[0] and item.output
+    )
+
+
+async def test_a_booking_that_was_never_answered_is_written_down_as_not_known(autojump_clock: MockClock) -> None:
+    _, wrong, play = await perform("booking_never_answered")
+    assert wrong == []
+    assert len(play.business.diary.bookings) == 1  # "failed" would send nobody to look
+    assert [row.state for row in play.ledger.of(rows.FunctionCallRow)] == ["unknown", "unknown"]
 
 
 async def test_the_humans_phone_shows_our_own_number_and_no_update_by_rest_is_needed(
@@ -186,3 +211,23 @@ def test_the_matter_is_the_models_sentence_or_the_callers_longest_but_an_emergen
     past += [PastTurn("user", text) for text in said]
     assert _matter(Ending(reason, Next.HUMAN, 0.0, None, summary), past) == matter
     assert _matter(None, []) == ""
+
+
+@pytest.mark.parametrize("known_first", [True, False])
+async def test_the_human_is_told_who_calls_and_not_for_whom_was_booked(
+    known_first: bool, autojump_clock: MockClock
+) -> None:
+    found = ("lookup_caller", {"status": "ok", "known": True, "name": "Dana Reed"})
+    booked = [
+        ("book_appointment", {"status": "ok", "done": "booked", "name": name}) for name in ("Sam Hill", "Pat Roe")
+    ]
+    async with stage() as play:
+        file = call_file(play)
+        books = Books(play.daemon.desk, file, Machine(play.daemon.desk.plan(file)), 0.0)
+        for name, output in [found, *booked] if known_first else [*booked, ("lookup_caller", {"known": False}), found]:
+            books.function(RunFunction("call", name, "{}"), Outcome(json.dumps(output), ok=True))
+        assert file.caller_name == "Dana Reed"
+        file.caller_name = ""
+        for name, output in [*booked, ("lookup_caller", {"known": False})]:
+            books.function(RunFunction("call", name, "{}"), Outcome(json.dumps(output), ok=True))
+        assert file.caller_name == "Sam Hill"

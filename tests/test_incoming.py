@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 from functools import partial
 from urllib.parse import urlencode
 
@@ -20,7 +21,7 @@ from relay.ledger import rows
 from relay.twilio import incoming, transfer
 from relay.twilio.signature import sign
 from tests.play import ACCOUNT, PUBLIC_URL, Play, stage
-from tests.webhook import SID, ask, call_file
+from tests.webhook import SID, Document, ask, call_file
 
 PATHS = [f"/twilio/{name}" for name in
          ("incoming", "after", "status", "stream-status", "whisper", "accept", "dialed", "message")]  # fmt: skip
@@ -31,6 +32,12 @@ Clock = trio.testing.MockClock
 def outcome(play: Play) -> rows.OutcomeRow:
     (row,) = play.ledger.of(rows.OutcomeRow, SID)
     return row
+
+
+def action_of(document: Document) -> str:
+    """Where Twilio asks what comes after a `<Dial>`."""
+    (dial,) = document.all("Dial")
+    return dial.attrib["action"].removeprefix(PUBLIC_URL)
 
 
 # Who may ask
@@ -321,10 +328,23 @@ async def test_the_other_numbers_are_rung_one_after_the_other_before_the_agent_c
     async with stage(settings={"HUMAN_NUMBERS_ALSO": ALSO}) as play:
         call_file(play, ended=EndReason.TRANSFERRED)
         first = await ask(play, "/twilio/after")
-        second = await ask(play, f"/twilio/dialed?call={SID}", {"DialCallStatus": "busy", "DialBridged": "false"})
-        third = await ask(play, f"/twilio/dialed?call={SID}", {"DialCallStatus": "no-answer", "DialBridged": "false"})
+        second = await ask(play, action_of(first), {"DialCallStatus": "busy", "DialBridged": "false"})
+        again = await ask(play, action_of(first), {"DialCallStatus": "busy", "DialBridged": "false"})
+        third = await ask(play, action_of(second), {"DialCallStatus": "no-answer", "DialBridged": "false"})
         assert [each.text for each in first.all("Number") + second.all("Number")] == [HUMAN, ALSO]
+        assert again.text == second.text  # Twilio asked twice
         assert third.verbs == ["Connect", "Redirect"]
+
+
+async def test_a_relay_that_starts_while_the_first_number_rings_rings_the_next_one(autojump_clock: Clock) -> None:
+    async with stage(settings={"HUMAN_NUMBERS_ALSO": ALSO}) as play:
+        call_file(play, ended=EndReason.TRANSFERRED)
+        first = await ask(play, "/twilio/after")
+    async with stage(settings={"HUMAN_NUMBERS_ALSO": ALSO}) as play:
+        busy = {"DialCallStatus": "busy", "DialBridged": "false"}
+        second = await ask(play, action_of(first), busy)
+        assert [each.text for each in second.all("Number")] == [ALSO]
+        assert (await ask(play, action_of(second), busy)).verbs == ["Say", "Record", "Hangup"]
 
 
 @pytest.mark.parametrize(
@@ -377,6 +397,28 @@ async def test_a_human_who_is_there_until_two_in_the_night_is_rung_at_one(autoju
             play.daemon.desk.utc_now = partial(dt.datetime.astimezone, monday, dt.UTC)
             call_file(play, ended=EndReason.TRANSFERRED)
             assert (await ask(play, "/twilio/after")).verbs == verbs
+
+
+@pytest.mark.parametrize(
+    ("hours", "clock", "there", "changes_s"),
+    [
+        ("mon 09:00-17:00", "08:55:30", False, 270.0),
+        ("mon 09:00-17:00", "16:55:30", True, 270.0),
+        ("mon 09:00-17:00", "16:59:59", True, 1.0),
+        ("mon 09:00-17:00", "12:00:00", True, None),
+        ("mon 09:00-12:00, mon 12:00-17:00", "11:59:00", True, None),
+        ("tue 00:00-24:00", "23:52:00", False, 480.0),
+        ("always", "12:00:00", True, None),
+    ],
+)
+async def test_a_call_knows_when_a_human_comes_or_goes_while_it_lasts(
+    hours: str, clock: str, there: bool, changes_s: float | None, autojump_clock: Clock
+) -> None:
+    async with stage(settings={"HUMAN_HOURS": hours, "BUSINESS_TZ": "UTC"}) as play:
+        monday = dt.datetime.fromisoformat(f"2026-11-23T{clock}+00:00")
+        play.daemon.desk.utc_now = partial(dt.datetime.astimezone, monday, dt.UTC)
+        plan = play.daemon.desk.plan(call_file(play))
+        assert (plan.human_available, plan.human_changes_s) == (there, changes_s)
 
 
 @pytest.mark.parametrize(
@@ -439,8 +481,11 @@ async def test_the_human_is_told_the_callers_name_and_what_was_done_so_far(autoj
 
 async def test_a_long_summary_stays_short_enough_to_be_read_out(autojump_clock: Clock) -> None:
     async with stage() as play:
-        call_file(play, why="x" * 500, summary="word " * 500, caller_name="Jane " * 50)
-        assert len((await ask(play, f"/twilio/whisper?call={SID}")).said()) < 500
+        call_file(play, why="because of something " * 50, summary="a word or two " * 100, caller_name="Jane " * 50)
+        said = (await ask(play, f"/twilio/whisper?call={SID}")).said()
+        assert len(said) < 500
+        words = {*re.findall(r"[A-Za-z]+", said.split(", from ", 1)[1])}
+        assert words <= {*"Jane because of something a word or two Press to accept it".split()}  # no half of one
 
 
 # The end of a call

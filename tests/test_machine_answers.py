@@ -348,6 +348,18 @@ def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
     assert of(stage, SwitchModel) == [SwitchModel()]
 
 
+def test_a_move_does_not_wait_for_ever_for_words_that_do_not_come() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, "At ten.")
+    stage.machine.call.ready_at = stage.now - SESSION_LIMIT_S - 1
+    stage.wait(200)
+    stage.tell(CallerCommitted(ItemId("caller_9"), None), NextModelReady())
+    stage.wait(4_600)
+    assert of(stage, SwitchModel) == []
+    stage.wait(600)
+    assert of(stage, SwitchModel) == [SwitchModel()]
+
+
 def test_a_session_is_left_at_fifty_minutes_ten_before_it_is_ended() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, call_s=7_200.0, silence_s=7_200.0))).arrive(1_500)
     ready_s = stage.machine.call.ready_at

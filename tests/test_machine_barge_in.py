@@ -174,6 +174,30 @@ def test_a_cancellation_that_crosses_the_answers_own_end_is_nobodys_mistake() ->
     assert row.heard == "We"
 
 
+def test_an_answer_that_comes_while_the_caller_goes_on_is_not_begun_and_given_up_unheard() -> None:
+    stage = talking()
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    interrupt(stage, 160)
+    done = stage.tell(ModelWorded(R1, ITEM, "We are"), ModelSpoke(R1, ITEM, tone(250), 250.0))
+    done += stage.wait(200)
+    assert not any(isinstance(action, Play | ClearPlayback) for action in done), "a scrap of it over the caller's words"
+    expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [CancelResponse(R1), DeleteItem(ITEM)])
+    assert stage.machine.figures.barge_ins == 0, "there was nothing to interrupt"
+
+
+def test_an_answer_that_comes_during_a_cough_begins_behind_it() -> None:
+    stage = talking()
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    interrupt(stage, 160)
+    stage.tell(ModelSpoke(R1, ITEM, tone(500), 500.0))
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(100)
+    assert ITEM not in stage.ear.heard
+    stage.wait(600)
+    assert stage.ear.heard[ITEM] == 500 * 8
+    assert stage.machine.figures.false_stops == 0, "nothing was stopped"
+
+
 def test_words_of_an_answer_that_never_got_a_sound_are_deleted_when_it_has_ended() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"), ModelWorded(R1, ITEM, "We are"))

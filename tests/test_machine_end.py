@@ -165,6 +165,21 @@ def test_a_caller_who_is_being_connected_is_not_connected_once_more() -> None:
     assert stage.machine.ending is before
 
 
+def test_an_emergency_told_while_the_caller_is_put_through_is_told_what_to_dial_once() -> None:
+    stage = talking()
+    stage.tell(DigitPressed("0"))
+    stage.tell(CallerCommitted(ItemId("caller_1"), None), CallerCommitted(ItemId("caller_2"), None))
+    stage.wait(400)
+    assert ClearPlayback() in stage.tell(CallerTranscribed(ItemId("caller_1"), "my kitchen is on fire"))
+    stage.wait(400)
+    assert ClearPlayback() not in stage.tell(CallerTranscribed(ItemId("caller_2"), "it is on fire, an operator please"))
+    stage.wait(1_300)
+    assert LeaveStream() in stage.actions
+    assert ended(stage) == (EndReason.EMERGENCY, Next.HUMAN)
+    assert "emergency" in [turn.heard for turn in stage.machine.conversation.turns()]
+    assert stage.machine.dialled == "emergency"
+
+
 def test_what_a_caller_was_saying_when_the_line_went_is_a_gap() -> None:
     stage = talking()
     stage.level_dbfs = SPEECH_DBFS
@@ -227,6 +242,14 @@ def test_nobody_is_there_so_the_model_says_so() -> None:
     stage.caller_says("operator", 1)
     assert stage.machine.phase is Phase.TALKING
     assert any(isinstance(a, CreateItem) and a.role == "system" and "No person" in a.text for a in stage.actions)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_person_who_comes_or_goes_while_the_caller_talks_is_there_or_not_from_then_on(there: bool) -> None:
+    for wait_ms, reachable in ((8_000, there), (12_000, not there)):
+        stage = Stage(replace(PLAIN, human_available=there, human_changes_s=10.0)).arrive(wait_ms)
+        stage.tell(DigitPressed("0"))
+        assert (stage.machine.ending is not None) == reachable
 
 
 def test_the_model_that_comes_back_is_told_that_nobody_is_there() -> None:
@@ -362,7 +385,19 @@ def test_a_booking_that_still_runs_when_the_agent_hangs_up_is_awaited_too() -> N
     assert is_over(stage)
 
 
-def test_a_caller_who_is_to_be_taken_up_again_waits_for_no_function() -> None:
+def test_a_caller_who_is_to_be_taken_up_again_waits_for_a_function_as_long_as_for_late_words() -> None:
     stage = talking()
     stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))
+    stage.wait(800)
+    assert not is_over(stage)
+    stage.tell(FunctionReturned("call_1", "book_appointment", '{"done":"booked"}', True, 800))
     assert is_over(stage)
+    assert "booked" in stage.machine.conversation.past()[-1].text
+
+
+def test_a_function_that_outlives_the_stream_is_answered_for_the_next_one_as_not_known() -> None:
+    stage = talking()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))
+    stage.wait(1_200)
+    assert is_over(stage)
+    assert "not known whether it was done" in stage.machine.conversation.past()[-1].text

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from relay.call.actions import RecordTurn
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerSpoke,
     CallerTranscribed,
+    EndReason,
     ItemId,
     ItemPlaced,
+    ModelFinished,
     ModelLost,
     ModelReady,
     ModelSpoke,
     ModelWorded,
     ResponseBegan,
+    ResponseEnded,
     ResponseId,
 )
-from tests.playbook import PLAIN, SPEECH_DBFS, Stage, phrase, tone
+from tests.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, phrase, tone
 
 R1 = ResponseId("resp_1")
 FIRST, ANSWER, SECOND = ItemId("caller_1"), ItemId("item_1"), ItemId("caller_2")
@@ -39,6 +44,28 @@ def test_an_answer_stands_where_the_model_put_it_although_the_callers_next_turn_
     assert order(stage) == ["own_0_1", FIRST, ANSWER, SECOND]
 
 
+def test_turns_behind_an_answer_whose_second_part_was_given_up_unheard_stand_behind_it() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    parts = (ItemId("item_1"), ItemId("item_2"))
+    stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")), ResponseBegan(R1, "turn-1"))
+    for part, previous in zip(parts, (FIRST, parts[0]), strict=True):
+        stage.tell(ItemPlaced(part, previous, "assistant"), ModelWorded(R1, part, "At ten."))
+        stage.tell(ModelSpoke(R1, part, tone(2_000), 2_000.0), ModelFinished(R1, part, b""))
+    stage.tell(ResponseEnded(R1, "completed", None, None))
+    stage.wait(1_000)
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(SECOND, 0))
+    stage.wait(400)
+    stage.level_dbfs = SILENCE_DBFS
+    last = parts[0]  # the second is deleted: what comes next stands behind the first, to the model
+    later = [SECOND, *(ItemId(f"later_{number}") for number in range(8))]
+    for item in later:
+        stage.tell(CallerCommitted(item, last))
+        last = item
+    assert order(stage) == ["own_0_1", FIRST, *parts, *later]
+
+
 def test_words_that_come_last_are_written_where_they_were_said() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")))
@@ -47,6 +74,21 @@ def test_words_that_come_last_are_written_where_they_were_said() -> None:
     stage.tell(CallerTranscribed(FIRST, "what time"))
     rows = sorted((a for a in stage.actions if isinstance(a, RecordTurn)), key=lambda row: row.seq)
     assert [row.item_id for row in rows] == ["own_0_1", FIRST, ANSWER]
+
+
+@pytest.mark.parametrize(("words", "reason"), [("a long story", None), ("operator please", EndReason.TRANSFERRED)])
+def test_words_of_a_long_turn_that_come_after_seven_seconds_are_written_down_and_heeded(
+    words: str, reason: EndReason | None
+) -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says(None, 1, ms=65_000)
+    stage.answer(1, 9_000, "I see.")
+    stage.wait(7_000)
+    assert not stage.machine.call.awaits_words(stage.now), "nobody waits for them any more"
+    stage.tell(CallerTranscribed(FIRST, words))
+    (row,) = [a for a in stage.actions if isinstance(a, RecordTurn) and a.role == "caller"]
+    assert (row.said, row.gap) == (words, False)
+    assert (stage.machine.ending.reason if stage.machine.ending else None) is reason
 
 
 def test_a_turn_behind_words_of_ours_that_were_cut_and_said_anew_stands_behind_them() -> None:

@@ -140,15 +140,15 @@ def first_failure_is_final(patch: Patch) -> None:
 
 
 def believe_anything(patch: Patch) -> None:
-    decoded = contract.Answer._decoded
+    typed = contract.Answer.typed
 
-    def or_closed(answer: contract.Answer, kind: Any, may_have_happened: bool) -> Any:
+    def or_closed(answer: contract.Answer, kind: Any) -> Any:
         try:
-            return decoded(answer, kind, may_have_happened)
+            return typed(answer, kind)
         except contract.BackendFault:
             return kind(closed=True)
 
-    patch.setattr(contract.Answer, "_decoded", or_closed)
+    patch.setattr(contract.Answer, "typed", or_closed)
 
 
 def wait_for_ever(patch: Patch) -> None:
@@ -230,7 +230,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("transfer_voicemail", "whoever takes the call presses a key", put(twiml, "whisper", lambda *_: twiml.empty())),
     ("transfer_declined", "a caller whom nobody took goes back to the agent", put(transfer, "RESUMES", 0)),
     ("transfer_busy", "a callback entry stands", put(transfer.Transfers, "_keep_callback", nothing)),
-    ("transfer_out_of_hours", "the human's hours are kept", put(desk.Desk, "human_is_there", lambda _: True)),
+    ("transfer_out_of_hours", "the human's hours are kept", put(desk.Desk, "human_is_there", lambda *_: True)),
     ("key_zero", "0 leads to a human", put(turns, "digit", nothing)),
     ("emergency", "words of an emergency lead to a human", deaf_to("emergency_words")),
     ("angry", "an angry caller is offered a human", deaf_to("angry_words")),
@@ -238,6 +238,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("misunderstands", "an agent that asks again has not understood", put(answering, "_heed_own_words", nothing)),
     ("two_failures", "two failures of one thing lead to a human", put(answering, "_failed_too_often", no)),
     ("transfer_rest_fails", "the caller's own document dials", put(incoming.Webhooks, "_after", hang_up)),
+    ("emergency_handed_on", "an emergency takes the place of another reason", put(leaving, "_is_graver", no)),
     ("emergency_over_the_goodbye", "a goodbye is taken back for a human", put(leaving, "_may_turn_back", no)),
     ("emergency_abroad", "each country has its own number", american),
     # The model

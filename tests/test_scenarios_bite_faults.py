@@ -7,6 +7,7 @@ fails here: nobody would know what it is good for. `good_call` and `transfer_acc
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,9 +17,9 @@ import pytest
 import trio
 
 from relay import desk, wire
-from relay.call import answers, floor, handover, leaving, meter, playout, session, state
+from relay.call import answers, downlink, floor, handover, leaving, meter, playout, session, state, turns
 from relay.call.conversation import Conversation
-from relay.functions import backend, contract
+from relay.functions import backend, contract, once, registry
 from relay.realtime import dialect as model_dialect
 from relay.standin import scenario as scenarios
 from relay.standin.business_faults import Fault, Kind
@@ -123,24 +124,29 @@ def interruptible_never(patch: Patch) -> None:
     patch.setattr(state.Call, "own", protected)
 
 
-def leave_interruptions(patch: Patch) -> None:
-    committed = floor.Floor.committed
-
-    def unanswered(judge: floor.Floor, item: Any, agent: floor.Agent, now: float) -> floor.Worth:
-        interrupts = judge.speech is not None and judge.speech.committed
-        worth = committed(judge, item, agent, now)
-        return floor.Worth.LEAVE if interrupts else worth
-
-    patch.setattr(floor.Floor, "committed", unanswered)
+def wait_for_its_end(patch: Patch) -> None:
+    """A message that has no end yet is followed by none, whatever came behind it."""
+    spoke = downlink.AnswerAudio.spoke
+    patch.setattr(downlink.AnswerAudio, "spoke", lambda self, *told, **more: spoke(self, *told, **more)[-1:])
 
 
 def ring_one_number(patch: Patch) -> None:
-    ring_next = transfer.Transfers._ring_next
+    ring = transfer.Transfers._ring
 
-    def ring_once(transfers: transfer.Transfers, file: Any, say: str | None = None) -> str:
-        return twiml.hang_up() if file.asked else ring_next(transfers, file, say)
+    def ring_once(transfers: transfer.Transfers, file: Any, which: int, say: str | None = None) -> str:
+        return twiml.hang_up() if which else ring(transfers, file, which, say)
 
-    patch.setattr(transfer.Transfers, "_ring_next", ring_once)
+    patch.setattr(transfer.Transfers, "_ring", ring_once)
+
+
+def sure_of_everything(patch: Patch) -> None:
+    failed = registry._failed
+    patch.setattr(registry, "_failed", lambda *words: dataclasses.replace(failed(*words), unsure=False))
+
+
+def another_key_each_time(patch: Patch) -> None:
+    numbers = itertools.count()
+    patch.setattr(once.Wish, "digest", lambda *_: f"{next(numbers):064}")
 
 
 BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
@@ -149,19 +155,22 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("model_is_over_its_limit", "a failed answer is asked for again", put(answers.Answers, "_ask_again", no)),
     ("model_says_twice", "a function is run once", put(Conversation, "knows_call", no)),
     ("model_done_in_other_order", "either order will do", no_order_but_the_live_one),
+    ("model_two_messages", "the first of two messages is over when the second begins", wait_for_its_end),
     ("model_without_bills", "what has no bill is estimated", put(meter.Meter, "_estimate_usd", lambda *_: 0.0)),
     ("model_pauses_in_answer", "a pause is waited for", put(answers, "PROGRESS_LIMIT_S", 1.0)),
     ("model_reads_slowly", "a model that does not read is left", wait_for_a_reader),
     ("model_dies_in_silence", "a lost session is dialled again", put(handover, "RECONNECTS", 0)),
     ("model_dies_for_good", "a model that stays away is given up", put(handover, "RECONNECTS", 10**9)),
     # What callers do
-    ("backchannel", "an interruption is answered, whatever it was", leave_interruptions),
+    ("backchannel", "what a listener's sound cut off is said after all", put(turns, "go_on", no)),
     ("barge_in_greeting", "the question behind the notice can be interrupted", interruptible_never),
     ("barge_in_after_the_end", "what was heard to its end is not cut", proofless),
     ("barge_in_twice", "speech over an answer stops it", put(floor.Floor, "_judge", lambda *_: floor.Move.NOTHING)),
     ("hangup_during_greeting", "a hang-up ends the call", put(leaving, "caller_left", nothing)),
     ("hangup_during_answer", "what was not heard is known", put(playout.Playout, "cut", lambda *_: [])),
     ("hangup_during_function", "a booking on its way is awaited", put(leaving, "_is_awaited", no)),
+    ("booking_never_answered", "a lost answer is no failure", sure_of_everything),
+    ("socket_cut_while_booking", "the same wish has the same key", another_key_each_time),
     (
         "key_zero_without_words",
         "a caller who waits for a human waits for no words",
@@ -171,6 +180,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("one_party_state", "who need not be told is not", put(desk, "must_announce", lambda *_: True)),
     ("capacity_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
     ("transfer_second_number", "the next number is rung", ring_one_number),
+    ("relay_killed_second_number", "the next relay knows which number it was", ring_one_number),
     # The business
     ("backend_redirect", "no redirect is followed", follow_redirects),
     ("backend_huge", "an answer has a limit", put(backend, "BODY_LIMIT_BYTES", 1 << 30)),

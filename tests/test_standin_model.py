@@ -165,6 +165,13 @@ def test_03_unknown_key_discards_the_whole_update() -> None:
         ({"tool_choice": "sometimes"}, "invalid_value", "session.tool_choice"),
         ({"type": "transcription"}, "invalid_value", "session.type"),
         ({"model": "gpt-realtime-1.5"}, "invalid_value", "session.model"),
+        ({"audio": {"input": {"transcription": {"model": "gpt-transcrib"}}}}, "invalid_value",
+         "session.audio.input.transcription.model"),
+        ({"prompt": {"id": "pmpt_1", "variables": 1}}, "invalid_type", "session.prompt.variables"),
+        ({"tracing": {"metadata": 1}}, "invalid_type", "session.tracing.metadata"),
+        ({"tools": [{**HOURS_TOOL, "parameters": "{}"}]}, "invalid_type", "session.tools[0].parameters"),
+        ({"tools": [{**HOURS_TOOL, "parameters": {"type": "string"}}]}, "invalid_function_parameters",
+         "session.tools[0].parameters"),
     ],
 )  # fmt: skip
 def test_03_wrong_update_is_refused_by_code_and_path(session: dict[str, Any], code: str, param: str) -> None:
@@ -198,6 +205,26 @@ def test_03_voice_is_fixed_after_the_first_assistant_audio() -> None:
     answer = line.configure(audio={"output": {"voice": "marin"}}, tools=[HOURS_TOOL])
     assert answer["error"]["code"] == "cannot_update_voice"
     assert line.configure()["session"]["tools"] == []
+
+
+def test_03_voice_is_free_until_the_first_sound_and_again_when_no_audio_is_left() -> None:
+    line = Line(Script(first_delta_ms=(300, 300)))
+    say(line, "Goodbye.")
+    assert line.configure(audio={"output": {"voice": "cedar"}})["type"] == "session.updated"
+    line.wait(3)
+    other = {"audio": {"output": {"voice": "marin"}}}
+    assert error(line.send("response.create", response=other))["code"] == "cannot_update_voice"
+    item_id = one([event for _, event in line.events], "response.output_item.done")["item"]["id"]
+    line.send("conversation.item.delete", item_id=item_id)
+    assert line.send("response.create", response=other)[0]["type"] == "response.created"
+
+
+def test_03_tracing_that_was_enabled_stays_as_it_is() -> None:
+    line = Line()
+    assert line.configure(tracing="auto")["session"]["tracing"] == "auto"
+    assert line.configure(tracing="auto")["type"] == "session.updated"
+    assert line.configure(tracing=None, instructions="x")["error"]["param"] == "session.tracing"
+    assert line.configure()["session"]["instructions"] != "x"
 
 
 # 4. What cannot be understood
@@ -342,6 +369,25 @@ def test_06_usage_counts_audio_and_caches_the_known_beginning() -> None:
     assert first["output_token_details"]["audio_tokens"] == clips()["how_help"].ms // 50
 
 
+def test_06_answers_under_other_instructions_leave_the_cache_of_the_conversation_alone() -> None:
+    line = Line()
+    line.configure(instructions="You answer the phone of a restaurant. " * 40)
+    for response in ({}, {"instructions": "Be brief."}, {"conversation": "none", "input": []}, {}):
+        line.send("response.create", response=response)
+        line.wait(4)
+    first, other, beside, last = [
+        event["response"]["usage"]["input_token_details"]
+        for _, event in line.events
+        if event["type"] == "response.done"
+    ]
+    assert other["text_tokens"] < first["text_tokens"]
+    assert (first["cached_tokens"], other["cached_tokens"]) == (0, 0)
+    assert beside["audio_tokens"] == 0  # it has no input but the instructions, which are known
+    assert beside["text_tokens"] - beside["cached_tokens"] < 64
+    assert last["cached_tokens_details"]["text_tokens"] == beside["cached_tokens_details"]["text_tokens"] > 300
+    assert last["audio_tokens"] > 0
+
+
 def test_06_text_modality_has_the_text_cascade() -> None:
     line = Line()
     line.configure(output_modalities=["text"])
@@ -354,14 +400,38 @@ def test_06_text_modality_has_the_text_cascade() -> None:
     assert line.audio() == b""
 
 
-def test_06_max_output_tokens_cuts_the_answer() -> None:
+def limited(tokens: int, text: str, **session: Any) -> tuple[Line, dict[str, Any]]:
+    """A response that may have so many tokens, in full length."""
     line = Line()
-    line.configure(max_output_tokens=20)
-    say(line, clips()["hours"].text)
-    line.wait(5)
-    response = line.events[-2][1]["response"]
+    line.configure(max_output_tokens=tokens, **session)
+    say(line, text)
+    response = one(line.wait(5), "response.done")["response"]
     assert response["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
-    assert len(line.audio()) == 20 * 50 * 48
+    assert response["output"][-1]["status"] == "incomplete"
+    assert response["usage"]["output_tokens"] <= tokens
+    return line, response
+
+
+def test_06_max_output_tokens_cuts_the_audio_and_its_words_with_it() -> None:
+    line, response = limited(20, clips()["hours"].text)
+    assert len(line.audio()) == 15 * 50 * 48  # 15 tokens of audio, 5 of its words
+    words = response["output"][0]["content"][0]["transcript"]
+    assert clips()["hours"].text.startswith(words)
+    assert len(words) == pytest.approx(len(clips()["hours"].text) * 750 / clips()["hours"].ms, abs=2)
+
+
+def test_06_max_output_tokens_cuts_a_text_answer() -> None:
+    _, response = limited(5, "This takes more than five tokens.", output_modalities=["text"])
+    assert response["output"][0]["content"] == [{"type": "output_text", "text": "This takes more than"}]
+
+
+def test_06_max_output_tokens_cuts_the_arguments_of_a_call() -> None:
+    line = Line(Script(reactions=(Reaction(call="lookup_hours", arguments={"date": "2026-11-24"}),)))
+    line.configure(tools=[HOURS_TOOL], max_output_tokens=3)
+    line.send("response.create")
+    response = one(line.wait(5), "response.done")["response"]
+    assert (response["status"], response["output"][0]["status"]) == ("incomplete", "incomplete")
+    assert response["output"][0]["arguments"] == '{"date": "20'
 
 
 # 7. Pace
@@ -617,6 +687,14 @@ def test_10_out_of_band_response_runs_beside_and_leaves_the_conversation_alone()
     assert len(line.peer.history.items) == before
 
 
+def test_10_cancel_without_an_id_means_the_conversation_s_response() -> None:
+    line = Line()
+    created = line.send("response.create", response={"conversation": "none"})[0]["response"]
+    assert error(line.send("response.cancel"))["code"] == "response_cancel_not_active"
+    (done,) = line.send("response.cancel", response_id=created["id"])
+    assert done["response"]["status"] == "cancelled"
+
+
 def test_10_null_in_response_create_means_what_the_session_has() -> None:
     line = Line()
     created = line.send("response.create", response={"instructions": None, "metadata": None, "tools": None})[0]
@@ -670,14 +748,15 @@ def test_11_message_comes_first_and_the_call_second() -> None:
     assert order.index("response.output_audio.done") < order.index("response.function_call_arguments.delta")
 
 
-def answer(line: Line, events: list[dict[str, Any]], output: str) -> None:
+def answer(line: Line, events: list[dict[str, Any]], output: str) -> list[dict[str, Any]]:
+    """The answer of the function that was called in these events; returns what comes of it."""
     call_id = one(events, "response.function_call_arguments.done")["call_id"]
     item = {"type": "function_call_output", "call_id": call_id, "output": output}
     assert types(line.send("conversation.item.create", item=item)) == [
         "conversation.item.added", "conversation.item.done",
     ]  # fmt: skip
     line.send("response.create")
-    line.wait(5)
+    return line.wait(5)
 
 
 def test_11_answer_of_a_function_is_spoken_with_its_fields() -> None:
@@ -700,6 +779,7 @@ def test_11_model_calls_only_what_was_declared() -> None:
     line.wait(3)
     assert line.peer.report.called == []
     assert "lookup_hours" in line.peer.report.notes[0]
+    assert line.peer.report.notes[0] in line.peer.report.story  # the operator reads it where it happened
 
 
 def test_11_model_passes_only_declared_arguments_and_tells_which_it_lacks() -> None:
@@ -720,6 +800,45 @@ def test_11_tool_choice_none_speaks_without_calling() -> None:
     line.wait(3)
     assert line.peer.report.said == ["Let me book that for you."]
     assert line.peer.report.called == []
+
+
+BOOK_TOOL = {
+    "type": "function",
+    "name": "book_appointment",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "start": {"type": "string"}, "guests": {"type": "integer", "minimum": 1},
+            "place": {"enum": ["inside", "outside"]}, "again": {"type": ["string", "null"]},
+        },
+        "required": ["start", "guests", "place", "again"],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [("required", "lookup_hours"), ({"type": "function", "name": "book_appointment"}, "book_appointment")],
+)
+def test_11_model_that_must_call_calls_without_a_word(choice: Any, name: str) -> None:
+    line = Line(Script(reactions=()))
+    line.configure(tools=[HOURS_TOOL, BOOK_TOOL])
+    line.send("response.create", response={"tool_choice": choice})
+    (item,) = one(line.wait(3), "response.done")["response"]["output"]
+    assert (item["type"], item["name"]) == ("function_call", name)
+    if name == "book_appointment":
+        assert json.loads(item["arguments"]) == {"start": "", "guests": 1, "place": "inside", "again": ""}
+
+
+def test_11_session_that_requires_calls_calls_for_ever() -> None:
+    line = Line(Script(reactions=()))
+    line.configure(tools=[HOURS_TOOL], tool_choice="required")
+    line.send("response.create")
+    events = line.wait(3)
+    for _ in range(3):
+        events = answer(line, events, "{}")
+    assert line.peer.report.called == ["lookup_hours"] * 4
+    assert line.peer.report.said == []
 
 
 # 12. Transcription
@@ -743,7 +862,8 @@ def test_12_transcript_comes_1_to_1_5_s_after_the_commit() -> None:
     assert completed["usage"]["type"] == "tokens"
     (committed,) = line.when("input_audio_buffer.committed")
     (arrived,) = line.when("conversation.item.input_audio_transcription.completed")
-    assert 1.0 <= arrived - committed <= 1.5
+    first, *_, last = line.when("conversation.item.input_audio_transcription.delta")
+    assert 1.0 <= first - committed < last - committed < arrived - committed <= 1.5
     assert line.when("response.created")[0] < arrived
 
 
@@ -792,6 +912,15 @@ def test_13_speech_stops_the_idle_clock() -> None:
     assert "input_audio_buffer.timeout_triggered" not in types(line.wait(20))
 
 
+def test_13_timeout_that_was_switched_off_does_not_come() -> None:
+    line = Line()
+    line.configure(audio=listening(idle_timeout_ms=5000))
+    say(line, clips()["how_help"].text)
+    line.wait(3)
+    line.configure(audio=listening(idle_timeout_ms=None))
+    assert types(line.wait(20)) == []
+
+
 # 14. Expiry
 
 
@@ -816,6 +945,7 @@ def test_14_session_expires_with_an_error_and_close_1001(lifetime_s: float) -> N
         ('Say exactly: "Are you still there?" and nothing else.', "Are you still there?"),
         ("Be kind.\nSay exactly the following: Hello.\nHow are you?", "Hello.\nHow are you?"),
         ("say exactly: “Good day.” Then stop.", "Good day."),
+        ("Say exactly: ", "Hello, how can I help you?"),  # no words were ordered
     ],
 )
 def test_words_that_are_ordered_exactly_are_spoken_literally(instructions: str, spoken: str) -> None:
@@ -829,6 +959,15 @@ def test_instruction_in_an_input_item_is_spoken_literally() -> None:
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say exactly: Goodbye."}]}
     line.send("response.create", response={"input": [item], "conversation": "auto"})
     assert line.peer.report.said == ["Goodbye."]
+
+
+@pytest.mark.parametrize(
+    ("offset", "tomorrow"), [("-05:00", "2026-11-23"), ("-00:30", "2026-11-23"), ("Z", "2026-11-24")]
+)
+def test_tomorrow_is_the_business_s_tomorrow(offset: str, tomorrow: str) -> None:
+    line = Line(Script(reactions=BOOKING.reactions, utc_offset=offset))
+    call = one(asked(line), "response.done")["response"]["output"][-1]
+    assert json.loads(call["arguments"]) == {"date": tomorrow}
 
 
 def test_reaction_to_what_the_system_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from typing import Any
 
@@ -126,6 +127,25 @@ def test_late_deltas_of_a_cancelled_response_come_after_its_end() -> None:
     assert order[done + 1 : done + 4] == ["response.output_audio.delta"] * 3
 
 
+def test_late_deltas_go_on_where_the_response_was_cancelled_and_begin_with_a_double() -> None:
+    line, whole = faulty(late_deltas=3), faulty()
+    for each in (line, whole):
+        each.configure(audio={"output": {"format": PCMU}})
+    say(line, LONG)
+    line.wait(0.4)
+    sent = len(line.audio())
+    line.send("response.cancel")
+    spoken(whole)
+    late = whole.audio()[sent : sent + 4000]
+    assert line.audio()[sent:] == late[:2000] + late
+
+
+def test_response_that_was_cancelled_before_its_first_sound_has_no_late_deltas() -> None:
+    line = faulty(late_deltas=2)
+    say(line, LONG)
+    assert types(line.send("response.cancel")) == ["response.done"]
+
+
 def test_cancel_can_come_before_speech_started() -> None:
     line = faulty(cancel_first=True, pace=1.0)
     line.configure(audio=listening())
@@ -149,7 +169,12 @@ def test_empty_response_completes_without_output() -> None:
 
 @pytest.mark.parametrize(
     ("what", "type_", "code"),
-    [("server_error", "server_error", None), ("rate_limit_exceeded", "rate_limit_error", "rate_limit_exceeded")],
+    [
+        ("server_error", "server_error", None),
+        ("rate_limit_exceeded", "rate_limit_error", "rate_limit_exceeded"),
+        ("insufficient_quota", "insufficient_quota", "insufficient_quota"),
+        ("inference_rate_limit_exceeded", "invalid_request_error", "inference_rate_limit_exceeded"),
+    ],
 )
 def test_failed_response_says_why(what: str, type_: str, code: str | None) -> None:
     response = one(spoken(faulty(response_failed=what)), "response.done")["response"]
@@ -191,6 +216,37 @@ def test_duplicate_ids_bring_every_closing_event_twice() -> None:
         assert first == second
 
 
+TWO = "Let me book that for you. Is there anything else I can help with?"
+
+
+def test_answer_of_two_messages_closes_both_behind_the_second() -> None:
+    line = faulty(two_messages=True)
+    line.configure(audio={"output": {"format": PCMU}})
+    events = spoken(line, text=TWO)
+    added = [event["item"]["id"] for event in events if event["type"] == "response.output_item.added"]
+    begun = [at for at, event in enumerate(events) if event["type"] == "response.content_part.added"]
+    ended = [at for at, event in enumerate(events) if event["type"] == "response.output_audio.done"]
+    assert begun[0] < begun[1] < ended[0] < ended[1]
+    output = one(events, "response.done")["response"]["output"]
+    assert [item["id"] for item in output] == added
+    assert [item["content"][0]["transcript"] for item in output] == [
+        "Let me book that for you.", "Is there anything else I can help with?",
+    ]  # fmt: skip
+    for item, clip in zip(added, ("booking", "anything_else"), strict=True):
+        assert line.audio(item) == clips()[clip].mulaw
+
+
+def test_second_of_two_messages_is_cut_and_the_first_is_whole() -> None:
+    line = faulty(two_messages=True)
+    say(line, TWO)
+    line.wait(0.3 + clips()["booking"].ms / 5000 + 0.1)
+    response = one(line.send("response.cancel"), "response.done")["response"]
+    assert [item["status"] for item in response["output"]] == ["completed", "incomplete"]
+    second = response["output"][1]["id"]
+    (answer,) = line.send("conversation.item.truncate", item_id=second, content_index=0, audio_end_ms=400)
+    assert answer["type"] == "conversation.item.truncated"
+
+
 def test_swapped_done_events_come_in_the_other_order() -> None:
     order = types(spoken(faulty(swap_done=True)))
     assert order.index("response.output_item.done") + 1 == order.index("conversation.item.done")
@@ -230,6 +286,16 @@ def test_header_orders_faults() -> None:
     assert line.peer.faults == Faults(null_usage=True, stall_after_deltas=2, close_code=1011)
 
 
+@pytest.mark.parametrize("fault", [each.name for each in dataclasses.fields(Faults)])
+def test_each_fault_can_be_ordered_by_a_scenario_and_by_a_header(fault: str) -> None:
+    text = {"close_code": "1011", "connect_error": "invalid_model", "response_failed": "server_error"}.get(fault, "2")
+    if isinstance(getattr(Faults(), fault), bool):
+        text = "true"
+    value = {"true": True}.get(text, int(text) if text.isdigit() else text)
+    line = Line(headers={**HEADERS, "x-standin-faults": f"{fault}={text}"}, typed=False)
+    assert line.peer.faults == Script.from_table({"faults": {fault: value}}).faults != Faults()
+
+
 # Orders that cannot be understood
 
 
@@ -239,17 +305,19 @@ def test_header_orders_faults() -> None:
         ("nul_usage", "unknown fault 'nul_usage'"),
         ("stall_after_deltas=many", "fault stall_after_deltas must be a whole number, not 'many'"),
         ("null_usage=perhaps", "fault null_usage must be true or false, not 'perhaps'"),
-        ("close_code=99", "close_code must be 1000 to 4999, not 99"),
+        ("close_code=99", "close_code must be one that an end may send, or 1006, not 99"),
+        ("close_code=1005", "close_code must be one that an end may send, or 1006, not 1005"),
     ],
 )
 def test_wrong_fault_in_a_header_is_named(header: str, message: str) -> None:
     with pytest.raises(ScriptError, match=message):
-        Faults.from_header(header)
+        Faults().with_header(header)
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
+        (5, "model must be a table, not 5"),
         ({"first_delta": 3}, "model: unknown key 'first_delta'"),
         ({"pace": "fast"}, "model.pace must be a number, not 'fast'"),
         ({"faults": {"pace": True}}, "model.faults.pace must be a number, not True"),
@@ -262,6 +330,7 @@ def test_wrong_fault_in_a_header_is_named(header: str, message: str) -> None:
         ({"delta_ms": 0}, "model: delta_ms must be 1 to 60000, not 0"),
         ({"pace": 0}, "model: pace must be 0.01 to 1000, not 0"),
         ({"ping_s": float("nan")}, "model: ping_s must be 0.001 or more, not nan"),
+        ({"utc_offset": "EST"}, "model: utc_offset must be like -05:00, not 'EST'"),
         ({"faults": {"stall_s": -1}}, "model.faults: stall_s must be 0 or more, not -1"),
         ({"first_delta_ms": [1, 2, 3]}, "model.first_delta_ms must be one number or two"),
         ({"reaction": [{"clip": "some_clip"}]}, "model.reaction 1: there is no clip 'some_clip'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import copy
 import json
 from typing import Any
 
@@ -10,7 +12,10 @@ from hypothesis import strategies as st
 
 from relay.standin.model_client_events import EVENTS, ITEMS
 from relay.standin.model_settings import fresh
-from tests.realtime_line import Line
+from relay.standin.script import Script
+from relay.standin.voice import clips
+from tests.realtime_line import PCM, PCMU, Line
+from tests.test_standin_model import HOURS_TOOL
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 WORDS = st.sampled_from(
@@ -62,15 +67,64 @@ def test_any_frame_is_refused_without_harm(frame: str | bytes) -> None:
     assert line.closed is None
 
 
+MESSAGE = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say exactly: Hello."}]}
+GOOD: list[dict[str, Any]] = [
+    {"type": "session.update", "session": {
+        "type": "realtime", "instructions": "Be brief.", "tools": [HOURS_TOOL], "tool_choice": "required",
+        "max_output_tokens": 40, "prompt": {"id": "x", "variables": {}}, "tracing": {"metadata": {}},
+        "truncation": {"type": "retention_ratio", "retention_ratio": 0.8}, "reasoning": {"effort": "low"},
+        "audio": {
+            "input": {"format": PCMU, "noise_reduction": {"type": "near_field"},
+                      "transcription": {"model": "whisper-1", "language": "en"},
+                      "turn_detection": {"type": "server_vad", "idle_timeout_ms": 5000}},
+            "output": {"format": PCM, "voice": "marin", "speed": 1.0}}}},
+    {"type": "input_audio_buffer.append", "audio": base64.b64encode(clips()["hello"].mulaw + b"\xff" * 8000).decode()},
+    {"type": "conversation.item.create", "previous_item_id": "root", "item": MESSAGE},
+    {"type": "conversation.item.create",
+     "item": {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}},
+    {"type": "conversation.item.create", "item": {"type": "function_call_output", "call_id": "c", "output": "{}"}},
+    {"type": "response.create", "response": {
+        "conversation": "none", "metadata": {"a": "b"}, "output_modalities": ["text"], "tools": [HOURS_TOOL],
+        "tool_choice": {"type": "function", "name": "lookup_hours"}, "input": [MESSAGE], "instructions": "Be brief.",
+        "audio": {"output": {"format": PCMU}}}},
+    {"type": "response.create"},
+]  # fmt: skip
+ODD = st.one_of(VALUES, st.sampled_from(["Say exactly: ", 'Say exactly: "', 2**70, 10**400, {"type": "function"}]))
+
+
+def changed(whole: Any, where: int, odd: Any) -> Any:
+    """The same with something odd in place of its n-th part."""
+    whole = copy.deepcopy(whole)
+    places: list[tuple[Any, Any]] = []
+    inside = [whole]
+    while inside:
+        place = inside.pop()
+        for key in place if isinstance(place, dict) else range(len(place)):
+            places.append((place, key))
+            if isinstance(place[key], dict | list):
+                inside.append(place[key])
+    place, key = places[where % len(places)]
+    place[key] = odd
+    return whole
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # as many as the profile has
+@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 99), ODD), min_size=1, max_size=8))
+def test_any_event_that_is_nearly_right_is_answered_or_refused(events: list[tuple[int, int, Any]]) -> None:
+    line = Line()
+    for number, where, odd in events:
+        line.send_raw(json.dumps(GOOD[number]))
+        line.send_raw(json.dumps(changed(GOOD[number], where, odd)))
+        line.wait(0.5)
+    line.wait(10)
+
+
 ACTIONS = st.sampled_from(["speak", "hush", "create", "cancel", "truncate", "delete", "update", "wait"])
 
 
 @SLOW
 @given(st.lists(st.tuples(ACTIONS, st.integers(0, 3000)), max_size=12), st.integers(0, 5))
 def test_response_is_created_and_done_once_in_any_conversation(actions: list[tuple[str, int]], seed: int) -> None:
-    from relay.standin.script import Script
-    from relay.standin.voice import clips
-
     line = Line(Script(seed=seed))
     item_id = ""
     for action, number in actions:

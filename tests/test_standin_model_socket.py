@@ -177,7 +177,11 @@ async def test_client_that_never_answers_the_close_is_left(autojump_clock: trio.
 
 @pytest.mark.parametrize(
     ("client", "status"),
-    [({"url": "ws://standin.example/v1/other"}, 404), ({"X_Standin_Faults": "no_such_fault"}, 400)],
+    [
+        ({"url": "ws://standin.example/v1/other"}, 404),
+        ({"X_Standin_Faults": "no_such_fault"}, 400),
+        ({"X_Standin_Faults": "close_after_deltas=1, close_code=1005"}, 400),  # no end may send that code
+    ],
 )
 async def test_request_the_stand_in_cannot_serve_is_refused(
     autojump_clock: trio.testing.MockClock, client: dict[str, str], status: int

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 import dsp
+from relay import functions, prompts, settings
+from relay.standin import voice as standin_voice
 from relay.standin.ear import Ear
+from relay.standin.model import load_script
+from relay.standin.script import Script
 from relay.standin.voice import FOLDER, Clip, Voice, babble, clips, find, words
 
 Samples = npt.NDArray[np.int16]
@@ -39,6 +45,18 @@ def heard(samples: Samples, rate_hz: int = 24000) -> list[str]:
 
 def test_all_clips_together_fit_into_4_mb() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 4_000_000
+
+
+def test_whatever_the_relay_says_by_itself_is_not_babbled() -> None:
+    told = prompts.load(settings.load({"BUSINESS_NAME": "Harbor Table"}, serving=False))
+    holding = filter(None, functions.load(None).holding().values())
+    greetings = (" ".join(filter(None, told.greeting(announces))) for announces in (True, False))
+    voice = Voice()
+
+    for text in (*told.phrases.values(), *holding, *greetings):
+        voice.say(text)
+
+    assert voice.babbled == []
 
 
 @pytest.mark.parametrize("clip", clips().values(), ids=lambda clip: clip.id)
@@ -77,6 +95,39 @@ def test_text_without_a_clip_is_babbled_at_its_length_and_told() -> None:
     assert Voice().say(text) == Voice().say(text) == babble(text)
     assert babble(text) != babble(text + "!")
     assert dsp.level_dbfs(babble(text)) == pytest.approx(-22, abs=2)
+
+
+class Piper:
+    """What of the extra's voice is used: 22,050 Hz, and never twice alike."""
+
+    def __init__(self) -> None:
+        self.spoke: list[str] = []
+
+    def synthesize(self, sentence: str) -> list[SimpleNamespace]:
+        self.spoke.append(sentence)
+        tone = np.sin(np.arange(22_050) * 440 * 2 * np.pi / 22_050 + len(self.spoke))
+        return [SimpleNamespace(audio_float_array=0.3 * tone, sample_rate=22_050)]
+
+
+def test_text_without_a_clip_is_spoken_where_the_extra_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    piper = Piper()
+    monkeypatch.setattr(standin_voice, "piper_is_installed", lambda: True)
+    monkeypatch.setattr(standin_voice, "_load_piper", lambda: piper)
+    voice = Voice(piper=True)
+    text = "We close at half past nine on Sundays."
+    spoken = voice.say("Let me book that for you. " + text)
+    assert spoken.startswith(clips()["booking"].mulaw)
+    assert dsp.level_dbfs(voice.say(text)) == pytest.approx(-22, abs=1)
+    assert len(voice.say(text)) == 8000
+    assert voice.say(text) == voice.say(text)
+    assert (piper.spoke, voice.babbled) == ([text], [])
+    assert Voice().say(text) == babble(text)
+
+
+def test_only_the_command_s_own_process_speaks_by_the_extra(tmp_path: Path) -> None:
+    script = tmp_path / "script.toml"
+    script.write_text("[model]\npiper = false\n")
+    assert (Script().piper, load_script(None).piper, load_script(str(script)).piper) == (False, True, False)
 
 
 def test_nothing_to_say_is_no_audio() -> None:
@@ -121,6 +172,10 @@ def test_two_sentences_in_one_turn_are_heard_in_their_order() -> None:
     assert [each.clip.id for each in found] == ["hello", "ask_hours"]
     assert found[0].start_ms == pytest.approx(300, abs=15)
     assert EAR.transcribe(arrived(both), 24000) == "Hello? Hi, what time do you open tomorrow?"
+
+
+def test_sentence_that_is_said_twice_in_one_turn_is_heard_twice() -> None:
+    assert heard(arrived(line(clips()["hello"].mulaw + b"\xff" * 2400 + clips()["hello"].mulaw))) == ["hello", "hello"]
 
 
 @pytest.mark.parametrize("clip", [clip for clip in clips().values() if clip.speaker != "caller"], ids=lambda c: c.id)

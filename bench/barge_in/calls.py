@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +18,6 @@ from relay.standin.voice import find
 
 CLIP = "oh_wait"
 PATIENCE_S = 20.0
-LAG_EVERY_S = 0.005
 
 
 @dataclass(slots=True)
@@ -27,7 +25,6 @@ class Cleared:
     """A `clear` as it reached Twilio's side."""
 
     who: str
-    at: float  # monotonic clock, s
     heard_ms: float  # of the answer that it ended
 
 
@@ -39,31 +36,21 @@ class Load:
     seed: int
     cleared: list[Cleared] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    lags_s: list[float] = field(default_factory=list)
     exchange: Exchange = field(init=False)
 
     async def run(self, calls: int, interruptions: int) -> None:
         """So many calls at the same time, so many interruptions each."""
         self.exchange = Target(self.origin, ACCOUNT, NUMBER).exchange(self._note)
-        async with trio.open_nursery() as watching:
-            watching.start_soon(self._watch_lag)
-            async with trio.open_nursery() as nursery:
-                for number in range(calls):
-                    nursery.start_soon(self._call, f"+1555{self.seed:03d}{number:04d}", interruptions)
-                    await trio.sleep(0.2)
-            watching.cancel_scope.cancel()
-
-    async def _watch_lag(self) -> None:
-        while True:
-            due = trio.current_time() + LAG_EVERY_S
-            await trio.sleep_until(due)
-            self.lags_s.append(trio.current_time() - due)
+        async with trio.open_nursery() as nursery:
+            for number in range(calls):
+                nursery.start_soon(self._call, f"+1555{self.seed:03d}{number:04d}", interruptions)
+                await trio.sleep(0.2)
 
     def _note(self, kind: str, fields: Mapping[str, Any]) -> None:
         if kind == "cleared":
             call = self.exchange.calls[fields["call_sid"]]
             begun, over = call.state.ear.runs(trio.current_time())[-1]
-            self.cleared.append(Cleared(call.state.leg.caller_id, time.monotonic(), (over - begun) * 1000))
+            self.cleared.append(Cleared(call.state.leg.caller_id, (over - begun) * 1000))
 
     async def _call(self, who: str, interruptions: int) -> None:
         chance = random.Random(f"{self.seed} {who}")

@@ -1,14 +1,12 @@
-"""`python -m bench.barge_in.model_process`: the stand-in model, which tells when it heard whom and what it was told.
+"""`python -m bench.barge_in.model_process`: the stand-in model, which tells what it was told.
 
-Prints its port, then JSON lines {"who", "kind", "at", "ms", "words"}: `at` by the machine's monotonic clock, which all
-processes share; `kind` is started (speech_started was sent), truncated or error.
+Prints its port, then JSON lines {"who", "kind", "ms", "words"}: `kind` is truncated or error.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import time
 from functools import partial
 from typing import Any
 
@@ -19,7 +17,7 @@ from relay.standin import conversation
 from relay.standin.model import StandInModel
 from relay.standin.script import Reaction, Script
 
-NICENESS = 5  # the relay and the callers' clock go first
+NICENESS = 5  # the relay and the callers go first
 LONG = (
     "We are open tomorrow from eleven in the morning until ten at night, and the kitchen takes its last orders at half "
     "past nine. Was there anything else you wanted to know about our opening hours, or shall I book a table for you?"
@@ -33,16 +31,14 @@ class TellingPeer(conversation.RealtimePeer):
     def emit(self, type_: str, **fields: Any) -> None:
         """See RealtimePeer."""
         super().emit(type_, **fields)
-        if type_ == "input_audio_buffer.speech_started":
-            self._tell("started", 0)
-        elif type_ == "conversation.item.truncated":
+        if type_ == "conversation.item.truncated":
             self._tell("truncated", fields["audio_end_ms"])
         elif type_ == "error":
             self._tell("error", 0, fields["error"]["message"])
 
     def _tell(self, kind: str, ms: int, words: str = "") -> None:
         who = re.search(r"\+1555\d{7}", self.session["instructions"])
-        line = {"who": who[0] if who else "", "kind": kind, "at": time.monotonic(), "ms": ms, "words": words}
+        line = {"who": who[0] if who else "", "kind": kind, "ms": ms, "words": words}
         print(msgspec.json.encode(line).decode(), flush=True)
 
 

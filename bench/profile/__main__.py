@@ -1,6 +1,7 @@
-"""`python -m bench.profile [CALLS [SECONDS]]`: where the loop's time goes, by function and by room, under load.
+"""`python -m bench.profile [CALLS [SECONDS]]`: where a caller frame's microseconds go, by room and by function.
 
 By py-spy, which looks at the real `relay serve` from outside, 400 times a second; installed into out/profile-venv.
+The microseconds are the process's CPU over the callers' frames: answers, marks and the ledger are in them.
 """
 
 import subprocess
@@ -13,7 +14,8 @@ from bench.steps import HEAD, line
 from relay.standin.load import SETTLE_S, LoadFailed, running
 
 RATE_HZ = 400
-SHOWN = 45
+SHOWN, ROOMS_SHOWN = 45, 20
+FRAMES_PER_S = 50
 FOLDER = OUT / "profile-venv"
 # Everything that the loop does happens below this frame of Trio's; the ledger's threads do not.
 LOOP = "unrolled_run"
@@ -43,6 +45,14 @@ def shares(folded: str) -> tuple[Counter[str], Counter[str], int]:
     return own, within, total
 
 
+def rooms(own: Counter[str]) -> Counter[str]:
+    """The same by file: "dsp/line.py", "trio/_core/_run.py"."""
+    by_room = Counter[str]()
+    for name, count in own.items():
+        by_room[name.rpartition("(")[2]] += count
+    return by_room
+
+
 def main() -> int:
     """Profile, print, leave out/profile.txt and out/profile.raw (for a flame graph)."""
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 100
@@ -54,14 +64,19 @@ def main() -> int:
     with ours() as relay, running(relay, tls=True, core=RELAY_CORE, log=OUT / "relay.log") as (load, pid):
         load.ring_up_to(calls)
         load.loop.run(lambda: False, SETTLE_S)
-        print(line(load.measure(relay.name, calls, 5.0, pid, RELAY_CORE)))
+        step = load.measure(relay.name, calls, 5.0, pid, RELAY_CORE)
+        print(line(step))
         command = ["taskset", "-c", str(LOAD_CORE), str(spy), "record", "-p", str(pid), "-r", str(RATE_HZ)]
         command += ["-d", str(round(seconds)), "-f", "raw", "-o", str(raw)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if not load.loop.run(lambda: process.poll() is not None, seconds + 20) or process.returncode:
             raise LoadFailed("py-spy did not look at the relay: it needs the right to (root, or ptrace_scope 0)")
     own, within, total = shares(raw.read_text())
-    rows = [f"{'own %':>6} {'all %':>6}  function"]
+    frame_us = step.cpu_ms_per_call_s * 1000 / FRAMES_PER_S
+    rows = [f"{frame_us:.0f} us of CPU a caller frame", "", f"{'us':>6} {'own %':>6}  room"]
+    for room, count in rooms(own).most_common(ROOMS_SHOWN):
+        rows.append(f"{frame_us * count / total:6.1f} {count / total:6.1%}  {room}")
+    rows += ["", f"{'own %':>6} {'all %':>6}  function"]
     for name, count in own.most_common(SHOWN):
         rows.append(f"{count / total:6.1%} {within[name] / total:6.1%}  {name}")
     (OUT / "profile.txt").write_text("\n".join(rows) + "\n")

@@ -13,7 +13,7 @@ from relay.call.actions import (
     RunFunction,
     SendFunctionOutput,
 )
-from relay.call.barge_in import drop_unheard
+from relay.call.barge_in import drop_unheard, withhold
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import (
     EndCall,
@@ -74,6 +74,7 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
     _belongs(call, event.response_id, item_id)
     if turn.said_ms == 0:
+        withhold(call, now)
         turn.started_ms = call.ms(now)
         if call.waterfall is not None:
             call.waterfall.first_delta = now
@@ -145,6 +146,8 @@ def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[A
     spoken = [call.conversation.turn(item) for item in call.answer_items.get(response_id, [])]
     said = " ".join(turn.said for turn in spoken if turn is not None)
     asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
+    if call.given_up is not None:
+        return  # perhaps it asks what a sneeze was to mean
     if asked is not None and call.phase is Phase.TALKING and call.plan.rules.says("repeat_words", said):
         turns.misunderstood(call, asked.item_id, asked.said, now, out)
 
@@ -169,7 +172,7 @@ def _give_up_if_failed(call: Call, now: float, out: list[Action]) -> None:
 def ask(call: Call, now: float, out: list[Action]) -> None:
     """Ask for the answer that is wished for, if its time has come."""
     ready = call.phase is Phase.TALKING and call.model_is_ready
-    if not ready or not call.answers.is_wanted or call.floor.speech is not None or call.playout.is_held:
+    if not ready or not call.answers.is_wanted or call.floor.is_taken or call.playout.is_held:
         return
     if call.notice_is_open(now):
         return  # the answer would wait behind the notice anyway; and a function writes down what it is given
@@ -227,9 +230,11 @@ def function_returned(call: Call, event: FunctionReturned, now: float, out: list
         case StaySilent():
             pass
         case None:
+            call.given_up = None  # there is something else to be told
             call.outputs_wanted.add(response_id)
     if _failed_too_often(call, event):
-        why = f"{event.name.replace('_', ' ')} failed"
+        what = event.name.replace("_", " ")
+        why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
         if leaving.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
             return
     _want_output(call)
@@ -259,7 +264,7 @@ def _want_output(call: Call) -> None:
 def tick(call: Call, now: float, out: list[Action]) -> None:
     """Nobody waits in silence while a function runs."""
     audible = [function for function in call.functions if function not in call.quiet_functions]
-    if not audible or call.playout.is_speaking(now) or call.floor.speech is not None or now < _holding_due(call):
+    if not audible or call.playout.is_speaking(now) or call.floor.is_taken or now < _holding_due(call):
         return
     first = call.holding if call.holding in call.plan.phrases else "holding"
     call.say("holding_again" if call.held_phrase_at else first, now, out)

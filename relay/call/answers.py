@@ -118,7 +118,7 @@ class Answers:
         self._not_before = 0.0
         if response_id in self._discarded:
             return False
-        if status != "failed" and (self._produced or status != "completed"):
+        if self._produced and status != "failed":
             self._failures = 0
             return False
         return self._ask_again(self._active_wish, now)

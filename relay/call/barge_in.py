@@ -1,10 +1,16 @@
-"""Stopping the agent, undoing that, and giving its answer up exactly where it was heard.
+"""Stopping the agent, undoing that, giving its answer up exactly where it was heard, and going on with it after all.
+
+An answer is given up long before the words of the interruption are known. If they mean nothing ("mm-hmm", a sneeze,
+our own echo), the agent goes on with it after all, from the last pause that was heard. In the model's conversation that
+is a new text, since what was truncated cannot be had back; what the model has made of the interruption is not heard.
+Of an answer that more was to follow nobody has the rest: then the model goes on (prompts/system.md, Interruptions).
 
 Upstream: turns.py, leaving.py.  Downstream: state.py, playout.py (knows what was heard).
 """
 
 from __future__ import annotations
 
+import dsp
 from relay.call.actions import (
     Action,
     ClearPlayback,
@@ -14,32 +20,104 @@ from relay.call.actions import (
 )
 from relay.call.conversation import heard_words
 from relay.call.floor import Move
-from relay.call.playout import Cut
-from relay.call.state import Call, Phase
+from relay.call.plan import Phrase
+from relay.call.playout import BYTES_PER_MS, FRAME_BYTES, RESUME_EARLIER_BYTES, Cut
+from relay.call.state import Call, GivenUp, Phase
 from relay.call.vocabulary import ItemId, ResponseId
+
+# A listener's "mm-hmm" takes 250 to 600 ms: so much longer than what gives an answer up.
+SHORT_S = 0.400
+# The words of a short interruption come 0.5 s (the VAD) and 1.15 to 1.3 s behind it; what the model says to it, 0.5 s
+# and 0.65 to 1.0 s [Realtime captures]. Where so little is between the two, the sound waits for the words: the agent
+# has stopped in any case. That of a quicker model waits for nothing.
+WORDS_BEHIND_VOICE_S = 1.8
+WITHHELD_LIMIT_S = 0.5
+# Who goes on after a break of seconds does so at a word: behind the last pause, if there was one in this long. Three
+# quiet frames are a pause and no consonant.
+REWIND_BYTES = 1_500 * BYTES_PER_MS
+PAUSE_FRAMES = 3
+PAUSE_DBFS = -45.0
+# Less than this is no rest: whoever says "okay" here has heard all of it, and waits for what comes next.
+LEAST_REST_MS = 500
 
 
 def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
     """Do what the floor decided."""
     if move is Move.NOTHING or call.phase is not Phase.TALKING:
         return
+    speech = call.floor.speech
+    was_heard = speech is not None and speech.over_agent  # the agent, when it was stopped
     if move is Move.HOLD:
         call.held_at = now
         if call.playout.hold(now):
             out.append(ClearPlayback())
     elif move is Move.RESUME:
         if call.playout.is_held:
-            call.figures.false_stops += 1
+            call.figures.false_stops += was_heard
             call.playout.resume()
             call.due(now, out)
     else:
-        call.figures.barge_ins += call.playout.is_speaking(now)
-        if call.floor.speech is not None:
-            call.interruptions.add(call.floor.speech.item_id)
-        cut_off(call, now, out)
+        call.figures.barge_ins += was_heard
+        if speech is not None:
+            call.interruptions.add(speech.item_id)
+        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions)
+        cuts = cut_off(call, now, out)
+        if was_heard and is_all and call.given_up is None:
+            _keep_rest(call, cuts, now)
 
 
-def cut_off(call: Call, now: float, out: list[Action]) -> None:
+def _keep_rest(call: Call, cuts: list[Cut], now: float) -> None:
+    parts, heard = [], ""
+    for cut in cuts:
+        turn = call.conversation.turn(cut.item)
+        if turn is None:
+            return
+        heard += turn.heard or ""
+        at = _pause_before(cut.mulaw, int(cut.heard_ms * BYTES_PER_MS))
+        before = heard_words(turn.said, cut.said_ms, at / BYTES_PER_MS)
+        if words := turn.said[len(before) :].strip():
+            parts.append((words, bytes(cut.mulaw[at:])))
+    if sum(cut.said_ms - cut.heard_ms for cut in cuts) >= LEAST_REST_MS and parts:
+        call.given_up = GivenUp(now, tuple(parts), "?" in heard)
+
+
+def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
+    """Where speech goes on after a break of seconds: a frame in the last pause before the break, or at the break."""
+    stopped = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
+    quiet = 0
+    for at in range(stopped, max(0, stopped - REWIND_BYTES) - 1, -FRAME_BYTES):
+        quiet = quiet + 1 if dsp.level_dbfs(bytes(mulaw[at : at + FRAME_BYTES])) < PAUSE_DBFS else 0
+        if quiet == PAUSE_FRAMES:
+            return at
+    return stopped
+
+
+def withhold(call: Call, now: float) -> None:
+    """The first sound of an answer came; to a short interruption, whose words come any moment, it waits for them."""
+    kept = call.given_up
+    if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
+        return
+    if now < call.loud_at + WORDS_BEHIND_VOICE_S <= now + WITHHELD_LIMIT_S:
+        kept.withheld_until = call.loud_at + WORDS_BEHIND_VOICE_S
+
+
+def go_on(call: Call, now: float, out: list[Action]) -> bool:
+    """The interruption was none: say what was given up for it. False if that is too late, or not the moment."""
+    kept = call.given_up
+    if kept is None or call.phase is not Phase.TALKING:
+        return False
+    if call.floor.is_taken or call.awaits_words(now) or call.functions:
+        return False
+    cut_off(call, now, out)
+    call.waterfall = None
+    call.figures.barge_ins -= 1
+    call.figures.false_stops += 1
+    for words, mulaw in kept.parts:
+        call.own(Phrase(words, mulaw), now, out, protected=False, rest=True)
+    return True
+
+
+def cut_off(call: Call, now: float, out: list[Action]) -> list[Cut]:
     """The agent's answer is given up, exactly where it was heard."""
     if call.playout.hold(now):
         out.append(ClearPlayback())
@@ -52,6 +130,7 @@ def cut_off(call: Call, now: float, out: list[Action]) -> None:
         _cut_item(call, cut, now, out)
     if active is not None:
         drop_unheard(call, active)
+    return cuts
 
 
 def drop_unheard(call: Call, response_id: ResponseId) -> None:

@@ -13,9 +13,12 @@ from collections import deque
 QUIETEST_SPEECH_DBFS = -50.0
 # Over the noise floor by this much counts as a voice: ordinary cars and offices stay under it.
 ABOVE_NOISE_DB = 12.0
+LOUDEST_DBFS = 0.0
 # Noise cannot raise the threshold beyond this, or a shouting caller in a loud place could never interrupt.
 LOUDEST_THRESHOLD_DBFS = -25.0
-NOISE_RISE_DB_PER_S = 3.0
+# Noise has no pauses, speech and its echo has some in every second: what was never undercut for this long is noise. It
+# is known before it has lasted as long as words that interrupt a greeting (floor.py, EARLY_WORD_MS).
+NOISE_MS = 750
 # A run of speech survives pauses up to this long: stop consonants and breath between syllables.
 BREAK_MS = 120
 # Echo: assume a bad hands-free phone until the line has shown better; never believe better than -45 dB. It is learned
@@ -39,6 +42,8 @@ class CallerVoice:
 
     def __init__(self) -> None:
         self._noise_dbfs = -60.0
+        self._lowest_dbfs, self._lowest_for_ms = LOUDEST_DBFS, 0  # of the caller's line, in the NOISE_MS that run
+        self._lowest_before_dbfs = LOUDEST_DBFS  # in those before
         self._echo_return_db = ECHO_RETURN_AT_FIRST_DB
         self._lately = deque[float](maxlen=ECHO_PEAK_FRAMES)
         self.run_ms = 0  # length of the current run of speech, breaks included
@@ -68,11 +73,15 @@ class CallerVoice:
         self._learn_noise(level_dbfs, ms)
 
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
-        """Follow the lowest level: at once down, slowly up. Speech, and its echo, has pauses that bring it down."""
+        """Follow the lowest level: down at once, up to what nothing was under for one to two NOISE_MS."""
+        self._lowest_dbfs = min(self._lowest_dbfs, level_dbfs)
+        self._lowest_for_ms += ms
+        if self._lowest_for_ms >= NOISE_MS:
+            self._noise_dbfs = max(self._noise_dbfs, min(self._lowest_before_dbfs, self._lowest_dbfs))
+            self._lowest_before_dbfs = self._lowest_dbfs
+            self._lowest_dbfs, self._lowest_for_ms = LOUDEST_DBFS, 0
         if level_dbfs < self._noise_dbfs:
             self._noise_dbfs = max(-70.0, level_dbfs)
-        else:
-            self._noise_dbfs = min(level_dbfs, self._noise_dbfs + NOISE_RISE_DB_PER_S * ms / 1000)
 
     def _learn_echo(self, return_db: float, ms: int) -> None:
         """Follow the upper edge of what comes back: quickly up, slowly down: one loud syllable is remembered."""

@@ -9,7 +9,7 @@ Upstream: machine.py.  Downstream: the ledger's rows, and the items replayed int
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.call.actions import (
     CreateFunctionPair,
@@ -19,6 +19,7 @@ from relay.call.actions import (
 )
 from relay.call.plan import PastTurn
 from relay.call.vocabulary import ItemId
+from relay.call.wording import BROKEN_OFF
 
 # Speech at an ordinary pace (the shipped clips: 16 to 22 characters a second); used while an item's length is open.
 CHARACTERS_PER_MS = 0.0185
@@ -91,6 +92,11 @@ class Turn:
         )
 
 
+def _stays_with_the_turn_before(entry: Turn | Called | PastTurn) -> bool:
+    """True for a call, and for a part of an answer that was given up unheard: the model's chain has forgotten it."""
+    return not isinstance(entry, Turn) or (entry.interrupted and not entry.heard)
+
+
 @dataclass(slots=True)
 class Called:
     """A function call and its output, None while it runs."""
@@ -124,8 +130,8 @@ class Conversation:
         at = len(self._entries)
         if after is not None and after in self._turns:
             at = self._entries.index(self._turns[after]) + 1
-        while at < len(self._entries) and not isinstance(self._entries[at], Turn):
-            at += 1  # a call stays with the turn that made it
+        while at < len(self._entries) and _stays_with_the_turn_before(self._entries[at]):
+            at += 1
         turn = Turn(self._number(at), item_id, role, started_ms=now_ms, ended_ms=now_ms, own=own)
         self._turns[item_id] = turn
         self._entries.insert(at, turn)
@@ -187,8 +193,12 @@ class Conversation:
         return newest is not None and newest.role == "caller" and not newest.said
 
     def past(self) -> tuple[PastTurn, ...]:
-        """Everything so far as text: what was heard of the agent, what was said by the caller."""
-        return tuple(past for _, past in self._past())
+        """Everything so far as text, for the next stream: what was heard of the agent, what was said by the caller.
+
+        A function that runs until now ends with this stream: the model must not wait for its answer for ever.
+        """
+        past = [each for _, each in self._past()]
+        return tuple(replace(p, text=BROKEN_OFF) if p.role == "function" and not p.text else p for p in past)
 
     def _past(self) -> list[tuple[ItemId | None, PastTurn]]:
         past: list[tuple[ItemId | None, PastTurn]] = []

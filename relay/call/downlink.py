@@ -19,20 +19,29 @@ class AnswerAudio:
     def __init__(self) -> None:
         self._line = dsp.Downlink()
         self._item = ""
+        self._response_id = ResponseId("")
         self._item_bytes = 0  # of PCM, as the model sent it
         self._greeting: tuple[ResponseId, bytearray] | None = None  # spoken live, learned for the next call
 
-    def spoke(self, response_id: ResponseId, item: ItemId, delta: str, *, is_greeting: bool) -> ModelSpoke:
-        """A delta: base64 of PCM16 at 24 kHz, of any length. Raises ValueError where it is not base64."""
-        if item != self._item:
-            self._line.reset()
-            self._item, self._item_bytes = item, 0
+    def spoke(
+        self, response_id: ResponseId, item: ItemId, delta: str, *, is_greeting: bool
+    ) -> list[ModelFinished | ModelSpoke]:
+        """A delta: base64 of PCM16 at 24 kHz, of any length. Raises ValueError where it is not base64.
+
+        Before it, the end of the item that sounded until now, if it has none yet: a long answer may come in several
+        messages, and the ends of all behind the last [Realtime, gpt-realtime-2].
+        """
         pcm24k = pybase64.b64decode(delta, validate=True)
+        events: list[ModelFinished | ModelSpoke] = []
+        if item != self._item:
+            if self._item:
+                events.append(self.finished(self._response_id, ItemId(self._item)))
+            self._item, self._response_id, self._item_bytes = item, response_id, 0
         mulaw = self._line.feed(pcm24k)
         self._item_bytes += len(pcm24k)
         if is_greeting:
             self._keep(response_id, mulaw)
-        return ModelSpoke(response_id, item, mulaw, self._item_bytes / PCM24K_BYTES_PER_MS)
+        return [*events, ModelSpoke(response_id, item, mulaw, self._item_bytes / PCM24K_BYTES_PER_MS)]
 
     def dropped(self) -> None:
         """A delta was not wanted any more: the greeting, if it is that, was cut off and is not all here."""

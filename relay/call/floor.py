@@ -33,7 +33,8 @@ EARLY_WORD_MS = 1_000
 ECHO_WORDS = 2
 
 _GREETING_WORDS = frozenset("hello hi hey yes yeah good morning afternoon evening there anybody anyone".split())
-_BACKCHANNELS = frozenset("mm hmm mhm mm-hmm mmhmm uh huh uh-huh ok okay yeah yes yep right sure aha ah oh".split())
+_BACKCHANNELS = frozenset("uh huh uh-huh ok okay alright yeah yes yep right sure aha ah oh".split())
+_HUM = re.compile(r"[hm]+(?:-[hm]+)*")  # mm, mhm, hmm, mm-hmm: each transcriber writes it its own way
 
 
 def _words(text: str) -> list[str]:
@@ -43,7 +44,7 @@ def _words(text: str) -> list[str]:
 def is_backchannel(text: str) -> bool:
     """True for words that only say "go on": no reason to stop or to answer."""
     words = _words(text)
-    return 0 < len(words) <= 3 and all(word in _BACKCHANNELS for word in words)
+    return 0 < len(words) <= 3 and all(word in _BACKCHANNELS or _HUM.fullmatch(word) for word in words)
 
 
 def is_mere_greeting(text: str) -> bool:
@@ -100,6 +101,7 @@ class Speech:
     overheard: bool = False  # began while the agent could not be interrupted
     over_agent: bool = False  # some of it was over the agent's words
     paused: bool = False
+    idle: bool = False  # our own ear has heard nobody in it for a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,20 @@ class Floor:
         self._awaited: dict[ItemId, _Awaited] = {}
 
     @property
+    def is_taken(self) -> bool:
+        """True from the VAD's start to the commit of the item, unless it is noise that the VAD hears."""
+        return self.speech is not None and not self.speech.idle
+
+    @property
     def caller_speaks(self) -> bool:
-        """True between the VAD's start and its stop."""
-        return self.speech is not None and not self.speech.paused
+        """True between the VAD's start and its stop, noise aside."""
+        return self.speech is not None and not (self.speech.paused or self.speech.idle)
+
+    @property
+    def caller_waits(self) -> bool:
+        """True if the caller has said, or is saying, what wants an answer."""
+        speaks = self.speech is not None and (not self.speech.idle or self.speech.voiced_ms >= SHORT_TURN_MS)
+        return speaks or self.is_waiting
 
     @property
     def is_holding(self) -> bool:
@@ -137,7 +150,8 @@ class Floor:
         if self.speech is not None and self.speech.item_id == item_id:
             return Move.NOTHING  # told twice
         held = self.is_holding  # of a speech whose end was never told
-        self.speech = Speech(item_id, voice.run_ms if voice.is_up else 0, held=held)
+        over_agent = held and self.speech is not None and self.speech.over_agent
+        self.speech = Speech(item_id, voice.run_ms if voice.is_up else 0, held=held, over_agent=over_agent)
         return self._judge(agent, voice)
 
     def frame(self, agent: Agent, voice: CallerVoice) -> Move:
@@ -146,6 +160,7 @@ class Floor:
             return Move.NOTHING
         if voice.is_up:
             self.speech.voiced_ms = max(self.speech.voiced_ms, voice.run_ms)
+            self.speech.idle = False
         return self._judge(agent, voice)
 
     def _judge(self, agent: Agent, voice: CallerVoice) -> Move:
@@ -167,10 +182,11 @@ class Floor:
         if voice.run_ms >= COMMIT_MS:
             speech.committed, speech.overheard = True, False
             return Move.COMMIT
-        if agent.speaking:
-            speech.held, speech.overheard = True, False
-            return Move.HOLD
-        return Move.NOTHING
+        speech.held, speech.overheard = (
+            True,
+            False,
+        )  # an answer that is on its way does not begin over the caller either
+        return Move.HOLD
 
     @staticmethod
     def _judge_held(speech: Speech, voice: CallerVoice) -> Move:

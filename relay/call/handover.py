@@ -69,7 +69,7 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
 def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
     """The session is gone, or none could be had."""
     move, call.move = call.move, None
-    caller_waits = call.answers.is_pending or call.floor.is_waiting or call.floor.speech is not None
+    caller_waits = call.answers.is_pending or call.floor.caller_waits
     caller_speaks = call.floor.caller_speaks
     call.model_is_ready = False
     _let_go_of_answers(call, now, out)
@@ -96,6 +96,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
     """Nothing more comes of what the session was asked: what it has said of it is all."""
+    call.given_up = None
     call.answers.lost()
     for item in [i for items in call.answer_items.values() for i in items]:
         call.heard(call.playout.finish(item), now, out)
@@ -146,8 +147,9 @@ def settle(call: Call, now: float, out: list[Action]) -> None:
     move = call.move
     if move is None or not move.is_ready or move.switching or call.phase is not Phase.TALKING:
         return
-    silent = call.is_silent(now) and not call.voice.is_up and not call.awaiting_words
-    if silent or not call.model_is_ready:
+    nobody_speaks = call.is_silent(now) and not call.voice.is_up
+    all_said = not call.floor.caller_waits and not call.awaits_words(now)
+    if (nobody_speaks and all_said) or not call.model_is_ready:
         move.switching = True
         call.model_is_ready = False
         out.append(SwitchModel())

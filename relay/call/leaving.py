@@ -76,12 +76,12 @@ def transfer(
 ) -> bool:
     """Connect the caller with the human. False if nobody is there: then the model says so.
 
-    A goodbye that is being said is taken back for it.
+    A goodbye that is being said is taken back for it, and an emergency takes the place of any other reason.
     `by_agent`: the model has decided it and may have said so; what it says is heard to its end.
     """
-    if call.ending is not None and call.ending.then is not Next.HANG_UP:
+    if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
-    if not call.plan.human_available and reason is not EndReason.EMERGENCY:
+    if not call.human_is_there(now) and reason is not EndReason.EMERGENCY:
         if call.ending is not None:
             return False
         if call.model_is_ready:
@@ -97,6 +97,11 @@ def transfer(
     words = None if announced else phrase
     leave(call, reason, Next.HUMAN, now, out, phrase=words, after_speech=by_agent, summary=summary)
     return True
+
+
+def _is_graver(ending: Ending, reason: EndReason) -> bool:
+    """True for an emergency, told while the caller is put through for something else: they must hear what to dial."""
+    return reason is EndReason.EMERGENCY and ending.then is Next.HUMAN and ending.reason is not EndReason.EMERGENCY
 
 
 def leave(
@@ -116,9 +121,10 @@ def leave(
     """
     if call.phase is not Phase.TALKING:
         return
-    if phrase == "trouble" and not call.plan.human_available:
+    if phrase == "trouble" and not call.human_is_there(now):
         phrase = "trouble_message"
     call.floor.release()
+    call.given_up = None
     if after_speech:
         call.playout.resume()
         cancel = call.answers.cancel() if phrase is not None else None
@@ -136,7 +142,7 @@ def leave(
 def settle(call: Call, now: float, out: list[Action]) -> None:
     """Go when the last words were heard; close the books when the last words have come."""
     if call.phase is Phase.LEAVING and call.ending is not None:
-        if (_last_words_heard(call) and not _may_turn_back(call)) or now >= call.ending.deadline:
+        if (_last_words_heard(call) and not _may_turn_back(call, now)) or now >= call.ending.deadline:
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
             _go(call, now, out)
     elif call.phase is Phase.GONE and call.over_at is not None and not _is_awaited(call, now):
@@ -150,10 +156,10 @@ def _last_words_heard(call: Call) -> bool:
     return call.playout.is_all_proved and call.answers.active is None
 
 
-def _may_turn_back(call: Call) -> bool:
+def _may_turn_back(call: Call, now: float) -> bool:
     """True while a caller who is about to be hung up on speaks, or has: it may be an emergency."""
     hears = call.model_is_ready and call.ending is not None and call.ending.then is Next.HANG_UP
-    return hears and (call.floor.caller_speaks or bool(call.awaiting_words))
+    return hears and (call.floor.caller_speaks or call.awaits_words(now))
 
 
 def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
@@ -189,13 +195,14 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _is_awaited(call: Call, now: float) -> bool:
-    """Late words, for a while; and the functions of a caller who has gone: a booking on its way is written down.
+    """Late words, for a while; and functions: a booking on its way is written down.
 
-    A function ends by its own deadline. With a caller who goes on to a human, nobody may wait for it.
+    A function ends by its own deadline. Where the caller goes on to somebody, it has as long as late words have.
     """
     if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True
-    return bool(call.awaiting_words) and call.model_is_ready and call.over_at is not None and now < call.over_at
+    more_comes = bool(call.functions) or (call.awaits_words(now) and call.model_is_ready)
+    return more_comes and call.over_at is not None and now < call.over_at
 
 
 def _close_books(call: Call, out: list[Action]) -> None:

@@ -198,6 +198,7 @@ class Machine:
                 handover.failed(call, event, now, out)
             case ClaimDoubted(correction):
                 if call.phase is Phase.TALKING and call.model_is_ready:
+                    call.given_up = None
                     out.append(call.note(correction))
                     call.answers.want("correct")
             case DrainBegan(limit_s):

@@ -103,7 +103,8 @@ class CallPlan:
     transcription_usd_per_minute: float
     keep_words: bool  # False: RECORD=off, no words are stored at all
     holding: dict[str, str | None] = field(default_factory=dict)  # function -> its holding phrase; None: silent
-    human_available: bool = True
+    human_available: bool = True  # when the stream begins
+    human_changes_s: float | None = None  # and so long after it, it is the other way round
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0
     # Of the earlier streams of this call

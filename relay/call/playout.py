@@ -42,6 +42,9 @@ USUAL_GROWS_S = 0.001
 # An undone stop goes on from the frame in which the caller's playback stood a millisecond ago: our clock and Twilio's
 # round differently, and to hear a frame twice is nothing, to lose a sample of speech is a click.
 RESUME_EARLIER_BYTES = BYTES_PER_MS
+# Trio's clock counts from a machine's start, a million seconds on top: after a year its seconds are exact to 4 ns, so
+# that what has been played to its end may seem to lack this much of a byte.
+CLOCK_ROUNDS_BYTES = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Cut:
     said_ms: float
     complete: bool
     own: bool
+    mulaw: bytearray = field(repr=False)  # all there is of it
 
 
 class Playout:
@@ -282,7 +286,7 @@ class Playout:
         return Heard(utterance.item, heard_ms, whole, utterance.own)
 
     def _played_bytes(self, burst: Burst, now: float) -> int:
-        played = int((now - self._late_s - burst.from_s) * 1000 * BYTES_PER_MS + 1e-6)
+        played = int((now - self._late_s - burst.from_s) * 1000 * BYTES_PER_MS + CLOCK_ROUNDS_BYTES)
         return max(0, min(played, burst.end - burst.start))
 
     def _unheard(self, now: float) -> Iterator[tuple[Utterance, int]]:
@@ -375,8 +379,8 @@ class Playout:
             self.hold(now)
         held, self._held = self._held or {}, None
         cuts = [
-            Cut(u.item, held.get(u.item, 0.0), u.said_ms, u.complete, u.own)  # appended after the hold: nothing heard
-            for u in self._queue
+            Cut(u.item, held.get(u.item, 0.0), u.said_ms, u.complete, u.own, u.mulaw)
+            for u in self._queue  # appended after the hold: nothing heard
         ]
         self._finished.update(cut.item for cut in cuts)
         self._queue.clear()

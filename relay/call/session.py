@@ -265,7 +265,8 @@ class CallSession:
             self._answers.dropped()
             return
         greets = self.machine.answers.active_ref.startswith("greeting")
-        await self._feed(self._answers.spoke(response_id, item, message.delta or "", is_greeting=greets))
+        for event in self._answers.spoke(response_id, item, message.delta or "", is_greeting=greets):
+            await self._feed(event)
 
     # Watchdog
 
@@ -308,8 +309,8 @@ class CallSession:
                 outcome.ok,
                 round(outcome.took_s * 1000),
                 effect,
-                outcome.error,
                 outcome.refused,
+                outcome.unsure,
             )
         )
 

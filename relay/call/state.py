@@ -76,6 +76,16 @@ class Move:
 
 
 @dataclass(slots=True)
+class GivenUp:
+    """What the caller's last interruption cut off, kept until its words tell whether it was one."""
+
+    at: float
+    parts: tuple[tuple[str, bytes], ...]  # words and sound, from the last pause before the cut
+    was_asking: bool  # what was heard of it asks something: "yes" is an answer
+    withheld_until: float = 0.0  # what the model makes of the interruption is not heard before
+
+
+@dataclass(slots=True)
 class Waterfall:
     """Times of one turn, Trio clock; 0 = not seen yet."""
 
@@ -146,12 +156,13 @@ class Call:
         self.caller_at = 0.0  # the caller last did something
         self.held_at = 0.0
         self.interruptions: set[ItemId] = set()  # the caller's items that an answer was given up for
+        self.given_up: GivenUp | None = None
         self.unheard_ms = 0  # the caller's own voice since the server's VAD last heard anything
         self.was_deaf = False  # the session before this one: the caller's last words are lost
         self.offered_human = plan.offered_human
         self.misunderstood: set[ItemId] = set()  # the caller's items that one of the two has not understood
         self.spoke_ms: dict[ItemId, int] = {}
-        self.awaiting_words: dict[ItemId, float] = {}  # items whose transcription has not come, and until when it may
+        self.awaiting_words: dict[ItemId, float] = {}  # not transcribed yet; until when others wait for it
         self.pauses: dict[ItemId, Waterfall] = {}
         self.waterfall: Waterfall | None = None  # of the turn that is being answered
         self.waterfalls: dict[ItemId, Waterfall] = {}
@@ -184,6 +195,11 @@ class Call:
         """Seconds since the caller arrived; 0 before."""
         return now - self.arrived_at if self.arrived_at is not None else 0.0
 
+    def human_is_there(self, now: float) -> bool:
+        """True inside the human's hours, which may begin or end while the caller talks."""
+        after_s = self.plan.human_changes_s
+        return self.plan.human_available != (after_s is not None and self.since_arrival_s(now) >= after_s)
+
     def agent(self, now: float) -> Agent:
         """What the agent is doing at this moment. A greeting that announces is protected before its first sound too."""
         speaking = self.playout.is_speaking(now)
@@ -195,8 +211,12 @@ class Call:
 
     def is_silent(self, now: float) -> bool:
         """True while nobody speaks, nobody is about to, and nothing is being done."""
-        busy = self.playout.is_speaking(now) or self.floor.speech is not None or bool(self.functions)
+        busy = self.playout.is_speaking(now) or self.floor.is_taken or bool(self.functions)
         return not busy and not self.answers.is_busy and not self.answers.is_wanted
+
+    def awaits_words(self, now: float) -> bool:
+        """True while the words of a caller's turn may come any moment. Later ones are heeded, but not waited for."""
+        return any(now < until for until in self.awaiting_words.values())
 
     def quiet_since(self) -> float:
         """When both sides fell silent (Trio clock); in the future while something is being played."""
@@ -238,11 +258,17 @@ class Call:
         """Play a phrase of ours; `first`: before all that waits to be played."""
         return self.own(self.plan.phrases[key], now, out, protected=protected, first=first)
 
-    def own(self, phrase: Phrase, now: float, out: list[Action], *, protected: bool, first: bool = False) -> ItemId:
-        """Play words of ours and put them into the conversation as the assistant's."""
+    def own(
+        self, phrase: Phrase, now: float, out: list[Action], *, protected: bool, first: bool = False, rest: bool = False
+    ) -> ItemId:
+        """Play words of ours and put them into the conversation as the assistant's.
+
+        `rest`: they are the model's, and were given up before.
+        """
         self._own_number += 1
-        item = ItemId(f"own_{self.plan.first_seq}_{self._own_number}")
-        turn = self.conversation.place(item, "agent", None, self.ms(now), own=True)
+        item = ItemId(f"{'rest' if rest else 'own'}_{self.plan.first_seq}_{self._own_number}")
+        self.given_up = None
+        turn = self.conversation.place(item, "agent", None, self.ms(now), own=not rest)
         turn.said = phrase.text
         self.playout.append(item, phrase.mulaw or b"", now, own=True, protected=protected, first=first)
         turn.said_ms = len(phrase.mulaw or b"") / 8
@@ -298,9 +324,12 @@ class Call:
         """What is to be written to the caller now."""
         if self.phase in (Phase.ARRIVING, Phase.GONE):
             return
+        if self.given_up is not None and now < self.given_up.withheld_until:
+            return
         plays = self.playout.due(now)
         if not plays:
             return
+        self.given_up = None
         if self.figures.greeting_ms is None:
             self.figures.greeting_ms = self.ms(now)
         for play in plays:

@@ -6,20 +6,26 @@ Upstream: machine.py.  Downstream: state.py, floor.py (decides), barge_in.py, le
 from __future__ import annotations
 
 from relay.call import handover, leaving, wording
-from relay.call.actions import Action, DeleteItem
-from relay.call.barge_in import carry_out, cut_off
-from relay.call.floor import Worth, is_echo
+from relay.call.actions import Action, DeleteItem, SendSilence
+from relay.call.barge_in import carry_out, cut_off, go_on
+from relay.call.floor import SHORT_TURN_MS, Worth, is_backchannel, is_echo
 from relay.call.state import Call, Phase, Waterfall
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 
 # An agent that was stopped and heard neither a word nor the end of it goes on: the VAD or the line has gone silent.
 HOLD_LIMIT_S = 2.0
-# Speech that the server says goes on, while the caller has been quiet for so long, is none: a VAD that never ends
-# (twilio-samples python #6) must not keep the agent silent for good.
-SPEECH_LIMIT_S = 15.0
+# A VAD takes a noisy place for speech that never ends, and nobody is answered there. By our own ear, which knows the
+# noise, a caller who has said something is done after this long: four times the pause that a VAD asks for. Then it is
+# given the silence that it waits for ...
+DONE_AFTER_S = 2.0
+# ... and noise alone as well, so that the next turn does not begin with minutes of it. A VAD that goes on then is none
+# (twilio-samples python #6): if it misses the caller's next words, the session is deaf.
+NOISE_LIMIT_S = 15.0
+SILENCE_MS = 1_000
 # A row of keys is read as one input once this long nothing was pressed.
 KEYS_TOGETHER_S = 1.5
-# A transcription that has not come by then never will: live ones took 1.0 to 1.5 s.
+# Nobody waits longer for a transcription: live ones took 1.0 to 1.5 s. That of a minute's speech may come later, and
+# what it says is heeded all the same.
 WORDS_LIMIT_S = 5.0
 
 
@@ -38,10 +44,15 @@ def frame(call: Call, now: float, out: list[Action]) -> None:
 
 def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller stop."""
+    speech = call.floor.speech
     carry_out(call, call.floor.paused(item_id), now, out)
     call.pauses[item_id] = Waterfall(call.loud_at or now, now)
-    call.caller_at = max(call.caller_at, now)
-    call.asked_still_there = 0
+    if speech is not None and speech.voiced_ms:
+        _is_there(call, now)
+
+
+def _is_there(call: Call, at: float) -> None:
+    call.caller_at, call.asked_still_there = max(call.caller_at, at), 0
 
 
 def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, out: list[Action]) -> None:
@@ -74,6 +85,12 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     text = (event.text or "").strip()
     if item_id in call.interruptions and (not text or is_echo(text, call.conversation.lately_said())):
         call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
+    if event.text is not None and not text:
+        if item_id in call.misunderstood:  # the agent asked what a noise was to mean
+            call.misunderstood.discard(item_id)
+            call.figures.misunderstandings -= 1
+        if go_on(call, now, out):
+            worth = Worth.DELETE
     if worth is Worth.DELETE:
         call.conversation.drop(item_id)
         call.pauses.pop(item_id, None)
@@ -83,12 +100,19 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
         return
     turn = call.conversation.turn(item_id)
     if turn is not None and text:
+        _is_there(call, (call.arrived_at or 0.0) + turn.ended_ms / 1000)
         turn.said, turn.gap = text, False
         call.record(turn.row(), out)
     if call.phase is Phase.GONE or (text and _bring_a_human(call, text, now, out)):
         return
     if call.phase is not Phase.TALKING or (text and _heed(call, item_id, text, now, out)):
         return
+    if is_backchannel(text) and not (call.given_up is not None and call.given_up.was_asking):
+        if go_on(call, now, out):
+            call.pauses.pop(item_id, None)
+            return
+    elif text or event.text is None:
+        call.given_up = None
     if worth is Worth.BARGE_IN:
         call.figures.barge_ins += 1
         cut_off(call, now, out)
@@ -148,7 +172,8 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
     """The caller pressed a key."""
     if call.phase in (Phase.ARRIVING, Phase.GONE):
         return
-    call.caller_at, call.asked_still_there = now, 0
+    _is_there(call, now)
+    call.given_up = None
     if key and key == call.plan.rules.human_digit:
         leaving.transfer(call, EndReason.TRANSFERRED, "pressed a key for a person", "", now, out)
         return
@@ -156,18 +181,29 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
     call.digit_at = now
 
 
+def _end_noise(call: Call, now: float, out: list[Action]) -> None:
+    """Speech that only the server's VAD hears comes to its end."""
+    speech = call.floor.speech
+    if speech is None or not call.model_is_ready:
+        return
+    began_at = (call.arrived_at or 0.0) + call.spoke_ms.get(speech.item_id, 0) / 1000
+    quiet_s = now - max(call.loud_at, began_at)
+    if quiet_s > NOISE_LIMIT_S:
+        call.floor.speech = None
+        out.append(SendSilence(SILENCE_MS))
+    elif quiet_s > DONE_AFTER_S and not (speech.idle or speech.paused):
+        speech.idle = True
+        if speech.voiced_ms >= SHORT_TURN_MS:
+            out.append(SendSilence(SILENCE_MS))
+
+
 def tick(call: Call, now: float, out: list[Action]) -> None:
     """What time alone decides about the caller's turns."""
     if call.floor.is_holding and now - call.held_at > HOLD_LIMIT_S:
         carry_out(call, call.floor.release(), now, out)
-    if call.floor.speech is not None:
-        began_at = (call.arrived_at or 0.0) + call.spoke_ms.get(call.floor.speech.item_id, 0) / 1000
-        if now - max(call.loud_at, began_at) > SPEECH_LIMIT_S:
-            call.floor.speech = None
+    _end_noise(call, now, out)
     for item_id, answer in call.floor.expired(now, call.agent(now)):
         if answer:
             _answer(call, item_id)
-    for item_id in [item for item, until in call.awaiting_words.items() if now >= until]:
-        del call.awaiting_words[item_id]
     if call.digits and now - call.digit_at >= KEYS_TOGETHER_S and call.model_is_ready:
         call.answers.want("keys")

@@ -235,8 +235,8 @@ class FunctionReturned:
     ok: bool
     took_ms: int
     effect: Effect | None = None
-    error: str | None = None
     refused: bool = False  # a definite no (taken, unknown), not a failed attempt
+    unsure: bool = False  # a write whose answer was lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,10 @@ NO_HUMAN_NOW = (
 NOT_RUN = (
     '{"status":"not_run","reason":"The caller interrupted before this was done. Ask again if it is still wanted."}'
 )
+BROKEN_OFF = (
+    '{"status":"error","error":"The line broke off before the answer came.","next":"It is not known whether it was '
+    'done: do not say that it was. If it is still wanted, call it again with the same arguments."}'
+)
 
 # Why the caller is back on the line -> the phrase they hear first.
 RESUMED = {"no_answer": "nobody_answered", "declined": "nobody_answered", "lost": "resumed"}

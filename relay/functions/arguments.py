@@ -16,8 +16,11 @@ from typing import Any, Final
 import msgspec
 
 ARGUMENTS_LIMIT_CHARS: Final = 4096  # the longest honest call is a message of 500 characters
-# Everything but letters, marks, digits, punctuation and spaces; Postgres refuses NUL, logs suffer from the rest.
-_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+# What is no text: Postgres refuses NUL, logs suffer from the rest; marks that nobody sees turn the words around them,
+# or are a name made of nothing. (Joiners stay: there are scripts that need them.)
+_CONTROLS: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+"
+)
 _NANP: Final = frozenset({"US", "CA", "PR", "DO", "JM", "BS", "BB", "TT"})  # countries that dial +1
 
 
@@ -42,7 +45,9 @@ class Phone(str):
         if not digits.startswith("+") and country in _NANP and re.fullmatch(r"1?[2-9][0-9]{9}", digits):
             digits = "+1" + digits[-10:]
         if not re.fullmatch(r"\+(?:1[2-9][0-9]{9}|[2-9][0-9]{6,14})", digits):
-            raise ValueError("is no complete phone number: ask for all its digits, with the country code if foreign")
+            raise ValueError(
+                "is no complete phone number: write + and the country code before it, or ask for what is missing"
+            )
         return cls(digits)
 
 
@@ -117,12 +122,12 @@ def bind(arguments: type[msgspec.Struct], text: str, caller_number: str, country
     if len(text) > ARGUMENTS_LIMIT_CHARS:
         raise BadArguments(f"the arguments are longer than {ARGUMENTS_LIMIT_CHARS} characters")
     try:
-        raw = msgspec.json.decode(text.encode("utf-8", "replace")) if text.strip() else {}
+        raw = _clean(msgspec.json.decode(text.encode("utf-8", "replace"))) if text.strip() else {}
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BadArguments(f"the arguments are no JSON: {error}") from None
+        raise BadArguments(f"the arguments are no JSON that can be read: {error}") from None
     if not isinstance(raw, dict):
         raise BadArguments("the arguments must be a JSON object")
-    loose = _loosen(_clean(raw), msgspec.structs.fields(arguments))
+    loose = _loosen(raw, msgspec.structs.fields(arguments))
 
     def hook(kind: type, value: Any) -> Any:
         if kind is Phone and isinstance(value, str):

@@ -1,7 +1,8 @@
 """What the agent says was done, held against what was done (pure, English).
 
 Rule 1: a claim is a finished deed in the agent's own mouth: "I've booked", "your table is booked". Offers, questions,
-plans, conditions and denials are none; in doubt it is no claim, since a false alarm makes the agent contradict itself.
+plans, conditions, denials, and what is summed up before "shall I?" are none; in doubt it is no claim, since a false
+alarm makes the agent contradict itself.
 Rule 2: a deed is a success of a function that writes (`done` in its output). What a look-up showed stands for the
 claim that something *is* booked, never for having booked it.
 Rule 3: a deed is told by less than a claim ("see you at seven", "all set"); words in another language than English
@@ -35,7 +36,8 @@ _GOT = r"\b(?:i|we)(?:'ve got|'ve| have got| have| got)\s+"
 _YOURS = r"(?:you|it|that|this|everything|(?:your|the|a|an)(?: [\w'-]+){1,4}?)"
 _THING = (
     r"(?:(?:it|that|this)(?: one)?|everything|"
-    r"(?:your|the) (?:[\w'-]+ )?(?:table|booking|reservation|appointment|visit|spot|seats?|party|dinner|lunch|slot)"
+    r"(?:your (?:[\w'-]+ ){0,2}|the (?:[\w'-]+ )?)"
+    r"(?:table|booking|reservation|appointment|visit|spot|seats?|party|dinner|lunch|slot)"
     r"(?: [\w':,-]+){0,8}?)"
 )
 _IS = rf"(?:\s+(?:is|has been|was|are|have been)|'s been|'s|'re)\s+{_ADVERB}"
@@ -45,8 +47,9 @@ _MOVE = r"(?:moved|rescheduled|changed|switched|shifted|pushed back|pushed)"
 
 _STANDS: Final = {BOOKED, LISTED, MOVED}  # proves that something is booked, whoever did it
 _PASSED: Final = {MESSAGE, SENT}
-_VISIT: Final = r"(?:your|the) (?:[\w'-]+ )?(?:table|booking|reservation|appointment)"
+_VISIT: Final = r"(?:your (?:[\w'-]+ ){0,2}|the (?:[\w'-]+ )?)(?:table|booking|reservation|appointment)"
 _OBJECT: Final = rf"(?:you|it|that|{_VISIT})"
+_DEAL: Final = r"(?:booking|reservation|appointment)"
 _DELIVERED: Final = r"(?:taken|noted|recorded|passed on|passed along|delivered|sent)"
 
 # (pattern, the deeds any of which makes it true). Each is matched inside one clause in lower case.
@@ -55,22 +58,27 @@ _CLAIMS: Final = tuple(
     for pattern, deeds in (
         (rf"{_I}(?:scheduled|arranged|booked|requested|set up) (?:a|the|your) call ?back", {MESSAGE, BOOKED}),
         (rf"{_I}{_BOOK}\b(?! up| solid| out)", {BOOKED}),
-        (rf"{_I}made (?:a|the|your|that|this) (?:[\w'-]+ )?(?:booking|reservation|appointment)", {BOOKED}),
+        (rf"{_I}(?:made|created|placed|entered|set up) (?:an?|the|your|that|this) (?:[\w'-]+ )?{_DEAL}", {BOOKED}),
         (rf"{_MANAGED}(?:book|reserve|schedule)\b", {BOOKED}),
         (rf"{_I}(?:put you down|got you down|set you up|signed you up|secured (?:a|the|your))\b", {BOOKED}),
         (rf"{_I}(?:put|got) you in (?:for|at|on)\b", {BOOKED}),
         (rf"{_I}confirmed (?:(?:it|that)(?= for | at | on |$)|{_VISIT}\b)", _STANDS),
         (rf"{_GOT}{_YOURS} {_ADVERB}(?:{_BOOK}|confirmed|down for|set for)", _STANDS),
         (rf"{_YOU_ARE}{_ADVERB}(?:{_BOOK}|confirmed|down for|set for)\b(?! up| solid| out)", _STANDS),
-        (rf"\b{_THING}{_IS}(?:{_BOOK}|confirmed|on the books)\b(?! up| solid| out)", _STANDS),
+        (rf"\b(?!everything(?:'s| is) {_BOOK}){_THING}{_IS}(?:{_BOOK}|confirmed|on the books)\b(?! up| solid| out)",
+         _STANDS),
+        (rf"{_IS}{_BOOK} for you\b", _STANDS),
         (rf"^(?:all |done and )?(?:{_BOOK}|confirmed)(?: for | on | at | in\b|$)", {BOOKED, MOVED}),
-        (r"^(?:the |your )?(?:booking|reservation|appointment) (?:made|confirmed)(?: for | on |$)", {BOOKED, MOVED}),
-        (r"\b(?:your|the) (?:booking|reservation) (?:is (?:complete|in|made)\b|went through)", _STANDS),
-        (r"\b(?:your|the) (?:booking|reservation|appointment) (?:is|has been|was) (?:made|all set)\b", _STANDS),
-        (rf"{_I}(?:got|put) (?:your|the) (?:booking|reservation|appointment) in\b", {BOOKED}),
+        (rf"^(?:the |your )?{_DEAL} (?:made|confirmed)(?: for | on |$)", {BOOKED, MOVED}),
+        (r"\b(?:your|the) (?:booking|reservation) (?:is (?:complete|in|made|done)\b|went through)", _STANDS),
+        (rf"\b(?:your|the) {_DEAL} (?:is|has been|was) (?:made|all set)\b", _STANDS),
+        (rf"{_I}(?:got|put) (?:your|the) {_DEAL} (?:in|through)\b", {BOOKED}),
         (rf"\bconsider it {_BOOK}", {BOOKED}),
         (rf"{_I}(?:completed|processed|finished) (?:your|the) (?:booking|reservation)", {BOOKED}),
         (rf"{_I}(?:completed|processed|finished) (?:your|the) cancel", {CANCELLED}),
+        (r"\b(?:your|the) cancell?ation (?:is (?:complete|done)\b|went through)", {CANCELLED}),
+        (rf"{_I}(?:deleted|removed) {_VISIT}\b", {CANCELLED}),
+        (rf"\b{_VISIT}{_IS}(?:deleted|removed)\b", {CANCELLED}),
         (rf"{_I}{_CANCEL}\b", {CANCELLED}),
         (rf"{_MANAGED}cancel\b", {CANCELLED}),
         (rf"{_GOT}{_YOURS} {_ADVERB}{_CANCEL}\b", {CANCELLED}),
@@ -78,6 +86,7 @@ _CLAIMS: Final = tuple(
         (rf"^(?:all )?{_CANCEL}(?: for | on |$)", {CANCELLED}),
         (rf"{_I}(?:taken|removed) (?:you|it|that|your [\w'-]+) off the books", {CANCELLED}),
         (rf"{_I}{_MOVE} {_OBJECT}\b", {MOVED}),
+        (rf"{_YOU_ARE}{_ADVERB}(?:moved|rescheduled)\b", {MOVED}),
         (rf"{_MANAGED}(?:move|reschedule)\b", {MOVED}),
         (rf"\b{_THING} is now (?:at|for|on)\b", {MOVED, BOOKED}),
         (rf"{_GOT}{_YOURS} {_ADVERB}(?:moved|rescheduled)\b", {MOVED}),
@@ -86,7 +95,8 @@ _CLAIMS: Final = tuple(
         (rf"{_I}(?:passed|sent|forwarded|given) (?:it|that|this|(?:your|the) message) (?:on|along|to)\b", _PASSED),
         (rf"\b(?:your|the) message (?:has been|was|is) {_DELIVERED}", _PASSED),
         (rf"{_I}(?:sent|texted|e-?mailed)\b", {SENT}),
-        (r"\b(?:confirmation|text|e-?mail|message|link|receipt)(?: [\w'-]+){0,4} (?:has been|was|is) sent\b", {SENT}),
+        (r"\b(?:confirmation|text|e-?mail|message|link|receipt)(?: [\w'-]+){0,4} (?:has been|was) sent\b", {SENT}),
+        (r"\byou(?:'ve| have) been sent\b", {SENT}),
         (r"\b(?:confirmation|text|e-?mail|link)(?: [\w'-]+){0,3} is on (?:its|the) way\b", {SENT}),
     )
 )  # fmt: skip
@@ -110,12 +120,21 @@ _NOT_A_CLAIM: Final = re.compile(
     r"\b(?:would|shall|should|could|might|may|must|can(?! (?:see|confirm|tell))|cannot|not|never|no|nothing|without|"
     r"want|need|like|let|let's|going to|gonna|about to|try|trying|make sure|making sure|to (?:have|get|see|be)|"
     r"do you|did you|have you|wish|pretend|say|said|says|think|thought|looks like|seems?|unfortunately|sorry|afraid|"
-    r"last (?:time|week|month|year)|according to|records|shows?)\b|n't\b|'ll\b|\bwill\b|'d\b|"
-    r"\b(?:after|while|hopefully)\s*$"
+    r"last (?:time|week|month|year)|according to|records|shows?|none|understand|hear|heard)\b|"
+    r"n't\b|'ll\b|\bwill\b|'d\b|\b(?:after|while|hopefully)\s*$"
 )
 # Anywhere before the claim in its sentence; after it, in its clause.
 _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whether|when|whenever|in case|before)\b")
-_CONDITION_AFTER: Final = re.compile(r"\b(?:if|unless|once|as soon as|by (?:someone|somebody|another))\b")
+_CONDITION_AFTER: Final = re.compile(
+    r"\b(?:if|unless|once|as soon as|when|by (?:someone|somebody|another))\b|^ by (?!phone|text|e-?mail|now)"
+)
+# The sentence before such a question sums up what is to be done.
+_OFFER: Final = r"\b(?:(?:shall|should|can|may|could) i|(?:would you like|do you want|want) me to)(?: \w+){0,3}? "
+_OFFERED: Final = {
+    BOOKED: re.compile(rf"{_OFFER}(?:book|reserve|schedule|confirm|put|go ahead\W*$)"),
+    CANCELLED: re.compile(rf"{_OFFER}(?:cancel|go ahead\W*$)"),
+    MOVED: re.compile(rf"{_OFFER}(?:move|reschedule|change|switch|update|book|go ahead\W*$)"),
+}
 _TAKEN: Final = re.compile(
     r"\b(?:sorry|unfortunately|afraid|fully|someone else|somebody else|another (?:guest|party|caller))\b"
 )
@@ -161,13 +180,24 @@ def deeds_of(function: str, ok: bool, output: Mapping[str, Any]) -> frozenset[st
 def claims(said: str) -> tuple[frozenset[str], ...]:
     """Each claim in the agent's words, as the deeds any of which would make it true."""
     found: list[frozenset[str]] = []
-    for sentence in _SENTENCES.split(_plain(said)):
+    sentences = _SENTENCES.split(_plain(said))
+    for sentence, following in zip(sentences, [*sentences[1:], ""], strict=True):
+        condition = _CONDITION_BEFORE.search(sentence)  # once a sentence: a model that counts has a thousand clauses
         offset = 0
         for clause in _clauses(sentence):
             start = sentence.index(clause, offset)
             offset = start + len(clause)
-            found += _claims_in(clause.strip(), sentence[:start], _asks(sentence, offset))
+            if (condition is not None and condition.end() <= start) or _asks(sentence, offset):
+                continue
+            here = _claims_in(clause.strip(), sentence)
+            found += [claim for claim in here if not _is_offered(claim, following)]
     return tuple(found)
+
+
+def _is_offered(claim: frozenset[str], question: str) -> bool:
+    """True when the question behind it asks whether to do that, or whether that is right."""
+    tag = question.endswith("?") and question.strip(" ,?") in _TAGS
+    return tag or any(_OFFERED[deed].search(question) for deed in claim & _OFFERED.keys())
 
 
 def check(said: str, deeds: Collection[str], untold: Collection[str] = ()) -> Verdict:
@@ -216,10 +246,8 @@ def _asks(sentence: str, end: int) -> bool:
     return sentence.endswith("?") and sentence[end:].strip(" ,?") in _TAGS
 
 
-def _claims_in(clause: str, before: str, asks: bool) -> list[frozenset[str]]:
+def _claims_in(clause: str, sentence: str) -> list[frozenset[str]]:
     clause = clause.strip(" .!?\"'")
-    if asks or _CONDITION_BEFORE.search(before):
-        return []
     for pattern, deeds in _CLAIMS:
         match = pattern.search(clause)
         if match is None:
@@ -228,7 +256,8 @@ def _claims_in(clause: str, before: str, asks: bool) -> list[frozenset[str]]:
         passive = LISTED in deeds
         if _NOT_A_CLAIM.search(head) or _CONDITION_BEFORE.search(head) or _CONDITION_AFTER.search(tail):
             continue
-        if passive and ("already" in match.group() or _TAKEN.search(before + clause)):
+        already = "already" in match.group() or tail.startswith(" already")
+        if passive and (already or _TAKEN.search(sentence)):
             continue  # "that one is already booked": by somebody else
         return [deeds]
     return []

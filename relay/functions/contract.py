@@ -18,6 +18,8 @@ from .results import at_a_word
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int
 T = TypeVar("T")
+_LONG_NUMBER = re.compile(r"\+?\d{7,}")
+_UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 class BackendFault(Exception):
@@ -143,28 +145,33 @@ class Answer:
     def accept(self) -> None:
         """Raises Taken for a write's 409, Refused for any other 4xx."""
         if self.status == 409 and self.writes:
-            raise Taken(self._decoded(Alternatives, may_have_happened=False).alternatives)
+            raise Taken(self._alternatives())
         if self.status >= 400:
             raise Refused(f"{self.route} answered {self.status}: {self.error()}", self.status)
 
     def typed(self, kind: type[T]) -> T:
         """The accepted body as `kind`."""
         self.accept()
-        return self._decoded(kind, may_have_happened=self.writes)
-
-    def error(self) -> str:
-        """The backend's own words, if it gave any."""
-        try:
-            return at_a_word(msgspec.json.decode(self.body, type=_Error).error, 200) or "no words"
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            return "no words"
-
-    def _decoded(self, kind: type[T], may_have_happened: bool) -> T:
         try:
             return msgspec.json.decode(self.body, type=kind)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             words = f"{self.route} answered {self.status}, but not as agreed: {at_a_word(str(error), 200)}"
-            raise BackendFault(words, may_have_happened=may_have_happened) from None
+            raise BackendFault(words, may_have_happened=self.writes) from None
+
+    def _alternatives(self) -> list[dt.datetime]:
+        """The free times that a 409 names. It is a no whatever its body is, and nothing that broke."""
+        try:
+            return msgspec.json.decode(self.body, type=Alternatives).alternatives
+        except _UNREADABLE:
+            return []
+
+    def error(self) -> str:
+        """The backend's own words, if it gave any; a number that may be a caller's is no matter for the log."""
+        try:
+            words = msgspec.json.decode(self.body, type=_Error).error
+            return at_a_word(_LONG_NUMBER.sub("<number>", words), 200) or "no words"
+        except _UNREADABLE:
+            return "no words"
 
 
 def segment(text: str) -> str:

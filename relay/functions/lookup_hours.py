@@ -20,10 +20,13 @@ async def lookup_hours(
     ] = None,
 ) -> dict[str, Any]:
     """Opening hours of the business on one day. Use it for every question about when it is open; do not guess."""
-    day = date or call.now().astimezone(call.tz).date()
-    check_day(day, call.now(), call.tz)
+    now = call.now().astimezone(call.tz)
+    day = date or now.date()
+    check_day(day, now, call.tz)
     hours = await call.business.hours(day)
     known: dict[str, Any] = {"date": day.isoformat(), "day": day_words(day), "closed": hours.closed}
     if not hours.closed and hours.open and hours.close:
         known |= {"open": clock_words(clock(hours.open, call.tz)), "close": clock_words(clock(hours.close, call.tz))}
+    if day == now.date():
+        known["now"] = clock_words(now)  # whether it is still open: the model has no clock
     return known | ({"notes": hours.notes} if hours.notes else {})

@@ -120,9 +120,8 @@ class Once:
             return replace(record.outcome, effect=None)
         record.under_way, record.outcome = trio.Event(), None
         try:
-            outcome = await self._attempt(key, record.wish, work)
-            record.unsure = (record.unsure or outcome.unsure) and not (outcome.ok or outcome.refused)
-            record.outcome = replace(outcome, unsure=record.unsure)
+            record.outcome = await self._attempt(key, record, work)
+            record.unsure = record.outcome.unsure
         finally:
             record.unsure = record.unsure or record.outcome is None  # cancelled half-way
             record.under_way.set()
@@ -130,13 +129,15 @@ class Once:
         self._withdraw_what_it_undoes(key, record)
         return record.outcome
 
-    async def _attempt(self, key: str, wish: Wish, work: Callable[[str, Any], Awaitable[Outcome]]) -> Outcome:
-        before = await self._reserve(key, wish)
+    async def _attempt(self, key: str, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> Outcome:
+        before = await self._reserve(key, record.wish)
         if isinstance(before, Already) and before.state == "done" and before.ok and before.output is not None:
             return Outcome(msgspec.json.encode(before.output).decode(), ok=True, writes=True, key=key)
-        outcome = await work(key, wish.arguments)
-        await self._settle(key, outcome)
-        return outcome
+        outcome = await work(key, record.wish.arguments)
+        unsure = (record.unsure or outcome.unsure) and not (outcome.ok or outcome.refused)
+        if not unsure:  # what nobody knows has not ended
+            await self._settle(key, outcome)
+        return replace(outcome, unsure=unsure)
 
     def _withdraw_what_it_undoes(self, key: str, record: _Record) -> None:
         assert record.outcome is not None

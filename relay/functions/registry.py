@@ -183,7 +183,8 @@ def _import(module: str) -> Any:
     except FunctionRefused:
         raise
     except Exception as error:
-        raise FunctionRefused(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
+        where = " (it is looked for beside relay/ and on PYTHONPATH)" if isinstance(error, ModuleNotFoundError) else ""
+        raise FunctionRefused(f"{module} cannot be imported: {type(error).__name__}: {error}{where}") from error
 
 
 async def run(
@@ -272,8 +273,8 @@ def _outcome(result: Result) -> Outcome:
         effect = result
     if not isinstance(effect, Effect | None):
         raise TypeError(f"it returned {type(effect).__name__}: return a mapping, an effect, or both as a tuple")
-    output = envelope(mapping)
-    return Outcome(output, ok=msgspec.json.decode(output)["status"] == "ok", effect=effect)
+    # "error" alone is a failure: an order's status may be anything else.
+    return Outcome(envelope(mapping), ok=mapping.get("status") != "error", effect=effect)
 
 
 def _failed(error: str, next_step: str) -> Outcome:

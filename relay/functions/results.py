@@ -20,7 +20,7 @@ _KEY_CHARS: Final = 40
 
 
 def envelope(result: Mapping[str, Any], limit_bytes: int = OUTPUT_LIMIT_BYTES) -> str:
-    """`{"status": "ok" | "error", ...}` as JSON of at most `limit_bytes`; `status` is "ok" unless the result says.
+    """`{"status": ..., ...}` as JSON of at most `limit_bytes`; `status` is "ok" unless the result says another one.
 
     Raises TypeError when the result holds something that is no JSON: that is a bug of the function.
     """

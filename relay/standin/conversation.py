@@ -24,9 +24,10 @@ from relay.standin.model_client_events import check_client_event, decoded, decod
 from relay.standin.model_connect import asked_model, refusal
 from relay.standin.model_errors import Refusal, RefusedError
 from relay.standin.model_floor import Floor
-from relay.standin.model_items import History, Item, transcription_usage
+from relay.standin.model_items import History, Item
 from relay.standin.model_listening import InputBuffer
 from relay.standin.model_reactions import Director, Plan
+from relay.standin.model_transcription import transcribe
 from relay.standin.script import Faults, Script
 from relay.standin.vad import Started
 from relay.standin.voice import Voice
@@ -88,8 +89,7 @@ class RealtimePeer:
         self.session = model_settings.fresh(self.new_id("sess"), asked_model(path), epoch_s + int(script.lifetime_s))
         self.session_id = str(self.session["id"])
         self._agenda = Agenda()
-        zone = datetime.timezone(datetime.timedelta(hours=int(script.utc_offset[:3])))
-        self._director = Director(script, datetime.datetime.fromtimestamp(epoch_s, zone).date())
+        self._director = Director(script, datetime.datetime.fromtimestamp(epoch_s, script.zone).date())
         self.report.notes = self._director.notes
         self._floor = Floor(
             self, self._agenda, voice, self._director, self.faults, self.new_id("conv"), self._response_is_over
@@ -169,6 +169,10 @@ class RealtimePeer:
         """prefix_ and 21 base62 characters, as the server makes them."""
         return f"{prefix}_" + "".join(self.chance.choices(BASE62, k=21))
 
+    def padding(self) -> str:
+        """A random text of a random length."""
+        return "".join(self.chance.choices(BASE62, k=self.chance.randint(5, 20)))
+
     def close(self, code: int, reason: str) -> None:
         """End the session."""
         self._outs.append(Close(code, reason))
@@ -196,7 +200,7 @@ class RealtimePeer:
     def _session_update(self, event: dict[str, Any]) -> None:
         if self.faults.refuse_update:
             raise RefusedError(errors.server_error(self.session_id))
-        session = model_settings.updated(self.session, event["session"], self._floor.has_spoken)
+        session = model_settings.updated(self.session, event["session"], self.history.has_voice)
         if self.faults.wrong_format:
             pcm = session["audio"]["output"]["format"]["type"] == "audio/pcm"
             session["audio"]["output"]["format"] = (
@@ -321,23 +325,8 @@ class RealtimePeer:
         self._announce(item, previous)
         settings = self.session["audio"]["input"]["transcription"]
         if settings is not None:
-            delay_s = self.chance.uniform(*self.script.transcription_s)
-            self._agenda.after(delay_s, lambda: self._transcribe(item, settings["model"]))
-
-    def _transcribe(self, item: Item, model: str) -> None:
-        at = {"item_id": item.id, "content_index": 0}
-        name = "conversation.item.input_audio_transcription"
-        if self.faults.transcription_failed:
-            error = {
-                "type": "transcription_error", "code": "audio_unintelligible",
-                "message": "The audio could not be transcribed.", "param": None,
-            }  # fmt: skip
-            self.emit(f"{name}.failed", **at, error=error)
-            return
-        for start in range(0, len(item.text), 24):
-            self.emit(f"{name}.delta", **at, delta=item.text[start : start + 24], obfuscation=self.new_id("pad")[4:])
-        item.content = [{"type": "input_audio", "transcript": item.text}]
-        self.emit(f"{name}.completed", **at, transcript=item.text, usage=transcription_usage(item, model))
+            failed = self.faults.transcription_failed
+            transcribe(self, self._agenda, item, settings["model"], failed=failed)
 
     def _announce(self, item: Item, previous: str | None) -> None:
         self.emit("conversation.item.added", previous_item_id=previous, item=item.wire())
@@ -363,7 +352,9 @@ class RealtimePeer:
 
     def _respond(self, asked: dict[str, Any], items: list[Item]) -> None:
         self._idle_round += 1
+        known = len(self.report.notes)
         said = self._floor.respond(self.session, asked, items, self._turns)
+        self.report.story += self.report.notes[known:]
         if said:
             self.report.said.append(said)
             self.report.story.append(f"says {said!r}")
@@ -377,7 +368,7 @@ class RealtimePeer:
 
     def _idle(self, round_: int, since_ms: int) -> None:
         """Nobody has spoken since the last answer was (by its length) played: an empty turn [openai 2.3]."""
-        if round_ != self._idle_round or self._input.speaking:
+        if round_ != self._idle_round or self._input.speaking or not self._detection.get("idle_timeout_ms"):
             return
         item_id, now_ms = self.new_id("item"), round(self._input.clock_ms)
         self.emit("input_audio_buffer.timeout_triggered", audio_start_ms=since_ms, audio_end_ms=now_ms, item_id=item_id)

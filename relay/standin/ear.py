@@ -123,19 +123,18 @@ def _level(bands_db: Array) -> Array:
 
 
 def _search(print_: _Print, fine: Array) -> list[Heard]:
-    """Where in the audio the clip is: at most one place for each half of a step."""
-    best: Heard | None = None
+    """Where in the audio the clip can be, with how well it fits: a few steps around each place."""
+    found = []
     for phase in range(STEP_MS // FINE_STEP_MS):
         bands_db = fine[phase :: STEP_MS // FINE_STEP_MS]
         if len(bands_db) < len(print_.level_db):
             continue
-        alike = _correlate(print_.level_db, _level(bands_db))
-        for lag in _peaks(alike):
+        for lag in _peaks(_correlate(print_.level_db, _level(bands_db)), len(print_.level_db) // 2):
             cells = _confirm(print_, bands_db[lag : lag + len(print_.level_db)])
-            if cells > (best.alike if best else 0.0):
+            if cells:
                 start_ms = lag * STEP_MS + phase * FINE_STEP_MS - 300 - print_.lead_ms
-                best = Heard(print_.clip, start_ms, cells)
-    return [best] if best else []
+                found.append(Heard(print_.clip, start_ms, cells))
+    return found
 
 
 def _correlate(wanted: Array, level_db: Array) -> Array:
@@ -151,10 +150,15 @@ def _correlate(wanted: Array, level_db: Array) -> Array:
     return np.asarray(np.correlate(level_db, shape, "valid") / spread, np.float64)
 
 
-def _peaks(alike: Array) -> list[int]:
-    """The best few places, three at most: neighbours of a peak are as good as it is, so one step apart is enough."""
-    order = np.argsort(alike)[::-1][:3]
-    return [int(lag) for lag in order if alike[lag] >= ENVELOPE_ALIKE]
+def _peaks(alike: Array, apart: int) -> list[int]:
+    """The best three steps of each place: neighbours of a peak are as good as it is, so one step apart is enough."""
+    found: list[int] = []
+    for lag in np.argsort(alike)[::-1]:
+        if alike[lag] < ENVELOPE_ALIKE:
+            break
+        if sum(abs(int(lag) - other) < apart for other in found) < 3:
+            found.append(int(lag))
+    return found
 
 
 def _confirm(print_: _Print, bands_db: Array) -> float:

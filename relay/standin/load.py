@@ -20,7 +20,7 @@ from pathlib import Path
 
 from relay.standin.load_caller import Caller
 from relay.standin.load_loop import Loop, clock
-from relay.standin.load_model import Listener, Session
+from relay.standin.load_model import TURN_S, Listener, Session
 from relay.standin.process_figures import ProcessFigures, rss_mb
 
 LOAD_LIMIT = 0.70
@@ -87,6 +87,8 @@ class Window:
 
     up: list[float] = field(default_factory=list)
     down: list[float] = field(default_factory=list)
+    clear: list[float] = field(default_factory=list)  # from speech_started over an answer to the `clear` of it
+    interruptions: int = 0
     dry_s: list[float] = field(default_factory=list)
     late_s: list[float] = field(default_factory=list)
     up_bytes: int = 0
@@ -129,10 +131,10 @@ class Step:
 
 
 class Load:
-    """Callers and model, beside one relay."""
+    """Callers and model, beside one relay; a caller takes a turn every `turn_s` seconds."""
 
-    def __init__(self, target: Target, loop: Loop, run_id: int) -> None:
-        self.target, self.loop, self.run_id = target, loop, run_id
+    def __init__(self, target: Target, loop: Loop, run_id: int, turn_s: float = TURN_S) -> None:
+        self.target, self.loop, self.run_id, self.turn_s = target, loop, run_id, turn_s
         self.window = Window()
         self.failures: list[str] = []
         self.callers: list[Caller] = []
@@ -224,7 +226,9 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def running(relay: Relay, *, tls: bool, core: int | None, log: Path, run_id: int = 1) -> Iterator[tuple[Load, int]]:
+def running(
+    relay: Relay, *, tls: bool, core: int | None, log: Path, run_id: int = 1, turn_s: float = TURN_S
+) -> Iterator[tuple[Load, int]]:
     """Start the model and a relay that uses it; yields the load and the relay's process id. Raises LoadFailed."""
     with tempfile.TemporaryDirectory(prefix="relay-load-") as temporary:
         loop, context, cert = Loop(), None, Path()
@@ -233,7 +237,7 @@ def running(relay: Relay, *, tls: bool, core: int | None, log: Path, run_id: int
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(cert, key)
         port = free_port()
-        load = Load(Target(f"http://127.0.0.1:{port}", relay.webhook_path), loop, run_id)
+        load = Load(Target(f"http://127.0.0.1:{port}", relay.webhook_path), loop, run_id, turn_s)
         listener = Listener(load, context)
         loop.watch(listener)
         process = _start(relay, {"port": str(port), "model_url": listener.url, "certificate": str(cert)}, core, log)

@@ -1,7 +1,8 @@
 """A caller of the load: rings and streams as Twilio does, signed; fifty frames a second; plays what comes.
 
 What it measures of the relay: the way up (with load_model.py, from the marker's frame to the model), the way down
-(from the delta to the frame with its marker), and whether the answer ever ran dry at the caller's ear.
+(from the delta to the frame with its marker), whether the answer ever ran dry at the caller's ear, and how soon after
+the model's speech_started it was stopped.
 """
 
 from __future__ import annotations
@@ -205,9 +206,20 @@ class Caller:
         elif message.mark is not None:
             self._marks.append((max(now, self._play_end), message.mark.name.encode()))
         elif message.event == "clear":
+            self._cleared(now)
             self._play_end, self._answer_left = now, 0
             while self._marks:
                 self._return_mark(self._marks.popleft()[1])
+
+    def _cleared(self, now: float) -> None:
+        session = self.session
+        if session is not None and session.stop_asked:
+            self._load.window.clear.append(now - session.stop_asked)
+            session.stop_asked = 0.0
+
+    def hears_for_s(self, now: float) -> float:
+        """How long what has been sent to this caller still plays."""
+        return max(0.0, self._play_end - now)
 
     def _play(self, payload: bytes, now: float) -> None:
         n_bytes = len(payload) * 3 // 4 - payload[-2:].count(b"=")

@@ -1,7 +1,8 @@
-"""The model of the load: Realtime sessions that hear markers and answer every four seconds with two seconds of audio.
+"""The model of the load: Realtime sessions that hear markers and answer every turn with two seconds of audio.
 
-A turn: speech_started, a second later speech_stopped and committed, then the answer (asked for by the relay, or by
-itself where the session wants it so): eight deltas of 250 ms at five times real time. So it talks half of the time.
+A turn, every four seconds: speech_started a moment after the caller's voice, a second later speech_stopped and
+committed, then the answer (asked for by the relay, or by itself where the session wants it so): eight deltas of 250 ms
+at five times real time. So it talks half of the time. Where turns come faster, each interrupts the answer before it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 TURN_S = 4.0
 SPEECH_S = 1.0
+ONSET_S = 0.1  # what a VAD needs of a voice before it says so
 FIRST_TURN_S = 7.0  # after the greeting
 DELTA_EVERY_S = load_audio.DELTA_MS / 1000 / 5
 DELTAS_AN_ANSWER = load_audio.ANSWER_MS // load_audio.DELTA_MS
@@ -87,6 +89,7 @@ class Session:
         self._load, self._link = load, link
         self.caller: Caller | None = None
         self.down_sent = 0.0  # when the delta with the marker was sent that the caller has not heard yet
+        self.stop_asked = 0.0  # when speech_started was sent over an answer that the caller still hears
         self._head = b""
         self._is_open = False
         self._number = 0
@@ -201,7 +204,7 @@ class Session:
         """The call is on: the caller speaks every four seconds, each call at its own moment."""
         if not self._turns_run:
             self._turns_run = True
-            self._load.loop.at(caller.began + FIRST_TURN_S + caller.number * 0.37 % TURN_S, self._turn)
+            self._load.loop.at(caller.began + FIRST_TURN_S + caller.number * 0.37 % self._load.turn_s, self._turn)
 
     def _turn(self) -> None:
         caller = self.caller
@@ -210,9 +213,18 @@ class Session:
         now = clock()
         item_id = self._id("item")
         caller.speaks = True
-        self._tell("input_audio_buffer.speech_started", item_id=item_id, audio_start_ms=self._ms(now))
+        self._load.loop.at(now + ONSET_S, lambda: self._turn_begins(item_id))
         self._load.loop.at(now + SPEECH_S, lambda: self._turn_ends(item_id))
-        self._load.loop.at(now + TURN_S, self._turn)
+        self._load.loop.at(now + self._load.turn_s, self._turn)
+
+    def _turn_begins(self, item_id: str) -> None:
+        if not self._is_open or self.caller is None:
+            return
+        now = clock()
+        if self.caller.hears_for_s(now) > 0.0:
+            self._load.window.interruptions += 1
+            self.stop_asked = now
+        self._tell("input_audio_buffer.speech_started", item_id=item_id, audio_start_ms=self._ms(now))
 
     def _ms(self, now: float) -> int:
         return round((now - self.caller.began) * 1000) if self.caller is not None else 0

@@ -261,11 +261,15 @@ async def main_model(port: int, script: Script, host: str = "127.0.0.1") -> None
 def load_script(path: str | None, faults: str = "") -> Script:
     """The script of `relay standin model --script path --faults "name=value, name"`.
 
-    The file is a scenario, or any TOML file with a `[model]` table; without one the demo's conversation is held.
+    The file is a scenario, or any TOML file with a `[model]` table; without one the demo's conversation is held. Text
+    without a clip is spoken by piper, where it is installed and the file does not say `piper = false`.
     Raises ScriptError, naming what is wrong, and OSError or tomllib.TOMLDecodeError where the file cannot be read.
     """
-    script = Script.from_table(tomllib.loads(Path(path).read_text("utf-8")).get("model", {}) if path else {})
-    return dataclasses.replace(script, faults=script.faults.with_header(faults))
+    table = tomllib.loads(Path(path).read_text("utf-8")).get("model", {}) if path else {}
+    script = Script.from_table(table)
+    return dataclasses.replace(
+        script, faults=script.faults.with_header(faults), piper=script.piper or "piper" not in table
+    )
 
 
 async def _tell(house: StandInModel) -> None:

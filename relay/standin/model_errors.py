@@ -104,6 +104,12 @@ RATE_LIMIT = Refusal(
     None,
     "rate_limit_error",
 )
+NO_QUOTA = Refusal(
+    "You exceeded your current quota, please check your plan and billing details.",
+    "insufficient_quota",
+    None,
+    "insufficient_quota",
+)
 
 
 def server_error(session_id: str) -> Refusal:
@@ -114,6 +120,16 @@ def server_error(session_id: str) -> Refusal:
         "We recommend you retry your request.",
         type="server_error",
     )
+
+
+def failure(code: str, session_id: str) -> Refusal:
+    """How a response fails in a scenario that orders it by code; words of our own where none was captured."""
+    known = {
+        "server_error": server_error(session_id),
+        "rate_limit_exceeded": RATE_LIMIT,
+        "insufficient_quota": NO_QUOTA,
+    }
+    return known.get(code) or Refusal(f"The response failed: {code}.", code)
 
 
 def already_active(response_id: str) -> Refusal:
@@ -191,14 +207,6 @@ def connect_error(code: str, model: str) -> tuple[int, Refusal]:
             4000,
             Refusal(f"The model `{model}` does not exist or you do not have access to it.", "model_not_found"),
         ),
-        "insufficient_quota": (
-            4000,
-            Refusal(
-                "You exceeded your current quota, please check your plan and billing details.",
-                "insufficient_quota",
-                None,
-                "insufficient_quota",
-            ),
-        ),
+        "insufficient_quota": (4000, NO_QUOTA),
     }
     return known.get(code) or (4000, Refusal(f"The connection was refused: {code}.", code))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ RATE_LIMITS_S = 0.043  # after response.done [CAP]
 CANCEL_S = 0.02  # from speech_started to the end of what was being generated: a delta may slip through [openai 2.3]
 
 
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
 class Floor:
     """The responses of one session. `on_over` is called when one in the conversation has ended, with its audio's ms."""
 
@@ -32,31 +36,35 @@ class Floor:
         self._interrupted: Response | None = None
         self._beside: list[Response] = []
         self._count = 0
-        self.has_spoken = False  # there is assistant audio in the conversation: the voice is fixed
 
     def respond(self, session: Mapping[str, Any], asked: Mapping[str, Any], items: list[Item], turn: int) -> str:
         """Begin a response to `items` by session settings and what response.create asked; returns what will be said.
 
-        `asked` has been checked. RefusedError where another response has the floor.
+        `asked` has been checked. RefusedError where another response has the floor, or another voice has spoken.
         """
         in_conversation = asked.get("conversation", "auto") == "auto"
         if in_conversation and self._active is not None:
             raise RefusedError(errors.already_active(self._active.id))
-        response = Response(self._stage, self._order(session, asked, items, turn), self._faults_for(in_conversation))
+        voice = session["audio"]["output"]["voice"]
+        wanted = asked.get("audio", {}).get("output", {}).get("voice", voice)
+        if in_conversation and wanted != voice and self._stage.history.has_voice:
+            raise RefusedError(errors.VOICE_FIXED)
+        faults = self._faults_for(in_conversation)
+        response = Response(self._stage, self._order(session, asked, items, turn, faults), faults)
         if in_conversation:
             self._active = response
-            self.has_spoken = self.has_spoken or bool(response.order.speech)
         else:
             self._beside.append(response)
         self._advance(response, response.run())
         return response.order.plan.say
 
     def cancel(self, response_id: str | None) -> None:
-        """response.cancel: the one with this id, or whichever runs; RefusedError where none does."""
-        running = [each for each in (self._active, *self._beside) if each and response_id in (None, each.id)]
-        if not running:
+        """response.cancel: the one with this id, or the conversation's; RefusedError where it does not run."""
+        running = (self._active, *self._beside) if response_id else (self._active,)
+        meant = next((each for each in running if each and response_id in (None, each.id)), None)
+        if meant is None:
             raise RefusedError(errors.CANCEL_IDLE)
-        self._stop(running[0], "client_cancelled")
+        self._stop(meant, "client_cancelled")
 
     def interrupt(self, announce: Callable[[], None]) -> None:
         """The caller has begun to speak: announce it, and stop what is being generated in the conversation."""
@@ -74,21 +82,28 @@ class Floor:
         if interrupted is not None:
             self._stop(interrupted, "turn_detected")
 
-    def _order(self, session: Mapping[str, Any], asked: Mapping[str, Any], items: list[Item], turn: int) -> Order:
+    def _order(
+        self, session: Mapping[str, Any], asked: Mapping[str, Any], items: list[Item], turn: int, faults: Faults
+    ) -> Order:
         effective = {**session, **asked}
         output = {**session["audio"]["output"], **asked.get("audio", {}).get("output", {})}
-        tools = [] if effective["tool_choice"] == "none" else effective["tools"]
-        plan = self._director.choose(items, asked.get("instructions", ""), turn, tools)
+        choice = effective["tool_choice"]
+        tools = [] if choice == "none" else effective["tools"]
+        if isinstance(choice, dict):
+            tools = [each for each in tools if each.get("name") == choice.get("name")]
+        must_call = choice == "required" or isinstance(choice, dict)
+        plan = self._director.choose(items, asked.get("instructions", ""), turn, tools, must_call=must_call)
         modality = effective["output_modalities"][0]
+        messages = SENTENCE_END.split(plan.say, 1) if faults.two_messages else [plan.say]
         return Order(
             plan=plan,
-            speech=self._voice.say(plan.say) if plan.say and modality == "audio" else b"",
+            speech=[(words, self._voice.say(words)) for words in messages if words and modality == "audio"],
             modality=modality,
             format=output["format"],
             voice=output["voice"],
             max_output_tokens=effective["max_output_tokens"],
             metadata=asked.get("metadata"),
-            input_tokens=self._stage.history.input_tokens(effective["instructions"] + str(effective["tools"])),
+            input_tokens=self._stage.history.input_tokens(effective["instructions"] + str(effective["tools"]), items),
             conversation_id=self._conversation_id if asked.get("conversation", "auto") == "auto" else None,
         )
 

@@ -8,9 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.standin.model_errors import NO_MODEL_AUDIO, Refusal, RefusedError, already_shorter, no_such_item
+from relay.standin.model_errors import (
+    NO_MODEL_AUDIO,
+    Refusal,
+    RefusedError,
+    already_shorter,
+    no_such_item,
+)
 
 CACHE_STEP = 64  # cached tokens come in such steps [openai 2.2: 64, 128]
+CHARACTERS_A_TOKEN = 4
+
+
+def tokens_of(text: str) -> int:
+    """Of English, roughly."""
+    return -(-len(text) // CHARACTERS_A_TOKEN)
 
 
 @dataclass
@@ -46,8 +58,8 @@ class Item:
     def tokens(self) -> tuple[int, int]:
         """(text, audio) tokens that this item is as input."""
         audio = self.audio_ms // (100 if self.role == "user" else 50)
-        text = len(self.arguments + self.output) if self.type != "message" else 0 if self.audio_ms else len(self.text)
-        return (text + 3) // 4, audio
+        text = self.arguments + self.output if self.type != "message" else "" if self.audio_ms else self.text
+        return tokens_of(text), audio
 
 
 class History:
@@ -55,7 +67,7 @@ class History:
 
     def __init__(self) -> None:
         self.items: list[Item] = []
-        self._billed: list[tuple[str, int, int]] = []  # what the response before this one had as input
+        self._known: set[int] = set()  # beginnings of what responses had as input, each as a hash
 
     def find(self, item_id: str) -> Item | None:
         """The item with this id."""
@@ -100,22 +112,27 @@ class History:
         item.text, item.audio_ms, item.truncated = spoken, audio_end_ms, True
         item.content = [{"type": "output_audio", "transcript": None}]
 
-    def input_tokens(self, instructions_and_tools: str) -> dict[str, Any]:
-        """What a response that begins now has as input, as `usage` spells it: everything so far, the known part cached.
+    @property
+    def has_voice(self) -> bool:
+        """Whether assistant audio is in the conversation: then its voice is fixed."""
+        return any(each.role == "assistant" and each.audio_ms for each in self.items)
 
-        Nothing is cached after a change of instructions or tools, nor behind an item that was cut or deleted.
+    def input_tokens(self, instructions_and_tools: str, items: list[Item]) -> dict[str, Any]:
+        """What a response to these items has as input, as `usage` spells it: what any response before it began with
+        is cached. So nothing is under other instructions or tools, nor behind an item that was cut or deleted.
         """
-        now = [(instructions_and_tools, (len(instructions_and_tools) + 3) // 4, 0)]
-        now += [(item.id, *item.tokens()) for item in self.items]
-        same = 0
-        while same < min(len(now), len(self._billed)) and now[same] == self._billed[same]:
-            same += 1
-        cached_text = sum(text for _, text, _ in now[:same]) // CACHE_STEP * CACHE_STEP
-        cached_audio = sum(audio for _, _, audio in now[:same]) // CACHE_STEP * CACHE_STEP
-        self._billed = now
+        text = audio = cached_text = cached_audio = beginning = 0
+        parts = [(instructions_and_tools, tokens_of(instructions_and_tools), 0)]
+        for part in parts + [(item.id, *item.tokens()) for item in items]:
+            beginning = hash((beginning, part))
+            text, audio = text + part[1], audio + part[2]
+            if beginning in self._known:
+                cached_text, cached_audio = text, audio
+            self._known.add(beginning)
+        cached_text, cached_audio = (tokens // CACHE_STEP * CACHE_STEP for tokens in (cached_text, cached_audio))
         return {
-            "text_tokens": sum(text for _, text, _ in now),
-            "audio_tokens": sum(audio for _, _, audio in now),
+            "text_tokens": text,
+            "audio_tokens": audio,
             "image_tokens": 0,
             "cached_tokens": cached_text + cached_audio,
             "cached_tokens_details": {"text_tokens": cached_text, "audio_tokens": cached_audio, "image_tokens": 0},
@@ -138,7 +155,7 @@ def transcription_usage(item: Item, model: str) -> dict[str, Any]:
     """What a transcription costs: in tokens with the gpt-4o transcribers, in seconds with all others [AIM]."""
     if not model.startswith("gpt-4o"):
         return {"type": "duration", "seconds": round(item.audio_ms / 1000, 2)}
-    heard, written = item.audio_ms // 100, (len(item.text) + 3) // 4
+    heard, written = item.audio_ms // 100, tokens_of(item.text)
     return {
         "type": "tokens",
         "total_tokens": heard + written,

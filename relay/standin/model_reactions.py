@@ -35,9 +35,9 @@ class Plan:
 def literal(text: str) -> str:
     """The words that an instruction like `Say exactly: "Hello."` demands, or nothing."""
     match = SAY_EXACTLY.search(text)
-    if match is None:
+    wanted = match[1].strip() if match else ""
+    if not wanted:
         return ""
-    wanted = match[1].strip()
     closing = QUOTES.get(wanted[0])
     end = wanted.find(closing, 1) if closing else -1
     return wanted[1:end] if end > 0 else wanted.strip("\"'“”")
@@ -56,8 +56,26 @@ class Director:
         """Remember which call a plan has made."""
         self._then[call_id] = plan.then
 
-    def choose(self, items: list[Item], instructions: str, turn: int, declared: list[dict[str, Any]]) -> Plan:
-        """The plan for a response to these items; `declared` are the tools the model may call."""
+    def choose(
+        self,
+        items: list[Item],
+        instructions: str,
+        turn: int,
+        declared: list[dict[str, Any]],
+        *,
+        must_call: bool = False,
+    ) -> Plan:
+        """The plan for a response to these items; `declared` are the tools the model may call, or must call one of.
+
+        Where it must and the script calls none, it calls the first without a word: as often as it is asked.
+        """
+        plan = self._choose(items, instructions, turn, declared)
+        functions = [each for each in declared if each["type"] == "function"]
+        if must_call and functions and not plan.call:
+            return Plan(call=functions[0]["name"], arguments=_least(functions[0].get("parameters") or {}))
+        return plan
+
+    def _choose(self, items: list[Item], instructions: str, turn: int, declared: list[dict[str, Any]]) -> Plan:
         text = literal(instructions) or next((literal(each.text) for each in items[-1:]), "")
         if text:
             return Plan(text)
@@ -144,6 +162,26 @@ def fill(text: str, output: str) -> str:
         return match[0]
 
     return re.sub(r"\{([\w.]+)\}", value, text)
+
+
+def _least(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that a function's schema just allows: what a model that must call has to invent."""
+    return {name: _any_of(parameters.get("properties", {}).get(name)) for name in parameters.get("required", ())}
+
+
+def _any_of(schema: Any) -> Any:
+    match schema:
+        case {"enum": [first, *_]}:
+            return first
+        case {"type": "integer" | "number"}:
+            return schema.get("minimum", 0)
+        case {"type": "boolean"}:
+            return False
+        case {"type": "array"}:
+            return []
+        case {"type": "object"}:
+            return {}
+    return ""
 
 
 def _behind_last(items: list[Item], ends: Callable[[Item], bool]) -> list[Item]:

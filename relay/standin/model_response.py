@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relay.standin.model_audio import bytes_per_ms, to_wire
-from relay.standin.model_errors import RATE_LIMIT, server_error
-from relay.standin.model_items import History, Item, usage
+from relay.standin.model_errors import failure
+from relay.standin.model_items import CHARACTERS_A_TOKEN, History, Item, tokens_of, usage
 from relay.standin.model_reactions import Plan
 from relay.standin.script import Faults, Script
 
@@ -38,6 +39,9 @@ class Stage(Protocol):
     def new_id(self, prefix: str) -> str:
         """An id as the server makes them."""
 
+    def padding(self) -> str:
+        """What `obfuscation` holds: of a random length, so that the length of a frame tells nothing of its words."""
+
     def close(self, code: int, reason: str) -> None:
         """End the session; 1006 cuts the connection inside the event that was emitted last."""
 
@@ -50,7 +54,7 @@ class Order:
     """What one response.create asked for, after the session's settings were filled in."""
 
     plan: Plan
-    speech: bytes  # mu-law of plan.say
+    speech: list[tuple[str, bytes]]  # plan.say as it is spoken: each message's words, and their mu-law
     modality: str  # audio | text
     format: dict[str, Any]
     voice: Any
@@ -58,6 +62,16 @@ class Order:
     metadata: dict[str, str] | None
     input_tokens: dict[str, Any]
     conversation_id: str | None  # None: out of band
+
+
+@dataclass
+class _Open:
+    """An item whose closing events have not been sent."""
+
+    item: Item
+    index: int
+    said: str = ""
+    audio_ms: int = 0
 
 
 class Response:
@@ -70,18 +84,14 @@ class Response:
         self.audio_ms = 0
         self._stage, self._faults = stage, faults
         self._output: list[Item] = []
-        self._open: Item | None = None
+        self._open: list[_Open] = []
         self._said = ""
         self._arguments = ""
         self._deltas = 0
-        self._late: list[dict[str, Any]] = []
-        data = to_wire(order.speech, order.format) if order.modality == "audio" else b""
         self._per_ms = bytes_per_ms(order.format)
+        self._unsent = b""  # of the message under way
+        self._limit = order.max_output_tokens if isinstance(order.max_output_tokens, int) else sys.maxsize
         self._limited = False
-        if isinstance(order.max_output_tokens, int):
-            limit = order.max_output_tokens * 50 * self._per_ms  # a token is 50 ms
-            self._limited, data = len(data) > limit, data[:limit]
-        self._data = data
 
     def run(self) -> Iterator[float]:
         """The whole life of the response."""
@@ -93,7 +103,7 @@ class Response:
             return
         plan = self.order.plan if not self._faults.empty_response else Plan()
         if plan.say:
-            yield from self._speak(plan.say) if self.order.modality == "audio" else self._write(plan.say)
+            yield from self._speak() if self.order.modality == "audio" else self._write(plan.say)
         if plan.call and not self._limited:
             yield from self._call(plan)
         if not self.over:
@@ -104,74 +114,95 @@ class Response:
         """Cancel: `turn_detected` or `client_cancelled`."""
         if self.over:
             return
-        if self._open is not None:
-            self._close_open("incomplete")
+        late = self._late_deltas()
+        self._close_open("incomplete")
         self._finish("cancelled", {"type": "cancelled", "reason": reason})
-        for _ in range(self._faults.late_deltas if self._data else 0):
-            self._emit("response.output_audio.delta", **(self._late[-1] if self._late else {}))
+        for event in late:
+            self._emit("response.output_audio.delta", **event)
 
     # The message
 
-    def _speak(self, text: str) -> Iterator[float]:
-        self._begin_message()
-        self._emit("response.content_part.added", **self._at(), part={"type": "audio", "transcript": ""})
+    def _speak(self) -> Iterator[float]:
+        """All messages; several are closed together, at the end of the last."""
         step = self._stage.script.delta_ms * self._per_ms
         pace = self._faults.pace or self._stage.script.pace
-        for start in range(0, len(self._data), step):
-            yield from self._mishap()
-            data = self._data[start : start + step]
-            self._transcript_until(text, start + len(data))
-            self._send_audio(data)
-            yield from self._hang_up()
-            yield len(data) / self._per_ms / 1000 / pace
-        self._transcript_until(text, len(self._data))
+        # A token of audio is 50 ms, and every three of them have one of text beside them [openai 5].
+        left = self._limit * 3 // 4 * 50 * self._per_ms
+        for words, mulaw in self.order.speech:
+            if self._limited:
+                break
+            message = self._begin_message({"type": "audio", "transcript": ""})
+            whole = self._unsent = to_wire(mulaw, self.order.format)
+            while self._unsent and left:
+                yield from self._mishap()
+                data, self._unsent = self._unsent[: min(step, left)], self._unsent[min(step, left) :]
+                left -= len(data)
+                self._words_until(message, words[: len(words) * (len(whole) - len(self._unsent)) // len(whole)])
+                self._send_audio(message, data)
+                yield from self._hang_up()
+                yield len(data) / self._per_ms / 1000 / pace
+            self._limited = bool(self._unsent)
         self._close_open("incomplete" if self._limited else "completed")
 
-    def _transcript_until(self, text: str, audio_bytes: int) -> None:
+    def _words_until(self, message: _Open, said: str) -> None:
         """The words come a little before their audio, the first one certainly [openai 2.3]."""
-        part = text[len(self._said) : len(text) * audio_bytes // max(1, len(self._data))]
+        part, message.said = said[len(message.said) :], said
         if part:
             self._said += part
-            self._emit("response.output_audio_transcript.delta", **self._at(), delta=part, obfuscation=self._padding())
+            self._emit(
+                "response.output_audio_transcript.delta",
+                **self._at(message), delta=part, obfuscation=self._stage.padding(),
+            )  # fmt: skip
 
-    def _send_audio(self, data: bytes) -> None:
-        assert self._open is not None
+    def _send_audio(self, message: _Open, data: bytes) -> None:
         odd = self._faults.odd_deltas and len(data) > 1
         pieces = [data[: len(data) // 2 - 1 + len(data) // 2 % 2], data[len(data) // 2 - 1 + len(data) // 2 % 2 :]]
         for piece in pieces if odd else [data]:
-            event = {**self._at(), "delta": base64.b64encode(piece).decode()}
-            self._emit("response.output_audio.delta", **event)
-            self._late = [*self._late[-1:], event]
+            self._emit("response.output_audio.delta", **self._at(message), delta=base64.b64encode(piece).decode())
         self._deltas += 1
         self.audio_ms += len(data) // self._per_ms
-        if not self._open.truncated:  # else the client has cut it while it was being spoken
-            self._open.audio += data
-            self._open.audio_ms = self.audio_ms
+        message.audio_ms += len(data) // self._per_ms
+        if not message.item.truncated:  # else the client has cut it while it was being spoken
+            message.item.audio += data
+            message.item.audio_ms = message.audio_ms
+
+    def _late_deltas(self) -> list[dict[str, Any]]:
+        """What slips out behind a cancellation: the deltas that would have come next, the first one doubled."""
+        step = self._stage.script.delta_ms * self._per_ms
+        pieces = [self._unsent[start : start + step] for start in range(0, len(self._unsent), step)]
+        late = [*pieces[:1], *pieces][: self._faults.late_deltas]
+        return [{**self._at(self._open[-1]), "delta": base64.b64encode(each).decode()} for each in late]
 
     def _write(self, text: str) -> Iterator[float]:
-        self._begin_message()
-        self._emit("response.content_part.added", **self._at(), part={"type": "text", "text": ""})
-        for start in range(0, len(text), 16):
+        message = self._begin_message({"type": "text", "text": ""})
+        end = min(len(text), self._limit * CHARACTERS_A_TOKEN)
+        for start in range(0, end, 16):
             yield from self._mishap()
-            part = text[start : start + 16]
+            part = text[start : min(start + 16, end)]
+            message.said += part
             self._said += part
             self._deltas += 1
-            self._emit("response.output_text.delta", **self._at(), delta=part, obfuscation=self._padding())
+            self._emit("response.output_text.delta", **self._at(message), delta=part, obfuscation=self._stage.padding())
             yield from self._hang_up()
             yield TEXT_DELTA_S
-        self._close_open("completed")
+        self._limited = end < len(text)
+        self._close_open("incomplete" if self._limited else "completed")
 
-    def _begin_message(self) -> None:
-        self._begin(Item(self._stage.new_id("item"), "message", "assistant", "in_progress"))
+    def _begin_message(self, part: dict[str, str]) -> _Open:
+        message = self._begin(Item(self._stage.new_id("item"), "message", "assistant", "in_progress"))
+        self._emit("response.content_part.added", **self._at(message), part=part)
+        return message
 
-    def _begin(self, item: Item) -> None:
-        self._open = item
+    def _begin(self, item: Item) -> _Open:
+        begun = _Open(item, len(self._output))
+        self._open.append(begun)
         self._output.append(item)
         wire = item.wire()
-        self._emit("response.output_item.added", response_id=self.id, output_index=self._index(), item=wire)
+        self._emit("response.output_item.added", response_id=self.id, output_index=begun.index, item=wire)
         if self.order.conversation_id is not None:
             previous = self._stage.history.add(item)
             self._emit("conversation.item.added", previous_item_id=previous, item=wire)
+        return begun
 
     # The function call
 
@@ -179,75 +210,85 @@ class Response:
         call_id = self._stage.new_id("call")
         self._stage.called(call_id, plan)
         item = Item(self._stage.new_id("item"), "function_call", status="in_progress", call_id=call_id, name=plan.call)
-        self._begin(item)
+        index = self._begin(item).index
         whole = json.dumps(dict(plan.arguments))
-        stop_at = len(whole) // 2 if self._faults.broken_arguments else len(whole)
+        stop_at = min(len(whole), (self._limit - sum(self._output_tokens())) * CHARACTERS_A_TOKEN)
+        self._limited = stop_at < len(whole)
+        if self._faults.broken_arguments:
+            stop_at = len(whole) // 2
         for start in range(0, stop_at, 12):
             yield ARGUMENTS_DELTA_S
             part = whole[start : min(start + 12, stop_at)]
             self._arguments += part
             self._emit(
                 "response.function_call_arguments.delta",
-                response_id=self.id, item_id=item.id, output_index=self._index(), call_id=call_id, delta=part,
-                obfuscation=self._padding(),
+                response_id=self.id, item_id=item.id, output_index=index, call_id=call_id, delta=part,
+                obfuscation=self._stage.padding(),
             )  # fmt: skip
         if self._faults.broken_arguments:
             self.stop("turn_detected")
         else:
-            self._close_open("completed")
+            self._close_open("incomplete" if self._limited else "completed")
 
     # The end
 
     def _close_open(self, status: str) -> None:
-        """The `done` cascade of the item under way; also when it was cut off [openai 2.2]."""
-        item, self._open = self._open, None
-        assert item is not None
+        """The `done` cascade of what is under way, also when it was cut off [openai 2.2]. Only the last can be cut."""
+        open_, self._open = self._open, []
+        for each in open_:
+            self._close(each, status if each is open_[-1] else "completed")
+
+    def _close(self, closing: _Open, status: str) -> None:
+        item = closing.item
         item.status = status
         if item.type == "function_call":
             item.arguments = self._arguments
             self._emit(
                 "response.function_call_arguments.done",
-                response_id=self.id, item_id=item.id, output_index=self._index(), call_id=item.call_id, name=item.name,
+                response_id=self.id, item_id=item.id, output_index=closing.index, call_id=item.call_id, name=item.name,
                 arguments=item.arguments,
             )  # fmt: skip
         else:
-            self._close_part(item)
-        closing: list[tuple[str, dict[str, Any]]] = []
+            self._close_part(closing)
+        last: list[tuple[str, dict[str, Any]]] = []
         if self.order.conversation_id is not None and self._stage.history.find(item.id):
             before = self._stage.history.before(item)
-            closing.append(("conversation.item.done", {"previous_item_id": before, "item": item.wire()}))
-        done = {"response_id": self.id, "output_index": self._index(), "item": item.wire()}
-        closing.append(("response.output_item.done", done))
-        for type_, fields in reversed(closing) if self._faults.swap_done else closing:
+            last.append(("conversation.item.done", {"previous_item_id": before, "item": item.wire()}))
+        done = {"response_id": self.id, "output_index": closing.index, "item": item.wire()}
+        last.append(("response.output_item.done", done))
+        for type_, fields in reversed(last) if self._faults.swap_done else last:
             self._emit_closing(type_, **fields)
 
-    def _close_part(self, item: Item) -> None:
-        at = {"response_id": self.id, "item_id": item.id, "output_index": self._index(), "content_index": 0}
+    def _close_part(self, closing: _Open) -> None:
+        at, item, said = self._at(closing), closing.item, closing.said
         if not item.truncated:  # else it has been cut already, and its words are gone
-            item.text = self._said
+            item.text = said
         if self.order.modality == "audio":
-            transcript = None if item.truncated else self._said
-            item.content = [{"type": "output_audio", "transcript": transcript}]
+            item.content = [{"type": "output_audio", "transcript": None if item.truncated else said}]
             self._emit("response.output_audio.done", **at)
-            self._emit("response.output_audio_transcript.done", **at, transcript=self._said)
-            self._emit("response.content_part.done", **at, part={"type": "audio", "transcript": self._said})
+            self._emit("response.output_audio_transcript.done", **at, transcript=said)
+            self._emit("response.content_part.done", **at, part={"type": "audio", "transcript": said})
         else:
-            item.content = [{"type": "output_text", "text": self._said}]
-            self._emit("response.output_text.done", **at, text=self._said)
-            self._emit("response.content_part.done", **at, part={"type": "text", "text": self._said})
+            item.content = [{"type": "output_text", "text": said}]
+            self._emit("response.output_text.done", **at, text=said)
+            self._emit("response.content_part.done", **at, part={"type": "text", "text": said})
 
     def _fail(self, what: str) -> None:
-        refusal = RATE_LIMIT if what == RATE_LIMIT.code else server_error(self._stage.session_id)
+        refusal = failure(what, self._stage.session_id)
         error = {"type": refusal.type, "code": refusal.code, "message": refusal.message}
         self._finish("failed", {"type": "failed", "error": error})
 
     def _finish(self, status: str, details: dict[str, Any] | None) -> None:
         self.over = True
-        audio_tokens = self.audio_ms // 50
-        words = audio_tokens // 3 if audio_tokens else (len(self._said) + 3) // 4
-        bill = usage(self.order.input_tokens, words + (len(self._arguments) + 3) // 4, audio_tokens)
+        bill = usage(self.order.input_tokens, *self._output_tokens())
         spent = None if self._faults.null_usage or status == "failed" else bill
         self._emit_closing("response.done", response=self._wire(status, details, spent))
+
+    def _output_tokens(self) -> tuple[int, int]:
+        """(text, audio) tokens so far, function calls included."""
+        audio = self.audio_ms // 50
+        words = audio // 3 if audio else tokens_of(self._said)
+        return words + tokens_of(self._arguments), audio
 
     def _wire(self, status: str, details: dict[str, Any] | None, spent: dict[str, Any] | None) -> dict[str, Any]:
         return {
@@ -271,7 +312,8 @@ class Response:
         faults = self._faults
         if faults.huge_event and self._deltas == 1:
             padding = "x" * HUGE_EVENT_BYTES
-            self._emit("response.output_audio_transcript.delta", **self._at(), delta="", obfuscation=padding)
+            at = self._at(self._open[-1])
+            self._emit("response.output_audio_transcript.delta", **at, delta="", obfuscation=padding)
         if faults.stall_after_deltas == self._deltas:
             yield faults.stall_s or float("inf")
 
@@ -289,12 +331,5 @@ class Response:
         for _ in range(2 if self._faults.duplicate_ids else 1):
             self._emit(type_, event_id=event_id, **fields)
 
-    def _at(self) -> dict[str, Any]:
-        assert self._open is not None
-        return {"response_id": self.id, "item_id": self._open.id, "output_index": self._index(), "content_index": 0}
-
-    def _index(self) -> int:
-        return len(self._output) - 1
-
-    def _padding(self) -> str:
-        return "".join(self._stage.chance.choices("abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ0123456789", k=8))
+    def _at(self, place: _Open) -> dict[str, Any]:
+        return {"response_id": self.id, "item_id": place.item.id, "output_index": place.index, "content_index": 0}

@@ -36,6 +36,16 @@ MODELS = (
     "gpt-realtime-mini-2025-12-15",
 )
 VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
+TRANSCRIBERS = (  # the official package's list
+    "whisper-1",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-mini-transcribe-2025-12-15",
+    "gpt-4o-transcribe",
+    "gpt-4o-transcribe-diarize",
+    "gpt-realtime-whisper",
+)
 SERVER_VAD = {
     "type": "server_vad",
     "threshold": 0.5,
@@ -86,6 +96,9 @@ def updated(session: Mapping[str, Any], change: Any, has_model_audio: bool) -> d
         raise RefusedError(Refusal("Cannot update the model of an existing session.", "invalid_value", "session.model"))
     if "reasoning" in change or "parallel_tool_calls" in change:
         _only_reasoning_models(session["model"], "reasoning" if "reasoning" in change else "parallel_tool_calls")
+    if session["tracing"] is not None and change.get("tracing", session["tracing"]) != session["tracing"]:
+        message = "Cannot update tracing once it is enabled for the session."
+        raise RefusedError(Refusal(message, "invalid_value", "session.tracing"))
     voice = change.get("audio", {}).get("output", {}).get("voice", session["audio"]["output"]["voice"])
     if has_model_audio and voice != session["audio"]["output"]["voice"]:
         raise RefusedError(VOICE_FIXED)
@@ -142,6 +155,11 @@ def _anything(path: str, value: Any) -> None:
     pass
 
 
+def _object(path: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise RefusedError(invalid_type(path, "an object", value))
+
+
 def _choice(*values: str) -> Check:
     def check(path: str, value: Any) -> None:
         _text(path, value)
@@ -169,8 +187,7 @@ def _or_null(inner: Check) -> Check:
 
 def _table(keys: Mapping[str, Check], required: tuple[str, ...] = ()) -> Check:
     def check(path: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise RefusedError(invalid_type(path, "an object", value))
+        _object(path, value)
         for key in value:
             if key not in keys:
                 raise RefusedError(unknown_parameter(f"{path}.{key}"))
@@ -187,8 +204,7 @@ def _by_type(tables: Mapping[str, Check]) -> Check:
     """One of several tables, told apart by their `type`."""
 
     def check(path: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise RefusedError(invalid_type(path, "an object", value))
+        _object(path, value)
         if "type" not in value:
             raise RefusedError(missing_parameter(f"{path}.type"))
         _choice(*tables)(f"{path}.type", value["type"])
@@ -224,8 +240,7 @@ def _max_output_tokens(path: str, value: Any) -> None:
 
 
 def _metadata(path: str, value: Any) -> None:
-    if not isinstance(value, dict):
-        raise RefusedError(invalid_type(path, "an object", value))
+    _object(path, value)
     if len(value) > 16:
         too_many = f"Invalid '{path}': too many properties. Expected at most 16."
         raise RefusedError(Refusal(too_many, "object_above_max_properties", path))
@@ -234,6 +249,20 @@ def _metadata(path: str, value: Any) -> None:
         if len(key) > 64 or len(text) > 512:
             too_long = f"Invalid '{path}.{key}': string too long."
             raise RefusedError(Refusal(too_long, "string_above_max_length", f"{path}.{key}"))
+
+
+def _parameters(path: str, value: Any) -> None:
+    """A function's JSON schema, as far as it is looked at."""
+    _object(path, value)
+    required = value.get("required", [])
+    if not (
+        value.get("type", "object") == "object"
+        and isinstance(value.get("properties", {}), dict)
+        and isinstance(required, list)
+        and all(isinstance(name, str) for name in required)
+    ):
+        why = f"Invalid schema for function: '{path}' is no schema of an object."
+        raise RefusedError(Refusal(why, "invalid_function_parameters", path))
 
 
 _TYPE = {"type": _anything}
@@ -247,7 +276,9 @@ FORMAT = _by_type(
 VOICE = _word_or_table(VOICES, _table({"id": _text}, required=("id",)))
 TOOL = _by_type(
     {
-        "function": _table({**_TYPE, "name": _text, "description": _text, "parameters": _anything}, required=("name",)),
+        "function": _table(
+            {**_TYPE, "name": _text, "description": _text, "parameters": _parameters}, required=("name",)
+        ),
         "mcp": _table(
             {
                 **_TYPE,
@@ -294,7 +325,7 @@ TURN_DETECTION = _by_type(
 )
 TRANSCRIPTION_SETTINGS = _table(
     {
-        "model": _text,
+        "model": _choice(*TRANSCRIBERS),
         "language": _or_null(_text),
         "prompt": _or_null(_text),
         "keywords": _array(_text),
@@ -312,7 +343,7 @@ INPUT = _table(
     }
 )
 REASONING = _table({"effort": _choice("minimal", "low", "medium", "high", "xhigh")})
-PROMPT = _table({"id": _text, "version": _text, "variables": _anything}, required=("id",))
+PROMPT = _table({"id": _text, "version": _or_null(_text), "variables": _or_null(_object)}, required=("id",))
 COMMON: Mapping[str, Check] = {
     "output_modalities": _modalities,
     "instructions": _text,
@@ -335,7 +366,7 @@ SESSION = _table(
             }
         ),
         "tracing": _or_null(
-            _word_or_table(("auto",), _table({"workflow_name": _text, "group_id": _text, "metadata": _anything}))
+            _word_or_table(("auto",), _table({"workflow_name": _text, "group_id": _text, "metadata": _object}))
         ),
         "include": _or_null(_array(_choice("item.input_audio_transcription.logprobs"))),
         "truncation": _word_or_table(

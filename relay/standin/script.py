@@ -25,6 +25,7 @@ say = "I'm sorry, that time is already taken."
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 import types
 import typing
@@ -35,6 +36,8 @@ from typing import Any, TypeVar
 from relay.standin.voice import clips
 
 T = TypeVar("T")
+# RFC 6455, 7.4: what an end may send, and 1006 for none at all. 1004, 1005 and 1015 are never on the wire.
+CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1006, *range(1007, 1015), *range(3000, 5000)})
 
 
 class ScriptError(ValueError):
@@ -79,54 +82,63 @@ def _within(table: object, low: float, high: float, *names: str) -> None:
             raise ScriptError(f"{name} must be {span}{', the smaller first' * (len(numbers) == 2)}, not {value!r}")
 
 
+def _fault(default: Any, says: str) -> Any:
+    """A fault, with what `relay standin model --help` says of it."""
+    return field(default=default, metadata={"says": says})
+
+
 @dataclass(frozen=True)
 class Faults:
     """What goes wrong, and when. The defaults are a model without faults."""
 
-    # Whom it hits. Zero means all.
-    response: int = 0  # only the n-th response of the default conversation
-    connections: int = 0  # only the first n connections to this stand-in, so that a reconnect succeeds
+    # Whom it hits
+    response: int = _fault(0, "only the n-th response of the default conversation suffers")
+    connections: int = _fault(0, "only the first n connections to this stand-in suffer, so that a reconnect succeeds")
 
     # Connecting
-    connect_refused: bool = False  # nothing listens (by header: the connection is reset)
-    handshake_hangs: bool = False  # the upgrade is never answered
-    silent_after_connect: bool = False  # 101, then nothing, ever
-    connect_error: str = ""  # in-band refusal by code: invalid_api_key, model_not_found, insufficient_quota, ...
-    refuse_update: bool = False  # every session.update is answered with an error
-    wrong_format: bool = False  # the other audio format is in session.updated, and in the audio
+    connect_refused: bool = _fault(False, "nothing listens (by header: the connection is reset)")
+    handshake_hangs: bool = _fault(False, "the upgrade is never answered")
+    silent_after_connect: bool = _fault(False, "101, then nothing, ever")
+    connect_error: str = _fault("", "in-band refusal by code: invalid_api_key, model_not_found, insufficient_quota ...")
+    refuse_update: bool = _fault(False, "every session.update is answered with an error")
+    wrong_format: bool = _fault(False, "the other audio format is in session.updated, and in the audio")
 
     # Listening
-    deaf_after_turns: int | None = None  # no speech is detected after so many turns (0: never any)
-    transcription_failed: bool = False
-    slow_read_s: float = 0.0  # pause after each read of at most 1 KiB: the client's sends back up
+    deaf_after_turns: int | None = _fault(None, "no speech is detected after so many turns (0: never any)")
+    transcription_failed: bool = _fault(False, "no turn is transcribed")
+    slow_read_s: float = _fault(0.0, "pause after each read of at most 1 KiB: the client's sends back up")
 
     # Speaking
-    pace: float = 0.0  # times real time; 1 is as slow as speech, 0.5 starves the caller; 0: the script's pace
-    stall_after_deltas: int | None = None  # then no delta of this response
-    stall_s: float = 0.0  # for so long; 0 means for ever
-    odd_deltas: bool = False  # deltas of an odd number of bytes
-    late_deltas: int = 0  # deltas of the old response after it was cancelled, the first one doubled
-    cancel_first: bool = False  # response.done(cancelled) comes before speech_started
-    huge_event: bool = False  # one event of 15 MiB in the middle of a response
-    empty_response: bool = False  # completed without any output
+    pace: float = _fault(0.0, "times real time: 1 is as slow as speech, 0.5 starves the caller")
+    stall_after_deltas: int | None = _fault(None, "no delta of a response after so many")
+    stall_s: float = _fault(0.0, "the stall ends after so long (0: never)")
+    odd_deltas: bool = _fault(False, "deltas of an odd number of bytes")
+    late_deltas: int = _fault(0, "so many deltas more of a response that was cancelled, the first one twice")
+    cancel_first: bool = _fault(False, "response.done(cancelled) comes before speech_started")
+    huge_event: bool = _fault(False, "one event of 15 MiB in the middle of a response")
+    empty_response: bool = _fault(False, "a response completes without any output")
 
     # Ending
-    response_failed: str = ""  # server_error | rate_limit_exceeded, in response.done
-    close_after_deltas: int | None = None  # behind that delta, counted from 1
-    close_code: int = 1006  # 1006 cuts the TCP connection in the middle of that delta's frame
+    response_failed: str = _fault("", "response.done fails by code: server_error, rate_limit_exceeded ...")
+    close_after_deltas: int | None = _fault(None, "the connection ends behind that delta, counted from 1")
+    close_code: int = _fault(1006, "with this code; 1006 cuts TCP in the middle of that delta's frame")
 
     # Protocol
-    broken_arguments: bool = False  # a function call that is cancelled with half its JSON
-    duplicate_ids: bool = False  # every closing event twice, the same ids
-    swap_done: bool = False  # output_item.done before conversation.item.done
-    null_usage: bool = False
-    unknown_events: bool = False  # event types and keys nobody has documented
+    broken_arguments: bool = _fault(False, "a function call is cancelled with half its JSON")
+    duplicate_ids: bool = _fault(False, "every closing event comes twice, with the same ids")
+    two_messages: bool = _fault(
+        False, "an answer of several sentences is two messages, as long ones of gpt-realtime-2 are"
+    )
+    swap_done: bool = _fault(False, "output_item.done comes before conversation.item.done")
+    null_usage: bool = _fault(False, "no response has a bill")
+    unknown_events: bool = _fault(False, "event types and keys that nobody has documented")
 
     def __post_init__(self) -> None:
         _within(self, 0, math.inf, "response", "connections", "slow_read_s", "pace", "stall_s", "late_deltas")
         _within(self, 0, math.inf, "deaf_after_turns", "stall_after_deltas")
         _within(self, 1, math.inf, "close_after_deltas")
-        _within(self, 1000, 4999, "close_code")  # RFC 6455, 7.4.2
+        if self.close_code not in CLOSE_CODES:
+            raise ScriptError(f"close_code must be one that an end may send, or 1006, not {self.close_code}")
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Faults:
@@ -134,12 +146,17 @@ class Faults:
         return _fill(cls, table, "model.faults")
 
     @classmethod
-    def from_header(cls, header: str) -> Faults:
-        """Faults from `name=value, name` (a bare name means true); raises ScriptError like `from_table`."""
-        return cls().with_header(header)
+    def described(cls) -> list[tuple[str, str]]:
+        """Each fault as it is written in a header, and what it does."""
+        kinds = typing.get_type_hints(cls)
+        values = {bool: "", int: "=N", float: "=X", str: "=CODE"}
+        return [
+            (each.name + values[(typing.get_args(kinds[each.name]) or (kinds[each.name],))[0]], each.metadata["says"])
+            for each in dataclasses.fields(cls)
+        ]
 
     def with_header(self, header: str) -> Faults:
-        """These faults, changed by what a request header orders."""
+        """These faults, changed by `name=value, name`: a bare name means true. Raises ScriptError like `from_table`."""
         kinds = typing.get_type_hints(Faults)
         changes: dict[str, Any] = {}
         for entry in filter(None, (part.strip() for part in header.split(","))):
@@ -169,13 +186,26 @@ class Script:
     ping_s: float = 20.0  # [openai 1.3]
     api_key: str = ""  # the only key that is accepted; empty: any key
     utc_offset: str = "-05:00"  # of the business, for the {offset} in arguments
-    piper: bool = False  # text without a clip by piper, when it is installed, instead of by babble
+    # Text without a clip by piper, where it is installed, instead of by babble. A second of its speech stops everything
+    # in the process for half a one: fine in `relay standin model`, where it is the default, not beside others.
+    piper: bool = False
 
     def __post_init__(self) -> None:
         _within(self, 0, math.inf, "connect_ms", "first_delta_ms", "transcription_s")
         _within(self, 1, 60_000, "delta_ms")
         _within(self, 0.01, 1_000, "pace")
         _within(self, 0.001, math.inf, "lifetime_s", "ping_s")
+        try:
+            _ = self.zone
+        except ValueError:
+            raise ScriptError(f"utc_offset must be like -05:00, not {self.utc_offset!r}") from None
+
+    @property
+    def zone(self) -> datetime.tzinfo:
+        """The business's, by its offset."""
+        zone = datetime.datetime.strptime(self.utc_offset, "%z").tzinfo
+        assert zone is not None
+        return zone
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Script:
@@ -184,6 +214,8 @@ class Script:
         `first_delta_ms` and `transcription_s` may be one number. The demo's reactions come after those of the table,
         unless it says `only_these = true`.
         """
+        if not isinstance(table, Mapping):
+            raise ScriptError(f"model must be a table, not {table!r}")
         rest = dict(table)
         entries = rest.pop("reaction", [])
         if not isinstance(entries, list):

