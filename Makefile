@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export UV_LINK_MODE ?= copy
+# Tests and demo start Python dozens of times; each start would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 # numpy's BLAS would otherwise start threads that cost more than they bring on 20 ms of audio.
 export OPENBLAS_NUM_THREADS ?= 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import tomllib
@@ -16,7 +17,7 @@ from relay import logs, settings
 from relay.ledger.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
 from relay.settings import Settings, SettingsInvalid
-from relay.standin.business import serve_business
+from relay.standin.business import business_app, serve_business
 from relay.standin.call import OUR_NUMBER, Target, first_error, main_call, main_caller
 from relay.standin.caller import Account
 from relay.standin.model import FAULTS_HEADER, load_script, main_model
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 fine, 1 failed, 2 wrong use or settings, 3 relay not reachable."""
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int | None] = arguments.command
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a call is told as it happens, into a pipe or a file, too
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         return command(arguments) or 0
     except SettingsInvalid as error:
@@ -50,10 +53,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C
-        if group.split(KeyboardInterrupt)[1] is not None:
+    except BrokenPipeError:
+        if not _nobody_reads():
             raise
         return INTERRUPTED
+    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C
+        if group.split(KeyboardInterrupt)[1] is not None and not _nobody_reads():
+            raise
+        return INTERRUPTED
+
+
+def _nobody_reads() -> bool:
+    """Whether who read what we print has left, as `head` does; from then on it goes nowhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,8 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("out/demo.wav"), help="where the stereo WAV goes")
     call = add("call", _call, "a simulated call against any relay, local or deployed")
     call.add_argument("url", help="the relay's public URL, like https://relay.example.com")
-    call.add_argument("--wav", type=Path, help="what the caller says: a WAV file")
-    call.add_argument("--scenario", help="a shipped scenario by name, or a .toml file")
+    played = call.add_mutually_exclusive_group()
+    played.add_argument("--wav", type=Path, help="what the caller says: a WAV file")
+    played.add_argument(
+        "--scenario", help="a shipped scenario by name, or a .toml file (see relay/standin/scenario.py)"
+    )
     call.add_argument("--out", type=Path, help="where the stereo WAV goes")
     call.add_argument("--n", type=_calls_at_once, default=1, help="so many calls at once")
     call.add_argument("--rest-port", type=_port, help="serve Twilio's REST API here, for TWILIO_API_BASE")
@@ -86,7 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     calls.add_argument("call_sid", nargs="?", help="show this call's rows")
     add("bench", _bench, "find how many calls this machine carries; prints MAX_CALLS and fly.toml's limits")
     standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
-    standin.add_argument("what", choices=("model", "business", "caller"))
+    standin.add_argument(
+        "what",
+        choices=("model", "business", "caller"),
+        help="model: OpenAI Realtime; business: a backend (faults by POST /standin/faults, what was booked by GET"
+        " /standin/bookings); caller: Twilio, which rings --relay when told to (POST /standin/ring?scenario=NAME)",
+    )
     standin.add_argument("--port", type=_port, default=0)
     standin.add_argument("--script", help="model: a TOML file with a [model] table")
     standin.add_argument("--faults", default="", help="model: faults on order, like 'stall_after_deltas=2'")
@@ -252,16 +277,19 @@ def _standin(arguments: argparse.Namespace) -> None:
             raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
         serve = partial(main_model, arguments.port, script)
     elif arguments.what == "business":
-        serve = partial(_serve_business, arguments.port)
+        serve = partial(_serve_business, arguments.port, loaded.business_api_key)
     else:
-        serve = partial(main_caller, _target(arguments.relay, loaded), arguments.port)
+        target = _target(arguments.relay, loaded)
+        if words := target.unusable:
+            raise CommandFailed(words, USAGE)
+        serve = partial(main_caller, target, arguments.port)
     try:
         trio.run(serve)
     except* OSError as group:
         raise CommandFailed(f"the port {arguments.port} cannot be used: {first_error(group)}") from None
 
 
-async def _serve_business(port: int) -> None:
+async def _serve_business(port: int, api_key: str) -> None:
     async with trio.open_nursery() as nursery:
-        urls = await nursery.start(serve_business, port)
+        urls = await nursery.start(serve_business, port, business_app(api_key=api_key or None))
         print(f"stand-in business: BUSINESS_API_BASE={urls[0]}", flush=True)

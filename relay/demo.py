@@ -17,7 +17,17 @@ from typing import cast
 import trio
 from hypercorn.typing import ASGIFramework
 
-from relay.demo_stage import ACCOUNT, NOT_HERE, NUMBER, DemoFailed, Hands, environment_of, free_port, say
+from relay.demo_stage import (
+    ACCOUNT,
+    NOT_HERE,
+    NUMBER,
+    DemoFailed,
+    Hands,
+    environment_of,
+    free_port,
+    say,
+    stop_when_told,
+)
 from relay.ledger import history
 from relay.ledger.embedded import database
 from relay.ledger.migrate import migrate
@@ -74,6 +84,7 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
     log_path = settings.data_dir / "demo-relay.log"
     log_path.unlink(missing_ok=True)
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop_when_told)
         with ExitStack() as daemons:
             hands = Hands({trouble.does for trouble in scenario.trouble}, daemons, nursery, log_path)
             port = settings.port if "PORT" in os.environ else free_port()

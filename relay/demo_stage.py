@@ -79,8 +79,13 @@ class Hands:
         """The port at which Twilio finds the relay that listens at this one."""
         if "relay_starts" not in self._needs:
             return port
-        edge = Line(partial(trio.open_tcp_stream, "127.0.0.1", port), EDGE_PATIENCE_S)
+        edge = Line(partial(self._open_relay, port), EDGE_PATIENCE_S)
         return int(await self._nursery.start(edge.serve))
+
+    async def _open_relay(self, port: int) -> trio.abc.Stream:
+        if self._killed:  # a dying process takes connections to its last moment, and answers none
+            raise ConnectionRefusedError("the relay is being killed")
+        return await trio.open_tcp_stream("127.0.0.1", port)
 
     # The relay
 
@@ -196,6 +201,13 @@ def serving(environment: dict[str, str], log_path: Path) -> Iterator[subprocess.
                 process.wait(STOP_LIMIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+async def stop_when_told() -> None:
+    """End on SIGTERM as on Ctrl-C: the relay and the database that were started for the demo end with it."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            raise KeyboardInterrupt
 
 
 async def wait_until_ready(url: str, daemon: subprocess.Popen[bytes], log_path: Path) -> None:

@@ -294,9 +294,7 @@ async def perform(name: str) -> tuple[CallReport, list[str], Play]:
     scenario = scenarios.load(name)
     script = Script.from_table(scenario.model)
     faults = Faults.from_table(scenario.backend) if scenario.backend else None
-    kept = scenario.relay.get("KEPT_GREETING", "yes") == "yes"
-    settings = {k: v for k, v in scenario.relay.items() if k != "KEPT_GREETING"}
-    async with stage(script=script, settings=settings, faults=faults, kept=kept) as play:
+    async with stage(script=script, settings=scenario.relay, faults=faults) as play:
         play.alone = scenario.caller.calls_meanwhile == 0
 
         async def evidence(call_sid: str) -> Evidence:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
 import typing
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import trio
 
 from relay import settings
 from relay.demo import DemoFailed, lacking, run
-from relay.demo_stage import NOT_HERE
+from relay.demo_stage import NOT_HERE, Hands
 from relay.standin.model import StandInModel
 from relay.standin.scenario import Trouble, load, shipped
 from tests.realtime_line import Line
@@ -50,6 +57,50 @@ def test_a_relay_that_is_killed_before_the_ring_reaches_the_human(
     assert "demo: killed process" in told
     assert "as expected" in told
     assert (tmp_path / "out.wav").stat().st_size > 50_000
+
+
+@pytest.mark.real
+async def test_the_edge_leads_nobody_to_a_relay_that_is_being_killed(tmp_path: Path, nursery: trio.Nursery) -> None:
+    reached = 0
+
+    async def dying(stream: trio.SocketStream) -> None:
+        nonlocal reached
+        reached += 1
+        await stream.aclose()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, dying, listeners)
+    hands = Hands({"relay_dies", "relay_starts"}, ExitStack(), nursery, tmp_path / "log")
+    edge = await hands.public_port(listeners[0].socket.getsockname()[1])
+    hands._killed = True
+    async with await trio.open_tcp_stream("127.0.0.1", edge) as near:
+        with trio.move_on_after(0.3) as waits:
+            await near.receive_some()
+        assert waits.cancelled_caught
+        assert reached == 0
+        hands._killed = False
+        assert await near.receive_some() == b""
+    assert reached == 1
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.real
+def test_a_demo_that_is_told_to_stop_leaves_no_relay_behind(tmp_path: Path, database_url: str) -> None:
+    environ = {**os.environ, "DATABASE_URL": database_url, "DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "relay", "demo", "--out", str(tmp_path / "out.wav")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as demo:
+        assert demo.stdout is not None
+        pid = 0
+        for line in demo.stdout:
+            if found := re.search(r"relay serve is process (\d+)", line):
+                pid = int(found[1])
+            if "it takes calls" in line:
+                break
+        demo.send_signal(signal.SIGTERM)
+        _, told = demo.communicate(timeout=60)
+    assert (demo.returncode, told) == (130, "")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 @pytest.mark.real

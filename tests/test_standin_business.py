@@ -73,6 +73,39 @@ async def test_the_same_key_gets_the_same_answer_and_one_booking() -> None:
     assert listed["asked"] == {"POST /appointments": 5}
 
 
+async def test_a_key_with_another_wish_is_refused_and_books_nothing() -> None:
+    app = standin()
+    async with to(app) as client:
+        first = await book(client, "k1")
+        other = await book(client, "k1", start="2026-11-24T20:00:00-05:00")
+        rewritten = dict(reversed((WISH | {"name": "dana "}).items()))
+        again = await client.post("/appointments", json=rewritten, headers={"Idempotency-Key": "k1"})
+    assert (other.status_code, "another wish" in other.json()["error"]) == (422, True)
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert len(app.diary.bookings) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("PUT", "/hours", 405),
+        ("GET", "/appointments?phone=+12125550147", 422),  # the plus is a blank
+        ("GET", "/appointments", 422),
+    ],
+)
+async def test_a_request_that_is_not_in_the_contract_is_refused_in_words(method: str, path: str, status: int) -> None:
+    async with to(standin()) as client:
+        answer = await client.request(method, path)
+    assert (answer.status_code, bool(answer.json()["error"])) == (status, True)
+
+
+async def test_a_body_of_more_than_16_kb_is_refused_in_words() -> None:
+    async with to(standin()) as client:
+        answer = await book(client, "k1", notes="x" * 20_000)
+    assert (answer.status_code, bool(answer.json()["error"])) == (413, True)
+
+
 async def test_a_key_on_another_route_or_no_key_is_refused() -> None:
     async with to(standin()) as client:
         await book(client, "k1")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -62,12 +65,44 @@ def test_what_cannot_be_played_is_wrong_use(options: list[str], capsys: pytest.C
     assert "no_such" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", [["call", NOBODY], ["standin", "caller", "--relay", NOBODY]])
 def test_without_the_token_of_the_relay_nothing_can_be_signed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("TWILIO_AUTH_TOKEN")
-    assert main(["call", NOBODY]) == USAGE
-    assert "TWILIO_AUTH_TOKEN" in capsys.readouterr().out
+    assert main(command) == USAGE
+    assert "TWILIO_AUTH_TOKEN is needed" in "".join(capsys.readouterr())
+
+
+def test_a_recording_and_a_scenario_at_once_are_wrong_use(wav: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["call", NOBODY, "--wav", str(wav), "--scenario", "cough"])
+    assert refused.value.code == USAGE
+    assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("scenario", "words"),
+    [
+        ("relay_dead", "relay_dead needs relay_dies: only relay demo --scenario makes that"),
+        ("goodbye_rest_fails", "needs rest_fails: only relay demo --scenario makes that (or serve the REST API, with"),
+    ],
+)
+def test_a_scenario_with_troubles_that_cannot_be_made_from_here_does_not_ring(
+    scenario: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["call", NOBODY, "--scenario", scenario]) == USAGE
+    told = capsys.readouterr().out
+    assert words in told
+    assert "rings" not in told
+
+
+@pytest.mark.real
+def test_the_rest_api_is_troubled_where_it_is_served(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["call", NOBODY, "--scenario", "goodbye_rest_fails", "--rest-port", "0"]) == UNREACHABLE
+    told = capsys.readouterr().out
+    assert "Twilio's REST API is on http://127.0.0.1:" in told
+    assert "cannot be made here" not in told
 
 
 def _header(wav: Path, offset: int, value: bytes) -> bytes:
@@ -111,8 +146,9 @@ def test_a_recording_that_was_cut_off_is_played_as_far_as_it_goes(
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:abc", "http://127.0.0.1:99999", "http://127.0.0.1:0"])
 def test_a_url_that_is_none_is_wrong_use(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["call", url]) == USAGE
-    assert url in capsys.readouterr().out
+    for command in (["call", url], ["standin", "caller", "--relay", url]):
+        assert main(command) == USAGE
+        assert url in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("options", [["--n", "0"], ["--n", "-2"], ["--n", "x"], ["--rest-port", "99999"]])
@@ -139,3 +175,16 @@ def test_a_relay_is_rung_as_another_call_each_time(capsys: pytest.CaptureFixture
         main(["call", NOBODY, "--scenario", "hangup_during_greeting", "--json"])
         sids.add(json.loads(capsys.readouterr().out)[0]["call_sid"])
     assert len(sids) == 2
+
+
+@pytest.mark.real
+def test_a_call_is_told_as_it_happens_and_who_stops_reading_gets_no_traceback() -> None:
+    command = [sys.executable, "-m", "relay", "call", NOBODY, "--scenario", "hangup_during_greeting"]
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as call:
+        assert call.stdout is not None
+        assert call.stderr is not None
+        assert "rings" in call.stdout.readline()
+        call.stdout.close()
+        told = call.stderr.read()
+    assert (call.returncode, told) == (130, "")

@@ -7,6 +7,7 @@ import json
 import ssl
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import trio
@@ -46,11 +47,18 @@ def connect(action: str = "") -> str:
     return STREAM.format(f' action="{action}"' if action else "", ORIGIN)
 
 
+CAPTURED = """Called ToState CallerCountry Direction CallerState ToZip CallSid To CallerZip ToCountry StirVerstat
+    CallToken CalledZip ApiVersion CalledCity CallStatus From AccountSid CalledCountry CallerCity ToCity FromCountry
+    Caller FromCity CalledState FromZip FromState""".split()
+"""The fields of the captured request, in its order [twilio 1.1]."""
+
+
 async def test_the_first_request_has_the_fields_of_a_real_capture_and_a_true_signature(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": twiml("<Hangup/>")})
     await ring(relay)
     asked = relay.asked[0]
-    assert len(asked.fields) == 27
+    assert list(asked.fields) == CAPTURED
+    assert asked.fields["CallToken"].startswith("%7B%22parentCallInfoToken%22%3A%22eyJ")  # decoded once, as captured
     assert asked.fields["ToZip"] == asked.fields["CalledCity"] == ""
     assert (asked.fields["CallStatus"], asked.fields["Direction"]) == ("ringing", "inbound")
     assert asked.headers["user-agent"] == "TwilioProxy/1.1"
@@ -113,6 +121,20 @@ async def test_a_loop_of_redirects_is_cut(autojump_clock: Any) -> None:
     call = await ring(relay)
     assert call.state.ended_by == "twilio"
     assert len(relay.asked) == 100
+
+
+async def test_a_number_that_is_set_to_get_sends_all_fields_in_a_signed_url(autojump_clock: Any) -> None:
+    relay = TinyRelay({"/twilio/incoming": twiml("<Hangup/>")})
+    await ring(relay, at=exchange(relay, voice_method="GET"))
+    asked = relay.asked[0]
+    assert (asked.method, asked.fields) == ("GET", {})
+    assert list(dict(parse_qsl(urlsplit(asked.url).query, keep_blank_values=True))) == CAPTURED
+    assert VALIDATOR.validate(asked.url, {}, asked.headers["x-twilio-signature"])
+
+
+async def test_a_reject_behind_other_verbs_only_hangs_up(autojump_clock: Any) -> None:
+    call = await ring(TinyRelay({"/twilio/incoming": twiml('<Say>Hi</Say><Reject reason="busy"/>')}))
+    assert call.state.leg.status == "completed"
 
 
 async def test_a_rejected_call_is_never_answered(autojump_clock: Any) -> None:
@@ -207,6 +229,15 @@ async def test_a_302_is_followed_by_get_without_the_fields(autojump_clock: Any) 
     await ring(relay)
     assert (relay.asked[1].method, relay.asked[1].url, relay.asked[1].fields) == ("GET", ORIGIN + "/b", {})
     assert VALIDATOR.validate(ORIGIN + "/b", {}, relay.asked[1].headers["x-twilio-signature"])
+
+
+async def test_cookies_of_a_call_come_back_all_of_them(autojump_clock: Any) -> None:
+    set_cookies = "a=1; Path=/; Expires=Wed, 21 Oct 2037 07:28:00 GMT, b=2; Secure"
+    relay = TinyRelay(
+        {"/twilio/incoming": Reply(302, {"location": "/b", "set-cookie": set_cookies}, b""), "/b": twiml("<Hangup/>")}
+    )
+    await ring(relay)
+    assert relay.asked[1].headers["cookie"] == "a=1; b=2"
 
 
 # the stream

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
+import trustme
 
 from relay.standin.door import NetworkDoor, NoConnection
 
@@ -56,4 +60,36 @@ async def test_a_cookie_of_one_call_is_not_in_the_next() -> None:
             await door.request("GET", url, {}, b"")
     assert len(asked) == 2
     assert b"a=b" not in asked[1]
+    await door.aclose()
+
+
+async def test_a_proxy_of_the_operators_is_not_asked_as_no_media_socket_could_go_through_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    door = NetworkDoor()
+    async with server(PAGE + b"\r\nok", []) as url:
+        assert (await door.request("GET", url, {}, b"")).body == b"ok"
+    await door.aclose()
+
+
+async def test_a_certificate_that_nobody_knows_is_refused_in_words() -> None:
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(theirs)
+
+    async def serve(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.receive_some()
+
+    door = NetworkDoor()
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_ssl_over_tcp, serve, 0, theirs, host="127.0.0.1"))
+        host = f"127.0.0.1:{listener.transport_listener.socket.getsockname()[1]}"
+        with pytest.raises(ssl.SSLError) as https:
+            await door.request("GET", f"https://{host}/", {}, b"")
+        with pytest.raises(ssl.SSLError) as wss:
+            await door.open_stream(f"wss://{host}/")
+        nursery.cancel_scope.cancel()
+    assert "certificate verify failed" in str(https.value)
+    assert "certificate verify failed" in str(wss.value)
     await door.aclose()

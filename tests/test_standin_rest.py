@@ -121,6 +121,34 @@ async def test_a_call_that_still_rings_cannot_be_redirected(autojump_clock: Any)
     await ring(relay, caller, at=at)
 
 
+@pytest.mark.parametrize("status", ["canceled", "completed"])
+async def test_a_call_that_still_rings_can_be_ended_either_way(status: str, autojump_clock: Any) -> None:
+    async def slow(fields: dict[str, str]) -> str:
+        await trio.sleep(5)
+        return twiml("")
+
+    relay = TinyRelay({"/twilio/incoming": slow})
+    at = exchange(relay)
+
+    async def caller(call: LiveCall) -> None:
+        async with client(RestApi(at)) as http:
+            answer = await http.post(f"{BASE}/Calls/{call.state.sid}.json", data={"Status": status})
+            assert answer.json()["status"] == status
+        await trio.sleep_forever()
+
+    call = await ring(relay, caller, at=at)
+    assert (call.state.ended_by, trio.current_time()) == ("relay", 0.0)
+
+
+async def test_canceled_is_for_ringing_calls_only(autojump_clock: Any) -> None:
+    async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
+        answer = await http.post(f"{BASE}/Calls/{call.state.sid}.json", data={"Status": "canceled"})
+        assert (answer.status_code, answer.json()["status"]) == (200, "in-progress")
+
+    call, _, _ = await during(act)
+    assert call.state.leg.ended_s == pytest.approx(60.0)
+
+
 @pytest.mark.parametrize(
     ("path", "form", "status", "code"),
     [

@@ -116,6 +116,7 @@ def test_the_small_verbs_are_read_with_twilios_defaults() -> None:
         ('<Connect><Stream url="wss://v/s" statusCallback="http://[bad"/></Connect>', 11100, "cannot be read"),
         ("<Play/>", 12200, "neither"),
         ('<Pause length="-1"/>', 12200, "1 to 3600"),
+        ('<Pause length="auto"/>', 12200, "1 to 3600"),
         (f'<Pause length="{"9" * 5000}"/>', 12200, "1 to 3600"),
         ('<Reject reason="tired"/>', 12200, "tired"),
         ("<Connect/>", 12200, "one noun"),
@@ -187,6 +188,7 @@ def test_an_attribute_with_a_wrong_capital_is_a_warning() -> None:
     ("body", "kind", "code"),
     [
         (b"<Response/>", "application/json", 12300),
+        (b"RIFF", "audio/wav", 12200),
         (b"<Response/>", "", 12300),
         (b"<Response>", "text/xml", 12100),
         (b"", "text/xml", 12100),
@@ -209,7 +211,7 @@ def test_plain_text_is_run_when_it_is_twiml_and_read_aloud_when_not() -> None:
 def test_inline_twiml_needs_absolute_urls_and_4000_characters_at_most() -> None:
     assert refusal('<Dial action="/d">+15550100002</Dial>', inline=True).code == 15004
     assert refusal("<Redirect/>", inline=True).code == 15004
-    assert refusal(f"<Say>{'x' * 4000}</Say>", inline=True).code == 21218
+    assert refusal(f"<Say>{'x' * 4000}</Say>", inline=True).code == 32018
     assert verbs('<Dial action="https://v/d">+15550100002</Dial>', inline=True).verbs
 
 

@@ -15,6 +15,9 @@ from relay.standin.voice import find
 LOOK_S = 0.02
 """How often the caller listens up: once a frame."""
 
+HINDSIGHT_S = 2 * LOOK_S
+"""Sound that is only noticed now may have begun so long ago."""
+
 
 class Actor:
     """Performs a scenario's steps on one call; `failures` are the steps that could not be done, in words."""
@@ -84,40 +87,45 @@ class Actor:
     async def _answer_over(self, call: LiveCall, quiet_s: float) -> None:
         """Until something new was heard, and then nothing for a while."""
 
-        def over() -> bool:
+        def missing_s() -> float:
             now = trio.current_time()
-            begun = call.state.answer_begun_s(now)
-            return begun is not None and begun > self._listened_until and call.state.quiet_for_s(now) >= quiet_s
+            if not self._is_new(call.state.answer_begun_s(now)):
+                return max(quiet_s - HINDSIGHT_S, LOOK_S)
+            return quiet_s - call.state.quiet_for_s(now)
 
-        await _until(over)
+        await _until(missing_s)
         self._listened_until = trio.current_time() - quiet_s
 
     async def _into_answer(self, call: LiveCall, for_s: float) -> None:
         """Until the agent speaks and has spoken for a while."""
 
-        def deep_in() -> bool:
+        def missing_s() -> float:
             now = trio.current_time()
             begun = call.state.answer_begun_s(now)
-            if begun is None or begun <= self._listened_until:
-                return False
-            return call.state.quiet_for_s(now) < 2 * LOOK_S and now - begun >= for_s
+            if begun is None or not self._is_new(begun):
+                return max(for_s - HINDSIGHT_S, LOOK_S)
+            paused = call.state.quiet_for_s(now) >= 2 * LOOK_S
+            return max(for_s - (now - begun), LOOK_S if paused else 0.0)
 
-        await _until(deep_in)
+        await _until(missing_s)
+
+    def _is_new(self, begun: float | None) -> bool:
+        """Whether an answer that began then answers what the caller did last."""
+        return begun is not None and begun > self._listened_until
 
     async def _event(self, call: LiveCall, kind: str) -> None:
         """Until the exchange logs an event of this kind, counted from the last one that was waited for."""
 
-        def happened() -> bool:
-            events = call.state.events
+        events = call.state.events
+        while True:
             while self._events_seen < len(events):
                 self._events_seen += 1
                 if events[self._events_seen - 1].kind == kind:
-                    return True
-            return False
-
-        await _until(happened)
+                    return
+            await call.next_event()
 
 
-async def _until(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110 -- what is heard changes with the clock, without an event
-        await trio.sleep(LOOK_S)
+async def _until(missing_s: Callable[[], float]) -> None:
+    """Look up until nothing is missing, at the times of a look each LOOK_S but for those that would be too early."""
+    while (missing := missing_s()) > 0:  # noqa: ASYNC110 -- what is heard changes with the clock, without an event
+        await trio.sleep(max(1, int(missing / LOOK_S)) * LOOK_S)

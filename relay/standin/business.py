@@ -1,7 +1,7 @@
 """The stand-in business backend: a restaurant, Harbor Table, by the contract of DESIGN 6.
 
 Rule 1: one Idempotency-Key, one answer: a repeat gets the first answer, refusals included, however its body is
-written; the key on another route is refused (422).
+written; the key on another route, or with a body that says something else, is refused (422).
 Rule 2: a fault on order never changes the books by itself; with `after` the books change and the answer is lost.
 
 Beyond the contract: `POST /standin/faults` (a table for `Faults.from_table`), `GET /standin/bookings` (all that was
@@ -11,6 +11,7 @@ ever booked, messages, and how often each route was asked).
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from quart import Response, g, request
 from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
 
 from .business_diary import Booking, Diary, Known, Message, NotFree
 from .business_faults import Fault, Faults
@@ -31,7 +33,8 @@ __all__ = ["BusinessApp", "Diary", "Fault", "Faults", "Known", "business_app", "
 
 NAME: Final = "Harbor Table"
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-Phone = Annotated[str, msgspec.Meta(pattern=r"^\+[1-9]\d{6,14}$")]
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+Phone = Annotated[str, msgspec.Meta(pattern=f"^{E164.pattern}$")]
 Start = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 
@@ -58,8 +61,9 @@ class _Kept:
     """What stands under one Idempotency-Key."""
 
     route: str
+    asked: Any
     status: int
-    body: Any
+    answer: Any
 
 
 class BusinessApp(QuartTrio):
@@ -111,7 +115,11 @@ def _refused(status: int, words: str) -> Response:
 
 
 def _add_doors(app: BusinessApp, api_key: str | None) -> None:
-    """Counting, the key, and faults: around every route of the contract."""
+    """Counting, the key, faults, and errors in the contract's form: around every route of it."""
+
+    @app.errorhandler(HTTPException)
+    async def in_words(error: HTTPException) -> Response:
+        return _refused(error.code or 500, error.description or error.name)
 
     @app.before_request
     async def enter() -> Response | None:
@@ -155,8 +163,10 @@ def _add_lookups(app: BusinessApp, diary: Diary) -> None:
 
     @app.get("/appointments")
     async def appointments() -> Response:
-        found = diary.of(request.args.get("phone", ""))
-        return _json(200, {"appointments": [_shown(booking) for booking in found]})
+        phone = request.args.get("phone", "")
+        if not E164.fullmatch(phone):  # a plus sign that was not percent-encoded comes as a blank
+            return _refused(422, "phone is required: E.164, percent-encoded, such as %2B12125550147")
+        return _json(200, {"appointments": [_shown(booking) for booking in diary.of(phone)]})
 
     @app.get("/callers/<phone>")
     async def caller(phone: str) -> Response:
@@ -211,10 +221,23 @@ async def _exactly_once(keys: dict[str, _Kept], act: Callable[[bytes], tuple[int
     kept = keys.get(key)
     if kept is None:
         # No await between look and book: of two requests at one moment the second sees what the first did.
-        kept = keys[key] = _Kept(route, *_carried_out(act, body))
+        kept = keys[key] = _Kept(route, _meant(body), *_carried_out(act, body))
     elif kept.route != route:
         return _refused(422, "this Idempotency-Key belongs to another route")
-    return _json(kept.status, kept.body)
+    elif kept.asked != _meant(body):
+        return _refused(422, "this Idempotency-Key came with another wish before")
+    return _json(kept.status, kept.answer)
+
+
+def _meant(body: bytes) -> Any:
+    """What a body says, without the order of its keys, and case and blanks of its texts; what is no JSON is itself."""
+    try:
+        said = msgspec.json.decode(body)
+    except msgspec.MsgspecError:
+        return body
+    if not isinstance(said, dict):
+        return said
+    return {key: " ".join(text.casefold().split()) if isinstance(text, str) else text for key, text in said.items()}
 
 
 def _carried_out(act: Callable[[bytes], tuple[int, Any]], body: bytes) -> tuple[int, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import trio
 from quart import Response, request
+
+from .scenario_words import in_words
 
 Kind = Literal["slow", "500", "409", "garbage", "wrong_types", "redirect", "huge", "hang"]
 HUGE_BYTES: Final = 1_000_000
@@ -28,8 +30,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `after`: the request is carried out first, and only its answer is spoilt: what a retry must survive."""
 
     kind: Kind
-    ms: int = 0
-    times: int | None = None
+    ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+    times: Annotated[int, msgspec.Meta(ge=1)] | None = None
     after: bool = False
 
     async def strike(self) -> Response | None:
@@ -77,7 +79,7 @@ class Faults:
                 shaped = [{"kind": each} if isinstance(each, str) else each for each in listed]
                 places[place] = [msgspec.convert(each, Fault) for each in shaped]
             except msgspec.ValidationError as error:
-                raise ValueError(f"{place}: {error}") from None
+                raise ValueError(f"{place}: {in_words(error, Fault)}") from None
         return cls(places)
 
     def replace(self, other: Faults) -> None:

@@ -23,7 +23,7 @@ from relay.standin.exchange import OnEvent
 from relay.standin.report import CallReport
 from relay.standin.run import run_scenario
 from relay.standin.scenario import Scenario, ScenarioError, load, of_recording
-from relay.standin.twilio_rest import Receive, RestApi, Scope, Send, asgi_app
+from relay.standin.twilio_rest import Receive, RestApi, RestFaults, Scope, Send, asgi_app
 
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 """Exit codes: as expected; an expectation failed; wrong use; the relay cannot be reached."""
@@ -42,6 +42,15 @@ class Target:
     url: str
     account: Account
     number: str = OUR_NUMBER
+
+    @property
+    def unusable(self) -> str:
+        """Why it cannot be rung, in a sentence; empty when it can."""
+        if not _is_origin(self.url):
+            return f"This is no http or https URL of a relay: {self.url!r}"
+        if not self.account.auth_token:
+            return "TWILIO_AUTH_TOKEN is needed to sign the requests: give the one that the relay has."
+        return ""
 
     def exchange(self, on_event: OnEvent) -> Exchange:
         """An exchange whose number points to this relay, as an operator would set it up.
@@ -70,14 +79,12 @@ async def main_call(
 
     rest_port: serve Twilio's REST API there, for a relay whose TWILIO_API_BASE points to it.
     """
-    if not _is_origin(target.url):
-        tell(f"This is no http or https URL of a relay: {target.url!r}")
-        return USAGE
-    if not target.account.auth_token:
-        tell("TWILIO_AUTH_TOKEN is needed to sign the requests: give the one that the relay has.")
+    if words := target.unusable:
+        tell(words)
         return USAGE
     try:
         play = of_recording(wav) if wav is not None else load(scenario or "good_call")
+        _check_troubles(play, with_rest=rest_port is not None)
         if out is not None:
             check_writable(out)
     except ScenarioError as error:
@@ -87,16 +94,20 @@ async def main_call(
         tell(f"The call cannot be written to {out}: {error}")
         return USAGE
     exchange = target.exchange(partial(tell_event, tell) if count == 1 and not as_json else lambda kind, fields: None)
+    rest = RestApi(exchange)
     reports: list[CallReport] = []
 
     async def one() -> None:
-        reports.append(await run_scenario(play, exchange, narrate=count == 1 and not as_json))
+        narrate = count == 1 and not as_json
+        reports.append(await run_scenario(play, exchange, narrate=narrate, stagehand=rest.make_trouble))
 
     async with trio.open_nursery() as nursery:
         taken: BaseException | None = None
         if rest_port is not None:
             try:
-                await nursery.start(serve_http, asgi_app(RestApi(exchange)), rest_port)
+                bound = await nursery.start(serve_http, asgi_app(rest), rest_port)
+                if not as_json:
+                    tell(f"Twilio's REST API is on {_here(bound)}: point the relay's TWILIO_API_BASE there.")
             except* OSError as group:
                 taken = first_error(group)
         if taken is not None:
@@ -107,6 +118,18 @@ async def main_call(
                 calls.start_soon(one)
         nursery.cancel_scope.cancel()
     return _conclude(reports, play, out, as_json, tell)
+
+
+def _check_troubles(play: Scenario, *, with_rest: bool) -> None:
+    """Raises ScenarioError for what a scenario wants done to the relay, which the exchange cannot do."""
+    ours = {each.does for each in play.trouble if each.does == "socket_cut" or (with_rest and each.of_rest)}
+    if beyond := sorted({each.does for each in play.trouble} - ours):
+        way = " (or serve the REST API, with --rest-port)" if all(each.of_rest for each in play.trouble) else ""
+        raise ScenarioError(f"{play.name} needs {', '.join(beyond)}: only relay demo --scenario makes that{way}")
+
+
+def _here(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def _conclude(reports: list[CallReport], play: Scenario, out: Path | None, as_json: bool, tell: Line) -> int:
@@ -230,22 +253,26 @@ async def main_caller(
     """The exchange as a server: Twilio's REST API, `POST /standin/ring?scenario=NAME`, `GET /standin/calls`."""
     exchange = target.exchange(partial(tell_event, tell))
     reports: dict[str, dict[str, Any]] = {}
-    rest = asgi_app(RestApi(exchange))
+    rest = RestApi(exchange)
+    rest_app = asgi_app(rest)
     async with trio.open_nursery() as nursery:
 
         async def ring(play: Scenario) -> None:
-            done = await run_scenario(play, exchange, narrate=True)
+            rest.faults = RestFaults()
+            done = await run_scenario(play, exchange, narrate=True, stagehand=rest.make_trouble)
             reports[done.call_sid] = done.as_dict() | {"wrong": done.check(play.expect.without_ledger())}
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http" or not scope["path"].startswith("/standin/"):
-                await rest(scope, receive, send)
+                await rest_app(scope, receive, send)
                 return
             status, value = 404, dict[str, Any](error="POST /standin/ring?scenario=NAME or GET /standin/calls")
             if (scope["method"], scope["path"]) == ("POST", "/standin/ring"):
                 name = parse_qs(scope["query_string"].decode("latin-1")).get("scenario", ["good_call"])[0]
                 try:
-                    nursery.start_soon(ring, load(name))
+                    play = load(name)
+                    _check_troubles(play, with_rest=True)
+                    nursery.start_soon(ring, play)
                     status, value = 202, {"scenario": name}
                 except ScenarioError as error:
                     status, value = 400, {"error": str(error)}
@@ -257,5 +284,7 @@ async def main_caller(
             await send({"type": "http.response.body", "body": body})
 
         bound = await nursery.start(serve_http, app, port)
-        tell(f"The stand-in Twilio listens on http://127.0.0.1:{bound}: point TWILIO_API_BASE there.")
+        tell(f"The stand-in Twilio listens on {_here(bound)}: point the relay's TWILIO_API_BASE there.")
+        tell(f"To ring {target.url}: curl -X POST '{_here(bound)}/standin/ring?scenario=good_call'")
+        tell(f"The reports of the calls that are over: curl {_here(bound)}/standin/calls")
         task_status.started(bound)

@@ -132,8 +132,9 @@ class LiveCall:
             now=trio.current_time(),
             epoch=exchange.epoch,
             rng=rng,
-            on_event=exchange.on_event,
+            on_event=self._told,
         )
+        self._happened = trio.Event()
         self.webhooks = Webhooks(exchange.door, exchange.account.auth_token, self._log, exchange.bins)
         self.phone = Phone(self.state, self.state.leg, self.webhooks)
         self.over = trio.Event()
@@ -147,10 +148,9 @@ class LiveCall:
 
     # what the caller does
 
-    def hang_up(self, by: EndedBy = "caller") -> None:
-        """The caller puts the phone down (or REST ends the call)."""
-        status: Status = "completed" if self.state.leg.answered_s is not None else "canceled"
-        self.state.end(trio.current_time(), by, "completed" if by == "relay" else status)
+    def hang_up(self, by: EndedBy = "caller", status: Status = "canceled") -> None:
+        """The caller puts the phone down, or REST ends the call; `status` is that of one nobody has answered."""
+        self._end(by, status)
         if self._verb is not None:
             self._verb.cancel()
 
@@ -168,6 +168,10 @@ class LiveCall:
         if self._streaming is not None:
             self._log("stream_cut")
             await self._streaming.cut()
+
+    async def next_event(self) -> None:
+        """Until something more is logged."""
+        await self._happened.wait()
 
     # what REST does
 
@@ -216,11 +220,15 @@ class LiveCall:
             elif self._verb.cancelled_caught:
                 break
         if self.live:
-            self._end()
+            self._end_of_document()
 
-    def _end(self, status: Status = "completed") -> None:
+    def _end(self, by: EndedBy, unanswered: Status) -> None:
+        answered = self.state.leg.answered_s is not None
+        self.state.end(trio.current_time(), by, "completed" if answered else unanswered)
+
+    def _end_of_document(self, unanswered: Status = "completed") -> None:
         """The documents are at their end: the human's doing when that follows a talk with one, else the relay's."""
-        self.state.end(trio.current_time(), "human" if self._human_left else "relay", status)
+        self._end("human" if self._human_left else "relay", unanswered)
 
     async def _play_document(self, order: _Order, extra: dict[str, str]) -> tuple[_Order | None, dict[str, str]]:
         """Play one document; returns the order for the next one, with the fields it is asked with."""
@@ -284,10 +292,10 @@ class LiveCall:
             case Redirect(url, method):
                 return _Order(url=url, method=method), {}
             case Hangup():
-                self._end()
+                self._end_of_document()
                 return None, {}
             case Reject(reason):
-                self._end("busy" if reason == "busy" else "no-answer")
+                self._end_of_document("busy" if reason == "busy" else "no-answer")
                 return None, {}
             case Connect():
                 await self._stream(verb)
@@ -376,6 +384,11 @@ class LiveCall:
             await self.webhooks.fetch(url, method, fields)
         except FetchFailed as failed:
             self.state.complain(trio.current_time(), failed.code, failed.rule, url, "warning")
+
+    def _told(self, kind: str, fields: dict[str, Any]) -> None:
+        self._happened.set()
+        self._happened = trio.Event()
+        self._exchange.on_event(kind, fields)
 
     def _log(self, kind: EventKind, **fields: Any) -> None:
         self.state.log(trio.current_time(), kind, **fields)

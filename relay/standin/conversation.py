@@ -145,8 +145,8 @@ class RealtimePeer:
 
     @property
     def next_deadline(self) -> float:
-        """When `due` has something to do; infinity if nothing is planned."""
-        return self._agenda.next_deadline
+        """When `due` or `take` has something to do; infinity if nothing is planned."""
+        return -float("inf") if self._outs else self._agenda.next_deadline
 
     def take(self) -> list[Out]:
         """What is to be sent, in order."""

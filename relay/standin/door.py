@@ -67,13 +67,16 @@ class NetworkDoor:
             limits = httpx.Limits(max_keepalive_connections=0)
             # Its jar keeps nothing: cookies are those of a call (webhooks.py), and a door has many calls.
             jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-            self._client = httpx.AsyncClient(verify=self._context or _tls(), limits=limits, cookies=jar)
+            # No proxy of ours: the media socket goes without one, too.
+            self._client = httpx.AsyncClient(
+                verify=self._context or _tls(), limits=limits, cookies=jar, trust_env=False
+            )
         timeout = httpx.Timeout(TOTAL_LIMIT_S, connect=connect_limit_s)
         try:
             answer = await self._client.request(method, url, headers=dict(headers), content=body, timeout=timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            if isinstance(_root(error), ssl.SSLError):
-                raise ssl.SSLError(str(error)) from error
+            if isinstance(cause := _root(error), ssl.SSLError):  # it alone has words for a certificate
+                raise ssl.SSLError(0, str(cause)) from error
             raise NoConnection(f"{urlsplit(url).netloc} cannot be reached: {error or 'no answer in time'}") from error
         except httpx.TimeoutException as error:
             raise trio.TooSlowError from error
@@ -100,7 +103,8 @@ class NetworkDoor:
         except BaseException as error:
             await trio.aclose_forcefully(tcp)
             if isinstance(error, trio.BrokenResourceError):
-                raise ssl.SSLError(str(error.__cause__ or error)) from error
+                cause = _root(error)
+                raise ssl.SSLError(0, str(cause) or "the connection broke during the TLS handshake") from error
             raise
         return stream
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
+from urllib.parse import quote
 
 from relay.standin.listening import Listener
 from relay.standin.media_stream import Complaint, Level
@@ -212,7 +213,7 @@ class CallState:
     def caller_fields(self) -> dict[str, str]:
         """The form fields of every webhook about the caller's leg, those of a real capture [twilio 1.1]."""
         leg, place = self.leg, self.place
-        token = json.dumps({"parentCallInfoToken": f"eyJ{leg.sid}"}, separators=(",", ":"))
+        token = quote(json.dumps({"parentCallInfoToken": f"eyJ{leg.sid}"}, separators=(",", ":")), safe="")
         named = leg.caller_id.startswith("+")
         return {
             "Called": leg.number,

@@ -7,6 +7,7 @@ port (`serve`) or any Trio stream (`speak_to`), so that plays can hold it on a f
 from __future__ import annotations
 
 import dataclasses
+import math
 import ssl
 import struct
 import time
@@ -106,6 +107,7 @@ class _Connection:
         self._unsent: list[bytes] = []  # b"" stands for the end of the stream
         self._cut = False
         self._news = trio.Event()  # the writer is to look again
+        self._looks_at_s = math.inf  # when it does so by itself
 
     async def run(self) -> None:
         """Until one side has ended."""
@@ -131,7 +133,8 @@ class _Connection:
                 elif isinstance(event, Frame):
                     self._take(event)
             self._collect()
-            self._news.set()
+            if self._has_news():
+                self._news.set()
             if not data:
                 return
             if slow_s:
@@ -156,8 +159,15 @@ class _Connection:
                 if patience.cancelled_caught:
                     return
                 continue
-            with trio.move_on_at(self._peer.next_deadline if self._peer else float("inf")):
+            self._looks_at_s = self._peer.next_deadline if self._peer else math.inf
+            with trio.move_on_at(self._looks_at_s):
                 await self._news.wait()
+
+    def _has_news(self) -> bool:
+        """Whether the writer has something to do sooner than it thinks; most frames of a caller bring nothing."""
+        if self._peer is None or self._unsent or self._protocol.state is not State.OPEN:
+            return True
+        return self._peer.next_deadline < self._looks_at_s
 
     def _speak(self) -> None:
         if self._peer is None:

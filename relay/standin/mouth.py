@@ -86,6 +86,11 @@ class Mouth:
         first, last = samples_at(since), samples_at(now)
         return " ".join(said.text for said in self.utterances if said.at >= first and said.end <= last and said.text)
 
+    def words_ended(self, since: float, now: float) -> str:
+        """The words of what ended between two moments, whenever it began."""
+        first, last = samples_at(since), samples_at(now)
+        return " ".join(said.text for said in self.utterances if first < said.end <= last and said.text)
+
     def _silence(self, first: int, count: int) -> bytes:
         if not self._noise:
             return self._quiet * count

@@ -19,6 +19,9 @@ DIGIT_S = 0.5
 SPEECH_END_S = 1.0
 """So much silence ends a spoken answer to `<Gather input="speech">` (its speechTimeout is `auto`)."""
 
+LOOPS = 1000
+"""`loop="0"` repeats until the call ends, but not more often than this, the largest number that may be written."""
+
 POLL_S = 0.02
 
 
@@ -74,13 +77,13 @@ class Phone:
         """Play one Say, Play or Pause to its end."""
         match verb:
             case Say(text, loop):
-                for _ in range(loop or 1):
+                for _ in range((loop or LOOPS) if text else 0):
                     await trio.sleep_until(self._state.read_out(self.leg, text, trio.current_time()))
             case Pause(length_s):
                 await trio.sleep(length_s)
             case Play(url, digits, loop):
                 await trio.sleep(len(digits) * DIGIT_S)
-                for _ in range((loop or 1) if url else 0):
+                for _ in range((loop or LOOPS) if url else 0):
                     await self._play(url)
 
     async def _play(self, url: str) -> None:
@@ -145,6 +148,6 @@ class Phone:
             now = trio.current_time()
             if mouth.speaking(now):
                 waiting.cancel()
-            elif words := mouth.heard_words(begun, now - SPEECH_END_S):
+            elif words := mouth.words_ended(begun, now - SPEECH_END_S):
                 found.speech = words
         done.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -158,7 +159,11 @@ def recognise(state: CallState, from_s: float, to_s: float) -> str:
 
     Holes in the playback are left out: an answer that was held and resumed from the same frame is whole.
     """
-    mulaw = state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S))
+    return _words_in(state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)))
+
+
+@functools.lru_cache(maxsize=256)  # of many calls to one relay each begins with the same greeting
+def _words_in(mulaw: bytes) -> str:
     return Ear(("agent", "human")).transcribe(dsp.decode(mulaw), RATE_HZ)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import trio
 
-from relay.standin.acting import LOOK_S, Actor
+from relay.standin.acting import Actor
 from relay.standin.caller import Exchange, LiveCall
 from relay.standin.report import CallReport, Evidence, recognise, report
 from relay.standin.scenario import Scenario, Trouble
@@ -45,9 +45,12 @@ async def run_scenario(
     Without `evidence`, expectations about the ledger fail; `Expect.without_ledger` leaves them out. Without a
     `stagehand`, troubles that need one are not made, and the report says so.
     """
+    number = exchange.number
     if scenario.number.fallback_twiml:
         exchange.bins[FALLBACK_BIN] = scenario.number.fallback_twiml
-        exchange.number.voice_fallback_url = FALLBACK_BIN
+        number.voice_fallback_url = FALLBACK_BIN
+    elif number.voice_fallback_url == FALLBACK_BIN:  # of the scenario before
+        number.voice_fallback_url = ""
     actor = Actor(scenario)
 
     async def act(call: LiveCall) -> None:
@@ -101,7 +104,7 @@ async def _wait_and_make(trouble: Trouble, call: LiveCall, stagehand: Stagehand 
             if call.state.events[seen - 1].kind == trouble.upon:
                 break
         else:
-            await trio.sleep(LOOK_S)
+            await call.next_event()
             continue
         made += 1
         await trio.sleep(trouble.after_s)
@@ -116,7 +119,7 @@ async def _make(trouble: Trouble, stagehand: Stagehand | None, failures: list[st
     if stagehand is not None:
         await stagehand(trouble.does)
     else:
-        failures.append(f"{trouble.does} cannot be made here: this scenario needs a stage (tests/play.py)")
+        failures.append(f"{trouble.does} cannot be made here: this scenario needs a stage (relay demo --scenario)")
 
 
 async def _narrate(call: LiveCall) -> None:

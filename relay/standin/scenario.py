@@ -23,10 +23,24 @@ does = "accepts"                                      # declines hangs_up no_ans
 [network]
 delay_ms = 40
 
+[number]                                              # "primary handler fails", hosted by Twilio itself
+fallback_twiml = "<Response><Dial>+15550100002</Dial></Response>"
+
 [[trouble]]                                           # what happens meanwhile; see Trouble
 does = "socket_cut"
 upon = "stream_started"                               # an event of the exchange; else the first ring
 after_s = 6
+
+# What follows is for a stage of ours (relay demo --scenario): a relay that is only called has its own.
+
+[model]                                               # relay/standin/script.py
+first_delta_ms = 400
+
+[backend]                                             # faults of the stand-in business (business_faults.py)
+"POST /appointments" = { kind = "slow", ms = 2000 }   # or "/appointments", or "*" for all
+
+[relay]                                               # settings, by their names in the environment
+MAX_CALL_S = "60"
 
 [expect]
 greeting_within_ms = 500
@@ -34,23 +48,26 @@ heard = ["We are open tomorrow"]
 dialled = ["+15550100002"]
 ```
 
-`[model]` is for the stand-in model (relay/standin/script.py), `[backend]` for the stand-in business, `[relay]` holds
-settings that are different for this scenario, by their names in the environment.
+Every key of every table stands below, in the class that is named like it, with what it means.
 """
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from relay.settings import Settings
 from relay.standin.audio_files import AudioRefused, read_wav
+from relay.standin.business_faults import Faults
 from relay.standin.caller import LOS_ANGELES, CallerLine
 from relay.standin.dialling import Behaviour, Human
 from relay.standin.exchange import EndedBy, EventKind, Place, Status
 from relay.standin.mouth import Silence
+from relay.standin.scenario_words import in_words
+from relay.standin.script import Script, ScriptError
 from relay.standin.streaming import Network
 from relay.standin.voice import find
 
@@ -58,6 +75,16 @@ FOLDER = Path(__file__).parent / "scenarios"
 
 QUIET_MS = 900
 """So long must the agent be quiet before a caller thinks that it has finished."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Ms = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
+WholeMs = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+AtLeast = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\+$")]
+
+
+ACTIONS = ("say", "play", "cough", "press", "listen", "until", "silent_s", "mute_s", "hang_up")
+"""What a step may do; all else in it says when."""
 
 
 class ScenarioError(Exception):
@@ -67,55 +94,55 @@ class ScenarioError(Exception):
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One thing the caller does; `after_ms` and `interrupt_after_ms` say when."""
 
-    say: str | None = None
-    play: str | None = None
+    say: str | None = None  # a clip of relay/standin/clips/index.toml, by its text or its id
+    play: str | None = None  # a WAV file, by its path from where the command runs
     cough: bool = False
-    press: str | None = None
-    listen: bool | int = False  # or the ms of quiet to wait for
+    press: str | None = None  # one key after the other: 0-9 * # A-D, and w for half a second
+    listen: bool | WholeMs = False  # until something new was heard, and then 900 ms of quiet, or so many
     until: EventKind | None = None
-    silent_s: float | None = None
-    mute_s: float | None = None
+    silent_s: Seconds | None = None
+    mute_s: Seconds | None = None  # the line sends nothing at all, not even silence
     hang_up: bool = False
 
-    after_ms: int = 0
-    interrupt_after_ms: int | None = None
-    limit_s: float = 30.0
+    after_ms: WholeMs = 0  # first wait so long
+    interrupt_after_ms: WholeMs | None = None  # first wait until the agent has been speaking for so long
+    limit_s: Seconds = 30.0  # what is waited for longer than this fails the call, and ends it
 
     @property
     def kinds(self) -> list[str]:
         """The actions that are set; a proper step has one."""
-        names = ("say", "play", "cough", "press", "listen", "until", "silent_s", "mute_s", "hang_up")
-        return [name for name in names if getattr(self, name) not in (None, False)]
+        given = {name: getattr(self, name) for name in ACTIONS}
+        return [name for name, value in given.items() if value is not None and value is not False]
 
 
 class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who calls, from where, and what they do."""
 
     steps: tuple[Step, ...]
-    number: str = "+15550100001"
-    state: str | None = None
-    silence: Silence = "ff"
-    patience_s: float = 20.0  # how long the caller stays on the line after the last step
-    calls_before: int = 0  # how often the same number rang before, and hung up at once
-    calls_meanwhile: int = 0  # how many other callers are on the line
+    number: str = "+15550100001"  # without the plus it is a caller who hides it: "anonymous"
+    state: str | None = None  # where the number is from: "NY"; none is Los Angeles
+    silence: Silence = "ff"  # what the line sends meanwhile: mu-law +0, mu-law -0, or faint noise
+    patience_s: Seconds = 20.0  # how long the caller stays on the line after the last step
+    calls_before: Count = 0  # how often the same number rang before, and hung up at once
+    calls_meanwhile: Count = 0  # how many other callers are on the line
 
 
 class HumanTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a human who is dialled behaves."""
 
     does: Behaviour = "accepts"
-    ring_s: float = 4.0
-    talk_s: float = 5.0
+    ring_s: Seconds = 4.0  # until the phone is picked up
+    talk_s: Seconds = 5.0  # until the human hangs up, once the two are joined
 
 
 class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The way between Twilio and the relay; see streaming.Network."""
+    """The way between Twilio and the relay; bursts hold back what is sent, and lose none of it."""
 
-    connect_ms: float = 365.0
-    delay_ms: float = 0.0
-    jitter_ms: float = 0.0
-    bursts_per_minute: float = 0.0
-    burst_ms: float = 233.0
+    connect_ms: Ms = 365.0  # from the document to the open socket
+    delay_ms: Ms = 0.0  # one way
+    jitter_ms: Ms = 0.0  # up to so much more
+    bursts_per_minute: Annotated[float, msgspec.Meta(ge=0, le=6_000)] = 0.0
+    burst_ms: Ms = 233.0
 
 
 class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,14 +166,19 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "day_is_spent",  # the other calls of the day have cost what a day may cost
     ]
     upon: EventKind | Literal["before"] = "ringing"  # "before": before the phone rings
-    after_s: float = 0.0
-    times: int = 1  # upon so many events of that kind; 0: upon every one
+    after_s: Seconds = 0.0
+    times: Count = 1  # upon so many events of that kind; 0: upon every one
+
+    @property
+    def of_rest(self) -> bool:
+        """Whether it is Twilio's REST API that is troubled."""
+        return self.does in ("rest_fails", "rest_is_busy", "rest_hangs")
 
 
 class NumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the phone number is set up at Twilio."""
 
-    fallback_twiml: str = ""
+    fallback_twiml: str = ""  # the document at "primary handler fails", hosted by Twilio itself
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,15 +204,15 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     functions: tuple[str, ...] | None = None  # those that ran, in any order
     bookings: int | None = None
     messages: int | None = None
-    asked: dict[str, int] = {}  # how often the business was asked for what: "GET /hours" = 1
+    asked: dict[str, Count] = {}  # how often the business was asked for what: "GET /hours" = 1
     recordings: int | None = None
     streams: int | None = None  # how many media streams the call had
     no_gap_over_ms: int | None = None  # while the agent speaks, the buffer runs dry
     no_silence_over_ms: int | None = None  # from the caller's last sound until the agent speaks
     within_s: float | None = None  # the whole call
-    no_complaints: bool = True
+    no_complaints: bool = True  # of Twilio's debugger
     complaints: tuple[int, ...] = ()  # codes that must appear; they are not held against the call
-    rows: dict[str, int | str] = {}  # rows by table: a number, or "3+"
+    rows: dict[str, Count | AtLeast] = {}  # rows by table: a number, or "3+"
 
     def without_ledger(self) -> Expect:
         """What can be seen from outside the relay."""
@@ -218,14 +250,24 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-def parse(text: str, name: str) -> Scenario:
-    """Read a scenario; `name` is what errors call it. Raises ScenarioError."""
+def parse(text: str, name: str, file: str = "") -> Scenario:
+    """Read a scenario; errors call it by its file, or else by its name. Raises ScenarioError."""
+    where = f"scenario {file or name}"
     try:
         scenario = msgspec.convert({"name": name, **tomllib.loads(text)}, Scenario)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ScenarioError(f"scenario {name}: {error}") from error
+        Script.from_table(scenario.model)
+        Faults.from_table(scenario.backend)
+    except msgspec.ValidationError as error:
+        raise ScenarioError(f"{where}: {in_words(error, Scenario)}") from error
+    except (tomllib.TOMLDecodeError, ScriptError) as error:
+        raise ScenarioError(f"{where}: {error}") from error
+    except ValueError as error:
+        raise ScenarioError(f"{where}: backend: {error}") from error
+    settings = {name.upper() for name in Settings.__dataclass_fields__}
+    if unknown := sorted(set(scenario.relay) - settings):
+        raise ScenarioError(f"{where}: relay: no setting {unknown[0]!r}; there are: {', '.join(sorted(settings))}")
     for number, step in enumerate(scenario.caller.steps, 1):
-        _check(step, f"scenario {name}, step {number}")
+        _check(step, f"{where}, step {number}")
     return scenario
 
 
@@ -238,10 +280,13 @@ def of_recording(path: Path) -> Scenario:
 
 def load(name: str) -> Scenario:
     """A shipped scenario by its name, or one from a path that ends in .toml. Raises ScenarioError."""
-    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    own = name.endswith(".toml")
+    path = Path(name) if own else FOLDER / f"{name}.toml"
     try:
-        return parse(path.read_text(), path.stem)
+        return parse(path.read_text("utf-8"), path.stem, name if own else "")
     except FileNotFoundError as error:
+        if own:
+            raise ScenarioError(f"there is no file {name}") from error
         known = ", ".join(shipped())
         raise ScenarioError(f"there is no scenario {name!r}; shipped are: {known}") from error
     except (OSError, UnicodeDecodeError) as error:

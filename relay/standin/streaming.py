@@ -89,6 +89,7 @@ class Streaming:
         self._first_media = True
         self._wake_marks = trio.Event()
         self._out_channel, self._out_waiting = trio.open_memory_channel[tuple[float, str]](math.inf)
+        self._on_its_way = ""  # what has left that channel and is not on the wire yet
 
     async def run(self) -> None:
         """From the connect to the end of the stream: returns when the relay closes, or when nothing could be opened.
@@ -109,8 +110,9 @@ class Streaming:
                     await self._hang_up(self._socket)
 
     async def dtmf(self, digit: str) -> None:
-        """The caller pressed a key."""
-        await self._send(self._stream.dtmf(digit))
+        """The caller pressed a key; before there is a stream it is lost."""
+        if self._socket is not None:
+            await self._send(self._stream.dtmf(digit))
 
     async def cut(self) -> None:
         """The way to the relay breaks: no `stop`, no close frame. Twilio goes on with the next verb."""
@@ -174,29 +176,32 @@ class Streaming:
             frame += 1
 
     async def _hear(self, socket: TwilioSocket) -> None:
-        """Read what the relay sends, until it closes."""
+        """Obey what the relay sends, until it closes. On a slow way the close comes behind what was sent before it."""
+        later, waiting = trio.open_memory_channel[tuple[float, str | bytes | SocketEnded]](math.inf)
         async with trio.open_nursery() as nursery:
-            later, waiting = trio.open_memory_channel[tuple[float, str | bytes]](math.inf)
             if not self._down.instant:
                 nursery.start_soon(self._obey_later, waiting)
-            while True:
+            message: str | bytes | SocketEnded = ""
+            while not isinstance(message, SocketEnded):
                 try:
                     message = await socket.receive()
                 except SocketEnded as ended:
-                    self._ended(ended)
-                    break
+                    message = ended
                 if self._down.instant:
                     await self._obey(message)
                 else:
                     later.send_nowait((self._down.arrives(trio.current_time()), message))
-            nursery.cancel_scope.cancel()
+            later.close()
 
-    async def _obey_later(self, waiting: trio.MemoryReceiveChannel[tuple[float, str | bytes]]) -> None:
+    async def _obey_later(self, waiting: trio.MemoryReceiveChannel[tuple[float, str | bytes | SocketEnded]]) -> None:
         async for at_s, message in waiting:
             await trio.sleep_until(at_s)
             await self._obey(message)
 
-    async def _obey(self, message: str | bytes) -> None:
+    async def _obey(self, message: str | bytes | SocketEnded) -> None:
+        if isinstance(message, SocketEnded):
+            self._ended(message)
+            return
         now, known = trio.current_time(), len(self._stream.complaints)
         order = self._stream.receive(message, now)
         for complaint in self._stream.complaints[known:]:
@@ -237,7 +242,9 @@ class Streaming:
     async def _deliver(self, socket: TwilioSocket) -> None:
         async for at_s, message in self._out_waiting:
             if not self._up.instant:
+                self._on_its_way = message
                 await trio.sleep_until(at_s)
+                self._on_its_way = ""
             try:
                 await socket.send(message)
             except SocketEnded:
@@ -264,6 +271,8 @@ class Streaming:
     async def _hang_up(self, socket: TwilioSocket) -> None:
         """What is still on its way is sent, then `stop`, then the close."""
         try:
+            if self._on_its_way:
+                await socket.send(self._on_its_way)
             while True:
                 try:
                     await socket.send(self._out_waiting.receive_nowait()[1])

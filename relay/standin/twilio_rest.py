@@ -70,6 +70,10 @@ class RestApi:
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     _live_recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    async def make_trouble(self, trouble: str) -> None:
+        """The stagehand where nothing but this API can be troubled."""
+        assert self.faults.make(trouble), f"nobody here can make {trouble}"
+
     def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Answer one request. `headers` have lower-case names; `target` is path and query as received."""
         parts = urlsplit(target)
@@ -185,11 +189,13 @@ class RestApi:
         return self._call_json(sid)
 
     def _end(self, call: LiveCall, status: str) -> None:
-        if status not in ("completed", "canceled"):
+        if status == "canceled":
+            if call.state.leg.answered_s is None:  # only cancels what has not been answered yet [twilio 4]
+                call.hang_up("relay", "canceled")
+        elif status == "completed":
+            call.hang_up("relay", "completed")
+        else:
             raise RestError(400, 21218, f"Invalid status: {status}")
-        if status == "canceled" and call.state.leg.answered_s is not None:
-            return  # only cancels what has not been answered yet [twilio 4]
-        call.hang_up(by="relay")
 
     def _call_json(self, sid: str) -> dict[str, Any]:
         call, leg = self._find(sid, f"/{API_VERSION}/Accounts/{self.exchange.account.sid}/Calls/{sid}.json")

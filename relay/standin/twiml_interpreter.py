@@ -100,9 +100,11 @@ def interpret(body: bytes, content_type: str, url: str, *, inline: bool = False,
     if len(body) > DOCUMENT_LIMIT:
         raise TwimlRefused(11750, f"a document has {DOCUMENT_LIMIT} bytes at most, this one has {len(body)}")
     if inline and len(body.decode("utf-8", "replace")) > INLINE_LIMIT:
-        raise TwimlRefused(21218, f"inline TwiML has {INLINE_LIMIT} characters at most")
+        raise TwimlRefused(32018, f"inline TwiML has {INLINE_LIMIT} characters at most")
     if kind == "text/plain":
         return _plain(body, url, inline, whisper)
+    if kind.startswith("audio/"):
+        raise TwimlRefused(12200, f"a document of {kind} is not played by the stand-in Twilio: let <Play> ask for it")
     if kind not in _TWIML_TYPES:
         raise TwimlRefused(12300, f"the content type must be text/xml, not {content_type or 'missing'}")
     return _Reader(url, inline).document(body, whisper)
@@ -359,7 +361,7 @@ class _Reader:
 
     def _int(self, element: ET.Element, name: str, default: int, least: int, most: int) -> int:
         text = element.get(name)
-        if text is None or text == "auto":
+        if text is None or (text == "auto" and (element.tag, name) == ("Gather", "timeout")):
             return default
         if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
             raise TwimlRefused(12200, f"<{element.tag} {name}> must be {least} to {most}, not {text!r}")

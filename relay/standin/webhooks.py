@@ -18,6 +18,8 @@ from relay.standin.signing import signature
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NUMBER = re.compile("[0-9]{1,9}")
+# Several Set-Cookie headers come joined by commas; a date has a comma, too, but no name and equals sign behind it.
+_BETWEEN_COOKIES = re.compile(r",\s*(?=[^;,=\s]+=)")
 
 
 def is_url(text: str) -> bool:
@@ -135,7 +137,7 @@ class Webhooks:
             raise _Failed("rt", 11200, f"no answer within {overrides.read_s:g} s") from error
         except OSError as error:
             raise _Failed("rt", 11200, str(error)) from error
-        self._keep_cookie(parts.netloc, reply)
+        self._keep_cookies(parts.netloc, reply)
         return reply
 
     def _headers(self, host: str, method: str, target: str, fields: Mapping[str, str], token: str) -> dict[str, str]:
@@ -153,10 +155,12 @@ class Webhooks:
             headers["cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
         return headers
 
-    def _keep_cookie(self, host: str, reply: Reply) -> None:
-        if (cookie := reply.headers.get("set-cookie", "")) and cookie.isascii():
-            name, _, value = cookie.partition(";")[0].partition("=")
-            self._cookies.setdefault(host, {})[name.strip()] = value.strip()
+    def _keep_cookies(self, host: str, reply: Reply) -> None:
+        given = reply.headers.get("set-cookie", "")
+        for cookie in _BETWEEN_COOKIES.split(given) if given.isascii() else ():
+            name, sign, value = cookie.partition(";")[0].partition("=")
+            if sign:
+                self._cookies.setdefault(host, {})[name.strip()] = value.strip()
 
 
 class _Failed(Exception):
