@@ -310,6 +310,48 @@ async def test_rubbish_on_the_port_harms_nobody(relay: Relay, rubbish: bytes) ->
     await end.close()
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /nothing HTTP/1.0\r\n\r\n",
+        b"GET /nothing HTTP/1.1\r\nHost: relay.test\r\nConnection: close\r\n\r\n",
+        b"POST /nothing HTTP/1.1\r\nHost: relay.test\r\nContent-Length: 100\r\n\r\n",
+    ],
+    ids=["1.0", "close", "a body that never comes"],
+)
+async def test_a_connection_that_carries_no_further_request_is_closed_behind_the_answer(
+    relay: Relay, request_: bytes
+) -> None:
+    stream = await relay.connect()
+    await stream.send_all(request_)
+    said = b""
+    with trio.fail_after(30):  # far less than the keep-alive time
+        while piece := await stream.receive_some():
+            said += piece
+    assert said.startswith(b"HTTP/1.1 404 ")
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    "preface",
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000"),
+        b"GET / HTTP/1.1\r\nHost: relay.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n",
+    ],
+    ids=["by prior knowledge", "by upgrade"],
+)
+async def test_nobody_speaks_http_2_here(relay: Relay, preface: bytes) -> None:
+    stream = await relay.connect()
+    await stream.send_all(preface)
+    said = b""
+    with trio.fail_after(30):
+        while piece := await stream.receive_some():
+            said += piece
+    assert b"\x00\x00\x00\x04" not in said  # no SETTINGS
+    await stream.aclose()
+
+
 async def test_a_caller_that_stops_reading_is_cut(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "NO_PROGRESS_S", 0.2)
     end = await relay.dial("flood")
@@ -325,8 +367,8 @@ async def test_a_webhook_client_that_stops_reading_is_cut_and_shutdown_still_wor
     monkeypatch.setattr(handover, "SEND_LIMIT_S", 0.2)
     stream = await relay.connect()
     await stream.send_all(b"GET /big HTTP/1.1\r\nHost: relay.test\r\n\r\n")
+    n_bytes = len(await stream.receive_some(10))  # it sends: from here on nobody reads
     await trio.sleep(0.5)
-    n_bytes = 0
     with trio.fail_after(30):
         try:
             while piece := await stream.receive_some():
