@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any, cast
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 import trio
 import trio.testing
@@ -18,9 +21,9 @@ from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.ledger import rows
 from relay.twilio import incoming, transfer
-from relay.twilio.signature import sign
+from relay.twilio.signature import SIGNATURE_HEADER, sign
 from tests.play import ACCOUNT, PUBLIC_URL, Play, stage
-from tests.webhook import SID, ask, call_file
+from tests.webhook import FORM, SID, ask, call_file
 
 PATHS = [f"/twilio/{name}" for name in
          ("incoming", "after", "status", "stream-status", "whisper", "accept", "dialed", "message")]  # fmt: skip
@@ -118,6 +121,47 @@ async def test_fields_full_of_nonsense_get_a_document(path: str, autojump_clock:
         assert got.status == 200
         assert isinstance(got.verbs, list)
         assert play.ledger.of(rows.MessageRow) == [] or "javascript" not in str(play.ledger.of(rows.MessageRow))
+
+
+async def test_two_signatures_are_none(autojump_clock: Clock) -> None:
+    fields = {"CallSid": SID}
+    headers = [(SIGNATURE_HEADER, sign(ACCOUNT.auth_token, f"{PUBLIC_URL}/twilio/incoming", fields.items()))]
+    async with stage() as play:
+        transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+        async with httpx.AsyncClient(transport=transport) as client:
+            for more, status in (([], 200), ([(SIGNATURE_HEADER, "x")], 403)):
+                got = await client.post(f"{PUBLIC_URL}/twilio/incoming", data=fields, headers=[*headers, *more])
+                assert got.status_code == status
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_that_is_too_big_for_a_webhook_is_not_looked_at(announced: bool, autojump_clock: Clock) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"a=%41&" * 1_000
+
+    async with stage() as play:
+        transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+        async with httpx.AsyncClient(transport=transport) as client:
+            headers = {"Content-Type": FORM, SIGNATURE_HEADER: "x"}
+            body = b"a=%41&" * 100_000 if announced else pieces()
+            got = await client.post(f"{PUBLIC_URL}/twilio/incoming", content=body, headers=headers)
+    assert got.status_code == 413
+
+
+async def test_a_body_that_does_not_come_is_given_up(autojump_clock: Clock) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b"CallSid="
+        await trio.sleep(30)
+
+    async with stage() as play:
+        transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+        async with httpx.AsyncClient(transport=transport, timeout=60) as client:
+            began = trio.current_time()
+            headers = {"Content-Type": FORM, SIGNATURE_HEADER: "x"}
+            got = await client.post(f"{PUBLIC_URL}/twilio/incoming", content=never(), headers=headers)
+    assert got.status_code == 408
+    assert trio.current_time() - began < 10
 
 
 # Admission

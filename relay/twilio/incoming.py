@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
-from quart import Response, request
+from quart import Request, Response, request
 from quart_trio import QuartTrio
 
 from relay.call import wording
@@ -30,6 +30,10 @@ WINDOW_S = 600.0
 # Twilio asks what comes next the moment the socket closes; our own end may need that long to write its books.
 SETTLE_LIMIT_S = 1.5
 LEDGER_LIMIT_S = 0.5
+# A webhook is 1 to 2 kB and comes in one piece. Reading 15 MB of a stranger's would keep every call's audio waiting for
+# 1.7 s, before it is even known that Twilio has not signed it.
+MAX_BODY_BYTES = 65_536
+BODY_LIMIT_S = 5
 
 CUT_OFF = "Sorry, we were cut off. I am connecting you with a person."
 BUSY = "Thank you for calling. I am connecting you with a person."
@@ -54,6 +58,12 @@ def _xml(document: str) -> Response:
     return Response(document, content_type="text/xml; charset=utf-8")
 
 
+def _one(asked: Request, name: str) -> str | None:
+    """A header that must not come twice: of two it is not clear which one a proxy has looked at."""
+    values = asked.headers.getlist(name)
+    return values[0] if len(values) == 1 else None
+
+
 class Webhooks:
     """The webhooks of a process."""
 
@@ -64,6 +74,7 @@ class Webhooks:
 
     def add_to(self, app: QuartTrio) -> None:
         """Put the routes on the app."""
+        app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, BODY_TIMEOUT=BODY_LIMIT_S)
         for path, answer in (
             ("/twilio/incoming", self._incoming),
             ("/twilio/after", self._after),
@@ -88,8 +99,8 @@ class Webhooks:
                     tokens=self._auth_tokens,
                     public_url=self._desk.settings.public_url,
                     target=target,
-                    signature=request.headers.get(signature.SIGNATURE_HEADER),
-                    settings=request.headers.get(signature.SETTINGS_HEADER),
+                    signature=_one(request, signature.SIGNATURE_HEADER),
+                    settings=_one(request, signature.SETTINGS_HEADER),
                     content_type=request.headers.get("Content-Type"),
                     body=body if isinstance(body, bytes) else body.encode(),
                 )
