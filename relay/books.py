@@ -231,6 +231,7 @@ class Books:
         self._hand_on()
         file.ended = reason
         file.then = ending.then if ending is not None else Next.RESUME
+        file.expects(desks.ASKS_WITHIN_S if file.then in (Next.HUMAN, Next.RESUME) else 0)
         file.summary = _matter(ending, file.history)
         file.why = machine.dialled
         desk.day_usd += file.bill.usd - machine.plan.bill.usd

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import cast
 
@@ -185,20 +186,23 @@ class Daemon:
                     self._stop.set()
                     return
                 log.info("relay.draining", signal=signal.Signals(number).name, calls=self.desk.live_calls)
-                self.desk.draining = True
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._drain, nursery.cancel_scope)
+                    nursery.start_soon(self._drain_then, nursery.cancel_scope.cancel)
                     async for _again in signals:
                         break
                 self._stop.set()
                 return
 
-    async def _drain(self, scope: trio.CancelScope) -> None:
-        await self.door.drain(DRAIN_S - 20.0)
+    async def _drain_then(self, leave: Callable[[], None]) -> None:
+        await self.drain()
+        leave()
+
+    async def drain(self) -> None:
+        """Take no more calls; return when those in hand are over, also those whose human is being rung."""
+        self.desk.begin_drain(DRAIN_S - 20.0)
         with trio.move_on_after(DRAIN_S):
-            while self.desk.live_calls:  # noqa: ASYNC110 -- many calls end one by one; a tenth of a second is soon
+            while self.desk.calls_in_hand:  # noqa: ASYNC110 -- many calls end one by one; a tenth of a second is soon
                 await trio.sleep(0.1)
-        scope.cancel()
 
     def stop(self) -> None:
         """Stop without a drain."""

@@ -27,6 +27,9 @@ from relay.twilio.tokens import Tokens
 
 # A call's file is kept this long after its last sign of life: Twilio's longest call is four hours.
 FILE_LIFE_S = 4 * 3600.0
+# From a closed socket to the webhook that asks what comes next, and from our answer to the next socket, Twilio takes
+# half a second; this forgives a slow one, and a retry.
+ASKS_WITHIN_S = 10.0
 # Who comes back from a human that did not take them has so long at least, for a message, whatever the cap says.
 LAST_WORDS_S = 60.0
 
@@ -81,12 +84,17 @@ class CallFile:
     accepted: bool = False
     transfer: str = ""  # "asked" while a human rings or talks, then how it went
     last_seen: float = 0.0
+    asks_until: float = 0.0  # Trio clock: so long Twilio may be on its way to us for this caller
     functions_done: list[str] = field(default_factory=list)
 
     @property
     def may_store_words(self) -> bool:
         """True once the notice was heard, where there must be one."""
         return self.notice_heard or not self.announces
+
+    def expects(self, within_s: float) -> None:
+        """Twilio comes to us next for this caller, or for the human who is rung: a process that stops waits for it."""
+        self.asks_until = trio.current_time() + within_s
 
     def stream_opens(self) -> None:
         """A stream of this call begins."""
@@ -118,6 +126,7 @@ class Desk:
     beat: Beat = field(default_factory=Beat)
     files: dict[CallSid, CallFile] = field(default_factory=dict)
     draining: bool = False
+    leaves_at: float | None = None  # Trio clock: when the streams of a process that drains must be over
     day_usd: float = 0.0  # of calls that ended today, refreshed from the ledger
     hang_up_by_rest: bool = True
 
@@ -125,6 +134,16 @@ class Desk:
     def live_calls(self) -> int:
         """Calls with a stream at this moment."""
         return sum(file.live for file in self.files.values())
+
+    def begin_drain(self, limit_s: float) -> None:
+        """No more calls; the streams that are open, and those that open for calls in hand, have so long."""
+        self.draining, self.leaves_at = True, trio.current_time() + limit_s
+
+    @property
+    def calls_in_hand(self) -> int:
+        """Calls that need this process: with a stream, or about to come back to it."""
+        now = trio.current_time()
+        return sum(file.live or now < file.asks_until for file in self.files.values())
 
     @property
     def spent_today_usd(self) -> float:

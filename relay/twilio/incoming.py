@@ -17,7 +17,7 @@ from quart_trio import QuartTrio
 from relay.call import wording
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
-from relay.desk import CallFile, Desk
+from relay.desk import ASKS_WITHIN_S, CallFile, Desk
 from relay.ledger.port import LedgerUnavailable
 from relay.twilio import signature, streamless, twiml
 from relay.twilio.transfer import RESUMES, Transfers
@@ -169,6 +169,7 @@ class Webhooks:
 
     def _stream(self, file: CallFile, now: float) -> str:
         file.token = self._desk.tokens.issue(file.call_sid, now)
+        file.expects(ASKS_WITHIN_S)
         origin = self._desk.settings.public_url.replace("http", "ws", 1)
         return twiml.connect_stream(
             f"{origin}/twilio/stream/{self._desk.settings.machine}/{file.token}",
@@ -252,6 +253,8 @@ class Webhooks:
                 streamless.record(self._desk, file, EndReason.CALLER_HUNG_UP)
             if file is not None:
                 self._transfers.caller_left(file)
+                # What was recorded of them is told a moment later.
+                file.asks_until = min(file.asks_until, trio.current_time() + ASKS_WITHIN_S)
         return twiml.empty()
 
     async def _stream_status(self, fields: dict[str, str]) -> str:
