@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import cast
 
 import structlog
@@ -133,7 +134,7 @@ class Daemon:
     async def serve(self, bind: str, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until a signal, or `stop`; then drain. Reports the bound URLs."""
         async with trio.open_nursery() as outer:
-            await outer.start(self.desk.ledger.run)
+            await outer.start(self._apart, "ledger", self.desk.ledger.run)
             async with trio.open_nursery() as inner:
                 await self.start_tasks(inner)
                 inner.start_soon(self._watch_signals)
@@ -148,10 +149,22 @@ class Daemon:
     async def start_tasks(self, nursery: trio.Nursery) -> None:
         """Start what runs beside the calls."""
         await nursery.start(self.desk.warm.run)
-        nursery.start_soon(self.desk.phrases.keep, self.desk.realtime)
-        nursery.start_soon(self._keep_day_bill)
+        nursery.start_soon(self._apart, "phrases", partial(self.desk.phrases.keep, self.desk.realtime))
+        nursery.start_soon(self._apart, "day's bill", self._keep_day_bill)
         nursery.start_soon(self._watch_lag)
         nursery.start_soon(self.desk.beat.run)
+
+    async def _apart(self, name: str, task: Callable[..., Awaitable[None]], **status: trio.TaskStatus[None]) -> None:
+        """Run what calls can do without: a bug in it must not end them."""
+        try:
+            await task(**status)
+        except Exception:
+            log.exception(
+                "relay.task_broke",
+                task=name,
+                caller_hears="nothing: calls go on, rows go to disk",
+                do="restart the relay when it has no calls",
+            )
 
     async def _serve_sockets(self, bind: str, *, task_status: trio.TaskStatus[list[str]]) -> None:
         await handover.serve(
