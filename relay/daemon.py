@@ -223,7 +223,7 @@ class Daemon:
 
 
 async def run(settings: Settings, ledger: Ledger) -> None:
-    """`relay serve`: until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, OSError (the port)."""
+    """`relay serve`: until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, PortUnusable."""
     dsp.self_test()
     if settings.openai_model not in PRICES:
         log.warning("prices.unknown_model", model=settings.openai_model, charged_as="the dearest model known")

@@ -8,7 +8,9 @@ code. This file subclasses hypercorn's TCP server: hypercorn is pinned to 0.18, 
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -46,6 +48,10 @@ KEEP_ALIVE_S = 75
 BACKLOG = 512
 
 
+class PortUnusable(OSError):
+    """Nobody can listen there; `strerror` says why, and what to do."""
+
+
 async def serve(
     app: ASGIFramework,
     *,
@@ -58,7 +64,7 @@ async def serve(
     """Serve `app` over HTTP and media sockets through `door` on `bind` ("host:port"; port 0 = any free one).
 
     Reports the bound URLs ("http://127.0.0.1:8080") when it listens. After `shutdown` it takes no more connections,
-    gives those that are open `graceful_s` and returns. Raises OSError when an address cannot be bound.
+    gives those that are open `graceful_s` and returns. Raises PortUnusable.
     """
     config = _Config(door)
     config.graceful_timeout = graceful_s
@@ -86,7 +92,9 @@ def _listen(address: str) -> socket.socket:
     try:
         sock = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
     except OSError as e:
-        raise OSError(e.errno, f"cannot listen on {address} (is another relay running?): {e.strerror}") from e
+        hint = " Is another relay running?" if e.errno == errno.EADDRINUSE else ""
+        words = f"the port {port} cannot be used on {host}: {os.strerror(e.errno or 0)}.{hint} Set PORT to another."
+        raise PortUnusable(e.errno, words) from e
     sock.setblocking(False)
     notice_dead_peers(sock)
     return sock

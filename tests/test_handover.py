@@ -15,7 +15,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from relay import handover, wire
-from relay.handover import serve
+from relay.handover import PortUnusable, serve
 from relay.websocket import Gone, Refused, Request, WebSocketEnd, dial, upgrade
 from relay.wire import SocketWire, StreamWire
 
@@ -450,9 +450,7 @@ async def test_two_servers_in_one_process_keep_their_own_doors(relay: Relay, nur
     shutdown.set()
 
 
-async def test_a_port_that_is_taken_is_an_os_error_with_words(relay: Relay) -> None:
+async def test_a_port_that_is_taken_is_said_in_words(relay: Relay) -> None:
     taken = relay.url.removeprefix("http://")
-    with pytest.raises(
-        OSError, match=rf"cannot listen on {taken} \(is another relay running\?\): Address already in use"
-    ):
+    with pytest.raises(PortUnusable, match=r"Address already in use\. Is another relay running\? Set PORT to another"):
         await serve(make_app(), bind=["127.0.0.1:0", taken], door=relay.door, graceful_s=0, shutdown=trio.Event())
