@@ -188,7 +188,9 @@ class Books:
                 )
             )
         fields: dict[str, object] = {"function": action.name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
-        if outcome.error:
+        if outcome.refused:  # its words were meant for the model, and may repeat the caller's
+            log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
+        elif outcome.error:
             log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)
         else:
             log.info("function.done", **fields)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from relay import logs, settings
@@ -135,6 +136,11 @@ def _serve(_: argparse.Namespace) -> None:
             raise CommandFailed(str(first_error(group))) from None
         except* PortUnusable as group:
             raise CommandFailed(str(getattr(first_error(group), "strerror", group))) from None
+        except* Exception as group:
+            structlog.get_logger().error(
+                "relay.crashed", exc_info=group, caller_hears="what the number's fallback says"
+            )
+            raise CommandFailed("it has ended by a bug: relay.crashed in its log says where") from None
 
 
 def _ledger(url: str, loaded: Settings) -> PostgresLedger:

@@ -198,3 +198,20 @@ def test_rows_of_earlier_calls_that_cannot_be_read_are_named_at_start(
     _clean(monkeypatch, **GOOD, DATA_DIR=str(tmp_path))
     assert main(["serve"]) == 1
     assert f"{tmp_path / 'ledger-spill' / 'rows-1.jsonl'} cannot be read" in capsys.readouterr().err
+
+
+def test_a_process_that_ends_by_a_bug_says_so_in_its_log_and_without_values(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = "the words of a caller"
+
+    async def broken(*_: object) -> None:
+        raise ValueError(words)
+
+    monkeypatch.setattr("relay.daemon.run", broken)
+    _clean(monkeypatch, **GOOD, DATA_DIR=str(tmp_path), LOG_FORMAT="json")
+    assert main(["serve"]) == 1
+    told = capsys.readouterr().err
+    assert "relay.crashed" in told
+    assert "relay serve: it has ended by a bug" in told
+    assert words not in told

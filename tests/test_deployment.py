@@ -80,7 +80,7 @@ def test_the_example_shows_the_defaults() -> None:
 def test_a_shell_reads_the_example_with_every_line_in_use(tmp_path: Path) -> None:
     text = (ROOT / ".env.example").read_text()
     (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", text, flags=re.M))
-    command = "set -a; . ./.env; printf %s \"$BUSINESS_NAME\""
+    command = 'set -a; . ./.env; printf %s "$BUSINESS_NAME"'
     done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", Settings().business_name)
 
