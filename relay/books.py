@@ -304,7 +304,6 @@ class Books:
     def _count(self, reason: EndReason) -> None:
         metrics, figures = self._desk.metrics, self._machine.figures
         metrics.calls.labels(str(reason)).inc()
-        metrics.live_calls.set(self._desk.live_calls)
         metrics.barge_ins.inc(figures.barge_ins)
         metrics.false_stops.inc(figures.false_stops)
         metrics.model_errors.labels("harmful").inc(figures.model_errors)

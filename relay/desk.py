@@ -130,6 +130,9 @@ class Desk:
     day_usd: float = 0.0  # of calls that ended today, refreshed from the ledger
     hang_up_by_rest: bool = True
 
+    def __post_init__(self) -> None:
+        self.metrics.live_calls.set_function(lambda: self.live_calls)  # when it is asked for: never a stale one
+
     @property
     def live_calls(self) -> int:
         """Calls with a stream at this moment."""

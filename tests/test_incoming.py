@@ -47,6 +47,7 @@ async def test_an_unsigned_or_wrongly_signed_request_is_refused_everywhere(
     async with stage() as play:
         assert (await ask(play, path, signature=signature)).status == 403
         assert play.daemon.desk.files == {}
+        assert b"relay_refused_webhooks_total 1.0" in play.daemon.desk.metrics.text()
 
 
 @pytest.mark.parametrize("path", PATHS)

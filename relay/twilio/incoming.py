@@ -105,6 +105,7 @@ class Webhooks:
                     body=body if isinstance(body, bytes) else body.encode(),
                 )
             except signature.SignatureRefused as error:
+                self._desk.metrics.refused_webhooks.inc()
                 log.warning(
                     "webhook.refused", path=request.path, words=str(error), do="compare PUBLIC_URL with Twilio's"
                 )

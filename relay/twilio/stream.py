@@ -68,7 +68,6 @@ class StreamDoor:
     async def _serve(self, file: CallFile, started: dialect.Started, end: WebSocketEnd) -> None:
         file.streams += 1
         file.accepted = False
-        self._desk.metrics.live_calls.set(self._desk.live_calls)
         session = CallSession(self._desk, file, started.stream_sid, end)
         log.info("call.started", stream_sid=started.stream_sid, stream=file.streams)
         await session.run()
