@@ -85,6 +85,7 @@ class CallFile:
     transfer: str = ""  # "asked" while a human rings or talks, then how it went
     last_seen: float = 0.0
     asks_until: float = 0.0  # Trio clock: so long Twilio may be on its way to us for this caller
+    brings_stream: bool = False  # and then it opens one
     functions_done: list[str] = field(default_factory=list)
 
     @property
@@ -92,9 +93,9 @@ class CallFile:
         """True once the notice was heard, where there must be one."""
         return self.notice_heard or not self.announces
 
-    def expects(self, within_s: float) -> None:
+    def expects(self, within_s: float, *, stream: bool = False) -> None:
         """Twilio comes to us next for this caller, or for the human who is rung: a process that stops waits for it."""
-        self.asks_until = trio.current_time() + within_s
+        self.asks_until, self.brings_stream = trio.current_time() + within_s, stream
 
     def stream_opens(self) -> None:
         """A stream of this call begins."""
@@ -137,6 +138,12 @@ class Desk:
     def live_calls(self) -> int:
         """Calls with a stream at this moment."""
         return sum(file.live for file in self.files.values())
+
+    @property
+    def lines_taken(self) -> int:
+        """Calls with a stream, or with one on its way: a burst of rings is not let in before the first is there."""
+        now = trio.current_time()
+        return sum(file.live or (file.brings_stream and now < file.asks_until) for file in self.files.values())
 
     def begin_drain(self, limit_s: float) -> None:
         """No more calls; the streams that are open, and those that open for calls in hand, have so long."""

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
+from relay.desk import ASKS_WITHIN_S
 from relay.ledger import rows
 from relay.twilio import incoming, transfer
 from relay.twilio.signature import SIGNATURE_HEADER, sign
@@ -220,6 +221,18 @@ async def test_a_call_that_is_not_for_the_model_goes_to_the_human_and_is_written
         row = outcome(play)
         assert (row.outcome, row.transfer_result, row.dialled) == (why, "asked", HUMAN)
         assert len(play.ledger.of(rows.CallRow, SID)) == 1
+
+
+async def test_a_burst_of_rings_is_not_let_in_before_the_first_stream_is_there(autojump_clock: Clock) -> None:
+    async with stage(settings={"MAX_CALLS": "2"}) as play:
+        sids = [f"CA{number:032d}" for number in range(4)]
+        got = [(await ask(play, "/twilio/incoming", {"CallSid": sid})).verbs[0] for sid in sids[:3]]
+        assert got == ["Connect", "Connect", "Say"]
+        # One hangs up before its stream, and the other never brings it.
+        await ask(play, "/twilio/status", {"CallSid": sids[0], "CallStatus": "completed"})
+        assert play.daemon.desk.lines_taken == 1
+        await trio.sleep(ASKS_WITHIN_S)
+        assert play.daemon.desk.lines_taken == 0
 
 
 async def test_calls_count_as_often_only_within_the_window_and_never_for_hidden_numbers(autojump_clock: Clock) -> None:

@@ -152,7 +152,7 @@ class Webhooks:
         desk = self._desk
         if desk.draining:
             return "draining"
-        if desk.live_calls >= desk.settings.max_calls:
+        if desk.lines_taken >= desk.settings.max_calls:
             return "capacity"
         if desk.spent_today_usd >= desk.settings.max_day_usd:
             return "day_spend"
@@ -170,7 +170,7 @@ class Webhooks:
 
     def _stream(self, file: CallFile, now: float) -> str:
         file.token = self._desk.tokens.issue(file.call_sid, now)
-        file.expects(ASKS_WITHIN_S)
+        file.expects(ASKS_WITHIN_S, stream=True)
         origin = self._desk.settings.public_url.replace("http", "ws", 1)
         return twiml.connect_stream(
             f"{origin}/twilio/stream/{self._desk.settings.machine}/{file.token}",
@@ -252,6 +252,7 @@ class Webhooks:
             # A relay that took over while a human's phone rang never saw the stream: the other one wrote it down.
             if file is not None and file.streams == 0 and not file.refused and not file.transfer:
                 streamless.record(self._desk, file, EndReason.CALLER_HUNG_UP)
+                file.expects(0)
             if file is not None:
                 self._transfers.caller_left(file)
                 # What was recorded of them is told a moment later.
