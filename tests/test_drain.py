@@ -17,7 +17,7 @@ from tests.play import Play, stage
 from tests.webhook import SID, ask, call_file
 
 Clock = trio.testing.MockClock
-ASKS_FOR_A_PERSON = '{ listen = true }, { say = "ask_human" }, { until = "bridged" }, { hang_up = true }'
+ASKS_FOR_A_PERSON = '{ listen = true }, { say = "ask_human" }, { until = "bridged" }, { silent_s = 60 }'
 
 
 async def call_and_drain(play: Play, steps: str, after_s: float, more: str = "") -> tuple[CallReport, float]:
@@ -42,7 +42,9 @@ async def test_the_last_caller_of_a_drain_is_put_through_before_the_process_ends
     async with stage() as play:
         more = '[human]\ndoes = "accepts"\nring_s = 15\ntalk_s = 4\n'
         report, _ = await call_and_drain(play, ASKS_FOR_A_PERSON, 12.0, more)
-    assert report.bridged_s > 0
+        (outcome,) = play.ledger.of(rows.OutcomeRow)
+    assert report.bridged_s > 3
+    assert outcome.transfer_result == "accepted"
     assert [each for each in report.complaints if each.level != "note"] == []
 
 

@@ -116,7 +116,7 @@ class Transfers:
         file = self._desk.files.get(CallSid(fields.get("call", "")))
         if file is not None:
             file.accepted = accepted
-            file.expects(0 if accepted else ASKS_WITHIN_S)
+            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # what comes after their talk
         return twiml.empty() if accepted else twiml.hang_up()
 
     async def dialed(self, fields: dict[str, str]) -> str:
