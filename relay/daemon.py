@@ -193,18 +193,14 @@ class Daemon:
 
     async def _watch_signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                if self.desk.draining:
-                    log.warning("relay.leaving_now", signal=signal.Signals(number).name, calls=self.desk.live_calls)
-                    self._stop.set()
-                    return
-                log.info("relay.draining", signal=signal.Signals(number).name, calls=self.desk.live_calls)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._drain_then, nursery.cancel_scope.cancel)
-                    async for _again in signals:
-                        break
-                self._stop.set()
-                return
+            number = await anext(signals)
+            log.info("relay.draining", signal=signal.Signals(number).name, calls=self.desk.calls_in_hand)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._drain_then, nursery.cancel_scope.cancel)
+                number = await anext(signals)
+                log.warning("relay.leaving_now", signal=signal.Signals(number).name, calls=self.desk.calls_in_hand)
+                nursery.cancel_scope.cancel()
+            self._stop.set()
 
     async def _drain_then(self, leave: Callable[[], None]) -> None:
         await self.drain()

@@ -206,7 +206,7 @@ def test_a_broken_cluster_is_told_with_its_log(open_folder: Path) -> None:
 
 def test_a_keeper_that_cannot_write_says_why(open_folder: Path) -> None:
     (open_folder / "postgres" / "postgres.log").mkdir(parents=True)  # as unwritable as a file on a full disk
-    with pytest.raises(EmbeddedPostgresFailed, match="did not start: .*Is a directory"), embedded(open_folder):
+    with pytest.raises(EmbeddedPostgresFailed, match=r"did not start: .*Is a directory"), embedded(open_folder):
         pass
 
 
