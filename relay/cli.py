@@ -19,7 +19,7 @@ from relay.ledger.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
 from relay.ledger.port import LedgerUnavailable
 from relay.settings import Settings, SettingsInvalid
-from relay.standin.business import serve_business
+from relay.standin.business import business_app, serve_business
 from relay.standin.call import OUR_NUMBER, Target, first_error, main_call, main_caller
 from relay.standin.caller import Account
 from relay.standin.model import load_script, main_model
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from relay.ledger.store import PostgresLedger
 
 USAGE, INTERRUPTED = 2, 130
+# Rehearsals book the same table for the same evening, `relay call --n 20` twenty times at once.
+TABLES = 100
 
 
 class CommandFailed(Exception):
@@ -274,6 +276,8 @@ def _standin(arguments: argparse.Namespace) -> None:
 
 
 async def _serve_business(port: int) -> None:
+    app = business_app()
+    app.diary.capacity = TABLES
     async with trio.open_nursery() as nursery:
-        urls = await nursery.start(serve_business, port)
+        urls = await nursery.start(serve_business, port, app)
         print(f"stand-in business: BUSINESS_API_BASE={urls[0]}", flush=True)
