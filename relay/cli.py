@@ -270,7 +270,8 @@ def _standin(arguments: argparse.Namespace) -> None:
     else:
         serve = partial(main_caller, _target(arguments.relay, loaded), arguments.port)
     try:
-        trio.run(serve)
+        # A Ctrl-C amid a request would be the web framework's to report, and the stand-in would stay.
+        trio.run(serve, restrict_keyboard_interrupt_to_checkpoints=True)
     except* OSError as group:
         raise CommandFailed(f"the port {arguments.port} cannot be used: {first_error(group)}") from None
 

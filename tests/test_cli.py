@@ -152,14 +152,18 @@ def test_a_rehearsal_can_be_repeated_against_the_same_stand_in_business(monkeypa
     statuses: list[int] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as standin:
         assert standin.stdout is not None
-        url = standin.stdout.readline().partition("=")[2].strip()
-        for number in range(20):
-            headers = {"Idempotency-Key": f"call-{number}"}
-            got = httpx.post(f"{url}/appointments", json=wish, headers=headers, trust_env=False, timeout=20)
-            statuses.append(got.status_code)
-        standin.send_signal(signal.SIGINT)
-        standin.communicate(timeout=20)
+        try:
+            url = standin.stdout.readline().partition("=")[2].strip()
+            for number in range(20):
+                headers = {"Idempotency-Key": f"call-{number}"}
+                got = httpx.post(f"{url}/appointments", json=wish, headers=headers, trust_env=False, timeout=20)
+                statuses.append(got.status_code)
+            standin.send_signal(signal.SIGINT)  # amid its work for the last one
+            _, told = standin.communicate(timeout=20)
+        finally:
+            standin.kill()
     assert statuses == [201] * 20
+    assert (standin.returncode, told) == (130, "")
 
 
 @pytest.mark.real
