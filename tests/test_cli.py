@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import httpx
 import pytest
 
 from relay.cli import main
@@ -151,6 +153,30 @@ def test_a_port_of_a_stand_in_that_is_taken_is_one_sentence(
     assert done.returncode in (1, 2)
     assert (done.stdout + done.stderr).count("\n") == 1
     assert f"the port {port} cannot be used" in (done.stdout + done.stderr).lower()
+
+
+@pytest.mark.real
+def test_a_rehearsal_can_be_repeated_against_the_same_stand_in_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    _clean(monkeypatch)
+    command = [sys.executable, "-m", "relay", "standin", "business"]
+    days = [dt.datetime.now(dt.UTC).date() + dt.timedelta(days=ahead) for ahead in (2, 3)]
+    day = next(each for each in days if (each.month, each.day) != (12, 25))  # the house is closed then
+    wish = {"name": "Jane Doe", "phone": "+15550100001", "service": "table for two", "start": f"{day}T19:00:00-05:00"}
+    statuses: list[int] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as standin:
+        assert standin.stdout is not None
+        try:
+            url = standin.stdout.readline().partition("=")[2].strip()
+            for number in range(20):
+                headers = {"Idempotency-Key": f"call-{number}"}
+                got = httpx.post(f"{url}/appointments", json=wish, headers=headers, trust_env=False, timeout=20)
+                statuses.append(got.status_code)
+            standin.send_signal(signal.SIGINT)  # amid its work for the last one
+            _, told = standin.communicate(timeout=20)
+        finally:
+            standin.kill()
+    assert statuses == [201] * 20
+    assert (standin.returncode, told) == (130, "")
 
 
 @pytest.mark.real
