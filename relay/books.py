@@ -188,7 +188,9 @@ class Books:
                 )
             )
         fields: dict[str, object] = {"function": action.name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
-        if outcome.error:
+        if outcome.refused:  # its words were meant for the model, and may repeat the caller's
+            log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
+        elif outcome.error:
             log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)
         else:
             log.info("function.done", **fields)
@@ -231,6 +233,7 @@ class Books:
         self._hand_on()
         file.ended = reason
         file.then = ending.then if ending is not None else Next.RESUME
+        file.expects(desks.ASKS_WITHIN_S if file.then in (Next.HUMAN, Next.RESUME) else 0)
         file.summary = _matter(ending, file.history)
         file.why = machine.dialled
         desk.day_usd += file.bill.usd - machine.plan.bill.usd
@@ -301,7 +304,6 @@ class Books:
     def _count(self, reason: EndReason) -> None:
         metrics, figures = self._desk.metrics, self._machine.figures
         metrics.calls.labels(str(reason)).inc()
-        metrics.live_calls.set(self._desk.live_calls)
         metrics.barge_ins.inc(figures.barge_ins)
         metrics.false_stops.inc(figures.false_stops)
         metrics.model_errors.labels("harmful").inc(figures.model_errors)

@@ -10,18 +10,24 @@ import tomllib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from relay import logs, settings
 from relay.ledger.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
+from relay.ledger.port import LedgerUnavailable
 from relay.settings import Settings, SettingsInvalid
 from relay.standin.business import business_app, serve_business
 from relay.standin.call import OUR_NUMBER, Target, first_error, main_call, main_caller
 from relay.standin.caller import Account
 from relay.standin.model import FAULTS_HEADER, load_script, main_model
 from relay.standin.script import Faults, ScriptError
+
+if TYPE_CHECKING:
+    from relay.ledger.store import PostgresLedger
 
 USAGE, INTERRUPTED = 2, 130
 
@@ -48,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandFailed as error:
         print(f"relay {arguments.name}: {error}", file=sys.stderr)
         return error.code
-    except (EmbeddedPostgresFailed, MigrationRefused) as error:
+    except (EmbeddedPostgresFailed, MigrationRefused, LedgerUnavailable) as error:
         print(f"relay {arguments.name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -152,20 +158,36 @@ def _serve(_: argparse.Namespace) -> None:
     from dsp import SelfTestFailed
     from relay import daemon
     from relay.functions import FunctionRefused
-    from relay.ledger.store import PostgresLedger
+    from relay.handover import PortUnusable
     from relay.prompts import PromptsInvalid
 
     loaded = _settings(serving=True)
     with database(loaded.database_url, loaded.data_dir) as url:
         if loaded.database_url == "embedded":
             migrate(url)
-        ledger = PostgresLedger(url, spill_dir=loaded.data_dir / "ledger-spill", keep_words=loaded.keeps_words)
+        ledger = _ledger(url, loaded)
         try:
             trio.run(daemon.run, loaded, ledger)
         except* (PromptsInvalid, FunctionRefused, SelfTestFailed) as group:
             raise CommandFailed(str(first_error(group))) from None
-        except* OSError as group:
-            raise CommandFailed(f"the port {loaded.port} cannot be used: {first_error(group)}") from None
+        except* PortUnusable as group:
+            raise CommandFailed(str(getattr(first_error(group), "strerror", group))) from None
+        except* Exception as group:
+            structlog.get_logger().error(
+                "relay.crashed", exc_info=group, caller_hears="what the number's fallback says"
+            )
+            raise CommandFailed("it has ended by a bug: relay.crashed in its log says where") from None
+
+
+def _ledger(url: str, loaded: Settings) -> PostgresLedger:
+    from relay.ledger.store import PostgresLedger
+
+    folder = loaded.data_dir / "ledger-spill"
+    try:
+        return PostgresLedger(url, spill_dir=folder, keep_words=loaded.keeps_words)
+    except OSError as error:
+        words = f"{error.filename or folder} cannot be read: {error.strerror}"
+        raise CommandFailed(f"{words}. Rows of earlier calls wait there: give it to this user.") from None
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -211,7 +233,6 @@ def _migrate(_: argparse.Namespace) -> None:
 
 def _greet(arguments: argparse.Namespace) -> int:
     from relay import functions, prompts
-    from relay.ledger.store import PostgresLedger
     from relay.realtime.greeting import PhraseBook
     from relay.realtime.session import ModelAccess, Realtime
 
@@ -221,13 +242,13 @@ def _greet(arguments: argparse.Namespace) -> int:
     )
     with database(loaded.database_url, loaded.data_dir) as url:
         migrate(url)
-        ledger = PostgresLedger(url, spill_dir=loaded.data_dir / "ledger-spill", keep_words=loaded.keeps_words)
+        ledger = _ledger(url, loaded)
         try:
             texts = prompts.load(loaded)
-        except prompts.PromptsInvalid as error:
+            also = [text for text in functions.load(loaded.functions or None).holding().values() if text]
+        except (prompts.PromptsInvalid, functions.FunctionRefused) as error:
             raise CommandFailed(str(error)) from None
         folder = loaded.data_dir / "greetings"
-        also = [text for text in functions.load(loaded.functions or None).holding().values() if text]
         book = PhraseBook(texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also)
         missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
     for words in missing:
@@ -253,6 +274,8 @@ def _calls(arguments: argparse.Namespace) -> None:
     with database(loaded.database_url, loaded.data_dir) as url:
         if arguments.call_sid:
             tables = history.rows_of_call(url, arguments.call_sid)
+            if not any(tables.values()):
+                raise CommandFailed(f"there is no call {arguments.call_sid} in Postgres")
         else:
             tables = {"calls": history.list_calls(url)}
     for name, found in tables.items():

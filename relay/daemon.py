@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import cast
 
 import structlog
@@ -132,7 +134,7 @@ class Daemon:
     async def serve(self, bind: str, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until a signal, or `stop`; then drain. Reports the bound URLs."""
         async with trio.open_nursery() as outer:
-            await outer.start(self.desk.ledger.run)
+            await outer.start(self._apart, "ledger", self.desk.ledger.run)
             async with trio.open_nursery() as inner:
                 await self.start_tasks(inner)
                 inner.start_soon(self._watch_signals)
@@ -147,10 +149,22 @@ class Daemon:
     async def start_tasks(self, nursery: trio.Nursery) -> None:
         """Start what runs beside the calls."""
         await nursery.start(self.desk.warm.run)
-        nursery.start_soon(self.desk.phrases.keep, self.desk.realtime)
-        nursery.start_soon(self._keep_day_bill)
+        nursery.start_soon(self._apart, "phrases", partial(self.desk.phrases.keep, self.desk.realtime))
+        nursery.start_soon(self._apart, "day's bill", self._keep_day_bill)
         nursery.start_soon(self._watch_lag)
         nursery.start_soon(self.desk.beat.run)
+
+    async def _apart(self, name: str, task: Callable[..., Awaitable[None]], **status: trio.TaskStatus[None]) -> None:
+        """Run what calls can do without: a bug in it must not end them."""
+        try:
+            await task(**status)
+        except Exception:
+            log.exception(
+                "relay.task_broke",
+                task=name,
+                caller_hears="nothing: calls go on, rows go to disk",
+                do="restart the relay when it has no calls",
+            )
 
     async def _serve_sockets(self, bind: str, *, task_status: trio.TaskStatus[list[str]]) -> None:
         await handover.serve(
@@ -179,26 +193,25 @@ class Daemon:
 
     async def _watch_signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                if self.desk.draining:
-                    log.warning("relay.leaving_now", signal=signal.Signals(number).name, calls=self.desk.live_calls)
-                    self._stop.set()
-                    return
-                log.info("relay.draining", signal=signal.Signals(number).name, calls=self.desk.live_calls)
-                self.desk.draining = True
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._drain, nursery.cancel_scope)
-                    async for _again in signals:
-                        break
-                self._stop.set()
-                return
+            number = await anext(signals)
+            log.info("relay.draining", signal=signal.Signals(number).name, calls=self.desk.calls_in_hand)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._drain_then, nursery.cancel_scope.cancel)
+                number = await anext(signals)
+                log.warning("relay.leaving_now", signal=signal.Signals(number).name, calls=self.desk.calls_in_hand)
+                nursery.cancel_scope.cancel()
+            self._stop.set()
 
-    async def _drain(self, scope: trio.CancelScope) -> None:
-        await self.door.drain(DRAIN_S - 20.0)
+    async def _drain_then(self, leave: Callable[[], None]) -> None:
+        await self.drain()
+        leave()
+
+    async def drain(self) -> None:
+        """Take no more calls; return when those in hand are over, also those whose human is being rung."""
+        self.desk.begin_drain(DRAIN_S - 20.0)
         with trio.move_on_after(DRAIN_S):
-            while self.desk.live_calls:  # noqa: ASYNC110 -- many calls end one by one; a tenth of a second is soon
+            while self.desk.calls_in_hand:  # noqa: ASYNC110 -- many calls end one by one; a tenth of a second is soon
                 await trio.sleep(0.1)
-        scope.cancel()
 
     def stop(self) -> None:
         """Stop without a drain."""
@@ -206,7 +219,7 @@ class Daemon:
 
 
 async def run(settings: Settings, ledger: Ledger) -> None:
-    """`relay serve`: until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, OSError (the port)."""
+    """`relay serve`: until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, PortUnusable."""
     dsp.self_test()
     if settings.openai_model not in PRICES:
         log.warning("prices.unknown_model", model=settings.openai_model, charged_as="the dearest model known")

@@ -27,6 +27,9 @@ from relay.twilio.tokens import Tokens
 
 # A call's file is kept this long after its last sign of life: Twilio's longest call is four hours.
 FILE_LIFE_S = 4 * 3600.0
+# From a closed socket to the webhook that asks what comes next, and from our answer to the next socket, Twilio takes
+# half a second; this forgives a slow one, and a retry.
+ASKS_WITHIN_S = 10.0
 # Who comes back from a human that did not take them has so long at least, for a message, whatever the cap says.
 LAST_WORDS_S = 60.0
 
@@ -80,12 +83,18 @@ class CallFile:
     accepted: bool = False
     transfer: str = ""  # "asked" while a human rings or talks, then how it went
     last_seen: float = 0.0
+    asks_until: float = 0.0  # Trio clock: so long Twilio may be on its way to us for this caller
+    brings_stream: bool = False  # and then it opens one
     functions_done: list[str] = field(default_factory=list)
 
     @property
     def may_store_words(self) -> bool:
         """True once the notice was heard, where there must be one."""
         return self.notice_heard or not self.announces
+
+    def expects(self, within_s: float, *, stream: bool = False) -> None:
+        """Twilio comes to us next for this caller, or for the human who is rung: a process that stops waits for it."""
+        self.asks_until, self.brings_stream = trio.current_time() + within_s, stream
 
     def stream_opens(self) -> None:
         """A stream of this call begins."""
@@ -117,13 +126,33 @@ class Desk:
     beat: Beat = field(default_factory=Beat)
     files: dict[CallSid, CallFile] = field(default_factory=dict)
     draining: bool = False
+    leaves_at: float | None = None  # Trio clock: when the streams of a process that drains must be over
     day_usd: float = 0.0  # of calls that ended today, refreshed from the ledger
     hang_up_by_rest: bool = True
+
+    def __post_init__(self) -> None:
+        self.metrics.live_calls.set_function(lambda: self.live_calls)  # when it is asked for: never a stale one
 
     @property
     def live_calls(self) -> int:
         """Calls with a stream at this moment."""
         return sum(file.live for file in self.files.values())
+
+    @property
+    def lines_taken(self) -> int:
+        """Calls with a stream, or with one on its way: a burst of rings is not let in before the first is there."""
+        now = trio.current_time()
+        return sum(file.live or (file.brings_stream and now < file.asks_until) for file in self.files.values())
+
+    def begin_drain(self, limit_s: float) -> None:
+        """No more calls; the streams that are open, and those that open for calls in hand, have so long."""
+        self.draining, self.leaves_at = True, trio.current_time() + limit_s
+
+    @property
+    def calls_in_hand(self) -> int:
+        """Calls that need this process: with a stream, or about to come back to it."""
+        now = trio.current_time()
+        return sum(file.live or now < file.asks_until for file in self.files.values())
 
     @property
     def spent_today_usd(self) -> float:

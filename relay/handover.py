@@ -8,7 +8,9 @@ code. This file subclasses hypercorn's TCP server: hypercorn is pinned to 0.18, 
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -20,7 +22,8 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config, Sockets
-from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import ASGIFramework
 
@@ -45,6 +48,10 @@ KEEP_ALIVE_S = 75
 BACKLOG = 512
 
 
+class PortUnusable(OSError):
+    """Nobody can listen there; `strerror` says why, and what to do."""
+
+
 async def serve(
     app: ASGIFramework,
     *,
@@ -57,7 +64,7 @@ async def serve(
     """Serve `app` over HTTP and media sockets through `door` on `bind` ("host:port"; port 0 = any free one).
 
     Reports the bound URLs ("http://127.0.0.1:8080") when it listens. After `shutdown` it takes no more connections,
-    gives those that are open `graceful_s` and returns. Raises OSError when an address cannot be bound.
+    gives those that are open `graceful_s` and returns. Raises PortUnusable.
     """
     config = _Config(door)
     config.graceful_timeout = graceful_s
@@ -85,7 +92,9 @@ def _listen(address: str) -> socket.socket:
     try:
         sock = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
     except OSError as e:
-        raise OSError(e.errno, f"cannot listen on {address} (is another relay running?): {e.strerror}") from e
+        hint = " Is another relay running?" if e.errno == errno.EADDRINUSE else ""
+        words = f"the port {port} cannot be used on {host}: {os.strerror(e.errno or 0)}.{hint} Set PORT to another."
+        raise PortUnusable(e.errno, words) from e
     sock.setblocking(False)
     notice_dead_peers(sock)
     return sock
@@ -120,14 +129,12 @@ class HandoverServer(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         """Send a piece of an HTTP response, for so long and no longer; or note that a request began or ended."""
-        if isinstance(event, Updated):
+        if not isinstance(event, RawData):
             # A request ends inside the app's task, which Quart cancels in that moment. Without the shield the
-            # keep-alive timer never starts again, and an idle connection holds up the shutdown.
+            # keep-alive timer never starts again, an idle connection holds up the shutdown, and one that is to be
+            # closed behind its answer stays open for as long as the peer likes.
             with trio.CancelScope(shield=True):
                 await super().protocol_send(event)
-            return
-        if not isinstance(event, RawData):
-            await super().protocol_send(event)
             return
         async with self.send_lock:
             try:
@@ -149,9 +156,13 @@ class HandoverServer(TCPServer):
                     if data.startswith(MEDIA_REQUEST):
                         await self._hand_over(data)
                         return
-                await self.protocol.handle(RawData(data))
+                # Past hypercorn's wrapper, which would go over to HTTP/2: nobody here needs it, it never counts as
+                # idle, and 64 kB of its smallest frames keep the loop, and so every call, from its work for 100 ms.
+                await self.protocol.protocol.handle(RawData(data))
                 if not data:
                     break
+        except (H2ProtocolAssumedError, H2CProtocolRequiredError):
+            await self._close()
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             pass
         await self.protocol.handle(Closed())

@@ -5,15 +5,23 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Iterator, MutableMapping
 from typing import Any, TextIO, cast
 
 import structlog
-from structlog.tracebacks import ExceptionDictTransformer
 
 # A phone number in a text that came from elsewhere (an error, a URL): all but its last two digits are hidden.
 _PHONE = re.compile(r"(?:\+|%2[Bb])[1-9]\d{4,12}(\d\d)")
 _KEY = re.compile(r"\b(?:sk-|Bearer )[A-Za-z0-9_\-.]{6,}")
+_PASSWORD = re.compile(r"(?<=://)[^/\s@]+@")
+
+# Errors whose words are made of names in the code, or by the system. Any other may quote what it choked on: a caller's
+# words (KeyError and ValueError do), so its type and its place must do.
+_TELL_NO_TALES = (AssertionError, AttributeError, ImportError, NameError, NotImplementedError, OSError, TypeError)
+_WITHHELD = "(its words are left out: they may be a caller's)"
+# Of a recursion without end the last calls say enough.
+_FRAMES = 30
 
 
 class _Stderr:
@@ -26,9 +34,18 @@ class _Stderr:
         sys.stderr.flush()
 
 
+class _FromLibraries(logging.Handler):
+    """What libraries log, as lines like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell = structlog.get_logger().error if record.levelno >= logging.ERROR else structlog.get_logger().warning
+        error = record.exc_info[1] if record.exc_info else None
+        tell("library.said", logger=record.name, words=record.getMessage(), **({"exc_info": error} if error else {}))
+
+
 def mask(text: str) -> str:
-    """The text without phone numbers and keys."""
-    return _KEY.sub("[key]", _PHONE.sub(r"+…\1", text))
+    """The text without phone numbers, keys and passwords in URLs."""
+    return _PASSWORD.sub("…@", _KEY.sub("[key]", _PHONE.sub(r"+…\1", text)))
 
 
 def _masked(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -38,26 +55,43 @@ def _masked(_logger: object, _name: str, event: MutableMapping[str, Any]) -> Mut
     return event
 
 
+def _with_trace(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The error of a line as text."""
+    error = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if error is True else error
+    if isinstance(error, BaseException):
+        event["exception"] = "\n".join(_told(error, set()))
+    return event
+
+
+def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
+    """Where an error came from and what it is: no values, and words only where they cannot be a caller's."""
+    seen.add(id(error))
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None and id(before) not in seen:
+        yield from _told(before, seen)
+        yield "and then:"
+    for frame in traceback.extract_tb(error.__traceback__)[-_FRAMES:]:
+        yield f"  {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
+    yield f"{type(error).__name__}: {error if isinstance(error, _TELL_NO_TALES) else _WITHHELD}"
+    if isinstance(error, BaseExceptionGroup):
+        for number, inner in enumerate(error.exceptions, 1):
+            yield f"of these, number {number}:"
+            yield from (f"  {line}" for line in _told(inner, seen))
+
+
 def configure(log_format: str) -> None:
     """Set up the log of this process: "json", "text", or "" (text on a terminal only)."""
-    text = log_format == "text" or (not log_format and sys.stderr.isatty())
-    transformer = ExceptionDictTransformer(show_locals=False)  # locals hold keys and numbers
-    tail: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
-        if text
-        else [
-            structlog.processors.ExceptionRenderer(transformer),
-            _masked,
-            structlog.processors.JSONRenderer(),
-        ]
-    )
+    on_terminal = sys.stderr.isatty()
+    text = log_format == "text" or (not log_format and on_terminal)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _with_trace,
             _masked,
-            *tail,
+            structlog.dev.ConsoleRenderer(colors=on_terminal) if text else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
@@ -65,4 +99,4 @@ def configure(log_format: str) -> None:
     )
     for noisy in ("httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)  # their INFO lines hold phone numbers in URLs
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()])

@@ -16,7 +16,9 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         r = self._registry
-        self.calls = Counter("relay_calls", "Calls that ended, by reason", ["reason"], registry=r)
+        self.calls = Counter(
+            "relay_calls", "Streams that ended, by reason; a call that comes back has several", ["reason"], registry=r
+        )
         self.live_calls = Gauge("relay_live_calls", "Calls with a stream at this moment", registry=r)
         self.rings = Counter("relay_rings", "Webhooks of ringing calls, by what was done", ["answer"], registry=r)
         self.greeting_ms = Histogram(
@@ -67,6 +69,7 @@ class Metrics:
         )
         self.padded_ms = Counter("relay_padded_caller_ms", "Silence put in for missing caller audio", registry=r)
         self.loop_lag_ms = Gauge("relay_loop_lag_ms", "How late the loop's last wake-up was", registry=r)
+        self.refused_webhooks = Counter("relay_refused_webhooks", "Webhooks not signed by Twilio", registry=r)
         self.refused_sockets = Counter("relay_refused_sockets", "Media sockets refused, by why", ["why"], registry=r)
 
     def text(self) -> bytes:

@@ -12,6 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -135,6 +138,7 @@ _CHOICES = {
     "record_notice": ("always", "by_state"),
     "log_format": ("", "json", "text"),
 }
+_IN_HEADERS = ("openai_api_key", "twilio_auth_token", "twilio_api_key", "twilio_api_secret", "business_api_key")
 _PHONES = ("twilio_phone_number", "human_transfer_number")
 _URLS = {
     "openai_realtime_url": ("wss", "ws"),
@@ -149,7 +153,7 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     wrong: list[str] = []
     values: dict[str, object] = {}
     for one in fields(Settings):
-        text = environ.get(one.name.upper(), "").strip()
+        text = _unquoted(environ.get(one.name.upper(), "").strip())
         if not text:
             continue
         try:
@@ -158,9 +162,10 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
             wrong.append(f"{one.name.upper()} {error}")
     settings = Settings(**values)  # type: ignore[arg-type] # read and checked field by field above
     if serving:
+        named = {line.split()[0] for line in wrong}
         missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
-        wrong = [line for line in missing if line.split()[0] not in {w.split()[0] for w in wrong}] + wrong
-        if settings.database_url == "embedded" and not settings.is_local:
+        wrong = [line for line in missing if line.split()[0] not in named] + wrong
+        if settings.database_url == "embedded" and not settings.is_local and "DATABASE_URL" not in named:
             wrong.append(
                 "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that goes away; "
                 "give it a Postgres"
@@ -175,6 +180,11 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     if wrong:
         raise SettingsInvalid("the environment needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
     return settings
+
+
+def _unquoted(text: str) -> str:
+    """Without the quotes that .env needs around spaces: a shell takes them off, `docker --env-file` leaves them on."""
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
 class _Wrong(ValueError):
@@ -201,6 +211,12 @@ def _read(name: str, text: str) -> object:
         return numbers
     elif name in _URLS:
         return _read_url(name, text)
+    elif name == "database_url":
+        _check_database_url(text)
+    elif name in _IN_HEADERS and not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise _Wrong("must be plain letters, digits and signs without a space: was something else copied with it?")
+    elif name == "business_state" and not re.fullmatch(r"[A-Za-z]{2}", text):
+        raise _Wrong("must be the two letters of a state, like CA: by them it is decided who hears the notice")
     elif name == "business_tz":
         try:
             ZoneInfo(text)
@@ -216,15 +232,27 @@ def _read(name: str, text: str) -> object:
 
 
 def _read_url(name: str, text: str) -> str:
-    parts = urlsplit(text)
     secure, plain = _URLS[name]
-    if parts.scheme not in (secure, plain) or not parts.hostname:
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in (secure, plain) and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        is_url = False
+    if not is_url or not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong(f"must be a URL that begins with {secure}://")
     if parts.scheme == plain and parts.hostname not in _LOOPBACK:
         raise _Wrong(f"must begin with {secure}:// ({plain}:// only on this machine itself)")
     if name == "public_url" and (parts.path not in ("", "/") or parts.query or parts.fragment or parts.username):
         raise _Wrong("must be an origin alone: no path, no query, no user")
     return text.rstrip("/")
+
+
+def _check_database_url(text: str) -> None:
+    try:
+        if text != "embedded":
+            conninfo_to_dict(text)
+    except (psycopg.Error, ValueError):  # its words quote the URL, password and all
+        raise _Wrong('must be "embedded", or a URL like postgresql://user:password@host:5432/database') from None
 
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -121,8 +121,7 @@ class Play:
                 self.daemon = await self.start_relay()
                 self.door.dead = False
             case "relay_drains":
-                self.daemon.desk.draining = True
-                await self.daemon.door.drain(10.0)
+                self.daemon.desk.begin_drain(10.0)
             case "model_dies" | "model_stays_away":
                 self.model_is_gone = trouble == "model_stays_away"
                 self.kill_model_sessions()

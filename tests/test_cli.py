@@ -29,7 +29,7 @@ GOOD = {
 
 
 def _clean(monkeypatch: pytest.MonkeyPatch, **environ: str) -> None:
-    for name in (*REQUIRED, "database_url", "port", "data_dir", "openai_realtime_url"):
+    for name in (*REQUIRED, "database_url", "port", "data_dir", "openai_realtime_url", "functions"):
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
@@ -172,3 +172,59 @@ def test_a_script_that_is_no_text_is_named(
     (tmp_path / "own.toml").write_bytes(b"\xff\xfe")
     assert main(["standin", "model", "--script", str(tmp_path / "own.toml")]) == 2
     assert "the script cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["calls"], ["calls", "CA1"], ["migrate"], ["greet"]])
+def test_a_postgres_that_is_not_there_is_one_sentence(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _clean(monkeypatch, DATABASE_URL=GOOD["DATABASE_URL"], DATA_DIR=str(tmp_path))
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"relay {command[0]}: ")
+    assert "Connection refused" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.real
+def test_a_call_that_nobody_knows_is_said_and_exits_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], database_url: str
+) -> None:
+    _clean(monkeypatch, DATABASE_URL=database_url)
+    assert main(["calls", "CA1"]) == 1
+    assert capsys.readouterr().err == "relay calls: there is no call CA1 in Postgres\n"
+
+
+@pytest.mark.real
+def test_functions_that_cannot_be_loaded_are_named_by_greet_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, database_url: str
+) -> None:
+    _clean(monkeypatch, DATABASE_URL=database_url, DATA_DIR=str(tmp_path), FUNCTIONS="no_such_package")
+    assert main(["greet"]) == 1
+    assert capsys.readouterr().err.startswith("relay greet: no_such_package cannot be imported")
+
+
+def test_rows_of_earlier_calls_that_cannot_be_read_are_named_at_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "ledger-spill" / "rows-1.jsonl").mkdir(parents=True)  # as unreadable as another user's file
+    _clean(monkeypatch, **GOOD, DATA_DIR=str(tmp_path))
+    assert main(["serve"]) == 1
+    assert f"{tmp_path / 'ledger-spill' / 'rows-1.jsonl'} cannot be read" in capsys.readouterr().err
+
+
+def test_a_process_that_ends_by_a_bug_says_so_in_its_log_and_without_values(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = "the words of a caller"
+
+    async def broken(*_: object) -> None:
+        raise ValueError(words)
+
+    monkeypatch.setattr("relay.daemon.run", broken)
+    _clean(monkeypatch, **GOOD, DATA_DIR=str(tmp_path), LOG_FORMAT="json")
+    assert main(["serve"]) == 1
+    told = capsys.readouterr().err
+    assert "relay.crashed" in told
+    assert "relay serve: it has ended by a bug" in told
+    assert words not in told

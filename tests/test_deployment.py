@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -74,6 +75,14 @@ def test_the_example_shows_the_defaults() -> None:
     default = Settings()
     for name in given:
         assert getattr(read, name.lower()) == getattr(default, name.lower()), name
+
+
+def test_a_shell_reads_the_example_with_every_line_in_use(tmp_path: Path) -> None:
+    text = (ROOT / ".env.example").read_text()
+    (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", text, flags=re.M))
+    command = 'set -a; . ./.env; printf %s "$BUSINESS_NAME"'
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", Settings().business_name)
 
 
 def test_the_locks_name_no_index_and_pin_everything_by_hash() -> None:

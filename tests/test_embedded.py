@@ -204,6 +204,12 @@ def test_a_broken_cluster_is_told_with_its_log(open_folder: Path) -> None:
         pass
 
 
+def test_a_keeper_that_cannot_write_says_why(open_folder: Path) -> None:
+    (open_folder / "postgres" / "postgres.log").mkdir(parents=True)  # as unwritable as a file on a full disk
+    with pytest.raises(EmbeddedPostgresFailed, match=r"did not start: .*Is a directory"), embedded(open_folder):
+        pass
+
+
 def test_a_folder_that_cannot_be_made_is_named(open_folder: Path) -> None:
     (open_folder / "file").write_text("")
     with pytest.raises(EmbeddedPostgresFailed, match=r"file.*DATA_DIR"), embedded(open_folder / "file" / "data"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog.testing
 import trio
 from trio.testing import MockClock
 
@@ -244,6 +245,36 @@ async def test_a_model_that_fails_leaves_phrases_missing_in_words_and_no_file(
     assert shelf.ledger.greetings == {}
     assert not book.greeting(True).is_kept
     assert book.complete.is_set()
+
+
+async def test_why_nothing_can_be_rendered_is_said_at_once_and_once_not_for_every_phrase(
+    autojump_clock: MockClock, tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    shelf = Shelf(tmp_path / "file")
+    shelf.ledger.away = True
+    door = ModelDoor(nursery, Script(faults=Faults(connect_error="invalid_api_key")))
+    with structlog.testing.capture_logs() as lines:
+        nursery.start_soon(shelf.book().keep, door.realtime)
+        await trio.sleep(1)
+        (line,) = lines
+        assert line["event"] == "greeting.not_rendered"
+        assert "invalid_api_key" in line["words"]
+        await trio.sleep(30)
+        assert [line["event"] for line in lines] == ["greeting.not_rendered", "greeting.missing"]
+        assert lines[1]["phrases"] == len(shelf.book().texts())
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_full_disk_and_a_postgres_that_is_away_are_named_once(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    shelf = Shelf(tmp_path / "file")
+    shelf.ledger.away = True
+    with structlog.testing.capture_logs() as lines:
+        await filled(shelf.book())
+    assert sorted(line["event"] for line in lines) == ["greeting.not_in_postgres", "greeting.not_on_disk"]
 
 
 async def test_a_model_that_fails_once_is_tried_again(autojump_clock: MockClock, tmp_path: Path) -> None:

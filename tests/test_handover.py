@@ -15,7 +15,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from relay import handover, wire
-from relay.handover import serve
+from relay.handover import PortUnusable, serve
 from relay.websocket import Gone, Refused, Request, WebSocketEnd, dial, upgrade
 from relay.wire import SocketWire, StreamWire
 
@@ -310,6 +310,48 @@ async def test_rubbish_on_the_port_harms_nobody(relay: Relay, rubbish: bytes) ->
     await end.close()
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /nothing HTTP/1.0\r\n\r\n",
+        b"GET /nothing HTTP/1.1\r\nHost: relay.test\r\nConnection: close\r\n\r\n",
+        b"POST /nothing HTTP/1.1\r\nHost: relay.test\r\nContent-Length: 100\r\n\r\n",
+    ],
+    ids=["1.0", "close", "a body that never comes"],
+)
+async def test_a_connection_that_carries_no_further_request_is_closed_behind_the_answer(
+    relay: Relay, request_: bytes
+) -> None:
+    stream = await relay.connect()
+    await stream.send_all(request_)
+    said = b""
+    with trio.fail_after(30):  # far less than the keep-alive time
+        while piece := await stream.receive_some():
+            said += piece
+    assert said.startswith(b"HTTP/1.1 404 ")
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    "preface",
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000"),
+        b"GET / HTTP/1.1\r\nHost: relay.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n",
+    ],
+    ids=["by prior knowledge", "by upgrade"],
+)
+async def test_nobody_speaks_http_2_here(relay: Relay, preface: bytes) -> None:
+    stream = await relay.connect()
+    await stream.send_all(preface)
+    said = b""
+    with trio.fail_after(30):
+        while piece := await stream.receive_some():
+            said += piece
+    assert b"\x00\x00\x00\x04" not in said  # no SETTINGS
+    await stream.aclose()
+
+
 async def test_a_caller_that_stops_reading_is_cut(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "NO_PROGRESS_S", 0.2)
     end = await relay.dial("flood")
@@ -325,8 +367,8 @@ async def test_a_webhook_client_that_stops_reading_is_cut_and_shutdown_still_wor
     monkeypatch.setattr(handover, "SEND_LIMIT_S", 0.2)
     stream = await relay.connect()
     await stream.send_all(b"GET /big HTTP/1.1\r\nHost: relay.test\r\n\r\n")
+    n_bytes = len(await stream.receive_some(10))  # it sends: from here on nobody reads
     await trio.sleep(0.5)
-    n_bytes = 0
     with trio.fail_after(30):
         try:
             while piece := await stream.receive_some():
@@ -408,9 +450,7 @@ async def test_two_servers_in_one_process_keep_their_own_doors(relay: Relay, nur
     shutdown.set()
 
 
-async def test_a_port_that_is_taken_is_an_os_error_with_words(relay: Relay) -> None:
+async def test_a_port_that_is_taken_is_said_in_words(relay: Relay) -> None:
     taken = relay.url.removeprefix("http://")
-    with pytest.raises(
-        OSError, match=rf"cannot listen on {taken} \(is another relay running\?\): Address already in use"
-    ):
+    with pytest.raises(PortUnusable, match=r"Address already in use\. Is another relay running\? Set PORT to another"):
         await serve(make_app(), bind=["127.0.0.1:0", taken], door=relay.door, graceful_s=0, shutdown=trio.Event())

@@ -6,9 +6,12 @@ import datetime as dt
 import hashlib
 import json
 import re
+from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any, cast
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 import trio
 import trio.testing
@@ -17,11 +20,12 @@ from hypothesis import strategies as st
 
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
+from relay.desk import ASKS_WITHIN_S
 from relay.ledger import rows
 from relay.twilio import incoming, transfer
-from relay.twilio.signature import sign
+from relay.twilio.signature import SIGNATURE_HEADER, sign
 from tests.play import ACCOUNT, PUBLIC_URL, Play, stage
-from tests.webhook import SID, Document, ask, call_file
+from tests.webhook import FORM, SID, Document, ask, call_file
 
 PATHS = [f"/twilio/{name}" for name in
          ("incoming", "after", "status", "stream-status", "whisper", "accept", "dialed", "message")]  # fmt: skip
@@ -51,6 +55,7 @@ async def test_an_unsigned_or_wrongly_signed_request_is_refused_everywhere(
     async with stage() as play:
         assert (await ask(play, path, signature=signature)).status == 403
         assert play.daemon.desk.files == {}
+        assert b"relay_refused_webhooks_total 1.0" in play.daemon.desk.metrics.text()
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -127,6 +132,47 @@ async def test_fields_full_of_nonsense_get_a_document(path: str, autojump_clock:
         assert play.ledger.of(rows.MessageRow) == [] or "javascript" not in str(play.ledger.of(rows.MessageRow))
 
 
+async def test_two_signatures_are_none(autojump_clock: Clock) -> None:
+    fields = {"CallSid": SID}
+    headers = [(SIGNATURE_HEADER, sign(ACCOUNT.auth_token, f"{PUBLIC_URL}/twilio/incoming", fields.items()))]
+    async with stage() as play:
+        transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+        async with httpx.AsyncClient(transport=transport) as client:
+            for more, status in (([], 200), ([(SIGNATURE_HEADER, "x")], 403)):
+                got = await client.post(f"{PUBLIC_URL}/twilio/incoming", data=fields, headers=[*headers, *more])
+                assert got.status_code == status
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_that_is_too_big_for_a_webhook_is_not_looked_at(announced: bool, autojump_clock: Clock) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"a=%41&" * 1_000
+
+    async with stage() as play:
+        transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+        async with httpx.AsyncClient(transport=transport) as client:
+            headers = {"Content-Type": FORM, SIGNATURE_HEADER: "x"}
+            body = b"a=%41&" * 100_000 if announced else pieces()
+            got = await client.post(f"{PUBLIC_URL}/twilio/incoming", content=body, headers=headers)
+    assert got.status_code == 413
+
+
+async def test_a_body_that_does_not_come_is_given_up(autojump_clock: Clock) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b"CallSid="
+        await trio.sleep(30)
+
+    async with stage() as play:
+        transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+        async with httpx.AsyncClient(transport=transport, timeout=60) as client:
+            began = trio.current_time()
+            headers = {"Content-Type": FORM, SIGNATURE_HEADER: "x"}
+            got = await client.post(f"{PUBLIC_URL}/twilio/incoming", content=never(), headers=headers)
+    assert got.status_code == 408
+    assert trio.current_time() - began < 10
+
+
 # Admission
 
 
@@ -182,6 +228,18 @@ async def test_a_call_that_is_not_for_the_model_goes_to_the_human_and_is_written
         row = outcome(play)
         assert (row.outcome, row.transfer_result, row.dialled) == (why, "asked", HUMAN)
         assert len(play.ledger.of(rows.CallRow, SID)) == 1
+
+
+async def test_a_burst_of_rings_is_not_let_in_before_the_first_stream_is_there(autojump_clock: Clock) -> None:
+    async with stage(settings={"MAX_CALLS": "2"}) as play:
+        sids = [f"CA{number:032d}" for number in range(4)]
+        got = [(await ask(play, "/twilio/incoming", {"CallSid": sid})).verbs[0] for sid in sids[:3]]
+        assert got == ["Connect", "Connect", "Say"]
+        # One hangs up before its stream, and the other never brings it.
+        await ask(play, "/twilio/status", {"CallSid": sids[0], "CallStatus": "completed"})
+        assert play.daemon.desk.lines_taken == 1
+        await trio.sleep(ASKS_WITHIN_S)
+        assert play.daemon.desk.lines_taken == 0
 
 
 async def test_calls_count_as_often_only_within_the_window_and_never_for_hidden_numbers(autojump_clock: Clock) -> None:

@@ -5,6 +5,7 @@ Every test has a server or a database of its own. What both ledgers must do alik
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -196,6 +197,25 @@ async def test_rows_that_could_not_be_written_at_shutdown_are_written_at_the_nex
     async with running(after):
         await until(lambda: after.counts().spilled == 0)
     assert stored(database_url) == [(seq, f"turn {seq}") for seq in range(301)]
+
+
+async def test_a_spill_that_cannot_be_removed_ends_neither_the_writer_nor_the_calls(
+    database_url: str, spill_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = PostgresLedger(NOWHERE, spill_dir=spill_dir)
+    before._ended = True
+    before.record(turn(0))
+
+    def read_only(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    ledger = PostgresLedger(database_url, spill_dir=spill_dir)
+    async with running(ledger):
+        ledger.record(turn(1))
+        await until(lambda: ledger.counts().queued == 0)
+    assert stored(database_url) == [(0, "turn 0"), (1, "turn 1")]
+    assert ledger.counts().spilled == 1  # it lies there still
 
 
 async def test_what_was_in_flight_at_shutdown_does_not_come_after_what_corrected_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +11,10 @@ import structlog
 from trio.testing import MockClock
 
 from relay import logs
+from relay.ledger import rows
 from relay.standin.run import run_scenario
 from relay.standin.scenario import parse
+from relay.standin.script import Script
 from tests.play import ENVIRONMENT, stage
 
 
@@ -30,11 +33,86 @@ def json_log(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
         ("GET /callers/%2B15550100001 failed", "GET /callers/+…01 failed"),
         ("Incorrect API key provided: sk-abcdef123456", "Incorrect API key provided: [key]"),
         ("Authorization: Bearer abcdef.123456", "Authorization: [key]"),
+        ("postgresql://me:secret@db.example.com/relay", "postgresql://…@db.example.com/relay"),
         ("call 12 of 40", "call 12 of 40"),
     ],
 )
 def test_numbers_and_keys_in_a_text_are_hidden(text: str, shown: str) -> None:
     assert logs.mask(text) == shown
+
+
+PRIVATE = "what time do you open, +15550100001, sk-abcdef123456"
+
+
+def _fail() -> None:
+    words = PRIVATE
+    try:
+        dict[str, str]()[words]
+    except KeyError as error:
+        raise ExceptionGroup(words, [ValueError(words), TypeError("a bug of ours")]) from error
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_error_is_told_by_type_and_place_and_never_by_its_values(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(form)
+    try:
+        _fail()
+    except* (ValueError, TypeError) as group:
+        structlog.get_logger().error("call.broke", exc_info=group)
+    try:
+        int(PRIVATE)
+    except ValueError:
+        structlog.get_logger().exception("call.broke")
+    told = capsys.readouterr().err
+    for part in ("KeyError", "ValueError", "TypeError: a bug of ours", "test_logs.py", "in _fail", "()[words]"):
+        assert part in told
+    for private in ("what time", "15550100001", "sk-abcdef", "\x1b["):
+        assert private not in told
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_a_library_logs_is_a_line_like_ours(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, []  # as in a process of its own
+    try:
+        logs.configure(form)
+        try:
+            int(PRIVATE)
+        except ValueError:
+            logging.getLogger("a.library").exception("no answer from %s", "+15550100001")
+    finally:
+        root.handlers = before
+    told = capsys.readouterr().err
+    assert "library.said" in told
+    assert "no answer from +" in told
+    assert "15550100001" not in told
+    assert "what time" not in told
+    assert form == "text" or [json.loads(line)["level"] for line in told.splitlines()] == ["error"]
+
+
+async def test_what_the_model_is_refused_in_words_stays_out_of_the_log(
+    autojump_clock: MockClock, json_log: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = '{ action = "the words of a caller", appointment_id = "x" }'
+    text = f"""
+title = "t"
+[caller]
+steps = [{{ listen = true }}, {{ say = "ask_hours" }}, {{ silent_s = 3 }}, {{ hang_up = true }}]
+[[model.reaction]]
+clip = "ask_hours"
+call = "cancel_or_move_appointment"
+arguments = {arguments}
+"""
+    scenario = parse(text, "refused")
+    async with stage(script=Script.from_table(scenario.model)) as play:
+        await run_scenario(scenario, play.exchange)
+        (row,) = play.ledger.of(rows.FunctionCallRow)
+    assert "the words of a caller" in str(row.output)
+    told = capsys.readouterr().err
+    assert "function.refused" in told
+    assert "the words of a caller" not in told
 
 
 async def test_a_whole_call_leaves_lines_of_json_without_words_numbers_or_keys(

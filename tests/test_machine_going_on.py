@@ -14,6 +14,7 @@ from relay.call.actions import (
     CancelResponse,
     CreateItem,
     DeleteItem,
+    DialModel,
     RecordTurn,
     SendFunctionOutput,
     TruncateItem,
@@ -35,6 +36,7 @@ from relay.call.vocabulary import (
     ModelReady,
     ModelSpoke,
     ModelWorded,
+    NextModelReady,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
@@ -465,6 +467,18 @@ def test_an_answer_of_two_messages_is_gone_on_with_in_both() -> None:
     assert (stage.ear.begins[last], stage.ear.heard[last]) == (0, 2_000 * 8)
     heard = [turn.heard for turn in stage.machine.conversation.turns() if turn.role == "agent"]
     assert heard[1:] == ["We are open tomorrow from eleven in", "", *rests(stage)]
+
+
+def test_a_session_that_is_stuck_over_what_nobody_waits_for_any_more_is_replaced_without_a_word() -> None:
+    stage = interrupted()
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))  # what was asked for meanwhile is taken back, and never begins
+    stage.actions.clear()
+    stage.wait(5_400)
+    assert [dial.why for dial in of(stage, DialModel)] == ["stuck"]
+    assert of(stage, CreateItem) == [], "one moment, to a caller who waits for nothing"
+    stage.tell(NextModelReady(), ModelLost(1000, ""), ModelReady("sess_2", "mini"))
+    assert of(stage, AskForResponse) == []
 
 
 def test_okay_at_the_very_end_is_a_turn_like_any_other() -> None:

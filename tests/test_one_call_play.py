@@ -9,6 +9,7 @@ import structlog
 
 from relay.books import _percentiles
 from relay.call.actions import RunFunction
+from relay.call.session import CallSession
 from relay.call.wording import OFFER_HUMAN
 from relay.ledger import rows
 from relay.realtime import session
@@ -17,6 +18,7 @@ from relay.standin.report import CallReport
 from relay.standin.run import run_scenario
 from relay.standin.scenario import parse
 from relay.standin.script import Script
+from relay.twilio import stream
 from tests.play import Play, stage
 from tests.test_model_handover import collect_bills
 
@@ -180,13 +182,21 @@ NESTED = '{"date":' + "[" * 5_000 + "]" * 5_000 + "}"
 
 @pytest.mark.parametrize("arguments", [NESTED, f'{{"date": {10**400}}}', '{"date": "\\ud800"}', '"x"', "{", ""])
 async def test_hostile_arguments_are_refused_in_words_and_the_call_goes_on(
-    arguments: str, autojump_clock: object
+    arguments: str, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sessions: list[CallSession] = []
+
+    class Watched(CallSession):
+        async def run(self) -> None:
+            sessions.append(self)
+            await super().run()
+
+    monkeypatch.setattr(stream, "CallSession", Watched)
     async with stage(script=ANSWERS) as play:
         asked: list[str] = []
 
         def ask(kind: str, _: dict[str, Any]) -> None:
-            for session in list(play.daemon.door._sessions):
+            for session in sessions:
                 if session.machine.phase.value == "talking" and not asked:
                     asked.append(kind)
                     action = RunFunction("call_hostile", "check_availability", arguments)

@@ -38,7 +38,6 @@ from relay.realtime import dialect as model_dialect
 from relay.realtime import session as model_session
 from relay.settings import Settings
 from relay.twilio import dialect, incoming, streamless, transfer, twiml
-from relay.twilio.stream import StreamDoor
 from tests.play import perform
 
 Patch = pytest.MonkeyPatch
@@ -319,7 +318,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
         "a key counts at a relay that has just started",
         put(transfer.Transfers, "accept", accept_known_calls),
     ),
-    ("drained", "running calls are told that the process stops", put(StreamDoor, "drain", nothing_async)),
+    ("drained", "running calls are told that the process stops", put(desk.Desk, "begin_drain", nothing)),
 ]
 
 

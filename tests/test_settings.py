@@ -57,6 +57,16 @@ def test_good_settings_are_read_and_a_slash_behind_the_origin_is_dropped() -> No
         ("PUBLIC_URL", "http://relay.example.com", "https://"),
         ("PUBLIC_URL", "https://relay.example.com/voice", "origin alone"),
         ("PUBLIC_URL", "relay.example.com", "https://"),
+        ("PUBLIC_URL", "https://relay.example.com:https", "https://"),
+        ("PUBLIC_URL", "https://relay.example.com:99999", "https://"),
+        ("PUBLIC_URL", "https://[::1", "https://"),
+        ("PUBLIC_URL", "https://relay.exa mple.com", "https://"),
+        ("BUSINESS_API_BASE", "https://büro.example.com", "https://"),
+        ("DATABASE_URL", "mysql://u:pw-of-mine@db/relay", "postgresql://"),
+        ("DATABASE_URL", "db.example.com", "postgresql://"),
+        ("OPENAI_API_KEY", "“sk-secret-of-mine”", "something else copied"),
+        ("TWILIO_AUTH_TOKEN", "token of mine", "something else copied"),
+        ("BUSINESS_STATE", "California", "two letters"),
         ("OPENAI_REALTIME_URL", "ws://api.example.com/v1/realtime", "wss://"),
         ("TWILIO_PHONE_NUMBER", "555-0100", "+15551234567"),
         ("TWILIO_ACCOUNT_SID", "AC1", "32 hexadecimal"),
@@ -73,6 +83,18 @@ def test_a_wrong_value_is_named_with_what_it_should_be(name: str, value: str, wo
     (line,) = [line for line in str(failure.value).splitlines() if line.startswith("  - ")]
     assert line.startswith(f"  - {name} ")
     assert words in line
+
+
+def test_what_is_wrong_with_a_secret_is_said_without_it() -> None:
+    with pytest.raises(SettingsInvalid) as failure:
+        load({**GOOD, "OPENAI_API_KEY": "sk of-mine", "DATABASE_URL": "mysql://u:pw-of-mine@db/x"}, serving=True)
+    assert "of-mine" not in str(failure.value)
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_around_a_value_are_no_part_of_it(quote: str) -> None:
+    settings = load({**GOOD, "BUSINESS_NAME": f"{quote}Joe's Diner{quote}"}, serving=True)
+    assert settings.business_name == "Joe's Diner"
 
 
 def test_all_mistakes_stand_in_one_message() -> None:

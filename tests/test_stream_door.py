@@ -86,6 +86,19 @@ async def test_twilios_socket_with_its_token_is_served(autojump_clock: Clock) ->
         await nothing_is_left(play)
 
 
+async def test_the_figure_of_live_calls_is_right_also_for_sockets_that_never_start(autojump_clock: Clock) -> None:
+    def told(play: Play) -> bool:
+        return b"relay_live_calls 1.0" in play.daemon.desk.metrics.text()
+
+    async with stage() as play:
+        async with socket(play, await ring(play)):
+            await trio.sleep(1)
+            assert told(play)
+        await trio.sleep(3)
+        await nothing_is_left(play)
+        assert not told(play)
+
+
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_the_handshake_is_signed_with_the_url_or_with_a_slash_behind_it(
     slash: str, autojump_clock: Clock

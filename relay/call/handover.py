@@ -164,13 +164,16 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
         why = "deaf" if deaf else "stuck"
         out.append(Report(f"model.{why}", "warning"))
         call.was_deaf = deaf
+        # An answer that was taken back is missed by nobody
+        caller_waits = deaf or call.answers.is_pending or call.floor.caller_waits
         _let_go_of_answers(call, now, out)
-        call.answers.want("again")
+        if caller_waits:
+            call.answers.want("again")
         call.model_is_ready = False
         call.figures.reconnects += 1
         if _is_lost_for_good(call, (("why", why),), now, out):
             return
-        if not call.floor.caller_speaks:
+        if caller_waits and not call.floor.caller_speaks:
             _ask_for_patience(call, now, out)
         begin(call, call.model, why, out)
     elif now - call.ready_at > SESSION_LIMIT_S:

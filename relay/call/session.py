@@ -131,10 +131,6 @@ class CallSession:
             self.books.close()
             await self._caller.close(1011 if failure else 1000)
 
-    async def drain(self, limit_s: float) -> None:
-        """The process is about to stop: this stream has so long to come to an end."""
-        await self._feed(DrainBegan(limit_s))
-
     # Twilio reader
 
     async def _read_caller(self) -> None:
@@ -287,6 +283,8 @@ class CallSession:
                 await self._perform([SendSilence(pad_ms), *actions])
             if self._uplink.gaps.idle_s(now) > NO_FRAMES_S and self.machine.ending is None:
                 await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
+            if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
+                await self._feed(DrainBegan(self._desk.leaves_at - now))
             await self._feed(Ticked())
 
     # Functions

@@ -56,18 +56,18 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with open_lock(folder / "keeper.lock") as lock, (folder / "postgres.log").open("wb", buffering=0) as log:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.truncate()
-        lock.write(str(os.getpid()))
-        lock.flush()
-        threading.Thread(target=_wait_for_the_last_user, args=(folder, stop), daemon=True).start()
-        try:
+    try:
+        with open_lock(folder / "keeper.lock") as lock, (folder / "postgres.log").open("wb", buffering=0) as log:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.truncate()
+            lock.write(str(os.getpid()))
+            lock.flush()  # the first byte on a disk that may be full
+            threading.Thread(target=_wait_for_the_last_user, args=(folder, stop), daemon=True).start()
             _initdb(keep, log)
             _serve(keep, log, stop)
-        except (Failed, OSError) as failure:
-            _say(str(failure))
-            return 1
+    except (Failed, OSError) as failure:
+        _say(str(failure))
+        return 1
     return 0
 
 

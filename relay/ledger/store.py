@@ -190,8 +190,13 @@ class PostgresLedger:
         waiting, rows = deque(entries), len(entries) + len(unreadable)
         while waiting:
             await self._write(take(waiting))
-        self._spill.remove(path, rows)
         self._written += len(entries)
+        try:
+            self._spill.remove(path, rows)
+        except OSError as error:  # a disk that has gone read-only; twice is once, so the next start ships it again
+            log.error("ledger.spill_stays", error=error.strerror, do="look at DATA_DIR: can the relay write to it?")
+            self._spill.skip(path)
+            return
         log.info("ledger.spill_shipped", rows=len(entries))
 
     async def _write(self, entries: list[Entry]) -> None:

@@ -157,6 +157,7 @@ class PhraseBook:
         self._ledger = ledger
         self._kept: dict[str, bytes] = {}  # text -> mulaw
         self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
+        self._told: set[tuple[str, str]] = set()  # complaints of this filling
         self.complete = trio.Event()  # the greetings are there, or have been tried
 
     def texts(self) -> list[str]:
@@ -200,10 +201,9 @@ class PhraseBook:
         again_s = AGAIN_S[0]
         while True:
             missing = await self.fill(realtime)
-            for words in missing:
-                log.warning(
-                    "greeting.missing", words=words, again_s=again_s, caller_hears="the live greeting, or what ships"
-                )
+            if missing:
+                hears = "the live greeting, or what ships"
+                log.warning("greeting.missing", phrases=len(missing), again_s=again_s, caller_hears=hears)
             with trio.move_on_after(again_s if missing else math.inf):
                 while True:
                     text, rendered = await self._taught.receive()
@@ -216,6 +216,7 @@ class PhraseBook:
         `again`: render also what is kept.
         """
         missing: list[str] = []
+        self._told.clear()
         parts = self._parts()
         if not again:
             for whole in self._wholes():  # what an earlier call taught serves until its parts are there
@@ -264,6 +265,7 @@ class PhraseBook:
                 check(rendered, text)
             except (ModelUnreachable, NotRendered) as error:
                 words = str(error)
+                self._complain("greeting.not_rendered", words, "nothing, if it passes: it is tried again")
                 continue
             self._kept[text] = rendered.mulaw
             await self._put_away(text, rendered)
@@ -296,7 +298,8 @@ class PhraseBook:
             part.write_bytes(hashlib.sha256(mulaw).digest() + mulaw)
             part.replace(path)
         except OSError as error:
-            log.warning("greeting.not_on_disk", words=error.strerror, do="look at DATA_DIR: is it full, is it ours?")
+            words = error.strerror or type(error).__name__
+            self._complain("greeting.not_on_disk", words, "look at DATA_DIR: is it full, is it ours?")
 
     def _path(self, text: str) -> Path:
         return self._folder / f"{self._key(text)}.phrase"
@@ -347,4 +350,12 @@ class PhraseBook:
         try:
             await self._ledger.keep_greeting(kept, limit_s=LEDGER_LIMIT_S)
         except LedgerUnavailable as error:
-            log.warning("greeting.not_in_postgres", words=str(error))
+            self._complain(
+                "greeting.not_in_postgres", str(error), "look at Postgres: the next machine renders all again"
+            )
+
+    def _complain(self, event: str, words: str, do: str) -> None:
+        """At once, and once a filling: what hinders one phrase hinders all."""
+        if (event, words) not in self._told:
+            self._told.add((event, words))
+            log.warning(event, words=words, do=do)

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
-from quart import Response, request
+from quart import Request, Response, request
 from quart_trio import QuartTrio
 
 from relay.call import wording
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
-from relay.desk import CallFile, Desk
+from relay.desk import ASKS_WITHIN_S, CallFile, Desk
 from relay.ledger.port import LedgerUnavailable
 from relay.twilio import signature, streamless, twiml
 from relay.twilio.transfer import RESUMES, Transfers
@@ -30,6 +30,10 @@ WINDOW_S = 600.0
 # Twilio asks what comes next the moment the socket closes; our own end may need that long to write its books.
 SETTLE_LIMIT_S = 1.5
 LEDGER_LIMIT_S = 0.5
+# A webhook is 1 to 2 kB and comes in one piece. Reading 15 MB of a stranger's would keep every call's audio waiting for
+# 1.7 s, before it is even known that Twilio has not signed it.
+MAX_BODY_BYTES = 65_536
+BODY_LIMIT_S = 5
 
 CUT_OFF = "Sorry, we were cut off. I am connecting you with a person."
 BUSY = "Thank you for calling. I am connecting you with a person."
@@ -54,6 +58,12 @@ def _xml(document: str) -> Response:
     return Response(document, content_type="text/xml; charset=utf-8")
 
 
+def _one(asked: Request, name: str) -> str | None:
+    """A header that must not come twice: of two it is not clear which one a proxy has looked at."""
+    values = asked.headers.getlist(name)
+    return values[0] if len(values) == 1 else None
+
+
 class Webhooks:
     """The webhooks of a process."""
 
@@ -64,6 +74,7 @@ class Webhooks:
 
     def add_to(self, app: QuartTrio) -> None:
         """Put the routes on the app."""
+        app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, BODY_TIMEOUT=BODY_LIMIT_S)
         for path, answer in (
             ("/twilio/incoming", self._incoming),
             ("/twilio/after", self._after),
@@ -88,12 +99,13 @@ class Webhooks:
                     tokens=self._auth_tokens,
                     public_url=self._desk.settings.public_url,
                     target=target,
-                    signature=request.headers.get(signature.SIGNATURE_HEADER),
-                    settings=request.headers.get(signature.SETTINGS_HEADER),
+                    signature=_one(request, signature.SIGNATURE_HEADER),
+                    settings=_one(request, signature.SETTINGS_HEADER),
                     content_type=request.headers.get("Content-Type"),
                     body=body if isinstance(body, bytes) else body.encode(),
                 )
             except signature.SignatureRefused as error:
+                self._desk.metrics.refused_webhooks.inc()
                 log.warning(
                     "webhook.refused", path=request.path, words=str(error), do="compare PUBLIC_URL with Twilio's"
                 )
@@ -140,7 +152,7 @@ class Webhooks:
         desk = self._desk
         if desk.draining:
             return "draining"
-        if desk.live_calls >= desk.settings.max_calls:
+        if desk.lines_taken >= desk.settings.max_calls:
             return "capacity"
         if desk.spent_today_usd >= desk.settings.max_day_usd:
             return "day_spend"
@@ -158,6 +170,7 @@ class Webhooks:
 
     def _stream(self, file: CallFile, now: float) -> str:
         file.token = self._desk.tokens.issue(file.call_sid, now)
+        file.expects(ASKS_WITHIN_S, stream=True)
         origin = self._desk.settings.public_url.replace("http", "ws", 1)
         return twiml.connect_stream(
             f"{origin}/twilio/stream/{self._desk.settings.machine}/{file.token}",
@@ -239,8 +252,11 @@ class Webhooks:
             # A relay that took over while a human's phone rang never saw the stream: the other one wrote it down.
             if file is not None and file.streams == 0 and not file.refused and not file.transfer:
                 streamless.record(self._desk, file, EndReason.CALLER_HUNG_UP)
+                file.expects(0)
             if file is not None:
                 self._transfers.caller_left(file)
+                # What was recorded of them is told a moment later.
+                file.asks_until = min(file.asks_until, trio.current_time() + ASKS_WITHIN_S)
         return twiml.empty()
 
     async def _stream_status(self, fields: dict[str, str]) -> str:

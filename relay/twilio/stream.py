@@ -34,7 +34,6 @@ class StreamDoor:
     def __init__(self, desk: Desk, tokens: tuple[str, ...]) -> None:
         self._desk = desk
         self._auth_tokens = tokens
-        self._sessions: set[CallSession] = set()
 
     async def open(self, request: Request, end: WebSocketEnd) -> None:
         """Serve one media socket from its upgrade to its end."""
@@ -69,19 +68,9 @@ class StreamDoor:
     async def _serve(self, file: CallFile, started: dialect.Started, end: WebSocketEnd) -> None:
         file.streams += 1
         file.accepted = False
-        self._desk.metrics.live_calls.set(self._desk.live_calls)
         session = CallSession(self._desk, file, started.stream_sid, end)
         log.info("call.started", stream_sid=started.stream_sid, stream=file.streams)
-        self._sessions.add(session)
-        try:
-            await session.run()
-        finally:
-            self._sessions.discard(session)
-
-    async def drain(self, limit_s: float) -> None:
-        """Tell every call that the process is about to stop."""
-        for session in list(self._sessions):
-            await session.drain(limit_s)
+        await session.run()
 
     async def _send_elsewhere(self, request: Request, end: WebSocketEnd, machine: str) -> None:
         failed = request.headers.get("fly-replay-failed")

@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from relay.call.vocabulary import CallSid, EndReason
-from relay.desk import CallFile, Desk
+from relay.desk import ASKS_WITHIN_S, CallFile, Desk
 from relay.functions.contract import BackendFault, Taken
 from relay.functions.results import at_a_word
 from relay.ledger.rows import MessageRow, OutcomeRow
@@ -28,6 +28,8 @@ log = structlog.get_logger()
 RESUMES = 3
 # A human's phone rings this long (Twilio adds about five seconds); longer is voicemail.
 RING_S = 20
+# To Twilio's extra ringing come the whisper, at most 25 s of speech, and the wait for a key.
+WHISPER_LIMIT_S = 40
 # Nobody talks to a human for longer at our cost.
 HUMAN_LIMIT_S = 3_600
 # Two minutes hold any message that somebody will listen to.
@@ -89,6 +91,7 @@ class Transfers:
         """Ring one of the numbers. Its place stands in the URL: a relay that has started meanwhile rings the next."""
         called = self._numbers[which]
         file.accepted, file.transfer = False, "asked"
+        file.expects(RING_S + WHISPER_LIMIT_S)
         log.info("human.dialled", why=file.why, which=which + 1)
         self._record(file, "asked", called)
         return twiml.dial_human(
@@ -115,6 +118,7 @@ class Transfers:
         file = self._desk.files.get(CallSid(fields.get("call", "")))
         if file is not None:
             file.accepted = accepted
+            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # what comes after their talk
         return twiml.empty() if accepted else twiml.hang_up()
 
     async def dialed(self, fields: dict[str, str]) -> str:
@@ -155,6 +159,7 @@ class Transfers:
         if file.streams and not file.refused and not no_model and file.resumes < RESUMES and not self._desk.draining:
             return self._resume(file, "no_answer")
         log.warning("human.nobody", result=result, caller_hears=LEAVE_MESSAGE)
+        file.expects(MESSAGE_LIMIT_S + WHISPER_LIMIT_S)
         action = self.url("message", call=file.call_sid)
         return twiml.record_message(LEAVE_MESSAGE, action, action, MESSAGE_LIMIT_S)
 
@@ -172,6 +177,7 @@ class Transfers:
                 MessageRow(call_sid=file.call_sid, seq=CALLBACK_SEQ, text=words, delivered=delivered)
             )
             log.info("message.recorded", seconds=seconds, delivered=delivered)
+            file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # its sound can be fetched soon
         return twiml.empty() if "RecordingStatus" in fields else twiml.say_and_hang_up(THANKS)
 
     async def _deliver(self, file: CallFile, words: str) -> bool:
@@ -199,6 +205,7 @@ class Transfers:
 
     def _settle(self, file: CallFile, result: str) -> None:
         file.transfer = result
+        file.expects(0)
         self._record(file, result)
 
     def _record(self, file: CallFile, result: str, dialled: str | None = None) -> None:
