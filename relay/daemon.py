@@ -177,8 +177,12 @@ class Daemon:
         )
 
     async def _keep_day_bill(self) -> None:
+        day = None
         while True:
             today = self.desk.utc_now().astimezone(self.desk.settings.tz).date()
+            if day not in (None, today):
+                self.desk.day_usd = 0.0  # also while Postgres is away: yesterday's dollars send nobody to the human
+            day = today
             try:
                 self.desk.day_usd = await self.desk.ledger.spent_usd(today, self.desk.settings.tz, limit_s=2.0)
             except LedgerUnavailable as error:
