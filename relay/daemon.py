@@ -18,7 +18,7 @@ import structlog
 import trio
 from hypercorn.typing import ASGIFramework
 from prometheus_client import CONTENT_TYPE_LATEST
-from quart import Response
+from quart import Response, request
 from quart_trio import QuartTrio
 
 import dsp
@@ -127,6 +127,10 @@ class Daemon:
         return None
 
     async def _metrics(self) -> Response:
+        if (
+            "X-Forwarded-For" in request.headers
+        ):  # every proxy says whom it speaks for: calls and dollars are not theirs
+            return Response("not found\n", 404, content_type="text/plain")
         return Response(self.desk.metrics.text(), content_type=CONTENT_TYPE_LATEST)
 
     # The process

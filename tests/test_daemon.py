@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -46,6 +47,18 @@ class BrokenLedger(MemoryLedger):
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         raise RuntimeError("a bug of the ledger's")
+
+
+async def test_figures_are_for_who_asks_directly_and_not_for_the_public_behind_the_proxy(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with stage() as play:
+        transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+        async with httpx.AsyncClient(transport=transport) as client:
+            assert "relay_usd_total" in (await client.get("http://relay/metrics")).text
+            public = await client.get("http://relay/metrics", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert public.status_code == 404
+    assert "relay" not in public.text
 
 
 async def test_a_bug_in_what_calls_can_do_without_does_not_end_the_process(
