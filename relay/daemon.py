@@ -18,7 +18,7 @@ import structlog
 import trio
 from hypercorn.typing import ASGIFramework
 from prometheus_client import CONTENT_TYPE_LATEST
-from quart import Response
+from quart import Response, request
 from quart_trio import QuartTrio
 
 import dsp
@@ -127,6 +127,10 @@ class Daemon:
         return None
 
     async def _metrics(self) -> Response:
+        if (
+            "X-Forwarded-For" in request.headers
+        ):  # every proxy says whom it speaks for: calls and dollars are not theirs
+            return Response("not found\n", 404, content_type="text/plain")
         return Response(self.desk.metrics.text(), content_type=CONTENT_TYPE_LATEST)
 
     # The process
@@ -177,8 +181,12 @@ class Daemon:
         )
 
     async def _keep_day_bill(self) -> None:
+        day = None
         while True:
             today = self.desk.utc_now().astimezone(self.desk.settings.tz).date()
+            if day not in (None, today):
+                self.desk.day_usd = 0.0  # also while Postgres is away: yesterday's dollars send nobody to the human
+            day = today
             try:
                 self.desk.day_usd = await self.desk.ledger.spent_usd(today, self.desk.settings.tz, limit_s=2.0)
             except LedgerUnavailable as error:

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def load(settings: Settings, folder: Path = PROMPTS_DIR) -> Prompts:
 
     def text_of(name: str) -> str:
         try:
-            return (folder / name).read_text("utf-8")
+            return (folder / name).read_text("utf-8-sig")  # Windows puts a mark before it, which would be spoken
         except (OSError, UnicodeDecodeError) as error:
             wrong.append(f"{name} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
             return ""
@@ -92,12 +93,23 @@ def load(settings: Settings, folder: Path = PROMPTS_DIR) -> Prompts:
             text = text.replace(f"{{{key}}}", value)
         return text.strip()
 
+    def speak(name: str, text: str) -> str:
+        spoken = fill(name, text, set())
+        if re.search(r"[{}]", re.sub(r"\{[A-Za-z_]\w*\}", "", spoken)):  # unknown placeholders are named already
+            wrong.append(f"{name}: a brace that is no placeholder would be read out")
+        return spoken
+
     system = fill("system.md", text_of("system.md"), _OF_THE_CALL)
-    greeting = fill("greeting.md", text_of("greeting.md"), set())
-    opening, _, question = (part.strip() for part in greeting.partition("\n---\n"))
+    greeting = speak("greeting.md", text_of("greeting.md"))
+    opening, *questions = (part.strip() for part in re.split(r"(?m)^---\s*$", greeting))
+    question = "".join(questions)
     if not opening and not wrong:
-        wrong.append("greeting.md: it is empty")
-    phrases = _phrases(text_of("phrases.toml"), fill, wrong)
+        wrong.append("greeting.md: it is empty, or nothing stands above ---")
+    if len(questions) > 1:
+        wrong.append("greeting.md: --- stands there more than once")
+    before = len(wrong)
+    table = _toml("phrases.toml", text_of("phrases.toml"), wrong)
+    phrases = _phrases(table, speak, wrong) if len(wrong) == before else {}  # said once is enough
     if not system and not wrong:
         wrong.append("system.md: it is empty")
     if wrong:
@@ -115,16 +127,15 @@ def _toml(name: str, text: str, wrong: list[str]) -> dict[str, object]:
         return {}
 
 
-def _phrases(text: str, fill: object, wrong: list[str]) -> dict[str, str]:
-    table = _toml("phrases.toml", text, wrong)
+def _phrases(table: dict[str, object], speak: Callable[[str, str], str], wrong: list[str]) -> dict[str, str]:
     wanted = (*PHRASES, *_NOTICES.values())
     phrases: dict[str, str] = {}
     for key in wanted:
         value = table.get(key)
         if not isinstance(value, str) or not value.strip():
             wrong.append(f"phrases.toml: {key} must be a sentence")
-        elif callable(fill):
-            phrases[key] = fill("phrases.toml", value, set())
+        else:
+            phrases[key] = speak("phrases.toml", value)
     for key in sorted(set(table) - set(wanted)):
         wrong.append(f"phrases.toml: {key} is not known here")
     return phrases

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
 import trio
+import trio.testing
 
 from relay import functions, settings
 from relay.call.vocabulary import CallSid
-from relay.daemon import Daemon, open_desk, rest_of
+from relay.daemon import DAY_BILL_EVERY_S, Daemon, open_desk, rest_of
 from relay.ledger.memory import MemoryLedger
 from relay.realtime.greeting import PhraseBook
-from tests.play import ENVIRONMENT
+from tests.play import ENVIRONMENT, stage
 
 pytestmark = pytest.mark.real
 
@@ -46,6 +49,18 @@ class BrokenLedger(MemoryLedger):
         raise RuntimeError("a bug of the ledger's")
 
 
+async def test_figures_are_for_who_asks_directly_and_not_for_the_public_behind_the_proxy(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with stage() as play:
+        transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+        async with httpx.AsyncClient(transport=transport) as client:
+            assert "relay_usd_total" in (await client.get("http://relay/metrics")).text
+            public = await client.get("http://relay/metrics", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert public.status_code == 404
+    assert "relay" not in public.text
+
+
 async def test_a_bug_in_what_calls_can_do_without_does_not_end_the_process(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +74,24 @@ async def test_a_bug_in_what_calls_can_do_without_does_not_end_the_process(
         daemon.stop()
     said = capsys.readouterr()
     assert (said.out + said.err).count("relay.task_broke") == 2
+
+
+async def test_the_days_bill_begins_anew_at_midnight_while_postgres_is_away(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with stage() as play:
+        desk = play.daemon.desk
+        now = dt.datetime(2026, 11, 24, 23, 59, tzinfo=desk.settings.tz)
+        desk.utc_now = lambda: now
+        play.ledger.away = True
+        play.nursery.start_soon(play.daemon._keep_day_bill)
+        await trio.sleep(DAY_BILL_EVERY_S + 1)
+        desk.day_usd = 49.0
+        await trio.sleep(DAY_BILL_EVERY_S)
+        assert desk.day_usd == 49.0
+        now += dt.timedelta(minutes=2)
+        await trio.sleep(DAY_BILL_EVERY_S)
+        assert desk.day_usd == 0.0
 
 
 async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: trio.Nursery, tmp_path: Path) -> None:

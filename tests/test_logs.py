@@ -15,7 +15,7 @@ from relay.ledger import rows
 from relay.standin.run import run_scenario
 from relay.standin.scenario import parse
 from relay.standin.script import Script
-from tests.play import ENVIRONMENT, stage
+from tests.play import ENVIRONMENT, perform, stage
 
 
 @pytest.fixture
@@ -141,3 +141,27 @@ async def test_a_whole_call_leaves_lines_of_json_without_words_numbers_or_keys(
         "We are open",
     ):
         assert private not in text, private
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_dies_for_good",
+        "model_dead",
+        "model_deaf",
+        "model_stalls",
+        "model_fails_once",
+        "model_empty_answer",
+        "model_hangs_at_connect",
+    ],
+)
+async def test_each_line_about_a_model_in_trouble_says_which_call_and_what_its_caller_hears(
+    name: str, autojump_clock: MockClock, json_log: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await perform(name)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line]
+    trouble = [line for line in lines if line["event"].startswith("model.") and line["level"] != "info"]
+    assert trouble
+    for line in trouble:
+        assert line["call_sid"]
+        assert line["caller_hears"]

@@ -80,6 +80,38 @@ def test_every_mistake_of_all_files_is_named(folder: Path) -> None:
         assert words in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("greeting.md", "---\nHow can I help?", "nothing stands above ---"),
+        ("greeting.md", "Hello.\n---\nHow can I help?\n---\nWell?", "--- stands there more than once"),
+        ("greeting.md", "Hello, this is { AGENT_NAME }.", "a brace that is no placeholder would be read out"),
+        ("phrases.toml", "goodbye = ", "phrases.toml: Invalid value"),
+        ("phrases.toml", b"\xff", "phrases.toml cannot be read: it is not UTF-8"),
+    ],
+)
+def test_what_would_be_read_out_by_mistake_is_named_in_one_line(
+    name: str, content: str | bytes, words: str, folder: Path
+) -> None:
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(prompts.PromptsInvalid) as failure:
+        prompts.load(Settings(), folder)
+    (line,) = [line for line in str(failure.value).splitlines() if line.startswith("  - ")]
+    assert words in line
+
+
+def test_no_phrase_at_all_is_named_phrase_by_phrase(folder: Path) -> None:
+    (folder / "phrases.toml").write_text("")
+    with pytest.raises(prompts.PromptsInvalid) as failure:
+        prompts.load(Settings(), folder)
+    assert str(failure.value).count("must be a sentence") >= len(prompts.PHRASES)
+
+
+def test_a_files_byte_order_mark_is_not_spoken(folder: Path) -> None:
+    (folder / "greeting.md").write_text("Hello.\n---\nHow can I help?", "utf-8-sig")
+    assert prompts.load(Settings(), folder).greeting(announces=False) == ("Hello.", "How can I help?")
+
+
 @pytest.mark.parametrize("key", prompts.PHRASES)
 def test_every_phrase_ships_with_its_sound_word_for_word(key: str) -> None:
     clip = shipped_clip(key)

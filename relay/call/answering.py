@@ -135,7 +135,9 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action]) -> No
     _want_output(call)
     if again or event.status == "failed":
         name = "model.answer_failed" if again else "model.answer_failed_for_good"
-        out.append(Report(name, "warning", (("status", event.status), ("detail", event.detail or ""))))
+        hears = "nothing yet: it is asked again" if again else "no answer: they ask again, or are put through"
+        fields = (("status", event.status), ("detail", event.detail or ""), ("caller_hears", hears))
+        out.append(Report(name, "warning", fields))
     _give_up_if_failed(call, now, out)
     if event.status == "completed":
         _heed_own_words(call, response_id, now, out)

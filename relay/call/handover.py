@@ -33,6 +33,7 @@ DEAF_AFTER_MS = 1_500
 SESSION_LIMIT_S = 50 * 60.0
 # A move that failed is tried again after this long: ten of the 60 minutes are left for it.
 MOVE_AGAIN_AFTER_S = 60.0
+_PAUSE = ("caller_hears", "a pause, or a request to wait; then the same conversation")
 
 
 def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
@@ -85,7 +86,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
     call.figures.reconnects += 1
     if call.sessions and _is_lost_for_good(call, fields, now, out):
         return
-    out.append(Report("model.lost", "warning", fields))
+    out.append(Report("model.lost", "warning", (*fields, _PAUSE)))
     if call.sessions and caller_waits:
         if not caller_speaks:
             _ask_for_patience(call, now, out)
@@ -106,7 +107,8 @@ def _is_lost_for_good(call: Call, fields: tuple[tuple[str, object], ...], now: f
     """True when the model was lost too often: the human comes."""
     if call.figures.reconnects <= RECONNECTS:
         return False
-    out.append(Report("model.lost_for_good", "error", fields))
+    hears = ("caller_hears", "that there is trouble; then a person's phone, or a tone for a message")
+    out.append(Report("model.lost_for_good", "error", (*fields, hears)))
     leaving.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
     return True
 
@@ -162,7 +164,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     deaf = call.unheard_ms >= DEAF_AFTER_MS and not call.voice.is_up and call.figures.reconnects < RECONNECTS
     if deaf or call.answers.is_stuck(now):
         why = "deaf" if deaf else "stuck"
-        out.append(Report(f"model.{why}", "warning"))
+        out.append(Report(f"model.{why}", "warning", (_PAUSE,)))
         call.was_deaf = deaf
         # An answer that was taken back is missed by nobody
         caller_waits = deaf or call.answers.is_pending or call.floor.caller_waits

@@ -66,7 +66,7 @@ class ModelSupply:
                     return session
                 await session.end.close()  # kept since it rang: this one would greet a second time
             except ModelUnreachable as error:
-                log.warning("model.warm_session_lost", words=str(error))
+                log.warning("model.warm_session_lost", words=str(error), caller_hears="nothing yet: another is dialled")
         return await self._desk.realtime.open(self._desk.wanted(self._file, wanted))
 
     async def prepare(self, model: str, tell: Callable[[Event], Awaitable[None]]) -> None:

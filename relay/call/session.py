@@ -208,7 +208,9 @@ class CallSession:
             try:
                 session = await supply.obtain()
             except ModelUnreachable as error:
-                log.warning("model.unreachable", words=str(error))
+                log.warning(
+                    "model.unreachable", words=str(error), caller_hears="the greeting, or a pause; then a person"
+                )
                 await self._feed(ModelLost(0, str(error)))
                 continue
             if self.machine.is_over:
