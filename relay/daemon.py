@@ -127,9 +127,8 @@ class Daemon:
         return None
 
     async def _metrics(self) -> Response:
-        if (
-            "X-Forwarded-For" in request.headers
-        ):  # every proxy says whom it speaks for: calls and dollars are not theirs
+        # Every proxy says whom it speaks for, and calls and dollars are not the public's; Fly scrapes directly.
+        if "X-Forwarded-For" in request.headers:
             return Response("not found\n", 404, content_type="text/plain")
         return Response(self.desk.metrics.text(), content_type=CONTENT_TYPE_LATEST)
 

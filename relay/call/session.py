@@ -208,9 +208,8 @@ class CallSession:
             try:
                 session = await supply.obtain()
             except ModelUnreachable as error:
-                log.warning(
-                    "model.unreachable", words=str(error), caller_hears="the greeting, or a pause; then a person"
-                )
+                hears = "the greeting, or a pause; then a person"
+                log.warning("model.unreachable", words=str(error), caller_hears=hears)
                 await self._feed(ModelLost(0, str(error)))
                 continue
             if self.machine.is_over:
