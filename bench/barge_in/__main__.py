@@ -53,6 +53,7 @@ class Speed:
     interruptions: int
     clear_ms: Spread  # speech_started -> clear
     load_late_ms: Spread  # how late the load itself was: what it measures cannot be truer
+    others_busy: float  # what somebody else, the machine's owner among them, took of the relay's core
 
     @property
     def missing(self) -> int:
@@ -145,9 +146,9 @@ def speeds(calls: list[int], interruptions: int) -> list[Speed]:
             for count in calls:
                 load.ring_up_to(count)
                 load.loop.run(lambda: False, SETTLE_S)
-                late = load.measure(relay.name, count, interruptions * TURN_S / count, pid, RELAY_CORE).load_late
-                window = load.window
-                done.append(Speed(count, window.interruptions, Spread.of(window.clear), late))
+                step = load.measure(relay.name, count, interruptions * TURN_S / count, pid, RELAY_CORE)
+                clear = Spread.of(load.window.clear)
+                done.append(Speed(count, load.window.interruptions, clear, step.load_late, step.others_busy))
     return done
 
 
@@ -172,7 +173,8 @@ def speed_words(one: Speed) -> str:
     return (
         f"{one.calls:5} calls, {one.interruptions} interruptions: "
         f"speech_started -> clear p50 {clear.p50:.2f}, p99 {clear.p99:.2f}, max {clear.most:.2f} ms; "
-        f"without clear {one.missing}; the load late by p99 {late.p99:.2f} ms"
+        f"without clear {one.missing}; the load late by p99 {late.p99:.2f} ms; "
+        f"others took {one.others_busy:.1%} of the core"
     )
 
 
