@@ -18,6 +18,7 @@ import trio
 OUT_LIMIT_BYTES = 1 << 20
 # A peer that takes not one byte for so long is cut. Twilio and OpenAI both read within milliseconds.
 NO_PROGRESS_S = 5.0
+# More than a TLS record, 16 kB: the rest of one would lie inside OpenSSL, where no poll of the socket sees it.
 RECV_BYTES = 65_536
 
 # A vanished peer is noticed after 5 + 3 * 2 s when idle and after 10 s when we are sending; the kernel's
