@@ -211,7 +211,7 @@ def tell_event(tell: Line, kind: str, fields: dict[str, Any]) -> None:
     }.get(kind)
     if words is None or fields.get("level") == "note":
         return
-    shown = fields if fields.get("text") or kind != "agent_said" else fields | {"text": "(words not recognised)"}
+    shown = fields if fields.get("text") or kind != "agent_said" else fields | {"text": "(cut off, or words without a clip)"}
     tell(f"{fields['at_s']:7.2f}  {words.format(**shown)}")
 
 
