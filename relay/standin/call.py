@@ -211,8 +211,9 @@ def tell_event(tell: Line, kind: str, fields: dict[str, Any]) -> None:
     }.get(kind)
     if words is None or fields.get("level") == "note":
         return
-    shown = fields if fields.get("text") or kind != "agent_said" else fields | {"text": "(cut off, or words without a clip)"}
-    tell(f"{fields['at_s']:7.2f}  {words.format(**shown)}")
+    if kind == "agent_said" and not fields["text"]:
+        fields = fields | {"text": "(cut off, or words without a clip)"}
+    tell(f"{fields['at_s']:7.2f}  {words.format(**fields)}")
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
