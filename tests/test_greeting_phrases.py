@@ -27,10 +27,10 @@ QUICK = Script(first_delta_ms=(10, 10), pace=50.0)
 
 
 def texts(record: str = "transcripts") -> Prompts:
-    """The shipped texts, but for all phrases save one: a book of four."""
+    """The shipped texts, but for all phrases save two: a book of five."""
     names = {"BUSINESS_NAME": "Harbor Table", "AGENT_NAME": "Robin", "RECORD": record}
     loaded = prompts.load(settings.load(names, serving=False))
-    return dataclasses.replace(loaded, phrases={"goodbye": loaded.phrases["goodbye"]})
+    return dataclasses.replace(loaded, phrases={key: loaded.phrases[key] for key in ("goodbye", "emergency")})
 
 
 class Shelf:
@@ -352,3 +352,24 @@ async def test_a_learned_greeting_is_in_postgres_too_and_gives_way_to_its_parts(
     assert other.greeting(True).opening.text == whole
     await filled(other)
     assert (other.greeting(True).opening.text, other.greeting(True).question.text) == texts().greeting(True)
+
+
+@pytest.mark.parametrize(("country", "words"), [("US", "dial nine one one"), ("GB", "dial the emergency number")])
+def test_until_it_is_rendered_an_emergency_is_told_its_own_countrys_number_or_none(
+    country: str, words: str, tmp_path: Path
+) -> None:
+    loaded = prompts.load(settings.load({"BUSINESS_COUNTRY": country}, serving=False))
+    phrase = Shelf(tmp_path).book(loaded).phrases()["emergency"]
+    assert words in phrase.text
+    assert phrase.mulaw
+
+
+async def test_the_emergency_number_is_rendered_before_calls_are_taken(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    book = Shelf(tmp_path).book(prompts.load(settings.load({"BUSINESS_COUNTRY": "GB"}, serving=False)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(book.fill, ModelDoor(nursery, QUICK).realtime)
+        await book.complete.wait()
+        assert "dial nine nine nine" in book.phrases()["emergency"].text
+        nursery.cancel_scope.cancel()

@@ -1,8 +1,8 @@
 """Our own words in the agent's own voice: rendered once through the model, checked, kept, and found again by a hash.
 
 Kept in Postgres and on disk under a key of all that went into them (words, voice, model, how they were asked for).
-Until a phrase is kept, the same words come in the voice that ships with the relay (`relay/clips/`); a greeting has no
-such stand-in: its ladder is in call/greeting.py.
+Until a phrase is kept, its words as they ship come in the voice that ships with the relay (`relay/clips/`); a greeting
+has no such stand-in: its ladder is in call/greeting.py.
 Upstream: daemon.py (at start), cli.py (`relay greet`).  Downstream: realtime/session.py, ledger.
 """
 
@@ -55,6 +55,7 @@ AGAIN_S = (60.0, 3_600.0)
 # Greetings that calls have taught and that wait to be stored; there are two at most, one with the notice, one without.
 LEARNED_WAITING = 8
 LEDGER_LIMIT_S = 2.0
+EMERGENCY = "emergency"  # a phrase's key
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -158,13 +159,15 @@ class PhraseBook:
         self._kept: dict[str, bytes] = {}  # text -> mulaw
         self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
         self._told: set[tuple[str, str]] = set()  # complaints of this filling
-        self.complete = trio.Event()  # the greetings are there, or have been tried
+        self.complete = trio.Event()  # what no call can do without is there, or has been tried
 
     def texts(self) -> list[str]:
-        """Everything that is to be rendered: the greetings' parts first."""
-        return list(
-            dict.fromkeys(text for text in (*self._parts(), *self._prompts.phrases.values(), *self._also) if text)
-        )
+        """Everything that is to be rendered."""
+        return list(dict.fromkeys((*self._first_texts(), *self._prompts.phrases.values(), *self._also)))
+
+    def _first_texts(self) -> list[str]:
+        """What is rendered before calls are taken: the greetings, and the number to dial in an emergency."""
+        return list(dict.fromkeys((*self._parts(), self._prompts.phrases[EMERGENCY])))
 
     def _parts(self) -> list[str]:
         return [part for announces in (True, False) for part in self._prompts.greeting(announces) if part]
@@ -188,8 +191,14 @@ class PhraseBook:
         book: dict[str, Phrase] = {}
         for key, text in self._prompts.phrases.items():
             mulaw = self._kept.get(text)
-            book[key] = Phrase(text, mulaw) if mulaw is not None else shipped_clip(key)
+            book[key] = Phrase(text, mulaw) if mulaw is not None else self._shipped(key)
         return book
+
+    def _shipped(self, key: str) -> Phrase:
+        clip = shipped_clip(key)
+        if key == EMERGENCY and self._prompts.rules.emergency_number not in clip.text:
+            return shipped_clip("emergency_elsewhere")  # it names no number: better than a wrong one
+        return clip
 
     def holding(self, text: str) -> Phrase | None:
         """A function's own holding phrase, if it is kept."""
@@ -211,17 +220,17 @@ class PhraseBook:
             again_s = min(2 * again_s, AGAIN_S[1])
 
     async def fill(self, realtime: Realtime, *, again: bool = False) -> list[str]:
-        """Load what is kept and render the rest, the greetings first. Returns what is missing, in words.
+        """Load what is kept and render the rest, `_first_texts` first. Returns what is missing, in words.
 
         `again`: render also what is kept.
         """
         missing: list[str] = []
         self._told.clear()
-        parts = self._parts()
+        first = self._first_texts()
         if not again:
             for whole in self._wholes():  # what an earlier call taught serves until its parts are there
                 await self._load(whole)
-        for texts in (list(dict.fromkeys(parts)), [text for text in self.texts() if text not in parts]):
+        for texts in (first, [text for text in self.texts() if text not in first]):
             limiter = trio.CapacityLimiter(AT_ONCE)
             async with trio.open_nursery() as nursery:
                 for text in texts:
