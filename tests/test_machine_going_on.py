@@ -391,6 +391,23 @@ def test_an_answer_that_was_asked_for_behind_the_one_that_was_cut_off_is_not_los
     assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-1", "correct-2", "turn-3"]
 
 
+def test_a_key_that_was_pressed_before_a_sound_is_answered() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 6_000, TEXT)
+    stage.wait(1_600)
+    stage.tell(DigitPressed("4"))
+    make_a_sound(stage, MM_HMM, 420)
+    stage.wait(800)
+    right = stage.answer(2, 1_000, "That is four of you.")  # to the sound and the key, which came too late for itself
+    stage.wait(300)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    stage.wait(1_500)
+    assert [item.text for item in of(stage, CreateItem) if item.role == "user"] == ["[keys: 4]"]
+    assert stage.ear.heard[right] == 8_000
+    assert rests(stage) == []
+
+
 @pytest.mark.parametrize("event", [DigitPressed("4"), ClaimDoubted("Nothing was booked."), ModelLost(1006, "")])
 def test_what_happens_meanwhile_is_more_than_a_rest(event: object) -> None:
     stage = interrupted()

@@ -60,7 +60,7 @@ def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
         call.figures.barge_ins += was_heard
         if speech is not None:
             call.interruptions.add(speech.item_id)
-        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions)
+        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.digits)
         cuts = cut_off(call, now, out)
         if was_heard and is_all and call.given_up is None:
             _keep_rest(call, cuts, now)
