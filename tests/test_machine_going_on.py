@@ -269,6 +269,29 @@ def test_yes_to_a_question_is_an_answer_whatever_came_behind_the_question() -> N
     assert stage.ear.heard[right] == 8_000
 
 
+def test_yes_before_the_last_word_of_a_question_is_its_answer() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 3_000, "We have a table at 7.30. Shall I book that for four people?")
+    stage.wait(2_300)
+    make_a_sound(stage, MM_HMM, 420)
+    stage.wait(600)
+    assert stage.machine.conversation.turns()[2].heard == "We have a table at 7.30. Shall I book that for"
+    stage.tell(CallerTranscribed(MM_HMM, "Yes."))
+    right = answers_after(stage, 100)
+    stage.wait(1_500)
+    assert rests(stage) == []
+    assert stage.ear.heard[right] == 8_000
+
+
+def test_okay_before_a_question_that_has_not_begun_is_a_listeners_sound() -> None:
+    stage = interrupted(text="We do open tomorrow at eleven. And shall I book a table for you at half past seven?")
+    assert stage.machine.conversation.turns()[2].heard == "We do open tomorrow at"
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, "Okay."))
+    assert len(rests(stage)) == 1
+
+
 @pytest.mark.parametrize("words", ["Okay, but not on Sunday.", "No.", None])
 def test_words_that_mean_something_and_words_nobody_knows_are_answered(words: str | None) -> None:
     stage = interrupted()

@@ -10,6 +10,8 @@ Upstream: turns.py, leaving.py.  Downstream: state.py, playout.py (knows what wa
 
 from __future__ import annotations
 
+import re
+
 import dsp
 from relay.call.actions import (
     Action,
@@ -39,6 +41,7 @@ PAUSE_FRAMES = 3
 PAUSE_DBFS = -45.0
 # Less than this is no rest: whoever says "okay" here has heard all of it, and waits for what comes next.
 LEAST_REST_MS = 500
+_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # not in 7.30
 
 
 def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
@@ -67,18 +70,25 @@ def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
 
 
 def _keep_rest(call: Call, cuts: list[Cut], now: float) -> None:
-    parts, heard = [], ""
+    parts, was_asking = [], False
     for cut in cuts:
         turn = call.conversation.turn(cut.item)
         if turn is None:
             return
-        heard += turn.heard or ""
+        was_asking |= _asks(turn.heard or "", turn.said)
         at = _pause_before(cut.mulaw, int(cut.heard_ms * BYTES_PER_MS))
         before = heard_words(turn.said, cut.said_ms, at / BYTES_PER_MS)
         if words := turn.said[len(before) :].strip():
             parts.append((words, bytes(cut.mulaw[at:])))
     if sum(cut.said_ms - cut.heard_ms for cut in cuts) >= LEAST_REST_MS and parts:
-        call.given_up = GivenUp(now, tuple(parts), "?" in heard)
+        call.given_up = GivenUp(now, tuple(parts), was_asking)
+
+
+def _asks(heard: str, said: str) -> bool:
+    """True if what was heard asks something, or is inside a question: its answer often comes before its last word."""
+    began = _SENTENCE_ENDS.split(heard)[-1].strip()
+    end = _SENTENCE_ENDS.search(said, len(heard))
+    return "?" in heard or (bool(began) and end is not None and end.group() == "?")
 
 
 def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:

@@ -81,7 +81,7 @@ class GivenUp:
 
     at: float
     parts: tuple[tuple[str, bytes], ...]  # words and sound, from the last pause before the cut
-    was_asking: bool  # what was heard of it asks something: "yes" is an answer
+    was_asking: bool  # what was heard of it asks something, or had begun to: "yes" is an answer
     withheld_until: float = 0.0  # what the model makes of the interruption is not heard before
 
 
