@@ -325,6 +325,19 @@ def test_two_sounds_of_a_listener_are_waited_for_both() -> None:
     assert len(rests(stage)) == 1
 
 
+def test_a_sound_over_what_is_withheld_interrupts_nothing() -> None:
+    stage = interrupted()
+    wrong = answers_after(stage, 900)
+    make_a_sound(stage, ItemId("caller_3"), 420)
+    stage.wait(100)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    stage.wait(1_000)
+    stage.tell(CallerTranscribed(ItemId("caller_3"), "Okay."))
+    assert wrong not in stage.ear.heard
+    assert len(rests(stage)) == 1
+    assert (stage.machine.figures.barge_ins, stage.machine.figures.false_stops) == (0, 1)
+
+
 def test_what_a_second_sound_says_counts_too() -> None:
     stage = interrupted()
     make_a_sound(stage, ItemId("caller_3"), 420)

@@ -49,7 +49,8 @@ def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
     if move is Move.NOTHING or call.phase is not Phase.TALKING:
         return
     speech = call.floor.speech
-    was_heard = speech is not None and speech.over_agent  # the agent, when it was stopped
+    # The agent, when it was stopped; what is withheld was not
+    was_heard = speech is not None and speech.over_agent and call.given_up is None
     if move is Move.HOLD:
         call.held_at = now
         if call.playout.hold(now):
@@ -65,7 +66,7 @@ def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
             call.interruptions.add(speech.item_id)
         is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.digits)
         cuts = cut_off(call, now, out)
-        if was_heard and is_all and call.given_up is None:
+        if was_heard and is_all:
             _keep_rest(call, cuts, now)
 
 
