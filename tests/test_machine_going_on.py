@@ -20,6 +20,7 @@ from relay.call.actions import (
     TruncateItem,
 )
 from relay.call.machine import Phase
+from relay.call.plan import CallPlan
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerPaused,
@@ -336,6 +337,41 @@ def test_a_sound_over_what_is_withheld_interrupts_nothing() -> None:
     assert wrong not in stage.ear.heard
     assert len(rests(stage)) == 1
     assert (stage.machine.figures.barge_ins, stage.machine.figures.false_stops) == (0, 1)
+
+
+def cut_off_at_once(plan: CallPlan = PLAIN) -> Stage:
+    """The caller coughs into the first words of an answer, before the words that it answers are known."""
+    stage = Stage(plan).arrive(1_500)
+    stage.caller_says(None, 1)
+    stage.wait(650)
+    stage.answer(1, 6_000, TEXT)
+    stage.wait(100)
+    make_a_sound(stage, MM_HMM, 300)
+    return stage
+
+
+def test_late_words_of_the_turn_before_say_nothing_of_a_cough() -> None:
+    stage = cut_off_at_once()
+    stage.tell(CallerTranscribed(ItemId("caller_1"), "What time do you open tomorrow?"))
+    wrong = answers_after(stage, 900)
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, ""))
+    stage.wait(6_000)
+    assert len(rests(stage)) == 1
+    assert heard_in_all_ms(stage) == 6_000
+    assert wrong not in stage.ear.heard
+
+
+@pytest.mark.parametrize("words", ["this is ridiculous", "an operator please"], ids=["offer", "nobody is there"])
+def test_what_late_words_ask_for_is_more_than_a_rest(words: str) -> None:
+    stage = cut_off_at_once(replace(PLAIN, human_available=False))
+    stage.tell(CallerTranscribed(ItemId("caller_1"), words))
+    right = answers_after(stage, 900)
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, ""))
+    stage.wait(2_000)
+    assert rests(stage) == []
+    assert stage.ear.heard[right] == 8_000
 
 
 def test_what_a_second_sound_says_counts_too() -> None:

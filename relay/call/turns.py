@@ -111,13 +111,19 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
         if go_on(call, now, out):
             call.pauses.pop(item_id, None)
             return
-    elif text or event.text is None:
+    elif (text or event.text is None) and not (worth is Worth.LEAVE and _is_older(call, item_id)):
         call.given_up = None
     if worth is Worth.BARGE_IN:
         call.figures.barge_ins += 1
         cut_off(call, now, out)
     if worth in (Worth.ANSWER, Worth.BARGE_IN):
         _answer(call, item_id)
+
+
+def _is_older(call: Call, item_id: ItemId) -> bool:
+    """True for a turn before the interruption: late words that were answered say nothing of what came in between."""
+    turn, kept = call.conversation.turn(item_id), call.given_up
+    return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
 
 def _bring_a_human(call: Call, text: str, now: float, out: list[Action]) -> bool:
@@ -138,7 +144,7 @@ def _heed(call: Call, item_id: ItemId, text: str, now: float, out: list[Action])
     if rules.says("topics_hard", text) or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
     if rules.says("angry_words", text) and call.model_is_ready and not call.offered_human:
-        call.offered_human = True
+        call.offered_human, call.given_up = True, None  # there is something else to be told
         out.append(call.note(wording.OFFER_HUMAN))
         call.answers.want("offer")  # the answer to these words was asked for a second before they were known
     return False
