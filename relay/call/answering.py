@@ -184,6 +184,8 @@ def ask(call: Call, now: float, out: list[Action]) -> None:
     if call.digits:
         out.append(call.keys(f"[keys: {call.digits}]"))
         call.digits = ""
+    if request.instructions is None and not call.playout.is_speaking(now):
+        call.answered_unknown.update(call.awaiting_words)
     out.append(request)
 
 

@@ -133,6 +133,7 @@ def cut_off(call: Call, now: float, out: list[Action]) -> list[Cut]:
     if call.playout.hold(now):
         out.append(ClearPlayback())
     cuts = call.playout.cut(now)
+    call.answered_unknown.clear()
     active = call.answers.active
     cancel = call.answers.cancel()
     if cancel is not None:

@@ -163,6 +163,7 @@ class Call:
         self.misunderstood: set[ItemId] = set()  # the caller's items that one of the two has not understood
         self.spoke_ms: dict[ItemId, int] = {}
         self.awaiting_words: dict[ItemId, float] = {}  # not transcribed yet; until when others wait for it
+        self.answered_unknown: set[ItemId] = set()  # of those: what was asked for later answers them, too
         self.pauses: dict[ItemId, Waterfall] = {}
         self.waterfall: Waterfall | None = None  # of the turn that is being answered
         self.waterfalls: dict[ItemId, Waterfall] = {}

@@ -81,6 +81,8 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     if call.awaiting_words.pop(item_id, None) is None:
         return  # told twice, or an item of another session
     call.meter.transcribed(event.usage)
+    is_answered = item_id in call.answered_unknown
+    call.answered_unknown.discard(item_id)
     worth = call.floor.transcribed(item_id, event.text, call.agent(now), call.conversation.lately_said())
     text = (event.text or "").strip()
     if item_id in call.interruptions and (not text or is_echo(text, call.conversation.lately_said())):
@@ -113,6 +115,8 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
             return
     elif (text or event.text is None) and not (worth is Worth.LEAVE and _is_older(call, item_id)):
         call.given_up = None
+    if is_answered:
+        return
     if worth is Worth.BARGE_IN:
         call.figures.barge_ins += 1
         cut_off(call, now, out)
@@ -209,7 +213,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
         carry_out(call, call.floor.release(), now, out)
     _end_noise(call, now, out)
     for item_id, answer in call.floor.expired(now, call.agent(now)):
-        if answer:
+        if answer and item_id not in call.answered_unknown:
             _answer(call, item_id)
     if call.digits and now - call.digit_at >= KEYS_TOGETHER_S and call.model_is_ready:
         call.answers.want("keys")
