@@ -260,6 +260,24 @@ def test_a_noise_that_the_agent_asks_about_is_no_misunderstanding() -> None:
     assert stage.machine.ending is None, "four sneezes bring no human"
 
 
+@pytest.mark.parametrize("words_after_ms", [200, 700], ids=["withheld until then", "heard already"])
+def test_an_agent_that_asks_again_about_a_short_word_has_not_understood_it(words_after_ms: int) -> None:
+    rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
+    stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
+    for number in range(1, 4):
+        stage.caller_says("what time", 10 + number)
+        stage.answer(2 * number - 1, 6_000, TEXT)
+        stage.wait(2_000)
+        make_a_sound(stage, ItemId(f"word_{number}"), 420)
+        answers_after(stage, 900, 2 * number)
+        stage.wait(words_after_ms)
+        stage.tell(CallerTranscribed(ItemId(f"word_{number}"), "Sunday!"))
+        stage.wait(1_500)
+        if number == 1:
+            assert stage.machine.figures.misunderstandings == 1
+    assert stage.machine.ending is not None, "the third brings a human"
+
+
 def test_yes_to_a_question_is_an_answer_whatever_came_behind_the_question() -> None:
     stage = interrupted(text="At seven? Or would eight suit you better? We have both.")
     stage.wait(600)

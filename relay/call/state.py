@@ -161,6 +161,7 @@ class Call:
         self.was_deaf = False  # the session before this one: the caller's last words are lost
         self.offered_human = plan.offered_human
         self.misunderstood: set[ItemId] = set()  # the caller's items that one of the two has not understood
+        self.asked_again: set[ItemId] = set()  # about these the agent asked again: words, or a noise, as will be known
         self.spoke_ms: dict[ItemId, int] = {}
         self.awaiting_words: dict[ItemId, float] = {}  # not transcribed yet; until when others wait for it
         self.answered_unknown: set[ItemId] = set()  # of those: what was asked for later answers them, too

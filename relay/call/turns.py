@@ -115,6 +115,8 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
             return
     elif (text or event.text is None) and not (worth is Worth.LEAVE and _is_older(call, item_id)):
         call.given_up = None
+    if text and item_id in call.asked_again and misunderstood(call, item_id, text, now, out):
+        return
     if is_answered:
         return
     if worth is Worth.BARGE_IN:
