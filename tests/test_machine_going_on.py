@@ -278,6 +278,17 @@ def test_an_agent_that_asks_again_about_a_short_word_has_not_understood_it(words
     assert stage.machine.ending is not None, "the third brings a human"
 
 
+def test_a_noise_that_brought_a_human_is_not_taken_back_behind_them() -> None:
+    rules = replace(PLAIN.rules, repeat_words=("could you repeat",), human_after_misunderstandings=1, _patterns={})
+    stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
+    make_a_sound(stage, MM_HMM, 900)
+    answers_after(stage, 300)
+    assert stage.machine.phase is Phase.LEAVING
+    stage.wait(700)
+    stage.tell(CallerTranscribed(MM_HMM, ""))
+    assert stage.machine.figures.misunderstandings == 0, "the next leg begins with it"
+
+
 def test_yes_to_a_question_is_an_answer_whatever_came_behind_the_question() -> None:
     stage = interrupted(text="At seven? Or would eight suit you better? We have both.")
     stage.wait(600)

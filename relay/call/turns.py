@@ -169,6 +169,7 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
         transferred = leaving.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
         if transferred:
             call.figures.misunderstandings = 0  # heeded: if nobody takes the call, the next one alone rings no human
+            call.misunderstood.clear()
         return transferred
     if call.figures.misunderstandings >= call.plan.rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
