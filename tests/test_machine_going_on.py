@@ -562,6 +562,25 @@ def test_a_rest_that_is_interrupted_is_said_anew_with_what_was_heard_of_it_and_c
     assert rests(stage)[-1] == "eleven in the morning until ten at night."
 
 
+def test_a_rest_that_a_short_word_stops_stands_in_front_of_that_word_in_the_models_conversation() -> None:
+    stage = interrupted()
+    stage.wait(1_100)
+    stage.tell(
+        CallerTranscribed(MM_HMM, "Mm-hmm."), ResponseBegan(R2, "turn-2"), ResponseEnded(R2, "cancelled", None, None)
+    )
+    stage.wait(500)
+    stage.actions.clear()
+    make_a_sound(stage, ItemId("caller_3"), 180)
+    stage.wait(1_000)
+    stage.tell(CallerTranscribed(ItemId("caller_3"), "Stop!"))
+    (rest,) = [item for item in stage.ear.heard if item.startswith("rest_")]
+    anew = CreateItem(ItemId(f"{rest}_h"), "assistant", "tomorrow from eleven", behind=rest)
+    wanted = [anew, DeleteItem(rest), AskForResponse("turn-3")]
+    assert [
+        action for action in stage.actions if isinstance(action, CreateItem | DeleteItem | AskForResponse)
+    ] == wanted
+
+
 def test_an_answer_of_two_messages_is_gone_on_with_in_both() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)

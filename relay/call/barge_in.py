@@ -166,11 +166,11 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
     if not call.model_is_ready or known is None or in_full:
         return
     if cut.own or known != cut.item:  # text in this session: it cannot be truncated, only said anew
-        out.append(DeleteItem(known))
         del call.ids[cut.item]
-        if heard:
+        if heard:  # where it stood: the words that stopped it may stand behind it already
             call.ids[cut.item] = ItemId(f"{known}_h")
-            out.append(CreateItem(call.ids[cut.item], "assistant", heard))
+            out.append(CreateItem(call.ids[cut.item], "assistant", heard, behind=known))
+        out.append(DeleteItem(known))
     elif cut.heard_ms < 1.0:
         out.append(DeleteItem(known))
         del call.ids[cut.item]
