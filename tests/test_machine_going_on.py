@@ -403,6 +403,25 @@ def test_what_late_words_ask_for_is_more_than_a_rest(words: str) -> None:
     assert stage.ear.heard[right] == 8_000
 
 
+@pytest.mark.parametrize("ends", [True, False], ids=["a sound without words", "noise that does not end"])
+def test_an_agent_that_could_not_go_on_at_once_does_when_the_line_is_free(ends: bool) -> None:
+    stage = interrupted()
+    stage.tell(ResponseBegan(R2, "turn-2"), FunctionAsked(R2, "call_1", "wait_for_user", "{}"))
+    stage.tell(ResponseEnded(R2, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "wait_for_user", "{}", True, 1, StaySilent()))
+    stage.wait(900)
+    stage.tell(CallerSpoke(ItemId("caller_3"), 0))
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    if ends:
+        stage.tell(CallerPaused(ItemId("caller_3"), 0), CallerCommitted(ItemId("caller_3"), None))
+    stage.wait(4_000)
+    assert len(rests(stage)) == (0 if ends else 1), "somebody may have said something: its words are waited for"
+    stage.wait(8_000)
+    assert len(rests(stage)) == 1
+    assert heard_in_all_ms(stage) == 6_000
+
+
 def test_what_a_second_sound_says_counts_too() -> None:
     stage = interrupted()
     make_a_sound(stage, ItemId("caller_3"), 420)

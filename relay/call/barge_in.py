@@ -118,6 +118,7 @@ def go_on(call: Call, now: float, out: list[Action]) -> bool:
     if kept is None or call.phase is not Phase.TALKING:
         return False
     if call.floor.is_taken or call.awaits_words(now) or call.functions:
+        kept.was_none = True
         return False
     cut_off(call, now, out)
     call.waterfall = None

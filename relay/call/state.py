@@ -83,6 +83,7 @@ class GivenUp:
     parts: tuple[tuple[str, bytes], ...]  # words and sound, from the last pause before the cut
     was_asking: bool  # what was heard of it asks something, or had begun to: "yes" is an answer
     withheld_until: float = 0.0  # what the model makes of the interruption is not heard before
+    was_none: bool = False  # its words meant nothing, at a moment when somebody spoke or more words were awaited
 
 
 @dataclass(slots=True)

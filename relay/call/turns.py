@@ -215,6 +215,9 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     if call.floor.is_holding and now - call.held_at > HOLD_LIMIT_S:
         carry_out(call, call.floor.release(), now, out)
     _end_noise(call, now, out)
+    kept = call.given_up
+    if kept is not None and kept.was_none and not call.answers.is_pending:
+        go_on(call, now, out)  # the model says nothing to it either: the agent would be silent until asked
     for item_id, answer in call.floor.expired(now, call.agent(now)):
         if answer and item_id not in call.answered_unknown:
             _answer(call, item_id)
