@@ -26,6 +26,7 @@ from relay.call.state import Move
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerLeft,
+    CallerPaused,
     CallerSpoke,
     CallerTranscribed,
     ClaimDoubted,
@@ -440,3 +441,30 @@ def test_the_answer_to_a_turn_that_goes_on_is_taken_back_before_it_began() -> No
     assert of(stage, CancelResponse) == []
     stage.tell(ResponseBegan(R1, "turn-1"))
     assert of(stage, CancelResponse) == [CancelResponse(R1)]
+
+
+@pytest.mark.parametrize("words_after_ms", [200, 1_200], ids=["while the answer is made", "while it is heard"])
+def test_a_short_turn_whose_words_come_behind_the_next_one_is_answered_with_it(words_after_ms: int) -> None:
+    stage = talking()
+    stage.answer(1, 500, "At ten.")
+    stage.wait(1_000)
+    stage.actions.clear()
+    short, long = ItemId("caller_2"), ItemId("caller_3")
+    for item, ms in ((short, 140), (long, 500)):
+        stage.level_dbfs = SPEECH_DBFS
+        stage.wait(60)
+        stage.tell(CallerSpoke(item, 0))
+        stage.wait(ms)
+        stage.level_dbfs = SILENCE_DBFS
+        stage.wait(500)
+        stage.tell(CallerPaused(item, 0), CallerCommitted(item, None))
+    stage.wait(100)
+    answer = stage.answer(2, 3_000, "Yes, we do.") if words_after_ms > 1_000 else ItemId("item_2")
+    stage.wait(words_after_ms)
+    stage.tell(CallerTranscribed(short, "Well,"), CallerTranscribed(long, "do you have tables outside?"))
+    if answer not in stage.ear.heard:
+        stage.answer(2, 3_000, "Yes, we do.")
+    stage.wait(4_000)
+    assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-2"]
+    assert stage.ear.heard[answer] == 3_000 * 8
+    assert stage.machine.figures.barge_ins == 0

@@ -255,7 +255,7 @@ def test_words_of_ours_are_said_anew_with_what_was_heard_of_them() -> None:
     stage.actions.clear()
     interrupt(stage, 300)
     kept = [action for action in stage.actions if isinstance(action, DeleteItem | CreateItem)]
-    assert kept == [DeleteItem(own), CreateItem(ItemId("own_0_1_h"), "assistant", "How can I")]
+    assert kept == [CreateItem(ItemId("own_0_1_h"), "assistant", "How can I", behind=own), DeleteItem(own)]
 
 
 def test_the_notice_is_heard_to_its_end_whatever_the_caller_says() -> None:

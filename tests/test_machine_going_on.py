@@ -20,6 +20,7 @@ from relay.call.actions import (
     TruncateItem,
 )
 from relay.call.machine import Phase
+from relay.call.plan import CallPlan
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerPaused,
@@ -259,6 +260,35 @@ def test_a_noise_that_the_agent_asks_about_is_no_misunderstanding() -> None:
     assert stage.machine.ending is None, "four sneezes bring no human"
 
 
+@pytest.mark.parametrize("words_after_ms", [200, 700], ids=["withheld until then", "heard already"])
+def test_an_agent_that_asks_again_about_a_short_word_has_not_understood_it(words_after_ms: int) -> None:
+    rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
+    stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
+    for number in range(1, 4):
+        stage.caller_says("what time", 10 + number)
+        stage.answer(2 * number - 1, 6_000, TEXT)
+        stage.wait(2_000)
+        make_a_sound(stage, ItemId(f"word_{number}"), 420)
+        answers_after(stage, 900, 2 * number)
+        stage.wait(words_after_ms)
+        stage.tell(CallerTranscribed(ItemId(f"word_{number}"), "Sunday!"))
+        stage.wait(1_500)
+        if number == 1:
+            assert stage.machine.figures.misunderstandings == 1
+    assert stage.machine.ending is not None, "the third brings a human"
+
+
+def test_a_noise_that_brought_a_human_is_not_taken_back_behind_them() -> None:
+    rules = replace(PLAIN.rules, repeat_words=("could you repeat",), human_after_misunderstandings=1, _patterns={})
+    stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
+    make_a_sound(stage, MM_HMM, 900)
+    answers_after(stage, 300)
+    assert stage.machine.phase is Phase.LEAVING
+    stage.wait(700)
+    stage.tell(CallerTranscribed(MM_HMM, ""))
+    assert stage.machine.figures.misunderstandings == 0, "the next leg begins with it"
+
+
 def test_yes_to_a_question_is_an_answer_whatever_came_behind_the_question() -> None:
     stage = interrupted(text="At seven? Or would eight suit you better? We have both.")
     stage.wait(600)
@@ -267,6 +297,29 @@ def test_yes_to_a_question_is_an_answer_whatever_came_behind_the_question() -> N
     stage.wait(1_500)
     assert rests(stage) == []
     assert stage.ear.heard[right] == 8_000
+
+
+def test_yes_before_the_last_word_of_a_question_is_its_answer() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 3_000, "We have a table at 7.30. Shall I book that for four people?")
+    stage.wait(2_300)
+    make_a_sound(stage, MM_HMM, 420)
+    stage.wait(600)
+    assert stage.machine.conversation.turns()[2].heard == "We have a table at 7.30. Shall I book that for"
+    stage.tell(CallerTranscribed(MM_HMM, "Yes."))
+    right = answers_after(stage, 100)
+    stage.wait(1_500)
+    assert rests(stage) == []
+    assert stage.ear.heard[right] == 8_000
+
+
+def test_okay_before_a_question_that_has_not_begun_is_a_listeners_sound() -> None:
+    stage = interrupted(text="We do open tomorrow at eleven. And shall I book a table for you at half past seven?")
+    assert stage.machine.conversation.turns()[2].heard == "We do open tomorrow at"
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, "Okay."))
+    assert len(rests(stage)) == 1
 
 
 @pytest.mark.parametrize("words", ["Okay, but not on Sunday.", "No.", None])
@@ -300,6 +353,73 @@ def test_two_sounds_of_a_listener_are_waited_for_both() -> None:
     stage.wait(800)
     stage.tell(CallerTranscribed(ItemId("caller_3"), "Okay."))
     assert len(rests(stage)) == 1
+
+
+def test_a_sound_over_what_is_withheld_interrupts_nothing() -> None:
+    stage = interrupted()
+    wrong = answers_after(stage, 900)
+    make_a_sound(stage, ItemId("caller_3"), 420)
+    stage.wait(100)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    stage.wait(1_000)
+    stage.tell(CallerTranscribed(ItemId("caller_3"), "Okay."))
+    assert wrong not in stage.ear.heard
+    assert len(rests(stage)) == 1
+    assert (stage.machine.figures.barge_ins, stage.machine.figures.false_stops) == (0, 1)
+
+
+def cut_off_at_once(plan: CallPlan = PLAIN) -> Stage:
+    """The caller coughs into the first words of an answer, before the words that it answers are known."""
+    stage = Stage(plan).arrive(1_500)
+    stage.caller_says(None, 1)
+    stage.wait(650)
+    stage.answer(1, 6_000, TEXT)
+    stage.wait(100)
+    make_a_sound(stage, MM_HMM, 300)
+    return stage
+
+
+def test_late_words_of_the_turn_before_say_nothing_of_a_cough() -> None:
+    stage = cut_off_at_once()
+    stage.tell(CallerTranscribed(ItemId("caller_1"), "What time do you open tomorrow?"))
+    wrong = answers_after(stage, 900)
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, ""))
+    stage.wait(6_000)
+    assert len(rests(stage)) == 1
+    assert heard_in_all_ms(stage) == 6_000
+    assert wrong not in stage.ear.heard
+
+
+@pytest.mark.parametrize("words", ["this is ridiculous", "an operator please"], ids=["offer", "nobody is there"])
+def test_what_late_words_ask_for_is_more_than_a_rest(words: str) -> None:
+    stage = cut_off_at_once(replace(PLAIN, human_available=False))
+    stage.tell(CallerTranscribed(ItemId("caller_1"), words))
+    right = answers_after(stage, 900)
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, ""))
+    stage.wait(2_000)
+    assert rests(stage) == []
+    assert stage.ear.heard[right] == 8_000
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["a sound without words", "noise that does not end"])
+def test_an_agent_that_could_not_go_on_at_once_does_when_the_line_is_free(ends: bool) -> None:
+    stage = interrupted()
+    stage.tell(ResponseBegan(R2, "turn-2"), FunctionAsked(R2, "call_1", "wait_for_user", "{}"))
+    stage.tell(ResponseEnded(R2, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "wait_for_user", "{}", True, 1, StaySilent()))
+    stage.wait(900)
+    stage.tell(CallerSpoke(ItemId("caller_3"), 0))
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    if ends:
+        stage.tell(CallerPaused(ItemId("caller_3"), 0), CallerCommitted(ItemId("caller_3"), None))
+    stage.wait(4_000)
+    assert len(rests(stage)) == (0 if ends else 1), "somebody may have said something: its words are waited for"
+    stage.wait(8_000)
+    assert len(rests(stage)) == 1
+    assert heard_in_all_ms(stage) == 6_000
 
 
 def test_what_a_second_sound_says_counts_too() -> None:
@@ -391,6 +511,23 @@ def test_an_answer_that_was_asked_for_behind_the_one_that_was_cut_off_is_not_los
     assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-1", "correct-2", "turn-3"]
 
 
+def test_a_key_that_was_pressed_before_a_sound_is_answered() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 6_000, TEXT)
+    stage.wait(1_600)
+    stage.tell(DigitPressed("4"))
+    make_a_sound(stage, MM_HMM, 420)
+    stage.wait(800)
+    right = stage.answer(2, 1_000, "That is four of you.")  # to the sound and the key, which came too late for itself
+    stage.wait(300)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    stage.wait(1_500)
+    assert [item.text for item in of(stage, CreateItem) if item.role == "user"] == ["[keys: 4]"]
+    assert stage.ear.heard[right] == 8_000
+    assert rests(stage) == []
+
+
 @pytest.mark.parametrize("event", [DigitPressed("4"), ClaimDoubted("Nothing was booked."), ModelLost(1006, "")])
 def test_what_happens_meanwhile_is_more_than_a_rest(event: object) -> None:
     stage = interrupted()
@@ -442,6 +579,25 @@ def test_a_rest_that_is_interrupted_is_said_anew_with_what_was_heard_of_it_and_c
     stage.wait(1_100)
     stage.tell(CallerTranscribed(ItemId("caller_3"), "Right."))
     assert rests(stage)[-1] == "eleven in the morning until ten at night."
+
+
+def test_a_rest_that_a_short_word_stops_stands_in_front_of_that_word_in_the_models_conversation() -> None:
+    stage = interrupted()
+    stage.wait(1_100)
+    stage.tell(
+        CallerTranscribed(MM_HMM, "Mm-hmm."), ResponseBegan(R2, "turn-2"), ResponseEnded(R2, "cancelled", None, None)
+    )
+    stage.wait(500)
+    stage.actions.clear()
+    make_a_sound(stage, ItemId("caller_3"), 180)
+    stage.wait(1_000)
+    stage.tell(CallerTranscribed(ItemId("caller_3"), "Stop!"))
+    (rest,) = [item for item in stage.ear.heard if item.startswith("rest_")]
+    anew = CreateItem(ItemId(f"{rest}_h"), "assistant", "tomorrow from eleven", behind=rest)
+    wanted = [anew, DeleteItem(rest), AskForResponse("turn-3")]
+    assert [
+        action for action in stage.actions if isinstance(action, CreateItem | DeleteItem | AskForResponse)
+    ] == wanted
 
 
 def test_an_answer_of_two_messages_is_gone_on_with_in_both() -> None:

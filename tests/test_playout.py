@@ -199,3 +199,15 @@ def test_the_echo_that_may_come_back_is_as_loud_as_what_was_played_then() -> Non
     assert playout.echo_level_dbfs(10.2) > -40
     assert playout.echo_level_dbfs(10.6) > -40  # up to 300 ms behind the last sound
     assert playout.echo_level_dbfs(11.0) == -100.0
+
+
+def test_a_stop_at_the_very_end_takes_no_proof_away_where_the_clock_rounds() -> None:
+    playout = Playout(PUSH_THROUGH)
+    playout.append(A, tone(1_000), 1_000.0)
+    playout.finish(A)
+    mark = playout.due(1_000.0)[-1].mark
+    assert mark is not None
+    playout.hold(1_001.0 - 2.3e-13)  # two steps of the clock
+    heard = playout.marked(mark, 1_001.04)
+    assert heard is not None
+    assert heard.whole

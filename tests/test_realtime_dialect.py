@@ -76,6 +76,9 @@ def test_items_are_created_cut_and_deleted_as_the_api_has_it(item: str, ms: int,
     created = accepted(dialect.create_item(CreateItem(ItemId(item), role, text)))
     kind = "output_text" if role == "assistant" else "input_text"
     assert created["item"]["content"] == [{"type": kind, "text": text}]
+    assert "previous_item_id" not in created
+    behind = accepted(dialect.create_item(CreateItem(ItemId("anew"), role, text, behind=ItemId(item))))
+    assert behind["previous_item_id"] == item
     cut = accepted(dialect.truncate_item(TruncateItem(ItemId(item), ms)))
     assert (cut["audio_end_ms"], cut["content_index"]) == (ms, 0)
     assert accepted(dialect.delete_item(DeleteItem(ItemId(item))))["item_id"] == item

@@ -62,11 +62,12 @@ class DeleteItem:
 
 @dataclass(frozen=True, slots=True)
 class CreateItem:
-    """Put text into the conversation: role "user", "assistant" or "system"."""
+    """Put text into the conversation: role "user", "assistant" or "system"; at its end, or `behind` an item."""
 
     item_id: ItemId
     role: str
     text: str
+    behind: ItemId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,9 +148,11 @@ def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[A
     spoken = [call.conversation.turn(item) for item in call.answer_items.get(response_id, [])]
     said = " ".join(turn.said for turn in spoken if turn is not None)
     asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
-    if call.given_up is not None:
-        return  # perhaps it asks what a sneeze was to mean
-    if asked is not None and call.phase is Phase.TALKING and call.plan.rules.says("repeat_words", said):
+    if asked is None or call.phase is not Phase.TALKING or not call.plan.rules.says("repeat_words", said):
+        return
+    if call.given_up is not None:  # perhaps it asks what a sneeze was to mean
+        call.asked_again.add(asked.item_id)
+    else:
         turns.misunderstood(call, asked.item_id, asked.said, now, out)
 
 
@@ -184,6 +186,8 @@ def ask(call: Call, now: float, out: list[Action]) -> None:
     if call.digits:
         out.append(call.keys(f"[keys: {call.digits}]"))
         call.digits = ""
+    if request.instructions is None and not call.playout.is_speaking(now):
+        call.answered_unknown.update(call.awaiting_words)
     out.append(request)
 
 

@@ -10,6 +10,8 @@ Upstream: turns.py, leaving.py.  Downstream: state.py, playout.py (knows what wa
 
 from __future__ import annotations
 
+import re
+
 import dsp
 from relay.call.actions import (
     Action,
@@ -39,6 +41,7 @@ PAUSE_FRAMES = 3
 PAUSE_DBFS = -45.0
 # Less than this is no rest: whoever says "okay" here has heard all of it, and waits for what comes next.
 LEAST_REST_MS = 500
+_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # not in 7.30
 
 
 def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
@@ -46,7 +49,8 @@ def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
     if move is Move.NOTHING or call.phase is not Phase.TALKING:
         return
     speech = call.floor.speech
-    was_heard = speech is not None and speech.over_agent  # the agent, when it was stopped
+    # The agent, when it was stopped; what is withheld was not
+    was_heard = speech is not None and speech.over_agent and call.given_up is None
     if move is Move.HOLD:
         call.held_at = now
         if call.playout.hold(now):
@@ -60,25 +64,32 @@ def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
         call.figures.barge_ins += was_heard
         if speech is not None:
             call.interruptions.add(speech.item_id)
-        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions)
+        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.digits)
         cuts = cut_off(call, now, out)
-        if was_heard and is_all and call.given_up is None:
+        if was_heard and is_all:
             _keep_rest(call, cuts, now)
 
 
 def _keep_rest(call: Call, cuts: list[Cut], now: float) -> None:
-    parts, heard = [], ""
+    parts, was_asking = [], False
     for cut in cuts:
         turn = call.conversation.turn(cut.item)
         if turn is None:
             return
-        heard += turn.heard or ""
+        was_asking |= _asks(turn.heard or "", turn.said)
         at = _pause_before(cut.mulaw, int(cut.heard_ms * BYTES_PER_MS))
         before = heard_words(turn.said, cut.said_ms, at / BYTES_PER_MS)
         if words := turn.said[len(before) :].strip():
             parts.append((words, bytes(cut.mulaw[at:])))
     if sum(cut.said_ms - cut.heard_ms for cut in cuts) >= LEAST_REST_MS and parts:
-        call.given_up = GivenUp(now, tuple(parts), "?" in heard)
+        call.given_up = GivenUp(now, tuple(parts), was_asking)
+
+
+def _asks(heard: str, said: str) -> bool:
+    """True if what was heard asks something, or is inside a question: its answer often comes before its last word."""
+    began = _SENTENCE_ENDS.split(heard)[-1].strip()
+    end = _SENTENCE_ENDS.search(said, len(heard))
+    return "?" in heard or (bool(began) and end is not None and end.group() == "?")
 
 
 def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
@@ -107,6 +118,7 @@ def go_on(call: Call, now: float, out: list[Action]) -> bool:
     if kept is None or call.phase is not Phase.TALKING:
         return False
     if call.floor.is_taken or call.awaits_words(now) or call.functions:
+        kept.was_none = True
         return False
     cut_off(call, now, out)
     call.waterfall = None
@@ -122,6 +134,7 @@ def cut_off(call: Call, now: float, out: list[Action]) -> list[Cut]:
     if call.playout.hold(now):
         out.append(ClearPlayback())
     cuts = call.playout.cut(now)
+    call.answered_unknown.clear()
     active = call.answers.active
     cancel = call.answers.cancel()
     if cancel is not None:
@@ -154,11 +167,11 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
     if not call.model_is_ready or known is None or in_full:
         return
     if cut.own or known != cut.item:  # text in this session: it cannot be truncated, only said anew
-        out.append(DeleteItem(known))
         del call.ids[cut.item]
-        if heard:
+        if heard:  # where it stood: the words that stopped it may stand behind it already
             call.ids[cut.item] = ItemId(f"{known}_h")
-            out.append(CreateItem(call.ids[cut.item], "assistant", heard))
+            out.append(CreateItem(call.ids[cut.item], "assistant", heard, behind=known))
+        out.append(DeleteItem(known))
     elif cut.heard_ms < 1.0:
         out.append(DeleteItem(known))
         del call.ids[cut.item]

@@ -88,6 +88,7 @@ def transfer(
             out.append(call.note(wording.NO_HUMAN_NOW))
         else:
             call.conversation.noted("system", wording.NO_HUMAN_NOW)  # for the session that is on its way
+        call.given_up = None  # there is something else to be told
         call.answers.want("turn")
         return False
     if call.ending is not None:

@@ -353,6 +353,8 @@ class Playout:
             return False
         self._held = {}
         back: list[Utterance] = []
+        # A mark of what has been played to its end is on its way back and still proves it; all others prove nothing.
+        ended = {n: b for n, b in self._marks.items() if self._played_bytes(b, now) == b.end - b.start}
         for utterance, heard_bytes in self._unheard(now):
             self._held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)
             if heard_bytes < utterance.sent_bytes:
@@ -364,8 +366,7 @@ class Playout:
         self._bursts.clear()
         self._echo.cleared(now - self._late_s)
         self._generation += 1
-        # A mark of what has been played to its end is on its way back and still proves it; all others prove nothing.
-        self._marks = {name: burst for name, burst in self._marks.items() if burst.to_s + self._late_s <= now}
+        self._marks = ended
         self._play_end_s, self._late_s = min(now, self._play_end_s + self._late_s), 0.0
         return outstanding
 

@@ -81,8 +81,9 @@ class GivenUp:
 
     at: float
     parts: tuple[tuple[str, bytes], ...]  # words and sound, from the last pause before the cut
-    was_asking: bool  # what was heard of it asks something: "yes" is an answer
+    was_asking: bool  # what was heard of it asks something, or had begun to: "yes" is an answer
     withheld_until: float = 0.0  # what the model makes of the interruption is not heard before
+    was_none: bool = False  # its words meant nothing, at a moment when somebody spoke or more words were awaited
 
 
 @dataclass(slots=True)
@@ -161,8 +162,10 @@ class Call:
         self.was_deaf = False  # the session before this one: the caller's last words are lost
         self.offered_human = plan.offered_human
         self.misunderstood: set[ItemId] = set()  # the caller's items that one of the two has not understood
+        self.asked_again: set[ItemId] = set()  # about these the agent asked again: words, or a noise, as will be known
         self.spoke_ms: dict[ItemId, int] = {}
         self.awaiting_words: dict[ItemId, float] = {}  # not transcribed yet; until when others wait for it
+        self.answered_unknown: set[ItemId] = set()  # of those: what was asked for later answers them, too
         self.pauses: dict[ItemId, Waterfall] = {}
         self.waterfall: Waterfall | None = None  # of the turn that is being answered
         self.waterfalls: dict[ItemId, Waterfall] = {}

@@ -81,6 +81,8 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     if call.awaiting_words.pop(item_id, None) is None:
         return  # told twice, or an item of another session
     call.meter.transcribed(event.usage)
+    is_answered = item_id in call.answered_unknown
+    call.answered_unknown.discard(item_id)
     worth = call.floor.transcribed(item_id, event.text, call.agent(now), call.conversation.lately_said())
     text = (event.text or "").strip()
     if item_id in call.interruptions and (not text or is_echo(text, call.conversation.lately_said())):
@@ -111,13 +113,23 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
         if go_on(call, now, out):
             call.pauses.pop(item_id, None)
             return
-    elif text or event.text is None:
+    elif (text or event.text is None) and not (worth is Worth.LEAVE and _is_older(call, item_id)):
         call.given_up = None
+    if text and item_id in call.asked_again and misunderstood(call, item_id, text, now, out):
+        return
+    if is_answered:
+        return
     if worth is Worth.BARGE_IN:
         call.figures.barge_ins += 1
         cut_off(call, now, out)
     if worth in (Worth.ANSWER, Worth.BARGE_IN):
         _answer(call, item_id)
+
+
+def _is_older(call: Call, item_id: ItemId) -> bool:
+    """True for a turn before the interruption: late words that were answered say nothing of what came in between."""
+    turn, kept = call.conversation.turn(item_id), call.given_up
+    return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
 
 def _bring_a_human(call: Call, text: str, now: float, out: list[Action]) -> bool:
@@ -138,7 +150,7 @@ def _heed(call: Call, item_id: ItemId, text: str, now: float, out: list[Action])
     if rules.says("topics_hard", text) or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
     if rules.says("angry_words", text) and call.model_is_ready and not call.offered_human:
-        call.offered_human = True
+        call.offered_human, call.given_up = True, None  # there is something else to be told
         out.append(call.note(wording.OFFER_HUMAN))
         call.answers.want("offer")  # the answer to these words was asked for a second before they were known
     return False
@@ -157,6 +169,7 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
         transferred = leaving.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
         if transferred:
             call.figures.misunderstandings = 0  # heeded: if nobody takes the call, the next one alone rings no human
+            call.misunderstood.clear()
         return transferred
     if call.figures.misunderstandings >= call.plan.rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
@@ -202,8 +215,11 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     if call.floor.is_holding and now - call.held_at > HOLD_LIMIT_S:
         carry_out(call, call.floor.release(), now, out)
     _end_noise(call, now, out)
+    kept = call.given_up
+    if kept is not None and kept.was_none and not call.answers.is_pending:
+        go_on(call, now, out)  # the model says nothing to it either: the agent would be silent until asked
     for item_id, answer in call.floor.expired(now, call.agent(now)):
-        if answer:
+        if answer and item_id not in call.answered_unknown:
             _answer(call, item_id)
     if call.digits and now - call.digit_at >= KEYS_TOGETHER_S and call.model_is_ready:
         call.answers.want("keys")

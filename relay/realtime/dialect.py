@@ -302,7 +302,8 @@ def create_item(action: CreateItem) -> bytes:
     kind = "output_text" if action.role == "assistant" else "input_text"
     content = [{"type": kind, "text": action.text}]
     item = {"id": action.item_id, "type": "message", "role": action.role, "content": content}
-    return _encode({"type": "conversation.item.create", "item": item})
+    place = {} if action.behind is None else {"previous_item_id": action.behind}
+    return _encode({"type": "conversation.item.create", **place, "item": item})
 
 
 def create_function_pair(action: CreateFunctionPair) -> list[bytes]:
