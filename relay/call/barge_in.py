@@ -1,8 +1,8 @@
 """Stopping the agent, undoing that, giving its answer up exactly where it was heard, and going on with it after all.
 
-An answer is given up long before the words of the interruption are known. If they mean nothing ("mm-hmm", a sneeze,
-our own echo), the agent goes on with it after all, from the last pause that was heard. In the model's conversation that
-is a new text, since what was truncated cannot be had back; what the model has made of the interruption is not heard.
+An answer is given up long before the words of the interruption are known. If they mean nothing ("mm-hmm", a sneeze),
+the agent goes on with it after all, from the last pause that was heard. In the model's conversation that is a new text,
+since what was truncated cannot be had back; what the model has made of the interruption is not heard.
 Of an answer that more was to follow nobody has the rest: then the model goes on (prompts/system.md, Interruptions).
 
 Upstream: turns.py, leaving.py.  Downstream: state.py, playout.py (knows what was heard).
