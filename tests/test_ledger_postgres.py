@@ -218,6 +218,23 @@ async def test_a_spill_that_cannot_be_removed_ends_neither_the_writer_nor_the_ca
     assert ledger.counts().spilled == 1  # it lies there still
 
 
+async def test_a_spilled_line_of_broken_bytes_is_set_aside_and_the_others_get_past_it(
+    database_url: str, spill_dir: Path
+) -> None:
+    before = PostgresLedger(NOWHERE, spill_dir=spill_dir)
+    before._ended = True
+    before.record(turn(0))
+    (spilled,) = before._spill._files()
+    with spilled.open("ab") as file:
+        file.write(b'{"statement":"\xff","row":{}}\n')
+    ledger = PostgresLedger(database_url, spill_dir=spill_dir)
+    async with running(ledger):
+        ledger.record(turn(1))
+        await until(lambda: ledger.counts().queued == 0)
+    assert stored(database_url) == [(0, "turn 0"), (1, "turn 1")]
+    assert ledger.counts().refused == 1
+
+
 async def test_what_was_in_flight_at_shutdown_does_not_come_after_what_corrected_it(
     database_url: str, spill_dir: Path
 ) -> None:

@@ -77,7 +77,7 @@ class Spill:
             try:
                 line = msgspec.json.decode(text, type=_Line)
                 entries.append(Entry(_DECODERS[line.statement].decode(line.row), bytes(line.row)))
-            except (msgspec.MsgspecError, KeyError):
+            except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
                 unreadable.append(text)
         return entries, unreadable
 
