@@ -235,6 +235,27 @@ async def test_a_spilled_line_of_broken_bytes_is_set_aside_and_the_others_get_pa
     assert ledger.counts().refused == 1
 
 
+async def test_rows_go_to_disk_behind_a_writer_that_a_bug_has_ended(
+    database_url: str, spill_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug of the writer's")
+
+    ledger = PostgresLedger(database_url, spill_dir=spill_dir)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write", bug)
+        ledger.record(turn(0))
+        with pytest.RaisesGroup(RuntimeError):
+            async with running(ledger):
+                await trio.sleep(LIMIT_S)
+    ledger.record(turn(1))
+    after = PostgresLedger(database_url, spill_dir=spill_dir)
+    assert after.counts().spilled == 2
+    async with running(after):
+        await until(lambda: after.counts().spilled == 0)
+    assert stored(database_url) == [(0, "turn 0"), (1, "turn 1")]
+
+
 async def test_what_was_in_flight_at_shutdown_does_not_come_after_what_corrected_it(
     database_url: str, spill_dir: Path
 ) -> None:

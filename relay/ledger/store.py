@@ -141,12 +141,14 @@ class PostgresLedger:
                 if len(self._queue) < BATCH_ROWS:
                     await trio.sleep(GATHER_S)
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._drain_limit_s):
-                await self._write_what_waits()
-            self._ended = True
-            self._keep_the_rest()
-            await self._writer.close(limit_s=CLOSE_LIMIT_S)
-            await self._asker.close(limit_s=CLOSE_LIMIT_S)
+            try:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + self._drain_limit_s):
+                    await self._write_what_waits()
+            finally:  # a bug that has ended the writer meets us here again: its rows must not stay in memory
+                self._ended = True
+                self._keep_the_rest()
+                await self._writer.close(limit_s=CLOSE_LIMIT_S)
+                await self._asker.close(limit_s=CLOSE_LIMIT_S)
 
     def _keep_the_rest(self) -> None:
         """What Postgres has not taken in time: to disk, each in its place."""
