@@ -242,9 +242,14 @@ def _read_url(name: str, text: str) -> str:
         raise _Wrong(f"must be a URL that begins with {secure}://")
     if parts.scheme == plain and parts.hostname not in _LOOPBACK:
         raise _Wrong(f"must begin with {secure}:// ({plain}:// only on this machine itself)")
-    if name == "public_url" and (parts.path not in ("", "/") or parts.query or parts.fragment or parts.username):
+    if name == "public_url" and (parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc):
         raise _Wrong("must be an origin alone: no path, no query, no user")
-    return text.rstrip("/")
+    if name != "openai_realtime_url" and (parts.query or parts.fragment):
+        raise _Wrong("must have no query and no fragment: paths are put behind it")
+    if parts.fragment:
+        raise _Wrong("must have no fragment: the model is put behind it")
+    # Put together anew: a scheme in capitals is found by nobody behind us, nor is what follows a lone "?" or "#".
+    return parts.geturl().rstrip("/")
 
 
 def _check_database_url(text: str) -> None:
