@@ -220,7 +220,7 @@ def _read(name: str, text: str) -> object:
     elif name == "business_tz":
         try:
             ZoneInfo(text)
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half a name is a folder of zones
             raise _Wrong("must be a time zone like America/New_York") from None
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")

@@ -90,6 +90,8 @@ def test_a_url_is_read_as_it_is_used(name: str, value: str, read: str) -> None:
         ("TWILIO_PHONE_NUMBER", "555-0100", "+15551234567"),
         ("TWILIO_ACCOUNT_SID", "AC1", "32 hexadecimal"),
         ("BUSINESS_TZ", "Mars/Olympus", "time zone"),
+        ("BUSINESS_TZ", "America", "time zone"),
+        ("BUSINESS_TZ", "x" * 300, "time zone"),
         ("HUMAN_HOURS", "nine to five", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-25:00", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-09:00", "mon-fri"),
