@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any, TextIO, cast
 
 import structlog
@@ -25,13 +26,19 @@ _FRAMES = 30
 
 
 class _Stderr:
-    """Whatever `sys.stderr` is at the moment of a line: loggers are kept for good, streams may be exchanged."""
+    """Whatever `sys.stderr` is at the moment of a line: loggers are kept for good, streams may be exchanged.
+
+    A full disk, or a pipe whose reader has left, costs the line and no call.
+    """
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        with suppress(OSError, ValueError):
+            return sys.stderr.write(text)
+        return 0
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 class _FromLibraries(logging.Handler):
