@@ -38,6 +38,10 @@ def json_log(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
         ("Incorrect API key provided: sk-abcdef123456", "Incorrect API key provided: [key]"),
         ("Authorization: Bearer abcdef.123456", "Authorization: [key]"),
         ("postgresql://me:secret@db.example.com/relay", "postgresql://…@db.example.com/relay"),
+        ("https://me:p@ss@api.example.com/v1", "https://…@api.example.com/v1"),
+        ("wss://x.example.com/realtime?api-key=abc123&v=2", "wss://x.example.com/realtime?api-key=…&v=2"),
+        ("no customer with +1 (555) 010-0001 here", "no customer with +…01 here"),
+        ("it is 2026-11-24T19:00:00+01:00", "it is 2026-11-24T19:00:00+01:00"),
         ("call 12 of 40", "call 12 of 40"),
     ],
 )
