@@ -140,6 +140,10 @@ _CHOICES = {
 }
 _IN_HEADERS = ("openai_api_key", "twilio_auth_token", "twilio_api_key", "twilio_api_secret", "business_api_key")
 _PHONES = ("twilio_phone_number", "human_transfer_number")
+_PLACES = {
+    "business_state": "state, like CA: by them it is decided who hears the notice",
+    "business_country": "country, like US: by them a number without its country code is understood",
+}
 _URLS = {
     "openai_realtime_url": ("wss", "ws"),
     "twilio_api_base": ("https", "http"),
@@ -215,8 +219,10 @@ def _read(name: str, text: str) -> object:
         _check_database_url(text)
     elif name in _IN_HEADERS and not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong("must be plain letters, digits and signs without a space: was something else copied with it?")
-    elif name == "business_state" and not re.fullmatch(r"[A-Za-z]{2}", text):
-        raise _Wrong("must be the two letters of a state, like CA: by them it is decided who hears the notice")
+    elif name in _PLACES:
+        if not re.fullmatch(r"[A-Za-z]{2}", text):
+            raise _Wrong(f"must be the two letters of a {_PLACES[name]}")
+        return text.upper()
     elif name == "business_tz":
         try:
             ZoneInfo(text)

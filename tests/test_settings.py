@@ -50,6 +50,8 @@ def test_good_settings_are_read_and_a_slash_behind_the_origin_is_dropped() -> No
 @pytest.mark.parametrize(
     ("name", "value", "read"),
     [
+        ("BUSINESS_COUNTRY", "us", "US"),
+        ("BUSINESS_STATE", "ca", "CA"),
         ("PUBLIC_URL", "HTTPS://relay.example.com", "https://relay.example.com"),
         ("PUBLIC_URL", "https://relay.example.com/?", "https://relay.example.com"),
         ("PUBLIC_URL", "https://relay.example.com#", "https://relay.example.com"),
@@ -58,7 +60,7 @@ def test_good_settings_are_read_and_a_slash_behind_the_origin_is_dropped() -> No
         ("OPENAI_REALTIME_URL", "wss://api.example.com/realtime?api=1", "wss://api.example.com/realtime?api=1"),
     ],
 )
-def test_a_url_is_read_as_it_is_used(name: str, value: str, read: str) -> None:
+def test_a_value_is_read_as_it_is_used(name: str, value: str, read: str) -> None:
     assert getattr(load({**GOOD, name: value}, serving=True), name.lower()) == read
 
 
@@ -86,6 +88,7 @@ def test_a_url_is_read_as_it_is_used(name: str, value: str, read: str) -> None:
         ("OPENAI_API_KEY", "“sk-secret-of-mine”", "something else copied"),
         ("TWILIO_AUTH_TOKEN", "token of mine", "something else copied"),
         ("BUSINESS_STATE", "California", "two letters"),
+        ("BUSINESS_COUNTRY", "USA", "two letters"),
         ("OPENAI_REALTIME_URL", "ws://api.example.com/v1/realtime", "wss://"),
         ("TWILIO_PHONE_NUMBER", "555-0100", "+15551234567"),
         ("TWILIO_ACCOUNT_SID", "AC1", "32 hexadecimal"),
