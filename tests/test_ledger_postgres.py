@@ -21,7 +21,7 @@ import pytest
 import trio
 
 from relay.ledger import rows as r
-from relay.ledger import store
+from relay.ledger import spill, store
 from relay.ledger.embedded import embedded
 from relay.ledger.history import list_calls, rows_of_call
 from relay.ledger.migrate import migrate
@@ -399,6 +399,27 @@ async def test_neither_postgres_nor_disk_loses_rows_by_count_and_never_raises(tm
         pass
     counts = ledger.counts()
     assert counts.lost == counts.recorded == store.QUEUE_ROWS + 10
+
+
+def test_a_full_disk_is_not_asked_for_each_row_and_keeps_no_half_files(
+    spill_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def full(path: Path, *_: object) -> None:
+        nonlocal asked
+        asked += 1
+        path.write_bytes(b"as much as there was room for")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(spill, "_write", full)
+    monkeypatch.setattr(store, "SPILL_PAUSE_S", 1_000.0)
+    ledger = PostgresLedger(NOWHERE, spill_dir=spill_dir)
+    for seq in range(store.QUEUE_ROWS + 10):
+        ledger.record(turn(seq))
+    assert ledger.counts().lost == 10
+    assert asked == 1  # each time takes 10 to 60 ms of everybody's audio
+    assert modes(spill_dir) == {}
 
 
 async def test_a_database_without_tables_is_named_and_rows_wait_for_them(

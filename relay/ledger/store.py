@@ -10,6 +10,7 @@ Upstream: the calls, twilio/incoming.  Downstream: lane.py, spill.py, sql/statem
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -43,6 +44,8 @@ GATHER_S = 0.05  # rows wait this long for company
 WRITE_LIMIT_S = 10.0  # twice the statement timeout: then the server hangs, and its connection is cut
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0  # between tries while Postgres is away
 CLOSE_LIMIT_S = 1.0
+# A disk that has refused is asked again by record() no sooner than this: at each row it would stop all calls' audio.
+SPILL_PAUSE_S = 1.0
 
 log = structlog.get_logger()
 
@@ -62,6 +65,7 @@ class PostgresLedger:
         self._in_flight: list[Entry] = []  # older than the spill
         self._in_flight_file = self._spill.next_file()  # where they would go: ahead of what is spilled meanwhile
         self._to_disk: list[Entry] = []  # newer than the spill, older than the queue
+        self._disk_again_at = 0.0
         self._wake = trio.Event()
         self._ended = False
         self._trouble: str | None = None
@@ -77,7 +81,7 @@ class PostgresLedger:
             log.error("ledger.row_refused", statement=row.statement, error=type(error).__name__)
             return
         full = len(self._queue) >= QUEUE_ROWS or self._queue_bytes + len(entry.encoded) > QUEUE_BYTES
-        if full and not self._spill_queue():
+        if full and (time.monotonic() < self._disk_again_at or not self._spill_queue()):
             self._lost += 1
             return
         self._queue.append(entry)
@@ -101,7 +105,7 @@ class PostgresLedger:
         try:
             self._spill.put(path, entries)
         except OSError as error:
-            log.error("ledger.spill_failed", rows=len(entries), error=error.strerror)
+            self._disk_refused(error, len(entries))
             return False
         self._spilled(entries)
         return True
@@ -118,7 +122,7 @@ class PostgresLedger:
             await trio.to_thread.run_sync(self._spill.put, self._spill.next_file(), self._to_disk)
             on_disk = True
         except OSError as error:
-            log.error("ledger.spill_failed", rows=len(self._to_disk), error=error.strerror)
+            self._disk_refused(error, len(self._to_disk))
         finally:
             if on_disk:
                 self._spilled(self._to_disk)
@@ -126,6 +130,11 @@ class PostgresLedger:
                 self._queue.extendleft(reversed(self._to_disk))
                 self._queue_bytes += size_bytes
             self._to_disk = []
+
+    def _disk_refused(self, error: OSError, rows: int) -> None:
+        self._disk_again_at = time.monotonic() + SPILL_PAUSE_S
+        do = "make room in DATA_DIR, or bring Postgres back: rows wait in memory, and are lost once that is full"
+        log.error("ledger.spill_failed", rows=rows, lost=self._lost, error=error.strerror, do=do)
 
     def _spilled(self, entries: list[Entry]) -> None:
         self._spill.rows += len(entries)
