@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 import trio
 
 from relay.ledger import rows as r
@@ -363,13 +364,16 @@ async def test_a_row_that_postgres_never_takes_is_set_aside_and_the_others_get_p
     database_url: str, spill_dir: Path
 ) -> None:
     ledger = PostgresLedger(database_url, spill_dir=spill_dir)
-    async with running(ledger):
-        ledger.record(turn(1))
-        ledger.record(r.TranscriptRow(call_sid="CA1", seq=2, role="caller", said="bad", started_ms=2**40))
-        ledger.record(r.TranscriptRow(call_sid="CA1", seq=3, role="nobody"))  # type: ignore[arg-type]  # on purpose
-        ledger.record(r.FunctionCallRow(call_sid="CA1", function_call_id="f", name="x", arguments={"a": object()}))
-        ledger.record(turn(4))
-        await until(lambda: ledger.counts().queued == 0)
+    with structlog.testing.capture_logs() as logs:
+        async with running(ledger):
+            ledger.record(turn(1))
+            ledger.record(r.TranscriptRow(call_sid="CA1", seq=2, role="caller", said="bad", started_ms=2**40))
+            ledger.record(r.TranscriptRow(call_sid="CA1", seq=3, role="nobody"))  # type: ignore[arg-type]  # on purpose
+            ledger.record(r.FunctionCallRow(call_sid="CA1", function_call_id="f", name="x", arguments={"a": object()}))
+            ledger.record(turn(4))
+            await until(lambda: ledger.counts().queued == 0)
+    assert all("do" in line for line in logs)
+    assert {line["event"] for line in logs} == {"ledger.row_refused"}
     assert [seq for seq, _ in stored(database_url)] == [1, 4]
     assert ledger.counts() == r.Counts(recorded=5, written=2, queued=0, spilled=0, refused=3, lost=0)
     refused = [json.loads(line) for line in (spill_dir / "refused.jsonl").read_text().splitlines()]

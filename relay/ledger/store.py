@@ -78,7 +78,7 @@ class PostgresLedger:
             entry = Entry(row, r.encode(row))
         except Exception as error:  # whatever a dict of the model's holds: a call does not end over its ledger
             self._refused += 1
-            log.error("ledger.row_refused", statement=row.statement, error=type(error).__name__)
+            log.error("ledger.row_refused", statement=row.statement, error=type(error).__name__, do="report it: a bug")
             return
         full = len(self._queue) >= QUEUE_ROWS or self._queue_bytes + len(entry.encoded) > QUEUE_BYTES
         if full and (time.monotonic() < self._disk_again_at or not self._spill_queue()):
@@ -166,7 +166,7 @@ class PostgresLedger:
         if not self._spill_queue() or self._in_flight:
             rows = len(self._queue) + len(self._in_flight)
             self._lost += rows
-            log.error("ledger.rows_lost", rows=rows)
+            log.error("ledger.rows_lost", rows=rows, do="make room in DATA_DIR before the next start")
 
     async def _write_what_waits(self) -> None:
         """Until nothing waits: what was in flight when we were cancelled, then the spill, then the queue."""
@@ -194,7 +194,7 @@ class PostgresLedger:
         try:
             entries, unreadable = await trio.to_thread.run_sync(self._spill.read, path)
         except OSError as error:
-            log.error("ledger.spill_unreadable", error=error.strerror)
+            log.error("ledger.spill_unreadable", error=error.strerror, do="give DATA_DIR to this user, start again")
             self._spill.skip(path)
             return
         self._set_aside(unreadable, "unreadable")
@@ -221,7 +221,7 @@ class PostgresLedger:
             except (psycopg.Error, LedgerUnavailable) as error:
                 words = words_of(error) if isinstance(error, psycopg.Error) else str(error)
                 if self._trouble is None:
-                    log.error("ledger.unavailable", words=words)
+                    log.error("ledger.unavailable", words=words, caller_hears="nothing: rows wait on disk")
                 self._trouble = words
             await self._relieve_queue()
             await trio.sleep(pause_s)
@@ -237,7 +237,7 @@ class PostgresLedger:
         if not lines:
             return
         self._refused += len(lines)
-        log.error("ledger.row_refused", rows=len(lines), error=words)
+        log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
         with suppress(OSError):  # the disk is full: the count and the log line are what is left of it
             self._spill.set_aside(lines)
 
