@@ -6,7 +6,7 @@ The rooms, in the order a caller's audio visits them:
     daemon.py           the process: nurseries by lifetime, admission, drain (settings.py prompts.py logs.py metrics.py)
     handover.py         HTTP and the media socket on one port
     twilio/incoming.py  a phone rings: the webhooks                            (twiml.py signature.py rest.py)
-    twilio/stream.py    the media socket's door: signature, token, start       (tokens.py)
+    twilio/stream.py    the media socket's door: signature, token, start       (tokens.py machines.py)
     wire.py             bytes on a socket, with TLS or not
     websocket.py        messages on a wire                     (text_frame.py)
     twilio/dialect.py   Twilio's JSON  <-> frames, marks, digits (pure)

@@ -127,7 +127,7 @@ class Desk:
     files: dict[CallSid, CallFile] = field(default_factory=dict)
     draining: bool = False
     leaves_at: float | None = None  # Trio clock: when the streams of a process that drains must be over
-    day_usd: float = 0.0  # of calls that ended today, refreshed from the ledger
+    day_usd: float = 0.0  # of streams that ended today, refreshed from the ledger
     hang_up_by_rest: bool = True
 
     def __post_init__(self) -> None:
@@ -157,7 +157,8 @@ class Desk:
     @property
     def spent_today_usd(self) -> float:
         """Dollars of today, running calls included."""
-        return self.day_usd + sum(file.spent_usd for file in self.files.values() if file.live)
+        # What a call's earlier streams cost is in `day_usd` already.
+        return self.day_usd + sum(file.spent_usd - file.bill.usd for file in self.files.values() if file.live)
 
     def open_file(self, call_sid: CallSid, caller: str, called: str, state: str, country: str, now: float) -> CallFile:
         """The file of a call; made on its first webhook."""

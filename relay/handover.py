@@ -17,13 +17,14 @@ from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 import h11
+import hypercorn.protocol
 import hypercorn.trio.run
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config, Sockets
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError
+from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import ASGIFramework
 
@@ -72,6 +73,7 @@ async def serve(
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
     hypercorn.trio.run.TCPServer = HandoverServer  # type: ignore[attr-defined] # hypercorn has no hook for it
+    hypercorn.protocol.H11Protocol = _PlainHttp  # type: ignore[attr-defined] # nor for this
     pace.install()
     with ExitStack() as stack:
         listening = [stack.enter_context(_listen(address)) for address in bind]
@@ -106,6 +108,17 @@ class _Config(Config):
     def __init__(self, door: Door) -> None:
         super().__init__()
         self.door = door
+
+
+class _PlainHttp(H11Protocol):
+    """Hypercorn's HTTP/1.1 without its WebSockets: nobody here opens one, and one that it refuses it never closes."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]  # a server may be deaf to it
+        version = request.http_version
+        await super()._create_stream(
+            h11.Request(method=request.method, target=request.target, headers=headers, http_version=version)
+        )
 
 
 class HandoverServer(TCPServer):

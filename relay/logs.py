@@ -7,14 +7,16 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any, TextIO, cast
 
 import structlog
 
 # A phone number in a text that came from elsewhere (an error, a URL): all but its last two digits are hidden.
-_PHONE = re.compile(r"(?:\+|%2[Bb])[1-9]\d{4,12}(\d\d)")
+_PHONE = re.compile(r"(?:\+|%2[Bb])[1-9](?:[ ().-]{0,2}\d){4,12}[ ().-]{0,2}(\d)[ ().-]?(\d)")
 _KEY = re.compile(r"\b(?:sk-|Bearer )[A-Za-z0-9_\-.]{6,}")
-_PASSWORD = re.compile(r"(?<=://)[^/\s@]+@")
+_PASSWORD = re.compile(r"(?<=://)[^/\s]+@")
+_IN_QUERY = re.compile(r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s]+", re.IGNORECASE)
 
 # Errors whose words are made of names in the code, or by the system. Any other may quote what it choked on: a caller's
 # words (KeyError and ValueError do), so its type and its place must do.
@@ -25,13 +27,19 @@ _FRAMES = 30
 
 
 class _Stderr:
-    """Whatever `sys.stderr` is at the moment of a line: loggers are kept for good, streams may be exchanged."""
+    """Whatever `sys.stderr` is at the moment of a line: loggers are kept for good, streams may be exchanged.
+
+    A full disk, or a pipe whose reader has left, costs the line and no call.
+    """
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        with suppress(OSError, ValueError):
+            return sys.stderr.write(text)
+        return 0
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 class _FromLibraries(logging.Handler):
@@ -45,7 +53,7 @@ class _FromLibraries(logging.Handler):
 
 def mask(text: str) -> str:
     """The text without phone numbers, keys and passwords in URLs."""
-    return _PASSWORD.sub("…@", _KEY.sub("[key]", _PHONE.sub(r"+…\1", text)))
+    return _IN_QUERY.sub(r"\1…", _PASSWORD.sub("…@", _KEY.sub("[key]", _PHONE.sub(r"+…\1\2", text))))
 
 
 def _masked(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -140,6 +140,10 @@ _CHOICES = {
 }
 _IN_HEADERS = ("openai_api_key", "twilio_auth_token", "twilio_api_key", "twilio_api_secret", "business_api_key")
 _PHONES = ("twilio_phone_number", "human_transfer_number")
+_PLACES = {
+    "business_state": "state, like CA: by them it is decided who hears the notice",
+    "business_country": "country, like US: by them a number without its country code is understood",
+}
 _URLS = {
     "openai_realtime_url": ("wss", "ws"),
     "twilio_api_base": ("https", "http"),
@@ -215,12 +219,14 @@ def _read(name: str, text: str) -> object:
         _check_database_url(text)
     elif name in _IN_HEADERS and not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong("must be plain letters, digits and signs without a space: was something else copied with it?")
-    elif name == "business_state" and not re.fullmatch(r"[A-Za-z]{2}", text):
-        raise _Wrong("must be the two letters of a state, like CA: by them it is decided who hears the notice")
+    elif name in _PLACES:
+        if not re.fullmatch(r"[A-Za-z]{2}", text):
+            raise _Wrong(f"must be the two letters of a {_PLACES[name]}")
+        return text.upper()
     elif name == "business_tz":
         try:
             ZoneInfo(text)
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half a name is a folder of zones
             raise _Wrong("must be a time zone like America/New_York") from None
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
@@ -242,9 +248,14 @@ def _read_url(name: str, text: str) -> str:
         raise _Wrong(f"must be a URL that begins with {secure}://")
     if parts.scheme == plain and parts.hostname not in _LOOPBACK:
         raise _Wrong(f"must begin with {secure}:// ({plain}:// only on this machine itself)")
-    if name == "public_url" and (parts.path not in ("", "/") or parts.query or parts.fragment or parts.username):
+    if name == "public_url" and (parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc):
         raise _Wrong("must be an origin alone: no path, no query, no user")
-    return text.rstrip("/")
+    if name != "openai_realtime_url" and (parts.query or parts.fragment):
+        raise _Wrong("must have no query and no fragment: paths are put behind it")
+    if parts.fragment:
+        raise _Wrong("must have no fragment: the model is put behind it")
+    # Put together anew: a scheme in capitals is found by nobody behind us, nor is what follows a lone "?" or "#".
+    return parts.geturl().rstrip("/")
 
 
 def _check_database_url(text: str) -> None:

@@ -418,6 +418,30 @@ async def test_an_idle_connection_is_closed_after_its_time(
     relay.shutdown.set()
 
 
+@pytest.mark.parametrize(
+    ("fields", "more"),
+    [(b"", b""), (b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b"\x81\x81....x")],
+    ids=["half a handshake", "words before the answer"],
+)
+async def test_a_websocket_elsewhere_gets_an_answer_and_is_closed_like_any_other(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, fields: bytes, more: bytes
+) -> None:
+    monkeypatch.setattr(handover, "KEEP_ALIVE_S", 0.1)
+    relay = Relay()
+    await relay.start(nursery)
+    upgrade = b"GET /elsewhere HTTP/1.1\r\nHost: relay.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    stream = await relay.connect()
+    said = b""
+    with structlog.testing.capture_logs() as logs, trio.fail_after(30):
+        await stream.send_all(upgrade + fields + b"\r\n" + more)
+        while piece := await stream.receive_some():
+            said += piece
+    assert said.startswith(b"HTTP/1.1 404 ")
+    assert logs == []
+    await stream.aclose()
+    relay.shutdown.set()
+
+
 async def test_accepted_sockets_notice_dead_peers(relay: Relay) -> None:
     end = await relay.dial("options")
     assert await end.receive() == [b"keepalive 1 nodelay 1"]

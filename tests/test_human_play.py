@@ -58,6 +58,24 @@ async def test_back_from_a_human_the_model_knows_all_that_was_said_and_done(auto
     assert sum("This is Robin" in text for text in got.heard) == 1
 
 
+async def test_who_is_back_from_a_human_is_charged_to_the_day_once(autojump_clock: MockClock) -> None:
+    steps = '{ listen = true }, { say = "ask_human" }, { listen = true }, { say = "ask_hours" }, { silent_s = 9 }'
+    scenario = parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n[human]\ndoes = "busy"\nring_s = 1\n', "day")
+    charged: list[tuple[float, float]] = []
+
+    async def watch(play: Play) -> None:
+        while True:
+            await trio.sleep(0.5)
+            desk = play.daemon.desk
+            charged.extend((desk.spent_today_usd, file.spent_usd) for file in desk.files.values())
+
+    async with stage() as play:
+        play.nursery.start_soon(watch, play)
+        await run_scenario(scenario, play.exchange)
+    assert charged[-1][1] > 0
+    assert [today for today, _ in charged] == pytest.approx([usd for _, usd in charged])
+
+
 async def test_after_a_break_the_model_is_not_left_with_a_booking_that_nobody_answers(
     autojump_clock: MockClock,
 ) -> None:

@@ -242,6 +242,26 @@ async def test_a_burst_of_rings_is_not_let_in_before_the_first_stream_is_there(a
         assert play.daemon.desk.lines_taken == 0
 
 
+async def test_what_follows_a_ring_comes_to_the_machine_that_knows_the_call(autojump_clock: Clock) -> None:
+    async with (
+        stage(settings={"FLY_MACHINE_ID": "148e0000"}) as play,
+        stage(settings={"FLY_MACHINE_ID": "148e2f9a"}) as other,
+    ):
+        (redirect,) = (await ask(play, "/twilio/incoming")).all("Redirect")
+        path = (redirect.text or "").removeprefix(PUBLIC_URL)
+        call_file(play, why="they asked for a person")
+        sent = await ask(other, path)
+        assert (sent.status, sent.headers["fly-replay"]) == (
+            307,
+            "instance=148e0000;timeout=500ms;fallback=prefer_self",
+        )
+        assert SID not in other.daemon.desk.files
+        assert (await ask(play, path)).said() == ""  # nobody is told that they were cut off
+        # That machine is gone: the request is back, and this one takes over.
+        back = await ask(other, path, headers={"fly-replay-failed": "148e0000"})
+        assert (back.status, back.verbs) == (200, ["Say", "Dial"])
+
+
 async def test_calls_count_as_often_only_within_the_window_and_never_for_hidden_numbers(autojump_clock: Clock) -> None:
     async with stage() as play:
         for number in range(30):

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 import trio
 
 from relay.ledger import rows as r
-from relay.ledger import store
+from relay.ledger import spill, store
 from relay.ledger.embedded import embedded
 from relay.ledger.history import list_calls, rows_of_call
 from relay.ledger.migrate import migrate
@@ -218,6 +219,44 @@ async def test_a_spill_that_cannot_be_removed_ends_neither_the_writer_nor_the_ca
     assert ledger.counts().spilled == 1  # it lies there still
 
 
+async def test_a_spilled_line_of_broken_bytes_is_set_aside_and_the_others_get_past_it(
+    database_url: str, spill_dir: Path
+) -> None:
+    before = PostgresLedger(NOWHERE, spill_dir=spill_dir)
+    before._ended = True
+    before.record(turn(0))
+    (spilled,) = before._spill._files()
+    with spilled.open("ab") as file:
+        file.write(b'{"statement":"\xff","row":{}}\n')
+    ledger = PostgresLedger(database_url, spill_dir=spill_dir)
+    async with running(ledger):
+        ledger.record(turn(1))
+        await until(lambda: ledger.counts().queued == 0)
+    assert stored(database_url) == [(0, "turn 0"), (1, "turn 1")]
+    assert ledger.counts().refused == 1
+
+
+async def test_rows_go_to_disk_behind_a_writer_that_a_bug_has_ended(
+    database_url: str, spill_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug of the writer's")
+
+    ledger = PostgresLedger(database_url, spill_dir=spill_dir)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write", bug)
+        ledger.record(turn(0))
+        with pytest.RaisesGroup(RuntimeError):
+            async with running(ledger):
+                await trio.sleep(LIMIT_S)
+    ledger.record(turn(1))
+    after = PostgresLedger(database_url, spill_dir=spill_dir)
+    assert after.counts().spilled == 2
+    async with running(after):
+        await until(lambda: after.counts().spilled == 0)
+    assert stored(database_url) == [(0, "turn 0"), (1, "turn 1")]
+
+
 async def test_what_was_in_flight_at_shutdown_does_not_come_after_what_corrected_it(
     database_url: str, spill_dir: Path
 ) -> None:
@@ -325,13 +364,16 @@ async def test_a_row_that_postgres_never_takes_is_set_aside_and_the_others_get_p
     database_url: str, spill_dir: Path
 ) -> None:
     ledger = PostgresLedger(database_url, spill_dir=spill_dir)
-    async with running(ledger):
-        ledger.record(turn(1))
-        ledger.record(r.TranscriptRow(call_sid="CA1", seq=2, role="caller", said="bad", started_ms=2**40))
-        ledger.record(r.TranscriptRow(call_sid="CA1", seq=3, role="nobody"))  # type: ignore[arg-type]  # on purpose
-        ledger.record(r.FunctionCallRow(call_sid="CA1", function_call_id="f", name="x", arguments={"a": object()}))
-        ledger.record(turn(4))
-        await until(lambda: ledger.counts().queued == 0)
+    with structlog.testing.capture_logs() as logs:
+        async with running(ledger):
+            ledger.record(turn(1))
+            ledger.record(r.TranscriptRow(call_sid="CA1", seq=2, role="caller", said="bad", started_ms=2**40))
+            ledger.record(r.TranscriptRow(call_sid="CA1", seq=3, role="nobody"))  # type: ignore[arg-type]  # on purpose
+            ledger.record(r.FunctionCallRow(call_sid="CA1", function_call_id="f", name="x", arguments={"a": object()}))
+            ledger.record(turn(4))
+            await until(lambda: ledger.counts().queued == 0)
+    assert all("do" in line for line in logs)
+    assert {line["event"] for line in logs} == {"ledger.row_refused"}
     assert [seq for seq, _ in stored(database_url)] == [1, 4]
     assert ledger.counts() == r.Counts(recorded=5, written=2, queued=0, spilled=0, refused=3, lost=0)
     refused = [json.loads(line) for line in (spill_dir / "refused.jsonl").read_text().splitlines()]
@@ -361,6 +403,27 @@ async def test_neither_postgres_nor_disk_loses_rows_by_count_and_never_raises(tm
         pass
     counts = ledger.counts()
     assert counts.lost == counts.recorded == store.QUEUE_ROWS + 10
+
+
+def test_a_full_disk_is_not_asked_for_each_row_and_keeps_no_half_files(
+    spill_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def full(path: Path, *_: object) -> None:
+        nonlocal asked
+        asked += 1
+        path.write_bytes(b"as much as there was room for")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(spill, "_write", full)
+    monkeypatch.setattr(store, "SPILL_PAUSE_S", 1_000.0)
+    ledger = PostgresLedger(NOWHERE, spill_dir=spill_dir)
+    for seq in range(store.QUEUE_ROWS + 10):
+        ledger.record(turn(seq))
+    assert ledger.counts().lost == 10
+    assert asked == 1  # each time takes 10 to 60 ms of everybody's audio
+    assert modes(spill_dir) == {}
 
 
 async def test_a_database_without_tables_is_named_and_rows_wait_for_them(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -34,6 +38,10 @@ def json_log(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
         ("Incorrect API key provided: sk-abcdef123456", "Incorrect API key provided: [key]"),
         ("Authorization: Bearer abcdef.123456", "Authorization: [key]"),
         ("postgresql://me:secret@db.example.com/relay", "postgresql://…@db.example.com/relay"),
+        ("https://me:p@ss@api.example.com/v1", "https://…@api.example.com/v1"),
+        ("wss://x.example.com/realtime?api-key=abc123&v=2", "wss://x.example.com/realtime?api-key=…&v=2"),
+        ("no customer with +1 (555) 010-0001 here", "no customer with +…01 here"),
+        ("it is 2026-11-24T19:00:00+01:00", "it is 2026-11-24T19:00:00+01:00"),
         ("call 12 of 40", "call 12 of 40"),
     ],
 )
@@ -165,3 +173,19 @@ async def test_each_line_about_a_model_in_trouble_says_which_call_and_what_its_c
     for line in trouble:
         assert line["call_sid"]
         assert line["caller_hears"]
+
+
+class FullDisk(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_a_log_that_takes_no_line_ends_no_call(
+    json_log: None, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { hang_up = true }'
+    async with stage() as play:
+        monkeypatch.setattr(sys, "stderr", FullDisk())
+        got = await run_scenario(parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n', "full"), play.exchange)
+        monkeypatch.undo()
+    assert any("We are open tomorrow" in text for text in got.heard)

@@ -48,6 +48,23 @@ def test_good_settings_are_read_and_a_slash_behind_the_origin_is_dropped() -> No
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("BUSINESS_COUNTRY", "us", "US"),
+        ("BUSINESS_STATE", "ca", "CA"),
+        ("PUBLIC_URL", "HTTPS://relay.example.com", "https://relay.example.com"),
+        ("PUBLIC_URL", "https://relay.example.com/?", "https://relay.example.com"),
+        ("PUBLIC_URL", "https://relay.example.com#", "https://relay.example.com"),
+        ("BUSINESS_API_BASE", "Https://api.example.com/v1/", "https://api.example.com/v1"),
+        ("OPENAI_REALTIME_URL", "WSS://api.example.com/v1/realtime?", "wss://api.example.com/v1/realtime"),
+        ("OPENAI_REALTIME_URL", "wss://api.example.com/realtime?api=1", "wss://api.example.com/realtime?api=1"),
+    ],
+)
+def test_a_value_is_read_as_it_is_used(name: str, value: str, read: str) -> None:
+    assert getattr(load({**GOOD, name: value}, serving=True), name.lower()) == read
+
+
+@pytest.mark.parametrize(
     ("name", "value", "words"),
     [
         ("PORT", "http", "number from 0 to 65535"),
@@ -61,16 +78,23 @@ def test_good_settings_are_read_and_a_slash_behind_the_origin_is_dropped() -> No
         ("PUBLIC_URL", "https://relay.example.com:99999", "https://"),
         ("PUBLIC_URL", "https://[::1", "https://"),
         ("PUBLIC_URL", "https://relay.exa mple.com", "https://"),
+        ("PUBLIC_URL", "https://@relay.example.com", "no user"),
         ("BUSINESS_API_BASE", "https://büro.example.com", "https://"),
+        ("BUSINESS_API_BASE", "https://api.example.com/v1?tenant=5", "no query"),
+        ("TWILIO_API_BASE", "https://api.twilio.com/#top", "no query"),
+        ("OPENAI_REALTIME_URL", "wss://api.example.com/v1/realtime#beta", "no fragment"),
         ("DATABASE_URL", "mysql://u:pw-of-mine@db/relay", "postgresql://"),
         ("DATABASE_URL", "db.example.com", "postgresql://"),
         ("OPENAI_API_KEY", "“sk-secret-of-mine”", "something else copied"),
         ("TWILIO_AUTH_TOKEN", "token of mine", "something else copied"),
         ("BUSINESS_STATE", "California", "two letters"),
+        ("BUSINESS_COUNTRY", "USA", "two letters"),
         ("OPENAI_REALTIME_URL", "ws://api.example.com/v1/realtime", "wss://"),
         ("TWILIO_PHONE_NUMBER", "555-0100", "+15551234567"),
         ("TWILIO_ACCOUNT_SID", "AC1", "32 hexadecimal"),
         ("BUSINESS_TZ", "Mars/Olympus", "time zone"),
+        ("BUSINESS_TZ", "America", "time zone"),
+        ("BUSINESS_TZ", "x" * 300, "time zone"),
         ("HUMAN_HOURS", "nine to five", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-25:00", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-09:00", "mon-fri"),

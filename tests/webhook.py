@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -25,6 +26,7 @@ class Document:
 
     status: int
     text: str
+    headers: Mapping[str, str]
 
     @property
     def verbs(self) -> list[str]:
@@ -49,6 +51,7 @@ async def ask(
     signature: str | None = "right",
     body: bytes | None = None,
     content_type: str = FORM,
+    headers: Mapping[str, str] | None = None,
 ) -> Document:
     """One request of a webhook; `path` may hold a query. `signature` is sent as it is, but for "right"; None: none."""
     form = {
@@ -63,12 +66,13 @@ async def ask(
         path, form = f"{path}{'&' if '?' in path else '?'}{urlencode(form)}", {}
     if signature == "right":
         signature = sign(ACCOUNT.auth_token, f"{PUBLIC_URL}{path}", form.items())
-    headers = {"Content-Type": content_type} | ({SIGNATURE_HEADER: signature} if signature is not None else {})
+    sent = {"Content-Type": content_type, **(headers or {})}
+    sent |= {SIGNATURE_HEADER: signature} if signature is not None else {}
     content = body if body is not None else urlencode(form).encode() if method == "POST" else None
     transport = httpx.ASGITransport(cast(Any, play.daemon.app))
     async with httpx.AsyncClient(transport=transport) as client:
-        got = await client.request(method, f"{PUBLIC_URL}{path}", headers=headers, content=content)
-    return Document(got.status_code, got.text)
+        got = await client.request(method, f"{PUBLIC_URL}{path}", headers=sent, content=content)
+    return Document(got.status_code, got.text, got.headers)
 
 
 def call_file(play: Play, *, streams: int = 1, then: Next = Next.HUMAN, **known: Any) -> CallFile:

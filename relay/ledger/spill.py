@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +68,13 @@ class Spill:
         """Put rows into a new file. May run in a thread; the one who calls it counts the rows."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
-        _write(fresh, b"".join(entry.line() for entry in entries), os.O_TRUNC)
-        fresh.rename(path)
+        try:
+            _write(fresh, b"".join(entry.line() for entry in entries), os.O_TRUNC)
+            fresh.rename(path)
+        except OSError:
+            with suppress(OSError):  # half a file is read by nobody, and takes what room is left
+                fresh.unlink()
+            raise
 
     def read(self, path: Path) -> tuple[list[Entry], list[bytes]]:
         """The rows of a file in order, and the lines that are no rows (of a newer relay, or of a broken disk)."""
@@ -77,7 +83,7 @@ class Spill:
             try:
                 line = msgspec.json.decode(text, type=_Line)
                 entries.append(Entry(_DECODERS[line.statement].decode(line.row), bytes(line.row)))
-            except (msgspec.MsgspecError, KeyError):
+            except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
                 unreadable.append(text)
         return entries, unreadable
 

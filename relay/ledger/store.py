@@ -10,6 +10,7 @@ Upstream: the calls, twilio/incoming.  Downstream: lane.py, spill.py, sql/statem
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -43,6 +44,8 @@ GATHER_S = 0.05  # rows wait this long for company
 WRITE_LIMIT_S = 10.0  # twice the statement timeout: then the server hangs, and its connection is cut
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0  # between tries while Postgres is away
 CLOSE_LIMIT_S = 1.0
+# A disk that has refused is asked again by record() no sooner than this: at each row it would stop all calls' audio.
+SPILL_PAUSE_S = 1.0
 
 log = structlog.get_logger()
 
@@ -62,6 +65,7 @@ class PostgresLedger:
         self._in_flight: list[Entry] = []  # older than the spill
         self._in_flight_file = self._spill.next_file()  # where they would go: ahead of what is spilled meanwhile
         self._to_disk: list[Entry] = []  # newer than the spill, older than the queue
+        self._disk_again_at = 0.0
         self._wake = trio.Event()
         self._ended = False
         self._trouble: str | None = None
@@ -74,10 +78,10 @@ class PostgresLedger:
             entry = Entry(row, r.encode(row))
         except Exception as error:  # whatever a dict of the model's holds: a call does not end over its ledger
             self._refused += 1
-            log.error("ledger.row_refused", statement=row.statement, error=type(error).__name__)
+            log.error("ledger.row_refused", statement=row.statement, error=type(error).__name__, do="report it: a bug")
             return
         full = len(self._queue) >= QUEUE_ROWS or self._queue_bytes + len(entry.encoded) > QUEUE_BYTES
-        if full and not self._spill_queue():
+        if full and (time.monotonic() < self._disk_again_at or not self._spill_queue()):
             self._lost += 1
             return
         self._queue.append(entry)
@@ -101,7 +105,7 @@ class PostgresLedger:
         try:
             self._spill.put(path, entries)
         except OSError as error:
-            log.error("ledger.spill_failed", rows=len(entries), error=error.strerror)
+            self._disk_refused(error, len(entries))
             return False
         self._spilled(entries)
         return True
@@ -118,7 +122,7 @@ class PostgresLedger:
             await trio.to_thread.run_sync(self._spill.put, self._spill.next_file(), self._to_disk)
             on_disk = True
         except OSError as error:
-            log.error("ledger.spill_failed", rows=len(self._to_disk), error=error.strerror)
+            self._disk_refused(error, len(self._to_disk))
         finally:
             if on_disk:
                 self._spilled(self._to_disk)
@@ -126,6 +130,11 @@ class PostgresLedger:
                 self._queue.extendleft(reversed(self._to_disk))
                 self._queue_bytes += size_bytes
             self._to_disk = []
+
+    def _disk_refused(self, error: OSError, rows: int) -> None:
+        self._disk_again_at = time.monotonic() + SPILL_PAUSE_S
+        do = "make room in DATA_DIR, or bring Postgres back: rows wait in memory, and are lost once that is full"
+        log.error("ledger.spill_failed", rows=rows, lost=self._lost, error=error.strerror, do=do)
 
     def _spilled(self, entries: list[Entry]) -> None:
         self._spill.rows += len(entries)
@@ -141,12 +150,14 @@ class PostgresLedger:
                 if len(self._queue) < BATCH_ROWS:
                     await trio.sleep(GATHER_S)
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._drain_limit_s):
-                await self._write_what_waits()
-            self._ended = True
-            self._keep_the_rest()
-            await self._writer.close(limit_s=CLOSE_LIMIT_S)
-            await self._asker.close(limit_s=CLOSE_LIMIT_S)
+            try:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + self._drain_limit_s):
+                    await self._write_what_waits()
+            finally:  # a bug that has ended the writer meets us here again: its rows must not stay in memory
+                self._ended = True
+                self._keep_the_rest()
+                await self._writer.close(limit_s=CLOSE_LIMIT_S)
+                await self._asker.close(limit_s=CLOSE_LIMIT_S)
 
     def _keep_the_rest(self) -> None:
         """What Postgres has not taken in time: to disk, each in its place."""
@@ -155,7 +166,7 @@ class PostgresLedger:
         if not self._spill_queue() or self._in_flight:
             rows = len(self._queue) + len(self._in_flight)
             self._lost += rows
-            log.error("ledger.rows_lost", rows=rows)
+            log.error("ledger.rows_lost", rows=rows, do="make room in DATA_DIR before the next start")
 
     async def _write_what_waits(self) -> None:
         """Until nothing waits: what was in flight when we were cancelled, then the spill, then the queue."""
@@ -183,7 +194,7 @@ class PostgresLedger:
         try:
             entries, unreadable = await trio.to_thread.run_sync(self._spill.read, path)
         except OSError as error:
-            log.error("ledger.spill_unreadable", error=error.strerror)
+            log.error("ledger.spill_unreadable", error=error.strerror, do="give DATA_DIR to this user, start again")
             self._spill.skip(path)
             return
         self._set_aside(unreadable, "unreadable")
@@ -210,7 +221,7 @@ class PostgresLedger:
             except (psycopg.Error, LedgerUnavailable) as error:
                 words = words_of(error) if isinstance(error, psycopg.Error) else str(error)
                 if self._trouble is None:
-                    log.error("ledger.unavailable", words=words)
+                    log.error("ledger.unavailable", words=words, caller_hears="nothing: rows wait on disk")
                 self._trouble = words
             await self._relieve_queue()
             await trio.sleep(pause_s)
@@ -226,7 +237,7 @@ class PostgresLedger:
         if not lines:
             return
         self._refused += len(lines)
-        log.error("ledger.row_refused", rows=len(lines), error=words)
+        log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
         with suppress(OSError):  # the disk is full: the count and the log line are what is left of it
             self._spill.set_aside(lines)
 

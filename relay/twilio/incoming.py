@@ -20,6 +20,7 @@ from relay.call.vocabulary import CallSid, EndReason
 from relay.desk import ASKS_WITHIN_S, CallFile, Desk
 from relay.ledger.port import LedgerUnavailable
 from relay.twilio import signature, streamless, twiml
+from relay.twilio.machines import replay
 from relay.twilio.transfer import RESUMES, Transfers
 
 log = structlog.get_logger()
@@ -114,6 +115,9 @@ class Webhooks:
             call_sid = fields.get("call") or fields.get("CallSid", "")
             if not _SID.fullmatch(call_sid):
                 return Response("CallSid is missing or is none\n", 400, content_type="text/plain")
+            there = replay(self._desk.settings, fields.get("machine", ""), request.headers.get("fly-replay-failed"))
+            if there is not None:
+                return Response("", 307, there)
             with structlog.contextvars.bound_contextvars(call_sid=call_sid):
                 try:
                     return _xml(await answer(fields))

@@ -14,6 +14,7 @@ from relay.call.session import CallSession
 from relay.call.vocabulary import CallSid
 from relay.desk import CallFile, Desk
 from relay.twilio import dialect, signature
+from relay.twilio.machines import replay
 from relay.websocket import Request, WebSocketEnd
 
 log = structlog.get_logger()
@@ -73,14 +74,13 @@ class StreamDoor:
         await session.run()
 
     async def _send_elsewhere(self, request: Request, end: WebSocketEnd, machine: str) -> None:
-        failed = request.headers.get("fly-replay-failed")
-        if not self._desk.settings.fly_machine_id or failed or not machine.isalnum() or len(machine) > 64:
+        header = replay(self._desk.settings, machine, request.headers.get("fly-replay-failed"))
+        if header is None:
             self._desk.metrics.refused_sockets.labels("machine").inc()
             log.warning("stream.refused", words="the path names a machine that is not this one and cannot be reached")
             await end.reject(403, "unknown machine\n")
             return
-        # The proxy replays the upgrade on the machine that rang; 500 ms, then it comes back here and is refused.
-        await end.reject(307, "", {"fly-replay": f"instance={machine};timeout=500ms;fallback=prefer_self"})
+        await end.reject(307, "", header)
 
     async def _admit(self, request: Request, end: WebSocketEnd, token: str) -> CallFile | None:
         """The call's file, if the request is Twilio's and its token ours; else answered with 403."""

@@ -59,7 +59,9 @@ class Transfers:
         self._resume = resume
 
     def url(self, name: str, **query: str) -> str:
-        """The absolute URL of one of our webhooks."""
+        """The absolute URL of one of our webhooks, and on which machine the call is known."""
+        if machine := self._desk.settings.fly_machine_id:
+            query["machine"] = machine
         return f"{self._desk.settings.public_url}/twilio/{name}" + (f"?{urlencode(query)}" if query else "")
 
     def file(self, call_sid: CallSid, fields: dict[str, str]) -> CallFile:
