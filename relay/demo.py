@@ -7,7 +7,9 @@ Upstream: cli.py.  Downstream: standin/, ledger/.
 
 from __future__ import annotations
 
+import collections
 import os
+import re
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -45,10 +47,22 @@ from relay.standin.scenario import Scenario, ScenarioError, load
 from relay.standin.script import Script, ScriptError
 from relay.standin.twilio_rest import RestApi, asgi_app
 
-__all__ = ["DemoFailed", "evidence", "lacking", "run"]
+__all__ = ["DemoFailed", "bugs", "evidence", "lacking", "run"]
 
 # Rows are written in batches of 50 ms; the last ones of a call are there soon after it, or when Postgres is back.
 ROWS_LIMIT_S = 10.0
+# Lines of the log that nothing from outside can cause.
+OUR_BUGS = frozenset(
+    {
+        "call.broke",
+        "connection.crashed",
+        "function.bug",
+        "ledger.row_refused",
+        "model.warm_session_broke",
+        "relay.task_broke",
+        "webhook.broke",
+    }
+)
 
 
 def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int:
@@ -113,7 +127,7 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
                 raise DemoFailed(f"the relay stopped in the middle of the call; see {log_path}")
             wall_s = time.monotonic() - began_at
         nursery.cancel_scope.cancel()
-    wrong = got.check(scenario.expect if not live else scenario.expect.without_ledger())
+    wrong = got.check(scenario.expect if not live else scenario.expect.without_ledger()) + bugs(log_path)
     _conclude(got, wrong, url, out, wall_s, model)
     return 1 if wrong and not live else 0
 
@@ -176,6 +190,17 @@ def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: fl
         for row in found:
             shown = {key: value for key, value in row.items() if value is not None and key != "call_sid"}
             print("    " + "  ".join(f"{key}={_short(value)}" for key, value in shown.items()))
+
+
+def bugs(log_path: Path) -> list[str]:
+    """What the relay's log says of mistakes of its own, a line each: no scenario, no fault excuses one."""
+    try:
+        lines = log_path.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    events = [re.search(r'"event": "([a-z_.]+)"', line) for line in lines]
+    found = collections.Counter(event[1] for event in events if event is not None and event[1] in OUR_BUGS)
+    return [f"a bug of the relay's own: {event}, {times} times; see {log_path}" for event, times in found.items()]
 
 
 def lacking(model: StandInModel) -> list[str]:

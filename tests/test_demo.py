@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ import pytest
 import trio
 
 from relay import settings
-from relay.demo import DemoFailed, lacking, run
+from relay.demo import DemoFailed, bugs, lacking, run
 from relay.demo_stage import NOT_HERE, Hands
 from relay.standin.model import StandInModel
 from relay.standin.scenario import Trouble, load, shipped
@@ -33,6 +34,14 @@ def test_the_troubles_that_cannot_be_made_are_ones_that_there_are() -> None:
 def test_a_scenario_that_cannot_be_played_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DemoFailed, match="drained needs relay_drains, which takes minutes"):
         run(settings.load({"DATA_DIR": str(tmp_path)}, serving=False), "drained", tmp_path / "out.wav", live=False)
+
+
+def test_a_bug_that_only_the_log_tells_of_fails_the_demo(tmp_path: Path) -> None:
+    log = tmp_path / "relay.log"
+    refused = json.dumps({"statement": "keep_messages", "event": "ledger.row_refused", "level": "error"})
+    log.write_text(f"{refused}\nno JSON\n{json.dumps({'event': 'call.started'})}\n{refused}\n")
+    assert bugs(log) == [f"a bug of the relay's own: ledger.row_refused, 2 times; see {log}"]
+    assert bugs(tmp_path / "none.log") == []
 
 
 def test_what_the_stand_in_model_lacked_is_told_word_by_word() -> None:

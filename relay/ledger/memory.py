@@ -52,6 +52,7 @@ class MemoryLedger:
 
     def record(self, row: r.Row) -> None:
         self._recorded += 1
+        r.encode(row)  # what is no JSON is refused by the other ledger, quietly for the call: here it is loud
         row = row if self._keep_words else r.without_words(row)
         if self._away:
             self._waiting.append(row)
