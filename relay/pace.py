@@ -1,7 +1,8 @@
 """Is the loop behind? Then two caller frames are sent to the model as one: less work a frame, for 20 ms of delay.
 
 What is measured is how long a pass of the loop takes, from one look at the sockets to the next: so long a frame that
-has just come has to wait. A relay that is not full never does this (bench/capacity).
+has just come has to wait; and how much of its time the loop is at work at all: a core that a neighbour has taken for a
+moment makes long passes, and is not full. A relay that is not full never does this (bench/capacity).
 Upstream: relay/handover.py installs it.  Downstream: call/session.py asks it.
 """
 
@@ -17,7 +18,12 @@ import trio
 # so that the work that is saved does not end the saving.
 BEHIND_S = 0.004
 LEVEL_S = 0.0005
-# Smoothed over so much work; one stall counts as no more than a frame, and is not an overload.
+# The share of its time in which a loop that is behind is at work, and below which it is not behind any more. A core is
+# 95 % at work with 140 calls, 75 % when their frames are paired, and 25 % with 20 calls (bench/capacity).
+FULL, ROOM = 0.80, 0.60
+# Smoothed over so much time,
+SHARE_MEMORY_S = 1.0
+# and over so much work; one stall counts as no more than a frame, and is not an overload.
 MEMORY_S = 0.5
 LONGEST_S = 0.020
 
@@ -27,8 +33,9 @@ class Pace(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self.is_behind = False
-        self._woke_at = 0.0
+        self._woke_at = self._slept_at = 0.0
         self._pass_s = 0.0
+        self._at_work = 0.0  # share, 0-1
 
     def after_io_wait(self, timeout: float) -> None:
         """A pass begins."""
@@ -36,14 +43,21 @@ class Pace(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         """A pass ends. It counts by its own length: a frame is more likely to come in a long one."""
-        if self._woke_at:
-            self.passed(time.perf_counter() - self._woke_at)
+        now = time.perf_counter()
+        if self._slept_at:
+            self.passed(now - self._woke_at, self._woke_at - self._slept_at)
+        self._slept_at = now
 
-    def passed(self, took_s: float) -> None:
-        """Take in one pass."""
+    def passed(self, took_s: float, waited_s: float) -> None:
+        """Take in one pass, and the wait before it."""
         took_s = min(took_s, LONGEST_S)
         self._pass_s += (took_s - self._pass_s) * took_s / MEMORY_S
-        self.is_behind = self._pass_s > (LEVEL_S if self.is_behind else BEHIND_S)
+        cycle_s = min(took_s + waited_s, SHARE_MEMORY_S)
+        self._at_work += (took_s - self._at_work * cycle_s) / SHARE_MEMORY_S
+        if self.is_behind:
+            self.is_behind = self._pass_s > LEVEL_S and self._at_work > ROOM
+        else:
+            self.is_behind = self._pass_s > BEHIND_S and self._at_work > FULL
 
 
 # A thread that is at work (the ledger's) gives the interpreter back to the loop after so long; Python's own is 5 ms,
