@@ -181,7 +181,7 @@ class Books:
                     call_sid=file.call_sid,
                     seq=len(file.functions_done),
                     name=effect.name,
-                    phone=effect.phone,
+                    phone=str(effect.phone),  # a function's Phone is no JSON
                     text=effect.message,
                     created_at=self._desk.utc_now(),
                     delivered=effect.delivered,

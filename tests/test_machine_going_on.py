@@ -74,6 +74,16 @@ def make_a_sound(stage: Stage, item: ItemId, ms: int) -> None:
     stage.tell(CallerPaused(item, 0), CallerCommitted(item, None))
 
 
+def gone_on() -> Stage:
+    """The sound was a listener's: the agent is going on, and what the model was about to say is cancelled."""
+    stage = interrupted()
+    stage.wait(1_100)
+    stage.tell(
+        CallerTranscribed(MM_HMM, "Mm-hmm."), ResponseBegan(R2, "turn-2"), ResponseEnded(R2, "cancelled", None, None)
+    )
+    return stage
+
+
 def answers_after(stage: Stage, ms: int, number: int = 2) -> ItemId:
     """What the model makes of it, so long after it was asked."""
     stage.wait(ms)
@@ -114,11 +124,7 @@ def test_a_listeners_sound_over_an_answer_leaves_only_a_pause() -> None:
 
 
 def test_the_wait_for_what_was_never_answered_is_no_later_answers() -> None:
-    stage = interrupted()
-    stage.wait(1_100)
-    stage.tell(
-        CallerTranscribed(MM_HMM, "Mm-hmm."), ResponseBegan(R2, "turn-2"), ResponseEnded(R2, "cancelled", None, None)
-    )
+    stage = gone_on()
     stage.wait(5_000)
     stage.tell(ClaimDoubted("Nothing was booked."))
     later = stage.answer(3, 500, "Nothing is booked yet.")
@@ -565,11 +571,7 @@ def test_the_rest_begins_at_the_last_pause_or_where_the_agent_was_stopped(
 
 
 def test_a_rest_that_is_interrupted_is_said_anew_with_what_was_heard_of_it_and_can_be_gone_on_with_again() -> None:
-    stage = interrupted()
-    stage.wait(1_100)
-    stage.tell(
-        CallerTranscribed(MM_HMM, "Mm-hmm."), ResponseBegan(R2, "turn-2"), ResponseEnded(R2, "cancelled", None, None)
-    )
+    stage = gone_on()
     stage.wait(1_500)
     stage.actions.clear()
     make_a_sound(stage, ItemId("caller_3"), 420)
@@ -582,11 +584,7 @@ def test_a_rest_that_is_interrupted_is_said_anew_with_what_was_heard_of_it_and_c
 
 
 def test_a_rest_that_a_short_word_stops_stands_in_front_of_that_word_in_the_models_conversation() -> None:
-    stage = interrupted()
-    stage.wait(1_100)
-    stage.tell(
-        CallerTranscribed(MM_HMM, "Mm-hmm."), ResponseBegan(R2, "turn-2"), ResponseEnded(R2, "cancelled", None, None)
-    )
+    stage = gone_on()
     stage.wait(500)
     stage.actions.clear()
     make_a_sound(stage, ItemId("caller_3"), 180)

@@ -104,12 +104,14 @@ async def test_inline_twiml_with_a_relative_action_is_15004_and_the_call_goes_on
     assert trio.current_time() > 59
 
 
-async def test_a_call_that_still_rings_cannot_be_redirected(autojump_clock: Any) -> None:
-    async def slow(fields: dict[str, str]) -> str:
-        await trio.sleep(5)
-        return twiml("")
+async def slowly(fields: dict[str, str]) -> str:
+    """The relay's answer to a call: it rings for five seconds more."""
+    await trio.sleep(5)
+    return twiml("")
 
-    relay = TinyRelay({"/twilio/incoming": slow})
+
+async def test_a_call_that_still_rings_cannot_be_redirected(autojump_clock: Any) -> None:
+    relay = TinyRelay({"/twilio/incoming": slowly})
     at = exchange(relay)
 
     async def caller(call: LiveCall) -> None:
@@ -123,11 +125,7 @@ async def test_a_call_that_still_rings_cannot_be_redirected(autojump_clock: Any)
 
 @pytest.mark.parametrize("status", ["canceled", "completed"])
 async def test_a_call_that_still_rings_can_be_ended_either_way(status: str, autojump_clock: Any) -> None:
-    async def slow(fields: dict[str, str]) -> str:
-        await trio.sleep(5)
-        return twiml("")
-
-    relay = TinyRelay({"/twilio/incoming": slow})
+    relay = TinyRelay({"/twilio/incoming": slowly})
     at = exchange(relay)
 
     async def caller(call: LiveCall) -> None:

@@ -21,7 +21,7 @@ async def take_message(
     ] = None,
 ) -> tuple[dict[str, Any], TakeMessage]:
     """Take a message for the staff, who will call back. Use it when no human can be reached, or on request."""
-    number = str(phone or "")  # plain: it goes into a row
+    number = phone or ""
     try:
         await call.business.message(call.idempotency_key, name=name, phone=number, message=message)
         delivered = True
