@@ -2,14 +2,13 @@
 
 `usage` comes with `response.done` only, its cached tokens are a subset of its input tokens, and generated audio is
 paid for whether it was heard or not [OpenAI, guide "Managing costs"].
-Upstream: machine.py.  Downstream: nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from relay.call.plan import Bill, Price
+from relay.call.call_config import Bill, Price
 
 # [OpenAI, guide "Managing costs"]: the model's audio is one token per 50 ms; its transcript adds about a third of that
 # in text tokens (30 text : 91 audio in the documentation's example).

@@ -1,7 +1,4 @@
-"""How a call ends: its caps, silence, a transfer, the last words and that they were heard, the late words after it.
-
-Upstream: machine.py and its other rooms.  Downstream: state.py, barge_in.py.
-"""
+"""How a call ends: its caps, silence, a transfer, the last words and that they were heard, the late words after it."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from relay.call.actions import (
     ReleaseModel,
     Report,
 )
-from relay.call.barge_in import cut_off
 from relay.call.conversation import heard_words
+from relay.call.interruption import cut_off
 from relay.call.state import Call, Ending, Next, Phase
 from relay.call.vocabulary import EndReason
 
@@ -28,7 +25,7 @@ GOODBYE_SLACK_S = 2.0
 # Words that come after the call's end are awaited this long (transcription takes 1.0-1.5 s).
 LATE_WORDS_S = 2.0
 # A caller who is still there waits in silence until the books are closed, and Twilio asks what comes next no later than
-# 1.5 s: SETTLE_LIMIT_S in twilio/incoming.py.
+# 1.5 s: SETTLE_LIMIT_S in server/webhooks.py.
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 

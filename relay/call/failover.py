@@ -2,12 +2,11 @@
 
 A new session is given everything as text and told to continue. A planned move opens the new session while the present
 one still serves, and switches when nobody speaks and every word of the caller is known.
-Upstream: machine.py.  Downstream: state.py, answers.py, conversation.py, leaving.py.
 """
 
 from __future__ import annotations
 
-from relay.call import leaving, wording
+from relay.call import ending, wording
 from relay.call.actions import (
     Action,
     CreateItem,
@@ -109,7 +108,7 @@ def _is_lost_for_good(call: Call, fields: tuple[tuple[str, object], ...], now: f
         return False
     hears = ("caller_hears", "that there is trouble; then a person's phone, or a tone for a message")
     out.append(Report("model.lost_for_good", "error", (*fields, hears)))
-    leaving.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
+    ending.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
     return True
 
 

@@ -2,7 +2,6 @@
 
 Twilio's timestamps step by about 20 ms, not exactly, and jump where audio was lost or muted; the model's VAD counts
 audio bytes, so without padding a turn before a gap never ends [openai-agents-js pads the same way].
-Upstream: call/session.py (Gaps), machine.py (Lateness).  Downstream: nothing.
 """
 
 from __future__ import annotations

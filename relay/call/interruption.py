@@ -4,8 +4,6 @@ An answer is given up long before the words of the interruption are known. If th
 the agent goes on with it after all, from the last pause that was heard. In the model's conversation that is a new text,
 since what was truncated cannot be had back; what the model has made of the interruption is not heard.
 Of an answer that more was to follow nobody has the rest: then the model goes on (prompts/system.md, Interruptions).
-
-Upstream: turns.py, leaving.py.  Downstream: state.py, playout.py (knows what was heard).
 """
 
 from __future__ import annotations
@@ -20,11 +18,11 @@ from relay.call.actions import (
     DeleteItem,
     TruncateItem,
 )
+from relay.call.call_config import Phrase
 from relay.call.conversation import heard_words
-from relay.call.floor import Move
-from relay.call.plan import Phrase
 from relay.call.playout import BYTES_PER_MS, FRAME_BYTES, RESUME_EARLIER_BYTES, Cut
 from relay.call.state import Call, GivenUp, Phase
+from relay.call.turn_taking import Move
 from relay.call.vocabulary import ItemId, ResponseId
 
 # A listener's "mm-hmm" takes 250 to 600 ms: so much longer than what gives an answer up.

@@ -1,7 +1,6 @@
 """The caller's voice as a level: is somebody speaking, since when, and is it not just our own echo.
 
 Only the *decision* to stop uses this; the model always gets the audio as it came.
-Upstream: machine.py, with each caller frame.  Downstream: nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ LOUDEST_DBFS = 0.0
 # Noise cannot raise the threshold beyond this, or a shouting caller in a loud place could never interrupt.
 LOUDEST_THRESHOLD_DBFS = -25.0
 # Noise has no pauses, speech and its echo has some in every second: what was never undercut for this long is noise. It
-# is known before it has lasted as long as words that interrupt a greeting (floor.py, EARLY_WORD_MS).
+# is known before it has lasted as long as words that interrupt a greeting (turn_taking.py, EARLY_WORD_MS).
 NOISE_MS = 750
 # A run of speech survives pauses up to this long: stop consonants and breath between syllables.
 BREAK_MS = 120

@@ -2,7 +2,6 @@
 
 Only one response may write to the conversation at a time; asking again meanwhile is an error that other relays die of
 [openai-agents-python #1466, #1168]. So a wish waits until the active response has ended, and later wishes replace it.
-Upstream: machine.py.  Downstream: nothing.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""The model's side: its answers, as they are generated, and the functions it calls.
-
-Upstream: machine.py.  Downstream: state.py, answers.py, playout.py, leaving.py.
-"""
+"""The model's side: its answers, as they are generated, and the functions it calls."""
 
 from __future__ import annotations
 
-from relay.call import greeting, leaving, turns, wording
+from relay.call import ending, greeting, turns, wording
 from relay.call.actions import (
     Action,
     DeleteItem,
@@ -13,7 +10,7 @@ from relay.call.actions import (
     RunFunction,
     SendFunctionOutput,
 )
-from relay.call.barge_in import drop_unheard, withhold
+from relay.call.interruption import drop_unheard, withhold
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import (
     EndCall,
@@ -170,7 +167,7 @@ def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) ->
 
 def _give_up_if_failed(call: Call, now: float, out: list[Action]) -> None:
     if call.answers.has_failed and call.phase is Phase.TALKING:
-        leaving.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
+        ending.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
 
 
 def ask(call: Call, now: float, out: list[Action]) -> None:
@@ -227,11 +224,11 @@ def function_returned(call: Call, event: FunctionReturned, now: float, out: list
         out.append(SendFunctionOutput(event.function_call_id, event.output))
     match event.effect:
         case TransferCall(reason, summary):
-            if leaving.transfer(call, EndReason.TRANSFERRED, reason, summary, now, out, by_agent=True):
+            if ending.transfer(call, EndReason.TRANSFERRED, reason, summary, now, out, by_agent=True):
                 return
         case EndCall():
             phrase = None if call.playout.is_speaking(now) else "goodbye"
-            leaving.leave(call, EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP, now, out, phrase=phrase, after_speech=True)
+            ending.leave(call, EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP, now, out, phrase=phrase, after_speech=True)
             return
         case StaySilent():
             pass
@@ -241,7 +238,7 @@ def function_returned(call: Call, event: FunctionReturned, now: float, out: list
     if _failed_too_often(call, event):
         what = event.name.replace("_", " ")
         why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
-        if leaving.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
+        if ending.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
             return
     _want_output(call)
 

@@ -5,8 +5,6 @@ A barge-in has two stages. *Hold* when the server's VAD hears speech: the agent 
 *resume*: it was a cough. Both are decisions only; the machine carries them out.
 
 What another COMMIT_MS would do, by simulation with clips: bench/barge_in.
-
-Upstream: machine.py.  Downstream: nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 
-from relay.call.caller_voice import CallerVoice
+from relay.call.level_vad import CallerVoice
 from relay.call.vocabulary import ItemId
 
 # Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms): bench/barge_in.

@@ -24,10 +24,9 @@ import msgspec
 import structlog
 import trio
 
+from relay.functions.arguments import Phone, plain
+from relay.functions.outcome import Outcome
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
-
-from .arguments import Phone, plain
-from .effects import Outcome
 
 RESERVE_LIMIT_S: Final = 0.3  # a Postgres that is away must not be heard: the Idempotency-Key holds alone
 

@@ -1,9 +1,8 @@
 """Our own words in the agent's own voice: rendered once through the model, checked, kept, and found again by a hash.
 
 Kept in Postgres and on disk under a key of all that went into them (words, voice, model, how they were asked for).
-Until a phrase is kept, its words as they ship come in the voice that ships with the relay (`relay/clips/`); a greeting
-has no such stand-in: its ladder is in call/greeting.py.
-Upstream: daemon.py (at start), cli.py (`relay greet`).  Downstream: realtime/session.py, ledger.
+Until a phrase is kept, its words as they ship come in the voice that ships with the relay (`relay/phrases/clips/`).
+A greeting has no such stand-in: its ladder is in call/greeting.py.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ import trio
 import dsp
 from relay.call import wording
 from relay.call.actions import AskForResponse
+from relay.call.call_config import Greeting, Phrase
 from relay.call.conversation import words_of
-from relay.call.plan import Greeting, Phrase
 from relay.call.vocabulary import ResponseBegan, ResponseEnded
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.ledger.rows import Greeting as KeptPhrase
-from relay.prompts import Prompts
-from relay.realtime import dialect
-from relay.realtime.session import ModelUnreachable, Realtime, Wanted
-from relay.websocket import Gone
+from relay.phrases.prompts import Prompts
+from relay.realtime import protocol
+from relay.realtime.client import ModelUnreachable, Realtime, Wanted
+from relay.transport.websocket import Gone
 
 log = structlog.get_logger()
 
-CLIPS_DIR = Path(__file__).parent.parent / "clips"
+CLIPS_DIR = Path(__file__).parent / "clips"
 # How a phrase is asked for; a change here makes every key new.
 _STYLE = "You are the voice of a phone line. You speak exactly the sentence you are given, warmly, and nothing else."
 # A sentence of speech takes 40-130 ms a character (piper and the API's voices, measured); outside it is no sentence.
@@ -90,15 +89,15 @@ async def render(realtime: Realtime, model: str, text: str) -> Rendered:
     response_id = ""
     try:
         with trio.fail_after(RENDER_LIMIT_S):
-            await session.end.send(dialect.ask_for_response(AskForResponse("render", wording.say_exactly(text))))
+            await session.end.send(protocol.ask_for_response(AskForResponse("render", wording.say_exactly(text))))
             while True:
                 for raw in await session.end.receive():
-                    message = dialect.decode(raw)
-                    if message.type == dialect.AUDIO_DELTA and message.response_id == response_id:
+                    message = protocol.decode(raw)
+                    if message.type == protocol.AUDIO_DELTA and message.response_id == response_id:
                         mulaw += line.feed(pybase64.b64decode(message.delta or ""))
                     elif message.type == "response.output_audio_transcript.delta":
                         words += message.delta or ""
-                    event = dialect.event_of(message)
+                    event = protocol.event_of(message)
                     if isinstance(event, ResponseBegan):
                         response_id = event.response_id
                     elif isinstance(event, ResponseEnded):
@@ -112,7 +111,7 @@ async def render(realtime: Realtime, model: str, text: str) -> Rendered:
         raise NotRendered(f"nothing complete within {RENDER_LIMIT_S:.0f} s") from None
     except Gone as error:
         raise NotRendered(f"the model closed the session: {error.code} {error.reason}") from None
-    except (dialect.ModelProtocolError, ValueError) as error:
+    except (protocol.ModelProtocolError, ValueError) as error:
         raise NotRendered(str(error)) from None
     finally:
         await session.end.close()

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from relay.call.escalation import Rules, RulesInvalid
 from relay.settings import Settings
+from relay.shipped import folder
 
-PROMPTS_DIR = Path(__file__).parent.parent / "prompts"
+PROMPTS_DIR = folder("prompts")
 
 # Filled in at start; these two only when a call begins, at the prompt's end of what can be cached.
 _OF_THE_CALL = {"TODAY", "CALLER"}

@@ -2,7 +2,6 @@
 
 OpenAI answers every upgrade with 101 and fails in-band: connected means `session.created`, configured means a
 `session.updated` whose formats are the ones asked for. A session that is not claimed within its life is closed.
-Upstream: twilio/incoming.py (ring), call/session.py (claim).  Downstream: relay/websocket.py, realtime/dialect.py.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ import trio
 
 from relay.call.actions import AskForResponse
 from relay.call.vocabulary import CallSid
-from relay.realtime import dialect
-from relay.realtime.configuration import session_config
-from relay.websocket import Gone, Refused, WebSocketEnd, dial
+from relay.realtime import protocol
+from relay.realtime.session_config import session_config
+from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial
 
 log = structlog.get_logger()
 
@@ -50,7 +49,7 @@ class ModelAccess:
 
 
 class Dial(Protocol):
-    """How a socket is opened: relay.websocket.dial, or a pair of memory streams in a play."""
+    """How a socket is opened: relay.transport.websocket.dial, or a pair of memory streams in a play."""
 
     async def __call__(
         self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
@@ -111,19 +110,19 @@ class Realtime:
                 reader = _Reader(end)
                 await reader.until("session.created")
                 config = session_config(wanted.model, a.voice, a.transcribe_model, wanted.instructions, wanted.tools)
-                await end.send(dialect.update_session(config))
-                updated = dialect.session_of(await reader.until("session.updated"))
-                dialect.check_formats(updated)
+                await end.send(protocol.update_session(config))
+                updated = protocol.session_of(await reader.until("session.updated"))
+                protocol.check_formats(updated)
                 session = ModelSession(end, updated.id, wanted.model, reader.rest)
                 if wanted.greeting is not None:
-                    await end.send(dialect.ask_for_response(AskForResponse("greeting", wanted.greeting)))
+                    await end.send(protocol.ask_for_response(AskForResponse("greeting", wanted.greeting)))
                     session.greeting_asked = True
                 return session
         except trio.TooSlowError:
             raise ModelUnreachable(f"connected, but not configured within {CONFIGURE_LIMIT_S:.0f} s") from None
         except Gone as error:
             raise ModelUnreachable(f"the model closed the session: {error.code} {error.reason}") from None
-        except dialect.ModelProtocolError as error:
+        except protocol.ModelProtocolError as error:
             raise ModelUnreachable(str(error)) from None
 
 
@@ -134,11 +133,11 @@ class _Reader:
         self._end = end
         self.rest: list[bytes] = []
 
-    async def until(self, kind: str) -> dialect.Message:
+    async def until(self, kind: str) -> protocol.Message:
         while True:
             waiting, self.rest = self.rest or await self._end.receive(), []
             for number, raw in enumerate(waiting):
-                message = dialect.decode(raw)
+                message = protocol.decode(raw)
                 if message.type == kind:
                     self.rest = waiting[number + 1 :]
                     return message

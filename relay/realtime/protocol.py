@@ -2,7 +2,6 @@
 
 Only what is needed is decoded, into one flat struct; unknown events and keys are ignored. Outgoing audio is put
 together from byte templates: it goes fifty times a second. Shapes: OpenAI API reference, Realtime events.
-Upstream: realtime/session.py (bytes).  Downstream: call/vocabulary.py (events).
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The model session as we ask for it: PCM16 24 kHz both ways, a server VAD that only tells, our prompt, our functions.
 
-Pure. Upstream: realtime/session.py, realtime/greeting.py.
+Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# The server's VAD says what it hears; when to answer and when to stop is decided by the call (call/floor.py).
+# The server's VAD says what it hears; when to answer and when to stop is decided by the call (call/turn_taking.py).
 # 0.5 and 300 are the API's defaults; 500 ms of silence end a turn as the documentation has it (the live default of 200
 # cuts people off in the middle of a phone number).
 _TURN_DETECTION = {

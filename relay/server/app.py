@@ -2,7 +2,6 @@
 
     ledger > kept sessions, phrases, the day's bill, the loop's lag > HTTP and media sockets > calls
 The first signal drains: no new calls, `/readyz` 503, running calls have `DRAIN_S` to come to an end. The second leaves.
-Upstream: cli.py.  Downstream: twilio/incoming.py, twilio/stream.py, ledger.
 """
 
 from __future__ import annotations
@@ -22,19 +21,22 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 import dsp
-from relay import functions, handover, pace, prompts
-from relay.desk import Desk
+from relay import functions
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.metrics import Metrics
-from relay.realtime.greeting import PhraseBook
+from relay.phrases import prompts
+from relay.phrases.phrase_book import PhraseBook
+from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
-from relay.realtime.session import Dial, ModelAccess, Realtime, WarmSessions
+from relay.server import http
+from relay.server.media_endpoint import StreamDoor
+from relay.server.webhooks import Webhooks
+from relay.session.context import Desk
 from relay.settings import Settings
-from relay.twilio.incoming import Webhooks
+from relay.transport import overload
+from relay.transport.websocket import dial
 from relay.twilio.rest import TwilioRest
-from relay.twilio.stream import StreamDoor
 from relay.twilio.tokens import Tokens
-from relay.websocket import dial
 
 log = structlog.get_logger()
 
@@ -143,7 +145,7 @@ class Daemon:
                 inner.start_soon(self._watch_signals)
                 async with trio.open_nursery() as sockets:
                     urls = await sockets.start(self._serve_sockets, bind)
-                    pace.keep_collector_off()
+                    overload.keep_collector_off()
                     task_status.started(urls)
                     log.info("relay.serving", url=urls[0], **self.desk.settings.masked())
                 inner.cancel_scope.cancel()
@@ -170,7 +172,7 @@ class Daemon:
             )
 
     async def _serve_sockets(self, bind: str, *, task_status: trio.TaskStatus[list[str]]) -> None:
-        await handover.serve(
+        await http.serve(
             cast("ASGIFramework", self.app),
             bind=[bind],
             door=self.door.open,

@@ -1,7 +1,4 @@
-"""Which machine a request is for: Fly's proxy spreads them over all there are, and a call lives on one. Pure.
-
-Upstream: twilio/incoming.py (webhooks), twilio/stream.py (media sockets).
-"""
+"""Which machine a request is for: Fly's proxy spreads them over all there are, and a call lives on one. Pure."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 A connection whose next request is `GET /twilio/stream/…` is taken from hypercorn and given, as a WebSocket end on
 the bare socket, to a *door*; also after earlier requests on the same kept-alive connection. Hypercorn's own
 WebSockets cost half of the calls a core can carry, shield every send from cancellation and lose the peer's close
-code. This file subclasses hypercorn's TCP server: hypercorn is pinned to 0.18, tests/test_handover.py watches the seam.
+code. This file subclasses hypercorn's TCP server: hypercorn is pinned to 0.18, and
+tests/server/test_http.py watches the seam.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedEr
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import ASGIFramework
 
-from relay import pace
-from relay.websocket import Gone, Request, WebSocketEnd, answer
-from relay.wire import SocketWire, notice_dead_peers
+from relay.transport import overload
+from relay.transport.websocket import Gone, Request, WebSocketEnd, answer
+from relay.transport.wire import SocketWire, notice_dead_peers
 
 log = structlog.get_logger()
 
@@ -74,7 +75,7 @@ async def serve(
     config.errorlog = logging.getLogger("hypercorn.error")
     hypercorn.trio.run.TCPServer = HandoverServer  # type: ignore[attr-defined] # hypercorn has no hook for it
     hypercorn.protocol.H11Protocol = _PlainHttp  # type: ignore[attr-defined] # nor for this
-    pace.install()
+    overload.install()
     with ExitStack() as stack:
         listening = [stack.enter_context(_listen(address)) for address in bind]
         await hypercorn.trio.run.worker_serve(

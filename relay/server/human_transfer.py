@@ -3,7 +3,6 @@
 The caller's own leg is redirected to `<Dial>`; the model's session is closed by then. Whoever answers hears who calls
 and why, and presses 1: a voicemail cannot. Only HUMAN_TRANSFER_NUMBER and, one after the other, HUMAN_NUMBERS_ALSO are
 ever dialled. A caller whom nobody took goes back to the agent, or leaves a recorded message where there is none.
-Upstream: twilio/incoming.py (routes).  Downstream: desk.py, twilio/twiml.py.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ import structlog
 import trio
 
 from relay.call.vocabulary import CallSid, EndReason
-from relay.desk import ASKS_WITHIN_S, CallFile, Desk
-from relay.functions.contract import BackendFault, Taken
+from relay.functions.backend.contract import BackendFault, Taken
 from relay.functions.results import at_a_word
 from relay.ledger.rows import MessageRow, OutcomeRow
+from relay.session.context import ASKS_WITHIN_S, CallFile, Desk
 from relay.twilio import twiml
 
 log = structlog.get_logger()

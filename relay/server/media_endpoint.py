@@ -2,7 +2,6 @@
 
 Signature and one-use token before the upgrade (else 403), the start message within five seconds and of the same call
 after it (else 1008). A path of another machine is answered with `fly-replay` before any upgrade.
-Upstream: relay/handover.py.  Downstream: call/session.py.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from __future__ import annotations
 import structlog
 import trio
 
-from relay.call.session import CallSession
 from relay.call.vocabulary import CallSid
-from relay.desk import CallFile, Desk
-from relay.twilio import dialect, signature
-from relay.twilio.machines import replay
-from relay.websocket import Request, WebSocketEnd
+from relay.server.fly_replay import replay
+from relay.session.call_session import CallSession
+from relay.session.context import CallFile, Desk
+from relay.transport.websocket import Request, WebSocketEnd
+from relay.twilio import media_protocol, signature
 
 log = structlog.get_logger()
 
@@ -53,20 +52,20 @@ class StreamDoor:
             finally:
                 file.stream_closes()  # a socket that broke on its way in must not count as a call for ever
 
-    async def _start(self, request: Request, end: WebSocketEnd, file: CallFile) -> dialect.Started | None:
+    async def _start(self, request: Request, end: WebSocketEnd, file: CallFile) -> media_protocol.Started | None:
         """Twilio's first words; None if there were none, or others than we asked for: then the socket is closed."""
         await end.accept(request)
         try:
             with trio.fail_after(START_LIMIT_S):
                 return await self._wait_for_start(end, file)
-        except (trio.TooSlowError, StreamRefused, dialect.TwilioProtocolError) as error:
+        except (trio.TooSlowError, StreamRefused, media_protocol.TwilioProtocolError) as error:
             words = str(error) or f"no start message within {START_LIMIT_S:.0f} s"
             self._desk.metrics.refused_sockets.labels("start").inc()
             log.warning("stream.refused", words=words, caller_hears="the next verb of the TwiML: a human")
             await end.close(POLICY, words)
             return None
 
-    async def _serve(self, file: CallFile, started: dialect.Started, end: WebSocketEnd) -> None:
+    async def _serve(self, file: CallFile, started: media_protocol.Started, end: WebSocketEnd) -> None:
         file.streams += 1
         file.accepted = False
         session = CallSession(self._desk, file, started.stream_sid, end)
@@ -108,19 +107,19 @@ class StreamDoor:
         file.stream_opens()
         return file
 
-    async def _wait_for_start(self, end: WebSocketEnd, file: CallFile) -> dialect.Started:
+    async def _wait_for_start(self, end: WebSocketEnd, file: CallFile) -> media_protocol.Started:
         while True:
             for message in await end.receive():
-                what = dialect.parse(message)
-                if isinstance(what, dialect.Connected) or what is None:
+                what = media_protocol.parse(message)
+                if isinstance(what, media_protocol.Connected) or what is None:
                     continue
-                if not isinstance(what, dialect.Started):
+                if not isinstance(what, media_protocol.Started):
                     raise StreamRefused("the first message was not start")
                 _check(what, file.call_sid, self._desk.settings.twilio_account_sid)
                 return what
 
 
-def _check(started: dialect.Started, call_sid: CallSid, account_sid: str) -> None:
+def _check(started: media_protocol.Started, call_sid: CallSid, account_sid: str) -> None:
     if started.call_sid != call_sid:
         raise StreamRefused("the start message is of another call than the token")
     if account_sid and started.account_sid != account_sid:

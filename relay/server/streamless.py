@@ -1,15 +1,12 @@
-"""The rows of a call that has no stream here: not admitted, hung up before it began, or cut off by a relay's death.
-
-Upstream: twilio/incoming.py.  Downstream: the ledger.
-"""
+"""The rows of a call that has no stream here: not admitted, hung up before it began, or cut off by a relay's death."""
 
 from __future__ import annotations
 
 import structlog
 
 from relay.call.vocabulary import EndReason
-from relay.desk import CallFile, Desk
 from relay.ledger import rows
+from relay.session.context import CallFile, Desk
 
 log = structlog.get_logger()
 

@@ -1,7 +1,6 @@
 """Twilio's webhooks: a phone rings, a stream is over, a call has ended. No answer leaves a caller in silence.
 
 Each request is checked against PUBLIC_URL, never against what it claims of itself. Answers never wait for the model.
-Upstream: daemon.py (HTTP).  Downstream: twilio/transfer.py (the human's side), desk.py, twilio/twiml.py.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ from quart_trio import QuartTrio
 from relay.call import wording
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
-from relay.desk import ASKS_WITHIN_S, CallFile, Desk
 from relay.ledger.port import LedgerUnavailable
-from relay.twilio import signature, streamless, twiml
-from relay.twilio.machines import replay
-from relay.twilio.transfer import RESUMES, Transfers
+from relay.server import streamless
+from relay.server.fly_replay import replay
+from relay.server.human_transfer import RESUMES, Transfers
+from relay.session.context import ASKS_WITHIN_S, CallFile, Desk
+from relay.twilio import signature, twiml
 
 log = structlog.get_logger()
 

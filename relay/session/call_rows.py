@@ -2,8 +2,6 @@
 
 Whatever stands in the call's outcome (turns, barge-ins, latencies, costs) is counted over all its streams, in the line
 too; the rest of the line is the stream's.
-
-Upstream: call/session.py.  Downstream: ledger, metrics, log.
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ import msgspec
 import structlog
 import trio
 
-from relay import desk as desks
 from relay.call.actions import RecordTurn, RunFunction
+from relay.call.call_config import Bill, PastTurn
 from relay.call.machine import Ending, Machine, Next
-from relay.call.plan import Bill, PastTurn
 from relay.call.vocabulary import ClaimDoubted, EndReason
 from relay.functions import Outcome, TakeMessage
 from relay.ledger import rows
+from relay.session import context as desks
 
 log = structlog.get_logger()
 

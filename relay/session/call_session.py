@@ -6,7 +6,6 @@
 Functions are children of the same nursery, never awaited in a reader. One frame is one stack: whoever read it sends it.
 The model is closed before the caller's socket: a stalled caller cannot hold a paid session open.
 Exception groups are opened here and nowhere else.
-Upstream: twilio/stream.py.  Downstream: machine.py, both dialects, the ledger (by way of `Books`).
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ import structlog
 import trio
 
 import dsp
-from relay import desk as desks
-from relay.books import Books
 from relay.call.actions import (
     Action,
     ClearPlayback,
@@ -34,10 +31,7 @@ from relay.call.actions import (
     SendSilence,
     SwitchModel,
 )
-from relay.call.downlink import AnswerAudio
 from relay.call.machine import Machine, Next
-from relay.call.model_supply import ModelSupply
-from relay.call.uplink import CallerAudio, silence
 from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
@@ -56,12 +50,17 @@ from relay.call.vocabulary import (
     Ticked,
 )
 from relay.functions import CallContext, Outcome, TakeMessage, run
-from relay.pace import pace
-from relay.realtime import dialect as model_dialect
-from relay.realtime.session import ModelSession, ModelUnreachable
-from relay.twilio import dialect as caller_dialect
+from relay.realtime import protocol as model_dialect
+from relay.realtime.client import ModelSession, ModelUnreachable
+from relay.session import context as desks
+from relay.session.call_rows import Books
+from relay.session.downlink import AnswerAudio
+from relay.session.model_connector import ModelSupply
+from relay.session.uplink import CallerAudio, silence
+from relay.transport.overload import pace
+from relay.transport.websocket import Gone, WebSocketEnd
+from relay.twilio import media_protocol as caller_dialect
 from relay.twilio.rest import TwilioRefused, TwilioUnreachable
-from relay.websocket import Gone, WebSocketEnd
 
 log = structlog.get_logger()
 

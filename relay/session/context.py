@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 import trio
 
-from relay.beat import Beat
+from relay.call.call_config import Bill, CallPlan, Limits, PastTurn, Phrase
+from relay.call.consent_law import must_announce
 from relay.call.machine import Next
-from relay.call.plan import Bill, CallPlan, Limits, PastTurn, Phrase
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions import Backend, Deeds, Once, Registry
 from relay.ledger.port import Ledger
 from relay.metrics import Metrics
-from relay.prompts import Prompts
-from relay.realtime.greeting import PhraseBook
+from relay.phrases.phrase_book import PhraseBook
+from relay.phrases.prompts import Prompts
+from relay.realtime.client import Realtime, Wanted, WarmSessions
 from relay.realtime.prices import price_of, transcription_price_of
-from relay.realtime.session import Realtime, Wanted, WarmSessions
-from relay.reservations import ConsentedReservations
+from relay.session.reservations import ConsentedReservations
 from relay.settings import Settings, check_hours
-from relay.states import must_announce
+from relay.transport.ticker import Beat
 from relay.twilio.rest import TwilioRest
 from relay.twilio.tokens import Tokens
 

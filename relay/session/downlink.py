@@ -1,7 +1,4 @@
-"""The model's audio on its way to playout: deltas in base64 to mu-law, item by item; and the greeting, to be kept.
-
-Upstream: session.py (deltas).  Downstream: dsp; session.py feeds the events to the machine.
-"""
+"""The model's audio on its way to playout: deltas in base64 to mu-law, item by item; and the greeting, to be kept."""
 
 from __future__ import annotations
 

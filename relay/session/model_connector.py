@@ -1,7 +1,4 @@
-"""Where a stream's model sessions come from: kept warm since it rang, dialled, or prepared beside the present one.
-
-Upstream: session.py.  Downstream: realtime/session.py.
-"""
+"""Where a stream's model sessions come from: kept warm since it rang, dialled, or prepared beside the present one."""
 
 from __future__ import annotations
 
@@ -10,11 +7,11 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from relay import desk as desks
 from relay.call.machine import Machine
 from relay.call.vocabulary import Event, MoveFailed, NextModelReady
-from relay.realtime.session import ModelSession, ModelUnreachable
-from relay.websocket import Gone
+from relay.realtime.client import ModelSession, ModelUnreachable
+from relay.session import context as desks
+from relay.transport.websocket import Gone
 
 log = structlog.get_logger()
 

@@ -1,7 +1,4 @@
-"""Exactly-once keys of a call whose caller has not heard the notice yet: claimed as ever, but without any words.
-
-Upstream: desk.py.  Downstream: ledger.
-"""
+"""Exactly-once keys of a call whose caller has not heard the notice yet: claimed as ever, but without any words."""
 
 from __future__ import annotations
 

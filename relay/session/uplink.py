@@ -1,7 +1,4 @@
-"""The caller's audio on its way to the model: gaps filled, kept while no model is there, converted to appends.
-
-Upstream: session.py (frames).  Downstream: gaps.py, dsp; session.py sends the appends to the model.
-"""
+"""The caller's audio on its way to the model: gaps filled, kept while no model is there, converted to appends."""
 
 from __future__ import annotations
 
@@ -10,9 +7,9 @@ from collections.abc import Iterable
 import pybase64
 
 import dsp
-from relay.call.gaps import Gaps
-from relay.realtime import dialect as model_dialect
-from relay.twilio.dialect import Frame
+from relay.call.gap_filling import Gaps
+from relay.realtime import protocol as model_dialect
+from relay.twilio.media_protocol import Frame
 
 # Audio that waits for a model which is still being dialled: 10 s, 80 kB; then the oldest is dropped.
 WAITING_LIMIT_BYTES = 80_000

@@ -3,7 +3,6 @@
 What is measured is how long a pass of the loop takes, from one look at the sockets to the next: so long a frame that
 has just come has to wait; and how much of its time the loop is at work at all: a core that a neighbour has taken for a
 moment makes long passes, and is not full. A relay that is not full never does this (bench/capacity).
-Upstream: relay/handover.py installs it.  Downstream: call/session.py asks it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A whole text message as one WebSocket frame: made, and found in a stream of bytes (RFC 6455 5.2).
-
-Upstream: websocket.py, which leaves every other kind of frame to `websockets`' core.  Downstream: nothing.
-"""
+"""A whole text message as one WebSocket frame: made, and found in a stream of bytes (RFC 6455 5.2)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 A sleep of their own costs a cancel scope, a place in the heap of deadlines and an exception each time; 200 watchdogs
 spent 9 % of a core on it (bench/profile). They come in lots, one after another: together they would stop the audio.
-Upstream: daemon.py runs it.  Downstream: call/session.py waits for it.
 """
 
 from __future__ import annotations

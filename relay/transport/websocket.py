@@ -21,8 +21,8 @@ from websockets.protocol import OPEN, State
 from websockets.server import ServerProtocol
 from websockets.uri import WebSocketURI, parse_uri
 
-from relay.text_frame import MASKED, WHOLE_TEXT, masks, span, text_frame
-from relay.wire import SocketWire, Wire, default_tls
+from relay.transport.text_frame import MASKED, WHOLE_TEXT, masks, span, text_frame
+from relay.transport.wire import SocketWire, Wire, default_tls
 
 __all__ = ["Gone", "Refused", "Request", "WebSocketEnd", "answer", "dial", "upgrade"]
 
@@ -40,7 +40,7 @@ MAX_REASON_BYTES = 123
 KEEP_BYTES = 1 << 17
 
 # The library logs every frame, audio and all, where its logger is at DEBUG. This one never is.
-_QUIET = logging.getLogger("relay.websocket")
+_QUIET = logging.getLogger("relay.transport.websocket")
 _QUIET.setLevel(logging.WARNING)
 
 
@@ -64,7 +64,8 @@ class WebSocketEnd:
     """One end of a WebSocket on a wire; it has no task, queue or lock of its own.
 
     One task receives; any task may send or close. Messages are bytes as they came, text or binary, unchecked
-    UTF-8. A sender that is cancelled in the middle of a frame takes the connection with it (see relay/wire.py).
+    UTF-8. A sender that is cancelled in the middle of a frame takes the connection with it
+    (see relay/transport/wire.py).
     """
 
     def __init__(self, wire: Wire, protocol: ClientProtocol | ServerProtocol) -> None:

@@ -1,6 +1,6 @@
 """Bytes to and from one peer, over a TCP socket (with TLS or not) or a Trio stream; several tasks may write.
 
-A wire knows no messages. Both ends of the audio path (`relay/websocket.py`) stand on one.
+A wire knows no messages. Both ends of the audio path (`relay/transport/websocket.py`) stand on one.
 """
 
 from __future__ import annotations

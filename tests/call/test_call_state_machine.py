@@ -34,8 +34,8 @@ from relay.call.actions import (
     SwitchModel,
     TruncateItem,
 )
+from relay.call.call_config import CallPlan
 from relay.call.machine import Phase
-from relay.call.plan import CallPlan
 from relay.call.vocabulary import (
     CallerArrived,
     CallerCommitted,
@@ -68,7 +68,7 @@ from relay.call.vocabulary import (
     StreamSid,
     TransferCall,
 )
-from tests.playbook import PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
+from tests.helpers.playbook import PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
 WORDS = st.sampled_from(
     ["", None, "yes please", "okay", "hello", "you misunderstood", "an allergy", "ridiculous", "how can I help you"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.states import TWO_PARTY_STATES, must_announce
+from relay.call.consent_law import TWO_PARTY_STATES, must_announce
 
 
 def test_the_nine_states_are_listed_with_their_law() -> None:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.call.actions import CreateFunctionPair, CreateItem
+from relay.call.call_config import PastTurn
 from relay.call.conversation import Conversation, heard_words
-from relay.call.plan import PastTurn
 from relay.call.vocabulary import ItemId
 
 SAID = "We are open from eleven until ten at night."

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from relay.call.meter import Meter, response_usd, transcription_usd
-from relay.call.plan import Bill, Price
+from relay.call.call_config import Bill, Price
+from relay.call.cost import Meter, response_usd, transcription_usd
 
 PRICE = Price(text_in=4.0, text_cached=0.4, text_out=16.0, audio_in=32.0, audio_cached=0.4, audio_out=64.0)
 USAGE = {

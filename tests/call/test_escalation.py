@@ -6,8 +6,8 @@ import tomllib
 
 import pytest
 
-from relay import prompts
 from relay.call.escalation import Rules, RulesInvalid
+from relay.phrases import prompts
 from relay.settings import load
 
 TABLE = tomllib.loads((prompts.PROMPTS_DIR / "escalation.toml").read_text("utf-8"))

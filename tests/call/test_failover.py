@@ -9,18 +9,18 @@ from typing import Any, cast
 import pytest
 import trio
 
-from relay.call import handover
-from relay.call.meter import response_usd
+from relay.call import failover
+from relay.call.cost import response_usd
 from relay.ledger import rows
+from relay.realtime.client import ModelSession, Wanted
 from relay.realtime.prices import price_of
-from relay.realtime.session import ModelSession, Wanted
-from relay.standin.conversation import RealtimePeer
-from relay.standin.model_items import Item
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from relay.standin.script import Script
-from relay.websocket import WebSocketEnd
-from tests.play import Play, stage
+from relay.standin.model.items import Item
+from relay.standin.model.realtime_peer import RealtimePeer
+from relay.standin.model.script import Script
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from relay.transport.websocket import WebSocketEnd
+from tests.helpers.play import Play, stage
 
 LISTEN = "{ listen = true }"
 
@@ -157,7 +157,7 @@ async def test_a_caller_who_speaks_the_moment_the_session_is_lost_is_answered_as
 async def test_a_session_near_its_expiry_hands_over_in_silence_and_the_caller_hears_no_gap(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "SESSION_LIMIT_S", 20.0)  # a real one is at 50 minutes; the way is the same
+    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 20.0)  # a real one is at 50 minutes; the way is the same
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "ask_booking" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
@@ -188,7 +188,7 @@ async def test_words_that_begin_while_the_old_session_says_goodbye_are_heard_by_
         await trio.sleep(1.0 if waits else 0.0)
 
     monkeypatch.setattr(WebSocketEnd, "_say_goodbye", and_wait)
-    monkeypatch.setattr(handover, "SESSION_LIMIT_S", 10.7)  # while the cough's words are awaited: they end the wait
+    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 10.7)  # while the cough's words are awaited: they end the wait
     text = scenario(LISTEN, "{ cough = true }", "{ silent_s = 1.7 }", '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.1)
@@ -285,7 +285,7 @@ async def test_a_hard_topic_brings_the_harder_model_at_once(autojump_clock: obje
 async def test_a_move_that_fails_leaves_the_caller_with_the_present_session(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "SESSION_LIMIT_S", 15.0)
+    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 15.0)
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         observed = play.exchange.on_event

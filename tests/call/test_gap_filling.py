@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.call.gaps import IDLE_BEFORE_PAD_S, IDLE_PAD_MS, JITTER_MS, LONGEST_PAD_MS, Gaps, Lateness
+from relay.call.gap_filling import IDLE_BEFORE_PAD_S, IDLE_PAD_MS, JITTER_MS, LONGEST_PAD_MS, Gaps, Lateness
 
 
 def test_steps_that_wobble_are_not_padded() -> None:

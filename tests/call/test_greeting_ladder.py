@@ -15,9 +15,9 @@ from trio.testing import MockClock
 
 from relay.call import greeting as ladder
 from relay.call.actions import Play
+from relay.call.call_config import CallPlan, Greeting, Limits, Phrase, Price
 from relay.call.escalation import Rules
 from relay.call.machine import Machine
-from relay.call.plan import CallPlan, Greeting, Limits, Phrase, Price
 from relay.call.vocabulary import (
     CallerArrived,
     ItemId,
@@ -29,11 +29,11 @@ from relay.call.vocabulary import (
     StreamSid,
     Ticked,
 )
-from relay.realtime.greeting import shipped_clip
-from relay.realtime.session import WARM_PER_MINUTE, Wanted
-from relay.standin.script import Faults, Script
-from tests.greeting_play import CLIP, NOTICE, OPENING, QUESTION, TROUBLE, WHOLE, items, prompt_model, ring
-from tests.play import keep_greeting, stage
+from relay.phrases.phrase_book import shipped_clip
+from relay.realtime.client import WARM_PER_MINUTE, Wanted
+from relay.standin.model.script import Faults, Script
+from tests.helpers.greeting_play import CLIP, NOTICE, OPENING, QUESTION, TROUBLE, WHOLE, items, prompt_model, ring
+from tests.helpers.play import keep_greeting, stage
 
 # Kept
 
@@ -253,7 +253,7 @@ async def test_a_caller_who_hangs_up_while_twilio_connects_leaves_no_session(aut
     async with stage() as play:
         events: list[str] = []
         play.exchange.on_event = lambda kind, _: events.append(kind)
-        from relay.standin.caller import CallerLine, LiveCall
+        from relay.standin.twilio.exchange import CallerLine, LiveCall
 
         async def act(call: LiveCall) -> None:
             await trio.sleep(0.2)

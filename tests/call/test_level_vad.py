@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import dsp
-from relay.call.caller_voice import CallerVoice
-from relay.call.floor import COMMIT_MS, EARLY_WORD_MS, SHORT_TURN_MS
-from relay.standin.voice import clips
+from relay.call.level_vad import CallerVoice
+from relay.call.turn_taking import COMMIT_MS, EARLY_WORD_MS, SHORT_TURN_MS
+from relay.standin.speech.voice import clips
 
 
 def longest_run(mulaw: bytes, offset_bytes: int = 0) -> int:

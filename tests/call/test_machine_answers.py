@@ -19,9 +19,9 @@ from relay.call.actions import (
     SendFunctionOutput,
     SwitchModel,
 )
-from relay.call.handover import RECONNECTS, SESSION_LIMIT_S
+from relay.call.call_config import PastTurn
+from relay.call.failover import RECONNECTS, SESSION_LIMIT_S
 from relay.call.machine import Next, Phase
-from relay.call.plan import PastTurn
 from relay.call.state import Move
 from relay.call.vocabulary import (
     CallerCommitted,
@@ -48,7 +48,7 @@ from relay.call.vocabulary import (
     ResponseId,
     Ticked,
 )
-from tests.playbook import NOTICE, PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
+from tests.helpers.playbook import NOTICE, PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
 R1 = ResponseId("resp_1")
 

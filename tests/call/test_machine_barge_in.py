@@ -40,7 +40,7 @@ from relay.call.vocabulary import (
     StreamSid,
     Ticked,
 )
-from tests.playbook import PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, expect, phrase, tone
+from tests.helpers.playbook import PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, expect, phrase, tone
 
 TEXT = "We are open tomorrow from eleven in the morning until ten at night."
 R1, R2 = ResponseId("resp_1"), ResponseId("resp_2")

@@ -17,8 +17,8 @@ from relay.call.actions import (
     RecordTurn,
     ReleaseModel,
 )
+from relay.call.call_config import Bill
 from relay.call.machine import Next, Phase
-from relay.call.plan import Bill
 from relay.call.vocabulary import (
     CallerArrived,
     CallerCommitted,
@@ -42,7 +42,7 @@ from relay.call.vocabulary import (
     Ticked,
     TransferCall,
 )
-from tests.playbook import PLAIN, PLAN, SPEECH_DBFS, Stage, tone
+from tests.helpers.playbook import PLAIN, PLAN, SPEECH_DBFS, Stage, tone
 
 R1 = ResponseId("resp_1")
 GOODBYE = ItemId("own_0_2")

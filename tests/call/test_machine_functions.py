@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from relay.call.actions import AskForResponse, CreateItem, RunFunction, SendFunctionOutput
 from relay.call.vocabulary import FunctionAsked, FunctionReturned, ResponseBegan, ResponseEnded, ResponseId, StaySilent
-from tests.playbook import PLAIN, SPEECH_DBFS, Stage
-from tests.test_machine_answers import R1, begun, of, talking
+from tests.call.test_machine_answers import R1, begun, of, talking
+from tests.helpers.playbook import PLAIN, SPEECH_DBFS, Stage
 
 
 def test_two_outputs_of_one_answer_are_one_request() -> None:

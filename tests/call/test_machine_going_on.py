@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.call import barge_in
+from relay.call import interruption
 from relay.call.actions import (
     AskForResponse,
     CancelResponse,
@@ -19,8 +19,8 @@ from relay.call.actions import (
     SendFunctionOutput,
     TruncateItem,
 )
+from relay.call.call_config import CallPlan
 from relay.call.machine import Phase
-from relay.call.plan import CallPlan
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerPaused,
@@ -43,9 +43,9 @@ from relay.call.vocabulary import (
     ResponseId,
     StaySilent,
 )
-from tests.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
-from tests.test_call_state_machine import Watched
-from tests.test_machine_answers import of
+from tests.call.test_call_state_machine import Watched
+from tests.call.test_machine_answers import of
+from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
 TEXT = "We are open tomorrow from eleven in the morning until ten at night."
 ITEM, MM_HMM = ItemId("item_1"), ItemId("caller_2")
@@ -567,7 +567,7 @@ def test_the_rest_begins_at_the_last_pause_or_where_the_agent_was_stopped(
 ) -> None:
     sound = bytearray(b"\x20" * 6_000 * 8)
     sound[pause_ms[0] * 8 : pause_ms[1] * 8] = b"\xff" * (pause_ms[1] - pause_ms[0]) * 8
-    assert barge_in._pause_before(sound, 2_055 * 8) == begins_ms * 8
+    assert interruption._pause_before(sound, 2_055 * 8) == begins_ms * 8
 
 
 def test_a_rest_that_is_interrupted_is_said_anew_with_what_was_heard_of_it_and_can_be_gone_on_with_again() -> None:

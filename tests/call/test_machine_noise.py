@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from relay.call.actions import AskForResponse, CreateItem, DialModel, SendSilence, SwitchModel
-from relay.call.handover import SESSION_LIMIT_S
+from relay.call.failover import SESSION_LIMIT_S
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerPaused,
@@ -17,8 +17,8 @@ from relay.call.vocabulary import (
     NextModelReady,
     ResponseEnded,
 )
-from tests.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage
-from tests.test_machine_answers import R1, begun, of, talking
+from tests.call.test_machine_answers import R1, begun, of, talking
+from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage
 
 NOISE = ItemId("caller_9")
 

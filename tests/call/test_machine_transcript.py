@@ -23,7 +23,7 @@ from relay.call.vocabulary import (
     ResponseEnded,
     ResponseId,
 )
-from tests.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, phrase, tone
+from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, phrase, tone
 
 R1 = ResponseId("resp_1")
 FIRST, ANSWER, SECOND = ItemId("caller_1"), ItemId("item_1"), ItemId("caller_2")

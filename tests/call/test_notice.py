@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
-from relay import prompts, settings
+from relay import settings
 from relay.ledger import rows
-from relay.standin import model_reactions
-from relay.standin.business_faults import Faults as Backends
-from relay.standin.script import Faults, Script
-from tests.greeting_play import NOTICE, OPENING, QUESTION, WHOLE, Told, prompt_model, ring
-from tests.play import stage
+from relay.phrases import prompts
+from relay.standin.business.faults import Faults as Backends
+from relay.standin.model import reactions
+from relay.standin.model.script import Faults, Script
+from tests.helpers.greeting_play import NOTICE, OPENING, QUESTION, WHOLE, Told, prompt_model, ring
+from tests.helpers.play import stage
 
 STATE = {"RECORD_NOTICE": "by_state"}
 # Says something over the notice, in time for its words to be transcribed before the notice is at its end.
@@ -90,8 +91,8 @@ async def test_the_ledger_says_what_was_announced_in_which_version_and_when_it_w
 async def test_a_model_that_leaves_the_notice_out_gets_nothing_stored(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = model_reactions.literal
-    monkeypatch.setattr(model_reactions, "literal", lambda text: QUESTION if asked(text) else "")
+    asked = reactions.literal
+    monkeypatch.setattr(reactions, "literal", lambda text: QUESTION if asked(text) else "")
     async with stage(script=prompt_model(), kept=False) as play:
         steps = (
             '{ listen = true }, { say = "ask_booking" }, { listen = true }, { say = "yes_right" }, { listen = true }'
@@ -108,8 +109,8 @@ async def test_a_model_that_leaves_the_notice_out_gets_nothing_stored(
 async def test_a_message_that_a_caller_leaves_stands_in_the_ledger_though_the_notice_was_left_out(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = model_reactions.literal
-    monkeypatch.setattr(model_reactions, "literal", lambda text: QUESTION if asked(text) else "")
+    asked = reactions.literal
+    monkeypatch.setattr(reactions, "literal", lambda text: QUESTION if asked(text) else "")
     takes = {"clip": "message_words", "call": "take_message", "then": "Thank you, I will pass on your message."}
     script = Script.from_table(
         {"first_delta_ms": 50, "reaction": [takes | {"arguments": {"name": "Jane Doe", "message": "Two boxes short."}}]}

@@ -7,7 +7,7 @@ import pytest
 from relay.call.actions import Play
 from relay.call.playout import PUSH_THROUGH, Playout
 from relay.call.vocabulary import ItemId
-from tests.playbook import PLAIN, SILENCE_DBFS, Stage, tone
+from tests.helpers.playbook import PLAIN, SILENCE_DBFS, Stage, tone
 
 A, B = ItemId("a"), ItemId("b")
 

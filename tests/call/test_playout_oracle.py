@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from relay.call.actions import ClearPlayback
 from relay.call.playout import FRAME_BYTES, PUSH_THROUGH, Lead, Playout
 from relay.call.vocabulary import ItemId
-from tests.playbook import STEP_MS, Ear, tone
+from tests.helpers.playbook import STEP_MS, Ear, tone
 
 SIZES = st.one_of(st.integers(1, 4_000), st.integers(1, 25).map(lambda frames: frames * FRAME_BYTES))
 TAILS = st.sampled_from([0, 0, 13, 40])

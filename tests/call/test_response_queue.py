@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.call.actions import AskForResponse, CancelResponse
-from relay.call.answers import ASK_AGAIN_AFTER_S, ASK_AGAIN_LIMIT, BEGIN_LIMIT_S, PROGRESS_LIMIT_S, Answers
+from relay.call.response_queue import ASK_AGAIN_AFTER_S, ASK_AGAIN_LIMIT, BEGIN_LIMIT_S, PROGRESS_LIMIT_S, Answers
 from relay.call.vocabulary import ResponseId
 
 R1, R2 = ResponseId("resp_1"), ResponseId("resp_2")

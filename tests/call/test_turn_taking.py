@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.call.caller_voice import CallerVoice
-from relay.call.floor import (
+from relay.call.level_vad import CallerVoice
+from relay.call.turn_taking import (
     COMMIT_MS,
     WORDS_LIMIT_S,
     Agent,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import dsp
 from dsp import g711
-from tests import oracle_dsp
-from tests.strategies import mulaw_audio
+from tests.helpers import oracle_dsp
+from tests.helpers.strategies import mulaw_audio
 
 EVERY_CODE = bytes(range(256))
 EVERY_SAMPLE = np.arange(-32768, 32768).astype(np.int16)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import dsp
 from dsp import line
-from tests import oracle_dsp
-from tests.strategies import chunked, mulaw_audio, pcm24k_audio
+from tests.helpers import oracle_dsp
+from tests.helpers.strategies import chunked, mulaw_audio, pcm24k_audio
 
 unhurried = settings(deadline=None)
 SPEECHLIKE = np.random.default_rng(11).integers(0, 256, 4000, dtype=np.uint8).tobytes()
@@ -269,7 +269,7 @@ def fingerprint() -> int:
     ids=lambda environment: "-".join(environment.values()),
 )
 def test_another_blas_kernel_or_thread_count_gives_the_same_bytes(environment: dict[str, str]) -> None:
-    code = "import warnings; warnings.simplefilter('ignore'); from tests.test_line import fingerprint as f; print(f())"
+    code = "import warnings; warnings.simplefilter('ignore')\nfrom tests.dsp.test_line import fingerprint as f\nprint(f())"
     ran = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
     )

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import dsp
 from dsp.polyphase import Downsampler, Upsampler
 from dsp.taps import PROTOTYPE, TAPS, UNIT
-from tests import oracle_dsp
-from tests.strategies import chunked, pcm24k_audio
+from tests.helpers import oracle_dsp
+from tests.helpers.strategies import chunked, pcm24k_audio
 
 Resampler = Upsampler | Downsampler
 both = pytest.mark.parametrize("make", [Upsampler, Downsampler])

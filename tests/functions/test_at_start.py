@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from relay.functions.registry import load, run
-from tests.business_play import a_call, business, standin
+from tests.helpers.business_play import a_call, business, standin
 from tests.test_cli import GOOD
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 TEN_LINES = 10  # "docs shows it in ten lines"
 
 

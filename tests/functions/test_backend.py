@@ -11,11 +11,11 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.functions.backend import Backend, BackendFault, Refused, Taken
-from relay.functions.breaker import FAULTS_TO_OPEN, REST_S, Breaker
-from relay.functions.contract import segment
-from relay.standin.business import serve_business
-from tests.business_play import CALLER, OTHER, TZ, Answering, business, standin
+from relay.functions.backend.breaker import FAULTS_TO_OPEN, REST_S, Breaker
+from relay.functions.backend.client import Backend, BackendFault, Refused, Taken
+from relay.functions.backend.contract import segment
+from relay.standin.business.app import serve_business
+from tests.helpers.business_play import CALLER, OTHER, TZ, Answering, business, standin
 
 DAY = dt.date(2026, 11, 24)
 SEVEN = dt.datetime(2026, 11, 24, 19, tzinfo=TZ)

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.functions.claims import BOOKED, CANCELLED, LISTED, MESSAGE, MOVED, SENT, check, claims, deeds_of, withdrawn
+from relay.functions.claims.claims import (
+    BOOKED,
+    CANCELLED,
+    LISTED,
+    MESSAGE,
+    MOVED,
+    SENT,
+    check,
+    claims,
+    deeds_of,
+    withdrawn,
+)
 
 CLAIMED = [
     ("I've booked you a table for two at 7 PM.", BOOKED),
@@ -253,7 +264,7 @@ def test_a_model_that_counts_to_a_thousand_does_not_hold_up_the_other_calls(monk
             self.read_chars += len(text)
 
     counted = Counted()
-    monkeypatch.setattr("relay.functions.claims._CONDITION_BEFORE", counted)
+    monkeypatch.setattr("relay.functions.claims.claims._CONDITION_BEFORE", counted)
     said = ", ".join(map(str, range(1000)))
     assert claims(said) == ()
     assert counted.read_chars <= 3 * len(said)

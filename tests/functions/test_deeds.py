@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from relay.functions.claims import BOOKED, CANCELLED, MESSAGE, MOVED, SENT, tells
-from relay.functions.deeds import CORRECTIONS, Deeds
+from relay.functions.claims.claims import BOOKED, CANCELLED, MESSAGE, MOVED, SENT, tells
+from relay.functions.claims.deeds import CORRECTIONS, Deeds
 
 BOOKING: dict[str, Any] = {"status": "ok", "done": "booked", "id": "a1", "when": "Tuesday, November 24 at 7 PM"}
 

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 
-from relay.functions.backend import Backend
-from relay.functions.effects import EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
+from relay.functions.backend.client import Backend
+from relay.functions.builtin.times import check_start, clock_words, time_words
+from relay.functions.outcome import EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
 from relay.functions.registry import CallContext, load, run
-from relay.functions.times import check_start, clock_words, time_words
-from relay.standin.business import BusinessApp, Known
-from tests.business_play import BOOK, CALLER, NOW, OTHER, TZ, Answering, Line, a_call, business, says, standin
+from relay.standin.business.app import BusinessApp, Known
+from tests.helpers.business_play import BOOK, CALLER, NOW, OTHER, TZ, Answering, Line, a_call, business, says, standin
 
 REGISTRY = load()
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.functions.arguments import bind
-from relay.functions.once import RESERVE_LIMIT_S, Once, Wish
+from relay.functions.idempotency import RESERVE_LIMIT_S, Once, Wish
 from relay.functions.registry import CallContext, Outcome, load, run
 from relay.ledger.memory import MemoryLedger
 from relay.ledger.rows import Already, FunctionCallRow, Json, Reserved, Unavailable
-from tests.business_play import BOOK, CALLER, TZ, Line, a_call, business, says, standin
+from tests.helpers.business_play import BOOK, CALLER, TZ, Line, a_call, business, says, standin
 
 REGISTRY = load()
 BOOKING = REGISTRY.get("book_appointment")

@@ -17,7 +17,7 @@ from openai.types.realtime import RealtimeFunctionTool
 from relay.functions.arguments import BadArguments, Phone, bind, schema, signature
 from relay.functions.registry import CallContext, FunctionRefused, Registry, function, load, run
 from relay.functions.results import OUTPUT_LIMIT_BYTES, at_a_word, envelope
-from tests.business_play import CALLER, a_call, business, says, standin
+from tests.helpers.business_play import CALLER, a_call, business, says, standin
 
 BUILT_IN = {
     "lookup_hours", "check_availability", "book_appointment", "cancel_or_move_appointment", "lookup_caller",

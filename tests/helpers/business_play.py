@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 import httpx
 import trio
 
-from relay.functions.backend import Backend
-from relay.functions.once import Once
+from relay.functions.backend.client import Backend
+from relay.functions.idempotency import Once
 from relay.functions.registry import CallContext
-from relay.standin.business import BusinessApp, Diary, Faults, Known, business_app
+from relay.standin.business.app import BusinessApp, Diary, Faults, Known, business_app
 
 TZ = ZoneInfo("America/New_York")
 NOW = dt.datetime(2026, 11, 23, 15, 0, tzinfo=TZ)  # a Monday, 3 PM

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.ledger import rows
-from relay.standin.report import CallReport
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from relay.standin.script import Faults, Script
-from tests.play import Play
+from relay.standin.model.script import Faults, Script
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from tests.helpers.play import Play
 
 OPENING = "Hello, thank you for calling Harbor Table. This is Robin, the virtual assistant."
 NOTICE = "This call may be transcribed to help with your request."

@@ -1,4 +1,4 @@
-"""A way to the stand-in model over memory streams: what `relay.websocket.dial` is on a network."""
+"""A way to the stand-in model over memory streams: what `relay.transport.websocket.dial` is on a network."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import trio
 from trio.testing import memory_stream_pair
 
-from relay.realtime.session import ModelAccess, Realtime
-from relay.standin.model import StandInModel
-from relay.standin.script import Script
-from relay.websocket import WebSocketEnd, upgrade
-from relay.wire import StreamWire
+from relay.realtime.client import ModelAccess, Realtime
+from relay.standin.model.script import Script
+from relay.standin.model.server import StandInModel
+from relay.transport.websocket import WebSocketEnd, upgrade
+from relay.transport.wire import StreamWire
 
 ACCESS = ModelAccess("ws://model.example/v1/realtime", "sk-of-the-test", "marin", "gpt-transcribe")
 MODEL = "gpt-realtime-2.1-mini"

@@ -1,4 +1,4 @@
-"""Breaks the audio path on purpose, one way at a time; a named test must catch each: `python -m tests.mutants`.
+"""Breaks the audio path on purpose, one way at a time; a named test must catch each: `python -m tests.helpers.mutants`.
 
 Each mutant is a line of dsp/ changed in a copy of the source, as the field has it wrong (0xff that becomes 0x7e, state
 dropped at every frame, no filter before taking every third sample ...). The copy runs the one test that is named.
@@ -14,8 +14,17 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-PIECES = ["dsp", "tests/golden", "tests/__init__.py", "tests/strategies.py", "tests/oracle_dsp.py", "pyproject.toml"]
+ROOT = Path(__file__).parents[2]
+PIECES = [
+    "dsp",
+    "tests/helpers/golden",
+    "tests/__init__.py",
+    "tests/dsp/__init__.py",
+    "tests/helpers/__init__.py",
+    "tests/helpers/strategies.py",
+    "tests/helpers/oracle_dsp.py",
+    "pyproject.toml",
+]
 TESTS = ["test_g711", "test_polyphase", "test_line", "test_spectrum", "test_self_test"]
 
 
@@ -286,7 +295,7 @@ MUTANTS = [
 def copied(folder: str) -> Path:
     """A copy of the audio path and its tests, nothing else of the project."""
     copy = Path(folder)
-    for piece in (*PIECES, *(f"tests/{name}.py" for name in TESTS)):
+    for piece in (*PIECES, *(f"tests/dsp/{name}.py" for name in TESTS)):
         source, target = ROOT / piece, copy / piece
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -306,7 +315,7 @@ def passes(copy: Path, tests: list[str]) -> bool:
             "-x",
             "-q",
             "--hypothesis-seed=0",
-            *(f"tests/{test.replace('::', '.py::')}" for test in tests),
+            *(f"tests/dsp/{test.replace('::', '.py::')}" for test in tests),
         ],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},

@@ -2,7 +2,7 @@
 
 G.711 comes from golden tables computed with the ITU-T G.191 reference code (openitu/STL @139db497, src/g711), not from
 our formula. The filters are the textbook's: put zeros between, convolve, take every third, all in whole numbers.
-Only the taps are shared with dsp/; tests/test_spectrum.py judges those by what they do to tones.
+Only the taps are shared with dsp/; tests/dsp/test_spectrum.py judges those by what they do to tones.
 """
 
 import csv

@@ -20,26 +20,26 @@ import trio
 from trio.testing import lockstep_stream_pair
 
 from relay import settings as environment
-from relay.daemon import Daemon, open_desk
 from relay.functions import Backend
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
-from relay.realtime.greeting import PhraseBook, trimmed
-from relay.standin import scenario as scenarios
-from relay.standin.business import BusinessApp, business_app
-from relay.standin.business_faults import Faults
-from relay.standin.caller import Account, Exchange, PhoneNumber
-from relay.standin.door import Reply
-from relay.standin.model import StandInModel
-from relay.standin.report import CallReport, Evidence
-from relay.standin.run import run_scenario
-from relay.standin.script import Script
-from relay.standin.twilio_rest import RestApi, asgi_app
-from relay.standin.voice import Voice
+from relay.phrases.phrase_book import PhraseBook, trimmed
+from relay.server.app import Daemon, open_desk
+from relay.standin.business.app import BusinessApp, business_app
+from relay.standin.business.faults import Faults
+from relay.standin.model.script import Script
+from relay.standin.model.server import StandInModel
+from relay.standin.scenario import scenario_file as scenarios
+from relay.standin.scenario.report import CallReport, Evidence
+from relay.standin.scenario.run import run_scenario
+from relay.standin.speech.voice import Voice
+from relay.standin.twilio.exchange import Account, Exchange, PhoneNumber
+from relay.standin.twilio.relay_door import Reply
+from relay.standin.twilio.rest import RestApi, asgi_app
+from relay.transport.websocket import Gone, WebSocketEnd, answer, upgrade
+from relay.transport.wire import StreamWire
 from relay.twilio.rest import TwilioRest
-from relay.websocket import Gone, WebSocketEnd, answer, upgrade
-from relay.wire import StreamWire
-from tests.pipe import pipe
+from tests.helpers.pipe import pipe
 
 PUBLIC_URL = "https://relay.example.com"
 NUMBER = "+15550100000"
@@ -154,7 +154,7 @@ class Play:
         self.model_scopes.remove(scope)
 
     async def open_door(self, stream: trio.abc.Stream) -> None:
-        """What handover.py does with a media connection."""
+        """What server/http.py does with a media connection."""
         scope = trio.CancelScope()
         self.media_scopes.append(scope)
         self.media_streams.append(stream)

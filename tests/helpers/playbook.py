@@ -15,9 +15,9 @@ from relay.call.actions import (
     Play,
     Report,
 )
+from relay.call.call_config import CallPlan, Greeting, Limits, Phrase, Price
 from relay.call.escalation import Rules
 from relay.call.machine import Machine
-from relay.call.plan import CallPlan, Greeting, Limits, Phrase, Price
 from relay.call.vocabulary import (
     CallerArrived,
     CallerCommitted,

@@ -12,10 +12,10 @@ from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 from pydantic import TypeAdapter
 
 import dsp
-from relay.standin.conversation import Close, Ping, RealtimePeer, Send
-from relay.standin.ear import Ear
-from relay.standin.script import Script
-from relay.standin.voice import Voice, clips
+from relay.standin.model.realtime_peer import Close, Ping, RealtimePeer, Send
+from relay.standin.model.script import Script
+from relay.standin.speech.ear import Ear
+from relay.standin.speech.voice import Voice, clips
 
 URL = "/v1/realtime?model=gpt-realtime-2.1-mini"
 HEADERS = {"authorization": "Bearer sk-test-key-of-nobody"}

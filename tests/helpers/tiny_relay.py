@@ -12,11 +12,11 @@ import trio
 import trio.testing
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
-from relay.standin.caller import Account, CallerLine, Exchange, LiveCall, PhoneNumber
-from relay.standin.door import NoConnection, Reply
-from relay.standin.streaming import Network
-from relay.websocket import Gone, Request, WebSocketEnd, answer
-from relay.wire import StreamWire
+from relay.standin.twilio.exchange import Account, CallerLine, Exchange, LiveCall, PhoneNumber
+from relay.standin.twilio.relay_door import NoConnection, Reply
+from relay.standin.twilio.streaming import Network
+from relay.transport.websocket import Gone, Request, WebSocketEnd, answer
+from relay.transport.wire import StreamWire
 
 ORIGIN = "https://voice.example.com"
 ACCOUNT = Account("AC" + "1" * 32, "a-token", "SK" + "2" * 32, "a-secret")

@@ -12,9 +12,9 @@ import httpx
 
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid
-from relay.desk import CallFile
+from relay.session.context import CallFile
 from relay.twilio.signature import SIGNATURE_HEADER, sign
-from tests.play import ACCOUNT, NUMBER, PUBLIC_URL, Play
+from tests.helpers.play import ACCOUNT, NUMBER, PUBLIC_URL, Play
 
 SID = CallSid("CA" + "1" * 32)
 FORM = "application/x-www-form-urlencoded"

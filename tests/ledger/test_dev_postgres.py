@@ -15,15 +15,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from relay.ledger import embedded as embedded_module
-from relay.ledger.embedded import EmbeddedPostgresFailed, database, embedded
+from relay.ledger.dev_postgres import embedded as embedded_module
+from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database, embedded
 
 pytestmark = pytest.mark.real
 
 # A command of its own: enters, says so, and leaves when its standard input ends.
 USER = """
 import pathlib, sys
-from relay.ledger.embedded import embedded
+from relay.ledger.dev_postgres.embedded import embedded
 if "together" in sys.argv:
     print("here", flush=True)
     sys.stdin.readline()

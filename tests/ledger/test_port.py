@@ -20,9 +20,9 @@ from psycopg.rows import class_row
 from relay.ledger import rows as r
 from relay.ledger import statements
 from relay.ledger.batch import take, write
-from relay.ledger.lane import connect
 from relay.ledger.memory import MemoryLedger
 from relay.ledger.port import Ledger
+from relay.ledger.postgres_thread import connect
 from relay.ledger.spill import Entry
 from relay.ledger.store import PostgresLedger
 

@@ -23,7 +23,7 @@ import trio
 
 from relay.ledger import rows as r
 from relay.ledger import spill, store
-from relay.ledger.embedded import embedded
+from relay.ledger.dev_postgres.embedded import embedded
 from relay.ledger.history import list_calls, rows_of_call
 from relay.ledger.migrate import migrate
 from relay.ledger.port import LedgerUnavailable

@@ -13,14 +13,15 @@ import trio
 from trio.testing import MockClock
 
 import dsp
-from relay import prompts, settings
+from relay import settings
 from relay.ledger.memory import MemoryLedger
-from relay.prompts import Prompts
-from relay.realtime import greeting
-from relay.realtime.greeting import NotRendered, PhraseBook, Rendered, check, key_of, trimmed
-from relay.standin.script import Faults, Script
-from relay.standin.voice import Voice
-from tests.model_door import MODEL, ModelDoor
+from relay.phrases import phrase_book as phrase_book_module
+from relay.phrases import prompts
+from relay.phrases.phrase_book import NotRendered, PhraseBook, Rendered, check, key_of, trimmed
+from relay.phrases.prompts import Prompts
+from relay.standin.model.script import Faults, Script
+from relay.standin.speech.voice import Voice
+from tests.helpers.model_door import MODEL, ModelDoor
 
 VOICE = "marin"
 QUICK = Script(first_delta_ms=(10, 10), pace=50.0)
@@ -138,7 +139,7 @@ def test_the_key_changes_with_all_that_goes_into_the_sound(monkeypatch: pytest.M
     recorded = texts("on").greeting(True)[0]  # another notice
     keys = {key_of(told, VOICE, MODEL), key_of(recorded, VOICE, MODEL), key_of(told, "cedar", MODEL)}
     keys |= {key_of(told, VOICE, "gpt-realtime-2.1"), key_of(told + " Really.", VOICE, MODEL)}
-    monkeypatch.setattr(greeting, "_STYLE", "You shout.")
+    monkeypatch.setattr(phrase_book_module, "_STYLE", "You shout.")
     keys.add(key_of(told, VOICE, MODEL))
     assert len(keys) == 6
     assert all(len(key) == 64 for key in keys)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from relay import prompts
-from relay.realtime.greeting import shipped_clip
+from relay.phrases import prompts
+from relay.phrases.phrase_book import shipped_clip
 from relay.settings import Settings, load
 
 

@@ -14,12 +14,12 @@ import pytest
 import trio
 
 import dsp
-from relay.standin.model_items import Item
-from relay.standin.playback import RATE_HZ, Playback
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from relay.standin.script import Script
-from tests.play import Play, stage
+from relay.standin.model.items import Item
+from relay.standin.model.script import Script
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from relay.standin.twilio.playback import RATE_HZ, Playback
+from tests.helpers.play import Play, stage
 
 LONG = (
     "We are open tomorrow from eleven in the morning until ten at night, and the kitchen takes its last orders at half "

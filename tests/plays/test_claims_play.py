@@ -9,11 +9,11 @@ import structlog
 from trio.testing import MockClock
 
 from relay.ledger import rows
-from relay.standin.report import CallReport
-from relay.standin.run import run_scenario
-from relay.standin.scenario import load
-from relay.standin.script import Script
-from tests.play import Play, stage
+from relay.standin.model.script import Script
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import load
+from tests.helpers.play import Play, stage
 
 
 async def played(name: str, settings: Mapping[str, str]) -> tuple[CallReport, Play, list[str]]:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import dsp
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from relay.standin.script import Script
-from tests.play import Play, stage
-from tests.test_barge_in_play import LONG, MODEL
+from relay.standin.model.script import Script
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from tests.helpers.play import Play, stage
+from tests.plays.test_barge_in_play import LONG, MODEL
 
 CASES = [(loss_db, delay_ms) for loss_db in (10, 20, 30) for delay_ms in (50, 150, 300)]
 FEW = [(10, 150), (20, 50), (20, 300), (30, 150)]

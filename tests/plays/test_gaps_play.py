@@ -7,8 +7,8 @@ import re
 import pytest
 from trio.testing import MockClock
 
-from tests.greeting_play import Told, ring
-from tests.play import Play, stage
+from tests.helpers.greeting_play import Told, ring
+from tests.helpers.play import Play, stage
 
 
 def padded_ms(play: Play) -> float:

@@ -11,17 +11,17 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from relay.books import Books, _matter
 from relay.call.actions import RunFunction
+from relay.call.call_config import PastTurn
 from relay.call.machine import Ending, Machine, Next
-from relay.call.plan import PastTurn
 from relay.call.vocabulary import EndReason
 from relay.functions import CallContext, Outcome
 from relay.ledger import rows
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from tests.play import NUMBER, Play, perform, stage
-from tests.webhook import call_file
+from relay.session.call_rows import Books, _matter
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from tests.helpers.play import NUMBER, Play, perform, stage
+from tests.helpers.webhook import call_file
 
 GOODBYE = """
 title = "says goodbye"

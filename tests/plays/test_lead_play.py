@@ -12,13 +12,13 @@ import trio
 from trio.testing import MockClock
 
 from relay.call import playout
-from relay.call.session import CallSession
-from relay.standin.playback import Playback
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from relay.standin.script import Script
-from tests.play import Play, stage
-from tests.test_barge_in_play import LONG, MODEL
+from relay.session.call_session import CallSession
+from relay.standin.model.script import Script
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from relay.standin.twilio.playback import Playback
+from tests.helpers.play import Play, stage
+from tests.plays.test_barge_in_play import LONG, MODEL
 
 LISTENS, SENDS_NOTHING = "{ listen = true }", "{ mute_s = 13 }"
 

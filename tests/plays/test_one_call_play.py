@@ -7,20 +7,20 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from relay.books import _percentiles
 from relay.call.actions import RunFunction
-from relay.call.session import CallSession
 from relay.call.wording import OFFER_HUMAN
 from relay.ledger import rows
-from relay.realtime import session
-from relay.standin.business_faults import Faults
-from relay.standin.report import CallReport
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from relay.standin.script import Script
-from relay.twilio import stream
-from tests.play import Play, stage
-from tests.test_model_handover import collect_bills
+from relay.realtime import client
+from relay.server import media_endpoint
+from relay.session.call_rows import _percentiles
+from relay.session.call_session import CallSession
+from relay.standin.business.faults import Faults
+from relay.standin.model.script import Script
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from tests.call.test_failover import collect_bills
+from tests.helpers.play import Play, stage
 
 MISUNDERSTANDS = '{ say = "sorry_what" }, { listen = true }'
 COMES_BACK = '{ say = "ask_human" }, { until = "dial_ended" }, { listen = true }'
@@ -106,7 +106,7 @@ async def test_the_harder_model_still_serves_after_a_declined_transfer_and_is_pa
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch, kept_warm: bool
 ) -> None:
     if not kept_warm:
-        monkeypatch.setattr(session, "WARM_PER_MINUTE", 0)
+        monkeypatch.setattr(client, "WARM_PER_MINUTE", 0)
     bills = collect_bills(monkeypatch)
     async with stage(script=ANSWERS) as play:
         says = '{ say = "can_you_hear" }, { listen = true }'
@@ -191,7 +191,7 @@ async def test_hostile_arguments_are_refused_in_words_and_the_call_goes_on(
             sessions.append(self)
             await super().run()
 
-    monkeypatch.setattr(stream, "CallSession", Watched)
+    monkeypatch.setattr(media_endpoint, "CallSession", Watched)
     async with stage(script=ANSWERS) as play:
         asked: list[str] = []
 

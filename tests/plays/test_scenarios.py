@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio._core._run as trio_run
 
-from relay.standin.scenario import load, shipped
-from tests.play import perform
+from relay.standin.scenario.scenario_file import load, shipped
+from tests.helpers.play import perform
 
 NAMES = shipped()
 

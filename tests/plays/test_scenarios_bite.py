@@ -17,28 +17,32 @@ import trio
 import trio._core._run as trio_run
 
 import dsp
-from relay import books, desk, websocket
 from relay.call import (
-    answering,
-    answers,
+    ending,
     escalation,
-    floor,
+    failover,
     greeting,
-    handover,
-    leaving,
     playout,
+    response_queue,
+    responses,
     state,
+    turn_taking,
     turns,
 )
-from relay.call.gaps import Gaps
-from relay.functions import Deeds, backend, claims, contract, once, registry
+from relay.call.gap_filling import Gaps
+from relay.functions import Deeds, idempotency, registry
+from relay.functions.backend import client, contract
+from relay.functions.claims import claims
 from relay.ledger.rows import Unavailable
-from relay.realtime import configuration
-from relay.realtime import dialect as model_dialect
-from relay.realtime import session as model_session
+from relay.realtime import client as model_session
+from relay.realtime import protocol as model_dialect
+from relay.realtime import session_config
+from relay.server import human_transfer, streamless, webhooks
+from relay.session import call_rows, context
 from relay.settings import Settings
-from relay.twilio import dialect, incoming, streamless, transfer, twiml
-from tests.play import perform
+from relay.transport import websocket
+from relay.twilio import media_protocol, twiml
+from tests.helpers.play import perform
 
 Patch = pytest.MonkeyPatch
 
@@ -102,12 +106,12 @@ def half_calls_too(patch: Patch) -> None:
 
 
 def unknown_words_are_words(patch: Patch) -> None:
-    transcribed = floor.Floor.transcribed
+    transcribed = turn_taking.Floor.transcribed
 
-    def as_if_said(judge: floor.Floor, item: Any, text: str | None, *agent: Any) -> floor.Worth:
+    def as_if_said(judge: turn_taking.Floor, item: Any, text: str | None, *agent: Any) -> turn_taking.Worth:
         return transcribed(judge, item, "(unknown)" if text is None else text, *agent)
 
-    patch.setattr(floor.Floor, "transcribed", as_if_said)
+    patch.setattr(turn_taking.Floor, "transcribed", as_if_said)
 
 
 def take_late_audio(patch: Patch) -> None:
@@ -118,7 +122,7 @@ def take_late_audio(patch: Patch) -> None:
         line._finished.discard(item)
         append(line, item, *audio, **how)
 
-    patch.setattr(answering, "wants", lambda *_: True)
+    patch.setattr(responses, "wants", lambda *_: True)
     patch.setattr(playout.Playout, "append", append_anyway)
 
 
@@ -157,7 +161,7 @@ def wait_for_ever(patch: Patch) -> None:
     async def attempt_patiently(function: registry.Function, call: registry.CallContext, arguments: Any) -> Any:
         return await attempt(dataclasses.replace(function, deadline_s=1e6), call, arguments)
 
-    patch.setattr(backend, "LIMIT_S", 1e6)
+    patch.setattr(client, "LIMIT_S", 1e6)
     patch.setattr(registry, "_attempt", attempt_patiently)
 
 
@@ -166,7 +170,7 @@ def all_is_well(*_: Any) -> registry.Outcome:
 
 
 def without_phrases(patch: Patch) -> None:
-    patch.setattr(answering, "_holding_due", lambda _: math.inf)
+    patch.setattr(responses, "_holding_due", lambda _: math.inf)
 
 
 def american(patch: Patch) -> None:
@@ -175,16 +179,16 @@ def american(patch: Patch) -> None:
 
 
 def deeds_of_the_stream(patch: Patch) -> None:
-    begin = books.Books.__init__
+    begin = call_rows.Books.__init__
 
-    def begin_anew(book: books.Books, at: desk.Desk, file: desk.CallFile, *rest: Any) -> None:
+    def begin_anew(book: call_rows.Books, at: context.Desk, file: context.CallFile, *rest: Any) -> None:
         file.deeds = Deeds()
         begin(book, at, file, *rest)
 
-    patch.setattr(books.Books, "__init__", begin_anew)
+    patch.setattr(call_rows.Books, "__init__", begin_anew)
 
 
-async def reserve_or_fail(reserving: once.Once, key: str, wish: once.Wish) -> Any:
+async def reserve_or_fail(reserving: idempotency.Once, key: str, wish: idempotency.Wish) -> Any:
     assert reserving._reservations is not None
     found = await reserving._reservations.reserve(
         key, wish.call_sid, wish.function, {}, function_call_id=wish.function_call_id, limit_s=1.0
@@ -193,7 +197,7 @@ async def reserve_or_fail(reserving: once.Once, key: str, wish: once.Wish) -> An
     return found
 
 
-async def accept_known_calls(transfers: transfer.Transfers, fields: dict[str, str]) -> str:
+async def accept_known_calls(transfers: human_transfer.Transfers, fields: dict[str, str]) -> str:
     known = fields["call"] in transfers._desk.files
     return twiml.empty() if known else twiml.hang_up()
 
@@ -204,52 +208,56 @@ async def hang_up(*_: Any) -> str:
 
 DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     # Interruptions
-    ("barge_in_late", "Twilio's buffer is cleared", put(dialect, "clear", lambda sid: dialect.mark(sid, "instead"))),
+    (
+        "barge_in_late",
+        "Twilio's buffer is cleared",
+        put(media_protocol, "clear", lambda sid: media_protocol.mark(sid, "instead")),
+    ),
     (
         "barge_in_early",
         "what the server's VAD hears stops the agent",
-        put(floor.Floor, "_judge", lambda *_: floor.Move.NOTHING),
+        put(turn_taking.Floor, "_judge", lambda *_: turn_taking.Move.NOTHING),
     ),
     ("barge_in_notice", "the notice cannot be interrupted", unprotected),
     ("barge_in_function", "a phrase of ours is heard while a function runs", without_phrases),
-    ("cough", "250 ms of voice make an interruption", put(floor, "COMMIT_MS", 20)),
+    ("cough", "250 ms of voice make an interruption", put(turn_taking, "COMMIT_MS", 20)),
     ("model_odd_audio", "half a sample waits for its other half", whole_samples),
     # The end
-    ("goodbye", "the last words are heard to their end", put(leaving, "_last_words_heard", lambda *_: True)),
+    ("goodbye", "the last words are heard to their end", put(ending, "_last_words_heard", lambda *_: True)),
     ("hangup_before_stream", "a call without a stream is written down", put(streamless, "record", nothing)),
     (
         "hangup_while_ringing",
         "a transfer that came to nothing is written down",
-        put(transfer.Transfers, "caller_left", nothing),
+        put(human_transfer.Transfers, "caller_left", nothing),
     ),
-    ("dormant", "a silent caller is asked", put(leaving, "check_silence", nothing)),
-    ("cap_dollars", "a call has a limit in dollars", put(leaving, "check_caps", nothing)),
-    ("cap_duration", "a call has a limit in time", put(leaving, "check_caps", nothing)),
+    ("dormant", "a silent caller is asked", put(ending, "check_silence", nothing)),
+    ("cap_dollars", "a call has a limit in dollars", put(ending, "check_caps", nothing)),
+    ("cap_duration", "a call has a limit in time", put(ending, "check_caps", nothing)),
     # Humans
     ("transfer_voicemail", "whoever takes the call presses a key", put(twiml, "whisper", lambda *_: twiml.empty())),
-    ("transfer_declined", "a caller whom nobody took goes back to the agent", put(transfer, "RESUMES", 0)),
-    ("transfer_busy", "a callback entry stands", put(transfer.Transfers, "_keep_callback", nothing)),
-    ("transfer_out_of_hours", "the human's hours are kept", put(desk.Desk, "human_is_there", lambda *_: True)),
+    ("transfer_declined", "a caller whom nobody took goes back to the agent", put(human_transfer, "RESUMES", 0)),
+    ("transfer_busy", "a callback entry stands", put(human_transfer.Transfers, "_keep_callback", nothing)),
+    ("transfer_out_of_hours", "the human's hours are kept", put(context.Desk, "human_is_there", lambda *_: True)),
     ("key_zero", "0 leads to a human", put(turns, "digit", nothing)),
     ("emergency", "words of an emergency lead to a human", deaf_to("emergency_words")),
     ("angry", "an angry caller is offered a human", deaf_to("angry_words")),
     ("misunderstood", "three misunderstandings lead to a human", deaf_to("misunderstood_words")),
-    ("misunderstands", "an agent that asks again has not understood", put(answering, "_heed_own_words", nothing)),
-    ("two_failures", "two failures of one thing lead to a human", put(answering, "_failed_too_often", no)),
-    ("transfer_rest_fails", "the caller's own document dials", put(incoming.Webhooks, "_after", hang_up)),
-    ("emergency_handed_on", "an emergency takes the place of another reason", put(leaving, "_is_graver", no)),
-    ("emergency_over_the_goodbye", "a goodbye is taken back for a human", put(leaving, "_may_turn_back", no)),
+    ("misunderstands", "an agent that asks again has not understood", put(responses, "_heed_own_words", nothing)),
+    ("two_failures", "two failures of one thing lead to a human", put(responses, "_failed_too_often", no)),
+    ("transfer_rest_fails", "the caller's own document dials", put(webhooks.Webhooks, "_after", hang_up)),
+    ("emergency_handed_on", "an emergency takes the place of another reason", put(ending, "_is_graver", no)),
+    ("emergency_over_the_goodbye", "a goodbye is taken back for a human", put(ending, "_may_turn_back", no)),
     ("emergency_abroad", "each country has its own number", american),
     # The model
-    ("model_dies_twice", "a lost session is dialled again", put(handover, "RECONNECTS", 1)),
+    ("model_dies_twice", "a lost session is dialled again", put(failover, "RECONNECTS", 1)),
     ("model_wrong_format", "a session with another format is not used", put(model_dialect, "check_formats", nothing)),
-    ("model_dies_in_answer", "a lost session is dialled again", put(handover, "RECONNECTS", 0)),
-    ("model_closes_in_answer", "a session that was closed is dialled again", put(handover, "RECONNECTS", 0)),
-    ("model_stalls", "an answer that stops is noticed", put(answers, "PROGRESS_LIMIT_S", 1e9)),
-    ("model_deaf", "a session that hears nothing is noticed", put(handover, "DEAF_AFTER_MS", 10**9)),
-    ("model_fails_once", "a failed answer is asked for again", put(answers.Answers, "_ask_again", no)),
-    ("model_empty_answer", "an empty answer is asked for again", put(answers.Answers, "_ask_again", no)),
-    ("model_fails_always", "a model that only fails is given up", put(answers.Answers, "has_failed", False)),
+    ("model_dies_in_answer", "a lost session is dialled again", put(failover, "RECONNECTS", 0)),
+    ("model_closes_in_answer", "a session that was closed is dialled again", put(failover, "RECONNECTS", 0)),
+    ("model_stalls", "an answer that stops is noticed", put(response_queue, "PROGRESS_LIMIT_S", 1e9)),
+    ("model_deaf", "a session that hears nothing is noticed", put(failover, "DEAF_AFTER_MS", 10**9)),
+    ("model_fails_once", "a failed answer is asked for again", put(response_queue.Answers, "_ask_again", no)),
+    ("model_empty_answer", "an empty answer is asked for again", put(response_queue.Answers, "_ask_again", no)),
+    ("model_fails_always", "a model that only fails is given up", put(response_queue.Answers, "has_failed", False)),
     ("model_odd_protocol", "an event that nobody knows is passed over", strict),
     ("model_dead", "a model that is not there is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
     ("model_dead_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
@@ -262,7 +270,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     (
         "model_cancel_first",
         "the relay alone stops an answer",
-        lambda patch: patch.setitem(configuration._TURN_DETECTION, "interrupt_response", True),
+        lambda patch: patch.setitem(session_config._TURN_DETECTION, "interrupt_response", True),
     ),
     (
         "model_transcription_failed",
@@ -289,36 +297,36 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("backend_garbage", "an answer that is not as agreed is not believed", believe_anything),
     ("backend_wrong_types", "an answer with wrong types is not believed", believe_anything),
     ("backend_hang", "a function has a limit", wait_for_ever),
-    ("booking_answer_lost", "a write is tried again", put(backend, "WRITE_ATTEMPTS", 1)),
+    ("booking_answer_lost", "a write is tried again", put(client, "WRITE_ATTEMPTS", 1)),
     ("backend_slow", "a phrase is heard while a function runs", without_phrases),
     (
         "function_without_words",
         "silence counts from the caller's last sound",
-        put(answering, "SILENCE_LIMIT_S", 99.0),
+        put(responses, "SILENCE_LIMIT_S", 99.0),
     ),
-    ("postgres_away", "a booking does not wait for Postgres", put(once.Once, "_reserve", reserve_or_fail)),
+    ("postgres_away", "a booking does not wait for Postgres", put(idempotency.Once, "_reserve", reserve_or_fail)),
     # What is said and what is done
-    ("claim_without_deed", "a claim is held against what was done", put(books.Books, "_judge", nothing)),
+    ("claim_without_deed", "a claim is held against what was done", put(call_rows.Books, "_judge", nothing)),
     ("claim_denied", "what was done is held against what is said", put(claims, "tells", lambda *_: True)),
     ("claim_unverified", "a claim that stays wrong is written down", put(Deeds, "are_told_right", True)),
     ("transfer_declined_after_booking", "deeds are the call's, not the stream's", deeds_of_the_stream),
     # Admission and consent
-    ("too_often", "callers who ring too often get the human", put(incoming, "CALLS_PER_WINDOW", 10**9)),
-    ("capacity", "a full relay takes no more", put(incoming.Webhooks, "_refusal", lambda *_: "")),
-    ("day_spend", "a day has a limit in dollars", put(incoming.Webhooks, "_refusal", lambda *_: "")),
-    ("two_party_state", "who must be told is told", put(desk, "must_announce", no)),
+    ("too_often", "callers who ring too often get the human", put(webhooks, "CALLS_PER_WINDOW", 10**9)),
+    ("capacity", "a full relay takes no more", put(webhooks.Webhooks, "_refusal", lambda *_: "")),
+    ("day_spend", "a day has a limit in dollars", put(webhooks.Webhooks, "_refusal", lambda *_: "")),
+    ("two_party_state", "who must be told is told", put(context, "must_announce", no)),
     ("record_off", "RECORD=off keeps no words", keep_words),
     # Lines, sockets, relays
     ("muted_line", "missing caller audio is padded", put(Gaps, "while_idle", lambda *_: 0)),
-    ("socket_cut", "a lost stream is resumed", put(incoming.Webhooks, "_after_loss", lambda *_: twiml.hang_up())),
-    ("socket_cut_again_and_again", "not for ever", put(incoming, "RESUMES", 99)),
-    ("relay_killed", "a call of a dead relay goes to the human", put(incoming.Webhooks, "_after_unknown", hang_up)),
+    ("socket_cut", "a lost stream is resumed", put(webhooks.Webhooks, "_after_loss", lambda *_: twiml.hang_up())),
+    ("socket_cut_again_and_again", "not for ever", put(webhooks, "RESUMES", 99)),
+    ("relay_killed", "a call of a dead relay goes to the human", put(webhooks.Webhooks, "_after_unknown", hang_up)),
     (
         "relay_killed_while_ringing",
         "a key counts at a relay that has just started",
-        put(transfer.Transfers, "accept", accept_known_calls),
+        put(human_transfer.Transfers, "accept", accept_known_calls),
     ),
-    ("drained", "running calls are told that the process stops", put(desk.Desk, "begin_drain", nothing)),
+    ("drained", "running calls are told that the process stops", put(context.Desk, "begin_drain", nothing)),
 ]
 
 

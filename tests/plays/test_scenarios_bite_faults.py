@@ -16,20 +16,23 @@ import msgspec
 import pytest
 import trio
 
-from relay import desk, wire
-from relay.call import answers, downlink, floor, handover, leaving, meter, playout, session, state, turns
+from relay.call import cost, ending, failover, playout, response_queue, state, turn_taking, turns
 from relay.call.conversation import Conversation
-from relay.functions import backend, contract, once, registry
-from relay.realtime import dialect as model_dialect
-from relay.standin import scenario as scenarios
-from relay.standin.business_faults import Fault, Kind
-from relay.standin.dialling import Behaviour
-from relay.standin.scenario import NetworkTable, NumberTable, Scenario, Trouble, load, shipped
-from relay.standin.script import Faults, Script
-from relay.standin.twilio_rest import RestFaults
-from relay.twilio import rest, transfer, twiml
-from tests.play import perform
-from tests.test_scenarios_bite import DEFENCES, Patch, no, nothing, put, same_order
+from relay.functions import idempotency, registry
+from relay.functions.backend import client, contract
+from relay.realtime import protocol as model_dialect
+from relay.server import human_transfer
+from relay.session import call_session, context, downlink
+from relay.standin.business.faults import Fault, Kind
+from relay.standin.model.script import Faults, Script
+from relay.standin.scenario import scenario_file as scenarios
+from relay.standin.scenario.scenario_file import NetworkTable, NumberTable, Scenario, Trouble, load, shipped
+from relay.standin.twilio.dialling import Behaviour
+from relay.standin.twilio.rest import RestFaults
+from relay.transport import wire
+from relay.twilio import rest, twiml
+from tests.helpers.play import perform
+from tests.plays.test_scenarios_bite import DEFENCES, Patch, no, nothing, put, same_order
 
 __all__ = ["same_order"]
 
@@ -50,13 +53,13 @@ def no_order_but_the_live_one(patch: Patch) -> None:
 
 
 def follow_redirects(patch: Patch) -> None:
-    enter = backend.Backend.__aenter__
+    enter = client.Backend.__aenter__
 
-    async def follow(business: backend.Backend) -> backend.Backend:
+    async def follow(business: client.Backend) -> client.Backend:
         business._client.follow_redirects = True
         return await enter(business)
 
-    patch.setattr(backend.Backend, "__aenter__", follow)
+    patch.setattr(client.Backend, "__aenter__", follow)
 
 
 def taken_is_a_refusal(patch: Patch) -> None:
@@ -90,7 +93,7 @@ def lead(low_ms: int) -> Callable[[Patch], None]:
 
 
 def ask_rest_for_ever(patch: Patch) -> None:
-    patch.setattr(session, "HANG_UP_LIMIT_S", 1e6)
+    patch.setattr(call_session, "HANG_UP_LIMIT_S", 1e6)
     patch.setattr(rest, "MAX_TRIES", 10**9)
 
 
@@ -131,12 +134,12 @@ def wait_for_its_end(patch: Patch) -> None:
 
 
 def ring_one_number(patch: Patch) -> None:
-    ring = transfer.Transfers._ring
+    ring = human_transfer.Transfers._ring
 
-    def ring_once(transfers: transfer.Transfers, file: Any, which: int, say: str | None = None) -> str:
+    def ring_once(transfers: human_transfer.Transfers, file: Any, which: int, say: str | None = None) -> str:
         return twiml.hang_up() if which else ring(transfers, file, which, say)
 
-    patch.setattr(transfer.Transfers, "_ring", ring_once)
+    patch.setattr(human_transfer.Transfers, "_ring", ring_once)
 
 
 def sure_of_everything(patch: Patch) -> None:
@@ -146,55 +149,59 @@ def sure_of_everything(patch: Patch) -> None:
 
 def another_key_each_time(patch: Patch) -> None:
     numbers = itertools.count()
-    patch.setattr(once.Wish, "digest", lambda *_: f"{next(numbers):064}")
+    patch.setattr(idempotency.Wish, "digest", lambda *_: f"{next(numbers):064}")
 
 
 BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     # The model
-    ("model_breaks_in_answer", "a session that broke is dialled again", put(handover, "RECONNECTS", 0)),
-    ("model_is_over_its_limit", "a failed answer is asked for again", put(answers.Answers, "_ask_again", no)),
+    ("model_breaks_in_answer", "a session that broke is dialled again", put(failover, "RECONNECTS", 0)),
+    ("model_is_over_its_limit", "a failed answer is asked for again", put(response_queue.Answers, "_ask_again", no)),
     ("model_says_twice", "a function is run once", put(Conversation, "knows_call", no)),
     ("model_done_in_other_order", "either order will do", no_order_but_the_live_one),
     ("model_two_messages", "the first of two messages is over when the second begins", wait_for_its_end),
-    ("model_without_bills", "what has no bill is estimated", put(meter.Meter, "_estimate_usd", lambda *_: 0.0)),
-    ("model_pauses_in_answer", "a pause is waited for", put(answers, "PROGRESS_LIMIT_S", 1.0)),
+    ("model_without_bills", "what has no bill is estimated", put(cost.Meter, "_estimate_usd", lambda *_: 0.0)),
+    ("model_pauses_in_answer", "a pause is waited for", put(response_queue, "PROGRESS_LIMIT_S", 1.0)),
     ("model_reads_slowly", "a model that does not read is left", wait_for_a_reader),
-    ("model_dies_in_silence", "a lost session is dialled again", put(handover, "RECONNECTS", 0)),
-    ("model_dies_for_good", "a model that stays away is given up", put(handover, "RECONNECTS", 10**9)),
+    ("model_dies_in_silence", "a lost session is dialled again", put(failover, "RECONNECTS", 0)),
+    ("model_dies_for_good", "a model that stays away is given up", put(failover, "RECONNECTS", 10**9)),
     # What callers do
     ("backchannel", "what a listener's sound cut off is said after all", put(turns, "go_on", no)),
     ("barge_in_greeting", "the question behind the notice can be interrupted", interruptible_never),
     ("barge_in_after_the_end", "what was heard to its end is not cut", proofless),
-    ("barge_in_twice", "speech over an answer stops it", put(floor.Floor, "_judge", lambda *_: floor.Move.NOTHING)),
-    ("hangup_during_greeting", "a hang-up ends the call", put(leaving, "caller_left", nothing)),
+    (
+        "barge_in_twice",
+        "speech over an answer stops it",
+        put(turn_taking.Floor, "_judge", lambda *_: turn_taking.Move.NOTHING),
+    ),
+    ("hangup_during_greeting", "a hang-up ends the call", put(ending, "caller_left", nothing)),
     ("hangup_during_answer", "what was not heard is known", put(playout.Playout, "cut", lambda *_: [])),
-    ("hangup_during_function", "a booking on its way is awaited", put(leaving, "_is_awaited", no)),
+    ("hangup_during_function", "a booking on its way is awaited", put(ending, "_is_awaited", no)),
     ("booking_never_answered", "a lost answer is no failure", sure_of_everything),
     ("socket_cut_while_booking", "the same wish has the same key", another_key_each_time),
     (
         "key_zero_without_words",
         "a caller who waits for a human waits for no words",
-        put(leaving, "LATE_WORDS_OF_A_WAITING_CALLER_S", 2.0),
+        put(ending, "LATE_WORDS_OF_A_WAITING_CALLER_S", 2.0),
     ),
-    ("anonymous", "what is no number is not read out as one", put(transfer, "number", str)),
-    ("one_party_state", "who need not be told is not", put(desk, "must_announce", lambda *_: True)),
+    ("anonymous", "what is no number is not read out as one", put(human_transfer, "number", str)),
+    ("one_party_state", "who need not be told is not", put(context, "must_announce", lambda *_: True)),
     ("capacity_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
     ("transfer_second_number", "the next number is rung", ring_one_number),
     ("relay_killed_second_number", "the next relay knows which number it was", ring_one_number),
     # The business
     ("backend_redirect", "no redirect is followed", follow_redirects),
-    ("backend_huge", "an answer has a limit", put(backend, "BODY_LIMIT_BYTES", 1 << 30)),
+    ("backend_huge", "an answer has a limit", put(client, "BODY_LIMIT_BYTES", 1 << 30)),
     ("booking_taken", "409 says that a time is taken", taken_is_a_refusal),
     # Humans
-    ("transfer_hangs_up", "a caller whom nobody took goes back to the agent", put(transfer, "RESUMES", 0)),
-    ("transfer_no_answer", "a callback entry stands", put(transfer.Transfers, "_keep_callback", nothing)),
-    ("transfer_failed", "a callback entry stands", put(transfer.Transfers, "_keep_callback", nothing)),
+    ("transfer_hangs_up", "a caller whom nobody took goes back to the agent", put(human_transfer, "RESUMES", 0)),
+    ("transfer_no_answer", "a callback entry stands", put(human_transfer.Transfers, "_keep_callback", nothing)),
+    ("transfer_failed", "a callback entry stands", put(human_transfer.Transfers, "_keep_callback", nothing)),
     # The way there
     ("network_delay", "a mark that is always late tells of no late playback", every_mark_in_time),
     ("network_jitter", "what Twilio holds is topped up before it runs out", lead(-100)),
     ("rough_network", "what Twilio holds is topped up before it runs out", lead(-100)),
     ("network_bursts", "what Twilio holds is topped up before it runs out", lead(-100)),
-    ("muted_for_good", "a dead line is noticed", put(session, "NO_FRAMES_S", 1e9)),
+    ("muted_for_good", "a dead line is noticed", put(call_session, "NO_FRAMES_S", 1e9)),
     # Twilio's API, and the number
     ("goodbye_rest_fails", "REST is not asked for ever", ask_rest_for_ever),
     ("goodbye_rest_busy", "REST is not asked for ever", ask_rest_for_ever),

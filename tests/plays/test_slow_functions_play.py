@@ -8,14 +8,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from relay.call import answering
+from relay.call import responses
 from relay.ledger import rows
-from relay.standin.business_faults import Faults
-from relay.standin.report import CallReport
-from relay.standin.run import run_scenario
-from relay.standin.scenario import Scenario, parse
-from relay.standin.script import Script
-from tests.play import Play, stage
+from relay.standin.business.faults import Faults
+from relay.standin.model.script import Script
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import Scenario, parse
+from tests.helpers.play import Play, stage
 
 CALLERS = 20
 INTERRUPTERS = (3, 11)
@@ -92,7 +92,7 @@ async def test_twenty_slow_functions_at_once_leave_nobody_in_silence(autojump_cl
 async def test_without_a_phrase_the_same_callers_wait_in_silence(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "_holding_due", lambda _: float("inf"))
+    monkeypatch.setattr(responses, "_holding_due", lambda _: float("inf"))
     async with slow_stage() as play:
         reports = await ring_all(play, 2)
     assert all(max(got.silences_ms) > SILENCE_LIMIT_MS for got in reports.values())

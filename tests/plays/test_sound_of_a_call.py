@@ -11,12 +11,12 @@ import pytest
 from trio.testing import MockClock
 
 import dsp
-from relay.standin import model_listening
-from relay.standin.report import CallReport
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from relay.standin.voice import find
-from tests.play import stage
+from relay.standin.model import listening
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from relay.standin.speech.voice import find
+from tests.helpers.play import stage
 
 Samples = npt.NDArray[np.int16]
 FRAME = 160
@@ -25,13 +25,13 @@ FRAME = 160
 async def _call(steps: str, monkeypatch: pytest.MonkeyPatch) -> tuple[CallReport, Samples]:
     """Play a call; returns its report and all that the model was sent, at 24 kHz."""
     heard: list[bytes] = []
-    append = model_listening.InputBuffer.append
+    append = listening.InputBuffer.append
 
-    def listen(self: model_listening.InputBuffer, data: bytes) -> object:
+    def listen(self: listening.InputBuffer, data: bytes) -> object:
         heard.append(data)
         return append(self, data)
 
-    monkeypatch.setattr(model_listening.InputBuffer, "append", listen)
+    monkeypatch.setattr(listening.InputBuffer, "append", listen)
     async with stage() as play:
         got = await run_scenario(parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n', "sound"), play.exchange)
     return got, np.frombuffer(b"".join(heard), "<i2")

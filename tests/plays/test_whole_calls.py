@@ -10,9 +10,9 @@ import trio
 
 from relay.call.vocabulary import EndReason
 from relay.ledger import rows
-from relay.standin.run import run_scenario
-from relay.standin.scenario import Scenario, parse
-from tests.play import Play, stage
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import Scenario, parse
+from tests.helpers.play import Play, stage
 
 _SHORT = """
 title = "asks and hangs up"

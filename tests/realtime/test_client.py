@@ -11,10 +11,10 @@ from openai.types.realtime import RealtimeSessionCreateRequest
 from pydantic import TypeAdapter
 from trio.testing import MockClock
 
-from relay.realtime.configuration import is_reasoning, session_config
-from relay.realtime.session import CONFIGURE_LIMIT_S, CONNECT_LIMIT_S, ModelUnreachable, Realtime, Wanted
-from relay.standin.script import Faults, Script
-from tests.model_door import ACCESS, MODEL, ModelDoor
+from relay.realtime.client import CONFIGURE_LIMIT_S, CONNECT_LIMIT_S, ModelUnreachable, Realtime, Wanted
+from relay.realtime.session_config import is_reasoning, session_config
+from relay.standin.model.script import Faults, Script
+from tests.helpers.model_door import ACCESS, MODEL, ModelDoor
 
 TOOL: dict[str, object] = {
     "type": "function",

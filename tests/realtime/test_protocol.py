@@ -37,10 +37,10 @@ from relay.call.vocabulary import (
     ResponseEnded,
     ResponseId,
 )
-from relay.realtime import dialect
-from relay.realtime.configuration import session_config
-from relay.standin.script import Faults, Reaction, Script
-from tests.realtime_line import PCM, Line
+from relay.realtime import protocol
+from relay.realtime.session_config import session_config
+from relay.standin.model.script import Faults, Reaction, Script
+from tests.helpers.realtime_line import PCM, Line
 
 CLIENT_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
 PARAMETERS = {"type": "object", "properties": {"date": {"type": "string"}}, "required": ["date"]}
@@ -64,7 +64,7 @@ def accepted(message: bytes) -> dict[str, Any]:
 
 @given(ref=IDS, instructions=st.none() | TEXTS)
 def test_a_response_is_asked_for_with_its_reference(ref: str, instructions: str | None) -> None:
-    sent = accepted(dialect.ask_for_response(AskForResponse(ref, instructions)))
+    sent = accepted(protocol.ask_for_response(AskForResponse(ref, instructions)))
     assert sent["response"]["metadata"] == {"ref": ref}
     assert sent["event_id"] == ref
     assert sent["response"].get("instructions") == instructions
@@ -73,39 +73,39 @@ def test_a_response_is_asked_for_with_its_reference(ref: str, instructions: str 
 
 @given(item=IDS, ms=st.integers(0, 10**6), role=st.sampled_from(["user", "assistant", "system"]), text=TEXTS)
 def test_items_are_created_cut_and_deleted_as_the_api_has_it(item: str, ms: int, role: str, text: str) -> None:
-    created = accepted(dialect.create_item(CreateItem(ItemId(item), role, text)))
+    created = accepted(protocol.create_item(CreateItem(ItemId(item), role, text)))
     kind = "output_text" if role == "assistant" else "input_text"
     assert created["item"]["content"] == [{"type": kind, "text": text}]
     assert "previous_item_id" not in created
-    behind = accepted(dialect.create_item(CreateItem(ItemId("anew"), role, text, behind=ItemId(item))))
+    behind = accepted(protocol.create_item(CreateItem(ItemId("anew"), role, text, behind=ItemId(item))))
     assert behind["previous_item_id"] == item
-    cut = accepted(dialect.truncate_item(TruncateItem(ItemId(item), ms)))
+    cut = accepted(protocol.truncate_item(TruncateItem(ItemId(item), ms)))
     assert (cut["audio_end_ms"], cut["content_index"]) == (ms, 0)
-    assert accepted(dialect.delete_item(DeleteItem(ItemId(item))))["item_id"] == item
-    assert accepted(dialect.cancel_response(CancelResponse(ResponseId(item))))["response_id"] == item
+    assert accepted(protocol.delete_item(DeleteItem(ItemId(item))))["item_id"] == item
+    assert accepted(protocol.cancel_response(CancelResponse(ResponseId(item))))["response_id"] == item
 
 
 @given(call=IDS, arguments=TEXTS, output=st.none() | TEXTS)
 def test_a_function_call_is_told_again_with_its_output(call: str, arguments: str, output: str | None) -> None:
     pair = [
         accepted(each)
-        for each in dialect.create_function_pair(CreateFunctionPair(call, "lookup_hours", arguments, output))
+        for each in protocol.create_function_pair(CreateFunctionPair(call, "lookup_hours", arguments, output))
     ]
     assert [each["item"]["type"] for each in pair] == ["function_call", "function_call_output"][: len(pair)]
     assert len(pair) == (1 if output is None else 2)
     assert all(each["item"]["call_id"] == call for each in pair)
-    answer = accepted(dialect.function_output(SendFunctionOutput(call, output or "")))
+    answer = accepted(protocol.function_output(SendFunctionOutput(call, output or "")))
     assert answer["item"]["output"] == (output or "")
 
 
 @given(pcm24k=st.binary(max_size=2_000))
 def test_caller_audio_is_put_together_from_bytes_and_is_still_json(pcm24k: bytes) -> None:
-    sent = accepted(dialect.append_audio(base64.b64encode(pcm24k)))
+    sent = accepted(protocol.append_audio(base64.b64encode(pcm24k)))
     assert base64.b64decode(sent["audio"]) == pcm24k
 
 
 def test_the_session_update_is_taken() -> None:
-    accepted(dialect.update_session(session_config("gpt-realtime-2.1", "marin", "gpt-transcribe", "…", [])))
+    accepted(protocol.update_session(session_config("gpt-realtime-2.1", "marin", "gpt-transcribe", "…", [])))
 
 
 # Theirs to ours
@@ -149,18 +149,18 @@ def everything(script: Script | None = None, *, typed: bool = True) -> list[dict
 def test_everything_the_stand_in_says_is_read(faults: Faults) -> None:
     kinds: set[type] = set()
     for event in everything(Script(faults=faults), typed=not faults.unknown_events):
-        message = dialect.decode(json.dumps(event).encode())
-        made = dialect.event_of(message)
+        message = protocol.decode(json.dumps(event).encode())
+        made = protocol.event_of(message)
         kinds.add(type(made))
         if made is None and not faults.unknown_events:
-            assert dialect.is_known(message), f"{event['type']} would be counted as unknown"
+            assert protocol.is_known(message), f"{event['type']} would be counted as unknown"
     assert CallerSpoke in kinds
     assert ResponseBegan in kinds
     assert ResponseEnded in kinds
 
 
 def test_a_call_becomes_its_events_in_order() -> None:
-    made = [dialect.event_of(dialect.decode(json.dumps(event).encode())) for event in everything()]
+    made = [protocol.event_of(protocol.decode(json.dumps(event).encode())) for event in everything()]
     events = [event for event in made if event is not None]
     kinds = {type(event) for event in events}
     assert kinds >= {
@@ -182,20 +182,20 @@ def test_a_call_becomes_its_events_in_order() -> None:
 
 def test_an_interrupted_function_call_is_not_run() -> None:
     events = everything(Script(faults=Faults(broken_arguments=True)))
-    made = [dialect.event_of(dialect.decode(json.dumps(event).encode())) for event in events]
+    made = [protocol.event_of(protocol.decode(json.dumps(event).encode())) for event in events]
     assert not [event for event in made if isinstance(event, FunctionAsked)]
 
 
 def test_an_answer_that_is_written_instead_of_spoken_is_words_without_a_sound() -> None:
     message = b'{"type":"response.output_text.delta","response_id":"resp_1","item_id":"item_1","delta":"At ten."}'
-    assert dialect.event_of(dialect.decode(message)) == ModelWorded(ResponseId("resp_1"), ItemId("item_1"), "At ten.")
+    assert protocol.event_of(protocol.decode(message)) == ModelWorded(ResponseId("resp_1"), ItemId("item_1"), "At ten.")
 
 
 def test_an_answer_outside_the_conversation_is_no_answer_to_the_caller() -> None:
     line = Line(Script(reactions=(Reaction(say="Aside."),)))
     line.send("response.create", response={"conversation": "none", "metadata": {"oob": "1"}})
     line.wait(3)
-    made = [dialect.event_of(dialect.decode(json.dumps(event).encode())) for _, event in line.events]
+    made = [protocol.event_of(protocol.decode(json.dumps(event).encode())) for _, event in line.events]
     assert not [event for event in made if isinstance(event, ResponseBegan)]
 
 
@@ -214,8 +214,8 @@ def test_an_answer_outside_the_conversation_is_no_answer_to_the_caller() -> None
     ],
 )
 def test_garbage_is_refused_in_words(message: bytes, words: str) -> None:
-    with pytest.raises(dialect.ModelProtocolError, match=words):
-        dialect.decode(message)
+    with pytest.raises(protocol.ModelProtocolError, match=words):
+        protocol.decode(message)
 
 
 @pytest.mark.parametrize(
@@ -234,18 +234,18 @@ def test_garbage_is_refused_in_words(message: bytes, words: str) -> None:
     ],
 )
 def test_an_event_without_its_ids_is_refused_in_words(message: str, words: str) -> None:
-    with pytest.raises(dialect.ModelProtocolError, match=words):
-        dialect.event_of(dialect.decode(message.encode()))
+    with pytest.raises(protocol.ModelProtocolError, match=words):
+        protocol.event_of(protocol.decode(message.encode()))
 
 
 def test_an_unknown_event_is_unknown_and_nothing_else() -> None:
-    message = dialect.decode(b'{"type":"response.dream.delta","dream":{"of":["sheep"]},"event_id":"event_1"}')
-    assert dialect.event_of(message) is None
-    assert not dialect.is_known(message)
+    message = protocol.decode(b'{"type":"response.dream.delta","dream":{"of":["sheep"]},"event_id":"event_1"}')
+    assert protocol.event_of(message) is None
+    assert not protocol.is_known(message)
 
 
 def test_an_error_without_a_code_is_an_objection_all_the_same() -> None:
-    assert dialect.event_of(dialect.decode(b'{"type":"error"}')) == ModelObjected("unknown", "", None)
+    assert protocol.event_of(protocol.decode(b'{"type":"error"}')) == ModelObjected("unknown", "", None)
 
 
 @given(st.binary(max_size=300) | st.recursive(
@@ -256,11 +256,11 @@ def test_an_error_without_a_code_is_an_objection_all_the_same() -> None:
     ), max_leaves=12,
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
 def test_no_bytes_do_anything_but_an_event_nothing_or_words(message: bytes) -> None:
-    with contextlib.suppress(dialect.ModelProtocolError):
-        read = dialect.decode(message)
-        assert isinstance(dialect.is_known(read), bool)
-        dialect.event_of(read)
-        dialect.check_formats(dialect.session_of(read))
+    with contextlib.suppress(protocol.ModelProtocolError):
+        read = protocol.decode(message)
+        assert isinstance(protocol.is_known(read), bool)
+        protocol.event_of(read)
+        protocol.check_formats(protocol.session_of(read))
 
 
 @pytest.mark.parametrize(
@@ -274,5 +274,5 @@ def test_no_bytes_do_anything_but_an_event_nothing_or_words(message: bytes) -> N
 )
 def test_a_session_with_other_formats_is_refused(audio: dict[str, Any] | None) -> None:
     event = json.dumps({"type": "session.updated", "session": {"id": "sess_1", "audio": audio}}).encode()
-    with pytest.raises(dialect.ModelProtocolError, match="audio is"):
-        dialect.check_formats(dialect.session_of(dialect.decode(event)))
+    with pytest.raises(protocol.ModelProtocolError, match="audio is"):
+        protocol.check_formats(protocol.session_of(protocol.decode(event)))

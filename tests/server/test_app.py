@@ -17,10 +17,10 @@ import trio.testing
 
 from relay import functions, settings
 from relay.call.vocabulary import CallSid
-from relay.daemon import DAY_BILL_EVERY_S, Daemon, open_desk, rest_of
 from relay.ledger.memory import MemoryLedger
-from relay.realtime.greeting import PhraseBook
-from tests.play import ENVIRONMENT, stage
+from relay.phrases.phrase_book import PhraseBook
+from relay.server.app import DAY_BILL_EVERY_S, Daemon, open_desk, rest_of
+from tests.helpers.play import ENVIRONMENT, stage
 
 pytestmark = pytest.mark.real
 

@@ -9,12 +9,12 @@ import trio.testing
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid
 from relay.ledger import rows
-from relay.standin.report import CallReport
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from relay.twilio.transfer import CALLBACK_SEQ
-from tests.play import Play, stage
-from tests.webhook import SID, ask, call_file
+from relay.server.human_transfer import CALLBACK_SEQ
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from tests.helpers.play import Play, stage
+from tests.helpers.webhook import SID, ask, call_file
 
 Clock = trio.testing.MockClock
 ASKS_FOR_A_PERSON = '{ listen = true }, { say = "ask_human" }, { until = "bridged" }, { silent_s = 60 }'

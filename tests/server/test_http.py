@@ -14,10 +14,11 @@ import trio_websocket
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from relay import handover, wire
-from relay.handover import PortUnusable, serve
-from relay.websocket import Gone, Refused, Request, WebSocketEnd, dial, upgrade
-from relay.wire import SocketWire, StreamWire
+from relay.server import http
+from relay.server.http import PortUnusable, serve
+from relay.transport import wire
+from relay.transport.websocket import Gone, Refused, Request, WebSocketEnd, dial, upgrade
+from relay.transport.wire import SocketWire, StreamWire
 
 pytestmark = pytest.mark.real
 
@@ -364,7 +365,7 @@ async def test_a_caller_that_stops_reading_is_cut(relay: Relay, monkeypatch: pyt
 async def test_a_webhook_client_that_stops_reading_is_cut_and_shutdown_still_works(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "SEND_LIMIT_S", 0.2)
+    monkeypatch.setattr(http, "SEND_LIMIT_S", 0.2)
     stream = await relay.connect()
     await stream.send_all(b"GET /big HTTP/1.1\r\nHost: relay.test\r\n\r\n")
     n_bytes = len(await stream.receive_some(10))  # it sends: from here on nobody reads
@@ -407,7 +408,7 @@ async def test_an_idle_connection_does_not_hold_up_the_shutdown(nursery: trio.Nu
 async def test_an_idle_connection_is_closed_after_its_time(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.1)
     relay = Relay()
     await relay.start(nursery)
     stream = await relay.connect()
@@ -426,7 +427,7 @@ async def test_an_idle_connection_is_closed_after_its_time(
 async def test_a_websocket_elsewhere_gets_an_answer_and_is_closed_like_any_other(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, fields: bytes, more: bytes
 ) -> None:
-    monkeypatch.setattr(handover, "KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.1)
     relay = Relay()
     await relay.start(nursery)
     upgrade = b"GET /elsewhere HTTP/1.1\r\nHost: relay.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -449,13 +450,13 @@ async def test_accepted_sockets_notice_dead_peers(relay: Relay) -> None:
 
 
 def test_the_port_is_watched_and_no_child_process_inherits_it() -> None:
-    with handover._listen("127.0.0.1:0") as sock:
+    with http._listen("127.0.0.1:0") as sock:
         assert not sock.get_inheritable()
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 async def test_an_ipv6_address_is_bound_in_brackets(nursery: trio.Nursery) -> None:
-    with handover._listen("[::1]:0") as sock:
+    with http._listen("[::1]:0") as sock:
         assert sock.getsockname()[0] == "::1"
 
 

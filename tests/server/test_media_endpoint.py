@@ -15,12 +15,12 @@ from websockets.datastructures import Headers
 
 from relay.call.vocabulary import EndReason
 from relay.ledger import rows
-from relay.standin.signing import signature as sign
-from relay.twilio import stream as door
-from relay.websocket import Gone, Refused, WebSocketEnd, upgrade
-from relay.wire import StreamWire
-from tests.play import ACCOUNT, Play, stage
-from tests.webhook import SID, ask
+from relay.server import media_endpoint as door
+from relay.standin.twilio.signing import signature as sign
+from relay.transport.websocket import Gone, Refused, WebSocketEnd, upgrade
+from relay.transport.wire import StreamWire
+from tests.helpers.play import ACCOUNT, Play, stage
+from tests.helpers.webhook import SID, ask
 
 Clock = trio.testing.MockClock
 CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}

@@ -17,19 +17,19 @@ import pytest
 import trio
 from hypercorn.typing import ASGIFramework
 
-from relay.demo import evidence
-from relay.demo_stage import ACCOUNT, NUMBER, environment_of, free_port, serving, wait_until_ready
-from relay.ledger.embedded import embedded
+from relay.ledger.dev_postgres.embedded import embedded
 from relay.ledger.migrate import migrate
-from relay.standin.business import BusinessApp, business_app, serve_business
-from relay.standin.call import Target, serve_http
-from relay.standin.caller import Exchange
-from relay.standin.door import NetworkDoor
-from relay.standin.model import StandInModel
-from relay.standin.report import CallReport
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from relay.standin.twilio_rest import RestApi, asgi_app
+from relay.standin.business.app import BusinessApp, business_app, serve_business
+from relay.standin.commands.call import Target, serve_http
+from relay.standin.commands.demo import evidence
+from relay.standin.commands.demo_stage import ACCOUNT, NUMBER, environment_of, free_port, serving, wait_until_ready
+from relay.standin.model.server import StandInModel
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from relay.standin.twilio.exchange import Exchange
+from relay.standin.twilio.relay_door import NetworkDoor
+from relay.standin.twilio.rest import RestApi, asgi_app
 
 pytestmark = pytest.mark.real
 

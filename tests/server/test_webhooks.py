@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
-from relay.desk import ASKS_WITHIN_S
 from relay.ledger import rows
-from relay.twilio import incoming, transfer
+from relay.server import human_transfer, webhooks
+from relay.session.context import ASKS_WITHIN_S
 from relay.twilio.signature import SIGNATURE_HEADER, sign
-from tests.play import ACCOUNT, PUBLIC_URL, Play, stage
-from tests.webhook import FORM, SID, Document, ask, call_file
+from tests.helpers.play import ACCOUNT, PUBLIC_URL, Play, stage
+from tests.helpers.webhook import FORM, SID, Document, ask, call_file
 
 PATHS = [f"/twilio/{name}" for name in
          ("incoming", "after", "status", "stream-status", "whisper", "accept", "dialed", "message")]  # fmt: skip
@@ -219,7 +219,7 @@ async def test_a_call_that_is_not_for_the_model_goes_to_the_human_and_is_written
             case "day_spend":
                 desk.day_usd = 50.0
             case "too_often":
-                for number in range(incoming.CALLS_PER_WINDOW):
+                for number in range(webhooks.CALLS_PER_WINDOW):
                     desk.open_file(CallSid(f"CA{number:032d}"), "+15550100001", "", "", "", trio.current_time())
         got = await ask(play, "/twilio/incoming")
         assert got.verbs == ["Say", "Dial"]
@@ -268,7 +268,7 @@ async def test_calls_count_as_often_only_within_the_window_and_never_for_hidden_
             play.daemon.desk.open_file(CallSid(f"CA{number:032d}"), "", "", "", "", trio.current_time())
             play.daemon.desk.open_file(CallSid(f"CB{number:032d}"), "+15550100001", "", "", "", trio.current_time())
         assert (await ask(play, "/twilio/incoming", {"From": "anonymous"})).verbs == ["Connect", "Redirect"]
-        await trio.sleep(incoming.WINDOW_S)
+        await trio.sleep(webhooks.WINDOW_S)
         assert (await ask(play, "/twilio/incoming", {"CallSid": "CA" + "3" * 32})).verbs == ["Connect", "Redirect"]
 
 
@@ -276,11 +276,11 @@ async def test_a_bug_in_a_webhook_leads_to_the_human_and_not_to_a_500(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
-        monkeypatch.setattr(incoming.Webhooks, "_refusal", lambda *_: 1 / 0)
+        monkeypatch.setattr(webhooks.Webhooks, "_refusal", lambda *_: 1 / 0)
         got = await ask(play, "/twilio/incoming")
         assert got.status == 200
         assert got.verbs == ["Say", "Dial", "Hangup"]
-        monkeypatch.setattr(transfer, "_sentence", lambda *_: 1 / 0)
+        monkeypatch.setattr(human_transfer, "_sentence", lambda *_: 1 / 0)
         assert (await ask(play, f"/twilio/whisper?call={SID}")).status == 200
         assert (await ask(play, "/twilio/stream-status")).verbs == []
 
@@ -325,7 +325,7 @@ async def test_after_waits_for_the_books_but_not_for_ever(autojump_clock: Clock)
         file.stream_opens()
         began = trio.current_time()
         await ask(play, "/twilio/after")
-        assert trio.current_time() - began == pytest.approx(incoming.SETTLE_LIMIT_S)
+        assert trio.current_time() - began == pytest.approx(webhooks.SETTLE_LIMIT_S)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ async def test_the_call_of_another_relay_goes_to_the_human_while_postgres_is_awa
 async def test_a_stream_that_is_lost_is_resumed_three_times_and_then_the_human_comes(autojump_clock: Clock) -> None:
     async with stage() as play:
         file = call_file(play, then=Next.RESUME)
-        for _ in range(transfer.RESUMES):
+        for _ in range(human_transfer.RESUMES):
             assert (await ask(play, "/twilio/after")).verbs == ["Connect", "Redirect"]
         assert (await ask(play, "/twilio/after")).verbs == ["Say", "Dial"]
         assert file.resumed_as == "lost"
@@ -430,7 +430,7 @@ async def test_a_relay_that_starts_while_the_first_number_rings_rings_the_next_o
     [
         (EndReason.MODEL_LOST, 0, 1, False),
         (EndReason.MODEL_UNREACHABLE, 0, 1, False),
-        (EndReason.TRANSFERRED, transfer.RESUMES, 1, False),
+        (EndReason.TRANSFERRED, human_transfer.RESUMES, 1, False),
         (EndReason.TRANSFERRED, 0, 1, True),
     ],
 )

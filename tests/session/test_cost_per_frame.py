@@ -15,13 +15,13 @@ import trio
 
 from relay import functions
 from relay import settings as environment
-from relay.bench import serve_command
-from relay.daemon import Daemon, open_desk, rest_of
 from relay.ledger.memory import MemoryLedger
-from relay.standin.load import Load, Target, free_port
-from relay.standin.load_loop import Loop
-from relay.standin.load_model import Listener
-from relay.wire import SocketWire
+from relay.server.app import Daemon, open_desk, rest_of
+from relay.standin.commands.bench import serve_command
+from relay.standin.load.generator import Load, Target, free_port
+from relay.standin.load.loop import Loop
+from relay.standin.load.model import Listener
+from relay.transport.wire import SocketWire
 
 CALLS = 4
 WARM_S, COUNTED_S = 3.0, 3.0
@@ -78,7 +78,7 @@ async def test_a_callers_frame_costs_one_wake_up_one_read_and_one_send(
         counts["reads"] += 1
         return await recv(self)
 
-    monkeypatch.setattr("relay.pace.BEHIND_S", 1e9)  # a slow machine does not send two frames as one here
+    monkeypatch.setattr("relay.transport.overload.BEHIND_S", 1e9)  # a slow machine does not send two frames as one here
     monkeypatch.setattr(SocketWire, "_push", counted_push)
     monkeypatch.setattr(SocketWire, "_recv", counted_recv)
     port, listening, found = free_port(), list[str](), list[Counter[str]]()

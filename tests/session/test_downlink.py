@@ -7,8 +7,8 @@ import pybase64
 import pytest
 
 import dsp
-from relay.call.downlink import AnswerAudio
 from relay.call.vocabulary import ItemId, ModelFinished, ModelSpoke, ResponseId
+from relay.session.downlink import AnswerAudio
 
 R1 = ResponseId("resp_1")
 FIRST, SECOND = ItemId("item_1"), ItemId("item_2")

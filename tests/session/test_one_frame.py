@@ -9,9 +9,9 @@ import pybase64
 
 import dsp
 from relay.call.actions import Play
+from relay.call.call_config import CallPlan, Greeting, Limits, Phrase, Price
 from relay.call.escalation import Rules
 from relay.call.machine import Machine
-from relay.call.plan import CallPlan, Greeting, Limits, Phrase, Price
 from relay.call.vocabulary import (
     CallerArrived,
     ItemId,
@@ -21,8 +21,8 @@ from relay.call.vocabulary import (
     ResponseId,
     StreamSid,
 )
-from relay.realtime import dialect as model_dialect
-from relay.twilio import dialect as caller_dialect
+from relay.realtime import protocol as model_dialect
+from relay.twilio import media_protocol as caller_dialect
 
 _PRICE = Price(1, 1, 1, 1, 1, 1)
 _TONE = bytes([0x90, 0x10] * 80)  # 20 ms at 4 kHz, loud
@@ -38,13 +38,13 @@ def _machine() -> Machine:
 
 
 def test_uplink_frame_from_twilios_message_to_the_models_append() -> None:
-    # relay/wire.py and relay/websocket.py hand over the message as it came.
+    # relay/transport/wire.py and relay/transport/websocket.py hand over the message as it came.
     message = (
         b'{"event":"media","sequenceNumber":"4","media":{"track":"inbound","chunk":"2","timestamp":"155","payload":"'
         + base64.b64encode(_TONE)
         + b'"},"streamSid":"MZ1"}'
     )
-    # relay/twilio/dialect.py: their JSON to a frame, its audio already bytes.
+    # relay/twilio/media_protocol.py: their JSON to a frame, its audio already bytes.
     frame = caller_dialect.parse(message)
     assert isinstance(frame, caller_dialect.Frame)
     assert (frame.mulaw, frame.media_ms) == (_TONE, 155)
@@ -53,7 +53,7 @@ def test_uplink_frame_from_twilios_message_to_the_models_append() -> None:
     # dsp/line.py: 160 bytes of mu-law to 480 samples at 24 kHz, at once.
     pcm24k = dsp.Uplink().feed(frame.mulaw)
     assert len(pcm24k) == 960
-    # relay/realtime/dialect.py: their JSON again, for the model's end to send.
+    # relay/realtime/protocol.py: their JSON again, for the model's end to send.
     sent = msgspec.json.decode(model_dialect.append_audio(pybase64.b64encode(pcm24k)))
     assert sent == {"type": "input_audio_buffer.append", "audio": base64.b64encode(pcm24k).decode()}
 
@@ -69,7 +69,7 @@ def test_downlink_delta_from_the_models_event_to_twilios_media_and_mark() -> Non
         "content_index": 0,
         "delta": base64.b64encode(pcm24k).decode(),
     }
-    # relay/realtime/dialect.py: only what is needed is decoded.
+    # relay/realtime/protocol.py: only what is needed is decoded.
     message = model_dialect.decode(msgspec.json.encode(event))
     assert (message.type, message.response_id, message.item_id) == (model_dialect.AUDIO_DELTA, "resp_1", "item_1")
     # dsp/line.py: 6,000 samples at 24 kHz to 2,000 bytes of mu-law.
@@ -82,7 +82,7 @@ def test_downlink_delta_from_the_models_event_to_twilios_media_and_mark() -> Non
     plays = [action for action in actions if isinstance(action, Play)]
     assert [len(play.mulaw) for play in plays] == [160, 1_760]  # 80 bytes wait for the rest of their frame
     assert b"".join(play.mulaw for play in plays) == mulaw[:1_920]
-    # relay/twilio/dialect.py: their JSON, for the caller's end to send.
+    # relay/twilio/media_protocol.py: their JSON, for the caller's end to send.
     media = msgspec.json.decode(caller_dialect.media("MZ1", plays[0].mulaw))
     assert media == {
         "event": "media",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from trio.testing import MockClock
 
-from relay.books import Books, _percentiles
 from relay.call.actions import RecordTurn
 from relay.call.vocabulary import ClaimDoubted
 from relay.ledger import rows
-from tests.greeting_play import Told, ring
-from tests.play import Play, stage
+from relay.session.call_rows import Books, _percentiles
+from tests.helpers.greeting_play import Told, ring
+from tests.helpers.play import Play, stage
 
 STEPS = ["stopped_heard", "first_delta", "first_written", "first_heard"]
 QUESTIONS = "{ listen = true }, " + ", ".join(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsp
-from relay.call.uplink import WAITING_LIMIT_BYTES, CallerAudio, silence
-from relay.twilio.dialect import Frame
+from relay.session.uplink import WAITING_LIMIT_BYTES, CallerAudio, silence
+from relay.twilio.media_protocol import Frame
 
 
 def frame(at: int, value: int = 0) -> Frame:

@@ -10,9 +10,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from relay.call.vocabulary import CallSid
-from relay.realtime.session import WARM_LIFE_S, WARM_PER_MINUTE, ModelUnreachable, Wanted, WarmSessions
-from relay.standin.script import Faults, Script
-from tests.model_door import MODEL, ModelDoor
+from relay.realtime.client import WARM_LIFE_S, WARM_PER_MINUTE, ModelUnreachable, Wanted, WarmSessions
+from relay.standin.model.script import Faults, Script
+from tests.helpers.model_door import MODEL, ModelDoor
 
 SID, OTHER = CallSid("CA" + "1" * 32), CallSid("CA" + "2" * 32)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from relay.bench import advice, disturbed, limit_of, reckoned
-from relay.standin.load import Spread, Step
+from relay.standin.commands.bench import advice, disturbed, limit_of, reckoned
+from relay.standin.load.generator import Spread, Step
 
 _IN_TIME = Spread(1.0, 5.0, 9.0, 100)
 _LATE = Spread(20.0, 41.0, 90.0, 100)

@@ -11,9 +11,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.standin.business import BusinessApp, Diary, Faults, business_app, serve_business
-from relay.standin.business_diary import LENGTH, NotFree
-from tests.business_play import CALLER, NOW, OTHER, TZ, Line, standin
+from relay.standin.business.app import BusinessApp, Diary, Faults, business_app, serve_business
+from relay.standin.business.diary import LENGTH, NotFree
+from tests.helpers.business_play import CALLER, NOW, OTHER, TZ, Line, standin
 
 SEVEN = "2026-11-24T19:00:00-05:00"
 WISH = {"name": "Dana", "phone": CALLER, "service": "table", "start": SEVEN, "notes": ""}

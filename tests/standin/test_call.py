@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from relay.cli import main
-from relay.standin.call import UNREACHABLE, USAGE
-from relay.standin.scenario import ScenarioError, parse
+from relay.standin.commands.call import UNREACHABLE, USAGE
+from relay.standin.scenario.scenario_file import ScenarioError, parse
 
 NOBODY = "http://127.0.0.1:9"
 

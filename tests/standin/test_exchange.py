@@ -12,12 +12,12 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import trio
 
-from relay.standin.caller import APPLICATION_ERROR, LiveCall
-from relay.standin.dialling import Human
-from relay.standin.door import Reply
-from relay.standin.signing import signature
-from relay.standin.streaming import Network
-from tests.tiny_relay import (
+from relay.standin.twilio.dialling import Human
+from relay.standin.twilio.exchange import APPLICATION_ERROR, LiveCall
+from relay.standin.twilio.relay_door import Reply
+from relay.standin.twilio.signing import signature
+from relay.standin.twilio.streaming import Network
+from tests.helpers.tiny_relay import (
     HUMAN_NUMBER,
     LINE,
     ORIGIN,

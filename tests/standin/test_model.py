@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import dsp
-from relay.standin.model_audio import to_wire
-from relay.standin.script import Reaction, Script
-from relay.standin.voice import clips
-from tests.realtime_line import HEADERS, PCM, PCMU, URL, Line, one, types
+from relay.standin.model.audio import to_wire
+from relay.standin.model.script import Reaction, Script
+from relay.standin.speech.voice import clips
+from tests.helpers.realtime_line import HEADERS, PCM, PCMU, URL, Line, one, types
 
 SERVER_VAD = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500}
 HOURS_TOOL = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from relay.standin.script import Faults, Script
-from tests.realtime_line import Line, one
-from tests.test_standin_model import error, say
+from relay.standin.model.script import Faults, Script
+from tests.helpers.realtime_line import Line, one
+from tests.standin.test_model import error, say
 
 Answer = list[dict[str, Any]]
 TYPES = (

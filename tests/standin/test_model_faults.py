@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from relay.standin.conversation import RealtimePeer
-from relay.standin.script import Faults, Reaction, Script, ScriptError
-from relay.standin.voice import clips
-from tests.realtime_line import EAR, EPOCH_S, HEADERS, PCMU, URL, Line, one, types
-from tests.test_standin_model import HOURS_TOOL, SERVER_VAD, error, listening, say
+from relay.standin.model.realtime_peer import RealtimePeer
+from relay.standin.model.script import Faults, Reaction, Script, ScriptError
+from relay.standin.speech.voice import clips
+from tests.helpers.realtime_line import EAR, EPOCH_S, HEADERS, PCMU, URL, Line, one, types
+from tests.standin.test_model import HOURS_TOOL, SERVER_VAD, error, listening, say
 
 LONG = clips()["hours"].text
 

@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.standin.model_client_events import EVENTS, ITEMS
-from relay.standin.model_settings import fresh
-from relay.standin.script import Script
-from relay.standin.voice import clips
-from tests.realtime_line import PCM, PCMU, Line
-from tests.test_standin_model import HOURS_TOOL
+from relay.standin.model.client_events import EVENTS, ITEMS
+from relay.standin.model.script import Script
+from relay.standin.model.settings import fresh
+from relay.standin.speech.voice import clips
+from tests.helpers.realtime_line import PCM, PCMU, Line
+from tests.standin.test_model import HOURS_TOOL
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 WORDS = st.sampled_from(

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from relay.standin.script import Faults, Reaction, Script
-from tests.realtime_line import Line
-from tests.test_standin_model import BOOKING, HOURS_TOOL, listening
+from relay.standin.model.script import Faults, Reaction, Script
+from tests.helpers.realtime_line import Line
+from tests.standin.test_model import BOOKING, HOURS_TOOL, listening
 
 RESPONSE = {
     "object", "id", "status", "status_details", "output", "conversation_id", "output_modalities", "max_output_tokens",

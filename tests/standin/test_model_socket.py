@@ -19,8 +19,8 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.uri import parse_uri
 
-from relay.standin.model import StandInModel
-from relay.standin.script import Faults, Script
+from relay.standin.model.script import Faults, Script
+from relay.standin.model.server import StandInModel
 
 URL = "ws://standin.example/v1/realtime?model=gpt-realtime-2.1-mini"
 GREET = {"type": "response.create", "response": {"instructions": "Say exactly: Goodbye, and thank you for calling."}}

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from relay.standin.line import Line
+from relay.standin.net.line import Line
 
 
 class FarEnd:

@@ -19,9 +19,9 @@ from openai import OpenAI
 from openai.resources.realtime.realtime import RealtimeConnection
 
 import dsp
-from relay.standin.model import PATH, StandInModel
-from relay.standin.script import Script
-from relay.standin.voice import clips
+from relay.standin.model.script import Script
+from relay.standin.model.server import PATH, StandInModel
+from relay.standin.speech.voice import clips
 
 pytestmark = pytest.mark.real
 

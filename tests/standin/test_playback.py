@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.standin.listening import Listener, is_loud, loud_span_ms
-from relay.standin.media_stream import ClearBuffer, FrameTimes, MediaStream, PlayMedia, SetMark
-from relay.standin.mouth import Mouth
-from relay.standin.playback import Playback, samples_at
+from relay.standin.twilio.listening import Listener, is_loud, loud_span_ms
+from relay.standin.twilio.media_stream import ClearBuffer, FrameTimes, MediaStream, PlayMedia, SetMark
+from relay.standin.twilio.mouth import Mouth
+from relay.standin.twilio.playback import Playback, samples_at
 
 SOUND = b"\x10\x90" * 80  # one frame of a loud 4 kHz tone
 

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trustme
 
-from relay.standin.door import NetworkDoor, NoConnection
+from relay.standin.twilio.relay_door import NetworkDoor, NoConnection
 
 pytestmark = pytest.mark.real
 

@@ -16,9 +16,9 @@ from twilio.http import HttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
-from relay.standin.caller import Exchange, LiveCall
-from relay.standin.twilio_rest import RestApi, asgi_app
-from tests.tiny_relay import ACCOUNT, HUMAN_NUMBER, ORIGIN, OUR_NUMBER, TinyRelay, exchange, ring, twiml
+from relay.standin.twilio.exchange import Exchange, LiveCall
+from relay.standin.twilio.rest import RestApi, asgi_app
+from tests.helpers.tiny_relay import ACCOUNT, HUMAN_NUMBER, ORIGIN, OUR_NUMBER, TinyRelay, exchange, ring, twiml
 
 BASE = f"/2010-04-01/Accounts/{ACCOUNT.sid}"
 PAUSE = {"/twilio/incoming": twiml("<Pause length='60'/>"), "/new": twiml("<Say>new</Say>")}

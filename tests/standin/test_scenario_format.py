@@ -20,20 +20,20 @@ import trio
 import trio.testing
 import trustme
 
-from relay.standin import scenario
-from relay.standin.audio_files import AudioRefused, mulaw_of, write_stereo
-from relay.standin.call import FAILED, OK, UNREACHABLE, USAGE, Target, main_call, main_caller
-from relay.standin.caller import APPLICATION_ERROR, Exchange, PhoneNumber
-from relay.standin.door import NetworkDoor
-from relay.standin.listening import is_loud
-from relay.standin.report import CallReport, Evidence
-from relay.standin.run import run_scenario
-from relay.standin.scenario import ACTIONS, Expect, Scenario, ScenarioError, load, parse, shipped
-from relay.standin.script import Script
-from relay.standin.voice import find
-from relay.websocket import Gone, answer
-from relay.wire import StreamWire
-from tests.tiny_relay import ACCOUNT, ORIGIN, Media, TinyRelay, exchange, twiml
+from relay.standin.commands.call import FAILED, OK, UNREACHABLE, USAGE, Target, main_call, main_caller
+from relay.standin.model.script import Script
+from relay.standin.scenario import scenario_file
+from relay.standin.scenario.report import CallReport, Evidence
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import ACTIONS, Expect, Scenario, ScenarioError, load, parse, shipped
+from relay.standin.speech.audio_files import AudioRefused, mulaw_of, write_stereo
+from relay.standin.speech.voice import find
+from relay.standin.twilio.exchange import APPLICATION_ERROR, Exchange, PhoneNumber
+from relay.standin.twilio.listening import is_loud
+from relay.standin.twilio.relay_door import NetworkDoor
+from relay.transport.websocket import Gone, answer
+from relay.transport.wire import StreamWire
+from tests.helpers.tiny_relay import ACCOUNT, ORIGIN, Media, TinyRelay, exchange, twiml
 
 CONNECT = twiml('<Connect><Stream url="wss://voice.example.com/s"/></Connect><Hangup/>')
 ANSWER_S = 0.5
@@ -174,7 +174,7 @@ def test_a_wrong_scenario_is_refused_with_the_place_of_the_mistake(text: str, wo
 
 def test_the_example_in_the_header_of_the_format_is_one(tmp_path: Path) -> None:
     write_stereo(tmp_path / "in.wav", b"\x10\x90" * 800, b"")
-    example = (scenario.__doc__ or "").split("```")[1].removeprefix("toml")
+    example = (scenario_file.__doc__ or "").split("```")[1].removeprefix("toml")
     read = parse(example.replace("in.wav", str(tmp_path / "in.wav")), "example")
     tables = set(tomllib.loads(example)) - {"title"}
     assert tables == set(Scenario.__struct_fields__) - {"title", "name"}

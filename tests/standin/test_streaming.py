@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import trio
 
-from relay.standin.caller import LiveCall
-from relay.standin.streaming import Network
-from tests.tiny_relay import LINE, Media, TinyRelay, ring, twiml
+from relay.standin.twilio.exchange import LiveCall
+from relay.standin.twilio.streaming import Network
+from tests.helpers.tiny_relay import LINE, Media, TinyRelay, ring, twiml
 
 SOUND = b"\x10\x90" * 80
 PAGE = {"/twilio/incoming": twiml('<Connect><Stream url="wss://voice.example.com/s"/></Connect>')}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import twilio.twiml.voice_response as package  # type: ignore[import-untyped]
 
-from relay.standin.twiml_interpreter import NotPlayed, TwimlRefused, interpret
-from relay.standin.twiml_verbs import (
+from relay.standin.twilio.twiml_interpreter import NotPlayed, TwimlRefused, interpret
+from relay.standin.twilio.twiml_verbs import (
     Connect,
     Dial,
     Document,

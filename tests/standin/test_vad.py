@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dsp
-from relay.standin.model_listening import InputBuffer
-from relay.standin.model_settings import SEMANTIC_VAD, SERVER_VAD
-from relay.standin.vad import Started, Stopped, Vad
-from relay.standin.voice import clips
+from relay.standin.model.listening import InputBuffer
+from relay.standin.model.settings import SEMANTIC_VAD, SERVER_VAD
+from relay.standin.model.vad import Started, Stopped, Vad
+from relay.standin.speech.voice import clips
 
 RATE_HZ = 8000
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import trio
 
-from relay.standin.caller import LiveCall
-from tests.tiny_relay import TinyRelay, ring, twiml
+from relay.standin.twilio.exchange import LiveCall
+from tests.helpers.tiny_relay import TinyRelay, ring, twiml
 
 SOUND = b"\x10\x90" * 80
 

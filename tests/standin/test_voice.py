@@ -11,12 +11,13 @@ import numpy.typing as npt
 import pytest
 
 import dsp
-from relay import functions, prompts, settings
-from relay.standin import voice as standin_voice
-from relay.standin.ear import Ear
-from relay.standin.model import load_script
-from relay.standin.script import Script
-from relay.standin.voice import FOLDER, Clip, Voice, babble, clips, find, words
+from relay import functions, settings
+from relay.phrases import prompts
+from relay.standin.model.script import Script
+from relay.standin.model.server import load_script
+from relay.standin.speech import voice as standin_voice
+from relay.standin.speech.ear import Ear
+from relay.standin.speech.voice import FOLDER, Clip, Voice, babble, clips, find, words
 
 Samples = npt.NDArray[np.int16]
 Break = Callable[[Samples], Samples]

@@ -1,6 +1,6 @@
 """When the loop counts as behind, and what follows from it."""
 
-from relay.pace import BEHIND_S, FULL, LEVEL_S, ROOM, Pace
+from relay.transport.overload import BEHIND_S, FULL, LEVEL_S, ROOM, Pace
 
 
 def _run(pace: Pace, took_s: float, for_s: float, at_work: float = 1.0) -> None:

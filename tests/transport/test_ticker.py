@@ -7,7 +7,7 @@ import itertools
 import trio
 import trio.testing
 
-from relay.beat import EVERY_S, LOTS, Beat
+from relay.transport.ticker import EVERY_S, LOTS, Beat
 
 
 async def _listen(beat: Beat, woken: list[float]) -> None:

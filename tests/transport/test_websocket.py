@@ -22,8 +22,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from relay.websocket import Gone, Refused, WebSocketEnd, answer, dial, upgrade
-from relay.wire import StreamWire
+from relay.transport.websocket import Gone, Refused, WebSocketEnd, answer, dial, upgrade
+from relay.transport.wire import StreamWire
 
 URL = "ws://relay.test/twilio/stream/m1/token"
 

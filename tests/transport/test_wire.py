@@ -11,8 +11,8 @@ import trio
 import trio.testing
 import trustme
 
-from relay import wire as wire_module
-from relay.wire import OUT_LIMIT_BYTES, SocketWire, StreamWire, Wire, notice_dead_peers
+from relay.transport import wire as wire_module
+from relay.transport.wire import OUT_LIMIT_BYTES, SocketWire, StreamWire, Wire, notice_dead_peers
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from relay.call.vocabulary import (
     MarkReturned,
     StreamSid,
 )
-from relay.twilio import dialect
-from relay.twilio.dialect import Connected, Frame, Started, Stopped, TwilioProtocolError, parse
+from relay.twilio import media_protocol
+from relay.twilio.media_protocol import Connected, Frame, Started, Stopped, TwilioProtocolError, parse
 
 STREAM = StreamSid("MZ5174584e1127285e2b015e720b3d9e68")
 CALL = CallSid("CA45397943c1c7a49f7b7713c230107a39")
@@ -142,10 +142,14 @@ def test_no_bytes_make_parse_fail_in_another_way(raw: bytes) -> None:
 
 @given(st.binary(max_size=4000), st.text(max_size=40))
 def test_what_we_write_has_twilios_fields_and_no_others(mulaw: bytes, name: str) -> None:
-    assert json.loads(dialect.media(STREAM, mulaw)) == {
+    assert json.loads(media_protocol.media(STREAM, mulaw)) == {
         "event": "media",
         "streamSid": STREAM,
         "media": {"payload": base64.b64encode(mulaw).decode()},
     }
-    assert json.loads(dialect.mark(STREAM, name)) == {"event": "mark", "streamSid": STREAM, "mark": {"name": name}}
-    assert json.loads(dialect.clear(STREAM)) == {"event": "clear", "streamSid": STREAM}
+    assert json.loads(media_protocol.mark(STREAM, name)) == {
+        "event": "mark",
+        "streamSid": STREAM,
+        "mark": {"name": name},
+    }
+    assert json.loads(media_protocol.clear(STREAM)) == {"event": "clear", "streamSid": STREAM}

@@ -16,9 +16,20 @@ import msgspec
 import stamina
 import trio
 
-from .arguments import plain
-from .breaker import Breaker
-from .contract import Answer, Appointment, Appointments, BackendFault, Caller, Hours, Refused, Slots, Taken, segment
+from relay.functions.arguments import plain
+from relay.functions.backend.breaker import Breaker
+from relay.functions.backend.contract import (
+    Answer,
+    Appointment,
+    Appointments,
+    BackendFault,
+    Caller,
+    Hours,
+    Refused,
+    Slots,
+    Taken,
+    segment,
+)
 
 __all__ = ["Appointment", "Backend", "BackendFault", "Caller", "Hours", "Refused", "Taken"]
 

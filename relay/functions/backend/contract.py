@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from .results import at_a_word
+from relay.functions.results import at_a_word
 
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int

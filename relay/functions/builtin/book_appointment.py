@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from .arguments import Phone
-from .backend import Taken
-from .registry import CallContext, NotPossible, function
-from .times import check_start, time_words
+from relay.functions.arguments import Phone
+from relay.functions.backend.client import Taken
+from relay.functions.builtin.times import check_start, time_words
+from relay.functions.registry import CallContext, NotPossible, function
 
 
 @function(writes=True, holding="One moment, I'm booking that for you.")

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from .arguments import Phone
-from .backend import Refused, Taken
-from .registry import CallContext, NotPossible, function
-from .times import check_start, time_words
+from relay.functions.arguments import Phone
+from relay.functions.backend.client import Refused, Taken
+from relay.functions.builtin.times import check_start, time_words
+from relay.functions.registry import CallContext, NotPossible, function
 
 _GONE = "There is no such appointment under this caller's number any more. Look the caller up again."
 

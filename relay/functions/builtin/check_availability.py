@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from .registry import CallContext, function
-from .times import check_day, clock_words, day_words
+from relay.functions.builtin.times import check_day, clock_words, day_words
+from relay.functions.registry import CallContext, function
 
 
 @function(holding="One moment, I'm checking what is free.")

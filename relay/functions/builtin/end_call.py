@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .registry import CallContext, EndCall, function
+from relay.functions.registry import CallContext, EndCall, function
 
 
 @function()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .registry import CallContext, function
-from .times import time_words
+from relay.functions.builtin.times import time_words
+from relay.functions.registry import CallContext, function
 
 
 @function(holding="One moment, I'm looking that up.")

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from .contract import clock
-from .registry import CallContext, function
-from .times import check_day, clock_words, day_words
+from relay.functions.backend.contract import clock
+from relay.functions.builtin.times import check_day, clock_words, day_words
+from relay.functions.registry import CallContext, function
 
 
 @function(holding="One moment, I'm looking up our hours.")

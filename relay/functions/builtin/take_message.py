@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from .arguments import Phone
-from .backend import BackendFault, Taken
-from .registry import CallContext, TakeMessage, function
+from relay.functions.arguments import Phone
+from relay.functions.backend.client import BackendFault, Taken
+from relay.functions.registry import CallContext, TakeMessage, function
 
 
 @function(writes=True, holding="One moment, I'm writing that down.")

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from .effects import NotPossible
+from relay.functions.outcome import NotPossible
 
 AHEAD: Final = dt.timedelta(days=366)  # a year, leap day included: later is a slip of the tongue
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .registry import CallContext, TransferCall, function
+from relay.functions.registry import CallContext, TransferCall, function
 
 
 @function()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .registry import CallContext, StaySilent, function
+from relay.functions.registry import CallContext, StaySilent, function
 
 
 @function(silent=True)

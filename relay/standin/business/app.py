@@ -26,8 +26,8 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from .business_diary import Booking, Diary, Known, Message, NotFree
-from .business_faults import Fault, Faults
+from relay.standin.business.diary import Booking, Diary, Known, Message, NotFree
+from relay.standin.business.faults import Fault, Faults
 
 __all__ = ["BusinessApp", "Diary", "Fault", "Faults", "Known", "business_app", "serve_business"]
 

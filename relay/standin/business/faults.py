@@ -9,7 +9,7 @@ import msgspec
 import trio
 from quart import Response, request
 
-from .scenario_words import in_words
+from relay.standin.table_errors import in_words
 
 Kind = Literal["slow", "500", "409", "garbage", "wrong_types", "redirect", "huge", "hang"]
 HUGE_BYTES: Final = 1_000_000

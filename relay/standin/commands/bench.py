@@ -13,9 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from relay.ledger.embedded import EmbeddedPostgresFailed, database
+from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import migrate
-from relay.standin.load import SETTLE_S, LoadFailed, Relay, Step, running
+from relay.standin.load.generator import SETTLE_S, LoadFailed, Relay, Step, running
 
 # More than any core carried so far (bench/capacity).
 STEPS = (10, 20, 40, 80, 120, 160, 200, 240, 280, 320)
@@ -54,7 +54,7 @@ def serve_command(database_url: str, data_dir: Path) -> Relay:
         "MAX_DAY_USD": "1000000",
         "LOG_FORMAT": "json",
         "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
     }
     return Relay("relay", (sys.executable, "-m", "relay", "serve"), environ, ready_path="/readyz")
 

@@ -16,14 +16,14 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from relay.standin.audio_files import check_writable
-from relay.standin.caller import Account, Exchange, PhoneNumber
-from relay.standin.door import NetworkDoor
-from relay.standin.exchange import OnEvent
-from relay.standin.report import CallReport
-from relay.standin.run import run_scenario
-from relay.standin.scenario import Scenario, ScenarioError, load, of_recording
-from relay.standin.twilio_rest import Receive, RestApi, RestFaults, Scope, Send, asgi_app
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load, of_recording
+from relay.standin.speech.audio_files import check_writable
+from relay.standin.twilio.call_state import OnEvent
+from relay.standin.twilio.exchange import Account, Exchange, PhoneNumber
+from relay.standin.twilio.relay_door import NetworkDoor
+from relay.standin.twilio.rest import Receive, RestApi, RestFaults, Scope, Send, asgi_app
 
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 """Exit codes: as expected; an expectation failed; wrong use; the relay cannot be reached."""

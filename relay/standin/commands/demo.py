@@ -2,7 +2,6 @@
 
 The transcript is printed as it happens; afterwards the figures, a stereo WAV (caller left, what the caller heard right)
 and the rows in Postgres. A failure at any step is one sentence, and the exit code is not 0.
-Upstream: cli.py.  Downstream: standin/, ledger/.
 """
 
 from __future__ import annotations
@@ -19,7 +18,15 @@ from typing import cast
 import trio
 from hypercorn.typing import ASGIFramework
 
-from relay.demo_stage import (
+from relay.ledger import history
+from relay.ledger.dev_postgres.embedded import database
+from relay.ledger.migrate import migrate
+from relay.ledger.port import LedgerUnavailable
+from relay.settings import Settings
+from relay.standin.business.app import BusinessApp, business_app, serve_business
+from relay.standin.business.faults import Faults
+from relay.standin.commands.call import Target, first_error, serve_http, summary, tell_event
+from relay.standin.commands.demo_stage import (
     ACCOUNT,
     NOT_HERE,
     NUMBER,
@@ -30,22 +37,14 @@ from relay.demo_stage import (
     say,
     stop_when_told,
 )
-from relay.ledger import history
-from relay.ledger.embedded import database
-from relay.ledger.migrate import migrate
-from relay.ledger.port import LedgerUnavailable
-from relay.settings import Settings
-from relay.standin.audio_files import check_writable
-from relay.standin.business import BusinessApp, business_app, serve_business
-from relay.standin.business_faults import Faults
-from relay.standin.call import Target, first_error, serve_http, summary, tell_event
-from relay.standin.caller import Exchange
-from relay.standin.model import StandInModel
-from relay.standin.report import CallReport, Evidence
-from relay.standin.run import run_scenario
-from relay.standin.scenario import Scenario, ScenarioError, load
-from relay.standin.script import Script, ScriptError
-from relay.standin.twilio_rest import RestApi, asgi_app
+from relay.standin.model.script import Script, ScriptError
+from relay.standin.model.server import StandInModel
+from relay.standin.scenario.report import CallReport, Evidence
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load
+from relay.standin.speech.audio_files import check_writable
+from relay.standin.twilio.exchange import Exchange
+from relay.standin.twilio.rest import RestApi, asgi_app
 
 __all__ = ["DemoFailed", "bugs", "evidence", "lacking", "run"]
 

@@ -1,7 +1,6 @@
 """The stage of `relay demo`: relay processes that can be killed, and lines that can be cut, for a scenario's troubles.
 
 A line is put in only where a scenario breaks it: otherwise the relay talks to its peers directly.
-Upstream: demo.py.  Downstream: standin/line.py.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ import httpx
 import psycopg.conninfo
 import trio
 
-from relay.standin.caller import Account
-from relay.standin.line import Line
-from relay.standin.model import PATH
-from relay.standin.twilio_rest import RestApi
+from relay.standin.model.server import PATH
+from relay.standin.net.line import Line
+from relay.standin.twilio.exchange import Account
+from relay.standin.twilio.rest import RestApi
 
 START_LIMIT_S = 45.0
 STOP_LIMIT_S = 15.0

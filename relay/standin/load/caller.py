@@ -1,6 +1,6 @@
 """A caller of the load: rings and streams as Twilio does, signed; fifty frames a second; plays what comes.
 
-What it measures of the relay: the way up (with load_model.py, from the marker's frame to the model), the way down
+What it measures of the relay: the way up (with load/model.py, from the marker's frame to the model), the way down
 (from the delta to the frame with its marker), whether the answer ever ran dry at the caller's ear, and how soon after
 the model's speech_started it was stopped.
 """
@@ -14,14 +14,14 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from relay.standin import load_audio
-from relay.standin.load_link import Closed, Link, frame
-from relay.standin.load_loop import clock
-from relay.standin.signing import signature
+from relay.standin.load import audio
+from relay.standin.load.link import Closed, Link, frame
+from relay.standin.load.loop import clock
+from relay.standin.twilio.signing import signature
 
 if TYPE_CHECKING:
-    from relay.standin.load import Load
-    from relay.standin.load_model import Session
+    from relay.standin.load.generator import Load
+    from relay.standin.load.model import Session
 
 MARKER_EVERY = 50  # frames: once a second
 # An answer's sound that is late by less than this is the clock's grain, not a gap.
@@ -69,7 +69,7 @@ class Caller:
 
     def _prepare(self) -> dict[bytes, bytes]:
         tail = b'"},"streamSid":"%b"}' % self._stream_sid.encode()
-        return {payload: payload + tail for payload in (load_audio.QUIET, load_audio.SPEECH, load_audio.MARKER)}
+        return {payload: payload + tail for payload in (audio.QUIET, audio.SPEECH, audio.MARKER)}
 
     # From the ring to the stream
 
@@ -183,10 +183,10 @@ class Caller:
         due = self.began + number * 0.020
         self._load.window.lateness(now - due)
         if number % MARKER_EVERY == self.number % MARKER_EVERY:
-            tail = self._frames[load_audio.MARKER]
+            tail = self._frames[audio.MARKER]
             self.up_pending.append(now)
         else:
-            tail = self._frames[load_audio.SPEECH if self.speaks else load_audio.QUIET]
+            tail = self._frames[audio.SPEECH if self.speaks else audio.QUIET]
         self._send(_HEAD % (number + 2, number + 1, 100 + number * 20) + tail)
         marks = self._marks
         while marks and marks[0][0] <= now:
@@ -224,10 +224,10 @@ class Caller:
     def _play(self, payload: bytes, now: float) -> None:
         n_bytes = len(payload) * 3 // 4 - payload[-2:].count(b"=")
         session = self.session
-        if session is not None and session.down_sent and load_audio.has_marker(payload, "audio/pcmu"):
+        if session is not None and session.down_sent and audio.has_marker(payload, "audio/pcmu"):
             self._load.window.down.append(now - session.down_sent)
             session.down_sent = 0.0
-            self._answer_left = load_audio.ANSWER_MS * 8
+            self._answer_left = audio.ANSWER_MS * 8
         elif self._answer_left > 0 and now > self._play_end + GRAIN_S:
             self._load.window.dry_s.append(now - self._play_end)
         self._answer_left -= n_bytes

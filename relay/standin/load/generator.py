@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relay.standin.load_caller import Caller
-from relay.standin.load_loop import Loop, clock
-from relay.standin.load_model import TURN_S, Listener, Session
-from relay.standin.process_figures import ProcessFigures, rss_mb
+from relay.standin.load.caller import Caller
+from relay.standin.load.loop import Loop, clock
+from relay.standin.load.model import TURN_S, Listener, Session
+from relay.standin.load.process_figures import ProcessFigures, rss_mb
 
 LOAD_LIMIT = 0.70
 READY_LIMIT_S = 40.0

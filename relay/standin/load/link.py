@@ -1,7 +1,7 @@
 """A connection of the load: a WebSocket on a non-blocking socket, with TLS or not, as cheap as Python allows.
 
-Only for `relay/standin/load.py`, whose own cost must stay far under the relay's: no fragments, no close handshake, no
-checks. The mask of what we send is zero: legal, and the relay does the same work to take it off.
+Only for `relay/standin/load/generator.py`, whose own cost must stay far under the relay's: no fragments, no close
+handshake, no checks. The mask of what we send is zero: legal, and the relay does the same work to take it off.
 """
 
 from __future__ import annotations

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from relay.standin import load_audio
-from relay.standin.load_link import Closed, Link, accept_key, frame
-from relay.standin.load_loop import clock
+from relay.standin.load import audio
+from relay.standin.load.link import Closed, Link, accept_key, frame
+from relay.standin.load.loop import clock
 
 if TYPE_CHECKING:
-    from relay.standin.load import Load
-    from relay.standin.load_caller import Caller
+    from relay.standin.load.caller import Caller
+    from relay.standin.load.generator import Load
 
 TURN_S = 4.0
 SPEECH_S = 1.0
 ONSET_S = 0.1  # what a VAD needs of a voice before it says so
 FIRST_TURN_S = 7.0  # after the greeting
-DELTA_EVERY_S = load_audio.DELTA_MS / 1000 / 5
-DELTAS_AN_ANSWER = load_audio.ANSWER_MS // load_audio.DELTA_MS
+DELTA_EVERY_S = audio.DELTA_MS / 1000 / 5
+DELTAS_AN_ANSWER = audio.ANSWER_MS // audio.DELTA_MS
 TRANSCRIBED_AFTER_S = 0.3
 # A phrase that is rendered is spoken so fast: a character of a real sentence takes 40-130 ms.
 PHRASE_MS_PER_CHARACTER = 45
@@ -187,7 +187,7 @@ class Session:
         end = raw.find(b'"', begin)
         window.up_bytes += (end - begin) * 3 // 4
         window.up_messages += 1
-        if caller.up_pending and load_audio.has_marker(raw[begin:end], self._in_kind):
+        if caller.up_pending and audio.has_marker(raw[begin:end], self._in_kind):
             window.up.append(clock() - caller.up_pending.popleft())
 
     # What the model says
@@ -270,11 +270,11 @@ class _Answer:
 
     def __init__(self, session: Session, load: Load, metadata: object, phrase: str) -> None:
         self._session, self._load = session, load
-        self._deltas = load_audio.DELTAS[session._out_kind]
+        self._deltas = audio.DELTAS[session._out_kind]
         self._metadata = metadata
         self._phrase = phrase
         ms = len(phrase) * PHRASE_MS_PER_CHARACTER
-        self._left = -(-ms // load_audio.DELTA_MS) if phrase else DELTAS_AN_ANSWER
+        self._left = -(-ms // audio.DELTA_MS) if phrase else DELTAS_AN_ANSWER
         self._words = "" if phrase else "".join(f"{word} " for word in _WORDS)
         self.response_id, self.item_id = session._id("resp"), session._id("item")
         self._place = {"response_id": self.response_id, "item_id": self.item_id, "output_index": 0, "content_index": 0}

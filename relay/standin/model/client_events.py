@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from relay.standin.model_errors import (
+from relay.standin.model.errors import (
     BINARY_FRAME,
     NO_TYPE,
     NOT_BASE64,
@@ -22,7 +22,7 @@ from relay.standin.model_errors import (
     missing_parameter,
     unknown_parameter,
 )
-from relay.standin.model_items import History, Item
+from relay.standin.model.items import History, Item
 
 Kind = type | tuple[type, ...]
 

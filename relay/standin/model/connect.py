@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
-from relay.standin import model_errors as errors
-from relay.standin.model_errors import Refusal
-from relay.standin.model_settings import MODELS
+from relay.standin.model import errors
+from relay.standin.model.errors import Refusal
+from relay.standin.model.settings import MODELS
 
 
 def asked_model(path: str) -> str:

@@ -8,13 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.standin.model_errors import (
-    NO_MODEL_AUDIO,
-    Refusal,
-    RefusedError,
-    already_shorter,
-    no_such_item,
-)
+from relay.standin.model.errors import NO_MODEL_AUDIO, Refusal, RefusedError, already_shorter, no_such_item
 
 CACHE_STEP = 64  # cached tokens come in such steps [openai 2.2: 64, 128]
 CHARACTERS_A_TOKEN = 4

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from relay.standin.model_audio import Samples, from_wire, rate_hz
-from relay.standin.vad import Started, Stopped, Vad
+from relay.standin.model.audio import Samples, from_wire, rate_hz
+from relay.standin.model.vad import Started, Stopped, Vad
 
 KEEP_MS = 1000  # beside the prefix, while nobody speaks
 # How long a pause may be before semantic VAD takes the turn as finished; its maxima are 8, 4 and 2 s [openai 2.1],

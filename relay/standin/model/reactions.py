@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.standin.model_items import Item
-from relay.standin.script import Reaction, Script
-from relay.standin.voice import clips, words
+from relay.standin.model.items import Item
+from relay.standin.model.script import Reaction, Script
+from relay.standin.speech.voice import clips, words
 
 SAY_EXACTLY = re.compile(r"say exactly(?: the following)?\s*:\s*(.+)", re.IGNORECASE | re.DOTALL)
 QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»"}

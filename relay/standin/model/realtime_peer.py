@@ -1,6 +1,6 @@
 """One session of the stand-in model: client events and audio in, server events out, on a clock that is passed in.
 
-Sans I/O. The shell (model.py) gives it what arrives and wakes it at `next_deadline`; whatever is to be sent is in
+Sans I/O. The shell (server.py) gives it what arrives and wakes it at `next_deadline`; whatever is to be sent is in
 `take()`. Sources: [openai 1] connection, [openai 2.3] orders, [openai 9.3] the list it conforms to.
 """
 
@@ -15,22 +15,21 @@ from typing import Any
 
 import msgspec
 
-from relay.standin import model_errors as errors
-from relay.standin import model_settings
-from relay.standin.ear import Ear
-from relay.standin.model_agenda import Agenda
-from relay.standin.model_audio import bytes_a_sample, rate_hz
-from relay.standin.model_client_events import check_client_event, decoded, decoded_audio, item_from_wire
-from relay.standin.model_connect import asked_model, refusal
-from relay.standin.model_errors import Refusal, RefusedError
-from relay.standin.model_floor import Floor
-from relay.standin.model_items import History, Item
-from relay.standin.model_listening import InputBuffer
-from relay.standin.model_reactions import Director, Plan
-from relay.standin.model_transcription import transcribe
-from relay.standin.script import Faults, Script
-from relay.standin.vad import Started
-from relay.standin.voice import Voice
+from relay.standin.model import errors, settings
+from relay.standin.model.agenda import Agenda
+from relay.standin.model.audio import bytes_a_sample, rate_hz
+from relay.standin.model.client_events import check_client_event, decoded, decoded_audio, item_from_wire
+from relay.standin.model.connect import asked_model, refusal
+from relay.standin.model.errors import Refusal, RefusedError
+from relay.standin.model.items import History, Item
+from relay.standin.model.listening import InputBuffer
+from relay.standin.model.reactions import Director, Plan
+from relay.standin.model.script import Faults, Script
+from relay.standin.model.transcription import transcribe
+from relay.standin.model.turns import Floor
+from relay.standin.model.vad import Started
+from relay.standin.speech.ear import Ear
+from relay.standin.speech.voice import Voice
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -86,7 +85,7 @@ class RealtimePeer:
         self.history = History()
         self.report = Report()
         self._path, self._headers = path, headers
-        self.session = model_settings.fresh(self.new_id("sess"), asked_model(path), epoch_s + int(script.lifetime_s))
+        self.session = settings.fresh(self.new_id("sess"), asked_model(path), epoch_s + int(script.lifetime_s))
         self.session_id = str(self.session["id"])
         self._agenda = Agenda()
         self._director = Director(script, datetime.datetime.fromtimestamp(epoch_s, script.zone).date())
@@ -200,7 +199,7 @@ class RealtimePeer:
     def _session_update(self, event: dict[str, Any]) -> None:
         if self.faults.refuse_update:
             raise RefusedError(errors.server_error(self.session_id))
-        session = model_settings.updated(self.session, event["session"], self.history.has_voice)
+        session = settings.updated(self.session, event["session"], self.history.has_voice)
         if self.faults.wrong_format:
             pcm = session["audio"]["output"]["format"]["type"] == "audio/pcm"
             session["audio"]["output"]["format"] = (
@@ -256,7 +255,7 @@ class RealtimePeer:
     def _create_response(self, event: dict[str, Any]) -> None:
         # null means "as the session has it": LiveKit's plugin sends `instructions: null` in production.
         asked = {key: value for key, value in (event.get("response") or {}).items() if value is not None}
-        model_settings.check_response(self.session["model"], asked)
+        settings.check_response(self.session["model"], asked)
         self._respond(asked, self._context(asked))
 
     def _context(self, asked: dict[str, Any]) -> list[Item]:

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from relay.standin.model_audio import bytes_per_ms, to_wire
-from relay.standin.model_errors import failure
-from relay.standin.model_items import CHARACTERS_A_TOKEN, History, Item, tokens_of, usage
-from relay.standin.model_reactions import Plan
-from relay.standin.script import Faults, Script
+from relay.standin.model.audio import bytes_per_ms, to_wire
+from relay.standin.model.errors import failure
+from relay.standin.model.items import CHARACTERS_A_TOKEN, History, Item, tokens_of, usage
+from relay.standin.model.reactions import Plan
+from relay.standin.model.script import Faults, Script
 
 HUGE_EVENT_BYTES = 15 * 2**20
 TEXT_DELTA_S = 0.02

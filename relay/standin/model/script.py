@@ -33,7 +33,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from relay.standin.voice import clips
+from relay.standin.speech.voice import clips
 
 T = TypeVar("T")
 # RFC 6455, 7.4: what an end may send, and 1006 for none at all. 1004, 1005 and 1015 are never on the wire.

@@ -25,10 +25,10 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from relay.standin.conversation import Close, Out, Ping, RealtimePeer, Send
-from relay.standin.ear import Ear
-from relay.standin.script import Faults, Script, ScriptError
-from relay.standin.voice import Voice
+from relay.standin.model.realtime_peer import Close, Out, Ping, RealtimePeer, Send
+from relay.standin.model.script import Faults, Script, ScriptError
+from relay.standin.speech.ear import Ear
+from relay.standin.speech.voice import Voice
 
 PATH = "/v1/realtime"
 FAULTS_HEADER = "x-standin-faults"

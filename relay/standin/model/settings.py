@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from relay.standin.model_errors import (
+from relay.standin.model.errors import (
     VOICE_FIXED,
     Refusal,
     RefusedError,

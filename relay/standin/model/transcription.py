@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from relay.standin.model_agenda import Agenda
-from relay.standin.model_items import Item, transcription_usage
-from relay.standin.model_response import Stage
+from relay.standin.model.agenda import Agenda
+from relay.standin.model.items import Item, transcription_usage
+from relay.standin.model.response import Stage
 
 NAME = "conversation.item.input_audio_transcription"
 DELTA_CHARACTERS = 24

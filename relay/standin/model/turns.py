@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from relay.standin import model_errors as errors
-from relay.standin.model_agenda import Agenda
-from relay.standin.model_errors import RefusedError
-from relay.standin.model_items import Item
-from relay.standin.model_reactions import Director
-from relay.standin.model_response import Order, Response, Stage
-from relay.standin.script import Faults
-from relay.standin.voice import Voice
+from relay.standin.model import errors
+from relay.standin.model.agenda import Agenda
+from relay.standin.model.errors import RefusedError
+from relay.standin.model.items import Item
+from relay.standin.model.reactions import Director
+from relay.standin.model.response import Order, Response, Stage
+from relay.standin.model.script import Faults
+from relay.standin.speech.voice import Voice
 
 RATE_LIMIT_TOKENS = 15_000_000
 RATE_LIMITS_S = 0.043  # after response.done [CAP]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import trio
 
-from relay.standin.audio_files import read_wav
-from relay.standin.caller import LiveCall
-from relay.standin.scenario import QUIET_MS, Scenario, Step
-from relay.standin.voice import find
+from relay.standin.scenario.scenario_file import QUIET_MS, Scenario, Step
+from relay.standin.speech.audio_files import read_wav
+from relay.standin.speech.voice import find
+from relay.standin.twilio.exchange import LiveCall
 
 LOOK_S = 0.02
 """How often the caller listens up: once a frame."""
@@ -60,7 +60,7 @@ class Actor:
         mouth, now = call.state.mouth, trio.current_time()
         if step.say is not None or step.cough:
             clip = find(step.say or "cough")
-            assert clip is not None, "scenario.py looked it up"
+            assert clip is not None, "scenario_file.py looked it up"
             text = "" if clip.speaker == "noise" else clip.text
             if text:
                 self._listened_until = now  # what answers this begins later

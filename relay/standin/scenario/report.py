@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dsp
-from relay.standin.audio_files import write_stereo
-from relay.standin.caller import LiveCall
-from relay.standin.ear import Ear
-from relay.standin.exchange import CallState, Event, Leg
-from relay.standin.listening import BLOCK, is_loud
-from relay.standin.media_stream import Complaint
-from relay.standin.mouth import Utterance
-from relay.standin.playback import RATE_HZ, samples_at
-from relay.standin.scenario import Expect
-from relay.standin.voice import find, words
+from relay.standin.scenario.scenario_file import Expect
+from relay.standin.speech.audio_files import write_stereo
+from relay.standin.speech.ear import Ear
+from relay.standin.speech.voice import find, words
+from relay.standin.twilio.call_state import CallState, Event, Leg
+from relay.standin.twilio.exchange import LiveCall
+from relay.standin.twilio.listening import BLOCK, is_loud
+from relay.standin.twilio.media_stream import Complaint
+from relay.standin.twilio.mouth import Utterance
+from relay.standin.twilio.playback import RATE_HZ, samples_at
 
 GAP_LIMIT_S = 1.0
 """A buffer that is empty for longer is a pause between answers, not a hole in one."""

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import trio
 
-from relay.standin.acting import Actor
-from relay.standin.caller import Exchange, LiveCall
-from relay.standin.report import CallReport, Evidence, recognise, report
-from relay.standin.scenario import Scenario, Trouble
+from relay.standin.scenario.acting import Actor
+from relay.standin.scenario.report import CallReport, Evidence, recognise, report
+from relay.standin.scenario.scenario_file import Scenario, Trouble
+from relay.standin.twilio.exchange import Exchange, LiveCall
 
 FALLBACK_BIN = "https://handler.twilio.com/twiml/EH00000000000000000000000000000001"
 """Where a scenario's `[number] fallback_twiml` is hosted: at Twilio, as a TwiML Bin."""

@@ -33,7 +33,7 @@ after_s = 6
 
 # What follows is for a stage of ours (relay demo --scenario): a relay that is only called has its own.
 
-[model]                                               # relay/standin/script.py
+[model]                                               # relay/standin/model/script.py
 first_delta_ms = 400
 
 [backend]                                             # faults of the stand-in business (business_faults.py)
@@ -60,16 +60,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from relay.settings import Settings
-from relay.standin.audio_files import AudioRefused, read_wav
-from relay.standin.business_faults import Faults
-from relay.standin.caller import LOS_ANGELES, CallerLine
-from relay.standin.dialling import Behaviour, Human
-from relay.standin.exchange import EndedBy, EventKind, Place, Status
-from relay.standin.mouth import Silence
-from relay.standin.scenario_words import in_words
-from relay.standin.script import Script, ScriptError
-from relay.standin.streaming import Network
-from relay.standin.voice import find
+from relay.standin.business.faults import Faults
+from relay.standin.model.script import Script, ScriptError
+from relay.standin.speech.audio_files import AudioRefused, read_wav
+from relay.standin.speech.voice import find
+from relay.standin.table_errors import in_words
+from relay.standin.twilio.call_state import EndedBy, EventKind, Place, Status
+from relay.standin.twilio.dialling import Behaviour, Human
+from relay.standin.twilio.exchange import LOS_ANGELES, CallerLine
+from relay.standin.twilio.mouth import Silence
+from relay.standin.twilio.streaming import Network
 
 FOLDER = Path(__file__).parent / "scenarios"
 
@@ -94,7 +94,7 @@ class ScenarioError(Exception):
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One thing the caller does; `after_ms` and `interrupt_after_ms` say when."""
 
-    say: str | None = None  # a clip of relay/standin/clips/index.toml, by its text or its id
+    say: str | None = None  # a clip of relay/standin/speech/clips/index.toml, by its text or its id
     play: str | None = None  # a WAV file, by its path from where the command runs
     cough: bool = False
     press: str | None = None  # one key after the other: 0-9 * # A-D, and w for half a second
@@ -302,7 +302,9 @@ def _check(step: Step, where: str) -> None:
     if len(step.kinds) != 1:
         raise ScenarioError(f"{where} must do one thing, not {' and '.join(step.kinds) or 'nothing'}")
     if step.say is not None and find(step.say) is None:
-        raise ScenarioError(f"{where}: there is no clip {step.say!r} (relay/standin/clips/index.toml lists them)")
+        raise ScenarioError(
+            f"{where}: there is no clip {step.say!r} (relay/standin/speech/clips/index.toml lists them)"
+        )
     if step.play is not None:
         try:
             read_wav(Path(step.play))

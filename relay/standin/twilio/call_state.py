@@ -1,6 +1,6 @@
 """The state of one call at the stand-in Twilio: its legs, what was heard, what was complained about, and who ended it.
 
-Pure: the time comes in with each call. The shell around it is `caller.py`.
+Pure: the time comes in with each call. The shell around it is `exchange.py`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import quote
 
-from relay.standin.listening import Listener
-from relay.standin.media_stream import Complaint, Level
-from relay.standin.mouth import Mouth
-from relay.standin.playback import Playback
+from relay.standin.twilio.listening import Listener
+from relay.standin.twilio.media_stream import Complaint, Level
+from relay.standin.twilio.mouth import Mouth
+from relay.standin.twilio.playback import Playback
 
 API_VERSION = "2010-04-01"
 

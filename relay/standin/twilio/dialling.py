@@ -8,11 +8,11 @@ from typing import Literal, Protocol
 
 import trio
 
-from relay.standin.exchange import CallState, Leg, Status
-from relay.standin.phone import Phone
-from relay.standin.twiml_interpreter import TwimlRefused
-from relay.standin.twiml_verbs import Dial, Document, Gather, Hangup, Number, Pause, Play, Say
-from relay.standin.webhooks import FetchFailed, Webhooks
+from relay.standin.twilio.call_state import CallState, Leg, Status
+from relay.standin.twilio.phone import Phone
+from relay.standin.twilio.twiml_interpreter import TwimlRefused
+from relay.standin.twilio.twiml_verbs import Dial, Document, Gather, Hangup, Number, Pause, Play, Say
+from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 
 ANSWER_BUFFER_S = 5.0
 """Twilio lets a phone ring about so much longer than `timeout` says [twilio 5.1]."""

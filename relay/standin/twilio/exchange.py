@@ -14,15 +14,15 @@ from typing import Any
 
 import trio
 
-from relay.standin.dialling import Dialling, Human
-from relay.standin.door import RelayDoor
-from relay.standin.exchange import CallState, EndedBy, EventKind, OnEvent, Place, Status
-from relay.standin.mouth import Mouth, Silence
-from relay.standin.phone import Phone
-from relay.standin.recording import Recording, kept, record
-from relay.standin.streaming import Network, Streaming
-from relay.standin.twiml_interpreter import TwimlRefused, interpret
-from relay.standin.twiml_verbs import (
+from relay.standin.twilio.call_state import CallState, EndedBy, EventKind, OnEvent, Place, Status
+from relay.standin.twilio.dialling import Dialling, Human
+from relay.standin.twilio.mouth import Mouth, Silence
+from relay.standin.twilio.phone import Phone
+from relay.standin.twilio.recording import Recording, kept, record
+from relay.standin.twilio.relay_door import RelayDoor
+from relay.standin.twilio.streaming import Network, Streaming
+from relay.standin.twilio.twiml_interpreter import TwimlRefused, interpret
+from relay.standin.twilio.twiml_verbs import (
     Connect,
     Dial,
     Document,
@@ -36,7 +36,7 @@ from relay.standin.twiml_verbs import (
     Say,
     Verb,
 )
-from relay.standin.webhooks import FetchFailed, Webhooks
+from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
 """What a caller hears of a document that cannot be had [twilio 1.2]."""

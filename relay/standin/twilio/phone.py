@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import trio
 
-from relay.standin.audio_files import AudioRefused, mulaw_of
-from relay.standin.exchange import CallState, Leg
-from relay.standin.twiml_verbs import Gather, Pause, Play, Prompt, Say
-from relay.standin.webhooks import FetchFailed, Webhooks
+from relay.standin.speech.audio_files import AudioRefused, mulaw_of
+from relay.standin.twilio.call_state import CallState, Leg
+from relay.standin.twilio.twiml_verbs import Gather, Pause, Play, Prompt, Say
+from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 
 DIGIT_S = 0.5
 """One digit of `<Play digits>`; a `w` waits as long."""

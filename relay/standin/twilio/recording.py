@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import trio
 
-from relay.standin.exchange import CallState
-from relay.standin.listening import is_loud
-from relay.standin.phone import Phone
-from relay.standin.playback import RATE_HZ, samples_at
-from relay.standin.twiml_verbs import Record
+from relay.standin.twilio.call_state import CallState
+from relay.standin.twilio.listening import is_loud
+from relay.standin.twilio.phone import Phone
+from relay.standin.twilio.playback import RATE_HZ, samples_at
+from relay.standin.twilio.twiml_verbs import Record
 
 BEEP_S = 0.5
 STEP_S = 0.02

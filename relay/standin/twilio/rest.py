@@ -17,11 +17,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import trio
 
-from relay.standin.caller import Exchange, LiveCall
-from relay.standin.exchange import API_VERSION, Leg
-from relay.standin.recording import Recording
-from relay.standin.twiml_interpreter import TwimlRefused, interpret
-from relay.standin.webhooks import is_url
+from relay.standin.twilio.call_state import API_VERSION, Leg
+from relay.standin.twilio.exchange import Exchange, LiveCall
+from relay.standin.twilio.recording import Recording
+from relay.standin.twilio.twiml_interpreter import TwimlRefused, interpret
+from relay.standin.twilio.webhooks import is_url
 
 BODY_LIMIT = 64 * 1024
 

@@ -18,7 +18,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from relay.standin.signing import signature
+from relay.standin.twilio.signing import signature
 
 SEND_LIMIT_S = 5.0
 """A relay that reads nothing for so long is gone."""

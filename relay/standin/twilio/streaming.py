@@ -11,12 +11,20 @@ from typing import Any
 
 import trio
 
-from relay.standin.door import RelayDoor
-from relay.standin.exchange import CallState
-from relay.standin.media_stream import FRAME_BYTES, FRAME_MS, ClearBuffer, FrameTimes, MediaStream, PlayMedia, SetMark
-from relay.standin.playback import samples_at
-from relay.standin.twilio_socket import HandshakeRefused, SocketEnded, TwilioSocket
-from relay.standin.twiml_verbs import Connect
+from relay.standin.twilio.call_state import CallState
+from relay.standin.twilio.media_stream import (
+    FRAME_BYTES,
+    FRAME_MS,
+    ClearBuffer,
+    FrameTimes,
+    MediaStream,
+    PlayMedia,
+    SetMark,
+)
+from relay.standin.twilio.playback import samples_at
+from relay.standin.twilio.relay_door import RelayDoor
+from relay.standin.twilio.socket import HandshakeRefused, SocketEnded, TwilioSocket
+from relay.standin.twilio.twiml_verbs import Connect
 
 CONNECT_LIMIT_S = 10.0
 """After so long without a 101 Twilio says 31901. The real limit is not documented."""

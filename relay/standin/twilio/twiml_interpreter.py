@@ -12,8 +12,8 @@ import re
 import xml.etree.ElementTree as ET
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from relay.standin.media_stream import PARAMETER_LIMIT
-from relay.standin.twiml_verbs import (
+from relay.standin.twilio.media_stream import PARAMETER_LIMIT
+from relay.standin.twilio.twiml_verbs import (
     Connect,
     Dial,
     Document,

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsp
 
 import trio
 
-from relay.standin.door import TOTAL_LIMIT_S, NoConnection, RelayDoor, Reply
-from relay.standin.signing import signature
+from relay.standin.twilio.relay_door import TOTAL_LIMIT_S, NoConnection, RelayDoor, Reply
+from relay.standin.twilio.signing import signature
 
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
