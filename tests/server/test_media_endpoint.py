@@ -361,8 +361,10 @@ async def test_a_question_before_the_start_message_ends_the_socket_that_waits_fo
         async with socket(play, await ring(play)) as end:
             await end.send(said(CONNECTED))
             await trio.testing.wait_all_tasks_blocked()
+            began = trio.current_time()
             assert (await ask(play, "/twilio/after")).verbs == ["Say", "Dial"]
             await ended(end)
+            assert trio.current_time() == began
         await nothing_is_left(play)
 
 
