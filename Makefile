@@ -12,11 +12,13 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 setup: .venv/.stamp
 
-.venv/.stamp: requirements-dev.txt pyproject.toml
+.bootstrap/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12"; exit 1; }
 	@echo "setup: making .venv (once, about a minute)"
 	@$(PYTHON) -m venv .bootstrap || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
 	@.bootstrap/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
+
+.venv/.stamp: .bootstrap/bin/uv requirements-dev.txt pyproject.toml
 	@.bootstrap/bin/uv venv -q --no-python-downloads --python $(PYTHON) --clear .venv
 	@echo "setup: installing what requirements-dev.txt pins"
 	@.bootstrap/bin/uv pip sync -q --require-hashes --only-binary :all: --python $(BIN)/python requirements-dev.txt
@@ -33,6 +35,7 @@ test: setup
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 format: setup
@@ -52,7 +55,7 @@ bench: setup
 	$(BIN)/python -m bench
 
 # Locks without the name of any index or mirror: versions and hashes only.
-lock: setup
+lock: .bootstrap/bin/uv
 	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml --group dev -o requirements-dev.txt
 	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -c requirements-dev.txt -o requirements.txt
 

@@ -18,7 +18,8 @@ from relay.standin.model.items import Item
 from relay.standin.model.script import Script
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
-from relay.standin.twilio.playback import RATE_HZ, Playback
+from relay.standin.speech.audio_files import RATE_HZ
+from relay.standin.twilio.playback import Playback
 from tests.helpers.play import Play, stage
 
 LONG = (
