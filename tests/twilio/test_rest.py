@@ -226,4 +226,4 @@ async def test_an_answer_that_is_not_twilios_names_the_setting() -> None:
     twilio.faults = [lambda request: httpx.Response(200, text="<html>It works!</html>")]
     async with client(twilio) as rest:
         with pytest.raises(TwilioRefused, match="TWILIO_API_BASE"):
-            await rest.hang_up(CALL)
+            await rest.find_number("+12125550100")
