@@ -12,8 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from relay.ledger.database_url import DatabaseUrlUnclear, understood
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -216,7 +215,7 @@ def _read(name: str, text: str) -> object:
     elif name in _URLS:
         return _read_url(name, text)
     elif name == "database_url":
-        _check_database_url(text)
+        return _database_url(text)
     elif name in _IN_HEADERS and not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong("must be plain letters, digits and signs without a space: was something else copied with it?")
     elif name in _PLACES:
@@ -258,12 +257,11 @@ def _read_url(name: str, text: str) -> str:
     return parts.geturl().rstrip("/")
 
 
-def _check_database_url(text: str) -> None:
+def _database_url(text: str) -> str:
     try:
-        if text != "embedded":
-            conninfo_to_dict(text)
-    except (psycopg.Error, ValueError):  # its words quote the URL, password and all
-        raise _Wrong('must be "embedded", or a URL like postgresql://user:password@host:5432/database') from None
+        return text if text == "embedded" else understood(text)
+    except DatabaseUrlUnclear as error:
+        raise _Wrong(str(error)) from None
 
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
