@@ -110,9 +110,9 @@ REQUIRED = {
     "openai_api_key": "the key of your OpenAI project",
     "twilio_account_sid": "your Twilio account, AC…",
     "twilio_auth_token": "the account's auth token: it signs the webhooks",
-    "twilio_phone_number": "the number that callers dial, like +15551234567",
+    "twilio_phone_number": "the number that callers dial, like +12125550123",
     "business_api_base": "the URL of your backend",
-    "human_transfer_number": "whom callers are connected with, like +15551234567",
+    "human_transfer_number": "whom callers are connected with, like +12125550123",
     "public_url": "the https origin that Twilio calls, like https://relay.example.com",
 }
 
@@ -206,11 +206,11 @@ def _read(name: str, text: str) -> object:
             raise _Wrong(f"must be one of {', '.join(c for c in _CHOICES[name] if c)}")
     elif name in _PHONES:
         if not _E164.fullmatch(text):
-            raise _Wrong("must be a phone number like +15551234567")
+            raise _Wrong("must be a phone number like +12125550123")
     elif name == "human_numbers_also":
         numbers = tuple(part.strip() for part in text.split(",") if part.strip())
         if not all(_E164.fullmatch(number) for number in numbers):
-            raise _Wrong("must be phone numbers like +15551234567, separated by commas")
+            raise _Wrong("must be phone numbers like +12125550123, separated by commas")
         return numbers
     elif name in _URLS:
         return _read_url(name, text)

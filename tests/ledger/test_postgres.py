@@ -342,22 +342,22 @@ async def test_a_read_that_waits_for_a_slow_one_does_not_cut_it(database_url: st
         nursery.start_soon(slow)
         await trio.sleep(0.3)
         with pytest.raises(LedgerUnavailable):
-            await ledger.calls_from("+15550100001", 60, limit_s=0.1)
+            await ledger.calls_from("+12125550101", 60, limit_s=0.1)
     assert answers == [("",)]
 
 
 async def test_a_read_after_a_restart_dials_anew_by_itself(server: Server, spill_dir: Path) -> None:
     ledger = PostgresLedger(server.url, spill_dir=spill_dir)
     async with running(ledger):
-        assert await ledger.calls_from("+15550100001", 60, limit_s=LIMIT_S) == 0
+        assert await ledger.calls_from("+12125550101", 60, limit_s=LIMIT_S) == 0
         await server.stop(signal.SIGINT)
         with pytest.raises(LedgerUnavailable):
-            await ledger.calls_from("+15550100001", 60, limit_s=LIMIT_S)
+            await ledger.calls_from("+12125550101", 60, limit_s=LIMIT_S)
         server.start()
 
         async def answered() -> bool:
             try:
-                return await ledger.calls_from("+15550100001", 60, limit_s=LIMIT_S) == 0
+                return await ledger.calls_from("+12125550101", 60, limit_s=LIMIT_S) == 0
             except LedgerUnavailable:
                 return False
 
@@ -369,7 +369,7 @@ async def test_a_read_after_a_restart_dials_anew_by_itself(server: Server, spill
             connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'relay'"
             )
-        assert await ledger.calls_from("+15550100001", 60, limit_s=LIMIT_S) == 0
+        assert await ledger.calls_from("+12125550101", 60, limit_s=LIMIT_S) == 0
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'relay'"
