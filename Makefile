@@ -46,7 +46,7 @@ deep: setup
 
 # Break the audio path on purpose, one way at a time; a named test must catch each.
 mutants: setup
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.helpers.mutants
 
 bench: setup
 	$(BIN)/python -m bench

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from relay.bench import serve_command
-from relay.ledger.embedded import database
+from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
-from relay.standin.load import Relay
+from relay.standin.commands.bench import serve_command
+from relay.standin.load.generator import Relay
 
 OUT = Path(__file__).parents[1] / "out"
 RELAY_CORE, LOAD_CORE = 0, 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from bench.relays import OUT, RELAY_CORE, machine
-from relay.standin.load import SETTLE_S, LoadFailed, Relay, Step, running
+from relay.standin.load.generator import SETTLE_S, LoadFailed, Relay, Step, running
 
 HEAD = (
     f"{'relay':18} {'calls':>5} {'up p50':>7} {'p99':>7} {'down p50':>8} {'p99':>7} {'dry ms':>7} {'ms/call-s':>9} "

@@ -1,7 +1,7 @@
 """The telephone line: the caller's mu-law to the model's PCM16 at 24 kHz (Uplink) and back (Downlink), fused and fast.
 
-The samples are those of decode, Upsampler, Downsampler and encode, bit for bit (tests/test_line.py); what is saved is
-the way between them. The decode table already holds the offset that makes every sum positive and the half that
+The samples are those of decode, Upsampler, Downsampler and encode, bit for bit (tests/dsp/test_line.py); what is
+saved is the way between them. The decode table already holds the offset that makes every sum positive and the half that
 rounding needs, so a sum cut to an integer is the index of the finished sample in a saturating table:
 
     up     sum + 32768.5          -> table of 65,536 int16

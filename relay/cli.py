@@ -16,15 +16,15 @@ import structlog
 import trio
 
 from relay import logs, settings
-from relay.ledger.embedded import EmbeddedPostgresFailed, database
+from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
 from relay.ledger.port import LedgerUnavailable
 from relay.settings import Settings, SettingsInvalid
-from relay.standin.business import business_app, serve_business
-from relay.standin.call import OUR_NUMBER, Target, first_error, main_call, main_caller
-from relay.standin.caller import Account
-from relay.standin.model import FAULTS_HEADER, load_script, main_model
-from relay.standin.script import Faults, ScriptError
+from relay.standin.business.app import business_app, serve_business
+from relay.standin.commands.call import OUR_NUMBER, Target, first_error, main_call, main_caller
+from relay.standin.model.script import Faults, ScriptError
+from relay.standin.model.server import FAULTS_HEADER, load_script, main_model
+from relay.standin.twilio.exchange import Account
 
 if TYPE_CHECKING:
     from relay.ledger.store import PostgresLedger
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     played = call.add_mutually_exclusive_group()
     played.add_argument("--wav", type=Path, help="what the caller says: a WAV file")
     played.add_argument(
-        "--scenario", help="a shipped scenario by name, or a .toml file (see relay/standin/scenario.py)"
+        "--scenario", help="a shipped scenario by name, or a .toml file (see relay/standin/scenario/scenario_file.py)"
     )
     call.add_argument("--out", type=Path, help="where the stereo WAV goes")
     call.add_argument("--n", type=_calls_at_once, default=1, help="so many calls at once")
@@ -158,10 +158,10 @@ def _settings(*, serving: bool) -> Settings:
 
 def _serve(_: argparse.Namespace) -> None:
     from dsp import SelfTestFailed
-    from relay import daemon
     from relay.functions import FunctionRefused
-    from relay.handover import PortUnusable
-    from relay.prompts import PromptsInvalid
+    from relay.phrases.prompts import PromptsInvalid
+    from relay.server import app
+    from relay.server.http import PortUnusable
 
     loaded = _settings(serving=True)
     with database(loaded.database_url, loaded.data_dir) as url:
@@ -169,7 +169,7 @@ def _serve(_: argparse.Namespace) -> None:
             migrate(url)
         ledger = _ledger(url, loaded)
         try:
-            trio.run(daemon.run, loaded, ledger)
+            trio.run(app.run, loaded, ledger)
         except* (PromptsInvalid, FunctionRefused, SelfTestFailed) as group:
             raise CommandFailed(str(first_error(group))) from None
         except* PortUnusable as group:
@@ -193,7 +193,7 @@ def _ledger(url: str, loaded: Settings) -> PostgresLedger:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from relay import demo
+    from relay.standin.commands import demo
 
     loaded = settings.load(os.environ, serving=False)
     if arguments.live and not loaded.openai_api_key:
@@ -234,9 +234,10 @@ def _migrate(_: argparse.Namespace) -> None:
 
 
 def _greet(arguments: argparse.Namespace) -> int:
-    from relay import functions, prompts
-    from relay.realtime.greeting import PhraseBook
-    from relay.realtime.session import ModelAccess, Realtime
+    from relay import functions
+    from relay.phrases import prompts
+    from relay.phrases.phrase_book import PhraseBook
+    from relay.realtime.client import ModelAccess, Realtime
 
     loaded = _settings(serving=False)
     access = ModelAccess(
@@ -260,8 +261,8 @@ def _greet(arguments: argparse.Namespace) -> int:
 
 
 def _fallback_twiml(_: argparse.Namespace) -> None:
+    from relay.server.webhooks import BUSY
     from relay.twilio import twiml
-    from relay.twilio.incoming import BUSY
 
     loaded = settings.load(os.environ, serving=False)
     if not loaded.human_transfer_number:
@@ -287,7 +288,7 @@ def _calls(arguments: argparse.Namespace) -> None:
 
 
 def _bench(_: argparse.Namespace) -> int:
-    from relay.bench import main_bench
+    from relay.standin.commands.bench import main_bench
 
     return main_bench()
 

@@ -15,7 +15,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 from psycopg.sql import SQL, Identifier
 
-from relay.ledger.embedded import embedded
+from relay.ledger.dev_postgres.embedded import embedded
 from relay.ledger.migrate import migrate
 
 # No deadlines: other work on the machine must not fail a property. `fast` draws the same examples every time.

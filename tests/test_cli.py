@@ -16,7 +16,7 @@ import pytest
 
 from relay.cli import main
 from relay.settings import REQUIRED
-from relay.standin.script import Faults
+from relay.standin.model.script import Faults
 
 GOOD = {
     "OPENAI_API_KEY": "sk-x",
@@ -127,7 +127,7 @@ def test_a_taken_port_stops_the_start_with_one_sentence(monkeypatch: pytest.Monk
 def test_broken_prompts_stop_the_start_and_name_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _clean(monkeypatch, **GOOD, DATA_DIR=str(tmp_path), BUSINESS_NAME="x")
     code = (
-        "import pathlib, relay.prompts as p, sys; from relay.cli import main\n"
+        "import pathlib, relay.phrases.prompts as p, sys; from relay.cli import main\n"
         f"p.load.__defaults__ = (pathlib.Path({str(tmp_path)!r}),)\n"
         "sys.exit(main(['serve']))"
     )
@@ -247,7 +247,7 @@ def test_a_process_that_ends_by_a_bug_says_so_in_its_log_and_without_values(
     async def broken(*_: object) -> None:
         raise ValueError(words)
 
-    monkeypatch.setattr("relay.daemon.run", broken)
+    monkeypatch.setattr("relay.server.app.run", broken)
     _clean(monkeypatch, **GOOD, DATA_DIR=str(tmp_path), LOG_FORMAT="json")
     assert main(["serve"]) == 1
     told = capsys.readouterr().err

@@ -8,7 +8,8 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from relay import daemon, settings
+from relay import settings
+from relay.server import app
 from relay.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -18,7 +19,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 def test_fly_kills_later_than_the_relay_drains() -> None:
     assert FLY["kill_signal"] == "SIGTERM"
-    assert daemon.DRAIN_S + 20 <= FLY["kill_timeout"] <= 300
+    assert app.DRAIN_S + 20 <= FLY["kill_timeout"] <= 300
 
 
 def test_fly_never_stops_a_machine_that_carries_calls() -> None:
@@ -36,7 +37,7 @@ def test_fly_lets_through_as_many_calls_as_the_relay_admits_and_its_webhooks() -
 def test_fly_checks_readiness_and_waits_for_the_greeting() -> None:
     (check,) = FLY["http_service"]["checks"]
     assert check["path"] == "/readyz"
-    assert int(check["grace_period"].rstrip("s")) > daemon.GREETING_WAIT_S
+    assert int(check["grace_period"].rstrip("s")) > app.GREETING_WAIT_S
 
 
 def test_fly_sets_only_what_the_relay_reads_and_the_values_are_valid() -> None:

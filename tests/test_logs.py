@@ -16,10 +16,10 @@ from trio.testing import MockClock
 
 from relay import logs
 from relay.ledger import rows
-from relay.standin.run import run_scenario
-from relay.standin.scenario import parse
-from relay.standin.script import Script
-from tests.play import ENVIRONMENT, perform, stage
+from relay.standin.model.script import Script
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from tests.helpers.play import ENVIRONMENT, perform, stage
 
 
 @pytest.fixture

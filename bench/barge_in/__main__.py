@@ -23,10 +23,10 @@ from bench.barge_in import commit
 from bench.barge_in.calls import Cleared, Load
 from bench.greeting.relay_process import environment, free_port, greet, serving
 from bench.relays import OUT, RELAY_CORE, machine, ours, quieten
-from relay.ledger.embedded import database
+from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
-from relay.standin.load import SETTLE_S, Spread, running
-from relay.standin.model import PATH
+from relay.standin.load.generator import SETTLE_S, Spread, running
+from relay.standin.model.server import PATH
 
 ERROR_LIMIT_MS, CLEAR_LIMIT_MS = 20.0, 5.0
 # Turns of the load come so fast that each interrupts the two seconds of the answer before it in their middle.

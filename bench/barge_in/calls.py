@@ -11,10 +11,10 @@ from typing import Any
 import trio
 
 from bench.greeting.relay_process import ACCOUNT, NUMBER
-from relay.standin.call import Target
-from relay.standin.caller import CallerLine, Exchange, LiveCall
-from relay.standin.exchange import CallState
-from relay.standin.voice import find
+from relay.standin.commands.call import Target
+from relay.standin.speech.voice import find
+from relay.standin.twilio.call_state import CallState
+from relay.standin.twilio.exchange import CallerLine, Exchange, LiveCall
 
 CLIP = "oh_wait"
 PATIENCE_S = 20.0

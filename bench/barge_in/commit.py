@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 import dsp
-from relay.call import floor as floors
-from relay.call.caller_voice import CallerVoice
-from relay.call.floor import Agent, Floor, Move
+from relay.call import turn_taking as floors
+from relay.call.level_vad import CallerVoice
+from relay.call.turn_taking import Agent, Floor, Move
 from relay.call.vocabulary import ItemId
-from relay.standin.voice import clips
+from relay.standin.speech.voice import clips
 
 CHOICES_MS = (150, 250, 400)
 VAD_MS, VAD_SILENCE_MS, WORDS_MS = 60, 500, 1_250

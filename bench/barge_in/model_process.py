@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import trio
 
-from relay.standin import conversation
-from relay.standin.model import StandInModel
-from relay.standin.script import Reaction, Script
+from relay.standin.model import realtime_peer
+from relay.standin.model.script import Reaction, Script
+from relay.standin.model.server import StandInModel
 
 NICENESS = 5  # the relay and the callers go first
 LONG = (
@@ -25,7 +25,7 @@ LONG = (
 SCRIPT = Script(reactions=(Reaction(clip="oh_wait", say=LONG), Reaction(clip="ask_hours", say=LONG)))
 
 
-class TellingPeer(conversation.RealtimePeer):
+class TellingPeer(realtime_peer.RealtimePeer):
     """A session that tells."""
 
     def emit(self, type_: str, **fields: Any) -> None:
@@ -44,9 +44,9 @@ class TellingPeer(conversation.RealtimePeer):
 
 async def serve() -> None:
     """Serve until killed."""
-    from relay.standin import model
+    from relay.standin.model import server
 
-    model.RealtimePeer = TellingPeer  # type: ignore[attr-defined] # every session of this process tells
+    server.RealtimePeer = TellingPeer  # type: ignore[attr-defined] # every session of this process tells
     house = StandInModel(SCRIPT)
     async with trio.open_nursery() as nursery:
         print(await nursery.start(partial(house.serve, 0)), flush=True)

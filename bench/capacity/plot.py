@@ -5,7 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from relay.standin.load import Step
+from relay.standin.load.generator import Step
 
 
 def draw(runs: Sequence[Sequence[Step]], path: Path) -> None:

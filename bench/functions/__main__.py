@@ -21,13 +21,13 @@ import trio
 from bench.functions.backend_process import SLOW_MS
 from bench.greeting.relay_process import ACCOUNT, NUMBER, environment, free_port, greet, serving
 from bench.relays import OUT, machine, quieten
-from relay.ledger.embedded import database
+from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
-from relay.standin.call import Target
-from relay.standin.load import Spread
-from relay.standin.report import CallReport, Turn
-from relay.standin.run import run_scenario
-from relay.standin.scenario import Scenario, parse
+from relay.standin.commands.call import Target
+from relay.standin.load.generator import Spread
+from relay.standin.scenario.report import CallReport, Turn
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import Scenario, parse
 
 SILENCE_LIMIT_MS, STOP_LIMIT_MS = 900.0, 300.0
 EVERY = 5  # one caller in so many interrupts

@@ -10,10 +10,10 @@ from functools import partial
 
 import trio
 
-from relay.standin.business import business_app, serve_business
-from relay.standin.business_faults import Faults
-from relay.standin.model import PATH, StandInModel
-from relay.standin.script import Reaction, Script
+from relay.standin.business.app import business_app, serve_business
+from relay.standin.business.faults import Faults
+from relay.standin.model.script import Reaction, Script
+from relay.standin.model.server import PATH, StandInModel
 
 NICENESS = 5  # the relay and the callers' clock go first
 SLOW_MS = 2_000

@@ -24,9 +24,9 @@ from bench.greeting.cases import CASES, Case
 from bench.greeting.relay_process import environment, free_port, greet, serving
 from bench.greeting.report import Measured
 from bench.relays import quieten
-from relay.ledger.embedded import database
+from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
-from relay.standin.model import PATH
+from relay.standin.model.server import PATH
 
 OUT = Path(__file__).parents[2] / "out"
 NOBODY = "postgresql://nobody@127.0.0.1:9/none"

@@ -11,9 +11,9 @@ import httpx
 import trio
 
 from bench.greeting.relay_process import ACCOUNT, NUMBER
-from relay.standin.call import Target
-from relay.standin.caller import CallerLine, Exchange, LiveCall
-from relay.standin.streaming import Network
+from relay.standin.commands.call import Target
+from relay.standin.twilio.exchange import CallerLine, Exchange, LiveCall
+from relay.standin.twilio.streaming import Network
 
 # Who hears nothing for so long hangs up; the bench has failed then.
 PATIENCE_S = 3.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relay.standin.script import Faults, Script
-from relay.standin.voice import Voice
+from relay.standin.model.script import Faults, Script
+from relay.standin.speech.voice import Voice
 
 # A model on an ordinary day: 150 ms to the open socket, 300-700 ms to the first delta, drawn [Realtime captures].
 CONNECT_MS = 150.0

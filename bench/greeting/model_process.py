@@ -12,7 +12,7 @@ from functools import partial
 import trio
 
 from bench.greeting.cases import CASES, Hoarse
-from relay.standin.model import StandInModel
+from relay.standin.model.server import StandInModel
 
 # The callers go first on the core they share.
 NICENESS = 5

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import httpx
 import trio
 
-from relay.standin.caller import Account
+from relay.standin.twilio.exchange import Account
 
 ACCOUNT = Account("AC" + "0" * 31 + "2", "the-token-of-the-bench")
 NUMBER = "+15550100200"

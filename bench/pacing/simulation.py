@@ -15,7 +15,7 @@ from itertools import pairwise
 from relay.call.actions import Play
 from relay.call.playout import Lead, Playout
 from relay.call.vocabulary import ItemId
-from relay.standin.playback import Playback
+from relay.standin.twilio.playback import Playback
 
 CALL_S = 120
 ANSWER_MS, DELTA_MS, EVERY_S, PACE = 10_000, 250, 12.0, 5.0

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from bench import steps
 from bench.peers.environments import PEERS
 from bench.relays import LOAD_CORE, machine, ours, quieten
-from relay.standin.load import LoadFailed, Step
+from relay.standin.load.generator import LoadFailed, Step
 
 CALLS = {"pipecat": (1, 20)}
 ALL_CALLS = (20, 100, 140)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from relay.standin.load import LoadFailed, Relay
+from relay.standin.load.generator import LoadFailed, Relay
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / "out" / "peers"

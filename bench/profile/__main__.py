@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.relays import LOAD_CORE, OUT, RELAY_CORE, machine, ours, quieten
 from bench.steps import HEAD, line
-from relay.standin.load import SETTLE_S, LoadFailed, running
+from relay.standin.load.generator import SETTLE_S, LoadFailed, running
 
 RATE_HZ = 400
 SHOWN, ROOMS_SHOWN = 45, 20

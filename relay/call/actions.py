@@ -1,7 +1,4 @@
-"""What a call can do (actions): to the caller's socket, to the model, to the world. Frozen values, in the imperative.
-
-Upstream: the rooms of the machine.  Downstream: session.py (carries them out), both dialects.
-"""
+"""What a call can do (actions): to the caller's socket, the model, the world. Frozen values, in the imperative."""
 
 from __future__ import annotations
 

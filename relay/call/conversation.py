@@ -3,7 +3,6 @@
 Order is the model's (`previous_item_id`), not that of arrival: transcriptions come a second late. A turn keeps the
 number it got when it took its place, so that a row can be written early and completed later; numbers leave room for
 turns that turn out to stand between two others, so that rows sorted by them stand in the conversation's order.
-Upstream: machine.py.  Downstream: the ledger's rows, and the items replayed into another model session.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from relay.call.actions import (
     RecordTurn,
     TurnLatency,
 )
-from relay.call.plan import PastTurn
+from relay.call.call_config import PastTurn
 from relay.call.vocabulary import ItemId
 from relay.call.wording import BROKEN_OFF
 

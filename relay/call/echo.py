@@ -2,7 +2,6 @@
 
 A hands-free phone returns the agent's words to us 50 to 300 ms later and 10 to 30 dB quieter. What we send is known
 exactly, so what may come back is known too: `caller_voice` asks here before it takes a loud frame for the caller.
-Upstream: playout.py (what was sent, what was cleared), caller_voice.py.  Downstream: dsp (levels only).
 """
 
 from __future__ import annotations

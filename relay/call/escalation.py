@@ -1,7 +1,6 @@
 """Ways to a human that need no model: words of the caller, counted failures.
 
 The rules are data: `prompts/escalation.toml`.
-Upstream: the rooms of the machine ask with each transcript.  Downstream: nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The first words of a call: kept, live, a clip in between, or the human.
-
-Upstream: machine.py.  Downstream: state.py.
-"""
+"""The first words of a call: kept, live, a clip in between, or the human."""
 
 from __future__ import annotations
 

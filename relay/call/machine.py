@@ -12,15 +12,13 @@ Rule 4: what a peer does is never an exception here; a strange event is counted 
 model       greeting item       answers, barge-in            ignored               ignored
 caller      greeting            turns, digits                heard: finish         ignored
 clock       -                   ladder, caps, silence        deadline: finish      late words, then over
-
-Upstream: session.py (events).  Downstream: session.py (actions).
 """
 
 from __future__ import annotations
 
-from relay.call import answering, greeting, handover, leaving, turns
+from relay.call import ending, failover, greeting, responses, turns
 from relay.call.actions import Action
-from relay.call.plan import CallPlan
+from relay.call.call_config import CallPlan
 from relay.call.state import Call, Ending, Figures, Next, Phase
 from relay.call.vocabulary import (
     CallerArrived,
@@ -100,7 +98,7 @@ class Machine:
             if call.figures.rung is Rung.NONE:
                 greeting.climb(call, now, out)
             if call.functions:
-                answering.tick(call, now, out)  # by the frame: the watchdog's step is a quarter of the wait
+                responses.tick(call, now, out)  # by the frame: the watchdog's step is a quarter of the wait
         call.due(now, out)
         return out
 
@@ -143,7 +141,7 @@ class Machine:
 
     def wants(self, response_id: ResponseId, item_id: ItemId) -> bool:
         """False for audio that must not be heard any more: of a cancelled answer, of a cut or complete item."""
-        wanted = answering.wants(self.call, response_id, item_id)
+        wanted = responses.wants(self.call, response_id, item_id)
         self.call.figures.late_deltas += not wanted
         return wanted
 
@@ -155,19 +153,19 @@ class Machine:
             case Ticked():
                 self._tick(now, out)
             case ModelSpoke():
-                answering.spoke(call, event, now, out)
+                responses.spoke(call, event, now, out)
             case MarkReturned(name):
                 self._marked(name, now, out)
             case ModelWorded():
-                answering.worded(call, event, now, out)
+                responses.worded(call, event, now, out)
             case CallerArrived():
                 greeting.arrive(call, now, out)
             case DigitPressed(digit):
                 turns.digit(call, digit, now, out)
             case CallerLeft(reason):
-                leaving.caller_left(call, reason, now, out)
+                ending.caller_left(call, reason, now, out)
             case ModelReady():
-                handover.ready(call, event, now, out)
+                failover.ready(call, event, now, out)
             case CallerSpoke(item_id):
                 turns.spoke(call, item_id, now, out)
             case CallerPaused(item_id):
@@ -177,25 +175,25 @@ class Machine:
             case CallerTranscribed():
                 turns.transcribed(call, event, now, out)
             case ResponseBegan():
-                answering.began(call, event, now, out)
+                responses.began(call, event, now, out)
             case ItemPlaced(item_id, previous):
                 call.placed(item_id, previous)
             case ModelFinished():
-                answering.finished(call, event, now, out)
+                responses.finished(call, event, now, out)
             case FunctionAsked():
-                answering.function_asked(call, event, now, out)
+                responses.function_asked(call, event, now, out)
             case ResponseEnded():
-                answering.ended(call, event, now, out)
+                responses.ended(call, event, now, out)
             case ModelObjected():
-                answering.objected(call, event, now, out)
+                responses.objected(call, event, now, out)
             case ModelLost():
-                handover.lost(call, event, now, out)
+                failover.lost(call, event, now, out)
             case FunctionReturned():
-                answering.function_returned(call, event, now, out)
+                responses.function_returned(call, event, now, out)
             case NextModelReady():
-                handover.next_ready(call)
+                failover.next_ready(call)
             case MoveFailed():
-                handover.failed(call, event, now, out)
+                failover.failed(call, event, now, out)
             case ClaimDoubted(correction):
                 if call.phase is Phase.TALKING and call.model_is_ready:
                     call.given_up = None
@@ -220,22 +218,22 @@ class Machine:
         call = self.call
         if call.phase is Phase.TALKING:
             greeting.climb(call, now, out)
-            leaving.check_caps(call, now, out)
+            ending.check_caps(call, now, out)
         if call.phase is Phase.TALKING and greeting.overdue(call, now):
             reason = EndReason.MODEL_LOST if call.sessions else EndReason.MODEL_UNREACHABLE
-            leaving.leave(call, reason, Next.HUMAN, now, out, phrase="trouble")
+            ending.leave(call, reason, Next.HUMAN, now, out, phrase="trouble")
         if call.phase is Phase.TALKING:
-            handover.tick(call, now, out)
+            failover.tick(call, now, out)
             turns.tick(call, now, out)
-            answering.tick(call, now, out)
-            leaving.check_silence(call, now, out)
+            responses.tick(call, now, out)
+            ending.check_silence(call, now, out)
 
     def _settle(self, now: float, out: list[Action]) -> None:
         """What every event ends with."""
         call = self.call
         if call.playout.is_held and not call.floor.is_holding:
             call.playout.resume()  # whoever stopped the agent is gone
-        handover.settle(call, now, out)
-        answering.ask(call, now, out)
+        failover.settle(call, now, out)
+        responses.ask(call, now, out)
         call.due(now, out)
-        leaving.settle(call, now, out)
+        ending.settle(call, now, out)

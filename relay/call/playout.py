@@ -11,7 +11,6 @@ caller's playback with one `clear`, and a false alarm can be undone: the answer 
 
 Rule 1: `item_ms` counts the model's own audio; the filter's tail and the 0xFF that fills the last frame count nowhere.
 Rule 2: nothing here reads a clock; `now` is the Trio clock in seconds.
-Upstream: machine.py.  Downstream: echo.py.
 """
 
 from __future__ import annotations

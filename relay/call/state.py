@@ -1,7 +1,6 @@
 """The state of one call that all rooms of the machine share, and the few things that all of them do with it.
 
 The rooms are functions over this object: greeting, turns, answering, handover, leaving. None keeps state of its own.
-Upstream: machine.py and its rooms.  Downstream: playout, floor, answers, conversation, meter.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from relay.call.actions import (
     Report,
     TurnLatency,
 )
-from relay.call.answers import Answers
-from relay.call.caller_voice import CallerVoice
+from relay.call.call_config import CallPlan, Phrase
 from relay.call.conversation import Conversation, Turn, is_said
-from relay.call.floor import EARLY_S, SHORT_TURN_MS, Agent, Floor
-from relay.call.gaps import Lateness
-from relay.call.meter import Meter
-from relay.call.plan import CallPlan, Phrase
+from relay.call.cost import Meter
+from relay.call.gap_filling import Lateness
+from relay.call.level_vad import CallerVoice
 from relay.call.playout import Heard, Playout
+from relay.call.response_queue import Answers
+from relay.call.turn_taking import EARLY_S, SHORT_TURN_MS, Agent, Floor
 from relay.call.vocabulary import (
     EndReason,
     ItemId,

@@ -1,15 +1,12 @@
-"""The caller's turns: speech, its words, keys, and what they lead to.
-
-Upstream: machine.py.  Downstream: state.py, floor.py (decides), barge_in.py, leaving.py, handover.py.
-"""
+"""The caller's turns: speech, its words, keys, and what they lead to."""
 
 from __future__ import annotations
 
-from relay.call import handover, leaving, wording
+from relay.call import ending, failover, wording
 from relay.call.actions import Action, DeleteItem, SendSilence
-from relay.call.barge_in import carry_out, cut_off, go_on
-from relay.call.floor import SHORT_TURN_MS, Worth, is_backchannel, is_echo
+from relay.call.interruption import carry_out, cut_off, go_on
 from relay.call.state import Call, Phase, Waterfall
+from relay.call.turn_taking import SHORT_TURN_MS, Worth, is_backchannel, is_echo
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 
 # An agent that was stopped and heard neither a word nor the end of it goes on: the VAD or the line has gone silent.
@@ -136,9 +133,9 @@ def _bring_a_human(call: Call, text: str, now: float, out: list[Action]) -> bool
     """Words that lead to a human at any time, over a goodbye too. True if the call is on its way there."""
     rules = call.plan.rules
     if rules.says("emergency_words", text):
-        return leaving.transfer(call, EndReason.EMERGENCY, "emergency", text, now, out, phrase="emergency")
+        return ending.transfer(call, EndReason.EMERGENCY, "emergency", text, now, out, phrase="emergency")
     if rules.says("human_words", text):
-        return leaving.transfer(call, EndReason.TRANSFERRED, "asked for a person", text, now, out)
+        return ending.transfer(call, EndReason.TRANSFERRED, "asked for a person", text, now, out)
     return False
 
 
@@ -166,7 +163,7 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
     call.misunderstood.add(item_id)
     call.figures.misunderstandings += 1
     if call.figures.misunderstandings >= call.plan.rules.human_after_misunderstandings:
-        transferred = leaving.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
+        transferred = ending.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
         if transferred:
             call.figures.misunderstandings = 0  # heeded: if nobody takes the call, the next one alone rings no human
             call.misunderstood.clear()
@@ -178,7 +175,7 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
 
 def _bring_the_harder_model(call: Call, out: list[Action]) -> None:
     if call.model != call.plan.model_hard:
-        handover.begin(call, call.plan.model_hard, "escalation", out)
+        failover.begin(call, call.plan.model_hard, "escalation", out)
 
 
 def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
@@ -188,7 +185,7 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
     _is_there(call, now)
     call.given_up = None
     if key and key == call.plan.rules.human_digit:
-        leaving.transfer(call, EndReason.TRANSFERRED, "pressed a key for a person", "", now, out)
+        ending.transfer(call, EndReason.TRANSFERRED, "pressed a key for a person", "", now, out)
         return
     call.digits += key
     call.digit_at = now

@@ -15,11 +15,11 @@ claims       what the agent says was done, against what was done                
 deeds        a call's deeds, and what the caller was told of them                            (pure)
 """
 
-from .backend import Backend
-from .deeds import Deeds
-from .effects import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
-from .once import Once, Reservations
-from .registry import CallContext, Function, FunctionRefused, Registry, function, load, run
+from relay.functions.backend.client import Backend
+from relay.functions.claims.deeds import Deeds
+from relay.functions.idempotency import Once, Reservations
+from relay.functions.outcome import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
+from relay.functions.registry import CallContext, Function, FunctionRefused, Registry, function, load, run
 
 __all__ = [
     "Backend", "CallContext", "Deeds", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible", "Once",

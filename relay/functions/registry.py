@@ -20,11 +20,11 @@ import msgspec
 import structlog
 import trio
 
-from .arguments import BadArguments, bind, schema, signature
-from .backend import Backend, BackendFault, Taken
-from .effects import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
-from .once import Once, Wish
-from .results import at_a_word, envelope
+from relay.functions.arguments import BadArguments, bind, schema, signature
+from relay.functions.backend.client import Backend, BackendFault, Taken
+from relay.functions.idempotency import Once, Wish
+from relay.functions.outcome import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
+from relay.functions.results import at_a_word, envelope
 
 __all__ = [
     "CallContext", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible", "Outcome", "Registry",
@@ -151,11 +151,11 @@ class Registry:
 
 
 def load(package: str | None = None) -> Registry:
-    """The functions of `relay.functions`, and those of the user's package, which replace ours of the same name.
+    """The functions of `relay.functions.builtin`, and those of the user's package, which replace ours of the same name.
 
     Raises FunctionRefused, naming the function or file, when one is broken: at start, not in a call.
     """
-    found = _of_package(__package__ or "relay.functions")
+    found = _of_package("relay.functions.builtin")
     if package:
         found |= _of_package(package)
     return Registry(found)

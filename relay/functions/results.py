@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .arguments import plain
+from relay.functions.arguments import plain
 
 OUTPUT_LIMIT_BYTES: Final = 1024  # the 1 kB
 # (elements of a list or mapping, characters of a string), tried in this order until the result fits.

@@ -5,7 +5,7 @@ port.py       `Ledger`: what a call may ask of it
 store.py      `PostgresLedger`: queue, writer, reads
 batch.py      many rows in one transaction; a row that spoils it is set aside
 spill.py      where rows wait on disk while Postgres is away
-lane.py       one thread with one connection; a hung server is cut off, not waited for
+postgres_thread.py       one thread with one connection; a hung server is cut off, not waited for
 statements.py sql/statements.sql by name
 memory.py     `MemoryLedger`: the same port without threads, for plays on a fake clock
 embedded.py   `embedded(data_dir)`: a Postgres of our own, shared by the commands that run; keeper.py guards it

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import psycopg
 
-from relay.ledger.lane import Connection, words_of
+from relay.ledger.postgres_thread import Connection, words_of
 from relay.ledger.rows import ROW_TYPES, Identity
 from relay.ledger.spill import Entry
 

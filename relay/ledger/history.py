@@ -7,8 +7,8 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from relay.ledger import statements
-from relay.ledger.lane import connect, words_of
 from relay.ledger.port import LedgerUnavailable
+from relay.ledger.postgres_thread import connect, words_of
 
 # The tables of a call, in the order in which its story is told. Values: what its rows are sorted by.
 TABLES_OF_CALL = {

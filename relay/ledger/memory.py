@@ -1,6 +1,6 @@
 """The ledger in memory: for plays on a fake clock, where no thread may run.
 
-It follows the law of sql/statements.sql; tests/test_ledger_port.py runs the same cases against both.
+It follows the law of sql/statements.sql; tests/ledger/test_port.py runs the same cases against both.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from relay.ledger.lane import words_of
+from relay.ledger.postgres_thread import words_of
 from relay.ledger.statements import SQL_DIR
 
 LOCK = 0x72656C6179  # "relay" in ASCII: the advisory lock's number; nobody else in this database uses it

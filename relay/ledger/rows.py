@@ -5,8 +5,7 @@ So a row may be recorded early with little in it, and again later, under the sam
 Rule 2: an identity is natural (call, position in the call), so that a row written twice is one row.
 Rule 3: rows are encoded when they are recorded: what happens to a dict afterwards does not reach the ledger.
 
-The columns of each table carry the names of these fields (tests/test_ledger_postgres.py holds the two together).
-Upstream: relay/call (records).  Downstream: store.py (Postgres), memory.py (plays).
+The columns of each table carry the names of these fields (tests/ledger/test_postgres.py holds the two together).
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-SQL_DIR = Path(__file__).resolve().parents[2] / "sql"
+from relay.shipped import folder
+
+SQL_DIR = folder("sql")
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 

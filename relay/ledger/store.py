@@ -4,8 +4,6 @@ Rule 1: nothing here may hold up a call. record() appends to a list; reads have 
 Rule 2: no row is lost while either Postgres or the disk works. Order: what is being written, spill, queue.
 Rule 3: a row is written again until Postgres has said yes; statements are idempotent, so twice is once.
 Rule 4: a row that Postgres will never take is set aside, so that the others get past it.
-
-Upstream: the calls, twilio/incoming.  Downstream: lane.py, spill.py, sql/statements.sql.
 """
 
 from __future__ import annotations
@@ -28,8 +26,8 @@ from psycopg.types.json import Jsonb
 from relay.ledger import rows as r
 from relay.ledger import statements
 from relay.ledger.batch import BATCH_ROWS, take, write
-from relay.ledger.lane import Connection, Lane, words_of
 from relay.ledger.port import LedgerUnavailable
+from relay.ledger.postgres_thread import Connection, Lane, words_of
 from relay.ledger.spill import Entry, Spill
 
 Result = TypeVar("Result")

@@ -6,7 +6,7 @@ comes too late; `relay serve` says so at start.
 
 from __future__ import annotations
 
-from relay.call.plan import Price
+from relay.call.call_config import Price
 
 _LARGE = Price(
     text_in=4, text_cached=0.40, text_out=24, audio_in=32, audio_cached=0.40, audio_out=64, image_in=5, image_cached=0.5

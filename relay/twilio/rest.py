@@ -17,8 +17,8 @@ import msgspec
 import trio
 
 from relay.call.vocabulary import CallSid
+from relay.transport.wire import default_tls
 from relay.twilio.twiml import inline
-from relay.wire import default_tls
 
 LIMIT_S = 10.0  # for one call of this client, its retries included
 TRY_LIMIT_S = 4.0  # for one request

@@ -1,0 +1,110 @@
+"""What a call has cost so far: usage as it comes, plus an estimate for the answer under way.
+
+`usage` comes with `response.done` only, its cached tokens are a subset of its input tokens, and generated audio is
+paid for whether it was heard or not [OpenAI, guide "Managing costs"].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from relay.call.call_config import Bill, Price
+
+# [OpenAI, guide "Managing costs"]: the model's audio is one token per 50 ms; its transcript adds about a third of that
+# in text tokens (30 text : 91 audio in the documentation's example).
+AUDIO_TOKENS_OUT_PER_S = 20.0
+TEXT_PER_AUDIO_TOKEN = 1 / 3
+
+
+def _number(table: Mapping[str, object], key: str) -> float:
+    value = table.get(key)
+    return float(value) if isinstance(value, int | float) and value > 0 else 0.0
+
+
+def _table(table: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = table.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def response_usd(usage: Mapping[str, object] | None, price: Price) -> float:
+    """Dollars of one `response.done.usage`; 0 where there is none (cancelled, failed)."""
+    if not usage:
+        return 0.0
+    inputs, outputs = _table(usage, "input_token_details"), _table(usage, "output_token_details")
+    cached = _table(inputs, "cached_tokens_details")
+    if not cached and _number(inputs, "cached_tokens"):
+        cached = {"text_tokens": min(_number(inputs, "cached_tokens"), _number(inputs, "text_tokens"))}
+    total = 0.0
+    for kind, full, reduced in (
+        ("text_tokens", price.text_in, price.text_cached),
+        ("audio_tokens", price.audio_in, price.audio_cached),
+        ("image_tokens", price.image_in, price.image_cached),
+    ):
+        of_cache = min(_number(cached, kind), _number(inputs, kind))
+        total += (_number(inputs, kind) - of_cache) * full + of_cache * reduced
+    total += _number(outputs, "text_tokens") * price.text_out + _number(outputs, "audio_tokens") * price.audio_out
+    return total / 1e6
+
+
+def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float) -> float:
+    """Dollars of one transcription: by its seconds, or by its audio tokens (ten a second)."""
+    if not usage:
+        return 0.0
+    seconds = _number(usage, "seconds") or _number(_table(usage, "input_token_details"), "audio_tokens") / 10
+    return seconds / 60 * usd_per_minute
+
+
+class Meter:
+    """The running bill of one call; `before` is that of its earlier streams."""
+
+    def __init__(self, model: str, price: Price, transcription_usd_per_minute: float, before: Bill) -> None:
+        self._model, self.price = model, price
+        self._per_minute = transcription_usd_per_minute
+        self.settled_usd = before.usd
+        self._by = dict(before.usd_by)  # what is settled
+        self.tokens = dict(before.tokens)
+        self._pending_ms: dict[str, float] = {}
+
+    def serves(self, model: str, price: Price) -> None:
+        """Another session answers from here on: bills of the one before do not come any more, so they are estimated."""
+        pending_ms, self._pending_ms = sum(self._pending_ms.values()), {}
+        self._settle(self._model, self._estimate_usd(pending_ms))
+        self._model, self.price = model, price
+
+    def _settle(self, meter: str, usd: float) -> None:
+        self.settled_usd += usd
+        if usd:
+            self._by[meter] = self._by.get(meter, 0.0) + usd
+
+    def generated(self, response_id: str, ms: float) -> None:
+        """So much audio of a response has come that is not billed yet."""
+        self._pending_ms[response_id] = self._pending_ms.get(response_id, 0.0) + ms
+
+    def responded(self, response_id: str, usage: Mapping[str, object] | None) -> None:
+        """A response's bill has come. Without one (cancelled) the estimate stays."""
+        pending_ms = self._pending_ms.pop(response_id, 0.0)
+        self._settle(self._model, response_usd(usage, self.price) if usage else self._estimate_usd(pending_ms))
+        for key in ("input_tokens", "output_tokens"):
+            self.tokens[key] = self.tokens.get(key, 0) + int(_number(usage or {}, key))
+        cached = _number(_table(usage or {}, "input_token_details"), "cached_tokens")
+        self.tokens["cached_tokens"] = self.tokens.get("cached_tokens", 0) + int(cached)
+
+    def transcribed(self, usage: Mapping[str, object] | None) -> None:
+        """A transcription's bill has come."""
+        self._settle("transcription", transcription_usd(usage, self._per_minute))
+
+    def _estimate_usd(self, ms: float) -> float:
+        tokens = ms / 1000 * AUDIO_TOKENS_OUT_PER_S
+        return (tokens * self.price.audio_out + tokens * TEXT_PER_AUDIO_TOKEN * self.price.text_out) / 1e6
+
+    def bill(self) -> Bill:
+        """What each model came to, the answer under way included."""
+        by = dict(self._by)
+        if pending_usd := self.usd - self.settled_usd:
+            by[self._model] = by.get(self._model, 0.0) + pending_usd
+        return Bill(dict(self.tokens), by)
+
+    @property
+    def usd(self) -> float:
+        """All of it, the answer under way included."""
+        return self.settled_usd + self._estimate_usd(sum(self._pending_ms.values()))

@@ -1,0 +1,212 @@
+"""How a call ends: its caps, silence, a transfer, the last words and that they were heard, the late words after it."""
+
+from __future__ import annotations
+
+from relay.call import wording
+from relay.call.actions import (
+    Action,
+    HangUp,
+    LeaveStream,
+    ReleaseModel,
+    Report,
+)
+from relay.call.conversation import heard_words
+from relay.call.interruption import cut_off
+from relay.call.state import Call, Ending, Next, Phase
+from relay.call.vocabulary import EndReason
+
+# The model is told to come to an end this long before the cap.
+WARN_BEFORE_CAP_S = 30.0
+# After the first "are you still there", the second and then the goodbye come this much later.
+STILL_THERE_AGAIN_S = 10.0
+# A goodbye whose mark never comes back does not keep the line for longer than this.
+GOODBYE_LIMIT_S = 12.0
+GOODBYE_SLACK_S = 2.0
+# Words that come after the call's end are awaited this long (transcription takes 1.0-1.5 s).
+LATE_WORDS_S = 2.0
+# A caller who is still there waits in silence until the books are closed, and Twilio asks what comes next no later than
+# 1.5 s: SETTLE_LIMIT_S in server/webhooks.py.
+LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
+
+
+def check_caps(call: Call, now: float, out: list[Action]) -> None:
+    """Money, time, and a process that stops."""
+    limits, age_s = call.plan.limits, call.since_arrival_s(now)
+    if call.meter.usd >= limits.call_usd:
+        leave(call, EndReason.COST_CAP, Next.HANG_UP, now, out, phrase="limit")
+    elif age_s >= limits.call_s:
+        leave(call, EndReason.DURATION_CAP, Next.HANG_UP, now, out, phrase="limit")
+    elif call.drain_until is not None and now >= call.drain_until:
+        leave(call, EndReason.DRAINED, Next.RESUME, now, out, phrase=None)
+    elif not call.warned and age_s >= limits.call_s - WARN_BEFORE_CAP_S and call.model_is_ready:
+        call.warned = True
+        out.append(call.note(wording.COME_TO_AN_END))
+
+
+def check_silence(call: Call, now: float, out: list[Action]) -> None:
+    """Nobody says anything: ask twice, then say goodbye."""
+    if not call.is_silent(now):
+        return
+    quiet_s = now - call.quiet_since()
+    if call.asked_still_there == 0:
+        if quiet_s >= call.plan.limits.silence_s:
+            call.asked_still_there = 1
+            call.say("still_there", now, out)
+    elif quiet_s >= STILL_THERE_AGAIN_S:
+        call.asked_still_there += 1
+        if call.asked_still_there == 2:
+            call.say("still_there", now, out)
+        else:
+            leave(call, EndReason.SILENCE_CAP, Next.HANG_UP, now, out, phrase="nobody_there")
+
+
+def transfer(
+    call: Call,
+    reason: EndReason,
+    why: str,
+    summary: str,
+    now: float,
+    out: list[Action],
+    *,
+    phrase: str = "connecting",
+    by_agent: bool = False,
+) -> bool:
+    """Connect the caller with the human. False if nobody is there: then the model says so.
+
+    A goodbye that is being said is taken back for it, and an emergency takes the place of any other reason.
+    `by_agent`: the model has decided it and may have said so; what it says is heard to its end.
+    """
+    if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
+        return False
+    if not call.human_is_there(now) and reason is not EndReason.EMERGENCY:
+        if call.ending is not None:
+            return False
+        if call.model_is_ready:
+            out.append(call.note(wording.NO_HUMAN_NOW))
+        else:
+            call.conversation.noted("system", wording.NO_HUMAN_NOW)  # for the session that is on its way
+        call.given_up = None  # there is something else to be told
+        call.answers.want("turn")
+        return False
+    if call.ending is not None:
+        call.phase, call.ending = Phase.TALKING, None
+    call.dialled = why
+    announced = by_agent and call.playout.is_speaking(now)
+    words = None if announced else phrase
+    leave(call, reason, Next.HUMAN, now, out, phrase=words, after_speech=by_agent, summary=summary)
+    return True
+
+
+def _is_graver(ending: Ending, reason: EndReason) -> bool:
+    """True for an emergency, told while the caller is put through for something else: they must hear what to dial."""
+    return reason is EndReason.EMERGENCY and ending.then is Next.HUMAN and ending.reason is not EndReason.EMERGENCY
+
+
+def leave(
+    call: Call,
+    reason: EndReason,
+    then: Next,
+    now: float,
+    out: list[Action],
+    *,
+    phrase: str | None,
+    after_speech: bool = False,
+    summary: str = "",
+) -> None:
+    """Come to an end: say the last words, wait until they were heard, then go.
+
+    `after_speech`: what the agent is saying is heard to its end first; otherwise it is cut off.
+    """
+    if call.phase is not Phase.TALKING:
+        return
+    if phrase == "trouble" and not call.human_is_there(now):
+        phrase = "trouble_message"
+    call.floor.release()
+    call.given_up = None
+    if after_speech:
+        call.playout.resume()
+        cancel = call.answers.cancel() if phrase is not None else None
+        if cancel is not None:
+            out.append(cancel)
+    else:
+        cut_off(call, now, out)
+    item = call.say(phrase, now, out, protected=True) if phrase is not None else None
+    limit_s = min(GOODBYE_LIMIT_S, call.playout.left_ms(now) / 1000 + GOODBYE_SLACK_S)
+    call.phase = Phase.LEAVING
+    call.ending = Ending(reason, then, now + limit_s, item, summary)
+    out.append(Report("call.leaving", "info", (("reason", str(reason)), ("then", str(then)))))
+
+
+def settle(call: Call, now: float, out: list[Action]) -> None:
+    """Go when the last words were heard; close the books when the last words have come."""
+    if call.phase is Phase.LEAVING and call.ending is not None:
+        if (_last_words_heard(call) and not _may_turn_back(call, now)) or now >= call.ending.deadline:
+            out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
+            _go(call, now, out)
+    elif call.phase is Phase.GONE and call.over_at is not None and not _is_awaited(call, now):
+        _close_books(call, out)
+
+
+def _last_words_heard(call: Call) -> bool:
+    if call.ending is not None and call.ending.item is not None:
+        turn = call.conversation.turn(call.ending.item)
+        return turn is not None and turn.whole
+    return call.playout.is_all_proved and call.answers.active is None
+
+
+def _may_turn_back(call: Call, now: float) -> bool:
+    """True while a caller who is about to be hung up on speaks, or has: it may be an emergency."""
+    hears = call.model_is_ready and call.ending is not None and call.ending.then is Next.HANG_UP
+    return hears and (call.floor.caller_speaks or call.awaits_words(now))
+
+
+def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
+    """The caller's side of the stream is over."""
+    if call.phase is Phase.GONE:
+        return
+    if call.ending is None:
+        then = Next.NOTHING if reason is EndReason.CALLER_HUNG_UP else Next.RESUME
+        call.ending = Ending(reason, then, now, None)
+    elif call.ending.then is Next.HANG_UP or reason is EndReason.CALLER_HUNG_UP:
+        call.ending.then = Next.NOTHING
+    _go(call, now, out)
+
+
+def _go(call: Call, now: float, out: list[Action]) -> None:
+    """The stream is over: write down what is left, release what costs money."""
+    call.lose_speech(now)
+    call.phase = Phase.GONE
+    cuts = {cut.item: cut for cut in call.playout.cut(now)}
+    for turn in call.conversation.turns():
+        if turn.role != "agent" or turn.whole:
+            continue
+        cut = cuts.get(turn.item_id)
+        if cut is None:  # played to its end, its last mark not back yet; or words that never got a sound
+            heard = turn.said if turn.said_ms > 0 else ""
+        else:
+            heard = heard_words(turn.said, cut.said_ms, cut.heard_ms, cut.complete)
+        call.finish_turn(turn, heard, now, out, interrupted=heard != turn.said)
+    waits = call.ending is not None and call.ending.then in (Next.HUMAN, Next.RESUME)
+    call.over_at = now + (LATE_WORDS_OF_A_WAITING_CALLER_S if waits else LATE_WORDS_S)
+    if not _is_awaited(call, now):
+        _close_books(call, out)
+
+
+def _is_awaited(call: Call, now: float) -> bool:
+    """Late words, for a while; and functions: a booking on its way is written down.
+
+    A function ends by its own deadline. Where the caller goes on to somebody, it has as long as late words have.
+    """
+    if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
+        return True
+    more_comes = bool(call.functions) or (call.awaits_words(now) and call.model_is_ready)
+    return more_comes and call.over_at is not None and now < call.over_at
+
+
+def _close_books(call: Call, out: list[Action]) -> None:
+    call.over_at = None
+    for turn in call.conversation.turns():
+        if turn.role == "caller" and turn.gap:
+            call.record(turn.row(), out)
+    call.unconsented = []
+    out.append(ReleaseModel())

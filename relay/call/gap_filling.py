@@ -1,0 +1,80 @@
+"""Caller audio that never came, or came late: how much silence to put in its place, and how late the rest is.
+
+Twilio's timestamps step by about 20 ms, not exactly, and jump where audio was lost or muted; the model's VAD counts
+audio bytes, so without padding a turn before a gap never ends [openai-agents-js pads the same way].
+"""
+
+from __future__ import annotations
+
+# Steps of Twilio's timestamps were 0-19 ms off in live captures; three frames is no jitter any more.
+JITTER_MS = 60
+# Nobody waits for more, and ten seconds end any turn.
+LONGEST_PAD_MS = 10_000
+# While the caller is speaking and nothing comes for this long, a second of silence is put in (agents-js: the same).
+IDLE_BEFORE_PAD_S = 0.750
+IDLE_PAD_MS = 1_000
+# Two crystals differ by less than a millisecond in a second; what grows more slowly than this is no lateness.
+DRIFT_S_PER_S = 0.001
+# Later than this is no lateness either: audio was lost, and the count begins anew.
+LOST_S = 2.0
+
+
+class Gaps:
+    """The caller's media clock of one stream."""
+
+    def __init__(self) -> None:
+        self._expected_ms: float | None = None
+        self._last_at = 0.0
+        self._ahead_ms = 0  # silence already given for audio whose timestamp has not been seen yet
+        self.padded_ms = 0
+        self.lost_ms = 0
+
+    def before(self, media_ms: int, length_ms: int, now: float) -> int:
+        """Milliseconds of silence to put before audio that carries this timestamp; nearly always 0."""
+        expected, self._expected_ms, self._last_at = self._expected_ms, media_ms + length_ms, now
+        if expected is None or media_ms - expected <= JITTER_MS:
+            self._ahead_ms = 0
+            return 0
+        missing = min(LONGEST_PAD_MS, int(media_ms - expected) // 20 * 20)
+        self.lost_ms += missing
+        pad = max(0, missing - self._ahead_ms)
+        self._ahead_ms = 0
+        self.padded_ms += pad
+        return pad
+
+    def while_idle(self, now: float, caller_speaks: bool) -> int:
+        """Milliseconds of silence to put in because nothing comes in the middle of the caller's speech."""
+        if not caller_speaks or self._expected_ms is None or now - self._last_at < IDLE_BEFORE_PAD_S:
+            return 0
+        if self._ahead_ms >= LONGEST_PAD_MS:
+            return 0
+        self._last_at = now
+        self._ahead_ms += IDLE_PAD_MS
+        self.padded_ms += IDLE_PAD_MS
+        return IDLE_PAD_MS
+
+    def idle_s(self, now: float) -> float:
+        """Seconds since the last caller audio; 0 before the first."""
+        return now - self._last_at if self._expected_ms is not None else 0.0
+
+
+class Lateness:
+    """How late caller audio comes, against the best it ever came: a burst on its way, or a stall of our own loop.
+
+    Marks travel the same way, so what holds the audio back holds them back as long.
+    """
+
+    def __init__(self) -> None:
+        self._media_s = 0.0
+        self._best_s: float | None = None
+        self.late_s = 0.0
+
+    def heard(self, ms: int, now: float) -> None:
+        """`ms` of caller audio were read at `now`."""
+        self._media_s += ms / 1000
+        lag_s = now - self._media_s
+        if self._best_s is None or lag_s <= self._best_s or lag_s - self._best_s > LOST_S:
+            self._best_s = lag_s
+        else:
+            self._best_s = min(lag_s, self._best_s + DRIFT_S_PER_S * ms / 1000)
+        self.late_s = lag_s - self._best_s

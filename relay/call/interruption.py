@@ -1,0 +1,177 @@
+"""Stopping the agent, undoing that, giving its answer up exactly where it was heard, and going on with it after all.
+
+An answer is given up long before the words of the interruption are known. If they mean nothing ("mm-hmm", a sneeze),
+the agent goes on with it after all, from the last pause that was heard. In the model's conversation that is a new text,
+since what was truncated cannot be had back; what the model has made of the interruption is not heard.
+Of an answer that more was to follow nobody has the rest: then the model goes on (prompts/system.md, Interruptions).
+"""
+
+from __future__ import annotations
+
+import re
+
+import dsp
+from relay.call.actions import (
+    Action,
+    ClearPlayback,
+    CreateItem,
+    DeleteItem,
+    TruncateItem,
+)
+from relay.call.call_config import Phrase
+from relay.call.conversation import heard_words
+from relay.call.playout import BYTES_PER_MS, FRAME_BYTES, RESUME_EARLIER_BYTES, Cut
+from relay.call.state import Call, GivenUp, Phase
+from relay.call.turn_taking import Move
+from relay.call.vocabulary import ItemId, ResponseId
+
+# A listener's "mm-hmm" takes 250 to 600 ms: so much longer than what gives an answer up.
+SHORT_S = 0.400
+# The words of a short interruption come 0.5 s (the VAD) and 1.15 to 1.3 s behind it; what the model says to it, 0.5 s
+# and 0.65 to 1.0 s [Realtime captures]. Where so little is between the two, the sound waits for the words: the agent
+# has stopped in any case. That of a quicker model waits for nothing.
+WORDS_BEHIND_VOICE_S = 1.8
+WITHHELD_LIMIT_S = 0.5
+# Who goes on after a break of seconds does so at a word: behind the last pause, if there was one in this long. Three
+# quiet frames are a pause and no consonant.
+REWIND_BYTES = 1_500 * BYTES_PER_MS
+PAUSE_FRAMES = 3
+PAUSE_DBFS = -45.0
+# Less than this is no rest: whoever says "okay" here has heard all of it, and waits for what comes next.
+LEAST_REST_MS = 500
+_SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # not in 7.30
+
+
+def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
+    """Do what the floor decided."""
+    if move is Move.NOTHING or call.phase is not Phase.TALKING:
+        return
+    speech = call.floor.speech
+    # The agent, when it was stopped; what is withheld was not
+    was_heard = speech is not None and speech.over_agent and call.given_up is None
+    if move is Move.HOLD:
+        call.held_at = now
+        if call.playout.hold(now):
+            out.append(ClearPlayback())
+    elif move is Move.RESUME:
+        if call.playout.is_held:
+            call.figures.false_stops += was_heard
+            call.playout.resume()
+            call.due(now, out)
+    else:
+        call.figures.barge_ins += was_heard
+        if speech is not None:
+            call.interruptions.add(speech.item_id)
+        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.digits)
+        cuts = cut_off(call, now, out)
+        if was_heard and is_all:
+            _keep_rest(call, cuts, now)
+
+
+def _keep_rest(call: Call, cuts: list[Cut], now: float) -> None:
+    parts, was_asking = [], False
+    for cut in cuts:
+        turn = call.conversation.turn(cut.item)
+        if turn is None:
+            return
+        was_asking |= _asks(turn.heard or "", turn.said)
+        at = _pause_before(cut.mulaw, int(cut.heard_ms * BYTES_PER_MS))
+        before = heard_words(turn.said, cut.said_ms, at / BYTES_PER_MS)
+        if words := turn.said[len(before) :].strip():
+            parts.append((words, bytes(cut.mulaw[at:])))
+    if sum(cut.said_ms - cut.heard_ms for cut in cuts) >= LEAST_REST_MS and parts:
+        call.given_up = GivenUp(now, tuple(parts), was_asking)
+
+
+def _asks(heard: str, said: str) -> bool:
+    """True if what was heard asks something, or is inside a question: its answer often comes before its last word."""
+    began = _SENTENCE_ENDS.split(heard)[-1].strip()
+    end = _SENTENCE_ENDS.search(said, len(heard))
+    return "?" in heard or (bool(began) and end is not None and end.group() == "?")
+
+
+def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
+    """Where speech goes on after a break of seconds: a frame in the last pause before the break, or at the break."""
+    stopped = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
+    quiet = 0
+    for at in range(stopped, max(0, stopped - REWIND_BYTES) - 1, -FRAME_BYTES):
+        quiet = quiet + 1 if dsp.level_dbfs(bytes(mulaw[at : at + FRAME_BYTES])) < PAUSE_DBFS else 0
+        if quiet == PAUSE_FRAMES:
+            return at
+    return stopped
+
+
+def withhold(call: Call, now: float) -> None:
+    """The first sound of an answer came; to a short interruption, whose words come any moment, it waits for them."""
+    kept = call.given_up
+    if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
+        return
+    if now < call.loud_at + WORDS_BEHIND_VOICE_S <= now + WITHHELD_LIMIT_S:
+        kept.withheld_until = call.loud_at + WORDS_BEHIND_VOICE_S
+
+
+def go_on(call: Call, now: float, out: list[Action]) -> bool:
+    """The interruption was none: say what was given up for it. False if that is too late, or not the moment."""
+    kept = call.given_up
+    if kept is None or call.phase is not Phase.TALKING:
+        return False
+    if call.floor.is_taken or call.awaits_words(now) or call.functions:
+        kept.was_none = True
+        return False
+    cut_off(call, now, out)
+    call.waterfall = None
+    call.figures.barge_ins -= 1
+    call.figures.false_stops += 1
+    for words, mulaw in kept.parts:
+        call.own(Phrase(words, mulaw), now, out, protected=False, rest=True)
+    return True
+
+
+def cut_off(call: Call, now: float, out: list[Action]) -> list[Cut]:
+    """The agent's answer is given up, exactly where it was heard."""
+    if call.playout.hold(now):
+        out.append(ClearPlayback())
+    cuts = call.playout.cut(now)
+    call.answered_unknown.clear()
+    active = call.answers.active
+    cancel = call.answers.cancel()
+    if cancel is not None:
+        out.append(cancel)
+    for cut in cuts:
+        _cut_item(call, cut, now, out)
+    if active is not None:
+        drop_unheard(call, active)
+    return cuts
+
+
+def drop_unheard(call: Call, response_id: ResponseId) -> None:
+    """Words of an answer that never got a sound, and get none any more: deleted once the answer has ended."""
+    for item in call.answer_items.get(response_id, []):
+        turn = call.conversation.turn(item)
+        if turn is not None and not turn.whole and turn.said_ms == 0:
+            call.conversation.drop(item)
+            call.unheard_items.setdefault(response_id, set()).add(item)
+
+
+def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
+    turn = call.conversation.turn(cut.item)
+    if turn is None:
+        return
+    heard = heard_words(turn.said, cut.said_ms, cut.heard_ms, cut.complete)
+    in_full = cut.complete and int(cut.heard_ms) >= int(cut.said_ms)
+    if not turn.whole:
+        call.finish_turn(turn, heard, now, out, interrupted=not in_full)
+    known = call.ids.get(cut.item)
+    if not call.model_is_ready or known is None or in_full:
+        return
+    if cut.own or known != cut.item:  # text in this session: it cannot be truncated, only said anew
+        del call.ids[cut.item]
+        if heard:  # where it stood: the words that stopped it may stand behind it already
+            call.ids[cut.item] = ItemId(f"{known}_h")
+            out.append(CreateItem(call.ids[cut.item], "assistant", heard, behind=known))
+        out.append(DeleteItem(known))
+    elif cut.heard_ms < 1.0:
+        out.append(DeleteItem(known))
+        del call.ids[cut.item]
+    else:
+        out.append(TruncateItem(known, int(cut.heard_ms)))

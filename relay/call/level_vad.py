@@ -1,0 +1,100 @@
+"""The caller's voice as a level: is somebody speaking, since when, and is it not just our own echo.
+
+Only the *decision* to stop uses this; the model always gets the audio as it came.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+# Speech on a phone line lies at -15..-35 dBFS (espeak and piper over mu-law; measured), a quiet caller 15 dB below;
+# the noise of a quiet line is under -60.
+QUIETEST_SPEECH_DBFS = -50.0
+# Over the noise floor by this much counts as a voice: ordinary cars and offices stay under it.
+ABOVE_NOISE_DB = 12.0
+LOUDEST_DBFS = 0.0
+# Noise cannot raise the threshold beyond this, or a shouting caller in a loud place could never interrupt.
+LOUDEST_THRESHOLD_DBFS = -25.0
+# Noise has no pauses, speech and its echo has some in every second: what was never undercut for this long is noise. It
+# is known before it has lasted as long as words that interrupt a greeting (turn_taking.py, EARLY_WORD_MS).
+NOISE_MS = 750
+# A run of speech survives pauses up to this long: stop consonants and breath between syllables.
+BREAK_MS = 120
+# Echo: assume a bad hands-free phone until the line has shown better; never believe better than -45 dB. It is learned
+# while we speak and the caller does not: five seconds of a greeting take it from the worst to the best.
+ECHO_RETURN_AT_FIRST_DB = -10.0
+ECHO_RETURN_BEST_DB = -45.0
+ECHO_MARGIN_DB = 6.0
+ECHO_UP_DB_PER_S = 50.0
+ECHO_DOWN_DB_PER_S = 10.0
+# What came back is judged by its loudest frame of so long, as what we said is (echo.py): a soft syllable of an echo, or
+# one that is not back yet, says nothing of the loud one behind it.
+ECHO_PEAK_FRAMES = 15
+# Quieter than this we are silent, and nothing comes back.
+OWN_SILENCE_DBFS = -60.0
+# Louder than this our voice is enough to learn from.
+OWN_SPEECH_DBFS = -40.0
+
+
+class CallerVoice:
+    """Level tracker of one call. Times are milliseconds of caller audio, not of the clock."""
+
+    def __init__(self) -> None:
+        self._noise_dbfs = -60.0
+        self._lowest_dbfs, self._lowest_for_ms = LOUDEST_DBFS, 0  # of the caller's line, in the NOISE_MS that run
+        self._lowest_before_dbfs = LOUDEST_DBFS  # in those before
+        self._echo_return_db = ECHO_RETURN_AT_FIRST_DB
+        self._lately = deque[float](maxlen=ECHO_PEAK_FRAMES)
+        self.run_ms = 0  # length of the current run of speech, breaks included
+        self.quiet_ms = BREAK_MS  # since its last loud frame
+        self.loudest_dbfs = -100.0  # of the current run
+
+    @property
+    def threshold_dbfs(self) -> float:
+        """What a frame must exceed to count as voice, echo aside."""
+        return min(LOUDEST_THRESHOLD_DBFS, max(QUIETEST_SPEECH_DBFS, self._noise_dbfs + ABOVE_NOISE_DB))
+
+    def hear(self, level_dbfs: float, ms: int, echo_dbfs: float = -100.0) -> None:
+        """Take in `ms` of caller audio at a level; `echo_dbfs` is what the caller heard of us, at our own level."""
+        loud = level_dbfs > QUIETEST_SPEECH_DBFS and level_dbfs > self.threshold_dbfs
+        if loud and echo_dbfs > OWN_SILENCE_DBFS:
+            loud = level_dbfs > echo_dbfs + self._echo_return_db + ECHO_MARGIN_DB
+        self._lately.append(level_dbfs)
+        if echo_dbfs > OWN_SPEECH_DBFS and not loud and not self.is_up:
+            self._learn_echo(max(self._lately) - echo_dbfs, ms)
+        if loud:
+            begins = not self.is_up
+            self.run_ms = ms if begins else self.run_ms + self.quiet_ms + ms
+            self.loudest_dbfs = level_dbfs if begins else max(self.loudest_dbfs, level_dbfs)
+            self.quiet_ms = 0
+        else:
+            self.quiet_ms += ms
+        self._learn_noise(level_dbfs, ms)
+
+    def _learn_noise(self, level_dbfs: float, ms: int) -> None:
+        """Follow the lowest level: down at once, up to what nothing was under for one to two NOISE_MS."""
+        self._lowest_dbfs = min(self._lowest_dbfs, level_dbfs)
+        self._lowest_for_ms += ms
+        if self._lowest_for_ms >= NOISE_MS:
+            self._noise_dbfs = max(self._noise_dbfs, min(self._lowest_before_dbfs, self._lowest_dbfs))
+            self._lowest_before_dbfs = self._lowest_dbfs
+            self._lowest_dbfs, self._lowest_for_ms = LOUDEST_DBFS, 0
+        if level_dbfs < self._noise_dbfs:
+            self._noise_dbfs = max(-70.0, level_dbfs)
+
+    def _learn_echo(self, return_db: float, ms: int) -> None:
+        """Follow the upper edge of what comes back: quickly up, slowly down: one loud syllable is remembered."""
+        rising = return_db > self._echo_return_db
+        step_db = (ECHO_UP_DB_PER_S if rising else -ECHO_DOWN_DB_PER_S) * ms / 1000
+        wanted_db = self._echo_return_db + step_db
+        wanted_db = min(wanted_db, return_db) if rising else max(wanted_db, return_db)
+        self._echo_return_db = min(ECHO_RETURN_AT_FIRST_DB, max(ECHO_RETURN_BEST_DB, wanted_db))
+
+    def was_echo(self) -> None:
+        """What was taken for the caller was our own voice: the line is worse than it was."""
+        self._echo_return_db = ECHO_RETURN_AT_FIRST_DB
+
+    @property
+    def is_up(self) -> bool:
+        """True while a run of speech goes on."""
+        return self.quiet_ms < BREAK_MS

@@ -1,0 +1,266 @@
+"""Who has the floor: what the caller's speech does to the agent's, and whether a turn wants an answer.
+
+A barge-in has two stages. *Hold* when the server's VAD hears speech: the agent stops at once, nothing is lost yet.
+*Commit* when the caller's own level has stayed up for `COMMIT_MS`: the agent's answer is cut off for good. Otherwise
+*resume*: it was a cough. Both are decisions only; the machine carries them out.
+
+What another COMMIT_MS would do, by simulation with clips: bench/barge_in.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from dataclasses import dataclass, replace
+
+from relay.call.level_vad import CallerVoice
+from relay.call.vocabulary import ItemId
+
+# Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms): bench/barge_in.
+COMMIT_MS = 250
+# A turn shorter than this is answered only once its transcript has words: it may be a cough, a door, a key.
+SHORT_TURN_MS = 250
+# Transcripts come 1.0-1.5 s after the turn was committed (live captures).
+WORDS_LIMIT_S = 2.5
+# Over the greeting's first words a short "Hello?" is no barge-in: callers say it 250-450 ms after pickup (Patter #95).
+EARLY_S = 1.5
+EARLY_WORD_MS = 1_000
+
+# Echo comes back as whole pieces of what we said: so many words in a row are no coincidence any more.
+ECHO_WORDS = 2
+
+_GREETING_WORDS = frozenset("hello hi hey yes yeah good morning afternoon evening there anybody anyone".split())
+_BACKCHANNELS = frozenset("uh huh uh-huh ok okay alright yeah yes yep right sure aha ah oh".split())
+_HUM = re.compile(r"[hm]+(?:-[hm]+)*")  # mm, mhm, hmm, mm-hmm: each transcriber writes it its own way
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w'-]+", text.casefold())
+
+
+def is_backchannel(text: str) -> bool:
+    """True for words that only say "go on": no reason to stop or to answer."""
+    words = _words(text)
+    return 0 < len(words) <= 3 and all(word in _BACKCHANNELS or _HUM.fullmatch(word) for word in words)
+
+
+def is_mere_greeting(text: str) -> bool:
+    """True for a "Hello?" that the agent's greeting has answered already."""
+    words = _words(text)
+    return 0 < len(words) <= 4 and all(word in _GREETING_WORDS for word in words)
+
+
+def is_echo(text: str, said: str) -> bool:
+    """True if these words are a piece of what the agent said (`said`), word for word."""
+    words, ours = _words(text), _words(said)
+    if len(words) < ECHO_WORDS:
+        return False
+    return any(ours[at : at + len(words)] == words for at in range(len(ours) - len(words) + 1))
+
+
+class Move(enum.Enum):
+    """What the caller's speech does to the agent's."""
+
+    NOTHING = "nothing"
+    HOLD = "hold"
+    COMMIT = "commit"
+    RESUME = "resume"
+
+
+class Worth(enum.Enum):
+    """What a caller's turn is worth."""
+
+    ANSWER = "answer"  # ask for a response
+    BARGE_IN = "barge_in"  # stop the agent, then ask for a response
+    WAIT = "wait"  # its words will tell
+    LEAVE = "leave"  # leave it in the conversation, unanswered
+    DELETE = "delete"  # no words: take it out
+
+
+@dataclass(slots=True)
+class Agent:
+    """What the agent is doing at this moment."""
+
+    speaking: bool  # the caller hears it, or will
+    thinking: bool  # an answer is asked for or being generated
+    protected: bool  # what the caller hears cannot be interrupted
+    early: bool  # the greeting's first words
+
+
+@dataclass(slots=True)
+class Speech:
+    """The caller's speech between the VAD's start and the commit of its item."""
+
+    item_id: ItemId
+    voiced_ms: int = 0  # the longest run of the caller's own voice in it
+    held: bool = False
+    committed: bool = False
+    overheard: bool = False  # began while the agent could not be interrupted
+    over_agent: bool = False  # some of it was over the agent's words
+    paused: bool = False
+    idle: bool = False  # our own ear has heard nobody in it for a while
+
+
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    until: float
+    voiced_ms: int
+    overheard: bool
+    over_agent: bool
+
+
+class Floor:
+    """The caller's side of the turn-taking."""
+
+    def __init__(self) -> None:
+        self.speech: Speech | None = None
+        self._awaited: dict[ItemId, _Awaited] = {}
+
+    @property
+    def is_taken(self) -> bool:
+        """True from the VAD's start to the commit of the item, unless it is noise that the VAD hears."""
+        return self.speech is not None and not self.speech.idle
+
+    @property
+    def caller_speaks(self) -> bool:
+        """True between the VAD's start and its stop, noise aside."""
+        return self.speech is not None and not (self.speech.paused or self.speech.idle)
+
+    @property
+    def caller_waits(self) -> bool:
+        """True if the caller has said, or is saying, what wants an answer."""
+        speaks = self.speech is not None and (not self.speech.idle or self.speech.voiced_ms >= SHORT_TURN_MS)
+        return speaks or self.is_waiting
+
+    @property
+    def is_holding(self) -> bool:
+        """True while it is open whether the caller's speech is one."""
+        return self.speech is not None and self.speech.held
+
+    @property
+    def is_waiting(self) -> bool:
+        """True while a turn's words are to tell what it is worth."""
+        return any(awaited.until < math.inf for awaited in self._awaited.values())
+
+    def spoke(self, item_id: ItemId, agent: Agent, voice: CallerVoice) -> Move:
+        """The VAD heard speech begin."""
+        if self.speech is not None and self.speech.item_id == item_id:
+            return Move.NOTHING  # told twice
+        held = self.is_holding  # of a speech whose end was never told
+        over_agent = held and self.speech is not None and self.speech.over_agent
+        self.speech = Speech(item_id, voice.run_ms if voice.is_up else 0, held=held, over_agent=over_agent)
+        return self._judge(agent, voice)
+
+    def frame(self, agent: Agent, voice: CallerVoice) -> Move:
+        """A caller frame came while the VAD hears speech."""
+        if self.speech is None or self.speech.paused:
+            return Move.NOTHING
+        if voice.is_up:
+            self.speech.voiced_ms = max(self.speech.voiced_ms, voice.run_ms)
+            self.speech.idle = False
+        return self._judge(agent, voice)
+
+    def _judge(self, agent: Agent, voice: CallerVoice) -> Move:
+        speech = self.speech
+        if speech is None or speech.committed:
+            return Move.NOTHING
+        if speech.held:
+            return self._judge_held(speech, voice)
+        if not (agent.speaking or agent.thinking):
+            if voice.is_up:
+                speech.overheard = False  # it goes on where the agent is silent: a turn like any other
+            return Move.NOTHING
+        speech.over_agent = speech.over_agent or agent.speaking
+        if agent.protected or (agent.early and speech.voiced_ms < EARLY_WORD_MS):
+            speech.overheard = True
+            return Move.NOTHING
+        if not voice.is_up:
+            return Move.NOTHING
+        if voice.run_ms >= COMMIT_MS:
+            speech.committed, speech.overheard = True, False
+            return Move.COMMIT
+        speech.held, speech.overheard = (
+            True,
+            False,
+        )  # an answer that is on its way does not begin over the caller either
+        return Move.HOLD
+
+    @staticmethod
+    def _judge_held(speech: Speech, voice: CallerVoice) -> Move:
+        if not voice.is_up:
+            speech.held = False
+            return Move.RESUME
+        if voice.run_ms >= COMMIT_MS:
+            speech.committed, speech.held = True, False
+            return Move.COMMIT
+        return Move.NOTHING
+
+    def paused(self, item_id: ItemId) -> Move:
+        """The VAD heard speech end. A hold that was never committed is undone."""
+        speech = self.speech
+        if speech is None or speech.item_id != item_id:
+            return Move.NOTHING
+        speech.paused = True
+        return self.release()
+
+    def release(self) -> Move:
+        """Nothing is held any more, whatever the caller does."""
+        if self.speech is None or not self.speech.held:
+            return Move.NOTHING
+        self.speech.held = False
+        return Move.RESUME
+
+    def committed(self, item_id: ItemId, agent: Agent, now: float) -> Worth:
+        """The caller's turn became an item."""
+        speech = self.speech
+        if speech is not None and speech.item_id == item_id:
+            self.speech = None
+        else:
+            speech = Speech(item_id, over_agent=agent.speaking)  # its beginning was never told
+        if speech.committed:
+            return Worth.ANSWER
+        if speech.voiced_ms >= SHORT_TURN_MS and not speech.overheard and not agent.speaking:
+            return Worth.ANSWER
+        self._awaited[item_id] = _Awaited(now + WORDS_LIMIT_S, speech.voiced_ms, speech.overheard, speech.over_agent)
+        return Worth.WAIT
+
+    def transcribed(self, item_id: ItemId, text: str | None, agent: Agent, said: str = "") -> Worth:
+        """The words of a turn are there (None: the transcription failed). `said`: the agent's latest words."""
+        awaited = self._awaited.pop(item_id, None)
+        if awaited is None:
+            return Worth.LEAVE
+        if text is None:
+            return Worth.ANSWER if awaited.voiced_ms >= SHORT_TURN_MS and not agent.speaking else Worth.LEAVE
+        if not text.strip():
+            return Worth.DELETE
+        if awaited.over_agent and awaited.voiced_ms < SHORT_TURN_MS and is_echo(text, said):
+            return Worth.DELETE
+        if awaited.overheard and is_mere_greeting(text):
+            return Worth.LEAVE
+        if agent.speaking and is_backchannel(text):
+            return Worth.LEAVE
+        if agent.protected or not agent.speaking:
+            return Worth.ANSWER
+        return Worth.BARGE_IN
+
+    def expired(self, now: float, agent: Agent) -> list[tuple[ItemId, bool]]:
+        """Turns whose words did not come in time, and whether they were long enough to be answered unheard.
+
+        Those that were not, or came while the agent speaks, still are worth what their words say, when they come.
+        """
+        late = [
+            (item, a.voiced_ms >= SHORT_TURN_MS and not agent.speaking)
+            for item, a in self._awaited.items()
+            if now >= a.until
+        ]
+        for item, answer in late:
+            awaited = self._awaited.pop(item)
+            if not answer:
+                self._awaited[item] = replace(awaited, until=math.inf)
+        return late
+
+    def forget(self) -> None:
+        """The model session is gone, and with it what it was hearing."""
+        self.speech = None
+        self._awaited.clear()

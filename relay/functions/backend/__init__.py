@@ -1,0 +1,1 @@
+"""The business's backend over HTTP: the client, its contract, its circuit breaker."""

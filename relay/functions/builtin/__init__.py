@@ -1,0 +1,1 @@
+"""The functions that every relay has. Each file is one function."""

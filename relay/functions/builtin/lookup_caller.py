@@ -1,0 +1,31 @@
+"""Who calls, as far as the business knows, and what they have booked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from relay.functions.builtin.times import time_words
+from relay.functions.registry import CallContext, function
+
+
+@function(holding="One moment, I'm looking that up.")
+async def lookup_caller(call: CallContext) -> dict[str, Any]:
+    """The caller's name and coming appointments, by the number they call from.
+    Use it when they ask about, cancel or move a booking. It takes no number: nobody else can be looked up.
+    """
+    if not call.caller_number:
+        return {"known": False, "why": "The caller's number is hidden. Ask for the name instead."}
+    caller = await call.business.caller(call.caller_number)
+    appointments = await call.business.appointments(call.caller_number)
+    call.own_ids.update(str(each.id) for each in appointments)
+    coming = sorted((each for each in appointments if each.start > call.now()), key=lambda each: each.start)
+    listed = [{"id": str(e.id), "service": e.service, "when": time_words(e.start, call.tz)} for e in coming]
+    if caller is None:
+        return {"known": False, "appointments": listed}
+    return {
+        "known": True,
+        "name": caller.name,
+        "verified": caller.verified,
+        "notes": caller.notes,
+        "appointments": listed,
+    }

@@ -1,0 +1,1 @@
+"""What the agent says it did, held against what was done."""

@@ -1,0 +1,64 @@
+"""One call's deeds and what the caller was told of them, over all its streams (pure)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from relay.functions.claims import claims
+from relay.functions.claims.claims import LISTED
+
+# So often a turn is forced about one deed: a model that does not listen is not argued with for ever.
+CORRECTIONS: Final = 2
+
+
+@dataclass(slots=True)
+class Deeds:
+    """What was done, claimed and told. Times are the Trio clock's, in seconds."""
+
+    done: set[str] = field(default_factory=set)
+    unproved: set[str] = field(default_factory=set)  # claimed, and no function did it
+    untold: set[str] = field(default_factory=set)  # done, and a turn that should have told it did not
+    _news: dict[str, float] = field(default_factory=dict)  # done at this time, and not told so far
+    _outputs: set[str] = field(default_factory=set)
+    _corrected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def are_told_right(self) -> bool:
+        """True while what the caller was told is what was done."""
+        return not self.unproved and not self.untold
+
+    def in_words(self) -> str:
+        """What was done, for a human: "the booking was made"; empty if nothing was."""
+        return " and ".join(claims.TOLD_AS[deed] for deed in sorted(self.done) if deed in claims.TOLD_AS)
+
+    def returned(self, function: str, ok: bool, output: Mapping[str, Any], now: float) -> None:
+        """A function has ended. A repeat that got the first result is no second deed."""
+        deeds = claims.deeds_of(function, ok, output)
+        self.done |= deeds
+        self.unproved -= self.done
+        known = repr(sorted(output.items(), key=str))
+        if known not in self._outputs:
+            self._outputs.add(known)
+            self._news |= dict.fromkeys(deeds - {LISTED}, now)
+
+    def heard(self, said: str, began_s: float, *, more_comes: bool) -> str | None:
+        """The caller heard a turn of the model's that began then. Returns instructions for a turn to be forced.
+
+        `more_comes`: another answer is wanted or under way, which may still tell what this one does not.
+        """
+        known = {deed for deed, at_s in self._news.items() if at_s <= began_s}
+        told = {deed for deed in known if claims.tells(said, deed)}
+        for deed in told:
+            del self._news[deed]
+        self.untold -= told
+        verdict = claims.check(said, self.done, () if more_comes else known - told)
+        self.unproved = (self.unproved - verdict.withdrawn) | verdict.unproved
+        self.untold |= verdict.untold
+        wrong = verdict.unproved | verdict.untold
+        if not wrong or all(self._corrected[deed] >= CORRECTIONS for deed in wrong):
+            return None
+        self._corrected.update(wrong)
+        return verdict.correction

@@ -1,0 +1,1 @@
+"""A Postgres of our own for demo, tests and a desk: DATABASE_URL=embedded."""

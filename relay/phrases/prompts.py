@@ -1,0 +1,150 @@
+"""What the agent is told and says: `prompts/`, filled in and checked at start. A mistake there is named, not spoken."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay.call.escalation import Rules, RulesInvalid
+from relay.settings import Settings
+from relay.shipped import folder
+
+PROMPTS_DIR = folder("prompts")
+
+# Filled in at start; these two only when a call begins, at the prompt's end of what can be cached.
+_OF_THE_CALL = {"TODAY", "CALLER"}
+_NOTICES = {"transcripts": "notice", "on": "notice_recorded"}
+PHRASES = (
+    "one_moment",
+    "one_moment_again",
+    "holding",
+    "holding_again",
+    "still_there",
+    "nobody_there",
+    "goodbye",
+    "limit",
+    "trouble",
+    "trouble_message",
+    "connecting",
+    "emergency",
+    "nobody_answered",
+    "resumed",
+)
+
+
+class PromptsInvalid(ValueError):
+    """Files under prompts/ that cannot be used; the message names every mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """All texts. `opening` is the greeting up to its notice, `notice` is "" where nothing is recorded."""
+
+    system: str
+    opening: str
+    notice: str
+    question: str
+    phrases: dict[str, str]
+    rules: Rules
+
+    def instructions(self, today: dt.date, caller: str) -> str:
+        """The model's instructions for one call."""
+        day = f"{today:%A}, {today:%B} {today.day}, {today.year}"
+        return self.system.replace("{TODAY}", day).replace("{CALLER}", caller or "not shown")
+
+    def greeting(self, announces: bool) -> tuple[str, str]:
+        """The greeting's two parts: what cannot be interrupted, and what can."""
+        opening = f"{self.opening} {self.notice}".strip() if announces else self.opening
+        return opening, self.question
+
+    @property
+    def version(self) -> str:
+        """A hash of everything the model is told: which prompt a call ran under."""
+        return hashlib.sha256(self.system.encode()).hexdigest()[:12]
+
+
+def load(settings: Settings, folder: Path = PROMPTS_DIR) -> Prompts:
+    """Read and check the folder. Raises PromptsInvalid naming every file and mistake."""
+    wrong: list[str] = []
+
+    def text_of(name: str) -> str:
+        try:
+            return (folder / name).read_text("utf-8-sig")  # Windows puts a mark before it, which would be spoken
+        except (OSError, UnicodeDecodeError) as error:
+            wrong.append(f"{name} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
+            return ""
+
+    rules = _rules(text_of("escalation.toml"), settings.business_country, wrong)
+    values = {
+        "AGENT_NAME": settings.agent_name,
+        "BUSINESS_NAME": settings.business_name,
+        "EMERGENCY_NUMBER": rules.emergency_number,
+    }
+
+    def fill(name: str, text: str, later: set[str]) -> str:
+        for placeholder in sorted(set(re.findall(r"\{([A-Za-z_]\w*)\}", text)) - set(values) - later):
+            known = ", ".join(f"{{{key}}}" for key in sorted({*values, *later}))
+            wrong.append(f"{name}: {{{placeholder}}} is not known; there are {known}")
+        for key, value in values.items():
+            text = text.replace(f"{{{key}}}", value)
+        return text.strip()
+
+    def speak(name: str, text: str) -> str:
+        spoken = fill(name, text, set())
+        if re.search(r"[{}]", re.sub(r"\{[A-Za-z_]\w*\}", "", spoken)):  # unknown placeholders are named already
+            wrong.append(f"{name}: a brace that is no placeholder would be read out")
+        return spoken
+
+    system = fill("system.md", text_of("system.md"), _OF_THE_CALL)
+    greeting = speak("greeting.md", text_of("greeting.md"))
+    opening, *questions = (part.strip() for part in re.split(r"(?m)^---\s*$", greeting))
+    question = "".join(questions)
+    if not opening and not wrong:
+        wrong.append("greeting.md: it is empty, or nothing stands above ---")
+    if len(questions) > 1:
+        wrong.append("greeting.md: --- stands there more than once")
+    before = len(wrong)
+    table = _toml("phrases.toml", text_of("phrases.toml"), wrong)
+    phrases = _phrases(table, speak, wrong) if len(wrong) == before else {}  # said once is enough
+    if not system and not wrong:
+        wrong.append("system.md: it is empty")
+    if wrong:
+        raise PromptsInvalid("prompts/ needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
+    notice = phrases.get(_NOTICES.get(settings.record, ""), "")
+    spoken = {key: phrases[key] for key in PHRASES}
+    return Prompts(system, " ".join(opening.split()), notice, " ".join(question.split()), spoken, rules)
+
+
+def _toml(name: str, text: str, wrong: list[str]) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        wrong.append(f"{name}: {error}")
+        return {}
+
+
+def _phrases(table: dict[str, object], speak: Callable[[str, str], str], wrong: list[str]) -> dict[str, str]:
+    wanted = (*PHRASES, *_NOTICES.values())
+    phrases: dict[str, str] = {}
+    for key in wanted:
+        value = table.get(key)
+        if not isinstance(value, str) or not value.strip():
+            wrong.append(f"phrases.toml: {key} must be a sentence")
+        else:
+            phrases[key] = speak("phrases.toml", value)
+    for key in sorted(set(table) - set(wanted)):
+        wrong.append(f"phrases.toml: {key} is not known here")
+    return phrases
+
+
+def _rules(text: str, country: str, wrong: list[str]) -> Rules:
+    try:
+        return Rules.from_table(_toml("escalation.toml", text, wrong), country)
+    except RulesInvalid as error:
+        wrong.append(f"escalation.toml: {error}")
+        return Rules()

@@ -1,0 +1,1 @@
+"""OpenAI's Realtime protocol: messages, session settings and prices (pure), and the client."""

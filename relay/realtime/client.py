@@ -1,0 +1,251 @@
+"""The model's end: dialled, configured, checked; and sessions kept warm for calls that are just ringing.
+
+OpenAI answers every upgrade with 101 and fails in-band: connected means `session.created`, configured means a
+`session.updated` whose formats are the ones asked for. A session that is not claimed within its life is closed.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import urlencode, urlsplit
+
+import structlog
+import trio
+
+from relay.call.actions import AskForResponse
+from relay.call.vocabulary import CallSid
+from relay.realtime import protocol
+from relay.realtime.session_config import session_config
+from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial
+
+log = structlog.get_logger()
+
+# TLS, upgrade and `session.created` took 0.84-2.1 s from India, the farthest capture there is.
+CONNECT_LIMIT_S = 5.0
+CONFIGURE_LIMIT_S = 5.0
+# An unclaimed session costs nothing but a socket; a caller whose stream never starts must not hold it (gptme #792).
+WARM_LIFE_S = 30.0
+# Robocalls cannot burn sessions: beyond this many in a minute a call dials its own when its stream starts.
+WARM_PER_MINUTE = 60
+
+
+class ModelUnreachable(Exception):
+    """No usable session came about: says why in words, with the server's own code, never with the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAccess:
+    """Where the model is and as whom we come."""
+
+    url: str
+    key: str = field(repr=False)
+    voice: str
+    transcribe_model: str
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+
+class Dial(Protocol):
+    """How a socket is opened: relay.transport.websocket.dial, or a pair of memory streams in a play."""
+
+    async def __call__(
+        self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
+    ) -> WebSocketEnd: ...
+
+
+@dataclass(slots=True)
+class ModelSession:
+    """A configured session. `backlog` holds events that came before anybody listened."""
+
+    end: WebSocketEnd
+    id: str
+    model: str
+    backlog: list[bytes] = field(default_factory=list)
+    greeting_asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A session to be opened: which model, what it is told, and what it may call."""
+
+    model: str
+    instructions: str
+    tools: tuple[dict[str, object], ...] = ()
+    greeting: str | None = None  # asked for at once: the live greeting
+
+
+class Realtime:
+    """Opens model sessions."""
+
+    def __init__(self, access: ModelAccess, dial_end: Dial = dial) -> None:
+        self.access = access
+        self._dial = dial_end
+
+    async def open(self, wanted: Wanted) -> ModelSession:
+        """Dial and configure. Raises ModelUnreachable; no socket is left then."""
+        query = urlencode({"model": wanted.model})
+        url = f"{self.access.url}{'&' if urlsplit(self.access.url).query else '?'}{query}"
+        headers = {"Authorization": f"Bearer {self.access.key}"}
+        try:
+            end = await self._dial(url, headers, self.access.tls, CONNECT_LIMIT_S)
+        except trio.TooSlowError:
+            raise ModelUnreachable(f"no connection within {CONNECT_LIMIT_S:.0f} s") from None
+        except Refused as error:
+            raise ModelUnreachable(f"the upgrade was refused with HTTP {error.status}") from None
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise ModelUnreachable(f"no connection: {error}") from None
+        try:
+            return await self._configure(end, wanted)
+        except BaseException:
+            await end.close()
+            raise
+
+    async def _configure(self, end: WebSocketEnd, wanted: Wanted) -> ModelSession:
+        a = self.access
+        try:
+            with trio.fail_after(CONFIGURE_LIMIT_S):
+                reader = _Reader(end)
+                await reader.until("session.created")
+                config = session_config(wanted.model, a.voice, a.transcribe_model, wanted.instructions, wanted.tools)
+                await end.send(protocol.update_session(config))
+                updated = protocol.session_of(await reader.until("session.updated"))
+                protocol.check_formats(updated)
+                session = ModelSession(end, updated.id, wanted.model, reader.rest)
+                if wanted.greeting is not None:
+                    await end.send(protocol.ask_for_response(AskForResponse("greeting", wanted.greeting)))
+                    session.greeting_asked = True
+                return session
+        except trio.TooSlowError:
+            raise ModelUnreachable(f"connected, but not configured within {CONFIGURE_LIMIT_S:.0f} s") from None
+        except Gone as error:
+            raise ModelUnreachable(f"the model closed the session: {error.code} {error.reason}") from None
+        except protocol.ModelProtocolError as error:
+            raise ModelUnreachable(str(error)) from None
+
+
+class _Reader:
+    """Reads a new session's first events; what is not waited for stays in `rest`."""
+
+    def __init__(self, end: WebSocketEnd) -> None:
+        self._end = end
+        self.rest: list[bytes] = []
+
+    async def until(self, kind: str) -> protocol.Message:
+        while True:
+            waiting, self.rest = self.rest or await self._end.receive(), []
+            for number, raw in enumerate(waiting):
+                message = protocol.decode(raw)
+                if message.type == kind:
+                    self.rest = waiting[number + 1 :]
+                    return message
+                if message.type == "error" and message.error is not None:
+                    code = message.error.code or message.error.type or "error"
+                    raise ModelUnreachable(f"the model refused: {code}: {(message.error.message or '')[:160]}")
+
+
+@dataclass(slots=True)
+class _Warm:
+    """A session on its way to one call, or waiting for it."""
+
+    wanted: Callable[[], Wanted]
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends an unclaimed session
+    idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends the waiting, not the session
+    done: trio.Event = field(default_factory=trio.Event)
+    session: ModelSession | None = None
+    error: str = "it was not claimed in its time"
+    claimed: bool = False
+
+
+class WarmSessions:
+    """Sessions that were dialled when a phone rang, one a call, each claimed once."""
+
+    def __init__(self, realtime: Realtime) -> None:
+        self._realtime = realtime
+        self._warm: dict[CallSid, _Warm] = {}
+        self._nursery: trio.Nursery | None = None
+        self._recent: deque[float] = deque()
+
+    def __len__(self) -> int:
+        return len(self._warm)
+
+    def ring(self, call_sid: CallSid, wanted: Callable[[], Wanted], now: float) -> bool:
+        """Begin to open a session for a call that rings. False: the minute's budget is spent, the call dials itself."""
+        if call_sid in self._warm:
+            return True  # Twilio asked twice
+        while self._recent and self._recent[0] <= now - 60:
+            self._recent.popleft()
+        if self._nursery is None or len(self._recent) >= WARM_PER_MINUTE:
+            log.warning("model.not_warmed", rings_in_a_minute=len(self._recent), caller_hears="the kept greeting")
+            return False
+        self._recent.append(now)
+        warm = self._warm[call_sid] = _Warm(wanted)
+        warm.life.deadline = now + WARM_LIFE_S
+        self._nursery.start_soon(self._hold, call_sid, warm)
+        return True
+
+    def knows(self, call_sid: CallSid) -> bool:
+        """True while a session for this call is there or on its way, and was not claimed."""
+        return call_sid in self._warm
+
+    async def claim(self, call_sid: CallSid) -> ModelSession:
+        """The call's session, waiting while it is on its way. Raises ModelUnreachable: none, or it failed.
+
+        From here on it is the caller's to close.
+        """
+        warm = self._warm.pop(call_sid, None)
+        if warm is None:
+            raise ModelUnreachable("no session was kept warm for this call")
+        warm.claimed = True
+        warm.idle.cancel()
+        try:
+            await warm.done.wait()
+        except trio.Cancelled:  # the call ended while it waited: nobody else will close this session
+            warm.claimed = False
+            warm.life.cancel()
+            if warm.session is not None:
+                await warm.session.end.close()
+            raise
+        if warm.session is None:
+            raise ModelUnreachable(warm.error)
+        return warm.session
+
+    def release(self, call_sid: CallSid) -> None:
+        """The call ended before its stream began: its session is closed, or not opened any further."""
+        warm = self._warm.get(call_sid)
+        if warm is not None:
+            warm.life.cancel()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Open and hold sessions until cancelled. Lives in the process's nursery."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _hold(self, call_sid: CallSid, warm: _Warm) -> None:
+        session: ModelSession | None = None
+        try:
+            with warm.life:
+                session = await self._realtime.open(warm.wanted())
+                with warm.idle:
+                    while True:  # pings are answered, and what comes is kept
+                        session.backlog += await session.end.receive()
+            if warm.claimed:
+                warm.session, session = session, None
+            else:
+                log.info("model.warm_session_unclaimed", call_sid=call_sid)
+        except ModelUnreachable as error:
+            warm.error = str(error)
+        except Gone as error:
+            warm.error = f"the model closed the session before the call began: {error.code} {error.reason}"
+        except Exception as error:
+            log.exception("model.warm_session_broke", words="our own bug: the call dials for itself")
+            warm.error = f"a bug of the relay: {error}"
+        finally:
+            if self._warm.get(call_sid) is warm:
+                del self._warm[call_sid]
+            warm.done.set()
+            if session is not None:
+                await session.end.close()

@@ -1,0 +1,366 @@
+"""OpenAI's Realtime dialect (GA): their JSON to our events, our actions to their JSON. Pure.
+
+Only what is needed is decoded, into one flat struct; unknown events and keys are ignored. Outgoing audio is put
+together from byte templates: it goes fifty times a second. Shapes: OpenAI API reference, Realtime events.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from relay.call.actions import (
+    AskForResponse,
+    CancelResponse,
+    CreateFunctionPair,
+    CreateItem,
+    DeleteItem,
+    SendFunctionOutput,
+    TruncateItem,
+)
+from relay.call.vocabulary import (
+    CallerCommitted,
+    CallerPaused,
+    CallerSpoke,
+    CallerTranscribed,
+    Event,
+    FunctionAsked,
+    ItemId,
+    ItemPlaced,
+    ModelObjected,
+    ModelWorded,
+    ResponseBegan,
+    ResponseEnded,
+    ResponseId,
+)
+
+
+class ModelProtocolError(Exception):
+    """The model's side sent something that is not its protocol: says what, never the content."""
+
+
+class _Error(msgspec.Struct):
+    type: str | None = None
+    code: str | None = None
+    message: str | None = None
+    event_id: str | None = None
+
+
+class _Item(msgspec.Struct):
+    id: str | None = None
+    type: str | None = None
+    role: str | None = None
+    status: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _StatusDetails(msgspec.Struct):
+    reason: str | None = None
+    error: _Error | None = None
+
+
+class _Response(msgspec.Struct):
+    id: str | None = None
+    status: str | None = None
+    status_details: _StatusDetails | None = None
+    usage: dict[str, object] | None = None
+    metadata: dict[str, object] | None = None
+    conversation_id: str | None = None
+
+
+class Message(msgspec.Struct):
+    """The keys of server events that the relay reads; everything else is skipped undecoded."""
+
+    type: str
+    event_id: str | None = None
+    response_id: str | None = None
+    item_id: str | None = None
+    previous_item_id: str | None = None
+    delta: str | None = None
+    transcript: str | None = None
+    audio_start_ms: float | None = None
+    audio_end_ms: float | None = None
+    item: _Item | None = None
+    response: _Response | None = None
+    error: _Error | None = None
+    usage: dict[str, object] | None = None
+    session: msgspec.Raw = msgspec.Raw()
+
+
+_decoder = msgspec.json.Decoder(Message)
+_encode = msgspec.json.Encoder().encode
+
+AUDIO_DELTA = "response.output_audio.delta"
+AUDIO_DONE = "response.output_audio.done"
+
+# Read and of no use to a call: no event, and nothing to be counted as unknown either.
+_KNOWN_AND_SKIPPED = frozenset(
+    {
+        "session.created",
+        "session.updated",
+        "conversation.created",
+        "conversation.item.created",
+        "conversation.item.done",
+        "conversation.item.retrieved",
+        "conversation.item.truncated",
+        "conversation.item.deleted",
+        "conversation.item.input_audio_transcription.delta",
+        "conversation.item.input_audio_transcription.segment",
+        "input_audio_buffer.cleared",
+        "input_audio_buffer.timeout_triggered",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.output_audio_transcript.done",
+        "response.output_text.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "rate_limits.updated",
+    }
+)
+
+
+def decode(message: bytes) -> Message:
+    """One server event. Raises ModelProtocolError if it is not JSON or its known keys have wrong types."""
+    try:
+        return _decoder.decode(message)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelProtocolError(f"an event of {len(message)} bytes could not be read: {error}") from None
+
+
+def is_known(message: Message) -> bool:
+    """True for an event that is read or skipped on purpose."""
+    return message.type in _READERS or message.type in _KNOWN_AND_SKIPPED or message.type in (AUDIO_DELTA, AUDIO_DONE)
+
+
+def event_of(message: Message) -> Event | None:
+    """The call's event, or None where there is nothing in it for the call. Audio is the session's own business."""
+    reader = _READERS.get(message.type)
+    return reader(message) if reader else None
+
+
+def _need(value: str | None, what: str, message: Message) -> str:
+    if not value:
+        raise ModelProtocolError(f"{message.type} came without {what}")
+    return value
+
+
+def _spoke(m: Message) -> Event:
+    return CallerSpoke(ItemId(_need(m.item_id, "item_id", m)), int(m.audio_start_ms or 0))
+
+
+def _paused(m: Message) -> Event:
+    return CallerPaused(ItemId(_need(m.item_id, "item_id", m)), int(m.audio_end_ms or 0))
+
+
+def _committed(m: Message) -> Event:
+    previous = ItemId(m.previous_item_id) if m.previous_item_id else None
+    return CallerCommitted(ItemId(_need(m.item_id, "item_id", m)), previous)
+
+
+def _transcribed(m: Message) -> Event:
+    return CallerTranscribed(ItemId(_need(m.item_id, "item_id", m)), m.transcript or "", m.usage)
+
+
+def _not_transcribed(m: Message) -> Event:
+    return CallerTranscribed(ItemId(_need(m.item_id, "item_id", m)), None)
+
+
+def _placed(m: Message) -> Event | None:
+    if m.item is None or not m.item.id:
+        return None
+    previous = ItemId(m.previous_item_id) if m.previous_item_id else None
+    return ItemPlaced(ItemId(m.item.id), previous, m.item.role or "")
+
+
+def _began(m: Message) -> Event | None:
+    if m.response is None:
+        raise ModelProtocolError("response.created came without a response")
+    if m.response.conversation_id is None and m.response.metadata and "oob" in m.response.metadata:
+        return None
+    ref = (m.response.metadata or {}).get("ref")
+    return ResponseBegan(ResponseId(_need(m.response.id, "an id", m)), ref if isinstance(ref, str) else None)
+
+
+def _ended(m: Message) -> Event | None:
+    if m.response is None:
+        raise ModelProtocolError("response.done came without a response")
+    r = m.response
+    detail = r.status_details.reason if r.status_details else None
+    if detail is None and r.status_details and r.status_details.error:
+        error = r.status_details.error
+        detail = error.code or error.type or error.message
+    return ResponseEnded(ResponseId(_need(r.id, "an id", m)), r.status or "completed", detail, r.usage)
+
+
+def _worded(m: Message) -> Event:
+    response_id = ResponseId(_need(m.response_id, "response_id", m))
+    return ModelWorded(response_id, ItemId(_need(m.item_id, "item_id", m)), m.delta or "")
+
+
+def _item_done(m: Message) -> Event | None:
+    item = m.item
+    if item is None or item.type != "function_call" or item.status != "completed":
+        return None  # a cancelled call may carry half an argument string
+    if not item.call_id or not item.name:
+        raise ModelProtocolError("a function call came without call_id or name")
+    return FunctionAsked(ResponseId(m.response_id or ""), item.call_id, item.name, item.arguments or "{}")
+
+
+def _erred(m: Message) -> Event:
+    error = m.error or _Error()
+    return ModelObjected(error.code or error.type or "unknown", error.message or "", error.event_id)
+
+
+_READERS = {
+    "input_audio_buffer.speech_started": _spoke,
+    "input_audio_buffer.speech_stopped": _paused,
+    "input_audio_buffer.committed": _committed,
+    "conversation.item.input_audio_transcription.completed": _transcribed,
+    "conversation.item.input_audio_transcription.failed": _not_transcribed,
+    "conversation.item.added": _placed,
+    "response.created": _began,
+    "response.done": _ended,
+    "response.output_audio_transcript.delta": _worded,
+    "response.output_text.delta": _worded,  # a model that writes instead of speaking: words that nobody hears
+    "response.output_item.done": _item_done,
+    "error": _erred,
+}
+
+
+# Ours to theirs
+
+
+def append_audio(pcm24k_base64: bytes) -> bytes:
+    """Caller audio, base64 of PCM16 little-endian at 24 kHz."""
+    return b'{"type":"input_audio_buffer.append","audio":"' + pcm24k_base64 + b'"}'
+
+
+def update_session(session: dict[str, object]) -> bytes:
+    """`session.update`; only keys present are changed by the server."""
+    return _encode({"type": "session.update", "session": session})
+
+
+ToModel = (
+    AskForResponse | CancelResponse | TruncateItem | DeleteItem | CreateItem | CreateFunctionPair | SendFunctionOutput
+)
+
+
+def rendered(action: ToModel) -> list[bytes]:
+    """An action of the call as messages to the model."""
+    match action:
+        case AskForResponse():
+            return [ask_for_response(action)]
+        case CancelResponse():
+            return [cancel_response(action)]
+        case TruncateItem():
+            return [truncate_item(action)]
+        case DeleteItem():
+            return [delete_item(action)]
+        case CreateItem():
+            return [create_item(action)]
+        case CreateFunctionPair():
+            return create_function_pair(action)
+        case SendFunctionOutput():
+            return [function_output(action)]
+
+
+def ask_for_response(action: AskForResponse) -> bytes:
+    """`response.create`; the reference travels in the metadata and comes back with the response."""
+    response: dict[str, object] = {"metadata": {"ref": action.ref}}
+    if action.instructions is not None:
+        response |= {"instructions": action.instructions, "tool_choice": "none"}
+    return _encode({"type": "response.create", "event_id": action.ref, "response": response})
+
+
+def cancel_response(action: CancelResponse) -> bytes:
+    """`response.cancel` of one response."""
+    return _encode({"type": "response.cancel", "response_id": action.response_id})
+
+
+def truncate_item(action: TruncateItem) -> bytes:
+    """`conversation.item.truncate`: the model forgets what was not heard."""
+    return _encode(
+        {
+            "type": "conversation.item.truncate",
+            "item_id": action.item_id,
+            "content_index": 0,
+            "audio_end_ms": action.audio_end_ms,
+        }
+    )
+
+
+def delete_item(action: DeleteItem) -> bytes:
+    """`conversation.item.delete`."""
+    return _encode({"type": "conversation.item.delete", "item_id": action.item_id})
+
+
+def create_item(action: CreateItem) -> bytes:
+    """A text item; the assistant's own text is `output_text`, everybody else's `input_text`."""
+    kind = "output_text" if action.role == "assistant" else "input_text"
+    content = [{"type": kind, "text": action.text}]
+    item = {"id": action.item_id, "type": "message", "role": action.role, "content": content}
+    place = {} if action.behind is None else {"previous_item_id": action.behind}
+    return _encode({"type": "conversation.item.create", **place, "item": item})
+
+
+def create_function_pair(action: CreateFunctionPair) -> list[bytes]:
+    """A past function call, and its output if it has one, for a new session's conversation."""
+    call = {
+        "type": "function_call",
+        "call_id": action.function_call_id,
+        "name": action.name,
+        "arguments": action.arguments,
+    }
+    messages = [_encode({"type": "conversation.item.create", "item": call})]
+    if action.output is not None:
+        messages.append(function_output(SendFunctionOutput(action.function_call_id, action.output)))
+    return messages
+
+
+def function_output(action: SendFunctionOutput) -> bytes:
+    """A function's answer; it makes no response by itself."""
+    item = {"type": "function_call_output", "call_id": action.function_call_id, "output": action.output}
+    return _encode({"type": "conversation.item.create", "item": item})
+
+
+class _Format(msgspec.Struct):
+    type: str | None = None
+    rate: int | None = None
+
+
+class _Side(msgspec.Struct):
+    format: _Format | None = None
+
+
+class _Audio(msgspec.Struct):
+    input: _Side | None = None
+    output: _Side | None = None
+
+
+class _Session(msgspec.Struct):
+    id: str = ""
+    model: str = ""
+    expires_at: float | None = None
+    audio: _Audio | None = None
+
+
+def session_of(message: Message) -> _Session:
+    """The session in `session.created` and `session.updated`."""
+    if not bytes(message.session):
+        raise ModelProtocolError(f"{message.type} came without a session")
+    try:
+        return msgspec.json.decode(message.session, type=_Session)
+    except msgspec.DecodeError as error:
+        raise ModelProtocolError(f"{message.type} could not be read: {error}") from None
+
+
+def check_formats(session: _Session) -> None:
+    """Raise ModelProtocolError unless both directions are PCM16 at 24 kHz: anything else is noise on the line."""
+    for name in ("input", "output"):
+        side = getattr(session.audio, name, None)
+        found = side.format if side is not None else None
+        if found is None or found.type != "audio/pcm" or found.rate not in (24000, None):
+            seen = f"{found.type} at {found.rate}" if found else "no format"
+            raise ModelProtocolError(f"the model's {name} audio is {seen}, asked for was audio/pcm at 24000")

@@ -1,0 +1,55 @@
+"""The model session as we ask for it: PCM16 24 kHz both ways, a server VAD that only tells, our prompt, our functions.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# The server's VAD says what it hears; when to answer and when to stop is decided by the call (call/turn_taking.py).
+# 0.5 and 300 are the API's defaults; 500 ms of silence end a turn as the documentation has it (the live default of 200
+# cuts people off in the middle of a phone number).
+_TURN_DETECTION = {
+    "type": "server_vad",
+    "threshold": 0.5,
+    "prefix_padding_ms": 300,
+    "silence_duration_ms": 500,
+    "create_response": False,
+    "interrupt_response": False,
+}
+_PCM24K = {"type": "audio/pcm", "rate": 24000}
+# One answer on the phone; longer is a monologue that costs a minute of audio.
+_MAX_OUTPUT_TOKENS = 2_048
+
+
+def is_reasoning(model: str) -> bool:
+    """True for models that take `reasoning` (gpt-realtime-2 and later)."""
+    return model.startswith("gpt-realtime-2") and not model.startswith("gpt-realtime-2025")
+
+
+def session_config(
+    model: str, voice: str, transcribe_model: str, instructions: str, tools: Sequence[dict[str, object]]
+) -> dict[str, object]:
+    """The `session` of our one `session.update`. Kept constant over a call: a change would bust the prompt cache."""
+    config: dict[str, object] = {
+        "type": "realtime",
+        "output_modalities": ["audio"],
+        "instructions": instructions,
+        "audio": {
+            "input": {
+                "format": _PCM24K,
+                "transcription": {"model": transcribe_model},
+                "noise_reduction": {"type": "near_field"},
+                "turn_detection": _TURN_DETECTION,
+            },
+            "output": {"format": _PCM24K, "voice": voice},
+        },
+        "tools": list(tools),
+        "tool_choice": "auto",
+        "max_output_tokens": _MAX_OUTPUT_TOKENS,
+        "truncation": {"type": "retention_ratio", "retention_ratio": 0.8},
+    }
+    if is_reasoning(model):
+        config["reasoning"] = {"effort": "low"}
+    return config

@@ -1,0 +1,241 @@
+"""The process: everything that outlives a call, nested by lifetime; admission, readiness, drain.
+
+    ledger > kept sessions, phrases, the day's bill, the loop's lag > HTTP and media sockets > calls
+The first signal drains: no new calls, `/readyz` 503, running calls have `DRAIN_S` to come to an end. The second leaves.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import cast
+
+import structlog
+import trio
+from hypercorn.typing import ASGIFramework
+from prometheus_client import CONTENT_TYPE_LATEST
+from quart import Response, request
+from quart_trio import QuartTrio
+
+import dsp
+from relay import functions
+from relay.ledger.port import Ledger, LedgerUnavailable
+from relay.metrics import Metrics
+from relay.phrases import prompts
+from relay.phrases.phrase_book import PhraseBook
+from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
+from relay.realtime.prices import PRICES
+from relay.server import http
+from relay.server.media_endpoint import StreamDoor
+from relay.server.webhooks import Webhooks
+from relay.session.context import Desk
+from relay.settings import Settings
+from relay.transport import overload
+from relay.transport.websocket import dial
+from relay.twilio.rest import TwilioRest
+from relay.twilio.tokens import Tokens
+
+log = structlog.get_logger()
+
+# Fly kills a machine at most 300 s after its signal (kill_timeout in fly.toml); twenty of them are for the ledger.
+DRAIN_S = 280.0
+# `/readyz` waits this long for the kept greeting, then calls are taken without it.
+GREETING_WAIT_S = 10.0
+DAY_BILL_EVERY_S = 30.0
+LAG_EVERY_S = 0.5
+READY_LIMIT_S = 1.0
+
+
+def open_desk(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    backend: functions.Backend,
+    rest: TwilioRest,
+    dial_end: Dial = dial,
+) -> Desk:
+    """Everything the calls of a process share. Raises PromptsInvalid, FunctionRefused."""
+    texts = prompts.load(settings)
+    registry = functions.load(settings.functions or None)
+    access = ModelAccess(
+        settings.openai_realtime_url,
+        settings.openai_api_key,
+        settings.openai_voice,
+        settings.openai_transcribe_model,
+    )
+    realtime = Realtime(access, dial_end)
+    folder = settings.data_dir / "greetings"
+    also = [text for text in registry.holding().values() if text]
+    return Desk(
+        settings=settings,
+        prompts=texts,
+        ledger=ledger,
+        registry=registry,
+        backend=backend,
+        realtime=realtime,
+        warm=WarmSessions(realtime),
+        phrases=PhraseBook(texts, settings.openai_voice, settings.openai_model, folder, ledger, also),
+        rest=rest,
+        tokens=Tokens(),
+        metrics=Metrics(),
+        utc_now=lambda: dt.datetime.now(dt.UTC),
+    )
+
+
+def rest_of(settings: Settings) -> TwilioRest:
+    """Twilio's REST client: by API key where there is one."""
+    auth = (
+        (settings.twilio_api_key, settings.twilio_api_secret)
+        if settings.twilio_api_key
+        else (settings.twilio_account_sid, settings.twilio_auth_token)
+    )
+    return TwilioRest(settings.twilio_account_sid, auth, settings.twilio_api_base)
+
+
+class Daemon:
+    """A relay: its HTTP app, its door, and the tasks behind them. A play uses it without a socket."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        tokens = (desk.settings.twilio_auth_token,)
+        self.door = StreamDoor(desk, tokens)
+        self.app = QuartTrio("relay")
+        self._stop = trio.Event()
+        self._began_at = trio.current_time()
+        Webhooks(desk, tokens).add_to(self.app)
+        self.app.add_url_rule("/healthz", "healthz", self._healthz, methods=["GET"])
+        self.app.add_url_rule("/readyz", "readyz", self._readyz, methods=["GET"])
+        self.app.add_url_rule("/metrics", "metrics", self._metrics, methods=["GET"])
+
+    # Pages
+
+    async def _healthz(self) -> Response:
+        return Response("ok\n", content_type="text/plain")
+
+    async def _readyz(self) -> Response:
+        words = await self.not_ready()
+        return Response(f"{words or 'ready'}\n", 503 if words else 200, content_type="text/plain")
+
+    async def not_ready(self) -> str | None:
+        """Why no calls are taken now, in words; None if they are. A dead Postgres is no reason: rows wait on disk."""
+        if self.desk.draining:
+            return "draining: running calls come to an end, no new ones are taken"
+        waited_s = trio.current_time() - self._began_at
+        if not self.desk.phrases.complete.is_set() and waited_s < GREETING_WAIT_S:
+            return "rendering the greeting"
+        return None
+
+    async def _metrics(self) -> Response:
+        # Every proxy says whom it speaks for, and calls and dollars are not the public's; Fly scrapes directly.
+        if "X-Forwarded-For" in request.headers:
+            return Response("not found\n", 404, content_type="text/plain")
+        return Response(self.desk.metrics.text(), content_type=CONTENT_TYPE_LATEST)
+
+    # The process
+
+    async def serve(self, bind: str, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until a signal, or `stop`; then drain. Reports the bound URLs."""
+        async with trio.open_nursery() as outer:
+            await outer.start(self._apart, "ledger", self.desk.ledger.run)
+            async with trio.open_nursery() as inner:
+                await self.start_tasks(inner)
+                inner.start_soon(self._watch_signals)
+                async with trio.open_nursery() as sockets:
+                    urls = await sockets.start(self._serve_sockets, bind)
+                    overload.keep_collector_off()
+                    task_status.started(urls)
+                    log.info("relay.serving", url=urls[0], **self.desk.settings.masked())
+                inner.cancel_scope.cancel()
+            outer.cancel_scope.cancel()
+
+    async def start_tasks(self, nursery: trio.Nursery) -> None:
+        """Start what runs beside the calls."""
+        await nursery.start(self.desk.warm.run)
+        nursery.start_soon(self._apart, "phrases", partial(self.desk.phrases.keep, self.desk.realtime))
+        nursery.start_soon(self._apart, "day's bill", self._keep_day_bill)
+        nursery.start_soon(self._watch_lag)
+        nursery.start_soon(self.desk.beat.run)
+
+    async def _apart(self, name: str, task: Callable[..., Awaitable[None]], **status: trio.TaskStatus[None]) -> None:
+        """Run what calls can do without: a bug in it must not end them."""
+        try:
+            await task(**status)
+        except Exception:
+            log.exception(
+                "relay.task_broke",
+                task=name,
+                caller_hears="nothing: calls go on, rows go to disk",
+                do="restart the relay when it has no calls",
+            )
+
+    async def _serve_sockets(self, bind: str, *, task_status: trio.TaskStatus[list[str]]) -> None:
+        await http.serve(
+            cast("ASGIFramework", self.app),
+            bind=[bind],
+            door=self.door.open,
+            graceful_s=2.0,
+            shutdown=self._stop,
+            task_status=task_status,
+        )
+
+    async def _keep_day_bill(self) -> None:
+        day = None
+        while True:
+            today = self.desk.utc_now().astimezone(self.desk.settings.tz).date()
+            if day not in (None, today):
+                self.desk.day_usd = 0.0  # also while Postgres is away: yesterday's dollars send nobody to the human
+            day = today
+            try:
+                self.desk.day_usd = await self.desk.ledger.spent_usd(today, self.desk.settings.tz, limit_s=2.0)
+            except LedgerUnavailable as error:
+                log.warning("ledger.unavailable", words=str(error), caller_hears="nothing: rows wait on disk")
+            await trio.sleep(DAY_BILL_EVERY_S)
+
+    async def _watch_lag(self) -> None:
+        while True:
+            due = trio.current_time() + LAG_EVERY_S
+            await trio.sleep_until(due)
+            self.desk.metrics.loop_lag_ms.set((trio.current_time() - due) * 1000)
+
+    async def _watch_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            number = await anext(signals)
+            log.info("relay.draining", signal=signal.Signals(number).name, calls=self.desk.calls_in_hand)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._drain_then, nursery.cancel_scope.cancel)
+                number = await anext(signals)
+                log.warning("relay.leaving_now", signal=signal.Signals(number).name, calls=self.desk.calls_in_hand)
+                nursery.cancel_scope.cancel()
+            self._stop.set()
+
+    async def _drain_then(self, leave: Callable[[], None]) -> None:
+        await self.drain()
+        leave()
+
+    async def drain(self) -> None:
+        """Take no more calls; return when those in hand are over, also those whose human is being rung."""
+        self.desk.begin_drain(DRAIN_S - 20.0)
+        with trio.move_on_after(DRAIN_S):
+            while self.desk.calls_in_hand:  # noqa: ASYNC110 -- many calls end one by one; a tenth of a second is soon
+                await trio.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop without a drain."""
+        self._stop.set()
+
+
+async def run(settings: Settings, ledger: Ledger) -> None:
+    """`relay serve`: until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, PortUnusable."""
+    dsp.self_test()
+    if settings.openai_model not in PRICES:
+        log.warning("prices.unknown_model", model=settings.openai_model, charged_as="the dearest model known")
+    async with AsyncExitStack() as stack:
+        backend = await stack.enter_async_context(
+            functions.Backend(settings.business_api_base, settings.business_api_key or None)
+        )
+        rest = await stack.enter_async_context(rest_of(settings))
+        daemon = Daemon(open_desk(settings, ledger, backend=backend, rest=rest))
+        await daemon.serve(f"0.0.0.0:{settings.port}" if not settings.is_local else f"127.0.0.1:{settings.port}")

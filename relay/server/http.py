@@ -1,0 +1,231 @@
+"""One port, two ways in: hypercorn serves HTTP, and the media socket leaves it before the upgrade.
+
+A connection whose next request is `GET /twilio/stream/…` is taken from hypercorn and given, as a WebSocket end on
+the bare socket, to a *door*; also after earlier requests on the same kept-alive connection. Hypercorn's own
+WebSockets cost half of the calls a core can carry, shield every send from cancellation and lose the peer's close
+code. This file subclasses hypercorn's TCP server: hypercorn is pinned to 0.18, and
+tests/server/test_http.py watches the seam.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any, TypeAlias
+
+import h11
+import hypercorn.protocol
+import hypercorn.trio.run
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config, Sockets
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.typing import ASGIFramework
+
+from relay.transport import overload
+from relay.transport.websocket import Gone, Request, WebSocketEnd, answer
+from relay.transport.wire import SocketWire, notice_dead_peers
+
+log = structlog.get_logger()
+
+Door: TypeAlias = Callable[[Request, WebSocketEnd], Awaitable[None]]
+"""Called once for each media connection, before the upgrade: it calls `end.accept(request)` or `end.reject(...)` and
+stays until the call is over. Its end is closed behind it: 1000 after a return, 1011 after an exception (logged),
+1012 where the process stops."""
+
+MEDIA_REQUEST = b"GET /twilio/stream/"
+HEAD_LIMIT_S = 5.0
+# For a plain HTTP response that the peer does not read: hypercorn alone would wait for ever, and SIGTERM with it.
+SEND_LIMIT_S = 5.0
+# Twilio keeps its connections; a longer wait means fewer requests that meet a socket about to be closed.
+KEEP_ALIVE_S = 75
+# Connections that wait while the loop is busy: a burst of rings is two each.
+BACKLOG = 512
+
+
+class PortUnusable(OSError):
+    """Nobody can listen there; `strerror` says why, and what to do."""
+
+
+async def serve(
+    app: ASGIFramework,
+    *,
+    bind: list[str],
+    door: Door,
+    graceful_s: float,
+    shutdown: trio.Event,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `app` over HTTP and media sockets through `door` on `bind` ("host:port"; port 0 = any free one).
+
+    Reports the bound URLs ("http://127.0.0.1:8080") when it listens. After `shutdown` it takes no more connections,
+    gives those that are open `graceful_s` and returns. Raises PortUnusable.
+    """
+    config = _Config(door)
+    config.graceful_timeout = graceful_s
+    config.keep_alive_timeout = KEEP_ALIVE_S
+    config.include_server_header = False
+    config.errorlog = logging.getLogger("hypercorn.error")
+    hypercorn.trio.run.TCPServer = HandoverServer  # type: ignore[attr-defined] # hypercorn has no hook for it
+    hypercorn.protocol.H11Protocol = _PlainHttp  # type: ignore[attr-defined] # nor for this
+    overload.install()
+    with ExitStack() as stack:
+        listening = [stack.enter_context(_listen(address)) for address in bind]
+        await hypercorn.trio.run.worker_serve(
+            ASGIWrapper(app),
+            config,
+            sockets=Sockets([], listening, []),
+            shutdown_trigger=shutdown.wait,
+            task_status=task_status,
+        )
+
+
+def _listen(address: str) -> socket.socket:
+    """Listen on "host:port" (an IPv6 host in brackets or not); hypercorn's own way leaks the socket where it fails."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
+    except OSError as e:
+        hint = " Is another relay running?" if e.errno == errno.EADDRINUSE else ""
+        words = f"the port {port} cannot be used on {host}: {os.strerror(e.errno or 0)}.{hint} Set PORT to another."
+        raise PortUnusable(e.errno, words) from e
+    sock.setblocking(False)
+    notice_dead_peers(sock)
+    return sock
+
+
+class _Config(Config):
+    """Hypercorn's configuration, with our door: the one thing of ours that reaches every connection."""
+
+    def __init__(self, door: Door) -> None:
+        super().__init__()
+        self.door = door
+
+
+class _PlainHttp(H11Protocol):
+    """Hypercorn's HTTP/1.1 without its WebSockets: nobody here opens one, and one that it refuses it never closes."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]  # a server may be deaf to it
+        version = request.http_version
+        await super()._create_stream(
+            h11.Request(method=request.method, target=request.target, headers=headers, http_version=version)
+        )
+
+
+class HandoverServer(TCPServer):
+    """Hypercorn's connection, made to let go of media requests and to give up on peers that do not read."""
+
+    config: _Config
+    stream: trio.SocketStream  # type: ignore[assignment] # we never give hypercorn a certificate: TLS ends before us
+
+    async def run(self) -> None:
+        """Serve one connection. An error ends this connection: any that got out would end the whole server."""
+        try:
+            await super().run()
+        except BaseExceptionGroup as group:
+            ours, others = group.split(Exception)
+            if ours is not None:
+                log.error("connection.crashed", exc_info=ours)
+            if others is not None:
+                raise others from None
+        except Exception as e:
+            log.error("connection.crashed", exc_info=e)
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send a piece of an HTTP response, for so long and no longer; or note that a request began or ended."""
+        if not isinstance(event, RawData):
+            # A request ends inside the app's task, which Quart cancels in that moment. Without the shield the
+            # keep-alive timer never starts again, an idle connection holds up the shutdown, and one that is to be
+            # closed behind its answer stays open for as long as the peer likes.
+            with trio.CancelScope(shield=True):
+                await super().protocol_send(event)
+            return
+        async with self.send_lock:
+            try:
+                with trio.move_on_after(SEND_LIMIT_S, shield=True) as limit:
+                    await self.stream.send_all(event.data)
+                if not limit.cancelled_caught:
+                    return
+                await trio.aclose_forcefully(self.stream)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # the peer left; hypercorn is told below
+            await self.protocol.handle(Closed())
+
+    async def _read_data(self) -> None:
+        try:
+            while True:
+                data = bytes(await self.stream.receive_some(MAX_RECV))
+                if data and self._is_between_requests():
+                    data = await self._read_first_words(data)
+                    if data.startswith(MEDIA_REQUEST):
+                        await self._hand_over(data)
+                        return
+                # Past hypercorn's wrapper, which would go over to HTTP/2: nobody here needs it, it never counts as
+                # idle, and 64 kB of its smallest frames keep the loop, and so every call, from its work for 100 ms.
+                await self.protocol.protocol.handle(RawData(data))
+                if not data:
+                    break
+        except (H2ProtocolAssumedError, H2CProtocolRequiredError):
+            await self._close()
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            pass
+        await self.protocol.handle(Closed())
+        await self.idle_task.stop()  # or hypercorn keeps the socket until the keep-alive time is up
+
+    def _is_between_requests(self) -> bool:
+        """True when the next byte is the first of a request line: a body may well contain one that looks like it."""
+        connection: Any = getattr(self.protocol.protocol, "connection", None)
+        return (
+            isinstance(connection, h11.Connection)
+            and connection.their_state is h11.IDLE
+            and connection.our_state is h11.IDLE
+            and not connection.trailing_data[0]
+        )
+
+    async def _read_first_words(self, data: bytes) -> bytes:
+        """Read on while `data` could become a media request: it may come byte by byte."""
+        with trio.move_on_after(HEAD_LIMIT_S):
+            while len(data) < len(MEDIA_REQUEST) and MEDIA_REQUEST.startswith(data):
+                if not (more := await self.stream.receive_some(MAX_RECV)):
+                    break
+                data += more
+        return data
+
+    async def _hand_over(self, data: bytes) -> None:
+        await self.idle_task.stop()
+        if self.stream.socket.fileno() < 0:
+            return  # the keep-alive timer was faster
+        wire = SocketWire.take(self.stream)
+        try:
+            request, end = await answer(wire, data, HEAD_LIMIT_S)
+        except Gone as gone:
+            log.warning("stream.no_request", reason=gone.reason)
+            return
+        except BaseException:
+            wire.abort()
+            raise
+        await self._open_door(request, end)
+
+    async def _open_door(self, request: Request, end: WebSocketEnd) -> None:
+        try:
+            await self.config.door(request, end)
+        except Gone:
+            await end.close()
+        except trio.Cancelled:
+            await end.close(1012, "the relay restarts")
+            raise
+        except BaseException:
+            await end.close(1011, "the relay failed")
+            raise  # run() logs it
+        else:
+            await end.close()

@@ -1,0 +1,238 @@
+"""The human's side of a call: who is rung, what they are told, and what becomes of a caller whom nobody took.
+
+The caller's own leg is redirected to `<Dial>`; the model's session is closed by then. Whoever answers hears who calls
+and why, and presses 1: a voicemail cannot. Only HUMAN_TRANSFER_NUMBER and, one after the other, HUMAN_NUMBERS_ALSO are
+ever dialled. A caller whom nobody took goes back to the agent, or leaves a recorded message where there is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import structlog
+import trio
+
+from relay.call.vocabulary import CallSid, EndReason
+from relay.functions.backend.contract import BackendFault, Taken
+from relay.functions.results import at_a_word
+from relay.ledger.rows import MessageRow, OutcomeRow
+from relay.session.context import ASKS_WITHIN_S, CallFile, Desk
+from relay.twilio import twiml
+
+log = structlog.get_logger()
+
+# A stream that was lost, or a human who was not there, brings the agent back this often; then nobody is asked again.
+RESUMES = 3
+# A human's phone rings this long (Twilio adds about five seconds); longer is voicemail.
+RING_S = 20
+# To Twilio's extra ringing come the whisper, at most 25 s of speech, and the wait for a key.
+WHISPER_LIMIT_S = 40
+# Nobody talks to a human for longer at our cost.
+HUMAN_LIMIT_S = 3_600
+# Two minutes hold any message that somebody will listen to.
+MESSAGE_LIMIT_S = 120
+# The callback entry of a call is row 0 of its messages; those that the agent takes count from 1.
+CALLBACK_SEQ = 0
+
+LEAVE_MESSAGE = (
+    "Nobody can take your call right now. After the tone, please leave your name, your number and a message. "
+    "It will be recorded."
+)
+THANKS = "Thank you. We will call you back. Goodbye."
+
+# ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN, BLOCKED as a phone's keys spell them: so Twilio writes withheld numbers,
+# by its changelog of 2022-11-16. Taken for a number, it would be one identity that all hidden callers share.
+_WITHHELD = re.compile(r"\+(?:1?266696687|7378742833|86282452253|8656696|2562533)")
+
+_WHISPER_WORDS = 200  # characters of the summary: fifteen seconds of speech
+_WHISPER_NAME, _WHISPER_REASON = 60, 80
+
+
+class Transfers:
+    """Dials humans for the callers of a process. `resume(file, why)` is the TwiML that leads back to the agent."""
+
+    def __init__(self, desk: Desk, resume: Callable[[CallFile, str], str]) -> None:
+        self._desk = desk
+        self._resume = resume
+
+    def url(self, name: str, **query: str) -> str:
+        """The absolute URL of one of our webhooks, and on which machine the call is known."""
+        if machine := self._desk.settings.fly_machine_id:
+            query["machine"] = machine
+        return f"{self._desk.settings.public_url}/twilio/{name}" + (f"?{urlencode(query)}" if query else "")
+
+    def file(self, call_sid: CallSid, fields: dict[str, str]) -> CallFile:
+        """The file of a call; made anew where this process has never heard of it."""
+        return self._desk.open_file(
+            call_sid,
+            number(fields.get("From", "")),
+            number(fields.get("To", "")),
+            fields.get("FromState", "")[:2],
+            fields.get("FromCountry", "")[:2],
+            trio.current_time(),
+        )
+
+    # Dialling
+
+    @property
+    def _numbers(self) -> tuple[str, ...]:
+        return (self._desk.settings.human_transfer_number, *self._desk.settings.human_numbers_also)
+
+    def dial(self, file: CallFile, say: str | None = None) -> str:
+        """Ring the human for this caller, who hears `say` first; outside their hours, do what comes instead."""
+        if file.ended is not EndReason.EMERGENCY and not self._desk.human_is_there():
+            log.info("human.not_there", why="outside HUMAN_HOURS")
+            self._settle(file, "closed")
+            return self._nobody(file, "closed")
+        return self._ring(file, 0, say)
+
+    def _ring(self, file: CallFile, which: int, say: str | None = None) -> str:
+        """Ring one of the numbers. Its place stands in the URL: a relay that has started meanwhile rings the next."""
+        called = self._numbers[which]
+        file.accepted, file.transfer = False, "asked"
+        file.expects(RING_S + WHISPER_LIMIT_S)
+        log.info("human.dialled", why=file.why, which=which + 1)
+        self._record(file, "asked", called)
+        return twiml.dial_human(
+            called,
+            self._desk.settings.twilio_phone_number,
+            self.url("whisper", call=file.call_sid),
+            self.url("dialed", call=file.call_sid, which=str(which)),
+            self.url("status", call=file.call_sid),
+            RING_S,
+            HUMAN_LIMIT_S,
+            say,
+        )
+
+    async def whisper(self, fields: dict[str, str]) -> str:
+        """What the human hears before they decide: who calls and why, in one sentence."""
+        call_sid = fields.get("call", "")
+        file = self._desk.files.get(CallSid(call_sid))
+        return twiml.whisper(f"{_sentence(file)} Press 1 to accept it.", self.url("accept", call=call_sid))
+
+    async def accept(self, fields: dict[str, str]) -> str:
+        """A key was pressed: 1 joins the two, anything else ends the human's leg."""
+        accepted = fields.get("Digits") == "1"
+        log.info("human.accepted" if accepted else "human.declined")
+        file = self._desk.files.get(CallSid(fields.get("call", "")))
+        if file is not None:
+            file.accepted = accepted
+            file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # what comes after their talk
+        return twiml.empty() if accepted else twiml.hang_up()
+
+    async def dialed(self, fields: dict[str, str]) -> str:
+        """The dialling is over: the two have talked, or the caller needs something else."""
+        call_sid = CallSid(fields.get("call") or fields.get("CallSid", ""))
+        here = call_sid in self._desk.files
+        file = self.file(call_sid, fields)
+        status = fields.get("DialCallStatus", "") or "unknown"
+        bridged = fields.get("DialBridged", "").casefold() != "false"
+        # A relay that has started since knows nothing of the key that was pressed: then Twilio's word is enough.
+        taken = status in ("completed", "answered") and bridged and (file.accepted or not here)
+        result = "accepted" if taken else "declined" if status in ("completed", "answered") else status
+        log.info("human.done", status=status[:16], accepted=file.accepted, taken=taken)
+        if taken:
+            self._settle(file, "accepted")
+            return twiml.hang_up()
+        if fields.get("CallStatus") == "completed":
+            self._settle(file, "caller_hung_up")
+            return twiml.hang_up()
+        place = fields.get("which", "")
+        following = int(place) + 1 if place.isdecimal() else 1
+        if following < len(self._numbers):
+            return self._ring(file, following)
+        self._settle(file, result)
+        return self._nobody(file, result)
+
+    def caller_left(self, file: CallFile) -> None:
+        """The caller's phone was put down: a transfer that was still under way has come to nothing."""
+        if file.transfer == "asked":
+            self._settle(file, "accepted" if file.accepted else "caller_hung_up")
+
+    # Nobody
+
+    def _nobody(self, file: CallFile, result: str) -> str:
+        """Back to the agent with the conversation so far; where there is no agent, a recorded message."""
+        self._keep_callback(file)
+        no_model = file.ended in (EndReason.MODEL_LOST, EndReason.MODEL_UNREACHABLE)
+        if file.streams and not file.refused and not no_model and file.resumes < RESUMES and not self._desk.draining:
+            return self._resume(file, "no_answer")
+        log.warning("human.nobody", result=result, caller_hears=LEAVE_MESSAGE)
+        file.expects(MESSAGE_LIMIT_S + WHISPER_LIMIT_S)
+        action = self.url("message", call=file.call_sid)
+        return twiml.record_message(LEAVE_MESSAGE, action, action, MESSAGE_LIMIT_S)
+
+    async def message(self, fields: dict[str, str]) -> str:
+        """A message was recorded. Asked for twice: as what comes next, and when the sound can be fetched."""
+        file = self.file(CallSid(fields.get("call") or fields.get("CallSid", "")), fields)
+        where = fields.get("RecordingUrl", "")
+        if not re.fullmatch(r"https://[\w.-]+/[\w./-]{1,300}", where):
+            return twiml.say_and_hang_up(THANKS)
+        if fields.get("RecordingStatus", "completed") == "completed":
+            seconds = fields.get("RecordingDuration", "")[:5]
+            words = f"A recorded message of {seconds if seconds.isdecimal() else '?'} s: {where}"
+            delivered = await self._deliver(file, words) if "RecordingStatus" in fields else None
+            self._desk.ledger.record(
+                MessageRow(call_sid=file.call_sid, seq=CALLBACK_SEQ, text=words, delivered=delivered)
+            )
+            log.info("message.recorded", seconds=seconds, delivered=delivered)
+            file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # its sound can be fetched soon
+        return twiml.empty() if "RecordingStatus" in fields else twiml.say_and_hang_up(THANKS)
+
+    async def _deliver(self, file: CallFile, words: str) -> bool:
+        try:
+            await self._desk.backend.message(
+                f"{file.call_sid}-recorded", name="a caller", phone=file.caller_number, message=words
+            )
+        except (BackendFault, Taken):
+            return False
+        return True
+
+    def _keep_callback(self, file: CallFile) -> None:
+        """Somebody has to call back: an entry stands, whatever the caller does next."""
+        why = (file.why or "no reason is known")[:120]
+        self._desk.ledger.record(
+            MessageRow(
+                call_sid=file.call_sid,
+                seq=CALLBACK_SEQ,
+                phone=file.caller_number or None,
+                text=f"Call back: a person was wanted and nobody took the call ({why}).",
+                created_at=self._desk.utc_now(),
+                delivered=False,
+            )
+        )
+
+    def _settle(self, file: CallFile, result: str) -> None:
+        file.transfer = result
+        file.expects(0)
+        self._record(file, result)
+
+    def _record(self, file: CallFile, result: str, dialled: str | None = None) -> None:
+        row = OutcomeRow(
+            call_sid=file.call_sid, ended_at=self._desk.utc_now(), transfer_result=result[:32], dialled=dialled
+        )
+        self._desk.ledger.record(row)
+
+
+def number(text: str) -> str:
+    """A phone number in E.164, or "" for anonymous callers, SIP addresses and the like."""
+    return text if re.fullmatch(r"\+[1-9][0-9]{6,14}", text) and not _WITHHELD.fullmatch(text) else ""
+
+
+def _sentence(file: CallFile | None) -> str:
+    """Who calls, why, what was done so far, in one sentence; the number digit by digit, as it is read out."""
+    if file is None:
+        return "A call from the virtual assistant."
+    digits = " ".join(file.caller_number.lstrip("+")) or "a hidden number"
+    who = f"{_plain(at_a_word(file.caller_name, _WHISPER_NAME))}, {digits}" if file.caller_name else digits
+    why = _plain(at_a_word(file.why, _WHISPER_REASON))
+    parts = [f"A call from the virtual assistant, from {who}", why, file.deeds.in_words()]
+    about = f": {_plain(at_a_word(file.summary, _WHISPER_WORDS))}" if file.summary else ""
+    return f"{', '.join(filter(None, parts))}{about}."
+
+
+def _plain(text: str) -> str:
+    """Words that do not end the sentence they stand in."""
+    return re.sub(r"[.!?\u2026]+(?=\s|$)", ",", " ".join(text.split())).rstrip(", ")

@@ -1,0 +1,134 @@
+"""The door of the media socket: who may open it, and the call behind it.
+
+Signature and one-use token before the upgrade (else 403), the start message within five seconds and of the same call
+after it (else 1008). A path of another machine is answered with `fly-replay` before any upgrade.
+"""
+
+from __future__ import annotations
+
+import structlog
+import trio
+
+from relay.call.vocabulary import CallSid
+from relay.server.fly_replay import replay
+from relay.session.call_session import CallSession
+from relay.session.context import CallFile, Desk
+from relay.transport.websocket import Request, WebSocketEnd
+from relay.twilio import media_protocol, signature
+
+log = structlog.get_logger()
+
+PREFIX = "/twilio/stream/"
+# `start` follows the upgrade at once; five seconds are patience for a slow path.
+START_LIMIT_S = 5.0
+POLICY = 1008
+
+
+class StreamRefused(Exception):
+    """The socket is accepted, but what it says is not what we asked for: closed with 1008 and these words."""
+
+
+class StreamDoor:
+    """Opens the media sockets of a process."""
+
+    def __init__(self, desk: Desk, tokens: tuple[str, ...]) -> None:
+        self._desk = desk
+        self._auth_tokens = tokens
+
+    async def open(self, request: Request, end: WebSocketEnd) -> None:
+        """Serve one media socket from its upgrade to its end."""
+        machine, _, token = request.path.removeprefix(PREFIX).partition("/")
+        if machine != self._desk.settings.machine:
+            await self._send_elsewhere(request, end, machine)
+            return
+        file = await self._admit(request, end, token.rstrip("/"))
+        if file is None:
+            return
+        with structlog.contextvars.bound_contextvars(call_sid=file.call_sid):
+            try:
+                started = await self._start(request, end, file)
+                if started is not None:
+                    await self._serve(file, started, end)
+            finally:
+                file.stream_closes()  # a socket that broke on its way in must not count as a call for ever
+
+    async def _start(self, request: Request, end: WebSocketEnd, file: CallFile) -> media_protocol.Started | None:
+        """Twilio's first words; None if there were none, or others than we asked for: then the socket is closed."""
+        await end.accept(request)
+        try:
+            with trio.fail_after(START_LIMIT_S):
+                return await self._wait_for_start(end, file)
+        except (trio.TooSlowError, StreamRefused, media_protocol.TwilioProtocolError) as error:
+            words = str(error) or f"no start message within {START_LIMIT_S:.0f} s"
+            self._desk.metrics.refused_sockets.labels("start").inc()
+            log.warning("stream.refused", words=words, caller_hears="the next verb of the TwiML: a human")
+            await end.close(POLICY, words)
+            return None
+
+    async def _serve(self, file: CallFile, started: media_protocol.Started, end: WebSocketEnd) -> None:
+        file.streams += 1
+        file.accepted = False
+        session = CallSession(self._desk, file, started.stream_sid, end)
+        log.info("call.started", stream_sid=started.stream_sid, stream=file.streams)
+        await session.run()
+
+    async def _send_elsewhere(self, request: Request, end: WebSocketEnd, machine: str) -> None:
+        header = replay(self._desk.settings, machine, request.headers.get("fly-replay-failed"))
+        if header is None:
+            self._desk.metrics.refused_sockets.labels("machine").inc()
+            log.warning("stream.refused", words="the path names a machine that is not this one and cannot be reached")
+            await end.reject(403, "unknown machine\n")
+            return
+        await end.reject(307, "", header)
+
+    async def _admit(self, request: Request, end: WebSocketEnd, token: str) -> CallFile | None:
+        """The call's file, if the request is Twilio's and its token ours; else answered with 403."""
+        desk = self._desk
+        try:
+            signature.check_handshake(
+                tokens=self._auth_tokens,
+                public_url=desk.settings.public_url,
+                target=request.path,
+                signature=_one(request, signature.SIGNATURE_HEADER),
+                settings=_one(request, signature.SETTINGS_HEADER),
+            )
+        except signature.SignatureRefused as error:
+            desk.metrics.refused_sockets.labels("signature").inc()
+            log.warning("stream.refused", words=str(error), do="compare PUBLIC_URL with the URL in the TwiML")
+            await end.reject(403, "not signed by Twilio\n")
+            return None
+        call_sid = desk.tokens.claim(token, None, trio.current_time())
+        file = desk.files.get(call_sid) if call_sid is not None else None
+        if file is None or file.live:
+            desk.metrics.refused_sockets.labels("token").inc()
+            log.warning("stream.refused", words="its token is not one of ours, or was used, or is older than a minute")
+            await end.reject(403, "no such stream\n")
+            return None
+        file.stream_opens()
+        return file
+
+    async def _wait_for_start(self, end: WebSocketEnd, file: CallFile) -> media_protocol.Started:
+        while True:
+            for message in await end.receive():
+                what = media_protocol.parse(message)
+                if isinstance(what, media_protocol.Connected) or what is None:
+                    continue
+                if not isinstance(what, media_protocol.Started):
+                    raise StreamRefused("the first message was not start")
+                _check(what, file.call_sid, self._desk.settings.twilio_account_sid)
+                return what
+
+
+def _check(started: media_protocol.Started, call_sid: CallSid, account_sid: str) -> None:
+    if started.call_sid != call_sid:
+        raise StreamRefused("the start message is of another call than the token")
+    if account_sid and started.account_sid != account_sid:
+        raise StreamRefused("the start message is of another account")
+    found = (started.encoding, started.rate_hz, started.channels)
+    if found != ("audio/x-mulaw", 8000, 1):
+        raise StreamRefused(f"the stream carries {found[0]} at {found[1]} Hz with {found[2]} channels, not mu-law 8000")
+
+
+def _one(request: Request, name: str) -> str | None:
+    values = request.headers.get_all(name)
+    return values[0] if len(values) == 1 else None

@@ -1,0 +1,272 @@
+"""Twilio's webhooks: a phone rings, a stream is over, a call has ended. No answer leaves a caller in silence.
+
+Each request is checked against PUBLIC_URL, never against what it claims of itself. Answers never wait for the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+from quart import Request, Response, request
+from quart_trio import QuartTrio
+
+from relay.call import wording
+from relay.call.machine import Next
+from relay.call.vocabulary import CallSid, EndReason
+from relay.ledger.port import LedgerUnavailable
+from relay.server import streamless
+from relay.server.fly_replay import replay
+from relay.server.human_transfer import RESUMES, Transfers
+from relay.session.context import ASKS_WITHIN_S, CallFile, Desk
+from relay.twilio import signature, twiml
+
+log = structlog.get_logger()
+
+# Who rings this often within the window is sent to the human without a model.
+CALLS_PER_WINDOW = 10
+WINDOW_S = 600.0
+# Twilio asks what comes next the moment the socket closes; our own end may need that long to write its books.
+SETTLE_LIMIT_S = 1.5
+LEDGER_LIMIT_S = 0.5
+# A webhook is 1 to 2 kB and comes in one piece. Reading 15 MB of a stranger's would keep every call's audio waiting for
+# 1.7 s, before it is even known that Twilio has not signed it.
+MAX_BODY_BYTES = 65_536
+BODY_LIMIT_S = 5
+
+CUT_OFF = "Sorry, we were cut off. I am connecting you with a person."
+BUSY = "Thank you for calling. I am connecting you with a person."
+
+# A call that a relay ended so is over; after any other end the caller is still there and needs somebody.
+_ENDED_BY_US = frozenset(
+    str(reason)
+    for reason in (
+        EndReason.AGENT_SAID_GOODBYE,
+        EndReason.DURATION_CAP,
+        EndReason.SILENCE_CAP,
+        EndReason.COST_CAP,
+    )
+)
+_OVER = frozenset({"completed", "canceled", "failed", "busy", "no-answer"})  # CallStatus of a call that has ended
+_CALLERS_PATHS = ("/twilio/incoming", "/twilio/after", "/twilio/dialed")
+_SID = re.compile(r"CA[0-9a-fA-F]{32}")
+Answer = Callable[[dict[str, str]], Awaitable[str]]
+
+
+def _xml(document: str) -> Response:
+    return Response(document, content_type="text/xml; charset=utf-8")
+
+
+def _one(asked: Request, name: str) -> str | None:
+    """A header that must not come twice: of two it is not clear which one a proxy has looked at."""
+    values = asked.headers.getlist(name)
+    return values[0] if len(values) == 1 else None
+
+
+class Webhooks:
+    """The webhooks of a process."""
+
+    def __init__(self, desk: Desk, tokens: tuple[str, ...]) -> None:
+        self._desk = desk
+        self._auth_tokens = tokens
+        self._transfers = Transfers(desk, self._resume)
+
+    def add_to(self, app: QuartTrio) -> None:
+        """Put the routes on the app."""
+        app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, BODY_TIMEOUT=BODY_LIMIT_S)
+        for path, answer in (
+            ("/twilio/incoming", self._incoming),
+            ("/twilio/after", self._after),
+            ("/twilio/status", self._status),
+            ("/twilio/stream-status", self._stream_status),
+            ("/twilio/whisper", self._transfers.whisper),
+            ("/twilio/accept", self._transfers.accept),
+            ("/twilio/dialed", self._transfers.dialed),
+            ("/twilio/message", self._transfers.message),
+        ):
+            app.add_url_rule(path, path, self._route(answer), methods=["GET", "POST"])
+
+    def _route(self, answer: Answer) -> Callable[[], Awaitable[Response]]:
+        async def view() -> Response:
+            body = await request.get_data(as_text=False)
+            scope = request.scope
+            target = scope["raw_path"].decode("latin-1")
+            if scope["query_string"]:
+                target += "?" + scope["query_string"].decode("latin-1")
+            try:
+                fields = signature.check_webhook(
+                    tokens=self._auth_tokens,
+                    public_url=self._desk.settings.public_url,
+                    target=target,
+                    signature=_one(request, signature.SIGNATURE_HEADER),
+                    settings=_one(request, signature.SETTINGS_HEADER),
+                    content_type=request.headers.get("Content-Type"),
+                    body=body if isinstance(body, bytes) else body.encode(),
+                )
+            except signature.SignatureRefused as error:
+                self._desk.metrics.refused_webhooks.inc()
+                log.warning(
+                    "webhook.refused", path=request.path, words=str(error), do="compare PUBLIC_URL with Twilio's"
+                )
+                return Response("not signed by Twilio\n", 403, content_type="text/plain")
+            fields |= {name: value for name, value in request.args.items() if name not in fields}
+            call_sid = fields.get("call") or fields.get("CallSid", "")
+            if not _SID.fullmatch(call_sid):
+                return Response("CallSid is missing or is none\n", 400, content_type="text/plain")
+            there = replay(self._desk.settings, fields.get("machine", ""), request.headers.get("fly-replay-failed"))
+            if there is not None:
+                return Response("", 307, there)
+            with structlog.contextvars.bound_contextvars(call_sid=call_sid):
+                try:
+                    return _xml(await answer(fields))
+                except Exception:  # our own bug: a 500 would end the call with Twilio's words
+                    log.exception("webhook.broke", path=request.path, caller_hears=CUT_OFF)
+                    return _xml(self._after_bug(request.path))
+
+        return view
+
+    def _after_bug(self, path: str) -> str:
+        """The human, by a document that needs no more of us; nothing where the request was no caller's."""
+        if path in _CALLERS_PATHS:
+            return twiml.fallback(self._desk.settings.human_transfer_number, CUT_OFF)
+        return twiml.hang_up() if path == "/twilio/accept" else twiml.empty()
+
+    # A phone rings
+
+    async def _incoming(self, fields: dict[str, str]) -> str:
+        desk, now = self._desk, trio.current_time()
+        call_sid = CallSid(fields.get("CallSid", ""))
+        known = call_sid in desk.files
+        file = self._transfers.file(call_sid, fields)
+        if not known:
+            file.refused = self._refusal(file, now)
+        if file.refused:
+            desk.metrics.rings.labels(file.refused).inc()
+            log.warning("call.not_admitted", why=file.refused, caller_hears="a sentence, then the human's phone")
+            return self._without_stream(file, BUSY)
+        desk.metrics.rings.labels("stream").inc()
+        self._warm(file, now)
+        log.info("call.rang", repeated=known, resumes=file.resumes)
+        return self._stream(file, now)
+
+    def _refusal(self, file: CallFile, now: float) -> str:
+        """Why this call is not for the model, in one word; "" if it is."""
+        desk = self._desk
+        if desk.draining:
+            return "draining"
+        if desk.lines_taken >= desk.settings.max_calls:
+            return "capacity"
+        if desk.spent_today_usd >= desk.settings.max_day_usd:
+            return "day_spend"
+        rang = [f for f in desk.files.values() if f.caller_number == file.caller_number and now - f.rang_at < WINDOW_S]
+        if file.caller_number and len(rang) > CALLS_PER_WINDOW:
+            return "too_often"
+        return ""
+
+    def _warm(self, file: CallFile, now: float) -> None:
+        desk = self._desk
+        greeting = desk.phrases.greeting(file.announces)
+        live = file.resumed_as is None and not greeting.is_kept
+        ask = wording.say_exactly(greeting.text) if live else None
+        desk.warm.ring(file.call_sid, lambda: desk.wanted(file, file.model, greeting=ask), now)
+
+    def _stream(self, file: CallFile, now: float) -> str:
+        file.token = self._desk.tokens.issue(file.call_sid, now)
+        file.expects(ASKS_WITHIN_S, stream=True)
+        origin = self._desk.settings.public_url.replace("http", "ws", 1)
+        return twiml.connect_stream(
+            f"{origin}/twilio/stream/{self._desk.settings.machine}/{file.token}",
+            self._transfers.url("stream-status"),
+            self._transfers.url("after"),
+            {"call": file.call_sid},
+        )
+
+    def _without_stream(self, file: CallFile, say: str) -> str:
+        """The human for a call that never had a stream: nobody else writes its rows."""
+        streamless.record(self._desk, file, EndReason.TRANSFERRED)
+        file.then, file.why, file.ended = Next.HUMAN, file.refused.replace("_", " "), EndReason.TRANSFERRED
+        return self._transfers.dial(file, say)
+
+    # A stream is over
+
+    async def _after(self, fields: dict[str, str]) -> str:
+        call_sid = CallSid(fields.get("CallSid", ""))
+        file = self._desk.files.get(call_sid)
+        if fields.get("CallStatus") in _OVER:
+            return twiml.hang_up()
+        if file is None:
+            return await self._after_unknown(call_sid, fields)
+        with trio.move_on_after(SETTLE_LIMIT_S):
+            await file.idle.wait()
+        if file.streams == 0:
+            log.error("call.stream_never_opened", caller_hears=CUT_OFF, do="see Twilio's debugger for 31901-31920")
+            file.refused = "no_stream"
+            self._desk.warm.release(call_sid)
+            return self._without_stream(file, CUT_OFF)
+        if file.then is Next.HUMAN:
+            return self._transfers.dial(file)
+        if file.then is Next.HANG_UP or (file.ended is not None and file.ended in _ENDED_BY_US):
+            return twiml.hang_up()
+        # Also where the socket's end looked like a caller's: Twilio asks, so they are still there.
+        return self._after_loss(file)
+
+    async def _after_unknown(self, call_sid: CallSid, fields: dict[str, str]) -> str:
+        """A call of another machine, or of this one before it died: the ledger may know how it ended."""
+        try:
+            seen = await self._desk.ledger.fetch_call(call_sid, limit_s=LEDGER_LIMIT_S)
+        except LedgerUnavailable:
+            seen = None
+        if seen is not None and seen.end_reason in _ENDED_BY_US:
+            return twiml.hang_up()
+        log.error("call.lost_by_a_relay", caller_hears=CUT_OFF, do="look why a relay stopped in the middle of a call")
+        file = self._transfers.file(call_sid, fields)
+        file.then, file.refused, file.why = Next.HUMAN, "relay_lost", "the call was cut off"
+        file.ended = EndReason.TRANSFERRED
+        streamless.record(self._desk, file, EndReason.RELAY_FAULT)
+        return self._transfers.dial(file, CUT_OFF)
+
+    def _after_loss(self, file: CallFile) -> str:
+        if file.resumes >= RESUMES or self._desk.draining:
+            file.why = "the line was cut off"
+            return self._transfers.dial(file, CUT_OFF)
+        return self._resume(file, "lost")
+
+    def _resume(self, file: CallFile, resumed_as: str) -> str:
+        """Back to the agent, on another stream, with the conversation so far."""
+        file.resumes += 1
+        file.resumed_as = resumed_as
+        now = trio.current_time()
+        self._warm(file, now)
+        log.warning("call.resumed", resumes=file.resumes, because=resumed_as)
+        return self._stream(file, now)
+
+    # What Twilio tells us besides
+
+    async def _status(self, fields: dict[str, str]) -> str:
+        """The number's status callback, once at the call's end; and those of a human's leg, which name their `call`."""
+        if "call" in fields:
+            log.info("human.status", status=fields.get("CallStatus", "")[:16])
+        elif fields.get("CallStatus") in _OVER:
+            call_sid = CallSid(fields.get("CallSid", ""))
+            self._desk.warm.release(call_sid)
+            log.info("call.status", status=fields.get("CallStatus"))
+            file = self._desk.files.get(call_sid)
+            # A relay that took over while a human's phone rang never saw the stream: the other one wrote it down.
+            if file is not None and file.streams == 0 and not file.refused and not file.transfer:
+                streamless.record(self._desk, file, EndReason.CALLER_HUNG_UP)
+                file.expects(0)
+            if file is not None:
+                self._transfers.caller_left(file)
+                # What was recorded of them is told a moment later.
+                file.asks_until = min(file.asks_until, trio.current_time() + ASKS_WITHIN_S)
+        return twiml.empty()
+
+    async def _stream_status(self, fields: dict[str, str]) -> str:
+        event = fields.get("StreamEvent", "")
+        if event == "stream-error":
+            log.error("stream.error", words=fields.get("StreamError", "")[:200], do="see Twilio's debugger")
+        else:
+            log.info("stream.status", event_name=event[:32])
+        return twiml.empty()

@@ -1,0 +1,377 @@
+"""What one stream of a call leaves behind: its rows, its figures, and its one closing line.
+
+Whatever stands in the call's outcome (turns, barge-ins, latencies, costs) is counted over all its streams, in the line
+too; the rest of the line is the stream's.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from statistics import quantiles
+from typing import Any
+
+import msgspec
+import structlog
+import trio
+
+from relay.call.actions import RecordTurn, RunFunction
+from relay.call.call_config import Bill, PastTurn
+from relay.call.machine import Ending, Machine, Next
+from relay.call.vocabulary import ClaimDoubted, EndReason
+from relay.functions import Outcome, TakeMessage
+from relay.ledger import rows
+from relay.session import context as desks
+
+log = structlog.get_logger()
+
+# A caller who waits longer than this for the first sound hangs up (the field's own figure); ours to keep.
+GREETING_SLO_MS = 500
+# Functions whose result says who the caller is. The business knows it; a booking may be for somebody else.
+KNOWS_CALLER, HEARS_NAME = "lookup_caller", "book_appointment"
+# Functions that tell the caller nothing.
+WITHOUT_NEWS = frozenset({"end_call", "wait_for_user", "transfer_to_human"})
+
+
+class Books:
+    """The books of one stream."""
+
+    def __init__(self, desk: desks.Desk, file: desks.CallFile, machine: Machine, started_at: float) -> None:
+        self._desk, self._file, self._machine = desk, file, machine
+        self._began_at = started_at  # when Twilio's `start` was read, Trio clock
+        self._began_utc = desk.utc_now()
+        self.greeting_ms: float | None = None  # to the moment when the first audio had been written to the socket
+        self._held_rows: list[rows.Row] = []  # with words, from before the notice was heard
+        self._judged: set[int] = set()
+        s = desk.settings
+        desk.ledger.record(
+            rows.CallRow(
+                call_sid=file.call_sid,
+                started_at=file.started_at,
+                from_number=file.caller_number or None,
+                to_number=file.called_number or None,
+                caller_state=file.caller_state or None,
+                machine=s.machine,
+                region=s.fly_region or None,
+                image=s.fly_image_ref or None,
+                model=s.openai_model,
+                voice=s.openai_voice,
+                prompt_hash=desk.prompts.version,
+                resumed=file.resumes,
+            )
+        )
+
+    def consent(self, heard_ms: int) -> None:
+        """The notice was heard: what waited for it may be stored."""
+        log.info("call.notice_heard", heard_ms=heard_ms)
+        self._file.notice_heard = True
+        self._record_notice(heard_ms)
+        held, self._held_rows = self._held_rows, []
+        for row in held:
+            self._desk.ledger.record(row)
+
+    def _record_notice(self, heard_ms: int | None) -> None:
+        """What was announced, in which version, by which rule, and when it was heard (None: the caller had gone)."""
+        notice = self._machine.plan.greeting.notice
+        heard_at = None if heard_ms is None else self._began_utc + dt.timedelta(milliseconds=heard_ms)
+        self._desk.ledger.record(
+            rows.ConsentRow(
+                call_sid=self._file.call_sid,
+                seq=self._file.streams,
+                announced=notice,
+                version=hashlib.sha256(notice.encode()).hexdigest()[:16],
+                rule=self._desk.settings.record_notice,
+                announced_at=self._began_utc,
+                heard_at=heard_at,
+            )
+        )
+
+    def _record_words(self, row: rows.Row) -> None:
+        """A row that holds somebody's words: stored once the notice was heard, or never."""
+        if self._file.may_store_words:
+            self._desk.ledger.record(row)
+        else:
+            self._held_rows.append(row)
+
+    def turn(self, turn: RecordTurn) -> ClaimDoubted | None:
+        """Write a turn; hold an agent's words against what was done."""
+        latency = asdict(turn.latency) if turn.latency is not None else None
+        self._desk.ledger.record(
+            rows.TranscriptRow(
+                call_sid=self._file.call_sid,
+                seq=turn.seq,
+                role="caller" if turn.role == "caller" else "agent",
+                item_id=turn.item_id,
+                said=turn.said,
+                heard=turn.heard,
+                started_ms=turn.started_ms,
+                ended_ms=turn.ended_ms,
+                interrupted=turn.interrupted,
+                gap=turn.gap,
+                latency=latency,
+            )
+        )
+        if latency is not None and turn.seq not in self._file.turns:  # not once more for a newer version of the row
+            self._time(latency)
+        self._file.turns.add(turn.seq)
+        return self._judge(turn)
+
+    def _time(self, latency: dict[str, int | None]) -> None:
+        """A turn's waterfall, step by step."""
+        for step, ms in latency.items():
+            if ms is not None:
+                self._desk.metrics.turn_ms.labels(step).observe(ms)
+        heard_ms = latency["first_heard"]
+        if heard_ms is not None:
+            self._file.turn_ms.append(heard_ms)
+
+    def _judge(self, turn: RecordTurn) -> ClaimDoubted | None:
+        """Hold what the caller heard of the model's words against what was done; our own words claim nothing.
+
+        The words are the conversation's: the row has none where none are stored.
+        """
+        call, deeds = self._machine.call, self._file.deeds
+        spoken = call.conversation.turn(turn.item_id)
+        if spoken is None or spoken.role == "caller" or spoken.own or turn.seq in self._judged:
+            return None
+        if not spoken.said or spoken.heard is None:
+            return None  # its transcript comes later than its sound
+        self._judged.add(turn.seq)
+        began_s = (call.arrived_at or 0.0) + spoken.started_ms / 1000
+        before = deeds.unproved | deeds.untold
+        correction = deeds.heard(spoken.heard, began_s, more_comes=call.answers.is_pending)
+        if deeds.unproved | deeds.untold != before or correction is not None:
+            claimed, untold = sorted(deeds.unproved), sorted(deeds.untold)
+            log.warning("call.told_wrong", claimed=claimed, untold=untold, corrected=correction is not None)
+        return ClaimDoubted(correction) if correction is not None else None
+
+    def function(self, action: RunFunction, outcome: Outcome) -> None:
+        """Write a function call down."""
+        file = self._file
+        output = _table(outcome.output)
+        arguments = _table(action.arguments)
+        file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
+        if outcome.ok:
+            file.functions_done.append(action.name)
+            if action.name == KNOWS_CALLER or (action.name == HEARS_NAME and not file.caller_name):
+                file.caller_name = str(output.get("name") or file.caller_name)
+        self._desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
+        self._record_words(
+            rows.FunctionCallRow(
+                call_sid=file.call_sid,
+                function_call_id=action.function_call_id,
+                name=action.name[:64],
+                arguments=arguments,
+                output=output,
+                ok=outcome.ok,
+                took_ms=round(outcome.took_s * 1000, 1),
+                key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
+                state=_state(outcome),
+            )
+        )
+        if isinstance(outcome.effect, TakeMessage):
+            effect = outcome.effect
+            self._desk.ledger.record(  # at once: it is no record of the talk, but what the caller asks to be kept
+                rows.MessageRow(
+                    call_sid=file.call_sid,
+                    seq=len(file.functions_done),
+                    name=effect.name,
+                    phone=str(effect.phone),  # a function's Phone is no JSON
+                    text=effect.message,
+                    created_at=self._desk.utc_now(),
+                    delivered=effect.delivered,
+                )
+            )
+        fields: dict[str, object] = {"function": action.name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
+        if outcome.refused:  # its words were meant for the model, and may repeat the caller's
+            log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
+        elif outcome.error:
+            log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)
+        else:
+            log.info("function.done", **fields)
+
+    def _known(self, name: str) -> str:
+        return name if self._desk.registry.get(name) is not None else "unknown"
+
+    def learn_greeting(self, mulaw: bytes) -> None:
+        """A live greeting was spoken to its end: keep it if it is the text, for the next call."""
+        said = next(
+            (turn.said for turn in self._machine.conversation.turns() if turn.role == "agent" and not turn.own), ""
+        )
+        if self._desk.phrases.learn(self._machine.plan.greeting.text, mulaw, said):
+            log.info("greeting.learned", ms=len(mulaw) // 8)
+
+    def greeted(self, now: float) -> None:
+        """The first audio of this stream has been written to the caller's socket."""
+        self.greeting_ms = round((now - self._began_at) * 1000, 1)
+        figures, metrics = self._machine.figures, self._desk.metrics
+        metrics.greeting_ms.labels(str(figures.rung)).observe(self.greeting_ms)
+        from_webhook_ms = self._from_webhook(self.greeting_ms)
+        if from_webhook_ms is not None:
+            metrics.webhook_greeting_ms.labels(str(figures.rung)).observe(from_webhook_ms)
+        if self.greeting_ms > GREETING_SLO_MS:
+            self._slo_broken(self.greeting_ms)
+
+    def _slo_broken(self, after_ms: float) -> None:
+        rung = str(self._machine.figures.rung)
+        self._desk.metrics.greeting_slo_broken.labels(rung).inc()
+        log.error(
+            "greeting.slo_broken", greeting_ms=after_ms, rung=rung, do="compare relay_loop_lag_ms; see the README"
+        )
+
+    def close(self) -> None:
+        """The stream is over: the outcome, the figures, the line. Synchronous, so that nothing can cut it off."""
+        machine, file, desk = self._machine, self._file, self._desk
+        ending = machine.ending
+        reason = ending.reason if ending is not None else EndReason.RELAY_FAULT
+        file.last_seen = trio.current_time()
+        self._hand_on()
+        file.ended = reason
+        file.then = ending.then if ending is not None else Next.RESUME
+        file.expects(desks.ASKS_WITHIN_S if file.then in (Next.HUMAN, Next.RESUME) else 0)
+        file.summary = _matter(ending, file.history)
+        file.why = machine.dialled
+        desk.day_usd += file.bill.usd - machine.plan.bill.usd
+        p50, p95 = _percentiles(file.turn_ms)
+        figures = machine.figures
+        if machine.notice_was_begun and not file.notice_heard:
+            self._record_notice(None)
+        if file.streams == 1:  # who comes back is not greeted a second time
+            desk.ledger.record(
+                rows.CallRow(
+                    call_sid=file.call_sid,
+                    greeting_rung=str(figures.rung),
+                    greeting_ms=self.greeting_ms,
+                    greeting_heard_ms=figures.greeting_heard_ms,
+                    webhook_greeting_ms=self._from_webhook(self.greeting_ms),
+                    webhook_greeting_heard_ms=self._from_webhook(figures.greeting_heard_ms),
+                )
+            )
+        desk.ledger.record(
+            rows.OutcomeRow(
+                call_sid=file.call_sid,
+                ended_at=desk.utc_now(),
+                end_reason=str(reason),
+                fault=str(reason) if reason.is_fault else None,
+                seconds=round((desk.utc_now() - file.started_at) / dt.timedelta(seconds=1), 1),
+                turns=len(file.turns),
+                barge_ins=file.barge_ins,
+                cost_usd=Decimal(f"{file.bill.usd:.6f}"),
+                cost=_cost(file.bill),
+                outcome=self._outcome(),
+                latency_p50_ms=p50,
+                latency_p95_ms=p95,
+                verified=file.deeds.are_told_right,
+                transfer_result="asked" if file.then is Next.HUMAN else None,
+            )
+        )
+        file.stream_closes()
+        self._count(reason)
+        self._say(reason, p50, p95)
+
+    def _hand_on(self) -> None:
+        """What the next stream of this call goes on with."""
+        file, call = self._file, self._machine.call
+        file.talked_s += trio.current_time() - self._began_at
+        file.history, file.next_seq = call.conversation.past(), call.conversation.next_seq
+        file.model = call.model
+        file.bill = call.meter.bill()
+        file.spent_usd = file.bill.usd
+        file.misunderstandings = call.figures.misunderstandings
+        file.failed_attempts = call.failed_attempts
+        file.offered_human = call.offered_human
+        file.barge_ins += call.figures.barge_ins
+        file.false_stops += call.figures.false_stops
+
+    def _from_webhook(self, ms: float | None) -> float | None:
+        if ms is None or self._file.streams != 1:
+            return None
+        return round((self._began_at - self._file.rang_at) * 1000 + ms, 1)
+
+    def _outcome(self) -> str:
+        """From facts: what was done in this call, never what was said of it."""
+        deeds = self._file.deeds
+        done = ",".join(sorted(deeds.done & {"booked", "cancelled", "moved", "message_taken"}))
+        told = "informed" if set(self._file.functions_done) - WITHOUT_NEWS else "talked"
+        doubt = "" if deeds.are_told_right else "unverified"
+        return " ".join(part for part in (done or told, doubt) if part)
+
+    def _count(self, reason: EndReason) -> None:
+        metrics, figures = self._desk.metrics, self._machine.figures
+        metrics.calls.labels(str(reason)).inc()
+        metrics.barge_ins.inc(figures.barge_ins)
+        metrics.false_stops.inc(figures.false_stops)
+        metrics.model_errors.labels("harmful").inc(figures.model_errors)
+        metrics.model_errors.labels("crossing").inc(figures.crossings)
+        metrics.usd.inc(max(0.0, self._file.bill.usd - self._machine.plan.bill.usd))
+        waited_ms = round((trio.current_time() - self._began_at) * 1000, 1)
+        if self.greeting_ms is None and waited_ms > GREETING_SLO_MS:
+            self._slo_broken(waited_ms)  # the caller heard nothing at all
+        if figures.greeting_heard_ms is not None:
+            metrics.greeting_heard_ms.labels(str(figures.rung)).observe(figures.greeting_heard_ms)
+            from_webhook_ms = self._from_webhook(figures.greeting_heard_ms)
+            if from_webhook_ms is not None:
+                metrics.webhook_greeting_heard_ms.labels(str(figures.rung)).observe(from_webhook_ms)
+
+    def _say(self, reason: EndReason, p50: float | None, p95: float | None) -> None:
+        file, figures, playout = self._file, self._machine.figures, self._machine.playout
+        (log.error if reason.is_fault else log.info)(
+            "call.ended",
+            reason=str(reason),
+            then=str(file.then),
+            seconds=round(trio.current_time() - self._began_at, 1),
+            rung=str(figures.rung),
+            greeting_ms=self.greeting_ms,
+            greeting_heard_ms=figures.greeting_heard_ms,
+            turns=len(file.turns),
+            barge_ins=file.barge_ins,
+            false_stops=file.false_stops,
+            turn_p50_ms=p50,
+            turn_p95_ms=p95,
+            gaps_ms=round(playout.gaps_ms),
+            late_deltas=figures.late_deltas,
+            model_errors=figures.model_errors,
+            crossings=figures.crossings,
+            reconnects=figures.reconnects,
+            usd=round(file.bill.usd, 4),
+            outcome=self._outcome(),
+        )
+
+
+def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
+    """What the call is about, for a human: the model's own sentence; else the caller's longest, since "Operator!" says
+    nothing; but in an emergency the words that told of it."""
+    said = [turn.text for turn in past if turn.role == "user"]
+    if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):
+        return ending.summary
+    return max(reversed(said), key=len, default="")
+
+
+def _cost(bill: Bill) -> dict[str, object]:
+    return {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}
+
+
+def _state(outcome: Outcome) -> rows.FunctionState | None:
+    if outcome.key is None:
+        return None
+    return "done" if outcome.ok else "unknown" if outcome.unsure else "failed"
+
+
+def _table(text: str) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return {"unreadable_bytes": len(text)}
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _percentiles(values: list[int]) -> tuple[float | None, float | None]:
+    if not values:
+        return None, None
+    if len(values) == 1:
+        return float(values[0]), float(values[0])
+    cuts = quantiles(values, n=20, method="inclusive")
+    return round(cuts[9]), round(cuts[18])

@@ -1,0 +1,399 @@
+"""The shell of one stream of a call: one nursery, three tasks, and the actions of the machine carried out.
+
+    Twilio reader   caller -> gaps -> uplink -> model; marks, digits      ends with the caller's socket
+    OpenAI reader   model -> downlink -> machine -> caller; dials again   ends when the model is released
+    watchdog        the clock: caps, silence, liveness, padding           ends with the call
+Functions are children of the same nursery, never awaited in a reader. One frame is one stack: whoever read it sends it.
+The model is closed before the caller's socket: a stalled caller cannot hold a paid session open.
+Exception groups are opened here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+import dsp
+from relay.call.actions import (
+    Action,
+    ClearPlayback,
+    DialModel,
+    HangUp,
+    LeaveStream,
+    Play,
+    RecordConsent,
+    RecordTurn,
+    ReleaseModel,
+    Report,
+    RunFunction,
+    SendSilence,
+    SwitchModel,
+)
+from relay.call.machine import Machine, Next
+from relay.call.vocabulary import (
+    CallerArrived,
+    CallerLeft,
+    DigitPressed,
+    DrainBegan,
+    EndReason,
+    Event,
+    FunctionReturned,
+    ItemId,
+    MarkReturned,
+    ModelLost,
+    ModelReady,
+    ResponseEnded,
+    ResponseId,
+    StreamSid,
+    Ticked,
+)
+from relay.functions import CallContext, Outcome, TakeMessage, run
+from relay.realtime import protocol as model_dialect
+from relay.realtime.client import ModelSession, ModelUnreachable
+from relay.session import context as desks
+from relay.session.call_rows import Books
+from relay.session.downlink import AnswerAudio
+from relay.session.model_connector import ModelSupply
+from relay.session.uplink import CallerAudio, silence
+from relay.transport.overload import pace
+from relay.transport.websocket import Gone, WebSocketEnd
+from relay.twilio import media_protocol as caller_dialect
+from relay.twilio.rest import TwilioRefused, TwilioUnreachable
+
+log = structlog.get_logger()
+
+# Before the first word was written the watchdog looks more often than the beat, for the clip at 150 ms.
+FIRST_TICKS_S = 0.025
+HANG_UP_LIMIT_S = 6.0
+# Twilio sends 50 frames a second; gaps to 233 ms are normal, this is a dead socket.
+NO_FRAMES_S = 15.0
+SILENCE_DBFS = -100.0
+# Twilio's media message is 360 to 400 bytes, its mark 110: more than a frame, and no more than a frame and a mark.
+TWO_FRAMES_BYTES = 450
+FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
+
+
+class CallSession:
+    """One stream of one call."""
+
+    def __init__(self, desk: desks.Desk, file: desks.CallFile, stream_sid: StreamSid, caller: WebSocketEnd) -> None:
+        started_at = trio.current_time()
+        self._desk = desk
+        self._file = file
+        self._stream_sid = stream_sid
+        self._caller = caller
+        self.machine = Machine(desk.plan(file))
+        self.books = Books(desk, file, self.machine, started_at)
+        self._model: ModelSession | None = None
+        self._hears = False  # it gets the caller's audio: what waited comes first
+        self._supply = ModelSupply(desk, file, self.machine)
+        self._uplink = CallerAudio()
+        self._answers = AnswerAudio()
+        self._gathers = False  # the caller's socket is read two frames at a time
+        self._start: Callable[..., None] = lambda *_: None
+        self._scope = trio.CancelScope()
+        self._context = CallContext(
+            file.call_sid,
+            file.caller_number,
+            desk.backend,
+            desk.settings.tz,
+            desk.utc_now,
+            file.once,
+            desk.settings.business_country,
+            file.own_ids,
+        )
+
+    async def run(self) -> None:
+        """Serve the stream until it is over. What breaks on the way ends in the ledger, not in an exception."""
+        failure: BaseException | None = None
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    self._start = nursery.start_soon
+                    await self._feed(CallerArrived(self._stream_sid))
+                    nursery.start_soon(self._read_caller, name="Twilio reader")
+                    nursery.start_soon(self._read_model, name="OpenAI reader")
+                    nursery.start_soon(self._watch, name="watchdog")
+        except* Exception as group:
+            failure = group.exceptions[0]
+            log.error("call.broke", words="our own bug: the call goes to the human", exc_info=failure)
+            if self.machine.ending is None:
+                self.machine.handle(CallerLeft(EndReason.RELAY_FAULT), trio.current_time())
+        finally:
+            if self.machine.ending is None:  # cancelled from outside: the process stops
+                self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
+            await self._release_model()
+            await self._supply.close()
+            self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
+            self.books.close()
+            await self._caller.close(1011 if failure else 1000)
+
+    # Twilio reader
+
+    async def _read_caller(self) -> None:
+        """Reads the caller's socket; may be cancelled anywhere; ends when the socket is at its end."""
+        try:
+            while True:
+                await self._take(await self._caller.receive())
+        except Gone as gone:
+            if gone.code in (1000, 1001, 1005):
+                reason = EndReason.CALLER_HUNG_UP
+            elif "progress" in gone.reason or "does not read" in gone.reason:
+                reason = EndReason.CALLER_SOCKET_STALLED
+            else:
+                reason = EndReason.CALLER_SOCKET_LOST
+            await self._feed(CallerLeft(reason))
+
+    async def _take(self, messages: list[bytes]) -> None:
+        """Everything that arrived together: frames in a row become one append."""
+        frames: list[caller_dialect.Frame] = []
+        for message in messages:
+            try:
+                what = caller_dialect.parse(message)
+            except caller_dialect.TwilioProtocolError as error:
+                self._desk.metrics.bad_messages.labels("twilio").inc()
+                log.warning("twilio.bad_message", words=str(error))
+                continue
+            if type(what) is caller_dialect.Frame:
+                frames.append(what)
+                continue
+            if frames:
+                await self._caller_spoke(frames)
+                frames = []
+            await self._take_event(what)
+        if frames:
+            await self._caller_spoke(frames)
+
+    async def _take_event(self, what: caller_dialect.Frame | caller_dialect.Event | None) -> None:
+        match what:
+            case MarkReturned() | DigitPressed():
+                await self._feed(what)
+            case caller_dialect.Stopped():
+                await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
+            case None:
+                self._desk.metrics.unknown_events.labels("twilio").inc()
+            # no case for connected and start: they came before this session
+
+    async def _caller_spoke(self, frames: list[caller_dialect.Frame]) -> None:
+        if self._gathers is not pace.is_behind:
+            self._gathers = pace.is_behind
+            self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
+        now = trio.current_time()
+        audio = self._uplink.pieces(frames, now, paired=self._gathers)
+        actions: list[Action] = []
+        for mulaw in audio:
+            actions += self.machine.caller_audio(dsp.level_dbfs(mulaw), len(mulaw) // 8, now)
+        if actions:
+            await self._perform(actions)
+        await self._to_model(audio[0] if len(audio) == 1 else b"".join(audio))
+
+    async def _to_model(self, mulaw: bytes) -> None:
+        if self._model is not None and self._hears:
+            try:
+                await self._model.end.send(self._uplink.append(mulaw))
+                return
+            except Gone:
+                pass  # the OpenAI reader is told the same, with its code, and opens the one that is to hear this
+        self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
+
+    # OpenAI reader
+
+    async def _read_model(self) -> None:
+        """Opens model sessions and reads them; may be cancelled anywhere; ends when no session is wanted."""
+        supply = self._supply
+        while supply.has_next or supply.wanted is not None:
+            try:
+                session = await supply.obtain()
+            except ModelUnreachable as error:
+                hears = "the greeting, or a pause; then a person"
+                log.warning("model.unreachable", words=str(error), caller_hears=hears)
+                await self._feed(ModelLost(0, str(error)))
+                continue
+            if self.machine.is_over:
+                await session.end.close()
+                return
+            await self._serve_model(session)
+
+    async def _serve_model(self, session: ModelSession) -> None:
+        self._model, self._hears = session, False
+        try:
+            await self._feed(ModelReady(session.id, session.model, session.greeting_asked))
+            self._hears = True
+            if waiting := self._uplink.begin():
+                await self._to_model(waiting)
+            messages, session.backlog = session.backlog, []
+            while True:
+                for message in messages:
+                    await self._take_from_model(message)
+                messages = await session.end.receive()
+        except Gone as gone:
+            self._model = None
+            await self._feed(ModelLost(gone.code, gone.reason))
+        finally:
+            self._model = None
+            await session.end.close()
+
+    async def _take_from_model(self, raw: bytes) -> None:
+        try:
+            message = model_dialect.decode(raw)
+            if message.type == model_dialect.AUDIO_DELTA:
+                await self._model_spoke(message)
+            elif message.type == model_dialect.AUDIO_DONE:
+                response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
+                await self._feed(self._answers.finished(response_id, item))
+            else:
+                event = model_dialect.event_of(message)
+                if event is not None:
+                    await self._feed(event)
+                    if isinstance(event, ResponseEnded) and (greeting := self._answers.greeting_of(event)):
+                        self.books.learn_greeting(greeting)
+                elif not model_dialect.is_known(message):
+                    self._desk.metrics.unknown_events.labels("openai").inc()
+        except (model_dialect.ModelProtocolError, ValueError) as error:
+            self._desk.metrics.bad_messages.labels("openai").inc()
+            log.warning("model.bad_message", words=str(error))
+
+    async def _model_spoke(self, message: model_dialect.Message) -> None:
+        response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
+        if not self.machine.wants(response_id, item):
+            self._answers.dropped()
+            return
+        greets = self.machine.answers.active_ref.startswith("greeting")
+        for event in self._answers.spoke(response_id, item, message.delta or "", is_greeting=greets):
+            await self._feed(event)
+
+    # Watchdog
+
+    async def _watch(self) -> None:
+        """Looks at the clock; may be cancelled anywhere; ends with the call."""
+        beat = self._desk.beat
+        lot = beat.join()
+        while True:
+            if self.machine.figures.greeting_ms is None or not self.machine.model_is_ready:
+                await trio.sleep(FIRST_TICKS_S)
+            else:
+                await beat.wait(lot)
+            now = trio.current_time()
+            self._file.spent_usd = self.machine.meter.usd
+            pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
+            if pad_ms:
+                actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
+                await self._perform([SendSilence(pad_ms), *actions])
+            if self._uplink.gaps.idle_s(now) > NO_FRAMES_S and self.machine.ending is None:
+                await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
+            if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
+                await self._feed(DrainBegan(self._desk.leaves_at - now))
+            await self._feed(Ticked())
+
+    # Functions
+
+    async def _run_function(self, action: RunFunction) -> None:
+        try:
+            outcome = await run(
+                self._desk.registry, self._context, action.name, action.arguments, action.function_call_id
+            )
+        except Exception:  # our own bug, around a function: loud here, and the call goes on
+            log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
+            outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
+        self.books.function(action, outcome)
+        effect = None if isinstance(outcome.effect, TakeMessage) else outcome.effect
+        await self._feed(
+            FunctionReturned(
+                action.function_call_id,
+                action.name,
+                outcome.output,
+                outcome.ok,
+                round(outcome.took_s * 1000),
+                effect,
+                outcome.refused,
+                outcome.unsure,
+            )
+        )
+
+    # Actions
+
+    async def _feed(self, event: Event) -> None:
+        actions = self.machine.handle(event, trio.current_time())
+        if actions:
+            await self._perform(actions)
+        if self.machine.is_over:
+            self._scope.cancel()
+
+    async def _perform(self, actions: list[Action]) -> None:
+        """Carry out the machine's actions: each socket's in their order, the caller's first (a `clear` is urgent)."""
+        to_caller: list[bytes] = []
+        to_model: list[bytes] = []
+        leave: list[Callable[[], Awaitable[None]]] = []
+        sid = self._stream_sid
+        for action in actions:
+            match action:
+                case Play(mulaw, mark):
+                    to_caller.append(caller_dialect.media(sid, mulaw))
+                    if mark is not None:
+                        to_caller.append(caller_dialect.mark(sid, mark))
+                case ClearPlayback():
+                    to_caller.append(caller_dialect.clear(sid))
+                case SendSilence(ms):
+                    to_model.append(self._uplink.append(silence(ms)))
+                case RunFunction():
+                    self._start(self._run_function, action)
+                case DialModel(model):
+                    if self._model is None:
+                        self._supply.wanted = model
+                    else:
+                        self._start(self._supply.prepare, model, self._feed)
+                case SwitchModel():
+                    leave.append(self._release_model)
+                case ReleaseModel():
+                    self._supply.wanted = None
+                    leave.append(self._release_model)
+                case HangUp():
+                    self._start(self._hang_up)
+                case LeaveStream():
+                    leave.append(self._caller.close)
+                case RecordTurn():
+                    await self._record_turn(action)
+                case RecordConsent(heard_ms):
+                    self.books.consent(heard_ms)
+                case Report(name, level, fields):
+                    getattr(log, level)(name, **dict(fields))
+                case _:
+                    to_model += model_dialect.rendered(action)
+        await self._send(self._caller, to_caller)
+        if self.books.greeting_ms is None and any(isinstance(action, Play) for action in actions):
+            self.books.greeted(trio.current_time())
+        if self._model is not None:
+            await self._send(self._model.end, to_model)
+        for step in leave:
+            await step()
+
+    @staticmethod
+    async def _send(end: WebSocketEnd, messages: list[bytes]) -> None:
+        if messages:
+            try:
+                await end.send(*messages)
+            except Gone:
+                pass  # its reader is told the same, with the code, and decides
+
+    async def _record_turn(self, action: RecordTurn) -> None:
+        doubt = self.books.turn(action)
+        if doubt is not None and self.machine.ending is None:
+            self._start(self._feed, doubt)
+
+    async def _release_model(self) -> None:
+        model, self._model = self._model, None  # while it says goodbye, the caller's words wait for the next one
+        if model is not None:
+            await model.end.close()
+
+    async def _hang_up(self) -> None:
+        """End the phone call by REST. The stream is closed behind it, so that Twilio never waits for us."""
+        self._file.then = Next.HANG_UP  # before the books say so: a function may still run, and Twilio ask meanwhile
+        with trio.CancelScope(shield=True):
+            if self._desk.hang_up_by_rest:
+                try:
+                    await self._desk.rest.hang_up(self._file.call_sid, HANG_UP_LIMIT_S)
+                except (TwilioRefused, TwilioUnreachable) as error:
+                    log.error("call.hang_up_failed", words=str(error), caller_hears="the line closes a moment later")
+            await self._caller.close()

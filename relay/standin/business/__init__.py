@@ -1,0 +1,1 @@
+"""The stand-in business: a backend with faults on order."""

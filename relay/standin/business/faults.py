@@ -1,0 +1,102 @@
+"""What goes wrong in the stand-in backend, on order: which fault, on which request, how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import trio
+from quart import Response, request
+
+from relay.standin.table_errors import in_words
+
+Kind = Literal["slow", "500", "409", "garbage", "wrong_types", "redirect", "huge", "hang"]
+HUGE_BYTES: Final = 1_000_000
+ELSEWHERE: Final = "http://127.0.0.1:9"  # another host, where nobody is
+_WRONG_TYPES: Final = {
+    "open": 11, "close": ["22"], "closed": "maybe", "timezone": 5, "slots": "plenty", "appointments": {"id": 7},
+    "id": [], "start": "soon", "alternatives": "later", "name": 7, "verified": "perhaps",
+}  # fmt: skip
+
+_RIGHT_TYPES: Final = {
+    "open": "11:00", "close": "22:00", "closed": False, "slots": [], "appointments": [],
+    "id": "apt_huge", "start": "2027-01-01T19:00:00-05:00", "name": "Dana Reed", "verified": False,
+}  # fmt: skip
+
+
+class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One fault. `ms`: how long "slow" takes. `times`: on how many requests (None: on all).
+    `after`: the request is carried out first, and only its answer is spoilt: what a retry must survive."""
+
+    kind: Kind
+    ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+    times: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    after: bool = False
+
+    async def strike(self) -> Response | None:
+        """The spoilt answer, or None to go on."""
+        if self.kind == "slow":
+            await trio.sleep(self.ms / 1000)
+            return None
+        if self.kind == "hang":
+            await trio.sleep_forever()
+        return _ANSWERS[self.kind]()
+
+
+def _json(status: int, body: Any) -> Response:
+    return Response(msgspec.json.encode(body), status, content_type="application/json")
+
+
+_ANSWERS: Final = {
+    "500": lambda: _json(500, {"error": "the stand-in fails on order"}),
+    "409": lambda: _json(409, {"alternatives": []}),
+    "garbage": lambda: Response(b'<html>{"open": "11:', 200, content_type="application/json"),
+    "wrong_types": lambda: _json(200, _WRONG_TYPES),
+    "redirect": lambda: Response(b"", 307, headers={"Location": ELSEWHERE + request.full_path}),
+    "huge": lambda: _json(200, _RIGHT_TYPES | {"notes": "x" * HUGE_BYTES}),
+}
+
+
+class Faults:
+    """Faults by "METHOD /room", "/room" or "*", the closest first; several of one place strike one after another."""
+
+    def __init__(self, places: Mapping[str, list[Fault]] | None = None) -> None:
+        self._places = {place: list(faults) for place, faults in (places or {}).items()}
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Faults:
+        """`{"POST /appointments": {"kind": "slow", "ms": 2000}, "*": "hang"}`; a list is a sequence of faults.
+
+        Raises ValueError in words for what is no fault.
+        """
+        places: dict[str, list[Fault]] = {}
+        for place, given in table.items():
+            if place != "*" and "/" not in place:
+                raise ValueError(f'{place!r}: a place is "POST /appointments", "/appointments" or "*"')
+            listed = given if isinstance(given, list) else [given]
+            try:
+                shaped = [{"kind": each} if isinstance(each, str) else each for each in listed]
+                places[place] = [msgspec.convert(each, Fault) for each in shaped]
+            except msgspec.ValidationError as error:
+                raise ValueError(f"{place}: {in_words(error, Fault)}") from None
+        return cls(places)
+
+    def replace(self, other: Faults) -> None:
+        """Forget these, take the other's."""
+        self._places = other._places
+
+    def next(self, method: str, path: str) -> Fault | None:
+        """The fault for this request, and one time less of it."""
+        room = "/" + path.lstrip("/").split("/")[0]
+        for place in (f"{method} {room}", room, "*"):
+            faults = self._places.get(place)
+            if not faults:
+                continue
+            fault = faults[0]
+            if fault.times is None:
+                return fault
+            rest = msgspec.structs.replace(fault, times=fault.times - 1)
+            self._places[place] = ([rest] if rest.times else []) + faults[1:]
+            return fault
+        return None

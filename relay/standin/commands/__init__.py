@@ -1,0 +1,1 @@
+"""The commands that need stand-ins: demo, call, bench."""

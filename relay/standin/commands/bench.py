@@ -1,0 +1,154 @@
+"""`relay bench`: how many calls this machine carries, and what to write into the environment and fly.toml.
+
+It runs the real `relay serve` with its ledger on one core and the load on another, with TLS to the model as in real
+life, and rings more and more calls until one is late. With a single core both share it, so the limit is reckoned from
+the CPU of a few calls instead. Nothing leaves the machine; a minute or two of its time is all it costs.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
+from relay.ledger.migrate import migrate
+from relay.standin.load.generator import SETTLE_S, LoadFailed, Relay, Step, running
+
+# More than any core carried so far (bench/capacity).
+STEPS = (10, 20, 40, 80, 120, 160, 200, 240, 280, 320)
+ALONE_STEPS = (10, 20, 40)
+WINDOW_S = 12.0
+# What is left free: webhooks, consoles, a burst of rings, a noisier neighbour than today's.
+HEADROOM = 0.8
+# Who else takes more of the relay's core than this makes the found limit too low, and is told of.
+OTHERS_LIMIT = 0.05
+# The share of a core that calls may take where it was reckoned and not tried.
+RECKONED_BUSY = 0.6
+
+
+def serve_command(database_url: str, data_dir: Path) -> Relay:
+    """How `relay serve` is started for the load: everything on that a real call has, limits out of the way."""
+    environ = {
+        "OPENAI_API_KEY": "sk-load",
+        "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+        "TWILIO_AUTH_TOKEN": "load",
+        "TWILIO_API_KEY": "",
+        "TWILIO_API_SECRET": "",
+        "TWILIO_PHONE_NUMBER": "+15550100200",
+        "BUSINESS_API_BASE": "http://127.0.0.1:9",
+        "HUMAN_TRANSFER_NUMBER": "+15550100201",
+        "PUBLIC_URL": "http://127.0.0.1:{port}",
+        "TWILIO_API_BASE": "http://127.0.0.1:9",
+        "PORT": "{port}",
+        "OPENAI_REALTIME_URL": "{model_url}",
+        "DATABASE_URL": database_url,
+        "DATA_DIR": str(data_dir),
+        "RECORD": "transcripts",
+        "FLY_MACHINE_ID": "",
+        "MAX_CALLS": "10000",
+        "MAX_CALL_S": "3600",
+        "MAX_CALL_USD": "1000",
+        "MAX_DAY_USD": "1000000",
+        "LOG_FORMAT": "json",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+    }
+    return Relay("relay", (sys.executable, "-m", "relay", "serve"), environ, ready_path="/readyz")
+
+
+def limit_of(steps: list[Step]) -> int:
+    """Calls that were carried, all of them in time, by figures that can be believed; 0 where none were."""
+    carried = 0
+    for step in steps:
+        if not step.keeps_up() or not step.is_valid:
+            break
+        carried = step.calls
+    return carried
+
+
+def reckoned(steps: list[Step]) -> int:
+    """Calls a core should carry by the CPU of the largest step that kept up; more calls cost less each."""
+    good = [step for step in steps if step.keeps_up()]
+    return int(RECKONED_BUSY * 1000 / good[-1].cpu_ms_per_call_s) if good else 0
+
+
+def advice(limit: int) -> str:
+    """What to set, by the limit."""
+    hard = max(1, int(limit * HEADROOM))
+    soft = max(1, int(hard * HEADROOM))
+    return (
+        f'MAX_CALLS={hard}\n\n[http_service.concurrency]\n  type = "connections"\n'
+        f"  soft_limit = {soft}\n  hard_limit = {hard + max(5, hard // 5)}  # calls, and webhooks beside them\n"
+    )
+
+
+def disturbed(steps: list[Step]) -> str:
+    """A sentence where the last step was late and something else had taken of its core; else empty."""
+    last = steps[-1]
+    if last.keeps_up() or last.others_busy <= OTHERS_LIMIT:
+        return ""
+    return f"other programs took {last.others_busy:.0%} of that core meanwhile: on a quiet machine it carries more"
+
+
+def _say(step: Step) -> None:
+    late = "" if step.keeps_up() else "  late"
+    print(
+        f"{step.calls:4} calls: up p99 {step.up.p99:6.1f} ms, down p99 {step.down.p99:6.1f} ms, "
+        f"{step.relay_busy:4.0%} of a core, {step.rss_mb:.0f} MB{late}",
+        flush=True,
+    )
+
+
+def _climb(relay: Relay, cores: list[int], log: Path) -> list[Step]:
+    alone = len(cores) < 2
+    steps: list[Step] = []
+    with running(relay, tls=True, core=cores[0], log=log) as (load, pid):
+        for calls in ALONE_STEPS if alone else STEPS:
+            load.ring_up_to(calls)
+            load.loop.run(lambda: False, SETTLE_S)
+            for _ in range(2):  # late twice is late: once may be the neighbour's fault
+                step = load.measure("relay", calls, WINDOW_S, pid, cores[0])
+                _say(step)
+                if step.keeps_up():
+                    break
+            steps.append(step)
+            if not step.keeps_up() or not step.is_valid:
+                break
+    return steps
+
+
+def main_bench() -> int:
+    """Find this machine's limit and print it; 0, or 1 with a sentence on stderr where no figures came about."""
+    cores = sorted(os.sched_getaffinity(0))
+    gc.disable()
+    try:
+        with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
+            if len(cores) > 1:
+                os.sched_setaffinity(0, {cores[-1]})  # the load and Postgres; the relay has the first for itself
+            log = Path(tempfile.gettempdir()) / "relay-bench.log"
+            with database("embedded", Path(folder)) as url:
+                migrate(url)
+                steps = _climb(serve_command(url, Path(folder)), cores, log)
+    except (LoadFailed, EmbeddedPostgresFailed) as error:
+        print(f"relay bench: {error}", file=sys.stderr)
+        return 1
+    finally:
+        os.sched_setaffinity(0, cores)
+        gc.enable()
+    limit = reckoned(steps) if len(cores) < 2 else limit_of(steps)
+    if limit == 0:
+        print("relay bench: not even the first calls were in time: is the machine busy with other work?")
+        return 1
+    if len(cores) < 2:
+        print(f"\none core, shared with the load: reckoned from its CPU, it carries {limit} calls")
+    elif steps[-1].keeps_up() and not steps[-1].is_valid:
+        print(f"\nat least {limit} calls: the load itself is at its end")
+    else:
+        print(f"\n{limit} calls were carried in time, on one core; one relay process a core, one process a Fly Machine")
+    if words := disturbed(steps):
+        print(words)
+    print(f"with {1 - HEADROOM:.0%} kept free:\n{advice(limit)}")
+    return 0

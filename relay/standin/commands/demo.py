@@ -1,0 +1,213 @@
+"""`relay demo`: a simulated call through the real daemon, in its own process, against all stand-ins; then the proof.
+
+The transcript is printed as it happens; afterwards the figures, a stereo WAV (caller left, what the caller heard right)
+and the rows in Postgres. A failure at any step is one sentence, and the exit code is not 0.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import trio
+from hypercorn.typing import ASGIFramework
+
+from relay.ledger import history
+from relay.ledger.dev_postgres.embedded import database
+from relay.ledger.migrate import migrate
+from relay.ledger.port import LedgerUnavailable
+from relay.settings import Settings
+from relay.standin.business.app import BusinessApp, business_app, serve_business
+from relay.standin.business.faults import Faults
+from relay.standin.commands.call import Target, first_error, serve_http, summary, tell_event
+from relay.standin.commands.demo_stage import (
+    ACCOUNT,
+    NOT_HERE,
+    NUMBER,
+    DemoFailed,
+    Hands,
+    environment_of,
+    free_port,
+    say,
+    stop_when_told,
+)
+from relay.standin.model.script import Script, ScriptError
+from relay.standin.model.server import StandInModel
+from relay.standin.scenario.report import CallReport, Evidence
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load
+from relay.standin.speech.audio_files import check_writable
+from relay.standin.twilio.exchange import Exchange
+from relay.standin.twilio.rest import RestApi, asgi_app
+
+__all__ = ["DemoFailed", "bugs", "evidence", "lacking", "run"]
+
+# Rows are written in batches of 50 ms; the last ones of a call are there soon after it, or when Postgres is back.
+ROWS_LIMIT_S = 10.0
+# Lines of the log that nothing from outside can cause.
+OUR_BUGS = frozenset(
+    {
+        "call.broke",
+        "connection.crashed",
+        "function.bug",
+        "ledger.row_refused",
+        "model.warm_session_broke",
+        "relay.task_broke",
+        "webhook.broke",
+    }
+)
+
+
+def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int:
+    """The whole demo; returns the exit code. Raises DemoFailed."""
+    try:
+        scenario = load(scenario_name)
+        script = Script.from_table(scenario.model)
+    except (ScenarioError, ScriptError) as error:
+        raise DemoFailed(str(error)) from None
+    try:
+        check_writable(out)
+    except OSError as error:
+        raise DemoFailed(f"the call cannot be written to {out}: {error}") from None
+    beyond = sorted({trouble.does for trouble in scenario.trouble} & NOT_HERE)
+    if beyond:
+        raise DemoFailed(
+            f"{scenario.name} needs {', '.join(beyond)}, which takes minutes: the plays of `make test` do it"
+        )
+    say(f"the scenario is {scenario.name}: {scenario.title}")
+    say(f"starting Postgres in {settings.data_dir}/postgres")
+    with database(settings.database_url, settings.data_dir) as url:
+        applied = migrate(url)
+        say("applied " + ", ".join(applied) if applied else "its tables are up to date")
+        try:
+            return trio.run(partial(_play, settings, scenario, script, url, out, live=live))
+        except* DemoFailed as group:  # the nursery wraps it
+            raise DemoFailed(str(first_error(group))) from None
+
+
+async def _play(settings: Settings, scenario: Scenario, script: Script, url: str, out: Path, *, live: bool) -> int:
+    model = StandInModel(script)
+    business = business_app(faults=Faults.from_table(scenario.backend) if scenario.backend else None)
+    log_path = settings.data_dir / "demo-relay.log"
+    log_path.unlink(missing_ok=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop_when_told)
+        with ExitStack() as daemons:
+            hands = Hands({trouble.does for trouble in scenario.trouble}, daemons, nursery, log_path)
+            port = settings.port if "PORT" in os.environ else free_port()
+            target = Target(f"http://127.0.0.1:{await hands.public_port(port)}", ACCOUNT, NUMBER)
+            exchange = target.exchange(partial(tell_event, print))
+            hands.rest = RestApi(exchange)
+            hands.spend_the_day = partial(_spend_the_day, exchange)
+            model_port = 0 if live else await hands.model_port(await nursery.start(model.serve, 0))
+            business_urls = await nursery.start(partial(serve_business, 0, business))
+            rest_port = await nursery.start(serve_http, cast("ASGIFramework", asgi_app(hands.rest)), 0)
+            relays_url = await hands.database_url(url)
+            environment = environment_of(
+                target.url, port, relays_url, settings.data_dir, model_port, rest_port, business_urls[0]
+            )
+            if live:
+                environment |= {
+                    "OPENAI_API_KEY": settings.openai_api_key,
+                    "OPENAI_REALTIME_URL": settings.openai_realtime_url,
+                }
+            await hands.start_relay(environment | scenario.relay)
+            say("it takes calls; the stand-in Twilio rings\n")
+            began_at = time.monotonic()
+            ask = partial(evidence, url, business)
+            got = await run_scenario(scenario, exchange, ask, narrate=True, stagehand=hands.make)
+            if hands.relay_fell:
+                raise DemoFailed(f"the relay stopped in the middle of the call; see {log_path}")
+            wall_s = time.monotonic() - began_at
+        nursery.cancel_scope.cancel()
+    wrong = got.check(scenario.expect if not live else scenario.expect.without_ledger()) + bugs(log_path)
+    _conclude(got, wrong, url, out, wall_s, model)
+    return 1 if wrong and not live else 0
+
+
+async def _spend_the_day(exchange: Exchange) -> None:
+    """A call that costs more than the scenario lets a day cost."""
+    say("another call spends the day's money first\n")
+    await run_scenario(load("good_call"), exchange)
+
+
+async def evidence(url: str, business: BusinessApp, call_sid: str) -> Evidence:
+    """What the ledger and the business know, once the outcome's row is there."""
+    tables: dict[str, list[dict[str, object]]] = {}
+    deadline = trio.current_time() + ROWS_LIMIT_S
+    while not tables.get("call_outcomes") and trio.current_time() < deadline:
+        await trio.sleep(0.2)
+        try:
+            tables = await trio.to_thread.run_sync(history.rows_of_call, url, call_sid)
+        except LedgerUnavailable as error:
+            raise DemoFailed(f"Postgres could not be read: {error}") from None
+    outcome = (tables.get("call_outcomes") or [{}])[-1]
+    return Evidence(
+        end_reason=str(outcome.get("end_reason") or ""),
+        outcome=str(outcome.get("outcome") or ""),
+        functions=[str(row["name"]) for row in tables.get("function_calls", []) if row.get("ok") is not None],
+        transcript=[(str(row["role"]), str(row["said"] or "")) for row in tables.get("transcripts", [])],
+        cut=sum(bool(row["interrupted"]) for row in tables.get("transcripts", [])),
+        transfer=str(outcome.get("transfer_result") or ""),
+        rows={name: len(found) for name, found in tables.items()},
+        bookings=len(business.diary.bookings),
+        messages=len(business.diary.messages),
+        asked=business.asked,
+    )
+
+
+def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: float, model: StandInModel) -> None:
+    for line in summary([got], {got.call_sid: wrong}):
+        print(line)
+    try:
+        tables = history.rows_of_call(url, got.call_sid)
+    except LedgerUnavailable as error:
+        raise DemoFailed(f"Postgres could not be read: {error}") from None
+    outcome = next(iter(reversed(tables["call_outcomes"])), None)
+    functions = ", ".join(f"{row['name']} ({'ok' if row['ok'] else 'failed'})" for row in tables["function_calls"])
+    print(f"  functions {functions or 'none'}")
+    if outcome:
+        print(f"  barge-in  {outcome['barge_ins']} of the caller")
+        print(f"  cost      {outcome['cost_usd']} USD of model tokens")
+        print(f"  end       {outcome['end_reason']}, outcome {outcome['outcome']}")
+    else:
+        print("  end       no row in call_outcomes: the relay was not there to write it")
+    print(f"  took      {wall_s:.0f} s in real time")
+    for line in lacking(model):
+        print(f"  {line}")
+    got.write_wav(out)
+    print(f"  wav       {out} (caller left, what the caller heard right)")
+    print(f"\nthe rows in Postgres ({got.call_sid}):")
+    for name, found in tables.items():
+        print(f"{name}: {len(found)}")
+        for row in found:
+            shown = {key: value for key, value in row.items() if value is not None and key != "call_sid"}
+            print("    " + "  ".join(f"{key}={_short(value)}" for key, value in shown.items()))
+
+
+def bugs(log_path: Path) -> list[str]:
+    """What the relay's log says of mistakes of its own, a line each: no scenario, no fault excuses one."""
+    try:
+        lines = log_path.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    events = [re.search(r'"event": "([a-z_.]+)"', line) for line in lines]
+    found = collections.Counter(event[1] for event in events if event is not None and event[1] in OUR_BUGS)
+    return [f"a bug of the relay's own: {event}, {times} times; see {log_path}" for event, times in found.items()]
+
+
+def lacking(model: StandInModel) -> list[str]:
+    """What the stand-in model could not do as the scenario wants it: words without a clip, functions nobody has."""
+    babbled = [f"babbled   {text} (no recorded clip)" for text in model.babbled]
+    return babbled + [f"script    {note}" for session in model.sessions for note in session.report.notes]
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,298 @@
+"""The load: many callers and their model in one cheap process, beside a real relay process; figures of each step.
+
+The relay runs on a core of its own, the load on another, so that the relay is what is measured. The load watches
+itself: over `LOAD_LIMIT` of its core its figures are worth nothing, and it says so. Used by bench/ and `relay bench`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from relay.standin.load.caller import Caller
+from relay.standin.load.loop import Loop, clock
+from relay.standin.load.model import TURN_S, Listener, Session
+from relay.standin.load.process_figures import ProcessFigures, rss_mb
+
+LOAD_LIMIT = 0.70
+READY_LIMIT_S = 40.0
+CALL_LIMIT_S = 15.0
+# Greeting, first turns: a step's figures begin this long after its last call.
+SETTLE_S = 10.0
+# Calls are rung one by one (so that each model session is known to belong to one), at most so many a second.
+RINGS_PER_S = 20.0
+STOP_LIMIT_S = 8.0
+
+
+class LoadFailed(Exception):
+    """No figures came about: says what failed and, where it is known, what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the callers ring, and by whose name they sign."""
+
+    origin: str
+    webhook_path: str = "/twilio/incoming"
+    account_sid: str = "AC" + "0" * 32
+    auth_token: str = "load"  # noqa: S105 -- the stand-in account's
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A relay to be measured: how it is started. `{port}`, `{model_url}` and `{certificate}` are filled in."""
+
+    name: str
+    command: tuple[str, ...]
+    environ: Mapping[str, str]
+    webhook_path: str = "/twilio/incoming"
+    ready_path: str | None = None  # answers 200 when calls are taken; None: when the port is open
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A distribution in ms."""
+
+    p50: float
+    p99: float
+    most: float
+    n: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Spread:
+        """Of values in seconds; nan where there are none."""
+        ordered = sorted(seconds)
+        if not ordered:
+            return cls(float("nan"), float("nan"), float("nan"), 0)
+
+        def at(share: float) -> float:
+            return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 2)
+
+        return cls(at(0.50), at(0.99), at(1.0), len(ordered))
+
+
+@dataclass(slots=True)
+class Window:
+    """What is gathered while a step is measured; times in seconds."""
+
+    up: list[float] = field(default_factory=list)
+    down: list[float] = field(default_factory=list)
+    clear: list[float] = field(default_factory=list)  # from speech_started over an answer to the `clear` of it
+    interruptions: int = 0
+    dry_s: list[float] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
+    up_bytes: int = 0
+    up_messages: int = 0
+
+    def lateness(self, late_s: float) -> None:
+        """How late the load itself sent a frame."""
+        self.late_s.append(late_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The figures of one step."""
+
+    relay: str
+    calls: int
+    seconds: float
+    up: Spread
+    down: Spread
+    dry_ms: float  # silence inside answers, all calls together
+    lost_markers: int  # sent more than a second ago, not heard by the model
+    appends_a_frame: float
+    cpu_ms_per_call_s: float
+    relay_busy: float  # share of its core
+    rss_mb: float
+    load_busy: float
+    load_late: Spread
+    others_busy: float  # what somebody else took of the relay's core
+    failures: tuple[str, ...]
+
+    @property
+    def is_valid(self) -> bool:
+        """False where the load itself was too busy to be believed."""
+        return self.load_busy <= LOAD_LIMIT
+
+    def keeps_up(self, limit_ms: float = 40.0) -> bool:
+        """True if nothing was behind real time: p99 within the limit both ways, nothing lost, nothing ran dry."""
+        in_time = self.up.p99 <= limit_ms and self.down.p99 <= limit_ms
+        return in_time and not self.failures and not self.lost_markers and self.dry_ms < self.calls
+
+
+class Load:
+    """Callers and model, beside one relay; a caller takes a turn every `turn_s` seconds."""
+
+    def __init__(self, target: Target, loop: Loop, run_id: int, turn_s: float = TURN_S) -> None:
+        self.target, self.loop, self.run_id, self.turn_s = target, loop, run_id, turn_s
+        self.window = Window()
+        self.failures: list[str] = []
+        self.callers: list[Caller] = []
+        self.sessions = 0
+        self._ringing: Caller | None = None
+
+    def new_session(self, session: Session) -> None:
+        """The relay opened a model session: it belongs to the call that is being set up, if one is."""
+        self.sessions += 1
+        caller = self._ringing
+        if caller is not None and caller.session is None:
+            session.caller, caller.session = caller, session
+
+    def ring_up_to(self, calls: int) -> None:
+        """Set up calls, one by one, until there are so many. Raises LoadFailed."""
+        while len(self.callers) < calls:
+            self._ring()
+        self._ringing = None
+
+    def _ring(self) -> None:
+        began = clock()
+        caller = self._ringing = Caller(self, len(self.callers) + 1)
+        self.callers.append(caller)
+        done = self.loop.run(lambda: self._is_up(caller), CALL_LIMIT_S)
+        if caller.failure or not done or caller.session is None:
+            raise LoadFailed(f"call {caller.number} did not come about: {caller.failure or 'no model session'}")
+        caller.session.begin_turns(caller)
+        self.loop.run(lambda: clock() - began >= 1 / RINGS_PER_S, 1.0)
+
+    @staticmethod
+    def _is_up(caller: Caller) -> bool:
+        return bool(caller.failure) or (caller.is_streaming and caller.session is not None)
+
+    def measure(self, name: str, calls: int, seconds: float, pid: int, core: int | None) -> Step:
+        """Figures of so many running calls over so many seconds."""
+        window = self.window = Window()
+        self.failures.clear()
+        for caller in self.callers:
+            caller.up_pending.clear()  # a relay may drop what came before its model was there
+        before = ProcessFigures.of(pid, core)
+        self.loop.run(lambda: False, seconds)
+        spent = ProcessFigures.of(pid, core).since(before)
+        lost = sum(clock() - sent > 1.0 for caller in self.callers for sent in caller.up_pending)
+        frames = max(1.0, calls * spent.seconds * 50)
+        return Step(
+            relay=name,
+            calls=calls,
+            seconds=round(spent.seconds, 1),
+            up=Spread.of(window.up),
+            down=Spread.of(window.down),
+            dry_ms=round(sum(window.dry_s) * 1000, 1),
+            lost_markers=lost,
+            appends_a_frame=round(window.up_messages / frames, 3),
+            cpu_ms_per_call_s=round(spent.relay_s / spent.seconds / calls * 1000, 2),
+            relay_busy=round(spent.relay_s / spent.seconds, 3),
+            rss_mb=round(rss_mb(pid), 1),
+            load_busy=round(spent.own_s / spent.seconds, 3),
+            load_late=Spread.of(window.late_s),
+            others_busy=round(max(0.0, spent.core_s - spent.relay_s) / spent.seconds, 3),
+            failures=tuple(self.failures),
+        )
+
+    def hang_up(self) -> None:
+        """End all calls."""
+        for caller in self.callers:
+            caller.hang_up()
+        self.loop.run(lambda: False, 1.0)
+
+
+def free_port() -> int:
+    """A TCP port that nobody uses now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of this machine for itself, and its key, by the openssl command. Raises LoadFailed."""
+    cert, key = folder / "certificate.pem", folder / "key.pem"
+    if shutil.which("openssl") is None:
+        raise LoadFailed("the openssl command is missing, without which there is no wss: install it")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    made = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 -- fixed words, our own folder
+    if made.returncode != 0:
+        raise LoadFailed(f"openssl made no certificate: {made.stderr.decode(errors='replace')[-200:]}")
+    return cert, key
+
+
+@contextmanager
+def running(
+    relay: Relay, *, tls: bool, core: int | None, log: Path, run_id: int = 1, turn_s: float = TURN_S
+) -> Iterator[tuple[Load, int]]:
+    """Start the model and a relay that uses it; yields the load and the relay's process id. Raises LoadFailed."""
+    with tempfile.TemporaryDirectory(prefix="relay-load-") as temporary:
+        loop, context, cert = Loop(), None, Path()
+        if tls:
+            cert, key = certificate(Path(temporary))
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(cert, key)
+        port = free_port()
+        load = Load(Target(f"http://127.0.0.1:{port}", relay.webhook_path), loop, run_id, turn_s)
+        listener = Listener(load, context)
+        loop.watch(listener)
+        process = _start(relay, {"port": str(port), "model_url": listener.url, "certificate": str(cert)}, core, log)
+        try:
+            _wait_until_ready(load, relay, process, port, log)
+            yield load, process.pid
+        finally:
+            load.hang_up()
+            process.send_signal(signal.SIGTERM)
+            if not loop.run(lambda: process.poll() is not None, STOP_LIMIT_S):
+                process.kill()
+                process.wait()
+            loop.forget(listener)
+            listener.close()
+
+
+def _start(relay: Relay, words: Mapping[str, str], core: int | None, log: Path) -> subprocess.Popen[bytes]:
+    def fill(text: str) -> str:
+        for name, value in words.items():
+            text = text.replace("{" + name + "}", value)
+        return text
+
+    command = [fill(part) for part in relay.command]
+    if core is not None and shutil.which("taskset") is not None:
+        command = ["taskset", "-c", str(core), *command]
+    environ = dict(os.environ) | {name: fill(value) for name, value in relay.environ.items()}
+    if words["certificate"] != ".":
+        environ |= {"SSL_CERT_FILE": words["certificate"], "NODE_EXTRA_CA_CERTS": words["certificate"]}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as out:
+        return subprocess.Popen(command, env=environ, stdout=out, stderr=subprocess.STDOUT, cwd=relay.folder)  # noqa: S603
+
+
+def _wait_until_ready(load: Load, relay: Relay, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    if not load.loop.run(lambda: process.poll() is not None or _is_ready(relay, port), READY_LIMIT_S):
+        raise LoadFailed(f"{relay.name} took no calls within {READY_LIMIT_S:.0f} s: see {log}")
+    if process.poll() is not None:
+        raise LoadFailed(f"{relay.name} ended with code {process.returncode}: see {log}")
+    quiet_since, known = clock(), load.sessions
+
+    def is_quiet() -> bool:  # it renders phrases: those sessions belong to no call
+        nonlocal quiet_since, known
+        if load.sessions != known:
+            quiet_since, known = clock(), load.sessions
+        return clock() - quiet_since > 2.0
+
+    load.loop.run(is_quiet, READY_LIMIT_S)
+
+
+def _is_ready(relay: Relay, port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0) as sock:
+            if relay.ready_path is None:
+                return True
+            sock.sendall(f"GET {relay.ready_path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            return sock.recv(64).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False

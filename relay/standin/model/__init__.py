@@ -1,0 +1,1 @@
+"""The stand-in model: a Realtime server with faults on order."""

@@ -1,0 +1,305 @@
+"""The stand-in model on a socket: OpenAI's Realtime endpoint for demo, tests and rehearsals.
+
+`StandInModel` is the house; each connection is one `RealtimePeer` behind the `websockets` sans-I/O core. It serves a
+port (`serve`) or any Trio stream (`speak_to`), so that plays can hold it on a fake clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import ssl
+import struct
+import time
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
+from urllib.parse import urlsplit
+
+import trio
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from relay.standin.model.realtime_peer import Close, Out, Ping, RealtimePeer, Send
+from relay.standin.model.script import Faults, Script, ScriptError
+from relay.standin.speech.ear import Ear
+from relay.standin.speech.voice import Voice
+
+PATH = "/v1/realtime"
+FAULTS_HEADER = "x-standin-faults"
+READ_BYTES = 65536
+SLOW_READ_BYTES = 1024  # with the fault slow_read_s
+MAX_MESSAGE_BYTES = 24 * 2**20  # an append may hold 15 MiB; base64 makes a third more of it [openai 1.3]
+CLOSE_LIMIT_S = 2.0  # how long a client may take to answer a close
+
+
+class StandInModel:
+    """One stand-in: a script, a voice, and what happened in its connections so far."""
+
+    def __init__(self, script: Script | None = None) -> None:
+        """Without a script it holds the demo's conversation."""
+        self.script = script if script is not None else Script()
+        self.voice = Voice(self.script.piper)
+        self.ear = Ear()
+        self.sessions: list[RealtimePeer] = []  # the newest last; their `report` says what they heard and said
+        self._connections = 0
+
+    @property
+    def babbled(self) -> list[str]:
+        """Texts that could only be babbled, because there is no clip of them."""
+        return self.voice.babbled
+
+    async def serve(
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until cancelled. Port 0 takes a free one; `task_status` is started with the port in use."""
+        listeners = await trio.open_tcp_listeners(port, host=host)
+        port = listeners[0].socket.getsockname()[1]
+        if self.script.faults.connect_refused and not self.script.faults.connections:
+            for listener in listeners:
+                await listener.aclose()  # the port is known, and nobody answers there
+            task_status.started(port)
+            await trio.sleep_forever()
+
+        async def serve_one(stream: trio.SocketStream) -> None:
+            wire = stream if tls is None else trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
+            await self.speak_to(wire)
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, serve_one, listeners)
+            task_status.started(port)
+
+    async def speak_to(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection over any stream, upgrade included. Never raises for what the client does."""
+        self._connections += 1
+        try:
+            await trio.sleep(self.script.connect_ms / 1000)
+            await _Connection(self, stream, self._connections).run()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            pass  # the client has gone, in whatever way
+        finally:
+            await trio.aclose_forcefully(stream)
+
+
+class _Connection:
+    """One WebSocket: a reading task, and a writing task that alone sends."""
+
+    def __init__(self, house: StandInModel, stream: trio.abc.Stream, number: int) -> None:
+        self._house, self._stream, self._number = house, stream, number
+        self._protocol = ServerProtocol(
+            extensions=[ServerPerMessageDeflateFactory()],
+            select_subprotocol=_choose_subprotocol,
+            max_size=MAX_MESSAGE_BYTES,
+        )
+        self._peer: RealtimePeer | None = None
+        self._parts: list[bytes] = []  # of a message that comes in several frames
+        self._text = True
+        self._unsent: list[bytes] = []  # b"" stands for the end of the stream
+        self._cut = False
+        self._news = trio.Event()  # the writer is to look again
+        self._looks_at_s = math.inf  # when it does so by itself
+
+    async def run(self) -> None:
+        """Until one side has ended."""
+        if _applying(self._house.script.faults, self._number).connect_refused:
+            _reset(self._stream)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            await self._write()
+            nursery.cancel_scope.cancel()
+
+    async def _read(self) -> None:
+        while True:
+            slow_s = self._peer.faults.slow_read_s if self._peer else 0.0
+            data = await self._stream.receive_some(SLOW_READ_BYTES if slow_s else READ_BYTES)
+            if data:
+                self._protocol.receive_data(bytes(data))
+            else:
+                self._protocol.receive_eof()
+            for event in self._protocol.events_received():
+                if isinstance(event, Request):
+                    self._upgrade(event)
+                elif isinstance(event, Frame):
+                    self._take(event)
+            self._collect()
+            if self._has_news():
+                self._news.set()
+            if not data:
+                return
+            if slow_s:
+                await trio.sleep(slow_s)
+
+    async def _write(self) -> None:
+        """Send what the session and the protocol have to say, until the stream is to end."""
+        while True:
+            self._news = trio.Event()
+            self._speak()
+            while self._unsent:
+                data = self._unsent.pop(0)
+                if not data:
+                    return
+                await self._stream.send_all(data)
+            if self._cut:
+                _reset(self._stream)
+                return
+            if self._protocol.state is State.CLOSING:
+                with trio.move_on_after(CLOSE_LIMIT_S) as patience:
+                    await self._news.wait()
+                if patience.cancelled_caught:
+                    return
+                continue
+            self._looks_at_s = self._peer.next_deadline if self._peer else math.inf
+            with trio.move_on_at(self._looks_at_s):
+                await self._news.wait()
+
+    def _has_news(self) -> bool:
+        """Whether the writer has something to do sooner than it thinks; most frames of a caller bring nothing."""
+        if self._peer is None or self._unsent or self._protocol.state is not State.OPEN:
+            return True
+        return self._peer.next_deadline < self._looks_at_s
+
+    def _speak(self) -> None:
+        if self._peer is None:
+            return
+        self._peer.due(trio.current_time())
+        for out in self._peer.take():
+            if self._protocol.state is State.OPEN:
+                self._say(out)
+
+    def _say(self, out: Out) -> None:
+        match out:
+            case Send(text):
+                self._protocol.send_text(text.encode())
+            case Ping():
+                self._protocol.send_ping(struct.pack(">I", self._number))
+            case Close(1006, _):
+                self._cut = True
+                self._unsent[-1:] = [each[: len(each) // 2] for each in self._unsent[-1:]]
+            case Close(code, reason):
+                self._protocol.send_close(code, reason)
+        self._collect()
+
+    def _upgrade(self, request: Request) -> None:
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        try:
+            ordered = _applying(self._house.script.faults.with_header(headers.get(FAULTS_HEADER, "")), self._number)
+        except ScriptError as wrong:
+            self._protocol.send_response(self._protocol.reject(400, f"{FAULTS_HEADER}: {wrong}\n"))
+            return
+        if ordered.handshake_hangs:
+            return
+        if ordered.connect_refused:
+            self._cut = True
+            return
+        if urlsplit(request.path).path != PATH:
+            self._protocol.send_response(self._protocol.reject(404, f"The stand-in model listens at {PATH}.\n"))
+            return
+        response = self._protocol.accept(request)
+        self._protocol.send_response(response)
+        if response.status_code == 101:
+            house = self._house
+            self._peer = RealtimePeer(
+                house.script, house.voice, house.ear, request.path, headers, int(time.time()), self._number
+            )
+            house.sessions.append(self._peer)
+            self._peer.opened(trio.current_time())
+
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._text = frame.opcode is Opcode.TEXT
+        elif frame.opcode is not Opcode.CONT:
+            return  # pings and closes are answered by the protocol
+        self._parts.append(bytes(frame.data))
+        if frame.fin and self._peer is not None:
+            data, self._parts = b"".join(self._parts), []
+            self._peer.receive(data.decode("utf-8", "replace") if self._text else data, trio.current_time())
+
+    def _collect(self) -> None:
+        self._unsent += self._protocol.data_to_send()
+
+
+async def serve_model(
+    port: int,
+    script: Script | None = None,
+    *,
+    host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """`StandInModel(script).serve(...)`, for those who need no report."""
+    await StandInModel(script).serve(port, host=host, tls=tls, task_status=task_status)
+
+
+async def speak_to(stream: trio.abc.Stream, script: Script | None = None) -> None:
+    """`StandInModel(script).speak_to(stream)`, for those who need no report."""
+    await StandInModel(script).speak_to(stream)
+
+
+async def main_model(port: int, script: Script, host: str = "127.0.0.1") -> None:
+    """`relay standin model`: serve until interrupted, and say what happens in each session.
+
+    Raises OSError where the port is taken.
+    """
+    house = StandInModel(script)
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(lambda *, task_status: house.serve(port, host=host, task_status=task_status))
+        print(f"stand-in model: OPENAI_REALTIME_URL=ws://{host}:{port}{PATH}", flush=True)
+        await _tell(house)
+
+
+def load_script(path: str | None, faults: str = "") -> Script:
+    """The script of `relay standin model --script path --faults "name=value, name"`.
+
+    The file is a scenario, or any TOML file with a `[model]` table; without one the demo's conversation is held. Text
+    without a clip is spoken by piper, where it is installed and the file does not say `piper = false`.
+    Raises ScriptError, naming what is wrong, and OSError or tomllib.TOMLDecodeError where the file cannot be read.
+    """
+    table = tomllib.loads(Path(path).read_text("utf-8")).get("model", {}) if path else {}
+    script = Script.from_table(table)
+    return dataclasses.replace(
+        script, faults=script.faults.with_header(faults), piper=script.piper or "piper" not in table
+    )
+
+
+async def _tell(house: StandInModel) -> None:
+    """Print what was heard and said, as it happens."""
+    told = 0
+    lines: dict[int, int] = {}
+    while True:
+        await trio.sleep(0.5)
+        for number, session in enumerate(house.sessions, 1):
+            story = session.report.story
+            for line in story[lines.get(number, 0) :]:
+                print(f"session {number}: {line}", flush=True)
+            lines[number] = len(story)
+        for text in house.babbled[told:]:
+            print(f"no clip, babbled: {text}", flush=True)
+        told = len(house.babbled)
+
+
+def _applying(faults: Faults, connection: int) -> Faults:
+    """The faults that hit the n-th connection."""
+    return faults if not faults.connections or connection <= faults.connections else Faults()
+
+
+def _choose_subprotocol(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Browsers offer `realtime` beside their key; everybody else offers nothing [openai 1.1]."""
+    return Subprotocol("realtime") if "realtime" in offered else None
+
+
+def _reset(stream: trio.abc.Stream) -> None:
+    """Let the close that follows be a TCP reset, where there is TCP underneath."""
+    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(transport, trio.SocketStream):
+        transport.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))

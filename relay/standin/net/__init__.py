@@ -1,0 +1,1 @@
+"""Networks that break: lines between processes that can be cut and mended."""

@@ -1,0 +1,1 @@
+"""Scenarios: their files, the caller who acts them, and the report."""

@@ -1,0 +1,131 @@
+"""The caller of a scenario, acting: listens, speaks, interrupts, presses keys, hangs up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from relay.standin.scenario.scenario_file import QUIET_MS, Scenario, Step
+from relay.standin.speech.audio_files import read_wav
+from relay.standin.speech.voice import find
+from relay.standin.twilio.exchange import LiveCall
+
+LOOK_S = 0.02
+"""How often the caller listens up: once a frame."""
+
+HINDSIGHT_S = 2 * LOOK_S
+"""Sound that is only noticed now may have begun so long ago."""
+
+
+class Actor:
+    """Performs a scenario's steps on one call; `failures` are the steps that could not be done, in words."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.failures: list[str] = []
+        self._scenario = scenario
+        self._listened_until = 0.0  # an answer that began before this is none to what the caller did last
+        self._events_seen = 0
+
+    async def act(self, call: LiveCall) -> None:
+        """Do one step after the other; then stay on the line for a while, and hang up. A wait in vain ends the call."""
+        self._listened_until = trio.current_time()
+        for number, step in enumerate(self._scenario.caller.steps, 1):
+            with trio.move_on_after(step.limit_s) as limit:
+                await self._wait(call, step)
+            if limit.cancelled_caught:
+                kind = "interrupt" if step.interrupt_after_ms is not None else step.kinds[0]
+                self.failures.append(f"step {number} ({kind}): waited {step.limit_s:g} s for it in vain")
+                call.hang_up()
+                return
+            await self._do(call, step)
+        await trio.sleep(self._scenario.caller.patience_s)
+        self.failures.append(f"the caller hung up {self._scenario.caller.patience_s:g} s after the last step")
+        call.hang_up()
+
+    async def _wait(self, call: LiveCall, step: Step) -> None:
+        if step.after_ms:
+            await trio.sleep(step.after_ms / 1000)
+        if step.interrupt_after_ms is not None:
+            await self._into_answer(call, step.interrupt_after_ms / 1000)
+        if step.listen:
+            quiet_ms = QUIET_MS if step.listen is True else step.listen
+            await self._answer_over(call, quiet_ms / 1000)
+        if step.until is not None:
+            await self._event(call, step.until)
+            self._listened_until = trio.current_time()  # what is to be listened to comes after it
+
+    async def _do(self, call: LiveCall, step: Step) -> None:
+        mouth, now = call.state.mouth, trio.current_time()
+        if step.say is not None or step.cough:
+            clip = find(step.say or "cough")
+            assert clip is not None, "scenario_file.py looked it up"
+            text = "" if clip.speaker == "noise" else clip.text
+            if text:
+                self._listened_until = now  # what answers this begins later
+            call.state.log(now, "caller_said", text=text or clip.text, clip=clip.id)
+            await trio.sleep_until(mouth.say(clip.mulaw, now, text, "speech" if text else "cough"))
+        elif step.play is not None:
+            mulaw = read_wav(Path(step.play))
+            call.state.log(now, "caller_said", text=f"({step.play})", clip="")
+            await trio.sleep_until(mouth.say(mulaw, now, kind="wav"))
+        elif step.press is not None:
+            for key in step.press:
+                if key == "w":
+                    await trio.sleep(0.5)
+                else:
+                    await call.press(key)
+        elif step.silent_s is not None:
+            await trio.sleep(step.silent_s)
+        elif step.mute_s is not None:
+            mouth.mute(now, step.mute_s)
+            await trio.sleep(step.mute_s)
+        elif step.hang_up:
+            call.hang_up()
+
+    async def _answer_over(self, call: LiveCall, quiet_s: float) -> None:
+        """Until something new was heard, and then nothing for a while."""
+
+        def missing_s() -> float:
+            now = trio.current_time()
+            if not self._is_new(call.state.answer_begun_s(now)):
+                return max(quiet_s - HINDSIGHT_S, LOOK_S)
+            return quiet_s - call.state.quiet_for_s(now)
+
+        await _until(missing_s)
+        self._listened_until = trio.current_time() - quiet_s
+
+    async def _into_answer(self, call: LiveCall, for_s: float) -> None:
+        """Until the agent speaks and has spoken for a while."""
+
+        def missing_s() -> float:
+            now = trio.current_time()
+            begun = call.state.answer_begun_s(now)
+            if begun is None or not self._is_new(begun):
+                return max(for_s - HINDSIGHT_S, LOOK_S)
+            paused = call.state.quiet_for_s(now) >= 2 * LOOK_S
+            return max(for_s - (now - begun), LOOK_S if paused else 0.0)
+
+        await _until(missing_s)
+
+    def _is_new(self, begun: float | None) -> bool:
+        """Whether an answer that began then answers what the caller did last."""
+        return begun is not None and begun > self._listened_until
+
+    async def _event(self, call: LiveCall, kind: str) -> None:
+        """Until the exchange logs an event of this kind, counted from the last one that was waited for."""
+
+        events = call.state.events
+        while True:
+            while self._events_seen < len(events):
+                self._events_seen += 1
+                if events[self._events_seen - 1].kind == kind:
+                    return
+            await call.next_event()
+
+
+async def _until(missing_s: Callable[[], float]) -> None:
+    """Look up until nothing is missing, at the times of a look each LOOK_S but for those that would be too early."""
+    while (missing := missing_s()) > 0:  # noqa: ASYNC110 -- what is heard changes with the clock, without an event
+        await trio.sleep(max(1, int(missing / LOOK_S)) * LOOK_S)

@@ -1,0 +1,321 @@
+"""The scenario format: a TOML file that says who says what when, what goes wrong, and what must come of it.
+
+```toml
+title = "The caller asks for the hours and hangs up"
+
+[caller]
+steps = [
+  { listen = true },                                  # until the agent has spoken and has been quiet for 0.9 s
+  { say = "Hi, what time do you open tomorrow?" },    # a clip, by its text or its id
+  { interrupt_after_ms = 900, say = "oh_wait" },      # 900 ms into the agent's next answer
+  { press = "0" },                                    # a key
+  { cough = true },
+  { mute_s = 2 },                                     # the line sends no frames at all
+  { silent_s = 5 },                                   # only wait
+  { until = "bridged" },                              # wait for an event of the exchange
+  { play = "in.wav" },
+  { after_ms = 300, hang_up = true },
+]
+
+[human]                                               # or [[human]], one for each time somebody is dialled
+does = "accepts"                                      # declines hangs_up no_answer busy failed voicemail
+
+[network]
+delay_ms = 40
+
+[number]                                              # "primary handler fails", hosted by Twilio itself
+fallback_twiml = "<Response><Dial>+15550100002</Dial></Response>"
+
+[[trouble]]                                           # what happens meanwhile; see Trouble
+does = "socket_cut"
+upon = "stream_started"                               # an event of the exchange; else the first ring
+after_s = 6
+
+# What follows is for a stage of ours (relay demo --scenario): a relay that is only called has its own.
+
+[model]                                               # relay/standin/model/script.py
+first_delta_ms = 400
+
+[backend]                                             # faults of the stand-in business (business_faults.py)
+"POST /appointments" = { kind = "slow", ms = 2000 }   # or "/appointments", or "*" for all
+
+[relay]                                               # settings, by their names in the environment
+MAX_CALL_S = "60"
+
+[expect]
+greeting_within_ms = 500
+heard = ["We are open tomorrow"]
+dialled = ["+15550100002"]
+```
+
+Every key of every table stands below, in the class that is named like it, with what it means.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from relay.settings import Settings
+from relay.standin.business.faults import Faults
+from relay.standin.model.script import Script, ScriptError
+from relay.standin.speech.audio_files import AudioRefused, read_wav
+from relay.standin.speech.voice import find
+from relay.standin.table_errors import in_words
+from relay.standin.twilio.call_state import EndedBy, EventKind, Place, Status
+from relay.standin.twilio.dialling import Behaviour, Human
+from relay.standin.twilio.exchange import LOS_ANGELES, CallerLine
+from relay.standin.twilio.mouth import Silence
+from relay.standin.twilio.streaming import Network
+
+FOLDER = Path(__file__).parent / "scenarios"
+
+QUIET_MS = 900
+"""So long must the agent be quiet before a caller thinks that it has finished."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Ms = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
+WholeMs = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+AtLeast = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\+$")]
+
+
+ACTIONS = ("say", "play", "cough", "press", "listen", "until", "silent_s", "mute_s", "hang_up")
+"""What a step may do; all else in it says when."""
+
+
+class ScenarioError(Exception):
+    """A scenario that cannot be understood; the message names the file and the place in it."""
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One thing the caller does; `after_ms` and `interrupt_after_ms` say when."""
+
+    say: str | None = None  # a clip of relay/standin/speech/clips/index.toml, by its text or its id
+    play: str | None = None  # a WAV file, by its path from where the command runs
+    cough: bool = False
+    press: str | None = None  # one key after the other: 0-9 * # A-D, and w for half a second
+    listen: bool | WholeMs = False  # until something new was heard, and then 900 ms of quiet, or so many
+    until: EventKind | None = None
+    silent_s: Seconds | None = None
+    mute_s: Seconds | None = None  # the line sends nothing at all, not even silence
+    hang_up: bool = False
+
+    after_ms: WholeMs = 0  # first wait so long
+    interrupt_after_ms: WholeMs | None = None  # first wait until the agent has been speaking for so long
+    limit_s: Seconds = 30.0  # what is waited for longer than this fails the call, and ends it
+
+    @property
+    def kinds(self) -> list[str]:
+        """The actions that are set; a proper step has one."""
+        given = {name: getattr(self, name) for name in ACTIONS}
+        return [name for name, value in given.items() if value is not None and value is not False]
+
+
+class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who calls, from where, and what they do."""
+
+    steps: tuple[Step, ...]
+    number: str = "+15550100001"  # without the plus it is a caller who hides it: "anonymous"
+    state: str | None = None  # where the number is from: "NY"; none is Los Angeles
+    silence: Silence = "ff"  # what the line sends meanwhile: mu-law +0, mu-law -0, or faint noise
+    patience_s: Seconds = 20.0  # how long the caller stays on the line after the last step
+    calls_before: Count = 0  # how often the same number rang before, and hung up at once
+    calls_meanwhile: Count = 0  # how many other callers are on the line
+
+
+class HumanTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a human who is dialled behaves."""
+
+    does: Behaviour = "accepts"
+    ring_s: Seconds = 4.0  # until the phone is picked up
+    talk_s: Seconds = 5.0  # until the human hangs up, once the two are joined
+
+
+class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The way between Twilio and the relay; bursts hold back what is sent, and lose none of it."""
+
+    connect_ms: Ms = 365.0  # from the document to the open socket
+    delay_ms: Ms = 0.0  # one way
+    jitter_ms: Ms = 0.0  # up to so much more
+    bursts_per_minute: Annotated[float, msgspec.Meta(ge=0, le=6_000)] = 0.0
+    burst_ms: Ms = 233.0
+
+
+class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that happens to the relay, or to what it stands on, while the call lasts.
+
+    `socket_cut` is done by the exchange: it works against every relay. The others need whoever set the stage.
+    """
+
+    does: Literal[
+        "socket_cut",  # the media connection breaks, without a close
+        "relay_dies",  # killed: nothing is written any more, nothing answers
+        "relay_starts",  # another one takes its place, with the same ledger
+        "relay_drains",  # told to stop
+        "model_dies",  # every connection to it breaks
+        "model_stays_away",  # the same, and nobody listens there any more
+        "postgres_leaves",
+        "postgres_returns",
+        "rest_fails",  # Twilio's REST API answers 500
+        "rest_is_busy",  # it answers 429
+        "rest_hangs",  # it takes requests and does not answer
+        "day_is_spent",  # the other calls of the day have cost what a day may cost
+    ]
+    upon: EventKind | Literal["before"] = "ringing"  # "before": before the phone rings
+    after_s: Seconds = 0.0
+    times: Count = 1  # upon so many events of that kind; 0: upon every one
+
+    @property
+    def of_rest(self) -> bool:
+        """Whether it is Twilio's REST API that is troubled."""
+        return self.does in ("rest_fails", "rest_is_busy", "rest_hangs")
+
+
+class NumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the phone number is set up at Twilio."""
+
+    fallback_twiml: str = ""  # the document at "primary handler fails", hosted by Twilio itself
+
+
+class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must come of the call; what is not named does not matter."""
+
+    greeting_within_ms: int | None = None
+    answer_within_ms: int | None = None  # each turn: from the caller's last sound to the agent's first
+    heard: tuple[str, ...] = ()  # texts the caller heard in full, in this order
+    not_heard: tuple[str, ...] = ()
+    read_out: tuple[str, ...] = ()  # parts of what Twilio itself said with <Say>
+    stopped_within_ms: int | None = None  # each interruption: from the caller's first sound to the agent's last
+    said: tuple[str, ...] = ()  # parts of the ledger's transcript, either side's
+    not_said: tuple[str, ...] = ()
+    cut: int | None = None  # how many turns of the agent's the ledger calls interrupted
+    transfer: str | None = None  # how the ledger says a transfer went
+    ended_by: EndedBy | None = None
+    end_reason: str | None = None
+    outcome: str | None = None
+    dialled: tuple[str, ...] | None = None
+    whisper_contains: str | None = None
+    bridged: bool | None = None
+    human_legs: tuple[Status, ...] | None = None  # how each call to a human ended, in order
+    functions: tuple[str, ...] | None = None  # those that ran, in any order
+    bookings: int | None = None
+    messages: int | None = None
+    asked: dict[str, Count] = {}  # how often the business was asked for what: "GET /hours" = 1
+    recordings: int | None = None
+    streams: int | None = None  # how many media streams the call had
+    no_gap_over_ms: int | None = None  # while the agent speaks, the buffer runs dry
+    no_silence_over_ms: int | None = None  # from the caller's last sound until the agent speaks
+    within_s: float | None = None  # the whole call
+    no_complaints: bool = True  # of Twilio's debugger
+    complaints: tuple[int, ...] = ()  # codes that must appear; they are not held against the call
+    rows: dict[str, Count | AtLeast] = {}  # rows by table: a number, or "3+"
+
+    def without_ledger(self) -> Expect:
+        """What can be seen from outside the relay."""
+        return msgspec.structs.replace(
+            self, said=(), not_said=(), cut=None, transfer=None, end_reason=None, outcome=None, functions=None,
+            bookings=None, messages=None, asked={}, rows={},
+        )  # fmt: skip
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole scenario."""
+
+    title: str
+    caller: Caller
+    name: str = ""
+    human: HumanTable | tuple[HumanTable, ...] = HumanTable()
+    trouble: tuple[Trouble, ...] = ()
+    network: NetworkTable = NetworkTable()
+    number: NumberTable = NumberTable()
+    model: dict[str, Any] = {}
+    backend: dict[str, Any] = {}
+    relay: dict[str, str] = {}
+    expect: Expect = Expect()
+
+    def line(self) -> CallerLine:
+        """The caller's telephone line."""
+        place = LOS_ANGELES if self.caller.state is None else Place(state=self.caller.state, country="US")
+        humans = self.human if isinstance(self.human, tuple) else (self.human,)
+        return CallerLine(
+            number=self.caller.number,
+            place=place,
+            silence=self.caller.silence,
+            network=Network(**msgspec.structs.asdict(self.network)),
+            humans=[Human(each.does, each.ring_s, each.talk_s, _hello(each.does)) for each in humans],
+        )
+
+
+def parse(text: str, name: str, file: str = "") -> Scenario:
+    """Read a scenario; errors call it by its file, or else by its name. Raises ScenarioError."""
+    where = f"scenario {file or name}"
+    try:
+        scenario = msgspec.convert({"name": name, **tomllib.loads(text)}, Scenario)
+        Script.from_table(scenario.model)
+        Faults.from_table(scenario.backend)
+    except msgspec.ValidationError as error:
+        raise ScenarioError(f"{where}: {in_words(error, Scenario)}") from error
+    except (tomllib.TOMLDecodeError, ScriptError) as error:
+        raise ScenarioError(f"{where}: {error}") from error
+    except ValueError as error:
+        raise ScenarioError(f"{where}: backend: {error}") from error
+    settings = {name.upper() for name in Settings.__dataclass_fields__}
+    if unknown := sorted(set(scenario.relay) - settings):
+        raise ScenarioError(f"{where}: relay: no setting {unknown[0]!r}; there are: {', '.join(sorted(settings))}")
+    for number, step in enumerate(scenario.caller.steps, 1):
+        _check(step, f"{where}, step {number}")
+    return scenario
+
+
+def of_recording(path: Path) -> Scenario:
+    """A caller who hears the greeting, plays a recording, hears the answer and hangs up. Raises ScenarioError."""
+    steps = (Step(listen=True), Step(play=str(path)), Step(listen=True), Step(hang_up=True))
+    _check(steps[1], "the recording")
+    return Scenario(title=f"plays {path.name}", caller=Caller(steps=steps), name=path.stem)
+
+
+def load(name: str) -> Scenario:
+    """A shipped scenario by its name, or one from a path that ends in .toml. Raises ScenarioError."""
+    own = name.endswith(".toml")
+    path = Path(name) if own else FOLDER / f"{name}.toml"
+    try:
+        return parse(path.read_text("utf-8"), path.stem, name if own else "")
+    except FileNotFoundError as error:
+        if own:
+            raise ScenarioError(f"there is no file {name}") from error
+        known = ", ".join(shipped())
+        raise ScenarioError(f"there is no scenario {name!r}; shipped are: {known}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"scenario {name} cannot be read: {error}") from error
+
+
+def shipped() -> list[str]:
+    """The names of all scenarios that come with the relay."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def _check(step: Step, where: str) -> None:
+    if len(step.kinds) != 1:
+        raise ScenarioError(f"{where} must do one thing, not {' and '.join(step.kinds) or 'nothing'}")
+    if step.say is not None and find(step.say) is None:
+        raise ScenarioError(
+            f"{where}: there is no clip {step.say!r} (relay/standin/speech/clips/index.toml lists them)"
+        )
+    if step.play is not None:
+        try:
+            read_wav(Path(step.play))
+        except (AudioRefused, OSError, ValueError) as error:  # a path may hold what no path can
+            raise ScenarioError(f"{where}: {step.play} cannot be played: {error}") from error
+    if step.press is not None and (not step.press or set(step.press) - set("0123456789*#ABCDw")):
+        raise ScenarioError(f"{where}: keys are 0-9 * # A-D, and w for half a second: {step.press!r}")
+    if step.interrupt_after_ms is not None and step.kinds[0] in ("listen", "until", "silent_s"):
+        raise ScenarioError(f"{where}: {step.kinds[0]} waits and cannot interrupt")
+
+
+def _hello(does: Behaviour) -> bytes:
+    clip = find("voicemail" if does == "voicemail" else "human_hello")
+    return clip.mulaw if clip is not None else b""

@@ -1,0 +1,1 @@
+"""Speech of the stand-ins: recorded clips, a voice, an ear."""

@@ -1,0 +1,178 @@
+"""How the stand-in model hears: what arrived is compared with the clips that callers speak, by its envelope.
+
+The envelope (level every 10 ms) finds which clip it can be and where; twelve bands between 200 and 3400 Hz confirm it.
+A few dB, some noise and any shift do no harm. Audio that was broken on its way is not understood: frames that were
+lost, clicks at frame edges, a wrong rate, a wrong codec. A human would still catch some of that; a model that forgives
+would hide the relay's mistakes.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+import dsp
+from relay.standin.speech.voice import Clip, clips
+
+Array = npt.NDArray[np.float64]
+
+STEP_MS, WINDOW_MS = 10, 20
+FINE_STEP_MS = 5  # so that clip and audio are never more than 2.5 ms out of step
+BIN_HZ = 1000 // WINDOW_MS
+# Band edges in bins of 50 Hz, growing as the ear's do.
+EDGES = np.array([4, 6, 8, 10, 13, 16, 20, 25, 31, 38, 46, 56, 68])
+HIGH_FROM_BAND = 9  # 1.9 kHz and up: where speech is weak and clicks are not
+FLOOR_DB = -75.0  # below the quietest phone line: silence must not look like detail
+
+ENVELOPE_ALIKE = 0.80  # correlation from which a clip is looked at closely
+CELL_DB = 5.0  # how far a band may be off after the levels were matched
+CELLS_ALIKE = 0.85
+HOLE_DB, HOLES = 12.0, 0.03  # frames that lost so much; what share of the speech may
+SPIKE_DB, SPIKES = 8.0, 0.06  # frames with so much more treble than was spoken
+SPIKE_BELOW_DB = 24.0  # treble that is so far under the loudest band is a line's noise
+ABOVE_HZ = 4500  # a phone line carries nothing up there; a click does
+CLICK_PEAK, CLICK_CREST, CLICKS_A_S = 500, 6.0, 3.0  # int16; peak over RMS of 5 ms; more than a crackling line has
+DEPTH_DB = 25.0  # how far under the loudest the envelope is followed: below that a line's own noise fills it
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A clip that was understood, and where it began in the audio."""
+
+    clip: Clip
+    start_ms: int
+    alike: float  # share of the cells that fit, 0-1
+
+
+@dataclass(frozen=True)
+class _Print:
+    """A clip as the ear remembers it: its speech without the silence around it."""
+
+    clip: Clip
+    bands_db: Array  # [steps, 12], every 10 ms
+    level_db: Array  # [steps]
+    lead_ms: int
+
+
+class Ear:
+    """Knows some speakers' clips, and understands nothing else."""
+
+    def __init__(self, speakers: tuple[str, ...] = ("caller",)) -> None:
+        self._prints = [_print(clip.id) for clip in clips().values() if clip.speaker in speakers]
+
+    def hear(self, samples: npt.NDArray[np.int16], rate_hz: int) -> list[Heard]:
+        """The clips in int16 audio of 8000 or 24000 Hz, in the order they were spoken."""
+        pad = np.zeros(rate_hz * 3 // 10, np.int16)  # a clip may begin before the audio does, by its quiet start
+        padded = np.concatenate([pad, samples, pad])
+        if _has_clicks(padded, rate_hz):
+            return []
+        fine = _bands(padded, rate_hz, FINE_STEP_MS)
+        found = [heard for each in self._prints for heard in _search(each, fine)]
+        found.sort(key=lambda heard: -heard.alike * heard.clip.ms)
+        kept: list[Heard] = []
+        for heard in found:
+            if all(heard.start_ms + heard.clip.ms <= other.start_ms + 150
+                   or other.start_ms + other.clip.ms <= heard.start_ms + 150 for other in kept):  # fmt: skip
+                kept.append(heard)
+        return sorted(kept, key=lambda heard: heard.start_ms)
+
+    def transcribe(self, samples: npt.NDArray[np.int16], rate_hz: int) -> str:
+        """What was said, as text; empty where no known voice said anything."""
+        return " ".join(heard.clip.text for heard in self.hear(samples, rate_hz))
+
+
+@functools.cache
+def _print(clip_id: str) -> _Print:
+    clip = clips()[clip_id]
+    bands_db = _bands(dsp.decode(clip.mulaw), 8000, STEP_MS)
+    level_db = _level(bands_db)
+    speech = np.flatnonzero(level_db > level_db.max() - 30)
+    start, end = int(speech[0]), int(speech[-1]) + 1
+    return _Print(clip, bands_db[start:end], level_db[start:end], start * STEP_MS)
+
+
+def _bands(samples: npt.NDArray[np.int16], rate_hz: int, step_ms: int) -> Array:
+    """[n] int16 -> [steps, 12] dBFS: a 20 ms window has bins of 50 Hz at any rate, so rates need not be changed."""
+    window, step = rate_hz * WINDOW_MS // 1000, rate_hz * step_ms // 1000
+    if len(samples) < window:
+        return np.full((0, len(EDGES) - 1), FLOOR_DB)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::step].astype(np.float64)
+    power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1) / (32768 * window / 4)) ** 2
+    sums = np.add.reduceat(power[:, : EDGES[-1]], EDGES[:-1], axis=1)
+    return np.asarray(10 * np.log10(sums + 10 ** (FLOOR_DB / 10)), np.float64)
+
+
+def _has_clicks(samples: npt.NDArray[np.int16], rate_hz: int) -> bool:
+    """Whether 24 kHz audio has peaks above the phone band that stand alone, as steps between frames make them."""
+    if rate_hz <= 2 * ABOVE_HZ:
+        return False
+    spectrum = np.fft.rfft(samples.astype(np.float64))
+    spectrum[: len(samples) * ABOVE_HZ // rate_hz] = 0
+    above, window = np.abs(np.fft.irfft(spectrum, len(samples))), rate_hz // 200
+    above = above[: len(above) // window * window].reshape(-1, window)
+    peak = above.max(axis=1)
+    clicks = (peak > CLICK_PEAK) & (peak > CLICK_CREST * np.sqrt((above**2).mean(axis=1)))
+    return bool(clicks.sum() > CLICKS_A_S * len(samples) / rate_hz)
+
+
+def _level(bands_db: Array) -> Array:
+    return np.asarray(10 * np.log10((10 ** (bands_db / 10)).sum(axis=1)), np.float64)
+
+
+def _search(print_: _Print, fine: Array) -> list[Heard]:
+    """Where in the audio the clip can be, with how well it fits: a few steps around each place."""
+    found = []
+    for phase in range(STEP_MS // FINE_STEP_MS):
+        bands_db = fine[phase :: STEP_MS // FINE_STEP_MS]
+        if len(bands_db) < len(print_.level_db):
+            continue
+        for lag in _peaks(_correlate(print_.level_db, _level(bands_db)), len(print_.level_db) // 2):
+            cells = _confirm(print_, bands_db[lag : lag + len(print_.level_db)])
+            if cells:
+                start_ms = lag * STEP_MS + phase * FINE_STEP_MS - 300 - print_.lead_ms
+                found.append(Heard(print_.clip, start_ms, cells))
+    return found
+
+
+def _correlate(wanted: Array, level_db: Array) -> Array:
+    """Normalised correlation of a clip's envelope with the audio's, for every place where the clip could be."""
+    count = len(wanted)
+    wanted = np.maximum(wanted, wanted.max() - DEPTH_DB)
+    level_db = np.maximum(level_db, level_db.max() - DEPTH_DB)
+    shape = (wanted - wanted.mean()) / (wanted.std() * count)
+    sums = np.cumsum(np.concatenate([[0.0], level_db]))
+    squares = np.cumsum(np.concatenate([[0.0], level_db**2]))
+    mean = (sums[count:] - sums[:-count]) / count
+    spread = np.sqrt(np.maximum((squares[count:] - squares[:-count]) / count - mean**2, 1.0))
+    return np.asarray(np.correlate(level_db, shape, "valid") / spread, np.float64)
+
+
+def _peaks(alike: Array, apart: int) -> list[int]:
+    """The best three steps of each place: neighbours of a peak are as good as it is, so one step apart is enough."""
+    found: list[int] = []
+    for lag in np.argsort(alike)[::-1]:
+        if alike[lag] < ENVELOPE_ALIKE:
+            break
+        if sum(abs(int(lag) - other) < apart for other in found) < 3:
+            found.append(int(lag))
+    return found
+
+
+def _confirm(print_: _Print, bands_db: Array) -> float:
+    """The share of loud cells that fit, or 0 where the audio is too unlike or was broken."""
+    loudest = print_.bands_db.max()
+    loud = print_.bands_db > loudest - 25
+    difference = bands_db - print_.bands_db
+    gain_db = float(np.median(difference[loud]))
+    difference = difference - gain_db
+    alike = float((np.abs(difference[loud]) < CELL_DB).mean())
+    level_difference = _level(bands_db) - print_.level_db - gain_db
+    speech = print_.level_db > print_.level_db.max() - 20
+    holes = float((level_difference[speech] < -HOLE_DB).mean())
+    high = _level(bands_db[:, HIGH_FROM_BAND:]) - gain_db
+    spike = (high > _level(print_.bands_db[:, HIGH_FROM_BAND:]) + SPIKE_DB) & (high > loudest - SPIKE_BELOW_DB)
+    broken = holes > HOLES or float(spike.mean()) > SPIKES
+    return 0.0 if broken or alike < CELLS_ALIKE else alike

@@ -1,0 +1,277 @@
+"""The state of one call at the stand-in Twilio: its legs, what was heard, what was complained about, and who ended it.
+
+Pure: the time comes in with each call. The shell around it is `exchange.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import quote
+
+from relay.standin.twilio.listening import Listener
+from relay.standin.twilio.media_stream import Complaint, Level
+from relay.standin.twilio.mouth import Mouth
+from relay.standin.twilio.playback import Playback
+
+API_VERSION = "2010-04-01"
+
+SAY_S_PER_CHARACTER = 0.06
+"""How long `<Say>` takes: about 1,000 characters a minute."""
+
+EndedBy = Literal["caller", "relay", "human", "twilio"]
+Status = Literal[
+    "queued", "initiated", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"
+]
+# What happens in a call, as it is logged, and as a scenario may wait for it.
+EventKind = Literal[
+    "agent_said",
+    "agent_said_by_twilio",
+    "answered",
+    "bridged",
+    "caller_pressed",
+    "caller_said",
+    "cleared",
+    "complaint",
+    "dial_ended",
+    "dialled",
+    "ended",
+    "fallback",
+    "first_media",
+    "human_answered",
+    "human_leg_ended",
+    "human_pressed",
+    "recorded",
+    "recording_by_rest",
+    "recording_started",
+    "redirected_by_rest",
+    "ringing",
+    "stream_closed_by_relay",
+    "stream_cut",
+    "stream_started",
+    "stream_stopped",
+    "trouble",
+    "twiml",
+    "webhook_retried",
+    "whisper",
+]
+OnEvent = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, `at_s` after the first ring."""
+
+    at_s: float
+    kind: EventKind
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words that Twilio itself read out (`<Say>`), in seconds of the clock."""
+
+    from_s: float
+    to_s: float
+    text: str
+
+
+@dataclass(slots=True)
+class Leg:
+    """One telephone's part of a call."""
+
+    sid: str
+    parent_sid: str
+    direction: Literal["inbound", "outbound-dial"]
+    caller_id: str
+    number: str
+    status: Status
+    started_s: float
+    answered_s: float | None = None
+    bridged_s: float | None = None
+    ended_s: float | None = None
+    words: list[Words] = field(default_factory=list)
+    keys: str = ""
+
+    def duration_s(self, now: float) -> int:
+        """Whole seconds since the answer, as Twilio bills them; 0 when nobody answered."""
+        if self.answered_s is None:
+            return 0
+        return round((now if self.ended_s is None else self.ended_s) - self.answered_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What Twilio knows of where a number is from; blanks are normal [twilio 1.1]."""
+
+    city: str = ""
+    state: str = ""
+    postcode: str = ""
+    country: str = ""
+
+
+class CallState:
+    """Everything that is known about one call."""
+
+    def __init__(
+        self,
+        *,
+        account_sid: str,
+        caller_number: str,
+        called_number: str,
+        place: Place,
+        mouth: Mouth,
+        now: float,
+        epoch: datetime,
+        rng: random.Random,
+        on_event: OnEvent,
+    ) -> None:
+        self.account_sid, self.place, self.mouth = account_sid, place, mouth
+        self.rng, self._on_event = rng, on_event
+        self._epoch, self._epoch_s = epoch, now
+        self.started_s = now
+        self.leg = Leg(self.new_sid("CA"), "", "inbound", caller_number, called_number, "ringing", now)
+        self.humans: list[Leg] = []
+        self.ear = Playback()
+        self.listener = Listener(self.ear, now)
+        self.events: list[Event] = []
+        self.complaints: list[Complaint] = []
+        self.ended_by: EndedBy | None = None
+
+    @property
+    def sid(self) -> str:
+        """The CallSid of the caller's leg."""
+        return self.leg.sid
+
+    def new_sid(self, prefix: str) -> str:
+        """A fresh sid of Twilio's form: two letters and 32 hex digits."""
+        return f"{prefix}{self.rng.getrandbits(128):032x}"
+
+    def wall(self, now: float) -> datetime:
+        """The time of day at a moment of the clock, for the fields that carry one."""
+        return self._epoch + timedelta(seconds=now - self._epoch_s)
+
+    def log(self, now: float, kind: EventKind, **fields: Any) -> None:
+        """Keep an event, and tell whoever watches."""
+        self.events.append(Event(now - self.started_s, kind, fields))
+        self._on_event(kind, {"at_s": now - self.started_s, "call_sid": self.sid, **fields})
+
+    def complain(self, now: float, code: int, rule: str, detail: str = "", level: Level = "error") -> None:
+        """An entry in Twilio's debugger."""
+        self.take_complaint(Complaint(code, rule, detail, now, level), now)
+
+    def take_complaint(self, complaint: Complaint, now: float) -> None:
+        """The same, ready made."""
+        self.complaints.append(complaint)
+        self.log(now, "complaint", code=complaint.code, text=str(complaint), level=complaint.level)
+
+    def answer(self, now: float) -> None:
+        """The caller's leg is answered, once: Twilio picks up at the first verb that is no <Reject>."""
+        if self.leg.answered_s is None:
+            self.leg.status, self.leg.answered_s = "in-progress", now
+            self.log(now, "answered")
+
+    def end(self, now: float, by: EndedBy, status: Status = "completed") -> None:
+        """The call is over; who was first counts."""
+        if self.ended_by is None:
+            self.ended_by = by
+            self.leg.status, self.leg.ended_s = status, now
+            self.ear.stop(now)
+            self.log(now, "ended", by=by, status=status)
+
+    def read_out(self, leg: Leg, text: str, now: float) -> float:
+        """Twilio reads a text to one leg; returns when it is done (seconds)."""
+        words = Words(now, now + len(text) * SAY_S_PER_CHARACTER, text)
+        leg.words.append(words)
+        if leg is self.leg:
+            self.log(now, "agent_said_by_twilio", text=text)
+        else:
+            self.log(now, "whisper", text=text, to=leg.number)
+        return words.to_s
+
+    def quiet_for_s(self, now: float) -> float:
+        """How long the caller has heard nothing; since the first ring when nothing was heard yet."""
+        self.listener.listen(now)
+        last = self.listener.stretches[-1][1] if self.listener.stretches else self.started_s
+        if self.leg.words:
+            last = max(last, min(self.leg.words[-1].to_s, now))
+        return max(0.0, now - last)
+
+    def answer_begun_s(self, now: float) -> float | None:
+        """When what the caller hears last, or hears now, began (seconds)."""
+        self.listener.listen(now)
+        begun = [self.listener.stretches[-1][0]] if self.listener.stretches else []
+        begun += [self.leg.words[-1].from_s] if self.leg.words else []
+        return max(begun, default=None)
+
+    # what Twilio posts
+
+    def caller_fields(self) -> dict[str, str]:
+        """The form fields of every webhook about the caller's leg, those of a real capture [twilio 1.1]."""
+        leg, place = self.leg, self.place
+        token = quote(json.dumps({"parentCallInfoToken": f"eyJ{leg.sid}"}, separators=(",", ":")), safe="")
+        named = leg.caller_id.startswith("+")
+        return {
+            "Called": leg.number,
+            "ToState": "CA",
+            "CallerCountry": place.country,
+            "Direction": leg.direction,
+            "CallerState": place.state,
+            "ToZip": "",
+            "CallSid": leg.sid,
+            "To": leg.number,
+            "CallerZip": place.postcode,
+            "ToCountry": "US",
+            "StirVerstat": "TN-Validation-Passed-A" if named else "No-TN-Validation",
+            "CallToken": token,
+            "CalledZip": "",
+            "ApiVersion": API_VERSION,
+            "CalledCity": "",
+            "CallStatus": leg.status,
+            "From": leg.caller_id,
+            "AccountSid": self.account_sid,
+            "CalledCountry": "US",
+            "CallerCity": place.city,
+            "ToCity": "",
+            "FromCountry": place.country,
+            "Caller": leg.caller_id,
+            "FromCity": place.city,
+            "CalledState": "CA",
+            "FromZip": place.postcode,
+            "FromState": place.state,
+        }
+
+    def human_fields(self, leg: Leg) -> dict[str, str]:
+        """The form fields of a webhook about a dialled leg."""
+        return {
+            "Called": leg.number,
+            "ParentCallSid": leg.parent_sid,
+            "ToState": "",
+            "CallerCountry": "US",
+            "Direction": leg.direction,
+            "CallerState": "CA",
+            "ToZip": "",
+            "CallSid": leg.sid,
+            "To": leg.number,
+            "CallerZip": "",
+            "ToCountry": "US",
+            "CalledZip": "",
+            "ApiVersion": API_VERSION,
+            "CalledCity": "",
+            "CallStatus": leg.status,
+            "From": leg.caller_id,
+            "AccountSid": self.account_sid,
+            "CalledCountry": "US",
+            "CallerCity": "",
+            "ToCity": "",
+            "FromCountry": "US",
+            "Caller": leg.caller_id,
+            "FromCity": "",
+            "CalledState": "",
+            "FromZip": "",
+            "FromState": "CA",
+        }

@@ -1,0 +1,209 @@
+"""Plays `<Dial>`: rings the human, runs the whisper on the human's leg, bridges, and says how it went [twilio 5.1]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.utils import format_datetime
+from typing import Literal, Protocol
+
+import trio
+
+from relay.standin.twilio.call_state import CallState, Leg, Status
+from relay.standin.twilio.phone import Phone
+from relay.standin.twilio.twiml_interpreter import TwimlRefused
+from relay.standin.twilio.twiml_verbs import Dial, Document, Gather, Hangup, Number, Pause, Play, Say
+from relay.standin.twilio.webhooks import FetchFailed, Webhooks
+
+ANSWER_BUFFER_S = 5.0
+"""Twilio lets a phone ring about so much longer than `timeout` says [twilio 5.1]."""
+
+THINK_S = 1.0
+"""How long a human takes to press a key when the question has been asked."""
+
+Behaviour = Literal["accepts", "declines", "hangs_up", "no_answer", "busy", "failed", "voicemail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Human:
+    """How a dialled human behaves. A voicemail answers and cannot press a key."""
+
+    does: Behaviour = "accepts"
+    ring_s: float = 4.0
+    talk_s: float = 5.0
+    hello: bytes = b""  # mu-law: what the caller hears when bridged
+
+
+class DialHost(Protocol):
+    """What dialling needs of the call it happens in."""
+
+    state: CallState
+    webhooks: Webhooks
+
+    def next_human(self) -> Human:
+        """How the human who is dialled next behaves."""
+
+    def notify(self, url: str, method: str, fields: dict[str, str]) -> None:
+        """Send a status callback in the background."""
+
+    async def fetch_document(self, url: str, method: str, fields: dict[str, str], whisper: bool = False) -> Document:
+        """A TwiML document. Raises FetchFailed, TwimlRefused."""
+
+
+class Dialling:
+    """One `<Dial>` while it lasts."""
+
+    def __init__(self, host: DialHost, verb: Dial) -> None:
+        self._host, self._state, self._verb = host, host.state, verb
+        self._winner: Leg | None = None
+        self._picked_up = trio.Event()
+        self._sequence: dict[str, int] = {}
+
+    async def run(self) -> dict[str, str]:
+        """Dial until the bridge is over or nobody is left; returns the fields of the action request.
+
+        Cancelled (the caller hung up, REST took over): every leg that rings or talks is ended.
+        """
+        last: Leg | None = None
+        if self._verb.sequential:
+            for number in self._verb.numbers:
+                last = await self._dial(number)
+                if last.answered_s is not None:
+                    break
+        else:
+            legs: list[Leg] = []
+            async with trio.open_nursery() as nursery:
+                for number in self._verb.numbers:
+                    nursery.start_soon(self._dial_into, number, legs)
+            last = self._winner or legs[-1]
+        assert last is not None
+        fields = {
+            "DialCallStatus": last.status,
+            "DialCallSid": last.sid,
+            "DialBridged": "true" if last.bridged_s is not None else "false",
+        }
+        if last.bridged_s is not None and last.ended_s is not None:
+            fields["DialCallDuration"] = str(round(last.ended_s - last.bridged_s))
+        self._state.log(trio.current_time(), "dial_ended", **fields)
+        return fields
+
+    async def _dial_into(self, number: Number, legs: list[Leg]) -> None:
+        legs.append(await self._dial(number))
+
+    async def _dial(self, number: Number) -> Leg:
+        state, human = self._state, self._host.next_human()
+        now = trio.current_time()
+        caller_id = self._verb.caller_id or state.leg.caller_id
+        leg = Leg(state.new_sid("CA"), state.sid, "outbound-dial", caller_id, number.number, "initiated", now)
+        state.humans.append(leg)
+        state.log(now, "dialled", number=number.number, caller_id=caller_id)
+        self._report(number, leg, "initiated")
+        try:
+            answered = await self._ring(number, leg, human)
+            if answered:
+                await self._talk(number, leg, human)
+        finally:
+            if leg.ended_s is None:  # cancelled: the caller is gone, or has another document
+                self._hang_up(number, leg, "completed" if leg.answered_s is not None else "canceled")
+        return leg
+
+    async def _ring(self, number: Number, leg: Leg, human: Human) -> bool:
+        if human.does == "failed":
+            self._hang_up(number, leg, "failed")
+            return False
+        leg.status = "ringing"
+        self._report(number, leg, "ringing")
+        patience_s = self._verb.timeout_s + ANSWER_BUFFER_S
+        if human.does == "no_answer" or human.ring_s > patience_s:
+            await self._wait(patience_s)
+            self._hang_up(number, leg, "no-answer" if self._winner is None else "canceled")
+            return False
+        await self._wait(human.ring_s)
+        if self._winner is not None:
+            self._hang_up(number, leg, "canceled")  # another one was faster
+            return False
+        if human.does == "busy":
+            self._hang_up(number, leg, "busy")
+            return False
+        self._winner = leg
+        self._picked_up.set()
+        leg.status, leg.answered_s = "in-progress", trio.current_time()
+        self._state.log(leg.answered_s, "human_answered", number=leg.number, does=human.does)
+        self._report(number, leg, "answered")
+        return True
+
+    async def _wait(self, for_s: float) -> None:
+        """Ring, until another phone of the same `<Dial>` is picked up."""
+        with trio.move_on_after(for_s):
+            await self._picked_up.wait()
+
+    async def _talk(self, number: Number, leg: Leg, human: Human) -> None:
+        if number.url and not await self._whisper(number, leg, human):
+            self._hang_up(number, leg, "completed")
+            return
+        now = leg.bridged_s = trio.current_time()
+        self._state.log(now, "bridged", number=leg.number, does=human.does)
+        self._state.ear.media(human.hello, now)
+        with trio.move_on_after(self._verb.time_limit_s):
+            await trio.sleep(human.talk_s)
+        self._hang_up(number, leg, "completed")
+
+    async def _whisper(self, number: Number, leg: Leg, human: Human) -> bool:
+        """Run the documents on the human's leg; True when they end without a hang-up: the legs are bridged."""
+        state, phone = self._state, Phone(self._state, leg, self._host.webhooks)
+        url, method, fields = number.url, number.method, state.human_fields(leg)
+
+        async def react() -> None:
+            await self._react(phone, human)
+
+        phone.gathering = react
+        while True:
+            try:
+                document = await self._host.fetch_document(url, method, fields, whisper=True)
+            except (FetchFailed, TwimlRefused) as failed:
+                state.complain(trio.current_time(), failed.code, failed.rule, url)
+                return False
+            for verb in document.verbs:
+                if isinstance(verb, Hangup):
+                    return False
+                if isinstance(verb, Say | Play | Pause):
+                    await phone.prompt(verb)
+                elif isinstance(verb, Gather):
+                    found = await phone.gather(verb)
+                    if human.does == "hangs_up":
+                        return False
+                    if not found.empty or verb.action_on_empty:
+                        url, method, fields = verb.action, verb.method, state.human_fields(leg) | found.fields()
+                        break
+            else:
+                return True
+
+    async def _react(self, phone: Phone, human: Human) -> None:
+        """Listen to the question to its end, then press what this human presses."""
+        key = {"accepts": "1", "declines": "2"}.get(human.does)
+        if key is None:
+            return
+        await trio.sleep(THINK_S)
+        if phone.leg.words:
+            await trio.sleep_until(phone.leg.words[-1].to_s + THINK_S)
+        self._state.log(trio.current_time(), "human_pressed", key=key)
+        phone.press(key)
+
+    def _hang_up(self, number: Number, leg: Leg, status: Status) -> None:
+        leg.status, leg.ended_s = status, trio.current_time()
+        self._state.log(leg.ended_s, "human_leg_ended", number=leg.number, status=status)
+        self._report(number, leg, "completed")
+
+    def _report(self, number: Number, leg: Leg, event: str) -> None:
+        """The leg's status callback, for the events that were asked for [twilio 1.4]."""
+        if not number.status_callback or event not in number.status_events:
+            return
+        now = trio.current_time()
+        sequence = self._sequence[leg.sid] = self._sequence.get(leg.sid, -1) + 1
+        fields = self._state.human_fields(leg) | {
+            "Timestamp": format_datetime(self._state.wall(now)),
+            "CallbackSource": "call-progress-events",
+            "SequenceNumber": str(sequence),
+        }
+        if event == "completed":
+            fields["CallDuration"] = str(leg.duration_s(now))
+        self._host.notify(number.status_callback, number.status_method, fields)

@@ -1,0 +1,98 @@
+"""The caller's mouth: what the caller says and when, to the sample, over a telephone line's kind of silence.
+
+Pure: the time comes in with each call, in seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from relay.standin.twilio.listening import loud_span_ms
+from relay.standin.twilio.playback import RATE_HZ, samples_at
+
+Silence = Literal["ff", "7f", "noise"]
+"""The three silences seen on real lines: mu-law +0, mu-law -0, and faint noise [twilio 3.1]."""
+
+_NOISE = bytes((0xFF, 0xFF, 0x7F, 0x7F, 0xFE, 0x7E, 0xFD, 0x7D))
+"""Mu-law codes of amplitudes 0 to 16: about -75 dBFS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One thing the caller says: `text` is empty for a cough or for a recording of unknown words."""
+
+    at: int
+    mulaw: bytes
+    text: str
+    kind: Literal["speech", "cough", "wav"]
+
+    @property
+    def end(self) -> int:
+        """The first sample after the clip."""
+        return self.at + len(self.mulaw)
+
+    @property
+    def sound_s(self) -> tuple[float, float]:
+        """From the first to the last sound in it (seconds of the clock)."""
+        first_ms, last_ms = loud_span_ms(self.mulaw)
+        return self.at / RATE_HZ + first_ms / 1000, self.at / RATE_HZ + last_ms / 1000
+
+
+class Mouth:
+    """Everything the caller has said or is going to say."""
+
+    def __init__(self, silence: Silence = "ff", seed: int = 0) -> None:
+        self.utterances: list[Utterance] = []
+        self._muted: list[tuple[int, int]] = []
+        rng = random.Random(seed)
+        self._noise = bytes(rng.choices(_NOISE, k=RATE_HZ)) if silence == "noise" else b""
+        self._quiet = b"\x7f" if silence == "7f" else b"\xff"
+
+    def say(
+        self, mulaw: bytes, now: float, text: str = "", kind: Literal["speech", "cough", "wav"] = "speech"
+    ) -> float:
+        """Begin to say a clip now, or when the clip before it is over; returns when it ends (seconds)."""
+        busy_until = self.utterances[-1].end if self.utterances else 0
+        self.utterances.append(Utterance(max(samples_at(now), busy_until), mulaw, text, kind))
+        return self.utterances[-1].end / RATE_HZ
+
+    def mute(self, now: float, for_s: float) -> None:
+        """Send nothing at all for a while, as telephones with silence suppression do."""
+        self._muted.append((samples_at(now), samples_at(now + for_s)))
+
+    def muted(self, at: int) -> bool:
+        """Whether the line sends no frames at this sample."""
+        return any(first <= at < last for first, last in self._muted)
+
+    def read(self, first: int, count: int) -> bytes:
+        """`count` mu-law bytes from sample `first` on: speech where there is some, silence elsewhere."""
+        out, end = bytearray(self._silence(first, count)), first + count
+        for said in reversed(self.utterances):
+            if said.end <= first:
+                break
+            low, high = max(first, said.at), min(end, said.end)
+            if low < high:
+                out[low - first : high - first] = said.mulaw[low - said.at : high - said.at]
+        return bytes(out)
+
+    def speaking(self, now: float) -> bool:
+        """Whether words are being said at this moment."""
+        return any(said.text and said.at <= samples_at(now) < said.end for said in self.utterances[-2:])
+
+    def heard_words(self, since: float, now: float) -> str:
+        """The words of what was said completely between two moments: what a speech recogniser would give."""
+        first, last = samples_at(since), samples_at(now)
+        return " ".join(said.text for said in self.utterances if said.at >= first and said.end <= last and said.text)
+
+    def words_ended(self, since: float, now: float) -> str:
+        """The words of what ended between two moments, whenever it began."""
+        first, last = samples_at(since), samples_at(now)
+        return " ".join(said.text for said in self.utterances if first < said.end <= last and said.text)
+
+    def _silence(self, first: int, count: int) -> bytes:
+        if not self._noise:
+            return self._quiet * count
+        at = first % len(self._noise)
+        return (self._noise[at:] + self._noise * (count // len(self._noise) + 1))[:count]

@@ -1,0 +1,361 @@
+"""Messages on a wire: both ends of the audio path, by `websockets`' sans-I/O core. Knows neither Twilio nor OpenAI.
+
+Whole text frames, nearly all of the traffic, are cut and made here (text_frame.py): the core's own way, written for
+every case, costs several microseconds more a frame. Control frames, fragments and mistakes go through the core.
+A caller of `send` and `receive` meets one exception, `Gone`; a caller of `dial` meets OSError, ssl.SSLError,
+trio.TooSlowError and `Refused`. Nothing is compressed: mu-law and base64 gain nothing, and Twilio offers none.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Mapping
+
+import trio
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidURI
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined] # its C function, or its Python
+from websockets.http11 import Request, Response
+from websockets.protocol import OPEN, State
+from websockets.server import ServerProtocol
+from websockets.uri import WebSocketURI, parse_uri
+
+from relay.transport.text_frame import MASKED, WHOLE_TEXT, masks, span, text_frame
+from relay.transport.wire import SocketWire, Wire, default_tls
+
+__all__ = ["Gone", "Refused", "Request", "WebSocketEnd", "answer", "dial", "upgrade"]
+
+# Twilio's frames are 300 bytes; a start message with customParameters stays under 10 kB [twilio 3.1].
+MAX_FROM_CALLER_BYTES = 65_536
+# OpenAI's largest events are deltas and conversation items; trio-websocket's 1 MiB was too little [stack 1.5].
+MAX_FROM_MODEL_BYTES = 16 << 20
+# How long a close waits for the peer's own close frame. Less would reset the connection under Twilio's last frames.
+CLOSE_S = 2.0
+MAX_HEAD_BYTES = 16_384
+# RFC 6455 5.5.1: a control frame carries 125 bytes, two of them are the code.
+MAX_REASON_BYTES = 123
+
+# A text frame that is not all here is kept until it is, up to this size; beyond it the core gathers it, copying less.
+KEEP_BYTES = 1 << 17
+
+# The library logs every frame, audio and all, where its logger is at DEBUG. This one never is.
+_QUIET = logging.getLogger("relay.transport.websocket")
+_QUIET.setLevel(logging.WARNING)
+
+
+class Gone(Exception):
+    """The connection is over: the peer's close code and reason, else ours, else 1006 and what broke."""
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(f"the connection is over: {code} {reason}".rstrip())
+        self.code, self.reason = code, reason
+
+
+class Refused(Exception):
+    """The server answered the upgrade with something other than a good 101: its status and (text) body."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"the server refused the WebSocket with HTTP {status}: {body[:200]}".rstrip(": "))
+        self.status, self.body = status, body
+
+
+class WebSocketEnd:
+    """One end of a WebSocket on a wire; it has no task, queue or lock of its own.
+
+    One task receives; any task may send or close. Messages are bytes as they came, text or binary, unchecked
+    UTF-8. A sender that is cancelled in the middle of a frame takes the connection with it
+    (see relay/transport/wire.py).
+    """
+
+    def __init__(self, wire: Wire, protocol: ClientProtocol | ServerProtocol) -> None:
+        self._wire = wire
+        self._protocol = protocol
+        self._ready: list[bytes] = []
+        self._part: list[bytes] = []  # a fragmented message so far
+        self._is_client = isinstance(protocol, ClientProtocol)
+        self._their_mask = 0 if self._is_client else MASKED
+        self._max_bytes = MAX_FROM_MODEL_BYTES if self._is_client else MAX_FROM_CALLER_BYTES
+        self._rest = b""  # the beginning of a frame whose end has not come, kept from the core
+        self._owed = 0  # bytes of a frame whose beginning the core has
+        self._receiving = False
+        self._closed = False
+
+    @property
+    def is_open(self) -> bool:
+        """True from the upgrade until either side began to close."""
+        return self._protocol.state is OPEN and not self._closed
+
+    async def receive(self) -> list[bytes]:
+        """Return all complete messages that have arrived, waiting for at least one. Raises Gone at the end.
+
+        Answers pings and the peer's close on the way.
+        """
+        protocol = self._protocol
+        while True:
+            if self._ready:
+                ready, self._ready = self._ready, []
+                return ready
+            if protocol.state is not OPEN or self._closed:
+                raise self._gone()
+            self._receiving = True
+            try:
+                data = await self._wire.read()
+                self._feed(data)
+                if protocol.writes:
+                    await self._flush()
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
+                if not self._ready:
+                    raise self._gone(e) from e
+            finally:
+                self._receiving = False
+
+    def gather(self, n_bytes: int) -> None:
+        """Let `receive` wait for so many bytes, or the end: fewer wakes, later messages. 1 for no such wait."""
+        self._wire.gather(n_bytes)
+
+    async def send(self, *messages: bytes) -> None:
+        """Send text messages, in this order, in one write. Raises Gone."""
+        protocol = self._protocol
+        if protocol.state is not OPEN or self._closed:
+            raise self._gone()
+        out = protocol.data_to_send() if protocol.writes else []
+        out += [text_frame(message, next(masks) if self._is_client else b"") for message in messages]
+        try:
+            await self._wire.write(out[0] if len(out) == 1 else b"".join(out))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
+            raise self._gone(e) from e
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Say goodbye, give the peer 2 s to say it too, close the socket. Never raises, may be called again.
+
+        A server's end that was never accepted answers 503 instead.
+        Runs to its end even when its task is cancelled: the peer shall get a real code. While another task
+        receives, the peer's answer is not waited for, and that task gets Gone.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with trio.move_on_after(CLOSE_S, shield=True):
+            try:
+                await self._say_goodbye(code, reason)
+            except (Gone, trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # nobody left to tell
+        self._wire.abort()
+
+    async def _say_goodbye(self, code: int, reason: str) -> None:
+        protocol = self._protocol
+        if protocol.state is State.CONNECTING:
+            if isinstance(protocol, ServerProtocol) and not protocol.eof_sent:
+                await self._respond(protocol.reject(503, reason))
+            return
+        if protocol.state is OPEN:
+            protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+        await self._flush()
+        while protocol.close_rcvd is None and protocol.state is not State.CLOSED and not self._receiving:
+            self._feed(await self._wire.read())
+            self._ready.clear()
+
+    async def accept(self, request: Request) -> None:
+        """Answer 101 and open. Raises Gone(1002) after it refused a request that is no proper upgrade."""
+        assert isinstance(self._protocol, ServerProtocol), "only a server accepts"
+        response = self._protocol.accept(request)
+        await self._respond(response)
+        if response.status_code != 101:
+            self.abort()
+            raise Gone(1002, f"not a WebSocket request: answered {response.status_code}")
+
+    async def reject(self, status: int, text: str = "", headers: Mapping[str, str] | None = None) -> None:
+        """Answer an HTTP status instead of opening, and close. Raises Gone when the peer went first."""
+        assert isinstance(self._protocol, ServerProtocol), "only a server rejects"
+        response = self._protocol.reject(status, text)
+        for name, value in (headers or {}).items():
+            response.headers[name] = value
+        await self._respond(response)
+        self.abort()
+
+    async def _respond(self, response: Response) -> None:
+        assert isinstance(self._protocol, ServerProtocol)
+        self._protocol.send_response(response)
+        try:
+            await self._flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
+            raise self._gone(e) from e
+
+    def abort(self) -> None:
+        """Close the socket without a word."""
+        self._closed = True
+        self._wire.abort()
+
+    def _feed(self, data: bytes) -> None:
+        """Take in what has arrived: whole text frames are cut out here, the core gets the rest, and all in a close."""
+        protocol, ready, their_mask = self._protocol, self._ready, self._their_mask
+        if not data:
+            self._hand_on(self._rest)
+            protocol.receive_eof()
+            self._take(protocol.events_received())
+            return
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        at, end = 0, len(data)
+        if self._owed:
+            at = min(self._owed, end)
+            self._owed -= at
+            self._hand_on(data[:at])
+        while at < end:
+            begin, stop = span(data, at)
+            if protocol.state is not OPEN:
+                self._hand_on(data[at:])
+                return
+            is_text = (
+                begin
+                and data[at] == WHOLE_TEXT
+                and data[at + 1] & MASKED == their_mask
+                and stop - begin <= self._max_bytes
+                and not self._part
+            )
+            if is_text and stop <= end:
+                payload = data[begin:stop]
+                ready.append(apply_mask(payload, data[begin - 4 : begin]) if their_mask else payload)
+            elif begin == 0 or (is_text and stop - at <= KEEP_BYTES):
+                self._rest = data[at:]
+                return
+            else:
+                self._owed = max(0, stop - end)
+                self._hand_on(data[at:stop])
+            at = stop
+
+    def _hand_on(self, data: bytes) -> None:
+        """Let the core read these bytes."""
+        if data:
+            self._protocol.receive_data(data)
+            self._take(self._protocol.events_received())
+
+    def _take(self, events: list[Request | Response | Frame]) -> None:
+        for event in events:
+            if not isinstance(event, Frame):
+                continue
+            opcode = event.opcode
+            if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+                if event.fin:
+                    self._ready.append(bytes(event.data))
+                else:
+                    self._part = [bytes(event.data)]
+            elif opcode is Opcode.CONT:
+                self._part.append(bytes(event.data))
+                if event.fin:
+                    self._ready.append(b"".join(self._part))
+                    self._part = []
+
+    async def _flush(self) -> None:
+        if out := self._protocol.data_to_send():
+            await self._wire.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def _gone(self, broken: Exception | None = None) -> Gone:
+        told = self._protocol.close_rcvd or self._protocol.close_sent
+        return Gone(told.code, told.reason) if told else Gone(1006, str(broken or ""))
+
+
+async def dial(
+    url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
+) -> WebSocketEnd:
+    """Connect to a ws:// or wss:// URL and upgrade, all within `limit_s`; on any failure no socket is left.
+
+    Raises ValueError (no such URL), OSError (name, connection), ssl.SSLError (certificate), trio.TooSlowError, Refused.
+    """
+    uri = _parse(url)
+    with trio.fail_after(limit_s):
+        stream = await trio.open_tcp_stream(uri.host, uri.port)
+        wire = SocketWire.take(stream, (tls or default_tls()) if uri.secure else None, uri.host)
+        try:
+            try:
+                await wire.handshake()
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
+                raise ConnectionError(f"the server broke off the TLS handshake: {e}") from e
+            return await upgrade(wire, url, headers)
+        except BaseException:
+            wire.abort()
+            raise
+
+
+async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocketEnd:
+    """Be the client on a connected wire. Raises ConnectionError, Refused; without a time limit of its own."""
+    protocol = ClientProtocol(_parse(url), max_size=MAX_FROM_MODEL_BYTES, logger=_QUIET)
+    request = protocol.connect()
+    for name, value in headers.items():
+        request.headers[name] = value
+    protocol.send_request(request)
+    end = WebSocketEnd(wire, protocol)
+    response: Response | None = None
+    try:
+        await end._flush()
+        while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+            data = await wire.read()
+            if data:
+                protocol.receive_data(data)
+            else:
+                protocol.receive_eof()
+            events = protocol.events_received()
+            response = next((e for e in events if isinstance(e, Response)), response)
+            end._take(events)  # frames may ride in the packet of the 101
+    except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
+        wire.abort()
+        raise ConnectionError(f"the server broke off the WebSocket upgrade: {e}") from e
+    if protocol.handshake_exc is None:
+        return end
+    wire.abort()
+    if response is None:
+        raise ConnectionError("the server closed, or spoke no HTTP, before it answered the WebSocket upgrade")
+    if response.status_code == 101:
+        raise Refused(101, f"its upgrade is not valid: {protocol.handshake_exc}")
+    raise Refused(response.status_code, (response.body or b"").decode(errors="replace"))
+
+
+def _parse(url: str) -> WebSocketURI:
+    try:
+        return parse_uri(url)
+    except InvalidURI as e:
+        raise ValueError(f"not a ws:// or wss:// URL: {url}") from e
+
+
+async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[Request, WebSocketEnd]:
+    """Be the server on a connected wire: read the upgrade request, beginning with `first`, already read.
+
+    The caller looks at `request.path` and `request.headers` (names in any case; `.get_all` where one may come
+    twice) and then calls `end.accept(request)` or `end.reject(...)`.
+    Raises Gone after it answered 400 or 408 to what is no request, or when the peer left first.
+    """
+    protocol = ServerProtocol(max_size=MAX_FROM_CALLER_BYTES, logger=_QUIET)
+    end = WebSocketEnd(wire, protocol)
+    n_bytes, data = 0, first
+    try:
+        with trio.fail_after(limit_s):
+            while True:
+                n_bytes += len(data)
+                if data:
+                    protocol.receive_data(data)
+                events = protocol.events_received()
+                if len(events) == 1 and isinstance(events[0], Request) and protocol.handshake_exc is None:
+                    return events[0], end
+                if events or protocol.handshake_exc is not None or n_bytes > MAX_HEAD_BYTES:
+                    await _turn_away(wire, "400 Bad Request")
+                    raise Gone(1002, "the peer sent no HTTP/1.1 upgrade request")
+                if not (data := await wire.read()):
+                    wire.abort()
+                    raise Gone(1006, "the peer left before its request was complete")
+    except trio.TooSlowError as e:
+        await _turn_away(wire, "408 Request Timeout")
+        raise Gone(1002, f"the peer's request took longer than {limit_s:g} s") from e
+    except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
+        wire.abort()
+        raise Gone(1006, str(e)) from e
+
+
+async def _turn_away(wire: Wire, status: str) -> None:
+    """Answer a few words to something that `ServerProtocol` cannot answer any more."""
+    try:
+        with trio.move_on_after(CLOSE_S):
+            await wire.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # it left without the answer
+    wire.abort()

@@ -1,0 +1,296 @@
+"""Bytes to and from one peer, over a TCP socket (with TLS or not) or a Trio stream; several tasks may write.
+
+A wire knows no messages. Both ends of the audio path (`relay/transport/websocket.py`) stand on one.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from functools import cache
+from typing import Any, Protocol
+
+import trio
+
+# What may wait in user space for a peer that reads slowly: two minutes of mu-law in base64. More is a dead peer.
+OUT_LIMIT_BYTES = 1 << 20
+# A peer that takes not one byte for so long is cut. Twilio and OpenAI both read within milliseconds.
+NO_PROGRESS_S = 5.0
+# More than a TLS record, 16 kB: the rest of one would lie inside OpenSSL, where no poll of the socket sees it.
+RECV_BYTES = 65_536
+
+# A vanished peer is noticed after 5 + 3 * 2 s when idle and after 10 s when we are sending; the kernel's
+# own defaults are two hours and fifteen minutes. Not every system has every one of them.
+_TCP_OPTIONS = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
+
+
+class Wire(Protocol):
+    """What a WebSocket end needs of a transport. One task reads, any number write; frames never interleave."""
+
+    async def read(self) -> bytes:
+        """Return what has arrived, at least one byte; b"" at the end. Raises trio.Broken-/ClosedResourceError."""
+
+    async def write(self, data: bytes) -> None:
+        """Send `data` behind whatever was written before. Raises trio.Broken-/ClosedResourceError."""
+
+    def gather(self, n_bytes: int) -> None:
+        """Let `read` wait until so many bytes are there, or the end; 1, as it begins, for no such wait."""
+
+    def abort(self) -> None:
+        """Close at once, without a word; tasks that wait here are woken with an error. May be called twice."""
+
+
+def notice_dead_peers(sock: socket.socket) -> None:
+    """Make the kernel find out about a vanished peer. Sockets accepted from a listening one inherit it."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _TCP_OPTIONS:
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+@cache
+def default_tls() -> ssl.SSLContext:
+    """Return the process's client context: made once, because loading the CA file takes tens of milliseconds."""
+    context = ssl.create_default_context()
+    context.options |= ssl.OP_NO_RENEGOTIATION  # then a write can never ask for a read
+    return context
+
+
+class _OneOutBuffer(ABC):
+    """The rule by which tasks share a wire: who finds bytes waiting adds its own behind them and returns.
+
+    The one whose bytes did not fit drains for all. So nothing interleaves, nothing is lost and no task or lock
+    is needed; and because half a frame cannot be taken back, a drainer that is cancelled takes the wire with it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+
+    @abstractmethod
+    def _push(self, data: bytes) -> int:
+        """Hand over what fits without waiting and return how many bytes that was."""
+
+    @abstractmethod
+    async def _pass_on(self) -> None:
+        """Wait for room and move some of `_waiting` to the peer."""
+
+    @abstractmethod
+    def abort(self) -> None: ...
+
+    async def write(self, data: bytes) -> None:
+        """Send `data` behind whatever was written before; returns at once where the kernel takes it all.
+
+        Raises trio.BrokenResourceError when the peer is gone or does not read, trio.ClosedResourceError after `abort`.
+        """
+        waiting = self._waiting
+        if waiting:
+            if len(waiting) + len(data) > OUT_LIMIT_BYTES:
+                self.abort()
+                raise trio.BrokenResourceError(f"the peer does not read: {OUT_LIMIT_BYTES} bytes were waiting for it")
+            waiting += data
+            return
+        taken = self._push(data)
+        if taken == len(data):
+            return
+        waiting += data[taken:]
+        await self._drain()
+
+    async def _drain(self) -> None:
+        whole = False
+        try:
+            while self._waiting:
+                with trio.fail_after(NO_PROGRESS_S):
+                    await self._pass_on()
+            whole = True
+        except trio.TooSlowError as e:
+            raise trio.BrokenResourceError(f"the peer does not read: no progress for {NO_PROGRESS_S:g} s") from e
+        finally:
+            if not whole:
+                self.abort()
+
+
+class SocketWire(_OneOutBuffer):
+    """A wire on a connected TCP socket that it owns; TLS by `ssl.MemoryBIO` on top where a context is given.
+
+    It talks to the kernel directly and waits only when it must: Trio's stream methods pass the scheduler on
+    every call (23 µs a send against 10), its SSLStream costs 49 µs a send where a MemoryBIO costs 1.4.
+    A read does wait first: after a read the kernel has nothing left, so trying at once would be a wasted call,
+    and a peer that floods us cannot keep the other tasks from their turn.
+    """
+
+    def __init__(
+        self, sock: socket.socket, tls: ssl.SSLContext | None = None, server_hostname: str | None = None
+    ) -> None:
+        super().__init__()
+        sock.setblocking(False)
+        self._sock = sock
+        self._tls: ssl.SSLObject | None = None
+        if tls is not None:
+            self._tls_in, self._tls_out = ssl.MemoryBIO(), ssl.MemoryBIO()
+            self._tls = tls.wrap_bio(self._tls_in, self._tls_out, server_hostname=server_hostname)
+
+    @classmethod
+    def take(
+        cls, stream: trio.SocketStream, tls: ssl.SSLContext | None = None, server_hostname: str | None = None
+    ) -> SocketWire:
+        """Take the connection out of a Trio stream that nobody is using; the stream is closed afterwards."""
+        sock = socket.socket(fileno=stream.socket.detach())
+        try:
+            notice_dead_peers(sock)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            pass  # not TCP, or already reset: the first read says so
+        return cls(sock, tls, server_hostname)
+
+    async def handshake(self) -> None:
+        """Do the TLS handshake, if there is TLS. Raises ssl.SSLError, OSError, trio.Broken-/ClosedResourceError."""
+        tls = self._tls
+        while tls is not None:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await super().write(self._tls_out.read())
+            except ssl.SSLError:
+                self._tell_why()
+                raise
+            else:
+                await super().write(self._tls_out.read())
+                return
+            if not (data := await self._recv()):
+                raise ConnectionResetError("the server closed the connection during the TLS handshake")
+            self._tls_in.write(data)
+
+    def _tell_why(self) -> None:
+        """Send the TLS alert that says why we refuse, if the socket takes it now: for the log on the other side."""
+        try:
+            self._sock.send(self._tls_out.read())
+        except OSError:
+            pass  # a courtesy only
+
+    def read(self) -> Coroutine[Any, Any, bytes]:
+        """Return what has arrived, at least one byte; b"" at the end. See Wire.read."""
+        return self._recv() if self._tls is None else self._read_tls(self._tls)
+
+    async def _read_tls(self, tls: ssl.SSLObject) -> bytes:
+        """All records that are whole. Looks before it reads: an SSLWantReadError a record would cost as much as it."""
+        parts: list[bytes] = []
+        bio = self._tls_in
+        while True:
+            try:
+                while bio.pending or bio.eof:
+                    if not (part := tls.read(RECV_BYTES)):
+                        bio.write_eof()  # the peer said goodbye in TLS: this is the end, whatever follows
+                        return b"".join(parts)
+                    parts.append(part)
+            except ssl.SSLWantReadError:
+                pass  # half a record
+            except ssl.SSLEOFError:
+                return b"".join(parts)  # no goodbye in TLS: the close frame above it is what counts
+            except ssl.SSLError as e:
+                self.abort()
+                raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
+            if self._tls_out.pending:  # the answer to a key update
+                await super().write(self._tls_out.read())
+            if parts:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            if data := await self._recv():
+                bio.write(data)
+            else:
+                bio.write_eof()
+
+    def write(self, data: bytes) -> Coroutine[Any, Any, None]:
+        """Encrypt and send. See _OneOutBuffer.write: the records enter its order in the same step."""
+        if (tls := self._tls) is not None:
+            try:
+                tls.write(data)  # a MemoryBIO takes it whole
+            except ssl.SSLError as e:
+                self.abort()
+                raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
+            data = self._tls_out.read()
+        return super().write(data)
+
+    async def _recv(self) -> bytes:
+        sock = self._sock
+        while True:
+            self._check_open()  # Trio would wait for descriptor -1, and remember it
+            try:
+                await trio.lowlevel.wait_readable(sock)
+                return sock.recv(RECV_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as e:
+                raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
+
+    def gather(self, n_bytes: int) -> None:
+        """See Wire.gather. The kernel does it: its poll knows SO_RCVLOWAT (Linux since 2.6.28), at no cost a read."""
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
+        except OSError:
+            pass  # closed, or a system without it: then every byte wakes the reader, as ever
+
+    def _push(self, data: bytes) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as e:
+            self._check_open()
+            raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
+
+    async def _pass_on(self) -> None:
+        self._check_open()
+        try:
+            await trio.lowlevel.wait_writable(self._sock)
+            del self._waiting[: self._sock.send(self._waiting)]
+        except BlockingIOError:
+            pass
+        except OSError as e:
+            raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
+
+    def _check_open(self) -> None:
+        if self._sock.fileno() < 0:
+            raise trio.ClosedResourceError("this wire was closed")
+
+    def abort(self) -> None:
+        """Close the socket. See Wire.abort."""
+        self._waiting.clear()
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+
+
+class StreamWire(_OneOutBuffer):
+    """A wire on any Trio stream, by the same rule: plays run over `trio.testing.memory_stream_pair()`."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        super().__init__()
+        self._stream = stream
+        self._aborted = False
+
+    async def read(self) -> bytes:
+        """Return what has arrived, at least one byte; b"" at the end. See Wire.read."""
+        if self._aborted:
+            raise trio.ClosedResourceError("this wire was closed")
+        return bytes(await self._stream.receive_some())
+
+    def gather(self, n_bytes: int) -> None:
+        """Nothing: a stream wakes its reader for every byte. See Wire.gather."""
+
+    def _push(self, data: bytes) -> int:
+        if self._aborted:
+            raise trio.ClosedResourceError("this wire was closed")
+        return 0  # a stream takes nothing without waiting
+
+    async def _pass_on(self) -> None:
+        piece = bytes(self._waiting)
+        await self._stream.send_all(piece)
+        del self._waiting[: len(piece)]
+
+    def abort(self) -> None:
+        """Close the stream in a moment (its close is async). See Wire.abort."""
+        self._waiting.clear()
+        if not self._aborted:
+            self._aborted = True
+            trio.lowlevel.spawn_system_task(trio.aclose_forcefully, self._stream)

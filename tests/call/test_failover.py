@@ -1,0 +1,303 @@
+"""Another model session takes a call over: after a loss, before the expiry, for a harder call. A pause is all of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+import trio
+
+from relay.call import failover
+from relay.call.cost import response_usd
+from relay.ledger import rows
+from relay.realtime.client import ModelSession, Wanted
+from relay.realtime.prices import price_of
+from relay.standin.model.items import Item
+from relay.standin.model.realtime_peer import RealtimePeer
+from relay.standin.model.script import Script
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from relay.transport.websocket import WebSocketEnd
+from tests.helpers.play import Play, stage
+
+LISTEN = "{ listen = true }"
+
+
+def scenario(*steps: str, model: str = "") -> str:
+    """A scenario's text."""
+    return f'title = "t"\n[caller]\nsteps = [{", ".join(steps)}, {{ silent_s = 3 }}, {{ hang_up = true }}]\n{model}'
+
+
+def script_of(text: str) -> Script:
+    return Script.from_table(dict(parse(text, "t").model))
+
+
+async def act(text: str, play: Play) -> Any:
+    return await run_scenario(parse(text, "t"), play.exchange)
+
+
+def slow_dial(play: Play, connect_s: float) -> None:
+    """From now on a model session takes so long to open."""
+    realtime = play.daemon.desk.realtime
+    opened = realtime.open
+
+    async def open_slowly(wanted: Wanted) -> ModelSession:
+        await trio.sleep(connect_s)
+        return await opened(wanted)
+
+    realtime.open = open_slowly  # type: ignore[method-assign] # the real one, on a longer way
+
+
+def told_at_first(session: RealtimePeer) -> list[Item]:
+    """What a session was told of the call before it."""
+    items = session.history.items
+    return items[: next(at for at, item in enumerate(items) if "do not greet again" in item.text)]
+
+
+def words_told(session: RealtimePeer) -> list[str]:
+    """The words of that: who and what."""
+    return [f"{item.role}: {item.text}" for item in told_at_first(session) if item.role]
+
+
+def functions_told(session: RealtimePeer) -> int:
+    """How many functions were called before, each with its output."""
+    kinds = [item.type for item in told_at_first(session) if not item.role]
+    assert kinds == ["function_call", "function_call_output"] * (len(kinds) // 2)
+    return len(kinds) // 2
+
+
+def heard_before(play: Play, call_sid: str, count: int) -> list[str]:
+    """The first rows of the ledger's transcript, as a session is to be told of them."""
+    turns = sorted(play.ledger.of(rows.TranscriptRow, call_sid), key=lambda row: row.seq)
+    role = {"caller": "user", "agent": "assistant"}
+    return [f"{role[row.role]}: {row.said if row.heard is None else row.heard}" for row in turns[:count]]
+
+
+def greetings(report: Any) -> int:
+    """How often the caller was greeted."""
+    return sum("thank you for calling Harbor" in heard for heard in report.heard)
+
+
+def said_by(session: RealtimePeer) -> list[str]:
+    """What a session holds, as text: who and what."""
+    return [f"{item.role}: {item.text}" for item in session.history.items if item.role in ("user", "assistant")]
+
+
+def kill_when(play: Play, kind: str, text: str, after_s: float = 0.0) -> None:
+    """Cut the model's connection a while after an event of the exchange with this text."""
+    done = False
+    observed = play.exchange.on_event
+
+    async def kill() -> None:
+        await trio.sleep(after_s)
+        play.kill_model_sessions()
+
+    def look(event: str, fields: Mapping[str, Any]) -> None:
+        nonlocal done
+        observed(event, dict(fields))
+        if not done and event == kind and text in str(fields.get("text", "")).casefold():
+            done = True
+            play.nursery.start_soon(kill)
+
+    play.exchange.on_event = look
+
+
+async def test_a_session_lost_while_the_caller_waits_is_followed_by_one_that_answers(autojump_clock: object) -> None:
+    text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN)
+    async with stage(script=script_of(text)) as play:
+        slow_dial(play, 0.3)
+        kill_when(play, "caller_said", "what time do you open", after_s=4.0)  # asked, its answer being generated
+        report = await act(text, play)
+        assert report.failures == []
+        first, second = play.model.sessions
+        told = words_told(second)
+        assert told[:3] == heard_before(play, report.call_sid, 3), "a word of the history is lost"
+        assert told[3].startswith("assistant: We are open tomorrow"), "what the agent had begun to say is lost"
+        assert functions_told(second) == 1
+        assert greetings(report) == 1
+        assert first.closed or not first.report.errors
+        assert max(report.silences_ms) <= 1_700, "question to answer, with a function and a loss in between"
+        transcript = [(row.role, row.said or "") for row in play.ledger.of(rows.TranscriptRow, report.call_sid)]
+        assert sum(said.startswith("Hello, thank you") for _, said in transcript) == 1
+
+
+async def test_a_session_lost_in_silence_leaves_no_more_than_a_pause(autojump_clock: object) -> None:
+    text = scenario(LISTEN, '{ say = "can_you_hear" }', LISTEN, "{ silent_s = 2 }", '{ say = "ask_booking" }', LISTEN)
+    async with stage(script=script_of(text)) as play:
+        slow_dial(play, 0.3)
+        kill_when(play, "caller_said", "can you hear", after_s=6.5)  # answered, heard, silent
+        report = await act(text, play)
+        assert report.failures == []
+        assert len(play.model.sessions) == 2
+        assert words_told(play.model.sessions[1]) == heard_before(play, report.call_sid, 4)
+        assert greetings(report) == 1
+        assert not any("One moment" in heard for heard in report.heard), "nobody waited: nothing was to be said"
+        assert any("A table for two" in heard for heard in report.heard)
+        assert max(report.latencies_ms) <= 1_500
+
+
+async def test_a_caller_who_speaks_the_moment_the_session_is_lost_is_answered_as_soon_as_ever(
+    autojump_clock: object,
+) -> None:
+    text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
+    async with stage(script=script_of(text)) as play:
+        slow_dial(play, 0.3)
+        kill_when(play, "caller_said", "can you hear")  # the words begin; nobody has heard them yet
+        report = await act(text, play)
+        assert report.failures == []
+        second = play.model.sessions[1]
+        assert words_told(second) == heard_before(play, report.call_sid, 4)
+        assert second.report.heard == ["Can you hear me?"], "said while nobody was connected"
+        assert report.latencies_ms[-1] <= 1_500
+        assert greetings(report) == 1
+
+
+async def test_a_session_near_its_expiry_hands_over_in_silence_and_the_caller_hears_no_gap(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 20.0)  # a real one is at 50 minutes; the way is the same
+    text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "ask_booking" }', LISTEN)
+    async with stage(script=script_of(text)) as play:
+        slow_dial(play, 0.3)
+        report = await act(text, play)
+        assert report.failures == []
+        first, second = play.model.sessions[:2]
+        assert not first.report.errors
+        assert not second.report.errors
+        assert words_told(second) == heard_before(play, report.call_sid, 4)
+        assert functions_told(second) == 1
+        assert second.report.heard == [
+            "Can I book a table for two tomorrow at seven in the evening? My name is Jane Doe."
+        ]
+        assert report.gaps_ms == []
+        assert report.latencies_ms[-1] <= 1_500, "the first answer of the new session"
+        assert greetings(report) == 1
+
+
+async def test_words_that_begin_while_the_old_session_says_goodbye_are_heard_by_the_new_one(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say_goodbye = WebSocketEnd._say_goodbye
+
+    async def and_wait(end: WebSocketEnd, code: int, reason: str) -> None:
+        """The model answers a close as late as it may; whoever reads beside it does not wait for that."""
+        waits = end._is_client and not end._receiving
+        await say_goodbye(end, code, reason)
+        await trio.sleep(1.0 if waits else 0.0)
+
+    monkeypatch.setattr(WebSocketEnd, "_say_goodbye", and_wait)
+    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 10.7)  # while the cough's words are awaited: they end the wait
+    text = scenario(LISTEN, "{ cough = true }", "{ silent_s = 1.7 }", '{ say = "can_you_hear" }', LISTEN)
+    async with stage(script=script_of(text)) as play:
+        slow_dial(play, 0.1)
+        report = await act(text, play)
+        assert [session.report.heard for session in play.model.sessions] == [[""], ["Can you hear me?"]]
+        assert report.latencies_ms[-1] <= 1_500
+
+
+async def test_words_said_while_nobody_was_connected_are_heard_before_those_said_since(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = WebSocketEnd.send
+
+    async def send_slowly(end: WebSocketEnd, *messages: bytes) -> None:
+        """The whole conversation is more than a socket takes at once."""
+        await send(end, *messages)
+        if b"conversation.item.create" in messages[0] and len(messages) > 2:
+            await trio.sleep(0.4)
+
+    monkeypatch.setattr(WebSocketEnd, "send", send_slowly)
+    text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
+    async with stage(script=script_of(text)) as play:
+        slow_dial(play, 0.3)
+        kill_when(play, "caller_said", "can you hear")
+        await act(text, play)
+        assert play.model.sessions[1].report.heard == ["Can you hear me?"]
+
+
+MISUNDERSTOOD = """
+[[model.reaction]]
+clip = "off_topic"
+say = "I'm sorry, I can only help with questions about Harbor Table."
+"""
+
+
+def collect_bills(patch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What the stand-in's answers come to, by the model that was dialled and that model's price."""
+    usd: dict[str, float] = {}
+    emit = RealtimePeer.emit
+
+    def emit_and_add(peer: RealtimePeer, type_: str, **fields: Any) -> None:
+        emit(peer, type_, **fields)
+        if type_ == "response.done":
+            model = peer.session["model"]
+            usd[model] = usd.get(model, 0.0) + response_usd(fields["response"]["usage"], price_of(model))
+
+    patch.setattr(RealtimePeer, "emit", emit_and_add)
+    return usd
+
+
+async def test_two_misunderstandings_bring_the_harder_model_and_three_the_human(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bills = collect_bills(monkeypatch)
+    steps = [LISTEN]
+    for _ in range(3):
+        steps += ['{ say = "sorry_what" }', LISTEN]
+    text = scenario(*steps[:-1], '{ until = "bridged" }', model=MISUNDERSTOOD)
+    async with stage(script=script_of(text)) as play:
+        slow_dial(play, 0.3)
+        report = await act(text, play)
+        assert report.failures == []
+        first, second = play.model.sessions
+        assert first.session["model"] == "gpt-realtime-2.1-mini"  # as the URL of the socket asked for it
+        assert second.session["model"] == "gpt-realtime-2.1"
+        assert (first.report.heard, second.report.heard) == (["Sorry, what?"] * 2, ["Sorry, what?"])
+        assert words_told(second) == heard_before(play, report.call_sid, 6)
+        assert greetings(report) == 1
+        assert max(report.latencies_ms) <= 1_500
+        assert report.dialled == ["+15550100002"]
+        outcome = play.ledger.of(rows.OutcomeRow, report.call_sid)[-1]
+        assert outcome.end_reason == "transferred"
+        assert outcome.cost is not None
+        paid = cast(dict[str, float], outcome.cost["usd"])
+        for model in ("gpt-realtime-2.1-mini", "gpt-realtime-2.1"):
+            assert paid[model] == pytest.approx(bills[model], abs=1e-5)
+        assert float(outcome.cost_usd or 0) == pytest.approx(sum(paid.values()), abs=1e-5)
+
+
+async def test_a_hard_topic_brings_the_harder_model_at_once(autojump_clock: object) -> None:
+    text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
+    async with stage(script=script_of(text)) as play:
+        slow_dial(play, 0.3)
+        prompts = play.daemon.desk.prompts
+        rules = dataclasses.replace(prompts.rules, topics_hard=("open tomorrow",), _patterns={})
+        play.daemon.desk.prompts = dataclasses.replace(prompts, rules=rules)
+        report = await act(text, play)
+        assert report.failures == []
+        assert [s.session["model"] for s in play.model.sessions] == ["gpt-realtime-2.1-mini", "gpt-realtime-2.1"]
+        assert play.model.sessions[1].report.heard == ["Can you hear me?"]
+        assert greetings(report) == 1
+
+
+async def test_a_move_that_fails_leaves_the_caller_with_the_present_session(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 15.0)
+    text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
+    async with stage(script=script_of(text)) as play:
+        observed = play.exchange.on_event
+
+        def refuse_once_it_runs(kind: str, fields: Mapping[str, Any]) -> None:
+            observed(kind, dict(fields))
+            if kind == "caller_said":
+                faults = dataclasses.replace(play.model.script.faults, connect_refused=True)
+                play.model.script = dataclasses.replace(play.model.script, faults=faults)
+
+        play.exchange.on_event = refuse_once_it_runs
+        report = await act(text, play)
+        assert report.failures == []
+        assert len(play.model.sessions) == 1
+        assert any("Yes, I'm here" in heard for heard in report.heard)

@@ -1,0 +1,77 @@
+"""Caller audio that never came, or came late."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.call.gap_filling import IDLE_BEFORE_PAD_S, IDLE_PAD_MS, JITTER_MS, LONGEST_PAD_MS, Gaps, Lateness
+
+
+def test_steps_that_wobble_are_not_padded() -> None:
+    gaps, media_ms = Gaps(), 155
+    for frame in range(100):
+        assert gaps.before(media_ms, 20, frame * 0.02) == 0
+        media_ms += 20 + (3 if frame % 2 else -3)
+
+
+def test_a_jump_of_the_timestamps_is_filled_with_whole_frames() -> None:
+    gaps = Gaps()
+    gaps.before(100, 20, 1.0)
+    assert gaps.before(120 + JITTER_MS, 20, 1.1) == 0
+    assert gaps.before(140 + JITTER_MS + 315, 20, 1.5) == 300
+    assert gaps.padded_ms == 300
+
+
+def test_nobody_waits_for_more_than_ten_seconds() -> None:
+    gaps = Gaps()
+    gaps.before(100, 20, 1.0)
+    assert gaps.before(100_000, 20, 101.0) == LONGEST_PAD_MS
+
+
+def test_a_line_that_falls_silent_in_the_middle_of_speech_is_filled_so_that_the_turn_can_end() -> None:
+    gaps = Gaps()
+    assert gaps.while_idle(5.0, True) == 0  # nothing came yet
+    gaps.before(100, 20, 10.0)
+    assert gaps.while_idle(10.0 + IDLE_BEFORE_PAD_S - 0.01, True) == 0
+    assert gaps.while_idle(10.0 + IDLE_BEFORE_PAD_S, False) == 0
+    assert gaps.while_idle(10.0 + IDLE_BEFORE_PAD_S, True) == IDLE_PAD_MS
+    assert gaps.while_idle(10.0 + IDLE_BEFORE_PAD_S + 0.1, True) == 0
+
+
+def test_silence_that_was_put_in_already_is_not_put_in_again() -> None:
+    gaps = Gaps()
+    gaps.before(100, 20, 10.0)
+    gaps.while_idle(11.0, True)
+    assert gaps.before(1_620, 20, 11.5) == 1_500 - IDLE_PAD_MS
+    assert gaps.lost_ms == 1_500
+
+
+def test_a_burst_is_late_and_the_frames_behind_it_are_not() -> None:
+    late = Lateness()
+    for frame in range(50):
+        late.heard(20, 1.0 + frame * 0.02)
+    assert late.late_s < 0.001
+    for _ in range(8):  # 160 ms that were held back, all at once
+        late.heard(20, 2.14)
+    assert late.late_s < 0.02
+    late.heard(20, 2.30)
+    assert 0.13 < late.late_s < 0.15
+    for _ in range(7):
+        late.heard(20, 2.30)
+    assert late.late_s < 0.01
+
+
+@given(st.lists(st.floats(0, 0.4), min_size=1, max_size=60))
+def test_lateness_is_never_negative_nor_more_than_the_delay(delays: list[float]) -> None:
+    late = Lateness()
+    for number, delay in enumerate(delays):
+        late.heard(20, 1.0 + number * 0.02 + delay)
+        assert -1e-9 <= late.late_s <= max(delays) - min(delays) + 0.001
+
+
+def test_audio_that_is_lost_for_good_makes_nothing_late_for_ever() -> None:
+    late = Lateness()
+    late.heard(20, 1.0)
+    late.heard(20, 31.0)
+    assert late.late_s == 0.0

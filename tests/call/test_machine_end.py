@@ -1,0 +1,403 @@
+"""How a call ends, by script: last words that are heard, caps, silence, a human, and rows that come after the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from relay.call import wording
+from relay.call.actions import (
+    AskForResponse,
+    ClearPlayback,
+    CreateItem,
+    HangUp,
+    LeaveStream,
+    Play,
+    RecordTurn,
+    ReleaseModel,
+)
+from relay.call.call_config import Bill
+from relay.call.machine import Next, Phase
+from relay.call.vocabulary import (
+    CallerArrived,
+    CallerCommitted,
+    CallerLeft,
+    CallerSpoke,
+    CallerTranscribed,
+    DigitPressed,
+    DrainBegan,
+    EndCall,
+    EndReason,
+    FunctionAsked,
+    FunctionReturned,
+    ItemId,
+    MarkReturned,
+    ModelLost,
+    ModelReady,
+    ModelSpoke,
+    ResponseEnded,
+    ResponseId,
+    StreamSid,
+    Ticked,
+    TransferCall,
+)
+from tests.helpers.playbook import PLAIN, PLAN, SPEECH_DBFS, Stage, tone
+
+R1 = ResponseId("resp_1")
+GOODBYE = ItemId("own_0_2")
+
+
+def talking(**plan: object) -> Stage:
+    stage = Stage(replace(PLAIN, **plan)).arrive(1_500)  # type: ignore[arg-type] # fields of the plan
+    stage.actions.clear()
+    return stage
+
+
+def ended(stage: Stage) -> tuple[EndReason, Next]:
+    assert stage.machine.ending is not None
+    return stage.machine.ending.reason, stage.machine.ending.then
+
+
+def is_over(stage: Stage) -> bool:
+    return stage.machine.is_over
+
+
+def asked_to_end(stage: Stage, says_ms: int) -> None:
+    stage.caller_says("bye", 1)
+    stage.answer(1, says_ms, "Goodbye.", ended=False)
+    stage.tell(FunctionAsked(R1, "call_1", "end_call", "{}"), ResponseEnded(R1, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, EndCall("bye")))
+
+
+def test_the_agents_own_goodbye_is_heard_to_its_end_before_the_line_goes() -> None:
+    stage = talking()
+    asked_to_end(stage, 2_000)
+    stage.wait(1_900)
+    assert HangUp() not in stage.actions
+    stage.wait(200)
+    assert HangUp() in stage.actions
+    assert stage.ear.heard[ItemId("item_1")] == 2_000 * 8
+    assert ended(stage) == (EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP)
+
+
+def test_an_end_without_words_gets_some() -> None:
+    stage = talking()
+    asked_to_end(stage, 0)
+    stage.wait(900)
+    assert HangUp() not in stage.actions
+    stage.wait(300)
+    assert HangUp() in stage.actions
+    assert stage.ear.heard[GOODBYE] == 1_000 * 8
+
+
+def test_a_goodbye_cannot_be_interrupted() -> None:
+    stage = talking()
+    asked_to_end(stage, 2_000)
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(100)
+    done = stage.tell(CallerSpoke(ItemId("caller_2"), 0))
+    done += stage.wait(1_700)
+    assert ClearPlayback() not in done
+    assert stage.ear.heard[ItemId("item_1")] >= 1_800 * 8
+
+
+def test_a_hold_does_not_keep_the_last_words_back() -> None:
+    stage = talking()
+    stage.caller_says("bye", 1)
+    stage.answer(1, 2_000, "Goodbye.", ended=False)
+    stage.wait(400)
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_2"), 0), FunctionAsked(R1, "call_1", "end_call", "{}"))
+    stage.tell(ResponseEnded(R1, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, EndCall("bye")))
+    stage.wait(1_700)
+    assert stage.ear.heard[ItemId("item_1")] == 2_000 * 8
+    assert HangUp() not in stage.actions, "the caller speaks: it may be an emergency"
+    stage.wait(2_300)
+    assert HangUp() in stage.actions, "but nobody waits for ever"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"), [("an operator please", EndReason.TRANSFERRED), ("it is on fire", EndReason.EMERGENCY)]
+)
+def test_words_for_a_person_take_a_goodbye_back(words: str, reason: EndReason) -> None:
+    stage = talking()
+    asked_to_end(stage, 2_000)
+    stage.wait(600)
+    done = stage.caller_says(words, 2)
+    assert HangUp() not in stage.actions, "the words are awaited"
+    assert ClearPlayback() not in done
+    stage.wait(1_300)
+    assert LeaveStream() in stage.actions
+    assert HangUp() not in stage.actions
+    assert ended(stage) == (reason, Next.HUMAN)
+
+
+def test_a_key_for_a_person_takes_a_goodbye_back() -> None:
+    stage = talking()
+    asked_to_end(stage, 2_000)
+    stage.wait(600)
+    assert ClearPlayback() in stage.tell(DigitPressed("0"))
+    stage.wait(1_300)
+    assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
+    assert LeaveStream() in stage.actions
+
+
+def test_a_goodbye_stands_when_no_person_is_there_but_not_in_an_emergency() -> None:
+    for words, then in (("an operator please", Next.HANG_UP), ("it is on fire", Next.HUMAN)):
+        stage = Stage(replace(PLAIN, human_available=False)).arrive(1_500)
+        asked_to_end(stage, 2_000)
+        stage.wait(600)
+        stage.caller_says(words, 2)
+        stage.wait(1_300)
+        assert stage.machine.ending is not None
+        assert stage.machine.ending.then is then
+
+
+def test_a_caller_who_is_being_connected_is_not_connected_once_more() -> None:
+    stage = talking()
+    stage.tell(DigitPressed("0"))
+    stage.wait(500)
+    before = stage.machine.ending
+    assert ClearPlayback() not in stage.tell(DigitPressed("0"))
+    assert stage.machine.ending is before
+
+
+def test_an_emergency_told_while_the_caller_is_put_through_is_told_what_to_dial_once() -> None:
+    stage = talking()
+    stage.tell(DigitPressed("0"))
+    stage.tell(CallerCommitted(ItemId("caller_1"), None), CallerCommitted(ItemId("caller_2"), None))
+    stage.wait(400)
+    assert ClearPlayback() in stage.tell(CallerTranscribed(ItemId("caller_1"), "my kitchen is on fire"))
+    stage.wait(400)
+    assert ClearPlayback() not in stage.tell(CallerTranscribed(ItemId("caller_2"), "it is on fire, an operator please"))
+    stage.wait(1_300)
+    assert LeaveStream() in stage.actions
+    assert ended(stage) == (EndReason.EMERGENCY, Next.HUMAN)
+    assert "emergency" in [turn.heard for turn in stage.machine.conversation.turns()]
+    assert stage.machine.dialled == "emergency"
+
+
+def test_what_a_caller_was_saying_when_the_line_went_is_a_gap() -> None:
+    stage = talking()
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_1"), 0))
+    stage.wait(600)
+    stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
+    (row,) = [action for action in stage.actions if isinstance(action, RecordTurn) and action.role == "caller"]
+    assert (row.said, row.gap, row.ended_ms - row.started_ms) == (None, True, 600)
+
+
+def test_a_mark_that_never_comes_back_does_not_keep_the_line() -> None:
+    stage = talking()
+    stage.tell(DigitPressed("0"))
+    for _ in range(20):  # the caller's side has gone deaf: no mark, no frame
+        stage.ear.step()
+    later = stage.now + 4.0
+    assert LeaveStream() in stage.machine.handle(Ticked(), later)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"), [("operator please", EndReason.TRANSFERRED), ("it is on fire", EndReason.EMERGENCY)]
+)
+def test_words_for_a_person_need_no_model(words: str, reason: EndReason) -> None:
+    stage = talking()
+    stage.caller_says(words, 1)
+    stage.wait(1_300)
+    assert LeaveStream() in stage.actions
+    assert ended(stage) == (reason, Next.HUMAN)
+
+
+def test_a_key_for_a_person_does_not_wait_for_the_end_of_a_long_answer() -> None:
+    stage = talking()
+    stage.caller_says("what time", 1)
+    stage.answer(1, 30_000, "We are open.")
+    stage.wait(1_000)
+    done = stage.tell(DigitPressed("0"))
+    assert ClearPlayback() in done
+    stage.wait(1_300)
+    assert LeaveStream() in stage.actions
+    assert stage.machine.figures.barge_ins == 0
+
+
+def test_a_transfer_that_the_agent_announces_is_heard_to_its_end() -> None:
+    stage = talking()
+    stage.caller_says("my table", 1)
+    stage.answer(1, 2_000, "I am connecting you.", ended=False)
+    stage.tell(FunctionAsked(R1, "call_1", "transfer_to_human", "{}"), ResponseEnded(R1, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "transfer_to_human", "{}", True, 1, TransferCall("asked", "summary")))
+    stage.wait(1_900)
+    assert LeaveStream() not in stage.actions
+    stage.wait(300)
+    assert LeaveStream() in stage.actions
+    assert stage.machine.ending is not None
+    assert stage.machine.ending.summary == "summary"
+
+
+def test_nobody_is_there_so_the_model_says_so() -> None:
+    stage = talking(human_available=False)
+    stage.caller_says("operator", 1)
+    assert stage.machine.phase is Phase.TALKING
+    assert any(isinstance(a, CreateItem) and a.role == "system" and "No person" in a.text for a in stage.actions)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_person_who_comes_or_goes_while_the_caller_talks_is_there_or_not_from_then_on(there: bool) -> None:
+    for wait_ms, reachable in ((8_000, there), (12_000, not there)):
+        stage = Stage(replace(PLAIN, human_available=there, human_changes_s=10.0)).arrive(wait_ms)
+        stage.tell(DigitPressed("0"))
+        assert (stage.machine.ending is not None) == reachable
+
+
+def test_the_model_that_comes_back_is_told_that_nobody_is_there() -> None:
+    stage = talking(human_available=False)
+    stage.tell(ModelLost(1006, "gone"), DigitPressed("0"), ModelReady("sess_2", "mini"))
+    told = [action.text for action in stage.actions if isinstance(action, CreateItem)]
+    assert wording.NO_HUMAN_NOW in told  # a key leaves no words in the conversation
+    assert any(isinstance(action, AskForResponse) for action in stage.actions)
+
+
+def test_a_silent_caller_is_asked_twice_and_then_left() -> None:
+    stage = talking(limits=replace(PLAIN.limits, silence_s=10.0))
+    stage.wait(40_000)
+    texts = [action.text for action in stage.actions if isinstance(action, CreateItem)]
+    assert texts == ["still there", "still there", "nobody there"]
+    assert ended(stage) == (EndReason.SILENCE_CAP, Next.HANG_UP)
+
+
+def test_a_call_comes_to_its_end_at_its_cap() -> None:
+    stage = talking(limits=replace(PLAIN.limits, call_s=40.0, silence_s=600.0))
+    stage.wait(42_000)
+    assert ended(stage) == (EndReason.DURATION_CAP, Next.HANG_UP)
+    assert HangUp() in stage.actions
+
+
+def test_money_ends_a_call_and_cuts_the_agent_off() -> None:
+    stage = talking(bill=Bill(usd_by={"mini": 1.99999}))
+    stage.caller_says("what time", 1)
+    stage.answer(1, 60_000, "We are open.", ended=False)
+    stage.wait(1_700)
+    assert ended(stage) == (EndReason.COST_CAP, Next.HANG_UP)
+
+
+def test_a_process_that_stops_passes_the_caller_on() -> None:
+    stage = talking()
+    stage.tell(DrainBegan(5.0))
+    stage.wait(5_500)
+    assert ended(stage) == (EndReason.DRAINED, Next.RESUME)
+    assert LeaveStream() in stage.actions
+
+
+def test_nothing_reaches_the_caller_after_the_end() -> None:
+    stage = talking()
+    stage.caller_says("what time", 1)
+    stage.answer(1, 4_000, "We are open.", ended=False)
+    stage.wait(500)
+    stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
+    stage.level_dbfs = SPEECH_DBFS
+    done = stage.tell(
+        ModelSpoke(R1, ItemId("item_1"), tone(250), 5_000.0),
+        CallerArrived(StreamSid("MZ2")),
+        CallerSpoke(ItemId("caller_2"), 0),
+        MarkReturned("0.3"),
+    )
+    done += stage.wait(3_000)
+    assert not any(isinstance(action, Play | ClearPlayback | CreateItem) for action in done)
+    assert is_over(stage)
+
+
+def test_what_was_heard_of_the_last_answer_is_written_down_at_the_end() -> None:
+    stage = talking()
+    stage.caller_says("what time", 1)
+    stage.answer(1, 4_000, "We are open from eleven in the morning until ten at night.")
+    stage.wait(2_000)
+    stage.actions.clear()
+    stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
+    (row,) = [action for action in stage.actions if isinstance(action, RecordTurn)]
+    assert row.heard == "We are open from eleven in"
+    assert row.interrupted
+
+
+def test_words_that_come_after_the_end_are_awaited_for_two_seconds_and_missing_ones_are_a_gap() -> None:
+    stage = talking()
+    for number in (1, 2):
+        stage.tell(CallerCommitted(ItemId(f"caller_{number}"), None))
+    stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
+    assert not is_over(stage)
+    stage.wait(1_000)
+    stage.tell(CallerTranscribed(ItemId("caller_1"), "goodbye"))
+    assert not is_over(stage)
+    stage.wait(1_200)
+    assert is_over(stage)
+    rows = [action for action in stage.actions if isinstance(action, RecordTurn) and action.role == "caller"]
+    assert [(row.said, row.gap) for row in rows] == [("goodbye", False), (None, True)]
+    assert stage.actions.count(ReleaseModel()) == 1
+
+
+def test_a_caller_who_is_still_there_waits_for_late_words_one_second_and_no_longer() -> None:
+    stage = talking()
+    stage.tell(CallerCommitted(ItemId("caller_1"), None))
+    stage.tell(CallerLeft(EndReason.CALLER_SOCKET_LOST))
+    stage.wait(800)
+    assert not is_over(stage)
+    stage.wait(400)
+    assert is_over(stage)
+
+
+def test_a_caller_who_leaves_before_arriving_leaves_nothing_open() -> None:
+    stage = Stage(PLAIN)
+    stage.tell(CallerLeft(EndReason.CALLER_SOCKET_LOST))
+    assert is_over(stage)
+    assert ReleaseModel() in stage.actions
+    assert not any(isinstance(action, Play) for action in stage.wait(1_000))
+
+
+def test_a_notice_that_was_cut_off_by_a_loss_is_said_again_and_one_that_was_heard_is_not() -> None:
+    again = Stage(replace(PLAN, resumed="lost")).arrive(3_500)
+    assert again.ear.heard[ItemId("own_0_1")] == 2_000 * 8
+    assert again.machine.call.consented
+    heard = Stage(replace(PLAN, resumed="lost", notice_heard=True)).arrive(3_500)
+    assert heard.ear.heard == {ItemId("own_0_1"): 1_000 * 8}
+
+
+def test_what_a_function_does_for_a_caller_who_hung_up_is_awaited() -> None:
+    stage = talking()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_HUNG_UP))
+    stage.wait(3_000)
+    assert not is_over(stage)
+    stage.tell(FunctionReturned("call_1", "book_appointment", '{"status":"ok"}', True, 3_000))
+    assert is_over(stage)
+    assert ReleaseModel() in stage.actions
+
+
+def test_a_booking_that_still_runs_when_the_agent_hangs_up_is_awaited_too() -> None:
+    stage = talking()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), FunctionAsked(R1, "call_2", "end_call", "{}"))
+    stage.tell(FunctionReturned("call_2", "end_call", '{"status":"ok"}', True, 0, EndCall("done")))
+    stage.wait(2_000)
+    assert HangUp() in stage.actions
+    assert not is_over(stage)
+    stage.tell(FunctionReturned("call_1", "book_appointment", '{"status":"ok"}', True, 2_400))
+    stage.wait(200)
+    assert is_over(stage)
+
+
+def test_a_caller_who_is_to_be_taken_up_again_waits_for_a_function_as_long_as_for_late_words() -> None:
+    stage = talking()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))
+    stage.wait(800)
+    assert not is_over(stage)
+    stage.tell(FunctionReturned("call_1", "book_appointment", '{"done":"booked"}', True, 800))
+    assert is_over(stage)
+    assert "booked" in stage.machine.conversation.past()[-1].text
+
+
+def test_a_function_that_outlives_the_stream_is_answered_for_the_next_one_as_not_known() -> None:
+    stage = talking()
+    stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))
+    stage.wait(1_200)
+    assert is_over(stage)
+    assert "not known whether it was done" in stage.machine.conversation.past()[-1].text

@@ -1,0 +1,121 @@
+"""Functions in the call machine, by script: outputs, and the phrase that a caller hears while one runs."""
+
+from __future__ import annotations
+
+from relay.call.actions import AskForResponse, CreateItem, RunFunction, SendFunctionOutput
+from relay.call.vocabulary import FunctionAsked, FunctionReturned, ResponseBegan, ResponseEnded, ResponseId, StaySilent
+from tests.call.test_machine_answers import R1, begun, of, talking
+from tests.helpers.playbook import PLAIN, SPEECH_DBFS, Stage
+
+
+def test_two_outputs_of_one_answer_are_one_request() -> None:
+    stage = begun(talking())
+    stage.tell(FunctionAsked(R1, "call_1", "hours", "{}"))
+    stage.tell(FunctionReturned("call_1", "hours", "{}", True, 5))  # quicker than the rest of the answer
+    stage.tell(FunctionAsked(R1, "call_2", "hours", "{}"), ResponseEnded(R1, "completed", None, None))
+    assert of(stage, AskForResponse) == []
+    stage.tell(FunctionReturned("call_2", "hours", "{}", True, 5))
+    assert [ask.ref for ask in of(stage, AskForResponse)] == ["output-2"]
+    assert len(of(stage, SendFunctionOutput)) == 2
+
+
+def test_a_function_that_is_told_twice_runs_once_and_answers_once() -> None:
+    stage = begun(talking())
+    asked = FunctionAsked(R1, "call_1", "book", "{}")
+    back = FunctionReturned("call_1", "book", "{}", True, 5)
+    stage.tell(asked, asked, back, asked, back)
+    assert len(of(stage, RunFunction)) == 1
+    assert len(of(stage, SendFunctionOutput)) == 1
+
+
+def test_a_silent_function_wants_no_answer() -> None:
+    stage = begun(talking())
+    stage.tell(FunctionAsked(R1, "call_1", "wait_for_user", "{}"), ResponseEnded(R1, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "wait_for_user", "{}", True, 5, StaySilent()))
+    assert of(stage, AskForResponse) == []
+
+
+def asks(stage: Stage, *, ended: bool = True) -> None:
+    """The model calls a function without a word before it."""
+    stage.tell(FunctionAsked(R1, "call_1", "book", "{}"))
+    if ended:
+        stage.tell(ResponseEnded(R1, "completed", None, None))
+
+
+def phrases(stage: Stage) -> list[str]:
+    return [item.text for item in of(stage, CreateItem)]
+
+
+def test_a_function_that_follows_the_agents_words_has_700_ms_and_nobody_waits_longer_after_them() -> None:
+    stage = begun(talking())
+    stage.answer(1, 1_000, "Let me book that.", ended=False)
+    asks(stage)
+    stage.wait(1_540)
+    assert phrases(stage) == []
+    stage.wait(60)
+    assert phrases(stage) == ["holding"]
+    stage.wait(7_000)
+    assert phrases(stage) == ["holding", "holding again"]
+
+
+def test_a_function_that_answers_soon_is_not_talked_over() -> None:
+    stage = begun(talking())
+    stage.answer(1, 1_000, "Let me book that.", ended=False)
+    stage.wait(1_000)
+    asks(stage)
+    stage.wait(540)
+    assert phrases(stage) == []
+    stage.tell(FunctionReturned("call_1", "book", "{}", True, 540, None))
+    stage.wait(2_000)
+    assert phrases(stage) == []
+
+
+def test_silence_counts_from_the_callers_last_sound_and_not_from_the_functions_start() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says(None, 1)  # its end is known half a second late
+    begun(stage)
+    stage.wait(20)
+    stage.actions.clear()
+    asks(stage)
+    stage.wait(20)
+    assert phrases(stage) == []
+    stage.wait(40)  # 500 + 20 + 60 ms of silence
+    assert phrases(stage) == ["holding"]
+
+
+def test_a_caller_who_has_waited_for_a_slow_model_hears_a_phrase_as_soon_as_a_function_runs() -> None:
+    stage = begun(talking())
+    stage.tell(FunctionAsked(R1, "call_1", "book", "{}"), FunctionReturned("call_1", "book", "{}", True, 5, None))
+    stage.wait(500)
+    assert phrases(stage) == []  # it came back before the next frame
+    stage.tell(FunctionAsked(R1, "call_2", "book", '{"again":1}'))
+    stage.wait(40)
+    assert phrases(stage) == ["holding"]
+
+
+def test_a_phrase_is_heard_while_the_model_is_busy_with_more_functions() -> None:
+    stage = begun(talking())
+    asks(stage, ended=False)
+    stage.wait(200)
+    assert phrases(stage) == ["holding"]
+
+
+def test_an_answer_that_is_being_thought_of_comes_before_the_phrase_unless_it_takes_two_seconds() -> None:
+    stage = begun(talking())
+    asks(stage)
+    stage.caller_says("hello", 2)
+    stage.tell(ResponseBegan(ResponseId("resp_2"), stage.machine.answers._asked_ref))
+    stage.wait(980)  # its words took a second as well
+    assert phrases(stage) == []
+    stage.wait(60)
+    assert phrases(stage) == ["holding"]
+
+
+def test_the_noise_of_a_line_does_not_keep_a_phrase_back_for_ever() -> None:
+    stage = begun(talking())
+    stage.level_dbfs = SPEECH_DBFS  # loud, and no voice to the server's ear
+    asks(stage)
+    stage.wait(680)
+    assert phrases(stage) == []
+    stage.wait(60)
+    assert phrases(stage) == ["holding"]

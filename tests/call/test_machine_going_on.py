@@ -1,0 +1,660 @@
+"""Interruptions that were none, by script: the agent goes on with what it gave up, once their words mean nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.call import interruption
+from relay.call.actions import (
+    AskForResponse,
+    CancelResponse,
+    CreateItem,
+    DeleteItem,
+    DialModel,
+    RecordTurn,
+    SendFunctionOutput,
+    TruncateItem,
+)
+from relay.call.call_config import CallPlan
+from relay.call.machine import Phase
+from relay.call.vocabulary import (
+    CallerCommitted,
+    CallerPaused,
+    CallerSpoke,
+    CallerTranscribed,
+    ClaimDoubted,
+    DigitPressed,
+    EndCall,
+    FunctionAsked,
+    FunctionReturned,
+    ItemId,
+    ModelFinished,
+    ModelLost,
+    ModelReady,
+    ModelSpoke,
+    ModelWorded,
+    NextModelReady,
+    ResponseBegan,
+    ResponseEnded,
+    ResponseId,
+    StaySilent,
+)
+from tests.call.test_call_state_machine import Watched
+from tests.call.test_machine_answers import of
+from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
+
+TEXT = "We are open tomorrow from eleven in the morning until ten at night."
+ITEM, MM_HMM = ItemId("item_1"), ItemId("caller_2")
+R2 = ResponseId("resp_2")
+
+
+def interrupted(ms: int = 420, text: str = TEXT, plan_text: str = "what time", ended: bool = True) -> Stage:
+    """The agent was cut off in the middle of an answer by a sound of this length, and has been asked about it."""
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says(plan_text, 1)
+    stage.answer(1, 6_000, text, ended=ended)
+    stage.wait(2_000)
+    stage.actions.clear()
+    make_a_sound(stage, MM_HMM, ms)
+    return stage
+
+
+def make_a_sound(stage: Stage, item: ItemId, ms: int) -> None:
+    """The caller makes a sound of this length; the server's VAD knows its beginning and its end."""
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(item, 0))
+    stage.wait(ms - 60)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(500)
+    stage.tell(CallerPaused(item, 0), CallerCommitted(item, None))
+
+
+def gone_on() -> Stage:
+    """The sound was a listener's: the agent is going on, and what the model was about to say is cancelled."""
+    stage = interrupted()
+    stage.wait(1_100)
+    stage.tell(
+        CallerTranscribed(MM_HMM, "Mm-hmm."), ResponseBegan(R2, "turn-2"), ResponseEnded(R2, "cancelled", None, None)
+    )
+    return stage
+
+
+def answers_after(stage: Stage, ms: int, number: int = 2) -> ItemId:
+    """What the model makes of it, so long after it was asked."""
+    stage.wait(ms)
+    return stage.answer(number, 1_000, "Sorry, could you repeat that?")
+
+
+def rests(stage: Stage) -> list[str]:
+    return [action.text for action in of(stage, CreateItem) if action.item_id.startswith("rest_")]
+
+
+def heard_in_all_ms(stage: Stage) -> float:
+    """How much of the answer was heard, the rest taken together with what was heard before."""
+    rest = next(item for item in stage.ear.heard if item.startswith("rest_"))
+    return (stage.ear.begins[rest] * 160 + stage.ear.heard[rest]) / 8
+
+
+def test_a_listeners_sound_over_an_answer_leaves_only_a_pause() -> None:
+    stage = interrupted()
+    assert of(stage, TruncateItem) == [TruncateItem(ITEM, 2_060)]
+    stage.wait(600)
+    stage.tell(ResponseBegan(R2, "turn-2"))
+    stage.wait(500)
+    stage.actions.clear()
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    assert of(stage, CancelResponse) == [CancelResponse(R2)]
+    assert rests(stage) == ["tomorrow from eleven in the morning until ten at night."]
+    stage.tell(ResponseEnded(R2, "cancelled", None, None))
+    stage.wait(5_000)
+    assert of(stage, AskForResponse) == []
+    assert heard_in_all_ms(stage) == 6_000
+    turns = [(turn.role, turn.heard or turn.said) for turn in stage.machine.conversation.turns()]
+    assert turns[2:] == [
+        ("agent", "We are open tomorrow"),
+        ("caller", "Mm-hmm."),
+        ("agent", "tomorrow from eleven in the morning until ten at night."),  # from the pause before the cut
+    ]
+    assert (stage.machine.figures.barge_ins, stage.machine.figures.false_stops) == (0, 1)
+
+
+def test_the_wait_for_what_was_never_answered_is_no_later_answers() -> None:
+    stage = gone_on()
+    stage.wait(5_000)
+    stage.tell(ClaimDoubted("Nothing was booked."))
+    later = stage.answer(3, 500, "Nothing is booked yet.")
+    stage.wait(1_000)
+    (row,) = [row for row in of(stage, RecordTurn) if row.item_id == later]
+    assert row.latency is None
+
+
+def test_what_the_model_made_of_a_listeners_sound_is_withheld_for_a_moment_and_then_never_heard() -> None:
+    stage = interrupted()
+    wrong = answers_after(stage, 900)
+    stage.wait(300)
+    stage.actions.clear()
+    stage.tell(CallerTranscribed(MM_HMM, "Uh-huh."))
+    assert of(stage, DeleteItem) == [DeleteItem(wrong)]
+    stage.wait(5_000)
+    assert wrong not in stage.ear.heard
+    assert heard_in_all_ms(stage) == 6_000
+    assert stage.machine.figures.misunderstandings == 0
+
+
+def begin_answer(stage: Watched, ref: str) -> None:
+    """The model begins what it was asked for."""
+    response = R2 if ref == "turn-2" else ResponseId("resp_1")
+    stage.asked, stage.active = None, response
+    stage.tell(ResponseBegan(response, ref))
+
+
+@given(
+    at_ms=st.integers(10, 1_150).map(lambda steps: steps * 5),
+    ms=st.sampled_from([280, 420, 600, 900]),
+    words=st.sampled_from(["Mm-hmm.", "okay", "", "Stop!", None]),
+    words_after_ms=st.sampled_from([300, 1_000, 1_200, 2_000]),
+    answer_after_ms=st.sampled_from([150, 600, 900, 1_100, 1_600]),
+    delay_ms=st.sampled_from([0, 40]),
+)
+def test_whatever_comes_first_the_caller_hears_the_rest_or_an_answer_and_never_both(
+    at_ms: int, ms: int, words: str | None, words_after_ms: int, answer_after_ms: int, delay_ms: int
+) -> None:
+    stage = Watched(PLAIN, delay_ms)
+    stage.arrive(1_500)
+    stage.items[ItemId("caller_1")] = stage.items[MM_HMM] = "caller"
+    stage.caller_says("what time", 1)
+    stage.items[ITEM], stage.received[ITEM] = "audio", 6_000 * 8
+    begin_answer(stage, "turn-1")
+    stage.answer(1, 6_000, TEXT, ref="turn-1")
+    stage.active = None
+    stage.wait(at_ms)
+    make_a_sound(stage, MM_HMM, ms)
+    answer = ItemId("item_2")
+    for now_ms in range(0, 2_100, 50):
+        if now_ms == words_after_ms:
+            stage.tell(CallerTranscribed(MM_HMM, words))
+        if now_ms == answer_after_ms and stage.asked is not None:
+            ref = stage.asked.ref
+            begin_answer(stage, ref)
+            if R2 not in stage.cancelled:
+                stage.items[answer], stage.received[answer] = "audio", 8_000
+                stage.answer(2, 1_000, "Of course.", ref=ref)
+            stage.active = None
+            stage.tell(ResponseEnded(R2, "cancelled", None, None))
+        stage.wait(50)
+    stage.wait(8_000)
+    assert not stage.ear.holes
+    for item, cut_ms in stage.truncated.items():
+        assert abs(stage.ear.heard[item] / 8 - cut_ms) <= 20
+    rest_ms = sum(stage.ear.heard[item] for item in stage.ear.heard if item.startswith("rest_")) / 8
+    answered = stage.ear.heard.get(answer, 0) == 8_000
+    if stage.truncated:  # else it was heard to its end before it could be given up
+        assert answered != (rest_ms > 0), "both, or neither"
+    if rest_ms:
+        assert words in ("Mm-hmm.", "okay", "")
+        assert rest_ms >= 6_000 - stage.truncated[ITEM]
+        assert (heard_in_all_ms(stage) - 6_000) % 2_400 == 0, "the tone says its frame within 2.4 s"
+        assert answer not in stage.ear.heard
+        assert stage.items.get(answer) is None, "the model believes to have said it"
+
+
+def test_an_answer_to_a_short_word_is_heard_as_soon_as_the_word_is_known() -> None:
+    stage = interrupted()
+    right = answers_after(stage, 900)
+    stage.wait(200)
+    assert right not in stage.ear.heard
+    stage.tell(CallerTranscribed(MM_HMM, "Stop!"))
+    stage.wait(1_500)
+    assert stage.ear.heard[right] == 8_000
+    assert rests(stage) == []
+
+
+def test_an_answer_to_a_short_word_does_not_wait_long_for_the_word() -> None:
+    stage = interrupted()
+    right = answers_after(stage, 900)
+    stage.wait(380)
+    assert right not in stage.ear.heard
+    stage.wait(60)
+    assert right in stage.ear.heard
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    stage.wait(2_000)
+    assert stage.ear.heard[right] == 8_000, "it has begun"
+    assert rests(stage) == []
+
+
+@pytest.mark.parametrize("after_ms", [150, 780], ids=["a quick model", "a little too quick"])
+def test_an_answer_that_is_there_long_before_the_word_is_known_waits_for_nothing(after_ms: int) -> None:
+    stage = interrupted()
+    right = answers_after(stage, after_ms)
+    stage.wait(40)
+    assert right in stage.ear.heard
+
+
+def test_an_answer_to_more_than_a_short_word_waits_for_nothing() -> None:
+    stage = interrupted(ms=900)
+    right = answers_after(stage, 900)
+    stage.wait(40)
+    assert right in stage.ear.heard
+
+
+def test_a_noise_without_words_is_forgotten_and_the_agent_goes_on() -> None:
+    stage = interrupted(ms=900)
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, ""))
+    assert of(stage, DeleteItem) == [DeleteItem(MM_HMM)]
+    assert len(rests(stage)) == 1
+    stage.wait(5_000)
+    assert heard_in_all_ms(stage) == 6_000
+    assert [row.said for row in of(stage, RecordTurn) if row.role == "caller"] == []
+
+
+def test_a_noise_that_the_agent_asks_about_is_no_misunderstanding() -> None:
+    rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
+    stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
+    for number in range(1, 5):
+        make_a_sound(stage, ItemId(f"noise_{number}"), 900)
+        answers_after(stage, 300, number)
+        stage.wait(700)
+        stage.tell(CallerTranscribed(ItemId(f"noise_{number}"), ""))
+        stage.wait(500)
+    assert stage.machine.figures.misunderstandings == 0
+    assert stage.machine.ending is None, "four sneezes bring no human"
+
+
+@pytest.mark.parametrize("words_after_ms", [200, 700], ids=["withheld until then", "heard already"])
+def test_an_agent_that_asks_again_about_a_short_word_has_not_understood_it(words_after_ms: int) -> None:
+    rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
+    stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
+    for number in range(1, 4):
+        stage.caller_says("what time", 10 + number)
+        stage.answer(2 * number - 1, 6_000, TEXT)
+        stage.wait(2_000)
+        make_a_sound(stage, ItemId(f"word_{number}"), 420)
+        answers_after(stage, 900, 2 * number)
+        stage.wait(words_after_ms)
+        stage.tell(CallerTranscribed(ItemId(f"word_{number}"), "Sunday!"))
+        stage.wait(1_500)
+        if number == 1:
+            assert stage.machine.figures.misunderstandings == 1
+    assert stage.machine.ending is not None, "the third brings a human"
+
+
+def test_a_noise_that_brought_a_human_is_not_taken_back_behind_them() -> None:
+    rules = replace(PLAIN.rules, repeat_words=("could you repeat",), human_after_misunderstandings=1, _patterns={})
+    stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
+    make_a_sound(stage, MM_HMM, 900)
+    answers_after(stage, 300)
+    assert stage.machine.phase is Phase.LEAVING
+    stage.wait(700)
+    stage.tell(CallerTranscribed(MM_HMM, ""))
+    assert stage.machine.figures.misunderstandings == 0, "the next leg begins with it"
+
+
+def test_yes_to_a_question_is_an_answer_whatever_came_behind_the_question() -> None:
+    stage = interrupted(text="At seven? Or would eight suit you better? We have both.")
+    stage.wait(600)
+    stage.tell(CallerTranscribed(MM_HMM, "Yes."))
+    right = answers_after(stage, 100)
+    stage.wait(1_500)
+    assert rests(stage) == []
+    assert stage.ear.heard[right] == 8_000
+
+
+def test_yes_before_the_last_word_of_a_question_is_its_answer() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 3_000, "We have a table at 7.30. Shall I book that for four people?")
+    stage.wait(2_300)
+    make_a_sound(stage, MM_HMM, 420)
+    stage.wait(600)
+    assert stage.machine.conversation.turns()[2].heard == "We have a table at 7.30. Shall I book that for"
+    stage.tell(CallerTranscribed(MM_HMM, "Yes."))
+    right = answers_after(stage, 100)
+    stage.wait(1_500)
+    assert rests(stage) == []
+    assert stage.ear.heard[right] == 8_000
+
+
+def test_okay_before_a_question_that_has_not_begun_is_a_listeners_sound() -> None:
+    stage = interrupted(text="We do open tomorrow at eleven. And shall I book a table for you at half past seven?")
+    assert stage.machine.conversation.turns()[2].heard == "We do open tomorrow at"
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, "Okay."))
+    assert len(rests(stage)) == 1
+
+
+@pytest.mark.parametrize("words", ["Okay, but not on Sunday.", "No.", None])
+def test_words_that_mean_something_and_words_nobody_knows_are_answered(words: str | None) -> None:
+    stage = interrupted()
+    stage.wait(600)
+    stage.tell(CallerTranscribed(MM_HMM, words))
+    right = answers_after(stage, 100)
+    stage.wait(1_500)
+    assert rests(stage) == []
+    assert stage.ear.heard[right] == 8_000
+
+
+def test_a_model_that_finds_nothing_to_answer_in_a_listeners_sound_does_not_leave_the_agent_silent() -> None:
+    stage = interrupted()
+    stage.tell(ResponseBegan(R2, "turn-2"), FunctionAsked(R2, "call_1", "wait_for_user", "{}"))
+    stage.tell(ResponseEnded(R2, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "wait_for_user", "{}", True, 1, StaySilent()))
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, "Mhm"))
+    stage.wait(5_000)
+    assert heard_in_all_ms(stage) == 6_000
+
+
+def test_two_sounds_of_a_listener_are_waited_for_both() -> None:
+    stage = interrupted()
+    make_a_sound(stage, ItemId("caller_3"), 420)
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    assert rests(stage) == []
+    stage.wait(800)
+    stage.tell(CallerTranscribed(ItemId("caller_3"), "Okay."))
+    assert len(rests(stage)) == 1
+
+
+def test_a_sound_over_what_is_withheld_interrupts_nothing() -> None:
+    stage = interrupted()
+    wrong = answers_after(stage, 900)
+    make_a_sound(stage, ItemId("caller_3"), 420)
+    stage.wait(100)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    stage.wait(1_000)
+    stage.tell(CallerTranscribed(ItemId("caller_3"), "Okay."))
+    assert wrong not in stage.ear.heard
+    assert len(rests(stage)) == 1
+    assert (stage.machine.figures.barge_ins, stage.machine.figures.false_stops) == (0, 1)
+
+
+def cut_off_at_once(plan: CallPlan = PLAIN) -> Stage:
+    """The caller coughs into the first words of an answer, before the words that it answers are known."""
+    stage = Stage(plan).arrive(1_500)
+    stage.caller_says(None, 1)
+    stage.wait(650)
+    stage.answer(1, 6_000, TEXT)
+    stage.wait(100)
+    make_a_sound(stage, MM_HMM, 300)
+    return stage
+
+
+def test_late_words_of_the_turn_before_say_nothing_of_a_cough() -> None:
+    stage = cut_off_at_once()
+    stage.tell(CallerTranscribed(ItemId("caller_1"), "What time do you open tomorrow?"))
+    wrong = answers_after(stage, 900)
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, ""))
+    stage.wait(6_000)
+    assert len(rests(stage)) == 1
+    assert heard_in_all_ms(stage) == 6_000
+    assert wrong not in stage.ear.heard
+
+
+@pytest.mark.parametrize("words", ["this is ridiculous", "an operator please"], ids=["offer", "nobody is there"])
+def test_what_late_words_ask_for_is_more_than_a_rest(words: str) -> None:
+    stage = cut_off_at_once(replace(PLAIN, human_available=False))
+    stage.tell(CallerTranscribed(ItemId("caller_1"), words))
+    right = answers_after(stage, 900)
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, ""))
+    stage.wait(2_000)
+    assert rests(stage) == []
+    assert stage.ear.heard[right] == 8_000
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["a sound without words", "noise that does not end"])
+def test_an_agent_that_could_not_go_on_at_once_does_when_the_line_is_free(ends: bool) -> None:
+    stage = interrupted()
+    stage.tell(ResponseBegan(R2, "turn-2"), FunctionAsked(R2, "call_1", "wait_for_user", "{}"))
+    stage.tell(ResponseEnded(R2, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "wait_for_user", "{}", True, 1, StaySilent()))
+    stage.wait(900)
+    stage.tell(CallerSpoke(ItemId("caller_3"), 0))
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    if ends:
+        stage.tell(CallerPaused(ItemId("caller_3"), 0), CallerCommitted(ItemId("caller_3"), None))
+    stage.wait(4_000)
+    assert len(rests(stage)) == (0 if ends else 1), "somebody may have said something: its words are waited for"
+    stage.wait(8_000)
+    assert len(rests(stage)) == 1
+    assert heard_in_all_ms(stage) == 6_000
+
+
+def test_what_a_second_sound_says_counts_too() -> None:
+    stage = interrupted()
+    make_a_sound(stage, ItemId("caller_3"), 420)
+    stage.wait(200)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    stage.wait(800)
+    stage.tell(CallerTranscribed(ItemId("caller_3"), "Wait."))
+    assert rests(stage) == []
+
+
+def test_nobody_goes_on_over_a_caller_who_speaks() -> None:
+    stage = interrupted()
+    stage.wait(800)
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_3"), 0), CallerTranscribed(MM_HMM, "Mm-hmm."))
+    assert rests(stage) == []
+
+
+def test_an_answer_of_which_more_was_to_come_is_the_models_to_go_on_with() -> None:
+    stage = interrupted(ended=False)
+    assert of(stage, CancelResponse) == [CancelResponse(ResponseId("resp_1"))]
+    stage.tell(ResponseEnded(ResponseId("resp_1"), "cancelled", None, None))
+    right = answers_after(stage, 900)
+    stage.wait(40)
+    assert right in stage.ear.heard, "there is nothing to wait for"
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    assert rests(stage) == []
+
+
+def test_a_functions_result_that_came_meanwhile_is_told() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    item = stage.answer(1, 6_000, TEXT, ended=False)
+    stage.tell(
+        FunctionAsked(ResponseId("resp_1"), "call_1", "lookup", "{}"), ModelFinished(ResponseId("resp_1"), item, b"")
+    )
+    stage.tell(ResponseEnded(ResponseId("resp_1"), "completed", None, None))
+    stage.wait(2_000)
+    make_a_sound(stage, MM_HMM, 420)
+    stage.tell(FunctionReturned("call_1", "lookup", "{}", True, 2_500))
+    assert len(of(stage, SendFunctionOutput)) == 1
+    stage.wait(600)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    assert rests(stage) == []
+    assert len(of(stage, AskForResponse)) == 2
+
+
+def test_a_function_that_still_runs_is_waited_for_by_the_model() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 6_000, TEXT, ended=False)
+    stage.tell(FunctionAsked(ResponseId("resp_1"), "call_1", "lookup", "{}"))
+    stage.tell(ResponseEnded(ResponseId("resp_1"), "completed", None, None))
+    stage.wait(2_000)
+    make_a_sound(stage, MM_HMM, 420)
+    stage.wait(600)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    assert rests(stage) == []
+
+
+def test_what_is_said_to_hello_over_a_holding_phrase_waits_for_nothing() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.tell(ResponseBegan(ResponseId("resp_1"), "turn-1"))
+    stage.tell(FunctionAsked(ResponseId("resp_1"), "call_1", "lookup", "{}"))
+    stage.tell(ResponseEnded(ResponseId("resp_1"), "completed", None, None))
+    stage.wait(300)
+    make_a_sound(stage, MM_HMM, 340)
+    answer = answers_after(stage, 900)
+    stage.wait(40)
+    assert answer in stage.ear.heard
+
+
+def test_an_answer_that_was_asked_for_behind_the_one_that_was_cut_off_is_not_lost() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 6_000, TEXT)
+    stage.wait(1_000)
+    stage.tell(ClaimDoubted("Nothing was booked."))
+    stage.wait(1_000)
+    make_a_sound(stage, MM_HMM, 420)
+    stage.tell(ResponseBegan(R2, "correct-2"), ResponseEnded(R2, "cancelled", None, None))
+    stage.wait(600)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    assert rests(stage) == []
+    assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-1", "correct-2", "turn-3"]
+
+
+def test_a_key_that_was_pressed_before_a_sound_is_answered() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 6_000, TEXT)
+    stage.wait(1_600)
+    stage.tell(DigitPressed("4"))
+    make_a_sound(stage, MM_HMM, 420)
+    stage.wait(800)
+    right = stage.answer(2, 1_000, "That is four of you.")  # to the sound and the key, which came too late for itself
+    stage.wait(300)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    stage.wait(1_500)
+    assert [item.text for item in of(stage, CreateItem) if item.role == "user"] == ["[keys: 4]"]
+    assert stage.ear.heard[right] == 8_000
+    assert rests(stage) == []
+
+
+@pytest.mark.parametrize("event", [DigitPressed("4"), ClaimDoubted("Nothing was booked."), ModelLost(1006, "")])
+def test_what_happens_meanwhile_is_more_than_a_rest(event: object) -> None:
+    stage = interrupted()
+    stage.wait(300)
+    stage.tell(event)  # type: ignore[arg-type] # one of three kinds
+    if isinstance(event, ModelLost):
+        stage.tell(ModelReady("sess_2", "mini"))
+    stage.wait(800)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    assert rests(stage) == []
+
+
+def test_a_goodbye_to_a_short_bye_is_heard_although_its_words_are_not_known() -> None:
+    stage = interrupted()
+    stage.wait(900)
+    stage.answer(2, 1_000, "Goodbye.", ended=False)
+    stage.tell(FunctionAsked(R2, "call_1", "end_call", "{}"), ResponseEnded(R2, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, EndCall("bye")))
+    assert stage.machine.phase is Phase.LEAVING
+    stage.wait(1_100)
+    assert stage.ear.heard[ItemId("item_2")] == 8_000
+
+
+@pytest.mark.parametrize(
+    ("pause_ms", "begins_ms"),
+    [((1_600, 1_700), 1_640), ((1_600, 1_640), 2_040), ((300, 500), 2_040), ((2_000, 2_200), 2_000)],
+    ids=["its last 60 ms", "a consonant is none", "too long ago", "stopped in it"],
+)
+def test_the_rest_begins_at_the_last_pause_or_where_the_agent_was_stopped(
+    pause_ms: tuple[int, int], begins_ms: int
+) -> None:
+    sound = bytearray(b"\x20" * 6_000 * 8)
+    sound[pause_ms[0] * 8 : pause_ms[1] * 8] = b"\xff" * (pause_ms[1] - pause_ms[0]) * 8
+    assert interruption._pause_before(sound, 2_055 * 8) == begins_ms * 8
+
+
+def test_a_rest_that_is_interrupted_is_said_anew_with_what_was_heard_of_it_and_can_be_gone_on_with_again() -> None:
+    stage = gone_on()
+    stage.wait(1_500)
+    stage.actions.clear()
+    make_a_sound(stage, ItemId("caller_3"), 420)
+    (rest,) = [item for item in stage.ear.heard if item.startswith("rest_")]
+    assert of(stage, DeleteItem) == [DeleteItem(rest)]
+    assert [(action.item_id, action.text) for action in of(stage, CreateItem)] == [(f"{rest}_h", "tomorrow from")]
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(ItemId("caller_3"), "Right."))
+    assert rests(stage)[-1] == "eleven in the morning until ten at night."
+
+
+def test_a_rest_that_a_short_word_stops_stands_in_front_of_that_word_in_the_models_conversation() -> None:
+    stage = gone_on()
+    stage.wait(500)
+    stage.actions.clear()
+    make_a_sound(stage, ItemId("caller_3"), 180)
+    stage.wait(1_000)
+    stage.tell(CallerTranscribed(ItemId("caller_3"), "Stop!"))
+    (rest,) = [item for item in stage.ear.heard if item.startswith("rest_")]
+    anew = CreateItem(ItemId(f"{rest}_h"), "assistant", "tomorrow from eleven", behind=rest)
+    wanted = [anew, DeleteItem(rest), AskForResponse("turn-3")]
+    assert [
+        action for action in stage.actions if isinstance(action, CreateItem | DeleteItem | AskForResponse)
+    ] == wanted
+
+
+def test_an_answer_of_two_messages_is_gone_on_with_in_both() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    response, second = ResponseId("resp_1"), ItemId("item_2")
+    stage.tell(ResponseBegan(response, "turn-1"))
+    for item, words in ((ITEM, TEXT), (second, "Shall I book a table?")):
+        stage.tell(ModelWorded(response, item, words), ModelSpoke(response, item, tone(2_000), 2_000.0))
+        stage.tell(ModelFinished(response, item, b""))
+    stage.tell(ResponseEnded(response, "completed", None, None))
+    stage.wait(1_000)
+    stage.actions.clear()
+    make_a_sound(stage, MM_HMM, 420)
+    assert of(stage, DeleteItem) == [DeleteItem(second)]
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."), ResponseBegan(R2, "turn-2"))
+    stage.tell(ResponseEnded(R2, "cancelled", None, None))
+    assert rests(stage)[1] == "Shall I book a table?"
+    stage.wait(5_000)
+    first, last = [item for item in stage.ear.heard if item.startswith("rest_")]
+    assert stage.ear.begins[first] * 20 + stage.ear.heard[first] / 8 == 2_000
+    assert (stage.ear.begins[last], stage.ear.heard[last]) == (0, 2_000 * 8)
+    heard = [turn.heard for turn in stage.machine.conversation.turns() if turn.role == "agent"]
+    assert heard[1:] == ["We are open tomorrow from eleven in", "", *rests(stage)]
+
+
+def test_a_session_that_is_stuck_over_what_nobody_waits_for_any_more_is_replaced_without_a_word() -> None:
+    stage = interrupted()
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))  # what was asked for meanwhile is taken back, and never begins
+    stage.actions.clear()
+    stage.wait(5_400)
+    assert [dial.why for dial in of(stage, DialModel)] == ["stuck"]
+    assert of(stage, CreateItem) == [], "one moment, to a caller who waits for nothing"
+    stage.tell(NextModelReady(), ModelLost(1000, ""), ModelReady("sess_2", "mini"))
+    assert of(stage, AskForResponse) == []
+
+
+def test_okay_at_the_very_end_is_a_turn_like_any_other() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 2_400, "We are open until ten.")
+    stage.wait(2_000)
+    make_a_sound(stage, MM_HMM, 420)
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, "Okay."))
+    assert rests(stage) == []
+    assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-1", "turn-2"]
+
+
+def test_a_call_without_words_stores_none_of_a_rest() -> None:
+    stage = Stage(replace(PLAIN, keep_words=False)).arrive(1_500)
+    stage.caller_says("what time", 1)
+    stage.answer(1, 6_000, TEXT)
+    stage.wait(2_000)
+    make_a_sound(stage, MM_HMM, 420)
+    stage.wait(1_100)
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
+    stage.wait(5_000)
+    assert heard_in_all_ms(stage) == 6_000
+    assert {(row.said, row.heard) for row in of(stage, RecordTurn)} == {(None, None)}

@@ -1,0 +1,213 @@
+"""The playout ledger, situation by situation; any order of them is in test_playout_oracle.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.call.actions import Play
+from relay.call.playout import PUSH_THROUGH, Playout
+from relay.call.vocabulary import ItemId
+from tests.helpers.playbook import PLAIN, SILENCE_DBFS, Stage, tone
+
+A, B = ItemId("a"), ItemId("b")
+
+
+def ms_of(plays: list[Play]) -> int:
+    return sum(len(play.mulaw) for play in plays) // 8
+
+
+def test_twilio_holds_between_200_and_400_ms() -> None:
+    playout = Playout()
+    playout.append(A, tone(2_000), 10.0)
+    assert ms_of(playout.due(10.0)) == 400
+    assert playout.due(10.19) == []
+    assert ms_of(playout.due(10.22)) == 220
+    assert playout.due(10.24) == []
+
+
+def test_deltas_pushed_through_leave_nothing_behind() -> None:
+    playout = Playout(PUSH_THROUGH)
+    playout.append(A, tone(2_000), 10.0)
+    assert ms_of(playout.due(10.0)) == 2_000
+
+
+@pytest.mark.parametrize("looks", range(1, 20))
+def test_a_stall_of_150_ms_is_not_heard_whenever_it_comes(looks: int) -> None:
+    playout = Playout()
+    playout.append(A, tone(4_000), 10.0)
+    now, sent_ms = 10.0, 0
+    while sent_ms < 4_000:
+        for _ in range(looks):  # one with each caller frame
+            sent_ms += ms_of(playout.due(now))
+            now += 0.020
+        now += 0.150  # nobody looks
+    assert playout.gaps_ms == 0
+
+
+def test_a_frame_of_the_callers_is_enough_to_be_topped_up_by() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.answer(1, 3_000, ref="")
+    for _ in range(140):  # neither a receipt nor the watchdog
+        for _ in range(4):
+            stage.ear.step()
+        stage._do(stage.machine.caller_audio(SILENCE_DBFS, 20, stage.now))
+    assert stage.ear.heard[ItemId("item_1")] >= 2_800 * 8
+    assert stage.machine.playout.gaps_ms == 0
+
+
+def test_a_first_piece_of_20_ms_waits_for_more_but_not_for_long() -> None:
+    playout = Playout()
+    playout.append(A, tone(20), 10.0)
+    assert playout.due(10.0) == []
+    assert playout.due(10.09) == []
+    assert ms_of(playout.due(10.11)) == 20
+
+
+def test_the_first_mark_stands_behind_the_first_frame() -> None:
+    playout = Playout()
+    playout.append(A, tone(500), 10.0)
+    first, rest = playout.due(10.0)
+    assert (len(first.mulaw), len(rest.mulaw)) == (160, 3_040)
+    heard = playout.marked(first.mark or "", 10.02)
+    assert heard is not None
+    assert (heard.heard_ms, heard.whole) == (20.0, False)
+
+
+def test_a_mark_that_comes_back_because_of_a_clear_proves_nothing() -> None:
+    playout = Playout()
+    playout.append(A, tone(500), 10.0)
+    plays = playout.due(10.0)
+    assert playout.hold(10.1)
+    assert playout.marked(plays[1].mark or "", 10.1) is None
+    assert (playout.cleared_marks, playout.unknown_marks) == (1, 0)
+    assert playout.marked("who am I", 10.1) is None
+    assert playout.unknown_marks == 1
+
+
+def test_a_mark_that_was_earned_before_the_clear_still_proves_it() -> None:
+    playout = Playout()
+    playout.append(A, tone(100), 10.0)
+    playout.finish(A)
+    plays = playout.due(10.0)
+    assert playout.hold(10.12)  # all of it was played at 10.1; its mark is still on the way
+    heard = playout.marked(plays[-1].mark or "", 10.14)
+    assert heard is not None
+    assert heard.whole
+    assert playout.cut(10.14) == []
+
+
+def test_what_was_proved_before_its_end_was_known_is_told_at_its_end() -> None:
+    playout = Playout()
+    playout.append(A, tone(100), 10.0)
+    marks = [play.mark or "" for play in playout.due(10.0)]
+    assert [heard.whole for heard in (playout.marked(mark, 10.11) for mark in marks) if heard] == [False, False]
+    heard = playout.finish(A)
+    assert heard is not None
+    assert heard.whole
+    assert not playout.is_speaking(10.2)
+
+
+def test_words_without_a_sound_are_heard_at_once() -> None:
+    playout = Playout()
+    playout.append(A, b"", 10.0, own=True)
+    heard = playout.finish(A)
+    assert heard is not None
+    assert heard.whole
+
+
+def test_audio_after_the_end_of_an_item_is_not_taken() -> None:
+    playout = Playout()
+    playout.append(A, tone(100), 10.0)
+    playout.finish(A)
+    playout.append(A, tone(100), 10.0)
+    assert ms_of(playout.due(10.0)) == 100
+    playout.append(B, tone(100), 10.0)
+    playout.cut(10.05)
+    playout.append(B, tone(100), 10.05)
+    assert playout.due(10.1) == []
+
+
+def test_padding_and_the_filters_tail_are_no_part_of_the_item() -> None:
+    playout = Playout()
+    playout.append(A, tone(65)[:515], 10.0, said_ms=65.0)
+    playout.finish(A, tone(1))
+    assert ms_of(playout.due(10.0)) == 80
+    (cut,) = playout.cut(10.079)
+    assert cut.heard_ms == 65.0
+
+
+def test_an_undone_stop_goes_on_within_the_frame_and_is_no_gap() -> None:
+    playout = Playout()
+    playout.append(A, tone(1_000), 10.0)
+    playout.due(10.0)
+    playout.hold(10.055)
+    assert playout.due(10.3) == []
+    playout.resume()
+    again = playout.due(10.3)
+    assert again[0].mulaw[0] == tone(60)[-1]  # the third frame, in which the caller was
+    assert playout.gaps_ms == 0
+    assert playout.heard_ms(A, 10.3) == 55.0
+
+
+def test_a_model_that_is_slower_than_speech_leaves_gaps_that_are_counted() -> None:
+    playout = Playout()
+    playout.append(A, tone(100), 10.0)
+    playout.due(10.0)
+    playout.append(A, tone(100), 10.35)
+    playout.due(10.35)
+    assert round(playout.gaps_ms) == 250
+
+
+def test_a_playback_that_runs_late_is_seen_by_its_marks() -> None:
+    playout = Playout()
+    playout.append(A, tone(2_000), 10.0)
+    first, second = playout.due(10.0)
+    playout.marked(first.mark or "", 10.060)  # the way there and back takes 40 ms
+    playout.marked(second.mark or "", 10.640)  # 200 ms later than that: the way there stalled
+    playout.due(10.640)
+    (cut,) = playout.cut(10.740)
+    assert abs(cut.heard_ms - 500) <= 45  # 400 were over at 10.60 by Twilio's clock, 100 ms since the mark left
+
+
+def test_a_late_playback_is_forgotten_once_it_is_silent() -> None:
+    playout = Playout()
+    playout.append(A, tone(400), 10.0)
+    playout.finish(A)
+    first, second = playout.due(10.0)
+    playout.marked(first.mark or "", 10.020)
+    playout.marked(second.mark or "", 10.700)
+    playout.append(B, tone(1_000), 20.0)
+    playout.due(20.0)
+    (cut,) = playout.cut(20.1)
+    assert abs(cut.heard_ms - 100) < 1
+
+
+def test_what_goes_first_is_heard_before_all_that_waits() -> None:
+    playout = Playout()
+    playout.append(A, tone(20), 10.0)
+    playout.append(B, tone(100), 10.0, own=True, first=True)
+    playout.finish(B)
+    assert [play.item_id for play in playout.due(10.0)][:2] == [B, B]
+
+
+def test_the_echo_that_may_come_back_is_as_loud_as_what_was_played_then() -> None:
+    playout = Playout()
+    playout.append(A, tone(300), 10.0)
+    playout.finish(A)
+    playout.due(10.0)
+    assert playout.echo_level_dbfs(10.01) == -100.0
+    assert playout.echo_level_dbfs(10.2) > -40
+    assert playout.echo_level_dbfs(10.6) > -40  # up to 300 ms behind the last sound
+    assert playout.echo_level_dbfs(11.0) == -100.0
+
+
+def test_a_stop_at_the_very_end_takes_no_proof_away_where_the_clock_rounds() -> None:
+    playout = Playout(PUSH_THROUGH)
+    playout.append(A, tone(1_000), 1_000.0)
+    playout.finish(A)
+    mark = playout.due(1_000.0)[-1].mark
+    assert mark is not None
+    playout.hold(1_001.0 - 2.3e-13)  # two steps of the clock
+    heard = playout.marked(mark, 1_001.04)
+    assert heard is not None
+    assert heard.whole

@@ -1,0 +1,276 @@
+"""The fused path of a call: the bytes of its parts and of the oracle, under any cut, thread, BLAS and neighbour."""
+
+import base64
+import os
+import subprocess
+import sys
+import threading
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dsp
+from dsp import line
+from tests.helpers import oracle_dsp
+from tests.helpers.strategies import chunked, mulaw_audio, pcm24k_audio
+
+unhurried = settings(deadline=None)
+SPEECHLIKE = np.random.default_rng(11).integers(0, 256, 4000, dtype=np.uint8).tobytes()
+
+
+@unhurried
+@given(mulaw_audio)
+def test_uplink_is_decode_then_upsample(mulaw: bytes) -> None:
+    assert dsp.Uplink().feed(mulaw) == dsp.Upsampler().feed(dsp.decode(mulaw)).astype("<i2").tobytes()
+
+
+@unhurried
+@given(pcm24k_audio)
+def test_downlink_is_downsample_then_encode(pcm24k: bytes) -> None:
+    samples = np.frombuffer(pcm24k[: len(pcm24k) // 2 * 2], "<i2").astype(np.int16)
+    parts, fused = dsp.Downsampler(), dsp.Downlink()
+    assert fused.feed(pcm24k) == dsp.encode(parts.feed(samples))
+    assert fused.flush() == dsp.encode(parts.flush())
+
+
+@unhurried
+@given(mulaw_audio.map(lambda mulaw: mulaw[:400]))
+def test_uplink_equals_the_slow_oracle(mulaw: bytes) -> None:
+    assert dsp.Uplink().feed(mulaw) == oracle_dsp.uplink(mulaw)
+
+
+@unhurried
+@given(pcm24k_audio.map(lambda pcm24k: pcm24k[:1500]))
+def test_downlink_equals_the_slow_oracle(pcm24k: bytes) -> None:
+    assert dsp.Downlink().feed(pcm24k) == oracle_dsp.downlink(pcm24k)
+
+
+def test_downlinks_table_is_rounding_then_encoding_for_every_sum() -> None:
+    """Its index is a quarter of three times the sample: every half unit of the sum, past both ends of int16."""
+    twice = np.arange(-2 * 3 * 40_000, 2 * 3 * 40_000)
+    index = np.clip(np.trunc((twice / 2 + 98305.5) / 4), 0, len(line.DOWN_CODES) - 1).astype(int)
+    rounded = np.clip((twice + 3) // 6, -32768, 32767)
+    assert line.DOWN_CODES[index].tobytes() == bytes(oracle_dsp.ENCODE[sample] for sample in rounded.tolist())
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, -4, -5, 100, 32767, -32768, *range(-9, 10)])
+def test_downlink_of_a_constant_is_its_code(value: int) -> None:
+    mulaw = dsp.Downlink().feed(np.full(960, value, "<i2").tobytes())
+    assert set(mulaw[24:]) == {oracle_dsp.ENCODE[value]}
+
+
+@unhurried
+@given(st.data(), mulaw_audio)
+def test_any_cut_of_the_callers_audio_gives_the_same_bytes(data: st.DataObject, mulaw: bytes) -> None:
+    pieces = data.draw(chunked(mulaw))
+    uplink = dsp.Uplink()
+    assert b"".join(uplink.feed(piece) for piece in pieces) == dsp.Uplink().feed(mulaw)
+
+
+@unhurried
+@given(st.data(), pcm24k_audio)
+def test_any_cut_of_the_models_audio_gives_the_same_bytes(data: st.DataObject, pcm24k: bytes) -> None:
+    """Cuts fall inside samples too: half a sample is carried."""
+    pieces = data.draw(chunked(pcm24k))
+    cut, whole = dsp.Downlink(), dsp.Downlink()
+    assert b"".join(cut.feed(piece) for piece in pieces) == whole.feed(pcm24k)
+    assert cut.flush() == whole.flush()
+
+
+def test_a_byte_at_a_time_gives_the_same_bytes() -> None:
+    up, down = dsp.Uplink(), dsp.Downlink()
+    assert b"".join(up.feed(bytes([code])) for code in SPEECHLIKE[:300]) == dsp.Uplink().feed(SPEECHLIKE[:300])
+    assert b"".join(down.feed(bytes([half])) for half in SPEECHLIKE[:1501]) == dsp.Downlink().feed(SPEECHLIKE[:1501])
+
+
+@unhurried
+@given(st.data(), mulaw_audio | pcm24k_audio)
+def test_counts_are_exact_after_every_piece(data: st.DataObject, stream: bytes) -> None:
+    uplink, downlink = dsp.Uplink(), dsp.Downlink()
+    taken = risen = fallen = 0
+    for piece in data.draw(chunked(stream)):
+        taken += len(piece)
+        risen += len(uplink.feed(piece))
+        fallen += len(downlink.feed(piece))
+        assert (risen, fallen) == (6 * taken, taken // 2 // 3)
+    samples = taken // 2
+    assert fallen + len(downlink.flush()) == ((samples + 71) // 3 if samples else 0)
+
+
+def test_a_frame_in_is_a_frame_out_from_the_first() -> None:
+    uplink, downlink = dsp.Uplink(), dsp.Downlink()
+    for _ in range(5):
+        assert len(uplink.feed(SPEECHLIKE[:160])) == 960
+        assert len(downlink.feed(bytes(960))) == 160
+
+
+@unhurried
+@given(mulaw_audio, mulaw_audio)
+def test_reset_equals_new(before: bytes, after: bytes) -> None:
+    uplink, downlink = dsp.Uplink(), dsp.Downlink()
+    uplink.feed(before)
+    downlink.feed(before)
+    uplink.reset()
+    downlink.reset()
+    assert downlink.flush() == b""
+    assert uplink.feed(after) == dsp.Uplink().feed(after)
+    assert downlink.feed(after) == dsp.Downlink().feed(after)
+
+
+@unhurried
+@given(pcm24k_audio, pcm24k_audio)
+def test_flush_brings_the_tail_and_equals_new(before: bytes, after: bytes) -> None:
+    downlink = dsp.Downlink()
+    heard = downlink.feed(before) + downlink.flush()
+    whole = before[: len(before) // 2 * 2]
+    assert heard == (dsp.Downlink().feed(whole + bytes(142)) if whole else b"")
+    assert downlink.flush() == b""
+    assert downlink.feed(after) == dsp.Downlink().feed(after)
+
+
+def test_silence_stays_silence() -> None:
+    """No dither, no bias: 0xff in is 0 at 24 kHz, and 0 is 0xff again; other chains hum."""
+    pcm24k = dsp.Uplink().feed(b"\xff" * 1600)
+    assert pcm24k == bytes(9600)
+    downlink = dsp.Downlink()
+    assert set(downlink.feed(pcm24k) + downlink.flush()) == {0xFF}
+
+
+def test_silence_after_speech_is_silence_as_soon_as_the_filter_has_rung_out() -> None:
+    uplink, downlink = dsp.Uplink(), dsp.Downlink()
+    uplink.feed(SPEECHLIKE)
+    assert not any(uplink.feed(b"\xff" * 160)[2 * 69 :])
+    downlink.feed(SPEECHLIKE)
+    assert set(downlink.feed(bytes(960))[24:]) == {0xFF}
+
+
+def test_loudest_codes_saturate_and_never_wrap() -> None:
+    square = (b"\x00" * 4 + b"\x80" * 4) * 100
+    pcm24k = dsp.Uplink().feed(square)
+    assert pcm24k == oracle_dsp.uplink(square)
+    assert {-32768, 32767} <= set(np.frombuffer(pcm24k, "<i2").tolist())
+
+
+@unhurried
+@given(mulaw_audio)
+def test_base64_in_and_out_is_the_same_audio(audio: bytes) -> None:
+    text = base64.b64encode(audio)
+    expected = base64.b64encode(dsp.Uplink().feed(audio))
+    assert dsp.Uplink().feed_base64(text) == expected
+    assert dsp.Uplink().feed_base64(text.decode()) == dsp.Uplink().feed_base64(memoryview(text)) == expected
+    assert dsp.Downlink().feed_base64(text) == dsp.Downlink().feed_base64(text.decode()) == dsp.Downlink().feed(audio)
+
+
+@pytest.mark.parametrize("wrong", ["a", "????", "abc", "ab=c", "AA\nAA", "é", None])
+def test_text_that_is_not_base64_is_refused_and_changes_nothing(wrong: object) -> None:
+    uplink, downlink = dsp.Uplink(), dsp.Downlink()
+    for link in (uplink, downlink):
+        with pytest.raises(dsp.BadAudio, match="not base64"):
+            link.feed_base64(wrong)  # type: ignore[arg-type]  # the mistake under test
+    assert downlink.flush() == b""
+    assert uplink.feed(SPEECHLIKE) == dsp.Uplink().feed(SPEECHLIKE)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(160, np.uint8), "text", None, [1]], ids=["array", "str", "None", "list"])
+def test_audio_that_is_not_bytes_is_refused_by_name(wrong: object) -> None:
+    for link in (dsp.Uplink(), dsp.Downlink()):
+        with pytest.raises(dsp.BadAudio, match="expected bytes"):
+            link.feed(wrong)  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_any_bytes_like_audio_gives_the_same_bytes() -> None:
+    for make in (dsp.Uplink, dsp.Downlink):
+        expected = make().feed(SPEECHLIKE)
+        assert make().feed(bytearray(SPEECHLIKE)) == make().feed(memoryview(SPEECHLIKE)) == expected
+
+
+def test_bytes_given_out_do_not_change_with_the_next_frame() -> None:
+    """The desk is used again by the next frame; what was handed out must be a copy."""
+    for make in (dsp.Uplink, dsp.Downlink):
+        link = make()
+        out = link.feed(SPEECHLIKE[:960])
+        before = bytes(out)
+        link.feed(SPEECHLIKE[960:1920])
+        assert out == before
+
+
+def test_calls_that_take_turns_do_not_hear_each_other() -> None:
+    ups, downs = [dsp.Uplink() for _ in range(3)], [dsp.Downlink() for _ in range(3)]
+    audio = [SPEECHLIKE, SPEECHLIKE[::-1], b"\xff" * 4000]
+    risen, fallen = [b""] * 3, [b""] * 3
+    for start in range(0, 4000, 160):
+        for call in range(3):
+            risen[call] += ups[call].feed(audio[call][start : start + 160])
+            fallen[call] += downs[call].feed(audio[call][start : start + 160])
+    assert risen == [dsp.Uplink().feed(mine) for mine in audio]
+    assert fallen == [dsp.Downlink().feed(mine) for mine in audio]
+
+
+def test_calls_in_several_threads_do_not_hear_each_other() -> None:
+    """BLAS lets other threads run in the middle of a frame, so each thread has desks of its own."""
+    seen: dict[int, tuple[int, int]] = {}
+
+    def note(thread: int) -> None:
+        dsp.Uplink().feed(SPEECHLIKE[:160])
+        dsp.Downlink().feed(SPEECHLIKE[:960])
+        seen[thread] = id(line._desks.up[1]), id(line._desks.down[1])
+
+    note(0)
+    other = threading.Thread(target=note, args=(1,))
+    other.start()
+    other.join()
+    assert set(seen[0]).isdisjoint(seen[1])
+
+
+def test_ten_minutes_of_frames_leave_nothing_behind() -> None:
+    uplink, downlink = dsp.Uplink(), dsp.Downlink()
+    frame, delta = SPEECHLIKE[:160], SPEECHLIKE[:961]  # the odd byte is carried, and must not pile up
+
+    def second() -> None:
+        for _ in range(50):
+            uplink.feed(frame)
+            downlink.feed(delta)
+
+    second()
+    tracemalloc.start()
+    second()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(100):
+        second()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 1000
+    assert len(uplink._tail) + len(downlink._tail) < 300
+
+
+def fingerprint() -> int:
+    """One number for what both directions make of noise, in pieces and at once."""
+    noise = np.random.default_rng(3).integers(0, 256, 60_000, dtype=np.uint8).tobytes()
+    uplink, downlink = dsp.Uplink(), dsp.Downlink()
+    pieces = [noise[start : start + 1237] for start in range(0, len(noise), 1237)]
+    up = b"".join(uplink.feed(piece) for piece in pieces) + dsp.Uplink().feed(noise)
+    down = b"".join(downlink.feed(piece) for piece in pieces) + dsp.Downlink().feed(noise)
+    return zlib.crc32(up + down)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OPENBLAS_NUM_THREADS": "2"},
+        {"OPENBLAS_CORETYPE": "Haswell"},
+        {"OPENBLAS_CORETYPE": "Nehalem"},
+        {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"},
+    ],
+    ids=lambda environment: "-".join(environment.values()),
+)
+def test_another_blas_kernel_or_thread_count_gives_the_same_bytes(environment: dict[str, str]) -> None:
+    code = "import warnings; warnings.simplefilter('ignore')\nfrom tests.dsp.test_line import fingerprint as f\nprint(f())"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    assert int(ran.stdout) == fingerprint()

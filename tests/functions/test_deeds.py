@@ -1,0 +1,116 @@
+"""What was done in a call against what the caller was told, turn by turn, both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.functions.claims.claims import BOOKED, CANCELLED, MESSAGE, MOVED, SENT, tells
+from relay.functions.claims.deeds import CORRECTIONS, Deeds
+
+BOOKING: dict[str, Any] = {"status": "ok", "done": "booked", "id": "a1", "when": "Tuesday, November 24 at 7 PM"}
+
+
+def booked(now: float = 10.0) -> Deeds:
+    deeds = Deeds()
+    deeds.returned("book_appointment", True, BOOKING, now)
+    return deeds
+
+
+@pytest.mark.parametrize(
+    ("said", "deed"),
+    [
+        ("You're all set!", BOOKED),
+        ("Great, see you on Tuesday.", BOOKED),
+        ("Your appointment is on Tuesday at seven.", BOOKED),
+        ("That's done for you.", CANCELLED),
+        ("It's now at eight instead.", MOVED),
+        ("Thank you, I will pass it on.", MESSAGE),
+        ("The confirmation is on its way.", SENT),
+        ("Su mesa queda para el martes a las siete.", BOOKED),  # another language: nothing can be said of it
+        ("", "ordered"),  # a deed of the user's own
+    ],
+)
+def test_a_deed_is_told_by_less_than_a_claim(said: str, deed: str) -> None:
+    assert tells(said, deed)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "We have free parking too.",
+        "I'm sorry, I can't reach our booking system right now.",
+        "Would you like me to book that?",
+        "I could not book it. What else can I do for you?",
+        "The kitchen is open until ten.",
+    ],
+)
+def test_words_about_something_else_and_denials_tell_no_booking(said: str) -> None:
+    assert not tells(said, BOOKED)
+
+
+def test_a_deed_that_the_next_turn_tells_is_told_right() -> None:
+    deeds = booked()
+    assert deeds.heard("Your table is booked for Tuesday.", 11.0, more_comes=False) is None
+    assert deeds.are_told_right
+    assert deeds.heard("I'm sorry, it is not booked.", 15.0, more_comes=False) is None  # of another one
+
+
+def test_a_turn_that_began_before_the_deed_is_not_expected_to_tell_it() -> None:
+    deeds = booked(now=10.0)
+    assert deeds.heard("Let me see what we have.", 9.9, more_comes=False) is None
+    assert deeds.are_told_right
+
+
+def test_a_turn_with_another_one_behind_it_need_not_tell_yet() -> None:
+    deeds = booked()
+    assert deeds.heard("We have free parking too.", 11.0, more_comes=True) is None
+    assert deeds.are_told_right
+    assert deeds.heard("What else can I do for you?", 14.0, more_comes=False) is not None
+
+
+def test_a_deed_that_is_denied_is_corrected_at_once_and_wrong_until_it_is_told() -> None:
+    deeds = booked()
+    correction = deeds.heard("I'm sorry, I couldn't book that.", 11.0, more_comes=False)
+    assert correction is not None
+    assert "the booking was made" in correction
+    assert not deeds.are_told_right
+    assert deeds.heard("My mistake, your table is booked.", 14.0, more_comes=False) is None
+    assert deeds.are_told_right
+
+
+def test_a_claim_without_a_deed_is_wrong_until_it_is_done_or_withdrawn() -> None:
+    for end in ("done", "withdrawn"):
+        deeds = Deeds()
+        assert deeds.heard("I've booked it for you.", 5.0, more_comes=False) is not None
+        assert not deeds.are_told_right
+        if end == "done":
+            deeds.returned("book_appointment", True, BOOKING, 6.0)
+        else:
+            deeds.heard("I'm sorry, it is not booked yet.", 8.0, more_comes=False)
+        assert deeds.are_told_right
+
+
+def test_a_repeat_that_got_the_first_result_is_no_second_deed_to_tell() -> None:
+    deeds = booked()
+    deeds.heard("It's booked.", 11.0, more_comes=False)
+    deeds.returned("book_appointment", True, BOOKING, 20.0)
+    assert deeds.heard("What else can I do for you?", 21.0, more_comes=False) is None
+    deeds.returned("book_appointment", True, BOOKING | {"id": "a2"}, 30.0)
+    assert deeds.heard("What else can I do for you?", 31.0, more_comes=False) is not None
+
+
+def test_a_function_that_failed_did_nothing() -> None:
+    deeds = Deeds()
+    deeds.returned("book_appointment", False, {"status": "error", "done": "booked"}, 1.0)
+    assert deeds.heard("What else can I do for you?", 2.0, more_comes=False) is None
+    assert deeds.heard("It's booked.", 3.0, more_comes=False) is not None
+
+
+def test_a_model_that_does_not_listen_is_not_argued_with_for_ever() -> None:
+    deeds = Deeds()
+    corrections = [deeds.heard("I've booked it for you.", at, more_comes=False) for at in (1.0, 2.0, 3.0, 4.0)]
+    assert [each is not None for each in corrections] == [True] * CORRECTIONS + [False] * (4 - CORRECTIONS)
+    assert not deeds.are_told_right

@@ -1,0 +1,379 @@
+"""A function that writes runs exactly once: repeats, retries, reconnects, other machines, Postgres away."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.functions.arguments import bind
+from relay.functions.idempotency import RESERVE_LIMIT_S, Once, Wish
+from relay.functions.registry import CallContext, Outcome, load, run
+from relay.ledger.memory import MemoryLedger
+from relay.ledger.rows import Already, FunctionCallRow, Json, Reserved, Unavailable
+from tests.helpers.business_play import BOOK, CALLER, TZ, Line, a_call, business, says, standin
+
+REGISTRY = load()
+BOOKING = REGISTRY.get("book_appointment")
+assert BOOKING is not None
+
+
+def wish(sid: str = "CA1", **changed: Any) -> Wish:
+    assert BOOKING is not None
+    return Wish(sid, "book_appointment", bind(BOOKING.arguments, says(BOOK | changed), CALLER, "US"), TZ)
+
+
+async def book(call: CallContext, **changed: Any) -> Outcome:
+    return await run(REGISTRY, call, "book_appointment", says(BOOK | changed))
+
+
+async def _give_up_after(patience_s: float, ask: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
+    """As a call that ends: cancelled at once, with no deadline that could be seen coming."""
+    outcome: Outcome | None = None
+
+    async with trio.open_nursery() as nursery:
+
+        async def end() -> None:
+            await trio.sleep(patience_s)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(end)
+        outcome = await ask()
+        nursery.cancel_scope.cancel()
+    return outcome
+
+
+def posts(line: Line) -> list[str]:
+    return [each.headers["idempotency-key"] for each in line.requests if each.method == "POST"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"name": " dana   REED "},
+        {"service": "Table for Two"},
+        {"start": "2026-11-24T19:00:00-05:00"},
+        {"phone": "212-555-0147"},
+        {"notes": None},
+        {"notes": " "},
+    ],
+)
+def test_two_ways_of_saying_the_same_have_one_key(changed: dict[str, Any]) -> None:
+    assert wish(**changed).digest() == wish().digest()
+    assert len(wish().digest()) == 64
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"name": "Dan Reed"},
+        {"start": "2026-11-24T20:00"},
+        {"start": "2026-11-25T19:00"},
+        {"phone": "212-555-0148"},
+        {"notes": "window"},
+        {"sid": "CA2"},
+    ],
+)
+def test_another_wish_has_another_key(changed: dict[str, Any]) -> None:
+    assert wish(**changed).digest() != wish().digest()
+
+
+@given(st.text(max_size=80).filter(lambda text: text.strip()))
+def test_every_name_has_a_key(name: str) -> None:
+    try:
+        again = wish(name=f"  {name} ")
+    except ValueError:
+        return  # nothing but control characters
+    assert again.digest() == wish(name=name).digest()
+
+
+async def test_a_repeat_gets_the_first_result_and_asks_nobody() -> None:
+    app = standin()
+    async with business(app) as (backend, line):
+        call = a_call(backend)
+        first, second = await book(call), await book(call, name="DANA REED")
+        assert len(posts(line)) == 1
+    assert first.ok
+    assert second.output == first.output
+    assert second.key == first.key
+    assert len(app.diary.bookings) == 1
+
+
+async def test_a_repeat_while_the_first_runs_waits_for_it(autojump_clock: trio.testing.MockClock) -> None:
+    app = standin({"POST /appointments": {"kind": "slow", "ms": 1500}})
+    outcomes: list[Outcome] = []
+
+    async def one(call: CallContext) -> None:
+        outcomes.append(await book(call))
+
+    async with business(app) as (backend, line):
+        call = a_call(backend)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(one, call)
+        assert len(posts(line)) == 1
+    assert len({each.output for each in outcomes}) == 1
+    assert all(each.ok for each in outcomes)
+
+
+async def test_an_effect_is_carried_out_once() -> None:
+    async with business(standin()) as (backend, _):
+        call, left = a_call(backend), says({"name": "Dana", "message": "Call me"})
+        first = await run(REGISTRY, call, "take_message", left)
+        second = await run(REGISTRY, call, "take_message", left)
+    assert first.effect is not None
+    assert (second.effect, second.output) == (None, first.output)
+
+
+async def test_a_retry_after_a_lost_answer_has_the_same_key_and_body_and_books_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    app = standin({"POST /appointments": {"kind": "hang", "times": 1, "after": True}})
+    async with business(app) as (backend, line):
+        call = a_call(backend)
+        first = await book(call)
+        second = await book(call, name="dana reed")
+        assert len(set(posts(line))) == 1
+        assert len({each.content for each in line.requests}) == 1, "backends may compare bodies under one key"
+    assert (first.ok, second.ok, len(app.diary.bookings)) == (False, True, 1)
+
+
+async def test_a_repeat_that_never_left_does_not_make_a_lost_answer_a_no(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    app = standin()
+    async with business(app, ["lose", "lose", "refuse", "refuse"]) as (backend, _):
+        call = a_call(backend)
+        for _ in range(2):
+            outcome = await book(call)
+            assert len(app.diary.bookings) == 1
+            assert "not known whether it was done" in json.loads(outcome.output)["next"]
+        assert (await book(call)).ok
+        assert "not known" not in (await book(call, start="2020-01-01T10:00")).output
+
+
+async def test_a_repeat_that_never_left_does_not_make_a_cancelled_attempt_a_no(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    app = standin({"POST /appointments": {"kind": "hang", "times": 1, "after": True}})
+    async with business(app, [None, "refuse", "refuse"]) as (backend, _):
+        call = a_call(backend)
+        await _give_up_after(0.5, lambda: book(call))
+        assert len(app.diary.bookings) == 1
+        assert "not known whether it was done" in json.loads((await book(call)).output)["next"]
+
+
+async def test_when_the_first_is_cancelled_the_second_takes_its_place(autojump_clock: trio.testing.MockClock) -> None:
+    app = standin({"POST /appointments": {"kind": "slow", "ms": 1000, "times": 1}})
+    outcomes: list[Outcome] = []
+
+    async def hasty(call: CallContext) -> None:
+        await _give_up_after(0.5, lambda: book(call))
+
+    async def patient(call: CallContext) -> None:
+        await trio.sleep(0.1)
+        outcomes.append(await book(call))
+
+    async with business(app) as (backend, _):
+        call = a_call(backend)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hasty, call)
+            nursery.start_soon(patient, call)
+    assert [each.ok for each in outcomes] == [True]
+    assert len(app.diary.bookings) == 1
+
+
+async def test_a_refusal_is_not_final_and_is_asked_again_with_the_same_key() -> None:
+    app = standin({"POST /appointments": {"kind": "409", "times": 1}})
+    async with business(app) as (backend, line):
+        call = a_call(backend)
+        outcomes = [await book(call) for _ in range(3)]
+        assert len(posts(line)) == 2
+        assert len(set(posts(line))) == 1
+    assert [each.ok for each in outcomes] == [False, True, True]
+
+
+async def test_what_was_cancelled_can_be_booked_again_in_the_same_call() -> None:
+    app = standin()
+    async with business(app) as (backend, _):
+        call = a_call(backend)
+        keys = set()
+        for _ in range(3):
+            outcome = await book(call)
+            made = json.loads(outcome.output)["id"]
+            assert (outcome.ok, app.diary.bookings[made].cancelled) == (True, False)
+            keys.add(outcome.key)
+            change = says({"action": "cancel", "appointment_id": made})
+            assert (await run(REGISTRY, call, "cancel_or_move_appointment", change)).ok
+            assert app.diary.bookings[made].cancelled
+    assert len(keys) == 3
+    assert len(app.diary.bookings) == 3
+
+
+async def test_a_move_there_and_back_and_there_again_moves_three_times() -> None:
+    app = standin()
+    async with business(app) as (backend, _):
+        call = a_call(backend)
+        made = json.loads((await book(call)).output)["id"]
+        for hour in (20, 19, 20):
+            change = {"action": "move", "appointment_id": made, "new_start": f"2026-11-24T{hour}:00"}
+            assert (await run(REGISTRY, call, "cancel_or_move_appointment", says(change))).ok
+            assert app.diary.bookings[made].start == dt.datetime(2026, 11, 24, hour, tzinfo=TZ)
+
+
+async def test_another_machine_with_the_same_database_returns_the_first_result() -> None:
+    app, ledger = standin(), MemoryLedger()
+    async with business(app) as (backend, line):
+        first = await book(a_call(backend, once=Once(ledger)))
+        second = await book(a_call(backend, once=Once(ledger)))
+        assert len(posts(line)) == 1
+    assert json.loads(second.output) == json.loads(first.output)
+    assert second.ok
+    (row,) = ledger.of(FunctionCallRow)
+    assert (row.key, row.state, row.ok) == (first.key, "done", True)
+
+
+async def test_another_machine_without_a_database_is_held_by_the_idempotency_key() -> None:
+    app = standin()
+    async with business(app) as (backend, line):
+        first, second = await book(a_call(backend)), await book(a_call(backend))
+        assert posts(line) == [first.key, first.key]
+    assert second.output == first.output
+    assert len(app.diary.bookings) == 1
+
+
+async def test_what_nobody_knows_stays_reserved_until_somebody_says_yes_or_no(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    lost = {"kind": "hang", "after": True, "times": 1}
+    for last, state in ((None, "done"), ({"kind": "409", "times": 1}, "failed")):
+        app, ledger = standin({"POST /appointments": [lost, *([last] if last else [])]}), MemoryLedger()
+        async with business(app, [None, "refuse", "refuse"]) as (backend, _):
+            call = a_call(backend, once=Once(ledger))
+            for _ in range(2):  # the second one never leaves, and tells nothing of the first
+                await book(call)
+                assert [row.state for row in ledger.of(FunctionCallRow)] == ["reserved"]
+            await book(call)
+        assert [row.state for row in ledger.of(FunctionCallRow)] == [state]
+
+
+async def test_a_reservation_whose_relay_died_does_not_stop_the_next() -> None:
+    app, ledger = standin(), MemoryLedger()
+    before = await ledger.reserve(wish().digest(), "CA1", "book_appointment", {}, function_call_id="f0", limit_s=1)
+    assert isinstance(before, Reserved)
+    async with business(app) as (backend, _):
+        outcome = await book(a_call(backend, once=Once(ledger)))
+    assert outcome.ok
+
+
+class Troubled:
+    """Reservations that do not keep to the port."""
+
+    def __init__(self, trouble: Callable[[], Any]) -> None:
+        self.trouble = trouble
+
+    async def reserve(
+        self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
+    ) -> Reserved | Already | Unavailable:
+        await self._fail()
+        return Reserved()
+
+    async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
+        await self._fail()
+
+    async def _fail(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.trouble() is None:
+            await trio.sleep_forever()
+
+
+def _raise() -> Any:
+    raise OSError("connection reset")
+
+
+@pytest.mark.parametrize("trouble", [lambda: None, _raise], ids=["hangs", "raises"])
+async def test_a_postgres_that_is_away_is_not_heard(
+    trouble: Callable[[], Any], autojump_clock: trio.testing.MockClock
+) -> None:
+    app = standin()
+    async with business(app) as (backend, _):
+        call = a_call(backend, once=Once(Troubled(trouble)))
+        outcomes = [await book(call) for _ in range(2)]
+    assert all(each.ok for each in outcomes)
+    assert outcomes[0].took_s <= 2 * RESERVE_LIMIT_S + 0.01
+    assert len(app.diary.bookings) == 1
+
+
+async def test_look_ups_are_always_asked_afresh() -> None:
+    async with business(standin()) as (backend, line):
+        call = a_call(backend)
+        for _ in range(3):
+            await run(REGISTRY, call, "lookup_hours", "{}")
+        assert len(line.requests) == 3
+
+
+# One life of one wish, drawn at random: faults of the backend, breaks of the line, duplicates at once, impatient
+# callers, reconnects to another machine, a database that comes and goes. It ends when the wish is granted.
+_FAULTS: tuple[Any, ...] = (
+    "500", "hang", "garbage", "wrong_types", "huge", "redirect", {"kind": "slow", "ms": 900},
+    {"kind": "slow", "ms": 3000},
+    {"kind": "500", "after": True}, {"kind": "hang", "after": True}, {"kind": "garbage", "after": True},
+    {"kind": "wrong_types", "after": True}, {"kind": "redirect", "after": True},
+)  # fmt: skip
+
+
+async def _one_life(seed: int) -> None:
+    chance = random.Random(seed)
+    drawn = [
+        ({"kind": each} if isinstance(each, str) else each) | {"times": 1} for each in chance.choices(_FAULTS, k=6)
+    ]
+    app = standin({"POST /appointments": drawn[: chance.randint(0, 6)]}, capacity=5)
+    ledger = MemoryLedger()
+    breaks = [chance.choice([None, None, "refuse", "lose"]) for _ in range(chance.randint(0, 8))]
+    async with business(app, breaks) as (backend, _):
+        call = a_call(backend, once=Once(ledger))
+        granted: list[Outcome] = []
+        for _ in range(60):
+            ledger.away = chance.random() < 0.3
+            if chance.random() < 0.3:  # the call is resumed on another machine
+                call = a_call(backend, once=Once(ledger if chance.random() < 0.7 else None))
+            await _ask_at_once(call, chance, granted)
+            if len(granted) >= 3:
+                break
+            await trio.sleep(chance.uniform(0, 12))  # long enough for the breaker's rest, now and then
+        assert granted, f"seed {seed}: the wish was never granted"
+        assert len(app.diary.bookings) == 1, f"seed {seed}"
+        assert {json.loads(each.output)["id"] for each in granted} == set(app.diary.bookings)
+
+
+async def _ask_at_once(call: CallContext, chance: random.Random, granted: list[Outcome]) -> None:
+    """One to three times the same wish, some given up half-way."""
+
+    async def ask(said: dict[str, Any], patience_s: float) -> None:
+        outcome = await _give_up_after(patience_s, lambda: book(call, **said))
+        if outcome is not None and outcome.ok:
+            granted.append(outcome)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(chance.randint(1, 3)):
+            said = chance.choice([{}, {"name": "dana reed"}, {"phone": CALLER}, {"start": "2026-11-24T19:00:00-05:00"}])
+            nursery.start_soon(ask, said, chance.choice([0.05, 1.0, 60.0, 60.0, 60.0]))
+
+
+async def test_whatever_goes_wrong_one_wish_is_one_booking(autojump_clock: trio.testing.MockClock) -> None:
+    for seed in range(60):
+        await _one_life(seed)
+
+
+@pytest.mark.deep
+async def test_a_thousand_wishes_are_a_thousand_bookings(autojump_clock: trio.testing.MockClock) -> None:
+    for seed in range(1000, 2000):
+        await _one_life(seed)

@@ -1,0 +1,361 @@
+"""Breaks the audio path on purpose, one way at a time; a named test must catch each: `python -m tests.helpers.mutants`.
+
+Each mutant is a line of dsp/ changed in a copy of the source, as the field has it wrong (0xff that becomes 0x7e, state
+dropped at every frame, no filter before taking every third sample ...). The copy runs the one test that is named.
+Exit status 1 if a mutant survives, or if a test fails on the unchanged copy.
+"""
+
+import concurrent.futures
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PIECES = [
+    "dsp",
+    "tests/helpers/golden",
+    "tests/__init__.py",
+    "tests/dsp/__init__.py",
+    "tests/helpers/__init__.py",
+    "tests/helpers/strategies.py",
+    "tests/helpers/oracle_dsp.py",
+    "pyproject.toml",
+]
+TESTS = ["test_g711", "test_polyphase", "test_line", "test_spectrum", "test_self_test"]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In dsp/`file`, `text` (there exactly once) becomes `instead`; `caught_by` is `module::test`."""
+
+    name: str
+    file: str
+    text: str
+    instead: str
+    caught_by: str
+
+
+MUTANTS = [
+    # G.711
+    Mutant(
+        "the complement is missing from the decoder",
+        "g711.py",
+        "inverted = ~np.arange(256) & 0xFF",
+        "inverted = np.arange(256)",
+        "test_g711::test_every_code_decodes_as_itu_does",
+    ),
+    Mutant(
+        "the leading one is missing from the decoder",
+        "g711.py",
+        "(2 * step + BIAS << segment)",
+        "(2 * step << segment)",
+        "test_g711::test_every_code_decodes_as_itu_does",
+    ),
+    Mutant(
+        "negative samples in two's complement, as in spandsp",
+        "g711.py",
+        "np.where(negative, ~sample, sample) >> 2",
+        "abs(sample) >> 2",
+        "test_g711::test_every_sample_encodes_as_itu_does",
+    ),
+    Mutant(
+        "negative samples floored to 14 bits, as in audioop",
+        "g711.py",
+        "(np.where(negative, ~sample, sample) >> 2)",
+        "np.where(negative, -(sample >> 2), sample >> 2)",
+        "test_g711::test_samples_where_other_encoders_err_have_their_code",
+    ),
+    Mutant(
+        "abs() overflows at -32768",
+        "g711.py",
+        "np.where(negative, ~sample, sample)",
+        "np.where(sample == -32768, sample, np.where(negative, ~sample, sample))",
+        "test_g711::test_samples_where_other_encoders_err_have_their_code",
+    ),
+    Mutant(
+        "the level is the mean of magnitudes, not RMS",
+        "g711.py",
+        "energy = float(values.dot(values))",
+        "energy = float(abs(values).sum()) ** 2 / max(1, len(codes))",
+        "test_g711::test_level_is_the_rms_of_the_decoded_samples",
+    ),
+    # The filter
+    Mutant(
+        "unequal phases: one tap is off by the least there is",
+        "taps.py",
+        "return tuple(sum(Q[max(0, n - 2) : n + 1]) for n in range(TAPS))",
+        "return tuple(sum(Q[max(0, n - 2) : n + 1]) + (n == 40) for n in range(TAPS))",
+        "test_polyphase::test_taps_of_each_phase_sum_to_one",
+    ),
+    Mutant(
+        "no anti-alias filter: every third sample is taken",
+        "polyphase.py",
+        "matrix[DOWN_HISTORY + 3 * place + 2 - tap, place] = weight / UNIT",
+        "matrix[DOWN_HISTORY + 3 * place + 2, place] = 3",
+        "test_spectrum::test_tones_over_the_telephone_band_do_not_fold_back",
+    ),
+    Mutant(
+        "no anti-image filter: every sample is repeated",
+        "polyphase.py",
+        "matrix[UP_HISTORY + place - tap // 3, 3 * place + tap % 3] = weight / UNIT",
+        "matrix[UP_HISTORY + place, 3 * place + tap % 3] = 1",
+        "test_spectrum::test_images_of_the_telephone_band_are_out_of_hearing",
+    ),
+    Mutant(
+        "a boxcar for a filter",
+        "taps.py",
+        "return tuple(sum(Q[max(0, n - 2) : n + 1]) for n in range(TAPS))",
+        "return (UNIT, UNIT, UNIT, *[0] * (TAPS - 3))",
+        "test_spectrum::test_telephone_band_goes_down_flat",
+    ),
+    Mutant(
+        "maximum phase: the filter mirrored, with the same magnitude",
+        "taps.py",
+        "for n in range(TAPS))",
+        "for n in reversed(range(TAPS)))",
+        "test_spectrum::test_delay_going_up_is_the_data_sheets",
+    ),
+    Mutant(
+        "swapped phases going up",
+        "polyphase.py",
+        "3 * place + tap % 3]",
+        "3 * place + 2 - tap % 3]",
+        "test_polyphase::test_upsampling_equals_the_slow_oracle",
+    ),
+    Mutant(
+        "swapped phases going down",
+        "polyphase.py",
+        "DOWN_HISTORY + 3 * place + 2 - tap, place]",
+        "DOWN_HISTORY + 3 * place + 2 - (tap // 3 * 3 + 2 - tap % 3), place]",
+        "test_polyphase::test_downsampling_equals_the_slow_oracle",
+    ),
+    Mutant(
+        "taps in float32",
+        "polyphase.py",
+        "UP = _up_matrix()",
+        "UP = _up_matrix().astype(np.float32).astype(np.float64)",
+        "test_self_test::test_this_build_passes",
+    ),
+    # The plain resamplers
+    Mutant(
+        "floor instead of rounding going up",
+        "polyphase.py",
+        "np.floor(sums + 0.5)",
+        "np.floor(sums)",
+        "test_polyphase::test_rounding_has_no_bias",
+    ),
+    Mutant(
+        "dither going up",
+        "polyphase.py",
+        "np.floor(sums + 0.5)",
+        "np.floor(sums + np.random.default_rng(1).triangular(-0.5, 0.5, 1.5, sums.shape))",
+        "test_polyphase::test_a_constant_stays_that_constant",
+    ),
+    Mutant(
+        "overload wraps",
+        "polyphase.py",
+        "np.clip(whole, -32768, 32767).astype(np.int16)",
+        "whole.astype(np.int64).astype(np.int16)",
+        "test_polyphase::test_overload_saturates_and_never_wraps",
+    ),
+    Mutant(
+        "history is not carried going up",
+        "polyphase.py",
+        "self._history = line[n:].copy()",
+        "pass",
+        "test_polyphase::test_any_cut_gives_the_same_samples",
+    ),
+    Mutant(
+        "leftover samples are dropped going down",
+        "polyphase.py",
+        "self._line = line[3 * n :].copy()",
+        "self._line = line[3 * n : 3 * n + DOWN_HISTORY].copy()",
+        "test_polyphase::test_counts_are_exact_after_every_piece",
+    ),
+    Mutant(
+        "the first sample is lost",
+        "polyphase.py",
+        "np.floor(sums + 0.5).reshape(-1)[: 3 * n]",
+        "np.floor(sums + 0.5).reshape(-1)[1 : 3 * n]",
+        "test_polyphase::test_counts_are_exact_after_every_piece",
+    ),
+    Mutant(
+        "flush loses the last sample of the tail",
+        "polyphase.py",
+        "DOWN_FLUSH = TAPS - 1",
+        "DOWN_FLUSH = TAPS - 4",
+        "test_polyphase::test_flush_is_what_silence_would_have_brought_out",
+    ),
+    # The fused path
+    Mutant(
+        "floor instead of rounding in the uplink",
+        "line.py",
+        "UP_VALUES = DECODE + 32768.5",
+        "UP_VALUES = DECODE + 32768.0",
+        "test_line::test_uplink_is_decode_then_upsample",
+    ),
+    Mutant(
+        "floor instead of rounding in the downlink",
+        "line.py",
+        "np.full((1, BLOCK), 98305.5)",
+        "np.full((1, BLOCK), 98304.0)",
+        "test_line::test_downlink_is_downsample_then_encode",
+    ),
+    Mutant(
+        "overload wraps in the uplink",
+        "line.py",
+        'UP_SAMPLES.take(self.index, mode="clip"',
+        'UP_SAMPLES.take(self.index, mode="wrap"',
+        "test_line::test_loudest_codes_saturate_and_never_wrap",
+    ),
+    Mutant(
+        "overload wraps in the downlink",
+        "line.py",
+        'DOWN_CODES.take(self.index, mode="clip"',
+        'DOWN_CODES.take(self.index, mode="wrap"',
+        "test_line::test_downlink_is_downsample_then_encode",
+    ),
+    Mutant(
+        "history is not carried in the uplink: a click at every frame",
+        "line.py",
+        "self._tail = codes[n : n + UP_HISTORY]",
+        "self._tail = UP_SILENCE",
+        "test_line::test_any_cut_of_the_callers_audio_gives_the_same_bytes",
+    ),
+    Mutant(
+        "history starts as 0x00, which is not silence",
+        "line.py",
+        "UP_SILENCE = bytes([SILENCE]) * UP_HISTORY",
+        "UP_SILENCE = bytes(UP_HISTORY)",
+        "test_line::test_silence_stays_silence",
+    ),
+    Mutant(
+        "the odd byte is dropped in the downlink",
+        "line.py",
+        "+ pcm24k[taken:]",
+        "+ pcm24k[taken : len(pcm24k) & ~1]",
+        "test_line::test_any_cut_of_the_models_audio_gives_the_same_bytes",
+    ),
+    Mutant(
+        "short pieces are dropped in the downlink",
+        "line.py",
+        "self._tail = tail + pcm24k\n",
+        "pass\n",
+        "test_line::test_a_byte_at_a_time_gives_the_same_bytes",
+    ),
+    Mutant(
+        "reset forgets nothing in the uplink",
+        "line.py",
+        '        """Forget everything, as if new."""\n        self._tail = UP_SILENCE\n',
+        '        """Forget everything, as if new."""\n',
+        "test_line::test_reset_equals_new",
+    ),
+    Mutant(
+        "the tail is cleared away at the end of an item",
+        "line.py",
+        'tail = b"" if nothing else self._run(bytes(2 * DOWN_FLUSH))',
+        'tail = b""',
+        "test_line::test_flush_brings_the_tail_and_equals_new",
+    ),
+    Mutant(
+        "the history is what the last call left on the desk",
+        "line.py",
+        "codes[:UP_HISTORY] = self._tail",
+        "codes[:UP_HISTORY] = codes[-UP_HISTORY:]",
+        "test_line::test_calls_that_take_turns_do_not_hear_each_other",
+    ),
+    Mutant(
+        "the desk itself is handed out, and changes under its holder",
+        "line.py",
+        "return bytes(self._run(mulaw))",
+        "return self._run(mulaw)",
+        "test_line::test_bytes_given_out_do_not_change_with_the_next_frame",
+    ),
+    Mutant(
+        "threads share desks",
+        "line.py",
+        "class _Desks(threading.local):",
+        "class _Desks:",
+        "test_line::test_calls_in_several_threads_do_not_hear_each_other",
+    ),
+    Mutant(
+        "what base64 does not know is skipped",
+        "line.py",
+        "pybase64.b64decode(payload, None, True)",
+        "pybase64.b64decode(payload)",
+        "test_line::test_text_that_is_not_base64_is_refused_and_changes_nothing",
+    ),
+]
+
+
+def copied(folder: str) -> Path:
+    """A copy of the audio path and its tests, nothing else of the project."""
+    copy = Path(folder)
+    for piece in (*PIECES, *(f"tests/dsp/{name}.py" for name in TESTS)):
+        source, target = ROOT / piece, copy / piece
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    return copy
+
+
+def passes(copy: Path, tests: list[str]) -> bool:
+    """Whether the named tests pass in the copy. A copy that cannot even be collected is an error, not a catch."""
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "--hypothesis-seed=0",
+            *(f"tests/dsp/{test.replace('::', '.py::')}" for test in tests),
+        ],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode not in (0, 1):
+        raise RuntimeError(f"pytest could not run {tests} (exit {ran.returncode}):\n{ran.stdout}{ran.stderr}")
+    return ran.returncode == 0
+
+
+def mutated(mutant: Mutant, source: str) -> str:
+    """The source with the mutation. Raises ValueError when the line it changes is gone or no longer the only one."""
+    if source.count(mutant.text) != 1:
+        raise ValueError(f"{mutant.name}: {mutant.text!r} is {source.count(mutant.text)} times in dsp/{mutant.file}")
+    return source.replace(mutant.text, mutant.instead)
+
+
+def survives(mutant: Mutant) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = copied(folder)
+        source = copy / "dsp" / mutant.file
+        source.write_text(mutated(mutant, source.read_text()))
+        return passes(copy, [mutant.caught_by])
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        if not passes(copied(folder), sorted({mutant.caught_by for mutant in MUTANTS})):
+            print("the named tests fail on the unchanged source: mend that first", file=sys.stderr)
+            return 1
+    alive = 0
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for mutant, survivor in zip(MUTANTS, pool.map(survives, MUTANTS), strict=True):
+            alive += survivor
+            print(f"{'SURVIVED' if survivor else 'caught by'} {mutant.caught_by}: {mutant.name}", flush=True)
+    print(f"{len(MUTANTS) - alive} of {len(MUTANTS)} mutants caught")
+    return int(alive > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,306 @@
+"""A play: the relay and all its stand-ins in one Trio run, on memory streams and any clock.
+
+Nothing is replaced inside the relay: its HTTP app answers the exchange's requests, its door gets the exchange's media
+stream, its model sessions reach the stand-in model, its functions the stand-in business, its rows a ledger in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any, cast
+
+import httpx
+import trio
+from trio.testing import lockstep_stream_pair
+
+from relay import settings as environment
+from relay.functions import Backend
+from relay.ledger import rows
+from relay.ledger.memory import MemoryLedger
+from relay.phrases.phrase_book import PhraseBook, trimmed
+from relay.server.app import Daemon, open_desk
+from relay.standin.business.app import BusinessApp, business_app
+from relay.standin.business.faults import Faults
+from relay.standin.model.script import Script
+from relay.standin.model.server import StandInModel
+from relay.standin.scenario import scenario_file as scenarios
+from relay.standin.scenario.report import CallReport, Evidence
+from relay.standin.scenario.run import run_scenario
+from relay.standin.speech.voice import Voice
+from relay.standin.twilio.exchange import Account, Exchange, PhoneNumber
+from relay.standin.twilio.relay_door import Reply
+from relay.standin.twilio.rest import RestApi, asgi_app
+from relay.transport.websocket import Gone, WebSocketEnd, answer, upgrade
+from relay.transport.wire import StreamWire
+from relay.twilio.rest import TwilioRest
+from tests.helpers.pipe import pipe
+
+PUBLIC_URL = "https://relay.example.com"
+NUMBER = "+15550100000"
+ROWS_LIMIT_S = 5.0  # a call that is over waits for late words, and for what a function still does
+ACCOUNT = Account("AC" + "0" * 31 + "1", "play-auth-token")
+ENVIRONMENT = {
+    "OPENAI_API_KEY": "sk-play",
+    "OPENAI_REALTIME_URL": "ws://127.0.0.1:1/v1/realtime",
+    "TWILIO_ACCOUNT_SID": ACCOUNT.sid,
+    "TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
+    "TWILIO_PHONE_NUMBER": NUMBER,
+    "BUSINESS_API_BASE": "http://127.0.0.1:2",
+    "HUMAN_TRANSFER_NUMBER": "+15550100002",
+    "PUBLIC_URL": PUBLIC_URL,
+    "DATABASE_URL": "postgresql://play",
+    "BUSINESS_NAME": "Harbor Table",
+    "AGENT_NAME": "Robin",
+}
+
+
+class PlayDoor:
+    """The exchange's way into the relay of the same run."""
+
+    def __init__(self, play: Play) -> None:
+        self._play = play
+        self.dead = False  # True: the relay does not answer at all
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_limit_s: float = 5.0
+    ) -> Reply:
+        if self.dead:
+            raise ConnectionRefusedError("the relay is dead")
+        transport = httpx.ASGITransport(cast(Any, self._play.daemon.app))
+        async with httpx.AsyncClient(transport=transport) as client:
+            got = await client.request(method, url, headers=dict(headers), content=body)
+        return Reply(got.status_code, {k.lower(): v for k, v in got.headers.items()}, got.content)
+
+    async def open_stream(self, url: str) -> trio.abc.Stream:
+        if self.dead:
+            raise ConnectionRefusedError("the relay is dead")
+        ours, theirs = pipe()
+        self._play.nursery.start_soon(self._play.open_door, theirs)
+        return ours
+
+
+@dataclasses.dataclass
+class Play:
+    """One stage: everything that takes part, in reach of the test."""
+
+    nursery: trio.Nursery
+    daemon: Daemon
+    exchange: Exchange
+    model: StandInModel
+    business: BusinessApp
+    ledger: MemoryLedger
+    rest: RestApi
+    door: PlayDoor
+    media_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)
+    model_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)  # of connections that are open
+    start_relay: Callable[[], Awaitable[Daemon]] | None = None
+    media_streams: list[trio.abc.Stream] = dataclasses.field(default_factory=list)
+    model_is_gone: bool = False
+    alone: bool = True  # one call only: every model session is its
+    broken: list[str] = dataclasses.field(default_factory=list)  # what must hold in every play, and did not
+
+    async def make(self, trouble: str) -> None:
+        """The stagehand: troubles by their names in a scenario."""
+        match trouble:
+            case "relay_dies":
+                self.door.dead = True
+                self.daemon.desk.ledger = MemoryLedger()  # what is written from here on is lost with the process
+                for stream in self.media_streams:
+                    await trio.aclose_forcefully(stream)  # the kernel closes what a killed process had open
+                self.kill_model_sessions()
+                for scope in self.media_scopes:
+                    scope.cancel()
+            case "relay_starts":
+                assert self.start_relay is not None
+                self.daemon = await self.start_relay()
+                self.door.dead = False
+            case "relay_drains":
+                self.daemon.desk.begin_drain(10.0)
+            case "model_dies" | "model_stays_away":
+                self.model_is_gone = trouble == "model_stays_away"
+                self.kill_model_sessions()
+            case "postgres_leaves" | "postgres_returns":
+                self.ledger.away = trouble == "postgres_leaves"
+            case "day_is_spent":
+                self.daemon.desk.day_usd = 1_000_000.0
+            case _:
+                assert self.rest.faults.make(trouble), f"nobody here can make {trouble}"
+
+    def observe(self, kind: str, fields: dict[str, Any]) -> None:
+        """What must hold in every play, at the moment of each event."""
+        if kind == "bridged" and self.alone and any(not scope.cancel_called for scope in self.model_scopes):
+            self.broken.append("a model session was open, and paid for, while the caller talked with a human")
+        ours = self.daemon.desk.settings
+        if kind == "dialled" and fields["number"] not in (ours.human_transfer_number, *ours.human_numbers_also):
+            self.broken.append(f"{fields['number']} was dialled, which is not in the settings")
+
+    def kill_model_sessions(self) -> None:
+        """The model's process dies: every connection to it breaks, without a close frame."""
+        for scope in self.model_scopes:
+            scope.cancel()
+
+    async def serve_model(self, stream: trio.abc.Stream) -> None:
+        """One connection to the stand-in model."""
+        scope = trio.CancelScope()
+        self.model_scopes.append(scope)
+        with scope:
+            await self.model.speak_to(stream)
+        self.model_scopes.remove(scope)
+
+    async def open_door(self, stream: trio.abc.Stream) -> None:
+        """What server/http.py does with a media connection."""
+        scope = trio.CancelScope()
+        self.media_scopes.append(scope)
+        self.media_streams.append(stream)
+        with scope:
+            try:
+                request, end = await answer(StreamWire(stream))
+            except Gone:
+                return
+            try:
+                await self.daemon.door.open(request, end)
+            except Gone:
+                pass
+            finally:
+                await end.close()
+
+    def evidence(self, call_sid: str) -> Evidence:
+        """What the ledger and the business know of a call."""
+        outcomes = self.ledger.of(rows.OutcomeRow, call_sid)
+        functions = self.ledger.of(rows.FunctionCallRow, call_sid)
+        turns = self.ledger.of(rows.TranscriptRow, call_sid)
+        counts = {
+            "calls": rows.CallRow,
+            "transcripts": rows.TranscriptRow,
+            "function_calls": rows.FunctionCallRow,
+            "call_outcomes": rows.OutcomeRow,
+            "consents": rows.ConsentRow,
+            "messages": rows.MessageRow,
+        }
+        return Evidence(
+            end_reason=outcomes[-1].end_reason or "" if outcomes else "",
+            outcome=outcomes[-1].outcome or "" if outcomes else "",
+            functions=[f.name for f in functions if f.ok is not None],
+            transcript=[(t.role, t.said or "") for t in turns],
+            cut=sum(bool(t.interrupted) for t in turns),
+            transfer=outcomes[-1].transfer_result or "" if outcomes else "",
+            rows={name: len(self.ledger.of(kind, call_sid)) for name, kind in counts.items()},
+            bookings=len(self.business.diary.bookings),
+            messages=len(self.business.diary.messages),
+            asked=self.business.asked,
+        )
+
+
+@cache
+def _rendered(text: str) -> bytes:
+    return trimmed(Voice().say(text))
+
+
+def keep_greeting(book: PhraseBook) -> None:
+    """Render everything at once by the stand-in's voice, as `relay greet` would have before."""
+    for text in book.texts():
+        book._kept[text] = _rendered(text)
+    book.complete.set()
+
+
+def clock_of(exchange: Exchange) -> Callable[[], dt.datetime]:
+    """The wall clock of a play: the exchange's, so that a call rings at the same time of day in every run."""
+    began_s = trio.current_time()
+    return lambda: exchange.epoch + dt.timedelta(seconds=trio.current_time() - began_s)
+
+
+@asynccontextmanager
+async def stage(
+    *,
+    script: Script | None = None,
+    settings: Mapping[str, str] | None = None,
+    faults: Faults | None = None,
+    kept: bool = True,
+) -> AsyncIterator[Play]:
+    """Set the stage; `kept`: the greeting and all phrases are rendered already."""
+    env = {**ENVIRONMENT, **(settings or {})}
+    with tempfile.TemporaryDirectory() as folder:
+        env.setdefault("DATA_DIR", folder)
+        config = environment.load(env, serving=True)
+        ledger = MemoryLedger(keep_words=config.keeps_words)
+        business = business_app(faults=faults)
+        model = StandInModel(script)
+        dialled = 0
+        async with trio.open_nursery() as nursery:
+
+            async def dial(
+                url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
+            ) -> WebSocketEnd:
+                nonlocal dialled
+                dialled += 1
+                faults = model.script.faults
+                if faults.connect_refused and (not faults.connections or dialled <= faults.connections):
+                    raise ConnectionRefusedError("the stand-in model refuses")
+                if play.model_is_gone:
+                    raise ConnectionRefusedError("the stand-in model refuses")
+                # Memory takes whatever is written; with a model that reads slowly a write waits for it, as on a socket.
+                ours, theirs = lockstep_stream_pair() if faults.slow_read_s else pipe()
+                nursery.start_soon(play.serve_model, theirs)
+                with trio.fail_after(limit_s):
+                    return await upgrade(StreamWire(ours), url, headers)
+
+            exchange = Exchange(
+                cast(Any, None),
+                ACCOUNT,
+                PhoneNumber(
+                    "+15550100000", f"{PUBLIC_URL}/twilio/incoming", status_callback=f"{PUBLIC_URL}/twilio/status"
+                ),
+                epoch=dt.datetime(2026, 11, 23, 15, 0, tzinfo=dt.UTC),
+            )
+            utc_now = clock_of(exchange)  # one for all relays of the play: a later one must not live earlier
+            rest = RestApi(exchange)
+            backend = Backend("http://business", transport=httpx.ASGITransport(cast(Any, business)))
+            twilio = TwilioRest(
+                ACCOUNT.sid,
+                (ACCOUNT.sid, ACCOUNT.auth_token),
+                transport=httpx.ASGITransport(cast(Any, asgi_app(rest))),
+            )
+            async with backend, twilio:
+
+                async def start_relay() -> Daemon:
+                    desk = open_desk(config, ledger, backend=backend, rest=twilio, dial_end=dial)
+                    desk.utc_now = utc_now
+                    if kept:
+                        keep_greeting(desk.phrases)
+                    await nursery.start(desk.warm.run)
+                    nursery.start_soon(desk.beat.run)
+                    return Daemon(desk)
+
+                await nursery.start(ledger.run)
+                daemon = await start_relay()
+                play = Play(nursery, daemon, exchange, model, business, ledger, rest, cast(PlayDoor, None))
+                play.start_relay = start_relay
+                play.door = PlayDoor(play)
+                exchange.door = play.door
+                exchange.on_event = play.observe
+                yield play
+                nursery.cancel_scope.cancel()
+
+
+async def perform(name: str) -> tuple[CallReport, list[str], Play]:
+    """Play a shipped scenario; returns its report, what was not as expected, and the stage."""
+    scenario = scenarios.load(name)
+    script = Script.from_table(scenario.model)
+    faults = Faults.from_table(scenario.backend) if scenario.backend else None
+    async with stage(script=script, settings=scenario.relay, faults=faults) as play:
+        play.alone = scenario.caller.calls_meanwhile == 0
+
+        async def evidence(call_sid: str) -> Evidence:
+            with trio.move_on_after(ROWS_LIMIT_S):
+                while not play.ledger.of(rows.OutcomeRow, call_sid):  # noqa: ASYNC110 -- a ledger tells nobody
+                    await trio.sleep(0.1)
+            return play.evidence(call_sid)
+
+        got = await run_scenario(scenario, play.exchange, evidence, stagehand=play.make)
+        return got, [*got.check(scenario.expect), *play.broken], play

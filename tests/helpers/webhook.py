@@ -1,0 +1,84 @@
+"""Asks a play's relay as Twilio does: signed requests of its webhooks, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlencode
+from xml.etree import ElementTree as ET
+
+import httpx
+
+from relay.call.machine import Next
+from relay.call.vocabulary import CallSid
+from relay.session.context import CallFile
+from relay.twilio.signature import SIGNATURE_HEADER, sign
+from tests.helpers.play import ACCOUNT, NUMBER, PUBLIC_URL, Play
+
+SID = CallSid("CA" + "1" * 32)
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True)
+class Document:
+    """An answer: HTTP status and TwiML."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str]
+
+    @property
+    def verbs(self) -> list[str]:
+        """The verbs of the document, in order."""
+        return [verb.tag for verb in ET.fromstring(self.text)]
+
+    def all(self, tag: str) -> list[ET.Element]:
+        """The elements of this name, wherever they stand."""
+        return list(ET.fromstring(self.text).iter(tag))
+
+    def said(self) -> str:
+        """All that Twilio reads out."""
+        return " ".join(each.text or "" for each in self.all("Say"))
+
+
+async def ask(
+    play: Play,
+    path: str,
+    fields: dict[str, str] | None = None,
+    *,
+    method: str = "POST",
+    signature: str | None = "right",
+    body: bytes | None = None,
+    content_type: str = FORM,
+    headers: Mapping[str, str] | None = None,
+) -> Document:
+    """One request of a webhook; `path` may hold a query. `signature` is sent as it is, but for "right"; None: none."""
+    form = {
+        "AccountSid": ACCOUNT.sid,
+        "CallSid": SID,
+        "From": "+15550100001",
+        "To": NUMBER,
+        "CallStatus": "in-progress",
+    }
+    form |= fields or {}
+    if method == "GET":
+        path, form = f"{path}{'&' if '?' in path else '?'}{urlencode(form)}", {}
+    if signature == "right":
+        signature = sign(ACCOUNT.auth_token, f"{PUBLIC_URL}{path}", form.items())
+    sent = {"Content-Type": content_type, **(headers or {})}
+    sent |= {SIGNATURE_HEADER: signature} if signature is not None else {}
+    content = body if body is not None else urlencode(form).encode() if method == "POST" else None
+    transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+    async with httpx.AsyncClient(transport=transport) as client:
+        got = await client.request(method, f"{PUBLIC_URL}{path}", headers=sent, content=content)
+    return Document(got.status_code, got.text, got.headers)
+
+
+def call_file(play: Play, *, streams: int = 1, then: Next = Next.HUMAN, **known: Any) -> CallFile:
+    """The file of a call whose stream is over; `known` fields as given."""
+    file = play.daemon.desk.open_file(SID, "+15550100001", NUMBER, "CA", "US", 0.0)
+    file.streams, file.then = streams, then
+    for name, value in known.items():
+        setattr(file, name, value)
+    return file

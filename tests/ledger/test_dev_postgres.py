@@ -1,0 +1,293 @@
+"""The embedded Postgres: started by the first, shared, stopped by the last, whatever becomes of them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from relay.ledger.dev_postgres import embedded as embedded_module
+from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database, embedded
+
+pytestmark = pytest.mark.real
+
+# A command of its own: enters, says so, and leaves when its standard input ends.
+USER = """
+import pathlib, sys
+from relay.ledger.dev_postgres.embedded import embedded
+if "together" in sys.argv:
+    print("here", flush=True)
+    sys.stdin.readline()
+with embedded(pathlib.Path(sys.argv[1]), durable=False) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+NOBODY = pwd.getpwnam("nobody")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="says what happens to root only")
+
+
+def user(folder: Path, *words: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", USER, folder, *words], stdin=pipe, stdout=pipe, text=True)
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def leave(process: subprocess.Popen[str]) -> None:
+    process.communicate("", timeout=60)
+    assert process.returncode == 0
+
+
+def answers(url: str) -> bool:
+    try:
+        with psycopg.connect(url, connect_timeout=5) as connection:
+            return connection.execute("select 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < end, "it did not happen within 60 s"
+        time.sleep(0.02)
+
+
+def keeper_pid(folder: Path) -> int:
+    return int((folder / "postgres" / "keeper.lock").read_text())
+
+
+def postmaster_pid(folder: Path) -> int:
+    return int((folder / "postgres" / "server" / "data" / "postmaster.pid").read_text().splitlines()[0])
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_what_was_written_is_there_the_next_time(open_folder: Path) -> None:
+    with embedded(open_folder) as url, psycopg.connect(url) as connection:
+        connection.execute("create table kept (word text)")
+        connection.execute("insert into kept values ('naïve 😀')")
+    assert not answers(url)
+    with embedded(open_folder) as url, psycopg.connect(url) as connection:
+        assert connection.execute("select word from kept").fetchone() == ("naïve 😀",)
+
+
+def test_a_second_command_joins_and_survives_the_first_ones_end(open_folder: Path) -> None:
+    first = user(open_folder)
+    url = first_line(first)
+    second = user(open_folder)
+    assert first_line(second) == url
+    leave(first)
+    assert answers(url)
+    leave(second)
+    assert not answers(url)
+
+
+def test_a_second_command_survives_the_first_one_being_killed(open_folder: Path) -> None:
+    first = user(open_folder)
+    url = first_line(first)
+    with embedded(open_folder, durable=False):
+        first.kill()
+        first.communicate()
+        assert answers(url)
+        keeper = keeper_pid(open_folder)
+    until(lambda: not lives(keeper))
+    assert not answers(url)
+
+
+def test_the_last_user_being_killed_stops_the_server(open_folder: Path) -> None:
+    only = user(open_folder)
+    url = first_line(only)
+    keeper, postmaster = keeper_pid(open_folder), postmaster_pid(open_folder)
+    only.kill()
+    only.communicate()
+    until(lambda: not lives(keeper) and not lives(postmaster))
+    assert not answers(url)
+
+
+def test_the_keeper_being_killed_takes_the_server_with_it_and_the_next_command_starts_anew(open_folder: Path) -> None:
+    with embedded(open_folder, durable=False) as url:
+        postmaster = postmaster_pid(open_folder)
+        os.kill(keeper_pid(open_folder), signal.SIGKILL)
+        with embedded(open_folder, durable=False):  # while the old server may still be shutting down
+            assert answers(url)
+            assert postmaster_pid(open_folder) != postmaster
+        assert answers(url), "the first command still uses it"
+    assert not answers(url)
+
+
+def test_a_server_that_dies_is_started_again(open_folder: Path) -> None:
+    with embedded(open_folder, durable=False) as url:
+        postmaster = postmaster_pid(open_folder)
+        os.kill(postmaster, signal.SIGKILL)
+        until(lambda: not lives(postmaster))
+        until(lambda: answers(url))
+    assert not answers(url)
+
+
+def test_many_commands_at_once_share_one_server(open_folder: Path) -> None:
+    users = [user(open_folder, "together") for _ in range(5)]
+    assert {first_line(process) for process in users} == {"here"}
+    for process in users:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    urls = {first_line(process) for process in users}
+    assert len(urls) == 1
+    for process in users[1:]:
+        leave(process)
+    assert answers(urls.pop())
+    leave(users[0])
+
+
+def test_a_ctrl_c_in_the_terminal_leaves_the_server_to_the_one_who_drains(open_folder: Path) -> None:
+    only = user(open_folder)
+    url = first_line(only)
+    assert os.getsid(keeper_pid(open_folder)) != os.getsid(only.pid)
+    assert os.getsid(postmaster_pid(open_folder)) != os.getsid(only.pid)
+    leave(only)
+    assert not answers(url)
+
+
+def test_a_long_path_gets_a_short_socket(open_folder: Path) -> None:
+    deep = open_folder / ("d" * 60) / ("e" * 60) / "data"
+    deep.mkdir(parents=True)
+    with embedded(deep, durable=False) as url:
+        assert answers(url)
+        assert "relay-socket-" in url
+    Path(psycopg.conninfo.conninfo_to_dict(url)["host"]).rmdir()  # type: ignore[arg-type]  # a str, it was ours
+
+
+def test_an_interrupted_initdb_is_begun_anew(open_folder: Path) -> None:
+    half = open_folder / "postgres" / "server" / "data.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+    if os.geteuid() == 0:
+        os.chown(half.parent, NOBODY.pw_uid, NOBODY.pw_gid)
+    with embedded(open_folder, durable=False) as url:
+        assert answers(url)
+
+
+def test_a_cluster_of_another_version_is_named(open_folder: Path) -> None:
+    data = open_folder / "postgres" / "server" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("12\n")
+    with (
+        pytest.raises(EmbeddedPostgresFailed, match=r"PostgreSQL 12, and PostgreSQL 18 .*pg_dump"),
+        embedded(open_folder),
+    ):
+        pass
+
+
+def test_a_broken_cluster_is_told_with_its_log(open_folder: Path) -> None:
+    with embedded(open_folder, durable=False):
+        pass
+    (open_folder / "postgres" / "server" / "data" / "global" / "pg_control").unlink()
+    with pytest.raises(EmbeddedPostgresFailed, match=r"did not start: .*DATABASE_URL"), embedded(open_folder):
+        pass
+
+
+def test_a_keeper_that_cannot_write_says_why(open_folder: Path) -> None:
+    (open_folder / "postgres" / "postgres.log").mkdir(parents=True)  # as unwritable as a file on a full disk
+    with pytest.raises(EmbeddedPostgresFailed, match=r"did not start: .*Is a directory"), embedded(open_folder):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(open_folder: Path) -> None:
+    (open_folder / "file").write_text("")
+    with pytest.raises(EmbeddedPostgresFailed, match=r"file.*DATA_DIR"), embedded(open_folder / "file" / "data"):
+        pass
+
+
+def test_a_folder_laid_as_a_trap_is_refused(open_folder: Path) -> None:
+    (open_folder / "postgres").symlink_to("/etc")
+    with pytest.raises(EmbeddedPostgresFailed, match="belongs to another user"), embedded(open_folder):
+        pass
+
+
+@as_root
+def test_a_folder_of_another_user_is_refused(open_folder: Path) -> None:
+    (open_folder / "postgres").mkdir()
+    os.chown(open_folder / "postgres", 12_345, 12_345)
+    with pytest.raises(EmbeddedPostgresFailed, match="belongs to another user"), embedded(open_folder):
+        pass
+
+
+def test_a_given_url_is_used_as_it_is(open_folder: Path) -> None:
+    with database("postgresql://somewhere/relay", open_folder) as url:
+        assert url == "postgresql://somewhere/relay"
+    assert list(open_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("asked", [None, "", "embedded"])
+def test_no_url_means_the_embedded_one(open_folder: Path, asked: str | None) -> None:
+    with database(asked, open_folder, durable=False) as url:
+        assert answers(url)
+
+
+@as_root
+def test_as_root_only_the_servers_own_folder_changes_hands(open_folder: Path) -> None:
+    before = open_folder.stat()
+    with embedded(open_folder, durable=False):
+        after = open_folder.stat()
+        own, given = (open_folder / "postgres").stat(), (open_folder / "postgres" / "server").stat()
+    assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
+    assert (own.st_uid, own.st_mode & 0o777) == (0, 0o711)
+    assert (given.st_uid, given.st_mode & 0o777) == (NOBODY.pw_uid, 0o700)
+
+
+@as_root
+def test_as_root_a_folder_that_nobody_can_reach_is_replaced_by_a_short_one(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, temporary = open_folder / "private", open_folder / "tmp"
+    private.mkdir(mode=0o700)
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    for _ in range(2):  # the second time finds the same one
+        with embedded(private / "data", durable=False) as url:
+            assert answers(url)
+            assert f"{temporary.name}%2Frelay-postgres-" in url
+    assert len(list(temporary.iterdir())) == 1
+    assert private.stat().st_mode & 0o777 == 0o700
+    temporary.chmod(0o700)
+    with pytest.raises(EmbeddedPostgresFailed, match="can enter neither"), embedded(private / "data"):
+        pass
+
+
+@as_root
+def test_as_root_binaries_that_nobody_can_reach_are_copied(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_module, "_runs", _runs_but_not_from_the_wheel)
+    for _ in range(2):
+        with embedded(open_folder, durable=False) as url:
+            assert answers(url)
+            assert f"{open_folder}/postgres/binaries-".encode() in _command_line(postmaster_pid(open_folder))
+
+
+_runs = embedded_module._runs
+
+
+def _runs_but_not_from_the_wheel(command: list[str | Path], user: int, group: int) -> bool:
+    """As if .venv were under a folder that only root may enter."""
+    return "site-packages" not in str(command[0]) and _runs(command, user, group)
+
+
+def _command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

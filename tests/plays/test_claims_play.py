@@ -1,0 +1,42 @@
+"""The claim check in whole calls: what it does where no words are stored, and that it leaves honest agents alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import structlog
+from trio.testing import MockClock
+
+from relay.ledger import rows
+from relay.standin.model.script import Script
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import load
+from tests.helpers.play import Play, stage
+
+
+async def played(name: str, settings: Mapping[str, str]) -> tuple[CallReport, Play, list[str]]:
+    """A shipped scenario under other settings: its report, the stage, the names of the lines that were logged."""
+    scenario = load(name)
+    async with stage(script=Script.from_table(scenario.model), settings=settings) as play:
+        with structlog.testing.capture_logs() as lines:
+            got = await run_scenario(scenario, play.exchange)
+        return got, play, [line["event"] for line in lines]
+
+
+async def test_a_claim_is_checked_where_no_words_are_stored(autojump_clock: MockClock) -> None:
+    got, play, lines = await played("claim_without_deed", {"RECORD": "off"})
+    assert len(play.business.diary.bookings) == 1  # it was told to book
+    assert got.heard[-1].endswith("Is there anything else?")
+    assert "call.told_wrong" in lines
+    assert all(row.said is None and row.heard is None for row in play.ledger.of(rows.TranscriptRow))
+
+
+@pytest.mark.parametrize(
+    "name", ["good_call", "booking_taken", "booking_answer_lost", "backend_slow", "backend_500", "transfer_declined"]
+)
+async def test_an_agent_that_tells_what_was_done_is_never_corrected(name: str, autojump_clock: MockClock) -> None:
+    _, play, lines = await played(name, {})
+    assert "call.told_wrong" not in lines
+    assert all(row.verified for row in play.ledger.of(rows.OutcomeRow))

@@ -1,0 +1,38 @@
+"""Every shipped scenario as a play: relay, exchange, model, business and ledger in one Trio run on a fake clock."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import trio
+import trio._core._run as trio_run
+
+from relay.standin.scenario.scenario_file import load, shipped
+from tests.helpers.play import perform
+
+NAMES = shipped()
+
+
+@pytest.fixture(autouse=True)
+def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trio runs ready tasks in random order on purpose; a play runs them in the same one each time."""
+    monkeypatch.setattr(trio_run, "_r", random.Random(1))
+    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_shipped_scenario_goes_as_expected(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    got, wrong, _ = await perform(name)
+    assert wrong == [], f"{got.heard}\n{got.evidence}"
+
+
+def test_more_scenarios_are_shipped_than_the_issue_asks_for() -> None:
+    assert len(NAMES) >= 25
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_scenario_says_how_it_must_end(name: str) -> None:
+    expect = load(name).expect
+    assert expect.ended_by is not None
+    assert expect.heard or expect.read_out or expect.dialled is not None or expect.bridged is not None

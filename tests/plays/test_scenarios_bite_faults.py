@@ -1,0 +1,323 @@
+"""Every fault that the stand-ins know bites: there is a scenario that has it alone, and fails without a defence.
+
+The names of the faults come from the stand-ins' own types, so that a fault that is added without a scenario and a bite
+fails here: nobody would know what it is good for. `good_call` and `transfer_accepted` have nothing to defend against.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from relay.call import cost, ending, failover, playout, response_queue, state, turn_taking, turns
+from relay.call.conversation import Conversation
+from relay.functions import idempotency, registry
+from relay.functions.backend import client, contract
+from relay.realtime import protocol as model_dialect
+from relay.server import human_transfer
+from relay.session import call_session, context, downlink
+from relay.standin.business.faults import Fault, Kind
+from relay.standin.model.script import Faults, Script
+from relay.standin.scenario import scenario_file as scenarios
+from relay.standin.scenario.scenario_file import NetworkTable, NumberTable, Scenario, Trouble, load, shipped
+from relay.standin.twilio.dialling import Behaviour
+from relay.standin.twilio.rest import RestFaults
+from relay.transport import wire
+from relay.twilio import rest, twiml
+from tests.helpers.play import perform
+from tests.plays.test_scenarios_bite import DEFENCES, Patch, no, nothing, put, same_order
+
+__all__ = ["same_order"]
+
+
+def no_order_but_the_live_one(patch: Patch) -> None:
+    """A reader that takes an item for done only when the conversation's own event has said so before."""
+    done: set[str] = set()
+    read = model_dialect._READERS["response.output_item.done"]
+
+    def noted(message: model_dialect.Message) -> None:
+        done.add(str(message.item and message.item.id))
+
+    def after_it(message: model_dialect.Message) -> Any:
+        return read(message) if str(message.item and message.item.id) in done else None
+
+    patch.setitem(model_dialect._READERS, "conversation.item.done", noted)
+    patch.setitem(model_dialect._READERS, "response.output_item.done", after_it)
+
+
+def follow_redirects(patch: Patch) -> None:
+    enter = client.Backend.__aenter__
+
+    async def follow(business: client.Backend) -> client.Backend:
+        business._client.follow_redirects = True
+        return await enter(business)
+
+    patch.setattr(client.Backend, "__aenter__", follow)
+
+
+def taken_is_a_refusal(patch: Patch) -> None:
+    def accept(answer: contract.Answer) -> None:
+        if answer.status >= 400:
+            raise contract.Refused(f"{answer.route} answered {answer.status}", answer.status)
+
+    patch.setattr(contract.Answer, "accept", accept)
+
+
+def wait_for_a_reader(patch: Patch) -> None:
+    """Two limits hold: of time, and of bytes."""
+    patch.setattr(wire, "NO_PROGRESS_S", 1e6)
+    patch.setattr(wire, "OUT_LIMIT_BYTES", 1 << 40)
+
+
+def every_mark_in_time(patch: Patch) -> None:
+    """What marks usually take is not learned: what a long way takes looks like a playback that runs late."""
+    marked = playout.Playout.marked
+
+    def as_on_a_short_way(line: playout.Playout, name: str, now: float) -> Any:
+        line._usual_lag_s = 0.0
+        return marked(line, name, now)
+
+    patch.setattr(playout.Playout, "marked", as_on_a_short_way)
+
+
+def lead(low_ms: int) -> Callable[[Patch], None]:
+    """Twilio holds so little before it gets more."""
+    return put(playout.Lead.__init__, "__defaults__", (low_ms, 400))
+
+
+def ask_rest_for_ever(patch: Patch) -> None:
+    patch.setattr(call_session, "HANG_UP_LIMIT_S", 1e6)
+    patch.setattr(rest, "MAX_TRIES", 10**9)
+
+
+def no_fallback(patch: Patch) -> None:
+    def without(name: str) -> Scenario:
+        return msgspec.structs.replace(load(name), number=NumberTable())
+
+    patch.setattr(scenarios, "load", without)
+
+
+def proofless(patch: Patch) -> None:
+    """Two know that an answer is over: the mark that comes back, and the playback clock."""
+    marked = playout.Playout.marked
+
+    def late_and_unheeded(line: playout.Playout, name: str, now: float) -> Any:
+        heard = marked(line, name, now)
+        if heard is not None and heard.own:
+            return heard
+        line._late_s = 1.0
+        return None
+
+    patch.setattr(playout.Playout, "marked", late_and_unheeded)
+
+
+def interruptible_never(patch: Patch) -> None:
+    own = state.Call.own
+
+    def protected(call: state.Call, phrase: Any, now: float, out: Any, **how: Any) -> Any:
+        return own(call, phrase, now, out, **how | {"protected": True})
+
+    patch.setattr(state.Call, "own", protected)
+
+
+def wait_for_its_end(patch: Patch) -> None:
+    """A message that has no end yet is followed by none, whatever came behind it."""
+    spoke = downlink.AnswerAudio.spoke
+    patch.setattr(downlink.AnswerAudio, "spoke", lambda self, *told, **more: spoke(self, *told, **more)[-1:])
+
+
+def ring_one_number(patch: Patch) -> None:
+    ring = human_transfer.Transfers._ring
+
+    def ring_once(transfers: human_transfer.Transfers, file: Any, which: int, say: str | None = None) -> str:
+        return twiml.hang_up() if which else ring(transfers, file, which, say)
+
+    patch.setattr(human_transfer.Transfers, "_ring", ring_once)
+
+
+def sure_of_everything(patch: Patch) -> None:
+    failed = registry._failed
+    patch.setattr(registry, "_failed", lambda *words: dataclasses.replace(failed(*words), unsure=False))
+
+
+def another_key_each_time(patch: Patch) -> None:
+    numbers = itertools.count()
+    patch.setattr(idempotency.Wish, "digest", lambda *_: f"{next(numbers):064}")
+
+
+BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
+    # The model
+    ("model_breaks_in_answer", "a session that broke is dialled again", put(failover, "RECONNECTS", 0)),
+    ("model_is_over_its_limit", "a failed answer is asked for again", put(response_queue.Answers, "_ask_again", no)),
+    ("model_says_twice", "a function is run once", put(Conversation, "knows_call", no)),
+    ("model_done_in_other_order", "either order will do", no_order_but_the_live_one),
+    ("model_two_messages", "the first of two messages is over when the second begins", wait_for_its_end),
+    ("model_without_bills", "what has no bill is estimated", put(cost.Meter, "_estimate_usd", lambda *_: 0.0)),
+    ("model_pauses_in_answer", "a pause is waited for", put(response_queue, "PROGRESS_LIMIT_S", 1.0)),
+    ("model_reads_slowly", "a model that does not read is left", wait_for_a_reader),
+    ("model_dies_in_silence", "a lost session is dialled again", put(failover, "RECONNECTS", 0)),
+    ("model_dies_for_good", "a model that stays away is given up", put(failover, "RECONNECTS", 10**9)),
+    # What callers do
+    ("backchannel", "what a listener's sound cut off is said after all", put(turns, "go_on", no)),
+    ("barge_in_greeting", "the question behind the notice can be interrupted", interruptible_never),
+    ("barge_in_after_the_end", "what was heard to its end is not cut", proofless),
+    (
+        "barge_in_twice",
+        "speech over an answer stops it",
+        put(turn_taking.Floor, "_judge", lambda *_: turn_taking.Move.NOTHING),
+    ),
+    ("hangup_during_greeting", "a hang-up ends the call", put(ending, "caller_left", nothing)),
+    ("hangup_during_answer", "what was not heard is known", put(playout.Playout, "cut", lambda *_: [])),
+    ("hangup_during_function", "a booking on its way is awaited", put(ending, "_is_awaited", no)),
+    ("booking_never_answered", "a lost answer is no failure", sure_of_everything),
+    ("socket_cut_while_booking", "the same wish has the same key", another_key_each_time),
+    (
+        "key_zero_without_words",
+        "a caller who waits for a human waits for no words",
+        put(ending, "LATE_WORDS_OF_A_WAITING_CALLER_S", 2.0),
+    ),
+    ("anonymous", "what is no number is not read out as one", put(human_transfer, "number", str)),
+    ("one_party_state", "who need not be told is not", put(context, "must_announce", lambda *_: True)),
+    ("capacity_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
+    ("transfer_second_number", "the next number is rung", ring_one_number),
+    ("relay_killed_second_number", "the next relay knows which number it was", ring_one_number),
+    # The business
+    ("backend_redirect", "no redirect is followed", follow_redirects),
+    ("backend_huge", "an answer has a limit", put(client, "BODY_LIMIT_BYTES", 1 << 30)),
+    ("booking_taken", "409 says that a time is taken", taken_is_a_refusal),
+    # Humans
+    ("transfer_hangs_up", "a caller whom nobody took goes back to the agent", put(human_transfer, "RESUMES", 0)),
+    ("transfer_no_answer", "a callback entry stands", put(human_transfer.Transfers, "_keep_callback", nothing)),
+    ("transfer_failed", "a callback entry stands", put(human_transfer.Transfers, "_keep_callback", nothing)),
+    # The way there
+    ("network_delay", "a mark that is always late tells of no late playback", every_mark_in_time),
+    ("network_jitter", "what Twilio holds is topped up before it runs out", lead(-100)),
+    ("rough_network", "what Twilio holds is topped up before it runs out", lead(-100)),
+    ("network_bursts", "what Twilio holds is topped up before it runs out", lead(-100)),
+    ("muted_for_good", "a dead line is noticed", put(call_session, "NO_FRAMES_S", 1e9)),
+    # Twilio's API, and the number
+    ("goodbye_rest_fails", "REST is not asked for ever", ask_rest_for_ever),
+    ("goodbye_rest_busy", "REST is not asked for ever", ask_rest_for_ever),
+    ("goodbye_rest_hangs", "REST is not waited for", ask_rest_for_ever),
+    ("relay_dead", "the number has a fallback", no_fallback),
+    ("relay_dies_in_call", "the number has a fallback", no_fallback),
+]
+
+
+@pytest.mark.parametrize(("name", "defence", "take_away"), BITES, ids=[f"{b[0]}: {b[1]}" for b in BITES])
+async def test_a_scenario_fails_where_the_defence_is_gone(
+    name: str,
+    defence: str,
+    take_away: Callable[[Patch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    take_away(monkeypatch)
+    _, wrong, _ = await perform(name)
+    assert wrong, f"{name} goes well although it is not so any more that {defence}"
+
+
+# All faults there are, and all scenarios
+
+WHOM_IT_HITS = {"response", "connections"}
+RECOVERIES = {"relay_starts", "postgres_returns"}
+
+
+def of_model(faults: Faults) -> set[str]:
+    """The faults of a model's table. Some are several by their value."""
+    names = {f.name for f in dataclasses.fields(Faults) if getattr(faults, f.name) != f.default} - WHOM_IT_HITS
+    if "close_after_deltas" in names:
+        names = names - {"close_after_deltas", "close_code"} | {f"close {faults.close_code}"}
+    if "response_failed" in names:
+        names = names - {"response_failed"} | {faults.response_failed}
+    if "stall_s" in names:
+        names -= {"stall_after_deltas"}  # a stall for ever is another fault than one that ends
+    return {f"model: {name}" for name in names}
+
+
+def of_business(table: dict[str, Any]) -> Iterable[str]:
+    for place in table.values():
+        for each in place if isinstance(place, list) else [place]:
+            fault = msgspec.convert({"kind": each} if isinstance(each, str) else each, Fault)
+            yield "business: after" if fault.after else f"business: {fault.kind}"
+
+
+def faults_of(scenario: Scenario) -> set[str]:
+    """What goes wrong in a scenario, by name."""
+    humans = scenario.human if isinstance(scenario.human, tuple) else (scenario.human,)
+    way, smooth = scenario.network, NetworkTable()
+    return {
+        *of_model(Script.from_table(scenario.model).faults),
+        *of_business(scenario.backend),
+        *(f"human: {each.does}" for each in humans if each.does != "accepts"),
+        *(f"trouble: {each.does}" for each in scenario.trouble if each.does not in RECOVERIES),
+        *(f"network: {name}" for name in NetworkTable.__struct_fields__ if getattr(way, name) != getattr(smooth, name)),
+    }
+
+
+def known() -> set[str]:
+    """Every fault that a stand-in can be told to have."""
+    of_faults = {f.name for f in dataclasses.fields(Faults)} - WHOM_IT_HITS
+    several = {"close_after_deltas", "close_code", "response_failed"}
+    closes = {f"close {code}" for code in (1001, 1006, 1011)}
+    troubles = typing.get_args(typing.get_type_hints(Trouble)["does"])
+    return {
+        *(f"model: {name}" for name in of_faults - several | closes | {"server_error", "rate_limit_exceeded"}),
+        *(f"business: {kind}" for kind in (*typing.get_args(Kind), "after")),
+        *(f"human: {does}" for does in set(typing.get_args(Behaviour)) - {"accepts"}),
+        *(f"trouble: {does}" for does in set(troubles) - RECOVERIES),
+        # The time until a stream is open is no fault, and the length of a burst says only how bad it is.
+        *(f"network: {name}" for name in set(NetworkTable.__struct_fields__) - {"connect_ms", "burst_ms"}),
+    }
+
+
+WITH_FAULTS = [bite for bite in DEFENCES + BITES if faults_of(load(bite[0]))]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("name", "defence", "take_away"), WITH_FAULTS, ids=[f"{b[0]}: {b[1]}" for b in WITH_FAULTS])
+async def test_it_is_the_fault_that_bites(
+    name: str,
+    defence: str,
+    take_away: Callable[[Patch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A caller who asks for the hours, gets them and hangs up does not miss the defence."""
+    take_away(monkeypatch)
+    _, wrong, _ = await perform("record_off")
+    assert wrong == [], f"without the fault of {name} it matters too that {defence}"
+
+
+@pytest.mark.parametrize("fault", sorted(known()))
+def test_each_fault_has_a_scenario_of_its_own_that_bites(fault: str) -> None:
+    biting = {name for name, _, _ in DEFENCES + BITES}
+    alone = {name for name in biting if faults_of(load(name)) == {fault}}
+    assert alone, f"no scenario with {fault!r} alone is known to fail without a defence"
+
+
+def test_no_scenario_has_a_fault_that_nobody_knows() -> None:
+    """The two lists are made in different ways; a name that is only in the scenarios would be proved by nothing."""
+    assert {fault for name in shipped() for fault in faults_of(load(name))} <= known()
+
+
+def test_each_fault_of_the_rest_api_is_some_trouble() -> None:
+    troubles = [name for name in typing.get_args(typing.get_type_hints(Trouble)["does"]) if RestFaults().make(name)]
+    changed = set()
+    for name in troubles:
+        faults = RestFaults()
+        faults.make(name)
+        changed |= {f.name for f in dataclasses.fields(faults) if getattr(faults, f.name) != f.default}
+    assert changed == {f.name for f in dataclasses.fields(RestFaults)}
+
+
+def test_each_scenario_is_there_for_some_defence() -> None:
+    nothing_goes_wrong = {"good_call", "transfer_accepted"}
+    assert set(shipped()) - {name for name, _, _ in DEFENCES + BITES} <= nothing_goes_wrong

@@ -1,0 +1,278 @@
+"""Our JSON to the model and its JSON to our events: held against the types of OpenAI's own package."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.realtime.realtime_client_event import RealtimeClientEvent
+from pydantic import TypeAdapter
+
+from relay.call.actions import (
+    AskForResponse,
+    CancelResponse,
+    CreateFunctionPair,
+    CreateItem,
+    DeleteItem,
+    SendFunctionOutput,
+    TruncateItem,
+)
+from relay.call.vocabulary import (
+    CallerCommitted,
+    CallerPaused,
+    CallerSpoke,
+    CallerTranscribed,
+    FunctionAsked,
+    ItemId,
+    ItemPlaced,
+    ModelObjected,
+    ModelWorded,
+    ResponseBegan,
+    ResponseEnded,
+    ResponseId,
+)
+from relay.realtime import protocol
+from relay.realtime.session_config import session_config
+from relay.standin.model.script import Faults, Reaction, Script
+from tests.helpers.realtime_line import PCM, Line
+
+CLIENT_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
+PARAMETERS = {"type": "object", "properties": {"date": {"type": "string"}}, "required": ["date"]}
+TEXTS = st.text(max_size=200)
+IDS = st.text("abcdefghijklmnopqrstuvwxyz0123456789_", min_size=1, max_size=32)
+
+
+def accepted(message: bytes) -> dict[str, Any]:
+    """The message, after OpenAI's types have taken it and no key of it was unknown to them."""
+    sent: dict[str, Any] = json.loads(message)
+    typed = CLIENT_EVENT.validate_json(message)
+    assert typed.type == sent["type"]
+    known = json.loads(typed.model_dump_json(exclude_unset=True))
+    assert not typed.model_extra
+    assert known == sent
+    return sent
+
+
+# Ours to theirs
+
+
+@given(ref=IDS, instructions=st.none() | TEXTS)
+def test_a_response_is_asked_for_with_its_reference(ref: str, instructions: str | None) -> None:
+    sent = accepted(protocol.ask_for_response(AskForResponse(ref, instructions)))
+    assert sent["response"]["metadata"] == {"ref": ref}
+    assert sent["event_id"] == ref
+    assert sent["response"].get("instructions") == instructions
+    assert ("tool_choice" in sent["response"]) == (instructions is not None)
+
+
+@given(item=IDS, ms=st.integers(0, 10**6), role=st.sampled_from(["user", "assistant", "system"]), text=TEXTS)
+def test_items_are_created_cut_and_deleted_as_the_api_has_it(item: str, ms: int, role: str, text: str) -> None:
+    created = accepted(protocol.create_item(CreateItem(ItemId(item), role, text)))
+    kind = "output_text" if role == "assistant" else "input_text"
+    assert created["item"]["content"] == [{"type": kind, "text": text}]
+    assert "previous_item_id" not in created
+    behind = accepted(protocol.create_item(CreateItem(ItemId("anew"), role, text, behind=ItemId(item))))
+    assert behind["previous_item_id"] == item
+    cut = accepted(protocol.truncate_item(TruncateItem(ItemId(item), ms)))
+    assert (cut["audio_end_ms"], cut["content_index"]) == (ms, 0)
+    assert accepted(protocol.delete_item(DeleteItem(ItemId(item))))["item_id"] == item
+    assert accepted(protocol.cancel_response(CancelResponse(ResponseId(item))))["response_id"] == item
+
+
+@given(call=IDS, arguments=TEXTS, output=st.none() | TEXTS)
+def test_a_function_call_is_told_again_with_its_output(call: str, arguments: str, output: str | None) -> None:
+    pair = [
+        accepted(each)
+        for each in protocol.create_function_pair(CreateFunctionPair(call, "lookup_hours", arguments, output))
+    ]
+    assert [each["item"]["type"] for each in pair] == ["function_call", "function_call_output"][: len(pair)]
+    assert len(pair) == (1 if output is None else 2)
+    assert all(each["item"]["call_id"] == call for each in pair)
+    answer = accepted(protocol.function_output(SendFunctionOutput(call, output or "")))
+    assert answer["item"]["output"] == (output or "")
+
+
+@given(pcm24k=st.binary(max_size=2_000))
+def test_caller_audio_is_put_together_from_bytes_and_is_still_json(pcm24k: bytes) -> None:
+    sent = accepted(protocol.append_audio(base64.b64encode(pcm24k)))
+    assert base64.b64decode(sent["audio"]) == pcm24k
+
+
+def test_the_session_update_is_taken() -> None:
+    accepted(protocol.update_session(session_config("gpt-realtime-2.1", "marin", "gpt-transcribe", "…", [])))
+
+
+# Theirs to ours
+
+
+def everything(script: Script | None = None, *, typed: bool = True) -> list[dict[str, Any]]:
+    """What the stand-in says in a call with speech, words, an answer, a function, its output, a cut and an error."""
+    line = Line(script, typed=typed)
+    tool = {"type": "function", "name": "lookup_hours", "parameters": PARAMETERS}
+    audio = {"input": {"format": PCM, "transcription": {"model": "gpt-transcribe"}}, "output": {"format": PCM}}
+    line.send("session.update", session={"type": "realtime", "audio": audio, "tools": [tool]})
+    line.caller("ask_hours")
+    line.wait(6)
+    for call in [e for _, e in line.events if e["type"] == "response.function_call_arguments.done"]:
+        item = {"type": "function_call_output", "call_id": call["call_id"], "output": '{"open":"11:00"}'}
+        line.send("conversation.item.create", item=item)
+        line.send("response.create")
+    line.wait(1.5)
+    line.send("response.cancel")
+    line.send("conversation.item.delete", item_id="item_of_nobody")
+    line.send("input_audio_buffer.clear")
+    line.wait(2)
+    return [event for _, event in line.events]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(),
+        Faults(transcription_failed=True),
+        Faults(null_usage=True, swap_done=True),
+        Faults(duplicate_ids=True),
+        Faults(odd_deltas=True),
+        Faults(broken_arguments=True),
+        Faults(response_failed="server_error"),
+        Faults(unknown_events=True),
+        Faults(empty_response=True),
+    ],
+    ids=lambda faults: msgspec.json.encode({k: v for k, v in vars(faults).items() if v}).decode(),
+)
+def test_everything_the_stand_in_says_is_read(faults: Faults) -> None:
+    kinds: set[type] = set()
+    for event in everything(Script(faults=faults), typed=not faults.unknown_events):
+        message = protocol.decode(json.dumps(event).encode())
+        made = protocol.event_of(message)
+        kinds.add(type(made))
+        if made is None and not faults.unknown_events:
+            assert protocol.is_known(message), f"{event['type']} would be counted as unknown"
+    assert CallerSpoke in kinds
+    assert ResponseBegan in kinds
+    assert ResponseEnded in kinds
+
+
+def test_a_call_becomes_its_events_in_order() -> None:
+    made = [protocol.event_of(protocol.decode(json.dumps(event).encode())) for event in everything()]
+    events = [event for event in made if event is not None]
+    kinds = {type(event) for event in events}
+    assert kinds >= {
+        CallerSpoke, CallerPaused, CallerCommitted, CallerTranscribed, ItemPlaced, ResponseBegan, FunctionAsked,
+        ModelWorded, ResponseEnded, ModelObjected,
+    }  # fmt: skip
+    spoke = next(e for e in events if isinstance(e, CallerSpoke))
+    paused = next(e for e in events if isinstance(e, CallerPaused))
+    assert spoke.item_id == paused.item_id
+    assert spoke.audio_start_ms < paused.audio_end_ms
+    asked = next(e for e in events if isinstance(e, FunctionAsked))
+    assert asked.name == "lookup_hours"
+    assert json.loads(asked.arguments)
+    ends = [e for e in events if isinstance(e, ResponseEnded)]
+    assert {end.status for end in ends} == {"completed", "cancelled"}
+    assert ends[0].usage
+    assert ends[0].usage["total_tokens"]
+
+
+def test_an_interrupted_function_call_is_not_run() -> None:
+    events = everything(Script(faults=Faults(broken_arguments=True)))
+    made = [protocol.event_of(protocol.decode(json.dumps(event).encode())) for event in events]
+    assert not [event for event in made if isinstance(event, FunctionAsked)]
+
+
+def test_an_answer_that_is_written_instead_of_spoken_is_words_without_a_sound() -> None:
+    message = b'{"type":"response.output_text.delta","response_id":"resp_1","item_id":"item_1","delta":"At ten."}'
+    assert protocol.event_of(protocol.decode(message)) == ModelWorded(ResponseId("resp_1"), ItemId("item_1"), "At ten.")
+
+
+def test_an_answer_outside_the_conversation_is_no_answer_to_the_caller() -> None:
+    line = Line(Script(reactions=(Reaction(say="Aside."),)))
+    line.send("response.create", response={"conversation": "none", "metadata": {"oob": "1"}})
+    line.wait(3)
+    made = [protocol.event_of(protocol.decode(json.dumps(event).encode())) for _, event in line.events]
+    assert not [event for event in made if isinstance(event, ResponseBegan)]
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (b"", "0 bytes"),
+        (b"not json", "8 bytes"),
+        (b"[]", "2 bytes"),
+        (b'"text"', "6 bytes"),
+        (b'{"no":"type"}', "type"),
+        (b'{"type":7}', "type"),
+        (b'{"type":"error","error":"words"}', "error"),
+        (b"\xff\xfe\x00", "3 bytes"),
+        (b'{"type":"response.output_audio.delta","delta":5}', "delta"),
+    ],
+)
+def test_garbage_is_refused_in_words(message: bytes, words: str) -> None:
+    with pytest.raises(protocol.ModelProtocolError, match=words):
+        protocol.decode(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ('{"type":"input_audio_buffer.speech_started"}', "speech_started came without item_id"),
+        ('{"type":"input_audio_buffer.committed"}', "committed came without item_id"),
+        ('{"type":"response.created"}', "response.created came without a response"),
+        ('{"type":"response.created","response":{}}', "response.created came without an id"),
+        ('{"type":"response.done","response":{}}', "response.done came without an id"),
+        ('{"type":"response.output_audio_transcript.delta","delta":"x"}', "came without response_id"),
+        (
+            '{"type":"response.output_item.done","item":{"type":"function_call","status":"completed"}}',
+            "call_id or name",
+        ),
+    ],
+)
+def test_an_event_without_its_ids_is_refused_in_words(message: str, words: str) -> None:
+    with pytest.raises(protocol.ModelProtocolError, match=words):
+        protocol.event_of(protocol.decode(message.encode()))
+
+
+def test_an_unknown_event_is_unknown_and_nothing_else() -> None:
+    message = protocol.decode(b'{"type":"response.dream.delta","dream":{"of":["sheep"]},"event_id":"event_1"}')
+    assert protocol.event_of(message) is None
+    assert not protocol.is_known(message)
+
+
+def test_an_error_without_a_code_is_an_objection_all_the_same() -> None:
+    assert protocol.event_of(protocol.decode(b'{"type":"error"}')) == ModelObjected("unknown", "", None)
+
+
+@given(st.binary(max_size=300) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+        st.sampled_from(["type", "item", "response", "error", "delta", "session", "id", "item_id", "usage"]),
+        inner | st.sampled_from(["response.done", "error", "response.output_item.done", "session.updated"]), max_size=6,
+    ), max_leaves=12,
+).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+def test_no_bytes_do_anything_but_an_event_nothing_or_words(message: bytes) -> None:
+    with contextlib.suppress(protocol.ModelProtocolError):
+        read = protocol.decode(message)
+        assert isinstance(protocol.is_known(read), bool)
+        protocol.event_of(read)
+        protocol.check_formats(protocol.session_of(read))
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [
+        None,
+        {"input": {"format": {"type": "audio/pcm", "rate": 24000}}},
+        {"input": {"format": {"type": "audio/pcm"}}, "output": {"format": {"type": "audio/pcmu"}}},
+        {"input": {"format": {"type": "audio/pcm", "rate": 8000}}, "output": {"format": {"type": "audio/pcm"}}},
+    ],
+)
+def test_a_session_with_other_formats_is_refused(audio: dict[str, Any] | None) -> None:
+    event = json.dumps({"type": "session.updated", "session": {"id": "sess_1", "audio": audio}}).encode()
+    with pytest.raises(protocol.ModelProtocolError, match="audio is"):
+        protocol.check_formats(protocol.session_of(protocol.decode(event)))

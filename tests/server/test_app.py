@@ -1,0 +1,112 @@
+"""The process around the calls: what breaks beside them does not end them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+import trio
+import trio.testing
+
+from relay import functions, settings
+from relay.call.vocabulary import CallSid
+from relay.ledger.memory import MemoryLedger
+from relay.phrases.phrase_book import PhraseBook
+from relay.server.app import DAY_BILL_EVERY_S, Daemon, open_desk, rest_of
+from tests.helpers.play import ENVIRONMENT, stage
+
+pytestmark = pytest.mark.real
+
+
+@asynccontextmanager
+async def serving(nursery: trio.Nursery, folder: Path, ledger: MemoryLedger) -> AsyncIterator[tuple[Daemon, str]]:
+    """A daemon on a port of its own. Whoever ends it waits for `over`."""
+    loaded = settings.load({**ENVIRONMENT, "DATA_DIR": str(folder)}, serving=True)
+    async with functions.Backend("http://127.0.0.1:9") as backend, rest_of(loaded) as rest:
+        daemon = Daemon(open_desk(loaded, ledger, backend=backend, rest=rest))
+        over = trio.Event()
+
+        async def serve(task_status: trio.TaskStatus[list[str]]) -> None:
+            await daemon.serve("127.0.0.1:0", task_status=task_status)
+            over.set()
+
+        (url,) = await nursery.start(serve)
+        yield daemon, url
+        with trio.fail_after(30):
+            await over.wait()
+
+
+class BrokenLedger(MemoryLedger):
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        raise RuntimeError("a bug of the ledger's")
+
+
+async def test_figures_are_for_who_asks_directly_and_not_for_the_public_behind_the_proxy(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with stage() as play:
+        transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+        async with httpx.AsyncClient(transport=transport) as client:
+            assert "relay_usd_total" in (await client.get("http://relay/metrics")).text
+            public = await client.get("http://relay/metrics", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert public.status_code == 404
+    assert "relay" not in public.text
+
+
+async def test_a_bug_in_what_calls_can_do_without_does_not_end_the_process(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a bug of the phrases")
+
+    monkeypatch.setattr(PhraseBook, "keep", broken)
+    async with serving(nursery, tmp_path, BrokenLedger()) as (daemon, url):
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"{url}/healthz", timeout=30)).status_code == 200
+        daemon.stop()
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("relay.task_broke") == 2
+
+
+async def test_the_days_bill_begins_anew_at_midnight_while_postgres_is_away(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with stage() as play:
+        desk = play.daemon.desk
+        now = dt.datetime(2026, 11, 24, 23, 59, tzinfo=desk.settings.tz)
+        desk.utc_now = lambda: now
+        play.ledger.away = True
+        play.nursery.start_soon(play.daemon._keep_day_bill)
+        await trio.sleep(DAY_BILL_EVERY_S + 1)
+        desk.day_usd = 49.0
+        await trio.sleep(DAY_BILL_EVERY_S)
+        assert desk.day_usd == 49.0
+        now += dt.timedelta(minutes=2)
+        await trio.sleep(DAY_BILL_EVERY_S)
+        assert desk.day_usd == 0.0
+
+
+async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: trio.Nursery, tmp_path: Path) -> None:
+    async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
+        file = daemon.desk.open_file(CallSid("CA" + "1" * 32), "+15550100001", "", "", "", 0.0)
+        file.stream_opens()  # a call that goes on
+        async with httpx.AsyncClient(trust_env=False) as client:
+            os.kill(os.getpid(), signal.SIGTERM)
+            with trio.fail_after(30):
+                while not daemon.desk.draining:  # noqa: ASYNC110 -- a signal tells nobody
+                    await trio.sleep(0.05)
+            assert (await client.get(f"{url}/readyz", timeout=30)).text.startswith("draining")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_a_signal_without_calls_ends_the_process(nursery: trio.Nursery, tmp_path: Path) -> None:
+    async with serving(nursery, tmp_path, MemoryLedger()):
+        os.kill(os.getpid(), signal.SIGINT)

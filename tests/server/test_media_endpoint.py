@@ -1,0 +1,273 @@
+"""The door of the media socket: who may open it, what must be said first, and that nothing is left of the refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import trio
+import trio.testing
+from websockets.datastructures import Headers
+
+from relay.call.vocabulary import EndReason
+from relay.ledger import rows
+from relay.server import media_endpoint as door
+from relay.standin.twilio.signing import signature as sign
+from relay.transport.websocket import Gone, Refused, WebSocketEnd, upgrade
+from relay.transport.wire import StreamWire
+from tests.helpers.play import ACCOUNT, Play, stage
+from tests.helpers.webhook import SID, ask
+
+Clock = trio.testing.MockClock
+CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
+
+
+def start(**changes: Any) -> dict[str, Any]:
+    """Twilio's start message for our call; `changes` go into its inner table."""
+    inner = {"accountSid": ACCOUNT.sid, "streamSid": "MZ" + "1" * 32, "callSid": SID, "tracks": ["inbound"],
+             "mediaFormat": FORMAT, "customParameters": {}} | changes  # fmt: skip
+    return {"event": "start", "sequenceNumber": "1", "start": inner, "streamSid": inner["streamSid"]}
+
+
+async def ring(play: Play) -> str:
+    """Let our call ring; the stream's URL."""
+    (stream,) = (await ask(play, "/twilio/incoming", {"CallStatus": "ringing"})).all("Stream")
+    return stream.attrib["url"]
+
+
+@asynccontextmanager
+async def socket(play: Play, url: str, headers: dict[str, str] | None = None) -> AsyncIterator[WebSocketEnd]:
+    """A media socket to the relay, signed unless other headers are given."""
+    raw = await play.door.open_stream(url)
+    given = {"x-twilio-signature": sign(ACCOUNT.auth_token, url)} if headers is None else headers
+    end = await upgrade(StreamWire(raw), url, given)
+    try:
+        yield end
+    finally:
+        await end.close()
+
+
+async def ended(end: WebSocketEnd) -> Gone:
+    """Read until the relay closes."""
+    with trio.fail_after(60):
+        while True:
+            try:
+                await end.receive()
+            except Gone as gone:
+                return gone
+
+
+async def refused(play: Play, url: str, headers: dict[str, str] | None = None) -> int:
+    with pytest.raises(Refused) as refusal:
+        async with socket(play, url, headers):
+            pass
+    return refusal.value.status
+
+
+async def nothing_is_left(play: Play) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    assert play.daemon.desk.live_calls == 0
+    assert not any(file.live for file in play.daemon.desk.files.values())
+
+
+async def test_twilios_socket_with_its_token_is_served(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            await end.send(json.dumps(CONNECTED).encode(), json.dumps(start()).encode())
+            first = json.loads((await end.receive())[0])
+            assert (first["event"], first["streamSid"]) == ("media", "MZ" + "1" * 32)
+            assert play.daemon.desk.live_calls == 1
+        await trio.sleep(3)
+        await nothing_is_left(play)
+
+
+async def test_the_figure_of_live_calls_is_right_also_for_sockets_that_never_start(autojump_clock: Clock) -> None:
+    def told(play: Play) -> bool:
+        return b"relay_live_calls 1.0" in play.daemon.desk.metrics.text()
+
+    async with stage() as play:
+        async with socket(play, await ring(play)):
+            await trio.sleep(1)
+            assert told(play)
+        await trio.sleep(3)
+        await nothing_is_left(play)
+        assert not told(play)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_the_handshake_is_signed_with_the_url_or_with_a_slash_behind_it(
+    slash: str, autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        url = await ring(play)
+        async with socket(play, url, {"X-Twilio-Signature": sign(ACCOUNT.auth_token, url + slash)}):
+            pass
+
+
+@pytest.mark.parametrize("key", ["", "another-token"])
+async def test_a_handshake_that_is_not_signed_by_twilio_is_refused_and_the_token_is_still_good(
+    key: str, autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        url = await ring(play)
+        headers = {"x-twilio-signature": sign(key, url)} if key else {}
+        assert await refused(play, url, headers) == 403
+        await nothing_is_left(play)
+        async with socket(play, url):
+            pass
+
+
+async def test_two_signatures_are_none(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        url = await ring(play)
+        both = Headers([("x-twilio-signature", sign(ACCOUNT.auth_token, url)), ("x-twilio-signature", "x")])
+        request = type("Request", (), {"path": urlsplit(url).path, "headers": both})()
+        assert door._one(request, "x-twilio-signature") is None
+
+
+async def test_a_token_opens_one_socket(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        url = await ring(play)
+        async with socket(play, url) as end:
+            await end.send(json.dumps(start()).encode())
+            await end.receive()
+            assert await refused(play, url) == 403
+        assert await refused(play, url) == 403
+
+
+async def test_a_token_is_good_for_a_minute(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        url = await ring(play)
+        await trio.sleep(61)
+        assert await refused(play, url) == 403
+
+
+async def test_an_older_token_of_the_call_opens_no_second_stream(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        older, newer = await ring(play), await ring(play)
+        async with socket(play, newer) as end:
+            await end.send(json.dumps(start()).encode())
+            await end.receive()
+            assert await refused(play, older) == 403
+
+
+@pytest.mark.parametrize("token", ["", "x" * 22, "../..", "%00", "a" * 4000])
+async def test_a_token_that_is_none_is_refused(token: str, autojump_clock: Clock) -> None:
+    async with stage() as play:
+        url = f"{(await ring(play)).rpartition('/')[0]}/{token}"
+        assert await refused(play, url) == 403
+        await nothing_is_left(play)
+
+
+@pytest.mark.parametrize(
+    ("ours", "named", "headers", "status"),
+    [
+        ("", "148e2f9a", {}, 403),  # no fleet: nowhere to send it
+        ("148e0000", "148e2f9a", {}, 307),
+        ("148e0000", "148e2f9a", {"fly-replay-failed": "1"}, 403),  # it has been sent, and came back
+        ("148e0000", "not-a-machine", {}, 403),
+        ("148e0000", "a" * 65, {}, 403),
+        ("148e0000", "", {}, 403),
+    ],
+)
+async def test_a_path_of_another_machine_is_sent_there_once(
+    ours: str, named: str, headers: dict[str, str], status: int, autojump_clock: Clock
+) -> None:
+    async with stage(settings={"FLY_MACHINE_ID": ours}) as play:
+        url = f"wss://relay.example.com/twilio/stream/{named}/{'x' * 22}"
+        with pytest.raises(Refused) as refusal:
+            async with socket(play, url, headers):
+                pass
+        assert refusal.value.status == status
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        start(callSid="CA" + "2" * 32),
+        start(accountSid="AC" + "9" * 32),
+        start(mediaFormat=FORMAT | {"encoding": "audio/l16"}),
+        start(mediaFormat=FORMAT | {"sampleRate": 16000}),
+        start(mediaFormat=FORMAT | {"channels": 2}),
+        {"event": "media", "streamSid": "MZ1", "media": {"payload": "", "timestamp": "1"}},
+        {"event": "dtmf", "streamSid": "MZ1", "dtmf": {"digit": "1"}},
+        {"event": "stop", "streamSid": "MZ1"},
+        {"event": "start", "start": {}},
+        {"event": "start"},
+        {},
+        [],
+        "connected",
+        None,
+    ],
+    ids=lambda said: json.dumps(said)[:50],
+)
+async def test_whoever_says_something_else_first_is_closed_with_1008_and_the_caller_gets_the_human(
+    said: Any, autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            await end.send(json.dumps(CONNECTED).encode(), json.dumps(said).encode())
+            assert (await ended(end)).code == 1008
+        await nothing_is_left(play)
+        after = await ask(play, "/twilio/after")
+        assert after.verbs == ["Say", "Dial"]
+        (outcome,) = play.ledger.of(rows.OutcomeRow, SID)
+        assert outcome.outcome == "no_stream"
+
+
+async def test_what_is_no_json_is_closed_with_1008(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            await end.send(b'{"event":"conn')
+            assert (await ended(end)).code == 1008
+        await nothing_is_left(play)
+
+
+async def test_whoever_says_nothing_is_closed_after_five_seconds(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            began = trio.current_time()
+            await end.send(json.dumps(CONNECTED).encode())
+            assert (await ended(end)).code == 1008
+            assert trio.current_time() - began == pytest.approx(door.START_LIMIT_S)
+        await nothing_is_left(play)
+
+
+@pytest.mark.parametrize("politely", [True, False])
+async def test_a_socket_that_closes_before_start_is_no_call_any_more(politely: bool, autojump_clock: Clock) -> None:
+    async with stage() as play:
+        raw = await play.door.open_stream(url := await ring(play))
+        end = await upgrade(StreamWire(raw), url, {"x-twilio-signature": sign(ACCOUNT.auth_token, url)})
+        await end.send(json.dumps(CONNECTED).encode())
+        await trio.testing.wait_all_tasks_blocked()
+        assert play.daemon.desk.live_calls == 1
+        if politely:
+            await end.close()
+        else:
+            await trio.aclose_forcefully(raw)
+        await nothing_is_left(play)
+
+
+async def test_a_socket_that_is_cancelled_before_start_is_no_call_any_more(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)):
+            await trio.testing.wait_all_tasks_blocked()
+            play.media_scopes[-1].cancel()
+        await nothing_is_left(play)
+
+
+async def test_unknown_messages_before_start_are_passed_over(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            await end.send(json.dumps({"event": "new-in-2027", "x": 1}).encode(), json.dumps(start()).encode())
+            assert json.loads((await end.receive())[0])["event"] == "media"
+            await end.send(json.dumps({"event": "stop", "streamSid": "MZ" + "1" * 32, "stop": {}}).encode())
+            await ended(end)
+        await nothing_is_left(play)
+        (outcome,) = play.ledger.of(rows.OutcomeRow, SID)
+        assert outcome.end_reason == EndReason.CALLER_HUNG_UP

@@ -1,0 +1,115 @@
+"""What a caller's frame costs, counted and not timed: wake-ups of tasks, looks at the sockets, sends, reads.
+
+The real daemon on real sockets in this process, the benches' load in a thread of its own. A queue, a task or a lock
+between the caller's socket and the model's shows here as one more step a frame, on any machine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from relay import functions
+from relay import settings as environment
+from relay.ledger.memory import MemoryLedger
+from relay.server.app import Daemon, open_desk, rest_of
+from relay.standin.commands.bench import serve_command
+from relay.standin.load.generator import Load, Target, free_port
+from relay.standin.load.loop import Loop
+from relay.standin.load.model import Listener
+from relay.transport.wire import SocketWire
+
+CALLS = 4
+WARM_S, COUNTED_S = 3.0, 3.0
+
+
+class Steps(trio.abc.Instrument):
+    """Counts what Trio does."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        self._counts = counts
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._counts["steps " + task.name.rpartition(".")[2]] += 1
+        self._counts["steps"] += 1
+
+
+def _load(port: int, listener_ready: list[str], counts: Counter[str]) -> Counter[str]:
+    """Runs in a thread: a few calls, and how much was counted while they spoke; "frames" is what they sent."""
+    loop = Loop()
+    load = Load(Target(f"http://127.0.0.1:{port}"), loop, 1)
+    listener = Listener(load, None)
+    loop.watch(listener)
+    listener_ready.append(listener.url)
+    try:
+        loop.run(lambda: "ready" in counts, 30.0)
+        loop.run(lambda: False, 2.0)  # phrases are rendered: those sessions are no calls'
+        load.ring_up_to(CALLS)
+        loop.run(lambda: False, WARM_S)
+        before, sent = Counter(counts), sum(caller._sent for caller in load.callers)
+        loop.run(lambda: False, COUNTED_S)
+        spent = Counter(counts)
+        spent.subtract(before)
+        spent["frames"] = sum(caller._sent for caller in load.callers) - sent
+        assert not load.failures
+        return spent
+    finally:
+        load.hang_up()
+        loop.forget(listener)
+        listener.close()
+
+
+@pytest.mark.real
+async def test_a_callers_frame_costs_one_wake_up_one_read_and_one_send(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: Counter[str] = Counter()
+    push, recv = SocketWire._push, SocketWire._recv
+
+    def counted_push(self: SocketWire, data: bytes) -> int:
+        counts["sends"] += 1
+        return push(self, data)
+
+    async def counted_recv(self: SocketWire) -> bytes:
+        counts["reads"] += 1
+        return await recv(self)
+
+    monkeypatch.setattr("relay.transport.overload.BEHIND_S", 1e9)  # a slow machine does not send two frames as one here
+    monkeypatch.setattr(SocketWire, "_push", counted_push)
+    monkeypatch.setattr(SocketWire, "_recv", counted_recv)
+    port, listening, found = free_port(), list[str](), list[Counter[str]]()
+
+    async def load() -> None:
+        found.append(await trio.to_thread.run_sync(partial(_load, port, listening, counts)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(load)
+        while not listening:  # noqa: ASYNC110 -- the other side is a thread
+            await trio.sleep(0.01)
+        environ = serve_command("postgresql://unused", tmp_path).environ
+        filled = {name: v.replace("{port}", str(port)) for name, v in environ.items()}
+        loaded = environment.load(filled | {"OPENAI_REALTIME_URL": listening[0]}, serving=True)
+        async with functions.Backend(loaded.business_api_base, None) as backend, rest_of(loaded) as rest:
+            daemon = Daemon(open_desk(loaded, MemoryLedger(), backend=backend, rest=rest))
+            await nursery.start(daemon.serve, f"127.0.0.1:{port}")
+            trio.lowlevel.add_instrument(Steps(counts))
+            await daemon.desk.phrases.complete.wait()
+            counts["ready"] = 1
+            while not found:  # noqa: ASYNC110 -- the other side is a thread
+                await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
+
+    spent = found[0]
+    frames = spent["frames"]
+    assert frames > CALLS * 25, "the load itself stood still"
+    per_frame = {name: round(count / frames, 2) for name, count in spent.items() if count > 0}
+    # A frame is read once and sent once. The rest is answers: deltas in, bursts and marks out, marks back.
+    assert spent["reads"] <= 1.35 * frames, per_frame
+    assert spent["sends"] <= 1.35 * frames, per_frame
+    # One step of one task a frame; the watchdog's five a second are a tenth more.
+    assert spent["steps Twilio reader"] <= 1.15 * frames, per_frame
+    assert spent["steps"] <= 1.9 * frames, per_frame

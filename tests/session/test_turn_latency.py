@@ -1,0 +1,69 @@
+"""How long a caller waits for an answer, step by step: in the ledger, in the metrics, and as the caller lived it."""
+
+from __future__ import annotations
+
+import pytest
+from trio.testing import MockClock
+
+from relay.call.actions import RecordTurn
+from relay.call.vocabulary import ClaimDoubted
+from relay.ledger import rows
+from relay.session.call_rows import Books, _percentiles
+from tests.helpers.greeting_play import Told, ring
+from tests.helpers.play import Play, stage
+
+STEPS = ["stopped_heard", "first_delta", "first_written", "first_heard"]
+QUESTIONS = "{ listen = true }, " + ", ".join(
+    f'{{ say = "{clip}" }}, {{ listen = true }}' for clip in ("can_you_hear", "ask_hours", "can_you_hear")
+)
+
+
+def waterfalls(told: Told) -> list[dict[str, int]]:
+    """Those of the answers, in the conversation's order."""
+    turns = {row.seq: row for row in told.turns}
+    return [dict(turns[seq].latency or {}) for seq in sorted(turns) if turns[seq].latency]  # type: ignore[arg-type] # ms
+
+
+def counted(play: Play, step: str) -> int:
+    """How often the metrics saw a step."""
+    text = play.daemon.desk.metrics.text().decode()
+    (line,) = [line for line in text.splitlines() if line.startswith(f'relay_turn_ms_count{{step="{step}"}}')]
+    return int(float(line.split()[-1]))
+
+
+async def test_each_answers_waterfall_is_what_the_caller_lived_through(autojump_clock: MockClock) -> None:
+    async with stage() as play:
+        told = await ring(play, f"{QUESTIONS}, {{ hang_up = true }}")
+        found = waterfalls(told)
+        assert len(found) == len(told.report.latencies_ms) == 3
+        for steps, lived_ms in zip(found, told.report.latencies_ms, strict=True):
+            assert list(steps) == STEPS
+            assert sorted(steps.values()) == list(steps.values())
+            assert 450 <= steps["stopped_heard"] <= 650  # the server's VAD waits for 500 ms of silence
+            assert abs(steps["first_heard"] - lived_ms) <= 100  # the first frame of a voice is not its first sound
+        assert {step: counted(play, step) for step in STEPS} == dict.fromkeys(STEPS, 3)
+        outcome = play.ledger.of(rows.OutcomeRow, told.report.call_sid)[-1]
+        heard = sorted(steps["first_heard"] for steps in found)
+        assert outcome.latency_p50_ms == heard[1]
+        assert heard[1] <= (outcome.latency_p95_ms or 0) <= heard[2]
+
+
+def test_half_and_nineteen_of_twenty_answers_came_by_then() -> None:
+    assert _percentiles([]) == (None, None)
+    assert _percentiles([700]) == (700.0, 700.0)
+    assert _percentiles(list(range(101))) == (50, 95)
+
+
+async def test_a_row_that_is_written_again_times_its_answer_once(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Books.turn
+
+    def write_twice(books: Books, turn: RecordTurn) -> ClaimDoubted | None:
+        write(books, turn)
+        return write(books, turn)
+
+    monkeypatch.setattr(Books, "turn", write_twice)
+    async with stage() as play:
+        await ring(play, f"{QUESTIONS}, {{ hang_up = true }}")
+        assert {step: counted(play, step) for step in STEPS} == dict.fromkeys(STEPS, 3)

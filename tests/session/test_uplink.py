@@ -1,0 +1,59 @@
+"""The caller's audio on its way to the model: what is measured, what waits, what is appended."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dsp
+from relay.session.uplink import WAITING_LIMIT_BYTES, CallerAudio, silence
+from relay.twilio.media_protocol import Frame
+
+
+def frame(at: int, value: int = 0) -> Frame:
+    """The `at`th frame of a call, all of one byte."""
+    return Frame(bytes([value]) * 160, at * 20)
+
+
+def test_frames_that_arrive_in_a_burst_are_measured_one_by_one() -> None:
+    assert CallerAudio().pieces([frame(0, 1), frame(1, 2)], 1.0, paired=False) == [b"\1" * 160, b"\2" * 160]
+
+
+def test_frames_are_measured_in_twos_while_the_loop_is_behind() -> None:
+    pieces = CallerAudio().pieces([frame(0, 1), frame(1, 2), frame(2, 3)], 1.0, paired=True)
+    assert pieces == [b"\1" * 160 + b"\2" * 160, b"\3" * 160]
+
+
+def test_missing_audio_is_filled_in_before_what_comes_behind_it() -> None:
+    audio = CallerAudio()
+    assert audio.pieces([frame(0, 1), frame(10, 2)], 1.0, paired=True) == [b"\1" * 160, silence(180), b"\2" * 160]
+    assert audio.gaps.padded_ms == 180
+
+
+@given(cuts=st.lists(st.integers(0, WAITING_LIMIT_BYTES // 3), max_size=8))
+def test_audio_that_waits_for_a_model_keeps_its_newest_ten_seconds_and_counts_the_rest(cuts: list[int]) -> None:
+    audio, whole, dropped_ms = CallerAudio(), b"", 0.0
+    for at, size in enumerate(cuts):
+        piece = bytes([at]) * size
+        whole += piece
+        dropped_ms += audio.keep(piece)
+    kept = whole[-WAITING_LIMIT_BYTES:]
+    assert audio.begin() == kept
+    assert dropped_ms == (len(whole) - len(kept)) / 8
+    assert audio.begin() == b""
+
+
+@given(mulaw=st.binary(min_size=1, max_size=2000), cut=st.integers(0, 2000))
+def test_appends_carry_the_same_samples_however_the_audio_is_cut(mulaw: bytes, cut: int) -> None:
+    audio = CallerAudio()
+    audio.append(b"\x11" * 160)  # of a model before
+    audio.begin()
+    sent = b""
+    for piece in (mulaw[:cut], mulaw[cut:]):
+        message = msgspec.json.decode(audio.append(piece))
+        assert message["type"] == "input_audio_buffer.append"
+        sent += base64.b64decode(message["audio"])
+    assert sent == dsp.Uplink().feed(mulaw)

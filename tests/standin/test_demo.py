@@ -1,0 +1,125 @@
+"""`relay demo`: which troubles it can make, and one of them made with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import typing
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trio
+
+from relay import settings
+from relay.standin.commands.demo import DemoFailed, bugs, lacking, run
+from relay.standin.commands.demo_stage import NOT_HERE, Hands
+from relay.standin.model.server import StandInModel
+from relay.standin.scenario.scenario_file import Trouble, load, shipped
+from tests.helpers.realtime_line import Line
+from tests.standin.test_model import BOOKING, listening
+
+
+def test_the_troubles_that_cannot_be_made_are_ones_that_there_are() -> None:
+    known = set(typing.get_args(typing.get_type_hints(Trouble)["does"]))
+    assert known > NOT_HERE
+    refused = {name for name in shipped() if {trouble.does for trouble in load(name).trouble} & NOT_HERE}
+    assert refused == {"drained"}
+
+
+def test_a_scenario_that_cannot_be_played_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DemoFailed, match="drained needs relay_drains, which takes minutes"):
+        run(settings.load({"DATA_DIR": str(tmp_path)}, serving=False), "drained", tmp_path / "out.wav", live=False)
+
+
+def test_a_bug_that_only_the_log_tells_of_fails_the_demo(tmp_path: Path) -> None:
+    log = tmp_path / "relay.log"
+    refused = json.dumps({"statement": "keep_messages", "event": "ledger.row_refused", "level": "error"})
+    log.write_text(f"{refused}\nno JSON\n{json.dumps({'event': 'call.started'})}\n{refused}\n")
+    assert bugs(log) == [f"a bug of the relay's own: ledger.row_refused, 2 times; see {log}"]
+    assert bugs(tmp_path / "none.log") == []
+
+
+def test_what_the_stand_in_model_lacked_is_told_word_by_word() -> None:
+    model, line = StandInModel(), Line(BOOKING)
+    model.sessions.append(line.peer)
+    line.configure(audio=listening(), tools=[])
+    line.caller("ask_hours")
+    model.voice.say("Let me book that for you. We close at nine.")
+    assert lacking(model) == [
+        "babbled   We close at nine. (no recorded clip)",
+        "script    the script calls lookup_hours, which the session does not declare",
+    ]
+
+
+@pytest.mark.real
+def test_a_relay_that_is_killed_before_the_ring_reaches_the_human(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], database_url: str
+) -> None:
+    loaded = settings.load({"DATA_DIR": str(tmp_path), "DATABASE_URL": database_url}, serving=False)
+    assert run(loaded, "relay_dead", tmp_path / "out.wav", live=False) == 0
+    told = capsys.readouterr().out
+    assert "demo: killed process" in told
+    assert "as expected" in told
+    assert (tmp_path / "out.wav").stat().st_size > 50_000
+
+
+@pytest.mark.real
+async def test_the_edge_leads_nobody_to_a_relay_that_is_being_killed(tmp_path: Path, nursery: trio.Nursery) -> None:
+    reached = 0
+
+    async def dying(stream: trio.SocketStream) -> None:
+        nonlocal reached
+        reached += 1
+        await stream.aclose()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, dying, listeners)
+    hands = Hands({"relay_dies", "relay_starts"}, ExitStack(), nursery, tmp_path / "log")
+    edge = await hands.public_port(listeners[0].socket.getsockname()[1])
+    hands._killed = True
+    async with await trio.open_tcp_stream("127.0.0.1", edge) as near:
+        with trio.move_on_after(0.3) as waits:
+            await near.receive_some()
+        assert waits.cancelled_caught
+        assert reached == 0
+        hands._killed = False
+        assert await near.receive_some() == b""
+    assert reached == 1
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.real
+def test_a_demo_that_is_told_to_stop_leaves_no_relay_behind(tmp_path: Path, database_url: str) -> None:
+    environ = {**os.environ, "DATABASE_URL": database_url, "DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "relay", "demo", "--out", str(tmp_path / "out.wav")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as demo:
+        assert demo.stdout is not None
+        pid = 0
+        for line in demo.stdout:
+            if found := re.search(r"relay serve is process (\d+)", line):
+                pid = int(found[1])
+            if "it takes calls" in line:
+                break
+        demo.send_signal(signal.SIGTERM)
+        _, told = demo.communicate(timeout=60)
+    assert (demo.returncode, told) == (130, "")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.real
+def test_a_function_that_is_broken_is_named_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    body = "from relay.functions import function\n\n@function()\nasync def dish_left(call): ...\n"
+    (tmp_path / "broken_dish.py").write_text(body)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("FUNCTIONS", "broken_dish")
+    loaded = settings.load({"DATA_DIR": str(tmp_path), "DATABASE_URL": database_url}, serving=False)
+    with pytest.raises(DemoFailed, match="relay serve: function dish_left in broken_dish: it has no docstring"):
+        run(loaded, "good_call", tmp_path / "out.wav", live=False)

@@ -1,0 +1,79 @@
+"""A line that is cut and mended, on real sockets of this machine."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import memory_stream_pair
+
+from relay.standin.net.line import Line
+
+
+class FarEnd:
+    """What the line leads to: says back what it hears, in capitals; may be away for some dials."""
+
+    def __init__(self, nursery: trio.Nursery, away: int = 0) -> None:
+        self._nursery, self.away, self.dialled = nursery, away, 0
+
+    async def dial(self) -> trio.abc.Stream:
+        self.dialled += 1
+        if self.dialled <= self.away:
+            raise ConnectionRefusedError("nobody is here")
+        ours, theirs = memory_stream_pair()
+        self._nursery.start_soon(self._echo, theirs)
+        return ours
+
+    async def _echo(self, stream: trio.abc.Stream) -> None:
+        async for data in stream:
+            await stream.send_all(data.upper())
+
+
+async def spoken(line: Line, words: bytes) -> bytes:
+    async with await trio.open_tcp_stream("127.0.0.1", line.port) as near:
+        await near.send_all(words)
+        return bytes(await near.receive_some(100))
+
+
+async def test_what_comes_in_is_passed_on_and_back(nursery: trio.Nursery) -> None:
+    line = Line(FarEnd(nursery).dial)
+    await nursery.start(line.serve)
+    assert await spoken(line, b"hello") == b"HELLO"
+
+
+async def test_a_cut_breaks_what_is_open_and_refuses_what_is_new_until_it_is_mended(nursery: trio.Nursery) -> None:
+    line = Line(FarEnd(nursery).dial)
+    await nursery.start(line.serve)
+    async with await trio.open_tcp_stream("127.0.0.1", line.port) as near:
+        await near.send_all(b"hello")
+        assert await near.receive_some(100) == b"HELLO"
+        line.cut()
+        try:
+            assert await near.receive_some(100) == b""
+        except trio.BrokenResourceError:
+            pass  # a reset tells the same
+    with pytest.raises(OSError, match="connect"):
+        await spoken(line, b"hello")
+    line.mend()
+    await trio.testing.wait_all_tasks_blocked()
+    assert await spoken(line, b"again") == b"AGAIN"
+
+
+@pytest.mark.parametrize(("patience_s", "answer"), [(5.0, b"HELLO"), (0.0, b"")])
+async def test_a_far_end_that_is_not_there_yet_is_awaited_as_long_as_told(
+    patience_s: float, answer: bytes, nursery: trio.Nursery
+) -> None:
+    line = Line(FarEnd(nursery, away=2).dial, patience_s)
+    await nursery.start(line.serve)
+    assert await spoken(line, b"hello") == answer
+
+
+async def test_a_far_end_that_hangs_up_ends_the_connection(nursery: trio.Nursery) -> None:
+    async def dial() -> trio.abc.Stream:
+        ours, theirs = memory_stream_pair()
+        await theirs.aclose()
+        return ours
+
+    line = Line(dial)
+    await nursery.start(line.serve)
+    async with await trio.open_tcp_stream("127.0.0.1", line.port) as near:
+        assert await near.receive_some(100) == b""
