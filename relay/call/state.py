@@ -24,6 +24,7 @@ from relay.call.keypad import Keypad
 from relay.call.level_vad import CallerVoice
 from relay.call.playout import Heard, Playout
 from relay.call.response_queue import Answers
+from relay.call.running_functions import RunningFunctions
 from relay.call.turn_taking import EARLY_S, SHORT_TURN_MS, Agent, Floor
 from relay.call.vocabulary import (
     EndReason,
@@ -178,13 +179,7 @@ class Call:
         self.consented = plan.notice_heard or not plan.greeting.announces
         self.unconsented: list[RecordTurn] = []
         # Functions
-        self.functions: dict[str, ResponseId] = {}  # running: call id -> response
-        self.quiet_functions: set[str] = set()  # running, without a holding phrase
-        self.outputs_wanted: set[ResponseId] = set()  # responses whose outputs want an answer
-        self.holding = "holding"
-        self.held_phrase_at = 0.0
-        self.function_at = 0.0
-        self.failed_attempts = dict(plan.failed_attempts)  # function -> how often in a row
+        self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
         self.dialled = ""  # whom the caller is to be connected with, and why, for the ledger
         self.warned = False
