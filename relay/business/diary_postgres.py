@@ -16,7 +16,7 @@ import psycopg
 
 from relay.ledger import statements
 from relay.ledger.port import LedgerUnavailable
-from relay.ledger.postgres_thread import Connection, Lane, words_of
+from relay.ledger.postgres_thread import Connection, PostgresThread, words_of
 
 from .diary import Appointment, Block, Change, DiaryUnavailable, Store
 from .rules import Resource, Span
@@ -34,7 +34,7 @@ class PostgresDiary:
     """The port. One thread and one connection of its own."""
 
     def __init__(self, url: str) -> None:
-        self._lane = Lane(url)
+        self._thread = PostgresThread(url)
 
     async def read(self, work: Callable[[Store], T], *, limit_s: float) -> T:
         return await self._use(lambda connection: work(PostgresStore(connection)), limit_s, writes=False)
@@ -43,11 +43,11 @@ class PostgresDiary:
         return await self._use(lambda connection: _alone(connection, work), limit_s, writes=True)
 
     async def close(self) -> None:
-        await self._lane.close(limit_s=CLOSE_LIMIT_S)
+        await self._thread.close(limit_s=CLOSE_LIMIT_S)
 
     async def _use(self, work: Callable[[Connection], T], limit_s: float, *, writes: bool) -> T:
         try:
-            return await self._lane.use(work, limit_s=limit_s, again=True)
+            return await self._thread.use(work, limit_s=limit_s, again=True)
         except LedgerUnavailable as error:
             raise DiaryUnavailable(str(error), may_have_happened=writes) from None
         except psycopg.Error as error:
