@@ -52,8 +52,8 @@ def told(business: Business) -> Told:
     if looked_up:
         topics = [each.about for each in looked_up]
         named = [topics[number] for number in _within(topics, ANSWERS_TOKENS // 4)]
-        others = ", and other questions about the business" if len(named) < len(topics) else ""
-        lines.append("Ask lookup_answer about: " + ", ".join(named) + others + ".")
+        beyond = ", and other questions about the business" if len(named) < len(topics) else ""
+        lines.append("Ask lookup_answer about: " + ", ".join(named) + beyond + ".")
     return Told("\n".join(lines), looked_up)
 
 
