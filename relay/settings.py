@@ -12,8 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from relay.ledger.database_url import DatabaseUrlUnclear, understood
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -113,9 +112,9 @@ REQUIRED = {
     "openai_api_key": "the key of your OpenAI project",
     "twilio_account_sid": "your Twilio account, AC…",
     "twilio_auth_token": "the account's auth token: it signs the webhooks",
-    "twilio_phone_number": "the number that callers dial, like +15551234567",
+    "twilio_phone_number": "the number that callers dial, like +12125550123",
     "business_api_base": "the URL of your backend",
-    "human_transfer_number": "whom callers are connected with, like +15551234567",
+    "human_transfer_number": "whom callers are connected with, like +12125550123",
     "public_url": "the https origin that Twilio calls, like https://relay.example.com",
 }
 
@@ -241,16 +240,16 @@ def _read(name: str, text: str) -> object:
             raise _Wrong(f"must be one of {', '.join(c for c in _CHOICES[name] if c)}")
     elif name in _PHONES:
         if not _E164.fullmatch(text):
-            raise _Wrong("must be a phone number like +15551234567")
+            raise _Wrong("must be a phone number like +12125550123")
     elif name == "human_numbers_also":
         numbers = tuple(part.strip() for part in text.split(",") if part.strip())
         if not all(_E164.fullmatch(number) for number in numbers):
-            raise _Wrong("must be phone numbers like +15551234567, separated by commas")
+            raise _Wrong("must be phone numbers like +12125550123, separated by commas")
         return numbers
     elif name in _URLS:
         return _read_url(name, text)
     elif name == "database_url":
-        _check_database_url(text)
+        return _database_url(text)
     elif name in _IN_HEADERS and not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong("must be plain letters, digits and signs without a space: was something else copied with it?")
     elif name in _PLACES:
@@ -297,12 +296,11 @@ def _read_url(name: str, text: str) -> str:
     return parts.geturl().rstrip("/")
 
 
-def _check_database_url(text: str) -> None:
+def _database_url(text: str) -> str:
     try:
-        if text != "embedded":
-            conninfo_to_dict(text)
-    except (psycopg.Error, ValueError):  # its words quote the URL, password and all
-        raise _Wrong('must be "embedded", or a URL like postgresql://user:password@host:5432/database') from None
+        return text if text == "embedded" else understood(text)
+    except DatabaseUrlUnclear as error:
+        raise _Wrong(str(error)) from None
 
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -22,9 +22,9 @@ GOOD = {
     "OPENAI_API_KEY": "sk-x",
     "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
     "TWILIO_AUTH_TOKEN": "x",
-    "TWILIO_PHONE_NUMBER": "+15550100000",
+    "TWILIO_PHONE_NUMBER": "+12125550100",
     "BUSINESS_API_BASE": "http://127.0.0.1:9",
-    "HUMAN_TRANSFER_NUMBER": "+15550100002",
+    "HUMAN_TRANSFER_NUMBER": "+12125550102",
     "PUBLIC_URL": "http://127.0.0.1:1",
     "DATABASE_URL": "postgresql://127.0.0.1:9/none",
 }
@@ -72,7 +72,7 @@ def test_the_fallback_document_dials_the_human_and_names_no_url_of_ours(
     assert main(["fallback-twiml"]) == 0
     document = ET.fromstring(capsys.readouterr().out)
     assert [child.tag for child in document] == ["Say", "Dial", "Hangup"]
-    assert document.findtext("Dial") == "+15550100002"
+    assert document.findtext("Dial") == "+12125550102"
 
 
 def test_the_fallback_document_without_a_human_is_refused(
@@ -163,7 +163,7 @@ def test_a_rehearsal_can_be_repeated_against_the_same_stand_in_business(monkeypa
     command = [sys.executable, "-m", "relay", "standin", "business"]
     days = [dt.datetime.now(dt.UTC).date() + dt.timedelta(days=ahead) for ahead in (2, 3)]
     day = next(each for each in days if (each.month, each.day) != (12, 25))  # the house is closed then
-    wish = {"name": "Jane Doe", "phone": "+15550100001", "service": "table for two", "start": f"{day}T19:00:00-05:00"}
+    wish = {"name": "Jane Doe", "phone": "+12125550101", "service": "table for two", "start": f"{day}T19:00:00-05:00"}
     statuses: list[int] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as standin:
         assert standin.stdout is not None

@@ -14,9 +14,9 @@ GOOD = {
     "OPENAI_API_KEY": "sk-secret-of-mine",
     "TWILIO_ACCOUNT_SID": "AC" + "a" * 32,
     "TWILIO_AUTH_TOKEN": "token-of-mine",
-    "TWILIO_PHONE_NUMBER": "+15550100000",
+    "TWILIO_PHONE_NUMBER": "+12125550100",
     "BUSINESS_API_BASE": "https://business.example.com",
-    "HUMAN_TRANSFER_NUMBER": "+15550100002",
+    "HUMAN_TRANSFER_NUMBER": "+12125550102",
     "PUBLIC_URL": "https://relay.example.com/",
     "DATABASE_URL": "postgresql://u:pw-of-mine@db/relay",
 }
@@ -90,7 +90,7 @@ def test_a_value_is_read_as_it_is_used(name: str, value: str, read: str) -> None
         ("BUSINESS_STATE", "California", "two letters"),
         ("BUSINESS_COUNTRY", "USA", "two letters"),
         ("OPENAI_REALTIME_URL", "ws://api.example.com/v1/realtime", "wss://"),
-        ("TWILIO_PHONE_NUMBER", "555-0100", "+15551234567"),
+        ("TWILIO_PHONE_NUMBER", "555-0100", "+12125550123"),
         ("TWILIO_ACCOUNT_SID", "AC1", "32 hexadecimal"),
         ("BUSINESS_TZ", "Mars/Olympus", "time zone"),
         ("BUSINESS_TZ", "America", "time zone"),
@@ -98,7 +98,7 @@ def test_a_value_is_read_as_it_is_used(name: str, value: str, read: str) -> None
         ("HUMAN_HOURS", "nine to five", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-25:00", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-09:00", "mon-fri"),
-        ("HUMAN_NUMBERS_ALSO", "+15550100001,911", "phone numbers"),
+        ("HUMAN_NUMBERS_ALSO", "+12125550101,911", "phone numbers"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_should_be(name: str, value: str, words: str) -> None:
@@ -175,7 +175,7 @@ def test_masked_settings_show_no_secret_and_no_number() -> None:
     for text in (str(settings.masked()), repr(settings)):
         for secret in ("sk-secret", "token-of-mine", "pw-of-mine"):
             assert secret not in text
-    assert "+15550100002" not in str(settings.masked())
+    assert "+12125550102" not in str(settings.masked())
 
 
 def test_hours_over_the_weekend_wrap_around() -> None:

@@ -53,7 +53,7 @@ def open_desk(
     settings: Settings,
     ledger: Ledger,
     *,
-    backend: functions.Backend,
+    backend: functions.BackendPort,
     rest: TwilioRest,
     dial_end: Dial = dial,
 ) -> Desk:

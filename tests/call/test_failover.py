@@ -258,7 +258,7 @@ async def test_two_misunderstandings_bring_the_harder_model_and_three_the_human(
         assert words_told(second) == heard_before(play, report.call_sid, 6)
         assert greetings(report) == 1
         assert max(report.latencies_ms) <= 1_500
-        assert report.dialled == ["+15550100002"]
+        assert report.dialled == ["+12125550102"]
         outcome = play.ledger.of(rows.OutcomeRow, report.call_sid)[-1]
         assert outcome.end_reason == "transferred"
         assert outcome.cost is not None

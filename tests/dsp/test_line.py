@@ -269,7 +269,9 @@ def fingerprint() -> int:
     ids=lambda environment: "-".join(environment.values()),
 )
 def test_another_blas_kernel_or_thread_count_gives_the_same_bytes(environment: dict[str, str]) -> None:
-    code = "import warnings; warnings.simplefilter('ignore')\nfrom tests.dsp.test_line import fingerprint as f\nprint(f())"
+    code = (
+        "import warnings; warnings.simplefilter('ignore')\nfrom tests.dsp.test_line import fingerprint as f\nprint(f())"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
     )

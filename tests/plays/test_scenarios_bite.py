@@ -21,6 +21,7 @@ from relay.call import (
     ending,
     escalation,
     failover,
+    function_calls,
     greeting,
     playout,
     response_queue,
@@ -170,7 +171,7 @@ def all_is_well(*_: Any) -> registry.Outcome:
 
 
 def without_phrases(patch: Patch) -> None:
-    patch.setattr(responses, "_holding_due", lambda _: math.inf)
+    patch.setattr(function_calls, "_phrase_due", lambda _: math.inf)
 
 
 def american(patch: Patch) -> None:
@@ -243,7 +244,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("angry", "an angry caller is offered a human", deaf_to("angry_words")),
     ("misunderstood", "three misunderstandings lead to a human", deaf_to("misunderstood_words")),
     ("misunderstands", "an agent that asks again has not understood", put(responses, "_heed_own_words", nothing)),
-    ("two_failures", "two failures of one thing lead to a human", put(responses, "_failed_too_often", no)),
+    ("two_failures", "two failures of one thing lead to a human", put(function_calls, "_failed_too_often", no)),
     ("transfer_rest_fails", "the caller's own document dials", put(webhooks.Webhooks, "_after", hang_up)),
     ("emergency_handed_on", "an emergency takes the place of another reason", put(ending, "_is_graver", no)),
     ("emergency_over_the_goodbye", "a goodbye is taken back for a human", put(ending, "_may_turn_back", no)),
@@ -302,7 +303,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     (
         "function_without_words",
         "silence counts from the caller's last sound",
-        put(responses, "SILENCE_LIMIT_S", 99.0),
+        put(function_calls, "SILENCE_LIMIT_S", 99.0),
     ),
     ("postgres_away", "a booking does not wait for Postgres", put(idempotency.Once, "_reserve", reserve_or_fail)),
     # What is said and what is done

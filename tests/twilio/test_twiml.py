@@ -50,7 +50,7 @@ def dial() -> Dial:
         method="POST",
         timeout=20,
         time_limit=3600,
-        caller_id="+15550100",
+        caller_id="+12125550100",
         answer_on_bridge=True,
     )
 
@@ -58,7 +58,7 @@ def dial() -> Dial:
 @pytest.mark.parametrize("say", [None, SAY])
 def test_dial_human_is_the_packages_document(say: str | None) -> None:
     ours = twiml.dial_human(
-        "+14155550100", "+15550100", f"{WEB}/whisper?t=1&u=2", f"{WEB}/dialed", f"{WEB}/leg", 20, 3600, say
+        "+14155550100", "+12125550100", f"{WEB}/whisper?t=1&u=2", f"{WEB}/dialed", f"{WEB}/leg", 20, 3600, say
     )
     theirs, leg = VoiceResponse(), dial()
     if say:

@@ -30,7 +30,7 @@ OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
 NO_CONNECTION = (11205, 11220)
 WEBHOOK = "/twilio/incoming"
-OUR_NUMBER = "+15550100099"
+OUR_NUMBER = "+12125550190"
 
 Line = Callable[[str], None]
 

@@ -30,7 +30,7 @@ STOP_LIMIT_S = 15.0
 # A relay is ready two seconds after its start; the edge proxy in front of one waits for it, as Fly's does.
 EDGE_PATIENCE_S = 12.0
 ACCOUNT = Account("AC" + "0" * 31 + "1", "the-token-of-the-demo")
-NUMBER, HUMAN = "+15550100099", "+15550100002"
+NUMBER, HUMAN = "+12125550190", "+12125550102"
 
 # A drain gives running calls 260 s, longer than a caller who says nothing is kept.
 NOT_HERE = frozenset({"relay_drains"})

@@ -17,6 +17,7 @@ import msgspec
 from relay.standin.load import audio
 from relay.standin.load.link import Closed, Link, frame
 from relay.standin.load.loop import clock
+from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.signing import signature
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ class Caller:
         fields = {
             "CallSid": self.call_sid,
             "AccountSid": target.account_sid,
-            "From": f"+1555{self.number:07d}",
-            "To": "+15550100200",
+            "From": fictional_number(self.number),
+            "To": "+12125550120",
             "FromState": "NY",
             "FromCountry": "US",
             "CallStatus": "ringing",
