@@ -9,7 +9,6 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from relay.server import http
 from relay.server.http import PortUnusable, addresses, serve
 from relay.transport.websocket import Request, WebSocketEnd
 
@@ -87,7 +86,7 @@ async def test_a_machine_without_ipv6_is_reached_by_ipv4(monkeypatch: pytest.Mon
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         return whole(address, family=family, backlog=backlog)
 
-    monkeypatch.setattr(http.socket, "create_server", without_ipv6)
+    monkeypatch.setattr(socket, "create_server", without_ipv6)
     assert await _reached_on("", is_local=False) == ["127.0.0.1"]
     with pytest.raises(PortUnusable, match="cannot be used on ::1"):
         await serve(QuartTrio("nothing"), bind=["::1:0"], door=_door, graceful_s=0, shutdown=trio.Event())
