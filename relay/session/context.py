@@ -11,7 +11,7 @@ import trio
 from relay.call.call_config import CallPlan, Limits, Phrase
 from relay.call.consent_law import must_announce
 from relay.call.vocabulary import CallSid
-from relay.functions import Backend, Once, Registry
+from relay.functions import BackendPort, Once, Registry
 from relay.ledger.port import Ledger
 from relay.metrics import Metrics
 from relay.phrases.phrase_book import PhraseBook
@@ -39,7 +39,7 @@ class Desk:
     prompts: Prompts
     ledger: Ledger
     registry: Registry
-    backend: Backend
+    backend: BackendPort
     realtime: Realtime
     warm: WarmSessions
     phrases: PhraseBook
@@ -108,7 +108,7 @@ class Desk:
         """The model session for a call."""
         today = self.utc_now().astimezone(self.settings.tz).date()
         instructions = self.prompts.instructions(today, file.caller.number)
-        return Wanted(model, instructions, tuple(self.registry.tools()), greeting)
+        return Wanted(model, instructions, tuple(self.registry.tools(without={"lookup_answer"})), greeting)
 
     def plan(self, file: CallFile) -> CallPlan:
         """What the machine is told before the call begins."""
