@@ -316,10 +316,12 @@ def test_as_root_commands_that_start_at_once_copy_the_binaries_once(open_folder:
 def test_leaving_kills_no_process_that_has_got_a_dead_keepers_number(open_folder: Path) -> None:
     other = subprocess.Popen(["sleep", "60"])
     with embedded(open_folder, durable=False):
+        postmaster = postmaster_pid(open_folder)
         os.kill(keeper_pid(open_folder), signal.SIGKILL)
         until(lambda: not embedded_module._has_keeper(open_folder / "postgres"))
         (open_folder / "postgres" / "keeper.lock").write_text(str(other.pid))
     assert other.poll() is None
+    until(lambda: not lives(postmaster))
     other.kill()
     other.wait()
 
