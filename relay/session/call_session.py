@@ -109,6 +109,7 @@ class CallSession:
             file.once,
             desk.settings.business_country,
             file.own_ids,
+            attested=file.caller.id.is_attested,
         )
 
     async def run(self) -> None:
