@@ -28,6 +28,7 @@ from relay.phrases import prompts
 from relay.phrases.phrase_book import PhraseBook
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
+from relay.recordings.service import open_recordings
 from relay.server import http
 from relay.server.media_endpoint import StreamDoor
 from relay.server.webhooks import Webhooks
@@ -67,6 +68,7 @@ def open_desk(
         settings.openai_transcribe_model,
     )
     realtime = Realtime(access, dial_end)
+    metrics = Metrics()
     folder = settings.data_dir / "greetings"
     also = [text for text in registry.holding().values() if text]
     return Desk(
@@ -80,8 +82,9 @@ def open_desk(
         phrases=PhraseBook(texts, settings.openai_voice, settings.openai_model, folder, ledger, also),
         rest=rest,
         tokens=Tokens(),
-        metrics=Metrics(),
+        metrics=metrics,
         utc_now=lambda: dt.datetime.now(dt.UTC),
+        recordings=open_recordings(settings, ledger, metrics) if settings.records else None,
     )
 
 
@@ -156,6 +159,8 @@ class Daemon:
         await nursery.start(self.desk.warm.run)
         nursery.start_soon(self._apart, "phrases", partial(self.desk.phrases.keep, self.desk.realtime))
         nursery.start_soon(self._apart, "day's bill", self._keep_day_bill)
+        if self.desk.recordings is not None:
+            await nursery.start(self._apart, "recordings", self.desk.recordings.run)
         nursery.start_soon(self._watch_lag)
         nursery.start_soon(self.desk.beat.run)
 

@@ -19,6 +19,7 @@ from relay.phrases.phrase_book import PhraseBook
 from relay.phrases.prompts import Prompts
 from relay.realtime.client import Realtime, Wanted, WarmSessions
 from relay.realtime.prices import price_of, transcription_price_of
+from relay.recordings import Recordings
 from relay.session.reservations import ConsentedReservations
 from relay.settings import Settings, check_hours
 from relay.transport.ticker import Beat
@@ -57,6 +58,7 @@ class CallFile:
     deeds: Deeds = field(default_factory=Deeds)
     token: str = ""
     live: bool = False
+    began_at: float | None = None  # Trio clock: when its first stream began, the zero of the call's time line
     idle: trio.Event = field(default_factory=_set)  # set while no stream of this call is open
     streams: int = 0
     resumes: int = 0
@@ -123,6 +125,7 @@ class Desk:
     tokens: Tokens
     metrics: Metrics
     utc_now: Callable[[], dt.datetime]
+    recordings: Recordings | None = None  # RECORD=on
     beat: Beat = field(default_factory=Beat)
     files: dict[CallSid, CallFile] = field(default_factory=dict)
     draining: bool = False
