@@ -20,7 +20,8 @@ The rooms, in the order a caller's audio visits them:
       call_rows.py        what a call leaves: rows, figures, a line   reservations.py     exactly-once before the notice
     call/machine.py     an event and the time in, actions out (pure). Its state is state.py, its rooms are
       greeting.py         the first words, by a ladder                turns.py            the caller's turns
-      responses.py        the model's answers and functions           interruption.py     stop, undo, give up
+      responses.py        the model's answers                         interruption.py     stop, undo, give up
+      function_calls.py   the functions it calls                      running_functions.py  those that run
       failover.py         from one model session to the next          ending.py           caps, silence, the end
       playout.py          what was sent, heard, cut off               turn_taking.py      who may speak
       level_vad.py        the caller as a level                       echo.py             what of ours may come back

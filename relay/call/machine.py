@@ -1,9 +1,9 @@
 """One phone call, as a state machine that does no I/O.
 
 Rule 1: everything that decides what a call does next lives here and in the rooms it dispatches to: greeting (the first
-words), turns and barge_in (the caller), answering (the model), handover (its sessions), leaving (the end). What they
-share is in state.py; what they know is in the pure rooms behind: playout (what was heard), floor (who may speak),
-answers (`response.create`), conversation (what was said), meter (what it cost).
+words), turns and interruption (the caller), responses and function_calls (the model), failover (its sessions), ending.
+What they share is in state.py; what they know is in the pure rooms behind: playout (what was heard), turn_taking (who
+may speak), response_queue (`response.create`), conversation (what was said), cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
 Rule 3: an event in, all its actions out. Caller audio is the one other door: fifty times a second, and mostly ().
 Rule 4: what a peer does is never an exception here; a strange event is counted or ignored.
@@ -16,7 +16,7 @@ clock       -                   ladder, caps, silence        deadline: finish   
 
 from __future__ import annotations
 
-from relay.call import ending, failover, greeting, responses, turns
+from relay.call import ending, failover, function_calls, greeting, responses, turns
 from relay.call.actions import Action
 from relay.call.call_config import CallPlan
 from relay.call.state import Call, Ending, Figures, Next, Phase
@@ -98,7 +98,7 @@ class Machine:
             if call.figures.rung is Rung.NONE:
                 greeting.climb(call, now, out)
             if call.functions:
-                responses.tick(call, now, out)  # by the frame: the watchdog's step is a quarter of the wait
+                function_calls.tick(call, now, out)  # by the frame: the watchdog's step is a quarter of the wait
         call.due(now, out)
         return out
 
@@ -181,7 +181,7 @@ class Machine:
             case ModelFinished():
                 responses.finished(call, event, now, out)
             case FunctionAsked():
-                responses.function_asked(call, event, now, out)
+                function_calls.asked(call, event, now, out)
             case ResponseEnded():
                 responses.ended(call, event, now, out)
             case ModelObjected():
@@ -189,7 +189,7 @@ class Machine:
             case ModelLost():
                 failover.lost(call, event, now, out)
             case FunctionReturned():
-                responses.function_returned(call, event, now, out)
+                function_calls.returned(call, event, now, out)
             case NextModelReady():
                 failover.next_ready(call)
             case MoveFailed():
@@ -222,10 +222,12 @@ class Machine:
         if call.phase is Phase.TALKING and greeting.overdue(call, now):
             reason = EndReason.MODEL_LOST if call.sessions else EndReason.MODEL_UNREACHABLE
             ending.leave(call, reason, Next.HUMAN, now, out, phrase="trouble")
+        if call.phase in (Phase.TALKING, Phase.LEAVING):
+            turns.judge_keys(call, now, out)
         if call.phase is Phase.TALKING:
             failover.tick(call, now, out)
             turns.tick(call, now, out)
-            responses.tick(call, now, out)
+            function_calls.tick(call, now, out)
             ending.check_silence(call, now, out)
 
     def _settle(self, now: float, out: list[Action]) -> None:

@@ -1,22 +1,17 @@
-"""The model's side: its answers, as they are generated, and the functions it calls."""
+"""The model's side: its answers, as they are generated. (The functions it calls: function_calls.py.)"""
 
 from __future__ import annotations
 
-from relay.call import ending, greeting, turns, wording
+from relay.call import ending, function_calls, greeting, turns
 from relay.call.actions import (
     Action,
     DeleteItem,
     Report,
-    RunFunction,
-    SendFunctionOutput,
 )
 from relay.call.interruption import drop_unheard, withhold
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import (
-    EndCall,
     EndReason,
-    FunctionAsked,
-    FunctionReturned,
     ItemId,
     ModelFinished,
     ModelObjected,
@@ -25,19 +20,8 @@ from relay.call.vocabulary import (
     ResponseBegan,
     ResponseEnded,
     ResponseId,
-    StaySilent,
-    TransferCall,
 )
 
-# The holding phrase (a complaint of this field: dead air). A function that takes no longer than this needs none ...
-HOLDING_AFTER_S = 0.700
-# ... unless the caller has been waiting since before it began, because the model thought and called it without a word:
-# what counts for them is the silence, of which 0.9 s are too long. The rest of that is a frame, a clip's first and a
-# voice's last quiet tenth, and the way to the ear: 160 ms, with a busy machine's worst 310 (bench/functions).
-SILENCE_LIMIT_S = 0.560
-# Another answer is being thought of while the function runs: it comes first, unless the caller waits for this long.
-HOLDING_BEHIND_ANSWER_S = 2.0
-HOLDING_AGAIN_S = 5.0
 # What we sent crossed what the server had just done: it began an answer, or ended one. Nobody's mistake, no harm
 # [Realtime captures: a cancellation in 300 interruptions of 20 calls].
 ALREADY_ACTIVE = "conversation_already_has_active_response"
@@ -129,7 +113,7 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action]) -> No
     for item in sorted(call.unheard_items.pop(response_id, ())):
         if call.model_is_ready and call.phase is not Phase.GONE:
             out.append(DeleteItem(item))
-    _want_output(call)
+    function_calls.want_answer(call)
     if again or event.status == "failed":
         name = "model.answer_failed" if again else "model.answer_failed_for_good"
         hears = "nothing yet: it is asked again" if again else "no answer: they ask again, or are put through"
@@ -180,107 +164,8 @@ def ask(call: Call, now: float, out: list[Action]) -> None:
     request = call.answers.due(now)
     if request is None:
         return
-    if call.digits:
-        out.append(call.keys(f"[keys: {call.digits}]"))
-        call.digits = ""
+    if keys := call.keypad.take():
+        out.append(call.keys(keys))
     if request.instructions is None and not call.playout.is_speaking(now):
         call.answered_unknown.update(call.awaiting_words)
     out.append(request)
-
-
-# Functions
-
-
-def function_asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> None:
-    """The model calls a function."""
-    if call.conversation.knows_call(event.function_call_id) or call.phase is not Phase.TALKING:
-        return
-    call.conversation.called(event.function_call_id, event.name, event.arguments)
-    if call.answers.is_discarded(event.response_id):  # the caller spoke against it before it was done
-        call.conversation.returned(event.function_call_id, wording.NOT_RUN)
-        out.append(SendFunctionOutput(event.function_call_id, wording.NOT_RUN))
-        return
-    call.answers.progressed(event.response_id, now)
-    call.functions[event.function_call_id] = event.response_id
-    call.holding = call.plan.holding.get(event.name, "holding") or ""
-    if not call.holding:
-        call.quiet_functions.add(event.function_call_id)
-    call.held_phrase_at = 0.0
-    call.function_at = now
-    out.append(RunFunction(event.function_call_id, event.name, event.arguments))
-
-
-def function_returned(call: Call, event: FunctionReturned, now: float, out: list[Action]) -> None:
-    """A function's answer is there."""
-    response_id = call.functions.pop(event.function_call_id, None)
-    if response_id is None:
-        return  # told twice
-    call.quiet_functions.discard(event.function_call_id)
-    call.conversation.returned(event.function_call_id, event.output)
-    call.caller_at = max(call.caller_at, now)
-    if call.phase is not Phase.TALKING:
-        return
-    if call.model_is_ready:
-        out.append(SendFunctionOutput(event.function_call_id, event.output))
-    match event.effect:
-        case TransferCall(reason, summary):
-            if ending.transfer(call, EndReason.TRANSFERRED, reason, summary, now, out, by_agent=True):
-                return
-        case EndCall():
-            phrase = None if call.playout.is_speaking(now) else "goodbye"
-            ending.leave(call, EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP, now, out, phrase=phrase, after_speech=True)
-            return
-        case StaySilent():
-            pass
-        case None:
-            call.given_up = None  # there is something else to be told
-            call.outputs_wanted.add(response_id)
-    if _failed_too_often(call, event):
-        what = event.name.replace("_", " ")
-        why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
-        if ending.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
-            return
-    _want_output(call)
-
-
-def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
-    """True when the same thing has not worked so often that a human is due. A "no" that the caller can use is none."""
-    if event.ok or event.refused:
-        call.failed_attempts.pop(event.name, None)
-        return False
-    attempts = call.failed_attempts[event.name] = call.failed_attempts.get(event.name, 0) + 1
-    if attempts < call.plan.rules.human_after_failures:
-        return False
-    del call.failed_attempts[event.name]
-    return True
-
-
-def _want_output(call: Call) -> None:
-    """N outputs of one answer are one request: when the answer is complete, and the last of them is there."""
-    running = set(call.functions.values())
-    for response_id in list(call.outputs_wanted):
-        if response_id not in running and response_id != call.answers.active:
-            call.outputs_wanted.discard(response_id)
-            call.answers.want("output")
-
-
-def tick(call: Call, now: float, out: list[Action]) -> None:
-    """Nobody waits in silence while a function runs."""
-    audible = [function for function in call.functions if function not in call.quiet_functions]
-    if not audible or call.playout.is_speaking(now) or call.floor.is_taken or now < _holding_due(call):
-        return
-    first = call.holding if call.holding in call.plan.phrases else "holding"
-    call.say("holding_again" if call.held_phrase_at else first, now, out)
-    call.held_phrase_at = now
-
-
-def _holding_due(call: Call) -> float:
-    """When the next phrase is to be heard (Trio clock), if nobody speaks until then."""
-    if call.held_phrase_at:
-        due = max(call.quiet_since(), call.held_phrase_at) + HOLDING_AGAIN_S
-    else:
-        silent_since = max(call.loud_at, call.playout.quiet_since_s)  # on a line with a loud noise: never
-        due = max(call.quiet_since(), call.function_at) + HOLDING_AFTER_S
-        due = min(due, max(silent_since + SILENCE_LIMIT_S, call.function_at))
-    another = call.answers.is_busy and call.answers.active not in call.functions.values()
-    return max(due, call.quiet_since() + HOLDING_BEHIND_ANSWER_S) if another else due

@@ -20,9 +20,11 @@ from relay.call.call_config import CallPlan, Phrase
 from relay.call.conversation import Conversation, Turn, is_said
 from relay.call.cost import Meter
 from relay.call.gap_filling import Lateness
+from relay.call.keypad import Keypad
 from relay.call.level_vad import CallerVoice
 from relay.call.playout import Heard, Playout
 from relay.call.response_queue import Answers
+from relay.call.running_functions import RunningFunctions
 from relay.call.turn_taking import EARLY_S, SHORT_TURN_MS, Agent, Floor
 from relay.call.vocabulary import (
     EndReason,
@@ -62,6 +64,7 @@ class Ending:
     deadline: float
     item: ItemId | None  # the last words; None: as soon as nothing is playing
     summary: str = ""
+    began_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -168,8 +171,7 @@ class Call:
         self.pauses: dict[ItemId, Waterfall] = {}
         self.waterfall: Waterfall | None = None  # of the turn that is being answered
         self.waterfalls: dict[ItemId, Waterfall] = {}
-        self.digits = ""
-        self.digit_at = 0.0
+        self.keypad = Keypad(plan.rules.human_digit)
         self.asked_still_there = 0
         # The notice
         self.notice_item: ItemId | None = None
@@ -177,13 +179,7 @@ class Call:
         self.consented = plan.notice_heard or not plan.greeting.announces
         self.unconsented: list[RecordTurn] = []
         # Functions
-        self.functions: dict[str, ResponseId] = {}  # running: call id -> response
-        self.quiet_functions: set[str] = set()  # running, without a holding phrase
-        self.outputs_wanted: set[ResponseId] = set()  # responses whose outputs want an answer
-        self.holding = "holding"
-        self.held_phrase_at = 0.0
-        self.function_at = 0.0
-        self.failed_attempts = dict(plan.failed_attempts)  # function -> how often in a row
+        self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
         self.dialled = ""  # whom the caller is to be connected with, and why, for the ledger
         self.warned = False
@@ -252,6 +248,7 @@ class Call:
 
     def keys(self, text: str) -> CreateItem:
         """The keys that the caller pressed, as words of the caller."""
+        text = f"[keys: {text}]"
         self._own_number += 1
         self.conversation.noted("user", text)
         return CreateItem(ItemId(f"keys_{self.plan.first_seq}_{self._own_number}"), "user", text)

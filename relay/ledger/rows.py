@@ -24,15 +24,6 @@ Role = Literal["caller", "agent", "system"]
 FunctionState = Literal["reserved", "done", "failed", "unknown"]
 Identity = tuple[str | int, ...]
 
-# Positions that one leg of a call may use. A call that another relay resumes goes on at the next leg's first one:
-# the rows of the leg before may still be in a dead relay's spill, so "highest in Postgres plus one" could collide.
-SEQS_PER_LEG = 10_000
-
-
-def first_seq(resumed: int) -> int:
-    """The first `seq` of a call's leg; `resumed` is how often the call was resumed before (0 = never)."""
-    return resumed * SEQS_PER_LEG
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRow:

@@ -281,7 +281,7 @@ class Books:
         file.bill = call.meter.bill()
         file.spent_usd = file.bill.usd
         file.misunderstandings = call.figures.misunderstandings
-        file.failed_attempts = call.failed_attempts
+        file.failed_attempts = call.functions.failed_attempts
         file.offered_human = call.offered_human
         file.barge_ins += call.figures.barge_ins
         file.false_stops += call.figures.false_stops

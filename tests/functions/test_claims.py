@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.functions.claims.claims import (
-    BOOKED,
-    CANCELLED,
-    LISTED,
-    MESSAGE,
-    MOVED,
-    SENT,
-    check,
-    claims,
-    deeds_of,
-    withdrawn,
-)
+from relay.functions.claims.claims import check, claims, deeds_of, withdrawn
+from relay.functions.claims.patterns import BOOKED, CANCELLED, DONE, LISTED, MESSAGE, MOVED, SENT
+
+SHELVES = Path(__file__).parent / "shelves"
+# Written down before the rules were, so that the rules are not measured on what they were made from.
+BEFORE: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_before.toml").read_text("utf-8"))
+AFTER: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_after.toml").read_text("utf-8"))
 
 CLAIMED = [
     ("I've booked you a table for two at 7 PM.", BOOKED),
@@ -155,6 +153,46 @@ NO_CLAIM = [
     "Thank you for calling Harbor Table.",
     "",
 ]
+
+
+def misses(shelf: dict[str, list[str]]) -> list[str]:
+    """Sentences that claim a deed, and are not seen to claim it."""
+    wanted = [(said, deed) for deed, sentences in shelf.items() if deed != "harmless" for said in sentences]
+    return [
+        said for said, deed in wanted if not any(deed in claim or (deed == "any" and claim) for claim in claims(said))
+    ]
+
+
+def false_alarms(shelf: dict[str, list[str]]) -> list[str]:
+    """Sentences that claim nothing, and are seen to."""
+    return [said for said in shelf["harmless"] if claims(said)]
+
+
+def test_the_shelf_holds_three_hundred_sentences_half_of_them_harmless() -> None:
+    harmless = len(BEFORE["harmless"]) + len(AFTER["harmless"])
+    claiming = sum(len(told) for shelf in (BEFORE, AFTER) for deed, told in shelf.items() if deed != "harmless")
+    assert harmless >= 150
+    assert claiming >= 150
+    assert len(BEFORE["harmless"]) >= 100
+
+
+@pytest.mark.parametrize("shelf", [BEFORE, AFTER], ids=["before", "after"])
+def test_of_a_hundred_harmless_sentences_one_at_most_alarms(shelf: dict[str, list[str]]) -> None:
+    alarms = false_alarms(shelf)
+    assert len(alarms) <= len(shelf["harmless"]) / 100, alarms
+
+
+@pytest.mark.parametrize("shelf", [BEFORE, AFTER], ids=["before", "after"])
+def test_of_a_hundred_claims_five_at_most_are_missed(shelf: dict[str, list[str]]) -> None:
+    missed = misses(shelf)
+    assert len(missed) <= sum(len(told) for deed, told in shelf.items() if deed != "harmless") / 20, missed
+
+
+@pytest.mark.parametrize("deeds", [{BOOKED}, {CANCELLED}, {MESSAGE}, {"ordered"}])
+def test_that_something_is_done_is_borne_out_by_any_deed(deeds: set[str]) -> None:
+    assert check("That's all taken care of.", deeds=()).unproved == {DONE}
+    assert check("That's all taken care of.", deeds={LISTED}).unproved == {DONE}
+    assert check("That's all taken care of.", deeds=deeds).unproved == frozenset()
 
 
 @pytest.mark.parametrize(("said", "deed"), CLAIMED)

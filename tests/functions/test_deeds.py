@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from relay.functions.claims.claims import BOOKED, CANCELLED, MESSAGE, MOVED, SENT, tells
+from relay.functions.claims.claims import tells
 from relay.functions.claims.deeds import CORRECTIONS, Deeds
+from relay.functions.claims.patterns import BOOKED, CANCELLED, DONE, MESSAGE, MOVED, SENT
 
 BOOKING: dict[str, Any] = {"status": "ok", "done": "booked", "id": "a1", "when": "Tuesday, November 24 at 7 PM"}
 
@@ -114,3 +115,11 @@ def test_a_model_that_does_not_listen_is_not_argued_with_for_ever() -> None:
     corrections = [deeds.heard("I've booked it for you.", at, more_comes=False) for at in (1.0, 2.0, 3.0, 4.0)]
     assert [each is not None for each in corrections] == [True] * CORRECTIONS + [False] * (4 - CORRECTIONS)
     assert not deeds.are_told_right
+
+
+def test_it_is_done_is_put_right_by_whatever_is_done_next() -> None:
+    deeds = Deeds()
+    deeds.heard("Okay, that's all taken care of.", 1.0, more_comes=False)
+    assert deeds.unproved == {DONE}
+    deeds.returned("order_flowers", True, {"status": "ok", "done": "ordered"}, 2.0)
+    assert deeds.are_told_right

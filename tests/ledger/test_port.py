@@ -93,8 +93,8 @@ FULL_ROWS: list[r.Row] = [
     r.CallRow(
         call_sid="CA1",
         started_at=NOON,
-        from_number="+15550100001",
-        to_number="+15550100002",
+        from_number="+12125550101",
+        to_number="+12125550102",
         caller_state="CA",
         machine="m",
         region="iad",
@@ -148,7 +148,7 @@ FULL_ROWS: list[r.Row] = [
         latency_p50_ms=510.0,
         latency_p95_ms=890.0,
         verified=True,
-        dialled="+15550100003",
+        dialled="+12125550103",
         transfer_result="accepted",
     ),
     r.ConsentRow(
@@ -161,7 +161,7 @@ FULL_ROWS: list[r.Row] = [
         heard_at=NOON + timedelta(seconds=2),
     ),
     r.MessageRow(
-        call_sid="CA1", seq=1, name="Ann", phone="+15550100001", text="Call me.", created_at=NOON, delivered=False
+        call_sid="CA1", seq=1, name="Ann", phone="+12125550101", text="Call me.", created_at=NOON, delivered=False
     ),
 ]
 
@@ -276,12 +276,12 @@ async def test_calls_of_a_number_are_counted_back_to_a_moment(bench: Bench) -> N
     now = datetime.now(UTC)
     for number, age_s in enumerate([10, 100, 10_000]):
         bench.ledger.record(
-            r.CallRow(call_sid=f"CA{number}", from_number="+15550100001", started_at=now - timedelta(seconds=age_s))
+            r.CallRow(call_sid=f"CA{number}", from_number="+12125550101", started_at=now - timedelta(seconds=age_s))
         )
-    bench.ledger.record(r.CallRow(call_sid="CA9", from_number="+15550100009", started_at=now))
+    bench.ledger.record(r.CallRow(call_sid="CA9", from_number="+12125550109", started_at=now))
     await bench.rows(r.CallRow)
-    assert await bench.ledger.calls_from("+15550100001", 3600, limit_s=LIMIT_S) == 2
-    assert await bench.ledger.calls_from("+15550100005", 3600, limit_s=LIMIT_S) == 0
+    assert await bench.ledger.calls_from("+12125550101", 3600, limit_s=LIMIT_S) == 2
+    assert await bench.ledger.calls_from("+12125550105", 3600, limit_s=LIMIT_S) == 0
 
 
 async def test_a_greeting_comes_back_byte_for_byte_and_is_replaced_under_its_key(bench: Bench) -> None:

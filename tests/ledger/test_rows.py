@@ -70,6 +70,7 @@ def test_every_row_survives_its_json(kind: type[r.Row]) -> None:
     given_values: dict[str, object] = {
         "call_sid": "CA1",
         "seq": 3,
+        "from_ms": 1_200,
         "role": "agent",
         "function_call_id": "call_1",
         "name": "book_appointment",
@@ -143,8 +144,3 @@ def test_what_waits_stands_over_what_postgres_has_of_a_call() -> None:
 def test_a_day_is_as_long_as_the_business_clocks_make_it(day: date, hours: int) -> None:
     since, until = r.day_bounds(day, ZoneInfo("America/New_York"))
     assert until.timestamp() - since.timestamp() == hours * 3600
-
-
-def test_legs_of_a_call_use_positions_of_their_own() -> None:
-    assert r.first_seq(0) == 0
-    assert r.first_seq(2) - r.first_seq(1) == r.SEQS_PER_LEG

@@ -12,13 +12,25 @@ Rule 4: there are words only. That the day and hour told are the ones booked is 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-# Deeds, as functions name them in `done`; "listed" is a look-up that showed an appointment.
-BOOKED, CANCELLED, MOVED, MESSAGE, SENT, LISTED = "booked", "cancelled", "moved", "message_taken", "sent", "listed"
+from relay.functions.claims.patterns import (
+    BOOKED,
+    CANCELLED,
+    CLAIMS,
+    DONE,
+    LISTED,
+    MESSAGE,
+    MOVED,
+    OWN,
+    SENT,
+    WHEN,
+    Pattern,
+)
 
 TOLD_AS: Final = {
     BOOKED: "the booking was made",
@@ -26,80 +38,9 @@ TOLD_AS: Final = {
     MOVED: "the appointment was moved",
     MESSAGE: "the message was taken",
     SENT: "something was sent",
+    DONE: "it was done",
 }
 
-_ADVERB = r"(?:(?:just|now|already|also|successfully|officially|all|then|finally)\s+)*"
-_I = rf"\b(?:i|we)(?:'ve| have)?\s+{_ADVERB}"
-_YOU_ARE = r"\byou(?:'re| are|'ve been| have been) "
-_MANAGED = r"\b(?:(?:i|we) managed|i was able|we were able) to "
-_GOT = r"\b(?:i|we)(?:'ve got|'ve| have got| have| got)\s+"
-_YOURS = r"(?:you|it|that|this|everything|(?:your|the|a|an)(?: [\w'-]+){1,4}?)"
-_THING = (
-    r"(?:(?:it|that|this)(?: one)?|everything|"
-    r"(?:your (?:[\w'-]+ ){0,2}|the (?:[\w'-]+ )?)"
-    r"(?:table|booking|reservation|appointment|visit|spot|seats?|party|dinner|lunch|slot)"
-    r"(?: [\w':,-]+){0,8}?)"
-)
-_IS = rf"(?:\s+(?:is|has been|was|are|have been)|'s been|'s|'re)\s+{_ADVERB}"
-_BOOK = r"(?:booked|reserved|scheduled)"
-_CANCEL = r"cancel(?:l)?ed"
-_MOVE = r"(?:moved|rescheduled|changed|switched|shifted|pushed back|pushed)"
-
-_STANDS: Final = {BOOKED, LISTED, MOVED}  # proves that something is booked, whoever did it
-_PASSED: Final = {MESSAGE, SENT}
-_VISIT: Final = r"(?:your (?:[\w'-]+ ){0,2}|the (?:[\w'-]+ )?)(?:table|booking|reservation|appointment)"
-_OBJECT: Final = rf"(?:you|it|that|{_VISIT})"
-_DEAL: Final = r"(?:booking|reservation|appointment)"
-_DELIVERED: Final = r"(?:taken|noted|recorded|passed on|passed along|delivered|sent)"
-
-# (pattern, the deeds any of which makes it true). Each is matched inside one clause in lower case.
-_CLAIMS: Final = tuple(
-    (re.compile(pattern), frozenset(deeds))
-    for pattern, deeds in (
-        (rf"{_I}(?:scheduled|arranged|booked|requested|set up) (?:a|the|your) call ?back", {MESSAGE, BOOKED}),
-        (rf"{_I}{_BOOK}\b(?! up| solid| out)", {BOOKED}),
-        (rf"{_I}(?:made|created|placed|entered|set up) (?:an?|the|your|that|this) (?:[\w'-]+ )?{_DEAL}", {BOOKED}),
-        (rf"{_MANAGED}(?:book|reserve|schedule)\b", {BOOKED}),
-        (rf"{_I}(?:put you down|got you down|set you up|signed you up|secured (?:a|the|your))\b", {BOOKED}),
-        (rf"{_I}(?:put|got) you in (?:for|at|on)\b", {BOOKED}),
-        (rf"{_I}confirmed (?:(?:it|that)(?= for | at | on |$)|{_VISIT}\b)", _STANDS),
-        (rf"{_GOT}{_YOURS} {_ADVERB}(?:{_BOOK}|confirmed|down for|set for)", _STANDS),
-        (rf"{_YOU_ARE}{_ADVERB}(?:{_BOOK}|confirmed|down for|set for)\b(?! up| solid| out)", _STANDS),
-        (rf"\b(?!everything(?:'s| is) {_BOOK}){_THING}{_IS}(?:{_BOOK}|confirmed|on the books)\b(?! up| solid| out)",
-         _STANDS),
-        (rf"{_IS}{_BOOK} for you\b", _STANDS),
-        (rf"^(?:all |done and )?(?:{_BOOK}|confirmed)(?: for | on | at | in\b|$)", {BOOKED, MOVED}),
-        (rf"^(?:the |your )?{_DEAL} (?:made|confirmed)(?: for | on |$)", {BOOKED, MOVED}),
-        (r"\b(?:your|the) (?:booking|reservation) (?:is (?:complete|in|made|done)\b|went through)", _STANDS),
-        (rf"\b(?:your|the) {_DEAL} (?:is|has been|was) (?:made|all set)\b", _STANDS),
-        (rf"{_I}(?:got|put) (?:your|the) {_DEAL} (?:in|through)\b", {BOOKED}),
-        (rf"\bconsider it {_BOOK}", {BOOKED}),
-        (rf"{_I}(?:completed|processed|finished) (?:your|the) (?:booking|reservation)", {BOOKED}),
-        (rf"{_I}(?:completed|processed|finished) (?:your|the) cancel", {CANCELLED}),
-        (r"\b(?:your|the) cancell?ation (?:is (?:complete|done)\b|went through)", {CANCELLED}),
-        (rf"{_I}(?:deleted|removed) {_VISIT}\b", {CANCELLED}),
-        (rf"\b{_VISIT}{_IS}(?:deleted|removed)\b", {CANCELLED}),
-        (rf"{_I}{_CANCEL}\b", {CANCELLED}),
-        (rf"{_MANAGED}cancel\b", {CANCELLED}),
-        (rf"{_GOT}{_YOURS} {_ADVERB}{_CANCEL}\b", {CANCELLED}),
-        (rf"\b{_THING}{_IS}{_CANCEL}\b", {CANCELLED}),
-        (rf"^(?:all )?{_CANCEL}(?: for | on |$)", {CANCELLED}),
-        (rf"{_I}(?:taken|removed) (?:you|it|that|your [\w'-]+) off the books", {CANCELLED}),
-        (rf"{_I}{_MOVE} {_OBJECT}\b", {MOVED}),
-        (rf"{_YOU_ARE}{_ADVERB}(?:moved|rescheduled)\b", {MOVED}),
-        (rf"{_MANAGED}(?:move|reschedule)\b", {MOVED}),
-        (rf"\b{_THING} is now (?:at|for|on)\b", {MOVED, BOOKED}),
-        (rf"{_GOT}{_YOURS} {_ADVERB}(?:moved|rescheduled)\b", {MOVED}),
-        (rf"\b{_THING}{_IS}(?:moved|rescheduled|changed|switched) to\b", {MOVED}),
-        (rf"{_I}(?:taken|took|noted|left|recorded|written|wrote) (?:down )?(?:a|your|the|that) message", {MESSAGE}),
-        (rf"{_I}(?:passed|sent|forwarded|given) (?:it|that|this|(?:your|the) message) (?:on|along|to)\b", _PASSED),
-        (rf"\b(?:your|the) message (?:has been|was|is) {_DELIVERED}", _PASSED),
-        (rf"{_I}(?:sent|texted|e-?mailed)\b", {SENT}),
-        (r"\b(?:confirmation|text|e-?mail|message|link|receipt)(?: [\w'-]+){0,4} (?:has been|was) sent\b", {SENT}),
-        (r"\byou(?:'ve| have) been sent\b", {SENT}),
-        (r"\b(?:confirmation|text|e-?mail|link)(?: [\w'-]+){0,3} is on (?:its|the) way\b", {SENT}),
-    )
-)  # fmt: skip
 # "It isn't booked yet", "I couldn't get that cancelled"; not "you won't be charged for cancelling".
 _NOT: Final = (
     r"(?:\b(?:is|was|has|have|had|could|can|did|are|were)(?:n't| not)|\b(?:cannot|unable|never|not|nothing))"
@@ -120,20 +61,30 @@ _NOT_A_CLAIM: Final = re.compile(
     r"\b(?:would|shall|should|could|might|may|must|can(?! (?:see|confirm|tell))|cannot|not|never|no|nothing|without|"
     r"want|need|like|let|let's|going to|gonna|about to|try|trying|make sure|making sure|to (?:have|get|see|be)|"
     r"do you|did you|have you|wish|pretend|say|said|says|think|thought|looks like|seems?|unfortunately|sorry|afraid|"
-    r"last (?:time|week|month|year)|according to|records|shows?|none|understand|hear|heard)\b|"
+    r"last (?:time|week|month|year)|according to|records|shows?|none|understand|hear|heard|(?<!can )see|currently|"
+    r"right now|somebody|someone|appears|apparently|should|just need|it seems|whether|who|was told|were told)\b|"
     r"n't\b|'ll\b|\bwill\b|'d\b|\b(?:after|while|hopefully)\s*$"
 )
 # Anywhere before the claim in its sentence; after it, in its clause.
 _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whether|when|whenever|in case|before)\b")
 _CONDITION_AFTER: Final = re.compile(
-    r"\b(?:if|unless|once|as soon as|when|by (?:someone|somebody|another))\b|^ by (?!phone|text|e-?mail|now)"
+    r"\b(?:if|unless|once|as soon as|when|by (?:someone|somebody|another)|yesterday|earlier|already|within|it seems|"
+    r"(?<!as )last (?:week|night|month|year)|(?:day|week|month|year|hour)s? ago|as far as i|in my notes|"
+    r"in the meantime|i think|i believe|i hope|apparently)\b|^ by (?!phone|text|e-?mail|now)"
 )
+# A table that is kept for some kind of guest: no booking of this caller's.
+_FOR_OTHERS: Final = re.compile(rf"^ (?:for|to) (?!you\b|your\b|the two\b|the \w+ of you|{WHEN}|under\b)")
+# "That's confirmed, seven is free": it is the fact that is confirmed.
+_FACT: Final = re.compile(r"^(?:yes |yep |and |okay |so )*(?:that|it)(?:'s| is) (?:\w+ )?confirmed$")
+_STATES_FACT: Final = re.compile(r"\b(?:is|are|'s|'re|do|does|have|has|free|open|available|works)\b")
+# A question that asks for no detail: what was said before it is finished.
+_CLOSING: Final = re.compile(r"\belse\b|\b(?:okay|all right|alright|sound good|sounds good|fair enough)\s*\?$")
 # The sentence before such a question sums up what is to be done.
 _OFFER: Final = r"\b(?:(?:shall|should|can|may|could) i|(?:would you like|do you want|want) me to)(?: \w+){0,3}? "
 _OFFERED: Final = {
     BOOKED: re.compile(rf"{_OFFER}(?:book|reserve|schedule|confirm|put|go ahead\W*$)"),
     CANCELLED: re.compile(rf"{_OFFER}(?:cancel|go ahead\W*$)"),
-    MOVED: re.compile(rf"{_OFFER}(?:move|reschedule|change|switch|update|book|go ahead\W*$)"),
+    MOVED: re.compile(rf"{_OFFER}(?:move|reschedule|change|switch|update|book|confirm|save|go ahead\W*$)"),
 }
 _TAKEN: Final = re.compile(
     r"\b(?:sorry|unfortunately|afraid|fully|someone else|somebody else|another (?:guest|party|caller))\b"
@@ -177,6 +128,7 @@ def deeds_of(function: str, ok: bool, output: Mapping[str, Any]) -> frozenset[st
     return frozenset({str(done)} if done else set()) | shown
 
 
+@functools.lru_cache(maxsize=64)  # a turn is asked about once for each deed that waits to be told
 def claims(said: str) -> tuple[frozenset[str], ...]:
     """Each claim in the agent's words, as the deeds any of which would make it true."""
     found: list[frozenset[str]] = []
@@ -189,15 +141,23 @@ def claims(said: str) -> tuple[frozenset[str], ...]:
             offset = start + len(clause)
             if (condition is not None and condition.end() <= start) or _asks(sentence, offset):
                 continue
-            here = _claims_in(clause.strip(), sentence)
-            found += [claim for claim in here if not _is_offered(claim, following)]
+            pattern = _claimed_in(clause.strip(), sentence, sentence[offset:])
+            if pattern is not None and not _is_taken_back(pattern, sentence[offset:], following):
+                swapped = BOOKED in pattern.deeds and re.search(r"\binstead\b", clause)
+                found.append(pattern.deeds | ({MOVED} if swapped else set()))
     return tuple(found)
 
 
-def _is_offered(claim: frozenset[str], question: str) -> bool:
-    """True when the question behind it asks whether to do that, or whether that is right."""
-    tag = question.endswith("?") and question.strip(" ,?") in _TAGS
-    return tag or any(_OFFERED[deed].search(question) for deed in claim & _OFFERED.keys())
+def _is_taken_back(pattern: Pattern, rest: str, following: str) -> bool:
+    """True when the question behind a claim asks whether to do that, whether that is right, or for the next detail."""
+    question = rest if rest.rstrip().endswith("?") else following
+    if not question.endswith("?"):
+        return False
+    if question is following and question.rpartition(",")[2].strip(" ?") in _TAGS:
+        return True
+    if pattern.is_weak and not _CLOSING.search(question):
+        return True
+    return any(_OFFERED[deed].search(question) for deed in pattern.deeds & _OFFERED.keys())
 
 
 def check(said: str, deeds: Collection[str], untold: Collection[str] = ()) -> Verdict:
@@ -208,7 +168,9 @@ def check(said: str, deeds: Collection[str], untold: Collection[str] = ()) -> Ve
     """
     claimed = claims(said)
     proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # one way to move
+    proved |= {DONE} if proved - {LISTED} else set()  # also a deed that only a function of the user's knows
     unproved = frozenset(_first(claim) for claim in claimed if not claim & proved)
+    unproved = unproved - {DONE} or unproved  # "Done. Booked for seven.": one claim
     silent = frozenset(deed for deed in untold if deed in TOLD_AS and not tells(said, deed))
     return Verdict(unproved, silent, withdrawn(said), _correction(unproved, silent))
 
@@ -234,6 +196,10 @@ def withdrawn(said: str) -> frozenset[str]:
 def _plain(said: str) -> str:
     text = " ".join(said.replace("\u2019", "'").casefold().split())
     text = re.sub(r"\b(dr|mr|mrs|ms)\. ", r"\1 ", text)  # its point ends no sentence
+    text = re.sub(
+        r"\b(?:booked|confirmed|set|scheduled) and (?:ready|confirmed|good to go|set|booked)\b", "confirmed", text
+    )
+    text = re.sub(r"\b([ap])\.m\.", r"\1m", text)
     return re.sub(r"\b(?:gone|went) ahead and ", "", text)  # its "and" parts no clauses
 
 
@@ -246,26 +212,30 @@ def _asks(sentence: str, end: int) -> bool:
     return sentence.endswith("?") and sentence[end:].strip(" ,?") in _TAGS
 
 
-def _claims_in(clause: str, sentence: str) -> list[frozenset[str]]:
+def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
+    """The pattern by which this clause claims a deed; `rest` is what the sentence goes on with."""
     clause = clause.strip(" .!?\"'")
-    for pattern, deeds in _CLAIMS:
-        match = pattern.search(clause)
+    is_own = OWN.search(clause) is not None
+    for pattern in CLAIMS:
+        match = pattern.regex.search(clause) if is_own or not pattern.is_own else None
         if match is None:
             continue
         head, tail = clause[: match.start()], clause[match.end() :]
-        passive = LISTED in deeds
         if _NOT_A_CLAIM.search(head) or _CONDITION_BEFORE.search(head) or _CONDITION_AFTER.search(tail):
             continue
-        already = "already" in match.group() or tail.startswith(" already")
-        if passive and (already or _TAKEN.search(sentence)):
+        if pattern.is_state and ("already" in match.group() or _TAKEN.search(sentence)):
             continue  # "that one is already booked": by somebody else
-        return [deeds]
-    return []
+        if pattern.is_state and "your" not in match.group() and "you" not in match.group() and _FOR_OTHERS.search(tail):
+            continue
+        if _FACT.search(clause) and _STATES_FACT.search(rest):
+            continue
+        return pattern
+    return None
 
 
 def _first(claim: frozenset[str]) -> str:
     """The deed a claim is named by: the one that takes most to be true."""
-    return next(deed for deed in (BOOKED, CANCELLED, MOVED, SENT, MESSAGE) if deed in claim)
+    return next(deed for deed in (DONE, BOOKED, CANCELLED, MOVED, SENT, MESSAGE) if deed in claim)
 
 
 def _correction(unproved: frozenset[str], untold: frozenset[str]) -> str | None:

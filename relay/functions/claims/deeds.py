@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from relay.functions.claims import claims
-from relay.functions.claims.claims import LISTED
+from relay.functions.claims.patterns import DONE, LISTED
 
 # So often a turn is forced about one deed: a model that does not listen is not argued with for ever.
 CORRECTIONS: Final = 2
@@ -39,6 +39,8 @@ class Deeds:
         deeds = claims.deeds_of(function, ok, output)
         self.done |= deeds
         self.unproved -= self.done
+        if deeds - {LISTED}:
+            self.unproved.discard(DONE)  # that something was done is true now
         known = repr(sorted(output.items(), key=str))
         if known not in self._outputs:
             self._outputs.add(known)
@@ -55,7 +57,8 @@ class Deeds:
             del self._news[deed]
         self.untold -= told
         verdict = claims.check(said, self.done, () if more_comes else known - told)
-        self.unproved = (self.unproved - verdict.withdrawn) | verdict.unproved
+        withdrawn = verdict.withdrawn | ({DONE} if verdict.withdrawn else set())
+        self.unproved = (self.unproved - withdrawn) | verdict.unproved
         self.untold |= verdict.untold
         wrong = verdict.unproved | verdict.untold
         if not wrong or all(self._corrected[deed] >= CORRECTIONS for deed in wrong):

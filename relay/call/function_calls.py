@@ -1,0 +1,115 @@
+"""The functions that the model calls: started, answered, and what the caller hears while one takes its time.
+
+Upstream: machine.py, responses.py.  Downstream: state.py, running_functions.py (what runs), ending.py.
+"""
+
+from __future__ import annotations
+
+from relay.call import ending, wording
+from relay.call.actions import Action, RunFunction, SendFunctionOutput
+from relay.call.state import Call, Next, Phase
+from relay.call.vocabulary import (
+    EndCall,
+    EndReason,
+    FunctionAsked,
+    FunctionReturned,
+    StaySilent,
+    TransferCall,
+)
+
+# The holding phrase (a complaint of this field: dead air). A function that takes no longer than this needs none ...
+HOLDING_AFTER_S = 0.700
+# ... unless the caller has been waiting since before it began, because the model thought and called it without a word:
+# what counts for them is the silence, of which 0.9 s are too long. The rest of that is a frame, a clip's first and a
+# voice's last quiet tenth, and the way to the ear: 160 ms, with a busy machine's worst 310 (bench/functions).
+SILENCE_LIMIT_S = 0.560
+# Another answer is being thought of while the function runs: it comes first, unless the caller waits for this long.
+HOLDING_BEHIND_ANSWER_S = 2.0
+HOLDING_AGAIN_S = 5.0
+
+
+def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> None:
+    """The model calls a function."""
+    if call.conversation.knows_call(event.function_call_id) or call.phase is not Phase.TALKING:
+        return
+    call.conversation.called(event.function_call_id, event.name, event.arguments)
+    if call.answers.is_discarded(event.response_id):  # the caller spoke against it before it was done
+        call.conversation.returned(event.function_call_id, wording.NOT_RUN)
+        out.append(SendFunctionOutput(event.function_call_id, wording.NOT_RUN))
+        return
+    call.answers.progressed(event.response_id, now)
+    phrase = call.plan.holding.get(event.name, "holding") or ""
+    call.functions.begin(event.function_call_id, event.response_id, phrase, now)
+    out.append(RunFunction(event.function_call_id, event.name, event.arguments))
+
+
+def returned(call: Call, event: FunctionReturned, now: float, out: list[Action]) -> None:
+    """A function's answer is there."""
+    response_id = call.functions.end(event.function_call_id)
+    if response_id is None:
+        return  # told twice
+    call.conversation.returned(event.function_call_id, event.output)
+    call.caller_at = max(call.caller_at, now)
+    if call.phase is not Phase.TALKING:
+        return
+    if call.model_is_ready:
+        out.append(SendFunctionOutput(event.function_call_id, event.output))
+    match event.effect:
+        case TransferCall(reason, summary):
+            if ending.transfer(call, EndReason.TRANSFERRED, reason, summary, now, out, by_agent=True):
+                return
+        case EndCall():
+            phrase = None if call.playout.is_speaking(now) else "goodbye"
+            ending.leave(call, EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP, now, out, phrase=phrase, after_speech=True)
+            return
+        case StaySilent():
+            pass
+        case None:
+            call.given_up = None  # there is something else to be told
+            call.functions.want_answer(response_id)
+    if _failed_too_often(call, event):
+        what = event.name.replace("_", " ")
+        why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
+        if ending.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
+            return
+    want_answer(call)
+
+
+def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
+    """True when the same thing has not worked so often that a human is due. A "no" that the caller can use is none."""
+    if event.ok or event.refused:
+        call.functions.worked(event.name)
+        return False
+    if call.functions.failed(event.name) < call.plan.rules.human_after_failures:
+        return False
+    call.functions.worked(event.name)
+    return True
+
+
+def want_answer(call: Call) -> None:
+    """N outputs of one answer are one request: when the answer is complete, and the last of them is there."""
+    if call.functions.complete(call.answers.active):
+        call.answers.want("output")
+
+
+def tick(call: Call, now: float, out: list[Action]) -> None:
+    """Nobody waits in silence while a function runs."""
+    functions = call.functions
+    if not functions.is_awaited or call.playout.is_speaking(now) or call.floor.is_taken or now < _phrase_due(call):
+        return
+    first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
+    call.say("holding_again" if functions.phrase_at else first, now, out)
+    functions.phrase_at = now
+
+
+def _phrase_due(call: Call) -> float:
+    """When the next phrase is to be heard (Trio clock), if nobody speaks until then."""
+    functions = call.functions
+    if functions.phrase_at:
+        due = max(call.quiet_since(), functions.phrase_at) + HOLDING_AGAIN_S
+    else:
+        silent_since = max(call.loud_at, call.playout.quiet_since_s)  # on a line with a loud noise: never
+        due = max(call.quiet_since(), functions.asked_at) + HOLDING_AFTER_S
+        due = min(due, max(silent_since + SILENCE_LIMIT_S, functions.asked_at))
+    another = call.answers.is_busy and not functions.were_called_by(call.answers.active)
+    return max(due, call.quiet_since() + HOLDING_BEHIND_ANSWER_S) if another else due

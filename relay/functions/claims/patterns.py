@@ -1,0 +1,55 @@
+"""How finished deeds are told, as patterns: the words are in english.toml (pure)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+# Deeds, as functions name them in `done`; "listed" is a look-up that showed an appointment. DONE is a claim that
+# something was done, without saying what: any deed bears it out.
+BOOKED, CANCELLED, MOVED, MESSAGE, SENT, LISTED = "booked", "cancelled", "moved", "message_taken", "sent", "listed"
+DONE: Final = "done"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A way to claim a deed; any of `deeds` makes it true. The file says what the two flags mean.
+
+    `is_own`: it needs an "I" or a "we", so that most clauses are done with it at once.
+    """
+
+    regex: re.Pattern[str]
+    deeds: frozenset[str]
+    is_state: bool
+    is_weak: bool
+    is_own: bool
+
+
+_FILE: Final = tomllib.loads(Path(__file__).with_name("english.toml").read_text("utf-8"))
+
+
+def _filled(text: str) -> str:
+    """The text with its {NAMES} replaced, also those within them."""
+    while names := re.findall(r"\{([A-Z_]+)\}", text):
+        for name in names:
+            text = text.replace(f"{{{name}}}", _FILE["words"][name])
+    return text
+
+
+def _pattern(text: str, group: dict[str, Any]) -> Pattern:
+    return Pattern(
+        re.compile(_filled(text)),
+        frozenset(group["deeds"]),
+        is_state=group.get("is_state", False),
+        is_weak=group.get("is_weak", False),
+        is_own=text.startswith(_OWN),
+    )
+
+
+_OWN: Final = ("{I}", "{MANAGED}", "{FINISHED}", r"\bi(", r"\bwe(")
+CLAIMS: Final = tuple(_pattern(text, group) for group in _FILE["claims"] for text in group["patterns"])
+OWN: Final = re.compile(r"\b(?:i|we)\b")
+WHEN: Final = _filled("{WHEN}")
