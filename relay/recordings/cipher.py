@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-RATE_HZ = 8_000
-CHUNK_SAMPLES = 2_000  # 250 ms
+from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
+
 CHUNK_BYTES = 2 * CHUNK_SAMPLES  # two channels, one byte a sample
 TAG_BYTES = 16
 SEALED_BYTES = CHUNK_BYTES + TAG_BYTES

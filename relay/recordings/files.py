@@ -3,7 +3,7 @@
     DATA_DIR/recordings/2026-11-29/140512-CA0123...-4f2a9c1b.rec          (.rec.part while the call lasts)
 
 A file that a dead process left as .part has all of its whole chunks. `close_left_over` writes them into a new file
-under a fresh key and deletes the old one: the last chunk may be half there, and no chunk is sealed twice under one nonce.
+under a fresh key and deletes the old one: the last chunk may be half there, and no nonce is used twice.
 """
 
 from __future__ import annotations
@@ -18,18 +18,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from relay.recordings.cipher import (
-    CHUNK_SAMPLES,
-    HEADER_BYTES,
-    RATE_HZ,
-    SEALED_BYTES,
-    TAG_BYTES,
-    ChunkCipher,
-    Header,
-    Keys,
-    RecordingRefused,
-)
+from relay.recordings.cipher import HEADER_BYTES, SEALED_BYTES, TAG_BYTES, ChunkCipher, Header, Keys, RecordingRefused
 from relay.recordings.peaks import Peaks
+from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
 SUFFIX, PART, CLOSING = ".rec", ".rec.part", ".rec.closing"
 WHOLE, AFTER_A_CRASH = "whole", "closed after a crash"

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import dsp
-from relay.recordings.cipher import CHUNK_SAMPLES, RATE_HZ, KeyMissing, Keys, RecordingRefused
+from relay.recordings.cipher import KeyMissing, Keys, RecordingRefused
 from relay.recordings.files import Recording
 from relay.recordings.stores import FolderStore, ObjectStore, StoreFailed
+from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
 # Players that take a WAV on their standard input: the sound never lies on the disk in clear.
 PLAYERS = (("paplay",), ("aplay", "-q"), ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error", "-"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from relay.recordings.cipher import RATE_HZ
+from relay.recordings.timeline import RATE_HZ
 
 STEP_SAMPLES = 400  # 50 ms while the recording goes on: five steps fill a chunk of 250 ms
 LIMIT = 2_000  # pairs that are kept

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from relay.recordings.cipher import CHUNK_SAMPLES
-from relay.recordings.timeline import SAMPLES_PER_MS, SILENCE, CallerTrack, PlaybackTrack, samples_at
+from relay.recordings.timeline import CHUNK_SAMPLES, SAMPLES_PER_MS, SILENCE, CallerTrack, PlaybackTrack, samples_at
 
 
 class Frame(Protocol):

@@ -17,10 +17,11 @@ import trio
 from relay.ledger import rows
 from relay.ledger.port import Ledger
 from relay.metrics import Metrics
-from relay.recordings.cipher import RATE_HZ, Header, KeyMissing, Keys, RecordingRefused
+from relay.recordings.cipher import Header, KeyMissing, Keys, RecordingRefused
 from relay.recordings.files import SUFFIX, FileInProgress, Finished, close_left_over, finished_of, left_over, name_of
 from relay.recordings.recorder import Recorder
 from relay.recordings.stores import FolderStore, ObjectStore, S3Access, StoreFailed, begun_at
+from relay.recordings.timeline import RATE_HZ
 from relay.recordings.writer import FileTape, Writer
 from relay.settings import Settings
 

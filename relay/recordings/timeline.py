@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 SAMPLES_PER_MS = 8
 RATE_HZ = 8_000
+CHUNK_SAMPLES = 2_000  # 250 ms: what is handed on and encrypted at once
 FRAME_SAMPLES = 160  # 20 ms
 SILENCE = b"\xff"  # mu-law zero
 
