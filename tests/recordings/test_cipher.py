@@ -126,7 +126,7 @@ def test_a_key_that_is_not_ours_is_one_sentence_and_a_key_rotated_out_still_open
     assert open_file(fresh, Keys.parse(new)).samples == len(stereo) // 2
 
 
-@pytest.mark.parametrize("text", ["", ",", "short", "!" * 43, new_key() + "A", "a,b"])
+@pytest.mark.parametrize("text", ["", ",", "short", "!" * 43, "A" * 44, "a,b"])
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(KeyUnusable):
         Keys.parse(text)
