@@ -169,7 +169,7 @@ def _serve(_: argparse.Namespace) -> None:
             migrate(url)
         ledger = _ledger(url, loaded)
         try:
-            trio.run(app.run, loaded, ledger)
+            trio.run(app.run, loaded, ledger, url)
         except* (PromptsInvalid, FunctionRefused, SelfTestFailed) as group:
             raise CommandFailed(str(first_error(group))) from None
         except* PortUnusable as group:

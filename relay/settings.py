@@ -34,7 +34,8 @@ class Settings:
     twilio_account_sid: str = ""
     twilio_auth_token: str = _secret()
     twilio_phone_number: str = ""
-    business_api_base: str = ""
+    business_api_base: str = "embedded"
+    business_file: Path = folder("prompts") / "business.toml"
     database_url: str = _secret("embedded")
     human_transfer_number: str = ""
     public_url: str = ""
@@ -68,6 +69,8 @@ class Settings:
     fly_machine_id: str = ""
     fly_region: str = ""
     fly_image_ref: str = ""
+    # The names that the environment sets; the others may come from the business file.
+    given: frozenset[str] = field(default=frozenset(), metadata={"derived": True})
 
     @property
     def tz(self) -> ZoneInfo:
@@ -85,6 +88,16 @@ class Settings:
         return not self.public_url or urlsplit(self.public_url).hostname in _LOOPBACK
 
     @property
+    def business_is_embedded(self) -> bool:
+        """True if the relay answers for the business itself, from BUSINESS_FILE and its own diary."""
+        return self.business_api_base == "embedded"
+
+    @property
+    def reads_business_file(self) -> bool:
+        """With a backend of the user's the file is read only where it was asked for."""
+        return self.business_is_embedded or "business_file" in self.given
+
+    @property
     def keeps_words(self) -> bool:
         """True unless RECORD=off."""
         return self.record != "off"
@@ -94,6 +107,8 @@ class Settings:
         shown: dict[str, object] = {}
         for one in fields(self):
             value = getattr(self, one.name)
+            if one.metadata.get("derived"):
+                continue
             if one.metadata.get("secret"):
                 shown[one.name] = "set" if value else ""
             elif one.name in ("twilio_phone_number", "human_transfer_number"):
@@ -111,7 +126,6 @@ REQUIRED = {
     "twilio_account_sid": "your Twilio account, AC…",
     "twilio_auth_token": "the account's auth token: it signs the webhooks",
     "twilio_phone_number": "the number that callers dial, like +12125550123",
-    "business_api_base": "the URL of your backend",
     "human_transfer_number": "whom callers are connected with, like +12125550123",
     "public_url": "the https origin that Twilio calls, like https://relay.example.com",
 }
@@ -156,6 +170,8 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     wrong: list[str] = []
     values: dict[str, object] = {}
     for one in fields(Settings):
+        if one.metadata.get("derived"):
+            continue
         text = _unquoted(environ.get(one.name.upper(), "").strip())
         if not text:
             continue
@@ -163,7 +179,7 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
             values[one.name] = _read(one.name, text)
         except _Wrong as error:
             wrong.append(f"{one.name.upper()} {error}")
-    settings = Settings(**values)  # type: ignore[arg-type] # read and checked field by field above
+    settings = Settings(**values, given=frozenset(values))  # type: ignore[arg-type] # read and checked field by field above
     if serving:
         named = {line.split()[0] for line in wrong}
         missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
@@ -212,6 +228,8 @@ def _read(name: str, text: str) -> object:
         if not all(_E164.fullmatch(number) for number in numbers):
             raise _Wrong("must be phone numbers like +12125550123, separated by commas")
         return numbers
+    elif name == "business_api_base" and text.casefold() == "embedded":
+        return "embedded"
     elif name in _URLS:
         return _read_url(name, text)
     elif name == "database_url":
@@ -229,7 +247,7 @@ def _read(name: str, text: str) -> object:
             raise _Wrong("must be a time zone like America/New_York") from None
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
-    elif name == "data_dir":
+    elif name in ("data_dir", "business_file"):
         return Path(text)
     elif name == "human_hours":
         check_hours(text)

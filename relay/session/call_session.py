@@ -97,12 +97,13 @@ class CallSession:
         self._context = CallContext(
             file.call_sid,
             file.caller_number,
-            desk.backend,
-            desk.settings.tz,
+            file.briefing.backend.for_call(file.call_sid),
+            file.briefing.settings.tz,
             desk.utc_now,
             file.once,
-            desk.settings.business_country,
+            file.briefing.settings.business_country,
             file.own_ids,
+            answers=file.briefing.answers,
         )
 
     async def run(self) -> None:
