@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from relay import logs, settings
+from relay import env_file, logs, settings
 from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
 from relay.ledger.port import LedgerUnavailable
@@ -151,8 +151,19 @@ def _calls_at_once(text: str) -> int:
 
 
 def _settings(*, serving: bool) -> Settings:
-    loaded = settings.load(os.environ, serving=serving)
+    """The settings of this command, from the environment and `.env`; what in them looks like a slip is told."""
+    environment = env_file.read(os.environ)
+    try:
+        loaded = settings.load(environment.values, serving=serving)
+    except SettingsInvalid as error:
+        raise SettingsInvalid("\n".join((str(error), *(f"  - {hint}" for hint in environment.hints)))) from None
     logs.configure(loaded.log_format)
+    log = structlog.get_logger()
+    for hint in environment.hints:
+        log.warning("settings.hint", words=hint)
+    if serving:
+        for words in settings.doubts(loaded, environment.values):
+            log.warning("settings.doubt", words=words)
     return loaded
 
 
@@ -170,13 +181,14 @@ def _serve(_: argparse.Namespace) -> None:
         ledger = _ledger(url, loaded)
         try:
             trio.run(app.run, loaded, ledger, url)
-        except* (PromptsInvalid, FunctionRefused, SelfTestFailed) as group:
-            raise CommandFailed(str(first_error(group))) from None
-        except* PortUnusable as group:
-            raise CommandFailed(str(getattr(first_error(group), "strerror", group))) from None
-        except* Exception as group:
+        except Exception as error:  # a nursery's group of them, or one that none had a part in
+            first = first_error(error)
+            if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed):
+                raise CommandFailed(str(first)) from None
+            if isinstance(first, PortUnusable):
+                raise CommandFailed(first.strerror or str(first)) from None
             structlog.get_logger().error(
-                "relay.crashed", exc_info=group, caller_hears="what the number's fallback says"
+                "relay.crashed", exc_info=error, caller_hears="what the number's fallback says"
             )
             raise CommandFailed("it has ended by a bug: relay.crashed in its log says where") from None
 
@@ -195,9 +207,9 @@ def _ledger(url: str, loaded: Settings) -> PostgresLedger:
 def _demo(arguments: argparse.Namespace) -> int:
     from relay.standin.commands import demo
 
-    loaded = settings.load(os.environ, serving=False)
+    loaded = demo.settings_of(arguments.out, live=arguments.live)
     if arguments.live and not loaded.openai_api_key:
-        raise CommandFailed("--live needs OPENAI_API_KEY", USAGE)
+        raise CommandFailed("--live needs OPENAI_API_KEY in the environment: a demo reads no .env", USAGE)
     try:
         return demo.run(loaded, arguments.scenario, arguments.out, live=arguments.live)
     except demo.DemoFailed as error:
@@ -210,8 +222,7 @@ def _target(url: str, loaded: Settings) -> Target:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    loaded = settings.load(os.environ, serving=False)
-    logs.configure(loaded.log_format)
+    loaded = _settings(serving=False)
     return trio.run(
         partial(
             main_call,
@@ -235,9 +246,9 @@ def _migrate(_: argparse.Namespace) -> None:
 
 def _greet(arguments: argparse.Namespace) -> int:
     from relay import functions
-    from relay.phrases import prompts
     from relay.phrases.phrase_book import PhraseBook
     from relay.realtime.client import ModelAccess, Realtime
+    from relay.server import briefings
 
     loaded = _settings(serving=False)
     access = ModelAccess(
@@ -247,12 +258,14 @@ def _greet(arguments: argparse.Namespace) -> int:
         migrate(url)
         ledger = _ledger(url, loaded)
         try:
-            texts = prompts.load(loaded)
+            texts = briefings.read(loaded).prompts
             also = [text for text in functions.load(loaded.functions or None).holding().values() if text]
-        except (prompts.PromptsInvalid, functions.FunctionRefused) as error:
+        except (briefings.FilesInvalid, functions.FunctionRefused) as error:
             raise CommandFailed(str(error)) from None
         folder = loaded.data_dir / "greetings"
-        book = PhraseBook(texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also)
+        book = PhraseBook(
+            texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also, rendered_by=access.service
+        )
         missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
     for words in missing:
         print(f"not rendered: {words}", file=sys.stderr)
@@ -264,7 +277,7 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
     from relay.server.webhooks import BUSY
     from relay.twilio import twiml
 
-    loaded = settings.load(os.environ, serving=False)
+    loaded = _settings(serving=False)
     if not loaded.human_transfer_number:
         raise CommandFailed("HUMAN_TRANSFER_NUMBER is not set: it is whom the document dials", USAGE)
     print(twiml.fallback(loaded.human_transfer_number, BUSY))
@@ -294,8 +307,7 @@ def _bench(_: argparse.Namespace) -> int:
 
 
 def _standin(arguments: argparse.Namespace) -> None:
-    loaded = settings.load(os.environ, serving=False)
-    logs.configure(loaded.log_format)
+    loaded = _settings(serving=False)
     if arguments.what == "model":
         try:
             script = load_script(arguments.script, arguments.faults)
@@ -312,8 +324,10 @@ def _standin(arguments: argparse.Namespace) -> None:
     try:
         # A Ctrl-C amid a request would be the web framework's to report, and the stand-in would stay.
         trio.run(serve, restrict_keyboard_interrupt_to_checkpoints=True)
-    except* OSError as group:
-        raise CommandFailed(f"the port {arguments.port} cannot be used: {first_error(group)}") from None
+    except (OSError, BaseExceptionGroup) as error:
+        if not isinstance(first := first_error(error), OSError):
+            raise
+        raise CommandFailed(f"the port {arguments.port} cannot be used: {first}") from None
 
 
 async def _serve_business(port: int, api_key: str) -> None:

@@ -72,7 +72,9 @@ class Metrics:
         self.refused_webhooks = Counter("relay_refused_webhooks", "Webhooks not signed by Twilio", registry=r)
         self.refused_sockets = Counter("relay_refused_sockets", "Media sockets refused, by why", ["why"], registry=r)
         self.files_broken = Gauge(
-            "relay_files_broken", "1 while prompts or the business file have a mistake: older ones stay in force", registry=r
+            "relay_files_broken",
+            "1 while the files have a mistake: the state before stays in force",
+            registry=r,
         )
         self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from relay.ledger.database_url import DatabaseUrlUnclear, understood
+from relay.shipped import folder
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -39,6 +40,7 @@ class Settings:
     database_url: str = _secret("embedded")
     human_transfer_number: str = ""
     public_url: str = ""
+    host: str = ""
     port: int = 8080
     openai_realtime_url: str = "wss://api.openai.com/v1/realtime"
     openai_model: str = "gpt-realtime-2.1-mini"
@@ -66,6 +68,7 @@ class Settings:
     functions: str = ""
     data_dir: Path = Path("data")
     log_format: str = ""
+    fly_app_name: str = ""
     fly_machine_id: str = ""
     fly_region: str = ""
     fly_image_ref: str = ""
@@ -185,10 +188,7 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
         missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
         wrong = [line for line in missing if line.split()[0] not in named] + wrong
         if settings.database_url == "embedded" and not settings.is_local and "DATABASE_URL" not in named:
-            wrong.append(
-                "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that goes away; "
-                "give it a Postgres"
-            )
+            wrong += _embedded_in_public(settings, is_asked_for="database_url" in values)
     if settings.twilio_phone_number in {settings.human_transfer_number, *settings.human_numbers_also} - {""}:
         wrong.append(
             "HUMAN_TRANSFER_NUMBER and HUMAN_NUMBERS_ALSO must not name TWILIO_PHONE_NUMBER: "
@@ -199,6 +199,41 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     if wrong:
         raise SettingsInvalid("the environment needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
     return settings
+
+
+def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """What a deployed relay can run with and is hardly meant, in words: said once, at its start."""
+    if settings.is_local:
+        return []
+    told = [
+        f"{name} is not set: {what}"
+        for name, what in {
+            "BUSINESS_NAME": f'callers are greeted by "{settings.business_name}"',
+            "BUSINESS_TZ": f"hours and appointments are those of {settings.business_tz}",
+        }.items()
+        if not settings.reads_business_file and not environ.get(name, "").strip()
+    ]
+    if settings.database_url == "embedded":
+        told.append(
+            f"DATABASE_URL=embedded keeps every call in {settings.data_dir}/postgres alone: see that this disk stays, "
+            "and is backed up"
+        )
+    return told
+
+
+def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
+    """Why a deployed relay may not keep its rows in a database of its own; empty where it may."""
+    if settings.fly_app_name:
+        how = "is embedded" if is_asked_for else "is not set"
+        return [
+            f"DATABASE_URL {how}: on Fly the disk goes away with the machine, and all rows with it; give it a Postgres"
+        ]
+    if not is_asked_for:
+        return [
+            "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that goes away; "
+            "give it a Postgres, or say DATABASE_URL=embedded where the disk stays (a server of your own)"
+        ]
+    return []
 
 
 def _unquoted(text: str) -> str:
@@ -248,7 +283,13 @@ def _read(name: str, text: str) -> object:
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
     elif name in ("data_dir", "business_file"):
-        return Path(text)
+        try:
+            return Path(text).expanduser()  # a shell does it only where no quotes stand around the value
+        except RuntimeError:  # "~somebody" is nobody here
+            kind = "folder" if name == "data_dir" else "file"
+            raise _Wrong(f"must be a {kind}: this machine knows no such home") from None
+    elif name == "host" and not re.fullmatch(r"[A-Za-z0-9.:_%-]+", text.strip("[]")):
+        raise _Wrong("must be the address to listen on, like 0.0.0.0 or ::, without a port")
     elif name == "human_hours":
         check_hours(text)
     return text

@@ -49,7 +49,9 @@ def test_serving_without_settings_names_all_of_them_and_exits_with_2(
 def test_a_live_demo_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     _clean(monkeypatch)
     assert main(["demo", "--live"]) == 2
-    assert capsys.readouterr().err == "relay demo: --live needs OPENAI_API_KEY\n"
+    assert (
+        capsys.readouterr().err == "relay demo: --live needs OPENAI_API_KEY in the environment: a demo reads no .env\n"
+    )
 
 
 def test_an_unknown_scenario_is_one_sentence_that_names_the_shipped_ones(

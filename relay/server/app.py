@@ -74,7 +74,14 @@ def open_desk(
     also = tuple(text for text in registry.holding().values() if text)
     metrics = Metrics()
     briefings = Briefings(
-        settings, ledger, also, backend=backend, diary=diary, utc_now=lambda: desk.utc_now(), metrics=metrics
+        settings,
+        ledger,
+        also,
+        rendered_by=access.service,
+        backend=backend,
+        diary=diary,
+        utc_now=lambda: desk.utc_now(),
+        metrics=metrics,
     )
     desk = Desk(
         briefing=briefings.first(),
@@ -143,7 +150,7 @@ class Daemon:
 
     # The process
 
-    async def serve(self, bind: str, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *bind: str, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until a signal, or `stop`; then drain. Reports the bound URLs."""
         async with trio.open_nursery() as outer:
             await outer.start(self._apart, "ledger", self.desk.ledger.run)
@@ -151,7 +158,7 @@ class Daemon:
                 await self.start_tasks(inner)
                 inner.start_soon(self._watch_signals)
                 async with trio.open_nursery() as sockets:
-                    urls = await sockets.start(self._serve_sockets, bind)
+                    urls = await sockets.start(self._serve_sockets, *bind)
                     overload.keep_collector_off()
                     task_status.started(urls)
                     log.info("relay.serving", url=urls[0], **self.desk.settings.masked())
@@ -179,10 +186,10 @@ class Daemon:
                 do="restart the relay when it has no calls",
             )
 
-    async def _serve_sockets(self, bind: str, *, task_status: trio.TaskStatus[list[str]]) -> None:
+    async def _serve_sockets(self, *bind: str, task_status: trio.TaskStatus[list[str]]) -> None:
         await http.serve(
             cast("ASGIFramework", self.app),
-            bind=[bind],
+            bind=list(bind),
             door=self.door.open,
             graceful_s=2.0,
             shutdown=self._stop,
@@ -250,4 +257,4 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             backend = await stack.enter_async_context(http_backend)
         rest = await stack.enter_async_context(rest_of(settings))
         daemon = Daemon(open_desk(settings, ledger, backend=backend, diary=diary, rest=rest))
-        await daemon.serve(f"0.0.0.0:{settings.port}" if not settings.is_local else f"127.0.0.1:{settings.port}")
+        await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

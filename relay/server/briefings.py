@@ -93,12 +93,13 @@ class Briefings:
         ledger: Ledger,
         also: tuple[str, ...],
         *,
+        rendered_by: str,
         backend: BackendPort | None,
         diary: Diary | None,
         utc_now: Callable[[], dt.datetime],
         metrics: Metrics,
     ) -> None:
-        self._settings, self._ledger, self._also = settings, ledger, also
+        self._settings, self._ledger, self._also, self._rendered_by = settings, ledger, also, rendered_by
         self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
         self._in_force: Read | None = None
         self._keeping = trio.CancelScope()
@@ -115,7 +116,13 @@ class Briefings:
         settings, business = found.settings, found.business
         folder = settings.data_dir / "greetings"
         book = PhraseBook(
-            found.prompts, settings.openai_voice, settings.openai_model, folder, self._ledger, self._also
+            found.prompts,
+            settings.openai_voice,
+            settings.openai_model,
+            folder,
+            self._ledger,
+            self._also,
+            rendered_by=self._rendered_by,
         )
         backend = self._backend
         if backend is None:

@@ -17,7 +17,7 @@ from relay.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Briefing:
-    """One state of the files. `closed_words` says what the model is told while the business is closed; "": it is open."""
+    """One state of the files. `closed_words`: what the model is told while the business is closed, "" while open."""
 
     settings: Settings
     prompts: Prompts

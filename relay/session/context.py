@@ -191,9 +191,7 @@ class Desk:
             announces = s.keeps_words and must_announce(s.record_notice, caller, state, country, s.business_state)
             began_at, briefing = self.utc_now(), self.briefing
             closed = bool(briefing.closed_words(began_at))
-            file = CallFile(
-                call_sid, caller, called, state, began_at, now, announces, briefing, closed, s.openai_model
-            )
+            file = CallFile(call_sid, caller, called, state, began_at, now, announces, briefing, closed, s.openai_model)
             file.once = Once(ConsentedReservations(self.ledger, lambda: file.may_store_words))
             self._forget_old(now)
             self.files[call_sid] = file

@@ -216,9 +216,8 @@ def tell_event(tell: Line, kind: str, fields: dict[str, Any]) -> None:
     tell(f"{fields['at_s']:7.2f}  {words.format(**fields)}")
 
 
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error in a group of groups: nurseries wrap what they raise."""
-    error: BaseException = group
+def first_error(error: BaseException) -> BaseException:
+    """The first error in a group of groups: nurseries wrap what they raise. An error that is no group is itself."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

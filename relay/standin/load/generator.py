@@ -22,6 +22,7 @@ from relay.standin.load.caller import Caller
 from relay.standin.load.loop import Loop, clock
 from relay.standin.load.model import TURN_S, Listener, Session
 from relay.standin.load.process_figures import ProcessFigures, rss_mb
+from relay.standin.own_environment import own_environment
 
 LOAD_LIMIT = 0.70
 READY_LIMIT_S = 40.0
@@ -263,7 +264,7 @@ def _start(relay: Relay, words: Mapping[str, str], core: int | None, log: Path) 
     command = [fill(part) for part in relay.command]
     if core is not None and shutil.which("taskset") is not None:
         command = ["taskset", "-c", str(core), *command]
-    environ = dict(os.environ) | {name: fill(value) for name, value in relay.environ.items()}
+    environ = own_environment(os.environ) | {name: fill(value) for name, value in relay.environ.items()}
     if words["certificate"] != ".":
         environ |= {"SSL_CERT_FILE": words["certificate"], "NODE_EXTRA_CA_CERTS": words["certificate"]}
     log.parent.mkdir(parents=True, exist_ok=True)
