@@ -286,8 +286,8 @@ def _read(name: str, text: str) -> object:
         try:
             return Path(text).expanduser()  # a shell does it only where no quotes stand around the value
         except RuntimeError:  # "~somebody" is nobody here
-            kind = "folder" if name == "data_dir" else "file"
-            raise _Wrong(f"must be a {kind}: this machine knows no such home") from None
+            what = "folder" if name == "data_dir" else "file"
+            raise _Wrong(f"must be a {what}: this machine knows no such home") from None
     elif name == "host" and not re.fullmatch(r"[A-Za-z0-9.:_%-]+", text.strip("[]")):
         raise _Wrong("must be the address to listen on, like 0.0.0.0 or ::, without a port")
     elif name == "human_hours":

@@ -24,7 +24,7 @@ from tests.helpers.business_play import CALLER, OTHER, local, says
 REGISTRY = load_functions()
 BARBER = load(folder("prompts") / "business.barber.toml")
 NOW = local("2026-11-24T10:05", BARBER.tz)  # a Tuesday
-HAIRCUT = {"name": "Dana Reed", "service": "haircut", "start": "2026-11-26T14:00"}
+HAIRCUT: dict[str, Any] = {"name": "Dana Reed", "service": "haircut", "start": "2026-11-26T14:00"}
 
 
 class Shop:
