@@ -84,6 +84,12 @@ class Metrics:
             ["where"],
             registry=r,
         )
+        self.files_broken = Gauge(
+            "relay_files_broken",
+            "1 while the files have a mistake: the state before stays in force",
+            registry=r,
+        )
+        self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
 
     def text(self) -> bytes:
         """The exposition, in Prometheus' text format."""

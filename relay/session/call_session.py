@@ -105,12 +105,13 @@ class CallSession:
         self._context = CallContext(
             file.call_sid,
             file.caller.number,
-            desk.backend,
-            desk.settings.tz,
+            file.briefing.backend.for_call(file.call_sid),
+            file.briefing.settings.tz,
             desk.utc_now,
             file.once,
-            desk.settings.business_country,
+            file.briefing.settings.business_country,
             file.own_ids,
+            answers=file.briefing.answers,
         )
 
     def _recorder_of(self, file: CallFile, now: float) -> Recorder | None:
