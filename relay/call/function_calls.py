@@ -14,6 +14,7 @@ from relay.call.vocabulary import (
     FunctionAsked,
     FunctionReturned,
     StaySilent,
+    TakeMessage,
     TransferCall,
 )
 
@@ -64,7 +65,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             return
         case StaySilent():
             pass
-        case None:
+        case TakeMessage() | None:
             call.given_up = None  # there is something else to be told
             call.functions.want_answer(response_id)
     if _failed_too_often(call, event):

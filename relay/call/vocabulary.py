@@ -321,4 +321,14 @@ class StaySilent:
     """No spoken answer is needed for the latest audio."""
 
 
-Effect: TypeAlias = TransferCall | EndCall | StaySilent
+@dataclass(frozen=True, slots=True)
+class TakeMessage:
+    """Keep a row in `messages`. `delivered` says whether the business has the message as well."""
+
+    name: str
+    phone: str
+    message: str
+    delivered: bool
+
+
+Effect: TypeAlias = TransferCall | EndCall | StaySilent | TakeMessage

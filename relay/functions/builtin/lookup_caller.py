@@ -8,7 +8,7 @@ from relay.functions.builtin.times import time_words
 from relay.functions.registry import CallContext, function
 
 
-@function(holding="One moment, I'm looking that up.")
+@function(holding="One moment, I'm looking that up.", names_caller="known")
 async def lookup_caller(call: CallContext) -> dict[str, Any]:
     """The caller's name and coming appointments, by the number they call from.
     Use it when they ask about, cancel or move a booking. It takes no number: nobody else can be looked up.
@@ -22,6 +22,7 @@ async def lookup_caller(call: CallContext) -> dict[str, Any]:
     listed = [{"id": str(e.id), "service": e.service, "when": time_words(e.start, call.tz)} for e in coming]
     if caller is None:
         return {"known": False, "appointments": listed}
+    call.believe(caller.name)
     return {
         "known": True,
         "name": caller.name,

@@ -33,6 +33,7 @@ class Known:
     name: str
     verified: bool = False
     notes: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True)
