@@ -12,8 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from relay.ledger.database_url import DatabaseUrlUnclear, understood
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -39,6 +38,7 @@ class Settings:
     database_url: str = _secret("embedded")
     human_transfer_number: str = ""
     public_url: str = ""
+    host: str = ""
     port: int = 8080
     openai_realtime_url: str = "wss://api.openai.com/v1/realtime"
     openai_model: str = "gpt-realtime-2.1-mini"
@@ -66,6 +66,7 @@ class Settings:
     functions: str = ""
     data_dir: Path = Path("data")
     log_format: str = ""
+    fly_app_name: str = ""
     fly_machine_id: str = ""
     fly_region: str = ""
     fly_image_ref: str = ""
@@ -111,9 +112,9 @@ REQUIRED = {
     "openai_api_key": "the key of your OpenAI project",
     "twilio_account_sid": "your Twilio account, AC…",
     "twilio_auth_token": "the account's auth token: it signs the webhooks",
-    "twilio_phone_number": "the number that callers dial, like +15551234567",
+    "twilio_phone_number": "the number that callers dial, like +12125550123",
     "business_api_base": "the URL of your backend",
-    "human_transfer_number": "whom callers are connected with, like +15551234567",
+    "human_transfer_number": "whom callers are connected with, like +12125550123",
     "public_url": "the https origin that Twilio calls, like https://relay.example.com",
 }
 
@@ -170,10 +171,7 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
         missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
         wrong = [line for line in missing if line.split()[0] not in named] + wrong
         if settings.database_url == "embedded" and not settings.is_local and "DATABASE_URL" not in named:
-            wrong.append(
-                "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that goes away; "
-                "give it a Postgres"
-            )
+            wrong += _embedded_in_public(settings, is_asked_for="database_url" in values)
     if settings.twilio_phone_number in {settings.human_transfer_number, *settings.human_numbers_also} - {""}:
         wrong.append(
             "HUMAN_TRANSFER_NUMBER and HUMAN_NUMBERS_ALSO must not name TWILIO_PHONE_NUMBER: "
@@ -184,6 +182,41 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     if wrong:
         raise SettingsInvalid("the environment needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
     return settings
+
+
+def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """What a deployed relay can run with and is hardly meant, in words: said once, at its start."""
+    if settings.is_local:
+        return []
+    told = [
+        f"{name} is not set: {what}"
+        for name, what in {
+            "BUSINESS_NAME": f'callers are greeted by "{settings.business_name}"',
+            "BUSINESS_TZ": f"hours and appointments are those of {settings.business_tz}",
+        }.items()
+        if not environ.get(name, "").strip()
+    ]
+    if settings.database_url == "embedded":
+        told.append(
+            f"DATABASE_URL=embedded keeps every call in {settings.data_dir}/postgres alone: see that this disk stays, "
+            "and is backed up"
+        )
+    return told
+
+
+def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
+    """Why a deployed relay may not keep its rows in a database of its own; empty where it may."""
+    if settings.fly_app_name:
+        how = "is embedded" if is_asked_for else "is not set"
+        return [
+            f"DATABASE_URL {how}: on Fly the disk goes away with the machine, and all rows with it; give it a Postgres"
+        ]
+    if not is_asked_for:
+        return [
+            "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that goes away; "
+            "give it a Postgres, or say DATABASE_URL=embedded where the disk stays (a server of your own)"
+        ]
+    return []
 
 
 def _unquoted(text: str) -> str:
@@ -207,16 +240,16 @@ def _read(name: str, text: str) -> object:
             raise _Wrong(f"must be one of {', '.join(c for c in _CHOICES[name] if c)}")
     elif name in _PHONES:
         if not _E164.fullmatch(text):
-            raise _Wrong("must be a phone number like +15551234567")
+            raise _Wrong("must be a phone number like +12125550123")
     elif name == "human_numbers_also":
         numbers = tuple(part.strip() for part in text.split(",") if part.strip())
         if not all(_E164.fullmatch(number) for number in numbers):
-            raise _Wrong("must be phone numbers like +15551234567, separated by commas")
+            raise _Wrong("must be phone numbers like +12125550123, separated by commas")
         return numbers
     elif name in _URLS:
         return _read_url(name, text)
     elif name == "database_url":
-        _check_database_url(text)
+        return _database_url(text)
     elif name in _IN_HEADERS and not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong("must be plain letters, digits and signs without a space: was something else copied with it?")
     elif name in _PLACES:
@@ -231,7 +264,12 @@ def _read(name: str, text: str) -> object:
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
     elif name == "data_dir":
-        return Path(text)
+        try:
+            return Path(text).expanduser()  # a shell does it only where no quotes stand around the value
+        except RuntimeError:  # "~somebody" is nobody here
+            raise _Wrong("must be a folder: this machine knows no such home") from None
+    elif name == "host" and not re.fullmatch(r"[A-Za-z0-9.:_%-]+", text.strip("[]")):
+        raise _Wrong("must be the address to listen on, like 0.0.0.0 or ::, without a port")
     elif name == "human_hours":
         check_hours(text)
     return text
@@ -258,12 +296,11 @@ def _read_url(name: str, text: str) -> str:
     return parts.geturl().rstrip("/")
 
 
-def _check_database_url(text: str) -> None:
+def _database_url(text: str) -> str:
     try:
-        if text != "embedded":
-            conninfo_to_dict(text)
-    except (psycopg.Error, ValueError):  # its words quote the URL, password and all
-        raise _Wrong('must be "embedded", or a URL like postgresql://user:password@host:5432/database') from None
+        return text if text == "embedded" else understood(text)
+    except DatabaseUrlUnclear as error:
+        raise _Wrong(str(error)) from None
 
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -17,17 +17,7 @@ import pytest
 from relay.cli import main
 from relay.settings import REQUIRED
 from relay.standin.model.script import Faults
-
-GOOD = {
-    "OPENAI_API_KEY": "sk-x",
-    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-    "TWILIO_AUTH_TOKEN": "x",
-    "TWILIO_PHONE_NUMBER": "+15550100000",
-    "BUSINESS_API_BASE": "http://127.0.0.1:9",
-    "HUMAN_TRANSFER_NUMBER": "+15550100002",
-    "PUBLIC_URL": "http://127.0.0.1:1",
-    "DATABASE_URL": "postgresql://127.0.0.1:9/none",
-}
+from tests.helpers.environment import GOOD
 
 
 def _clean(monkeypatch: pytest.MonkeyPatch, **environ: str) -> None:
@@ -49,7 +39,9 @@ def test_serving_without_settings_names_all_of_them_and_exits_with_2(
 def test_a_live_demo_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     _clean(monkeypatch)
     assert main(["demo", "--live"]) == 2
-    assert capsys.readouterr().err == "relay demo: --live needs OPENAI_API_KEY\n"
+    assert (
+        capsys.readouterr().err == "relay demo: --live needs OPENAI_API_KEY in the environment: a demo reads no .env\n"
+    )
 
 
 def test_an_unknown_scenario_is_one_sentence_that_names_the_shipped_ones(
@@ -70,7 +62,7 @@ def test_the_fallback_document_dials_the_human_and_names_no_url_of_ours(
     assert main(["fallback-twiml"]) == 0
     document = ET.fromstring(capsys.readouterr().out)
     assert [child.tag for child in document] == ["Say", "Dial", "Hangup"]
-    assert document.findtext("Dial") == "+15550100002"
+    assert document.findtext("Dial") == "+12125550102"
 
 
 def test_the_fallback_document_without_a_human_is_refused(
@@ -161,7 +153,7 @@ def test_a_rehearsal_can_be_repeated_against_the_same_stand_in_business(monkeypa
     command = [sys.executable, "-m", "relay", "standin", "business"]
     days = [dt.datetime.now(dt.UTC).date() + dt.timedelta(days=ahead) for ahead in (2, 3)]
     day = next(each for each in days if (each.month, each.day) != (12, 25))  # the house is closed then
-    wish = {"name": "Jane Doe", "phone": "+15550100001", "service": "table for two", "start": f"{day}T19:00:00-05:00"}
+    wish = {"name": "Jane Doe", "phone": "+12125550101", "service": "table for two", "start": f"{day}T19:00:00-05:00"}
     statuses: list[int] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as standin:
         assert standin.stdout is not None

@@ -65,7 +65,7 @@ def test_the_image_listens_where_fly_looks() -> None:
 def test_every_setting_stands_in_the_example_and_the_other_way_round() -> None:
     text = (ROOT / ".env.example").read_text()
     shown = set(re.findall(r"^#?([A-Z][A-Z_]+)=", text, re.M))
-    of_fly = {"FLY_MACHINE_ID", "FLY_REGION", "FLY_IMAGE_REF"}
+    of_fly = {"FLY_APP_NAME", "FLY_MACHINE_ID", "FLY_REGION", "FLY_IMAGE_REF"}
     assert shown == {one.name.upper() for one in fields(Settings)} - of_fly
 
 

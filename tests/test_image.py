@@ -92,9 +92,9 @@ def test_the_images_own_steps_give_a_relay_that_answers_and_stops_without_root(o
         "OPENAI_REALTIME_URL": "ws://127.0.0.1:9/v1/realtime",
         "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
         "TWILIO_AUTH_TOKEN": "x",
-        "TWILIO_PHONE_NUMBER": "+15550100000",
+        "TWILIO_PHONE_NUMBER": "+12125550100",
         "BUSINESS_API_BASE": "http://127.0.0.1:9",
-        "HUMAN_TRANSFER_NUMBER": "+15550100002",
+        "HUMAN_TRANSFER_NUMBER": "+12125550102",
     }
     relay = subprocess.Popen(command, cwd=app, env=environment, stderr=subprocess.PIPE, **_as_nobody())  # type: ignore[call-overload]
     try:

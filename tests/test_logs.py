@@ -33,14 +33,14 @@ def json_log(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("no answer from +15550100001.", "no answer from +…01."),
-        ("GET /callers/%2B15550100001 failed", "GET /callers/+…01 failed"),
+        ("no answer from +12125550101.", "no answer from +…01."),
+        ("GET /callers/%2B12125550101 failed", "GET /callers/+…01 failed"),
         ("Incorrect API key provided: sk-abcdef123456", "Incorrect API key provided: [key]"),
         ("Authorization: Bearer abcdef.123456", "Authorization: [key]"),
         ("postgresql://me:secret@db.example.com/relay", "postgresql://…@db.example.com/relay"),
         ("https://me:p@ss@api.example.com/v1", "https://…@api.example.com/v1"),
         ("wss://x.example.com/realtime?api-key=abc123&v=2", "wss://x.example.com/realtime?api-key=…&v=2"),
-        ("no customer with +1 (555) 010-0001 here", "no customer with +…01 here"),
+        ("no customer with +1 (212) 555-0101 here", "no customer with +…01 here"),
         ("it is 2026-11-24T19:00:00+01:00", "it is 2026-11-24T19:00:00+01:00"),
         ("call 12 of 40", "call 12 of 40"),
     ],
@@ -49,7 +49,7 @@ def test_numbers_and_keys_in_a_text_are_hidden(text: str, shown: str) -> None:
     assert logs.mask(text) == shown
 
 
-PRIVATE = "what time do you open, +15550100001, sk-abcdef123456"
+PRIVATE = "what time do you open, +12125550101, sk-abcdef123456"
 
 
 def _fail() -> None:
@@ -76,7 +76,7 @@ def test_an_error_is_told_by_type_and_place_and_never_by_its_values(
     told = capsys.readouterr().err
     for part in ("KeyError", "ValueError", "TypeError: a bug of ours", "test_logs.py", "in _fail", "()[words]"):
         assert part in told
-    for private in ("what time", "15550100001", "sk-abcdef", "\x1b["):
+    for private in ("what time", "12125550101", "sk-abcdef", "\x1b["):
         assert private not in told
 
 
@@ -89,13 +89,13 @@ def test_what_a_library_logs_is_a_line_like_ours(form: str, capsys: pytest.Captu
         try:
             int(PRIVATE)
         except ValueError:
-            logging.getLogger("a.library").exception("no answer from %s", "+15550100001")
+            logging.getLogger("a.library").exception("no answer from %s", "+12125550101")
     finally:
         root.handlers = before
     told = capsys.readouterr().err
     assert "library.said" in told
     assert "no answer from +" in told
-    assert "15550100001" not in told
+    assert "12125550101" not in told
     assert "what time" not in told
     assert form == "text" or [json.loads(line)["level"] for line in told.splitlines()] == ["error"]
 
@@ -139,8 +139,8 @@ async def test_a_whole_call_leaves_lines_of_json_without_words_numbers_or_keys(
         assert first["call_sid"] == got.call_sid
         assert first["level"] == "info"
     for private in (
-        "+15550100001",
-        "15550100001",
+        "+12125550101",
+        "12125550101",
         ENVIRONMENT["HUMAN_TRANSFER_NUMBER"],
         ENVIRONMENT["OPENAI_API_KEY"],
         ENVIRONMENT["TWILIO_AUTH_TOKEN"],

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.settings import REQUIRED, SettingsInvalid, check_hours, load
+from relay.settings import REQUIRED, SettingsInvalid, check_hours, doubts, load
 
 GOOD = {
     "OPENAI_API_KEY": "sk-secret-of-mine",
     "TWILIO_ACCOUNT_SID": "AC" + "a" * 32,
     "TWILIO_AUTH_TOKEN": "token-of-mine",
-    "TWILIO_PHONE_NUMBER": "+15550100000",
+    "TWILIO_PHONE_NUMBER": "+12125550100",
     "BUSINESS_API_BASE": "https://business.example.com",
-    "HUMAN_TRANSFER_NUMBER": "+15550100002",
+    "HUMAN_TRANSFER_NUMBER": "+12125550102",
     "PUBLIC_URL": "https://relay.example.com/",
     "DATABASE_URL": "postgresql://u:pw-of-mine@db/relay",
 }
@@ -90,7 +90,7 @@ def test_a_value_is_read_as_it_is_used(name: str, value: str, read: str) -> None
         ("BUSINESS_STATE", "California", "two letters"),
         ("BUSINESS_COUNTRY", "USA", "two letters"),
         ("OPENAI_REALTIME_URL", "ws://api.example.com/v1/realtime", "wss://"),
-        ("TWILIO_PHONE_NUMBER", "555-0100", "+15551234567"),
+        ("TWILIO_PHONE_NUMBER", "555-0100", "+12125550123"),
         ("TWILIO_ACCOUNT_SID", "AC1", "32 hexadecimal"),
         ("BUSINESS_TZ", "Mars/Olympus", "time zone"),
         ("BUSINESS_TZ", "America", "time zone"),
@@ -98,7 +98,7 @@ def test_a_value_is_read_as_it_is_used(name: str, value: str, read: str) -> None
         ("HUMAN_HOURS", "nine to five", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-25:00", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-09:00", "mon-fri"),
-        ("HUMAN_NUMBERS_ALSO", "+15550100001,911", "phone numbers"),
+        ("HUMAN_NUMBERS_ALSO", "+12125550101,911", "phone numbers"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_should_be(name: str, value: str, words: str) -> None:
@@ -139,6 +139,32 @@ def test_a_relay_on_this_machine_may_do_with_the_embedded_database() -> None:
     assert load(environ, serving=True).database_url == "embedded"
 
 
+def test_a_deployed_relay_may_keep_its_rows_itself_where_that_is_said_but_not_on_fly() -> None:
+    asked = {**GOOD, "DATABASE_URL": "embedded", "BUSINESS_NAME": "Harbor Table", "BUSINESS_TZ": "Europe/London"}
+    assert [line.split(":")[0] for line in doubts(load(asked, serving=True), asked)] == [
+        "DATABASE_URL=embedded keeps every call in data/postgres alone"
+    ]
+    for environ in (asked, {name: value for name, value in asked.items() if name != "DATABASE_URL"}):
+        with pytest.raises(SettingsInvalid, match="on Fly the disk goes away with the machine"):
+            load({**environ, "FLY_APP_NAME": "harbor"}, serving=True)
+
+
+def test_a_deployed_relay_that_goes_by_defaults_is_told_so_at_its_start() -> None:
+    assert [line.split()[0] for line in doubts(load(GOOD, serving=True), GOOD)] == ["BUSINESS_NAME", "BUSINESS_TZ"]
+    said = {**GOOD, "BUSINESS_NAME": "our office", "BUSINESS_TZ": "America/New_York"}  # the defaults, on purpose
+    assert doubts(load(said, serving=True), said) == []
+    at_home = {**GOOD, "PUBLIC_URL": "http://127.0.0.1:8080"}
+    assert doubts(load(at_home, serving=True), at_home) == []
+
+
+def test_a_data_folder_in_the_users_home_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert load({"DATA_DIR": "~/data"}, serving=False).data_dir == Path("/home/ann/data")
+    assert load({"DATA_DIR": "a~b"}, serving=False).data_dir == Path("a~b")
+    with pytest.raises(SettingsInvalid, match="DATA_DIR must be a folder"):
+        load({"DATA_DIR": "~nobody-of-this-name/data"}, serving=False)
+
+
 def test_half_a_twilio_key_is_refused() -> None:
     with pytest.raises(SettingsInvalid, match="go together"):
         load({**GOOD, "TWILIO_API_KEY": "SK1"}, serving=True)
@@ -149,7 +175,7 @@ def test_masked_settings_show_no_secret_and_no_number() -> None:
     for text in (str(settings.masked()), repr(settings)):
         for secret in ("sk-secret", "token-of-mine", "pw-of-mine"):
             assert secret not in text
-    assert "+15550100002" not in str(settings.masked())
+    assert "+12125550102" not in str(settings.masked())
 
 
 def test_hours_over_the_weekend_wrap_around() -> None:

@@ -15,6 +15,7 @@ from relay.standin.commands.call import Target
 from relay.standin.speech.voice import find
 from relay.standin.twilio.call_state import CallState
 from relay.standin.twilio.exchange import CallerLine, Exchange, LiveCall
+from relay.standin.twilio.numbers import fictional_number
 
 CLIP = "oh_wait"
 PATIENCE_S = 20.0
@@ -43,7 +44,7 @@ class Load:
         self.exchange = Target(self.origin, ACCOUNT, NUMBER).exchange(self._note)
         async with trio.open_nursery() as nursery:
             for number in range(calls):
-                nursery.start_soon(self._call, f"+1555{self.seed:03d}{number:04d}", interruptions)
+                nursery.start_soon(self._call, fictional_number(100 * self.seed + number), interruptions)
                 await trio.sleep(0.2)
 
     def _note(self, kind: str, fields: Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ class TellingPeer(realtime_peer.RealtimePeer):
             self._tell("error", 0, fields["error"]["message"])
 
     def _tell(self, kind: str, ms: int, words: str = "") -> None:
-        who = re.search(r"\+1555\d{7}", self.session["instructions"])
+        who = re.search(r"\+1\d{3}55501\d\d", self.session["instructions"])
         line = {"who": who[0] if who else "", "kind": kind, "ms": ms, "words": words}
         print(msgspec.json.encode(line).decode(), flush=True)
 

@@ -28,6 +28,7 @@ from relay.standin.load.generator import Spread
 from relay.standin.scenario.report import CallReport, Turn
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, parse
+from relay.standin.twilio.numbers import fictional_number
 
 SILENCE_LIMIT_MS, STOP_LIMIT_MS = 900.0, 300.0
 EVERY = 5  # one caller in so many interrupts
@@ -62,7 +63,7 @@ def caller(number: int, rounds: int) -> Scenario:
     speaks = f'{{ interrupt_after_ms = 500, say = "{SPEAKS}" }}, ' if number % EVERY == EVERY - 1 else ""
     once = f'{{ say = "{says}" }}, {speaks}{{ silent_s = {ROUND_S} }}'
     steps = ", ".join(["{ listen = true }", *[once] * rounds, "{ hang_up = true }"])
-    return parse(f'title = "t"\n[caller]\nnumber = "+1555777{number:04d}"\nsteps = [{steps}]', f"caller {number}")
+    return parse(f'title = "t"\n[caller]\nnumber = "{fictional_number(number)}"\nsteps = [{steps}]', f"caller {number}")
 
 
 async def ring(origin: str, count: int, rounds: int) -> list[CallReport]:

@@ -13,6 +13,7 @@ import trio
 from bench.greeting.relay_process import ACCOUNT, NUMBER
 from relay.standin.commands.call import Target
 from relay.standin.twilio.exchange import CallerLine, Exchange, LiveCall
+from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.streaming import Network
 
 # Who hears nothing for so long hangs up; the bench has failed then.
@@ -71,7 +72,7 @@ class Load:
             call.hang_up()
 
         network = Network(connect_ms=self._chance.uniform(*CONNECT_MS))
-        number = f"+1555{len(self._seen):07d}"  # nobody rings too often
+        number = fictional_number(len(self._seen))  # nobody rings too often
         call = await self._exchange.ring(CallerLine(number=number, network=network), act)
         at_s = self._seen[call.state.sid]
         media, start = at_s.get("first_media"), at_s.get("stream_started")

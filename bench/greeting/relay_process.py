@@ -14,10 +14,11 @@ from typing import BinaryIO
 import httpx
 import trio
 
+from relay.standin.own_environment import own_environment
 from relay.standin.twilio.exchange import Account
 
 ACCOUNT = Account("AC" + "0" * 31 + "2", "the-token-of-the-bench")
-NUMBER = "+15550100200"
+NUMBER = "+12125550120"
 START_LIMIT_S = 40.0
 STOP_LIMIT_S = 15.0
 
@@ -29,7 +30,7 @@ class RelayFailed(Exception):
 def environment(port: int, model_url: str, database_url: str, folder: Path) -> dict[str, str]:
     """What a deployed relay has, on loopback. The business backend and Twilio's REST API are down: nobody is there."""
     return {
-        **os.environ,
+        **own_environment(os.environ),
         "OPENAI_API_KEY": "sk-bench",
         "OPENAI_REALTIME_URL": model_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT.sid,
@@ -37,7 +38,7 @@ def environment(port: int, model_url: str, database_url: str, folder: Path) -> d
         "TWILIO_PHONE_NUMBER": NUMBER,
         "TWILIO_API_BASE": "http://127.0.0.1:9",
         "BUSINESS_API_BASE": "http://127.0.0.1:9",
-        "HUMAN_TRANSFER_NUMBER": "+15550100201",
+        "HUMAN_TRANSFER_NUMBER": "+12125550121",
         "PUBLIC_URL": f"http://127.0.0.1:{port}",
         "PORT": str(port),
         "DATABASE_URL": database_url,

@@ -4,18 +4,45 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import psycopg
 
-from relay.ledger.postgres_thread import Connection, words_of
-from relay.ledger.rows import ROW_TYPES, Identity
+from relay.ledger.postgres_thread import REFUSALS, Connection, words_of
+from relay.ledger.rows import (
+    ROW_TYPES,
+    CallRow,
+    ConsentRow,
+    FunctionCallRow,
+    Identity,
+    MessageRow,
+    OutcomeRow,
+    Row,
+    Settlement,
+    TranscriptRow,
+    encode,
+)
 from relay.ledger.spill import Entry
 
 BATCH_ROWS = 256  # more brings nothing: 17,500 rows/s at 20, 20,700 at 256, 22,400 at 1,000 [stack 3]
 BATCH_BYTES = 1 << 20
 
-# Errors that are the row's own: written again it would fail again. Whatever else goes wrong is the server's.
-REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+# SQLSTATE classes of what is the server's matter, whatever the row: connection, transaction state, login, database,
+# rollback by a conflict, resources, object state, intervention, system. Such rows are written again.
+_OF_THE_SERVER = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
+# Of those, the ones that say nothing of a row even if they come each time: a full disk or memory.
+_NEVER_OF_A_ROW = ("53", "58")
+
+# A plain row of each kind. A database that takes it and refuses another one refuses that one for itself.
+_PLAIN: tuple[Row, ...] = (
+    CallRow(call_sid="plain"),
+    TranscriptRow(call_sid="plain", seq=0, role="system"),
+    FunctionCallRow(call_sid="plain", function_call_id="plain", name="plain"),
+    Settlement(key="plain", state="failed", ok=False, output={}),
+    OutcomeRow(call_sid="plain", ended_at=datetime.fromtimestamp(0, UTC)),
+    ConsentRow(call_sid="plain", seq=0),
+    MessageRow(call_sid="plain", seq=0),
+)
 
 
 def take(waiting: deque[Entry]) -> list[Entry]:
@@ -35,14 +62,51 @@ def take(waiting: deque[Entry]) -> list[Entry]:
 
 
 def write(connection: Connection, statements: Mapping[str, bytes], entries: list[Entry]) -> list[tuple[Entry, str]]:
-    """Write a batch in one transaction. If a row spoils it, row by row; returns those that Postgres will never take."""
+    """Write a batch. If a row spoils it, row by row; returns those that Postgres will never take.
+
+    Runs in a transaction; a savepoint keeps it alive when a row is refused. Raises what is the database's fault.
+    """
     try:
         _write_together(connection, statements, entries)
-    except REFUSALS as error:
-        if len(entries) > 1:
-            return [refused for entry in entries for refused in write(connection, statements, [entry])]
-        return _write_once_more(connection, statements, entries[0], error)
-    return []
+        return []
+    except Exception as error:
+        if not is_of_the_row(error):
+            raise
+        failure = error
+    if not isinstance(failure, REFUSALS):
+        take_plain_rows(connection, statements, entries)  # raises if these tables take nothing at all
+    if len(entries) > 1:
+        return [refused for entry in entries for refused in write(connection, statements, [entry])]
+    if isinstance(failure, psycopg.errors.UniqueViolation):
+        # A key that another relay claimed in this very moment is no refusal: the second look sees it.
+        try:
+            _write_together(connection, statements, entries)
+            return []
+        except REFUSALS as again:
+            failure = again
+    return [(entries[0], words_of(failure))]
+
+
+def is_of_the_row(error: Exception) -> bool:
+    """True if the same row may well fail again on a database that is well: also for errors that no driver knows."""
+    if not isinstance(error, psycopg.Error) or isinstance(error, REFUSALS):
+        return True
+    return error.sqlstate is not None and error.sqlstate[:2] not in _OF_THE_SERVER
+
+
+def may_be_of_the_row(error: Exception) -> bool:
+    """True if this error, come again and again, may yet be one row's: it kills its backend, or hangs it."""
+    return not (isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in _NEVER_OF_A_ROW)
+
+
+def take_plain_rows(
+    connection: Connection, statements: Mapping[str, bytes], entries: list[Entry] | None = None
+) -> None:
+    """Write a plain row of each kind that the batch has (None: of all), and take it back. Raises psycopg.Error."""
+    kinds = set(ROW_TYPES) if entries is None else {type(entry.row) for entry in entries}
+    plain = [Entry(row, encode(row)) for row in _PLAIN if type(row) in kinds]
+    with connection.transaction(force_rollback=True):
+        _write_together(connection, statements, plain)
 
 
 def _write_together(connection: Connection, statements: Mapping[str, bytes], entries: list[Entry]) -> None:
@@ -51,16 +115,3 @@ def _write_together(connection: Connection, statements: Mapping[str, bytes], ent
             rows = b",".join(entry.encoded for entry in entries if type(entry.row) is kind)
             if rows:
                 connection.execute(statements[kind.statement], {"rows": f"[{rows.decode()}]"})
-
-
-def _write_once_more(
-    connection: Connection, statements: Mapping[str, bytes], entry: Entry, error: psycopg.Error
-) -> list[tuple[Entry, str]]:
-    """A key that another relay claimed in this very moment is no refusal: the second look sees it."""
-    if isinstance(error, psycopg.errors.UniqueViolation):
-        try:
-            _write_together(connection, statements, [entry])
-        except REFUSALS as again:
-            return [(entry, words_of(again))]
-        return []
-    return [(entry, words_of(error))]

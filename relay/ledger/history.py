@@ -8,14 +8,14 @@ from psycopg.sql import SQL, Identifier
 
 from relay.ledger import statements
 from relay.ledger.port import LedgerUnavailable
-from relay.ledger.postgres_thread import connect, words_of
+from relay.ledger.postgres_thread import connect, transaction, words_of
 
 # The tables of a call, in the order in which its story is told. Values: what its rows are sorted by.
 TABLES_OF_CALL = {
     "calls": "call_sid",
     "consents": "seq",
     "transcripts": "seq",
-    "function_calls": "recorded_at",
+    "function_calls": "number",
     "messages": "seq",
     "call_outcomes": "call_sid",
 }
@@ -27,7 +27,7 @@ def rows_of_call(url: str, call_sid: str) -> dict[str, list[DictRow]]:
     """Every row of a call: table -> rows as column -> value; empty lists if unknown. Raises LedgerUnavailable."""
     found = {}
     try:
-        with connect(url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        with connect(url) as connection, transaction(connection), connection.cursor(row_factory=dict_row) as cursor:
             for table, order in TABLES_OF_CALL.items():
                 query = SQL("select * from {} where call_sid = %s order by {}")
                 cursor.execute(query.format(Identifier(table), Identifier(order)), [call_sid])
@@ -40,7 +40,7 @@ def rows_of_call(url: str, call_sid: str) -> dict[str, list[DictRow]]:
 def list_calls(url: str, limit: int = 20) -> list[DictRow]:
     """The newest calls with how they ended. Columns: see list_calls in sql/statements.sql. Raises LedgerUnavailable."""
     try:
-        with connect(url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        with connect(url) as connection, transaction(connection), connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(statements.read()["list_calls"], {"limit": limit}).fetchall()
     except psycopg.Error as error:
         raise LedgerUnavailable(words_of(error)) from error

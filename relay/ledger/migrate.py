@@ -3,6 +3,7 @@
 Rule 1: what was applied is never changed: its checksum is kept, and a file that differs from it is refused.
 Rule 2: all that is pending is applied in one transaction, or none of it.
 Rule 3: who migrates holds an advisory lock (for its transaction: it works through a pooler too); others wait.
+Rule 4: a table `migrations` of somebody else's is left alone: then ours is `relay_migrations`.
 A database that is ahead of these files is left alone, so that an older release can still be started.
 """
 
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg import errors
+from psycopg.sql import SQL, Identifier
 
-from relay.ledger.postgres_thread import words_of
+from relay.ledger.postgres_thread import Connection, words_of
 from relay.ledger.statements import SQL_DIR
 
 LOCK = 0x72656C6179  # "relay" in ASCII: the advisory lock's number; nobody else in this database uses it
@@ -24,7 +27,7 @@ LOCK_LIMIT_S = 60
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 _TABLE = """
-create table if not exists migrations (
+create table {} (
     number integer primary key,
     name text not null,
     sha256 text not null,
@@ -67,17 +70,64 @@ def migrate(url: str, sql_dir: Path = SQL_DIR) -> list[str]:
     """Apply what is pending; returns the names of the files applied. Raises MigrationRefused."""
     migrations = read_migrations(sql_dir)
     try:
-        with psycopg.connect(url, connect_timeout=10) as connection:
-            connection.execute(f"set lock_timeout = '{LOCK_LIMIT_S}s'")
+        with psycopg.connect(url, connect_timeout=10, client_encoding="UTF8", application_name="relay") as connection:
+            _check_encoding(connection)
+            # For this transaction alone: behind a pooler the session is somebody else's next.
+            connection.execute(f"set local lock_timeout = '{LOCK_LIMIT_S}s'")
+            connection.execute("set local statement_timeout = 0")
             connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
-            connection.execute(_TABLE)
-            applied = connection.execute("select number, name, sha256 from migrations order by number").fetchall()
+            table = _table_of_migrations(connection)
+            query = SQL("select number, name, sha256 from {} order by number").format(table)
+            applied = connection.execute(query).fetchall()
             pending = _pending(migrations, applied)
             for migration in pending:
-                _apply(connection, migration)
+                _apply(connection, migration, table)
     except psycopg.Error as error:
-        raise MigrationRefused(f"The database could not be migrated: {words_of(error)}") from error
+        raise MigrationRefused(f"The database could not be migrated: {_words(error)}") from error
     return [migration.name for migration in pending]
+
+
+def _check_encoding(connection: Connection) -> None:
+    """Callers' words need an encoding that has all letters; SQL_ASCII keeps bytes as they come."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in ("UTF8", "SQL_ASCII", None):
+        raise MigrationRefused(
+            f"The database's encoding is {encoding}: it lacks letters that callers' names have, and would refuse their "
+            "rows. Make the database anew with: create database relay encoding 'UTF8' template template0"
+        )
+
+
+def _table_of_migrations(connection: Connection) -> Identifier:
+    """The table that says what was applied; made if it is not there."""
+    columns = (
+        "select column_name from information_schema.columns where table_schema = current_schema() and table_name = %s"
+    )
+    name = "migrations"
+    found = {str(column) for (column,) in connection.execute(columns, [name])}
+    if found and not found >= {"number", "name", "sha256"}:
+        name = "relay_migrations"
+        found = {str(column) for (column,) in connection.execute(columns, [name])}
+    if not found:
+        connection.execute(SQL(_TABLE).format(Identifier(name)))
+    return Identifier(name)
+
+
+def _words(error: psycopg.Error) -> str:
+    """What is wrong and what to do, where `relay migrate` is what failed."""
+    primary = error.diag.message_primary or type(error).__name__
+    match error:
+        case errors.InsufficientPrivilege() | errors.InvalidSchemaName():
+            return (
+                f"{primary}. Since Postgres 15 only a database's owner may make tables in it. Give the relay a "
+                "database that its user owns; or, as the owner: grant create, usage on schema public to that user"
+            )
+        case errors.DuplicateTable():
+            return f"{primary}: it is another program's table. Give the relay a database of its own"
+        case errors.UndefinedTable() | errors.UndefinedColumn():
+            return primary
+        case errors.LockNotAvailable():
+            return f"another command has been migrating for {LOCK_LIMIT_S} s; try again when it is done"
+    return words_of(error)
 
 
 def _pending(migrations: list[Migration], applied: list[tuple[int, str, str]]) -> list[Migration]:
@@ -92,12 +142,12 @@ def _pending(migrations: list[Migration], applied: list[tuple[int, str, str]]) -
     return [migration for migration in migrations if migration.number not in done]
 
 
-def _apply(connection: psycopg.Connection[tuple[object, ...]], migration: Migration) -> None:
+def _apply(connection: Connection, migration: Migration, table: Identifier) -> None:
     try:
         connection.execute(migration.text.encode())
     except psycopg.Error as error:
-        raise MigrationRefused(
-            f"sql/{migration.name} failed, nothing was applied: {error.diag.message_primary or words_of(error)}"
-        ) from error
-    insert = "insert into migrations (number, name, sha256) values (%s, %s, %s)"
+        known = isinstance(error, errors.InsufficientPrivilege | errors.DuplicateTable | errors.LockNotAvailable)
+        words = _words(error) if known else error.diag.message_primary or words_of(error)
+        raise MigrationRefused(f"sql/{migration.name} failed, nothing was applied: {words}") from error
+    insert = SQL("insert into {} (number, name, sha256) values (%s, %s, %s)").format(table)
     connection.execute(insert, [migration.number, migration.name, migration.sha256])

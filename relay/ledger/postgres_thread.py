@@ -1,15 +1,22 @@
-"""A lane to Postgres: one thread, one connection, and a caller who never waits longer than it said.
+"""The thread that talks to Postgres: one thread, one connection, and a caller who never waits longer than it said.
 
 psycopg knows no Trio, so it runs in a thread. A hung server would hold that thread, and Trio cannot stop one: when the
 limit is over the caller goes on (`abandon_on_cancel`), and the connection's socket is shut down under the thread, which
 then ends by an error. The next use dials anew.
+
+Rule 1: a connection is kept only after work that succeeded, or an error that is a row's own. After anything else the
+        next use dials anew: a server that has become read-only answers for ever, and refuses for ever.
+Rule 2: nothing is set for the session. A pooler in transaction mode hands it to other clients, with what we had set.
+        What our statements need is set for each transaction (`transaction`).
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import psycopg
@@ -22,28 +29,56 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 CONNECT_LIMIT_S = 3
 STATEMENT_LIMIT_MS = 5_000  # longer than any of our statements by a factor of 100; a forgotten lock ends there
+# A connection that nobody has used for so long is closed: a database that sleeps when nobody is connected may sleep.
+IDLE_LIMIT_S = 60.0
+
+# What our statements count on, whatever the server, the database or the role has as its default. psycopg reads
+# timestamps only in the ISO style. The encoding is part of the connection's start: a pooler keeps it for each client.
+_BEGIN = f"""begin;
+set local statement_timeout = {STATEMENT_LIMIT_MS};
+set local timezone = 'UTC';
+set local datestyle = 'ISO, MDY';
+set local standard_conforming_strings = on"""
+
+# Errors that are the row's own: written again it would fail again, and the connection is as good as before.
+REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+# What the server reports of itself, unasked, as soon as it changes (Postgres 14 and later).
+_READ_ONLY = ("in_hot_standby", "default_transaction_read_only")
 
 
 def connect(url: str) -> Connection:
     """A connection for short statements. Raises psycopg.Error."""
     connection: Connection = psycopg.connect(
         url,
-        autocommit=True,
+        autocommit=True,  # `transaction` begins and ends ours
         connect_timeout=CONNECT_LIMIT_S,
-        prepare_threshold=None,  # a pooler in transaction mode loses prepared statements [fly 6.11]
+        prepare_threshold=None,  # a pooler in transaction mode loses prepared statements
+        client_encoding="UTF8",
         application_name="relay",
         keepalives_idle=5,  # a peer that is gone without a word is noticed in about 10 s
         keepalives_interval=2,
         keepalives_count=3,
         tcp_user_timeout=10_000,
     )
-    try:
-        connection.execute(f"set statement_timeout = {STATEMENT_LIMIT_MS}")
-        connection.execute("set timezone = 'UTC'")
-    except BaseException:
-        connection.close()
-        raise
     return connection
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """One transaction with what our statements need; no other client of a pooler meets it afterwards."""
+    connection.execute(_BEGIN)
+    try:
+        yield
+    except BaseException:
+        if not connection.broken and not connection.closed:
+            connection.execute("rollback")
+        raise
+    connection.execute("commit")
+
+
+def is_read_only(connection: Connection) -> bool:
+    """True if the server has told that it takes no rows: it was the main one before a failover."""
+    return any(connection.info.parameter_status(name) == "on" for name in _READ_ONLY)
 
 
 class _Use:
@@ -57,13 +92,14 @@ class _Use:
         self.abandoned = False
 
 
-class Lane:
+class PostgresThread:
     """One thread with one connection. One use at a time; a second one waits for the first, within its own limit."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._limiter = trio.CapacityLimiter(1)
         self._connection: Connection | None = None
+        self._used_at = 0.0
 
     async def use(self, work: Callable[[Connection], Result], *, limit_s: float, again: bool) -> Result:
         """Run `work` with the connection, in the thread. Raises psycopg.Error, or LedgerUnavailable at the limit.
@@ -90,22 +126,31 @@ class Lane:
             kept = self._connection is not None
             try:
                 return self._try(work)
-            except (psycopg.OperationalError, psycopg.InterfaceError):
-                if use.abandoned or not (use.again and kept and self._connection is None):
+            except psycopg.Error as error:
+                if use.abandoned or not kept or self._connection is not None:
+                    raise
+                if not (use.again or _nothing_stands(error)):
                     raise
             return self._try(work)
         finally:
             use.running = False
 
     def _try(self, work: Callable[[Connection], Result]) -> Result:
-        """Once. A connection that has failed is closed here, in its thread: nobody else uses it."""
+        """Once, in one transaction. A connection is closed here, in its thread: nobody else uses it."""
         connection = self._connection = self._connection or connect(self._url)
         try:
-            return work(connection)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
+            with transaction(connection):
+                result = work(connection)
+        except BaseException as error:
+            if not isinstance(error, REFUSALS) or connection.closed:
+                self._connection = None
+                connection.close()
+            raise
+        if is_read_only(connection):
             self._connection = None
             connection.close()
-            raise
+        self._used_at = time.monotonic()
+        return result
 
     def _cut(self) -> None:
         """Shut the socket down under the thread that waits for it: its statement ends by an error."""
@@ -117,6 +162,13 @@ class Lane:
                 same.shutdown(socket.SHUT_RDWR)
         except (OSError, psycopg.Error):
             pass  # closed in this very moment: what we wanted
+
+    async def close_if_idle(self) -> None:
+        """Close the connection if nobody has used it for IDLE_LIMIT_S."""
+        idle_s = time.monotonic() - self._used_at
+        if self._connection is None or idle_s < IDLE_LIMIT_S or self._limiter.borrowed_tokens:
+            return
+        await trio.to_thread.run_sync(self._close, limiter=self._limiter)
 
     async def close(self, *, limit_s: float) -> None:
         """Close the connection, in its thread; cut it if the thread does not come to it."""
@@ -131,10 +183,24 @@ class Lane:
             self._connection = None
 
 
-def words_of(error: psycopg.Error) -> str:
+def _nothing_stands(error: psycopg.Error) -> bool:
+    """True if the server has said no to our transaction, so that it can be tried again without being done twice.
+
+    Classes 08 and 57: the connection or the server ended, perhaps after a commit whose answer was lost.
+    """
+    return error.sqlstate is not None and error.sqlstate[:2] not in ("08", "57")
+
+
+def words_of(error: Exception) -> str:
     """What a database error says, without the values of a row (its details, and some messages, quote them)."""
+    if not isinstance(error, psycopg.Error):
+        return f"{type(error).__name__} in the relay's own code"  # its words may quote a row
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return "the tables are not there, or are older than this relay: run `relay migrate`"
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return "the server takes no rows, it is read-only (SQLSTATE 25006): DATABASE_URL must lead to the main one"
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return "DATABASE_URL's user may not write to the relay's tables (SQLSTATE 42501): grant it, or use their owner"
     if error.sqlstate is not None:
         return f"{type(error).__name__} (SQLSTATE {error.sqlstate})"
     if isinstance(error, psycopg.OperationalError):

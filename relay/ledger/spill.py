@@ -1,13 +1,14 @@
-"""Where rows wait on disk when Postgres takes none: one file a spill, oldest first, gone when its rows are written.
+"""The folder where rows wait on disk while Postgres is away: one file a piece, oldest first, gone when it is written.
 
 A file is written once, beside its place, and moved there: it is whole or it is not there. Shipping one twice does no
 harm (rows are idempotent), so two relays on one folder do none either. It holds words and numbers: for our eyes only.
-No fsync: the rows it saves are those of a Postgres that is away, not of a power cut; that is the journal's duty.
+No fsync: the rows it saves are those of a Postgres that is away and of a killed process, not of a power cut.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,6 +20,7 @@ import msgspec
 from relay.ledger.rows import ROW_TYPES, Row
 
 _DECODERS = {kind.statement: msgspec.json.Decoder(kind) for kind in ROW_TYPES}
+_FILE_NAME = re.compile(r"rows-([0-9]{1,20})-.*")
 
 
 class _Line(msgspec.Struct):
@@ -42,30 +44,24 @@ class Spill:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._made = 0
-        self._skipped: set[Path] = set()
-        # What an earlier run left. Counted once, here, before any call.
-        self.rows = sum(path.read_bytes().count(b"\n") for path in self._files())
+        self._last = max((_number(path) for path in self._files()), default=0)
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("rows-*.jsonl"))
 
-    def oldest(self) -> Path | None:
-        """The file to ship next."""
-        return next((path for path in self._files() if path not in self._skipped), None)
-
-    def skip(self, path: Path) -> None:
-        """Leave a file that cannot be read to the next start (or to the relay that has shipped it meanwhile)."""
-        self._skipped.add(path)
+    def found(self) -> list[tuple[Path, int]]:
+        """What lies there, oldest first, with the number of its rows. Read once, at the start, before any call."""
+        return [(path, path.read_bytes().count(b"\n")) for path in self._files()]
 
     def next_file(self) -> Path:
         """A name behind all others: what is put there is shipped after all that lies there already."""
-        self._made += 1
-        # Names sort by time; within one tick of a coarse clock by number.
-        return self._folder / f"rows-{time.time_ns():020d}-{self._made:06d}-{os.getpid()}.jsonl"
+        # The time makes the names of two relays differ in order; the number before makes a clock that is set back
+        # harmless, also over a restart while files lie there.
+        self._last = max(time.time_ns(), self._last + 1)
+        return self._folder / f"rows-{self._last:020d}-{os.getpid()}.jsonl"
 
-    def put(self, path: Path, entries: list[Entry]) -> None:
-        """Put rows into a new file. May run in a thread; the one who calls it counts the rows."""
+    def put(self, path: Path, entries: Iterable[Entry]) -> None:
+        """Put rows into a new file. May run in a thread."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
         try:
@@ -83,19 +79,23 @@ class Spill:
             try:
                 line = msgspec.json.decode(text, type=_Line)
                 entries.append(Entry(_DECODERS[line.statement].decode(line.row), bytes(line.row)))
-            except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
+            except Exception:  # whatever a line does to the decoder, the others get past it
                 unreadable.append(text)
         return entries, unreadable
 
-    def remove(self, path: Path, rows: int) -> None:
+    def remove(self, path: Path) -> None:
         """The file's rows are in Postgres."""
         path.unlink(missing_ok=True)
-        self.rows = max(0, self.rows - rows)
 
     def set_aside(self, lines: Iterable[bytes]) -> None:
         """Keep for a human what Postgres will never take."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(self._folder / "refused.jsonl", b"".join(line.rstrip(b"\n") + b"\n" for line in lines), os.O_APPEND)
+
+
+def _number(path: Path) -> int:
+    match = _FILE_NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
 
 
 def _write(path: Path, content: bytes, flags: int) -> None:

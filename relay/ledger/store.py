@@ -1,17 +1,18 @@
-"""The ledger in Postgres: a queue, a writer with its own thread, and reads beside it.
+"""The ledger in Postgres: a backlog, a writer with its own thread, and reads beside it.
 
 Rule 1: nothing here may hold up a call. record() appends to a list; reads have their caller's limit.
-Rule 2: no row is lost while either Postgres or the disk works. Order: what is being written, spill, queue.
+Rule 2: no row is lost while either Postgres or the disk works. What Postgres does not take at once is put on disk: at
+        the first refusal, and every second after it, so that a killed process loses a second of rows at most.
 Rule 3: a row is written again until Postgres has said yes; statements are idempotent, so twice is once.
-Rule 4: a row that Postgres will never take is set aside, so that the others get past it.
+Rule 4: a row that Postgres will never take is set aside, so that the others get past it, whatever it does to us.
+Rule 5: an idle ledger asks nothing and keeps no connection: a database that sleeps when nobody uses it may sleep.
+
+Upstream: the calls, server/webhooks.  Downstream: backlog.py, batch.py, postgres_thread.py, sql/statements.sql.
 """
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import date, tzinfo
 from functools import partial
 from pathlib import Path
@@ -25,25 +26,22 @@ from psycopg.types.json import Jsonb
 
 from relay.ledger import rows as r
 from relay.ledger import statements
-from relay.ledger.batch import BATCH_ROWS, take, write
+from relay.ledger.backlog import Backlog
+from relay.ledger.batch import BATCH_ROWS, may_be_of_the_row, take, take_plain_rows, write
 from relay.ledger.port import LedgerUnavailable
-from relay.ledger.postgres_thread import Connection, Lane, words_of
-from relay.ledger.spill import Entry, Spill
+from relay.ledger.postgres_thread import Connection, PostgresThread, words_of
+from relay.ledger.spill import Entry
 
 Result = TypeVar("Result")
 
-# A call makes about one row a second: 100 calls fill this in 40 s. While Postgres is away the writer moves the queue to
-# disk, in a thread, when it is half full. Should that come too late, record() does it at once (10-60 ms for 2 MiB on a
-# busy disk: a jolt, but no row lost). The spill is bounded by the disk alone.
-QUEUE_ROWS = 4_096
-QUEUE_BYTES = 2 << 20
-
 GATHER_S = 0.05  # rows wait this long for company
+SPILL_EVERY_S = 1.0  # and in memory alone no longer than this, if Postgres does not take them
 WRITE_LIMIT_S = 10.0  # twice the statement timeout: then the server hangs, and its connection is cut
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0  # between tries while Postgres is away
 CLOSE_LIMIT_S = 1.0
-# A disk that has refused is asked again by record() no sooner than this: at each row it would stop all calls' audio.
-SPILL_PAUSE_S = 1.0
+# Rows that have failed so often and for so long, while the same tables take other rows, are looked at one by one: one
+# of them kills its backend or hangs it each time. Long enough for a lock that somebody holds, and for a failover.
+SUSPECT_TRIES, SUSPECT_S = 5, 60.0
 
 log = structlog.get_logger()
 
@@ -53,21 +51,16 @@ class PostgresLedger:
 
     def __init__(self, url: str, *, spill_dir: Path, keep_words: bool = True, drain_limit_s: float = 5.0) -> None:
         self._statements = statements.read()
-        self._writer = Lane(url)
-        self._asker = Lane(url)
-        self._spill = Spill(spill_dir)
+        self._writer = PostgresThread(url)
+        self._asker = PostgresThread(url)
+        self._backlog = Backlog(spill_dir)
         self._keep_words = keep_words
         self._drain_limit_s = drain_limit_s
-        self._queue: deque[Entry] = deque()
-        self._queue_bytes = 0
-        self._in_flight: list[Entry] = []  # older than the spill
-        self._in_flight_file = self._spill.next_file()  # where they would go: ahead of what is spilled meanwhile
-        self._to_disk: list[Entry] = []  # newer than the spill, older than the queue
-        self._disk_again_at = 0.0
         self._wake = trio.Event()
+        self._refused_now = trio.Event()  # Postgres has refused for the first time since it took rows
         self._ended = False
         self._trouble: str | None = None
-        self._recorded = self._written = self._refused = self._lost = 0
+        self._recorded = self._written = self._lost = self._no_json = 0
 
     def record(self, row: r.Row) -> None:
         self._recorded += 1
@@ -75,81 +68,32 @@ class PostgresLedger:
             row = row if self._keep_words else r.without_words(row)
             entry = Entry(row, r.encode(row))
         except Exception as error:  # whatever a dict of the model's holds: a call does not end over its ledger
-            self._refused += 1
+            self._no_json += 1
             log.error("ledger.row_refused", statement=row.statement, error=type(error).__name__, do="report it: a bug")
             return
-        full = len(self._queue) >= QUEUE_ROWS or self._queue_bytes + len(entry.encoded) > QUEUE_BYTES
-        if full and (time.monotonic() < self._disk_again_at or not self._spill_queue()):
+        if not self._backlog.add(entry):
             self._lost += 1
             return
-        self._queue.append(entry)
-        self._queue_bytes += len(entry.encoded)
         self._wake.set()
         if self._ended:
-            self._spill_queue()  # no writer any more: the next start ships it
-
-    def _spill_queue(self) -> bool:
-        """Move the queue to disk, now. False if the disk refuses too; then it stays where it is."""
-        entries = list(self._queue)
-        if not self._put(self._spill.next_file(), entries):
-            return False
-        self._queue.clear()
-        self._queue_bytes = 0
-        return True
-
-    def _put(self, path: Path, entries: list[Entry]) -> bool:
-        if not entries:
-            return True
-        try:
-            self._spill.put(path, entries)
-        except OSError as error:
-            self._disk_refused(error, len(entries))
-            return False
-        self._spilled(entries)
-        return True
-
-    async def _relieve_queue(self) -> None:
-        """The same in a thread, before it is full."""
-        if len(self._queue) < QUEUE_ROWS // 2 and self._queue_bytes < QUEUE_BYTES // 2:
-            return
-        self._to_disk = list(self._queue)
-        size_bytes, self._queue_bytes = self._queue_bytes, 0
-        self._queue.clear()
-        on_disk = False
-        try:
-            await trio.to_thread.run_sync(self._spill.put, self._spill.next_file(), self._to_disk)
-            on_disk = True
-        except OSError as error:
-            self._disk_refused(error, len(self._to_disk))
-        finally:
-            if on_disk:
-                self._spilled(self._to_disk)
-            else:  # also when we were cancelled before the thread began
-                self._queue.extendleft(reversed(self._to_disk))
-                self._queue_bytes += size_bytes
-            self._to_disk = []
-
-    def _disk_refused(self, error: OSError, rows: int) -> None:
-        self._disk_again_at = time.monotonic() + SPILL_PAUSE_S
-        do = "make room in DATA_DIR, or bring Postgres back: rows wait in memory, and are lost once that is full"
-        log.error("ledger.spill_failed", rows=rows, lost=self._lost, error=error.strerror, do=do)
-
-    def _spilled(self, entries: list[Entry]) -> None:
-        self._spill.rows += len(entries)
-        log.warning("ledger.spilled", rows=len(entries))
+            self._backlog.put_now()  # no writer any more: the next start ships it
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         try:
-            while True:
-                await self._write_what_waits()
-                self._wake = trio.Event()
-                await self._wake.wait()
-                if len(self._queue) < BATCH_ROWS:
-                    await trio.sleep(GATHER_S)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_on_disk)
+                while True:
+                    await self._write_what_waits()
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+                    if self._backlog.in_memory < BATCH_ROWS:
+                        await trio.sleep(GATHER_S)
         finally:
             try:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + self._drain_limit_s):
+                    if self._trouble is not None:
+                        await self._backlog.put()
                     await self._write_what_waits()
             finally:  # a bug that has ended the writer meets us here again: its rows must not stay in memory
                 self._ended = True
@@ -159,100 +103,90 @@ class PostgresLedger:
 
     def _keep_the_rest(self) -> None:
         """What Postgres has not taken in time: to disk, each in its place."""
-        if self._put(self._in_flight_file, self._in_flight):
-            self._in_flight = []
-        if not self._spill_queue() or self._in_flight:
-            rows = len(self._queue) + len(self._in_flight)
+        if not self._backlog.put_now():
+            rows = self._backlog.in_memory
             self._lost += rows
+            self._backlog.forget()
             log.error("ledger.rows_lost", rows=rows, do="make room in DATA_DIR before the next start")
 
-    async def _write_what_waits(self) -> None:
-        """Until nothing waits: what was in flight when we were cancelled, then the spill, then the queue."""
-        if self._in_flight:
-            await self._write_in_flight()
+    async def _keep_on_disk(self) -> None:
+        """Put on disk what Postgres does not take; close connections that nobody uses."""
         while True:
-            oldest = self._spill.oldest()
-            if oldest is not None:
-                await self._ship(oldest)
-            elif self._queue:
-                self._in_flight = take(self._queue)
-                self._in_flight_file = self._spill.next_file()
-                self._queue_bytes -= sum(len(entry.encoded) for entry in self._in_flight)
-                await self._write_in_flight()
-            else:
-                return
+            with trio.move_on_after(SPILL_EVERY_S):
+                await self._refused_now.wait()
+                self._refused_now = trio.Event()
+            if self._trouble is not None or self._backlog.waits_s > SPILL_EVERY_S:
+                await self._backlog.put()
+            await self._writer.close_if_idle()
+            await self._asker.close_if_idle()
 
-    async def _write_in_flight(self) -> None:
-        await self._write(self._in_flight)
-        self._written += len(self._in_flight)
-        self._in_flight = []
+    async def _write_what_waits(self) -> None:
+        while (waiting := await self._backlog.first()) is not None:
+            piece, entries = waiting
+            rows = len(entries)
+            while entries:
+                batch = take(entries)
+                refused = await self._write(batch)
+                for entry, words in refused:
+                    self._backlog.set_aside([entry.line()], words)
+                self._written += len(batch) - len(refused)
+                await self._backlog.written(piece, len(batch))
+            await self._backlog.finish(piece, rows)
 
-    async def _ship(self, path: Path) -> None:
-        """A file of the spill. Cut short, it is shipped again from its start: the statements do not mind."""
-        try:
-            entries, unreadable = await trio.to_thread.run_sync(self._spill.read, path)
-        except OSError as error:
-            log.error("ledger.spill_unreadable", error=error.strerror, do="give DATA_DIR to this user, start again")
-            self._spill.skip(path)
-            return
-        self._set_aside(unreadable, "unreadable")
-        waiting, rows = deque(entries), len(entries) + len(unreadable)
-        while waiting:
-            await self._write(take(waiting))
-        self._written += len(entries)
-        try:
-            self._spill.remove(path, rows)
-        except OSError as error:  # a disk that has gone read-only; twice is once, so the next start ships it again
-            log.error("ledger.spill_stays", error=error.strerror, do="look at DATA_DIR: can the relay write to it?")
-            self._spill.skip(path)
-            return
-        log.info("ledger.spill_shipped", rows=len(entries))
-
-    async def _write(self, entries: list[Entry]) -> None:
-        """Write until Postgres has said yes."""
-        pause_s = FIRST_PAUSE_S
+    async def _write(self, entries: list[Entry]) -> list[tuple[Entry, str]]:
+        """Write until Postgres has said yes, or until it is plain that rows are at fault: those are returned."""
+        pause_s, tries, began_at = FIRST_PAUSE_S, 0, trio.current_time()
         while True:
             try:
                 work = partial(write, statements=self._statements, entries=entries)
-                refused = await self._writer.use(work, limit_s=WRITE_LIMIT_S, again=False)
+                refused = await self._writer.use(work, limit_s=WRITE_LIMIT_S, again=True)
                 break
-            except (psycopg.Error, LedgerUnavailable) as error:
-                words = words_of(error) if isinstance(error, psycopg.Error) else str(error)
-                if self._trouble is None:
-                    log.error("ledger.unavailable", words=words, caller_hears="nothing: rows wait on disk")
-                self._trouble = words
-            await self._relieve_queue()
+            except Exception as error:  # of any kind: the writer must not end, nor begin each start with the same end
+                failure = error
+            self._in_trouble(failure)
+            tries += 1
+            is_long = tries >= SUSPECT_TRIES and trio.current_time() - began_at >= SUSPECT_S
+            if is_long and may_be_of_the_row(failure) and await self._takes_plain_rows(entries):
+                if len(entries) == 1:
+                    return [(entries[0], _words(failure))]
+                return [refused for entry in entries for refused in await self._write([entry])]
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, LAST_PAUSE_S)
         if self._trouble is not None:
             self._trouble = None
-            log.info("ledger.available", queued=len(self._queue), spilled=self._spill.rows)
-        for entry, words in refused:
-            self._set_aside([entry.line()], words)
-            self._written -= 1
+            log.info("ledger.available", queued=self._backlog.in_memory, spilled=self._backlog.on_disk)
+        return refused
 
-    def _set_aside(self, lines: list[bytes], words: str) -> None:
-        if not lines:
-            return
-        self._refused += len(lines)
-        log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
-        with suppress(OSError):  # the disk is full: the count and the log line are what is left of it
-            self._spill.set_aside(lines)
+    def _in_trouble(self, error: Exception) -> None:
+        words = _words(error)
+        if self._trouble is None:
+            log.error("ledger.unavailable", words=words, caller_hears="nothing: rows wait on disk")
+            self._refused_now.set()
+        self._trouble = words
+
+    async def _takes_plain_rows(self, entries: list[Entry]) -> bool:
+        """True if the tables that these rows go to are well."""
+        try:
+            work = partial(take_plain_rows, statements=self._statements, entries=entries)
+            await self._writer.use(work, limit_s=WRITE_LIMIT_S, again=True)
+        except Exception:
+            return False
+        return True
 
     def counts(self) -> r.Counts:
         return r.Counts(
             recorded=self._recorded,
             written=self._written,
-            queued=len(self._in_flight) + len(self._to_disk) + len(self._queue),
-            spilled=self._spill.rows,
-            refused=self._refused,
+            queued=self._backlog.in_memory,
+            spilled=self._backlog.on_disk,
+            refused=self._backlog.refused + self._no_json,
             lost=self._lost,
         )
 
     async def _ask(self, work: Callable[[Connection], Result], limit_s: float, again: bool = True) -> Result:
         try:
             return await self._asker.use(work, limit_s=limit_s, again=again)
-        except psycopg.Error as error:
+        except (psycopg.Error, UnicodeError, ValueError, TypeError) as error:  # ValueError: what it says cannot be read
             raise LedgerUnavailable(words_of(error)) from error
 
     def _query(self, name: str, **values: object) -> Callable[[Connection], tuple[object, ...] | None]:
@@ -266,8 +200,7 @@ class PostgresLedger:
             with connection.cursor(row_factory=class_row(r.SeenCall)) as cursor:
                 return cursor.execute(statement, {"call_sid": call_sid}).fetchone()
 
-        waiting: Iterable[r.Row] = [entry.row for entry in (*self._in_flight, *self._to_disk, *self._queue)]
-        pending = [row for row in waiting if isinstance(row, r.CallRow | r.OutcomeRow)]
+        pending = self._backlog.of_call(call_sid)
         try:
             return r.seen(call_sid, await self._ask(work, limit_s), pending)
         except LedgerUnavailable:
@@ -276,9 +209,9 @@ class PostgresLedger:
                 raise
             return known
 
-    async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float) -> float:
+    async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float, besides: str = "") -> float:
         since, until = r.day_bounds(day, tz)
-        row = await self._ask(self._query("spent_usd", since=since, until=until), limit_s)
+        row = await self._ask(self._query("spent_usd", since=since, until=until, besides=besides), limit_s)
         return float(cast("float", row[0])) if row else 0.0
 
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
@@ -346,9 +279,13 @@ class PostgresLedger:
 
     async def ready(self, *, limit_s: float) -> str | None:
         try:
-            await self._ask(lambda connection: connection.execute("select from function_calls limit 1"), limit_s)
+            await self._ask(partial(take_plain_rows, statements=self._statements, entries=None), limit_s)
         except LedgerUnavailable as error:
             return f"Postgres does not take rows ({error}); they wait on this machine until it does."
         if self._trouble is not None:
             return f"Postgres does not take rows ({self._trouble}); they wait on this machine until it does."
         return None
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, LedgerUnavailable) else words_of(error)

@@ -77,9 +77,14 @@ def shipped_clip(key: str) -> Phrase:
     return Phrase(texts[key], (CLIPS_DIR / f"{key}.ulaw").read_bytes())
 
 
-def key_of(text: str, voice: str, model: str) -> str:
-    """The hash under which a phrase is kept: everything that went into its sound."""
-    return hashlib.sha256("\0".join((wording.say_exactly(text), voice, model, _STYLE)).encode()).hexdigest()
+def key_of(text: str, voice: str, model: str, rendered_by: str = "") -> str:
+    """The hash under which a phrase is kept: everything that went into its sound, and whose sound it is.
+
+    A stand-in or a proxy speaks under the names of OpenAI's voices: what it rendered is nobody else's voice.
+    """
+    return hashlib.sha256(
+        "\0".join((wording.say_exactly(text), voice, model, _STYLE, rendered_by)).encode()
+    ).hexdigest()
 
 
 async def render(realtime: Realtime, model: str, text: str) -> Rendered:
@@ -144,15 +149,24 @@ def check(rendered: Rendered, text: str) -> None:
 class PhraseBook:
     """All phrases of this relay with their sounds, as far as they are there.
 
-    `also`: sentences of ours from elsewhere (the functions' own holding phrases).
+    `also`: sentences of ours from elsewhere (the functions' own holding phrases). `rendered_by`: the service whose
+    voice it is.
     """
 
     def __init__(
-        self, prompts: Prompts, voice: str, model: str, folder: Path, ledger: Ledger, also: Iterable[str] = ()
+        self,
+        prompts: Prompts,
+        voice: str,
+        model: str,
+        folder: Path,
+        ledger: Ledger,
+        also: Iterable[str] = (),
+        *,
+        rendered_by: str = "",
     ) -> None:
         self._prompts = prompts
         self._also = tuple(also)
-        self._voice, self._model = voice, model
+        self._voice, self._model, self._rendered_by = voice, model, rendered_by
         self._folder = folder
         self._ledger = ledger
         self._kept: dict[str, bytes] = {}  # text -> mulaw
@@ -313,7 +327,7 @@ class PhraseBook:
         return self._folder / f"{self._key(text)}.phrase"
 
     def _key(self, text: str) -> str:
-        return key_of(text, self._voice, self._model)
+        return key_of(text, self._voice, self._model, self._rendered_by)
 
     # In Postgres
 

@@ -46,14 +46,13 @@ DRAIN_S = 280.0
 GREETING_WAIT_S = 10.0
 DAY_BILL_EVERY_S = 30.0
 LAG_EVERY_S = 0.5
-READY_LIMIT_S = 1.0
 
 
 def open_desk(
     settings: Settings,
     ledger: Ledger,
     *,
-    backend: functions.Backend,
+    backend: functions.BackendPort,
     rest: TwilioRest,
     dial_end: Dial = dial,
 ) -> Desk:
@@ -77,7 +76,15 @@ def open_desk(
         backend=backend,
         realtime=realtime,
         warm=WarmSessions(realtime),
-        phrases=PhraseBook(texts, settings.openai_voice, settings.openai_model, folder, ledger, also),
+        phrases=PhraseBook(
+            texts,
+            settings.openai_voice,
+            settings.openai_model,
+            folder,
+            ledger,
+            also,
+            rendered_by=access.service,
+        ),
         rest=rest,
         tokens=Tokens(),
         metrics=Metrics(),
@@ -136,7 +143,7 @@ class Daemon:
 
     # The process
 
-    async def serve(self, bind: str, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *bind: str, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until a signal, or `stop`; then drain. Reports the bound URLs."""
         async with trio.open_nursery() as outer:
             await outer.start(self._apart, "ledger", self.desk.ledger.run)
@@ -144,7 +151,7 @@ class Daemon:
                 await self.start_tasks(inner)
                 inner.start_soon(self._watch_signals)
                 async with trio.open_nursery() as sockets:
-                    urls = await sockets.start(self._serve_sockets, bind)
+                    urls = await sockets.start(self._serve_sockets, *bind)
                     overload.keep_collector_off()
                     task_status.started(urls)
                     log.info("relay.serving", url=urls[0], **self.desk.settings.masked())
@@ -171,10 +178,10 @@ class Daemon:
                 do="restart the relay when it has no calls",
             )
 
-    async def _serve_sockets(self, bind: str, *, task_status: trio.TaskStatus[list[str]]) -> None:
+    async def _serve_sockets(self, *bind: str, task_status: trio.TaskStatus[list[str]]) -> None:
         await http.serve(
             cast("ASGIFramework", self.app),
-            bind=[bind],
+            bind=list(bind),
             door=self.door.open,
             graceful_s=2.0,
             shutdown=self._stop,
@@ -238,4 +245,4 @@ async def run(settings: Settings, ledger: Ledger) -> None:
         )
         rest = await stack.enter_async_context(rest_of(settings))
         daemon = Daemon(open_desk(settings, ledger, backend=backend, rest=rest))
-        await daemon.serve(f"0.0.0.0:{settings.port}" if not settings.is_local else f"127.0.0.1:{settings.port}")
+        await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

@@ -12,7 +12,7 @@ from relay.call.call_config import Bill, CallPlan, Limits, PastTurn, Phrase
 from relay.call.consent_law import must_announce
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
-from relay.functions import Backend, Deeds, Once, Registry
+from relay.functions import BackendPort, Deeds, Once, Registry
 from relay.ledger.port import Ledger
 from relay.metrics import Metrics
 from relay.phrases.phrase_book import PhraseBook
@@ -115,7 +115,7 @@ class Desk:
     prompts: Prompts
     ledger: Ledger
     registry: Registry
-    backend: Backend
+    backend: BackendPort
     realtime: Realtime
     warm: WarmSessions
     phrases: PhraseBook
@@ -182,7 +182,7 @@ class Desk:
         """The model session for a call."""
         today = self.utc_now().astimezone(self.settings.tz).date()
         instructions = self.prompts.instructions(today, file.caller_number)
-        return Wanted(model, instructions, tuple(self.registry.tools()), greeting)
+        return Wanted(model, instructions, tuple(self.registry.tools(without={"lookup_answer"})), greeting)
 
     def plan(self, file: CallFile) -> CallPlan:
         """What the machine is told before the call begins."""

@@ -162,7 +162,7 @@ async def test_the_first_audio_comes_within_200_ms_whatever_the_model_does(
         assert told.heard.startswith(WHOLE if kept else "")
         never = {"connect_refused", "handshake_hangs", "silent_after_connect", "connect_error", "refuse_update"}
         if never & faults.keys():
-            assert told.report.dialled == ["+15550100002"]
+            assert told.report.dialled == ["+12125550102"]
             assert told.end_reason == "model_unreachable"
             assert kept or told.heard == f"{CLIP} | {TROUBLE}" or told.heard == f"{CLIP} {TROUBLE}"
 

@@ -42,7 +42,7 @@ from relay.twilio.rest import TwilioRest
 from tests.helpers.pipe import pipe
 
 PUBLIC_URL = "https://relay.example.com"
-NUMBER = "+15550100000"
+NUMBER = "+12125550100"
 ROWS_LIMIT_S = 5.0  # a call that is over waits for late words, and for what a function still does
 ACCOUNT = Account("AC" + "0" * 31 + "1", "play-auth-token")
 ENVIRONMENT = {
@@ -52,7 +52,7 @@ ENVIRONMENT = {
     "TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
     "TWILIO_PHONE_NUMBER": NUMBER,
     "BUSINESS_API_BASE": "http://127.0.0.1:2",
-    "HUMAN_TRANSFER_NUMBER": "+15550100002",
+    "HUMAN_TRANSFER_NUMBER": "+12125550102",
     "PUBLIC_URL": PUBLIC_URL,
     "DATABASE_URL": "postgresql://play",
     "BUSINESS_NAME": "Harbor Table",
@@ -254,7 +254,7 @@ async def stage(
                 cast(Any, None),
                 ACCOUNT,
                 PhoneNumber(
-                    "+15550100000", f"{PUBLIC_URL}/twilio/incoming", status_callback=f"{PUBLIC_URL}/twilio/status"
+                    "+12125550100", f"{PUBLIC_URL}/twilio/incoming", status_callback=f"{PUBLIC_URL}/twilio/status"
                 ),
                 epoch=dt.datetime(2026, 11, 23, 15, 0, tzinfo=dt.UTC),
             )

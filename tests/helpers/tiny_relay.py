@@ -20,7 +20,7 @@ from relay.transport.wire import StreamWire
 
 ORIGIN = "https://voice.example.com"
 ACCOUNT = Account("AC" + "1" * 32, "a-token", "SK" + "2" * 32, "a-secret")
-OUR_NUMBER, HUMAN_NUMBER = "+15550100099", "+15550100002"
+OUR_NUMBER, HUMAN_NUMBER = "+12125550190", "+12125550102"
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 VALIDATOR = RequestValidator(ACCOUNT.auth_token)
 

@@ -57,7 +57,7 @@ async def ask(
     form = {
         "AccountSid": ACCOUNT.sid,
         "CallSid": SID,
-        "From": "+15550100001",
+        "From": "+12125550101",
         "To": NUMBER,
         "CallStatus": "in-progress",
     }
@@ -77,7 +77,7 @@ async def ask(
 
 def call_file(play: Play, *, streams: int = 1, then: Next = Next.HUMAN, **known: Any) -> CallFile:
     """The file of a call whose stream is over; `known` fields as given."""
-    file = play.daemon.desk.open_file(SID, "+15550100001", NUMBER, "CA", "US", 0.0)
+    file = play.daemon.desk.open_file(SID, "+12125550101", NUMBER, "CA", "US", 0.0)
     file.streams, file.then = streams, then
     for name, value in known.items():
         setattr(file, name, value)

@@ -33,7 +33,7 @@ async def test_while_postgres_is_away_reads_say_so_and_a_reservation_is_unavaila
     with pytest.raises(LedgerUnavailable, match="away"):
         await ledger.spent_usd(date(2026, 11, 24), UTC, limit_s=1)
     with pytest.raises(LedgerUnavailable):
-        await ledger.calls_from("+15550100001", 60, limit_s=1)
+        await ledger.calls_from("+12125550101", 60, limit_s=1)
     with pytest.raises(LedgerUnavailable):
         await ledger.load_greeting("g", limit_s=1)
     with pytest.raises(LedgerUnavailable):
@@ -60,6 +60,6 @@ async def test_rows_of_one_call_are_told_in_the_order_of_the_conversation() -> N
 
 async def test_callers_are_counted_by_the_clock_of_the_play() -> None:
     ledger = MemoryLedger(utc_now=lambda: NOON)
-    ledger.record(r.CallRow(call_sid="CA1", from_number="+15550100001", started_at=NOON - timedelta(seconds=50)))
-    assert await ledger.calls_from("+15550100001", 60, limit_s=1) == 1
-    assert await ledger.calls_from("+15550100001", 40, limit_s=1) == 0
+    ledger.record(r.CallRow(call_sid="CA1", from_number="+12125550101", started_at=NOON - timedelta(seconds=50)))
+    assert await ledger.calls_from("+12125550101", 60, limit_s=1) == 1
+    assert await ledger.calls_from("+12125550101", 40, limit_s=1) == 0

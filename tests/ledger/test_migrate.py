@@ -122,3 +122,73 @@ def test_statements_are_read_by_name_without_the_header(tmp_path: Path) -> None:
     path = tmp_path / "statements.sql"
     path.write_text("-- a header\n\n-- name: one\n-- why\nselect 1\n\n-- name: two\nselect 2\n")
     assert statements.read(path) == {"one": b"-- why\nselect 1", "two": b"select 2"}
+
+
+# Databases that are not ours alone
+
+
+def run_sql(url: str, *texts: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for text in texts:
+            connection.execute(text.encode())
+
+
+@pytest.mark.real
+def test_a_migrations_table_of_another_program_is_left_alone(empty_database_url: str, sql_dir: Path) -> None:
+    run_sql(empty_database_url, "create table migrations (id serial, migration text, batch int)")
+    assert migrate(empty_database_url, sql_dir) == ["0001_first.sql", "0002_second.sql"]
+    assert migrate(empty_database_url, sql_dir) == []
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("select count(*) from migrations").fetchone() == (0,)
+
+
+@pytest.mark.real
+def test_a_table_of_another_program_with_one_of_our_names_is_told(empty_database_url: str) -> None:
+    run_sql(empty_database_url, "create table messages (id int)")
+    with pytest.raises(MigrationRefused, match=r'"messages" already exists: .*database of its own'):
+        migrate(empty_database_url)
+    assert tables(empty_database_url) == {"messages"}
+
+
+@pytest.mark.real
+def test_a_user_who_may_make_no_tables_is_told_who_can_allow_it(empty_database_url: str) -> None:
+    run_sql(
+        empty_database_url,
+        "drop role if exists guest",
+        "create role guest login",
+        "revoke create on schema public from public",
+    )
+    guest = empty_database_url.replace("//postgres@", "//guest@")
+    with pytest.raises(MigrationRefused, match=r"permission denied for schema public.*grant create"):
+        migrate(guest)
+    run_sql(empty_database_url, "drop role guest")
+
+
+@pytest.mark.real
+def test_a_database_that_lacks_letters_is_refused(postgres: str) -> None:
+    url = postgres.replace("/postgres?", "/lacks_letters?")
+    run_sql(
+        postgres,
+        "drop database if exists lacks_letters",
+        "create database lacks_letters template template0 encoding 'LATIN1' locale 'C' locale_provider libc",
+    )
+    with pytest.raises(MigrationRefused, match=r"encoding is LATIN1.*UTF8"):
+        migrate(url)
+    run_sql(postgres, "drop database lacks_letters with (force)")
+
+
+@pytest.mark.real
+def test_migrating_leaves_no_setting_in_the_session(
+    empty_database_url: str, sql_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = []
+
+    class Watched(psycopg.Connection[tuple[object, ...]]):
+        def commit(self) -> None:
+            super().commit()
+            left.append([self.execute(f"show {name}").fetchone() for name in ("lock_timeout", "statement_timeout")])
+            self.rollback()
+
+    monkeypatch.setattr(psycopg, "connect", Watched.connect)
+    migrate(empty_database_url, sql_dir)
+    assert left == [[("0",), ("0",)]]

@@ -46,9 +46,9 @@ def test_nothing_is_announced_where_nothing_is_written_down() -> None:
 
 
 def test_instructions_carry_the_day_and_the_callers_number() -> None:
-    told = prompts.load(Settings()).instructions(dt.date(2026, 11, 23), "+15550100001")
+    told = prompts.load(Settings()).instructions(dt.date(2026, 11, 23), "+12125550101")
     assert "Monday, November 23, 2026" in told
-    assert "+15550100001" in told
+    assert "+12125550101" in told
     assert "{" not in told
 
 

@@ -19,7 +19,7 @@ from relay.standin.model.script import Script
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
-from tests.call.test_failover import collect_bills
+from tests.helpers.bills import collect_bills
 from tests.helpers.play import Play, stage
 
 MISUNDERSTANDS = '{ say = "sorry_what" }, { listen = true }'

@@ -15,6 +15,7 @@ from relay.standin.model.script import Script
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, parse
+from relay.standin.twilio.numbers import fictional_number
 from tests.helpers.play import Play, stage
 
 CALLERS = 20
@@ -43,7 +44,7 @@ def caller(number: int) -> Scenario:
     says = ANNOUNCED if number % 2 == 0 else MUTE
     speaks = '{ interrupt_after_ms = 400, say = "Hello?" },' if number in INTERRUPTERS else ""
     steps = f'{{ listen = true }}, {{ say = "{says}" }}, {speaks} {{ silent_s = 7 }}, {{ hang_up = true }}'
-    return parse(f'title = "t"\n[caller]\nnumber = "+1212555{number:04d}"\nsteps = [{steps}]', f"caller {number}")
+    return parse(f'title = "t"\n[caller]\nnumber = "{fictional_number(number)}"\nsteps = [{steps}]', f"caller {number}")
 
 
 def slow_stage() -> AbstractAsyncContextManager[Play]:

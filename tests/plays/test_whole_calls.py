@@ -12,6 +12,7 @@ from relay.call.vocabulary import EndReason
 from relay.ledger import rows
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, parse
+from relay.standin.twilio.numbers import fictional_number
 from tests.helpers.play import Play, stage
 
 _SHORT = """
@@ -23,7 +24,7 @@ steps = [{{ silent_s = {wait_s} }}, {{ say = "hello" }}, {{ silent_s = 2 }}, {{ 
 
 
 def _scenario(number: int, wait_s: float) -> Scenario:
-    return parse(_SHORT.format(number=f"+1212555{number:04d}", wait_s=wait_s), "short")
+    return parse(_SHORT.format(number=fictional_number(number), wait_s=wait_s), "short")
 
 
 def _live_tasks() -> int:

@@ -96,7 +96,7 @@ async def test_the_days_bill_begins_anew_at_midnight_while_postgres_is_away(
 
 async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: trio.Nursery, tmp_path: Path) -> None:
     async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
-        file = daemon.desk.open_file(CallSid("CA" + "1" * 32), "+15550100001", "", "", "", 0.0)
+        file = daemon.desk.open_file(CallSid("CA" + "1" * 32), "+12125550101", "", "", "", 0.0)
         file.stream_opens()  # a call that goes on
         async with httpx.AsyncClient(trust_env=False) as client:
             os.kill(os.getpid(), signal.SIGTERM)

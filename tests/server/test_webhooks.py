@@ -29,7 +29,7 @@ from tests.helpers.webhook import FORM, SID, Document, ask, call_file
 
 PATHS = [f"/twilio/{name}" for name in
          ("incoming", "after", "status", "stream-status", "whisper", "accept", "dialed", "message")]  # fmt: skip
-HUMAN, ALSO = "+15550100002", "+15550100003"
+HUMAN, ALSO = "+12125550102", "+12125550103"
 Clock = trio.testing.MockClock
 
 
@@ -81,7 +81,7 @@ async def test_every_webhook_can_be_asked_with_get(path: str, autojump_clock: Cl
 
 
 async def test_a_signature_counts_only_for_the_url_that_was_asked(autojump_clock: Clock) -> None:
-    fields = {"CallSid": SID, "From": "+15550100001"}
+    fields = {"CallSid": SID, "From": "+12125550101"}
     elsewhere = sign(ACCOUNT.auth_token, "https://evil.example.com/twilio/incoming", fields.items())
     async with stage() as play:
         body = urlencode(fields).encode()
@@ -215,12 +215,12 @@ async def test_a_call_that_is_not_for_the_model_goes_to_the_human_and_is_written
             case "draining":
                 desk.draining = True
             case "capacity":
-                desk.open_file(CallSid(SID[:-1] + "2"), "+15550100009", "", "", "", 0.0).stream_opens()
+                desk.open_file(CallSid(SID[:-1] + "2"), "+12125550109", "", "", "", 0.0).stream_opens()
             case "day_spend":
                 desk.day_usd = 50.0
             case "too_often":
                 for number in range(webhooks.CALLS_PER_WINDOW):
-                    desk.open_file(CallSid(f"CA{number:032d}"), "+15550100001", "", "", "", trio.current_time())
+                    desk.open_file(CallSid(f"CA{number:032d}"), "+12125550101", "", "", "", trio.current_time())
         got = await ask(play, "/twilio/incoming")
         assert got.verbs == ["Say", "Dial"]
         assert [number.text for number in got.all("Number")] == [HUMAN]
@@ -266,7 +266,7 @@ async def test_calls_count_as_often_only_within_the_window_and_never_for_hidden_
     async with stage() as play:
         for number in range(30):
             play.daemon.desk.open_file(CallSid(f"CA{number:032d}"), "", "", "", "", trio.current_time())
-            play.daemon.desk.open_file(CallSid(f"CB{number:032d}"), "+15550100001", "", "", "", trio.current_time())
+            play.daemon.desk.open_file(CallSid(f"CB{number:032d}"), "+12125550101", "", "", "", trio.current_time())
         assert (await ask(play, "/twilio/incoming", {"From": "anonymous"})).verbs == ["Connect", "Redirect"]
         await trio.sleep(webhooks.WINDOW_S)
         assert (await ask(play, "/twilio/incoming", {"CallSid": "CA" + "3" * 32})).verbs == ["Connect", "Redirect"]
@@ -397,7 +397,7 @@ async def test_what_comes_after_a_humans_call(
         assert outcome(play).transfer_result == result
         callbacks = play.ledger.of(rows.MessageRow, SID)
         assert len(callbacks) == (result != "accepted")
-        assert all(row.phone == "+15550100001" and "asked for a person" in (row.text or "") for row in callbacks)
+        assert all(row.phone == "+12125550101" and "asked for a person" in (row.text or "") for row in callbacks)
 
 
 async def test_the_other_numbers_are_rung_one_after_the_other_before_the_agent_comes_back(
@@ -531,8 +531,8 @@ async def test_a_talk_that_a_relay_before_this_one_began_is_not_followed_by_an_a
 @pytest.mark.parametrize(
     ("caller", "why", "summary", "sentence"),
     [
-        ("+15550100001", "asked for a person", "Jane wants to move her table. It is urgent!",
-         "A call from the virtual assistant, from 1 5 5 5 0 1 0 0 0 0 1, asked for a person: "
+        ("+12125550101", "asked for a person", "Jane wants to move her table. It is urgent!",
+         "A call from the virtual assistant, from 1 2 1 2 5 5 5 0 1 0 1, asked for a person: "
          "Jane wants to move her table, It is urgent. Press 1 to accept it."),
         ("", "", "", "A call from the virtual assistant, from a hidden number. Press 1 to accept it."),
     ],
@@ -552,7 +552,7 @@ async def test_the_human_is_told_the_callers_name_and_what_was_done_so_far(autoj
         file = call_file(play, why="asked for a person", summary="I want another table", caller_name="Jane Doe")
         file.deeds.returned("book_appointment", True, {"done": "booked"}, 1.0)
         assert (await ask(play, f"/twilio/whisper?call={SID}")).said() == (
-            "A call from the virtual assistant, from Jane Doe, 1 5 5 5 0 1 0 0 0 0 1, asked for a person, "
+            "A call from the virtual assistant, from Jane Doe, 1 2 1 2 5 5 5 0 1 0 1, asked for a person, "
             "the booking was made: I want another table. Press 1 to accept it."
         )
 

@@ -565,7 +565,7 @@ async def test_a_caller_who_hangs_up_stops_the_humans_phone(autojump_clock: Any)
 
 
 async def test_two_numbers_ring_at_once_and_the_first_to_answer_wins(autojump_clock: Any) -> None:
-    page = '<Dial action="/dialed"><Number>+15550100002</Number><Number>+15550100003</Number></Dial>'
+    page = '<Dial action="/dialed"><Number>+12125550102</Number><Number>+12125550103</Number></Dial>'
     relay = TinyRelay({"/twilio/incoming": twiml(page), "/dialed": twiml("")})
     call = await ring(relay, line=replace(LINE, humans=[Human(ring_s=6), Human(ring_s=3)]))
     assert [leg.status for leg in call.state.humans] == ["canceled", "completed"]
@@ -574,7 +574,7 @@ async def test_two_numbers_ring_at_once_and_the_first_to_answer_wins(autojump_cl
 
 
 async def test_numbers_in_sequence_ring_one_after_the_other(autojump_clock: Any) -> None:
-    page = '<Dial sequential="true"><Number>+15550100002</Number><Number>+15550100003</Number></Dial>'
+    page = '<Dial sequential="true"><Number>+12125550102</Number><Number>+12125550103</Number></Dial>'
     relay = TinyRelay({"/twilio/incoming": twiml(page)})
     call = await ring(relay, line=replace(LINE, humans=[Human("busy"), Human()]))
     assert [leg.status for leg in call.state.humans] == ["busy", "completed"]
@@ -582,7 +582,7 @@ async def test_numbers_in_sequence_ring_one_after_the_other(autojump_clock: Any)
 
 
 async def test_a_caller_id_that_is_not_ours_is_refused(autojump_clock: Any) -> None:
-    page = '<Dial callerId="+15559999999">+15550100002</Dial>'
+    page = '<Dial callerId="+12125550189">+12125550102</Dial>'
     call = await ring(TinyRelay({"/twilio/incoming": twiml(page)}))
     assert 13214 in codes(call)
     assert not call.state.humans

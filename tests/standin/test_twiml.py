@@ -61,17 +61,17 @@ def test_the_relays_document_is_read_with_every_url_absolute() -> None:
 
 def test_a_dial_is_read_with_its_numbers() -> None:
     (dial,) = verbs(
-        '<Dial action="/d" timeout="20" timeLimit="3600" answerOnBridge="true" callerId="+15550100099">'
-        '<Number url="/w" statusCallback="https://v/leg" statusCallbackEvent="ringing answered">+15550100002</Number>'
-        "<Number>+15550100003</Number></Dial>"
+        '<Dial action="/d" timeout="20" timeLimit="3600" answerOnBridge="true" callerId="+12125550190">'
+        '<Number url="/w" statusCallback="https://v/leg" statusCallbackEvent="ringing answered">+12125550102</Number>'
+        "<Number>+12125550103</Number></Dial>"
     ).verbs
     assert isinstance(dial, Dial)
     assert dial.numbers[0] == Number(
-        "+15550100002", "https://voice.example.com/w", "POST", "", "https://v/leg", "POST", ("ringing", "answered")
+        "+12125550102", "https://voice.example.com/w", "POST", "", "https://v/leg", "POST", ("ringing", "answered")
     )
-    assert (dial.timeout_s, dial.time_limit_s, dial.caller_id) == (20, 3600, "+15550100099")
+    assert (dial.timeout_s, dial.time_limit_s, dial.caller_id) == (20, 3600, "+12125550190")
     assert dial.answer_on_bridge
-    assert verbs("<Dial>+15550100002</Dial>").verbs[0].numbers[0].number == "+15550100002"  # type: ignore[union-attr]
+    assert verbs("<Dial>+12125550102</Dial>").verbs[0].numbers[0].number == "+12125550102"  # type: ignore[union-attr]
 
 
 def test_the_small_verbs_are_read_with_twilios_defaults() -> None:
@@ -99,20 +99,20 @@ def test_the_small_verbs_are_read_with_twilios_defaults() -> None:
         ("<say>hi</say>", 12200, "<say>"),
         ("<Dial></Dial>", 13223, "numbers"),
         ("<Dial>5550100</Dial>", 13223, "E.164"),
-        ('<Dial callerId="Jane">+15550100002</Dial>', 13214, "callerId"),
-        ('<Dial timeout="700">+15550100002</Dial>', 12200, "5 to 600"),
-        ('<Dial answerOnBridge="yes">+15550100002</Dial>', 12200, "true or false"),
-        ("<Dial>" + "<Number>+15550100002</Number>" * 11 + "</Dial>", 13223, "11"),
-        ('<Dial><Number statusCallback="/leg">+15550100002</Number></Dial>', 11100, "absolute"),
-        ('<Dial><Number statusCallbackEvent="rings">+15550100002</Number></Dial>', 12200, "rings"),
-        ("<Gather><Dial>+15550100002</Dial></Gather>", 13321, "<Dial>"),
+        ('<Dial callerId="Jane">+12125550102</Dial>', 13214, "callerId"),
+        ('<Dial timeout="700">+12125550102</Dial>', 12200, "5 to 600"),
+        ('<Dial answerOnBridge="yes">+12125550102</Dial>', 12200, "true or false"),
+        ("<Dial>" + "<Number>+12125550102</Number>" * 11 + "</Dial>", 13223, "11"),
+        ('<Dial><Number statusCallback="/leg">+12125550102</Number></Dial>', 11100, "absolute"),
+        ('<Dial><Number statusCallbackEvent="rings">+12125550102</Number></Dial>', 12200, "rings"),
+        ("<Gather><Dial>+12125550102</Dial></Gather>", 13321, "<Dial>"),
         ('<Gather input="voice"/>', 12200, "voice"),
         ('<Redirect method="PUT">/x</Redirect>', 12200, "PUT"),
         ("<Redirect>https://my_host.example.com/x</Redirect>", 11210, "underscore"),
         ("<Redirect>ftp://x</Redirect>", 11100, "http"),
         ("<Redirect>http://[bad</Redirect>", 11100, "cannot be read"),
         ("<Redirect>http://v.example.com:99999/</Redirect>", 11100, "cannot be read"),
-        ('<Dial><Number url="http://[bad">+15550100002</Number></Dial>', 11100, "cannot be read"),
+        ('<Dial><Number url="http://[bad">+12125550102</Number></Dial>', 11100, "cannot be read"),
         ('<Connect><Stream url="wss://v/s" statusCallback="http://[bad"/></Connect>', 11100, "cannot be read"),
         ("<Play/>", 12200, "neither"),
         ('<Pause length="-1"/>', 12200, "1 to 3600"),
@@ -180,7 +180,7 @@ def test_a_relative_stream_url_follows_the_document() -> None:
 
 
 def test_an_attribute_with_a_wrong_capital_is_a_warning() -> None:
-    document = verbs('<Dial callerID="+15550100099">+15550100002</Dial>')
+    document = verbs('<Dial callerID="+12125550190">+12125550102</Dial>')
     assert document.warnings == ((12200, "<Dial> has no attribute 'callerID'"),)
 
 
@@ -209,13 +209,13 @@ def test_plain_text_is_run_when_it_is_twiml_and_read_aloud_when_not() -> None:
 
 
 def test_inline_twiml_needs_absolute_urls_and_4000_characters_at_most() -> None:
-    assert refusal('<Dial action="/d">+15550100002</Dial>', inline=True).code == 15004
+    assert refusal('<Dial action="/d">+12125550102</Dial>', inline=True).code == 15004
     assert refusal("<Redirect/>", inline=True).code == 15004
     assert refusal(f"<Say>{'x' * 4000}</Say>", inline=True).code == 32018
-    assert verbs('<Dial action="https://v/d">+15550100002</Dial>', inline=True).verbs
+    assert verbs('<Dial action="https://v/d">+12125550102</Dial>', inline=True).verbs
 
 
-@pytest.mark.parametrize("inner", ["<Dial>+15550100002</Dial>", "<Pause/>", "<Record/>", "<Redirect>/x</Redirect>"])
+@pytest.mark.parametrize("inner", ["<Dial>+12125550102</Dial>", "<Pause/>", "<Record/>", "<Redirect>/x</Redirect>"])
 def test_a_whisper_may_only_say_play_gather_and_hang_up(inner: str) -> None:
     assert refusal(inner, whisper=True).code == 12200
     verbs("<Gather><Say>x</Say></Gather><Play>/a.wav</Play><Say>x</Say><Hangup/>", whisper=True)
@@ -225,7 +225,7 @@ def test_a_whisper_may_only_say_play_gather_and_hang_up(inner: str) -> None:
 
 
 PLAYED = {"Say", "Play", "Pause", "Gather", "Dial", "Record", "Hangup", "Reject", "Redirect", "Connect"}
-NUMBER = "+15550100002"
+NUMBER = "+12125550102"
 
 
 def build(method: Any, owner: Any) -> Any:

@@ -78,9 +78,16 @@ class Backend:
         """When the business is open on a day."""
         return await self._get("GET /hours", "/hours", {"date": day.isoformat()}, lambda a: a.typed(Hours))
 
-    async def availability(self, service: str, day: dt.date) -> list[dt.datetime]:
-        """Free starts on a day."""
+    def for_call(self, call_sid: str) -> Backend:
+        """The same: this contract knows no calls."""
+        return self
+
+    async def availability(
+        self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
+    ) -> list[dt.datetime]:
+        """Free starts on a day, or up to another; a backend that does not know `until` and `with` ignores them."""
         query = {"service": service, "date": day.isoformat()}
+        query |= ({"until": until.isoformat()} if until else {}) | ({"with": who} if who else {})
         slots, odd = await self._get("GET /availability", "/availability", query, Answer.slots)
         _tell_odd("GET /availability", odd)
         return slots
@@ -98,10 +105,11 @@ class Backend:
         return await self._get("GET /callers/{phone}", path, {}, Answer.caller)
 
     async def book(
-        self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str
+        self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
     ) -> Appointment:
         """A new appointment. Raises Taken."""
         body = {"name": name, "phone": phone, "service": service, "start": start.isoformat(), "notes": notes}
+        body |= {"with": who} if who else {}
         return await self._write("POST /appointments", "/appointments", key, body, lambda a: a.typed(Appointment))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:

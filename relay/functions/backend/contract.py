@@ -9,7 +9,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -19,6 +19,7 @@ from relay.functions.outcome import at_a_word
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int
 T = TypeVar("T")
+WORDS_LIMIT: Final = 300  # characters of a backend's own sentence
 _LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 # A machine's word: a name of a person has no underscore, capital inside or digit in it.
@@ -32,7 +33,9 @@ class BackendFault(Exception):
     """The backend gave no usable answer.
 
     `words` are for the operator and hold no phone number, `told` is for the model. `may_have_happened`: a write whose
-    answer is lost; only a repeat with the same Idempotency-Key can tell. `passing`: a second attempt may succeed.
+    answer is lost; only a repeat with the same Idempotency-Key can tell. `passing`: a second attempt may succeed, after
+    `retry_after_s` where the backend says so. `reason`: what the backend itself says; it may quote anybody, so it is
+    for the model and for rows that may hold words, never for the log.
     """
 
     def __init__(
@@ -55,19 +58,24 @@ class BackendFault(Exception):
 
 
 class Refused(BackendFault):
-    """The backend understood and said no (4xx): nothing was done, and asking again changes nothing."""
+    """The backend understood and said no (4xx): nothing was done, and asking again changes nothing.
 
-    def __init__(self, words: str, status: int, reason: str = "") -> None:
-        super().__init__(words, told="The booking system refused this.", reason=reason)
+    `told`: the reason in words that the caller can be told, where the backend gives one; then nothing is broken.
+    """
+
+    def __init__(self, words: str, status: int, told: str = "", reason: str = "") -> None:
+        super().__init__(words, told=told or "The booking system refused this.", reason=reason)
         self.status = status
+        self.is_explained = bool(told)
 
 
 class Taken(Exception):
-    """409: the time is not free; `alternatives` are."""
+    """409: the time is not free; `alternatives` are. `why` is a sentence for the caller, "" where there is none."""
 
-    def __init__(self, alternatives: list[dt.datetime]) -> None:
+    def __init__(self, alternatives: list[dt.datetime], why: str = "") -> None:
         super().__init__("the time is taken")
         self.alternatives = alternatives
+        self.why = why
 
 
 class Hours(msgspec.Struct):
@@ -124,11 +132,12 @@ def _moment(match: re.Match[str], day: dt.date) -> dt.datetime:
 
 
 class Appointment(msgspec.Struct):
-    """An appointment on the books."""
+    """An appointment on the books; `with` whom, where that is a person."""
 
     id: Id
     start: Aware
     service: str = ""
+    who: str = msgspec.field(default="", name="with")
 
 
 class Caller(msgspec.Struct):
@@ -141,9 +150,14 @@ class Caller(msgspec.Struct):
 
 
 class Alternatives(msgspec.Struct):
-    """Starts that are free instead."""
+    """Starts that are free instead, and why the one asked for is not."""
 
     alternatives: list[Any] | None = None
+    why: str = ""
+
+
+class _Error(msgspec.Struct):
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,8 +198,8 @@ class Answer:
             told = "It is not known whether the first attempt was carried out."
             raise BackendFault(words, told=told, may_have_happened=True)
         if self.status == 409 and self.writes:
-            raise Taken(self._alternatives())
-        raise Refused(self._words(), self.status, self.reason())
+            raise self._taken()
+        raise Refused(self._words(), self.status, self._told(), self.reason())
 
     def gone(self) -> None:
         """Accepted as what ends something: it may be gone already, by an attempt whose answer was lost."""
@@ -236,12 +250,20 @@ class Answer:
         words = f"{self.route} answered {self.status}, but not as agreed: {at_a_word(why, 200)}"
         return BackendFault(words, may_have_happened=self.writes)
 
-    def _alternatives(self) -> list[dt.datetime]:
-        """The free times that a 409 names. It is a no whatever its body is, and nothing that broke."""
+    def _taken(self) -> Taken:
+        """A 409, with the free times that it names. It is a no whatever its body is, and nothing that broke."""
         try:
-            return _read(msgspec.json.decode(self.body, type=Alternatives).alternatives or [], Aware)[0]
+            instead = msgspec.json.decode(self.body, type=Alternatives)
+            return Taken(_read(instead.alternatives or [], Aware)[0], at_a_word(instead.why, WORDS_LIMIT))
         except _UNREADABLE:
-            return []
+            return Taken([])
+
+    def _told(self) -> str:
+        """The backend's words for the caller, if it gave any."""
+        try:
+            return at_a_word(msgspec.json.decode(self.body, type=_Error).told, WORDS_LIMIT)
+        except _UNREADABLE:
+            return ""
 
     def _words(self) -> str:
         """What happened, for the log: no words of the backend's, which may quote anybody; a code of one word may."""

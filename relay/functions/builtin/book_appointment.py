@@ -32,6 +32,7 @@ async def book_appointment(
         Meta(description="Only if the caller wants another number on the booking than the one they call from."),
     ] = None,
     notes: Annotated[str, Meta(description="Wishes the caller mentioned, or empty.", max_length=300)] = "",
+    with_whom: Annotated[str, Meta(description="Only if the caller asked for a person, by name.", max_length=60)] = "",
 ) -> dict[str, Any]:
     """Book an appointment. Call it once the caller has agreed to name, service, day and time.
 
@@ -42,7 +43,7 @@ async def book_appointment(
         raise NotPossible("The caller's number is hidden. Ask for a phone number to put on the booking.")
     try:
         booked = await call.business.book(
-            call.idempotency_key, name=name, phone=phone, service=service, start=local, notes=notes
+            call.idempotency_key, name=name, phone=phone, service=service, start=local, notes=notes, who=with_whom
         )
     except BackendFault as fault:
         made = await _on_the_books(call, phone, local) if fault.may_have_happened else None
@@ -56,9 +57,10 @@ async def book_appointment(
             words = f"It is this caller who has {time_words(local, call.tz)}: it is booked already."
             raise NotPossible(words, id=str(own.id)) from None
         free = [time_words(each, call.tz) for each in taken.alternatives]
-        raise NotPossible(f"{time_words(local, call.tz)} is taken.", free=free) from None
+        raise NotPossible(taken.why or f"{time_words(local, call.tz)} is taken.", free=free) from None
     call.own_ids.add(str(booked.id))
-    return {"done": "booked", "id": str(booked.id), "when": time_words(booked.start, call.tz), "name": name}
+    result = {"done": "booked", "id": str(booked.id), "when": time_words(booked.start, call.tz), "name": name}
+    return result | ({"with": booked.who} if booked.who else {})
 
 
 async def _on_the_books(call: CallContext, phone: Phone, start: dt.datetime) -> Appointment | None:

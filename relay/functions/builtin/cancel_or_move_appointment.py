@@ -46,7 +46,7 @@ async def cancel_or_move_appointment(
     except Taken as taken:
         free = [time_words(each, call.tz) for each in taken.alternatives]
         why = f"{time_words(local, call.tz)} is taken." if local else "It can no longer be cancelled."
-        raise NotPossible(why, free=free) from None
+        raise NotPossible(taken.why or why, free=free) from None
     except Refused as refused:
         if refused.status != 404:
             raise

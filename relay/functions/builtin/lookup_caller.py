@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from relay.functions.backend.contract import Appointment
 from relay.functions.builtin.times import time_words
 from relay.functions.registry import CallContext, function
 
@@ -19,7 +20,11 @@ async def lookup_caller(call: CallContext) -> dict[str, Any]:
     appointments = await call.business.appointments(call.caller_number)
     call.own_ids.update(str(each.id) for each in appointments)
     coming = sorted((each for each in appointments if each.start > call.now()), key=lambda each: each.start)
-    listed = [{"id": str(e.id), "service": e.service, "when": time_words(e.start, call.tz)} for e in coming]
+    listed = [
+        {"id": str(e.id), "service": e.service, "when": time_words(e.start, call.tz)}
+        | ({"with": e.who} if e.who else {})
+        for e in coming
+    ]
     if caller is None:
         return {"known": False, "appointments": listed}
     call.believe(caller.name)
@@ -30,3 +35,8 @@ async def lookup_caller(call: CallContext) -> dict[str, Any]:
         "notes": caller.notes,
         "appointments": listed,
     }
+
+
+def _shown(entry: Appointment, call: CallContext) -> dict[str, str]:
+    shown = {"id": str(entry.id), "service": entry.service, "when": time_words(entry.start, call.tz)}
+    return shown | ({"with": entry.who} if entry.who else {})

@@ -21,6 +21,7 @@ import trio
 
 from relay.standin.model.server import PATH
 from relay.standin.net.line import Line
+from relay.standin.own_environment import own_environment
 from relay.standin.twilio.exchange import Account
 from relay.standin.twilio.rest import RestApi
 
@@ -29,7 +30,7 @@ STOP_LIMIT_S = 15.0
 # A relay is ready two seconds after its start; the edge proxy in front of one waits for it, as Fly's does.
 EDGE_PATIENCE_S = 12.0
 ACCOUNT = Account("AC" + "0" * 31 + "1", "the-token-of-the-demo")
-NUMBER, HUMAN = "+15550100099", "+15550100002"
+NUMBER, HUMAN = "+12125550190", "+12125550102"
 
 # A drain gives running calls 260 s, longer than a caller who says nothing is kept.
 NOT_HERE = frozenset({"relay_drains"})
@@ -161,7 +162,7 @@ def environment_of(
 ) -> dict[str, str]:
     """The environment of a relay that has only stand-ins around it."""
     return {
-        **os.environ,
+        **own_environment(os.environ),
         "OPENAI_API_KEY": "sk-demo",
         "OPENAI_REALTIME_URL": f"ws://127.0.0.1:{model_port}{PATH}",
         "TWILIO_ACCOUNT_SID": ACCOUNT.sid,

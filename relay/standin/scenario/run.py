@@ -11,6 +11,7 @@ from relay.standin.scenario.acting import Actor
 from relay.standin.scenario.report import CallReport, Evidence, recognise, report
 from relay.standin.scenario.scenario_file import Scenario, Trouble
 from relay.standin.twilio.exchange import Exchange, LiveCall
+from relay.standin.twilio.numbers import fictional_number
 
 FALLBACK_BIN = "https://handler.twilio.com/twiml/EH00000000000000000000000000000001"
 """Where a scenario's `[number] fallback_twiml` is hosted: at Twilio, as a TwiML Bin."""
@@ -90,7 +91,7 @@ async def _ring_others(scenario: Scenario, exchange: Exchange, nursery: trio.Nur
     for _ in range(scenario.caller.calls_before):
         await exchange.ring(line, glance)
     for number in range(scenario.caller.calls_meanwhile):
-        nursery.start_soon(exchange.ring, replace(line, number=f"+1555019{number:04d}"), stay)
+        nursery.start_soon(exchange.ring, replace(line, number=fictional_number(number)), stay)
     if scenario.caller.calls_meanwhile:
         await trio.sleep(2 * GLANCE_S + line.network.connect_ms / 1000)
 

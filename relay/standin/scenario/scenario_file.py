@@ -24,7 +24,7 @@ does = "accepts"                                      # declines hangs_up no_ans
 delay_ms = 40
 
 [number]                                              # "primary handler fails", hosted by Twilio itself
-fallback_twiml = "<Response><Dial>+15550100002</Dial></Response>"
+fallback_twiml = "<Response><Dial>+12125550102</Dial></Response>"
 
 [[trouble]]                                           # what happens meanwhile; see Trouble
 does = "socket_cut"
@@ -45,7 +45,7 @@ MAX_CALL_S = "60"
 [expect]
 greeting_within_ms = 500
 heard = ["We are open tomorrow"]
-dialled = ["+15550100002"]
+dialled = ["+12125550102"]
 ```
 
 Every key of every table stands below, in the class that is named like it, with what it means.
@@ -119,7 +119,7 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who calls, from where, and what they do."""
 
     steps: tuple[Step, ...]
-    number: str = "+15550100001"  # without the plus it is a caller who hides it: "anonymous"
+    number: str = "+12125550101"  # without the plus it is a caller who hides it: "anonymous"
     state: str | None = None  # where the number is from: "NY"; none is Los Angeles
     silence: Silence = "ff"  # what the line sends meanwhile: mu-law +0, mu-law -0, or faint noise
     patience_s: Seconds = 20.0  # how long the caller stays on the line after the last step

@@ -77,7 +77,7 @@ LOS_ANGELES = Place("LOS ANGELES", "CA", "91604", "US")
 class CallerLine:
     """Who rings, and over what kind of line."""
 
-    number: str = "+15550100001"
+    number: str = "+12125550101"
     place: Place = LOS_ANGELES
     silence: Silence = "ff"
     network: Network = field(default_factory=Network)

@@ -1,0 +1,252 @@
+"""The rows that Postgres has not taken yet, oldest first: pieces in memory or on disk, then the queue.
+
+Rule 1: the order of the pieces is the order in which their rows were recorded, wherever each piece lies. A newer
+        version of a row is never written before an older one.
+Rule 2: a piece keeps its name from the moment it is made, so that it has its place among the files after a kill too.
+Rule 3: memory is bounded (the queue, what is being written, and one piece that the disk refused). The disk is not.
+
+Upstream: store.py.  Downstream: spill.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import trio
+
+from relay.ledger import rows as r
+from relay.ledger.spill import Entry, Spill
+
+# A call makes about one row a second: 100 calls fill this in 40 s, and while Postgres is away it is emptied to disk
+# every second. Should that come too late, `add` does it at once (10-60 ms for 2 MiB on a busy disk: a jolt, no loss).
+QUEUE_ROWS = 4_096
+QUEUE_BYTES = 2 << 20
+# A disk that has refused is asked again by `add` no sooner than this: at each row it would stop all calls' audio.
+DISK_PAUSE_S = 1.0
+TELL_AGAIN_S = 60.0  # a full disk is told once a minute, not once a second
+# How many calls that lie on disk are known by heart, for Twilio's question of what comes after a stream.
+CALLS_KNOWN = 4_096
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """Some rows, in order. `left`: those of them that Postgres has not taken."""
+
+    path: Path
+    left: int
+    entries: list[Entry] | None  # None: they are on disk alone
+    on_disk: bool
+    since: float = 0.0  # when its oldest row came, by time.monotonic()
+    being_put: bool = False
+
+
+class Backlog:
+    """Rows that wait. Construct it before the first call: it reads what an earlier run left. May raise OSError then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._spill = Spill(folder)
+        self._pieces = deque(Piece(path, rows, None, on_disk=True) for path, rows in self._spill.found())
+        self._queue: list[Entry] = []
+        self._queue_bytes = 0
+        self._since = 0.0  # when the oldest row of the queue came
+        self._disk = trio.Lock()  # held while a thread puts pieces on disk
+        self._disk_again_at = 0.0
+        self._refusal_told_at = self._spilled_told_at = 0.0
+        self.refused = 0
+        self._stays = 0  # rows of files that could not be read or removed
+        self._calls: dict[tuple[type[r.Row], str], r.CallRow | r.OutcomeRow] = {}
+
+    # Rows in
+
+    def add(self, entry: Entry) -> bool:
+        """Take a row. False: neither memory nor disk has room, and it is lost."""
+        full = len(self._queue) >= QUEUE_ROWS or self._queue_bytes + len(entry.encoded) > QUEUE_BYTES
+        if full and (time.monotonic() < self._disk_again_at or not self.put_now()):
+            return False
+        if not self._queue:
+            self._since = time.monotonic()
+        self._queue.append(entry)
+        self._queue_bytes += len(entry.encoded)
+        return True
+
+    @property
+    def in_memory(self) -> int:
+        """Rows that a killed process would lose."""
+        return len(self._queue) + sum(piece.left for piece in self._pieces if not piece.on_disk)
+
+    @property
+    def on_disk(self) -> int:
+        """Rows that lie on disk and not in Postgres."""
+        return self._stays + sum(piece.left for piece in self._pieces if piece.on_disk)
+
+    @property
+    def waits_s(self) -> float:
+        """How long the oldest row has been in memory alone."""
+        since = next((piece.since for piece in self._pieces if not piece.on_disk), self._since if self._queue else None)
+        return 0.0 if since is None else time.monotonic() - since
+
+    def of_call(self, call_sid: str) -> list[r.CallRow | r.OutcomeRow]:
+        """What waits and says how a call stands, oldest first."""
+        known = [row for (_, sid), row in self._calls.items() if sid == call_sid] if self._calls else []
+        waiting = [entry.row for piece in self._pieces for entry in piece.entries or ()]
+        waiting += [entry.row for entry in self._queue]
+        return known + [
+            row for row in waiting if isinstance(row, r.CallRow | r.OutcomeRow) and row.call_sid == call_sid
+        ]
+
+    # To disk
+
+    def put_now(self) -> bool:
+        """Put all that is in memory on disk, at once. False if the disk refuses: then it stays where it is."""
+        for piece in self._pieces:
+            if not piece.on_disk and not piece.being_put and not self._try_to_put(piece):
+                return False
+        if not self._queue:
+            return True
+        piece = self._sealed()
+        if not self._try_to_put(piece):
+            return False
+        self._take_queue(piece)
+        return True
+
+    def _try_to_put(self, piece: Piece) -> bool:
+        try:
+            self._spill.put(piece.path, piece.entries or ())
+        except OSError as error:
+            self._disk_refused(error, piece)
+            return False
+        self._is_on_disk(piece)
+        return True
+
+    def forget(self) -> None:
+        """Let go of what is in memory: neither Postgres nor the disk took it."""
+        self._pieces = deque(piece for piece in self._pieces if piece.on_disk)
+        self._queue, self._queue_bytes = [], 0
+
+    async def put(self) -> None:
+        """The same in a thread, so that no call waits for the disk."""
+        async with self._disk:
+            for piece in [piece for piece in self._pieces if not piece.on_disk]:
+                if not await self._put_in_thread(piece):
+                    return
+            if self._queue:
+                piece = self._sealed()
+                self._take_queue(piece)
+                await self._put_in_thread(piece)
+
+    async def _put_in_thread(self, piece: Piece) -> bool:
+        piece.being_put = True
+        try:
+            await trio.to_thread.run_sync(self._spill.put, piece.path, tuple(piece.entries or ()))
+        except OSError as error:
+            self._disk_refused(error, piece)
+            return False
+        finally:
+            piece.being_put = False
+        self._is_on_disk(piece)
+        return True
+
+    def _sealed(self) -> Piece:
+        """The queue as a piece, behind all others."""
+        return Piece(self._spill.next_file(), len(self._queue), self._queue, on_disk=False, since=self._since)
+
+    def _take_queue(self, piece: Piece) -> None:
+        self._pieces.append(piece)
+        self._queue, self._queue_bytes = [], 0
+
+    def _is_on_disk(self, piece: Piece) -> None:
+        piece.on_disk = True
+        self._disk_again_at = self._refusal_told_at = 0.0
+        if self._is_time_to_tell("_spilled_told_at"):
+            log.warning("ledger.spilled", rows=self.on_disk, do="nothing: they are written when Postgres is back")
+        for entry in piece.entries or ():
+            row = entry.row
+            if isinstance(row, r.CallRow | r.OutcomeRow):
+                known = self._calls.pop((type(row), row.call_sid), None)
+                self._calls[type(row), row.call_sid] = row if known is None else r.merge(known, row)  # type: ignore[type-var]  # one key, one kind
+        while len(self._calls) > CALLS_KNOWN:
+            del self._calls[next(iter(self._calls))]
+        piece.entries = None
+
+    def _disk_refused(self, error: OSError, piece: Piece) -> None:
+        self._disk_again_at = time.monotonic() + DISK_PAUSE_S
+        if self._is_time_to_tell("_refusal_told_at"):
+            do = "make room in DATA_DIR, or bring Postgres back: rows wait in memory, and are lost once that is full"
+            log.error("ledger.spill_failed", rows=piece.left, error=error.strerror, do=do)
+
+    def _is_time_to_tell(self, told_at: str) -> bool:
+        now = time.monotonic()
+        if getattr(self, told_at) and now - getattr(self, told_at) < TELL_AGAIN_S:
+            return False
+        setattr(self, told_at, now)
+        return True
+
+    # Rows out
+
+    async def first(self) -> tuple[Piece, deque[Entry]] | None:
+        """The oldest piece and its rows; None if nothing waits. Lines that are no rows are set aside here."""
+        while True:
+            async with self._disk:  # what is being put is not touched
+                if not self._pieces and self._queue:
+                    self._take_queue(self._sealed())
+            if not self._pieces:
+                return None
+            piece = self._pieces[0]
+            if piece.entries is not None:
+                return piece, deque(piece.entries)
+            entries = await self._read(piece)
+            if entries is not None:
+                return piece, deque(entries)
+
+    async def _read(self, piece: Piece) -> list[Entry] | None:
+        try:
+            entries, unreadable = await trio.to_thread.run_sync(self._spill.read, piece.path)
+        except FileNotFoundError:  # another relay on this folder has shipped it
+            self._pieces.remove(piece)
+            return None
+        except OSError as error:
+            log.error("ledger.spill_unreadable", error=error.strerror, do="give DATA_DIR to this user, start again")
+            self._stays += piece.left
+            self._pieces.remove(piece)
+            return None
+        if unreadable:
+            self.set_aside(unreadable, "unreadable")
+        piece.left = len(entries)
+        return entries
+
+    async def written(self, piece: Piece, rows: int) -> None:
+        """The first `rows` rows of what was left of the piece are in Postgres, or set aside."""
+        async with self._disk:
+            piece.left -= rows
+            if piece.entries is not None:
+                del piece.entries[:rows]
+
+    async def finish(self, piece: Piece, rows: int) -> None:
+        """All `rows` rows of the piece are in Postgres, or set aside."""
+        async with self._disk:
+            self._pieces.remove(piece)
+            if not piece.on_disk:
+                return
+        if not any(one.on_disk for one in self._pieces):
+            self._calls.clear()
+        try:
+            self._spill.remove(piece.path)
+        except OSError as error:  # a disk that has gone read-only; twice is once, so the next start ships it again
+            self._stays += rows
+            log.error("ledger.spill_stays", error=error.strerror, do="look at DATA_DIR: can the relay write to it?")
+            return
+        log.info("ledger.spill_shipped", rows=rows)
+
+    def set_aside(self, lines: list[bytes], words: str) -> None:
+        """Lines that Postgres will never take: kept for a human, told and counted."""
+        self.refused += len(lines)
+        log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
+        with suppress(OSError):  # the disk is full: the count and the log line are what is left of it
+            self._spill.set_aside(lines)

@@ -1,0 +1,78 @@
+"""DATABASE_URL as people have it (pure): what other programs put into it is taken out, what is misread is refused.
+
+No word of the URL is quoted in an error: any part of it may be the password.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, urlencode
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+SHAPE = 'must be "embedded", or a URL like postgresql://user:password@host:5432/database'
+ENCODE = (
+    "has a user name or a password with a sign that must be percent-encoded: write @ as %40, / as %2F, : as %3A, "
+    "? as %3F, # as %23, % as %25"
+)
+# Words to Prisma in the URLs that Supabase, Neon and others show. They ask nothing of us: no statement of ours is
+# prepared, nothing is set for a session.
+_OF_PRISMA = frozenset({"pgbouncer", "connection_limit", "pool_timeout", "statement_cache_size", "socket_timeout"})
+_URL = re.compile(r"postgres(?:ql)?://(?P<authority>[^/?]*)(?P<rest>[^?]*)(?:\?(?P<query>.*))?", re.DOTALL)
+
+
+class DatabaseUrlUnclear(ValueError):
+    """What is wrong with DATABASE_URL, to be put behind its name. Holds nothing of the URL but names of parameters."""
+
+
+def understood(text: str) -> str:
+    """The URL or connection string as libpq takes it. Raises DatabaseUrlUnclear."""
+    if not text.isprintable():
+        raise DatabaseUrlUnclear(SHAPE)
+    text = _without_foreign_parameters(text) if text.startswith(("postgres://", "postgresql://")) else text
+    try:
+        parts = conninfo_to_dict(text)
+    except (psycopg.Error, ValueError):  # its words quote the URL, password and all
+        raise DatabaseUrlUnclear(_why_unreadable(text)) from None
+    # libpq ends a user name at the first @ or /, and a host at the first colon. What follows a sign of the password is
+    # taken for a host, a port or a database, and said in its errors.
+    host, port, dbname = (str(parts.get(name) or "") for name in ("host", "port", "dbname"))
+    misread = any("@" in one[1:] for one in host.split(",") if not one.startswith("/"))
+    if misread or "@" in dbname or "@" in port:
+        raise DatabaseUrlUnclear(ENCODE)
+    if not re.fullmatch(r"[0-9,]*", port):
+        raise DatabaseUrlUnclear(SHAPE)
+    return text
+
+
+def _without_foreign_parameters(text: str) -> str:
+    before, mark, query = text.partition("?")
+    if not mark or ("@" in query and "@" not in before):
+        return text  # a question mark in the password: libpq will tell
+    parameters, kept = parse_qsl(query, keep_blank_values=True), []
+    for name, value in parameters:
+        if name == "schema" and value != "public":
+            raise DatabaseUrlUnclear(
+                "has the parameter schema: take it out, and say to Postgres: alter role … set search_path = …"
+            )
+        if name not in _OF_PRISMA and name != "schema":
+            kept.append((name, value))
+    if len(kept) == len(parameters):
+        return text
+    return before + (f"?{urlencode(kept)}" if kept else "")
+
+
+def _why_unreadable(text: str) -> str:
+    match = _URL.fullmatch(text)
+    if match is None:
+        return SHAPE
+    if "@" in match["rest"] or ("@" not in match["authority"] and "@" in (match["query"] or "")):
+        return ENCODE  # the authority ended early: at a / or a ? of the password
+    if re.search(r"%(?![0-9A-Fa-f]{2})", match["authority"]):
+        return ENCODE
+    known = {info.keyword.decode() for info in psycopg.pq.Conninfo.get_defaults()}
+    unknown = [name for name, _ in parse_qsl(match["query"] or "", keep_blank_values=True) if name not in known]
+    if unknown:
+        return f"has the parameter {unknown[0]}, which Postgres does not know: take it out"
+    return SHAPE

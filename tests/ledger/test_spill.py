@@ -1,0 +1,109 @@
+"""Rows that Postgres does not take are on disk within a second, in their order, whatever the clock does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from relay.ledger import rows as r
+from relay.ledger.backlog import Backlog
+from relay.ledger.spill import Entry, Spill
+
+# A relay whose Postgres is away: it records, says so, and waits to be killed.
+AWAY = """
+import pathlib, sys, trio
+from relay.ledger import rows as r
+from relay.ledger.store import PostgresLedger
+
+async def main():
+    url = "postgresql://postgres@/postgres?host=/nonexistent&port=5432"
+    ledger = PostgresLedger(url, spill_dir=pathlib.Path(sys.argv[1]))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ledger.run)
+        for part in range(2):
+            for seq in range(500):
+                ledger.record(r.MessageRow(call_sid=f"CA{part}", seq=seq, name="Jane", text="call me"))
+            while ledger.counts().queued:
+                await trio.sleep(0.01)
+            print("on disk", flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@pytest.mark.real
+def test_a_relay_killed_while_postgres_is_away_leaves_its_rows_on_disk(tmp_path: Path) -> None:
+    relay = subprocess.Popen([sys.executable, "-c", AWAY, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert relay.stdout is not None
+    with relay.stdout:
+        # The first write that fails puts its rows there; those that come later are there within a second.
+        for _ in range(2):
+            assert "on disk\n" in iter(relay.stdout.readline, "")
+    relay.kill()
+    relay.wait()
+    backlog = Backlog(tmp_path)
+    assert (backlog.on_disk, backlog.in_memory) == (1_000, 0)
+
+
+def put(spill: Spill, said: str) -> Path:
+    row = r.TranscriptRow(call_sid="CA1", seq=1, role="agent", said=said)
+    path = spill.next_file()
+    spill.put(path, [Entry(row, r.encode(row))])
+    return path
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_clock_that_is_set_back_leaves_spills_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    now = 1_764_000_000_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    spill = Spill(tmp_path)
+    paths = [put(spill, "first")]
+    now -= 5_000_000_000
+    paths.append(put(Spill(tmp_path) if restarted else spill, "corrected"))
+    assert [path for path, _ in Spill(tmp_path).found()] == paths
+
+
+async def test_what_a_call_left_on_disk_is_known_while_postgres_is_away(tmp_path: Path) -> None:
+    backlog = Backlog(tmp_path)
+    for sid in ("CA1", "CA2"):
+        row = r.CallRow(call_sid=sid, resumed=1)
+        backlog.add(Entry(row, r.encode(row)))
+    await backlog.put()
+    assert backlog.in_memory == 0
+    seen = r.seen("CA2", None, backlog.of_call("CA2"))
+    assert seen is not None
+    assert seen.resumed == 1
+    assert backlog.of_call("CA3") == []
+
+
+async def test_a_disk_that_refuses_keeps_the_order_of_what_comes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backlog = Backlog(tmp_path)
+
+    def add(said: str) -> None:
+        row = r.TranscriptRow(call_sid="CA1", seq=1, role="agent", said=said)
+        assert backlog.add(Entry(row, r.encode(row)))
+
+    add("first")
+    with monkeypatch.context() as patched:
+        patched.setattr(Spill, "put", _full)
+        await backlog.put()
+    add("second")
+    assert backlog.put_now()  # as a queue that is full does
+    add("third")
+    await backlog.put()
+    assert [Spill(tmp_path).read(path)[0][0].row for path, _ in Spill(tmp_path).found()] == [
+        r.TranscriptRow(call_sid="CA1", seq=1, role="agent", said=said) for said in ("first", "second", "third")
+    ]
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
