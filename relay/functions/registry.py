@@ -13,7 +13,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -62,6 +62,17 @@ class FunctionRefused(Exception):
     """A function that cannot be given to a model; the message names it and says what to change."""
 
 
+class CallerSaid(Protocol):
+    """What is known of the caller's own words."""
+
+    @property
+    def turn(self) -> int:
+        """The number of the caller's last turn: a question is answered by a later one."""
+
+    async def have(self, value: str) -> bool:
+        """True if the caller has said this name or number."""
+
+
 @dataclass(frozen=True)
 class CallContext:
     """What a function knows of its call. `caller_number` is E.164, "" for an anonymous caller."""
@@ -78,8 +89,7 @@ class CallContext:
     # What callers ask again and again and the prompt has no room for: subject -> answer.
     answers: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
-    # The number of the caller's last turn: a question is answered by a later one. None: nobody counts them.
-    caller_turn: Callable[[], int] | None = None
+    caller_words: CallerSaid | None = None  # None: nobody listens, as in tests
 
     def believe(self, value: str | None) -> None:
         """The business itself knows this caller by this value, so it is not asked about as an invented one."""
@@ -292,8 +302,7 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
     except BadArguments as error:
         flaw = f"Wrong arguments: {error}."
         return replace(_failed(flaw, "Correct it, or ask the caller for it."), writes=function.writes, refused=True)
-    turn = call.caller_turn() if call.caller_turn is not None else None
-    doubt = _doubt(call, arguments, turn)
+    doubt = await _doubt(call, arguments)
     if doubt is not None:
         return replace(doubt, writes=function.writes)
     if not function.writes:
@@ -303,16 +312,19 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
         return replace(await _attempt(function, replace(call, key=key), arguments), writes=True, key=key)
 
     wish = Wish(call.call_sid, function.name, arguments, call.tz, function_call_id, function.same, function.about)
-    outcome = await call.once.run(wish, work, caller_turn=turn)
+    outcome = await call.once.run(wish, work, caller_turn=call.caller_words.turn if call.caller_words else None)
     if not outcome.unsure:
         return outcome
     return replace(outcome, output=envelope(msgspec.json.decode(outcome.output) | {"next": _DONT_CLAIM}))
 
 
-def _doubt(call: CallContext, arguments: msgspec.Struct, turn: int | None) -> Outcome | None:
-    """Values that look made up are refused once, with a question; a caller who confirms them is believed."""
+async def _doubt(call: CallContext, arguments: msgspec.Struct) -> Outcome | None:
+    """Values that look made up are refused once, with a question; a caller who said or confirms them is believed."""
+    said = call.caller_words
     for name, value in invented(msgspec.structs.asdict(arguments), call.caller_number):
-        if not call.once.questions.is_answered(_is_it_real(value), turn):
+        if said is not None and await said.have(value):
+            call.believe(value)
+        elif not call.once.questions.is_answered(_is_it_real(value), said.turn if said is not None else None):
             short = at_a_word(value, 60)
             flaw = f"{short!r} as {name} looks made up."
             asks = f"Ask the caller for it. If they confirm that it is {short!r}, call this again like this."

@@ -54,6 +54,7 @@ from relay.realtime import protocol as model_dialect
 from relay.realtime.client import ModelSession, ModelUnreachable
 from relay.session.call_file import CallFile
 from relay.session.call_rows import Books
+from relay.session.caller_words import CallerWords
 from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
 from relay.session.model_connector import ModelSupply
@@ -110,6 +111,7 @@ class CallSession:
             file.briefing.settings.business_country,
             file.own_ids,
             answers=file.briefing.answers,
+            caller_words=CallerWords(self.machine.call),
         )
 
     async def run(self) -> None:

@@ -20,7 +20,7 @@ from relay.functions.idempotency import RESERVE_LIMIT_S, Once, Wish
 from relay.functions.registry import CallContext, Function, Outcome, Registry, function, load, run
 from relay.ledger.memory import MemoryLedger
 from relay.ledger.rows import Already, FunctionCallRow, Json, Reserved, Unavailable
-from tests.helpers.business_play import BOOK, CALLER, OTHER, TZ, Line, a_call, business, says, standin
+from tests.helpers.business_play import BOOK, CALLER, OTHER, TZ, Line, Spoken, a_call, business, says, standin
 
 REGISTRY = load()
 BOOKING = REGISTRY.get("book_appointment")
@@ -217,9 +217,9 @@ async def test_a_refusal_is_not_final_and_is_asked_again_with_a_new_key() -> Non
 )
 async def test_the_same_wish_in_other_words_is_asked_about_and_not_booked_twice(reworded: dict[str, str]) -> None:
     app = standin(capacity=5)
-    turn = 3
+    spoken = Spoken(3)
     async with business(app) as (backend, line):
-        call = a_call(backend, caller_turn=lambda: turn)
+        call = a_call(backend, caller_words=spoken)
         first = await book(call)
         for _ in range(3):  # however often the model asks, while the caller says nothing
             again = await book(call, **reworded)
@@ -227,7 +227,7 @@ async def test_the_same_wish_in_other_words_is_asked_about_and_not_booked_twice(
             assert (again.ok, again.refused, told["status"]) == (False, True, "error")
             assert told["stands"]["id"] == json.loads(first.output)["id"]
         assert (len(app.diary.bookings), len(posts(line))) == (1, 1)
-        turn = 4
+        spoken.turn = 4
         second = await book(call, **reworded)
     assert second.ok
     assert second.key != first.key
@@ -246,7 +246,7 @@ async def test_a_new_note_each_time_is_one_booking() -> None:
 async def test_another_time_is_another_booking() -> None:
     app = standin()
     async with business(app) as (backend, _):
-        call = a_call(backend, caller_turn=lambda: 1)
+        call = a_call(backend, caller_words=Spoken(1))
         assert (await book(call)).ok
         assert (await book(call, start="2026-11-24T20:00")).ok
         assert (await book(call, start="2026-11-25T19:00", notes="again")).ok
@@ -255,16 +255,16 @@ async def test_another_time_is_another_booking() -> None:
 
 async def test_a_message_in_other_words_is_asked_about() -> None:
     app = standin()
-    turn = 0
+    spoken = Spoken(0)
     async with business(app) as (backend, _):
-        call = a_call(backend, caller_turn=lambda: turn)
+        call = a_call(backend, caller_words=spoken)
         left = {"name": "Dana", "message": "Call me back about Friday"}
         first = await run(REGISTRY, call, "take_message", says(left))
         other = left | {"message": "Please call me back, it is about Friday"}
         second = await run(REGISTRY, call, "take_message", says(other))
         assert (first.ok, second.ok, second.effect) == (True, False, None)
         assert len(app.diary.messages) == 1
-        turn = 1
+        spoken.turn = 1
         assert (await run(REGISTRY, call, "take_message", says(other))).ok
     assert len(app.diary.messages) == 2
 

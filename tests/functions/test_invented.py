@@ -11,7 +11,7 @@ from relay.functions.arguments import Phone
 from relay.functions.invented import invented
 from relay.functions.registry import load, run
 from relay.standin.business.app import Known
-from tests.helpers.business_play import BOOK, CALLER, a_call, business, says, standin
+from tests.helpers.business_play import BOOK, CALLER, Spoken, a_call, business, says, standin
 
 REGISTRY = load()
 
@@ -38,9 +38,9 @@ REGISTRY = load()
 )
 async def test_a_made_up_value_is_asked_about_once_and_then_believed(made_up: dict[str, str]) -> None:
     app = standin(capacity=5)
-    turn = 1
+    spoken = Spoken(1)
     async with business(app) as (backend, line):
-        call = a_call(backend, caller_turn=lambda: turn)
+        call = a_call(backend, caller_words=spoken)
         for _ in range(2):  # the caller has not been asked yet
             outcome = await run(REGISTRY, call, "book_appointment", says(BOOK | made_up))
             assert (outcome.ok, outcome.refused, app.diary.bookings) == (False, True, {})
@@ -48,7 +48,7 @@ async def test_a_made_up_value_is_asked_about_once_and_then_believed(made_up: di
             assert told["status"] == "error"
             assert "Ask the caller" in told["next"]
         assert not line.requests
-        turn = 2
+        spoken.turn = 2
         outcome = await run(REGISTRY, call, "book_appointment", says(BOOK | made_up))
     assert outcome.ok
     assert len(app.diary.bookings) == 1
@@ -83,6 +83,13 @@ async def test_a_name_that_the_business_knows_the_caller_by_is_not_asked_about()
         call = a_call(backend)
         await run(REGISTRY, call, "lookup_caller", "{}")
         assert (await run(REGISTRY, call, "book_appointment", says(BOOK | {"name": "John Smith"}))).ok
+
+
+async def test_a_name_that_the_caller_has_said_is_not_asked_about() -> None:
+    app = standin()
+    async with business(app) as (backend, _):
+        call = a_call(backend, caller_words=Spoken(1, "Hi, this is John Doe, no joke."))
+        assert (await run(REGISTRY, call, "book_appointment", says(BOOK | {"name": "John Doe"}))).ok
 
 
 async def test_the_callers_own_number_is_not_asked_about() -> None:
