@@ -20,7 +20,7 @@ REGISTRY = load()
     "made_up",
     [
         {"name": "John Doe"},
-        {"name": "jane  doe"},
+        {"name": "john  doe"},
         {"name": "[NAME]"},
         {"name": "<caller name>"},
         {"name": "{name}"},

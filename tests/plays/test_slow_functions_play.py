@@ -31,7 +31,7 @@ MODEL = {
             "clip": clip,
             "say": say,
             "call": "take_message",
-            "arguments": {"name": "Dana Reed", "message": "The delivery was two boxes short."},
+            "arguments": {"name": "Jane Doe", "message": "The delivery was two boxes short."},
             "then": "Thank you, I will pass on your message.",
         }
         for clip, say in ((MUTE, ""), (ANNOUNCED, "Let me book that for you."))
