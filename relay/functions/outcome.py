@@ -15,11 +15,20 @@ from typing import Any, Final
 
 import msgspec
 
-from relay.call.vocabulary import Effect, EndCall, StaySilent, TakeMessage, TransferCall
+from relay.call.vocabulary import (
+    Effect,
+    EndCall,
+    PauseRecording,
+    ResumeRecording,
+    StaySilent,
+    TakeMessage,
+    TransferCall,
+)
 from relay.functions.arguments import plain
 
 __all__ = [
-    "Effect", "EndCall", "NotPossible", "Outcome", "StaySilent", "TakeMessage", "TransferCall", "at_a_word", "envelope",
+    "Effect", "EndCall", "NotPossible", "Outcome", "PauseRecording", "ResumeRecording", "StaySilent", "TakeMessage",
+    "TransferCall", "at_a_word", "envelope",
 ]  # fmt: skip
 
 OUTPUT_LIMIT_BYTES: Final = 1024

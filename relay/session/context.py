@@ -18,6 +18,7 @@ from relay.phrases.phrase_book import PhraseBook
 from relay.phrases.prompts import Prompts
 from relay.realtime.client import Realtime, Wanted, WarmSessions
 from relay.realtime.prices import price_of, transcription_price_of
+from relay.recordings import Recordings
 from relay.session.briefing import Briefing
 from relay.session.call_file import Caller, CallFile, Talk
 from relay.session.reservations import ConsentedReservations
@@ -45,6 +46,7 @@ class Desk:
     tokens: Tokens
     metrics: Metrics
     utc_now: Callable[[], dt.datetime]
+    recordings: Recordings | None = None  # RECORD=on
     beat: Beat = field(default_factory=Beat)
     files: dict[CallSid, CallFile] = field(default_factory=dict)
     draining: bool = False
@@ -53,8 +55,16 @@ class Desk:
     hang_up_by_rest: bool = True
     tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)  # what runs beside the calls
 
+    own_numbers: set[str] = field(default_factory=set)  # that are known to lead to us
+
     def __post_init__(self) -> None:
+        self.learn_own(self.settings.twilio_phone_number)
         self.metrics.live_calls.set_function(lambda: self.live_calls)  # when it is asked for: never a stale one
+
+    def learn_own(self, *numbers: str) -> None:
+        """Numbers of ours. A human's is never one, also where it belongs to the same account."""
+        humans = {self.settings.human_transfer_number, *self.settings.human_numbers_also}
+        self.own_numbers.update({*numbers} - humans - {""})
 
     def take_over(self, briefing: Briefing) -> None:
         """From now on calls begin with this one; those that run keep their own."""

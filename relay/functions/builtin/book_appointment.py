@@ -51,7 +51,7 @@ async def book_appointment(
             raise
         booked = made
     except Taken as taken:
-        own = await _on_the_books(call, phone, local) if phone == call.caller_number else None
+        own = await _on_the_books(call, phone, local) if phone == call.caller_number and call.attested else None
         if own is not None:
             call.own_ids.add(str(own.id))
             words = f"It is this caller who has {time_words(local, call.tz)}: it is booked already."
