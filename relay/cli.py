@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from relay.standin.commands.call import Target
 
 USAGE, INTERRUPTED = 2, 130
+OWNER_USAGE = (
+    "today (left out: that), tomorrow, week or a date: what is booked; add SERVICE TIME, move ID TIME, cancel ID, "
+    "block FROM TO, unblock ID; a time is like '2026-11-24 19:00', FROM and TO may be days"
+)
 # Rehearsals book the same table for the same evening, `relay call --n 20` twenty times at once.
 TABLES = 100
 
@@ -111,6 +115,17 @@ def _parser() -> _Parser:
     add("fallback-twiml", _fallback_twiml, "print the document for the number's fallback URL, to be hosted elsewhere")
     calls = add("calls", _calls, "list calls, or show one")
     calls.add_argument("call_sid", nargs="?", help="show this call's rows")
+    add("check", _check, "read all settings and files, and name every mistake")
+    diary = add("diary", _diary, "the diary of the embedded backend: look at it, and change it")
+    diary.add_argument("do", nargs="?", default="today", help=OWNER_USAGE)
+    diary.add_argument("rest", nargs="*", help="what and when")
+    diary.add_argument("--name", dest="caller", default="", help="add: for whom")
+    diary.add_argument("--phone", default="", help="add: their number")
+    diary.add_argument("--with", dest="who", default="", help="add, block: this person (block: or kind of place) only")
+    diary.add_argument("--notes", default="", help="add: what should be known")
+    diary.add_argument("--why", default="", help="block: why nothing can be booked")
+    diary.add_argument("--anyway", action="store_true", help="add, move: outside hours, notice and horizon too")
+    diary.add_argument("--json", dest="as_json", action="store_true", help="as JSON")
     add("bench", _bench, "find how many calls this machine carries; prints MAX_CALLS and fly.toml's limits")
     standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
     standin.add_argument(
@@ -290,6 +305,55 @@ def _greet(arguments: argparse.Namespace) -> int:
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
+
+
+def _check(_: argparse.Namespace) -> int:
+    """Settings, business file, prompts, functions: every mistake of all of them."""
+    from relay import functions
+    from relay.server import briefings
+
+    wrong: list[str] = []
+    try:
+        loaded = _settings(serving=True)
+    except SettingsInvalid as error:
+        wrong.append(str(error))
+        loaded = settings.load_what_is_right(os.environ)
+    try:
+        found = briefings.read(loaded)
+        told = [*found.conflicts, f"{loaded.business_file}: {found.business.name}"] if found.business else []
+    except briefings.FilesInvalid as error:
+        wrong.append(str(error))
+        told = []
+    try:
+        functions.load(loaded.functions or None)
+    except functions.FunctionRefused as error:
+        wrong.append(str(error))
+    for words in (*wrong, *told):
+        print(words, file=sys.stderr if wrong else sys.stdout)
+    if not wrong:
+        print("everything is right")
+    return USAGE if wrong else 0
+
+
+def _diary(arguments: argparse.Namespace) -> None:
+    from relay.business import owner
+    from relay.business.diary import DiaryUnavailable
+    from relay.business.file import BusinessFileInvalid, load
+    from relay.business.identity import settle
+
+    loaded = _settings(serving=False)
+    if not loaded.business_is_embedded:
+        raise CommandFailed("the diary is behind BUSINESS_API_BASE: this relay does not keep it", USAGE)
+    a = arguments
+    asked = owner.Asked(a.do, a.rest, a.caller, a.phone, a.who, a.notes, a.why, a.anyway, a.as_json)
+    try:
+        _, business, _ = settle(loaded, load(loaded.business_file))
+        with database(loaded.database_url, loaded.data_dir) as url:
+            if loaded.database_url == "embedded":
+                migrate(url)
+            print(trio.run(owner.at_postgres, asked, business, url))
+    except (owner.OwnerRefused, BusinessFileInvalid, DiaryUnavailable) as error:
+        raise CommandFailed(str(error)) from None
 
 
 def _fallback_twiml(_: argparse.Namespace) -> None:

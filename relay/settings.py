@@ -201,6 +201,19 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     return settings
 
 
+def load_what_is_right(environ: Mapping[str, str]) -> Settings:
+    """The settings without those that are wrong, for a command that names all mistakes of the files as well."""
+    right: dict[str, str] = {}
+    for name, value in environ.items():
+        try:
+            load({name: value}, serving=False)
+        except SettingsInvalid:
+            continue
+        right[name] = value
+    pairs = ("TWILIO_API_KEY", "TWILIO_API_SECRET", "HUMAN_TRANSFER_NUMBER", "HUMAN_NUMBERS_ALSO")
+    return load({name: value for name, value in right.items() if name not in pairs}, serving=False)
+
+
 def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """What a deployed relay can run with and is hardly meant, in words: said once, at its start."""
     if settings.is_local:
