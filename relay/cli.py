@@ -314,31 +314,14 @@ def _greet(arguments: argparse.Namespace) -> int:
 
 
 def _check(_: argparse.Namespace) -> int:
-    """Settings, business file, prompts, functions: every mistake of all of them."""
-    from relay import functions
-    from relay.server import briefings
+    from relay.server.check import mistakes
 
-    wrong: list[str] = []
-    try:
-        loaded = _settings(serving=True)
-    except SettingsInvalid as error:
-        wrong.append(str(error))
-        loaded = settings.load_what_is_right(os.environ)
-    try:
-        found = briefings.read(loaded)
-        told = [*found.conflicts, f"{loaded.business_file}: {found.business.name}"] if found.business else []
-    except briefings.FilesInvalid as error:
-        wrong.append(str(error))
-        told = []
-    try:
-        functions.load(loaded.functions or None)
-    except functions.FunctionRefused as error:
-        wrong.append(str(error))
-    for words in (*wrong, *told):
-        print(words, file=sys.stderr if wrong else sys.stdout)
-    if not wrong:
-        print("everything is right")
-    return USAGE if wrong else 0
+    wrong, told = mistakes(partial(_settings, serving=True), env_file.read(os.environ).values)
+    if wrong:
+        print("\n".join(wrong), file=sys.stderr)
+        return USAGE
+    print("\n".join([*told, "everything is right"]))
+    return 0
 
 
 def _diary(arguments: argparse.Namespace) -> None:
