@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +43,14 @@ async def serving(nursery: trio.Nursery, folder: Path, ledger: MemoryLedger) -> 
         yield daemon, url
         with trio.fail_after(30):
             await over.wait()
+
+
+@pytest.fixture
+def hang_up_signal() -> Iterator[None]:
+    """SIGHUP as a terminal's process has it, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class BrokenLedger(MemoryLedger):
@@ -112,6 +120,7 @@ async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: tr
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.usefixtures("hang_up_signal")
 @pytest.mark.parametrize("together", [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)])
 async def test_signals_that_come_together_are_one_and_leave_the_calls_alone(
     nursery: trio.Nursery, tmp_path: Path, together: tuple[signal.Signals, ...]
@@ -127,6 +136,7 @@ async def test_signals_that_come_together_are_one_and_leave_the_calls_alone(
         stream.close_rows()  # the call is over, and so is the drain
 
 
+@pytest.mark.usefixtures("hang_up_signal")
 async def test_a_closed_terminal_drains_as_well(nursery: trio.Nursery, tmp_path: Path) -> None:
     async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
         stream = OpenStream(daemon.desk.open_file(CallSid("CA" + "1" * 32), caller(), "", 0.0))
@@ -135,6 +145,16 @@ async def test_a_closed_terminal_drains_as_well(nursery: trio.Nursery, tmp_path:
         async with httpx.AsyncClient(trust_env=False) as client:
             assert (await client.get(f"{url}/readyz", timeout=30)).text.startswith("draining")
         stream.close_rows()
+
+
+@pytest.mark.usefixtures("hang_up_signal")
+async def test_under_nohup_a_closed_terminal_is_nothing(nursery: trio.Nursery, tmp_path: Path) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, _):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await trio.sleep(0.3)
+        assert not daemon.desk.draining
+        daemon.stop()
 
 
 async def test_numbers_of_ours_are_learned_from_the_ledger_and_from_the_account(
