@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import trio
 
 from relay.call.call_config import CallPlan, Limits, Phrase
+from relay.call.consent import Consent
 from relay.call.consent_law import must_announce
 from relay.call.vocabulary import CallSid
 from relay.functions import BackendPort, Once, Registry
@@ -126,7 +127,8 @@ class Desk:
             began_at, briefing = self.utc_now(), self.briefing
             closed = bool(briefing.closed_words(began_at))
             file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed)
-            file.once = Once(ConsentedReservations(self.ledger, lambda: file.may_store_words))
+            file.consent = Consent(s.keeps_words, announces)
+            file.once = Once(ConsentedReservations(self.ledger, lambda: file.consent))
             self._forget_old(now)
             self.files[call_sid] = file
         file.last_seen = now
@@ -181,7 +183,8 @@ class Desk:
             misunderstandings=file.talk.misunderstandings,
             failed_attempts=file.talk.failed_attempts,
             offered_human=file.talk.offered_human,
-            notice_heard=file.talk.notice_heard,
+            notice_heard=file.consent.heard,
+            words_refused=file.consent.refused,
             resumed=file.resumed_as,
         )
 
