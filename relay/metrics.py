@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from relay.ledger.rows import Counts
 
 _GREETING_MS = (5, 10, 20, 50, 100, 200, 350, 500, 1000, 2000, 4000)
 # Twilio's socket and `start` take about 565 ms after the webhook [Media Streams, measured].
@@ -71,6 +76,17 @@ class Metrics:
         self.loop_lag_ms = Gauge("relay_loop_lag_ms", "How late the loop's last wake-up was", registry=r)
         self.refused_webhooks = Counter("relay_refused_webhooks", "Webhooks not signed by Twilio", registry=r)
         self.refused_sockets = Counter("relay_refused_sockets", "Media sockets refused, by why", ["why"], registry=r)
+
+    def watch_ledger(self, counts: Callable[[], Counts]) -> None:
+        """Have the ledger's figures asked for when somebody looks: never a stale one."""
+        rows = Gauge(
+            "relay_ledger_rows",
+            "Rows: queued (in memory), spilled (on disk, until Postgres takes them), refused (set aside), lost",
+            ["state"],
+            registry=self._registry,
+        )
+        for state in ("queued", "spilled", "refused", "lost"):
+            rows.labels(state).set_function(partial(lambda name: getattr(counts(), name), state))
 
     def text(self) -> bytes:
         """The exposition, in Prometheus' text format."""

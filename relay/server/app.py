@@ -22,7 +22,7 @@ from quart_trio import QuartTrio
 
 import dsp
 from relay import functions
-from relay.ledger.port import Ledger, LedgerUnavailable
+from relay.ledger.port import Ledger
 from relay.metrics import Metrics
 from relay.phrases import prompts
 from relay.phrases.phrase_book import PhraseBook
@@ -32,6 +32,7 @@ from relay.server import http
 from relay.server.media_endpoint import StreamDoor
 from relay.server.webhooks import Webhooks
 from relay.session.context import Desk
+from relay.session.day_bill import EVERY_S
 from relay.settings import Settings
 from relay.transport import overload
 from relay.transport.websocket import dial
@@ -44,7 +45,6 @@ log = structlog.get_logger()
 DRAIN_S = 280.0
 # `/readyz` waits this long for the kept greeting, then calls are taken without it.
 GREETING_WAIT_S = 10.0
-DAY_BILL_EVERY_S = 30.0
 LAG_EVERY_S = 0.5
 
 
@@ -189,17 +189,14 @@ class Daemon:
         )
 
     async def _keep_day_bill(self) -> None:
-        day = None
+        """Ask what the others have spent: at the start, while calls are at hand, and when one rings."""
         while True:
-            today = self.desk.utc_now().astimezone(self.desk.settings.tz).date()
-            if day not in (None, today):
-                self.desk.day_usd = 0.0  # also while Postgres is away: yesterday's dollars send nobody to the human
-            day = today
-            try:
-                self.desk.day_usd = await self.desk.ledger.spent_usd(today, self.desk.settings.tz, limit_s=2.0)
-            except LedgerUnavailable as error:
-                log.warning("ledger.unavailable", words=str(error), caller_hears="nothing: rows wait on disk")
-            await trio.sleep(DAY_BILL_EVERY_S)
+            self.desk.bill.tell(file for file in self.desk.files.at_hand() if file.live)
+            await self.desk.bill.read()
+            await trio.sleep(EVERY_S)
+            if not self.desk.calls_in_hand:
+                self.desk.rang = trio.Event()
+                await self.desk.rang.wait()
 
     async def _watch_lag(self) -> None:
         while True:

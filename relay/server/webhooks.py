@@ -141,7 +141,7 @@ class Webhooks:
         desk, now = self._desk, trio.current_time()
         call_sid = CallSid(fields.get("CallSid", ""))
         known = call_sid in desk.files
-        file = self._transfers.file(call_sid, fields)
+        file = self._transfers.file(call_sid, fields, rings=True)
         if not known:
             file.refused = self._refusal(file, now)
         if file.refused:
@@ -162,9 +162,7 @@ class Webhooks:
             return "capacity"
         if desk.spent_today_usd >= desk.settings.max_day_usd:
             return "day_spend"
-        number = file.caller.number
-        rang = [f for f in desk.files.values() if f.caller.number == number and now - f.rang_at < WINDOW_S]
-        if number and len(rang) > CALLS_PER_WINDOW:
+        if desk.files.rings(file.caller.number, WINDOW_S, now) > CALLS_PER_WINDOW:
             return "too_often"
         return ""
 
