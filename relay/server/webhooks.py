@@ -168,7 +168,7 @@ class Webhooks:
 
     def _warm(self, file: CallFile, now: float) -> None:
         desk = self._desk
-        greeting = desk.phrases.greeting(file.announces)
+        greeting = file.briefing.phrases.greeting(file.announces, file.closed)
         live = file.resumed_as is None and not greeting.is_kept
         ask = wording.say_exactly(greeting.text) if live else None
         desk.warm.ring(file.call_sid, lambda: desk.wanted(file, file.talk.model, greeting=ask), now)

@@ -1,6 +1,7 @@
 """The file of one phone call: what outlives its streams. Each part has one owner, who writes it.
 
 caller      who calls                                   the first webhook, once
+briefing    what the call knows of the business         the first webhook, once
 streams     the media streams that are open             server/media_endpoint, by `stream_opens` and `stream_closes`
 decision    how the last stream ended and what is next  whoever decides it, in that moment, by `decide`
 human       the way to a human                          server/human_transfer
@@ -20,6 +21,7 @@ from relay.call.call_config import Bill, PastTurn
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions import Deeds, Once
+from relay.session.briefing import Briefing
 
 # From a closed socket to the webhook that asks what comes next, and from our answer to the next socket, Twilio takes
 # half a second; this forgives a slow one, and a retry.
@@ -111,6 +113,9 @@ class CallFile:
     started_at: dt.datetime
     rang_at: float  # Trio clock
     announces: bool
+    briefing: Briefing
+    closed: bool  # the business, when it rang
+    began_at: float | None = None  # Trio clock: when its first stream began, the zero of the call's time line
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     deeds: Deeds = field(default_factory=Deeds)
@@ -124,7 +129,6 @@ class CallFile:
     resumes: int = 0
     resumed_as: str | None = None
     outcomes: int = 0  # the number of the last row of its outcome
-    began_at: float | None = None  # Trio clock: its first stream
     asks_until: float = 0.0  # Trio clock: so long Twilio may be on its way to us for this caller
     brings_stream: bool = False  # and then it opens one
     open_streams: list[Stream] = field(default_factory=list)  # the newest last; those before it write their last rows

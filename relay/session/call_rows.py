@@ -90,7 +90,7 @@ class Books:
                 image=s.fly_image_ref or None,
                 model=s.openai_model,
                 voice=s.openai_voice,
-                prompt_hash=desk.prompts.version,
+                prompt_hash=file.briefing.prompts.version,
                 process=desk.bill.process,
                 resumed=file.resumes,
             )
@@ -234,7 +234,7 @@ class Books:
         said = next(
             (turn.said for turn in self._machine.conversation.turns() if turn.role == "agent" and not turn.own), ""
         )
-        if self._desk.phrases.learn(self._machine.plan.greeting.text, mulaw, said):
+        if self._file.briefing.phrases.learn(self._machine.plan.greeting.text, mulaw, said):
             log.info("greeting.learned", ms=len(mulaw) // 8)
 
     def greeted(self, now: float) -> None:
