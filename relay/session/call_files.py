@@ -10,7 +10,7 @@ from collections import deque
 import trio
 
 from relay.call.vocabulary import CallSid
-from relay.session.call_file import CallFile
+from relay.session.call_file import Caller, CallFile
 
 # A call's file is kept this long after its last sign of life: Twilio's longest call is four hours.
 FILE_LIFE_S = 4 * 3600.0
@@ -33,8 +33,7 @@ class CallFiles(dict[CallSid, CallFile]):
         self[file.call_sid] = file
         file.at_hand = self._at_hand
         self._looked_at.append((now + FILE_LIFE_S, file.call_sid))
-        if file.caller.number:
-            self._rings.setdefault(file.caller.number, deque()).append(now)
+        self._rings.setdefault(_who(file.caller), deque()).append(now)
 
     def at_hand(self) -> list[CallFile]:
         """Calls that need this process: with a stream, or about to come back to it."""
@@ -48,9 +47,14 @@ class CallFiles(dict[CallSid, CallFile]):
                 self._at_hand.discard(sid)
         return found
 
-    def rings(self, number: str, within_s: float, now: float) -> int:
-        """How often this number rang in the last `within_s` seconds, this time included."""
-        return sum(now - at < within_s for at in self._rings.get(number, ()))
+    def rings(self, caller: Caller, within_s: float, now: float) -> int:
+        """How often this number, or anybody hidden, rang in the last `within_s` seconds, this time included."""
+        count = 0
+        for at in reversed(self._rings.get(_who(caller), ())):  # the newest first: an hour of others is not looked at
+            if now - at >= within_s:
+                break
+            count += 1
+        return count
 
     def _forget_old(self, now: float) -> None:
         for _ in range(FORGET_AT_ONCE):
@@ -64,8 +68,13 @@ class CallFiles(dict[CallSid, CallFile]):
                 self._looked_at.append((now + FILE_LIFE_S, sid))
                 continue
             del self[sid]
-            rings = self._rings.get(file.caller.number)
+            who = _who(file.caller)
+            rings = self._rings.get(who)
             if rings:
                 rings.popleft()  # the oldest of this number's is this file's, or older
                 if not rings:
-                    del self._rings[file.caller.number]
+                    del self._rings[who]
+
+
+def _who(caller: Caller) -> str:
+    return "hidden" if caller.id.is_hidden else caller.number

@@ -48,5 +48,5 @@ async def test_old_files_are_forgotten_and_live_ones_are_not(autojump_clock: Moc
             await trio.sleep(FILE_LIFE_S / 10)
             desk.open_file(CallSid(f"CA{number:032d}"), caller(), "", trio.current_time())
         assert sorted(desk.files) == [CallSid(f"CA{n:032d}") for n in (3, *range(30, 40))]
-        assert desk.files.rings(caller().number, FILE_LIFE_S / 10 + 1, trio.current_time()) == 2
+        assert desk.files.rings(caller(), FILE_LIFE_S / 10 + 1, trio.current_time()) == 2
         assert stream is not None
