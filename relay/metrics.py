@@ -7,8 +7,6 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from relay.ledger.rows import Counts
-
 _GREETING_MS = (5, 10, 20, 50, 100, 200, 350, 500, 1000, 2000, 4000)
 # Twilio's socket and `start` take about 565 ms after the webhook [Media Streams, measured].
 _WEBHOOK_MS = (200, 400, 500, 600, 700, 800, 1000, 1500, 2000, 3000, 5000)
@@ -96,8 +94,8 @@ class Metrics:
         )
         self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
 
-    def watch_ledger(self, counts: Callable[[], Counts]) -> None:
-        """Have the ledger's figures asked for when somebody looks: never a stale one."""
+    def watch_ledger(self, counts: Callable[[], object]) -> None:
+        """Have the ledger's figures (its `Counts`) asked for when somebody looks: never a stale one."""
         rows = Gauge(
             "relay_ledger_rows",
             "Rows: queued (in memory), spilled (on disk, until Postgres takes them), refused (set aside), lost",
