@@ -17,7 +17,7 @@ import trio
 
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions.backend.contract import BackendFault, Taken
-from relay.functions.results import at_a_word
+from relay.functions.outcome import at_a_word
 from relay.ledger.rows import MessageRow
 from relay.session.call_file import ASKS_WITHIN_S, Caller, CallFile
 from relay.session.context import Desk
