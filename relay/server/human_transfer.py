@@ -69,13 +69,15 @@ class Transfers:
         who = caller_id(fields, country=country, own=desk.own_numbers, humans=self._numbers)
         by_us = fields.get("Direction", "inbound").startswith("outbound")
         called = as_presented(fields.get("From" if by_us else "To", ""), country)
-        return desk.open_file(
+        file = desk.open_file(
             call_sid,
             Caller(who, called, fields.get("FromState", "")[:2]),
             fields.get("FromCountry", "")[:2],
             trio.current_time(),
             rings=rings,
         )
+        file.account_sid = file.account_sid or fields.get("AccountSid", "")
+        return file
 
     # Dialling
 
