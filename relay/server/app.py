@@ -24,7 +24,7 @@ import dsp
 from relay import functions
 from relay.business.diary import Diary
 from relay.business.diary_postgres import PostgresDiary
-from relay.ledger.port import Ledger
+from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.metrics import Metrics
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
