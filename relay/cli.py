@@ -20,7 +20,7 @@ from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
 from relay.ledger.port import LedgerUnavailable
 from relay.settings import Settings, SettingsInvalid
-from relay.standin.business.app import business_app, serve_business
+from relay.standin.business.app import business_app, serve_business, stage_diary
 from relay.standin.commands.call import OUR_NUMBER, Target, first_error, main_call, main_caller
 from relay.standin.model.script import Faults, ScriptError
 from relay.standin.model.server import FAULTS_HEADER, load_script, main_model
@@ -310,12 +310,12 @@ def _standin(arguments: argparse.Namespace) -> None:
     loaded = _settings(serving=False)
     if arguments.what == "model":
         try:
-            script = load_script(arguments.script, arguments.faults)
+            script = load_script(arguments.script, arguments.faults, loaded.business_tz)
         except (ScriptError, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
         serve = partial(main_model, arguments.port, script)
     elif arguments.what == "business":
-        serve = partial(_serve_business, arguments.port, loaded.business_api_key)
+        serve = partial(_serve_business, arguments.port, loaded)
     else:
         target = _target(arguments.relay, loaded)
         if words := target.unusable:
@@ -330,9 +330,8 @@ def _standin(arguments: argparse.Namespace) -> None:
         raise CommandFailed(f"the port {arguments.port} cannot be used: {first}") from None
 
 
-async def _serve_business(port: int, api_key: str) -> None:
-    app = business_app(api_key=api_key or None)
-    app.diary.capacity = TABLES
+async def _serve_business(port: int, loaded: Settings) -> None:
+    app = business_app(stage_diary(loaded.tz, capacity=TABLES), api_key=loaded.business_api_key or None)
     async with trio.open_nursery() as nursery:
         urls = await nursery.start(serve_business, port, app)
         print(f"stand-in business: BUSINESS_API_BASE={urls[0]}", flush=True)

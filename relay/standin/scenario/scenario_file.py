@@ -63,7 +63,7 @@ from relay.settings import Settings
 from relay.standin.business.faults import Faults
 from relay.standin.model.script import Script, ScriptError
 from relay.standin.speech.audio_files import AudioRefused, read_wav
-from relay.standin.speech.voice import find
+from relay.standin.speech.voice import find, words
 from relay.standin.table_errors import in_words
 from relay.standin.twilio.call_state import EndedBy, EventKind, Place, Status
 from relay.standin.twilio.dialling import Behaviour, Human
@@ -72,6 +72,9 @@ from relay.standin.twilio.mouth import Silence
 from relay.standin.twilio.streaming import Network
 
 FOLDER = Path(__file__).parent / "scenarios"
+
+ANY_NUMBER = "?"
+"""In `dialled`: a number that is not known here."""
 
 QUIET_MS = 900
 """So long must the agent be quiet before a caller thinks that it has finished."""
@@ -94,7 +97,7 @@ class ScenarioError(Exception):
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One thing the caller does; `after_ms` and `interrupt_after_ms` say when."""
 
-    say: str | None = None  # a clip of relay/standin/speech/clips/index.toml, by its text or its id
+    say: str | None = None  # a clip of relay/standin/speech/clips/index.toml, by its text or its id; else babbled
     play: str | None = None  # a WAV file, by its path from where the command runs
     cough: bool = False
     press: str | None = None  # one key after the other: 0-9 * # A-D, and w for half a second
@@ -237,6 +240,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     relay: dict[str, str] = {}
     expect: Expect = Expect()
 
+    def sayings(self) -> tuple[str, ...]:
+        """What the caller says."""
+        return tuple(step.say for step in self.caller.steps if step.say is not None)
+
     def line(self) -> CallerLine:
         """The caller's telephone line."""
         place = LOS_ANGELES if self.caller.state is None else Place(state=self.caller.state, country="US")
@@ -301,10 +308,8 @@ def shipped() -> list[str]:
 def _check(step: Step, where: str) -> None:
     if len(step.kinds) != 1:
         raise ScenarioError(f"{where} must do one thing, not {' and '.join(step.kinds) or 'nothing'}")
-    if step.say is not None and find(step.say) is None:
-        raise ScenarioError(
-            f"{where}: there is no clip {step.say!r} (relay/standin/speech/clips/index.toml lists them)"
-        )
+    if step.say is not None and not words(step.say):
+        raise ScenarioError(f"{where}: there is not a word in {step.say!r}")
     if step.play is not None:
         try:
             read_wav(Path(step.play))
