@@ -16,18 +16,24 @@ import structlog
 import trio
 
 from relay import env_file, logs, settings
+from relay.errors import first_error
 from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
 from relay.ledger.port import LedgerUnavailable
 from relay.settings import Settings, SettingsInvalid
+<<<<<<< HEAD
 from relay.standin.business.app import business_app, serve_business, stage_diary
 from relay.standin.commands.call import OUR_NUMBER, Target, first_error, main_call, main_caller
 from relay.standin.model.script import Faults, ScriptError
 from relay.standin.model.server import FAULTS_HEADER, load_script, main_model
 from relay.standin.twilio.exchange import Account
+=======
+from relay.version import VERSION
+>>>>>>> main
 
 if TYPE_CHECKING:
     from relay.ledger.store import PostgresLedger
+    from relay.standin.commands.call import Target
 
 USAGE, INTERRUPTED = 2, 130
 # Rehearsals book the same table for the same evening, `relay call --n 20` twenty times at once.
@@ -81,11 +87,12 @@ def _nobody_reads() -> bool:
     return False
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="relay", description="A voice agent behind a phone number.")
+def _parser() -> _Parser:
+    parser = _Parser(prog="relay", description="A voice agent behind a phone number.")
+    parser.add_argument("--version", action="version", version=f"relay {VERSION}")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
+    def add(name: str, command: Callable[[argparse.Namespace], int | None], text: str) -> _Parser:
         one = commands.add_parser(name, help=text, description=text)
         one.set_defaults(command=command)
         return one
@@ -124,11 +131,26 @@ def _parser() -> argparse.ArgumentParser:
     standin.add_argument("--script", help="model: a TOML file with a [model] table")
     standin.add_argument("--faults", default="", help="model: faults on order, like 'stall_after_deltas=2'")
     standin.add_argument("--relay", default="http://127.0.0.1:8080", help="caller: the relay's public URL")
-    standin.formatter_class, standin.epilog = argparse.RawDescriptionHelpFormatter, _faults_of_the_model()
+    standin.formatter_class = argparse.RawDescriptionHelpFormatter
+    standin.epilog_of = _faults_of_the_model
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose epilog may be made only when somebody asks for help: a start imports no stand-in."""
+
+    epilog_of: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        if self.epilog_of is not None:
+            self.epilog = self.epilog_of()
+        return super().format_help()
+
+
 def _faults_of_the_model() -> str:
+    from relay.standin.model.script import Faults
+    from relay.standin.model.server import FAULTS_HEADER
+
     known = Faults.described()
     width = max(len(order) for order, _ in known)
     return (
@@ -217,11 +239,16 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _target(url: str, loaded: Settings) -> Target:
+    from relay.standin.commands.call import OUR_NUMBER, Target
+    from relay.standin.twilio.exchange import Account
+
     account = Account(loaded.twilio_account_sid or "AC" + "0" * 32, loaded.twilio_auth_token)
     return Target(url, account, loaded.twilio_phone_number or OUR_NUMBER)
 
 
 def _call(arguments: argparse.Namespace) -> int:
+    from relay.standin.commands.call import main_call
+
     loaded = _settings(serving=False)
     return trio.run(
         partial(
@@ -307,6 +334,10 @@ def _bench(_: argparse.Namespace) -> int:
 
 
 def _standin(arguments: argparse.Namespace) -> None:
+    from relay.standin.commands.call import main_caller
+    from relay.standin.model.script import ScriptError
+    from relay.standin.model.server import load_script, main_model
+
     loaded = _settings(serving=False)
     if arguments.what == "model":
         try:
@@ -330,8 +361,16 @@ def _standin(arguments: argparse.Namespace) -> None:
         raise CommandFailed(f"the port {arguments.port} cannot be used: {first}") from None
 
 
+<<<<<<< HEAD
 async def _serve_business(port: int, loaded: Settings) -> None:
     app = business_app(stage_diary(loaded.tz, capacity=TABLES), api_key=loaded.business_api_key or None)
+=======
+async def _serve_business(port: int, api_key: str) -> None:
+    from relay.standin.business.app import business_app, serve_business
+
+    app = business_app(api_key=api_key or None)
+    app.diary.capacity = TABLES
+>>>>>>> main
     async with trio.open_nursery() as nursery:
         urls = await nursery.start(serve_business, port, app)
         print(f"stand-in business: BUSINESS_API_BASE={urls[0]}", flush=True)

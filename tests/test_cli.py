@@ -17,17 +17,7 @@ import pytest
 from relay.cli import main
 from relay.settings import REQUIRED
 from relay.standin.model.script import Faults
-
-GOOD = {
-    "OPENAI_API_KEY": "sk-x",
-    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-    "TWILIO_AUTH_TOKEN": "x",
-    "TWILIO_PHONE_NUMBER": "+12125550100",
-    "BUSINESS_API_BASE": "http://127.0.0.1:9",
-    "HUMAN_TRANSFER_NUMBER": "+12125550102",
-    "PUBLIC_URL": "http://127.0.0.1:1",
-    "DATABASE_URL": "postgresql://127.0.0.1:9/none",
-}
+from tests.helpers.environment import GOOD
 
 
 def _clean(monkeypatch: pytest.MonkeyPatch, **environ: str) -> None:

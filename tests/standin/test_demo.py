@@ -24,8 +24,8 @@ from relay.standin.commands.demo_stage import NOT_HERE, Hands
 from relay.standin.model.server import StandInModel
 from relay.standin.own_environment import only_own_environment
 from relay.standin.scenario.scenario_file import Trouble, load, shipped
+from tests.helpers.model_peer import BOOKING, listening
 from tests.helpers.realtime_line import Line
-from tests.standin.test_model import BOOKING, listening
 
 
 def test_the_troubles_that_cannot_be_made_are_ones_that_there_are() -> None:

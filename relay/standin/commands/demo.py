@@ -21,6 +21,7 @@ import msgspec
 import trio
 from hypercorn.typing import ASGIFramework
 
+from relay.errors import first_error
 from relay.ledger import history
 from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
@@ -30,7 +31,7 @@ from relay.settings import Settings, SettingsInvalid
 from relay.settings import load as load_settings
 from relay.standin.business.app import BusinessApp, business_app, serve_business, stage_diary
 from relay.standin.business.faults import Faults
-from relay.standin.commands.call import Target, first_error, serve_http, summary, tell_event
+from relay.standin.commands.call import Target, serve_http, summary, tell_event
 from relay.standin.commands.demo_stage import (
     ACCOUNT,
     NOT_HERE,
