@@ -97,10 +97,14 @@ def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
             own.numbers_also if each == f"{{{NUMBERS_ALSO}}}" else (fill(each) or ANY_NUMBER,) for each in dialled
         ]
         dialled = tuple(number for some in numbers for number in some)
+        if expect.human_legs and len(dialled) > len(expect.human_legs):  # each further one goes as the last
+            legs = (*expect.human_legs, *(len(dialled) - len(expect.human_legs)) * expect.human_legs[-1:])
+            expect = msgspec.structs.replace(expect, human_legs=legs)
     told = None if expect.whisper_contains is None else fill(expect.whisper_contains)
     expect = msgspec.structs.replace(
         expect,
         dialled=dialled,
+        answered_beside=None if expect.answered_beside is None else filled(expect.answered_beside),
         whisper_contains=told,
         **{name: filled(getattr(expect, name)) for name in ("heard", "not_heard", "read_out", "said", "not_said")},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -274,6 +275,8 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
     _at_most(wrong, "a silence", got.silences_ms, want.no_silence_over_ms, False)
     if want.within_s is not None and got.duration_s > want.within_s:
         wrong.append(f"the call took {got.duration_s:.1f} s, more than {want.within_s:g} s")
+    if want.answered_beside is not None:
+        wrong += _unanswered(got, want.answered_beside)
     _in_order(wrong, "heard", [_text(each) for each in want.heard], got.heard)
     wrong += [f"heard {each!r}" for each in want.not_heard if _somewhere(_text(each), got.heard)]
     _in_order(wrong, "read out by Twilio", want.read_out, got.read_out)
@@ -295,6 +298,31 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
         held = [each for each in got.complaints if each.level != "note" and each.code not in want.complaints]
         wrong += [f"Twilio complained: {each}" for each in held]
     return wrong
+
+
+def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
+    """Whether the last thing the caller said came to the agent, and something came back beside these."""
+    said = next((turn for turn in reversed(got.turns) if turn.who == "caller"), None)
+    if said is None:
+        return ["the caller never came to say anything"]
+    streams = [event for event in got.events if event.kind in ("stream_started", "stream_stopped")]
+    before = [event for event in streams if event.at_s <= said.from_s]
+    if not before or before[-1].kind == "stream_stopped":
+        return ["the agent had left before the caller said anything"]
+    over_s = next((event.at_s for event in streams if event.at_s > said.to_s), math.inf)
+    answers = [turn.text for turn in got.turns if turn.who == "agent" and said.from_s < turn.from_s < over_s]
+    if not answers:
+        return ["the agent did not answer"]
+    held = [text for text in answers if text and not _beside(text, no_answers)]
+    return [f"the agent did not answer but said {held}"] if len(held) == len(answers) else []
+
+
+def _beside(text: str, others: Sequence[str]) -> str:
+    """What of a text is none of the others."""
+    left = f" {words(text)} "
+    for own in sorted(others, key=len, reverse=True):
+        left = left.replace(f" {words(own)} ", " ")
+    return left.strip()
 
 
 def _same_numbers(wanted: Sequence[str], dialled: Sequence[str]) -> bool:

@@ -73,6 +73,14 @@ from relay.standin.twilio.streaming import Network
 
 FOLDER = Path(__file__).parent / "scenarios"
 
+ANSWERED_MS = 3_000
+"""So long is it quiet behind an answer; behind a holding phrase the answer comes sooner."""
+
+NO_ANSWERS = tuple(f"{{{key}}}" for key in (
+    "one_moment", "one_moment_again", "holding", "holding_again", "still_there", "nobody_there", "trouble",
+    "trouble_message", "limit"))  # fmt: skip
+"""What the relay says where no answer of the model's comes."""
+
 ANY_NUMBER = "?"
 """In `dialled`: a number that is not known here."""
 
@@ -189,6 +197,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     greeting_within_ms: int | None = None
     answer_within_ms: int | None = None  # each turn: from the caller's last sound to the agent's first
+    answered_beside: tuple[str, ...] | None = None  # what the caller says last is answered, by more than these
     heard: tuple[str, ...] = ()  # texts the caller heard in full, in this order
     not_heard: tuple[str, ...] = ()
     read_out: tuple[str, ...] = ()  # parts of what Twilio itself said with <Say>
@@ -280,9 +289,10 @@ def parse(text: str, name: str, file: str = "") -> Scenario:
 
 def of_recording(path: Path) -> Scenario:
     """A caller who hears the greeting, plays a recording, hears the answer and hangs up. Raises ScenarioError."""
-    steps = (Step(listen=True), Step(play=str(path)), Step(listen=True), Step(hang_up=True))
+    steps = (Step(listen=True), Step(play=str(path)), Step(listen=ANSWERED_MS), Step(hang_up=True))
     _check(steps[1], "the recording")
-    return Scenario(title=f"plays {path.name}", caller=Caller(steps=steps), name=path.stem)
+    expect = Expect(not_heard=("{trouble}", "{trouble_message}"), answered_beside=NO_ANSWERS)
+    return Scenario(title=f"plays {path.name}", caller=Caller(steps=steps), name=path.stem, expect=expect)
 
 
 def load(name: str) -> Scenario:
