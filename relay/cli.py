@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from relay.standin.commands.call import Target
 
 USAGE, INTERRUPTED = 2, 130
+OWNER_USAGE = (
+    "today (left out: that), tomorrow, week or a date: what is booked; add SERVICE TIME, move ID TIME, cancel ID, "
+    "block FROM TO, unblock ID; a time is like '2026-11-24 19:00', FROM and TO may be days"
+)
 # Rehearsals book the same table for the same evening, `relay call --n 20` twenty times at once.
 TABLES = 100
 
@@ -109,8 +113,25 @@ def _parser() -> _Parser:
     greet = add("greet", _greet, "render the greeting and the phrases in the agent's voice")
     greet.add_argument("--again", action="store_true", help="also those that are kept already")
     add("fallback-twiml", _fallback_twiml, "print the document for the number's fallback URL, to be hosted elsewhere")
-    calls = add("calls", _calls, "list calls, or show one")
-    calls.add_argument("call_sid", nargs="?", help="show this call's rows")
+    calls = add("calls", _calls, "list calls, show one, or export one with its recording")
+    calls.usage = "relay calls [list | [show] CALL | export CALL [--out FOLDER]]"
+    calls.add_argument("words", nargs="*", metavar="CALL", help="show this call's rows; export CALL: write them")
+    calls.add_argument("--out", type=Path, help="export: the folder (default: one named after the call)")
+    listen = add("listen", _listen, "play a call's recording, or write it as a WAV")
+    listen.add_argument("call_sid", metavar="CALL", help="the call's sid")
+    listen.add_argument("--out", type=Path, help="write this WAV instead of playing")
+    add("key", _key, "make a key: RECORDING_KEY")
+    add("check", _check, "read all settings and files, and name every mistake")
+    diary = add("diary", _diary, "the diary of the embedded backend: look at it, and change it")
+    diary.add_argument("do", nargs="?", default="today", help=OWNER_USAGE)
+    diary.add_argument("rest", nargs="*", help="what and when")
+    diary.add_argument("--name", dest="caller", default="", help="add: for whom")
+    diary.add_argument("--phone", default="", help="add: their number")
+    diary.add_argument("--with", dest="who", default="", help="add, block: this person (block: or kind of place) only")
+    diary.add_argument("--notes", default="", help="add: what should be known")
+    diary.add_argument("--why", default="", help="block: why nothing can be booked")
+    diary.add_argument("--anyway", action="store_true", help="add, move: outside hours, notice and horizon too")
+    diary.add_argument("--json", dest="as_json", action="store_true", help="as JSON")
     add("bench", _bench, "find how many calls this machine carries; prints MAX_CALLS and fly.toml's limits")
     standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
     standin.add_argument(
@@ -198,7 +219,7 @@ def _serve(_: argparse.Namespace) -> None:
             migrate(url)
         ledger = _ledger(url, loaded)
         try:
-            trio.run(app.run, loaded, ledger)
+            trio.run(app.run, loaded, ledger, url)
         except Exception as error:  # a nursery's group of them, or one that none had a part in
             first = first_error(error)
             if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed):
@@ -270,9 +291,9 @@ def _migrate(_: argparse.Namespace) -> None:
 
 def _greet(arguments: argparse.Namespace) -> int:
     from relay import functions
-    from relay.phrases import prompts
     from relay.phrases.phrase_book import PhraseBook
     from relay.realtime.client import ModelAccess, Realtime
+    from relay.server import briefings
 
     loaded = _settings(serving=False)
     access = ModelAccess(
@@ -282,9 +303,9 @@ def _greet(arguments: argparse.Namespace) -> int:
         migrate(url)
         ledger = _ledger(url, loaded)
         try:
-            texts = prompts.load(loaded)
+            texts = briefings.read(loaded).prompts
             also = [text for text in functions.load(loaded.functions or None).holding().values() if text]
-        except (prompts.PromptsInvalid, functions.FunctionRefused) as error:
+        except (briefings.FilesInvalid, functions.FunctionRefused) as error:
             raise CommandFailed(str(error)) from None
         folder = loaded.data_dir / "greetings"
         book = PhraseBook(
@@ -295,6 +316,38 @@ def _greet(arguments: argparse.Namespace) -> int:
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
+
+
+def _check(_: argparse.Namespace) -> int:
+    from relay.server.check import mistakes
+
+    wrong, told = mistakes(partial(_settings, serving=True), env_file.read(os.environ).values)
+    if wrong:
+        print("\n".join(wrong), file=sys.stderr)
+        return USAGE
+    print("\n".join([*told, "everything is right"]))
+    return 0
+
+
+def _diary(arguments: argparse.Namespace) -> None:
+    from relay.business import owner
+    from relay.business.diary import DiaryUnavailable
+    from relay.business.file import BusinessFileInvalid, load
+    from relay.business.identity import settle
+
+    loaded = _settings(serving=False)
+    if not loaded.business_is_embedded:
+        raise CommandFailed("the diary is behind BUSINESS_API_BASE: this relay does not keep it", USAGE)
+    a = arguments
+    asked = owner.Asked(a.do, a.rest, a.caller, a.phone, a.who, a.notes, a.why, a.anyway, a.as_json)
+    try:
+        _, business, _ = settle(loaded, load(loaded.business_file))
+        with database(loaded.database_url, loaded.data_dir) as url:
+            if loaded.database_url == "embedded":
+                migrate(url)
+            print(trio.run(owner.at_postgres, asked, business, url))
+    except (owner.OwnerRefused, BusinessFileInvalid, DiaryUnavailable) as error:
+        raise CommandFailed(str(error)) from None
 
 
 def _fallback_twiml(_: argparse.Namespace) -> None:
@@ -310,18 +363,65 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
 def _calls(arguments: argparse.Namespace) -> None:
     from relay.ledger import history
 
+    match arguments.words:
+        case [] | ["list"]:
+            call_sid = ""
+        case ["export", call_sid]:
+            _export(call_sid, arguments.out)
+            return
+        case ["show", call_sid] | [call_sid] if call_sid not in ("show", "export"):
+            pass
+        case _:
+            raise CommandFailed("say `relay calls`, `relay calls CALL` or `relay calls export CALL`", USAGE)
     loaded = _settings(serving=False)
     with database(loaded.database_url, loaded.data_dir) as url:
-        if arguments.call_sid:
-            tables = history.rows_of_call(url, arguments.call_sid)
+        if call_sid:
+            tables = history.rows_of_call(url, call_sid)
             if not any(tables.values()):
-                raise CommandFailed(f"there is no call {arguments.call_sid} in Postgres")
+                raise CommandFailed(f"there is no call {call_sid} in Postgres")
         else:
             tables = {"calls": history.list_calls(url)}
     for name, found in tables.items():
         print(f"{name} ({len(found)})")
         for row in found:
-            print("  " + "  ".join(f"{key}={value}" for key, value in row.items() if value is not None))
+            print("  " + "  ".join(f"{key}={_shown(value)}" for key, value in row.items() if value is not None))
+
+
+def _shown(value: object) -> object:
+    return f"({len(value)} bytes)" if isinstance(value, bytes) else value
+
+
+def _export(call_sid: str, out: Path | None) -> None:
+    from relay.recordings.commands import export_call
+    from relay.recordings.listening import NotHeard
+
+    loaded = _settings(serving=False)
+    try:
+        with database(loaded.database_url, loaded.data_dir) as url:
+            written = export_call(loaded, url, call_sid, out)
+    except (NotHeard, OSError) as error:
+        raise CommandFailed(str(error)) from None
+    for path in written:
+        print(path)
+
+
+def _listen(arguments: argparse.Namespace) -> None:
+    from relay.recordings.commands import listen
+    from relay.recordings.listening import NotHeard
+
+    loaded = _settings(serving=False)
+    try:
+        with database(loaded.database_url, loaded.data_dir) as url:
+            print(listen(loaded, url, arguments.call_sid, arguments.out))
+    except (NotHeard, OSError) as error:
+        raise CommandFailed(str(error)) from None
+
+
+def _key(_: argparse.Namespace) -> None:
+    from relay.recordings.cipher import new_key
+
+    print(f"RECORDING_KEY={new_key()}")
+    print("Keep it where the recordings are not: without it nobody can hear them.", file=sys.stderr)
 
 
 def _bench(_: argparse.Namespace) -> int:

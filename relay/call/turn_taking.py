@@ -14,8 +14,9 @@ import math
 import re
 from dataclasses import dataclass, replace
 
-from relay.call.level_vad import CallerVoice
+from relay.call.level_vad import CallerVoice, Sound
 from relay.call.vocabulary import ItemId
+from relay.call.words import Words
 
 # Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms): bench/barge_in.
 COMMIT_MS = 250
@@ -30,25 +31,9 @@ EARLY_WORD_MS = 1_000
 # Echo comes back as whole pieces of what we said: so many words in a row are no coincidence any more.
 ECHO_WORDS = 2
 
-_GREETING_WORDS = frozenset("hello hi hey yes yeah good morning afternoon evening there anybody anyone".split())
-_BACKCHANNELS = frozenset("uh huh uh-huh ok okay alright yeah yes yep right sure aha ah oh".split())
-_HUM = re.compile(r"[hm]+(?:-[hm]+)*")  # mm, mhm, hmm, mm-hmm: each transcriber writes it its own way
-
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[\w'-]+", text.casefold())
-
-
-def is_backchannel(text: str) -> bool:
-    """True for words that only say "go on": no reason to stop or to answer."""
-    words = _words(text)
-    return 0 < len(words) <= 3 and all(word in _BACKCHANNELS or _HUM.fullmatch(word) for word in words)
-
-
-def is_mere_greeting(text: str) -> bool:
-    """True for a "Hello?" that the agent's greeting has answered already."""
-    words = _words(text)
-    return 0 < len(words) <= 4 and all(word in _GREETING_WORDS for word in words)
 
 
 def is_echo(text: str, said: str) -> bool:
@@ -94,6 +79,7 @@ class Speech:
 
     item_id: ItemId
     voiced_ms: int = 0  # the longest run of the caller's own voice in it
+    sound: Sound | None = None  # what sounded in it; None: its beginning was never told
     held: bool = False
     committed: bool = False
     overheard: bool = False  # began while the agent could not be interrupted
@@ -108,6 +94,7 @@ class _Awaited:
     voiced_ms: int
     overheard: bool
     over_agent: bool
+    sound: Sound | None
 
 
 class Floor:
@@ -149,13 +136,16 @@ class Floor:
             return Move.NOTHING  # told twice
         held = self.is_holding  # of a speech whose end was never told
         over_agent = held and self.speech is not None and self.speech.over_agent
-        self.speech = Speech(item_id, voice.run_ms if voice.is_up else 0, held=held, over_agent=over_agent)
+        voiced_ms = voice.run_ms if voice.is_up else 0
+        self.speech = Speech(item_id, voiced_ms, voice.lately(), held=held, over_agent=over_agent)
         return self._judge(agent, voice)
 
     def frame(self, agent: Agent, voice: CallerVoice) -> Move:
         """A caller frame came while the VAD hears speech."""
         if self.speech is None or self.speech.paused:
             return Move.NOTHING
+        if self.speech.sound is not None:
+            self.speech.sound.hear(voice.level_dbfs)
         if voice.is_up:
             self.speech.voiced_ms = max(self.speech.voiced_ms, voice.run_ms)
             self.speech.idle = False
@@ -222,10 +212,19 @@ class Floor:
             return Worth.ANSWER
         if speech.voiced_ms >= SHORT_TURN_MS and not speech.overheard and not agent.speaking:
             return Worth.ANSWER
-        self._awaited[item_id] = _Awaited(now + WORDS_LIMIT_S, speech.voiced_ms, speech.overheard, speech.over_agent)
+        self._awaited[item_id] = _Awaited(
+            now + WORDS_LIMIT_S, speech.voiced_ms, speech.overheard, speech.over_agent, speech.sound
+        )
         return Worth.WAIT
 
-    def transcribed(self, item_id: ItemId, text: str | None, agent: Agent, said: str = "") -> Worth:
+    def is_nothing(self, item_id: ItemId, text: str, voice: CallerVoice, words: Words) -> bool:
+        """True for words that nobody said: there are none, they are a noise's, or nothing sounded behind them."""
+        if words.is_nothing(text):
+            return True
+        awaited = self._awaited.get(item_id)
+        return awaited is not None and awaited.sound is not None and not voice.is_above_noise(awaited.sound)
+
+    def transcribed(self, item_id: ItemId, text: str | None, agent: Agent, said: str, words: Words) -> Worth:
         """The words of a turn are there (None: the transcription failed). `said`: the agent's latest words."""
         awaited = self._awaited.pop(item_id, None)
         if awaited is None:
@@ -236,9 +235,9 @@ class Floor:
             return Worth.DELETE
         if awaited.over_agent and awaited.voiced_ms < SHORT_TURN_MS and is_echo(text, said):
             return Worth.DELETE
-        if awaited.overheard and is_mere_greeting(text):
+        if awaited.overheard and words.is_mere_hello(text):
             return Worth.LEAVE
-        if agent.speaking and is_backchannel(text):
+        if agent.speaking and words.is_backchannel(text):
             return Worth.LEAVE
         if agent.protected or not agent.speaking:
             return Worth.ANSWER

@@ -1,6 +1,7 @@
 """The file of one phone call: what outlives its streams. Each part has one owner, who writes it.
 
 caller      who calls                                   the first webhook, once
+briefing    what the call knows of the business         the first webhook, once
 streams     the media streams that are open             server/media_endpoint, by `stream_opens` and `stream_closes`
 decision    how the last stream ended and what is next  whoever decides it, in that moment, by `decide`
 human       the way to a human                          server/human_transfer
@@ -20,6 +21,8 @@ from relay.call.call_config import Bill, PastTurn
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions import Deeds, Once
+from relay.session.briefing import Briefing
+from relay.twilio.caller_id import CallerId
 
 # From a closed socket to the webhook that asks what comes next, and from our answer to the next socket, Twilio takes
 # half a second; this forgives a slow one, and a retry.
@@ -49,11 +52,16 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls whom: numbers in E.164, "" where there is none; the state in two letters, as Twilio guesses it."""
+    """Who calls whom: the number of ours in E.164; the caller's state in two letters, as Twilio guesses it."""
 
-    number: str
+    id: CallerId
     called: str = ""
     state: str = ""
+
+    @property
+    def number(self) -> str:
+        """The caller's number, "" where it does not stand for one caller."""
+        return self.id.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,9 @@ class CallFile:
     started_at: dt.datetime
     rang_at: float  # Trio clock
     announces: bool
+    briefing: Briefing
+    closed: bool  # the business, when it rang
+    began_at: float | None = None  # Trio clock: when its first stream began, the zero of the call's time line
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     deeds: Deeds = field(default_factory=Deeds)

@@ -42,7 +42,7 @@ def call_row(file: CallFile) -> rows.CallRow:
     return rows.CallRow(
         call_sid=file.call_sid,
         started_at=file.started_at,
-        from_number=file.caller.number or None,
+        from_number=file.caller.id.presented or None,
         to_number=file.caller.called or None,
         caller_state=file.caller.state or None,
     )
@@ -90,7 +90,7 @@ class Books:
                 image=s.fly_image_ref or None,
                 model=s.openai_model,
                 voice=s.openai_voice,
-                prompt_hash=desk.prompts.version,
+                prompt_hash=file.briefing.prompts.version,
                 resumed=file.resumes,
             )
         )
@@ -233,7 +233,7 @@ class Books:
         said = next(
             (turn.said for turn in self._machine.conversation.turns() if turn.role == "agent" and not turn.own), ""
         )
-        if self._desk.phrases.learn(self._machine.plan.greeting.text, mulaw, said):
+        if self._file.briefing.phrases.learn(self._machine.plan.greeting.text, mulaw, said):
             log.info("greeting.learned", ms=len(mulaw) // 8)
 
     def greeted(self, now: float) -> None:

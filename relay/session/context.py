@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -18,6 +18,8 @@ from relay.phrases.phrase_book import PhraseBook
 from relay.phrases.prompts import Prompts
 from relay.realtime.client import Realtime, Wanted, WarmSessions
 from relay.realtime.prices import price_of, transcription_price_of
+from relay.recordings import Recordings
+from relay.session.briefing import Briefing
 from relay.session.call_file import Caller, CallFile, Talk
 from relay.session.reservations import ConsentedReservations
 from relay.settings import Settings, check_hours
@@ -35,27 +37,56 @@ LAST_WORDS_S = 60.0
 class Desk:
     """Everything a call needs of its process."""
 
-    settings: Settings
-    prompts: Prompts
+    briefing: Briefing
     ledger: Ledger
     registry: Registry
-    backend: BackendPort
     realtime: Realtime
     warm: WarmSessions
-    phrases: PhraseBook
     rest: TwilioRest
     tokens: Tokens
     metrics: Metrics
     utc_now: Callable[[], dt.datetime]
+    recordings: Recordings | None = None  # RECORD=on
     beat: Beat = field(default_factory=Beat)
     files: dict[CallSid, CallFile] = field(default_factory=dict)
     draining: bool = False
     leaves_at: float | None = None  # Trio clock: when the streams of a process that drains must be over
     day_usd: float = 0.0  # of streams that ended today, refreshed from the ledger
     hang_up_by_rest: bool = True
+    tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)  # what runs beside the calls
+
+    own_numbers: set[str] = field(default_factory=set)  # that are known to lead to us
 
     def __post_init__(self) -> None:
+        self.learn_own(self.settings.twilio_phone_number)
         self.metrics.live_calls.set_function(lambda: self.live_calls)  # when it is asked for: never a stale one
+
+    def learn_own(self, *numbers: str) -> None:
+        """Numbers of ours. A human's is never one, also where it belongs to the same account."""
+        humans = {self.settings.human_transfer_number, *self.settings.human_numbers_also}
+        self.own_numbers.update({*numbers} - humans - {""})
+
+    def take_over(self, briefing: Briefing) -> None:
+        """From now on calls begin with this one; those that run keep their own."""
+        self.briefing = briefing
+
+    # As they are for the next call; a call has its own in its file.
+
+    @property
+    def settings(self) -> Settings:
+        return self.briefing.settings
+
+    @property
+    def prompts(self) -> Prompts:
+        return self.briefing.prompts
+
+    @property
+    def phrases(self) -> PhraseBook:
+        return self.briefing.phrases
+
+    @property
+    def backend(self) -> BackendPort:
+        return self.briefing.backend
 
     @property
     def live_calls(self) -> int:
@@ -92,7 +123,9 @@ class Desk:
             announces = s.keeps_words and must_announce(
                 s.record_notice, caller.number, caller.state, country, s.business_state
             )
-            file = CallFile(call_sid, caller, Talk(s.openai_model), self.utc_now(), now, announces)
+            began_at, briefing = self.utc_now(), self.briefing
+            closed = bool(briefing.closed_words(began_at))
+            file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed)
             file.once = Once(ConsentedReservations(self.ledger, lambda: file.may_store_words))
             self._forget_old(now)
             self.files[call_sid] = file
@@ -106,17 +139,21 @@ class Desk:
 
     def wanted(self, file: CallFile, model: str, *, greeting: str | None = None) -> Wanted:
         """The model session for a call."""
-        today = self.utc_now().astimezone(self.settings.tz).date()
-        instructions = self.prompts.instructions(today, file.caller.number)
-        return Wanted(model, instructions, tuple(self.registry.tools(without={"lookup_answer"})), greeting)
+        briefing, now = file.briefing, self.utc_now()
+        today = now.astimezone(briefing.settings.tz).date()
+        instructions = briefing.prompts.instructions(today, file.caller.number)
+        closed_words = briefing.closed_words(now)
+        instructions += f"\n\n# Now\n{closed_words}" if closed_words else ""
+        tools = tuple(self.registry.tools(without=briefing.unused_functions))
+        return Wanted(model, instructions, tools, greeting)
 
     def plan(self, file: CallFile) -> CallPlan:
         """What the machine is told before the call begins."""
-        s = self.settings
+        s, book = file.briefing.settings, file.briefing.phrases
         holding = self.registry.holding()
-        phrases: dict[str, Phrase] = self.phrases.phrases()
+        phrases: dict[str, Phrase] = book.phrases()
         for text in {text for text in holding.values() if text}:
-            kept = self.phrases.holding(text)
+            kept = book.holding(text)
             if kept is not None:
                 phrases[f"holding:{text}"] = kept
         silent: dict[str, str | None] = {
@@ -125,10 +162,10 @@ class Desk:
         limits = Limits(self._left_s(file), s.max_silence_s, s.max_call_usd)
         return CallPlan(
             call_sid=file.call_sid,
-            greeting=self.phrases.greeting(file.announces),
+            greeting=book.greeting(file.announces, file.closed),
             phrases=phrases,
             limits=limits,
-            rules=self.prompts.rules,
+            rules=file.briefing.prompts.rules,
             model=file.talk.model,
             model_hard=s.openai_model_hard,
             price=price_of(file.talk.model),

@@ -12,11 +12,10 @@ from relay.call.turn_taking import (
     Floor,
     Move,
     Worth,
-    is_backchannel,
     is_echo,
-    is_mere_greeting,
 )
 from relay.call.vocabulary import ItemId
+from tests.helpers.playbook import WORDS
 
 SPEAKING = Agent(speaking=True, thinking=False, protected=False, early=False)
 PROTECTED = Agent(speaking=True, thinking=False, protected=True, early=False)
@@ -96,7 +95,7 @@ def test_hello_over_the_first_words_is_no_interruption() -> None:
     assert line.spoke(EARLY) is Move.NOTHING
     assert line.frames(-20.0, 400, EARLY) == []
     assert line.floor.committed(ITEM, SPEAKING, 1.0) is Worth.WAIT
-    assert line.floor.transcribed(ITEM, "Hello?", SPEAKING) is Worth.LEAVE
+    assert line.floor.transcribed(ITEM, "Hello?", SPEAKING, "", WORDS) is Worth.LEAVE
 
 
 def test_a_caller_who_goes_on_while_the_agent_thinks_takes_the_answer_back() -> None:
@@ -117,7 +116,7 @@ def test_a_turn_of_some_length_is_answered_at_once() -> None:
     line.spoke(SILENT)
     line.frames(-20.0, 400, SILENT)
     assert line.floor.committed(ITEM, SILENT, 1.0) is Worth.ANSWER
-    assert line.floor.transcribed(ITEM, "anything", SILENT) is Worth.LEAVE
+    assert line.floor.transcribed(ITEM, "anything", SILENT, "", WORDS) is Worth.LEAVE
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_a_short_turn_is_worth_what_its_words_say(text: str | None, agent: Agent
     line = Line()
     line.floor.spoke(ITEM, agent, line.voice)
     assert line.floor.committed(ITEM, agent, 1.0) is Worth.WAIT
-    assert line.floor.transcribed(ITEM, text, agent) is worth
+    assert line.floor.transcribed(ITEM, text, agent, "", WORDS) is worth
 
 
 def test_our_own_words_coming_back_are_deleted() -> None:
@@ -143,7 +142,7 @@ def test_our_own_words_coming_back_are_deleted() -> None:
     line.floor.spoke(ITEM, SPEAKING, line.voice)  # the server heard it; it was too faint for us
     assert line.floor.committed(ITEM, SPEAKING, 1.0) is Worth.WAIT
     said = "We are open until ten at night."
-    assert line.floor.transcribed(ITEM, "until ten at night", SILENT, said) is Worth.DELETE
+    assert line.floor.transcribed(ITEM, "until ten at night", SILENT, said, WORDS) is Worth.DELETE
 
 
 def test_the_callers_own_loud_words_are_no_echo_even_if_they_are_ours() -> None:
@@ -151,7 +150,7 @@ def test_the_callers_own_loud_words_are_no_echo_even_if_they_are_ours() -> None:
     line.spoke(PROTECTED)
     line.frames(-20.0, 400, PROTECTED)
     line.floor.committed(ITEM, PROTECTED, 1.0)
-    assert line.floor.transcribed(ITEM, "ten at night", SILENT, "until ten at night") is Worth.ANSWER
+    assert line.floor.transcribed(ITEM, "ten at night", SILENT, "until ten at night", WORDS) is Worth.ANSWER
 
 
 def test_words_that_never_come_are_not_awaited_for_ever() -> None:
@@ -162,7 +161,7 @@ def test_words_that_never_come_are_not_awaited_for_ever() -> None:
     assert line.floor.expired(1.0 + WORDS_LIMIT_S, SPEAKING) == [(ITEM, False)]
     assert not line.floor.is_waiting
     assert line.floor.expired(100.0, SPEAKING) == []
-    assert line.floor.transcribed(ITEM, "Stop!", SPEAKING) is Worth.BARGE_IN
+    assert line.floor.transcribed(ITEM, "Stop!", SPEAKING, "", WORDS) is Worth.BARGE_IN
 
 
 def test_a_question_over_the_notice_is_answered_though_its_words_come_late() -> None:
@@ -171,7 +170,7 @@ def test_a_question_over_the_notice_is_answered_though_its_words_come_late() -> 
     line.frames(-20.0, 600, PROTECTED)
     assert line.floor.committed(ITEM, PROTECTED, 1.0) is Worth.WAIT
     assert line.floor.expired(1.0 + WORDS_LIMIT_S, PROTECTED) == [(ITEM, False)]
-    assert line.floor.transcribed(ITEM, "what time do you open", SILENT) is Worth.ANSWER
+    assert line.floor.transcribed(ITEM, "what time do you open", SILENT, "", WORDS) is Worth.ANSWER
 
 
 def test_an_item_whose_beginning_was_never_told_waits_for_its_words() -> None:
@@ -183,11 +182,11 @@ def test_an_item_whose_beginning_was_never_told_waits_for_its_words() -> None:
 
 
 def test_words_are_told_apart() -> None:
-    assert is_backchannel("Uh-huh, okay.")
-    assert not is_backchannel("okay but stop")
-    assert not is_backchannel("")
-    assert is_mere_greeting("Hello? Anybody there?")
-    assert not is_mere_greeting("Hello, I'd like a table")
+    assert WORDS.is_backchannel("Uh-huh, okay.")
+    assert not WORDS.is_backchannel("okay but stop")
+    assert not WORDS.is_backchannel("")
+    assert WORDS.is_mere_hello("Hello? Anybody there?")
+    assert not WORDS.is_mere_hello("Hello, I'd like a table")
     assert is_echo("the kitchen takes", "and the kitchen takes its last orders")
     assert not is_echo("kitchen the", "and the kitchen takes its last orders")
     assert not is_echo("kitchen", "the kitchen")
