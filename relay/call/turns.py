@@ -60,7 +60,7 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     if item_id in call.pauses:
         turn.ended_ms = max(turn.started_ms, call.ms(call.pauses[item_id].stopped))
     turn.gap = True  # until its words are there
-    if call.floor.committed(item_id, call.agent(now), now) is Worth.ANSWER:
+    if call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER:
         _answer(call, item_id)
 
 
@@ -281,10 +281,10 @@ def end_noise(call: Call, now: float, out: list[Action]) -> None:
     began_at = (call.arrived_at or 0.0) + call.spoke_ms.get(speech.item_id, 0) / 1000
     quiet_s = now - max(call.loud_at, began_at)
     if quiet_s > NOISE_LIMIT_S:
-        call.floor.speech = None
+        call.floor.drops_noise()
         out.append(SendSilence(SILENCE_MS))
     elif quiet_s > DONE_AFTER_S and not (speech.idle or speech.paused):
-        speech.idle = True
+        call.floor.falls_idle()
         if speech.voiced_ms >= SHORT_TURN_MS:
             out.append(SendSilence(SILENCE_MS))
 
