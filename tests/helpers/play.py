@@ -25,6 +25,7 @@ from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.phrases.phrase_book import PhraseBook, trimmed
 from relay.server.app import Daemon, open_desk
+from relay.server.briefings import read
 from relay.standin.business.app import BusinessApp, business_app, stage_diary
 from relay.standin.business.faults import Faults
 from relay.standin.model.script import Script
@@ -295,7 +296,8 @@ async def perform(name: str, epoch: dt.datetime = EPOCH) -> tuple[CallReport, li
     """Play a shipped scenario; returns its report, what was not as expected, and the stage."""
     scenario = scenarios.load(name)
     table = settings_of(scenario, epoch)
-    own = own_words(environment.load(ENVIRONMENT | table, serving=False), epoch)
+    played = environment.load(ENVIRONMENT | table, serving=False)
+    own = own_words(played, read(played).prompts, epoch)
     scenario = fitted(scenario, own)
     script = Script.from_table(scenario.model)
     faults = Faults.from_table(scenario.backend) if scenario.backend else None

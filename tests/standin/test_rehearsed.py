@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from relay import settings
 from relay.phrases import prompts
 from relay.standin.commands.rehearsed import Rehearsed, judged
 from relay.standin.model.script import Faults, Script
-from relay.standin.scenario.fitting import fitted, own_words, settings_of
+from relay.standin.scenario.fitting import OwnWords, fitted, own_words, settings_of
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load, of_recording, parse, shipped
@@ -41,14 +42,14 @@ KINDS = [
 @pytest.fixture
 def own_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of prompts in which every sentence that callers hear was edited."""
-    for path in prompts.PROMPTS_DIR.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(prompts.PROMPTS_DIR, tmp_path, dirs_exist_ok=True)
     (tmp_path / "greeting.md").write_text(
         "Welcome to {BUSINESS_NAME}! {AGENT_NAME} speaking.\n---\nWhat shall it be?\n"
     )
     lines = (tmp_path / "phrases.toml").read_text().replace(' = "', ' = "Well then. ')
     (tmp_path / "phrases.toml").write_text(lines)
     monkeypatch.setattr(prompts.load, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(prompts, "PROMPTS_DIR", tmp_path)
 
 
 async def _goes_as_expected(name: str, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> None:
@@ -82,13 +83,18 @@ async def test_outside_the_humans_hours_nobody_is_expected_to_come_but_in_an_eme
 async def test_a_relay_that_rings_another_number_than_it_is_set_to_is_a_fault(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = own_words(settings.load(play.ENVIRONMENT | LONDON, serving=False), EPOCH)
+    own = _own(play.ENVIRONMENT | LONDON)
     scenario = fitted(load("transfer_accepted"), own)
     async with stage() as here:  # which is set otherwise
         got = await run_scenario(scenario, here.exchange, known_words=own.spoken)
     assert got.check(scenario.expect.without_ledger()) == [
         f"dialled ['{play.ENVIRONMENT['HUMAN_TRANSFER_NUMBER']}'], not ['+442079460123']"
     ]
+
+
+def _own(environ: dict[str, str]) -> OwnWords:
+    loaded = settings.load(environ, serving=False)
+    return own_words(loaded, prompts.load(loaded), EPOCH)
 
 
 # From outside
@@ -123,7 +129,7 @@ def test_callers_who_ring_at_once_have_numbers_of_their_own() -> None:
 
 
 def test_a_placeholder_that_nobody_knows_is_named() -> None:
-    own = own_words(settings.load({}, serving=False), EPOCH)
+    own = _own({})
     scenario = parse('title = "t"\n[caller]\nsteps = [{ hang_up = true }]\n[expect]\nheard = ["{agent}"]', "own")
     with pytest.raises(ScenarioError, match=r"\{agent\} is unknown; there are: \{AGENT_NAME\}"):
         fitted(scenario, own)
@@ -197,7 +203,7 @@ async def test_what_the_caller_says_without_a_clip_is_babbled_and_listed(autojum
 async def test_a_voice_that_nobody_knows_is_not_judged_by_its_words(autojump_clock: MockClock) -> None:
     got = await _call(load("goodbye"))
     assert got.failures == []
-    expect = fitted(load("goodbye"), own_words(settings.load(play.ENVIRONMENT, serving=False), EPOCH)).expect
+    expect = fitted(load("goodbye"), _own(play.ENVIRONMENT)).expect
     got.turns = [dataclasses.replace(turn, text="" if turn.who == "agent" else turn.text) for turn in got.turns]
     wrong, note = judged(got, expect.without_ledger())
     assert (wrong, note) == ([], "The agent's voice is not one of the stand-ins': what it said was not checked.")

@@ -27,6 +27,7 @@ from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
 from relay.ledger.port import LedgerUnavailable
 from relay.phrases.prompts import PromptsInvalid
+from relay.server.briefings import read
 from relay.settings import Settings, SettingsInvalid
 from relay.settings import load as load_settings
 from relay.standin.business.app import BusinessApp, business_app, serve_business, stage_diary
@@ -100,7 +101,7 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> in
         scenario = load(scenario_name)
         table = STAGE | fitting.settings_of(scenario, utc_now())
         played = load_settings(table, serving=False)
-        own = fitting.own_words(played, utc_now())
+        own = fitting.own_words(played, read(played).prompts, utc_now())
         scenario = msgspec.structs.replace(fitting.fitted(scenario, own), relay=table)
         script = Script.from_table(scenario.model, played.business_tz)
     except (ScenarioError, ScriptError, SettingsInvalid, PromptsInvalid) as error:

@@ -13,6 +13,7 @@ import msgspec
 
 from relay.phrases.phrase_book import shipped_texts
 from relay.phrases.prompts import PromptsInvalid
+from relay.server.briefings import read
 from relay.settings import Settings, SettingsInvalid
 from relay.standin.scenario.fitting import fitted, other_settings, own_words
 from relay.standin.scenario.report import CallReport
@@ -38,8 +39,11 @@ class Rehearsed:
         """
         now = dt.datetime.now(dt.UTC)
         try:
-            others = other_settings(scenario, self.settings, now)
-            own = own_words(self.settings, now, self.given)
+            found = read(self.settings)
+            filed = {name.upper() for name in ("business_name", "business_tz", "agent_name")
+                     if getattr(found.settings, name) != getattr(self.settings, name)}  # fmt: skip
+            others = other_settings(scenario, found.settings, now)
+            own = own_words(found.settings, found.prompts, now, self.given | filed)
         except (PromptsInvalid, SettingsInvalid) as error:
             raise ScenarioError(f"{scenario.name} cannot be fitted to this relay: {error}") from None
         if others:

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from relay.phrases.prompts import PHRASES
+from relay.phrases.prompts import PHRASES, Prompts
 from relay.phrases.prompts import load as load_prompts
 from relay.settings import Settings, check_hours
 from relay.settings import load as load_settings
@@ -47,12 +47,13 @@ class OwnWords:
         return tuple(text for key in keys if (text := self.words.get(key)))
 
 
-def own_words(settings: Settings, utc_now: dt.datetime, given: Container[str] | None = None) -> OwnWords:
-    """What a relay with these settings and the prompts here has of its own, at this time. Raises PromptsInvalid.
+def own_words(
+    settings: Settings, prompts: Prompts, utc_now: dt.datetime, given: Container[str] | None = None
+) -> OwnWords:
+    """What a relay with these settings and prompts has of its own, at this time. Raises PromptsInvalid.
 
     `given`: the settings that are known, by their names; None for all. Of a relay elsewhere only what is set here is.
     """
-    prompts = load_prompts(settings)
     notice = prompts.notice or load_prompts(dataclasses.replace(settings, record="transcripts")).notice
     names: dict[str, str | None] = {
         name: str(getattr(settings, name.lower())) if given is None or name in given else None for name in _NAMES
