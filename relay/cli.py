@@ -312,7 +312,7 @@ def _greet(arguments: argparse.Namespace) -> int:
             texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also, rendered_by=access.service
         )
         missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
-    for words in missing:
+    for words in missing if book.refused is None else []:  # its reason stands in the log, once
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
