@@ -50,6 +50,7 @@ DAY_BILL_EVERY_S = 30.0
 LAG_EVERY_S = 0.5
 
 
+# Long because it opens all that the calls share, each thing after those that it needs.
 def open_desk(
     settings: Settings,
     ledger: Ledger,
