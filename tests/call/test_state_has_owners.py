@@ -10,31 +10,43 @@ MOST_SHARED = 10
 # Attributes that two or more files write, and why.
 REASONS = {
     "Call.phase": "a call begins to talk in greeting.py and comes to its end in ending.py",
-    "Call.ids": "an item gets its name in the session where it is made: replayed, cut off, generated, said by the caller",
+    "Call.ids": "an item is named where the session gets it: replayed, cut off, generated, said by the caller",
     "Call.notice_item": "the notice is ours (greeting.py), or the model says it (responses.py)",
-    "Call.unconsented": "rows are kept back in state.py until the notice was heard, and dropped by ending.py if it never was",
-    "Call.unheard_items": "words without a sound are of a cut answer (interruption.py) or of an ended one (responses.py)",
+    "Call.unconsented": "rows wait in state.py until the notice was heard, and ending.py drops them if it never was",
+    "Call.unheard_items": "words without a sound are of a cut answer (interruption.py) or an ended one (responses.py)",
     "Call.unheard_ms": "frames add to it, the VAD's ear and a new session set it back",
     "RunningFunctions.phrase_at": "said by function_calls.py, set back with each function that begins",
 }
 
 
+STATE = """
+class Part:
+    value: int = 0
+class Call:
+    def __init__(self):
+        self.part = Part()
+        self.keys = set()
+    def note(self):
+        self.part.value = 1
+"""
+ROOM = """
+def act(call: Call) -> None:
+    part = call.part
+    part.value += 1
+    call.keys.add(1)
+    call.other.go()
+"""
+
+
 def test_an_attribute_of_a_calls_state_is_written_by_one_file_or_there_is_a_reason() -> None:
     several = shared()
     without = [f"{name}: {' '.join(sorted(files))}" for name, files in several.items() if name not in REASONS]
-    assert not without, "\n".join(
-        ["give it one owner and let the others call its methods, or write the reason", *without]
-    )
+    assert not without, "\n".join(["give it one owner whose methods the others call, or write the reason", *without])
     assert len(several) <= MOST_SHARED
 
 
 def test_a_second_writer_is_found(tmp_path: Path) -> None:
-    (tmp_path / "state.py").write_text(
-        "class Part:\n    value: int = 0\nclass Call:\n    def __init__(self):\n        self.part = Part()\n        self.keys = set()\n"
-        "    def note(self):\n        self.part.value = 1\n"
-    )
-    (tmp_path / "room.py").write_text(
-        "def f(call: Call) -> None:\n    part = call.part\n    part.value += 1\n    call.keys.add(1)\n    call.other.go()\n"
-    )
+    (tmp_path / "state.py").write_text(STATE)
+    (tmp_path / "room.py").write_text(ROOM)
     assert shared(tmp_path) == {"Part.value": {"room.py", "state.py"}}
     assert state_writers(tmp_path)["Call.keys"] == {"room.py"}
