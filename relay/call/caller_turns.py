@@ -53,6 +53,11 @@ class CallerTurns:
         """True while the words of a turn may come any moment. Later ones are heeded, but not waited for."""
         return any(now < until for until in self._awaited.values())
 
+    @property
+    def are_open(self) -> bool:
+        """True while the words of any turn are not known."""
+        return bool(self._awaited)
+
     def forget_words(self) -> None:
         """The session is gone, and with it the words that it would have written down."""
         self._awaited.clear()
