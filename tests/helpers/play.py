@@ -20,6 +20,7 @@ import trio
 from trio.testing import lockstep_stream_pair
 
 from relay import settings as environment
+from relay.business.diary import Diary
 from relay.functions import Backend
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
@@ -223,6 +224,7 @@ async def stage(
     settings: Mapping[str, str] | None = None,
     faults: Faults | None = None,
     kept: bool = True,
+    diary: Diary | None = None,
 ) -> AsyncIterator[Play]:
     """Set the stage; `kept`: the greeting and all phrases are rendered already."""
     env = {**ENVIRONMENT, **(settings or {})}
@@ -270,7 +272,8 @@ async def stage(
             async with backend, twilio:
 
                 async def start_relay() -> Daemon:
-                    desk = open_desk(config, ledger, backend=backend, rest=twilio, dial_end=dial)
+                    theirs = None if config.business_is_embedded else backend
+                    desk = open_desk(config, ledger, backend=theirs, diary=diary, rest=twilio, dial_end=dial)
                     desk.utc_now = utc_now
                     if kept:
                         keep_greeting(desk.phrases)
