@@ -57,11 +57,12 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     if turn.said_ms == 0:
         withhold(call, now)
         call.waterfalls.began(item_id, now)
+        turn.begins(call.ms(now), waits_ms=round(call.playout.left_ms(now)))
         if call.notice_item is None and not call.consented and call.answers.active_ref.startswith("greeting"):
             call.notice_item = item_id
     if not call.answers.has_ended(event.response_id):
         call.meter.generated(event.response_id, max(0.0, event.said_ms - turn.said_ms))
-    turn.sounds(call.ms(now), event.said_ms)
+    turn.sounds(event.said_ms)
     protected = item_id == call.notice_item
     call.playout.append(item_id, event.mulaw, now, said_ms=event.said_ms, protected=protected)
     greeting.climb(call, now, out)

@@ -232,6 +232,7 @@ class Call:
         item = ItemId(f"{'rest' if rest else 'own'}_{self.plan.first_seq}_{self._own_number}")
         self.rest.forget()
         turn = self.conversation.place(item, "agent", None, self.ms(now), own=not rest)
+        turn.begins(self.ms(now), waits_ms=0 if first else round(self.playout.left_ms(now)))
         self.playout.append(item, phrase.mulaw or b"", now, own=True, protected=protected, first=first)
         turn.has_words(phrase.text, len(phrase.mulaw or b"") / 8)
         self.heard(self.playout.finish(item), now, out)
