@@ -66,6 +66,7 @@ class Settings:
     functions: str = ""
     data_dir: Path = Path("data")
     log_format: str = ""
+    console_password_hash: str = _secret()
     fly_app_name: str = ""
     fly_machine_id: str = ""
     fly_region: str = ""
