@@ -194,7 +194,7 @@ def _serve(_: argparse.Namespace) -> None:
             migrate(url)
         ledger = _ledger(url, loaded)
         try:
-            trio.run(app.run, loaded, ledger)
+            trio.run(app.run, loaded, ledger, url)
         except Exception as error:  # a nursery's group of them, or one that none had a part in
             first = first_error(error)
             if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed):
@@ -265,9 +265,9 @@ def _migrate(_: argparse.Namespace) -> None:
 
 def _greet(arguments: argparse.Namespace) -> int:
     from relay import functions
-    from relay.phrases import prompts
     from relay.phrases.phrase_book import PhraseBook
     from relay.realtime.client import ModelAccess, Realtime
+    from relay.server import briefings
 
     loaded = _settings(serving=False)
     access = ModelAccess(
@@ -277,9 +277,9 @@ def _greet(arguments: argparse.Namespace) -> int:
         migrate(url)
         ledger = _ledger(url, loaded)
         try:
-            texts = prompts.load(loaded)
+            texts = briefings.read(loaded).prompts
             also = [text for text in functions.load(loaded.functions or None).holding().values() if text]
-        except (prompts.PromptsInvalid, functions.FunctionRefused) as error:
+        except (briefings.FilesInvalid, functions.FunctionRefused) as error:
             raise CommandFailed(str(error)) from None
         folder = loaded.data_dir / "greetings"
         book = PhraseBook(

@@ -71,6 +71,12 @@ class Metrics:
         self.loop_lag_ms = Gauge("relay_loop_lag_ms", "How late the loop's last wake-up was", registry=r)
         self.refused_webhooks = Counter("relay_refused_webhooks", "Webhooks not signed by Twilio", registry=r)
         self.refused_sockets = Counter("relay_refused_sockets", "Media sockets refused, by why", ["why"], registry=r)
+        self.files_broken = Gauge(
+            "relay_files_broken",
+            "1 while the files have a mistake: the state before stays in force",
+            registry=r,
+        )
+        self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
 
     def text(self) -> bytes:
         """The exposition, in Prometheus' text format."""

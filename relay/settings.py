@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from relay.ledger.database_url import DatabaseUrlUnclear, understood
+from relay.shipped import folder
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -34,7 +35,8 @@ class Settings:
     twilio_account_sid: str = ""
     twilio_auth_token: str = _secret()
     twilio_phone_number: str = ""
-    business_api_base: str = ""
+    business_api_base: str = "embedded"
+    business_file: Path = folder("prompts") / "business.toml"
     database_url: str = _secret("embedded")
     human_transfer_number: str = ""
     public_url: str = ""
@@ -71,6 +73,8 @@ class Settings:
     fly_machine_id: str = ""
     fly_region: str = ""
     fly_image_ref: str = ""
+    # The names that the environment sets; the others may come from the business file.
+    given: frozenset[str] = field(default=frozenset(), metadata={"derived": True})
 
     @property
     def tz(self) -> ZoneInfo:
@@ -88,6 +92,16 @@ class Settings:
         return not self.public_url or urlsplit(self.public_url).hostname in _LOOPBACK
 
     @property
+    def business_is_embedded(self) -> bool:
+        """True if the relay answers for the business itself, from BUSINESS_FILE and its own diary."""
+        return self.business_api_base == "embedded"
+
+    @property
+    def reads_business_file(self) -> bool:
+        """With a backend of the user's the file is read only where it was asked for."""
+        return self.business_is_embedded or "business_file" in self.given
+
+    @property
     def keeps_words(self) -> bool:
         """True unless RECORD=off."""
         return self.record != "off"
@@ -97,6 +111,8 @@ class Settings:
         shown: dict[str, object] = {}
         for one in fields(self):
             value = getattr(self, one.name)
+            if one.metadata.get("derived"):
+                continue
             if one.metadata.get("secret"):
                 shown[one.name] = "set" if value else ""
             elif one.name in ("twilio_phone_number", "human_transfer_number"):
@@ -114,7 +130,6 @@ REQUIRED = {
     "twilio_account_sid": "your Twilio account, AC…",
     "twilio_auth_token": "the account's auth token: it signs the webhooks",
     "twilio_phone_number": "the number that callers dial, like +12125550123",
-    "business_api_base": "the URL of your backend",
     "human_transfer_number": "whom callers are connected with, like +12125550123",
     "public_url": "the https origin that Twilio calls, like https://relay.example.com",
 }
@@ -159,6 +174,8 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     wrong: list[str] = []
     values: dict[str, object] = {}
     for one in fields(Settings):
+        if one.metadata.get("derived"):
+            continue
         text = _unquoted(environ.get(one.name.upper(), "").strip())
         if not text:
             continue
@@ -166,7 +183,7 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
             values[one.name] = _read(one.name, text)
         except _Wrong as error:
             wrong.append(f"{one.name.upper()} {error}")
-    settings = Settings(**values)  # type: ignore[arg-type] # read and checked field by field above
+    settings = Settings(**values, given=frozenset(values))  # type: ignore[arg-type] # read and checked field by field above
     if serving:
         named = {line.split()[0] for line in wrong}
         missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
@@ -195,7 +212,7 @@ def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
             "BUSINESS_NAME": f'callers are greeted by "{settings.business_name}"',
             "BUSINESS_TZ": f"hours and appointments are those of {settings.business_tz}",
         }.items()
-        if not environ.get(name, "").strip()
+        if not settings.reads_business_file and not environ.get(name, "").strip()
     ]
     if settings.database_url == "embedded":
         told.append(
@@ -247,6 +264,8 @@ def _read(name: str, text: str) -> object:
         if not all(_E164.fullmatch(number) for number in numbers):
             raise _Wrong("must be phone numbers like +12125550123, separated by commas")
         return numbers
+    elif name == "business_api_base" and text.casefold() == "embedded":
+        return "embedded"
     elif name in _URLS:
         return _read_url(name, text)
     elif name == "database_url":
@@ -264,11 +283,12 @@ def _read(name: str, text: str) -> object:
             raise _Wrong("must be a time zone like America/New_York") from None
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
-    elif name == "data_dir":
+    elif name in ("data_dir", "business_file"):
         try:
             return Path(text).expanduser()  # a shell does it only where no quotes stand around the value
         except RuntimeError:  # "~somebody" is nobody here
-            raise _Wrong("must be a folder: this machine knows no such home") from None
+            what = "folder" if name == "data_dir" else "file"
+            raise _Wrong(f"must be a {what}: this machine knows no such home") from None
     elif name == "host" and not re.fullmatch(r"[A-Za-z0-9.:_%-]+", text.strip("[]")):
         raise _Wrong("must be the address to listen on, like 0.0.0.0 or ::, without a port")
     elif name == "human_hours":

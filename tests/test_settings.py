@@ -197,3 +197,15 @@ def test_any_environment_gives_settings_or_words(environ: dict[str, str]) -> Non
     else:
         words = "the environment needs mending:"
     assert words.startswith("the environment needs mending:")
+
+
+def test_without_a_backend_of_ones_own_the_embedded_one_answers() -> None:
+    assert load(
+        {name: value for name, value in GOOD.items() if name != "BUSINESS_API_BASE"}, serving=True
+    ).business_is_embedded
+    assert load(GOOD | {"BUSINESS_API_BASE": "Embedded"}, serving=True).business_is_embedded
+    theirs = load(GOOD, serving=True)
+    assert not theirs.business_is_embedded
+    assert not theirs.reads_business_file
+    assert load(GOOD | {"BUSINESS_FILE": "mine.toml"}, serving=True).reads_business_file
+    assert "given" not in theirs.masked()

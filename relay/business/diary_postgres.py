@@ -9,10 +9,11 @@ Rule 3: a change that is asked for again under its key is found in the history, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypeVar, cast
 
 import psycopg
+import trio
 
 from relay.ledger import statements
 from relay.ledger.port import LedgerUnavailable
@@ -26,6 +27,7 @@ T = TypeVar("T")
 LOCK: Final = 0x6469617279  # "diary" in ASCII: the advisory lock's number
 TRIES: Final = 3  # of a change that met another one; under the lock only who writes without it can be met
 CLOSE_LIMIT_S: Final = 1.0
+IDLE_EVERY_S: Final = 30.0
 
 STATEMENTS: Final = statements.read(statements.SQL_DIR / "diary.sql")
 
@@ -37,30 +39,56 @@ class PostgresDiary:
         self._thread = PostgresThread(url)
 
     async def read(self, work: Callable[[Store], T], *, limit_s: float) -> T:
-        return await self._use(lambda connection: work(PostgresStore(connection)), limit_s, writes=False)
+        return await self._use(lambda connection: _told(work, PostgresStore(connection)), limit_s, writes=False)
 
     async def write(self, work: Callable[[Store], T], *, limit_s: float) -> T:
         return await self._use(lambda connection: _alone(connection, work), limit_s, writes=True)
 
+    async def keep_idle_closed(self) -> None:
+        """Close the connection while nobody books, until cancelled: a database may sleep then."""
+        while True:
+            await trio.sleep(IDLE_EVERY_S)
+            await self._thread.close_if_idle()
+
     async def close(self) -> None:
         await self._thread.close(limit_s=CLOSE_LIMIT_S)
 
-    async def _use(self, work: Callable[[Connection], T], limit_s: float, *, writes: bool) -> T:
+    async def _use(self, work: Callable[[Connection], _Told[T]], limit_s: float, *, writes: bool) -> T:
         try:
-            return await self._thread.use(work, limit_s=limit_s, again=True)
+            told = await self._thread.use(work, limit_s=limit_s, again=True)
         except LedgerUnavailable as error:
             raise DiaryUnavailable(str(error), may_have_happened=writes) from None
         except psycopg.Error as error:
             lost = writes and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
             raise DiaryUnavailable(words_of(error), may_have_happened=lost) from error
+        if told.refusal is not None:
+            raise told.refusal
+        return cast("T", told.result)
 
 
-def _alone(connection: Connection, work: Callable[[Store], T]) -> T:
+@dataclass(frozen=True, slots=True)
+class _Told(Generic[T]):
+    """What the work returned or, as its answer too, raised: a refusal is no reason to give the connection up."""
+
+    result: T | None = None
+    refusal: Exception | None = None
+
+
+def _told(work: Callable[[Store], T], store: Store) -> _Told[T]:
+    try:
+        return _Told(work(store))
+    except psycopg.Error:
+        raise
+    except Exception as refusal:
+        return _Told(refusal=refusal)
+
+
+def _alone(connection: Connection, work: Callable[[Store], T]) -> _Told[T]:
     for number in range(TRIES):
         try:
-            with connection.transaction():
+            with connection.transaction():  # within the thread's own: what was met is undone up to here
                 connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
-                return work(PostgresStore(connection))
+                return _told(work, PostgresStore(connection))
         except (psycopg.errors.ExclusionViolation, psycopg.errors.UniqueViolation):
             if number == TRIES - 1:
                 raise

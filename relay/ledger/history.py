@@ -15,7 +15,7 @@ TABLES_OF_CALL = {
     "calls": "call_sid",
     "consents": "seq",
     "transcripts": "seq",
-    "function_calls": "recorded_at",
+    "function_calls": "number",
     "messages": "seq",
     "call_outcomes": "call_sid",
 }

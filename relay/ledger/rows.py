@@ -47,6 +47,9 @@ class CallRow:
     webhook_greeting_ms: float | None = None  # the same two, from the webhook on
     webhook_greeting_heard_ms: float | None = None
     resumed: int | None = None  # how often another leg took the call over
+    process: str | None = None  # which run of the relay has it
+    spent_usd: Decimal | None = None  # so far, while the call lives
+    spent_at: datetime | None = None
 
     def identities(self) -> tuple[Identity, ...]:
         return (("calls", self.call_sid),)
@@ -109,7 +112,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeRow:
-    """How a call ended and what it cost. Of two, the one that ended later stands."""
+    """How a call ended and what it cost. Of two, the one with the higher `seq` stands: a clock may be set back."""
 
     statement: ClassVar[str] = "keep_call_outcomes"
     call_sid: str
@@ -128,6 +131,8 @@ class OutcomeRow:
     verified: bool | None = None  # False: the agent claimed what no function row bears out
     dialled: str | None = None  # a phone number: never a log line
     transfer_result: str | None = None
+    process: str | None = None  # which run of the relay says so
+    seq: int | None = None  # its place among the outcomes of this call
 
     def identities(self) -> tuple[Identity, ...]:
         return (("call_outcomes", self.call_sid),)
@@ -206,6 +211,7 @@ class SeenCall:
     ended_at: datetime | None = None  # None: no outcome was recorded: the call was lost
     end_reason: str | None = None
     transfer_result: str | None = None
+    outcome_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +289,8 @@ def without_words(row: Row) -> Row:
 
 def merge(old: AnyRow, new: AnyRow) -> AnyRow:
     """What stands after `new` was recorded over `old`: the law that sql/statements.sql follows too."""
-    if isinstance(old, OutcomeRow) and isinstance(new, OutcomeRow) and new.ended_at < old.ended_at:
-        return old
+    if isinstance(old, OutcomeRow) and isinstance(new, OutcomeRow) and (new.seq or 0) < (old.seq or 0):
+        old, new = new, old
     if isinstance(old, CallRow) and isinstance(new, CallRow) and (new.resumed or 0) < (old.resumed or 0):
         old, new = new, old
     known = {f.name: value for f in fields(new) if (value := getattr(new, f.name)) is not None}
@@ -308,12 +314,19 @@ def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | Out
                 resumed=max(known.resumed, row.resumed or 0),
                 started_at=row.started_at or known.started_at,
             )
-        elif known.ended_at is None or row.ended_at >= known.ended_at:
+        else:
+            said = (row.end_reason, row.transfer_result)
+            before = (known.end_reason, known.transfer_result)
+            is_newer = known.ended_at is None or (row.seq or 0) >= known.outcome_seq
+            end_reason, transfer_result = (
+                (new or old) if is_newer else (old or new) for new, old in zip(said, before, strict=True)
+            )
             known = replace(
                 known,
-                ended_at=row.ended_at,
-                end_reason=row.end_reason or known.end_reason,
-                transfer_result=row.transfer_result or known.transfer_result,
+                ended_at=row.ended_at if is_newer else known.ended_at,
+                outcome_seq=max(row.seq or 0, known.outcome_seq),
+                end_reason=end_reason,
+                transfer_result=transfer_result,
             )
     return known
 

@@ -174,6 +174,15 @@ class PhraseBook:
         self._told: set[tuple[str, str]] = set()  # complaints of this filling
         self.complete = trio.Event()  # what no call can do without is there, or has been tried
 
+    def adopt(self, other: PhraseBook) -> None:
+        """Take over the sounds that another book of this voice and model has."""
+        wanted = {*self.texts(), *self._wholes()}
+        self._kept.update((text, mulaw) for text, mulaw in other._kept.items() if text in wanted)
+
+    def missing(self, texts: Iterable[str]) -> list[str]:
+        """Those of the texts that have no sound yet."""
+        return [text for text in texts if text not in self._kept]
+
     def texts(self) -> list[str]:
         """Everything that is to be rendered."""
         return list(dict.fromkeys((*self._first_texts(), *self._prompts.phrases.values(), *self._also)))
@@ -183,15 +192,18 @@ class PhraseBook:
         return list(dict.fromkeys((*self._parts(), self._prompts.phrases[EMERGENCY])))
 
     def _parts(self) -> list[str]:
-        return [part for announces in (True, False) for part in self._prompts.greeting(announces) if part]
+        return [part for greeting in self._greetings() for part in greeting if part]
+
+    def _greetings(self) -> list[tuple[str, str]]:
+        return [self._prompts.greeting(announces, closed) for closed in (False, True) for announces in (True, False)]
 
     def _wholes(self) -> list[str]:
         """The greetings in one piece, as a model says them live."""
-        return [" ".join(filter(None, self._prompts.greeting(announces))) for announces in (True, False)]
+        return list(dict.fromkeys(" ".join(filter(None, greeting)) for greeting in self._greetings()))
 
-    def greeting(self, announces: bool) -> Greeting:
+    def greeting(self, announces: bool, closed: bool = False) -> Greeting:
         """The greeting with what sound there is: in its two parts, else in one piece as a call has taught it."""
-        opening, question = self._prompts.greeting(announces)
+        opening, question = self._prompts.greeting(announces, closed)
         notice = self._prompts.notice if announces else ""
         parts = Greeting(Phrase(opening, self._kept.get(opening)), Phrase(question, self._kept.get(question)), notice)
         learned = self._kept.get(parts.text)

@@ -22,13 +22,14 @@ from quart_trio import QuartTrio
 
 import dsp
 from relay import functions
+from relay.business.diary import Diary
+from relay.business.diary_postgres import PostgresDiary
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.metrics import Metrics
-from relay.phrases import prompts
-from relay.phrases.phrase_book import PhraseBook
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
 from relay.server import http
+from relay.server.briefings import Briefings
 from relay.server.media_endpoint import StreamDoor
 from relay.server.webhooks import Webhooks
 from relay.session.context import Desk
@@ -52,12 +53,15 @@ def open_desk(
     settings: Settings,
     ledger: Ledger,
     *,
-    backend: functions.BackendPort,
+    backend: functions.BackendPort | None = None,
+    diary: Diary | None = None,
     rest: TwilioRest,
     dial_end: Dial = dial,
 ) -> Desk:
-    """Everything the calls of a process share. Raises PromptsInvalid, FunctionRefused."""
-    texts = prompts.load(settings)
+    """Everything the calls of a process share. `backend` None: the embedded one, over the diary.
+
+    Raises FilesInvalid, FunctionRefused.
+    """
     registry = functions.load(settings.functions or None)
     access = ModelAccess(
         settings.openai_realtime_url,
@@ -66,30 +70,32 @@ def open_desk(
         settings.openai_transcribe_model,
     )
     realtime = Realtime(access, dial_end)
-    folder = settings.data_dir / "greetings"
-    also = [text for text in registry.holding().values() if text]
-    return Desk(
-        settings=settings,
-        prompts=texts,
+    also = tuple(text for text in registry.holding().values() if text)
+    metrics = Metrics()
+    briefings = Briefings(
+        settings,
+        ledger,
+        also,
+        rendered_by=access.service,
+        backend=backend,
+        diary=diary,
+        utc_now=lambda: desk.utc_now(),
+        metrics=metrics,
+    )
+    desk = Desk(
+        briefing=briefings.first(),
         ledger=ledger,
         registry=registry,
-        backend=backend,
         realtime=realtime,
         warm=WarmSessions(realtime),
-        phrases=PhraseBook(
-            texts,
-            settings.openai_voice,
-            settings.openai_model,
-            folder,
-            ledger,
-            also,
-            rendered_by=access.service,
-        ),
         rest=rest,
         tokens=Tokens(),
-        metrics=Metrics(),
+        metrics=metrics,
         utc_now=lambda: dt.datetime.now(dt.UTC),
     )
+    desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, realtime)
+    desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, realtime)
+    return desk
 
 
 def rest_of(settings: Settings) -> TwilioRest:
@@ -161,7 +167,8 @@ class Daemon:
     async def start_tasks(self, nursery: trio.Nursery) -> None:
         """Start what runs beside the calls."""
         await nursery.start(self.desk.warm.run)
-        nursery.start_soon(self._apart, "phrases", partial(self.desk.phrases.keep, self.desk.realtime))
+        for name, task in self.desk.tasks.items():
+            nursery.start_soon(self._apart, name, task)
         nursery.start_soon(self._apart, "day's bill", self._keep_day_bill)
         nursery.start_soon(self._watch_lag)
         nursery.start_soon(self.desk.beat.run)
@@ -234,15 +241,19 @@ class Daemon:
         self._stop.set()
 
 
-async def run(settings: Settings, ledger: Ledger) -> None:
+async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
     """`relay serve`: until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, PortUnusable."""
     dsp.self_test()
     if settings.openai_model not in PRICES:
         log.warning("prices.unknown_model", model=settings.openai_model, charged_as="the dearest model known")
     async with AsyncExitStack() as stack:
-        backend = await stack.enter_async_context(
-            functions.Backend(settings.business_api_base, settings.business_api_key or None)
-        )
+        backend, diary = None, None
+        if settings.business_is_embedded:
+            diary = PostgresDiary(database_url)
+            stack.push_async_callback(diary.close)
+        else:
+            http_backend = functions.Backend(settings.business_api_base, settings.business_api_key or None)
+            backend = await stack.enter_async_context(http_backend)
         rest = await stack.enter_async_context(rest_of(settings))
-        daemon = Daemon(open_desk(settings, ledger, backend=backend, rest=rest))
+        daemon = Daemon(open_desk(settings, ledger, backend=backend, diary=diary, rest=rest))
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

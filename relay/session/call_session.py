@@ -31,7 +31,7 @@ from relay.call.actions import (
     SendSilence,
     SwitchModel,
 )
-from relay.call.machine import Machine, Next
+from relay.call.machine import Machine, Phase
 from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
@@ -52,8 +52,9 @@ from relay.call.vocabulary import (
 from relay.functions import CallContext, Outcome, TakeMessage, run
 from relay.realtime import protocol as model_dialect
 from relay.realtime.client import ModelSession, ModelUnreachable
-from relay.session import context as desks
+from relay.session.call_file import CallFile
 from relay.session.call_rows import Books
+from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
 from relay.session.model_connector import ModelSupply
 from relay.session.uplink import CallerAudio, silence
@@ -67,8 +68,11 @@ log = structlog.get_logger()
 # Before the first word was written the watchdog looks more often than the beat, for the clip at 150 ms.
 FIRST_TICKS_S = 0.025
 HANG_UP_LIMIT_S = 6.0
-# Twilio sends 50 frames a second; gaps to 233 ms are normal, this is a dead socket.
-NO_FRAMES_S = 15.0
+# Twilio sends 50 frames a second, but none while the caller's phone is muted. After so long without a word of Twilio's
+# it is asked for a mark, which it gives back at once where nothing plays; no mark is a dead socket.
+NOTHING_HEARD_S = 15.0
+PROBE_LIMIT_S = 5.0
+PROBE_MARK = "still there?"
 SILENCE_DBFS = -100.0
 # Twilio's media message is 360 to 400 bytes, its mark 110: more than a frame, and no more than a frame and a mark.
 TWO_FRAMES_BYTES = 450
@@ -78,11 +82,11 @@ FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, 
 class CallSession:
     """One stream of one call."""
 
-    def __init__(self, desk: desks.Desk, file: desks.CallFile, stream_sid: StreamSid, caller: WebSocketEnd) -> None:
+    def __init__(self, desk: Desk, file: CallFile, stream_sid: StreamSid, caller: WebSocketEnd) -> None:
         started_at = trio.current_time()
         self._desk = desk
         self._file = file
-        self._stream_sid = stream_sid
+        self.stream_sid = stream_sid
         self._caller = caller
         self.machine = Machine(desk.plan(file))
         self.books = Books(desk, file, self.machine, started_at)
@@ -92,17 +96,20 @@ class CallSession:
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
         self._gathers = False  # the caller's socket is read two frames at a time
+        self._twilio_spoke_at = started_at
+        self._probed_at: float | None = None
         self._start: Callable[..., None] = lambda *_: None
         self._scope = trio.CancelScope()
         self._context = CallContext(
             file.call_sid,
-            file.caller_number,
-            desk.backend,
-            desk.settings.tz,
+            file.caller.number,
+            file.briefing.backend.for_call(file.call_sid),
+            file.briefing.settings.tz,
             desk.utc_now,
             file.once,
-            desk.settings.business_country,
+            file.briefing.settings.business_country,
             file.own_ids,
+            answers=file.briefing.answers,
         )
 
     async def run(self) -> None:
@@ -112,7 +119,7 @@ class CallSession:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._start = nursery.start_soon
-                    await self._feed(CallerArrived(self._stream_sid))
+                    await self._feed(CallerArrived(self.stream_sid))
                     nursery.start_soon(self._read_caller, name="Twilio reader")
                     nursery.start_soon(self._read_model, name="OpenAI reader")
                     nursery.start_soon(self._watch, name="watchdog")
@@ -124,11 +131,35 @@ class CallSession:
         finally:
             if self.machine.ending is None:  # cancelled from outside: the process stops
                 self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
+            self.close_rows()
             await self._release_model()
             await self._supply.close()
             self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
-            self.books.close()
             await self._caller.close(1011 if failure else 1000)
+
+    # What the rest of the process may do to it (call_file.Stream)
+
+    @property
+    def is_decided(self) -> bool:
+        """True once it is known how the stream ended."""
+        return self.books.is_decided
+
+    def end(self, reason: EndReason) -> None:
+        """Twilio says that the stream is over, whatever the socket says: decided now, carried out by our own tasks."""
+        actions = self.machine.handle(CallerLeft(reason), trio.current_time())
+        self.books.decide()
+        self._start(self._end, actions)
+
+    async def _end(self, actions: list[Action]) -> None:
+        await self._perform(actions)
+        if self.machine.is_over:
+            self._scope.cancel()
+
+    def close_rows(self) -> None:
+        """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
+        self.books.close()
+        self._file.stream_closes(self)
+        self._scope.cancel()
 
     # Twilio reader
 
@@ -167,7 +198,10 @@ class CallSession:
             await self._caller_spoke(frames)
 
     async def _take_event(self, what: caller_dialect.Frame | caller_dialect.Event | None) -> None:
+        self._twilio_spoke_at = trio.current_time()
         match what:
+            case MarkReturned(name) if name == PROBE_MARK:
+                pass
             case MarkReturned() | DigitPressed():
                 await self._feed(what)
             case caller_dialect.Stopped():
@@ -180,7 +214,7 @@ class CallSession:
         if self._gathers is not pace.is_behind:
             self._gathers = pace.is_behind
             self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
-        now = trio.current_time()
+        now = self._twilio_spoke_at = trio.current_time()
         audio = self._uplink.pieces(frames, now, paired=self._gathers)
         actions: list[Action] = []
         for mulaw in audio:
@@ -276,16 +310,24 @@ class CallSession:
             else:
                 await beat.wait(lot)
             now = trio.current_time()
-            self._file.spent_usd = self.machine.meter.usd
+            self._file.talk.spent_usd = self.machine.meter.usd
             pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
             if pad_ms:
                 actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
                 await self._perform([SendSilence(pad_ms), *actions])
-            if self._uplink.gaps.idle_s(now) > NO_FRAMES_S and self.machine.ending is None:
-                await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
+            if now - self._twilio_spoke_at > NOTHING_HEARD_S and self.machine.ending is None:
+                await self._look_for_twilio(now)
             if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
                 await self._feed(DrainBegan(self._desk.leaves_at - now))
             await self._feed(Ticked())
+
+    async def _look_for_twilio(self, now: float) -> None:
+        """A muted caller and a dead socket sound the same: ask Twilio for a mark, and take no answer for the end."""
+        if self._probed_at is None or self._probed_at < self._twilio_spoke_at:
+            self._probed_at = now
+            await self._send(self._caller, [caller_dialect.mark(self.stream_sid, PROBE_MARK)])
+        elif now - self._probed_at > PROBE_LIMIT_S:
+            await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
 
     # Functions
 
@@ -316,6 +358,8 @@ class CallSession:
 
     async def _feed(self, event: Event) -> None:
         actions = self.machine.handle(event, trio.current_time())
+        if self.machine.phase is Phase.GONE:
+            self.books.decide()  # before the first await: a webhook may ask in this moment
         if actions:
             await self._perform(actions)
         if self.machine.is_over:
@@ -326,7 +370,7 @@ class CallSession:
         to_caller: list[bytes] = []
         to_model: list[bytes] = []
         leave: list[Callable[[], Awaitable[None]]] = []
-        sid = self._stream_sid
+        sid = self.stream_sid
         for action in actions:
             match action:
                 case Play(mulaw, mark):
@@ -389,7 +433,6 @@ class CallSession:
 
     async def _hang_up(self) -> None:
         """End the phone call by REST. The stream is closed behind it, so that Twilio never waits for us."""
-        self._file.then = Next.HANG_UP  # before the books say so: a function may still run, and Twilio ask meanwhile
         with trio.CancelScope(shield=True):
             if self._desk.hang_up_by_rest:
                 try:

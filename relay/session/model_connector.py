@@ -10,7 +10,8 @@ import trio
 from relay.call.machine import Machine
 from relay.call.vocabulary import Event, MoveFailed, NextModelReady
 from relay.realtime.client import ModelSession, ModelUnreachable
-from relay.session import context as desks
+from relay.session.call_file import CallFile
+from relay.session.context import Desk
 from relay.transport.websocket import Gone
 
 log = structlog.get_logger()
@@ -23,7 +24,7 @@ REDIAL_PAUSE_LIMIT_S = 2.0
 class ModelSupply:
     """The sessions of one stream."""
 
-    def __init__(self, desk: desks.Desk, file: desks.CallFile, machine: Machine) -> None:
+    def __init__(self, desk: Desk, file: CallFile, machine: Machine) -> None:
         self.wanted: str | None = machine.plan.model  # the model to be dialled; None: none any more
         self._desk = desk
         self._file = file

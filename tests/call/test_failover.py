@@ -256,9 +256,10 @@ async def test_a_hard_topic_brings_the_harder_model_at_once(autojump_clock: obje
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
-        prompts = play.daemon.desk.prompts
-        rules = dataclasses.replace(prompts.rules, topics_hard=("open tomorrow",), _patterns={})
-        play.daemon.desk.prompts = dataclasses.replace(prompts, rules=rules)
+        briefing = play.daemon.desk.briefing
+        rules = dataclasses.replace(briefing.prompts.rules, topics_hard=("open tomorrow",), _patterns={})
+        words = dataclasses.replace(briefing.prompts, rules=rules)
+        play.daemon.desk.take_over(dataclasses.replace(briefing, prompts=words))
         report = await act(text, play)
         assert report.failures == []
         assert [s.session["model"] for s in play.model.sessions] == ["gpt-realtime-2.1-mini", "gpt-realtime-2.1"]

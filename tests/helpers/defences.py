@@ -34,8 +34,8 @@ from relay.ledger.rows import Unavailable
 from relay.realtime import client as model_session
 from relay.realtime import protocol as model_dialect
 from relay.realtime import session_config
-from relay.server import human_transfer, streamless, webhooks
-from relay.session import call_rows, context
+from relay.server import human_transfer, webhooks
+from relay.session import call_file, call_rows, context
 from relay.settings import Settings
 from relay.transport import websocket
 from relay.twilio import media_protocol, twiml
@@ -177,7 +177,7 @@ def american(patch: Patch) -> None:
 def deeds_of_the_stream(patch: Patch) -> None:
     begin = call_rows.Books.__init__
 
-    def begin_anew(book: call_rows.Books, at: context.Desk, file: context.CallFile, *rest: Any) -> None:
+    def begin_anew(book: call_rows.Books, at: context.Desk, file: call_file.CallFile, *rest: Any) -> None:
         file.deeds = Deeds()
         begin(book, at, file, *rest)
 
@@ -220,7 +220,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("model_odd_audio", "half a sample waits for its other half", whole_samples),
     # The end
     ("goodbye", "the last words are heard to their end", put(ending, "_last_words_heard", lambda *_: True)),
-    ("hangup_before_stream", "a call without a stream is written down", put(streamless, "record", nothing)),
+    ("hangup_before_stream", "a call without a stream has rows", put(webhooks, "record_without_stream", nothing)),
     (
         "hangup_while_ringing",
         "a transfer that came to nothing is written down",

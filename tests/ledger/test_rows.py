@@ -93,11 +93,14 @@ def test_a_done_function_keeps_its_first_result() -> None:
     assert (merged.state, merged.ok, merged.output, merged.took_ms) == ("done", True, {"id": 1}, 9.0)
 
 
-def test_an_outcome_that_ended_earlier_does_not_replace_a_later_one() -> None:
-    lost = r.OutcomeRow(call_sid="CA1", ended_at=NOON, end_reason="relay_lost")
-    ended = r.OutcomeRow(call_sid="CA1", ended_at=NOON + timedelta(seconds=60), end_reason="caller_hung_up")
-    assert r.merge(lost, ended).end_reason == "caller_hung_up"
-    assert r.merge(ended, lost).end_reason == "caller_hung_up"
+def test_of_two_outcomes_the_later_one_stands_in_any_order_whatever_the_clock_says() -> None:
+    asked = r.OutcomeRow(call_sid="CA1", ended_at=NOON, seq=1, end_reason="transferred", transfer_result="asked")
+    set_back = NOON - timedelta(seconds=60)
+    accepted = r.OutcomeRow(call_sid="CA1", ended_at=set_back, seq=2, transfer_result="accepted")
+    assert r.merge(asked, accepted) == r.merge(accepted, asked)
+    assert r.merge(asked, accepted) == r.OutcomeRow(
+        call_sid="CA1", ended_at=set_back, seq=2, end_reason="transferred", transfer_result="accepted"
+    )
 
 
 def test_of_two_legs_the_later_one_stands_in_any_order() -> None:
