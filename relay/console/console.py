@@ -8,6 +8,7 @@ import datetime as dt
 import io
 import json
 import secrets
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,12 @@ class Console:
             auto_reload=False,
         )
         self._pages.globals.update(w=wording, clock=self._clock, business=owner.settings.business_name)
-        self._pages.filters.update(usd=wording.usd, seconds=wording.seconds, place=wording.place)
+        self._pages.filters.update(
+            usd=wording.usd,
+            seconds=wording.seconds,
+            place=wording.place,
+            sentence=lambda text: text[:1].upper() + text[1:],
+        )
 
     def add_to(self, app: QuartTrio) -> None:
         """Put the pages under /console."""
@@ -219,8 +225,7 @@ class Console:
         return self._page("call.html", **self._shown(call_sid, tables))
 
     def _shown(self, call_sid: str, tables: dict[str, list[Row]]) -> dict[str, Any]:
-        call = (tables["calls"] or [{}])[0]
-        outcome = (tables["call_outcomes"] or [{}])[0]
+        call, outcome = _first(tables["calls"]), _first(tables["call_outcomes"])
         recordings = [row for row in tables["recordings"] if row.get("deleted_at") is None]
         return {
             "call_sid": call_sid,
@@ -229,7 +234,7 @@ class Console:
             "wrong": wording.wrong(outcome),
             "lines": story.lines(tables, call.get("started_at")),
             "messages": tables["messages"],
-            "review": (tables["reviews"] or [{}])[0],
+            "review": _first(tables["reviews"]),
             "costs": _costs(outcome.get("cost")),
             "has_sound": bool(recordings) and self._owner.recordings is not None,
             "peaks": json.dumps([_peaks(row) for row in recordings if row.get("peaks")]),
@@ -272,7 +277,7 @@ class Console:
         if form.get("then") == "next":
             return Response("", 303, {"Location": "/console/listen"})
         tables = await self._reads.call(call_sid)
-        return self._page("_review.html", call_sid=call_sid, review=(tables["reviews"] or [{}])[0], kept=True)
+        return self._page("_review.html", call_sid=call_sid, review=_first(tables["reviews"]), kept=True)
 
     async def _listen(self) -> Response:
         row, listened = await self._reads.to_listen(request.args.get("skip", "")[:64])
@@ -333,6 +338,11 @@ ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
+def _first(rows: list[Row]) -> Row:
+    """The one row of a table; without one, a row that knows nothing."""
+    return defaultdict(lambda: None, rows[0] if rows else {})
+
+
 def _own_path(path: str) -> str:
     """Where to go after signing in: a page of the console, whatever the link says."""
     parts = urlsplit(path)
@@ -354,7 +364,11 @@ def _costs(cost: Any) -> list[tuple[str, float]]:
 
 
 def _peaks(row: Row) -> dict[str, Any]:
-    return {"from_ms": row["started_ms"] or 0, "step_ms": row["peaks_step_ms"], "pairs": base64.b64encode(row["peaks"]).decode()}
+    return {
+        "from_ms": row["started_ms"] or 0,
+        "step_ms": row["peaks_step_ms"],
+        "pairs": base64.b64encode(row["peaks"]).decode(),
+    }
 
 
 def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:

@@ -38,8 +38,8 @@ TABLES_OF_CALL = {
 }
 
 _COLUMNS = SQL("""
-    c.call_sid, c.started_at, c.from_number, o.seconds, o.turns, o.cost_usd, o.end_reason, o.fault, o.outcome, o.verified,
-    o.transfer_result, o.latency_p95_ms, r.verdict""")
+    c.call_sid, c.started_at, c.from_number, o.seconds, o.turns, o.cost_usd, o.end_reason, o.fault, o.outcome,
+    o.verified, o.transfer_result, o.latency_p95_ms, r.verdict""")
 _FROM = SQL(" from calls c left join call_outcomes o using (call_sid) left join reviews r using (call_sid) ")
 _NAME_OF = """
     select distinct on (call_sid) call_sid, coalesce(nullif(arguments ->> 'name', ''), output ->> 'name') as name

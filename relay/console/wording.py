@@ -101,10 +101,10 @@ def wrong(row: Mapping[str, Any]) -> str:
 
 
 def short_number(number: str | None) -> str:
-    """A phone number that is not shown in full: its country's sign and its last two digits."""
+    """A phone number that is not shown in full: its last four digits, of a short one two."""
     if not number:
         return "hidden number"
-    return f"…{number[-2:]}" if len(number) < 6 else f"{number[:3]} … {number[-2:]}"
+    return f"… {number[-4:]}" if len(number) > 8 else f"… {number[-2:]}"
 
 
 def usd(amount: Any) -> str:
