@@ -66,7 +66,7 @@ bench: setup
 # Locks without the name of any index or mirror: versions and hashes only.
 lock: .bootstrap/bin/uv
 	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml --group dev -o requirements-dev.txt
-	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -c requirements-dev.txt -o requirements.txt
+	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml --extra s3 -c requirements-dev.txt -o requirements.txt
 
 clean:
 	rm -rf .venv .venv-* .bootstrap data

@@ -109,8 +109,14 @@ def _parser() -> _Parser:
     greet = add("greet", _greet, "render the greeting and the phrases in the agent's voice")
     greet.add_argument("--again", action="store_true", help="also those that are kept already")
     add("fallback-twiml", _fallback_twiml, "print the document for the number's fallback URL, to be hosted elsewhere")
-    calls = add("calls", _calls, "list calls, or show one")
-    calls.add_argument("call_sid", nargs="?", help="show this call's rows")
+    calls = add("calls", _calls, "list calls, show one, or export one with its recording")
+    calls.usage = "relay calls [list | [show] CALL | export CALL [--out FOLDER]]"
+    calls.add_argument("words", nargs="*", metavar="CALL", help="show this call's rows; export CALL: write them")
+    calls.add_argument("--out", type=Path, help="export: the folder (default: one named after the call)")
+    listen = add("listen", _listen, "play a call's recording, or write it as a WAV")
+    listen.add_argument("call_sid", metavar="CALL", help="the call's sid")
+    listen.add_argument("--out", type=Path, help="write this WAV instead of playing")
+    add("key", _key, "make a key: RECORDING_KEY")
     add("bench", _bench, "find how many calls this machine carries; prints MAX_CALLS and fly.toml's limits")
     standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
     standin.add_argument(
@@ -305,18 +311,65 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
 def _calls(arguments: argparse.Namespace) -> None:
     from relay.ledger import history
 
+    match arguments.words:
+        case [] | ["list"]:
+            call_sid = ""
+        case ["export", call_sid]:
+            _export(call_sid, arguments.out)
+            return
+        case ["show", call_sid] | [call_sid] if call_sid not in ("show", "export"):
+            pass
+        case _:
+            raise CommandFailed("say `relay calls`, `relay calls CALL` or `relay calls export CALL`", USAGE)
     loaded = _settings(serving=False)
     with database(loaded.database_url, loaded.data_dir) as url:
-        if arguments.call_sid:
-            tables = history.rows_of_call(url, arguments.call_sid)
+        if call_sid:
+            tables = history.rows_of_call(url, call_sid)
             if not any(tables.values()):
-                raise CommandFailed(f"there is no call {arguments.call_sid} in Postgres")
+                raise CommandFailed(f"there is no call {call_sid} in Postgres")
         else:
             tables = {"calls": history.list_calls(url)}
     for name, found in tables.items():
         print(f"{name} ({len(found)})")
         for row in found:
-            print("  " + "  ".join(f"{key}={value}" for key, value in row.items() if value is not None))
+            print("  " + "  ".join(f"{key}={_shown(value)}" for key, value in row.items() if value is not None))
+
+
+def _shown(value: object) -> object:
+    return f"({len(value)} bytes)" if isinstance(value, bytes) else value
+
+
+def _export(call_sid: str, out: Path | None) -> None:
+    from relay.recordings.commands import export_call
+    from relay.recordings.listening import NotHeard
+
+    loaded = _settings(serving=False)
+    try:
+        with database(loaded.database_url, loaded.data_dir) as url:
+            written = export_call(loaded, url, call_sid, out)
+    except (NotHeard, OSError) as error:
+        raise CommandFailed(str(error)) from None
+    for path in written:
+        print(path)
+
+
+def _listen(arguments: argparse.Namespace) -> None:
+    from relay.recordings.commands import listen
+    from relay.recordings.listening import NotHeard
+
+    loaded = _settings(serving=False)
+    try:
+        with database(loaded.database_url, loaded.data_dir) as url:
+            print(listen(loaded, url, arguments.call_sid, arguments.out))
+    except (NotHeard, OSError) as error:
+        raise CommandFailed(str(error)) from None
+
+
+def _key(_: argparse.Namespace) -> None:
+    from relay.recordings.cipher import new_key
+
+    print(f"RECORDING_KEY={new_key()}")
+    print("Keep it where the recordings are not: without it nobody can hear them.", file=sys.stderr)
 
 
 def _bench(_: argparse.Namespace) -> int:

@@ -65,6 +65,15 @@ class Settings:
     business_tz: str = "America/New_York"
     human_hours: str = "always"
     human_numbers_also: tuple[str, ...] = ()
+    recording_key: str = _secret()
+    recordings_url: str = ""
+    retention_days: int = 30
+    aws_access_key_id: str = ""
+    aws_secret_access_key: str = _secret()
+    aws_session_token: str = _secret()
+    aws_region: str = ""
+    aws_endpoint_url: str = ""
+    aws_endpoint_url_s3: str = ""
     functions: str = ""
     data_dir: Path = Path("data")
     log_format: str = ""
@@ -105,6 +114,11 @@ class Settings:
     def keeps_words(self) -> bool:
         """True unless RECORD=off."""
         return self.record != "off"
+
+    @property
+    def records(self) -> bool:
+        """True if the sound of calls is kept."""
+        return self.record == "on"
 
     def masked(self) -> dict[str, object]:
         """Everything for the log at start: secrets as "set" or "", people's numbers by their last two digits."""
@@ -149,6 +163,7 @@ _NUMBERS: dict[str, tuple[Callable[[str], float], float, float]] = {
     "max_call_usd": (float, 0.01, 1_000),
     "max_day_usd": (float, 0.01, 1_000_000),
     "max_calls": (int, 1, 10_000),
+    "retention_days": (int, 1, 36_500),
 }
 _CHOICES = {
     "record": ("off", "transcripts", "on"),
@@ -166,7 +181,10 @@ _URLS = {
     "twilio_api_base": ("https", "http"),
     "business_api_base": ("https", "http"),
     "public_url": ("https", "http"),
+    "aws_endpoint_url": ("https", "http"),
+    "aws_endpoint_url_s3": ("https", "http"),
 }
+_RECORDING_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
@@ -190,6 +208,7 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
         wrong = [line for line in missing if line.split()[0] not in named] + wrong
         if settings.database_url == "embedded" and not settings.is_local and "DATABASE_URL" not in named:
             wrong += _embedded_in_public(settings, is_asked_for="database_url" in values)
+        wrong += _recording_mistakes(settings, named)
     if settings.twilio_phone_number in {settings.human_transfer_number, *settings.human_numbers_also} - {""}:
         wrong.append(
             "HUMAN_TRANSFER_NUMBER and HUMAN_NUMBERS_ALSO must not name TWILIO_PHONE_NUMBER: "
@@ -200,6 +219,18 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     if wrong:
         raise SettingsInvalid("the environment needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
     return settings
+
+
+def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
+    """What recordings lack. `named`: settings that are said to be wrong already."""
+    wrong: list[str] = []
+    if not settings.records:
+        return wrong
+    if not settings.recording_key and "RECORDING_KEY" not in named:
+        wrong.append("RECORDING_KEY is not set: RECORD=on encrypts recordings with it; `relay key` makes one")
+    if settings.recordings_url and not (settings.aws_access_key_id and settings.aws_secret_access_key):
+        wrong.append("RECORDINGS_URL needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: the store's credentials")
+    return wrong
 
 
 def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
@@ -293,6 +324,15 @@ def _read(name: str, text: str) -> object:
         raise _Wrong("must be the address to listen on, like 0.0.0.0 or ::, without a port")
     elif name == "human_hours":
         check_hours(text)
+    elif name == "recording_key":
+        if not all(_RECORDING_KEY.fullmatch(part.strip()) for part in text.split(",")):
+            raise _Wrong(
+                "must be a key as `relay key` prints it, or several with commas between them, the newest first"
+            )
+    elif name == "recordings_url":
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w./-]*)?", text):
+            raise _Wrong("must be a bucket like s3://my-recordings, or s3://my-bucket/recordings")
+        return text.rstrip("/")
     return text
 
 

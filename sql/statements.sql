@@ -119,6 +119,35 @@ on conflict (call_sid, seq) do update set
     created_at = coalesce(excluded.created_at, t.created_at),
     delivered = coalesce(excluded.delivered, t.delivered)
 
+-- name: keep_recordings
+insert into recordings as t (
+    name, call_sid, started_ms, length_ms, stored_in, n_bytes, key_id, ended, peaks_step_ms, peaks, created_at,
+    deleted_at)
+select
+    name, call_sid, started_ms, length_ms, stored_in, n_bytes, key_id, ended, peaks_step_ms, peaks, created_at,
+    deleted_at
+from jsonb_populate_recordset(null::recordings, %(rows)s::jsonb)
+on conflict (name) do update set
+    call_sid = excluded.call_sid,
+    started_ms = coalesce(excluded.started_ms, t.started_ms),
+    length_ms = coalesce(excluded.length_ms, t.length_ms),
+    stored_in = coalesce(excluded.stored_in, t.stored_in),
+    n_bytes = coalesce(excluded.n_bytes, t.n_bytes),
+    key_id = coalesce(excluded.key_id, t.key_id),
+    ended = coalesce(excluded.ended, t.ended),
+    peaks_step_ms = coalesce(excluded.peaks_step_ms, t.peaks_step_ms),
+    peaks = coalesce(excluded.peaks, t.peaks),
+    created_at = coalesce(excluded.created_at, t.created_at),
+    deleted_at = coalesce(excluded.deleted_at, t.deleted_at)
+
+-- name: keep_recording_pauses
+insert into recording_pauses as t (call_sid, from_ms, to_ms, why)
+select call_sid, from_ms, to_ms, why
+from jsonb_populate_recordset(null::recording_pauses, %(rows)s::jsonb)
+on conflict (call_sid, from_ms) do update set
+    to_ms = coalesce(excluded.to_ms, t.to_ms),
+    why = coalesce(excluded.why, t.why)
+
 -- name: keep_greeting
 insert into greetings (key, text, mulaw, ms, voice, model, transcript, loudness_dbfs, created_at)
 values (%(key)s, %(text)s, %(mulaw)s, %(ms)s, %(voice)s, %(model)s, %(transcript)s, %(loudness_dbfs)s, %(created_at)s)

@@ -19,11 +19,21 @@ from relay.functions.backend.client import Backend
 from relay.functions.backend.port import BackendPort
 from relay.functions.claims.deeds import Deeds
 from relay.functions.idempotency import Once, Reservations
-from relay.functions.outcome import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
+from relay.functions.outcome import (
+    Effect,
+    EndCall,
+    NotPossible,
+    Outcome,
+    PauseRecording,
+    ResumeRecording,
+    StaySilent,
+    TakeMessage,
+    TransferCall,
+)
 from relay.functions.registry import CallContext, Function, FunctionRefused, Registry, function, load, run
 
 __all__ = [
     "Backend", "BackendPort", "CallContext", "Deeds", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible",
-    "Once", "Outcome", "Registry", "Reservations", "StaySilent", "TakeMessage", "TransferCall", "function", "load",
-    "run",
+    "Once", "Outcome", "PauseRecording", "Registry", "Reservations", "ResumeRecording", "StaySilent", "TakeMessage",
+    "TransferCall", "function", "load", "run",
 ]  # fmt: skip

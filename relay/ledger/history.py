@@ -17,6 +17,8 @@ TABLES_OF_CALL = {
     "transcripts": "seq",
     "function_calls": "number",
     "messages": "seq",
+    "recording_pauses": "from_ms",
+    "recordings": "started_ms",
     "call_outcomes": "call_sid",
 }
 

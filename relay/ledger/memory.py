@@ -16,7 +16,17 @@ import trio
 from relay.ledger import rows as r
 from relay.ledger.port import LedgerUnavailable
 
-Kept = TypeVar("Kept", r.CallRow, r.TranscriptRow, r.FunctionCallRow, r.OutcomeRow, r.ConsentRow, r.MessageRow)
+Kept = TypeVar(
+    "Kept",
+    r.CallRow,
+    r.TranscriptRow,
+    r.FunctionCallRow,
+    r.OutcomeRow,
+    r.ConsentRow,
+    r.MessageRow,
+    r.RecordingRow,
+    r.RecordingPauseRow,
+)
 
 AWAY = "Postgres is away (in this play)."
 

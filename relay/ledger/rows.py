@@ -172,8 +172,64 @@ class MessageRow:
         return (("messages", self.call_sid, self.seq),)
 
 
-Row = CallRow | TranscriptRow | FunctionCallRow | Settlement | OutcomeRow | ConsentRow | MessageRow
-AnyRow = TypeVar("AnyRow", CallRow, TranscriptRow, FunctionCallRow, OutcomeRow, ConsentRow, MessageRow)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingRow:
+    """One file of a call's recording: a call has one a stream. `name` is the file's, in its folder and every store."""
+
+    statement: ClassVar[str] = "keep_recordings"
+    name: str
+    call_sid: str
+    started_ms: int | None = None  # where it begins on the call's time line
+    length_ms: int | None = None
+    stored_in: str | None = None  # "disk" of calls.machine, or a store's URL
+    n_bytes: int | None = None
+    key_id: str | None = None  # which key of RECORDING_KEY opens it
+    ended: str | None = None  # "whole", "closed after a crash", or why it stopped
+    peaks_step_ms: int | None = None  # what a pair of peaks stands for
+    peaks: str | None = None  # bytes as Postgres reads them ("\\x..."): pairs left, right; 0 silence, 127 the loudest
+    created_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("recordings", self.name),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingPauseRow:
+    """A stretch of a call that is not in its recording: there both channels are silent, or there is no file."""
+
+    statement: ClassVar[str] = "keep_recording_pauses"
+    call_sid: str
+    from_ms: int  # on the call's time line
+    to_ms: int | None = None  # None: to the call's end
+    why: str | None = None
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("recording_pauses", self.call_sid, self.from_ms),)
+
+
+Row = (
+    CallRow
+    | TranscriptRow
+    | FunctionCallRow
+    | Settlement
+    | OutcomeRow
+    | ConsentRow
+    | MessageRow
+    | RecordingRow
+    | RecordingPauseRow
+)
+AnyRow = TypeVar(
+    "AnyRow",
+    CallRow,
+    TranscriptRow,
+    FunctionCallRow,
+    OutcomeRow,
+    ConsentRow,
+    MessageRow,
+    RecordingRow,
+    RecordingPauseRow,
+)
 
 ROW_TYPES: tuple[type[Row], ...] = (
     CallRow,
@@ -183,6 +239,8 @@ ROW_TYPES: tuple[type[Row], ...] = (
     OutcomeRow,
     ConsentRow,
     MessageRow,
+    RecordingRow,
+    RecordingPauseRow,
 )
 
 

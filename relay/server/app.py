@@ -28,6 +28,7 @@ from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.metrics import Metrics
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
+from relay.recordings.service import open_recordings
 from relay.server import http
 from relay.server.briefings import Briefings
 from relay.server.media_endpoint import StreamDoor
@@ -92,6 +93,7 @@ def open_desk(
         tokens=Tokens(),
         metrics=metrics,
         utc_now=lambda: dt.datetime.now(dt.UTC),
+        recordings=open_recordings(settings, ledger, metrics) if settings.records else None,
     )
     desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, realtime)
     desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, realtime)
@@ -170,6 +172,8 @@ class Daemon:
         for name, task in self.desk.tasks.items():
             nursery.start_soon(self._apart, name, task)
         nursery.start_soon(self._apart, "day's bill", self._keep_day_bill)
+        if self.desk.recordings is not None:
+            await nursery.start(self._apart, "recordings", self.desk.recordings.run)
         nursery.start_soon(self._watch_lag)
         nursery.start_soon(self.desk.beat.run)
 

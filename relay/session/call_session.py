@@ -49,9 +49,10 @@ from relay.call.vocabulary import (
     StreamSid,
     Ticked,
 )
-from relay.functions import CallContext, Outcome, TakeMessage, run
+from relay.functions import CallContext, Outcome, PauseRecording, ResumeRecording, TakeMessage, run
 from relay.realtime import protocol as model_dialect
 from relay.realtime.client import ModelSession, ModelUnreachable
+from relay.recordings import Recorder
 from relay.session.call_file import CallFile
 from relay.session.call_rows import Books
 from relay.session.context import Desk
@@ -95,6 +96,7 @@ class CallSession:
         self._supply = ModelSupply(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
+        self._recorder = self._recorder_of(file, started_at)
         self._gathers = False  # the caller's socket is read two frames at a time
         self._twilio_spoke_at = started_at
         self._probed_at: float | None = None
@@ -110,6 +112,14 @@ class CallSession:
             file.briefing.settings.business_country,
             file.own_ids,
             answers=file.briefing.answers,
+        )
+
+    def _recorder_of(self, file: CallFile, now: float) -> Recorder | None:
+        file.began_at = now if file.began_at is None else file.began_at
+        if self._desk.recordings is None:
+            return None
+        return self._desk.recordings.recorder(
+            file.call_sid, file.began_at, self._desk.utc_now(), consented=file.may_store_words
         )
 
     async def run(self) -> None:
@@ -131,6 +141,7 @@ class CallSession:
         finally:
             if self.machine.ending is None:  # cancelled from outside: the process stops
                 self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
+            self._stop_recording(by_caller=False)
             self.close_rows()
             await self._release_model()
             await self._supply.close()
@@ -146,6 +157,7 @@ class CallSession:
 
     def end(self, reason: EndReason) -> None:
         """Twilio says that the stream is over, whatever the socket says: decided now, carried out by our own tasks."""
+        self._stop_recording(by_caller=True)
         actions = self.machine.handle(CallerLeft(reason), trio.current_time())
         self.books.decide()
         self._start(self._end, actions)
@@ -169,6 +181,7 @@ class CallSession:
             while True:
                 await self._take(await self._caller.receive())
         except Gone as gone:
+            self._stop_recording(by_caller=True)
             if gone.code in (1000, 1001, 1005):
                 reason = EndReason.CALLER_HUNG_UP
             elif "progress" in gone.reason or "does not read" in gone.reason:
@@ -203,8 +216,11 @@ class CallSession:
             case MarkReturned(name) if name == PROBE_MARK:
                 pass
             case MarkReturned() | DigitPressed():
+                if self._recorder is not None and isinstance(what, MarkReturned):
+                    self._recorder.marked(what.name, trio.current_time())
                 await self._feed(what)
             case caller_dialect.Stopped():
+                self._stop_recording(by_caller=True)
                 await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
                 self._desk.metrics.unknown_events.labels("twilio").inc()
@@ -215,6 +231,8 @@ class CallSession:
             self._gathers = pace.is_behind
             self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
         now = self._twilio_spoke_at = trio.current_time()
+        if self._recorder is not None:
+            self._recorder.caller(frames, now)
         audio = self._uplink.pieces(frames, now, paired=self._gathers)
         actions: list[Action] = []
         for mulaw in audio:
@@ -311,6 +329,8 @@ class CallSession:
                 await beat.wait(lot)
             now = trio.current_time()
             self._file.talk.spent_usd = self.machine.meter.usd
+            if self._recorder is not None:
+                self._recorder.tick(now)
             pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
             if pad_ms:
                 actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
@@ -340,7 +360,10 @@ class CallSession:
             log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
             outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
         self.books.function(action, outcome)
-        effect = None if isinstance(outcome.effect, TakeMessage) else outcome.effect
+        effect = outcome.effect
+        if isinstance(effect, TakeMessage | PauseRecording | ResumeRecording):
+            self._pause_recording(effect)
+            effect = None
         await self._feed(
             FunctionReturned(
                 action.function_call_id,
@@ -353,6 +376,24 @@ class CallSession:
                 outcome.unsure,
             )
         )
+
+    # The recording
+
+    def _pause_recording(self, effect: object) -> None:
+        if self._recorder is not None:
+            match effect:
+                case PauseRecording(why):
+                    self._recorder.pause(why, trio.current_time())
+                case ResumeRecording():
+                    self._recorder.resume(trio.current_time())
+
+    def _stop_recording(self, *, by_caller: bool) -> None:
+        if self._recorder is not None:
+            self._recorder.close(trio.current_time(), by_caller=by_caller)
+
+    async def _leave_stream(self) -> None:
+        self._stop_recording(by_caller=False)
+        await self._caller.close()
 
     # Actions
 
@@ -374,10 +415,14 @@ class CallSession:
         for action in actions:
             match action:
                 case Play(mulaw, mark):
+                    if self._recorder is not None:
+                        self._recorder.played(mulaw, mark, trio.current_time())
                     to_caller.append(caller_dialect.media(sid, mulaw))
                     if mark is not None:
                         to_caller.append(caller_dialect.mark(sid, mark))
                 case ClearPlayback():
+                    if self._recorder is not None:
+                        self._recorder.cleared(trio.current_time())
                     to_caller.append(caller_dialect.clear(sid))
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
@@ -396,11 +441,13 @@ class CallSession:
                 case HangUp():
                     self._start(self._hang_up)
                 case LeaveStream():
-                    leave.append(self._caller.close)
+                    leave.append(self._leave_stream)
                 case RecordTurn():
                     await self._record_turn(action)
                 case RecordConsent(heard_ms):
                     self.books.consent(heard_ms)
+                    if self._recorder is not None:
+                        self._recorder.begin(trio.current_time())
                 case Report(name, level, fields):
                     getattr(log, level)(name, **dict(fields))
                 case _:
@@ -439,4 +486,4 @@ class CallSession:
                     await self._desk.rest.hang_up(self._file.call_sid, HANG_UP_LIMIT_S)
                 except (TwilioRefused, TwilioUnreachable) as error:
                     log.error("call.hang_up_failed", words=str(error), caller_hears="the line closes a moment later")
-            await self._caller.close()
+            await self._leave_stream()

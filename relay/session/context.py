@@ -18,6 +18,7 @@ from relay.phrases.phrase_book import PhraseBook
 from relay.phrases.prompts import Prompts
 from relay.realtime.client import Realtime, Wanted, WarmSessions
 from relay.realtime.prices import price_of, transcription_price_of
+from relay.recordings import Recordings
 from relay.session.briefing import Briefing
 from relay.session.call_file import Caller, CallFile, Talk
 from relay.session.reservations import ConsentedReservations
@@ -45,6 +46,7 @@ class Desk:
     tokens: Tokens
     metrics: Metrics
     utc_now: Callable[[], dt.datetime]
+    recordings: Recordings | None = None  # RECORD=on
     beat: Beat = field(default_factory=Beat)
     files: dict[CallSid, CallFile] = field(default_factory=dict)
     draining: bool = False

@@ -70,6 +70,7 @@ def test_every_row_survives_its_json(kind: type[r.Row]) -> None:
     given_values: dict[str, object] = {
         "call_sid": "CA1",
         "seq": 3,
+        "from_ms": 1_200,
         "role": "agent",
         "function_call_id": "call_1",
         "name": "book_appointment",
