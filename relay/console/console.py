@@ -26,6 +26,7 @@ from relay.console.guard import Guard, harden
 from relay.console.reads import Reads, Row
 from relay.console.search import OUTCOME_WORDS, PAGE, Question, key_of
 from relay.ledger.port import LedgerUnavailable
+from relay.recordings.listening import NotHeard
 from relay.settings import Settings
 
 log = structlog.get_logger()
@@ -122,6 +123,8 @@ class Console:
                 return await handler(**place)
             except LedgerUnavailable as error:
                 return self._page("trouble.html", 503, words=f"Postgres cannot be asked: {error}")
+            except NotHeard as error:
+                return Response(f"{error}\n", 503, content_type="text/plain; charset=utf-8")
             except HTTPException:
                 raise
             except Exception:
@@ -235,6 +238,7 @@ class Console:
             "lines": story.lines(tables, call.get("started_at")),
             "messages": tables["messages"],
             "review": _first(tables["reviews"]),
+            "kept": False,
             "costs": _costs(outcome.get("cost")),
             "has_sound": bool(recordings) and self._owner.recordings is not None,
             "peaks": json.dumps([_peaks(row) for row in recordings if row.get("peaks")]),

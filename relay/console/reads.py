@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import psycopg
+import trio
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composable, Identifier
 
@@ -19,6 +20,7 @@ from relay.ledger.port import LedgerUnavailable
 from relay.ledger.postgres_thread import Connection, PostgresThread, words_of
 
 LIMIT_S = 5.0
+IDLE_LOOK_S = 20.0
 CSV_ROWS = 10_000
 FIRST_CALLS = 10
 
@@ -72,9 +74,11 @@ class Reads:
         """Close the connection."""
         await self._thread.close(limit_s=1.0)
 
-    async def close_if_idle(self) -> None:
-        """Let a database sleep that nobody asks."""
-        await self._thread.close_if_idle()
+    async def keep_idle_closed(self) -> None:
+        """Let a database sleep that nobody asks, until cancelled."""
+        while True:
+            await trio.sleep(IDLE_LOOK_S)
+            await self._thread.close_if_idle()
 
     # Calls
 

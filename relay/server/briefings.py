@@ -57,6 +57,7 @@ class Read:
     prompts: Prompts
     business: Business | None
     conflicts: tuple[str, ...] = ()  # between the environment and the business file
+    business_text: str = ""  # the business file, word for word
 
 
 def read(settings: Settings, folder: Path = PROMPTS_DIR) -> Read:
@@ -81,7 +82,8 @@ def read(settings: Settings, folder: Path = PROMPTS_DIR) -> Read:
         wrong.append(str(error))
     if wrong:
         raise FilesInvalid("\n".join(wrong))
-    return Read(settings, texts, business, tuple(conflicts))
+    text = settings.business_file.read_text("utf-8-sig") if business else ""
+    return Read(settings, texts, business, tuple(conflicts), text)
 
 
 class Briefings:
@@ -102,6 +104,7 @@ class Briefings:
         self._settings, self._ledger, self._also, self._rendered_by = settings, ledger, also, rendered_by
         self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
         self._in_force: Read | None = None
+        self.trouble = ""  # what is wrong with the files as they lie there; "" while they are in force
         self._keeping = trio.CancelScope()
 
     def first(self) -> Briefing:
@@ -137,6 +140,7 @@ class Briefings:
             backend=backend,
             answers={", ".join((each.about, *each.also)): each.answer for each in looked_up},
             closed_words=lambda now: _closed_words(business, now) if business else "",
+            business_text=found.business_text,
         )
 
     async def keep_phrases(self, current: Callable[[], Briefing], realtime: Realtime) -> None:
@@ -174,6 +178,7 @@ class Briefings:
             found = await trio.to_thread.run_sync(read, self._settings)
         except FilesInvalid as error:
             self._metrics.files_broken.set(1)
+            self.trouble = str(error)
             log.error(
                 "files.broken",
                 words=str(error),
@@ -182,6 +187,7 @@ class Briefings:
             )
             return True
         self._metrics.files_broken.set(0)
+        self.trouble = ""
         if found == self._in_force:
             return True
         new = self._made(found)

@@ -53,6 +53,7 @@ class Desk:
     leaves_at: float | None = None  # Trio clock: when the streams of a process that drains must be over
     day_usd: float = 0.0  # of streams that ended today, refreshed from the ledger
     hang_up_by_rest: bool = True
+    files_trouble: Callable[[], str] = lambda: ""  # what is wrong with changed files that are not in force
     tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)  # what runs beside the calls
 
     def __post_init__(self) -> None:

@@ -39,13 +39,14 @@ def console_app(
     trouble: bool = False,
     files: Sequence[File] = (),
     now: dt.datetime = NOW,
+    reads: Reads | None = None,
 ) -> QuartTrio:
     """An app with the console in it."""
     app = QuartTrio("console")
     checks = (_well, _disk, _away) if trouble else (_well, _disk)
     shown = files or (File("prompts/system.md", "You are {AGENT_NAME}.", "f264db1e862c"),)
     owner = Owner(settings, lambda: now, checks, lambda: shown, diary, recordings)
-    Console(owner, Reads(url)).add_to(app)
+    Console(owner, reads or Reads(url)).add_to(app)
     return app
 
 

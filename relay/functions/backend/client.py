@@ -17,7 +17,7 @@ import stamina
 import trio
 
 from relay.functions.arguments import plain
-from relay.functions.backend.breaker import Breaker
+from relay.functions.backend.breaker import FAULTS_TO_OPEN, Breaker
 from relay.functions.backend.contract import (
     Answer,
     Appointment,
@@ -62,6 +62,13 @@ class Backend:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         )
         self.breaker = Breaker()
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the backend, for the owner; empty while it answers."""
+        if self.breaker.faults < FAULTS_TO_OPEN:
+            return ""
+        return f"It failed {self.breaker.faults} times in a row. Look at the server behind BUSINESS_API_BASE."
 
     async def __aenter__(self) -> Backend:
         return self
