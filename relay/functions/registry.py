@@ -64,6 +64,9 @@ class CallContext:
     own_ids: set[str] = field(default_factory=set)
     # What callers ask again and again and the prompt has no room for: subject -> answer.
     answers: Mapping[str, str] = field(default_factory=dict)
+    # False: the caller's network does not vouch for the number, so it may be somebody else's. Nothing may be told or
+    # changed on its strength alone.
+    attested: bool = True
     key: str | None = None
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -29,7 +28,7 @@ from relay.ledger.port import Ledger
 from relay.metrics import Metrics
 from relay.phrases import prompts
 from relay.phrases.phrase_book import PhraseBook
-from relay.phrases.prompts import PROMPTS_DIR, Prompts, PromptsInvalid
+from relay.phrases.prompts import Prompts, PromptsInvalid
 from relay.realtime.client import Realtime
 from relay.session.briefing import Briefing
 from relay.settings import Settings
@@ -60,7 +59,7 @@ class Read:
     business_text: str = ""  # the business file, word for word
 
 
-def read(settings: Settings, folder: Path = PROMPTS_DIR) -> Read:
+def read(settings: Settings) -> Read:
     """Read and check all files. Raises FilesInvalid."""
     wrong: list[str] = []
     business: Business | None = None
@@ -74,7 +73,7 @@ def read(settings: Settings, folder: Path = PROMPTS_DIR) -> Read:
     try:
         texts = prompts.load(
             settings,
-            folder,
+            prompts.PROMPTS_DIR,
             business=told(business).text if business else "",
             closed_greeting=(after.greeting, after.question) if after else None,
         )
@@ -162,7 +161,7 @@ class Briefings:
             seen = now
 
     def _print(self) -> Print:
-        paths = [*PROMPTS_DIR.rglob("*"), self._settings.business_file]
+        paths = [*prompts.PROMPTS_DIR.rglob("*"), self._settings.business_file]
         found = set()
         for path in paths:
             try:

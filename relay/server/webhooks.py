@@ -18,18 +18,16 @@ from relay.call import wording
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.ledger.port import LedgerUnavailable
+from relay.server.admission import FOR_NOBODY, Admission
 from relay.server.fly_replay import replay
 from relay.server.human_transfer import RESUMES, Transfers
 from relay.session.call_file import ASKS_WITHIN_S, CallFile, Decision
-from relay.session.call_rows import record_without_stream
+from relay.session.call_rows import call_row, record_without_stream
 from relay.session.context import Desk
 from relay.twilio import signature, twiml
 
 log = structlog.get_logger()
 
-# Who rings this often within the window is sent to the human without a model.
-CALLS_PER_WINDOW = 10
-WINDOW_S = 600.0
 LEDGER_LIMIT_S = 0.5
 # Twilio's stop on the media socket and its callback come by two ways; the socket's word says more.
 SOCKET_SPEAKS_FIRST_S = 1.0
@@ -74,6 +72,7 @@ class Webhooks:
         self._desk = desk
         self._auth_tokens = tokens
         self._transfers = Transfers(desk, self._resume)
+        self._admission = Admission(desk)
 
     def add_to(self, app: QuartTrio) -> None:
         """Put the routes on the app."""
@@ -143,30 +142,27 @@ class Webhooks:
         known = call_sid in desk.files
         file = self._transfers.file(call_sid, fields)
         if not known:
-            file.refused = self._refusal(file, now)
+            file.refused = await self._admission.judge(file) or ""
+            desk.ledger.record(call_row(file))  # other machines count it
+            if not file.caller.id.is_own:
+                desk.learn_own(file.caller.called)
         if file.refused:
-            desk.metrics.rings.labels(file.refused).inc()
-            log.warning("call.not_admitted", why=file.refused, caller_hears="a sentence, then the human's phone")
-            return self._without_stream(file, BUSY)
+            return self._refuse(file)
         desk.metrics.rings.labels("stream").inc()
         self._warm(file, now)
         log.info("call.rang", repeated=known, resumes=file.resumes)
         return self._stream(file, now)
 
-    def _refusal(self, file: CallFile, now: float) -> str:
-        """Why this call is not for the model, in one word; "" if it is."""
-        desk = self._desk
-        if desk.draining:
-            return "draining"
-        if desk.lines_taken >= desk.settings.max_calls:
-            return "capacity"
-        if desk.spent_today_usd >= desk.settings.max_day_usd:
-            return "day_spend"
-        number = file.caller.number
-        rang = [f for f in desk.files.values() if f.caller.number == number and now - f.rang_at < WINDOW_S]
-        if number and len(rang) > CALLS_PER_WINDOW:
-            return "too_often"
-        return ""
+    def _refuse(self, file: CallFile) -> str:
+        """The human, or nobody, for a call that is not for the agent."""
+        self._desk.metrics.rings.labels(file.refused).inc()
+        do = FOR_NOBODY.get(file.refused)
+        if do is None:
+            log.warning("call.not_admitted", why=file.refused, caller_hears="a sentence, then the human's phone")
+            return self._without_stream(file, BUSY)
+        log.warning("call.rejected", why=file.refused, caller_hears="a busy line", do=do)
+        record_without_stream(self._desk, file, EndReason.REJECTED)
+        return twiml.reject("busy")
 
     def _warm(self, file: CallFile, now: float) -> None:
         desk = self._desk

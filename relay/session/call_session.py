@@ -111,6 +111,7 @@ class CallSession:
             file.once,
             file.briefing.settings.business_country,
             file.own_ids,
+            attested=file.caller.id.is_attested,
             answers=file.briefing.answers,
         )
 

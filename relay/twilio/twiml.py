@@ -136,9 +136,11 @@ def hang_up() -> str:
     return _render(_response_with("Hangup"))
 
 
-def reject() -> str:
-    """Return: refuse the call without answering it, so that nobody pays for it."""
-    return _render(_response_with("Reject"))
+def reject(reason: str = "") -> str:
+    """Return: refuse the call without answering it, so that nobody pays for it. "busy": so it sounds to the caller."""
+    response = ET.Element("Response")
+    ET.SubElement(response, "Reject", {"reason": reason} if reason else {})
+    return _render(response)
 
 
 def empty() -> str:

@@ -99,6 +99,7 @@ class Appointment(msgspec.Struct):
     start: Aware
     service: str = ""
     who: str = msgspec.field(default="", name="with")
+    name: str | None = None  # in which it was booked, where the backend tells it
 
 
 class Caller(msgspec.Struct):
