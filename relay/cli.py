@@ -256,7 +256,7 @@ def _target(url: str, loaded: Settings) -> Target:
     from relay.standin.commands.call import OUR_NUMBER, Target
     from relay.standin.twilio.exchange import Account
 
-    account = Account(loaded.twilio_account_sid or "AC" + "0" * 32, loaded.twilio_auth_token)
+    account = Account(loaded.twilio_account_sid or "AC" + "0" * 32, next(iter(loaded.twilio_auth_tokens), ""))
     return Target(url, account, loaded.twilio_phone_number or OUR_NUMBER)
 
 
@@ -353,7 +353,7 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
     loaded = _settings(serving=False)
     if not loaded.human_transfer_number:
         raise CommandFailed("HUMAN_TRANSFER_NUMBER is not set: it is whom the document dials", USAGE)
-    print(twiml.fallback(loaded.human_transfer_number, BUSY))
+    print(twiml.fallback(loaded.human_transfer_number, BUSY, loaded.twilio_phone_number))
 
 
 def _calls(arguments: argparse.Namespace) -> None:

@@ -13,7 +13,10 @@ from relay.call.vocabulary import (
     EndReason,
     FunctionAsked,
     FunctionReturned,
+    PauseRecording,
+    ResumeRecording,
     StaySilent,
+    TakeMessage,
     TransferCall,
 )
 
@@ -64,7 +67,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             return
         case StaySilent():
             pass
-        case None:
+        case TakeMessage() | PauseRecording() | ResumeRecording() | None:
             call.given_up = None  # there is something else to be told
             call.functions.want_answer(response_id)
     if _failed_too_often(call, event):

@@ -16,7 +16,7 @@ import trio
 
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions.backend.contract import BackendFault, Taken
-from relay.functions.results import at_a_word
+from relay.functions.outcome import at_a_word
 from relay.ledger.rows import MessageRow, OutcomeRow
 from relay.session.call_file import ASKS_WITHIN_S, Caller, CallFile
 from relay.session.context import Desk
@@ -68,12 +68,14 @@ class Transfers:
         who = caller_id(fields, country=country, own=desk.own_numbers, humans=self._numbers)
         by_us = fields.get("Direction", "inbound").startswith("outbound")
         called = as_presented(fields.get("From" if by_us else "To", ""), country)
-        return desk.open_file(
+        file = desk.open_file(
             call_sid,
             Caller(who, called, fields.get("FromState", "")[:2]),
             fields.get("FromCountry", "")[:2],
             trio.current_time(),
         )
+        file.account_sid = file.account_sid or fields.get("AccountSid", "")
+        return file
 
     # Dialling
 

@@ -122,6 +122,7 @@ class CallFile:
     briefing: Briefing
     closed: bool  # the business, when it rang
     began_at: float | None = None  # Trio clock: when its first stream began, the zero of the call's time line
+    account_sid: str = ""  # Twilio's, whose token has signed the call's first webhook
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     deeds: Deeds = field(default_factory=Deeds)
