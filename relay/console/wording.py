@@ -22,6 +22,7 @@ ENDINGS = {
     "twilio_protocol": "Twilio sent something unexpected",
     "drained": "The relay was being restarted",
     "relay_fault": "A fault of the relay",
+    "rejected": "Not taken: the relay itself rang",
     "no_stream": "The call ended before the agent answered",
     "refused": "The call was not taken",
 }
