@@ -51,8 +51,6 @@ DRAIN_S = 280.0
 GREETING_WAIT_S = 10.0
 DAY_BILL_EVERY_S = 30.0
 LAG_EVERY_S = 0.5
-# What asks a process to stop; SIGHUP comes when its terminal is closed. Windows has none.
-STOP_SIGNALS = [number for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", None)) if number]
 # Some runners pass one Ctrl-C on as SIGINT and SIGTERM: within so long they are one wish.
 SAME_WISH_S = 0.05
 # Headers by which proxies say for whom they ask, beside all that begin with X-Forwarded-.
@@ -113,6 +111,12 @@ def open_desk(
     desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, realtime)
     desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, realtime)
     return desk
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """What asks the process to stop. SIGHUP comes when its terminal is closed; `nohup` has it ignored, and so do we."""
+    asked = [signal.SIGTERM, signal.SIGINT]
+    return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*asked, signal.SIGHUP]
 
 
 def _is_a_proxys(header: str) -> bool:
@@ -262,7 +266,7 @@ class Daemon:
             self.desk.metrics.loop_lag_ms.set((trio.current_time() - due) * 1000)
 
     async def _watch_signals(self) -> None:
-        with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        with trio.open_signal_receiver(*_stop_signals()) as signals:
             number, first_at = await anext(signals), trio.current_time()
             log.info("relay.draining", signal=signal.Signals(number).name, calls=self.desk.calls_in_hand)
             async with trio.open_nursery() as nursery:
