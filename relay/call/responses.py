@@ -56,7 +56,7 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     _belongs(call, event.response_id, item_id)
     if turn.said_ms == 0:
         withhold(call, now)
-        turn.started_ms = call.ms(now)
+        turn.started_ms, turn.waits_ms = call.ms(now), round(call.playout.left_ms(now))
         if call.waterfall is not None:
             call.waterfall.first_delta = now
             call.waterfalls[item_id], call.waterfall = call.waterfall, None
