@@ -243,7 +243,10 @@ class Daemon:
             return  # nobody can call a relay that is on this machine alone
         try:
             ours = await desk.rest.own_numbers()
-        except (TwilioRefused, TwilioUnreachable) as error:
+        except TwilioUnreachable as error:
+            log.warning("twilio.not_asked", words=str(error), caller_hears="nothing")
+            return
+        except TwilioRefused as error:
             log.error(
                 "twilio.not_asked", words=str(error), caller_hears="nothing, but a call may not be hung up at once"
             )
