@@ -103,11 +103,8 @@ class Briefings:
         self._settings, self._ledger, self._also, self._rendered_by = settings, ledger, also, rendered_by
         self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
         self._in_force: Read | None = None
-<<<<<<< HEAD
         self.trouble = ""  # what is wrong with the files as they lie there; "" while they are in force
-=======
         self._known: Print = frozenset()
->>>>>>> main
         self._keeping = trio.CancelScope()
 
     def first(self) -> Briefing:
