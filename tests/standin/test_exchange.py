@@ -614,7 +614,8 @@ async def test_the_caller_hears_ringing_until_the_human_is_there(autojump_clock:
     call = await ring(dial_relay(), line=replace(LINE, humans=[Human("accepts", ring_s=9)]))
     (human,) = call.state.humans
     assert human.bridged_s is not None
-    assert call.state.ringing == [(pytest.approx(human.started_s), human.bridged_s)]
+    assert [ends for _, ends in call.state.ringing] == [human.bridged_s]
+    assert call.state.ringing[0][0] == pytest.approx(human.started_s)
     silence = b"\xff" * 8_000 * 20
     mixed = with_ringing(silence, call.state.started_s, call.state.ringing)
     quiet = [len(part) / 8_000 for part in re.findall(b"\xff+", mixed[: int(8_000 * human.bridged_s)])]
@@ -628,7 +629,7 @@ async def test_without_answer_on_bridge_the_whisper_is_silence_for_the_caller(au
     relay.pages["/twilio/incoming"] = twiml(DIAL.replace('answerOnBridge="true" ', ""))
     call = await ring(relay, line=replace(LINE, humans=[Human("accepts", ring_s=3)]))
     (human,) = call.state.humans
-    assert call.state.ringing == [(pytest.approx(0.0), human.answered_s)]
+    assert [ends for _, ends in call.state.ringing] == [human.answered_s]
     assert human.answered_s != human.bridged_s
 
 
