@@ -192,8 +192,14 @@ full join (
         and process is distinct from %(besides)s
 ) as c using (call_sid)
 
+-- name: numbers_called
+select distinct to_number from calls where to_number is not null order by to_number
+
 -- name: calls_from
-select count(*) from calls where from_number = %(number)s and started_at > now() - make_interval(secs => %(since_s)s)
+-- "" asks for those who showed no number.
+select count(*) from calls
+where (from_number = %(number)s or (%(number)s = '' and from_number is null))
+    and started_at > now() - make_interval(secs => %(since_s)s)
 
 -- name: list_calls
 select c.call_sid, c.started_at, c.from_number, c.greeting_ms, o.seconds, o.turns, o.cost_usd, o.end_reason, o.fault,

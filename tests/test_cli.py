@@ -63,6 +63,9 @@ def test_the_fallback_document_dials_the_human_and_names_no_url_of_ours(
     document = ET.fromstring(capsys.readouterr().out)
     assert [child.tag for child in document] == ["Say", "Dial", "Hangup"]
     assert document.findtext("Dial") == "+12125550102"
+    dial = document.find("Dial")
+    assert dial is not None
+    assert dial.attrib["callerId"] == GOOD["TWILIO_PHONE_NUMBER"]  # a caller by SIP or client has none of their own
 
 
 def test_the_fallback_document_without_a_human_is_refused(
@@ -120,7 +123,7 @@ def test_broken_prompts_stop_the_start_and_name_the_file(monkeypatch: pytest.Mon
     _clean(monkeypatch, **GOOD, DATA_DIR=str(tmp_path), BUSINESS_NAME="x")
     code = (
         "import pathlib, relay.phrases.prompts as p, sys; from relay.cli import main\n"
-        f"p.load.__defaults__ = (pathlib.Path({str(tmp_path)!r}),)\n"
+        f"p.PROMPTS_DIR = pathlib.Path({str(tmp_path)!r})\n"
         "sys.exit(main(['serve']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -99,7 +99,7 @@ class Embedded:
 
     def _shown(self, entry: Entry) -> Appointment:
         person = "" if entry.resource.number else entry.resource.name
-        return Appointment(entry.id, moment_of(entry.start_min, self.business.tz), entry.service, person)
+        return Appointment(entry.id, moment_of(entry.start_min, self.business.tz), entry.service, person, entry.name)
 
     async def _ask(self, work: Callable[[Store], T], *, writes: bool = True) -> T:
         """The work's result, with the engine's refusals as the port's."""

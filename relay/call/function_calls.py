@@ -13,7 +13,10 @@ from relay.call.vocabulary import (
     EndReason,
     FunctionAsked,
     FunctionReturned,
+    PauseRecording,
+    ResumeRecording,
     StaySilent,
+    TakeMessage,
     TransferCall,
 )
 
@@ -49,7 +52,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
     if response_id is None:
         return  # told twice
     call.conversation.returned(event.function_call_id, event.output)
-    call.caller_at = max(call.caller_at, now)
+    call.presence.was_served(now)
     if call.phase is not Phase.TALKING:
         return
     if call.model_is_ready:
@@ -64,7 +67,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             return
         case StaySilent():
             pass
-        case None:
+        case TakeMessage() | PauseRecording() | ResumeRecording() | None:
             call.given_up = None  # there is something else to be told
             call.functions.want_answer(response_id)
     if _failed_too_often(call, event):

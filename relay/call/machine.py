@@ -92,9 +92,9 @@ class Machine:
             if call.model_is_ready and call.floor.speech is None and not call.playout.is_speaking(now):
                 call.unheard_ms += ms
         out: list[Action] = []
+        if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
+            turns.frame(call, now, out)
         if call.phase is Phase.TALKING:
-            if call.floor.speech is not None:
-                turns.frame(call, now, out)
             if call.figures.rung is Rung.NONE:
                 greeting.climb(call, now, out)
             if call.functions:
@@ -224,6 +224,8 @@ class Machine:
             ending.leave(call, reason, Next.HUMAN, now, out, phrase="trouble")
         if call.phase in (Phase.TALKING, Phase.LEAVING):
             turns.judge_keys(call, now, out)
+        if call.phase is Phase.LEAVING:
+            turns.end_noise(call, now, out)
         if call.phase is Phase.TALKING:
             failover.tick(call, now, out)
             turns.tick(call, now, out)

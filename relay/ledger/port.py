@@ -36,7 +36,13 @@ class Ledger(Protocol):
         """
 
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
-        """How many calls this number started in the last `since_s` seconds. Raises LedgerUnavailable."""
+        """How many calls this number, or with "" all hidden ones together, began in the last `since_s` seconds.
+
+        Raises LedgerUnavailable.
+        """
+
+    async def numbers_called(self, *, limit_s: float) -> list[str]:
+        """Every number of ours that a caller ever dialled. Raises LedgerUnavailable."""
 
     async def load_greeting(self, key: str, *, limit_s: float) -> Greeting | None:
         """The greeting kept under this key. Raises LedgerUnavailable."""

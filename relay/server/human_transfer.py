@@ -16,11 +16,12 @@ import trio
 
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions.backend.contract import BackendFault, Taken
-from relay.functions.results import at_a_word
+from relay.functions.outcome import at_a_word
 from relay.ledger.rows import MessageRow, OutcomeRow
 from relay.session.call_file import ASKS_WITHIN_S, Caller, CallFile
 from relay.session.context import Desk
 from relay.twilio import twiml
+from relay.twilio.caller_id import as_presented, caller_id
 
 log = structlog.get_logger()
 
@@ -43,10 +44,6 @@ LEAVE_MESSAGE = (
 )
 THANKS = "Thank you. We will call you back. Goodbye."
 
-# ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN, BLOCKED as a phone's keys spell them: so Twilio writes withheld numbers,
-# by its changelog of 2022-11-16. Taken for a number, it would be one identity that all hidden callers share.
-_WITHHELD = re.compile(r"\+(?:1?266696687|7378742833|86282452253|8656696|2562533)")
-
 _WHISPER_WORDS = 200  # characters of the summary: fifteen seconds of speech
 _WHISPER_NAME, _WHISPER_REASON = 60, 80
 
@@ -66,12 +63,19 @@ class Transfers:
 
     def file(self, call_sid: CallSid, fields: dict[str, str]) -> CallFile:
         """The file of a call; made anew where this process has never heard of it."""
-        return self._desk.open_file(
+        desk = self._desk
+        country = desk.settings.business_country
+        who = caller_id(fields, country=country, own=desk.own_numbers, humans=self._numbers)
+        by_us = fields.get("Direction", "inbound").startswith("outbound")
+        called = as_presented(fields.get("From" if by_us else "To", ""), country)
+        file = desk.open_file(
             call_sid,
-            Caller(number(fields.get("From", "")), number(fields.get("To", "")), fields.get("FromState", "")[:2]),
+            Caller(who, called, fields.get("FromState", "")[:2]),
             fields.get("FromCountry", "")[:2],
             trio.current_time(),
         )
+        file.account_sid = file.account_sid or fields.get("AccountSid", "")
+        return file
 
     # Dialling
 
@@ -215,16 +219,11 @@ class Transfers:
         self._desk.ledger.record(row)
 
 
-def number(text: str) -> str:
-    """A phone number in E.164, or "" for anonymous callers, SIP addresses and the like."""
-    return text if re.fullmatch(r"\+[1-9][0-9]{6,14}", text) and not _WITHHELD.fullmatch(text) else ""
-
-
 def _sentence(file: CallFile | None) -> str:
     """Who calls, why, what was done so far, in one sentence; the number digit by digit, as it is read out."""
     if file is None:
         return "A call from the virtual assistant."
-    digits = " ".join(file.caller.number.lstrip("+")) or "a hidden number"
+    digits = " ".join(file.caller.id.presented.lstrip("+")) or "a hidden number"
     who = f"{_plain(at_a_word(file.caller_name, _WHISPER_NAME))}, {digits}" if file.caller_name else digits
     why = _plain(at_a_word(file.decision.why, _WHISPER_REASON))
     parts = [f"A call from the virtual assistant, from {who}", why, file.deeds.in_words()]

@@ -22,6 +22,7 @@ from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions import Deeds, Once
 from relay.session.briefing import Briefing
+from relay.twilio.caller_id import CallerId
 
 # From a closed socket to the webhook that asks what comes next, and from our answer to the next socket, Twilio takes
 # half a second; this forgives a slow one, and a retry.
@@ -51,11 +52,16 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls whom: numbers in E.164, "" where there is none; the state in two letters, as Twilio guesses it."""
+    """Who calls whom: the number of ours in E.164; the caller's state in two letters, as Twilio guesses it."""
 
-    number: str
+    id: CallerId
     called: str = ""
     state: str = ""
+
+    @property
+    def number(self) -> str:
+        """The caller's number, "" where it does not stand for one caller."""
+        return self.id.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,7 @@ class CallFile:
     briefing: Briefing
     closed: bool  # the business, when it rang
     began_at: float | None = None  # Trio clock: when its first stream began, the zero of the call's time line
+    account_sid: str = ""  # Twilio's, whose token has signed the call's first webhook
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     deeds: Deeds = field(default_factory=Deeds)

@@ -42,7 +42,7 @@ def call_row(file: CallFile) -> rows.CallRow:
     return rows.CallRow(
         call_sid=file.call_sid,
         started_at=file.started_at,
-        from_number=file.caller.number or None,
+        from_number=file.caller.id.presented or None,
         to_number=file.caller.called or None,
         caller_state=file.caller.state or None,
     )

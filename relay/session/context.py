@@ -55,8 +55,16 @@ class Desk:
     hang_up_by_rest: bool = True
     tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)  # what runs beside the calls
 
+    own_numbers: set[str] = field(default_factory=set)  # that are known to lead to us
+
     def __post_init__(self) -> None:
+        self.learn_own(self.settings.twilio_phone_number)
         self.metrics.live_calls.set_function(lambda: self.live_calls)  # when it is asked for: never a stale one
+
+    def learn_own(self, *numbers: str) -> None:
+        """Numbers of ours. A human's is never one, also where it belongs to the same account."""
+        humans = {self.settings.human_transfer_number, *self.settings.human_numbers_also}
+        self.own_numbers.update({*numbers} - humans - {""})
 
     def take_over(self, briefing: Briefing) -> None:
         """From now on calls begin with this one; those that run keep their own."""

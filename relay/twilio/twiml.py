@@ -114,11 +114,14 @@ def record_message(text: str, action_url: str, status_url: str, limit_s: int) ->
     return _render(response)
 
 
-def fallback(number: str, text: str) -> str:
-    """Return the document for another host (a TwiML Bin) while no relay answers: it names no URL of ours."""
+def fallback(number: str, text: str, caller_id: str = "") -> str:
+    """Return the document for another host (a TwiML Bin) while no relay answers: it names no URL of ours.
+
+    `caller_id`: a number of ours. Without it Twilio shows the caller's, and refuses one who has none (SIP, client).
+    """
     response = ET.Element("Response")
     _text(response, "Say", text)
-    _text(response, "Dial", number)
+    _text(response, "Dial", number, **({"callerId": _clean(caller_id)} if caller_id else {}))
     ET.SubElement(response, "Hangup")
     return _render(response)
 
@@ -136,9 +139,11 @@ def hang_up() -> str:
     return _render(_response_with("Hangup"))
 
 
-def reject() -> str:
-    """Return: refuse the call without answering it, so that nobody pays for it."""
-    return _render(_response_with("Reject"))
+def reject(reason: str = "") -> str:
+    """Return: refuse the call without answering it, so that nobody pays for it. "busy": so it sounds to the caller."""
+    response = ET.Element("Response")
+    ET.SubElement(response, "Reject", {"reason": reason} if reason else {})
+    return _render(response)
 
 
 def empty() -> str:

@@ -13,6 +13,7 @@ import httpx
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.session.call_file import Caller, CallFile, Decision
+from relay.twilio.caller_id import Attestation, CallerId
 from relay.twilio.signature import SIGNATURE_HEADER, sign
 from tests.helpers.play import ACCOUNT, NUMBER, PUBLIC_URL, Play
 
@@ -77,7 +78,7 @@ async def ask(
 
 def caller(number: str = "+12125550101") -> Caller:
     """Somebody who rings our number."""
-    return Caller(number, NUMBER, "CA")
+    return Caller(CallerId(number, number, Attestation.PASSED, is_attested=True), NUMBER, "CA")
 
 
 def call_file(play: Play, *, streams: int = 1, then: Next = Next.HUMAN, **known: Any) -> CallFile:

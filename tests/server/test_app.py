@@ -17,6 +17,7 @@ import trio.testing
 
 from relay import functions, settings
 from relay.call.vocabulary import CallSid
+from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.phrases.phrase_book import PhraseBook
 from relay.server.app import DAY_BILL_EVERY_S, Daemon, open_desk, rest_of
@@ -57,9 +58,13 @@ async def test_figures_are_for_who_asks_directly_and_not_for_the_public_behind_t
         transport = httpx.ASGITransport(cast(Any, play.daemon.app))
         async with httpx.AsyncClient(transport=transport) as client:
             assert "relay_usd_total" in (await client.get("http://relay/metrics")).text
-            public = await client.get("http://relay/metrics", headers={"X-Forwarded-For": "203.0.113.9"})
-    assert public.status_code == 404
-    assert "relay" not in public.text
+            proxies = "X-Forwarded-For X-Forwarded-Proto X-Forwarded-Host Forwarded X-Real-IP Via True-Client-IP CF-Ray"
+            proxies += " CF-Connecting-IP Fly-Client-IP Fastly-Client-IP X-Client-IP X-Amzn-Trace-Id"
+            for header in proxies.split():
+                public = await client.get("http://relay/metrics", headers={header: "203.0.113.9"})
+                assert (public.status_code, "relay" in public.text) == (404, False), header
+            scraper = {"X-Prometheus-Scrape-Timeout-Seconds": "10", "User-Agent": "Prometheus/3", "Accept": "*/*"}
+            assert (await client.get("http://relay/metrics", headers=scraper)).status_code == 200
 
 
 async def test_a_bug_in_what_calls_can_do_without_does_not_end_the_process(
@@ -105,6 +110,43 @@ async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: tr
                     await trio.sleep(0.05)
             assert (await client.get(f"{url}/readyz", timeout=30)).text.startswith("draining")
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("together", [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)])
+async def test_signals_that_come_together_are_one_and_leave_the_calls_alone(
+    nursery: trio.Nursery, tmp_path: Path, together: tuple[signal.Signals, ...]
+) -> None:
+    async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
+        stream = OpenStream(daemon.desk.open_file(CallSid("CA" + "1" * 32), caller(), "", 0.0))
+        for number in together:
+            os.kill(os.getpid(), number)
+            await trio.sleep(0.005)
+        await trio.sleep(0.5)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"{url}/readyz", timeout=30)).text.startswith("draining")
+        stream.close_rows()  # the call is over, and so is the drain
+
+
+async def test_a_closed_terminal_drains_as_well(nursery: trio.Nursery, tmp_path: Path) -> None:
+    async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
+        stream = OpenStream(daemon.desk.open_file(CallSid("CA" + "1" * 32), caller(), "", 0.0))
+        os.kill(os.getpid(), signal.SIGHUP)
+        await trio.sleep(0.3)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"{url}/readyz", timeout=30)).text.startswith("draining")
+        stream.close_rows()
+
+
+async def test_numbers_of_ours_are_learned_from_the_ledger_and_from_the_account(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with stage() as play:
+        called = "+12125550177"
+        play.ledger.record(rows.CallRow(call_sid="CA1", to_number=called))
+        play.ledger.record(rows.CallRow(call_sid="CA2", to_number="+12125550102"))  # a human's
+        await play.daemon._learn_own_numbers()
+        assert play.daemon.desk.own_numbers == {called, play.exchange.number.number}
+        assert any(path.endswith("IncomingPhoneNumbers.json") for _, path, _ in play.rest.requests)
 
 
 async def test_a_signal_without_calls_ends_the_process(nursery: trio.Nursery, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+import structlog
 import trio
 import trio.testing
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.ledger import rows
-from relay.server import human_transfer, webhooks
+from relay.server import admission, human_transfer, webhooks
 from relay.session.call_file import ASKS_WITHIN_S
 from relay.twilio.signature import SIGNATURE_HEADER, sign
 from tests.helpers.play import ACCOUNT, PUBLIC_URL, Play, stage
@@ -219,7 +220,7 @@ async def test_a_call_that_is_not_for_the_model_goes_to_the_human_and_is_written
             case "day_spend":
                 desk.day_usd = 50.0
             case "too_often":
-                for number in range(webhooks.CALLS_PER_WINDOW):
+                for number in range(admission.CALLS_PER_WINDOW):
                     desk.open_file(CallSid(f"CA{number:032d}"), caller(), "", trio.current_time())
         got = await ask(play, "/twilio/incoming")
         assert got.verbs == ["Say", "Dial"]
@@ -262,13 +263,13 @@ async def test_what_follows_a_ring_comes_to_the_machine_that_knows_the_call(auto
         assert (back.status, back.verbs) == (200, ["Say", "Dial"])
 
 
-async def test_calls_count_as_often_only_within_the_window_and_never_for_hidden_numbers(autojump_clock: Clock) -> None:
+async def test_calls_count_as_often_only_within_the_window_and_hidden_ones_together(autojump_clock: Clock) -> None:
     async with stage() as play:
-        for number in range(30):
+        for number in range(admission.HIDDEN_CALLS_PER_WINDOW - 1):
             play.daemon.desk.open_file(CallSid(f"CA{number:032d}"), caller(""), "", trio.current_time())
             play.daemon.desk.open_file(CallSid(f"CB{number:032d}"), caller(), "", trio.current_time())
         assert (await ask(play, "/twilio/incoming", {"From": "anonymous"})).verbs == ["Connect", "Redirect"]
-        await trio.sleep(webhooks.WINDOW_S)
+        await trio.sleep(admission.WINDOW_S)
         assert (await ask(play, "/twilio/incoming", {"CallSid": "CA" + "3" * 32})).verbs == ["Connect", "Redirect"]
 
 
@@ -276,13 +277,78 @@ async def test_a_bug_in_a_webhook_leads_to_the_human_and_not_to_a_500(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
-        monkeypatch.setattr(webhooks.Webhooks, "_refusal", lambda *_: 1 / 0)
+        monkeypatch.setattr(admission.Admission, "judge", lambda *_: 1 / 0)
         got = await ask(play, "/twilio/incoming")
         assert got.status == 200
         assert got.verbs == ["Say", "Dial", "Hangup"]
         monkeypatch.setattr(human_transfer, "_sentence", lambda *_: 1 / 0)
         assert (await ask(play, f"/twilio/whisper?call={SID}")).status == 200
         assert (await ask(play, "/twilio/stream-status")).verbs == []
+
+
+# What a console may hold that is not quite right
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_slash_behind_a_webhook_is_served_as_if_it_were_not_there(path: str, autojump_clock: Clock) -> None:
+    async with stage() as play:
+        plain = await ask(play, path, {"CallSid": "CA" + "2" * 32})
+        slashed = await ask(play, f"{path}/", {"CallSid": "CA" + "3" * 32})
+        assert (slashed.status, slashed.verbs) == (plain.status, plain.verbs) == (200, plain.verbs)
+
+
+@pytest.mark.parametrize("public_url", ["https://Relay.Example.com", "https://RELAY.example.com"])
+async def test_a_public_url_in_capitals_is_the_same_host(public_url: str, autojump_clock: Clock) -> None:
+    async with stage(settings={"PUBLIC_URL": public_url}) as play:
+        assert (await ask(play, "/twilio/incoming")).verbs == ["Connect", "Redirect"]  # signed in small letters
+        signed = sign(ACCOUNT.auth_token, f"{public_url}/twilio/status", {"CallSid": SID}.items())
+        fields = f"CallSid={SID}".encode()
+        assert (await ask(play, "/twilio/status", signature=signed, body=fields)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "right"),
+    [
+        ("/incoming-call", {"CallStatus": "ringing"}, "/twilio/incoming"),
+        ("/twilio/voice", {"CallStatus": "ringing"}, "/twilio/incoming"),
+        ("/", {"CallStatus": "ringing"}, "/twilio/incoming"),
+        ("/status", {"CallStatus": "completed"}, "/twilio/status"),
+        ("/stream", {"StreamEvent": "stream-started"}, "/twilio/stream-status"),
+    ],
+)
+async def test_a_signed_request_for_a_path_that_is_not_there_is_told_which_one_is_right(
+    path: str, fields: dict[str, str], right: str, autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        with structlog.testing.capture_logs() as lines:
+            got = await ask(play, path, fields)
+            for stranger in (None, "forged"):
+                assert (await ask(play, path, fields, signature=stranger)).text == "not found\n"
+        assert (got.status, f"{PUBLIC_URL}{right}" in got.text) == (404, True)
+        told = [line for line in lines if line["event"] == "webhook.wrong_path"]
+        assert [(line["path"], line["do"].endswith(PUBLIC_URL + right)) for line in told] == [(path, True)]
+
+
+async def test_calls_of_an_account_whose_token_we_have_but_not_its_sid_are_served_and_the_setting_is_named(
+    autojump_clock: Clock,
+) -> None:
+    other = "AC" + "7" * 32
+    async with stage() as play:
+        with structlog.testing.capture_logs() as lines:
+            for which in range(2):
+                got = await ask(play, "/twilio/incoming", {"AccountSid": other, "CallSid": f"CA{which:032d}"})
+                assert got.verbs == ["Connect", "Redirect"]
+        (line,) = [line for line in lines if line["event"] == "account.another"]
+        assert line["do"] == f"set TWILIO_ACCOUNT_SID={other}"
+        assert {file.account_sid for file in play.daemon.desk.files.values()} == {other}
+
+
+@pytest.mark.parametrize("token", ["old-token", ACCOUNT.auth_token])
+async def test_the_old_token_and_the_new_one_both_sign(token: str, autojump_clock: Clock) -> None:
+    async with stage(settings={"TWILIO_AUTH_TOKEN": f"old-token, {ACCOUNT.auth_token}"}) as play:
+        signed = sign(token, f"{PUBLIC_URL}/twilio/incoming", {"CallSid": SID}.items())
+        got = await ask(play, "/twilio/incoming", signature=signed, body=f"CallSid={SID}".encode())
+        assert got.verbs == ["Connect", "Redirect"]
 
 
 # After the stream

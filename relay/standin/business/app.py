@@ -177,7 +177,8 @@ def _add_lookups(app: BusinessApp, diary: Diary) -> None:
         known = diary.callers.get(phone)
         if known is None:
             return _refused(404, "no such caller")
-        return _json(200, {"name": known.name, "verified": known.verified, "notes": known.notes})
+        person = {"id": known.id} if known.id else {}
+        return _json(200, {**person, "name": known.name, "verified": known.verified, "notes": known.notes})
 
 
 def _add_writes(app: BusinessApp, diary: Diary) -> None:
