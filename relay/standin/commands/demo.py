@@ -1,7 +1,7 @@
 """`relay demo`: a simulated call through the real daemon, in its own process, against all stand-ins; then the proof.
 
-The transcript is printed as it happens; afterwards the figures, a stereo WAV (caller left, what the caller heard right)
-and the rows in Postgres. A failure at any step is one sentence, and the exit code is not 0.
+The transcript is printed as it happens; afterwards the figures, the call's recording as a WAV, decrypted (caller left,
+what the caller heard right), and the rows in Postgres. A failure at any step is one sentence, and its code is not 0.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -23,6 +24,9 @@ from relay.ledger import history
 from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
 from relay.ledger.port import LedgerUnavailable
+from relay.recordings.cipher import new_key
+from relay.recordings.commands import listen
+from relay.recordings.listening import NotHeard
 from relay.settings import Settings
 from relay.settings import load as load_settings
 from relay.standin.business.app import BusinessApp, business_app, serve_business
@@ -134,6 +138,7 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
             environment = environment_of(
                 target.url, port, relays_url, settings.data_dir, model_port, rest_port, business_urls[0]
             )
+            environment |= {"RECORD": "on", "RECORDING_KEY": key_of(settings)}
             if live:
                 environment |= {name: str(getattr(settings, name.lower())) for name in OF_THE_MODEL}
             await hands.start_relay(environment | scenario.relay)
@@ -146,7 +151,7 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
             wall_s = time.monotonic() - began_at
         nursery.cancel_scope.cancel()
     wrong = got.check(scenario.expect if not live else scenario.expect.without_ledger()) + bugs(log_path)
-    _conclude(got, wrong, url, out, wall_s, model)
+    _conclude(got, wrong, settings, url, out, wall_s, model)
     return 1 if wrong and not live else 0
 
 
@@ -181,7 +186,31 @@ async def evidence(url: str, business: BusinessApp, call_sid: str) -> Evidence:
     )
 
 
-def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: float, model: StandInModel) -> None:
+def key_of(settings: Settings) -> str:
+    """The key of the demo's own recordings, kept beside them: nothing in them is anybody's."""
+    path = settings.data_dir / "recording.key"
+    try:
+        return path.read_text("ascii")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(key := new_key(), "ascii")
+        return key
+
+
+def write_sound(settings: Settings, url: str, got: CallReport, out: Path) -> str:
+    """Write the call's WAV: its recording, decrypted; returns what the WAV is."""
+    try:
+        listen(replace(settings, recording_key=key_of(settings)), url, got.call_sid, out)
+        return "the relay's recording, decrypted: caller left, what the caller heard right"
+    except NotHeard as error:
+        got.write_wav(out)
+        return f"as the stand-in caller heard it: {error}"
+
+
+def _conclude(
+    got: CallReport, wrong: list[str], settings: Settings, url: str, out: Path, wall_s: float, model: StandInModel
+) -> None:
     for line in summary([got], {got.call_sid: wrong}):
         print(line)
     try:
@@ -200,8 +229,7 @@ def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: fl
     print(f"  took      {wall_s:.0f} s in real time")
     for line in lacking(model):
         print(f"  {line}")
-    got.write_wav(out)
-    print(f"  wav       {out} (caller left, what the caller heard right)")
+    print(f"  wav       {out} ({write_sound(settings, url, got, out)})")
     print(f"\nthe rows in Postgres ({got.call_sid}):")
     for name, found in tables.items():
         print(f"{name}: {len(found)}")
@@ -228,5 +256,5 @@ def lacking(model: StandInModel) -> list[str]:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = f"({len(value)} bytes)" if isinstance(value, bytes) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
