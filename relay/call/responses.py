@@ -56,7 +56,7 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     _belongs(call, event.response_id, item_id)
     if turn.said_ms == 0:
         withhold(call, now)
-        turn.started_ms = call.ms(now)
+        turn.started_ms, turn.waits_ms = call.ms(now), round(call.playout.left_ms(now))
         if call.waterfall is not None:
             call.waterfall.first_delta = now
             call.waterfalls[item_id], call.waterfall = call.waterfall, None
@@ -113,7 +113,7 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action]) -> No
     for item in sorted(call.unheard_items.pop(response_id, ())):
         if call.model_is_ready and call.phase is not Phase.GONE:
             out.append(DeleteItem(item))
-    function_calls.want_answer(call)
+    function_calls.want_answer(call, now, out)
     if again or event.status == "failed":
         name = "model.answer_failed" if again else "model.answer_failed_for_good"
         hears = "nothing yet: it is asked again" if again else "no answer: they ask again, or are put through"

@@ -115,7 +115,8 @@ async def test_where_no_notice_is_needed_the_call_is_recorded_from_its_start(
 async def test_without_record_on_no_sound_is_kept(record: str, tmp_path: Path, autojump_clock: MockClock) -> None:
     async with stage(settings=_settings(tmp_path, RECORD=record)) as play:
         await _call('{ listen = true }, { say = "ask_hours" }, { listen = true }, { hang_up = true }', play)
-        assert play.ledger.of(rows.RecordingRow) == play.ledger.of(rows.RecordingPauseRow) == []
+        assert play.ledger.of(rows.RecordingRow) == []
+        assert play.ledger.of(rows.RecordingPauseRow) == []
     assert not (tmp_path / "recordings").exists()
 
 
@@ -205,7 +206,7 @@ async def test_a_full_disk_stops_the_recording_is_told_and_costs_no_call(
         left_bytes -= len(data)
         return write(fd, data)
 
-    monkeypatch.setattr(files.os, "write", full)
+    monkeypatch.setattr(os, "write", full)
     async with stage(settings=_settings(tmp_path)) as play:
         steps = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { say = "no_thanks" }, { listen = true }'
         got = await _call(steps, play)
