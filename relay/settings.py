@@ -77,6 +77,7 @@ class Settings:
     functions: str = ""
     data_dir: Path = Path("data")
     log_format: str = ""
+    console_password_hash: str = _secret()
     fly_app_name: str = ""
     fly_machine_id: str = ""
     fly_region: str = ""
@@ -275,6 +276,10 @@ def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     return told
 
 
+# Names of a fixed distance from Greenwich. UTC is left: who writes it means it.
+_FIXED_OFFSET = re.compile(r"EST|MST|HST|GMT.*|Greenwich|Etc/(?!UTC|UCT|Universal|Zulu).*")
+
+
 def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
     """Why a deployed relay may not keep its rows in a database of its own; empty where it may."""
     if settings.fly_app_name:
@@ -336,6 +341,10 @@ def _read(name: str, text: str) -> object:
             ZoneInfo(text)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half a name is a folder of zones
             raise _Wrong("must be a time zone like America/New_York") from None
+        if _FIXED_OFFSET.fullmatch(text):
+            raise _Wrong(
+                f"{text} knows no summer time, so appointments would be an hour late: name a place in its zone"
+            )
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
     elif name in ("data_dir", "business_file"):
@@ -353,6 +362,8 @@ def _read(name: str, text: str) -> object:
             raise _Wrong(
                 "must be a key as `relay key` prints it, or several with commas between them, the newest first"
             )
+    elif name == "console_password_hash" and not text.startswith("$argon2id$"):
+        raise _Wrong("must be a line that `relay key --console` prints, not the password; quote it: it holds $")
     elif name == "recordings_url":
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w./-]*)?", text):
             raise _Wrong("must be a bucket like s3://my-recordings, or s3://my-bucket/recordings")

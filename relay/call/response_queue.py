@@ -74,6 +74,10 @@ class Answers:
         if self._wish is None or instructions is not None or self._wish.instructions is None:
             self._wish = Wish(kind, instructions)
 
+    def forbids_functions(self, response_id: ResponseId) -> bool:
+        """True for an answer that was asked for in words: with instructions, it may call nothing."""
+        return response_id == self.active and self._active_wish.instructions is not None
+
     def due(self, now: float) -> AskForResponse | None:
         """The request to send now, if there is one to send and nothing is active."""
         if self._wish is None or self.is_busy or now < self._not_before:

@@ -91,9 +91,19 @@ class Realtime:
     def __init__(self, access: ModelAccess, dial_end: Dial = dial) -> None:
         self.access = access
         self._dial = dial_end
+        self.trouble = ""
 
     async def open(self, wanted: Wanted) -> ModelSession:
-        """Dial and configure. Raises ModelUnreachable; no socket is left then."""
+        """Dial and configure. Raises ModelUnreachable; no socket is left then. `trouble` is what the last one met."""
+        try:
+            session = await self._open(wanted)
+        except ModelUnreachable as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
+        return session
+
+    async def _open(self, wanted: Wanted) -> ModelSession:
         query = urlencode({"model": wanted.model})
         url = f"{self.access.url}{'&' if urlsplit(self.access.url).query else '?'}{query}"
         headers = {"Authorization": f"Bearer {self.access.key}"}
@@ -175,6 +185,8 @@ class WarmSessions:
         self._warm: dict[CallSid, _Warm] = {}
         self._nursery: trio.Nursery | None = None
         self._recent: deque[float] = deque()
+        # Told of a session with a greeting that was asked for and is heard by nobody: it is paid for.
+        self.unheard: Callable[[CallSid, ModelSession], None] = lambda *_: None
 
     def __len__(self) -> int:
         return len(self._warm)
@@ -214,6 +226,7 @@ class WarmSessions:
             warm.claimed = False
             warm.life.cancel()
             if warm.session is not None:
+                self.unheard(call_sid, warm.session)
                 await warm.session.end.close()
             raise
         if warm.session is None:
@@ -256,4 +269,5 @@ class WarmSessions:
                 del self._warm[call_sid]
             warm.done.set()
             if session is not None:
+                self.unheard(call_sid, session)
                 await session.end.close()

@@ -181,7 +181,7 @@ class Webhooks:
         desk, now = self._desk, trio.current_time()
         call_sid = CallSid(fields.get("CallSid", ""))
         known = call_sid in desk.files
-        file = self._transfers.file(call_sid, fields)
+        file = self._transfers.file(call_sid, fields, rings=True)
         if not known:
             self._look_at_account(file.account_sid)
             file.refused = await self._admission.judge(file) or ""

@@ -1,4 +1,4 @@
-"""Twilio's REST API, as far as a relay needs it: ending and redirecting live calls, a number's webhooks [twilio 4].
+"""Twilio's REST API, as far as a relay needs it: ending and redirecting live calls, a number's webhooks.
 
 Every call comes back within `limit_s`, with an answer or with one of two errors that say what to do.
 """

@@ -1,4 +1,4 @@
-"""X-Twilio-Signature: who asks is Twilio, on webhooks and on the media socket's handshake [twilio 2]. Pure.
+"""X-Twilio-Signature: who asks is Twilio, on webhooks and on the media socket's handshake. Pure.
 
 What was signed is rebuilt from the configured PUBLIC_URL and the request target as it came, never from what the
 request says of its own host: a proxy or an attacker can write those headers. A signature has no time in it, so a
@@ -64,7 +64,8 @@ def check_webhook(
         form = _fields(body.decode(errors="surrogateescape"))
     elif body:
         raise SignatureRefused(f"a body of type {kind[:40] or 'nothing'} cannot be signed by Twilio")
-    _check(tokens, [origin + target for origin in _origins(public_url, host)], form, target, signature, settings)
+    urls = [origin + target for origin in _origins(public_url, host)]
+    _check(tokens=tokens, urls=urls, fields=form, target=target, signature=signature, settings=settings)
     return {_readable(name): _readable(value) for name, value in form or query}
 
 
@@ -82,9 +83,8 @@ def check_handshake(
     Twilio signs the wss:// URL of the TwiML, sometimes with a slash behind it, with the port or without.
     """
     sockets = [origin.replace("http", "ws", 1) for origin in _origins(public_url, host)]
-    _check(
-        tokens, [origin + target + slash for origin in sockets for slash in ("", "/")], [], target, signature, settings
-    )
+    urls = [origin + target + slash for origin in sockets for slash in ("", "/")]
+    _check(tokens=tokens, urls=urls, fields=[], target=target, signature=signature, settings=settings)
 
 
 def _origins(public_url: str, asked: str | None) -> list[str]:
@@ -130,6 +130,7 @@ def _check_body_hash(promised: str | None, body: bytes) -> None:
 
 
 def _check(
+    *,
     tokens: Sequence[str],
     urls: list[str],
     fields: list[tuple[str, str]],

@@ -1,4 +1,4 @@
-"""The documents that tell Twilio what to do with a call [twilio 1.3, 5.1]. Pure: words and URLs in, XML out.
+"""The documents that tell Twilio what to do with a call. Pure: words and URLs in, XML out.
 
 Each ends in a verb that leaves nobody in silence. The twilio package would build the same XML (tests hold us to
 it); it is no dependency, because it brings four HTTP libraries for thirty lines.
