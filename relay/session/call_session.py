@@ -417,6 +417,7 @@ class CallSession:
         if self.machine.is_over:
             self._scope.cancel()
 
+    # Long because it is the table of all actions, a few lines each.
     async def _perform(self, actions: list[Action]) -> None:
         """Carry out the machine's actions: each socket's in their order, the caller's first (a `clear` is urgent)."""
         to_caller: list[bytes] = []
