@@ -120,7 +120,8 @@ def _parser() -> _Parser:
     listen = add("listen", _listen, "play a call's recording, or write it as a WAV")
     listen.add_argument("call_sid", metavar="CALL", help="the call's sid")
     listen.add_argument("--out", type=Path, help="write this WAV instead of playing")
-    add("key", _key, "make a key: RECORDING_KEY")
+    key = add("key", _key, "make a key for recordings, or the hash of the console's password")
+    key.add_argument("--console", action="store_true", help="ask for a password and print CONSOLE_PASSWORD_HASH")
     add("check", _check, "read all settings and files, and name every mistake")
     diary = add("diary", _diary, "the diary of the embedded backend: look at it, and change it")
     diary.add_argument("do", nargs="?", default="today", help=OWNER_USAGE)
@@ -185,11 +186,15 @@ def _calls_at_once(text: str) -> int:
     return int(text)
 
 
-def _settings(*, serving: bool) -> Settings:
-    """The settings of this command, from the environment and `.env`; what in them looks like a slip is told."""
+def _settings(*, serving: bool, keeps_rows: bool = False) -> Settings:
+    return _settings_and_names(serving=serving, keeps_rows=keeps_rows)[0]
+
+
+def _settings_and_names(*, serving: bool, keeps_rows: bool = False) -> tuple[Settings, frozenset[str]]:
+    """The settings of this command and which of them are set, from the environment and `.env`; slips are told."""
     environment = env_file.read(os.environ)
     try:
-        loaded = settings.load(environment.values, serving=serving)
+        loaded = settings.load(environment.values, serving=serving, keeps_rows=keeps_rows)
     except SettingsInvalid as error:
         raise SettingsInvalid("\n".join((str(error), *(f"  - {hint}" for hint in environment.hints)))) from None
     logs.configure(loaded.log_format)
@@ -199,7 +204,7 @@ def _settings(*, serving: bool) -> Settings:
     if serving:
         for words in settings.doubts(loaded, environment.values):
             log.warning("settings.doubt", words=words)
-    return loaded
+    return loaded, frozenset(name for name, value in environment.values.items() if value.strip())
 
 
 def _serve(_: argparse.Namespace) -> None:
@@ -251,22 +256,23 @@ def _demo(arguments: argparse.Namespace) -> int:
         raise CommandFailed(str(error)) from None
 
 
-def _target(url: str, loaded: Settings) -> Target:
+def _target(url: str) -> Target:
     from relay.standin.commands.call import OUR_NUMBER, Target
+    from relay.standin.commands.rehearsed import Rehearsed
     from relay.standin.twilio.exchange import Account
 
+    loaded, given = _settings_and_names(serving=False)
     account = Account(loaded.twilio_account_sid or "AC" + "0" * 32, next(iter(loaded.twilio_auth_tokens), ""))
-    return Target(url, account, loaded.twilio_phone_number or OUR_NUMBER)
+    return Target(url, account, loaded.twilio_phone_number or OUR_NUMBER, Rehearsed(loaded, given))
 
 
 def _call(arguments: argparse.Namespace) -> int:
     from relay.standin.commands.call import main_call
 
-    loaded = _settings(serving=False)
     return trio.run(
         partial(
             main_call,
-            _target(arguments.url, loaded),
+            _target(arguments.url),
             scenario=arguments.scenario,
             wav=arguments.wav,
             out=arguments.out,
@@ -278,7 +284,7 @@ def _call(arguments: argparse.Namespace) -> int:
 
 
 def _migrate(_: argparse.Namespace) -> None:
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     with database(loaded.database_url, loaded.data_dir) as url:
         applied = migrate(url)
     print("applied: " + ", ".join(applied) if applied else "the database is up to date")
@@ -290,7 +296,7 @@ def _greet(arguments: argparse.Namespace) -> int:
     from relay.realtime.client import ModelAccess, Realtime
     from relay.server import briefings
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     access = ModelAccess(
         loaded.openai_realtime_url, loaded.openai_api_key, loaded.openai_voice, loaded.openai_transcribe_model
     )
@@ -307,7 +313,7 @@ def _greet(arguments: argparse.Namespace) -> int:
             texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also, rendered_by=access.service
         )
         missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
-    for words in missing:
+    for words in missing if book.refused is None else []:  # its reason stands in the log, once
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
@@ -330,7 +336,7 @@ def _diary(arguments: argparse.Namespace) -> None:
     from relay.business.file import BusinessFileInvalid, load
     from relay.business.identity import settle
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     if not loaded.business_is_embedded:
         raise CommandFailed("the diary is behind BUSINESS_API_BASE: this relay does not keep it", USAGE)
     a = arguments
@@ -368,7 +374,7 @@ def _calls(arguments: argparse.Namespace) -> None:
             pass
         case _:
             raise CommandFailed("say `relay calls`, `relay calls CALL` or `relay calls export CALL`", USAGE)
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     with database(loaded.database_url, loaded.data_dir) as url:
         if call_sid:
             tables = history.rows_of_call(url, call_sid)
@@ -390,7 +396,7 @@ def _export(call_sid: str, out: Path | None) -> None:
     from relay.recordings.commands import export_call
     from relay.recordings.listening import NotHeard
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     try:
         with database(loaded.database_url, loaded.data_dir) as url:
             written = export_call(loaded, url, call_sid, out)
@@ -404,7 +410,7 @@ def _listen(arguments: argparse.Namespace) -> None:
     from relay.recordings.commands import listen
     from relay.recordings.listening import NotHeard
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     try:
         with database(loaded.database_url, loaded.data_dir) as url:
             print(listen(loaded, url, arguments.call_sid, arguments.out))
@@ -412,11 +418,32 @@ def _listen(arguments: argparse.Namespace) -> None:
         raise CommandFailed(str(error)) from None
 
 
-def _key(_: argparse.Namespace) -> None:
+def _key(arguments: argparse.Namespace) -> None:
     from relay.recordings.cipher import new_key
 
+    if arguments.console:
+        print(f"CONSOLE_PASSWORD_HASH='{_hash_of_a_password()}'")
+        return
     print(f"RECORDING_KEY={new_key()}")
     print("Keep it where the recordings are not: without it nobody can hear them.", file=sys.stderr)
+
+
+def _hash_of_a_password() -> str:
+    """From the terminal, asked twice and not shown; from a pipe, its first line."""
+    import getpass
+
+    from relay.console import password
+
+    if sys.stdin.isatty():
+        told = getpass.getpass("Password for the console: ")
+        if getpass.getpass("Once more: ") != told:
+            raise CommandFailed("the two were not the same", USAGE)
+    else:
+        told = sys.stdin.readline().rstrip("\r\n")
+    try:
+        return password.hashed(told)
+    except ValueError as error:
+        raise CommandFailed(str(error), USAGE) from None
 
 
 def _bench(_: argparse.Namespace) -> int:
@@ -433,14 +460,14 @@ def _standin(arguments: argparse.Namespace) -> None:
     loaded = _settings(serving=False)
     if arguments.what == "model":
         try:
-            script = load_script(arguments.script, arguments.faults)
+            script = load_script(arguments.script, arguments.faults, loaded.business_tz)
         except (ScriptError, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
         serve = partial(main_model, arguments.port, script)
     elif arguments.what == "business":
-        serve = partial(_serve_business, arguments.port, loaded.business_api_key)
+        serve = partial(_serve_business, arguments.port, loaded)
     else:
-        target = _target(arguments.relay, loaded)
+        target = _target(arguments.relay)
         if words := target.unusable:
             raise CommandFailed(words, USAGE)
         serve = partial(main_caller, target, arguments.port)
@@ -453,11 +480,10 @@ def _standin(arguments: argparse.Namespace) -> None:
         raise CommandFailed(f"the port {arguments.port} cannot be used: {first}") from None
 
 
-async def _serve_business(port: int, api_key: str) -> None:
-    from relay.standin.business.app import business_app, serve_business
+async def _serve_business(port: int, loaded: Settings) -> None:
+    from relay.standin.business.app import business_app, serve_business, stage_diary
 
-    app = business_app(api_key=api_key or None)
-    app.diary.capacity = TABLES
+    app = business_app(stage_diary(loaded.tz, capacity=TABLES), api_key=loaded.business_api_key or None)
     async with trio.open_nursery() as nursery:
         urls = await nursery.start(serve_business, port, app)
         print(f"stand-in business: BUSINESS_API_BASE={urls[0]}", flush=True)

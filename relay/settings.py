@@ -77,6 +77,7 @@ class Settings:
     functions: str = ""
     data_dir: Path = Path("data")
     log_format: str = ""
+    console_password_hash: str = _secret()
     fly_app_name: str = ""
     fly_machine_id: str = ""
     fly_region: str = ""
@@ -191,8 +192,11 @@ _URLS = {
 _RECORDING_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
-def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
-    """Read the environment. `serving`: everything that callers need must be there. Raises SettingsInvalid."""
+def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False) -> Settings:
+    """Read the environment. `serving`: everything that callers need must be there. Raises SettingsInvalid.
+
+    `keeps_rows`: a command that reads or writes the relay's database, so it must be the one that `serve` would use.
+    """
     wrong: list[str] = []
     values: dict[str, object] = {}
     for one in fields(Settings):
@@ -210,6 +214,8 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
         named = {line.split()[0] for line in wrong}
         missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
         wrong = [line for line in missing if line.split()[0] not in named] + wrong
+    if serving or keeps_rows:
+        named = {line.split()[0] for line in wrong}
         if settings.database_url == "embedded" and not settings.is_local and "DATABASE_URL" not in named:
             wrong += _embedded_in_public(settings, is_asked_for="database_url" in values)
         wrong += _recording_mistakes(settings, named)
@@ -275,6 +281,10 @@ def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     return told
 
 
+# Names of a fixed distance from Greenwich. UTC is left: who writes it means it.
+_FIXED_OFFSET = re.compile(r"EST|MST|HST|GMT.*|Greenwich|Etc/(?!UTC|UCT|Universal|Zulu).*")
+
+
 def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
     """Why a deployed relay may not keep its rows in a database of its own; empty where it may."""
     if settings.fly_app_name:
@@ -336,6 +346,10 @@ def _read(name: str, text: str) -> object:
             ZoneInfo(text)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half a name is a folder of zones
             raise _Wrong("must be a time zone like America/New_York") from None
+        if _FIXED_OFFSET.fullmatch(text):
+            raise _Wrong(
+                f"{text} knows no summer time, so appointments would be an hour late: name a place in its zone"
+            )
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
     elif name in ("data_dir", "business_file"):
@@ -353,6 +367,8 @@ def _read(name: str, text: str) -> object:
             raise _Wrong(
                 "must be a key as `relay key` prints it, or several with commas between them, the newest first"
             )
+    elif name == "console_password_hash" and not text.startswith("$argon2id$"):
+        raise _Wrong("must be a line that `relay key --console` prints, not the password; quote it: it holds $")
     elif name == "recordings_url":
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w./-]*)?", text):
             raise _Wrong("must be a bucket like s3://my-recordings, or s3://my-bucket/recordings")

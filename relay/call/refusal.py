@@ -15,7 +15,7 @@ from relay.call.vocabulary import CallerTranscribed
 
 def heed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> bool:
     """True if the caller says so with these words. Asked before they are recorded: they are not kept either."""
-    if call.consent.refused or event.item_id not in call.awaiting_words or not refuses(event.text or ""):
+    if call.consent.refused or not refuses(event.text or ""):
         return False
     call.consent.refused = True
     waiting, call.unconsented = call.unconsented, []

@@ -24,6 +24,8 @@ import dsp
 from relay import functions
 from relay.business.diary import Diary
 from relay.business.diary_postgres import PostgresDiary
+from relay.console.console import Console
+from relay.console.reads import Reads
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.metrics import Metrics
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
@@ -32,8 +34,10 @@ from relay.recordings.service import open_recordings
 from relay.server import descriptors, http
 from relay.server.briefings import Briefings
 from relay.server.media_endpoint import StreamDoor
+from relay.server.owner import owner_of
 from relay.server.webhooks import Webhooks
 from relay.session.context import Desk
+from relay.session.day_bill import EVERY_S
 from relay.settings import Settings
 from relay.transport import overload
 from relay.transport.websocket import dial
@@ -46,7 +50,6 @@ log = structlog.get_logger()
 DRAIN_S = 280.0
 # `/readyz` waits this long for the kept greeting, then calls are taken without it.
 GREETING_WAIT_S = 10.0
-DAY_BILL_EVERY_S = 30.0
 LAG_EVERY_S = 0.5
 # Some runners pass one Ctrl-C on as SIGINT and SIGTERM: within so long they are one wish.
 SAME_WISH_S = 0.05
@@ -59,6 +62,7 @@ _PROXIES_HEADERS = frozenset(
 )
 
 
+# Long because it opens all that the calls share, each thing after those that it needs.
 def open_desk(
     settings: Settings,
     ledger: Ledger,
@@ -104,6 +108,7 @@ def open_desk(
         utc_now=lambda: dt.datetime.now(dt.UTC),
         recordings=open_recordings(settings, ledger, metrics) if settings.records else None,
     )
+    desk.files_trouble = lambda: briefings.trouble
     desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, realtime)
     desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, realtime)
     return desk
@@ -219,17 +224,14 @@ class Daemon:
         )
 
     async def _keep_day_bill(self) -> None:
-        day = None
+        """Ask what the others have spent: at the start, while calls are at hand, and when one rings."""
         while True:
-            today = self.desk.utc_now().astimezone(self.desk.settings.tz).date()
-            if day not in (None, today):
-                self.desk.day_usd = 0.0  # also while Postgres is away: yesterday's dollars send nobody to the human
-            day = today
-            try:
-                self.desk.day_usd = await self.desk.ledger.spent_usd(today, self.desk.settings.tz, limit_s=2.0)
-            except LedgerUnavailable as error:
-                log.warning("ledger.unavailable", words=str(error), caller_hears="nothing: rows wait on disk")
-            await trio.sleep(DAY_BILL_EVERY_S)
+            self.desk.bill.tell(file for file in self.desk.files.at_hand() if file.live)
+            await self.desk.bill.read()
+            await trio.sleep(EVERY_S)
+            if not self.desk.calls_in_hand:
+                self.desk.rang = trio.Event()
+                await self.desk.rang.wait()
 
     async def _learn_own_numbers(self) -> None:
         """Which numbers lead to us: those ever called, by the ledger, and the account's, by Twilio."""
@@ -242,7 +244,10 @@ class Daemon:
             return  # nobody can call a relay that is on this machine alone
         try:
             ours = await desk.rest.own_numbers()
-        except (TwilioRefused, TwilioUnreachable) as error:
+        except TwilioUnreachable as error:
+            log.warning("twilio.not_asked", words=str(error), caller_hears="nothing")
+            return
+        except TwilioRefused as error:
             log.error(
                 "twilio.not_asked", words=str(error), caller_hears="nothing, but a call may not be hung up at once"
             )
@@ -306,5 +311,10 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             http_backend = functions.Backend(settings.business_api_base, settings.business_api_key or None)
             backend = await stack.enter_async_context(http_backend)
         rest = await stack.enter_async_context(rest_of(settings))
-        daemon = Daemon(open_desk(settings, ledger, backend=backend, diary=diary, rest=rest))
+        desk = open_desk(settings, ledger, backend=backend, diary=diary, rest=rest)
+        daemon = Daemon(desk)
+        reads = Reads(database_url)
+        stack.push_async_callback(reads.close)
+        desk.tasks["console"] = reads.keep_idle_closed
+        Console(owner_of(desk, diary), reads).add_to(daemon.app)
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

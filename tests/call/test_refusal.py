@@ -8,6 +8,7 @@ import pytest
 
 from relay.call.actions import AskForResponse, RecordTurn, StopKeepingWords
 from relay.call.call_config import CallPlan
+from relay.call.vocabulary import ResponseBegan, ResponseEnded, ResponseId
 from relay.call.wording import CONFIRM_NOT_KEPT
 from tests.helpers.answering import of
 from tests.helpers.playbook import PLAIN, PLAN, Stage
@@ -26,9 +27,11 @@ def test_from_that_moment_on_no_word_is_recorded_and_the_agent_confirms_it() -> 
     stage.actions.clear()
     stage.caller_says("Please don't record this.", 2)
     assert len(of(stage, StopKeepingWords)) == 1
+    old = ResponseId("resp_2")  # the answer to these words was asked for before they were known
+    stage.tell(ResponseBegan(old, of(stage, AskForResponse)[-1].ref), ResponseEnded(old, "cancelled", None, None))
     stage.wait(1_000)
     assert of(stage, AskForResponse)[-1].instructions == CONFIRM_NOT_KEPT
-    stage.answer(2, 1_000, "Nothing is kept from now on.")
+    stage.answer(3, 1_000, "Nothing is kept from now on.")
     stage.wait(2_000)
     stage.caller_says("My card number is four one one one", 3)
     stage.wait(1_000)
@@ -51,7 +54,7 @@ def test_it_is_heeded_where_no_words_are_kept_yet_or_at_all(plan: CallPlan) -> N
     stage.caller_says("stop recording me", 1)
     stage.wait(3_000)
     assert len(of(stage, StopKeepingWords)) == 1
-    assert said(stage) == []
+    assert not any("recording" in words for words in said(stage))
 
 
 def test_the_next_stream_of_the_call_keeps_none_either() -> None:

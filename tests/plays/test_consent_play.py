@@ -137,5 +137,5 @@ arguments = {}
         blocked = [line for line in lines if line["event"] == "function.blocked"]
         assert [line["function"] for line in blocked] == ["lookup_hours"]
         assert "lookup_hours blocked the loop for 0." in blocked[0]["words"]
-        shown = play.daemon.desk.metrics.page().decode()
+        shown = play.daemon.desk.metrics.text().decode()
         assert 'relay_functions_blocked_total{function="lookup_hours"} 1.0' in shown

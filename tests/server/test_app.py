@@ -21,7 +21,8 @@ from relay.call.vocabulary import CallSid
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.phrases.phrase_book import PhraseBook
-from relay.server.app import DAY_BILL_EVERY_S, Daemon, open_desk, rest_of
+from relay.server.app import Daemon, open_desk, rest_of
+from relay.session.day_bill import EVERY_S
 from tests.helpers.play import ENVIRONMENT, stage
 from tests.helpers.webhook import OpenStream, caller
 
@@ -100,13 +101,12 @@ async def test_the_days_bill_begins_anew_at_midnight_while_postgres_is_away(
         desk.utc_now = lambda: now
         play.ledger.away = True
         play.nursery.start_soon(play.daemon._keep_day_bill)
-        await trio.sleep(DAY_BILL_EVERY_S + 1)
+        await trio.sleep(EVERY_S + 1)
         desk.day_usd = 49.0
-        await trio.sleep(DAY_BILL_EVERY_S)
-        assert desk.day_usd == 49.0
+        await trio.sleep(EVERY_S)
+        assert desk.spent_today_usd == 49.0
         now += dt.timedelta(minutes=2)
-        await trio.sleep(DAY_BILL_EVERY_S)
-        assert desk.day_usd == 0.0
+        assert desk.spent_today_usd == 0.0
 
 
 async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: trio.Nursery, tmp_path: Path) -> None:
