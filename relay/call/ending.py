@@ -19,6 +19,8 @@ from relay.call.vocabulary import EndReason
 WARN_BEFORE_CAP_S = 30.0
 # After the first "are you still there", the second and then the goodbye come this much later.
 STILL_THERE_AGAIN_S = 10.0
+# Nobody is asked whether they are there so soon behind their own words.
+BEHIND_WORDS_S = 4.0
 # A goodbye whose mark never comes back does not keep the line for longer than this.
 GOODBYE_LIMIT_S = 12.0
 GOODBYE_SLACK_S = 2.0
@@ -44,10 +46,14 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
 
 
 def check_silence(call: Call, now: float, out: list[Action]) -> None:
-    """Nobody says anything: ask twice, then say goodbye."""
-    if not call.is_silent(now):
+    """The conversation stands still: ask twice, then say goodbye.
+
+    It counts from what the caller last heard of us. Words of theirs that nothing answered do not put it off; words that
+    are still to be answered are the business of liveness.py.
+    """
+    if not call.is_silent(now) or call.liveness.is_owed or now - call.quiet_since() < BEHIND_WORDS_S:
         return
-    quiet_s = now - call.quiet_since()
+    quiet_s = now - max(call.playout.quiet_since_s, call.arrived_at or 0.0)
     if call.asked_still_there == 0:
         if quiet_s >= call.plan.limits.silence_s:
             call.asked_still_there = 1
@@ -125,7 +131,7 @@ def leave(
     call.given_up = None
     if after_speech:
         call.playout.resume()
-        cancel = call.answers.cancel() if phrase is not None else None
+        cancel = call.answers.cancel(now) if phrase is not None else None
         if cancel is not None:
             out.append(cancel)
     else:

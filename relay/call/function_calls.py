@@ -1,7 +1,4 @@
-"""The functions that the model calls: started, answered, and what the caller hears while one takes its time.
-
-Upstream: machine.py, responses.py.  Downstream: state.py, running_functions.py (what runs), ending.py.
-"""
+"""The functions that the model calls: started, answered, and what the caller hears while one takes its time."""
 
 from __future__ import annotations
 
@@ -38,6 +35,7 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
         out.append(SendFunctionOutput(event.function_call_id, wording.NOT_RUN))
         return
     call.answers.progressed(event.response_id, now)
+    call.answers.completed(event.response_id, now)
     phrase = call.plan.holding.get(event.name, "holding") or ""
     call.functions.begin(event.function_call_id, event.response_id, phrase, now)
     out.append(RunFunction(event.function_call_id, event.name, event.arguments))
@@ -63,7 +61,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             ending.leave(call, EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP, now, out, phrase=phrase, after_speech=True)
             return
         case StaySilent():
-            pass
+            call.liveness.stays_silent(now)
         case None:
             call.given_up = None  # there is something else to be told
             call.functions.want_answer(response_id)
@@ -98,7 +96,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     if not functions.is_awaited or call.playout.is_speaking(now) or call.floor.is_taken or now < _phrase_due(call):
         return
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
-    call.say("holding_again" if functions.phrase_at else first, now, out)
+    call.say("holding_again" if functions.phrase_at else first, now, out, bridges=True)
     functions.phrase_at = now
 
 

@@ -28,7 +28,7 @@ WORDS_LIMIT_S = 5.0
 
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
-    call.unheard_ms = 0
+    call.unheard.forget()
     call.spoke_ms.setdefault(item_id, call.ms(now))
     carry_out(call, call.floor.spoke(item_id, call.agent(now), call.voice), now, out)
 

@@ -6,6 +6,8 @@ OpenAI answers every upgrade with 101 and fails in-band: connected means `sessio
 
 from __future__ import annotations
 
+import math
+import re
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -34,7 +36,14 @@ WARM_PER_MINUTE = 60
 
 
 class ModelUnreachable(Exception):
-    """No usable session came about: says why in words, with the server's own code, never with the key."""
+    """No usable session came about: says why in words, with the server's own code, never with the key.
+
+    `retry_after_s`: the server wants to be asked again then.
+    """
+
+    def __init__(self, words: str, retry_after_s: float | None = None) -> None:
+        super().__init__(words)
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,7 @@ class Realtime:
         except trio.TooSlowError:
             raise ModelUnreachable(f"no connection within {CONNECT_LIMIT_S:.0f} s") from None
         except Refused as error:
-            raise ModelUnreachable(f"the upgrade was refused with HTTP {error.status}") from None
+            raise _refused(error) from None
         except (OSError, ssl.SSLError, ValueError) as error:
             raise ModelUnreachable(f"no connection: {error}") from None
         try:
@@ -124,6 +133,25 @@ class Realtime:
             raise ModelUnreachable(f"the model closed the session: {error.code} {error.reason}") from None
         except protocol.ModelProtocolError as error:
             raise ModelUnreachable(str(error)) from None
+
+
+# A refusal quotes a part of the key that it refuses.
+_KEY = re.compile(r"\bsk-[\w*-]+")
+
+
+def _refused(error: Refused) -> ModelUnreachable:
+    """A refused upgrade in words: the status, what the server says of it, and when it wants to be asked again."""
+    body = _KEY.sub("sk-...", " ".join(error.body.split()))[:300]
+    words = f"the upgrade was refused with HTTP {error.status}"
+    if body:
+        words += f": {body}"
+    if error.retry_after:
+        words += f" (Retry-After: {error.retry_after[:40]})"
+    try:
+        retry_after_s = float(error.retry_after or "")
+    except ValueError:
+        retry_after_s = -1.0  # none, or a date
+    return ModelUnreachable(words, retry_after_s if 0 <= retry_after_s < math.inf else None)
 
 
 class _Reader:

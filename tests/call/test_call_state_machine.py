@@ -6,6 +6,7 @@ protocols the moment it is done. Late and repeated events are rules of their own
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,9 @@ from relay.call.actions import (
     CreateFunctionPair,
     CreateItem,
     DeleteItem,
+    DialBeside,
     DialModel,
+    ForgetNext,
     HangUp,
     LeaveStream,
     Play,
@@ -36,6 +39,7 @@ from relay.call.actions import (
 )
 from relay.call.call_config import CallPlan
 from relay.call.machine import Phase
+from relay.call.responses import ALREADY_ACTIVE
 from relay.call.vocabulary import (
     CallerArrived,
     CallerCommitted,
@@ -60,6 +64,7 @@ from relay.call.vocabulary import (
     ModelSpoke,
     ModelWorded,
     MoveFailed,
+    NextModelLost,
     NextModelReady,
     ResponseBegan,
     ResponseEnded,
@@ -88,8 +93,11 @@ class Watched(Stage):
         self.active: ResponseId | None = None
         self.cancelled: set[ResponseId] = set()
         self.asked: AskForResponse | None = None
-        self.dials: list[DialModel] = []
-        self.switch = False
+        self.order: Action | None = None  # about sessions, and not answered yet
+        self.orders = self.answered = 0
+        self.kept = False  # a session is ready beside the present one
+        self.items_of: Callable[[ResponseId], list[ItemId]] = lambda _: []
+        self.probes: list[AskForResponse] = []
         self.ran: list[str] = []
         self.consented = not plan.greeting.announces
         self.released = False
@@ -101,7 +109,10 @@ class Watched(Stage):
     def _do(self, actions: list[Action]) -> list[Action]:
         for action in actions:
             self.check(action)
-        return super()._do(actions)
+        done = super()._do(actions)
+        while self.probes:  # the server is not done with the answer before
+            self.tell(ModelObjected(ALREADY_ACTIVE, "words", self.probes.pop().ref))
+        return done
 
     def check(self, action: Action) -> None:
         """Say what is wrong with an action, at the moment it is done."""
@@ -124,10 +135,14 @@ class Watched(Stage):
                 self.hung_up = True
             case AskForResponse():
                 assert not self.hung_up, "an answer after the end"
-                assert self.active is None, "two responses at a time"
                 assert self.asked is None, "asked twice"
                 assert self.machine.phase is Phase.TALKING
-                self.asked = action
+                if self.active is None:
+                    self.asked = action
+                else:  # whoever asks over an answer has reason to think that its end was lost
+                    complete = all(item in self.tails or item in self.gone for item in self.items_of(self.active))
+                    assert self.active in self.cancelled or complete, "two responses at a time"
+                    self.probes.append(action)
             case CancelResponse(response):
                 assert response == self.active, "cancelled what is not active"
                 assert response not in self.cancelled, "cancelled twice"
@@ -155,10 +170,13 @@ class Watched(Stage):
             case RecordConsent():
                 assert not self.consented
                 self.consented = True
-            case DialModel():
-                self.dials.append(action)
-            case SwitchModel():
-                self.switch = True
+            case DialModel() | DialBeside() | SwitchModel():
+                assert self.order is None, "an order before the one before it was answered"
+                self.order = action
+                self.orders += 1
+            case ForgetNext():
+                assert self.kept, "no session is kept"
+                self.kept = False
             case ReleaseModel():
                 assert not self.released, "released twice"
                 self.released = True
@@ -190,12 +208,18 @@ class Calls(RuleBasedStateMachine):
         self.caller_items: list[ItemId] = []
         self.open_item: ItemId | None = None  # between the VAD's start and the commit
         self.response_items: dict[ResponseId, list[ItemId]] = {}
+        self.stage.items_of = lambda response: self.response_items.get(response, [])
         self.old_marks: list[str] = []
         arrive, ready = CallerArrived(StreamSid("MZ")), ModelReady("sess", "mini")
-        self.session = True
+        self.is_open = True
         for event in (ready, arrive) if early else (arrive, ready):
             self.stage.tell(event)
         self.stage.wait(played_ms)
+
+    @property
+    def session(self) -> bool:
+        """True while a session tells what it hears: one that has to make room for the next tells nothing more."""
+        return self.is_open and not isinstance(self.stage.order, SwitchModel)
 
     def new(self, prefix: str) -> str:
         self.number += 1
@@ -439,38 +463,44 @@ class Calls(RuleBasedStateMachine):
         self.stage.tell(ModelLost(1011, "gone"))
 
     def forget_session(self) -> None:
-        self.session, self.stage.active, self.stage.asked, self.open_item = False, None, None, None
-        self.stage.switch = False
+        self.is_open, self.stage.active, self.stage.asked, self.open_item = False, None, None, None
         self.stage.items.clear()
         self.caller_items.clear()
         for items in self.response_items.values():
             for item in items:
                 self.stage.tails.setdefault(item, 0)
 
-    @precondition(lambda self: not self.session and self.stage.dials)
-    @rule(works=st.sampled_from([True, True, True, False]))
-    def model_is_dialled(self, works: bool) -> None:
-        dial = self.stage.dials.pop()
-        self.stage.dials.clear()
-        if works:
-            self.session = True
-            self.stage.tell(ModelReady("sess", dial.model))
-        else:
-            self.stage.tell(ModelLost(0, "no answer"))
+    @precondition(lambda self: self.stage.order is not None)
+    @rule(works=st.sampled_from([True, True, True, False]), first_lost=st.booleans())
+    def order_is_answered(self, works: bool, first_lost: bool) -> None:
+        """Each order has one answer, whatever happens to the present session meanwhile."""
+        order, self.stage.order = self.stage.order, None
+        if isinstance(order, DialBeside):
+            if works:
+                self.stage.kept = True
+            self.answer(NextModelReady() if works else MoveFailed("no answer"))
+            return
+        if isinstance(order, SwitchModel):
+            assert self.stage.kept, "no session is kept"
+            self.stage.kept = False
+            self.forget_session()
+            if first_lost:  # the old one's goodbye was on its way
+                self.stage.order = order
+                self.stage.tell(ModelLost(1000, ""))
+                self.stage.order = None
+        assert not self.is_open, "two sessions serve"
+        self.is_open = works
+        self.answer(ModelReady("sess", "mini") if works else ModelLost(0, "no answer"))
 
-    @precondition(lambda self: self.session and self.stage.dials)
-    @rule(works=st.booleans())
-    def move_comes_about(self, works: bool) -> None:
-        self.stage.dials.pop(0)
-        self.stage.tell(NextModelReady() if works else MoveFailed("no answer"))
+    def answer(self, event: Any) -> None:
+        self.stage.answered += 1
+        self.stage.tell(event)
 
-    @precondition(lambda self: self.session and self.stage.switch)
+    @precondition(lambda self: self.stage.kept and self.stage.order is None)
     @rule()
-    def session_is_switched(self) -> None:
-        self.forget_session()
-        self.stage.tell(ModelLost(1000, ""))
-        self.session = True
-        self.stage.tell(ModelReady("sess", "hard"))
+    def kept_session_is_lost(self) -> None:
+        self.stage.kept = False
+        self.stage.tell(NextModelLost("closed"))
 
     # The end
 
@@ -505,6 +535,7 @@ class Calls(RuleBasedStateMachine):
             return
         stage = self.stage
         stage.level_dbfs, stage.frames_come = SILENCE_DBFS, True
+        assert stage.orders == stage.answered + (stage.order is not None), "an order without its one answer"
         if self.session and self.open_item:
             self.vad_stops()
         if self.session and stage.active:

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from relay.call import responses
+from relay.call import function_calls
 from relay.ledger import rows
 from relay.standin.business.faults import Faults
 from relay.standin.model.script import Script
@@ -93,7 +93,7 @@ async def test_twenty_slow_functions_at_once_leave_nobody_in_silence(autojump_cl
 async def test_without_a_phrase_the_same_callers_wait_in_silence(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(responses, "_holding_due", lambda _: float("inf"))
+    monkeypatch.setattr(function_calls, "_phrase_due", lambda _: float("inf"))
     async with slow_stage() as play:
         reports = await ring_all(play, 2)
     assert all(max(got.silences_ms) > SILENCE_LIMIT_MS for got in reports.values())
