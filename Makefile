@@ -1,23 +1,26 @@
 # Every target sets up .venv from the lock first. Nothing else has to be installed by hand.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 export UV_LINK_MODE ?= copy
 # Tests and demo start Python dozens of times; each start would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 # numpy's BLAS would otherwise start threads that cost more than they bring on 20 ms of audio.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup demo test check format deep mutants bench lock clean
+.PHONY: setup demo test check format deep matrix mutants bench lock clean
 .DEFAULT_GOAL := demo
 
-setup: .venv/.stamp
+setup: $(VENV)/.stamp
 
-.venv/.stamp: requirements-dev.txt pyproject.toml
+.bootstrap/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12"; exit 1; }
-	@echo "setup: making .venv (once, about a minute)"
+	@echo "setup: making $(VENV) (once, about a minute)"
 	@$(PYTHON) -m venv .bootstrap || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
 	@.bootstrap/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
-	@.bootstrap/bin/uv venv -q --no-python-downloads --python $(PYTHON) --clear .venv
+
+$(VENV)/.stamp: .bootstrap/bin/uv requirements-dev.txt pyproject.toml
+	@.bootstrap/bin/uv venv -q --no-python-downloads --python $(PYTHON) --clear $(VENV)
 	@echo "setup: installing what requirements-dev.txt pins"
 	@.bootstrap/bin/uv pip sync -q --require-hashes --only-binary :all: --python $(BIN)/python requirements-dev.txt
 	@.bootstrap/bin/uv pip install -q --no-deps --no-build-isolation --python $(BIN)/python -e .
@@ -33,6 +36,7 @@ test: setup
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 format: setup
@@ -44,6 +48,14 @@ deep: setup
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -q -o faulthandler_timeout=0 -m "deep or not deep"
 	$(MAKE) mutants
 
+# The tests on every supported Python that is installed here, each in an environment of its own.
+PYTHONS ?= 3.11 3.12 3.13
+matrix:
+	@set -e; for v in $(PYTHONS); do \
+	  command -v python$$v >/dev/null && python$$v -c '' 2>/dev/null || { echo "python$$v is not installed: left out"; continue; }; \
+	  echo "matrix: python$$v"; $(MAKE) test VENV=.venv-$$v PYTHON=python$$v; \
+	done
+
 # Break the audio path on purpose, one way at a time; a named test must catch each.
 mutants: setup
 	$(BIN)/python -m tests.helpers.mutants
@@ -52,9 +64,9 @@ bench: setup
 	$(BIN)/python -m bench
 
 # Locks without the name of any index or mirror: versions and hashes only.
-lock: setup
+lock: .bootstrap/bin/uv
 	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml --group dev -o requirements-dev.txt
-	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -c requirements-dev.txt -o requirements.txt
+	.bootstrap/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml --extra s3 -c requirements-dev.txt -o requirements.txt
 
 clean:
-	rm -rf .venv .bootstrap data
+	rm -rf .venv .venv-* .bootstrap data

@@ -18,12 +18,9 @@ All calls of a thread work on the same few desks (buffers for one to ten frames)
 import threading
 
 import numpy as np
-import pybase64
 
-from dsp.g711 import DECODE, ENCODE, SILENCE, BadAudio, Mulaw, as_bytes
+from dsp.g711 import DECODE, ENCODE, SILENCE, Mulaw, as_bytes
 from dsp.polyphase import BLOCK, DOWN, DOWN_FLUSH, DOWN_HISTORY, DOWN_WINDOW, UP, UP_HISTORY, UP_WINDOW
-
-Base64 = str | bytes | bytearray | memoryview
 
 FRAME = 160  # mu-law bytes, 20 ms
 MOST_FRAMES = 10  # on one desk; longer audio is worked off in pieces
@@ -92,13 +89,6 @@ class _Desks(threading.local):
 _desks = _Desks()
 
 
-def _from_base64(payload: Base64) -> bytes:
-    try:
-        return pybase64.b64decode(payload, None, True)  # validate, by place: the keyword doubles the time
-    except (ValueError, TypeError) as error:
-        raise BadAudio(f"the audio is not base64 and was left out: {error}") from error
-
-
 class Uplink:
     """The caller's mu-law bytes in, PCM16 little-endian at 24 kHz out: six bytes for each byte, at once."""
 
@@ -112,13 +102,6 @@ class Uplink:
         if len(mulaw) > MOST_FRAMES * FRAME:
             return b"".join(bytes(self._run(piece)) for piece in _pieces(mulaw, MOST_FRAMES * FRAME))
         return bytes(self._run(mulaw))
-
-    def feed_base64(self, payload: Base64) -> bytes:
-        """The same from base64 to base64, for instance a media message's payload to an audio append's."""
-        mulaw = _from_base64(payload)
-        if len(mulaw) > MOST_FRAMES * FRAME:
-            return pybase64.b64encode(self.feed(mulaw))
-        return pybase64.b64encode(self._run(mulaw))
 
     def reset(self) -> None:
         """Forget everything, as if new."""
@@ -158,10 +141,6 @@ class Downlink:
         if len(pcm24k) > MOST_FRAMES * PCM_FRAME:
             return b"".join(self._run(piece) for piece in _pieces(pcm24k, MOST_FRAMES * PCM_FRAME))
         return self._run(pcm24k)
-
-    def feed_base64(self, delta: Base64) -> bytes:
-        """The same from base64, for instance an audio delta, to plain mu-law bytes: playout cuts them into frames."""
-        return self.feed(_from_base64(delta))
 
     def flush(self) -> bytes:
         """What is carried and what the filter still rings, 23 or 24 bytes (3 ms); nothing if no sample was fed.

@@ -23,7 +23,6 @@ UP_HISTORY = TAPS // 3 - 1  # input samples that still sound: 23
 DOWN_HISTORY = TAPS - 3  # 69: the three newest samples of a window are always new
 UP_WINDOW = UP_HISTORY + BLOCK
 DOWN_WINDOW = DOWN_HISTORY + 3 * BLOCK
-UP_TAIL = 3 * UP_HISTORY  # samples that flush() adds going up
 DOWN_FLUSH = TAPS - 1  # zeros after which nothing of the input sounds any more
 
 

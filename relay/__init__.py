@@ -8,7 +8,7 @@ The rooms, in the order a caller's audio visits them:
       http.py             HTTP and the media socket on one port
       webhooks.py         a phone rings: Twilio's questions           human_transfer.py   the human's side of a call
       media_endpoint.py   the media socket's door: signature, token, start
-      fly_replay.py       the machine that knows the call             streamless.py       callers who got no stream
+      fly_replay.py       the machine that knows the call
     transport/          bytes and messages on sockets
       wire.py             bytes on a socket, with TLS or not          websocket.py        messages (text_frame.py)
       overload.py         is the loop behind?                         ticker.py           one clock for all watchdogs
@@ -17,7 +17,8 @@ The rooms, in the order a caller's audio visits them:
       call_session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog
       uplink.py           frames to appends, gaps filled              downlink.py         deltas to mu-law
       model_connector.py  where a call's model sessions come from     context.py          what calls share
-      call_rows.py        what a call leaves: rows, figures, a line   reservations.py     exactly-once before the notice
+      call_file.py        what a call keeps over its streams          call_rows.py        its rows, figures, last line
+      reservations.py     exactly-once before the notice
     call/machine.py     an event and the time in, actions out (pure). Its state is state.py, its rooms are
       greeting.py         the first words, by a ladder                turns.py            the caller's turns
       responses.py        the model's answers                         interruption.py     stop, undo, give up

@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from relay import logs, settings
+from relay import env_file, logs, settings
+from relay.errors import first_error
 from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
 from relay.ledger.port import LedgerUnavailable
 from relay.settings import Settings, SettingsInvalid
-from relay.standin.business.app import business_app, serve_business
-from relay.standin.commands.call import OUR_NUMBER, Target, first_error, main_call, main_caller
-from relay.standin.model.script import Faults, ScriptError
-from relay.standin.model.server import FAULTS_HEADER, load_script, main_model
-from relay.standin.twilio.exchange import Account
+from relay.version import VERSION
 
 if TYPE_CHECKING:
     from relay.ledger.store import PostgresLedger
+    from relay.standin.commands.call import Target
 
 USAGE, INTERRUPTED = 2, 130
 # Rehearsals book the same table for the same evening, `relay call --n 20` twenty times at once.
@@ -81,11 +79,12 @@ def _nobody_reads() -> bool:
     return False
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="relay", description="A voice agent behind a phone number.")
+def _parser() -> _Parser:
+    parser = _Parser(prog="relay", description="A voice agent behind a phone number.")
+    parser.add_argument("--version", action="version", version=f"relay {VERSION}")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
+    def add(name: str, command: Callable[[argparse.Namespace], int | None], text: str) -> _Parser:
         one = commands.add_parser(name, help=text, description=text)
         one.set_defaults(command=command)
         return one
@@ -110,8 +109,14 @@ def _parser() -> argparse.ArgumentParser:
     greet = add("greet", _greet, "render the greeting and the phrases in the agent's voice")
     greet.add_argument("--again", action="store_true", help="also those that are kept already")
     add("fallback-twiml", _fallback_twiml, "print the document for the number's fallback URL, to be hosted elsewhere")
-    calls = add("calls", _calls, "list calls, or show one")
-    calls.add_argument("call_sid", nargs="?", help="show this call's rows")
+    calls = add("calls", _calls, "list calls, show one, or export one with its recording")
+    calls.usage = "relay calls [list | [show] CALL | export CALL [--out FOLDER]]"
+    calls.add_argument("words", nargs="*", metavar="CALL", help="show this call's rows; export CALL: write them")
+    calls.add_argument("--out", type=Path, help="export: the folder (default: one named after the call)")
+    listen = add("listen", _listen, "play a call's recording, or write it as a WAV")
+    listen.add_argument("call_sid", metavar="CALL", help="the call's sid")
+    listen.add_argument("--out", type=Path, help="write this WAV instead of playing")
+    add("key", _key, "make a key: RECORDING_KEY")
     add("bench", _bench, "find how many calls this machine carries; prints MAX_CALLS and fly.toml's limits")
     standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
     standin.add_argument(
@@ -124,11 +129,26 @@ def _parser() -> argparse.ArgumentParser:
     standin.add_argument("--script", help="model: a TOML file with a [model] table")
     standin.add_argument("--faults", default="", help="model: faults on order, like 'stall_after_deltas=2'")
     standin.add_argument("--relay", default="http://127.0.0.1:8080", help="caller: the relay's public URL")
-    standin.formatter_class, standin.epilog = argparse.RawDescriptionHelpFormatter, _faults_of_the_model()
+    standin.formatter_class = argparse.RawDescriptionHelpFormatter
+    standin.epilog_of = _faults_of_the_model
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose epilog may be made only when somebody asks for help: a start imports no stand-in."""
+
+    epilog_of: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        if self.epilog_of is not None:
+            self.epilog = self.epilog_of()
+        return super().format_help()
+
+
 def _faults_of_the_model() -> str:
+    from relay.standin.model.script import Faults
+    from relay.standin.model.server import FAULTS_HEADER
+
     known = Faults.described()
     width = max(len(order) for order, _ in known)
     return (
@@ -151,8 +171,19 @@ def _calls_at_once(text: str) -> int:
 
 
 def _settings(*, serving: bool) -> Settings:
-    loaded = settings.load(os.environ, serving=serving)
+    """The settings of this command, from the environment and `.env`; what in them looks like a slip is told."""
+    environment = env_file.read(os.environ)
+    try:
+        loaded = settings.load(environment.values, serving=serving)
+    except SettingsInvalid as error:
+        raise SettingsInvalid("\n".join((str(error), *(f"  - {hint}" for hint in environment.hints)))) from None
     logs.configure(loaded.log_format)
+    log = structlog.get_logger()
+    for hint in environment.hints:
+        log.warning("settings.hint", words=hint)
+    if serving:
+        for words in settings.doubts(loaded, environment.values):
+            log.warning("settings.doubt", words=words)
     return loaded
 
 
@@ -169,14 +200,15 @@ def _serve(_: argparse.Namespace) -> None:
             migrate(url)
         ledger = _ledger(url, loaded)
         try:
-            trio.run(app.run, loaded, ledger)
-        except* (PromptsInvalid, FunctionRefused, SelfTestFailed) as group:
-            raise CommandFailed(str(first_error(group))) from None
-        except* PortUnusable as group:
-            raise CommandFailed(str(getattr(first_error(group), "strerror", group))) from None
-        except* Exception as group:
+            trio.run(app.run, loaded, ledger, url)
+        except Exception as error:  # a nursery's group of them, or one that none had a part in
+            first = first_error(error)
+            if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed):
+                raise CommandFailed(str(first)) from None
+            if isinstance(first, PortUnusable):
+                raise CommandFailed(first.strerror or str(first)) from None
             structlog.get_logger().error(
-                "relay.crashed", exc_info=group, caller_hears="what the number's fallback says"
+                "relay.crashed", exc_info=error, caller_hears="what the number's fallback says"
             )
             raise CommandFailed("it has ended by a bug: relay.crashed in its log says where") from None
 
@@ -195,9 +227,9 @@ def _ledger(url: str, loaded: Settings) -> PostgresLedger:
 def _demo(arguments: argparse.Namespace) -> int:
     from relay.standin.commands import demo
 
-    loaded = settings.load(os.environ, serving=False)
+    loaded = demo.settings_of(arguments.out, live=arguments.live)
     if arguments.live and not loaded.openai_api_key:
-        raise CommandFailed("--live needs OPENAI_API_KEY", USAGE)
+        raise CommandFailed("--live needs OPENAI_API_KEY in the environment: a demo reads no .env", USAGE)
     try:
         return demo.run(loaded, arguments.scenario, arguments.out, live=arguments.live)
     except demo.DemoFailed as error:
@@ -205,13 +237,17 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _target(url: str, loaded: Settings) -> Target:
+    from relay.standin.commands.call import OUR_NUMBER, Target
+    from relay.standin.twilio.exchange import Account
+
     account = Account(loaded.twilio_account_sid or "AC" + "0" * 32, loaded.twilio_auth_token)
     return Target(url, account, loaded.twilio_phone_number or OUR_NUMBER)
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    loaded = settings.load(os.environ, serving=False)
-    logs.configure(loaded.log_format)
+    from relay.standin.commands.call import main_call
+
+    loaded = _settings(serving=False)
     return trio.run(
         partial(
             main_call,
@@ -235,9 +271,9 @@ def _migrate(_: argparse.Namespace) -> None:
 
 def _greet(arguments: argparse.Namespace) -> int:
     from relay import functions
-    from relay.phrases import prompts
     from relay.phrases.phrase_book import PhraseBook
     from relay.realtime.client import ModelAccess, Realtime
+    from relay.server import briefings
 
     loaded = _settings(serving=False)
     access = ModelAccess(
@@ -247,12 +283,14 @@ def _greet(arguments: argparse.Namespace) -> int:
         migrate(url)
         ledger = _ledger(url, loaded)
         try:
-            texts = prompts.load(loaded)
+            texts = briefings.read(loaded).prompts
             also = [text for text in functions.load(loaded.functions or None).holding().values() if text]
-        except (prompts.PromptsInvalid, functions.FunctionRefused) as error:
+        except (briefings.FilesInvalid, functions.FunctionRefused) as error:
             raise CommandFailed(str(error)) from None
         folder = loaded.data_dir / "greetings"
-        book = PhraseBook(texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also)
+        book = PhraseBook(
+            texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also, rendered_by=access.service
+        )
         missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
     for words in missing:
         print(f"not rendered: {words}", file=sys.stderr)
@@ -264,7 +302,7 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
     from relay.server.webhooks import BUSY
     from relay.twilio import twiml
 
-    loaded = settings.load(os.environ, serving=False)
+    loaded = _settings(serving=False)
     if not loaded.human_transfer_number:
         raise CommandFailed("HUMAN_TRANSFER_NUMBER is not set: it is whom the document dials", USAGE)
     print(twiml.fallback(loaded.human_transfer_number, BUSY))
@@ -273,18 +311,65 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
 def _calls(arguments: argparse.Namespace) -> None:
     from relay.ledger import history
 
+    match arguments.words:
+        case [] | ["list"]:
+            call_sid = ""
+        case ["export", call_sid]:
+            _export(call_sid, arguments.out)
+            return
+        case ["show", call_sid] | [call_sid] if call_sid not in ("show", "export"):
+            pass
+        case _:
+            raise CommandFailed("say `relay calls`, `relay calls CALL` or `relay calls export CALL`", USAGE)
     loaded = _settings(serving=False)
     with database(loaded.database_url, loaded.data_dir) as url:
-        if arguments.call_sid:
-            tables = history.rows_of_call(url, arguments.call_sid)
+        if call_sid:
+            tables = history.rows_of_call(url, call_sid)
             if not any(tables.values()):
-                raise CommandFailed(f"there is no call {arguments.call_sid} in Postgres")
+                raise CommandFailed(f"there is no call {call_sid} in Postgres")
         else:
             tables = {"calls": history.list_calls(url)}
     for name, found in tables.items():
         print(f"{name} ({len(found)})")
         for row in found:
-            print("  " + "  ".join(f"{key}={value}" for key, value in row.items() if value is not None))
+            print("  " + "  ".join(f"{key}={_shown(value)}" for key, value in row.items() if value is not None))
+
+
+def _shown(value: object) -> object:
+    return f"({len(value)} bytes)" if isinstance(value, bytes) else value
+
+
+def _export(call_sid: str, out: Path | None) -> None:
+    from relay.recordings.commands import export_call
+    from relay.recordings.listening import NotHeard
+
+    loaded = _settings(serving=False)
+    try:
+        with database(loaded.database_url, loaded.data_dir) as url:
+            written = export_call(loaded, url, call_sid, out)
+    except (NotHeard, OSError) as error:
+        raise CommandFailed(str(error)) from None
+    for path in written:
+        print(path)
+
+
+def _listen(arguments: argparse.Namespace) -> None:
+    from relay.recordings.commands import listen
+    from relay.recordings.listening import NotHeard
+
+    loaded = _settings(serving=False)
+    try:
+        with database(loaded.database_url, loaded.data_dir) as url:
+            print(listen(loaded, url, arguments.call_sid, arguments.out))
+    except (NotHeard, OSError) as error:
+        raise CommandFailed(str(error)) from None
+
+
+def _key(_: argparse.Namespace) -> None:
+    from relay.recordings.cipher import new_key
+
+    print(f"RECORDING_KEY={new_key()}")
+    print("Keep it where the recordings are not: without it nobody can hear them.", file=sys.stderr)
 
 
 def _bench(_: argparse.Namespace) -> int:
@@ -294,8 +379,11 @@ def _bench(_: argparse.Namespace) -> int:
 
 
 def _standin(arguments: argparse.Namespace) -> None:
-    loaded = settings.load(os.environ, serving=False)
-    logs.configure(loaded.log_format)
+    from relay.standin.commands.call import main_caller
+    from relay.standin.model.script import ScriptError
+    from relay.standin.model.server import load_script, main_model
+
+    loaded = _settings(serving=False)
     if arguments.what == "model":
         try:
             script = load_script(arguments.script, arguments.faults)
@@ -312,11 +400,15 @@ def _standin(arguments: argparse.Namespace) -> None:
     try:
         # A Ctrl-C amid a request would be the web framework's to report, and the stand-in would stay.
         trio.run(serve, restrict_keyboard_interrupt_to_checkpoints=True)
-    except* OSError as group:
-        raise CommandFailed(f"the port {arguments.port} cannot be used: {first_error(group)}") from None
+    except (OSError, BaseExceptionGroup) as error:
+        if not isinstance(first := first_error(error), OSError):
+            raise
+        raise CommandFailed(f"the port {arguments.port} cannot be used: {first}") from None
 
 
 async def _serve_business(port: int, api_key: str) -> None:
+    from relay.standin.business.app import business_app, serve_business
+
     app = business_app(api_key=api_key or None)
     app.diary.capacity = TABLES
     async with trio.open_nursery() as nursery:

@@ -71,6 +71,25 @@ class Metrics:
         self.loop_lag_ms = Gauge("relay_loop_lag_ms", "How late the loop's last wake-up was", registry=r)
         self.refused_webhooks = Counter("relay_refused_webhooks", "Webhooks not signed by Twilio", registry=r)
         self.refused_sockets = Counter("relay_refused_sockets", "Media sockets refused, by why", ["why"], registry=r)
+        self.recordings = Counter(
+            "relay_recordings", "Recordings that were closed: whole, stopped (disk), after_a_crash", ["how"], registry=r
+        )
+        self.recordings_waiting = Gauge(
+            "relay_recordings_waiting", "Closed recordings that the store has not taken yet", registry=r
+        )
+        self.recordings_deleted = Counter("relay_recordings_deleted", "Recordings deleted by age", registry=r)
+        self.recordings_oldest_s = Gauge(
+            "relay_recordings_oldest_seconds",
+            "Age of the oldest recording, after the last deletion",
+            ["where"],
+            registry=r,
+        )
+        self.files_broken = Gauge(
+            "relay_files_broken",
+            "1 while the files have a mistake: the state before stays in force",
+            registry=r,
+        )
+        self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
 
     def text(self) -> bytes:
         """The exposition, in Prometheus' text format."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from relay.ledger.database_url import DatabaseUrlUnclear, understood
+from relay.shipped import folder
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -34,10 +35,12 @@ class Settings:
     twilio_account_sid: str = ""
     twilio_auth_token: str = _secret()
     twilio_phone_number: str = ""
-    business_api_base: str = ""
+    business_api_base: str = "embedded"
+    business_file: Path = folder("prompts") / "business.toml"
     database_url: str = _secret("embedded")
     human_transfer_number: str = ""
     public_url: str = ""
+    host: str = ""
     port: int = 8080
     openai_realtime_url: str = "wss://api.openai.com/v1/realtime"
     openai_model: str = "gpt-realtime-2.1-mini"
@@ -62,12 +65,24 @@ class Settings:
     business_tz: str = "America/New_York"
     human_hours: str = "always"
     human_numbers_also: tuple[str, ...] = ()
+    recording_key: str = _secret()
+    recordings_url: str = ""
+    retention_days: int = 30
+    aws_access_key_id: str = ""
+    aws_secret_access_key: str = _secret()
+    aws_session_token: str = _secret()
+    aws_region: str = ""
+    aws_endpoint_url: str = ""
+    aws_endpoint_url_s3: str = ""
     functions: str = ""
     data_dir: Path = Path("data")
     log_format: str = ""
+    fly_app_name: str = ""
     fly_machine_id: str = ""
     fly_region: str = ""
     fly_image_ref: str = ""
+    # The names that the environment sets; the others may come from the business file.
+    given: frozenset[str] = field(default=frozenset(), metadata={"derived": True})
 
     @property
     def tz(self) -> ZoneInfo:
@@ -85,15 +100,32 @@ class Settings:
         return not self.public_url or urlsplit(self.public_url).hostname in _LOOPBACK
 
     @property
+    def business_is_embedded(self) -> bool:
+        """True if the relay answers for the business itself, from BUSINESS_FILE and its own diary."""
+        return self.business_api_base == "embedded"
+
+    @property
+    def reads_business_file(self) -> bool:
+        """With a backend of the user's the file is read only where it was asked for."""
+        return self.business_is_embedded or "business_file" in self.given
+
+    @property
     def keeps_words(self) -> bool:
         """True unless RECORD=off."""
         return self.record != "off"
+
+    @property
+    def records(self) -> bool:
+        """True if the sound of calls is kept."""
+        return self.record == "on"
 
     def masked(self) -> dict[str, object]:
         """Everything for the log at start: secrets as "set" or "", people's numbers by their last two digits."""
         shown: dict[str, object] = {}
         for one in fields(self):
             value = getattr(self, one.name)
+            if one.metadata.get("derived"):
+                continue
             if one.metadata.get("secret"):
                 shown[one.name] = "set" if value else ""
             elif one.name in ("twilio_phone_number", "human_transfer_number"):
@@ -111,7 +143,6 @@ REQUIRED = {
     "twilio_account_sid": "your Twilio account, AC…",
     "twilio_auth_token": "the account's auth token: it signs the webhooks",
     "twilio_phone_number": "the number that callers dial, like +12125550123",
-    "business_api_base": "the URL of your backend",
     "human_transfer_number": "whom callers are connected with, like +12125550123",
     "public_url": "the https origin that Twilio calls, like https://relay.example.com",
 }
@@ -131,6 +162,7 @@ _NUMBERS: dict[str, tuple[Callable[[str], float], float, float]] = {
     "max_call_usd": (float, 0.01, 1_000),
     "max_day_usd": (float, 0.01, 1_000_000),
     "max_calls": (int, 1, 10_000),
+    "retention_days": (int, 1, 36_500),
 }
 _CHOICES = {
     "record": ("off", "transcripts", "on"),
@@ -148,7 +180,10 @@ _URLS = {
     "twilio_api_base": ("https", "http"),
     "business_api_base": ("https", "http"),
     "public_url": ("https", "http"),
+    "aws_endpoint_url": ("https", "http"),
+    "aws_endpoint_url_s3": ("https", "http"),
 }
+_RECORDING_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
@@ -156,6 +191,8 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     wrong: list[str] = []
     values: dict[str, object] = {}
     for one in fields(Settings):
+        if one.metadata.get("derived"):
+            continue
         text = _unquoted(environ.get(one.name.upper(), "").strip())
         if not text:
             continue
@@ -163,16 +200,14 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
             values[one.name] = _read(one.name, text)
         except _Wrong as error:
             wrong.append(f"{one.name.upper()} {error}")
-    settings = Settings(**values)  # type: ignore[arg-type] # read and checked field by field above
+    settings = Settings(**values, given=frozenset(values))  # type: ignore[arg-type] # read and checked field by field above
     if serving:
         named = {line.split()[0] for line in wrong}
         missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
         wrong = [line for line in missing if line.split()[0] not in named] + wrong
         if settings.database_url == "embedded" and not settings.is_local and "DATABASE_URL" not in named:
-            wrong.append(
-                "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that goes away; "
-                "give it a Postgres"
-            )
+            wrong += _embedded_in_public(settings, is_asked_for="database_url" in values)
+        wrong += _recording_mistakes(settings, named)
     if settings.twilio_phone_number in {settings.human_transfer_number, *settings.human_numbers_also} - {""}:
         wrong.append(
             "HUMAN_TRANSFER_NUMBER and HUMAN_NUMBERS_ALSO must not name TWILIO_PHONE_NUMBER: "
@@ -183,6 +218,53 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     if wrong:
         raise SettingsInvalid("the environment needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
     return settings
+
+
+def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
+    """What recordings lack. `named`: settings that are said to be wrong already."""
+    wrong: list[str] = []
+    if not settings.records:
+        return wrong
+    if not settings.recording_key and "RECORDING_KEY" not in named:
+        wrong.append("RECORDING_KEY is not set: RECORD=on encrypts recordings with it; `relay key` makes one")
+    if settings.recordings_url and not (settings.aws_access_key_id and settings.aws_secret_access_key):
+        wrong.append("RECORDINGS_URL needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: the store's credentials")
+    return wrong
+
+
+def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """What a deployed relay can run with and is hardly meant, in words: said once, at its start."""
+    if settings.is_local:
+        return []
+    told = [
+        f"{name} is not set: {what}"
+        for name, what in {
+            "BUSINESS_NAME": f'callers are greeted by "{settings.business_name}"',
+            "BUSINESS_TZ": f"hours and appointments are those of {settings.business_tz}",
+        }.items()
+        if not settings.reads_business_file and not environ.get(name, "").strip()
+    ]
+    if settings.database_url == "embedded":
+        told.append(
+            f"DATABASE_URL=embedded keeps every call in {settings.data_dir}/postgres alone: see that this disk stays, "
+            "and is backed up"
+        )
+    return told
+
+
+def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
+    """Why a deployed relay may not keep its rows in a database of its own; empty where it may."""
+    if settings.fly_app_name:
+        how = "is embedded" if is_asked_for else "is not set"
+        return [
+            f"DATABASE_URL {how}: on Fly the disk goes away with the machine, and all rows with it; give it a Postgres"
+        ]
+    if not is_asked_for:
+        return [
+            "DATABASE_URL is not set: a relay with a public PUBLIC_URL must not write to a disk that goes away; "
+            "give it a Postgres, or say DATABASE_URL=embedded where the disk stays (a server of your own)"
+        ]
+    return []
 
 
 def _unquoted(text: str) -> str:
@@ -212,6 +294,8 @@ def _read(name: str, text: str) -> object:
         if not all(_E164.fullmatch(number) for number in numbers):
             raise _Wrong("must be phone numbers like +12125550123, separated by commas")
         return numbers
+    elif name == "business_api_base" and text.casefold() == "embedded":
+        return "embedded"
     elif name in _URLS:
         return _read_url(name, text)
     elif name == "database_url":
@@ -229,10 +313,25 @@ def _read(name: str, text: str) -> object:
             raise _Wrong("must be a time zone like America/New_York") from None
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
-    elif name == "data_dir":
-        return Path(text)
+    elif name in ("data_dir", "business_file"):
+        try:
+            return Path(text).expanduser()  # a shell does it only where no quotes stand around the value
+        except RuntimeError:  # "~somebody" is nobody here
+            what = "folder" if name == "data_dir" else "file"
+            raise _Wrong(f"must be a {what}: this machine knows no such home") from None
+    elif name == "host" and not re.fullmatch(r"[A-Za-z0-9.:_%-]+", text.strip("[]")):
+        raise _Wrong("must be the address to listen on, like 0.0.0.0 or ::, without a port")
     elif name == "human_hours":
         check_hours(text)
+    elif name == "recording_key":
+        if not all(_RECORDING_KEY.fullmatch(part.strip()) for part in text.split(",")):
+            raise _Wrong(
+                "must be a key as `relay key` prints it, or several with commas between them, the newest first"
+            )
+    elif name == "recordings_url":
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w./-]*)?", text):
+            raise _Wrong("must be a bucket like s3://my-recordings, or s3://my-bucket/recordings")
+        return text.rstrip("/")
     return text
 
 

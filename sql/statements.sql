@@ -5,14 +5,17 @@
 -- name: keep_calls
 insert into calls as t (
     call_sid, started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
-    greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed)
+    greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed, process,
+    spent_usd, spent_at)
 select
     call_sid, started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
-    greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed
+    greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed, process,
+    spent_usd, spent_at
 from jsonb_populate_recordset(null::calls, %(rows)s::jsonb)
 on conflict (call_sid) do update set (
     started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
-    greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed) = (
+    greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed, process,
+    spent_usd, spent_at) = (
     -- Of two legs of a call the later one's words stand, in whatever order they arrive.
     select
         coalesce(a.started_at, b.started_at), coalesce(a.from_number, b.from_number),
@@ -21,7 +24,8 @@ on conflict (call_sid) do update set (
         coalesce(a.model, b.model), coalesce(a.voice, b.voice), coalesce(a.prompt_hash, b.prompt_hash),
         coalesce(a.greeting_rung, b.greeting_rung), coalesce(a.greeting_ms, b.greeting_ms),
         coalesce(a.greeting_heard_ms, b.greeting_heard_ms), coalesce(a.webhook_greeting_ms, b.webhook_greeting_ms),
-        coalesce(a.webhook_greeting_heard_ms, b.webhook_greeting_heard_ms), coalesce(a.resumed, b.resumed)
+        coalesce(a.webhook_greeting_heard_ms, b.webhook_greeting_heard_ms), coalesce(a.resumed, b.resumed),
+        coalesce(a.process, b.process), coalesce(a.spent_usd, b.spent_usd), coalesce(a.spent_at, b.spent_at)
     from (select coalesce(excluded.resumed, 0) >= coalesce(t.resumed, 0) as newer) as which,
         lateral (select excluded.* where which.newer union all select t.* where not which.newer) as a,
         lateral (select t.* where which.newer union all select excluded.* where not which.newer) as b)
@@ -72,28 +76,26 @@ where t.key = n.key and t.state is distinct from 'done'
 -- name: keep_call_outcomes
 insert into call_outcomes as t (
     call_sid, ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary,
-    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result)
+    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result, process, seq)
 select
     call_sid, ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary,
-    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result
+    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result, process, seq
 from jsonb_populate_recordset(null::call_outcomes, %(rows)s::jsonb)
-on conflict (call_sid) do update set
-    ended_at = excluded.ended_at,
-    end_reason = coalesce(excluded.end_reason, t.end_reason),
-    fault = coalesce(excluded.fault, t.fault),
-    seconds = coalesce(excluded.seconds, t.seconds),
-    turns = coalesce(excluded.turns, t.turns),
-    barge_ins = coalesce(excluded.barge_ins, t.barge_ins),
-    cost_usd = coalesce(excluded.cost_usd, t.cost_usd),
-    cost = coalesce(excluded.cost, t.cost),
-    outcome = coalesce(excluded.outcome, t.outcome),
-    summary = coalesce(excluded.summary, t.summary),
-    latency_p50_ms = coalesce(excluded.latency_p50_ms, t.latency_p50_ms),
-    latency_p95_ms = coalesce(excluded.latency_p95_ms, t.latency_p95_ms),
-    verified = coalesce(excluded.verified, t.verified),
-    dialled = coalesce(excluded.dialled, t.dialled),
-    transfer_result = coalesce(excluded.transfer_result, t.transfer_result)
-where excluded.ended_at >= t.ended_at
+on conflict (call_sid) do update set (
+    ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary, latency_p50_ms,
+    latency_p95_ms, verified, dialled, transfer_result, process, seq) = (
+    -- The later row's words stand, in whatever order they arrive; what it does not know stays.
+    select
+        coalesce(a.ended_at, b.ended_at), coalesce(a.end_reason, b.end_reason), coalesce(a.fault, b.fault),
+        coalesce(a.seconds, b.seconds), coalesce(a.turns, b.turns), coalesce(a.barge_ins, b.barge_ins),
+        coalesce(a.cost_usd, b.cost_usd), coalesce(a.cost, b.cost), coalesce(a.outcome, b.outcome),
+        coalesce(a.summary, b.summary), coalesce(a.latency_p50_ms, b.latency_p50_ms),
+        coalesce(a.latency_p95_ms, b.latency_p95_ms), coalesce(a.verified, b.verified),
+        coalesce(a.dialled, b.dialled), coalesce(a.transfer_result, b.transfer_result),
+        coalesce(a.process, b.process), coalesce(a.seq, b.seq)
+    from (select coalesce(excluded.seq, 0) >= coalesce(t.seq, 0) as newer) as which,
+        lateral (select excluded.* where which.newer union all select t.* where not which.newer) as a,
+        lateral (select t.* where which.newer union all select excluded.* where not which.newer) as b)
 
 -- name: keep_consents
 insert into consents as t (call_sid, seq, announced, version, rule, announced_at, heard_at)
@@ -116,6 +118,35 @@ on conflict (call_sid, seq) do update set
     text = coalesce(excluded.text, t.text),
     created_at = coalesce(excluded.created_at, t.created_at),
     delivered = coalesce(excluded.delivered, t.delivered)
+
+-- name: keep_recordings
+insert into recordings as t (
+    name, call_sid, started_ms, length_ms, stored_in, n_bytes, key_id, ended, peaks_step_ms, peaks, created_at,
+    deleted_at)
+select
+    name, call_sid, started_ms, length_ms, stored_in, n_bytes, key_id, ended, peaks_step_ms, peaks, created_at,
+    deleted_at
+from jsonb_populate_recordset(null::recordings, %(rows)s::jsonb)
+on conflict (name) do update set
+    call_sid = excluded.call_sid,
+    started_ms = coalesce(excluded.started_ms, t.started_ms),
+    length_ms = coalesce(excluded.length_ms, t.length_ms),
+    stored_in = coalesce(excluded.stored_in, t.stored_in),
+    n_bytes = coalesce(excluded.n_bytes, t.n_bytes),
+    key_id = coalesce(excluded.key_id, t.key_id),
+    ended = coalesce(excluded.ended, t.ended),
+    peaks_step_ms = coalesce(excluded.peaks_step_ms, t.peaks_step_ms),
+    peaks = coalesce(excluded.peaks, t.peaks),
+    created_at = coalesce(excluded.created_at, t.created_at),
+    deleted_at = coalesce(excluded.deleted_at, t.deleted_at)
+
+-- name: keep_recording_pauses
+insert into recording_pauses as t (call_sid, from_ms, to_ms, why)
+select call_sid, from_ms, to_ms, why
+from jsonb_populate_recordset(null::recording_pauses, %(rows)s::jsonb)
+on conflict (call_sid, from_ms) do update set
+    to_ms = coalesce(excluded.to_ms, t.to_ms),
+    why = coalesce(excluded.why, t.why)
 
 -- name: keep_greeting
 insert into greetings (key, text, mulaw, ms, voice, model, transcript, loudness_dbfs, created_at)
@@ -143,15 +174,29 @@ select state, ok, output from function_calls where key = %(key)s
 
 -- name: fetch_call
 select %(call_sid)s as call_sid, coalesce(c.resumed, 0) as resumed, c.started_at, o.ended_at, o.end_reason,
-    o.transfer_result
+    o.transfer_result, coalesce(o.seq, 0) as outcome_seq
 from (select * from calls where call_sid = %(call_sid)s) as c
 full join (select * from call_outcomes where call_sid = %(call_sid)s) as o using (call_sid)
 
 -- name: spent_usd
-select coalesce(sum(cost_usd), 0) from call_outcomes where ended_at >= %(since)s and ended_at < %(until)s
+-- Of calls that have ended what they came to; of those that live what they have come to so far. `besides` knows its own.
+select coalesce(sum(greatest(o.cost_usd, c.spent_usd)), 0)
+from (
+    select call_sid, cost_usd from call_outcomes
+    where ended_at >= %(since)s and ended_at < %(until)s and process is distinct from %(besides)s
+) as o
+full join (
+    -- By started_at there is an index, and no call lasts a day.
+    select call_sid, spent_usd from calls
+    where started_at >= %(since)s - interval '1 day' and spent_at >= %(since)s and spent_at < %(until)s
+        and process is distinct from %(besides)s
+) as c using (call_sid)
 
 -- name: calls_from
-select count(*) from calls where from_number = %(number)s and started_at > now() - make_interval(secs => %(since_s)s)
+-- "" asks for those who showed no number.
+select count(*) from calls
+where (from_number = %(number)s or (%(number)s = '' and from_number is null))
+    and started_at > now() - make_interval(secs => %(since_s)s)
 
 -- name: list_calls
 select c.call_sid, c.started_at, c.from_number, c.greeting_ms, o.seconds, o.turns, o.cost_usd, o.end_reason, o.fault,

@@ -15,8 +15,15 @@ import structlog
 from hypothesis import HealthCheck, settings
 from psycopg.sql import SQL, Identifier
 
+from relay.env_file import CHOICE
 from relay.ledger.dev_postgres.embedded import embedded
 from relay.ledger.migrate import migrate
+from relay.settings import Settings
+
+# What is exported where the tests are started is some business's: its database, its keys. Nor is its `.env` read.
+for _name in [name for name in os.environ if name.lower() in Settings.__dataclass_fields__ or name.startswith("PG")]:
+    del os.environ[_name]
+os.environ[CHOICE] = ""
 
 # No deadlines: other work on the machine must not fail a property. `fast` draws the same examples every time.
 settings.register_profile("fast", max_examples=100, deadline=None, derandomize=True)

@@ -17,17 +17,7 @@ import pytest
 from relay.cli import main
 from relay.settings import REQUIRED
 from relay.standin.model.script import Faults
-
-GOOD = {
-    "OPENAI_API_KEY": "sk-x",
-    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-    "TWILIO_AUTH_TOKEN": "x",
-    "TWILIO_PHONE_NUMBER": "+12125550100",
-    "BUSINESS_API_BASE": "http://127.0.0.1:9",
-    "HUMAN_TRANSFER_NUMBER": "+12125550102",
-    "PUBLIC_URL": "http://127.0.0.1:1",
-    "DATABASE_URL": "postgresql://127.0.0.1:9/none",
-}
+from tests.helpers.environment import GOOD
 
 
 def _clean(monkeypatch: pytest.MonkeyPatch, **environ: str) -> None:
@@ -49,7 +39,9 @@ def test_serving_without_settings_names_all_of_them_and_exits_with_2(
 def test_a_live_demo_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     _clean(monkeypatch)
     assert main(["demo", "--live"]) == 2
-    assert capsys.readouterr().err == "relay demo: --live needs OPENAI_API_KEY\n"
+    assert (
+        capsys.readouterr().err == "relay demo: --live needs OPENAI_API_KEY in the environment: a demo reads no .env\n"
+    )
 
 
 def test_an_unknown_scenario_is_one_sentence_that_names_the_shipped_ones(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.settings import REQUIRED, SettingsInvalid, check_hours, load
+from relay.settings import REQUIRED, SettingsInvalid, check_hours, doubts, load
 
 GOOD = {
     "OPENAI_API_KEY": "sk-secret-of-mine",
@@ -139,6 +139,32 @@ def test_a_relay_on_this_machine_may_do_with_the_embedded_database() -> None:
     assert load(environ, serving=True).database_url == "embedded"
 
 
+def test_a_deployed_relay_may_keep_its_rows_itself_where_that_is_said_but_not_on_fly() -> None:
+    asked = {**GOOD, "DATABASE_URL": "embedded", "BUSINESS_NAME": "Harbor Table", "BUSINESS_TZ": "Europe/London"}
+    assert [line.split(":")[0] for line in doubts(load(asked, serving=True), asked)] == [
+        "DATABASE_URL=embedded keeps every call in data/postgres alone"
+    ]
+    for environ in (asked, {name: value for name, value in asked.items() if name != "DATABASE_URL"}):
+        with pytest.raises(SettingsInvalid, match="on Fly the disk goes away with the machine"):
+            load({**environ, "FLY_APP_NAME": "harbor"}, serving=True)
+
+
+def test_a_deployed_relay_that_goes_by_defaults_is_told_so_at_its_start() -> None:
+    assert [line.split()[0] for line in doubts(load(GOOD, serving=True), GOOD)] == ["BUSINESS_NAME", "BUSINESS_TZ"]
+    said = {**GOOD, "BUSINESS_NAME": "our office", "BUSINESS_TZ": "America/New_York"}  # the defaults, on purpose
+    assert doubts(load(said, serving=True), said) == []
+    at_home = {**GOOD, "PUBLIC_URL": "http://127.0.0.1:8080"}
+    assert doubts(load(at_home, serving=True), at_home) == []
+
+
+def test_a_data_folder_in_the_users_home_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert load({"DATA_DIR": "~/data"}, serving=False).data_dir == Path("/home/ann/data")
+    assert load({"DATA_DIR": "a~b"}, serving=False).data_dir == Path("a~b")
+    with pytest.raises(SettingsInvalid, match="DATA_DIR must be a folder"):
+        load({"DATA_DIR": "~nobody-of-this-name/data"}, serving=False)
+
+
 def test_half_a_twilio_key_is_refused() -> None:
     with pytest.raises(SettingsInvalid, match="go together"):
         load({**GOOD, "TWILIO_API_KEY": "SK1"}, serving=True)
@@ -171,3 +197,15 @@ def test_any_environment_gives_settings_or_words(environ: dict[str, str]) -> Non
     else:
         words = "the environment needs mending:"
     assert words.startswith("the environment needs mending:")
+
+
+def test_without_a_backend_of_ones_own_the_embedded_one_answers() -> None:
+    assert load(
+        {name: value for name, value in GOOD.items() if name != "BUSINESS_API_BASE"}, serving=True
+    ).business_is_embedded
+    assert load(GOOD | {"BUSINESS_API_BASE": "Embedded"}, serving=True).business_is_embedded
+    theirs = load(GOOD, serving=True)
+    assert not theirs.business_is_embedded
+    assert not theirs.reads_business_file
+    assert load(GOOD | {"BUSINESS_FILE": "mine.toml"}, serving=True).reads_business_file
+    assert "given" not in theirs.masked()

@@ -58,13 +58,16 @@ def _steps() -> dict[str, tuple[Step, int]]:
     ten64 = base64.b64encode(pcm24k).decode()
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     steps: dict[str, tuple[Step, int]] = {
-        "up, base64": (lambda: uplink.feed_base64(payload64), 1),
-        "down, base64": (lambda: pybase64.b64encode(downlink.feed_base64(delta64)), 1),
+        "up, base64": (lambda: pybase64.b64encode(uplink.feed(pybase64.b64decode(payload64, validate=True))), 1),
+        "down, base64": (lambda: pybase64.b64encode(downlink.feed(pybase64.b64decode(delta64, validate=True))), 1),
         "up": (lambda: uplink.feed(frame), 1),
         "down": (lambda: downlink.feed(delta), 1),
         "up, 5 frames at once": (lambda: uplink.feed(mulaw[:800]), 5),
         "down, 10 frames at once": (lambda: downlink.feed(pcm24k), 10),
-        "down, base64, 10 frames at once": (lambda: pybase64.b64encode(downlink.feed_base64(ten64)), 10),
+        "down, base64, 10 frames at once": (
+            lambda: pybase64.b64encode(downlink.feed(pybase64.b64decode(ten64, validate=True))),
+            10,
+        ),
         "level": (lambda: dsp.level_dbfs(frame), 1),
     }
     audioop = audioop_module()

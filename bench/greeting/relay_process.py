@@ -14,6 +14,7 @@ from typing import BinaryIO
 import httpx
 import trio
 
+from relay.standin.own_environment import own_environment
 from relay.standin.twilio.exchange import Account
 
 ACCOUNT = Account("AC" + "0" * 31 + "2", "the-token-of-the-bench")
@@ -29,7 +30,7 @@ class RelayFailed(Exception):
 def environment(port: int, model_url: str, database_url: str, folder: Path) -> dict[str, str]:
     """What a deployed relay has, on loopback. The business backend and Twilio's REST API are down: nobody is there."""
     return {
-        **os.environ,
+        **own_environment(os.environ),
         "OPENAI_API_KEY": "sk-bench",
         "OPENAI_REALTIME_URL": model_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT.sid,

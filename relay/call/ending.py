@@ -21,9 +21,11 @@ WARN_BEFORE_CAP_S = 30.0
 STILL_THERE_AGAIN_S = 10.0
 # Nobody is asked whether they are there so soon behind their own words.
 BEHIND_WORDS_S = 4.0
-# A goodbye whose mark never comes back does not keep the line for longer than this.
-GOODBYE_LIMIT_S = 12.0
-GOODBYE_SLACK_S = 2.0
+# Last words whose mark never comes back keep the line for no longer than what is there of them takes to be played, and
+# this. More of them may still come: a model that talks on for ever is cut off.
+LAST_WORDS_SLACK_S = 2.0
+LAST_WORDS_LIMIT_S = 120.0
+FRAME_MS = 20
 # Words that come after the call's end are awaited this long (transcription takes 1.0-1.5 s).
 LATE_WORDS_S = 2.0
 # A caller who is still there waits in silence until the books are closed, and Twilio asks what comes next no later than
@@ -137,20 +139,30 @@ def leave(
     else:
         cut_off(call, now, out)
     item = call.say(phrase, now, out, protected=True) if phrase is not None else None
-    limit_s = min(GOODBYE_LIMIT_S, call.playout.left_ms(now) / 1000 + GOODBYE_SLACK_S)
     call.phase = Phase.LEAVING
-    call.ending = Ending(reason, then, now + limit_s, item, summary)
+    call.ending = Ending(reason, then, now + LAST_WORDS_SLACK_S, item, summary, began_at=now)
+    _follow_last_words(call, call.ending, now)
     out.append(Report("call.leaving", "info", (("reason", str(reason)), ("then", str(then)))))
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
     """Go when the last words were heard; close the books when the last words have come."""
     if call.phase is Phase.LEAVING and call.ending is not None:
+        _follow_last_words(call, call.ending, now)
         if (_last_words_heard(call) and not _may_turn_back(call, now)) or now >= call.ending.deadline:
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
             _go(call, now, out)
     elif call.phase is Phase.GONE and call.over_at is not None and not _is_awaited(call, now):
         _close_books(call, out)
+
+
+def _follow_last_words(call: Call, ending: Ending, now: float) -> None:
+    """The deadline follows what is left to be played: last words may be long, and come while they are being played."""
+    left_ms = call.playout.left_ms(now)
+    is_a_frame = left_ms >= FRAME_MS  # less is the beginning of one whose rest never came
+    if now < ending.deadline and is_a_frame and not call.playout.is_held:
+        until = now + left_ms / 1000 + LAST_WORDS_SLACK_S
+        ending.deadline = min(max(ending.deadline, until), ending.began_at + LAST_WORDS_LIMIT_S)
 
 
 def _last_words_heard(call: Call) -> bool:
@@ -161,7 +173,9 @@ def _last_words_heard(call: Call) -> bool:
 
 
 def _may_turn_back(call: Call, now: float) -> bool:
-    """True while a caller who is about to be hung up on speaks, or has: it may be an emergency."""
+    """True while a caller who is about to be hung up on speaks, has spoken, or presses the key for a human."""
+    if call.keypad.is_untold and call.keypad.may_ask_for_human:
+        return True
     hears = call.model_is_ready and call.ending is not None and call.ending.then is Next.HANG_UP
     return hears and (call.floor.caller_speaks or call.awaits_words(now))
 

@@ -53,10 +53,6 @@ class Gaps:
         self.padded_ms += IDLE_PAD_MS
         return IDLE_PAD_MS
 
-    def idle_s(self, now: float) -> float:
-        """Seconds since the last caller audio; 0 before the first."""
-        return now - self._last_at if self._expected_ms is not None else 0.0
-
 
 class Lateness:
     """How late caller audio comes, against the best it ever came: a burst on its way, or a stall of our own loop.

@@ -62,7 +62,7 @@ def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
         call.figures.barge_ins += was_heard
         if speech is not None:
             call.interruptions.add(speech.item_id)
-        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.digits)
+        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.keypad.is_untold)
         cuts = cut_off(call, now, out)
         if was_heard and is_all:
             _keep_rest(call, cuts, now)

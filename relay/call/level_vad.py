@@ -47,7 +47,6 @@ class CallerVoice:
         self._lately = deque[float](maxlen=ECHO_PEAK_FRAMES)
         self.run_ms = 0  # length of the current run of speech, breaks included
         self.quiet_ms = BREAK_MS  # since its last loud frame
-        self.loudest_dbfs = -100.0  # of the current run
 
     @property
     def threshold_dbfs(self) -> float:
@@ -65,7 +64,6 @@ class CallerVoice:
         if loud:
             begins = not self.is_up
             self.run_ms = ms if begins else self.run_ms + self.quiet_ms + ms
-            self.loudest_dbfs = level_dbfs if begins else max(self.loudest_dbfs, level_dbfs)
             self.quiet_ms = 0
         else:
             self.quiet_ms += ms

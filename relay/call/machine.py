@@ -228,6 +228,8 @@ class Machine:
         if call.phase is Phase.TALKING and greeting.overdue(call, now):
             reason = EndReason.MODEL_LOST if call.sessions.count else EndReason.MODEL_UNREACHABLE
             ending.leave(call, reason, Next.HUMAN, now, out, phrase="trouble")
+        if call.phase in (Phase.TALKING, Phase.LEAVING):
+            turns.judge_keys(call, now, out)
         if call.phase is Phase.TALKING:
             responses.tick(call, now, out)
             failover.tick(call, now, out)

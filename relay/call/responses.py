@@ -254,9 +254,8 @@ def ask(call: Call, now: float, out: list[Action]) -> None:
     request = call.answers.due(now)
     if request is None:
         return
-    if call.digits:
-        out.append(call.keys(f"[keys: {call.digits}]"))
-        call.digits = ""
+    if keys := call.keypad.take():
+        out.append(call.keys(keys))
     if request.instructions is None and not call.playout.is_speaking(now):
         call.answered_unknown.update(call.awaiting_words)
     out.append(request)

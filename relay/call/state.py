@@ -20,6 +20,7 @@ from relay.call.call_config import CallPlan, Phrase
 from relay.call.conversation import Conversation, Turn, is_said
 from relay.call.cost import Meter
 from relay.call.gap_filling import Lateness
+from relay.call.keypad import Keypad
 from relay.call.level_vad import CallerVoice
 from relay.call.liveness import Liveness
 from relay.call.playout import Heard, Playout
@@ -66,6 +67,7 @@ class Ending:
     deadline: float
     item: ItemId | None  # the last words; None: as soon as nothing is playing
     summary: str = ""
+    began_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -159,8 +161,7 @@ class Call:
         self.pauses: dict[ItemId, Waterfall] = {}
         self.waterfall: Waterfall | None = None  # of the turn that is being answered
         self.waterfalls: dict[ItemId, Waterfall] = {}
-        self.digits = ""
-        self.digit_at = 0.0
+        self.keypad = Keypad(plan.rules.human_digit)
         self.asked_still_there = 0
         # The notice
         self.notice_item: ItemId | None = None
@@ -247,6 +248,7 @@ class Call:
 
     def keys(self, text: str) -> CreateItem:
         """The keys that the caller pressed, as words of the caller."""
+        text = f"[keys: {text}]"
         self._own_number += 1
         self.conversation.noted("user", text)
         return CreateItem(ItemId(f"keys_{self.plan.first_seq}_{self._own_number}"), "user", text)

@@ -19,8 +19,6 @@ DONE_AFTER_S = 2.0
 # (twilio-samples python #6): if it misses the caller's next words, the session is deaf.
 NOISE_LIMIT_S = 15.0
 SILENCE_MS = 1_000
-# A row of keys is read as one input once this long nothing was pressed.
-KEYS_TOGETHER_S = 1.5
 # Nobody waits longer for a transcription: live ones took 1.0 to 1.5 s. That of a minute's speech may come later, and
 # what it says is heeded all the same.
 WORDS_LIMIT_S = 5.0
@@ -184,11 +182,18 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
         return
     _is_there(call, now)
     call.given_up = None
-    if key and key == call.plan.rules.human_digit:
-        ending.transfer(call, EndReason.TRANSFERRED, "pressed a key for a person", "", now, out)
+    call.keypad.press(key, now)
+
+
+def judge_keys(call: Call, now: float, out: list[Action]) -> None:
+    """A row of keys has ended: the key for a human alone brings one, also over a goodbye; others want an answer."""
+    if not call.keypad.is_complete(now):
         return
-    call.digits += key
-    call.digit_at = now
+    if call.keypad.may_ask_for_human:
+        call.keypad.take_call_for_human()
+        ending.transfer(call, EndReason.TRANSFERRED, "pressed a key for a person", "", now, out)
+    elif call.model_is_ready and call.phase is Phase.TALKING:
+        call.answers.want("keys")
 
 
 def _end_noise(call: Call, now: float, out: list[Action]) -> None:
@@ -218,5 +223,3 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     for item_id, answer in call.floor.expired(now, call.agent(now)):
         if answer and item_id not in call.answered_unknown:
             _answer(call, item_id)
-    if call.digits and now - call.digit_at >= KEYS_TOGETHER_S and call.model_is_ready:
-        call.answers.want("keys")

@@ -43,6 +43,7 @@ class EndReason(enum.StrEnum):
     NO_CALLER_AUDIO = "no_caller_audio"
     TWILIO_PROTOCOL = "twilio_protocol"
     DRAINED = "drained"
+    REJECTED = "rejected"
     RELAY_FAULT = "relay_fault"
 
     @property

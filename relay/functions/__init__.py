@@ -1,8 +1,8 @@
 """What the model may do for a caller.
 
-lookup_hours check_availability book_appointment cancel_or_move_appointment lookup_caller transfer_to_human
-take_message end_call wait_for_user: one file a function. A file of yours beside them, or in the package that FUNCTIONS
-names, is found by itself.
+lookup_hours lookup_answer check_availability book_appointment cancel_or_move_appointment lookup_caller
+transfer_to_human take_message end_call wait_for_user: one file a function. A file of yours beside them, or in the
+package that FUNCTIONS names, is found by itself.
 
 registry     what a function is, how all are found, how one is run
 arguments    signature -> JSON schema; the model's JSON -> checked values                    (pure)
@@ -16,12 +16,24 @@ deeds        a call's deeds, and what the caller was told of them               
 """
 
 from relay.functions.backend.client import Backend
+from relay.functions.backend.port import BackendPort
 from relay.functions.claims.deeds import Deeds
 from relay.functions.idempotency import Once, Reservations
-from relay.functions.outcome import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
+from relay.functions.outcome import (
+    Effect,
+    EndCall,
+    NotPossible,
+    Outcome,
+    PauseRecording,
+    ResumeRecording,
+    StaySilent,
+    TakeMessage,
+    TransferCall,
+)
 from relay.functions.registry import CallContext, Function, FunctionRefused, Registry, function, load, run
 
 __all__ = [
-    "Backend", "CallContext", "Deeds", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible", "Once",
-    "Outcome", "Registry", "Reservations", "StaySilent", "TakeMessage", "TransferCall", "function", "load", "run",
+    "Backend", "BackendPort", "CallContext", "Deeds", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible",
+    "Once", "Outcome", "PauseRecording", "Registry", "Reservations", "ResumeRecording", "StaySilent", "TakeMessage",
+    "TransferCall", "function", "load", "run",
 ]  # fmt: skip

@@ -11,7 +11,10 @@ from typing import Any
 
 from relay.call.vocabulary import EndCall, StaySilent, TransferCall
 
-__all__ = ["Effect", "EndCall", "NotPossible", "Outcome", "StaySilent", "TakeMessage", "TransferCall"]
+__all__ = [
+    "Effect", "EndCall", "NotPossible", "Outcome", "PauseRecording", "ResumeRecording", "StaySilent", "TakeMessage",
+    "TransferCall",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,22 @@ class TakeMessage:
     delivered: bool
 
 
-Effect = TransferCall | EndCall | StaySilent | TakeMessage
+@dataclass(frozen=True)
+class PauseRecording:
+    """Record silence from now on, where calls are recorded: the caller is about to say what nobody may keep.
+
+    `why` is a word for the operator, like "card number"; it stands in a row, so it must be none of the caller's.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True)
+class ResumeRecording:
+    """Record again after a PauseRecording."""
+
+
+Effect = TransferCall | EndCall | StaySilent | TakeMessage | PauseRecording | ResumeRecording
 
 
 @dataclass(frozen=True)

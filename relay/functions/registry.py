@@ -11,7 +11,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo
@@ -21,7 +21,8 @@ import structlog
 import trio
 
 from relay.functions.arguments import BadArguments, bind, schema, signature
-from relay.functions.backend.client import Backend, BackendFault, Taken
+from relay.functions.backend.contract import BackendFault, Refused, Taken
+from relay.functions.backend.port import BackendPort
 from relay.functions.idempotency import Once, Wish
 from relay.functions.outcome import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
 from relay.functions.results import at_a_word, envelope
@@ -54,13 +55,18 @@ class CallContext:
 
     call_sid: str
     caller_number: str
-    business: Backend
+    business: BackendPort
     tz: ZoneInfo
     now: Callable[[], dt.datetime]
     once: Once = field(default_factory=Once)
     country: str = "US"
     # Appointments that the backend has shown or given to this caller during this call: the only ones to be changed.
     own_ids: set[str] = field(default_factory=set)
+    # What callers ask again and again and the prompt has no room for: subject -> answer.
+    answers: Mapping[str, str] = field(default_factory=dict)
+    # False: the caller's network does not vouch for the number, so it may be somebody else's. Nothing may be told or
+    # changed on its strength alone.
+    attested: bool = True
     key: str | None = None
 
     @property
@@ -139,10 +145,12 @@ class Registry:
     def get(self, name: str) -> Function | None:
         return self._functions.get(name)
 
-    def tools(self) -> list[dict[str, Any]]:
-        """The `tools` of an OpenAI session."""
+    def tools(self, without: Collection[str] = ()) -> list[dict[str, Any]]:
+        """The `tools` of an OpenAI session, but for those that this call has no use for."""
         return [
-            {"type": "function", "name": f.name, "description": f.description, "parameters": f.parameters} for f in self
+            {"type": "function", "name": f.name, "description": f.description, "parameters": f.parameters}
+            for f in self
+            if f.name not in without
         ]
 
     def holding(self) -> dict[str, str | None]:
@@ -247,6 +255,8 @@ def _mapped(function: Function, error: BaseException) -> Outcome:
         return Outcome(envelope(output), ok=False, error=error.words, refused=True)
     if isinstance(error, Taken):
         return replace(_failed("That time is taken.", "Offer another time."), refused=True)
+    if isinstance(error, Refused) and error.is_explained:
+        return replace(_failed(error.told, "Tell the caller, and ask what they would like instead."), refused=True)
     if isinstance(error, BackendFault):
         unsure = function.writes and error.may_have_happened
         return replace(_failed(error.told, _DONT_CLAIM if unsure else _ELSE), error=error.words)

@@ -15,8 +15,10 @@ TABLES_OF_CALL = {
     "calls": "call_sid",
     "consents": "seq",
     "transcripts": "seq",
-    "function_calls": "recorded_at",
+    "function_calls": "number",
     "messages": "seq",
+    "recording_pauses": "from_ms",
+    "recordings": "started_ms",
     "call_outcomes": "call_sid",
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal
 from typing import TypeVar
 
 import trio
@@ -15,7 +16,17 @@ import trio
 from relay.ledger import rows as r
 from relay.ledger.port import LedgerUnavailable
 
-Kept = TypeVar("Kept", r.CallRow, r.TranscriptRow, r.FunctionCallRow, r.OutcomeRow, r.ConsentRow, r.MessageRow)
+Kept = TypeVar(
+    "Kept",
+    r.CallRow,
+    r.TranscriptRow,
+    r.FunctionCallRow,
+    r.OutcomeRow,
+    r.ConsentRow,
+    r.MessageRow,
+    r.RecordingRow,
+    r.RecordingPauseRow,
+)
 
 AWAY = "Postgres is away (in this play)."
 
@@ -102,16 +113,22 @@ class MemoryLedger:
             raise LedgerUnavailable(AWAY)
         return seen
 
-    async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float) -> float:
+    async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float, besides: str = "") -> float:
         await self._answer()
         since, until = r.day_bounds(day, tz)
-        ended = (row for row in self.of(r.OutcomeRow) if since <= row.ended_at < until)
-        return float(sum(row.cost_usd for row in ended if row.cost_usd is not None))
+        spent: dict[str, Decimal] = {}
+        for outcome in self.of(r.OutcomeRow):
+            if since <= outcome.ended_at < until and outcome.cost_usd and not (besides and outcome.process == besides):
+                spent[outcome.call_sid] = outcome.cost_usd
+        for call in self.of(r.CallRow):
+            if call.spent_at and since <= call.spent_at < until and not (besides and call.process == besides):
+                spent[call.call_sid] = max(spent.get(call.call_sid, Decimal(0)), call.spent_usd or Decimal(0))
+        return float(sum(spent.values()))
 
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
         await self._answer()
         since = self._utc_now() - timedelta(seconds=since_s)
-        of_number = (row.started_at for row in self.of(r.CallRow) if row.from_number == number)
+        of_number = (row.started_at for row in self.of(r.CallRow) if (row.from_number or "") == number)
         return sum(1 for started_at in of_number if started_at is not None and started_at > since)
 
     async def load_greeting(self, key: str, *, limit_s: float) -> r.Greeting | None:

@@ -29,11 +29,17 @@ class Ledger(Protocol):
         Rows that wait to be written count. Raises LedgerUnavailable only if those do not know the call either.
         """
 
-    async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float) -> float:
-        """Dollars of the calls that ended on this day in this time zone. Raises LedgerUnavailable."""
+    async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float, besides: str = "") -> float:
+        """Dollars of this day in this time zone: of calls that ended, and of those that live as far as they have told.
+
+        `besides`: leaves out what this run of the relay has recorded. Raises LedgerUnavailable.
+        """
 
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
-        """How many calls this number started in the last `since_s` seconds. Raises LedgerUnavailable."""
+        """How many calls this number, or with "" all hidden ones together, began in the last `since_s` seconds.
+
+        Raises LedgerUnavailable.
+        """
 
     async def load_greeting(self, key: str, *, limit_s: float) -> Greeting | None:
         """The greeting kept under this key. Raises LedgerUnavailable."""

@@ -24,15 +24,6 @@ Role = Literal["caller", "agent", "system"]
 FunctionState = Literal["reserved", "done", "failed", "unknown"]
 Identity = tuple[str | int, ...]
 
-# Positions that one leg of a call may use. A call that another relay resumes goes on at the next leg's first one:
-# the rows of the leg before may still be in a dead relay's spill, so "highest in Postgres plus one" could collide.
-SEQS_PER_LEG = 10_000
-
-
-def first_seq(resumed: int) -> int:
-    """The first `seq` of a call's leg; `resumed` is how often the call was resumed before (0 = never)."""
-    return resumed * SEQS_PER_LEG
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRow:
@@ -56,6 +47,9 @@ class CallRow:
     webhook_greeting_ms: float | None = None  # the same two, from the webhook on
     webhook_greeting_heard_ms: float | None = None
     resumed: int | None = None  # how often another leg took the call over
+    process: str | None = None  # which run of the relay has it
+    spent_usd: Decimal | None = None  # so far, while the call lives
+    spent_at: datetime | None = None
 
     def identities(self) -> tuple[Identity, ...]:
         return (("calls", self.call_sid),)
@@ -118,7 +112,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeRow:
-    """How a call ended and what it cost. Of two, the one that ended later stands."""
+    """How a call ended and what it cost. Of two, the one with the higher `seq` stands: a clock may be set back."""
 
     statement: ClassVar[str] = "keep_call_outcomes"
     call_sid: str
@@ -137,6 +131,8 @@ class OutcomeRow:
     verified: bool | None = None  # False: the agent claimed what no function row bears out
     dialled: str | None = None  # a phone number: never a log line
     transfer_result: str | None = None
+    process: str | None = None  # which run of the relay says so
+    seq: int | None = None  # its place among the outcomes of this call
 
     def identities(self) -> tuple[Identity, ...]:
         return (("call_outcomes", self.call_sid),)
@@ -176,8 +172,64 @@ class MessageRow:
         return (("messages", self.call_sid, self.seq),)
 
 
-Row = CallRow | TranscriptRow | FunctionCallRow | Settlement | OutcomeRow | ConsentRow | MessageRow
-AnyRow = TypeVar("AnyRow", CallRow, TranscriptRow, FunctionCallRow, OutcomeRow, ConsentRow, MessageRow)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingRow:
+    """One file of a call's recording: a call has one a stream. `name` is the file's, in its folder and every store."""
+
+    statement: ClassVar[str] = "keep_recordings"
+    name: str
+    call_sid: str
+    started_ms: int | None = None  # where it begins on the call's time line
+    length_ms: int | None = None
+    stored_in: str | None = None  # "disk" of calls.machine, or a store's URL
+    n_bytes: int | None = None
+    key_id: str | None = None  # which key of RECORDING_KEY opens it
+    ended: str | None = None  # "whole", "closed after a crash", or why it stopped
+    peaks_step_ms: int | None = None  # what a pair of peaks stands for
+    peaks: str | None = None  # bytes as Postgres reads them ("\\x..."): pairs left, right; 0 silence, 127 the loudest
+    created_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("recordings", self.name),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingPauseRow:
+    """A stretch of a call that is not in its recording: there both channels are silent, or there is no file."""
+
+    statement: ClassVar[str] = "keep_recording_pauses"
+    call_sid: str
+    from_ms: int  # on the call's time line
+    to_ms: int | None = None  # None: to the call's end
+    why: str | None = None
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("recording_pauses", self.call_sid, self.from_ms),)
+
+
+Row = (
+    CallRow
+    | TranscriptRow
+    | FunctionCallRow
+    | Settlement
+    | OutcomeRow
+    | ConsentRow
+    | MessageRow
+    | RecordingRow
+    | RecordingPauseRow
+)
+AnyRow = TypeVar(
+    "AnyRow",
+    CallRow,
+    TranscriptRow,
+    FunctionCallRow,
+    OutcomeRow,
+    ConsentRow,
+    MessageRow,
+    RecordingRow,
+    RecordingPauseRow,
+)
 
 ROW_TYPES: tuple[type[Row], ...] = (
     CallRow,
@@ -187,6 +239,8 @@ ROW_TYPES: tuple[type[Row], ...] = (
     OutcomeRow,
     ConsentRow,
     MessageRow,
+    RecordingRow,
+    RecordingPauseRow,
 )
 
 
@@ -215,6 +269,7 @@ class SeenCall:
     ended_at: datetime | None = None  # None: no outcome was recorded: the call was lost
     end_reason: str | None = None
     transfer_result: str | None = None
+    outcome_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +347,8 @@ def without_words(row: Row) -> Row:
 
 def merge(old: AnyRow, new: AnyRow) -> AnyRow:
     """What stands after `new` was recorded over `old`: the law that sql/statements.sql follows too."""
-    if isinstance(old, OutcomeRow) and isinstance(new, OutcomeRow) and new.ended_at < old.ended_at:
-        return old
+    if isinstance(old, OutcomeRow) and isinstance(new, OutcomeRow) and (new.seq or 0) < (old.seq or 0):
+        old, new = new, old
     if isinstance(old, CallRow) and isinstance(new, CallRow) and (new.resumed or 0) < (old.resumed or 0):
         old, new = new, old
     known = {f.name: value for f in fields(new) if (value := getattr(new, f.name)) is not None}
@@ -317,12 +372,19 @@ def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | Out
                 resumed=max(known.resumed, row.resumed or 0),
                 started_at=row.started_at or known.started_at,
             )
-        elif known.ended_at is None or row.ended_at >= known.ended_at:
+        else:
+            said = (row.end_reason, row.transfer_result)
+            before = (known.end_reason, known.transfer_result)
+            is_newer = known.ended_at is None or (row.seq or 0) >= known.outcome_seq
+            end_reason, transfer_result = (
+                (new or old) if is_newer else (old or new) for new, old in zip(said, before, strict=True)
+            )
             known = replace(
                 known,
-                ended_at=row.ended_at,
-                end_reason=row.end_reason or known.end_reason,
-                transfer_result=row.transfer_result or known.transfer_result,
+                ended_at=row.ended_at if is_newer else known.ended_at,
+                outcome_seq=max(row.seq or 0, known.outcome_seq),
+                end_reason=end_reason,
+                transfer_result=transfer_result,
             )
     return known
 

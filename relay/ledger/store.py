@@ -209,9 +209,9 @@ class PostgresLedger:
                 raise
             return known
 
-    async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float) -> float:
+    async def spent_usd(self, day: date, tz: tzinfo, *, limit_s: float, besides: str = "") -> float:
         since, until = r.day_bounds(day, tz)
-        row = await self._ask(self._query("spent_usd", since=since, until=until), limit_s)
+        row = await self._ask(self._query("spent_usd", since=since, until=until, besides=besides), limit_s)
         return float(cast("float", row[0])) if row else 0.0
 
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:

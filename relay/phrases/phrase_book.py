@@ -77,9 +77,14 @@ def shipped_clip(key: str) -> Phrase:
     return Phrase(texts[key], (CLIPS_DIR / f"{key}.ulaw").read_bytes())
 
 
-def key_of(text: str, voice: str, model: str) -> str:
-    """The hash under which a phrase is kept: everything that went into its sound."""
-    return hashlib.sha256("\0".join((wording.say_exactly(text), voice, model, _STYLE)).encode()).hexdigest()
+def key_of(text: str, voice: str, model: str, rendered_by: str = "") -> str:
+    """The hash under which a phrase is kept: everything that went into its sound, and whose sound it is.
+
+    A stand-in or a proxy speaks under the names of OpenAI's voices: what it rendered is nobody else's voice.
+    """
+    return hashlib.sha256(
+        "\0".join((wording.say_exactly(text), voice, model, _STYLE, rendered_by)).encode()
+    ).hexdigest()
 
 
 async def render(realtime: Realtime, model: str, text: str) -> Rendered:
@@ -144,21 +149,39 @@ def check(rendered: Rendered, text: str) -> None:
 class PhraseBook:
     """All phrases of this relay with their sounds, as far as they are there.
 
-    `also`: sentences of ours from elsewhere (the functions' own holding phrases).
+    `also`: sentences of ours from elsewhere (the functions' own holding phrases). `rendered_by`: the service whose
+    voice it is.
     """
 
     def __init__(
-        self, prompts: Prompts, voice: str, model: str, folder: Path, ledger: Ledger, also: Iterable[str] = ()
+        self,
+        prompts: Prompts,
+        voice: str,
+        model: str,
+        folder: Path,
+        ledger: Ledger,
+        also: Iterable[str] = (),
+        *,
+        rendered_by: str = "",
     ) -> None:
         self._prompts = prompts
         self._also = tuple(also)
-        self._voice, self._model = voice, model
+        self._voice, self._model, self._rendered_by = voice, model, rendered_by
         self._folder = folder
         self._ledger = ledger
         self._kept: dict[str, bytes] = {}  # text -> mulaw
         self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
         self._told: set[tuple[str, str]] = set()  # complaints of this filling
         self.complete = trio.Event()  # what no call can do without is there, or has been tried
+
+    def adopt(self, other: PhraseBook) -> None:
+        """Take over the sounds that another book of this voice and model has."""
+        wanted = {*self.texts(), *self._wholes()}
+        self._kept.update((text, mulaw) for text, mulaw in other._kept.items() if text in wanted)
+
+    def missing(self, texts: Iterable[str]) -> list[str]:
+        """Those of the texts that have no sound yet."""
+        return [text for text in texts if text not in self._kept]
 
     def texts(self) -> list[str]:
         """Everything that is to be rendered."""
@@ -169,15 +192,18 @@ class PhraseBook:
         return list(dict.fromkeys((*self._parts(), self._prompts.phrases[EMERGENCY])))
 
     def _parts(self) -> list[str]:
-        return [part for announces in (True, False) for part in self._prompts.greeting(announces) if part]
+        return [part for greeting in self._greetings() for part in greeting if part]
+
+    def _greetings(self) -> list[tuple[str, str]]:
+        return [self._prompts.greeting(announces, closed) for closed in (False, True) for announces in (True, False)]
 
     def _wholes(self) -> list[str]:
         """The greetings in one piece, as a model says them live."""
-        return [" ".join(filter(None, self._prompts.greeting(announces))) for announces in (True, False)]
+        return list(dict.fromkeys(" ".join(filter(None, greeting)) for greeting in self._greetings()))
 
-    def greeting(self, announces: bool) -> Greeting:
+    def greeting(self, announces: bool, closed: bool = False) -> Greeting:
         """The greeting with what sound there is: in its two parts, else in one piece as a call has taught it."""
-        opening, question = self._prompts.greeting(announces)
+        opening, question = self._prompts.greeting(announces, closed)
         notice = self._prompts.notice if announces else ""
         parts = Greeting(Phrase(opening, self._kept.get(opening)), Phrase(question, self._kept.get(question)), notice)
         learned = self._kept.get(parts.text)
@@ -313,7 +339,7 @@ class PhraseBook:
         return self._folder / f"{self._key(text)}.phrase"
 
     def _key(self, text: str) -> str:
-        return key_of(text, self._voice, self._model)
+        return key_of(text, self._voice, self._model, self._rendered_by)
 
     # In Postgres
 

@@ -18,6 +18,8 @@ PROMPTS_DIR = folder("prompts")
 
 # Filled in at start; these two only when a call begins, at the prompt's end of what can be cached.
 _OF_THE_CALL = {"TODAY", "CALLER"}
+# Where the facts of the business stand; only the model is told them.
+_BUSINESS = "{BUSINESS}"
 _NOTICES = {"transcripts": "notice", "on": "notice_recorded"}
 PHRASES = (
     "one_moment",
@@ -51,16 +53,17 @@ class Prompts:
     question: str
     phrases: dict[str, str]
     rules: Rules
+    closed_greeting: tuple[str, str] | None = None  # while the business is closed; None: the usual one
 
     def instructions(self, today: dt.date, caller: str) -> str:
         """The model's instructions for one call."""
         day = f"{today:%A}, {today:%B} {today.day}, {today.year}"
         return self.system.replace("{TODAY}", day).replace("{CALLER}", caller or "not shown")
 
-    def greeting(self, announces: bool) -> tuple[str, str]:
-        """The greeting's two parts: what cannot be interrupted, and what can."""
-        opening = f"{self.opening} {self.notice}".strip() if announces else self.opening
-        return opening, self.question
+    def greeting(self, announces: bool, closed: bool = False) -> tuple[str, str]:
+        """The greeting's two parts: what cannot be interrupted, and what can. `closed`: the business is, now."""
+        opening, question = self.closed_greeting if closed and self.closed_greeting else (self.opening, self.question)
+        return f"{opening} {self.notice}".strip() if announces else opening, question
 
     @property
     def version(self) -> str:
@@ -68,8 +71,18 @@ class Prompts:
         return hashlib.sha256(self.system.encode()).hexdigest()[:12]
 
 
-def load(settings: Settings, folder: Path = PROMPTS_DIR) -> Prompts:
-    """Read and check the folder. Raises PromptsInvalid naming every file and mistake."""
+def load(
+    settings: Settings,
+    folder: Path = PROMPTS_DIR,
+    *,
+    business: str = "",
+    closed_greeting: tuple[str, str] | None = None,
+) -> Prompts:
+    """Read and check the folder. Raises PromptsInvalid naming every file and mistake.
+
+    `business`: the facts for the model. `closed_greeting`: its two parts, as the business file has them; without a
+    second one the usual question is asked.
+    """
     wrong: list[str] = []
 
     def text_of(name: str) -> str:
@@ -100,7 +113,8 @@ def load(settings: Settings, folder: Path = PROMPTS_DIR) -> Prompts:
             wrong.append(f"{name}: a brace that is no placeholder would be read out")
         return spoken
 
-    system = fill("system.md", text_of("system.md"), _OF_THE_CALL)
+    system = fill("system.md", text_of("system.md"), {*_OF_THE_CALL, "BUSINESS"})
+    system = system.replace(_BUSINESS, business or "Ask the functions about it.")
     greeting = speak("greeting.md", text_of("greeting.md"))
     opening, *questions = (part.strip() for part in re.split(r"(?m)^---\s*$", greeting))
     question = "".join(questions)
@@ -108,6 +122,7 @@ def load(settings: Settings, folder: Path = PROMPTS_DIR) -> Prompts:
         wrong.append("greeting.md: it is empty, or nothing stands above ---")
     if len(questions) > 1:
         wrong.append("greeting.md: --- stands there more than once")
+    closed = tuple(speak(f"{settings.business_file.name}, after_hours", part) for part in closed_greeting or ())
     before = len(wrong)
     table = _toml("phrases.toml", text_of("phrases.toml"), wrong)
     phrases = _phrases(table, speak, wrong) if len(wrong) == before else {}  # said once is enough
@@ -117,7 +132,12 @@ def load(settings: Settings, folder: Path = PROMPTS_DIR) -> Prompts:
         raise PromptsInvalid("prompts/ needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
     notice = phrases.get(_NOTICES.get(settings.record, ""), "")
     spoken = {key: phrases[key] for key in PHRASES}
-    return Prompts(system, " ".join(opening.split()), notice, " ".join(question.split()), spoken, rules)
+    question = " ".join(question.split())
+    return Prompts(system, " ".join(opening.split()), notice, question, spoken, rules, _with_question(closed, question))
+
+
+def _with_question(closed: tuple[str, ...], question: str) -> tuple[str, str] | None:
+    return (closed[0], closed[1] or question) if closed else None
 
 
 def _toml(name: str, text: str, wrong: list[str]) -> dict[str, object]:

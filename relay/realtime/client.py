@@ -33,6 +33,7 @@ CONFIGURE_LIMIT_S = 5.0
 WARM_LIFE_S = 30.0
 # Robocalls cannot burn sessions: beyond this many in a minute a call dials its own when its stream starts.
 WARM_PER_MINUTE = 60
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ModelUnreachable(Exception):
@@ -55,6 +56,13 @@ class ModelAccess:
     voice: str
     transcribe_model: str
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+    @property
+    def service(self) -> str:
+        """Who speaks there: the URL without its scheme, and on this machine without the port, which changes."""
+        parts = urlsplit(self.url)
+        host = parts.hostname if parts.hostname in LOOPBACK else parts.netloc.rpartition("@")[2].lower()
+        return f"{host}{parts.path}" + (f"?{parts.query}" if parts.query else "")
 
 
 class Dial(Protocol):

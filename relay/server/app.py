@@ -22,13 +22,15 @@ from quart_trio import QuartTrio
 
 import dsp
 from relay import functions
+from relay.business.diary import Diary
+from relay.business.diary_postgres import PostgresDiary
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.metrics import Metrics
-from relay.phrases import prompts
-from relay.phrases.phrase_book import PhraseBook
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
+from relay.recordings.service import open_recordings
 from relay.server import http
+from relay.server.briefings import Briefings
 from relay.server.media_endpoint import StreamDoor
 from relay.server.webhooks import Webhooks
 from relay.session.context import Desk
@@ -46,19 +48,21 @@ DRAIN_S = 280.0
 GREETING_WAIT_S = 10.0
 DAY_BILL_EVERY_S = 30.0
 LAG_EVERY_S = 0.5
-READY_LIMIT_S = 1.0
 
 
 def open_desk(
     settings: Settings,
     ledger: Ledger,
     *,
-    backend: functions.Backend,
+    backend: functions.BackendPort | None = None,
+    diary: Diary | None = None,
     rest: TwilioRest,
     dial_end: Dial = dial,
 ) -> Desk:
-    """Everything the calls of a process share. Raises PromptsInvalid, FunctionRefused."""
-    texts = prompts.load(settings)
+    """Everything the calls of a process share. `backend` None: the embedded one, over the diary.
+
+    Raises FilesInvalid, FunctionRefused.
+    """
     registry = functions.load(settings.functions or None)
     access = ModelAccess(
         settings.openai_realtime_url,
@@ -67,22 +71,33 @@ def open_desk(
         settings.openai_transcribe_model,
     )
     realtime = Realtime(access, dial_end)
-    folder = settings.data_dir / "greetings"
-    also = [text for text in registry.holding().values() if text]
-    return Desk(
-        settings=settings,
-        prompts=texts,
+    also = tuple(text for text in registry.holding().values() if text)
+    metrics = Metrics()
+    briefings = Briefings(
+        settings,
+        ledger,
+        also,
+        rendered_by=access.service,
+        backend=backend,
+        diary=diary,
+        utc_now=lambda: desk.utc_now(),
+        metrics=metrics,
+    )
+    desk = Desk(
+        briefing=briefings.first(),
         ledger=ledger,
         registry=registry,
-        backend=backend,
         realtime=realtime,
         warm=WarmSessions(realtime),
-        phrases=PhraseBook(texts, settings.openai_voice, settings.openai_model, folder, ledger, also),
         rest=rest,
         tokens=Tokens(),
-        metrics=Metrics(),
+        metrics=metrics,
         utc_now=lambda: dt.datetime.now(dt.UTC),
+        recordings=open_recordings(settings, ledger, metrics) if settings.records else None,
     )
+    desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, realtime)
+    desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, realtime)
+    return desk
 
 
 def rest_of(settings: Settings) -> TwilioRest:
@@ -136,7 +151,7 @@ class Daemon:
 
     # The process
 
-    async def serve(self, bind: str, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *bind: str, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until a signal, or `stop`; then drain. Reports the bound URLs."""
         async with trio.open_nursery() as outer:
             await outer.start(self._apart, "ledger", self.desk.ledger.run)
@@ -144,7 +159,7 @@ class Daemon:
                 await self.start_tasks(inner)
                 inner.start_soon(self._watch_signals)
                 async with trio.open_nursery() as sockets:
-                    urls = await sockets.start(self._serve_sockets, bind)
+                    urls = await sockets.start(self._serve_sockets, *bind)
                     overload.keep_collector_off()
                     task_status.started(urls)
                     log.info("relay.serving", url=urls[0], **self.desk.settings.masked())
@@ -154,8 +169,11 @@ class Daemon:
     async def start_tasks(self, nursery: trio.Nursery) -> None:
         """Start what runs beside the calls."""
         await nursery.start(self.desk.warm.run)
-        nursery.start_soon(self._apart, "phrases", partial(self.desk.phrases.keep, self.desk.realtime))
+        for name, task in self.desk.tasks.items():
+            nursery.start_soon(self._apart, name, task)
         nursery.start_soon(self._apart, "day's bill", self._keep_day_bill)
+        if self.desk.recordings is not None:
+            await nursery.start(self._apart, "recordings", self.desk.recordings.run)
         nursery.start_soon(self._watch_lag)
         nursery.start_soon(self.desk.beat.run)
 
@@ -171,10 +189,10 @@ class Daemon:
                 do="restart the relay when it has no calls",
             )
 
-    async def _serve_sockets(self, bind: str, *, task_status: trio.TaskStatus[list[str]]) -> None:
+    async def _serve_sockets(self, *bind: str, task_status: trio.TaskStatus[list[str]]) -> None:
         await http.serve(
             cast("ASGIFramework", self.app),
-            bind=[bind],
+            bind=list(bind),
             door=self.door.open,
             graceful_s=2.0,
             shutdown=self._stop,
@@ -227,15 +245,19 @@ class Daemon:
         self._stop.set()
 
 
-async def run(settings: Settings, ledger: Ledger) -> None:
+async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
     """`relay serve`: until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, PortUnusable."""
     dsp.self_test()
     if settings.openai_model not in PRICES:
         log.warning("prices.unknown_model", model=settings.openai_model, charged_as="the dearest model known")
     async with AsyncExitStack() as stack:
-        backend = await stack.enter_async_context(
-            functions.Backend(settings.business_api_base, settings.business_api_key or None)
-        )
+        backend, diary = None, None
+        if settings.business_is_embedded:
+            diary = PostgresDiary(database_url)
+            stack.push_async_callback(diary.close)
+        else:
+            http_backend = functions.Backend(settings.business_api_base, settings.business_api_key or None)
+            backend = await stack.enter_async_context(http_backend)
         rest = await stack.enter_async_context(rest_of(settings))
-        daemon = Daemon(open_desk(settings, ledger, backend=backend, rest=rest))
-        await daemon.serve(f"0.0.0.0:{settings.port}" if not settings.is_local else f"127.0.0.1:{settings.port}")
+        daemon = Daemon(open_desk(settings, ledger, backend=backend, diary=diary, rest=rest))
+        await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

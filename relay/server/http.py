@@ -48,6 +48,7 @@ SEND_LIMIT_S = 5.0
 KEEP_ALIVE_S = 75
 # Connections that wait while the loop is busy: a burst of rings is two each.
 BACKLOG = 512
+ALL_IPV6 = "[::]"
 
 
 class PortUnusable(OSError):
@@ -77,7 +78,7 @@ async def serve(
     hypercorn.protocol.H11Protocol = _PlainHttp  # type: ignore[attr-defined] # nor for this
     overload.install()
     with ExitStack() as stack:
-        listening = [stack.enter_context(_listen(address)) for address in bind]
+        listening = _listen_on(bind, stack)
         await hypercorn.trio.run.worker_serve(
             ASGIWrapper(app),
             config,
@@ -87,16 +88,49 @@ async def serve(
         )
 
 
+def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
+    """Where to listen: on HOST, else on this machine alone while nobody else is to call, else on all its addresses.
+
+    All are IPv4's and IPv6's: a private network may have the latter alone (Fly's has).
+    """
+    if not host and is_local:
+        host = "127.0.0.1"
+    if host.strip("[]") in ("", "::"):
+        return [f"0.0.0.0:{port}", f"{ALL_IPV6}:{port}"]
+    return [f"{host}:{port}"]
+
+
+def _listen_on(bind: list[str], stack: ExitStack) -> list[socket.socket]:
+    """A socket for each address; on all addresses of IPv6 only where the machine has any. Raises PortUnusable."""
+    listening: list[socket.socket] = []
+    for address in bind:
+        try:
+            sock = _listen(address)
+        except PortUnusable as error:
+            if listening and address.startswith(ALL_IPV6) and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                log.info("http.no_ipv6", words="this machine has none: it is reached by IPv4")
+                continue
+            raise
+        listening.append(stack.enter_context(sock))
+    return listening
+
+
 def _listen(address: str) -> socket.socket:
     """Listen on "host:port" (an IPv6 host in brackets or not); hypercorn's own way leaks the socket where it fails."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        sock = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
+        family, _, _, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+    except socket.gaierror:
+        raise PortUnusable(errno.EADDRNOTAVAIL, f"{host} is no address of this machine: look at HOST.") from None
+    try:
+        sock = socket.create_server(where, family=family, backlog=BACKLOG)  # IPv6's takes no IPv4: each has its own
     except OSError as e:
         hint = " Is another relay running?" if e.errno == errno.EADDRINUSE else ""
-        words = f"the port {port} cannot be used on {host}: {os.strerror(e.errno or 0)}.{hint} Set PORT to another."
+        name = "HOST" if e.errno == errno.EADDRNOTAVAIL else "PORT"
+        words = f"the port {port} cannot be used on {host}: {os.strerror(e.errno or 0)}.{hint} Set {name} to another."
         raise PortUnusable(e.errno, words) from e
     sock.setblocking(False)
     notice_dead_peers(sock)

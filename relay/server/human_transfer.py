@@ -18,8 +18,10 @@ from relay.call.vocabulary import CallSid, EndReason
 from relay.functions.backend.contract import BackendFault, Taken
 from relay.functions.results import at_a_word
 from relay.ledger.rows import MessageRow, OutcomeRow
-from relay.session.context import ASKS_WITHIN_S, CallFile, Desk
+from relay.session.call_file import ASKS_WITHIN_S, Caller, CallFile
+from relay.session.context import Desk
 from relay.twilio import twiml
+from relay.twilio.caller_id import as_presented, caller_id
 
 log = structlog.get_logger()
 
@@ -42,10 +44,6 @@ LEAVE_MESSAGE = (
 )
 THANKS = "Thank you. We will call you back. Goodbye."
 
-# ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN, BLOCKED as a phone's keys spell them: so Twilio writes withheld numbers,
-# by its changelog of 2022-11-16. Taken for a number, it would be one identity that all hidden callers share.
-_WITHHELD = re.compile(r"\+(?:1?266696687|7378742833|86282452253|8656696|2562533)")
-
 _WHISPER_WORDS = 200  # characters of the summary: fifteen seconds of speech
 _WHISPER_NAME, _WHISPER_REASON = 60, 80
 
@@ -65,11 +63,14 @@ class Transfers:
 
     def file(self, call_sid: CallSid, fields: dict[str, str]) -> CallFile:
         """The file of a call; made anew where this process has never heard of it."""
-        return self._desk.open_file(
+        desk = self._desk
+        country = desk.settings.business_country
+        who = caller_id(fields, country=country, own=desk.own_numbers, humans=self._numbers)
+        by_us = fields.get("Direction", "inbound").startswith("outbound")
+        called = as_presented(fields.get("From" if by_us else "To", ""), country)
+        return desk.open_file(
             call_sid,
-            number(fields.get("From", "")),
-            number(fields.get("To", "")),
-            fields.get("FromState", "")[:2],
+            Caller(who, called, fields.get("FromState", "")[:2]),
             fields.get("FromCountry", "")[:2],
             trio.current_time(),
         )
@@ -82,7 +83,7 @@ class Transfers:
 
     def dial(self, file: CallFile, say: str | None = None) -> str:
         """Ring the human for this caller, who hears `say` first; outside their hours, do what comes instead."""
-        if file.ended is not EndReason.EMERGENCY and not self._desk.human_is_there():
+        if file.decision.reason is not EndReason.EMERGENCY and not self._desk.human_is_there():
             log.info("human.not_there", why="outside HUMAN_HOURS")
             self._settle(file, "closed")
             return self._nobody(file, "closed")
@@ -91,9 +92,9 @@ class Transfers:
     def _ring(self, file: CallFile, which: int, say: str | None = None) -> str:
         """Ring one of the numbers. Its place stands in the URL: a relay that has started meanwhile rings the next."""
         called = self._numbers[which]
-        file.accepted, file.transfer = False, "asked"
+        file.human.accepted, file.human.result = False, "asked"
         file.expects(RING_S + WHISPER_LIMIT_S)
-        log.info("human.dialled", why=file.why, which=which + 1)
+        log.info("human.dialled", why=file.decision.why, which=which + 1)
         self._record(file, "asked", called)
         return twiml.dial_human(
             called,
@@ -118,7 +119,7 @@ class Transfers:
         log.info("human.accepted" if accepted else "human.declined")
         file = self._desk.files.get(CallSid(fields.get("call", "")))
         if file is not None:
-            file.accepted = accepted
+            file.human.accepted = accepted
             file.expects(HUMAN_LIMIT_S if accepted else ASKS_WITHIN_S)  # what comes after their talk
         return twiml.empty() if accepted else twiml.hang_up()
 
@@ -130,9 +131,9 @@ class Transfers:
         status = fields.get("DialCallStatus", "") or "unknown"
         bridged = fields.get("DialBridged", "").casefold() != "false"
         # A relay that has started since knows nothing of the key that was pressed: then Twilio's word is enough.
-        taken = status in ("completed", "answered") and bridged and (file.accepted or not here)
+        taken = status in ("completed", "answered") and bridged and (file.human.accepted or not here)
         result = "accepted" if taken else "declined" if status in ("completed", "answered") else status
-        log.info("human.done", status=status[:16], accepted=file.accepted, taken=taken)
+        log.info("human.done", status=status[:16], accepted=file.human.accepted, taken=taken)
         if taken:
             self._settle(file, "accepted")
             return twiml.hang_up()
@@ -148,15 +149,15 @@ class Transfers:
 
     def caller_left(self, file: CallFile) -> None:
         """The caller's phone was put down: a transfer that was still under way has come to nothing."""
-        if file.transfer == "asked":
-            self._settle(file, "accepted" if file.accepted else "caller_hung_up")
+        if file.human.result == "asked":
+            self._settle(file, "accepted" if file.human.accepted else "caller_hung_up")
 
     # Nobody
 
     def _nobody(self, file: CallFile, result: str) -> str:
         """Back to the agent with the conversation so far; where there is no agent, a recorded message."""
         self._keep_callback(file)
-        no_model = file.ended in (EndReason.MODEL_LOST, EndReason.MODEL_UNREACHABLE)
+        no_model = file.decision.reason in (EndReason.MODEL_LOST, EndReason.MODEL_UNREACHABLE)
         if file.streams and not file.refused and not no_model and file.resumes < RESUMES and not self._desk.draining:
             return self._resume(file, "no_answer")
         log.warning("human.nobody", result=result, caller_hears=LEAVE_MESSAGE)
@@ -184,7 +185,7 @@ class Transfers:
     async def _deliver(self, file: CallFile, words: str) -> bool:
         try:
             await self._desk.backend.message(
-                f"{file.call_sid}-recorded", name="a caller", phone=file.caller_number, message=words
+                f"{file.call_sid}-recorded", name="a caller", phone=file.caller.number, message=words
             )
         except (BackendFault, Taken):
             return False
@@ -192,12 +193,12 @@ class Transfers:
 
     def _keep_callback(self, file: CallFile) -> None:
         """Somebody has to call back: an entry stands, whatever the caller does next."""
-        why = (file.why or "no reason is known")[:120]
+        why = (file.decision.why or "no reason is known")[:120]
         self._desk.ledger.record(
             MessageRow(
                 call_sid=file.call_sid,
                 seq=CALLBACK_SEQ,
-                phone=file.caller_number or None,
+                phone=file.caller.number or None,
                 text=f"Call back: a person was wanted and nobody took the call ({why}).",
                 created_at=self._desk.utc_now(),
                 delivered=False,
@@ -205,7 +206,7 @@ class Transfers:
         )
 
     def _settle(self, file: CallFile, result: str) -> None:
-        file.transfer = result
+        file.human.result = result
         file.expects(0)
         self._record(file, result)
 
@@ -216,20 +217,15 @@ class Transfers:
         self._desk.ledger.record(row)
 
 
-def number(text: str) -> str:
-    """A phone number in E.164, or "" for anonymous callers, SIP addresses and the like."""
-    return text if re.fullmatch(r"\+[1-9][0-9]{6,14}", text) and not _WITHHELD.fullmatch(text) else ""
-
-
 def _sentence(file: CallFile | None) -> str:
     """Who calls, why, what was done so far, in one sentence; the number digit by digit, as it is read out."""
     if file is None:
         return "A call from the virtual assistant."
-    digits = " ".join(file.caller_number.lstrip("+")) or "a hidden number"
+    digits = " ".join(file.caller.id.presented.lstrip("+")) or "a hidden number"
     who = f"{_plain(at_a_word(file.caller_name, _WHISPER_NAME))}, {digits}" if file.caller_name else digits
-    why = _plain(at_a_word(file.why, _WHISPER_REASON))
+    why = _plain(at_a_word(file.decision.why, _WHISPER_REASON))
     parts = [f"A call from the virtual assistant, from {who}", why, file.deeds.in_words()]
-    about = f": {_plain(at_a_word(file.summary, _WHISPER_WORDS))}" if file.summary else ""
+    about = f": {_plain(at_a_word(file.decision.summary, _WHISPER_WORDS))}" if file.decision.summary else ""
     return f"{', '.join(filter(None, parts))}{about}."
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import structlog
 import trio
 
-from relay.call.vocabulary import CallSid
+from relay.call.vocabulary import CallSid, EndReason
 from relay.server.fly_replay import replay
+from relay.session.call_file import CallFile
 from relay.session.call_session import CallSession
-from relay.session.context import CallFile, Desk
+from relay.session.context import Desk
 from relay.transport.websocket import Request, WebSocketEnd
 from relay.twilio import media_protocol, signature
 
@@ -26,6 +27,25 @@ POLICY = 1008
 
 class StreamRefused(Exception):
     """The socket is accepted, but what it says is not what we asked for: closed with 1008 and these words."""
+
+
+class _Arriving:
+    """A stream whose socket is open and whose `start` has not come yet (call_file.Stream)."""
+
+    def __init__(self) -> None:
+        self.stream_sid = ""
+        self.is_decided = False
+        self.scope = trio.CancelScope()
+
+    def end(self, reason: EndReason) -> None:
+        """Twilio says that it is over, before it began."""
+        log.info("stream.over_before_start", reason=str(reason))
+        self.close_rows()
+
+    def close_rows(self) -> None:
+        """It has none: stop waiting."""
+        self.is_decided = True
+        self.scope.cancel()
 
 
 class StreamDoor:
@@ -44,13 +64,20 @@ class StreamDoor:
         file = await self._admit(request, end, token.rstrip("/"))
         if file is None:
             return
+        stream = _Arriving()
+        file.stream_opens(stream)
         with structlog.contextvars.bound_contextvars(call_sid=file.call_sid):
+            started = None
             try:
-                started = await self._start(request, end, file)
-                if started is not None:
-                    await self._serve(file, started, end)
+                with stream.scope:
+                    started = await self._start(request, end, file)
+                    if started is not None:
+                        await file.settle_before(stream)
+                if started is None or stream.is_decided:
+                    return
+                await self._serve(file, stream, started, end)
             finally:
-                file.stream_closes()  # a socket that broke on its way in must not count as a call for ever
+                file.stream_closes(stream)  # a socket that broke on its way in must not count as a call for ever
 
     async def _start(self, request: Request, end: WebSocketEnd, file: CallFile) -> media_protocol.Started | None:
         """Twilio's first words; None if there were none, or others than we asked for: then the socket is closed."""
@@ -65,12 +92,17 @@ class StreamDoor:
             await end.close(POLICY, words)
             return None
 
-    async def _serve(self, file: CallFile, started: media_protocol.Started, end: WebSocketEnd) -> None:
+    async def _serve(
+        self, file: CallFile, stream: _Arriving, started: media_protocol.Started, end: WebSocketEnd
+    ) -> None:
         file.streams += 1
-        file.accepted = False
         session = CallSession(self._desk, file, started.stream_sid, end)
+        file.stream_becomes(stream, session)
         log.info("call.started", stream_sid=started.stream_sid, stream=file.streams)
-        await session.run()
+        try:
+            await session.run()
+        finally:
+            file.stream_closes(session)
 
     async def _send_elsewhere(self, request: Request, end: WebSocketEnd, machine: str) -> None:
         header = replay(self._desk.settings, machine, request.headers.get("fly-replay-failed"))
@@ -99,23 +131,24 @@ class StreamDoor:
             return None
         call_sid = desk.tokens.claim(token, None, trio.current_time())
         file = desk.files.get(call_sid) if call_sid is not None else None
-        if file is None or file.live:
+        if file is None or file.is_served:
             desk.metrics.refused_sockets.labels("token").inc()
             log.warning("stream.refused", words="its token is not one of ours, or was used, or is older than a minute")
             await end.reject(403, "no such stream\n")
             return None
-        file.stream_opens()
         return file
 
     async def _wait_for_start(self, end: WebSocketEnd, file: CallFile) -> media_protocol.Started:
         while True:
-            for message in await end.receive():
+            messages = await end.receive()
+            for at, message in enumerate(messages):
                 what = media_protocol.parse(message)
                 if isinstance(what, media_protocol.Connected) or what is None:
                     continue
                 if not isinstance(what, media_protocol.Started):
                     raise StreamRefused("the first message was not start")
                 _check(what, file.call_sid, self._desk.settings.twilio_account_sid)
+                end.unread(messages[at + 1 :])  # the caller's first words may have come with it
                 return what
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 import trio
@@ -17,20 +18,19 @@ from relay.call import wording
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.ledger.port import LedgerUnavailable
-from relay.server import streamless
+from relay.server.admission import FOR_NOBODY, Admission
 from relay.server.fly_replay import replay
 from relay.server.human_transfer import RESUMES, Transfers
-from relay.session.context import ASKS_WITHIN_S, CallFile, Desk
+from relay.session.call_file import ASKS_WITHIN_S, CallFile, Decision
+from relay.session.call_rows import call_row, record_without_stream
+from relay.session.context import Desk
 from relay.twilio import signature, twiml
 
 log = structlog.get_logger()
 
-# Who rings this often within the window is sent to the human without a model.
-CALLS_PER_WINDOW = 10
-WINDOW_S = 600.0
-# Twilio asks what comes next the moment the socket closes; our own end may need that long to write its books.
-SETTLE_LIMIT_S = 1.5
 LEDGER_LIMIT_S = 0.5
+# Twilio's stop on the media socket and its callback come by two ways; the socket's word says more.
+SOCKET_SPEAKS_FIRST_S = 1.0
 # A webhook is 1 to 2 kB and comes in one piece. Reading 15 MB of a stranger's would keep every call's audio waiting for
 # 1.7 s, before it is even known that Twilio has not signed it.
 MAX_BODY_BYTES = 65_536
@@ -72,6 +72,7 @@ class Webhooks:
         self._desk = desk
         self._auth_tokens = tokens
         self._transfers = Transfers(desk, self._resume)
+        self._admission = Admission(desk)
 
     def add_to(self, app: QuartTrio) -> None:
         """Put the routes on the app."""
@@ -141,43 +142,41 @@ class Webhooks:
         known = call_sid in desk.files
         file = self._transfers.file(call_sid, fields)
         if not known:
-            file.refused = self._refusal(file, now)
+            file.refused = await self._admission.judge(file) or ""
+            desk.ledger.record(call_row(file))  # other machines count it
+            if not file.caller.id.is_own:
+                desk.learn_own(file.caller.called)
         if file.refused:
-            desk.metrics.rings.labels(file.refused).inc()
-            log.warning("call.not_admitted", why=file.refused, caller_hears="a sentence, then the human's phone")
-            return self._without_stream(file, BUSY)
+            return self._refuse(file)
         desk.metrics.rings.labels("stream").inc()
         self._warm(file, now)
         log.info("call.rang", repeated=known, resumes=file.resumes)
         return self._stream(file, now)
 
-    def _refusal(self, file: CallFile, now: float) -> str:
-        """Why this call is not for the model, in one word; "" if it is."""
-        desk = self._desk
-        if desk.draining:
-            return "draining"
-        if desk.lines_taken >= desk.settings.max_calls:
-            return "capacity"
-        if desk.spent_today_usd >= desk.settings.max_day_usd:
-            return "day_spend"
-        rang = [f for f in desk.files.values() if f.caller_number == file.caller_number and now - f.rang_at < WINDOW_S]
-        if file.caller_number and len(rang) > CALLS_PER_WINDOW:
-            return "too_often"
-        return ""
+    def _refuse(self, file: CallFile) -> str:
+        """The human, or nobody, for a call that is not for the agent."""
+        self._desk.metrics.rings.labels(file.refused).inc()
+        do = FOR_NOBODY.get(file.refused)
+        if do is None:
+            log.warning("call.not_admitted", why=file.refused, caller_hears="a sentence, then the human's phone")
+            return self._without_stream(file, BUSY)
+        log.warning("call.rejected", why=file.refused, caller_hears="a busy line", do=do)
+        record_without_stream(self._desk, file, EndReason.REJECTED)
+        return twiml.reject("busy")
 
     def _warm(self, file: CallFile, now: float) -> None:
         desk = self._desk
-        greeting = desk.phrases.greeting(file.announces)
+        greeting = file.briefing.phrases.greeting(file.announces, file.closed)
         live = file.resumed_as is None and not greeting.is_kept
         ask = wording.say_exactly(greeting.text) if live else None
-        desk.warm.ring(file.call_sid, lambda: desk.wanted(file, file.model, greeting=ask), now)
+        desk.warm.ring(file.call_sid, lambda: desk.wanted(file, file.talk.model, greeting=ask), now)
 
     def _stream(self, file: CallFile, now: float) -> str:
-        file.token = self._desk.tokens.issue(file.call_sid, now)
+        token = self._desk.tokens.issue(file.call_sid, now)
         file.expects(ASKS_WITHIN_S, stream=True)
         origin = self._desk.settings.public_url.replace("http", "ws", 1)
         return twiml.connect_stream(
-            f"{origin}/twilio/stream/{self._desk.settings.machine}/{file.token}",
+            f"{origin}/twilio/stream/{self._desk.settings.machine}/{token}",
             self._transfers.url("stream-status"),
             self._transfers.url("after"),
             {"call": file.call_sid},
@@ -185,29 +184,32 @@ class Webhooks:
 
     def _without_stream(self, file: CallFile, say: str) -> str:
         """The human for a call that never had a stream: nobody else writes its rows."""
-        streamless.record(self._desk, file, EndReason.TRANSFERRED)
-        file.then, file.why, file.ended = Next.HUMAN, file.refused.replace("_", " "), EndReason.TRANSFERRED
+        record_without_stream(self._desk, file, EndReason.TRANSFERRED)
+        file.decide(Decision(Next.HUMAN, EndReason.TRANSFERRED, file.refused.replace("_", " ")))
         return self._transfers.dial(file, say)
 
     # A stream is over
 
     async def _after(self, fields: dict[str, str]) -> str:
+        """What comes next. Twilio asks because the stream is over: that ends ours, if it has not noticed yet."""
         call_sid = CallSid(fields.get("CallSid", ""))
         file = self._desk.files.get(call_sid)
         if fields.get("CallStatus") in _OVER:
+            if file is not None:
+                file.end_streams(EndReason.CALLER_HUNG_UP)
             return twiml.hang_up()
         if file is None:
             return await self._after_unknown(call_sid, fields)
-        with trio.move_on_after(SETTLE_LIMIT_S):
-            await file.idle.wait()
+        file.end_streams(EndReason.CALLER_SOCKET_LOST)
+        decided = file.decision
         if file.streams == 0:
             log.error("call.stream_never_opened", caller_hears=CUT_OFF, do="see Twilio's debugger for 31901-31920")
             file.refused = "no_stream"
             self._desk.warm.release(call_sid)
             return self._without_stream(file, CUT_OFF)
-        if file.then is Next.HUMAN:
+        if decided.then is Next.HUMAN:
             return self._transfers.dial(file)
-        if file.then is Next.HANG_UP or (file.ended is not None and file.ended in _ENDED_BY_US):
+        if decided.then is Next.HANG_UP or (decided.reason is not None and decided.reason in _ENDED_BY_US):
             return twiml.hang_up()
         # Also where the socket's end looked like a caller's: Twilio asks, so they are still there.
         return self._after_loss(file)
@@ -222,14 +224,14 @@ class Webhooks:
             return twiml.hang_up()
         log.error("call.lost_by_a_relay", caller_hears=CUT_OFF, do="look why a relay stopped in the middle of a call")
         file = self._transfers.file(call_sid, fields)
-        file.then, file.refused, file.why = Next.HUMAN, "relay_lost", "the call was cut off"
-        file.ended = EndReason.TRANSFERRED
-        streamless.record(self._desk, file, EndReason.RELAY_FAULT)
+        file.refused = "relay_lost"
+        file.decide(Decision(Next.HUMAN, EndReason.TRANSFERRED, "the call was cut off"))
+        record_without_stream(self._desk, file, EndReason.RELAY_FAULT)
         return self._transfers.dial(file, CUT_OFF)
 
     def _after_loss(self, file: CallFile) -> str:
         if file.resumes >= RESUMES or self._desk.draining:
-            file.why = "the line was cut off"
+            file.decide(replace(file.decision, then=Next.HUMAN, why="the line was cut off"))
             return self._transfers.dial(file, CUT_OFF)
         return self._resume(file, "lost")
 
@@ -253,18 +255,35 @@ class Webhooks:
             self._desk.warm.release(call_sid)
             log.info("call.status", status=fields.get("CallStatus"))
             file = self._desk.files.get(call_sid)
-            # A relay that took over while a human's phone rang never saw the stream: the other one wrote it down.
-            if file is not None and file.streams == 0 and not file.refused and not file.transfer:
-                streamless.record(self._desk, file, EndReason.CALLER_HUNG_UP)
-                file.expects(0)
             if file is not None:
-                self._transfers.caller_left(file)
-                # What was recorded of them is told a moment later.
-                file.asks_until = min(file.asks_until, trio.current_time() + ASKS_WITHIN_S)
+                self._call_is_over(file)
         return twiml.empty()
+
+    def _call_is_over(self, file: CallFile) -> None:
+        """The phone was put down: that ends whatever of the call is still going on here."""
+        file.end_streams(EndReason.CALLER_HUNG_UP)
+        # A relay that took over while a human's phone rang never saw the stream: the other one wrote it down.
+        if file.streams == 0 and not file.refused and not file.human.result:
+            record_without_stream(self._desk, file, EndReason.CALLER_HUNG_UP)
+            file.expects(0)
+        self._transfers.caller_left(file)
+        # What was recorded of them is told a moment later.
+        file.asks_until = min(file.asks_until, trio.current_time() + ASKS_WITHIN_S)
+
+    async def _stream_is_over(self, call_sid: CallSid, stream_sid: str) -> None:
+        """End a stream whose socket has not told us so itself: what that says, such as a caller's stop, comes first."""
+        file = self._desk.files.get(call_sid)
+        streams = [each for each in file.open_streams if each.stream_sid == stream_sid] if file is not None else []
+        for stream in streams:
+            if not stream.is_decided:
+                await trio.sleep(SOCKET_SPEAKS_FIRST_S)
+            if not stream.is_decided:
+                stream.end(EndReason.CALLER_SOCKET_LOST)
 
     async def _stream_status(self, fields: dict[str, str]) -> str:
         event = fields.get("StreamEvent", "")
+        if event in ("stream-stopped", "stream-error"):
+            await self._stream_is_over(CallSid(fields.get("CallSid", "")), fields.get("StreamSid", ""))
         if event == "stream-error":
             log.error("stream.error", words=fields.get("StreamError", "")[:200], do="see Twilio's debugger")
         else:

@@ -1,4 +1,4 @@
-"""What one stream of a call leaves behind: its rows, its figures, and its one closing line.
+"""What a call leaves behind: its rows, its figures, and one closing line for each of its streams.
 
 Whatever stands in the call's outcome (turns, barge-ins, latencies, costs) is counted over all its streams, in the line
 too; the rest of the line is the stream's.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from statistics import quantiles
 from typing import Any
@@ -24,7 +24,8 @@ from relay.call.machine import Ending, Machine, Next
 from relay.call.vocabulary import ClaimDoubted, EndReason
 from relay.functions import Outcome, TakeMessage
 from relay.ledger import rows
-from relay.session import context as desks
+from relay.session.call_file import CallFile, Decision
+from relay.session.context import Desk
 
 log = structlog.get_logger()
 
@@ -36,30 +37,60 @@ KNOWS_CALLER, HEARS_NAME = "lookup_caller", "book_appointment"
 WITHOUT_NEWS = frozenset({"end_call", "wait_for_user", "transfer_to_human"})
 
 
+def call_row(file: CallFile) -> rows.CallRow:
+    """Who calls whom, and since when: known from the ring on."""
+    return rows.CallRow(
+        call_sid=file.call_sid,
+        started_at=file.started_at,
+        from_number=file.caller.id.presented or None,
+        to_number=file.caller.called or None,
+        caller_state=file.caller.state or None,
+    )
+
+
+def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeRow:
+    return rows.OutcomeRow(
+        call_sid=file.call_sid,
+        ended_at=desk.utc_now(),
+        end_reason=str(reason),
+        fault=str(reason) if reason.is_fault else None,
+    )
+
+
+def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
+    """Write down a call that has no stream here: refused, hung up before it began, or cut off by a relay's death.
+
+    What another relay knew of it stays as it is.
+    """
+    row = call_row(file)
+    desk.ledger.record(replace(row, started_at=None) if reason is EndReason.RELAY_FAULT else row)
+    desk.ledger.record(replace(_outcome_row(desk, file, reason), outcome=file.refused or None))
+    desk.metrics.calls.labels(str(reason)).inc()
+    log.warning("call.without_stream", reason=str(reason), because=file.refused)
+
+
 class Books:
     """The books of one stream."""
 
-    def __init__(self, desk: desks.Desk, file: desks.CallFile, machine: Machine, started_at: float) -> None:
+    def __init__(self, desk: Desk, file: CallFile, machine: Machine, started_at: float) -> None:
         self._desk, self._file, self._machine = desk, file, machine
         self._began_at = started_at  # when Twilio's `start` was read, Trio clock
         self._began_utc = desk.utc_now()
         self.greeting_ms: float | None = None  # to the moment when the first audio had been written to the socket
         self._held_rows: list[rows.Row] = []  # with words, from before the notice was heard
         self._judged: set[int] = set()
+        self._decision: Decision | None = None
+        self._closed = False
         s = desk.settings
         desk.ledger.record(
-            rows.CallRow(
-                call_sid=file.call_sid,
-                started_at=file.started_at,
-                from_number=file.caller_number or None,
-                to_number=file.called_number or None,
-                caller_state=file.caller_state or None,
+            replace(
+                call_row(file),
                 machine=s.machine,
                 region=s.fly_region or None,
                 image=s.fly_image_ref or None,
                 model=s.openai_model,
                 voice=s.openai_voice,
-                prompt_hash=desk.prompts.version,
+                prompt_hash=file.briefing.prompts.version,
                 resumed=file.resumes,
             )
         )
@@ -67,7 +98,7 @@ class Books:
     def consent(self, heard_ms: int) -> None:
         """The notice was heard: what waited for it may be stored."""
         log.info("call.notice_heard", heard_ms=heard_ms)
-        self._file.notice_heard = True
+        self._file.talk.notice_heard = True
         self._record_notice(heard_ms)
         held, self._held_rows = self._held_rows, []
         for row in held:
@@ -114,9 +145,10 @@ class Books:
                 latency=latency,
             )
         )
-        if latency is not None and turn.seq not in self._file.turns:  # not once more for a newer version of the row
+        tally = self._file.tally
+        if latency is not None and turn.seq not in tally.turns:  # not once more for a newer version of the row
             self._time(latency)
-        self._file.turns.add(turn.seq)
+        tally.turns.add(turn.seq)
         return self._judge(turn)
 
     def _time(self, latency: dict[str, int | None]) -> None:
@@ -126,7 +158,7 @@ class Books:
                 self._desk.metrics.turn_ms.labels(step).observe(ms)
         heard_ms = latency["first_heard"]
         if heard_ms is not None:
-            self._file.turn_ms.append(heard_ms)
+            self._file.tally.turn_ms.append(heard_ms)
 
     def _judge(self, turn: RecordTurn) -> ClaimDoubted | None:
         """Hold what the caller heard of the model's words against what was done; our own words claim nothing.
@@ -155,7 +187,7 @@ class Books:
         arguments = _table(action.arguments)
         file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
         if outcome.ok:
-            file.functions_done.append(action.name)
+            file.tally.functions_done.append(action.name)
             if action.name == KNOWS_CALLER or (action.name == HEARS_NAME and not file.caller_name):
                 file.caller_name = str(output.get("name") or file.caller_name)
         self._desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
@@ -177,7 +209,7 @@ class Books:
             self._desk.ledger.record(  # at once: it is no record of the talk, but what the caller asks to be kept
                 rows.MessageRow(
                     call_sid=file.call_sid,
-                    seq=len(file.functions_done),
+                    seq=len(file.tally.functions_done),
                     name=effect.name,
                     phone=str(effect.phone),  # a function's Phone is no JSON
                     text=effect.message,
@@ -201,7 +233,7 @@ class Books:
         said = next(
             (turn.said for turn in self._machine.conversation.turns() if turn.role == "agent" and not turn.own), ""
         )
-        if self._desk.phrases.learn(self._machine.plan.greeting.text, mulaw, said):
+        if self._file.briefing.phrases.learn(self._machine.plan.greeting.text, mulaw, said):
             log.info("greeting.learned", ms=len(mulaw) // 8)
 
     def greeted(self, now: float) -> None:
@@ -222,69 +254,94 @@ class Books:
             "greeting.slo_broken", greeting_ms=after_ms, rung=rung, do="compare relay_loop_lag_ms; see the README"
         )
 
+    @property
+    def is_decided(self) -> bool:
+        """True once it is known how the stream ended."""
+        return self._decision is not None
+
+    def decide(self) -> None:
+        """How the stream ended and what comes next: written the moment the machine knows it, before any socket closes.
+
+        Until `close` there may be more words, so only the summary changes after this.
+        """
+        if self._decision is not None:
+            return
+        machine, ending = self._machine, self._machine.ending
+        self._decision = Decision(
+            then=ending.then if ending is not None else Next.RESUME,
+            reason=ending.reason if ending is not None else EndReason.RELAY_FAULT,
+            why=machine.dialled,
+            summary=_matter(ending, machine.conversation.past()),
+        )
+        self._file.decide(self._decision)
+
     def close(self) -> None:
-        """The stream is over: the outcome, the figures, the line. Synchronous, so that nothing can cut it off."""
+        """The stream is over: the outcome, the figures, the line. Synchronous, so that nothing can cut it off.
+
+        May be called twice: the next stream of the call does, if this one takes too long.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self.decide()
         machine, file, desk = self._machine, self._file, self._desk
-        ending = machine.ending
-        reason = ending.reason if ending is not None else EndReason.RELAY_FAULT
+        decision = self._decision or Decision()
+        reason = decision.reason or EndReason.RELAY_FAULT
         file.last_seen = trio.current_time()
         self._hand_on()
-        file.ended = reason
-        file.then = ending.then if ending is not None else Next.RESUME
-        file.expects(desks.ASKS_WITHIN_S if file.then in (Next.HUMAN, Next.RESUME) else 0)
-        file.summary = _matter(ending, file.history)
-        file.why = machine.dialled
-        desk.day_usd += file.bill.usd - machine.plan.bill.usd
-        p50, p95 = _percentiles(file.turn_ms)
-        figures = machine.figures
-        if machine.notice_was_begun and not file.notice_heard:
+        if file.decision is decision:
+            file.decision = replace(decision, summary=_matter(machine.ending, file.talk.history))
+        desk.day_usd += file.talk.bill.usd - machine.plan.bill.usd
+        if machine.notice_was_begun and not file.talk.notice_heard:
             self._record_notice(None)
         if file.streams == 1:  # who comes back is not greeted a second time
-            desk.ledger.record(
-                rows.CallRow(
-                    call_sid=file.call_sid,
-                    greeting_rung=str(figures.rung),
-                    greeting_ms=self.greeting_ms,
-                    greeting_heard_ms=figures.greeting_heard_ms,
-                    webhook_greeting_ms=self._from_webhook(self.greeting_ms),
-                    webhook_greeting_heard_ms=self._from_webhook(figures.greeting_heard_ms),
-                )
-            )
+            self._record_greeting()
+        p50, p95 = _percentiles(file.tally.turn_ms)
         desk.ledger.record(
-            rows.OutcomeRow(
-                call_sid=file.call_sid,
-                ended_at=desk.utc_now(),
-                end_reason=str(reason),
-                fault=str(reason) if reason.is_fault else None,
+            replace(
+                _outcome_row(desk, file, reason),
                 seconds=round((desk.utc_now() - file.started_at) / dt.timedelta(seconds=1), 1),
-                turns=len(file.turns),
-                barge_ins=file.barge_ins,
-                cost_usd=Decimal(f"{file.bill.usd:.6f}"),
-                cost=_cost(file.bill),
+                turns=len(file.tally.turns),
+                barge_ins=file.tally.barge_ins,
+                cost_usd=Decimal(f"{file.talk.bill.usd:.6f}"),
+                cost=_cost(file.talk.bill),
                 outcome=self._outcome(),
                 latency_p50_ms=p50,
                 latency_p95_ms=p95,
                 verified=file.deeds.are_told_right,
-                transfer_result="asked" if file.then is Next.HUMAN else None,
+                # Twilio may have asked already, and a human been rung, while late words were awaited.
+                transfer_result=file.human.result if decision.then is Next.HUMAN else None,
             )
         )
-        file.stream_closes()
         self._count(reason)
-        self._say(reason, p50, p95)
+        self._say(decision, p50, p95)
+
+    def _record_greeting(self) -> None:
+        figures = self._machine.figures
+        self._desk.ledger.record(
+            rows.CallRow(
+                call_sid=self._file.call_sid,
+                greeting_rung=str(figures.rung),
+                greeting_ms=self.greeting_ms,
+                greeting_heard_ms=figures.greeting_heard_ms,
+                webhook_greeting_ms=self._from_webhook(self.greeting_ms),
+                webhook_greeting_heard_ms=self._from_webhook(figures.greeting_heard_ms),
+            )
+        )
 
     def _hand_on(self) -> None:
         """What the next stream of this call goes on with."""
-        file, call = self._file, self._machine.call
-        file.talked_s += trio.current_time() - self._began_at
-        file.history, file.next_seq = call.conversation.past(), call.conversation.next_seq
-        file.model = call.model
-        file.bill = call.meter.bill()
-        file.spent_usd = file.bill.usd
-        file.misunderstandings = call.figures.misunderstandings
-        file.failed_attempts = call.functions.failed_attempts
-        file.offered_human = call.offered_human
-        file.barge_ins += call.figures.barge_ins
-        file.false_stops += call.figures.false_stops
+        call, talk, tally = self._machine.call, self._file.talk, self._file.tally
+        talk.talked_s += trio.current_time() - self._began_at
+        talk.history, talk.next_seq = call.conversation.past(), call.conversation.next_seq
+        talk.model = call.model
+        talk.bill = call.meter.bill()
+        talk.spent_usd = talk.bill.usd
+        talk.misunderstandings = call.figures.misunderstandings
+        talk.failed_attempts = call.functions.failed_attempts
+        talk.offered_human = call.offered_human
+        tally.barge_ins += call.figures.barge_ins
+        tally.false_stops += call.figures.false_stops
 
     def _from_webhook(self, ms: float | None) -> float | None:
         if ms is None or self._file.streams != 1:
@@ -295,7 +352,7 @@ class Books:
         """From facts: what was done in this call, never what was said of it."""
         deeds = self._file.deeds
         done = ",".join(sorted(deeds.done & {"booked", "cancelled", "moved", "message_taken"}))
-        told = "informed" if set(self._file.functions_done) - WITHOUT_NEWS else "talked"
+        told = "informed" if set(self._file.tally.functions_done) - WITHOUT_NEWS else "talked"
         doubt = "" if deeds.are_told_right else "unverified"
         return " ".join(part for part in (done or told, doubt) if part)
 
@@ -306,7 +363,7 @@ class Books:
         metrics.false_stops.inc(figures.false_stops)
         metrics.model_errors.labels("harmful").inc(figures.model_errors)
         metrics.model_errors.labels("crossing").inc(figures.crossings)
-        metrics.usd.inc(max(0.0, self._file.bill.usd - self._machine.plan.bill.usd))
+        metrics.usd.inc(max(0.0, self._file.talk.bill.usd - self._machine.plan.bill.usd))
         waited_ms = round((trio.current_time() - self._began_at) * 1000, 1)
         if self.greeting_ms is None and waited_ms > GREETING_SLO_MS:
             self._slo_broken(waited_ms)  # the caller heard nothing at all
@@ -316,19 +373,20 @@ class Books:
             if from_webhook_ms is not None:
                 metrics.webhook_greeting_heard_ms.labels(str(figures.rung)).observe(from_webhook_ms)
 
-    def _say(self, reason: EndReason, p50: float | None, p95: float | None) -> None:
+    def _say(self, decision: Decision, p50: float | None, p95: float | None) -> None:
         file, figures, playout = self._file, self._machine.figures, self._machine.playout
-        (log.error if reason.is_fault else log.info)(
+        is_fault = decision.reason is not None and decision.reason.is_fault
+        (log.error if is_fault else log.info)(
             "call.ended",
-            reason=str(reason),
-            then=str(file.then),
+            reason=str(decision.reason),
+            then=str(decision.then),
             seconds=round(trio.current_time() - self._began_at, 1),
             rung=str(figures.rung),
             greeting_ms=self.greeting_ms,
             greeting_heard_ms=figures.greeting_heard_ms,
-            turns=len(file.turns),
-            barge_ins=file.barge_ins,
-            false_stops=file.false_stops,
+            turns=len(file.tally.turns),
+            barge_ins=file.tally.barge_ins,
+            false_stops=file.tally.false_stops,
             turn_p50_ms=p50,
             turn_p95_ms=p95,
             gaps_ms=round(playout.gaps_ms),
@@ -336,7 +394,7 @@ class Books:
             model_errors=figures.model_errors,
             crossings=figures.crossings,
             reconnects=figures.reconnects,
-            usd=round(file.bill.usd, 4),
+            usd=round(file.talk.bill.usd, 4),
             outcome=self._outcome(),
         )
 

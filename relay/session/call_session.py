@@ -42,7 +42,7 @@ from relay.call.actions import (
     SwitchModel,
     TruncateItem,
 )
-from relay.call.machine import Machine, Next
+from relay.call.machine import Machine, Phase
 from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
@@ -59,11 +59,13 @@ from relay.call.vocabulary import (
     StreamSid,
     Ticked,
 )
-from relay.functions import CallContext, Outcome, TakeMessage, run
+from relay.functions import CallContext, Outcome, PauseRecording, ResumeRecording, TakeMessage, run
 from relay.realtime import protocol as model_dialect
 from relay.realtime.client import ModelSession, ModelUnreachable
-from relay.session import context as desks
+from relay.recordings import Recorder
+from relay.session.call_file import CallFile
 from relay.session.call_rows import Books
+from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
 from relay.session.model_connector import ModelConnector
 from relay.session.uplink import CallerAudio, silence
@@ -77,8 +79,11 @@ log = structlog.get_logger()
 # Before the first word was written the watchdog looks more often than the beat, for the clip at 150 ms.
 FIRST_TICKS_S = 0.025
 HANG_UP_LIMIT_S = 6.0
-# Twilio sends 50 frames a second; gaps to 233 ms are normal, this is a dead socket.
-NO_FRAMES_S = 15.0
+# Twilio sends 50 frames a second, but none while the caller's phone is muted. After so long without a word of Twilio's
+# it is asked for a mark, which it gives back at once where nothing plays; no mark is a dead socket.
+NOTHING_HEARD_S = 15.0
+PROBE_LIMIT_S = 5.0
+PROBE_MARK = "still there?"
 SILENCE_DBFS = -100.0
 # Twilio's media message is 360 to 400 bytes, its mark 110: more than a frame, and no more than a frame and a mark.
 TWO_FRAMES_BYTES = 450
@@ -91,11 +96,11 @@ FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, 
 class CallSession:
     """One stream of one call."""
 
-    def __init__(self, desk: desks.Desk, file: desks.CallFile, stream_sid: StreamSid, caller: WebSocketEnd) -> None:
+    def __init__(self, desk: Desk, file: CallFile, stream_sid: StreamSid, caller: WebSocketEnd) -> None:
         started_at = trio.current_time()
         self._desk = desk
         self._file = file
-        self._stream_sid = stream_sid
+        self.stream_sid = stream_sid
         self._caller = caller
         self.machine = Machine(desk.plan(file))
         self.books = Books(desk, file, self.machine, started_at)
@@ -104,18 +109,31 @@ class CallSession:
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
+        self._recorder = self._recorder_of(file, started_at)
         self._gathers = False  # the caller's socket is read two frames at a time
+        self._twilio_spoke_at = started_at
+        self._probed_at: float | None = None
         self._start: Callable[..., None] = lambda *_: None
         self._scope = trio.CancelScope()
         self._context = CallContext(
             file.call_sid,
-            file.caller_number,
-            desk.backend,
-            desk.settings.tz,
+            file.caller.number,
+            file.briefing.backend.for_call(file.call_sid),
+            file.briefing.settings.tz,
             desk.utc_now,
             file.once,
-            desk.settings.business_country,
+            file.briefing.settings.business_country,
             file.own_ids,
+            attested=file.caller.id.is_attested,
+            answers=file.briefing.answers,
+        )
+
+    def _recorder_of(self, file: CallFile, now: float) -> Recorder | None:
+        file.began_at = now if file.began_at is None else file.began_at
+        if self._desk.recordings is None:
+            return None
+        return self._desk.recordings.recorder(
+            file.call_sid, file.began_at, self._desk.utc_now(), consented=file.may_store_words
         )
 
     async def run(self) -> None:
@@ -125,7 +143,7 @@ class CallSession:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._start = nursery.start_soon
-                    await self._feed(CallerArrived(self._stream_sid))
+                    await self._feed(CallerArrived(self.stream_sid))
                     nursery.start_soon(self._read_caller, name="Twilio reader")
                     nursery.start_soon(self._read_model, name="OpenAI reader")
                     nursery.start_soon(self._watch, name="watchdog")
@@ -137,11 +155,37 @@ class CallSession:
         finally:
             if self.machine.ending is None:  # cancelled from outside: the process stops
                 self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
+            self._stop_recording(by_caller=False)
+            self.close_rows()
             await self._release_model()
             await self._connector.close()
             self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
-            self.books.close()
             await self._caller.close(1011 if failure else 1000)
+
+    # What the rest of the process may do to it (call_file.Stream)
+
+    @property
+    def is_decided(self) -> bool:
+        """True once it is known how the stream ended."""
+        return self.books.is_decided
+
+    def end(self, reason: EndReason) -> None:
+        """Twilio says that the stream is over, whatever the socket says: decided now, carried out by our own tasks."""
+        self._stop_recording(by_caller=True)
+        actions = self.machine.handle(CallerLeft(reason), trio.current_time())
+        self.books.decide()
+        self._start(self._end, actions)
+
+    async def _end(self, actions: list[Action]) -> None:
+        await self._perform(actions)
+        if self.machine.is_over:
+            self._scope.cancel()
+
+    def close_rows(self) -> None:
+        """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
+        self.books.close()
+        self._file.stream_closes(self)
+        self._scope.cancel()
 
     # Twilio reader
 
@@ -151,6 +195,7 @@ class CallSession:
             while True:
                 await self._take(await self._caller.receive())
         except Gone as gone:
+            self._stop_recording(by_caller=True)
             if gone.code in (1000, 1001, 1005):
                 reason = EndReason.CALLER_HUNG_UP
             elif "progress" in gone.reason or "does not read" in gone.reason:
@@ -180,10 +225,16 @@ class CallSession:
             await self._caller_spoke(frames)
 
     async def _take_event(self, what: caller_dialect.Frame | caller_dialect.Event | None) -> None:
+        self._twilio_spoke_at = trio.current_time()
         match what:
+            case MarkReturned(name) if name == PROBE_MARK:
+                pass
             case MarkReturned() | DigitPressed():
+                if self._recorder is not None and isinstance(what, MarkReturned):
+                    self._recorder.marked(what.name, trio.current_time())
                 await self._feed(what)
             case caller_dialect.Stopped():
+                self._stop_recording(by_caller=True)
                 await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
                 self._desk.metrics.unknown_events.labels("twilio").inc()
@@ -193,7 +244,9 @@ class CallSession:
         if self._gathers is not pace.is_behind:
             self._gathers = pace.is_behind
             self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
-        now = trio.current_time()
+        now = self._twilio_spoke_at = trio.current_time()
+        if self._recorder is not None:
+            self._recorder.caller(frames, now)
         audio = self._uplink.pieces(frames, now, paired=self._gathers)
         actions: list[Action] = []
         for mulaw in audio:
@@ -314,16 +367,27 @@ class CallSession:
             else:
                 await beat.wait(lot)
             now = trio.current_time()
-            self._file.spent_usd = self.machine.meter.usd
+            self._file.talk.spent_usd = self.machine.meter.usd
+            if self._recorder is not None:
+                self._recorder.tick(now)
             pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
             if pad_ms:
                 actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
                 await self._perform([SendSilence(pad_ms), *actions])
-            if self._uplink.gaps.idle_s(now) > NO_FRAMES_S and self.machine.ending is None:
-                await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
+            if now - self._twilio_spoke_at > NOTHING_HEARD_S and self.machine.ending is None:
+                await self._look_for_twilio(now)
             if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
                 await self._feed(DrainBegan(self._desk.leaves_at - now))
             await self._feed(Ticked())
+
+    async def _look_for_twilio(self, now: float) -> None:
+        """A muted caller and a dead socket sound the same: ask Twilio for a mark, and take no answer for the end."""
+        if self._probed_at is None or self._probed_at < self._twilio_spoke_at:
+            self._probed_at = now
+            if self._post_to_caller([caller_dialect.mark(self.stream_sid, PROBE_MARK)]):
+                await self._drain_caller()
+        elif now - self._probed_at > PROBE_LIMIT_S:
+            await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
 
     # Functions
 
@@ -336,7 +400,10 @@ class CallSession:
             log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
             outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
         self.books.function(action, outcome)
-        effect = None if isinstance(outcome.effect, TakeMessage) else outcome.effect
+        effect = outcome.effect
+        if isinstance(effect, TakeMessage | PauseRecording | ResumeRecording):
+            self._pause_recording(effect)
+            effect = None
         await self._feed(
             FunctionReturned(
                 action.function_call_id,
@@ -350,10 +417,30 @@ class CallSession:
             )
         )
 
+    # The recording
+
+    def _pause_recording(self, effect: object) -> None:
+        if self._recorder is not None:
+            match effect:
+                case PauseRecording(why):
+                    self._recorder.pause(why, trio.current_time())
+                case ResumeRecording():
+                    self._recorder.resume(trio.current_time())
+
+    def _stop_recording(self, *, by_caller: bool) -> None:
+        if self._recorder is not None:
+            self._recorder.close(trio.current_time(), by_caller=by_caller)
+
+    async def _leave_stream(self) -> None:
+        self._stop_recording(by_caller=False)
+        await self._caller.close()
+
     # Actions
 
     async def _feed(self, event: Event) -> None:
         actions = self.machine.handle(event, trio.current_time())
+        if self.machine.phase is Phase.GONE:
+            self.books.decide()  # before the first await: a webhook may ask in this moment
         if actions:
             await self._perform(actions)
         if self.machine.is_over:
@@ -369,14 +456,18 @@ class CallSession:
         to_model: list[bytes] = []
         rows: list[Action] = []
         orders: list[Action] = []
-        sid = self._stream_sid
+        sid = self.stream_sid
         for action in actions:
             match action:
                 case Play(mulaw, mark):
+                    if self._recorder is not None:
+                        self._recorder.played(mulaw, mark, trio.current_time())
                     to_caller.append(caller_dialect.media(sid, mulaw))
                     if mark is not None:
                         to_caller.append(caller_dialect.mark(sid, mark))
                 case ClearPlayback():
+                    if self._recorder is not None:
+                        self._recorder.cleared(trio.current_time())
                     to_caller.append(caller_dialect.clear(sid))
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
@@ -422,6 +513,8 @@ class CallSession:
                     self._start(self._feed, doubt)
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)
+                if self._recorder is not None:
+                    self._recorder.begin(trio.current_time())
             case Report(name, level, fields):
                 getattr(log, level)(name, **dict(fields))
             case KeepAudio(response_id):
@@ -452,7 +545,7 @@ class CallSession:
             case HangUp():
                 self._start(self._hang_up)
             case LeaveStream():
-                await self._caller.close()
+                await self._leave_stream()
 
     async def _release_model(self) -> None:
         model, self._model = self._model, None  # while it says goodbye, the caller's words wait for the next one
@@ -461,11 +554,10 @@ class CallSession:
 
     async def _hang_up(self) -> None:
         """End the phone call by REST. The stream is closed behind it, so that Twilio never waits for us."""
-        self._file.then = Next.HANG_UP  # before the books say so: a function may still run, and Twilio ask meanwhile
         with trio.CancelScope(shield=True):
             if self._desk.hang_up_by_rest:
                 try:
                     await self._desk.rest.hang_up(self._file.call_sid, HANG_UP_LIMIT_S)
                 except (TwilioRefused, TwilioUnreachable) as error:
                     log.error("call.hang_up_failed", words=str(error), caller_hears="the line closes a moment later")
-            await self._caller.close()
+            await self._leave_stream()

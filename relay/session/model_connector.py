@@ -14,7 +14,8 @@ import trio
 from relay.call.machine import Machine
 from relay.call.vocabulary import Event, MoveFailed, NextModelLost, NextModelReady
 from relay.realtime.client import ModelSession, ModelUnreachable
-from relay.session import context as desks
+from relay.session.call_file import CallFile
+from relay.session.context import Desk
 from relay.transport.websocket import Gone
 
 log = structlog.get_logger()
@@ -29,7 +30,7 @@ RETRY_AFTER_LIMIT_S = 5.0
 class ModelConnector:
     """The sessions of one stream."""
 
-    def __init__(self, desk: desks.Desk, file: desks.CallFile, machine: Machine) -> None:
+    def __init__(self, desk: Desk, file: CallFile, machine: Machine) -> None:
         self._desk = desk
         self._file = file
         self._machine = machine

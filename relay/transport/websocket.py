@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Mapping
+from typing import cast
 
 import trio
 from websockets.client import ClientProtocol
@@ -81,6 +82,7 @@ class WebSocketEnd:
         self._max_bytes = MAX_FROM_MODEL_BYTES if self._is_client else MAX_FROM_CALLER_BYTES
         self._rest = b""  # the beginning of a frame whose end has not come, kept from the core
         self._owed = 0  # bytes of a frame whose beginning the core has
+        self._early = b""  # what came behind the upgrade request before it was answered
         self._receiving = False
         self._closed = False
 
@@ -112,6 +114,10 @@ class WebSocketEnd:
                     raise self._gone(e) from e
             finally:
                 self._receiving = False
+
+    def unread(self, messages: list[bytes]) -> None:
+        """Give messages back, in their order: the next `receive` returns them first."""
+        self._ready[:0] = messages
 
     def gather(self, n_bytes: int) -> None:
         """Let `receive` wait for so many bytes, or the end: fewer wakes, later messages. 1 for no such wait."""
@@ -184,6 +190,7 @@ class WebSocketEnd:
         if response.status_code != 101:
             self.abort()
             raise Gone(1002, f"not a WebSocket request: answered {response.status_code}")
+        self._begin()
 
     async def reject(self, status: int, text: str = "", headers: Mapping[str, str] | None = None) -> None:
         """Answer an HTTP status instead of opening, and close. Raises Gone when the peer went first."""
@@ -206,6 +213,12 @@ class WebSocketEnd:
         """Close the socket without a word."""
         self._closed = True
         self._wire.abort()
+
+    def _begin(self) -> None:
+        """The upgrade is done: read what came behind it in the same packet, whole frames or not."""
+        early, self._early = self._early, b""
+        if early:
+            self._feed(early)
 
     def _feed(self, data: bytes) -> None:
         """Take in what has arrived: whole text frames are cut out here, the core gets the rest, and all in a close."""
@@ -306,18 +319,17 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
         request.headers[name] = value
     protocol.send_request(request)
     end = WebSocketEnd(wire, protocol)
+    head = _Head(protocol)
     response: Response | None = None
     try:
         await end._flush()
         while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
-            data = await wire.read()
-            if data:
-                protocol.receive_data(data)
-            else:
-                protocol.receive_eof()
-            events = protocol.events_received()
+            events = head.feed(await wire.read())
+            if protocol.state is State.CONNECTING:
+                events += head.feed_rest()  # the body of a refusal
             response = next((e for e in events if isinstance(e, Response)), response)
-            end._take(events)  # frames may ride in the packet of the 101
+        end._early = head.rest
+        end._begin()
     except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
         wire.abort()
         raise ConnectionError(f"the server broke off the WebSocket upgrade: {e}") from e
@@ -330,6 +342,41 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
         raise Refused(101, f"its upgrade is not valid: {protocol.handshake_exc}")
     body = (response.body or b"").decode(errors="replace")
     raise Refused(response.status_code, body, response.headers.get("Retry-After"))
+
+
+class _Head:
+    """Gives an HTTP head to the core, and keeps what comes behind it: those bytes are frames, and `_feed` reads them.
+
+    The core would take them too. Of half a frame that it holds we know nothing, and would take the other half for the
+    beginning of another frame.
+    """
+
+    def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:
+        self._protocol = protocol
+        self._tail = b""  # the end of the bytes before: the blank line may come in pieces
+        self.n_bytes = 0
+        self.rest = b""
+
+    def feed(self, data: bytes) -> list[Request | Response | Frame]:
+        """What the core makes of these bytes; b"" is the end of the stream."""
+        if not data:
+            self._protocol.receive_eof()
+            return self._protocol.events_received()
+        seen = self._tail + data
+        at = seen.find(b"\r\n\r\n")
+        end = len(data) if at < 0 else at + 4 - len(self._tail)
+        self._tail = seen[-3:]
+        self.n_bytes += end
+        self._protocol.receive_data(data[:end])
+        self.rest = data[end:]
+        return self._protocol.events_received()
+
+    def feed_rest(self) -> list[Request | Response | Frame]:
+        """Give the core what stands behind the head after all: it is a body."""
+        rest, self.rest = self.rest, b""
+        if rest:
+            self._protocol.receive_data(rest)
+        return self._protocol.events_received()
 
 
 def _parse(url: str) -> WebSocketURI:
@@ -348,17 +395,18 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
     """
     protocol = ServerProtocol(max_size=MAX_FROM_CALLER_BYTES, logger=_QUIET)
     end = WebSocketEnd(wire, protocol)
-    n_bytes, data = 0, first
+    head, data = _Head(protocol), first
     try:
         with trio.fail_after(limit_s):
             while True:
-                n_bytes += len(data)
-                if data:
-                    protocol.receive_data(data)
-                events = protocol.events_received()
-                if len(events) == 1 and isinstance(events[0], Request) and protocol.handshake_exc is None:
-                    return events[0], end
-                if events or protocol.handshake_exc is not None or n_bytes > MAX_HEAD_BYTES:
+                events = head.feed(data) if data else []
+                begin, stop = span(head.rest, 0)
+                spoke_first = 0 < begin <= stop <= len(head.rest)  # a whole frame: no WebSocket client does that
+                is_request = len(events) == 1 and isinstance(events[0], Request) and protocol.handshake_exc is None
+                if is_request and not spoke_first:
+                    end._early = head.rest
+                    return cast("Request", events[0]), end
+                if events or protocol.handshake_exc is not None or head.n_bytes > MAX_HEAD_BYTES:
                     await _turn_away(wire, "400 Bad Request")
                     raise Gone(1002, "the peer sent no HTTP/1.1 upgrade request")
                 if not (data := await wire.read()):

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Self, TypeVar
 
 import httpx
@@ -18,7 +17,6 @@ import trio
 
 from relay.call.vocabulary import CallSid
 from relay.transport.wire import default_tls
-from relay.twilio.twiml import inline
 
 LIMIT_S = 10.0  # for one call of this client, its retries included
 TRY_LIMIT_S = 4.0  # for one request
@@ -28,7 +26,6 @@ FIRST_PAUSE_S = 0.25  # doubles with each try
 OVER_CODES = {21220, 20404}
 # What Twilio says in words may hold phone numbers; logs may not.
 _LONG_NUMBER = re.compile(r"\+?\d{7,}")
-_LIVE = {"queued", "ringing", "in-progress"}
 
 
 class TwilioRefused(Exception):
@@ -37,19 +34,6 @@ class TwilioRefused(Exception):
 
 class TwilioUnreachable(Exception):
     """Twilio could not be asked within the time, or was too busy each time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call as Twilio knows it; `status` is one of [twilio 1.4]'s values."""
-
-    sid: CallSid
-    status: str
-
-    @property
-    def is_live(self) -> bool:
-        """True while somebody can still be talked to."""
-        return self.status in _LIVE
 
 
 class Number(msgspec.Struct, frozen=True):
@@ -66,11 +50,6 @@ class Number(msgspec.Struct, frozen=True):
     trunk_sid: str | None = ""
 
 
-class _CallBody(msgspec.Struct):
-    sid: str
-    status: str
-
-
 class _NumbersBody(msgspec.Struct):
     incoming_phone_numbers: list[Number]
 
@@ -85,11 +64,11 @@ class _Over(Exception):
 
 
 class _Busy(Exception):
-    """No answer, or one that may be better next time. `never_ran`: the request surely had no effect."""
+    """No answer, or one that may be better next time."""
 
-    def __init__(self, words: str, *, never_ran: bool, wait_s: float = 0.0) -> None:
+    def __init__(self, words: str, *, wait_s: float = 0.0) -> None:
         super().__init__(words)
-        self.never_ran, self.wait_s = never_ran, wait_s
+        self.wait_s = wait_s
 
 
 class TwilioRest:
@@ -131,35 +110,6 @@ class TwilioRest:
                 return False
             return True
 
-    async def update_call(self, call_sid: CallSid, twiml: str, limit_s: float = LIMIT_S) -> bool:
-        """Give a live call new TwiML, which ends its stream; False when the call was over already.
-
-        A second update starts the document anew (a second ring at the human's). So where an answer never came,
-        it is asked again only while the call is still in progress.
-        Raises TooLong, TwilioRefused, TwilioUnreachable.
-        """
-        form = {"Twiml": inline(twiml)}
-
-        async def still_in_progress() -> None:
-            call = await self._fetch(call_sid)
-            if call.status != "in-progress":
-                raise _Over
-
-        with _within(limit_s):
-            try:
-                await self._ask("POST", f"Calls/{call_sid}.json", form, still_in_progress)
-            except _Over:
-                return False
-            return True
-
-    async def fetch_call(self, call_sid: CallSid, limit_s: float = LIMIT_S) -> Call | None:
-        """Return the call, None when Twilio does not know it. Raises TwilioRefused, TwilioUnreachable."""
-        with _within(limit_s):
-            try:
-                return await self._fetch(call_sid)
-            except _Over:
-                return None
-
     async def find_number(self, e164: str, limit_s: float = LIMIT_S) -> Number | None:
         """Return the account's number, None when it has no such number. Raises TwilioRefused, TwilioUnreachable."""
         with _within(limit_s):
@@ -193,21 +143,8 @@ class TwilioRest:
                 raise TwilioRefused(f"this Twilio account has no phone number {number_sid}") from None
         return _read(body, Number)
 
-    async def _fetch(self, call_sid: CallSid) -> Call:
-        body = _read(await self._ask("GET", f"Calls/{call_sid}.json", {}), _CallBody)
-        return Call(CallSid(body.sid), body.status)
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        fields: Mapping[str, str],
-        before_repeat: Callable[[], Awaitable[None]] | None = None,
-    ) -> bytes:
-        """Return the body of a good answer, asking again while Twilio is busy.
-
-        `before_repeat` is awaited before a request is sent again that may have had its effect.
-        """
+    async def _ask(self, method: str, path: str, fields: Mapping[str, str]) -> bytes:
+        """Return the body of a good answer, asking again while Twilio is busy."""
         for n_try in range(1, MAX_TRIES + 1):
             try:
                 return await self._once(method, path, fields)
@@ -217,8 +154,6 @@ class TwilioRest:
                 busy = e
             # Jitter: a hundred calls that met the same outage shall not come back in the same moment.
             await trio.sleep(max(busy.wait_s, FIRST_PAUSE_S * 2 ** (n_try - 1) * random.uniform(0.5, 1.5)))
-            if before_repeat is not None and not busy.never_ran:
-                await before_repeat()
         raise AssertionError("the last try returned or raised")
 
     async def _once(self, method: str, path: str, fields: Mapping[str, str]) -> bytes:
@@ -229,11 +164,11 @@ class TwilioRest:
             with trio.move_on_after(TRY_LIMIT_S):
                 response = await self._http.request(method, path, **what)  # type: ignore[arg-type] # data or params
         except (httpx.ConnectError, httpx.ConnectTimeout) as e:
-            raise _Busy(f"Twilio cannot be reached: {e}", never_ran=True) from e
+            raise _Busy(f"Twilio cannot be reached: {e}") from e
         except httpx.TransportError as e:
-            raise _Busy(f"Twilio broke off: {e or type(e).__name__}", never_ran=False) from e
+            raise _Busy(f"Twilio broke off: {e or type(e).__name__}") from e
         if response is None:
-            raise _Busy(f"Twilio did not answer within {TRY_LIMIT_S:g} s", never_ran=False)
+            raise _Busy(f"Twilio did not answer within {TRY_LIMIT_S:g} s")
         if response.is_success:
             return response.content
         raise _judge(response)
@@ -249,9 +184,9 @@ def _judge(response: httpx.Response) -> Exception:
     if status == 404 or error.code in OVER_CODES:
         return _Over()
     if status == 429:  # "never processed and always safe to retry"
-        return _Busy("Twilio is asked too often", never_ran=True, wait_s=_wait_s(response))
+        return _Busy("Twilio is asked too often", wait_s=_wait_s(response))
     if status >= 500:
-        return _Busy(f"Twilio failed with HTTP {status}", never_ran=False, wait_s=_wait_s(response))
+        return _Busy(f"Twilio failed with HTTP {status}", wait_s=_wait_s(response))
     if status in (401, 403):
         return TwilioRefused(
             f"Twilio refused the credentials (HTTP {status}, code {error.code}): check TWILIO_ACCOUNT_SID with "

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-MAX_INLINE_CHARS = 4_000  # sent with a REST update
 MAX_BYTES = 64 * 1024  # answered to a webhook: error 11750
 MAX_PARAMETER_CHARS = 499  # name and value together stay under 500
 ACCEPT_WAIT_S = 8  # how long the human has to press a key after the whisper
@@ -137,21 +136,16 @@ def hang_up() -> str:
     return _render(_response_with("Hangup"))
 
 
-def reject() -> str:
-    """Return: refuse the call without answering it, so that nobody pays for it."""
-    return _render(_response_with("Reject"))
+def reject(reason: str = "") -> str:
+    """Return: refuse the call without answering it, so that nobody pays for it. "busy": so it sounds to the caller."""
+    response = ET.Element("Response")
+    ET.SubElement(response, "Reject", {"reason": reason} if reason else {})
+    return _render(response)
 
 
 def empty() -> str:
     """Return: nothing (more) to do: answers a status callback, and lets a whispered human through."""
     return _render(ET.Element("Response"))
-
-
-def inline(document: str) -> str:
-    """Return the document if a REST update of a live call can carry it. Raises TooLong."""
-    if len(document) > MAX_INLINE_CHARS:
-        raise TooLong(f"the TwiML has {len(document)} characters; an update of a live call takes {MAX_INLINE_CHARS}")
-    return document
 
 
 def _response_with(verb: str) -> ET.Element:

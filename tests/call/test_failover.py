@@ -10,16 +10,15 @@ import pytest
 import trio
 
 from relay.call import failover
-from relay.call.cost import response_usd
 from relay.ledger import rows
 from relay.realtime.client import ModelSession, Wanted
-from relay.realtime.prices import price_of
 from relay.standin.model.items import Item
 from relay.standin.model.realtime_peer import RealtimePeer
 from relay.standin.model.script import Script
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
 from relay.transport.websocket import WebSocketEnd
+from tests.helpers.bills import collect_bills
 from tests.helpers.play import Play, stage
 
 LISTEN = "{ listen = true }"
@@ -224,21 +223,6 @@ say = "I'm sorry, I can only help with questions about Harbor Table."
 """
 
 
-def collect_bills(patch: pytest.MonkeyPatch) -> dict[str, float]:
-    """What the stand-in's answers come to, by the model that was dialled and that model's price."""
-    usd: dict[str, float] = {}
-    emit = RealtimePeer.emit
-
-    def emit_and_add(peer: RealtimePeer, type_: str, **fields: Any) -> None:
-        emit(peer, type_, **fields)
-        if type_ == "response.done":
-            model = peer.session["model"]
-            usd[model] = usd.get(model, 0.0) + response_usd(fields["response"]["usage"], price_of(model))
-
-    patch.setattr(RealtimePeer, "emit", emit_and_add)
-    return usd
-
-
 async def test_two_misunderstandings_bring_the_harder_model_and_three_the_human(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,9 +256,10 @@ async def test_a_hard_topic_brings_the_harder_model_at_once(autojump_clock: obje
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
-        prompts = play.daemon.desk.prompts
-        rules = dataclasses.replace(prompts.rules, topics_hard=("open tomorrow",), _patterns={})
-        play.daemon.desk.prompts = dataclasses.replace(prompts, rules=rules)
+        briefing = play.daemon.desk.briefing
+        rules = dataclasses.replace(briefing.prompts.rules, topics_hard=("open tomorrow",), _patterns={})
+        words = dataclasses.replace(briefing.prompts, rules=rules)
+        play.daemon.desk.take_over(dataclasses.replace(briefing, prompts=words))
         report = await act(text, play)
         assert report.failures == []
         assert [s.session["model"] for s in play.model.sessions] == ["gpt-realtime-2.1-mini", "gpt-realtime-2.1"]

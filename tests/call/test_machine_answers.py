@@ -48,26 +48,8 @@ from relay.call.vocabulary import (
     ResponseId,
     Ticked,
 )
+from tests.helpers.answering import R1, begun, of, talking
 from tests.helpers.playbook import NOTICE, PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
-
-R1 = ResponseId("resp_1")
-
-
-def of(stage: Stage, kind: type) -> list:  # type: ignore[type-arg] # of whatever kind was asked for
-    return [action for action in stage.actions if isinstance(action, kind)]
-
-
-def talking(**plan: object) -> Stage:
-    stage = Stage(replace(PLAIN, **plan)).arrive(1_500)  # type: ignore[arg-type] # fields of the plan
-    stage.caller_says("what time", 1)
-    stage.actions.clear()
-    return stage
-
-
-def begun(stage: Stage) -> Stage:
-    stage.tell(ResponseBegan(R1, "turn-1"))
-    return stage
-
 
 # Errors and accidents
 

@@ -8,6 +8,7 @@ import pytest
 
 from relay.call import wording
 from relay.call.actions import (
+    Action,
     AskForResponse,
     ClearPlayback,
     CreateItem,
@@ -27,12 +28,14 @@ from relay.call.vocabulary import (
     CallerTranscribed,
     DigitPressed,
     DrainBegan,
+    Effect,
     EndCall,
     EndReason,
     FunctionAsked,
     FunctionReturned,
     ItemId,
     MarkReturned,
+    ModelFinished,
     ModelLost,
     ModelReady,
     ModelSpoke,
@@ -63,6 +66,11 @@ def is_over(stage: Stage) -> bool:
     return stage.machine.is_over
 
 
+def press_zero(stage: Stage) -> list[Action]:
+    """The key for a human, and the time in which it turns out to stand alone."""
+    return stage.tell(DigitPressed("0")) + stage.wait(1_600)
+
+
 def asked_to_end(stage: Stage, says_ms: int) -> None:
     stage.caller_says("bye", 1)
     stage.answer(1, says_ms, "Goodbye.", ended=False)
@@ -79,6 +87,46 @@ def test_the_agents_own_goodbye_is_heard_to_its_end_before_the_line_goes() -> No
     assert HangUp() in stage.actions
     assert stage.ear.heard[ItemId("item_1")] == 2_000 * 8
     assert ended(stage) == (EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP)
+
+
+@pytest.mark.parametrize("says_s", [11, 13, 18, 45])
+@pytest.mark.parametrize(
+    ("name", "effect"), [("end_call", EndCall("bye")), ("transfer_to_human", TransferCall("asked", ""))]
+)
+def test_last_words_are_heard_to_their_end_however_long_they_are(says_s: int, name: str, effect: Effect) -> None:
+    stage = talking()
+    stage.caller_says("bye", 1)
+    stage.answer(1, says_s * 1_000, "word " * (3 * says_s), ended=False)
+    stage.tell(FunctionAsked(R1, "call_1", name, "{}"), ResponseEnded(R1, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", name, "{}", True, 1, effect))
+    stage.wait(says_s * 1_000 + 500)
+    assert stage.ear.heard[ItemId("item_1")] == says_s * 8_000
+    assert stage.machine.phase is Phase.GONE
+
+
+def test_last_words_that_are_still_being_generated_are_heard_to_their_end() -> None:
+    stage = talking()
+    stage.caller_says("bye", 1)
+    stage.answer(1, 1_000, "You are booked.", ended=False)
+    stage.tell(FunctionAsked(R1, "call_1", "end_call", "{}"))
+    stage.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, EndCall("bye")))
+    for second in range(2, 21):
+        stage.tell(ModelSpoke(R1, ItemId("item_1"), tone(second * 1_000)[-8_000:], second * 1_000.0))
+        stage.wait(800)
+    stage.tell(ModelFinished(R1, ItemId("item_1"), b""), ResponseEnded(R1, "completed", None, None))
+    stage.wait(6_000)
+    assert stage.ear.heard[ItemId("item_1")] == 20 * 8_000
+    assert HangUp() in stage.actions
+
+
+def test_last_words_without_an_end_do_not_keep_the_line_for_ever() -> None:
+    stage = talking()
+    stage.caller_says("bye", 1)
+    stage.answer(1, 180_000, "word " * 500, ended=False)
+    stage.tell(FunctionAsked(R1, "call_1", "end_call", "{}"))
+    stage.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, EndCall("bye")))
+    stage.wait(121_000)
+    assert HangUp() in stage.actions
 
 
 def test_an_end_without_words_gets_some() -> None:
@@ -137,12 +185,70 @@ def test_words_for_a_person_take_a_goodbye_back(words: str, reason: EndReason) -
 
 def test_a_key_for_a_person_takes_a_goodbye_back() -> None:
     stage = talking()
-    asked_to_end(stage, 2_000)
+    asked_to_end(stage, 4_000)
     stage.wait(600)
-    assert ClearPlayback() in stage.tell(DigitPressed("0"))
+    assert ClearPlayback() in press_zero(stage)
     stage.wait(1_300)
     assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
     assert LeaveStream() in stage.actions
+
+
+def test_a_key_pressed_over_the_last_word_of_a_goodbye_is_judged_before_the_line_goes() -> None:
+    stage = talking()
+    asked_to_end(stage, 2_000)
+    stage.wait(1_900)
+    stage.tell(DigitPressed("0"))
+    stage.wait(3_500)
+    assert HangUp() not in stage.actions
+    assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
+
+
+@pytest.mark.parametrize("keys", ["2125550123", "07911123456", "0044", "10", "0#", "*0"])
+@pytest.mark.parametrize("apart_ms", [100, 700, 1_400])
+def test_a_zero_inside_a_number_is_a_digit_of_it(keys: str, apart_ms: int) -> None:
+    stage = talking()
+    for key in keys:
+        stage.tell(DigitPressed(key))
+        stage.wait(apart_ms)
+    stage.wait(2_000)
+    assert stage.machine.phase is Phase.TALKING
+    assert [action.text for action in stage.actions if isinstance(action, CreateItem)] == [f"[keys: {keys}]"]
+
+
+@pytest.mark.parametrize("keys", ["0", "00", "0000"])
+def test_zeros_and_nothing_else_bring_a_human(keys: str) -> None:
+    stage = talking()
+    for key in keys:
+        stage.tell(DigitPressed(key))
+        stage.wait(200)
+    stage.wait(3_500)
+    assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
+    assert LeaveStream() in stage.actions
+
+
+def test_a_zero_long_after_a_number_brings_a_human_and_the_number_is_told() -> None:
+    stage = talking()
+    stage.tell(DigitPressed("4"))
+    stage.wait(2_000)
+    press_zero(stage)
+    assert next(action.text for action in stage.actions if isinstance(action, CreateItem)) == "[keys: 4]"
+    assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
+
+
+def test_an_answer_that_is_asked_for_meanwhile_does_not_take_the_zero_along() -> None:
+    stage = talking()
+    stage.tell(DigitPressed("0"))
+    stage.wait(200)
+    stage.caller_says("what time", 1)
+    stage.wait(400)
+    assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
+
+
+def test_a_zero_brings_a_human_without_a_model() -> None:
+    stage = talking()
+    stage.tell(ModelLost(1006, "gone"))
+    press_zero(stage)
+    assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
 
 
 def test_a_goodbye_stands_when_no_person_is_there_but_not_in_an_emergency() -> None:
@@ -158,16 +264,16 @@ def test_a_goodbye_stands_when_no_person_is_there_but_not_in_an_emergency() -> N
 
 def test_a_caller_who_is_being_connected_is_not_connected_once_more() -> None:
     stage = talking()
-    stage.tell(DigitPressed("0"))
-    stage.wait(500)
+    press_zero(stage)
     before = stage.machine.ending
+    assert before is not None
     assert ClearPlayback() not in stage.tell(DigitPressed("0"))
     assert stage.machine.ending is before
 
 
 def test_an_emergency_told_while_the_caller_is_put_through_is_told_what_to_dial_once() -> None:
     stage = talking()
-    stage.tell(DigitPressed("0"))
+    press_zero(stage)
     stage.tell(CallerCommitted(ItemId("caller_1"), None), CallerCommitted(ItemId("caller_2"), None))
     stage.wait(400)
     assert ClearPlayback() in stage.tell(CallerTranscribed(ItemId("caller_1"), "my kitchen is on fire"))
@@ -193,7 +299,7 @@ def test_what_a_caller_was_saying_when_the_line_went_is_a_gap() -> None:
 
 def test_a_mark_that_never_comes_back_does_not_keep_the_line() -> None:
     stage = talking()
-    stage.tell(DigitPressed("0"))
+    press_zero(stage)
     for _ in range(20):  # the caller's side has gone deaf: no mark, no frame
         stage.ear.step()
     later = stage.now + 4.0
@@ -216,8 +322,7 @@ def test_a_key_for_a_person_does_not_wait_for_the_end_of_a_long_answer() -> None
     stage.caller_says("what time", 1)
     stage.answer(1, 30_000, "We are open.")
     stage.wait(1_000)
-    done = stage.tell(DigitPressed("0"))
-    assert ClearPlayback() in done
+    assert ClearPlayback() in press_zero(stage)
     stage.wait(1_300)
     assert LeaveStream() in stage.actions
     assert stage.machine.figures.barge_ins == 0
@@ -246,15 +351,17 @@ def test_nobody_is_there_so_the_model_says_so() -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_person_who_comes_or_goes_while_the_caller_talks_is_there_or_not_from_then_on(there: bool) -> None:
-    for wait_ms, reachable in ((8_000, there), (12_000, not there)):
+    for wait_ms, reachable in ((6_000, there), (12_000, not there)):
         stage = Stage(replace(PLAIN, human_available=there, human_changes_s=10.0)).arrive(wait_ms)
-        stage.tell(DigitPressed("0"))
+        press_zero(stage)
         assert (stage.machine.ending is not None) == reachable
 
 
 def test_the_model_that_comes_back_is_told_that_nobody_is_there() -> None:
     stage = talking(human_available=False)
-    stage.tell(ModelLost(1006, "gone"), DigitPressed("0"), ModelReady("sess_2", "mini"))
+    stage.tell(ModelLost(1006, "gone"))
+    press_zero(stage)
+    stage.tell(ModelReady("sess_2", "mini"))
     told = [action.text for action in stage.actions if isinstance(action, CreateItem)]
     assert wording.NO_HUMAN_NOW in told  # a key leaves no words in the conversation
     assert any(isinstance(action, AskForResponse) for action in stage.actions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.call.actions import AskForResponse, CreateItem, RunFunction, SendFunctionOutput
 from relay.call.vocabulary import FunctionAsked, FunctionReturned, ResponseBegan, ResponseEnded, ResponseId, StaySilent
-from tests.call.test_machine_answers import R1, begun, of, talking
+from tests.helpers.answering import R1, begun, of, talking
 from tests.helpers.playbook import PLAIN, SPEECH_DBFS, Stage
 
 

@@ -43,9 +43,9 @@ from relay.call.vocabulary import (
     ResponseId,
     StaySilent,
 )
-from tests.call.test_call_state_machine import Watched
-from tests.call.test_machine_answers import of
+from tests.helpers.answering import of
 from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
+from tests.helpers.watched import Watched
 
 TEXT = "We are open tomorrow from eleven in the morning until ten at night."
 ITEM, MM_HMM = ItemId("item_1"), ItemId("caller_2")

@@ -17,7 +17,7 @@ from relay.call.vocabulary import (
     NextModelReady,
     ResponseEnded,
 )
-from tests.call.test_machine_answers import R1, begun, of, talking
+from tests.helpers.answering import R1, begun, of, talking
 from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage
 
 NOISE = ItemId("caller_9")

@@ -13,7 +13,7 @@ import pytest
 
 from relay.functions.registry import load, run
 from tests.helpers.business_play import a_call, business, standin
-from tests.test_cli import GOOD
+from tests.helpers.environment import GOOD
 
 README = Path(__file__).parents[2] / "README.md"
 TEN_LINES = 10  # "docs shows it in ten lines"

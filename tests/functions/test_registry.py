@@ -20,7 +20,8 @@ from relay.functions.results import OUTPUT_LIMIT_BYTES, at_a_word, envelope
 from tests.helpers.business_play import CALLER, a_call, business, says, standin
 
 BUILT_IN = {
-    "lookup_hours", "check_availability", "book_appointment", "cancel_or_move_appointment", "lookup_caller",
+    "lookup_hours", "lookup_answer", "check_availability", "book_appointment", "cancel_or_move_appointment",
+    "lookup_caller",
     "transfer_to_human", "take_message", "end_call", "wait_for_user",
 }  # fmt: skip
 WRITES = {"book_appointment", "cancel_or_move_appointment", "take_message"}

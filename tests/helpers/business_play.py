@@ -79,6 +79,11 @@ def a_call(
     return CallContext(sid, number, backend, TZ, lambda: NOW, once or Once(), **more)
 
 
+def local(text: str, tz: ZoneInfo = TZ) -> dt.datetime:
+    """A time on the wall of the business."""
+    return dt.datetime.fromisoformat(text).replace(tzinfo=tz)
+
+
 def says(arguments: dict[str, Any]) -> str:
     """Arguments as the model writes them."""
     return json.dumps(arguments)

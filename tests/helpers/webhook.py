@@ -11,8 +11,9 @@ from xml.etree import ElementTree as ET
 import httpx
 
 from relay.call.machine import Next
-from relay.call.vocabulary import CallSid
-from relay.session.context import CallFile
+from relay.call.vocabulary import CallSid, EndReason
+from relay.session.call_file import Caller, CallFile, Decision
+from relay.twilio.caller_id import Attestation, CallerId
 from relay.twilio.signature import SIGNATURE_HEADER, sign
 from tests.helpers.play import ACCOUNT, NUMBER, PUBLIC_URL, Play
 
@@ -75,10 +76,37 @@ async def ask(
     return Document(got.status_code, got.text, got.headers)
 
 
+def caller(number: str = "+12125550101") -> Caller:
+    """Somebody who rings our number."""
+    return Caller(CallerId(number, number, Attestation.PASSED, is_attested=True), NUMBER, "CA")
+
+
 def call_file(play: Play, *, streams: int = 1, then: Next = Next.HUMAN, **known: Any) -> CallFile:
-    """The file of a call whose stream is over; `known` fields as given."""
-    file = play.daemon.desk.open_file(SID, "+12125550101", NUMBER, "CA", "US", 0.0)
-    file.streams, file.then = streams, then
+    """The file of a call whose stream is over; `known`: fields of it or of its decision, or the caller's number."""
+    file = play.daemon.desk.open_file(SID, caller(known.pop("number", "+12125550101")), "US", 0.0)
+    decided = {name: known.pop(name) for name in ("reason", "why", "summary") if name in known}
+    file.streams, file.decision = streams, Decision(then, **decided)
     for name, value in known.items():
         setattr(file, name, value)
     return file
+
+
+class OpenStream:
+    """A stream that serves its caller until it is told that it is over."""
+
+    def __init__(self, file: CallFile, then: Next = Next.RESUME) -> None:
+        self._file, self._then = file, then
+        self.stream_sid = "MZ" + "9" * 32
+        self.is_decided = False
+        self.ended: list[EndReason] = []
+        file.stream_opens(self)
+
+    def end(self, reason: EndReason) -> None:
+        """See call_file.Stream."""
+        self.ended.append(reason)
+        self.is_decided = True
+        self._file.decide(Decision(self._then, reason))
+
+    def close_rows(self) -> None:
+        """See call_file.Stream."""
+        self._file.stream_closes(self)

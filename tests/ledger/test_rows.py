@@ -70,6 +70,7 @@ def test_every_row_survives_its_json(kind: type[r.Row]) -> None:
     given_values: dict[str, object] = {
         "call_sid": "CA1",
         "seq": 3,
+        "from_ms": 1_200,
         "role": "agent",
         "function_call_id": "call_1",
         "name": "book_appointment",
@@ -93,11 +94,14 @@ def test_a_done_function_keeps_its_first_result() -> None:
     assert (merged.state, merged.ok, merged.output, merged.took_ms) == ("done", True, {"id": 1}, 9.0)
 
 
-def test_an_outcome_that_ended_earlier_does_not_replace_a_later_one() -> None:
-    lost = r.OutcomeRow(call_sid="CA1", ended_at=NOON, end_reason="relay_lost")
-    ended = r.OutcomeRow(call_sid="CA1", ended_at=NOON + timedelta(seconds=60), end_reason="caller_hung_up")
-    assert r.merge(lost, ended).end_reason == "caller_hung_up"
-    assert r.merge(ended, lost).end_reason == "caller_hung_up"
+def test_of_two_outcomes_the_later_one_stands_in_any_order_whatever_the_clock_says() -> None:
+    asked = r.OutcomeRow(call_sid="CA1", ended_at=NOON, seq=1, end_reason="transferred", transfer_result="asked")
+    set_back = NOON - timedelta(seconds=60)
+    accepted = r.OutcomeRow(call_sid="CA1", ended_at=set_back, seq=2, transfer_result="accepted")
+    assert r.merge(asked, accepted) == r.merge(accepted, asked)
+    assert r.merge(asked, accepted) == r.OutcomeRow(
+        call_sid="CA1", ended_at=set_back, seq=2, end_reason="transferred", transfer_result="accepted"
+    )
 
 
 def test_of_two_legs_the_later_one_stands_in_any_order() -> None:
@@ -143,8 +147,3 @@ def test_what_waits_stands_over_what_postgres_has_of_a_call() -> None:
 def test_a_day_is_as_long_as_the_business_clocks_make_it(day: date, hours: int) -> None:
     since, until = r.day_bounds(day, ZoneInfo("America/New_York"))
     assert until.timestamp() - since.timestamp() == hours * 3600
-
-
-def test_legs_of_a_call_use_positions_of_their_own() -> None:
-    assert r.first_seq(0) == 0
-    assert r.first_seq(2) - r.first_seq(1) == r.SEQS_PER_LEG

@@ -19,6 +19,7 @@ from relay.phrases import phrase_book as phrase_book_module
 from relay.phrases import prompts
 from relay.phrases.phrase_book import NotRendered, PhraseBook, Rendered, check, key_of, trimmed
 from relay.phrases.prompts import Prompts
+from relay.realtime.client import ModelAccess
 from relay.standin.model.script import Faults, Script
 from relay.standin.speech.voice import Voice
 from tests.helpers.model_door import MODEL, ModelDoor
@@ -139,10 +140,35 @@ def test_the_key_changes_with_all_that_goes_into_the_sound(monkeypatch: pytest.M
     recorded = texts("on").greeting(True)[0]  # another notice
     keys = {key_of(told, VOICE, MODEL), key_of(recorded, VOICE, MODEL), key_of(told, "cedar", MODEL)}
     keys |= {key_of(told, VOICE, "gpt-realtime-2.1"), key_of(told + " Really.", VOICE, MODEL)}
+    keys.add(key_of(told, VOICE, MODEL, "127.0.0.1/v1/realtime"))
     monkeypatch.setattr(phrase_book_module, "_STYLE", "You shout.")
     keys.add(key_of(told, VOICE, MODEL))
-    assert len(keys) == 6
+    assert len(keys) == 7
     assert all(len(key) == 64 for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("url", "service"),
+    [
+        ("wss://api.openai.com/v1/realtime", "api.openai.com/v1/realtime"),
+        ("wss://Api.OpenAI.com:8443/v1/realtime?a=1", "api.openai.com:8443/v1/realtime?a=1"),
+        ("ws://127.0.0.1:41234/v1/realtime", "127.0.0.1/v1/realtime"),
+        ("ws://[::1]:9/v1/realtime", "::1/v1/realtime"),
+    ],
+)
+def test_a_service_on_this_machine_is_the_same_at_each_port(url: str, service: str) -> None:
+    assert ModelAccess(url, "sk", VOICE, "t").service == service
+
+
+async def test_what_a_stand_in_rendered_is_not_taken_for_the_agents_own_voice(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    ledger = MemoryLedger()
+    rehearsed = PhraseBook(texts(), VOICE, MODEL, tmp_path, ledger, rendered_by="127.0.0.1/v1/realtime")
+    assert await filled(rehearsed) == ([], 5)
+    assert (await filled(PhraseBook(texts(), VOICE, MODEL, tmp_path, ledger, rendered_by="api.openai.com")))[1] == 5
+    again = PhraseBook(texts(), VOICE, MODEL, tmp_path, ledger, rendered_by="127.0.0.1/v1/realtime")
+    assert await filled(again) == ([], 0)
 
 
 @pytest.mark.parametrize(

@@ -18,25 +18,11 @@ from relay.standin.model.items import Item
 from relay.standin.model.script import Script
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
-from relay.standin.twilio.playback import RATE_HZ, Playback
+from relay.standin.speech.audio_files import RATE_HZ
+from relay.standin.twilio.playback import Playback
+from tests.helpers.long_answers import LONG, MODEL
 from tests.helpers.play import Play, stage
 
-LONG = (
-    "We are open tomorrow from eleven in the morning until ten at night, and the kitchen takes its last orders at half "
-    "past nine. Was there anything else you wanted to know about our opening hours, or shall I book a table for you?"
-)
-SHORT = "Yes, I'm here. How can I help?"
-MODEL = f"""
-[[model.reaction]]
-clip = "oh_wait"
-say = "{LONG}"
-[[model.reaction]]
-clip = "ask_hours"
-say = "{LONG}"
-[[model.reaction]]
-clip = "can_you_hear"
-say = "{SHORT}"
-"""
 NETWORK = "[network]\ndelay_ms = {delay_ms}\n"
 
 

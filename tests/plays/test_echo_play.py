@@ -12,8 +12,8 @@ import dsp
 from relay.standin.model.script import Script
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
+from tests.helpers.long_answers import LONG, MODEL
 from tests.helpers.play import Play, stage
-from tests.plays.test_barge_in_play import LONG, MODEL
 
 CASES = [(loss_db, delay_ms) for loss_db in (10, 20, 30) for delay_ms in (50, 150, 300)]
 FEW = [(10, 150), (20, 50), (20, 300), (30, 150)]

@@ -67,7 +67,7 @@ async def test_who_is_back_from_a_human_is_charged_to_the_day_once(autojump_cloc
         while True:
             await trio.sleep(0.5)
             desk = play.daemon.desk
-            charged.extend((desk.spent_today_usd, file.spent_usd) for file in desk.files.values())
+            charged.extend((desk.spent_today_usd, file.talk.spent_usd) for file in desk.files.values())
 
     async with stage() as play:
         play.nursery.start_soon(watch, play)

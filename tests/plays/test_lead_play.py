@@ -17,8 +17,8 @@ from relay.standin.model.script import Script
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
 from relay.standin.twilio.playback import Playback
+from tests.helpers.long_answers import LONG, MODEL
 from tests.helpers.play import Play, stage
-from tests.plays.test_barge_in_play import LONG, MODEL
 
 LISTENS, SENDS_NOTHING = "{ listen = true }", "{ mute_s = 13 }"
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 import dsp
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
-from relay.standin.twilio.playback import RATE_HZ
+from relay.standin.speech.audio_files import RATE_HZ
 from tests.helpers.play import Play, stage
 
 # The stand-in's VAD takes everything over -42.5 dBFS for speech, and its ear still knows the words in this noise.

@@ -19,7 +19,7 @@ from relay.standin.model.script import Script
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
-from tests.call.test_failover import collect_bills
+from tests.helpers.bills import collect_bills
 from tests.helpers.play import Play, stage
 
 MISUNDERSTANDS = '{ say = "sorry_what" }, { listen = true }'
@@ -150,7 +150,7 @@ async def test_a_caller_who_comes_back_has_what_is_left_of_the_calls_time(autoju
         greeted = [row for row in play.ledger.of(rows.CallRow) if row.greeting_rung is not None]
     assert got.streams == 2
     assert outcome.end_reason == "duration_cap"
-    assert 120 <= file.talked_s < 135  # the goodbye is heard to its end
+    assert 120 <= file.talk.talked_s < 135  # the goodbye is heard to its end
     assert len(greeted) == 1
 
 
@@ -160,7 +160,7 @@ async def test_a_caller_who_comes_back_when_the_time_is_up_can_still_leave_a_mes
         got = await run_scenario(parse(text % f"{{ silent_s = 40 }}, {COMES_BACK}", "t"), play.exchange)
         (file,) = play.daemon.desk.files.values()
     assert got.streams == 2
-    assert 105 <= file.talked_s < 135  # some fifty seconds before the human, and sixty after
+    assert 105 <= file.talk.talked_s < 135  # some fifty seconds before the human, and sixty after
 
 
 async def test_a_booking_made_while_postgres_is_away_stands_there_under_its_key_once_it_is_back(

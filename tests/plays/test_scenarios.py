@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import trio
-import trio._core._run as trio_run
 
 from relay.standin.scenario.scenario_file import load, shipped
 from tests.helpers.play import perform
 
 NAMES = shipped()
-
-
-@pytest.fixture(autouse=True)
-def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trio runs ready tasks in random order on purpose; a play runs them in the same one each time."""
-    monkeypatch.setattr(trio_run, "_r", random.Random(1))
-    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+pytestmark = pytest.mark.usefixtures("same_order")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -31,10 +31,10 @@ from relay.standin.twilio.dialling import Behaviour
 from relay.standin.twilio.rest import RestFaults
 from relay.transport import wire
 from relay.twilio import rest, twiml
+from tests.helpers.defences import DEFENCES, Patch, no, nothing, put, unrescued
 from tests.helpers.play import perform
-from tests.plays.test_scenarios_bite import DEFENCES, Patch, no, nothing, put, same_order, unrescued
 
-__all__ = ["same_order"]
+pytestmark = pytest.mark.usefixtures("same_order")
 
 
 def no_order_but_the_live_one(patch: Patch) -> None:

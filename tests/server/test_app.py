@@ -21,6 +21,7 @@ from relay.ledger.memory import MemoryLedger
 from relay.phrases.phrase_book import PhraseBook
 from relay.server.app import DAY_BILL_EVERY_S, Daemon, open_desk, rest_of
 from tests.helpers.play import ENVIRONMENT, stage
+from tests.helpers.webhook import OpenStream, caller
 
 pytestmark = pytest.mark.real
 
@@ -96,8 +97,7 @@ async def test_the_days_bill_begins_anew_at_midnight_while_postgres_is_away(
 
 async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: trio.Nursery, tmp_path: Path) -> None:
     async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
-        file = daemon.desk.open_file(CallSid("CA" + "1" * 32), "+12125550101", "", "", "", 0.0)
-        file.stream_opens()  # a call that goes on
+        OpenStream(daemon.desk.open_file(CallSid("CA" + "1" * 32), caller(), "", 0.0))  # a call that goes on
         async with httpx.AsyncClient(trust_env=False) as client:
             os.kill(os.getpid(), signal.SIGTERM)
             with trio.fail_after(30):

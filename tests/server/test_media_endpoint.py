@@ -271,3 +271,153 @@ async def test_unknown_messages_before_start_are_passed_over(autojump_clock: Clo
         await nothing_is_left(play)
         (outcome,) = play.ledger.of(rows.OutcomeRow, SID)
         assert outcome.end_reason == EndReason.CALLER_HUNG_UP
+
+
+# What comes with the start, what comes no more, and who says that a stream is over
+
+
+STREAM_SID = "MZ" + "1" * 32
+ZERO = {"event": "dtmf", "streamSid": STREAM_SID, "dtmf": {"track": "inbound_track", "digit": "0"}}
+
+
+def said(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode()
+
+
+def frame(number: int) -> dict[str, Any]:
+    """20 ms of the caller's silence."""
+    media = {"track": "inbound", "chunk": str(number + 1), "timestamp": str(100 + 20 * number)}
+    return {"event": "media", "streamSid": STREAM_SID, "media": media | {"payload": "/" * 212 + "8="}}
+
+
+async def talk(end: WebSocketEnd, frames: int) -> None:
+    for number in range(frames):
+        await end.send(said(frame(number)))
+        await trio.sleep(0.02)
+
+
+async def give_marks_back(end: WebSocketEnd) -> None:
+    """As Twilio does, as soon as it has them; returns when the relay has closed."""
+    try:
+        while True:
+            for message in await end.receive():
+                if json.loads(message)["event"] == "mark":
+                    await end.send(
+                        said({"event": "mark", "streamSid": STREAM_SID, "mark": json.loads(message)["mark"]})
+                    )
+    except Gone:
+        pass
+
+
+@pytest.mark.parametrize("behind", [0, 1, 25])
+@pytest.mark.parametrize("together", [True, False])
+async def test_what_is_read_together_with_the_start_reaches_the_call(
+    behind: int, together: bool, autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            opening = [said(CONNECTED), said(start())]
+            following = [*(said(frame(number)) for number in range(behind)), said(ZERO)]
+            if together:
+                await end.send(*opening, *following)
+            else:
+                await end.send(*opening)
+                await trio.sleep(0.01)
+                await end.send(*following)
+            await give_marks_back(end)  # until the relay closes: the key brings the human
+        assert (await ask(play, "/twilio/after")).verbs == ["Dial"]
+        (outcome,) = play.ledger.of(rows.OutcomeRow, SID)
+        assert outcome.end_reason == EndReason.TRANSFERRED
+
+
+async def test_a_socket_that_died_without_a_word_gives_way_to_the_next_one_at_the_first_try(
+    autojump_clock: Clock,
+) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as dead:
+            await dead.send(said(CONNECTED), said(start()))
+            await talk(dead, 100)
+            began = trio.current_time()
+            after = await ask(play, "/twilio/after")
+            assert after.verbs == ["Connect", "Redirect"]
+            assert trio.current_time() == began
+            (stream,) = after.all("Stream")
+            async with socket(play, stream.attrib["url"]) as again:
+                await again.send(said(CONNECTED), said(start(streamSid="MZ" + "2" * 32)))
+                first = json.loads((await again.receive())[0])
+                assert first["streamSid"] == "MZ" + "2" * 32
+                assert trio.current_time() - began < 2
+                file = play.daemon.desk.files[SID]
+                assert (file.streams, file.resumes, play.daemon.desk.live_calls) == (2, 1, 1)
+                await again.send(said({"event": "stop", "streamSid": "MZ" + "2" * 32, "stop": {}}))
+                await ended(again)
+        await nothing_is_left(play)
+        (outcome,) = play.ledger.of(rows.OutcomeRow, SID)
+        assert outcome.end_reason == EndReason.CALLER_HUNG_UP
+
+
+async def test_a_question_before_the_start_message_ends_the_socket_that_waits_for_it(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            await end.send(said(CONNECTED))
+            await trio.testing.wait_all_tasks_blocked()
+            began = trio.current_time()
+            assert (await ask(play, "/twilio/after")).verbs == ["Say", "Dial"]
+            await ended(end)
+            assert trio.current_time() == began
+        await nothing_is_left(play)
+
+
+async def test_a_signed_completed_ends_the_stream_and_its_model_at_once(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            await end.send(said(CONNECTED), said(start()))
+            await talk(end, 50)
+            assert play.model_scopes
+            await ask(play, "/twilio/status", {"CallStatus": "completed"})
+            began = trio.current_time()
+            await ended(end)
+            assert trio.current_time() - began < 3
+        await nothing_is_left(play)
+        assert play.model_scopes == []
+        (outcome,) = play.ledger.of(rows.OutcomeRow, SID)
+        assert outcome.end_reason == EndReason.CALLER_HUNG_UP
+
+
+@pytest.mark.parametrize("close_takes_s", [0.0, 1.0, 1.9, 5.0])
+async def test_a_caller_who_wants_a_person_gets_one_however_slowly_the_socket_closes(
+    close_takes_s: float, autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            await end.send(said(CONNECTED), said(start()), said(ZERO))
+            while True:  # without the library, which would answer a close frame by itself
+                data = await end._wire.read()
+                end._feed(data)
+                for message in map(json.loads, end._ready):
+                    if message["event"] == "mark":
+                        await end.send(said({"event": "mark", "streamSid": STREAM_SID, "mark": message["mark"]}))
+                end._ready.clear()
+                if end._protocol.close_rcvd is not None:
+                    break
+            assert (await ask(play, "/twilio/after")).verbs == ["Dial"]
+            await trio.sleep(close_takes_s)
+        await trio.sleep(3)
+        (outcome,) = play.ledger.of(rows.OutcomeRow, SID)
+        assert (outcome.end_reason, outcome.transfer_result) == (EndReason.TRANSFERRED, "asked")
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_muted_phone_is_not_a_dead_socket(answers: bool, autojump_clock: Clock) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            await end.send(said(CONNECTED), said(start()))
+            if answers:
+                play.nursery.start_soon(give_marks_back, end)
+            await talk(end, 50)
+            await trio.sleep(25)  # no frame any more
+            assert play.daemon.desk.live_calls == answers
+        await trio.sleep(3)
+        (outcome,) = play.ledger.of(rows.OutcomeRow, SID)
+        ends = {True: EndReason.CALLER_HUNG_UP, False: EndReason.NO_CALLER_AUDIO}
+        assert outcome.end_reason == ends[answers]

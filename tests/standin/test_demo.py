@@ -6,22 +6,26 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import typing
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 import trio
 
 from relay import settings
-from relay.standin.commands.demo import DemoFailed, bugs, lacking, run
+from relay.env_file import CHOICE
+from relay.standin.commands.demo import DemoFailed, bugs, lacking, run, settings_of
 from relay.standin.commands.demo_stage import NOT_HERE, Hands
 from relay.standin.model.server import StandInModel
+from relay.standin.own_environment import only_own_environment
 from relay.standin.scenario.scenario_file import Trouble, load, shipped
+from tests.helpers.model_peer import BOOKING, listening
 from tests.helpers.realtime_line import Line
-from tests.standin.test_model import BOOKING, listening
 
 
 def test_the_troubles_that_cannot_be_made_are_ones_that_there_are() -> None:
@@ -94,10 +98,9 @@ async def test_the_edge_leads_nobody_to_a_relay_that_is_being_killed(tmp_path: P
 
 
 @pytest.mark.real
-def test_a_demo_that_is_told_to_stop_leaves_no_relay_behind(tmp_path: Path, database_url: str) -> None:
-    environ = {**os.environ, "DATABASE_URL": database_url, "DATA_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "relay", "demo", "--out", str(tmp_path / "out.wav")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as demo:
+def test_a_demo_that_is_told_to_stop_leaves_no_relay_behind(open_folder: Path) -> None:
+    command = [sys.executable, "-m", "relay", "demo", "--out", str(open_folder / "out.wav")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         pid = 0
         for line in demo.stdout:
@@ -118,8 +121,65 @@ def test_a_function_that_is_broken_is_named_in_one_sentence(
 ) -> None:
     body = "from relay.functions import function\n\n@function()\nasync def dish_left(call): ...\n"
     (tmp_path / "broken_dish.py").write_text(body)
+    (tmp_path / "own.toml").write_text(
+        'title = "t"\n[caller]\nsteps = [{ hang_up = true }]\n[relay]\nFUNCTIONS = "broken_dish"\n'
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("FUNCTIONS", "broken_dish")
     loaded = settings.load({"DATA_DIR": str(tmp_path), "DATABASE_URL": database_url}, serving=False)
     with pytest.raises(DemoFailed, match="relay serve: function dish_left in broken_dish: it has no docstring"):
-        run(loaded, "good_call", tmp_path / "out.wav", live=False)
+        run(loaded, str(tmp_path / "own.toml"), tmp_path / "out.wav", live=False)
+
+
+@pytest.mark.real
+def test_a_demo_touches_nothing_of_the_business_whose_settings_are_exported(
+    open_folder: Path, empty_database_url: str
+) -> None:
+    live, here = open_folder / "live", open_folder / "here"
+    for folder in (live, here):
+        folder.mkdir(mode=0o755)
+    (here / ".env").write_text("BUSINESS_NAME='Bella's Barbershop'\n")  # whoever reads it, fails
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        business = {
+            "DATABASE_URL": empty_database_url,
+            "DATA_DIR": str(live),
+            "PORT": str(taken.getsockname()[1]),
+            "PUBLIC_URL": "https://bella.example.com",
+            "OPENAI_API_KEY": "sk-live",
+            "OPENAI_REALTIME_URL": "ws://127.0.0.1:9/v1/realtime",
+            "OPENAI_VOICE": "no-such-voice",
+            "TWILIO_API_KEY": "SK1",
+            "HUMAN_HOURS": "no hours at all",
+            "BUSINESS_TZ": "Asia/Kolkata",
+            "BUSINESS_NAME": "Bella's Barbershop",
+            "RECORD": "off",
+            "MAX_CALLS": "0",
+            "FUNCTIONS": "no_such_package",
+            "FLY_APP_NAME": "bella",
+            "PGOPTIONS": "-c default_transaction_read_only=on",
+            "PGDATABASE": "bella",
+        }
+        environ = {**{name: value for name, value in os.environ.items() if name != CHOICE}, **business}
+        command = [sys.executable, "-m", "relay", "demo", "--scenario", "hangup_during_greeting"]
+        done = subprocess.run(command, cwd=here, env=environ, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "as expected" in done.stdout
+    assert "Harbor Table" in (here / "out" / "demo" / "demo-relay.log").read_text()
+    assert sorted(path.name for path in here.iterdir()) == [".env", "out"]
+    assert list(live.iterdir()) == []
+    with psycopg.connect(empty_database_url) as connection:
+        found = connection.execute("select count(*) from pg_class where relnamespace = 'public'::regnamespace")
+        assert found.fetchone() == (0,)
+
+
+def test_a_live_demo_takes_the_models_settings_and_no_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {"OPENAI_API_KEY": "sk-1", "OPENAI_VOICE": "cedar", "BUSINESS_NAME": "Bella"}.items():
+        monkeypatch.setenv(name, value)
+    live = settings_of(tmp_path / "a.wav", live=True)
+    assert (live.openai_api_key, live.openai_voice, live.business_name) == ("sk-1", "cedar", "our office")
+    played = settings_of(tmp_path / "a.wav", live=False)
+    assert (played.openai_api_key, played.openai_voice) == ("", "marin")
+    assert played.data_dir == tmp_path / "a"
+    with only_own_environment():
+        assert "OPENAI_API_KEY" not in os.environ
+        assert "PATH" in os.environ
+    assert os.environ["OPENAI_API_KEY"] == "sk-1"

@@ -17,15 +17,9 @@ import dsp
 from relay.standin.model.audio import to_wire
 from relay.standin.model.script import Reaction, Script
 from relay.standin.speech.voice import clips
+from tests.helpers.model_peer import BOOKING, HOURS_TOOL, SERVER_VAD, error, listening, say
 from tests.helpers.realtime_line import HEADERS, PCM, PCMU, URL, Line, one, types
 
-SERVER_VAD = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500}
-HOURS_TOOL = {
-    "type": "function",
-    "name": "lookup_hours",
-    "description": "Opening hours of a day.",
-    "parameters": {"type": "object", "properties": {"date": {"type": "string"}}, "required": ["date"]},
-}
 SPOKEN = [
     "response.output_item.added",
     "conversation.item.added",
@@ -42,22 +36,6 @@ CLOSING = [
     "response.done",
     "rate_limits.updated",
 ]
-
-
-def say(line: Line, text: str, **response: Any) -> list[dict[str, Any]]:
-    """response.create with words to be spoken literally."""
-    return line.send("response.create", response={"instructions": f"Say exactly: {text}", **response})
-
-
-def listening(**detection: Any) -> dict[str, Any]:
-    """A session's audio input with server VAD."""
-    return {"input": {"turn_detection": {**SERVER_VAD, **detection}}}
-
-
-def error(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one error among events."""
-    found: dict[str, Any] = one(events, "error")["error"]
-    return found
 
 
 # 1. Connecting
@@ -711,17 +689,6 @@ def test_10_wrong_response_create_is_refused() -> None:
 
 
 # 11. Functions
-
-
-BOOKING = Script(
-    reactions=(
-        Reaction(after="lookup_hours", output="closed", say="We are closed."),
-        Reaction(
-            heard="what time do you open", say="Let me book that for you.", call="lookup_hours",
-            arguments={"date": "{tomorrow}"}, then="We are open from {open} until {hours.close}.",
-        ),
-    )
-)  # fmt: skip
 
 
 def asked(line: Line) -> list[dict[str, Any]]:

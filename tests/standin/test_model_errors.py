@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from relay.standin.model.script import Faults, Script
+from tests.helpers.model_peer import error, say
 from tests.helpers.realtime_line import Line, one
-from tests.standin.test_model import error, say
 
 Answer = list[dict[str, Any]]
 TYPES = (

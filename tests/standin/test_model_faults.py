@@ -12,8 +12,8 @@ import pytest
 from relay.standin.model.realtime_peer import RealtimePeer
 from relay.standin.model.script import Faults, Reaction, Script, ScriptError
 from relay.standin.speech.voice import clips
+from tests.helpers.model_peer import HOURS_TOOL, SERVER_VAD, error, listening, say
 from tests.helpers.realtime_line import EAR, EPOCH_S, HEADERS, PCMU, URL, Line, one, types
-from tests.standin.test_model import HOURS_TOOL, SERVER_VAD, error, listening, say
 
 LONG = clips()["hours"].text
 

@@ -14,8 +14,8 @@ from relay.standin.model.client_events import EVENTS, ITEMS
 from relay.standin.model.script import Script
 from relay.standin.model.settings import fresh
 from relay.standin.speech.voice import clips
+from tests.helpers.model_peer import HOURS_TOOL
 from tests.helpers.realtime_line import PCM, PCMU, Line
-from tests.standin.test_model import HOURS_TOOL
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 WORDS = st.sampled_from(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from relay.standin.model.script import Faults, Reaction, Script
+from tests.helpers.model_peer import BOOKING, HOURS_TOOL, listening
 from tests.helpers.realtime_line import Line
-from tests.standin.test_model import BOOKING, HOURS_TOOL, listening
 
 RESPONSE = {
     "object", "id", "status", "status_details", "output", "conversation_id", "output_modalities", "max_output_tokens",

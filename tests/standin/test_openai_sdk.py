@@ -5,7 +5,7 @@ The official `openai` client and the `openai-agents` SDK, each in a thread besid
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID251 -- the SDK is an asyncio program
 import base64
 import json
 from collections.abc import Callable

@@ -402,6 +402,97 @@ async def test_messages_in_the_packet_of_the_101_are_not_lost() -> None:
     end.abort()
 
 
+CREATED = b'{"type":"session.created","instructions":"%b"}' % (b"x" * 300)
+# Its length is written as 0x81 0x05: whoever lost the place takes that for a text of five bytes.
+UPDATED = b'{"type":"session.updated","instructions":"%b"}' % (b"y" * (0x8105 - 46))
+
+
+@pytest.mark.parametrize("from_end", [False, True])
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("first", [CREATED, UPDATED], ids=["short", "long"])
+async def test_a_frame_that_is_cut_by_the_packet_of_the_101_is_read_whole_and_so_is_the_next(
+    first: bytes, cut: int, from_end: bool
+) -> None:
+    a, b = trio.testing.memory_stream_pair()
+    server = ServerProtocol()
+
+    async def serve() -> None:
+        server.receive_data(bytes(await b.receive_some()))
+        (request,) = server.events_received()
+        server.send_response(server.accept(request))  # type: ignore[arg-type] # the only event is a Request
+        head = b"".join(server.data_to_send())
+        server.send_text(first)
+        frame = b"".join(server.data_to_send())
+        at = len(frame) - cut if from_end else cut
+        server.send_text(UPDATED)
+        for packet in (head + frame[:at], frame[at:], b"".join(server.data_to_send())):
+            await b.send_all(packet)
+            await trio.testing.wait_all_tasks_blocked()
+
+    got: list[bytes] = []
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            end = await upgrade(StreamWire(a), URL, {})
+            while len(got) < 2:
+                got += await end.receive()
+    assert got == [first, UPDATED]
+    end.abort()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5, 6, 7, 100, -1, -2, -5])
+async def test_half_a_frame_in_the_packet_of_the_upgrade_request_is_read_once_it_is_accepted(cut: int) -> None:
+    a, b = trio.testing.memory_stream_pair()
+    client = ClientProtocol(parse_uri(URL))
+    client.send_request(client.connect())
+    head = b"".join(client.data_to_send())
+    client.state = State.OPEN  # it does not wait for the 101
+    client.send_text(CREATED)
+    frame = b"".join(client.data_to_send())
+    client.send_text(UPDATED)
+    got: list[bytes] = []
+    with trio.fail_after(5):
+        await a.send_all(head + frame[:cut])
+        request, end = await answer(StreamWire(b))
+        await end.accept(request)
+        for packet in (frame[cut:], b"".join(client.data_to_send())):
+            await a.send_all(packet)
+            got += await end.receive()
+    assert got == [CREATED, UPDATED]
+    end.abort()
+
+
+@pytest.mark.parametrize("cut", [1, 30, 60, 80, 100, 110])
+async def test_a_refusal_keeps_its_body_wherever_its_packets_are_cut(cut: int) -> None:
+    a, b = trio.testing.memory_stream_pair()
+    reply = b"HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: 27\r\n\r\n"
+    reply += b'{"error":"no key\r\n\r\n so"}  '
+
+    async def serve() -> None:
+        await b.receive_some()
+        await b.send_all(reply[:cut])
+        await trio.testing.wait_all_tasks_blocked()
+        await b.send_all(reply[cut:])
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            with pytest.raises(Refused, match="no key") as refused:
+                await upgrade(StreamWire(a), URL, {})
+    assert refused.value.status == 401
+
+
+async def test_messages_that_are_given_back_are_received_first() -> None:
+    async with ends() as (client, server):
+        await client.send(b"1", b"2", b"3")
+        got = await server.receive()
+        assert got == [b"1", b"2", b"3"]
+        server.unread(got[1:])
+        await client.send(b"4")
+        assert await server.receive() == [b"2", b"3"]
+        assert await server.receive() == [b"4"]
+
+
 # Dialling, on real sockets, against wsproto
 
 

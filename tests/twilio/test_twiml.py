@@ -155,14 +155,6 @@ def test_a_parameter_has_under_500_characters_with_its_name() -> None:
         twiml.connect_stream("wss://e.com/s", f"{WEB}/s", f"{WEB}/a", {"name": "x" * 496})
 
 
-def test_a_live_update_has_4000_characters_at_most() -> None:
-    overhead = len(twiml.whisper("", f"{WEB}/accept").replace("<Say />", "<Say></Say>"))
-    fits = twiml.whisper("x" * (4_000 - overhead), f"{WEB}/accept")
-    assert twiml.inline(fits) == fits
-    with pytest.raises(TooLong, match="4001"):
-        twiml.inline(twiml.whisper("x" * (4_001 - overhead), f"{WEB}/accept"))
-
-
 def test_a_document_has_64_kilobytes_at_most_counted_in_bytes() -> None:
     twiml.fallback("+1", "x" * 65_000)
     with pytest.raises(TooLong, match="65536"):

@@ -74,9 +74,16 @@ class Backend:
         """When the business is open on a day."""
         return await self._get("GET /hours", "/hours", {"date": day.isoformat()}, lambda a: a.typed(Hours))
 
-    async def availability(self, service: str, day: dt.date) -> list[dt.datetime]:
-        """Free starts on a day."""
+    def for_call(self, call_sid: str) -> Backend:
+        """The same: this contract knows no calls."""
+        return self
+
+    async def availability(
+        self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
+    ) -> list[dt.datetime]:
+        """Free starts on a day, or up to another; a backend that does not know `until` and `with` ignores them."""
         query = {"service": service, "date": day.isoformat()}
+        query |= ({"until": until.isoformat()} if until else {}) | ({"with": who} if who else {})
         return await self._get("GET /availability", "/availability", query, lambda a: a.typed(Slots).slots)
 
     async def appointments(self, phone: str) -> list[Appointment]:
@@ -92,10 +99,11 @@ class Backend:
         return await self._get("GET /callers/{phone}", path, {}, lambda a: None if a.status == 404 else a.typed(Caller))
 
     async def book(
-        self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str
+        self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
     ) -> Appointment:
         """A new appointment. Raises Taken."""
         body = {"name": name, "phone": phone, "service": service, "start": start.isoformat(), "notes": notes}
+        body |= {"with": who} if who else {}
         return await self._write("POST /appointments", "/appointments", key, body, lambda a: a.typed(Appointment))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -18,6 +18,7 @@ from relay.functions.results import at_a_word
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int
 T = TypeVar("T")
+WORDS_LIMIT: Final = 300  # characters of a backend's own sentence
 _LONG_NUMBER = re.compile(r"\+?\d{7,}")
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
@@ -45,19 +46,24 @@ class BackendFault(Exception):
 
 
 class Refused(BackendFault):
-    """The backend understood and said no (4xx): nothing was done, and asking again changes nothing."""
+    """The backend understood and said no (4xx): nothing was done, and asking again changes nothing.
 
-    def __init__(self, words: str, status: int) -> None:
-        super().__init__(words, told="The booking system refused this.")
+    `told`: the reason in words that the caller can be told, where the backend gives one; then nothing is broken.
+    """
+
+    def __init__(self, words: str, status: int, told: str = "") -> None:
+        super().__init__(words, told=told or "The booking system refused this.")
         self.status = status
+        self.is_explained = bool(told)
 
 
 class Taken(Exception):
-    """409: the time is not free; `alternatives` are."""
+    """409: the time is not free; `alternatives` are. `why` is a sentence for the caller, "" where there is none."""
 
-    def __init__(self, alternatives: list[dt.datetime]) -> None:
+    def __init__(self, alternatives: list[dt.datetime], why: str = "") -> None:
         super().__init__("the time is taken")
         self.alternatives = alternatives
+        self.why = why
 
 
 class Hours(msgspec.Struct):
@@ -87,11 +93,13 @@ def clock(text: str, tz: dt.tzinfo | None = None) -> dt.time:
 
 
 class Appointment(msgspec.Struct):
-    """An appointment on the books."""
+    """An appointment on the books; `with` whom, where that is a person."""
 
     id: Id
     start: Aware
     service: str = ""
+    who: str = msgspec.field(default="", name="with")
+    name: str | None = None  # in which it was booked, where the backend tells it
 
 
 class Caller(msgspec.Struct):
@@ -109,9 +117,10 @@ class Slots(msgspec.Struct):
 
 
 class Alternatives(msgspec.Struct):
-    """Starts that are free instead."""
+    """Starts that are free instead, and why the one asked for is not."""
 
     alternatives: list[Aware] = []
+    why: str = ""
 
 
 class Appointments(msgspec.Struct):
@@ -122,6 +131,7 @@ class Appointments(msgspec.Struct):
 
 class _Error(msgspec.Struct):
     error: str = ""
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,9 +155,10 @@ class Answer:
     def accept(self) -> None:
         """Raises Taken for a write's 409, Refused for any other 4xx."""
         if self.status == 409 and self.writes:
-            raise Taken(self._alternatives())
+            instead = self._alternatives()
+            raise Taken(instead.alternatives, at_a_word(instead.why, WORDS_LIMIT))
         if self.status >= 400:
-            raise Refused(f"{self.route} answered {self.status}: {self.error()}", self.status)
+            raise Refused(f"{self.route} answered {self.status}: {self.error()}", self.status, self._told())
 
     def typed(self, kind: type[T]) -> T:
         """The accepted body as `kind`."""
@@ -158,12 +169,19 @@ class Answer:
             words = f"{self.route} answered {self.status}, but not as agreed: {at_a_word(str(error), 200)}"
             raise BackendFault(words, may_have_happened=self.writes) from None
 
-    def _alternatives(self) -> list[dt.datetime]:
+    def _alternatives(self) -> Alternatives:
         """The free times that a 409 names. It is a no whatever its body is, and nothing that broke."""
         try:
-            return msgspec.json.decode(self.body, type=Alternatives).alternatives
+            return msgspec.json.decode(self.body, type=Alternatives)
         except _UNREADABLE:
-            return []
+            return Alternatives()
+
+    def _told(self) -> str:
+        """The backend's words for the caller, if it gave any."""
+        try:
+            return at_a_word(msgspec.json.decode(self.body, type=_Error).told, WORDS_LIMIT)
+        except _UNREADABLE:
+            return ""
 
     def error(self) -> str:
         """The backend's own words, if it gave any; a number that may be a caller's is no matter for the log."""

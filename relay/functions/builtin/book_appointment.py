@@ -26,6 +26,7 @@ async def book_appointment(
         Meta(description="Only if the caller wants another number on the booking than the one they call from."),
     ] = None,
     notes: Annotated[str, Meta(description="Wishes the caller mentioned, or empty.", max_length=300)] = "",
+    with_whom: Annotated[str, Meta(description="Only if the caller asked for a person, by name.", max_length=60)] = "",
 ) -> dict[str, Any]:
     """Book an appointment. Call it once the caller has agreed to name, service, day and time.
 
@@ -36,10 +37,11 @@ async def book_appointment(
         raise NotPossible("The caller's number is hidden. Ask for a phone number to put on the booking.")
     try:
         booked = await call.business.book(
-            call.idempotency_key, name=name, phone=phone, service=service, start=local, notes=notes
+            call.idempotency_key, name=name, phone=phone, service=service, start=local, notes=notes, who=with_whom
         )
     except Taken as taken:
         free = [time_words(each, call.tz) for each in taken.alternatives]
-        raise NotPossible(f"{time_words(local, call.tz)} is taken.", free=free) from None
+        raise NotPossible(taken.why or f"{time_words(local, call.tz)} is taken.", free=free) from None
     call.own_ids.add(str(booked.id))
-    return {"done": "booked", "id": str(booked.id), "when": time_words(booked.start, call.tz), "name": name}
+    made = {"done": "booked", "id": str(booked.id), "when": time_words(booked.start, call.tz), "name": name}
+    return made | ({"with": booked.who} if booked.who else {})

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from relay.functions.arguments import Phone
 from relay.functions.backend.client import Refused, Taken
+from relay.functions.builtin.proof import ASK
 from relay.functions.builtin.times import check_start, time_words
 from relay.functions.registry import CallContext, NotPossible, function
 
@@ -46,7 +47,7 @@ async def cancel_or_move_appointment(
     except Taken as taken:
         free = [time_words(each, call.tz) for each in taken.alternatives]
         why = f"{time_words(local, call.tz)} is taken." if local else "It can no longer be cancelled."
-        raise NotPossible(why, free=free) from None
+        raise NotPossible(taken.why or why, free=free) from None
     except Refused as refused:
         if refused.status != 404:
             raise
@@ -59,6 +60,8 @@ async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None
         return  # shown or given to this caller before; also a retry, when it may be gone from the list already
     if not call.caller_number or phone is None:
         raise NotPossible("The caller's number is hidden, so nothing can be changed. Offer a message or a human.")
+    if not call.attested:
+        raise NotPossible(ASK)
     if phone != call.caller_number and not await _same_person(call, phone):
         raise NotPossible("Only appointments under the number the caller calls from can be changed. Offer a human.")
     call.own_ids.update(str(each.id) for each in await call.business.appointments(phone))

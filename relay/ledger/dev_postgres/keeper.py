@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -60,7 +61,7 @@ def main() -> int:
         with open_lock(folder / "keeper.lock") as lock, (folder / "postgres.log").open("wb", buffering=0) as log:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.truncate()
-            lock.write(str(os.getpid()))
+            lock.write(str(os.getpid()))  # who holds the lock; without the lock this number says nothing
             lock.flush()  # the first byte on a disk that may be full
             threading.Thread(target=_wait_for_the_last_user, args=(folder, stop), daemon=True).start()
             _initdb(keep, log)
@@ -105,7 +106,7 @@ def _environment() -> dict[str, str]:
 def _initdb(keep: Keep, log: IO[bytes]) -> None:
     """Make the cluster beside its place and move it there: an interrupted one leaves nothing half made."""
     data = Path(keep["folder"], "server", "data")
-    if data.exists():
+    if os.path.lexists(data):
         return
     fresh = data.with_name("data.new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -168,10 +169,33 @@ def _die_with_the_keeper() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)  # SIGINT: Postgres' fast shutdown
 
 
+def read_of_server(folder: Path, name: str) -> str | None:
+    """A small file of the cluster's; None if it is not there.
+
+    As root we read in a folder of another user's, who may lay links and pipes there: nothing but a plain file of the
+    folder's own owner is read, through folders that are none of these.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    opened: list[int] = []
+    try:
+        for part in (folder / "server", "data", name):
+            above = opened[-1] if opened else None
+            opened.append(os.open(part, flags | (0 if part is name else os.O_DIRECTORY), dir_fd=above))
+        found = os.fstat(opened[-1])
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.fstat(opened[1]).st_uid:
+            return None
+        return os.read(opened[-1], 4_096).decode(errors="replace")
+    except OSError:
+        return None
+    finally:
+        for number in opened:
+            os.close(number)
+
+
 def is_ready(folder: Path, pid: int | None = None) -> bool:
     """Does the server (this one, if named) take connections? `postmaster.pid` says: its pid first, its state eighth."""
     try:
-        lines = (folder / "server" / "data" / "postmaster.pid").read_text().splitlines()
+        lines = (read_of_server(folder, "postmaster.pid") or "").splitlines()
         found = int(lines[0])
         os.kill(found, 0)
     except PermissionError:

@@ -1,4 +1,4 @@
-"""The stand-in business backend: a restaurant, Harbor Table, by the contract of DESIGN 6.
+"""The stand-in business backend: the embedded backend's engine behind the HTTP contract.
 
 Rule 1: one Idempotency-Key, one answer: a repeat gets the first answer, refusals included, however its body is
 written; the key on another route, or with a body that says something else, is refused (422).
@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 import trio
@@ -26,12 +26,12 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from relay.business.bookings import NotOffered
 from relay.standin.business.diary import Booking, Diary, Known, Message, NotFree
 from relay.standin.business.faults import Fault, Faults
 
 __all__ = ["BusinessApp", "Diary", "Fault", "Faults", "Known", "business_app", "serve_business"]
 
-NAME: Final = "Harbor Table"
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 Phone = Annotated[str, msgspec.Meta(pattern=f"^{E164.pattern}$")]
@@ -44,6 +44,7 @@ class _NewBooking(msgspec.Struct):
     service: Text
     start: Start
     notes: str = ""
+    who: str = msgspec.field(default="", name="with")
 
 
 class _NewStart(msgspec.Struct):
@@ -147,19 +148,22 @@ def _add_lookups(app: BusinessApp, diary: Diary) -> None:
         day = _day()
         if day is None:
             return _refused(422, "date must be ISO 8601, such as 2026-11-24")
-        opening = diary.hours(day)
-        notes = f"{NAME}: the last table is given an hour before closing."
-        known: dict[str, Any] = {"timezone": diary.tz.key, "closed": opening is None, "notes": notes}
-        if opening:
-            known |= {"open": opening[0].isoformat(), "close": opening[1].isoformat()}
-        return _json(200, known)
+        known = msgspec.to_builtins(diary.hours(day))
+        return _json(200, {name: value for name, value in known.items() if value is not None})
 
     @app.get("/availability")
     async def availability() -> Response:
         day = _day()
         if day is None or not request.args.get("service"):
             return _refused(422, "service and date are required")
-        return _json(200, {"slots": [start.isoformat() for start in diary.free(day)]})
+        until = _day("until") if "until" in request.args else day
+        if until is None:
+            return _refused(422, "until must be ISO 8601, such as 2026-11-24")
+        try:
+            free = diary.free(day, request.args["service"], until, request.args.get("with", ""))
+        except NotOffered as no:
+            return _json(*_not_offered(no))
+        return _json(200, {"slots": [start.isoformat() for start in free]})
 
     @app.get("/appointments")
     async def appointments() -> Response:
@@ -246,16 +250,22 @@ def _carried_out(act: Callable[[bytes], tuple[int, Any]], body: bytes) -> tuple[
     except msgspec.MsgspecError as error:
         return 422, {"error": str(error)}
     except NotFree as taken:
-        return 409, {"alternatives": [start.isoformat() for start in taken.alternatives]}
+        return 409, {"alternatives": [start.isoformat() for start in taken.alternatives], "why": taken.why}
+    except NotOffered as no:
+        return _not_offered(no)
     except KeyError:
         return 404, {"error": "no such appointment"}
+
+
+def _not_offered(no: NotOffered) -> tuple[int, Any]:
+    return 422, {"error": "not offered", "told": f"{no.why} There are: {', '.join(no.choices)}."}
 
 
 def _book(diary: Diary, body: bytes) -> tuple[int, Any]:
     wanted = msgspec.json.decode(body, type=_NewBooking)
     if wanted.start <= diary.now():
         return 422, {"error": "start is in the past"}
-    made = diary.book(wanted.name, wanted.phone, wanted.service, wanted.start, wanted.notes)
+    made = diary.book(wanted.name, wanted.phone, wanted.service, wanted.start, wanted.notes, wanted.who)
     return 201, _shown(made)
 
 
@@ -275,11 +285,12 @@ def _leave_message(diary: Diary, body: bytes) -> tuple[int, Any]:
 
 
 def _shown(booking: Booking) -> dict[str, str]:
-    return {"id": booking.id, "service": booking.service, "start": booking.start.isoformat()}
+    shown = {"id": booking.id, "service": booking.service, "start": booking.start.isoformat()}
+    return shown | ({"with": booking.who} if booking.who else {})
 
 
-def _day() -> dt.date | None:
+def _day(name: str = "date") -> dt.date | None:
     try:
-        return dt.date.fromisoformat(request.args.get("date", ""))
+        return dt.date.fromisoformat(request.args.get(name, ""))
     except ValueError:
         return None

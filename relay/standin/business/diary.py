@@ -1,16 +1,28 @@
-"""The books of the stand-in restaurant: hours, tables, messages; no double booking (pure, time comes in)."""
+"""The books of the stand-in: the embedded backend's own engine over a diary in memory, and messages.
+
+Without a business file it is a small restaurant that is open from 11 to 22; with one it is that business.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 from zoneinfo import ZoneInfo
 
-LENGTH: Final = dt.timedelta(hours=1)  # how long a table is taken
-STEP: Final = dt.timedelta(hours=1)  # free times are offered on the hour
-ALTERNATIVES: Final = 3
+from relay.business import bookings as engine
+from relay.business.diary import Appointment, MemoryStore
+from relay.business.embedded import hours_of
+from relay.business.opening import minute_of, moment_of
+from relay.business.rules import Business, Days, Service, SpecialDay
+from relay.functions.backend.contract import Hours
+
+LENGTH: Final = dt.timedelta(hours=1)  # how long a table of the small restaurant is taken
+NAME: Final = "Harbor Table"
+OPENS_MIN, CLOSES_MIN = 11 * 60, 22 * 60
+LEAP_YEAR: Final = 2000  # special days of every year have a year that has them all
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,7 @@ class Booking:
     start: dt.datetime
     notes: str = ""
     cancelled: bool = False
+    who: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,98 +58,113 @@ class Message:
 
 
 class NotFree(Exception):
-    """The time is taken, or the house is closed then; `alternatives` are free."""
+    """The time cannot be booked; `why` says it, `alternatives` are free."""
 
-    def __init__(self, alternatives: list[dt.datetime]) -> None:
-        super().__init__("not free")
+    def __init__(self, why: str, alternatives: list[dt.datetime]) -> None:
+        super().__init__(why)
+        self.why = why
         self.alternatives = alternatives
+
+
+def restaurant(tz: ZoneInfo, tables: int, closed_days: frozenset[tuple[int, int]]) -> Business:
+    """The small restaurant, on every day of the week."""
+    days = [dt.date(LEAP_YEAR, month, day) for month, day in closed_days]
+    return Business(
+        name=NAME,
+        tz=tz,
+        week=(((OPENS_MIN, CLOSES_MIN),),) * 7,
+        services=(Service("table", 60, places="table", step_minutes=60, ahead_days=366),),
+        special=tuple(SpecialDay(Days(day, day, every_year=True)) for day in days),
+        places={"table": tables},
+    )
 
 
 @dataclass
 class Diary:
-    """A small restaurant. `capacity` tables can be taken at the same time."""
+    """The books. `capacity`: so many tables, rooms or chairs there are of each kind; None: as the file says."""
 
     tz: ZoneInfo = field(default_factory=lambda: ZoneInfo("America/New_York"))
-    capacity: int = 1
-    opens: dt.time = dt.time(11)
-    closes: dt.time = dt.time(22)
-    closed_days: frozenset[tuple[int, int]] = frozenset({(12, 25)})  # (month, day)
+    capacity: int | None = 1
+    closed_days: frozenset[tuple[int, int]] = frozenset({(12, 25)})  # (month, day), of the small restaurant
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     callers: dict[str, Known] = field(default_factory=dict)
-    bookings: dict[str, Booking] = field(default_factory=dict)  # in the order they were made, cancelled ones too
     messages: list[Message] = field(default_factory=list)
+    file: Business | None = None
+    store: MemoryStore = field(default_factory=MemoryStore)
 
-    def hours(self, day: dt.date) -> tuple[dt.datetime, dt.datetime] | None:
-        """(open, close) of a day, aware; None when closed."""
-        if (day.month, day.day) in self.closed_days:
-            return None
-        return (
-            dt.datetime.combine(day, self.opens, self.tz),
-            dt.datetime.combine(day, self.closes, self.tz),
-        )
+    @cached_property
+    def _restaurant(self) -> Business:
+        return restaurant(self.tz, 1, self.closed_days)
 
-    def free(self, day: dt.date) -> list[dt.datetime]:
-        """Starts on the hour that can be booked."""
-        hours = self.hours(day)
-        if hours is None:
-            return []
-        starts: list[dt.datetime] = []
-        start, close = hours
-        while start + LENGTH <= close:
-            if self.is_free(start):
-                starts.append(start)
-            start += STEP
-        return starts
+    @property
+    def business(self) -> Business:
+        """Whose books these are."""
+        business = self.file or self._restaurant
+        if self.capacity is None:
+            return business
+        return replace(business, places=dict.fromkeys(business.places, self.capacity))
 
-    def is_free(self, start: dt.datetime, but: str | None = None) -> bool:
-        """True if a table can be taken from `start`, not counting booking `but` (which is being moved)."""
-        local = start.astimezone(self.tz)
-        hours = self.hours(local.date())
-        if local <= self.now() or hours is None or not (hours[0] <= local and local + LENGTH <= hours[1]):
-            return False
-        beside = [b for b in self._standing() if b.id != but and abs(b.start - start) < LENGTH]
-        return len(beside) < self.capacity
+    @property
+    def bookings(self) -> dict[str, Booking]:
+        """In the order they were made, cancelled ones too."""
+        return {each.id: self._shown(each) for each in self.store.appointments.values()}
 
-    def book(self, name: str, phone: str, service: str, start: dt.datetime, notes: str = "") -> Booking:
-        """Raises NotFree."""
-        if not self.is_free(start):
-            raise NotFree(self.alternatives(start))
-        made = Booking(f"apt_{len(self.bookings) + 1}", name, phone, service, start.astimezone(self.tz), notes)
-        self.bookings[made.id] = made
-        return made
+    def hours(self, day: dt.date) -> Hours:
+        """When it is open."""
+        return hours_of(self.business, day)
+
+    def free(
+        self, day: dt.date, service: str = "table", until: dt.date | None = None, who: str = ""
+    ) -> list[dt.datetime]:
+        """Starts that are offered. Raises engine.NotOffered."""
+        words = self._service(service)
+        free = self._reception.free(self.store, self._minute, words, day, until or day, who)
+        return [self._moment(each) for each in free]
+
+    def book(self, name: str, phone: str, service: str, start: dt.datetime, notes: str = "", who: str = "") -> Booking:
+        """Raises NotFree, engine.NotOffered."""
+        wish = engine.Wish(self._service(service), minute_of(start), name, phone, notes, who)
+        return self._change(lambda: self._reception.book(self.store, self._minute, wish, engine.Deed("")))
 
     def move(self, booking: str, start: dt.datetime) -> Booking:
         """Raises KeyError for no such standing booking, NotFree."""
-        old = self._find(booking)
-        if not self.is_free(start, but=booking):
-            raise NotFree(self.alternatives(start))
-        self.bookings[booking] = replace(old, start=start.astimezone(self.tz))
-        return self.bookings[booking]
+        to = minute_of(start)
+        return self._change(lambda: self._reception.move(self.store, self._minute, booking, to, engine.Deed("")))
 
     def cancel(self, booking: str) -> Booking:
         """Raises KeyError for no such standing booking."""
-        self.bookings[booking] = replace(self._find(booking), cancelled=True)
-        return self.bookings[booking]
+        return self._change(lambda: self._reception.cancel(self.store, booking, engine.Deed("")))
 
     def of(self, phone: str) -> list[Booking]:
         """The coming bookings of a number, soonest first."""
-        own = [b for b in self._standing() if b.phone == phone and b.start > self.now()]
-        return sorted(own, key=lambda b: b.start)
+        return [self._shown(each) for each in self.store.of_phone(phone, self._minute)]
 
-    def alternatives(self, start: dt.datetime) -> list[dt.datetime]:
-        """Free starts nearest to one that is not: of that day, else of the next days."""
-        day = max(start, self.now()).astimezone(self.tz).date()
-        for ahead in range(14):
-            free = self.free(day + dt.timedelta(days=ahead))
-            if free:
-                return sorted(sorted(free, key=lambda each: abs(each - start))[:ALTERNATIVES])
-        return []
+    def _change(self, change: Callable[[], Appointment]) -> Booking:
+        try:
+            return self._shown(change())
+        except engine.NotFree as no:
+            raise NotFree(no.why, [self._moment(each) for each in no.alternatives]) from None
+        except engine.NoSuchAppointment as none:
+            raise KeyError(str(none)) from None
 
-    def _standing(self) -> Iterator[Booking]:
-        return (b for b in self.bookings.values() if not b.cancelled)
+    def _service(self, words: str) -> str:
+        """The small restaurant has tables only, whatever they are called."""
+        return words if self.file else "table"
 
-    def _find(self, booking: str) -> Booking:
-        found = self.bookings[booking]
-        if found.cancelled:
-            raise KeyError(booking)
-        return found
+    @property
+    def _reception(self) -> engine.Reception:
+        return engine.Reception(self.business)
+
+    @property
+    def _minute(self) -> int:
+        return minute_of(self.now())
+
+    def _moment(self, minute: int) -> dt.datetime:
+        return moment_of(minute, self.business.tz)
+
+    def _shown(self, entry: Appointment) -> Booking:
+        person = "" if entry.resource.number else entry.resource.name
+        return Booking(
+            entry.id, entry.name, entry.phone, entry.service, self._moment(entry.start_min), entry.notes,
+            entry.state == "cancelled", person,
+        )  # fmt: skip

@@ -16,6 +16,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
+from relay.errors import first_error
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load, of_recording
@@ -214,14 +215,6 @@ def tell_event(tell: Line, kind: str, fields: dict[str, Any]) -> None:
     if kind == "agent_said" and not fields["text"]:
         fields = fields | {"text": "(cut off, or words without a clip)"}
     tell(f"{fields['at_s']:7.2f}  {words.format(**fields)}")
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error in a group of groups: nurseries wrap what they raise."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _is_origin(url: str) -> bool:

@@ -18,14 +18,16 @@ from typing import cast
 import trio
 from hypercorn.typing import ASGIFramework
 
+from relay.errors import first_error
 from relay.ledger import history
 from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
 from relay.ledger.port import LedgerUnavailable
 from relay.settings import Settings
+from relay.settings import load as load_settings
 from relay.standin.business.app import BusinessApp, business_app, serve_business
 from relay.standin.business.faults import Faults
-from relay.standin.commands.call import Target, first_error, serve_http, summary, tell_event
+from relay.standin.commands.call import Target, serve_http, summary, tell_event
 from relay.standin.commands.demo_stage import (
     ACCOUNT,
     NOT_HERE,
@@ -39,6 +41,7 @@ from relay.standin.commands.demo_stage import (
 )
 from relay.standin.model.script import Script, ScriptError
 from relay.standin.model.server import StandInModel
+from relay.standin.own_environment import OF_THE_MODEL, only_own_environment
 from relay.standin.scenario.report import CallReport, Evidence
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load
@@ -46,7 +49,7 @@ from relay.standin.speech.audio_files import check_writable
 from relay.standin.twilio.exchange import Exchange
 from relay.standin.twilio.rest import RestApi, asgi_app
 
-__all__ = ["DemoFailed", "bugs", "evidence", "lacking", "run"]
+__all__ = ["DemoFailed", "bugs", "evidence", "lacking", "run", "settings_of"]
 
 # Rows are written in batches of 50 ms; the last ones of a call are there soon after it, or when Postgres is back.
 ROWS_LIMIT_S = 10.0
@@ -64,8 +67,24 @@ OUR_BUGS = frozenset(
 )
 
 
+def settings_of(out: Path, *, live: bool) -> Settings:
+    """The demo's own settings: its data folder lies beside the WAV, and its database in that folder."""
+    also = OF_THE_MODEL if live else ()
+    environ = {name: value for name, value in os.environ.items() if name in also}
+    folder = out.with_suffix("") if out.suffix else out.with_name(f"{out.name}.data")
+    return load_settings(environ | {"DATA_DIR": str(folder.absolute())}, serving=False)
+
+
 def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int:
-    """The whole demo; returns the exit code. Raises DemoFailed."""
+    """The whole demo; returns the exit code. Raises DemoFailed.
+
+    Of the environment it sees the allow-list alone: what is exported belongs to a relay that takes real calls.
+    """
+    with only_own_environment(OF_THE_MODEL if live else ()):
+        return _run(settings, scenario_name, out, live=live)
+
+
+def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int:
     try:
         scenario = load(scenario_name)
         script = Script.from_table(scenario.model)
@@ -87,8 +106,11 @@ def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int
         say("applied " + ", ".join(applied) if applied else "its tables are up to date")
         try:
             return trio.run(partial(_play, settings, scenario, script, url, out, live=live))
-        except* DemoFailed as group:  # the nursery wraps it
-            raise DemoFailed(str(first_error(group))) from None
+        except BaseExceptionGroup as group:  # the nursery wraps it
+            failed, others = group.split(DemoFailed)
+            if failed is None or others is not None:
+                raise
+            raise DemoFailed(str(first_error(failed))) from None
 
 
 async def _play(settings: Settings, scenario: Scenario, script: Script, url: str, out: Path, *, live: bool) -> int:
@@ -100,7 +122,7 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
         nursery.start_soon(stop_when_told)
         with ExitStack() as daemons:
             hands = Hands({trouble.does for trouble in scenario.trouble}, daemons, nursery, log_path)
-            port = settings.port if "PORT" in os.environ else free_port()
+            port = free_port()
             target = Target(f"http://127.0.0.1:{await hands.public_port(port)}", ACCOUNT, NUMBER)
             exchange = target.exchange(partial(tell_event, print))
             hands.rest = RestApi(exchange)
@@ -113,10 +135,7 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
                 target.url, port, relays_url, settings.data_dir, model_port, rest_port, business_urls[0]
             )
             if live:
-                environment |= {
-                    "OPENAI_API_KEY": settings.openai_api_key,
-                    "OPENAI_REALTIME_URL": settings.openai_realtime_url,
-                }
+                environment |= {name: str(getattr(settings, name.lower())) for name in OF_THE_MODEL}
             await hands.start_relay(environment | scenario.relay)
             say("it takes calls; the stand-in Twilio rings\n")
             began_at = time.monotonic()

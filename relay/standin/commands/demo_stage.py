@@ -21,6 +21,7 @@ import trio
 
 from relay.standin.model.server import PATH
 from relay.standin.net.line import Line
+from relay.standin.own_environment import own_environment
 from relay.standin.twilio.exchange import Account
 from relay.standin.twilio.rest import RestApi
 
@@ -161,7 +162,7 @@ def environment_of(
 ) -> dict[str, str]:
     """The environment of a relay that has only stand-ins around it."""
     return {
-        **os.environ,
+        **own_environment(os.environ),
         "OPENAI_API_KEY": "sk-demo",
         "OPENAI_REALTIME_URL": f"ws://127.0.0.1:{model_port}{PATH}",
         "TWILIO_ACCOUNT_SID": ACCOUNT.sid,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -17,12 +16,9 @@ import msgspec
 from relay.standin.load import audio
 from relay.standin.load.link import Closed, Link, frame
 from relay.standin.load.loop import clock
+from relay.standin.load.stage import ModelEnd, Stage
 from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.signing import signature
-
-if TYPE_CHECKING:
-    from relay.standin.load.generator import Load
-    from relay.standin.load.model import Session
 
 MARKER_EVERY = 50  # frames: once a second
 # An answer's sound that is late by less than this is the clock's grain, not a gap.
@@ -50,11 +46,11 @@ _decode = msgspec.json.Decoder(_Message).decode
 class Caller:
     """One call, from the ring to the end."""
 
-    def __init__(self, load: Load, number: int) -> None:
+    def __init__(self, load: Stage, number: int) -> None:
         self._load, self.number = load, number
         self.call_sid = f"CA{load.run_id:08x}{number:024x}"
         self._stream_sid = f"MZ{load.run_id:08x}{number:024x}"
-        self.session: Session | None = None
+        self.session: ModelEnd | None = None
         self.is_streaming = False
         self.speaks = False
         self.began = 0.0

@@ -15,13 +15,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from relay.standin.load.caller import Caller
 from relay.standin.load.loop import Loop, clock
-from relay.standin.load.model import TURN_S, Listener, Session
+from relay.standin.load.model import TURN_S, Listener
 from relay.standin.load.process_figures import ProcessFigures, rss_mb
+from relay.standin.load.stage import CallerEnd, ModelEnd, Target, Window
+from relay.standin.own_environment import own_environment
 
 LOAD_LIMIT = 0.70
 READY_LIMIT_S = 40.0
@@ -35,16 +37,6 @@ STOP_LIMIT_S = 8.0
 
 class LoadFailed(Exception):
     """No figures came about: says what failed and, where it is known, what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where the callers ring, and by whose name they sign."""
-
-    origin: str
-    webhook_path: str = "/twilio/incoming"
-    account_sid: str = "AC" + "0" * 32
-    auth_token: str = "load"  # noqa: S105 -- the stand-in account's
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +71,6 @@ class Spread:
             return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 2)
 
         return cls(at(0.50), at(0.99), at(1.0), len(ordered))
-
-
-@dataclass(slots=True)
-class Window:
-    """What is gathered while a step is measured; times in seconds."""
-
-    up: list[float] = field(default_factory=list)
-    down: list[float] = field(default_factory=list)
-    clear: list[float] = field(default_factory=list)  # from speech_started over an answer to the `clear` of it
-    interruptions: int = 0
-    dry_s: list[float] = field(default_factory=list)
-    late_s: list[float] = field(default_factory=list)
-    up_bytes: int = 0
-    up_messages: int = 0
-
-    def lateness(self, late_s: float) -> None:
-        """How late the load itself sent a frame."""
-        self.late_s.append(late_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +113,9 @@ class Load:
         self.failures: list[str] = []
         self.callers: list[Caller] = []
         self.sessions = 0
-        self._ringing: Caller | None = None
+        self._ringing: CallerEnd | None = None
 
-    def new_session(self, session: Session) -> None:
+    def new_session(self, session: ModelEnd) -> None:
         """The relay opened a model session: it belongs to the call that is being set up, if one is."""
         self.sessions += 1
         caller = self._ringing
@@ -156,7 +130,8 @@ class Load:
 
     def _ring(self) -> None:
         began = clock()
-        caller = self._ringing = Caller(self, len(self.callers) + 1)
+        caller = Caller(self, len(self.callers) + 1)
+        self._ringing = caller
         self.callers.append(caller)
         done = self.loop.run(lambda: self._is_up(caller), CALL_LIMIT_S)
         if caller.failure or not done or caller.session is None:
@@ -263,7 +238,7 @@ def _start(relay: Relay, words: Mapping[str, str], core: int | None, log: Path) 
     command = [fill(part) for part in relay.command]
     if core is not None and shutil.which("taskset") is not None:
         command = ["taskset", "-c", str(core), *command]
-    environ = dict(os.environ) | {name: fill(value) for name, value in relay.environ.items()}
+    environ = own_environment(os.environ) | {name: fill(value) for name, value in relay.environ.items()}
     if words["certificate"] != ".":
         environ |= {"SSL_CERT_FILE": words["certificate"], "NODE_EXTRA_CA_CERTS": words["certificate"]}
     log.parent.mkdir(parents=True, exist_ok=True)

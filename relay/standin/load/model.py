@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from relay.standin.load import audio
 from relay.standin.load.link import Closed, Link, accept_key, frame
 from relay.standin.load.loop import clock
-
-if TYPE_CHECKING:
-    from relay.standin.load.caller import Caller
-    from relay.standin.load.generator import Load
+from relay.standin.load.stage import CallerEnd, Stage
 
 TURN_S = 4.0
 SPEECH_S = 1.0
@@ -58,7 +55,7 @@ def _kind(told: object, before: str) -> str:
 class Listener:
     """Where the relay finds its model: ws or wss on a free port of this machine."""
 
-    def __init__(self, load: Load, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, load: Stage, tls: ssl.SSLContext | None) -> None:
         self._load, self._tls = load, tls
         self._sock = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._sock.setblocking(False)
@@ -85,9 +82,9 @@ class Listener:
 class Session:
     """One session of the relay's; `caller` is whose it is, None for the rendering of a phrase."""
 
-    def __init__(self, load: Load, link: Link) -> None:
+    def __init__(self, load: Stage, link: Link) -> None:
         self._load, self._link = load, link
-        self.caller: Caller | None = None
+        self.caller: CallerEnd | None = None
         self.down_sent = 0.0  # when the delta with the marker was sent that the caller has not heard yet
         self.stop_asked = 0.0  # when speech_started was sent over an answer that the caller still hears
         self._head = b""
@@ -200,7 +197,7 @@ class Session:
         event = {"type": kind, "event_id": self._id("event"), **fields}
         self._link.write(frame(_encode(event), masked=False))
 
-    def begin_turns(self, caller: Caller) -> None:
+    def begin_turns(self, caller: CallerEnd) -> None:
         """The call is on: the caller speaks every four seconds, each call at its own moment."""
         if not self._turns_run:
             self._turns_run = True
@@ -268,7 +265,7 @@ class Session:
 class _Answer:
     """One response while it is generated: its deltas, and its many events around them."""
 
-    def __init__(self, session: Session, load: Load, metadata: object, phrase: str) -> None:
+    def __init__(self, session: Session, load: Stage, metadata: object, phrase: str) -> None:
         self._session, self._load = session, load
         self._deltas = audio.DELTAS[session._out_kind]
         self._metadata = metadata

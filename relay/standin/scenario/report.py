@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import dsp
 from relay.standin.scenario.scenario_file import Expect
-from relay.standin.speech.audio_files import write_stereo
+from relay.standin.speech.audio_files import RATE_HZ, write_stereo
 from relay.standin.speech.ear import Ear
 from relay.standin.speech.voice import find, words
 from relay.standin.twilio.call_state import CallState, Event, Leg
@@ -19,7 +19,7 @@ from relay.standin.twilio.exchange import LiveCall
 from relay.standin.twilio.listening import BLOCK, is_loud
 from relay.standin.twilio.media_stream import Complaint
 from relay.standin.twilio.mouth import Utterance
-from relay.standin.twilio.playback import RATE_HZ, samples_at
+from relay.standin.twilio.playback import samples_at
 
 GAP_LIMIT_S = 1.0
 """A buffer that is empty for longer is a pause between answers, not a hole in one."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dsp
-from relay.standin.twilio.playback import RATE_HZ
 
+RATE_HZ = 8_000
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
 """What sound cards know; a header that says anything else is broken."""
 

@@ -5,7 +5,8 @@ Pure. Used for the caller's ear (has the agent finished?) and for the report (la
 
 from __future__ import annotations
 
-from relay.standin.twilio.playback import RATE_HZ, Playback, samples_at
+from relay.standin.speech.audio_files import RATE_HZ
+from relay.standin.twilio.playback import Playback, samples_at
 
 BLOCK = 160
 """Samples in 20 ms."""

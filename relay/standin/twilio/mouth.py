@@ -9,8 +9,9 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
+from relay.standin.speech.audio_files import RATE_HZ
 from relay.standin.twilio.listening import loud_span_ms
-from relay.standin.twilio.playback import RATE_HZ, samples_at
+from relay.standin.twilio.playback import samples_at
 
 Silence = Literal["ff", "7f", "noise"]
 """The three silences seen on real lines: mu-law +0, mu-law -0, and faint noise [twilio 3.1]."""

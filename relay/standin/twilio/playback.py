@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
 
-RATE_HZ = 8_000
+from relay.standin.speech.audio_files import RATE_HZ
+
 SILENCE = b"\xff"
 """Mu-law zero: what the caller hears while nothing is in the buffer."""
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import trio
 
+from relay.standin.speech.audio_files import RATE_HZ
 from relay.standin.twilio.call_state import CallState
 from relay.standin.twilio.listening import is_loud
 from relay.standin.twilio.phone import Phone
-from relay.standin.twilio.playback import RATE_HZ, samples_at
+from relay.standin.twilio.playback import samples_at
 from relay.standin.twilio.twiml_verbs import Record
 
 BEEP_S = 0.5

@@ -1,0 +1,272 @@
+"""The receptionist: what a caller may book, move and cancel, and the words for what is not possible (pure).
+
+Each method is the work of one transaction of the diary (`Store`), at a given minute. A definite no is raised and leaves
+no trace; what was done is kept under its key, and a repeat of it gets the first answer.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from relay.functions.builtin.times import clock_words, time_words
+
+from .diary import Appointment, Change, Kind, Store
+from .offers import Choice, bookable, choices, free_resource, nearest, offered
+from .opening import business_pieces, day_of, first_minute, merged, moment_of
+from .rules import Business, Person, Resource, Service
+
+ALTERNATIVES: Final = 3
+LOOK_AHEAD_DAYS: Final = 14  # for alternatives, when the day of the wish has none
+
+
+class NotFree(Exception):
+    """This time cannot be booked; `alternatives` can (minutes). `why` is a sentence for the caller."""
+
+    def __init__(self, why: str, alternatives: Sequence[int]) -> None:
+        super().__init__(why)
+        self.why = why
+        self.alternatives = list(alternatives)
+
+
+class NotOffered(Exception):
+    """There is no such service, or nobody of that name does it; `choices` are there."""
+
+    def __init__(self, why: str, choices: Sequence[str]) -> None:
+        super().__init__(why)
+        self.why = why
+        self.choices = list(choices)
+
+
+class NoSuchAppointment(Exception):
+    """There is no standing appointment of this id."""
+
+
+class KeyReused(Exception):
+    """The key stands for another kind of change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A new appointment as a caller wants it."""
+
+    service: str
+    start_min: int
+    name: str
+    phone: str
+    notes: str = ""
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Under which key and for whom something is changed. An owner may do what a caller may not (`anyway`)."""
+
+    key: str
+    call_sid: str = ""
+    by: str = "caller"
+    anyway: bool = False  # outside hours, notice and horizon; never twice at one time
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """One business and its rules."""
+
+    business: Business
+
+    # Look-ups
+
+    def service(self, words: str) -> Service:
+        """Raises NotOffered."""
+        found = self.business.service(words)
+        if found is None:
+            names = [each.name for each in self.business.services]
+            raise NotOffered("It is not clear which service that is.", names)
+        return found
+
+    def person(self, name: str, service: Service) -> Person | None:
+        """Whom the caller asks for; None: anybody. Raises NotOffered."""
+        if not name.strip():
+            return None
+        person = self.business.person(name)
+        if person is None or person.name not in service.people:
+            words = f"Nobody called {name} does this." if person is None else f"{person.name} does not do this."
+            raise NotOffered(words, list(service.people))
+        return person
+
+    def free(self, store: Store, now: int, service: str, first: dt.date, last: dt.date, who: str = "") -> list[int]:
+        """The starts that are offered on these local days. Raises NotOffered."""
+        wanted = self.service(service)
+        person = self.person(who, wanted)
+        return self._free(store, now, wanted, first, last, person)
+
+    def _free(
+        self,
+        store: Store,
+        now: int,
+        service: Service,
+        first: dt.date,
+        last: dt.date,
+        person: Person | None,
+        but: str = "",
+    ) -> list[int]:
+        able = choices(self.business, service, first, last, person.name if person else "")
+        tz = self.business.tz
+        earliest, beyond = bookable(self.business, service, now)
+        after_last = first_minute(last + dt.timedelta(days=1), 0, tz)
+        limits = max(earliest, first_minute(first, 0, tz)), min(beyond, after_last)
+        if limits[0] >= limits[1]:
+            return []
+        busy = store.busy(_resources(able), (limits[0], limits[1] + _need(service)), but)
+        return offered(self.business, service, able, busy, limits)
+
+    # Changes
+
+    def book(self, store: Store, now: int, wish: Wish, deed: Deed) -> Appointment:
+        """Raises NotFree, NotOffered, KeyReused."""
+        before = _before(store, "booked", deed)
+        if before is not None:
+            return before
+        service = self.service(wish.service)
+        person = self.person(wish.who, service)
+        resource = self._resource(store, now, service, wish.start_min, person, deed)
+        made = Appointment(
+            service=service.name,
+            resource=resource,
+            start_min=wish.start_min,
+            minutes=service.minutes,
+            busy_min=service.minutes + service.buffer_minutes,
+            name=wish.name,
+            phone=wish.phone,
+            notes=wish.notes,
+            call_sid=deed.call_sid,
+        )
+        return store.keep(Change("booked", made, deed.key, deed.by, deed.call_sid))
+
+    def move(self, store: Store, now: int, appointment_id: str, start_min: int, deed: Deed) -> Appointment:
+        """To another time, with the same person where there was one. Raises NotFree, NoSuchAppointment, KeyReused."""
+        before = _before(store, "moved", deed)
+        if before is not None:
+            return before
+        old = self._standing(store, appointment_id)
+        service = self._service_of(old)
+        person = self.business.person(old.resource.name) if service.people else None
+        resource = self._resource(store, now, service, start_min, person, deed, old.id)
+        made = replace(old, start_min=start_min, resource=resource)
+        return store.keep(Change("moved", made, deed.key, deed.by, deed.call_sid))
+
+    def cancel(self, store: Store, appointment_id: str, deed: Deed) -> Appointment:
+        """Raises NoSuchAppointment, KeyReused."""
+        before = _before(store, "cancelled", deed)
+        if before is not None:
+            return before
+        gone = replace(self._standing(store, appointment_id), state="cancelled")
+        return store.keep(Change("cancelled", gone, deed.key, deed.by, deed.call_sid))
+
+    def _standing(self, store: Store, appointment_id: str) -> Appointment:
+        found = store.appointment(appointment_id)
+        if found is None or found.state != "booked":
+            raise NoSuchAppointment(appointment_id)
+        return found
+
+    def _service_of(self, old: Appointment) -> Service:
+        """The service as it was booked, though the file may have changed since."""
+        now = next((each for each in self.business.services if each.name == old.service), None)
+        buffer = old.busy_min - old.minutes
+        if now is None:
+            kind = old.resource.name if old.resource.name in self.business.places else ""
+            return Service(old.service, old.minutes, () if kind else (old.resource.name,), kind, buffer_minutes=buffer)
+        return replace(now, minutes=old.minutes, buffer_minutes=buffer)
+
+    def _resource(
+        self, store: Store, now: int, service: Service, start: int, person: Person | None, deed: Deed, but: str = ""
+    ) -> Resource:
+        """Who or what is free; `but`: an appointment that is being moved away. Raises NotFree."""
+        day = day_of(start, self.business.tz)
+        able = choices(self.business, service, day, day, person.name if person else "")
+        limits = bookable(self.business, service, now)
+        if deed.anyway:
+            able = [replace(each, fits=((start, start + 1),)) for each in able]
+            limits = start, start + 1
+        busy = store.busy(_resources(able), (start, start + _need(service)), but)
+        found = free_resource(able, service, busy, start, limits)
+        if found is None:
+            why = self._why_not(store, now, service, start, person, able)
+            raise NotFree(why, self._alternatives(store, now, service, start, person, but))
+        return found
+
+    def _alternatives(
+        self, store: Store, now: int, service: Service, start: int, person: Person | None, but: str
+    ) -> list[int]:
+        """Free times nearest to a wish: of its day, else of the first day after it that has some."""
+        tz = self.business.tz
+        earliest, beyond = bookable(self.business, service, now)
+        day = day_of(min(max(start, earliest), beyond - 1), tz)
+        free = self._free(store, now, service, day, day, person, but)
+        if not free:
+            free = self._free(store, now, service, day, day + dt.timedelta(days=LOOK_AHEAD_DAYS), person, but)
+            free = [each for each in free if day_of(each, tz) == day_of(free[0], tz)]
+        return nearest(free, start, ALTERNATIVES)
+
+    def _why_not(
+        self, store: Store, now: int, service: Service, start: int, person: Person | None, able: Sequence[Choice]
+    ) -> str:
+        """The reason in a sentence that the agent can say."""
+        tz = self.business.tz
+        when = time_words(moment_of(start, tz), tz)
+        earliest, beyond = bookable(self.business, service, now)
+        if start <= now:
+            return f"{when} has passed; it is now {clock_words(moment_of(now, tz))}."
+        if start < earliest:
+            return f"This must be booked at least {_length_words(service.notice_minutes)} ahead."
+        if start >= beyond:
+            return f"This can be booked up to {service.ahead_days} days ahead, and {when} is later."
+        if any(since <= start < until for choice in able for since, until in choice.fits):
+            return self._taken_words(store, now, service, start, person, when)
+        day = day_of(start, tz)
+        pieces = merged(business_pieces(self.business, day, day))
+        if not any(since <= start < until for since, until in pieces):
+            return f"We are closed on {when}."
+        if not any(since <= start and start + service.minutes <= until for since, until in pieces):
+            return f"This takes {_length_words(service.minutes)}, and on {when} we close before that is over."
+        return f"{person.name if person else 'Nobody who does this'} is{'' if not person else ' not'} there on {when}."
+
+    def _taken_words(
+        self, store: Store, now: int, service: Service, start: int, person: Person | None, when: str
+    ) -> str:
+        if person is None:
+            return f"{when} is taken."
+        day = day_of(start, self.business.tz)
+        others = choices(self.business, service, day, day)
+        busy = store.busy(_resources(others), (start, start + _need(service)))
+        limits = bookable(self.business, service, now)
+        free = [one.words for each in others if (one := free_resource([each], service, busy, start, limits))]
+        return f"{person.name} is not free on {when}." + (f" Free then: {', '.join(free)}." if free else "")
+
+
+def _resources(able: Sequence[Choice]) -> list[Resource]:
+    return [resource for choice in able for resource in choice.resources]
+
+
+def _need(service: Service) -> int:
+    return service.minutes + service.buffer_minutes
+
+
+def _length_words(minutes: int) -> str:
+    """`45 minutes`, `2 hours`, `3 days`."""
+    for size, unit in ((24 * 60, "day"), (60, "hour"), (1, "minute")):
+        if minutes >= size and minutes % size == 0:
+            return f"{minutes // size} {unit}{'s' if minutes != size else ''}"
+    return f"{minutes} minutes"
+
+
+def _before(store: Store, kind: Kind, deed: Deed) -> Appointment | None:
+    """What was done under this key before. Raises KeyReused."""
+    change = store.change(deed.key)
+    if change is None:
+        return None
+    if change.kind != kind:
+        raise KeyReused(f"this key was used when an appointment was {change.kind}")
+    return change.appointment

@@ -1,0 +1,137 @@
+"""The embedded backend: the `Backend` port, answered in this process from the business file and the diary.
+
+One is one state of the file. A call keeps the one that it began with; the diary behind all of them is the same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+import trio
+
+from relay.functions.backend.contract import Appointment, BackendFault, Caller, Hours, Refused, Taken
+from relay.functions.builtin.times import clock_words, time_words
+
+from .bookings import Deed, KeyReused, NoSuchAppointment, NotFree, NotOffered, Reception, Wish
+from .diary import Appointment as Entry
+from .diary import Diary, DiaryUnavailable, Store
+from .opening import hours_on, minute_of, moment_of, next_opening
+from .rules import Business
+
+LIMIT_S: Final = 2.5  # as for a backend of the user's
+MARGIN_S: Final = 0.05  # before a function's own deadline, so that our words are told
+NOT_FOUND: Final = 404
+UNCLEAR: Final = 422
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The port for one call (`call_sid` "": for none)."""
+
+    business: Business
+    diary: Diary
+    utc_now: Callable[[], dt.datetime]
+    call_sid: str = ""
+
+    def for_call(self, call_sid: str) -> Embedded:
+        """The same, for a call: its changes stand in the history under its name."""
+        return replace(self, call_sid=call_sid)
+
+    async def hours(self, day: dt.date) -> Hours:
+        """When the business is open on a day."""
+        return hours_of(self.business, day)
+
+    async def availability(
+        self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
+    ) -> list[dt.datetime]:
+        """Starts that are offered from `day` to `until`. Raises Refused with words for the caller."""
+        free = await self._ask(
+            lambda store: self._reception.free(store, self._now, service, day, until or day, who), writes=False
+        )
+        return [moment_of(minute, self.business.tz) for minute in free]
+
+    async def appointments(self, phone: str) -> list[Appointment]:
+        """The coming appointments of a number."""
+        found = await self._ask(lambda store: store.of_phone(phone, self._now), writes=False)
+        return [self._shown(each) for each in found]
+
+    async def caller(self, phone: str) -> Caller | None:
+        """The name under which the number has booked; nobody vouches for it."""
+        name = await self._ask(lambda store: store.last_name(phone), writes=False)
+        return Caller(name=name) if name else None
+
+    async def book(
+        self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
+    ) -> Appointment:
+        """A new appointment. Raises Taken, Refused."""
+        wish = Wish(service, minute_of(start), name, phone, notes, who)
+        return self._shown(await self._ask(lambda store: self._reception.book(store, self._now, wish, self._deed(key))))
+
+    async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
+        """Raises Taken; Refused with status 404 when there is no such appointment."""
+        minute = minute_of(start)
+        await self._ask(lambda store: self._reception.move(store, self._now, appointment, minute, self._deed(key)))
+
+    async def cancel(self, key: str, appointment: str) -> None:
+        """Raises Refused with status 404 when there is no such appointment."""
+        await self._ask(lambda store: self._reception.cancel(store, appointment, self._deed(key)))
+
+    async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
+        """Raises Refused with status 404: the row in `messages` is where a message is kept."""
+        raise Refused("the embedded backend takes no messages: they are in the table `messages`", NOT_FOUND)
+
+    @property
+    def _reception(self) -> Reception:
+        return Reception(self.business)
+
+    @property
+    def _now(self) -> int:
+        return minute_of(self.utc_now())
+
+    def _deed(self, key: str) -> Deed:
+        return Deed(key, self.call_sid)
+
+    def _shown(self, entry: Entry) -> Appointment:
+        person = "" if entry.resource.number else entry.resource.name
+        return Appointment(entry.id, moment_of(entry.start_min, self.business.tz), entry.service, person, entry.name)
+
+    async def _ask(self, work: Callable[[Store], T], *, writes: bool = True) -> T:
+        """The work's result, with the engine's refusals as the port's."""
+        use = self.diary.write if writes else self.diary.read
+        limit_s = min(LIMIT_S, trio.current_effective_deadline() - MARGIN_S - trio.current_time())
+        try:
+            return await use(work, limit_s=max(limit_s, 0.0))
+        except NotFree as no:
+            raise Taken([moment_of(each, self.business.tz) for each in no.alternatives], no.why) from None
+        except NotOffered as no:
+            words = f"{no.why} There are: {', '.join(no.choices)}."
+            raise Refused("what was asked for is not offered", UNCLEAR, told=words) from None
+        except KeyReused as reused:
+            raise Refused(str(reused), UNCLEAR) from None
+        except NoSuchAppointment:
+            raise Refused("there is no such appointment", NOT_FOUND) from None
+        except DiaryUnavailable as error:
+            raise BackendFault(f"the diary: {error.words}", may_have_happened=error.may_have_happened) from None
+
+
+def hours_of(business: Business, day: dt.date) -> Hours:
+    """A day's hours in the contract's form; breaks, and what the file says of the day, stand in its notes."""
+    tz = business.tz
+    spans = [(moment_of(start, tz), moment_of(end, tz)) for start, end in hours_on(business, day)]
+    special = business.special_day(day)
+    notes = [special.note] if special and special.note else []
+    if not spans:
+        after = minute_of(dt.datetime.combine(day, dt.time(), tz)) - 1
+        opens = next_opening(business, after)
+        notes += [f"The next opening is on {time_words(moment_of(opens, tz), tz)}."] if opens else []
+        return Hours(tz.key, closed=True, notes=" ".join(notes) or None)
+    breaks = [
+        f"Closed from {clock_words(one[1])} to {clock_words(other[0])}." for one, other in itertools.pairwise(spans)
+    ]
+    return Hours(tz.key, spans[0][0].isoformat(), spans[-1][1].isoformat(), notes=" ".join([*breaks, *notes]) or None)

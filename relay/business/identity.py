@@ -1,0 +1,28 @@
+"""Who the business is, where both the environment and its file say it (pure): the environment wins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from relay.settings import Settings
+
+from .rules import Business
+
+
+def settle(settings: Settings, business: Business) -> tuple[Settings, Business, list[str]]:
+    """The settings and the business with one name, zone and country; and what the two disagreed on, in words."""
+    said = {
+        "business_name": business.name,
+        "business_tz": business.tz.key,
+        "business_country": business.country or settings.business_country,
+    }
+    taken: dict[str, Any] = {name: value for name, value in said.items() if name not in settings.given}
+    settled = replace(settings, **taken)
+    conflicts = [
+        f"{name.upper()} is {getattr(settled, name)!r}, the file says {value!r}: the environment wins"
+        for name, value in said.items()
+        if getattr(settled, name) != value
+    ]
+    business = replace(business, name=settled.business_name, tz=settled.tz, country=settled.business_country)
+    return settled, business, conflicts

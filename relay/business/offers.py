@@ -1,0 +1,123 @@
+"""Which times are free, which of them are offered, and who or what is booked then (pure).
+
+Rule 1: an appointment lies whole within opening hours and within those of its person; its buffer may run past closing.
+Rule 2: its person or place is free for the appointment and its buffer.
+Rule 3: it begins after the notice, and on a day within the horizon.
+Whatever keeps these rules can be booked. Offered is a step of it, counted from each opening at a full part of the hour.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+
+from .opening import business_pieces, common, day_of, first_minute, merged, moment_of, person_pieces
+from .rules import Business, Resource, Service, Span
+
+Busy = Mapping[Resource, Sequence[Span]]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Resources with the same hours, and where an appointment may begin in these."""
+
+    resources: tuple[Resource, ...]
+    pieces: tuple[Span, ...]
+    fits: tuple[Span, ...]  # of starts: the end is the first minute that is too late
+
+
+def choices(business: Business, service: Service, first: dt.date, last: dt.date, who: str = "") -> list[Choice]:
+    """Who could do it on these days; `who`: only this person."""
+    if service.places:
+        pieces = business_pieces(business, first, last)
+        return [_choice(tuple(business.resources_of(service)), pieces, service)]
+    people = [each for each in business.people if each.name in service.people and who in ("", each.name)]
+    return [
+        _choice((Resource(each.name),), person_pieces(business, each, first, last), service)
+        for each in sorted(people, key=lambda each: service.people.index(each.name))
+    ]
+
+
+def _choice(resources: tuple[Resource, ...], pieces: Sequence[Span], service: Service) -> Choice:
+    fits = [(start, end - service.minutes + 1) for start, end in merged(pieces) if end - start >= service.minutes]
+    return Choice(resources, tuple(pieces), tuple(fits))
+
+
+def bookable(business: Business, service: Service, now: int) -> Span:
+    """The first minute that keeps the notice, and the first one beyond the horizon."""
+    beyond = day_of(now, business.tz) + dt.timedelta(days=service.ahead_days + 1)
+    return now + max(service.notice_minutes, 1), first_minute(beyond, 0, business.tz)
+
+
+def open_starts(choice: Choice, service: Service, busy: Busy, limits: Span) -> list[Span]:
+    """Spans of starts at which one of the choice's resources is free."""
+    need = service.minutes + service.buffer_minutes
+    within = common(choice.fits, [limits])
+    return merged(
+        span for resource in choice.resources for span in common(within, _gaps(busy.get(resource, ()), need, limits))
+    )
+
+
+def _gaps(busy: Sequence[Span], need: int, limits: Span) -> list[Span]:
+    """Spans of starts after which so many minutes are free."""
+    gaps: list[Span] = []
+    free_from = limits[0]
+    for start, end in merged(busy):
+        if start - need + 1 > free_from:
+            gaps.append((free_from, start - need + 1))
+        free_from = max(free_from, end)
+    if free_from < limits[1]:
+        gaps.append((free_from, limits[1]))
+    return gaps
+
+
+def offered(business: Business, service: Service, choices_: Sequence[Choice], busy: Busy, limits: Span) -> list[int]:
+    """The free starts that are offered, soonest first. A time that the autumn shows twice is offered once."""
+    found: set[int] = set()
+    for choice in choices_:
+        spans = open_starts(choice, service, busy, limits)
+        grid = sorted({minute for piece in choice.pieces for minute in _grid(piece, service.step_minutes, business)})
+        found.update(_within(grid, spans))
+    return [minute for minute in sorted(found) if not moment_of(minute, business.tz).fold]
+
+
+def _grid(piece: Span, step: int, business: Business) -> range:
+    """From the opening, rounded up to a part of the hour that the step keeps to."""
+    part = gcd(step, 60)
+    past = moment_of(piece[0], business.tz).minute % part
+    return range(piece[0] + (part - past) % part, piece[1], step)
+
+
+def _within(grid: Sequence[int], spans: Sequence[Span]) -> list[int]:
+    found: list[int] = []
+    at = 0
+    for minute in grid:
+        while at < len(spans) and spans[at][1] <= minute:
+            at += 1
+        if at == len(spans):
+            break
+        if spans[at][0] <= minute:
+            found.append(minute)
+    return found
+
+
+def free_resource(
+    choices_: Sequence[Choice], service: Service, busy: Busy, start: int, limits: Span
+) -> Resource | None:
+    """The first resource that can be booked at this minute; None: none can."""
+    if not limits[0] <= start < limits[1]:
+        return None
+    end = start + service.minutes + service.buffer_minutes
+    for choice in choices_:
+        if any(first <= start < beyond for first, beyond in choice.fits):
+            for resource in choice.resources:
+                if all(until <= start or end <= since for since, until in busy.get(resource, ())):
+                    return resource
+    return None
+
+
+def nearest(free: Sequence[int], start: int, number: int) -> list[int]:
+    """The free times that lie nearest to a wish, in the day's order."""
+    return sorted(sorted(free, key=lambda each: (abs(each - start), each))[:number])

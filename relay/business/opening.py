@@ -1,0 +1,127 @@
+"""When a business or a person is there, as spans in the calendar (pure).
+
+Times on the wall become minutes since 1970 in UTC by one rule: a time is reached at the first moment at which the wall
+shows it or a later one. So a closing time that the spring's change leaves out is the moment of the change, and one
+that the autumn shows twice is the first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from .rules import Business, Person, Span
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MIDNIGHT = dt.time()
+
+
+def minute_of(moment: dt.datetime) -> int:
+    """An aware time in whole minutes since 1970; seconds are dropped."""
+    return int((moment - _EPOCH).total_seconds() // 60)
+
+
+def moment_of(minute: int, tz: ZoneInfo) -> dt.datetime:
+    """A minute as local time of the business."""
+    return (_EPOCH + dt.timedelta(minutes=minute)).astimezone(tz)
+
+
+def day_of(minute: int, tz: ZoneInfo) -> dt.date:
+    """The local day of a minute."""
+    return moment_of(minute, tz).date()
+
+
+@lru_cache(maxsize=4096)
+def first_minute(day: dt.date, minute: int, tz: ZoneInfo) -> int:
+    """The first moment at which the wall shows this minute of the day (up to 48 h) or a later one."""
+    wall = dt.datetime.combine(day, _MIDNIGHT) + dt.timedelta(minutes=minute)
+    found = minute_of(wall.replace(tzinfo=tz))
+    if moment_of(found, tz).replace(tzinfo=None) == wall:
+        return found
+    low = minute_of(wall.replace(tzinfo=tz, fold=1))  # before the gap, in which no wall shows this time
+    while low + 1 < found:
+        middle = (low + found) // 2
+        if moment_of(middle, tz).replace(tzinfo=None) < wall:
+            low = middle
+        else:
+            found = middle
+    return found
+
+
+def business_pieces(business: Business, first: dt.date, last: dt.date) -> list[Span]:
+    """The spans that begin on these days, and on the day before and the day after: nights run over midnight."""
+    return _pieces(first, last, business.tz, lambda day: _hours_on(business, day))
+
+
+def person_pieces(business: Business, person: Person, first: dt.date, last: dt.date) -> list[Span]:
+    """When this person can be booked: their own hours within those of the business."""
+    own = _pieces(first, last, business.tz, lambda day: _own_hours_on(business, person, day))
+    opened = merged(business_pieces(business, first, last))
+    return [within for piece in own for within in common([piece], opened)]
+
+
+def is_open(business: Business, minute: int) -> bool:
+    """Whether the business is open at this minute."""
+    day = day_of(minute, business.tz)
+    return any(start <= minute < end for start, end in business_pieces(business, day, day))
+
+
+def next_opening(business: Business, minute: int, days: int = 60) -> int | None:
+    """When it opens next after this minute; None: not within so many days."""
+    day = day_of(minute, business.tz)
+    spans = merged(business_pieces(business, day, day + dt.timedelta(days=days)))
+    return next((start for start, _ in spans if start > minute), None)
+
+
+def hours_on(business: Business, day: dt.date) -> list[Span]:
+    """The spans that begin on this day, as they are told to a caller."""
+    return merged(_spans_of(day, business.tz, _hours_on(business, day)))
+
+
+def _hours_on(business: Business, day: dt.date) -> Sequence[Span]:
+    special = business.special_day(day)
+    return special.hours if special is not None else business.week[day.weekday()]
+
+
+def _own_hours_on(business: Business, person: Person, day: dt.date) -> Sequence[Span]:
+    if any(days.holds(day) for days in person.off):
+        return ()
+    return _hours_on(business, day) if person.hours is None else person.hours[day.weekday()]
+
+
+def _spans_of(day: dt.date, tz: ZoneInfo, hours: Sequence[Span]) -> list[Span]:
+    spans = [(first_minute(day, opens, tz), first_minute(day, closes, tz)) for opens, closes in hours]
+    return [span for span in spans if span[0] < span[1]]
+
+
+def _pieces(first: dt.date, last: dt.date, tz: ZoneInfo, hours: Callable[[dt.date], Sequence[Span]]) -> list[Span]:
+    days = (first + dt.timedelta(days=number) for number in range(-1, (last - first).days + 2))
+    return sorted(span for day in days for span in _spans_of(day, tz, hours(day)))
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """Sorted, without empty ones; those that touch are one."""
+    joined: list[Span] = []
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def common(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
+    """What lies in both."""
+    found: list[Span] = []
+    i = j = 0
+    while i < len(one) and j < len(other):
+        start, end = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
+        if start < end:
+            found.append((start, end))
+        if one[i][1] < other[j][1]:
+            i += 1
+        else:
+            j += 1
+    return found

@@ -1,0 +1,164 @@
+"""What a business is, as its file says it: hours, special days, services, people, places, answers (pure).
+
+A *span* is a pair of minutes: of a day where hours are written down (the end may lie past 24:00), or since 1970 in UTC
+where they stand in the calendar. A *resource* is what can be booked once at a time: a person, or one numbered place.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+DAY_MIN: Final = 24 * 60
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+Span = tuple[int, int]
+Week = tuple[tuple[Span, ...], ...]
+"""Seven days from Monday on, each with its spans in minutes of the day."""
+
+
+class Resource(NamedTuple):
+    """A person (`number` 0), or one of the places of a kind, counted from 1."""
+
+    name: str
+    number: int = 0
+
+    @property
+    def words(self) -> str:
+        """As it is said: `Maria`, `table 3`."""
+        return f"{self.name} {self.number}" if self.number else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """A day or several in a row; `every_year`: their year does not count."""
+
+    first: dt.date
+    last: dt.date
+    every_year: bool = False
+
+    def holds(self, day: dt.date) -> bool:
+        if not self.every_year:
+            return self.first <= day <= self.last
+        at, first, last = ((each.month, each.day) for each in (day, self.first, self.last))
+        return first <= at <= last if first <= last else at >= first or at <= last
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialDay:
+    """Days with other hours than their weekday's; no spans: closed."""
+
+    days: Days
+    hours: tuple[Span, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What can be booked. It is done by `people`, or at one of the `places` of that kind."""
+
+    name: str
+    minutes: int
+    people: tuple[str, ...] = ()
+    places: str = ""
+    also: tuple[str, ...] = ()
+    buffer_minutes: int = 0  # after it: the person or place is not free yet; may run past closing
+    price: str = ""
+    step_minutes: int = 30  # between the times that are offered
+    notice_minutes: int = 0
+    ahead_days: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who does services. `hours` None: those of the business; never outside of these."""
+
+    name: str
+    does: tuple[str, ...]
+    hours: Week | None = None
+    off: tuple[Days, ...] = ()
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What callers ask again and again."""
+
+    about: str
+    answer: str
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AfterHours:
+    """How a call is answered while the business is closed. `offer` is told to the model."""
+
+    greeting: str
+    offer: str
+    question: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Business:
+    """Everything that the file says."""
+
+    name: str
+    tz: ZoneInfo
+    week: Week
+    services: tuple[Service, ...]
+    country: str = ""
+    place: str = ""
+    special: tuple[SpecialDay, ...] = ()
+    people: tuple[Person, ...] = ()
+    places: dict[str, int] = field(default_factory=dict)
+    answers: tuple[Answer, ...] = ()
+    after_hours: AfterHours | None = None
+
+    def special_day(self, day: dt.date) -> SpecialDay | None:
+        """What the file says of this very day: an entry with its year goes before one of every year."""
+        found = [each for each in self.special if each.days.holds(day)]
+        return min(found, key=lambda each: each.days.every_year, default=None)
+
+    def person(self, name: str) -> Person | None:
+        """By name, or by first name where only one has it; case does not matter."""
+        wanted = _plain(name)
+        full = [each for each in self.people if _plain(each.name) == wanted]
+        first = [each for each in self.people if _plain(each.name).split()[:1] == wanted.split()[:1]]
+        found = full or (first if len(first) == 1 else [])
+        return found[0] if found else None
+
+    def service(self, words: str) -> Service | None:
+        """The service that the caller's words mean; None when none does, or several do."""
+        wanted = _plain(words)
+        called = [(_plain(name), each) for each in self.services for name in (each.name, *each.also)]
+        exact = [each for name, each in called if name == wanted]
+        if exact:
+            return exact[0]
+        said = _stems(wanted)
+        within = [(len(_stems(name)), each) for name, each in called if _stems(name) <= said]
+        if within:
+            longest = max(size for size, _ in within)
+            return _only(each for size, each in within if size == longest)
+        return _only(each for name, each in called if said and said <= _stems(name))
+
+    def resources_of(self, service: Service) -> list[Resource]:
+        """Who can do it, or where, in the order of the file."""
+        if service.places:
+            return [Resource(service.places, number + 1) for number in range(self.places[service.places])]
+        return [Resource(name) for name in service.people]
+
+
+def _plain(words: str) -> str:
+    return " ".join("".join(c if c.isalnum() else " " for c in words.casefold()).split())
+
+
+def _stems(plain: str) -> frozenset[str]:
+    """Words without the plural's s: "haircuts" are a haircut."""
+    return frozenset(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in plain.split())
+
+
+def _only(found: object) -> Service | None:
+    different = list(dict.fromkeys(found))  # type: ignore[call-overload]
+    return different[0] if len(different) == 1 else None

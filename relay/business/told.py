@@ -1,0 +1,75 @@
+"""What the agent is told of the business beforehand: a section of its prompt within a budget of tokens (pure).
+
+Services and answers that find no room there are looked up by a function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from .rules import Answer, Business, Service
+
+# What the section may take of each turn's input. A token is counted for 3 bytes of UTF-8: English has 4 or 5, other
+# languages have fewer, so that this is never too little.
+SERVICES_TOKENS: Final = 400
+ANSWERS_TOKENS: Final = 400
+BYTES_PER_TOKEN: Final = 3
+SHORT_TOKENS: Final = 80  # a longer answer is looked up, even where there is room
+
+
+def tokens(text: str) -> int:
+    """At most so many tokens."""
+    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The section's text, and the answers that are not in it."""
+
+    text: str
+    looked_up: tuple[Answer, ...]
+
+
+def told(business: Business) -> Told:
+    """The section on this business."""
+    lines = [f"You answer for {business.name}" + (f", {business.place}." if business.place else ".")]
+    services = [_service_words(business, each) for each in business.services]
+    kept = _within(services, SERVICES_TOKENS)
+    if kept:
+        lines.append("What can be booked: " + "; ".join(services[number] for number in kept) + ".")
+    if len(kept) < len(services):
+        others = _within([each.name for each in business.services], SERVICES_TOKENS // 2)
+        more = [business.services[number].name for number in others if number not in kept]
+        lines.append("Also: " + ", ".join(more) + " (check_availability knows them all).")
+    people = [f"{each.name}: {each.about}" for each in business.people if each.about]
+    lines += [people[number] for number in _within(people, SERVICES_TOKENS // 4)]
+    short = [number for number, each in enumerate(business.answers) if tokens(each.answer) <= SHORT_TOKENS]
+    room = _within([f"{each.about}: {each.answer}" for each in (business.answers[n] for n in short)], ANSWERS_TOKENS)
+    inside = {short[number] for number in room}
+    lines += [f"{each.about}: {each.answer}" for number, each in enumerate(business.answers) if number in inside]
+    looked_up = tuple(each for number, each in enumerate(business.answers) if number not in inside)
+    if looked_up:
+        topics = [each.about for each in looked_up]
+        named = [topics[number] for number in _within(topics, ANSWERS_TOKENS // 4)]
+        beyond = ", and other questions about the business" if len(named) < len(topics) else ""
+        lines.append("Ask lookup_answer about: " + ", ".join(named) + beyond + ".")
+    return Told("\n".join(lines), looked_up)
+
+
+def _service_words(business: Business, service: Service) -> str:
+    """`haircut (30 minutes, 24 pounds, with Maria or Tom)`."""
+    facts = [f"{service.minutes} minutes", service.price]
+    facts += [f"with {' or '.join(service.people)}"] if service.people else []
+    return f"{service.name} ({', '.join(fact for fact in facts if fact)})"
+
+
+def _within(texts: list[str], budget: int) -> list[int]:
+    """The numbers of those that fit into a budget together, in their order."""
+    kept: list[int] = []
+    for number, text in enumerate(texts):
+        budget -= tokens(text) + 1
+        if budget < 0:
+            break
+        kept.append(number)
+    return kept

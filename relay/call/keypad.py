@@ -1,0 +1,55 @@
+"""The keys that the caller presses: rows of them for the model, and the key that brings a human when it stands alone.
+
+A 0 inside a number is a digit of it. So a row is judged when nothing was pressed for `KEYS_TOGETHER_S`: one that holds
+the human's key and nothing else asks for a human; any other is told to the model.
+
+Upstream: turns.py (presses, judges), responses.py (takes what is to be told).  Downstream: nothing.
+"""
+
+from __future__ import annotations
+
+# A row of keys is read as one input once this long nothing was pressed.
+KEYS_TOGETHER_S = 1.5
+
+
+class Keypad:
+    """What was pressed and is not told yet."""
+
+    def __init__(self, human_key: str) -> None:
+        self._human_key = human_key
+        self._row = ""  # pressed one soon after the other, told or not
+        self._untold = ""
+        self._at = 0.0
+
+    def press(self, key: str, now: float) -> None:
+        """A key was pressed."""
+        if now - self._at >= KEYS_TOGETHER_S:
+            self._row = ""
+        self._row += key
+        self._untold += key
+        self._at = now
+
+    @property
+    def may_ask_for_human(self) -> bool:
+        """True while the row holds the human's key alone."""
+        return bool(self._row) and set(self._row) == {self._human_key}
+
+    @property
+    def is_untold(self) -> bool:
+        """True while the model has not been told of all that was pressed."""
+        return bool(self._untold)
+
+    def is_complete(self, now: float) -> bool:
+        """True if something waits to be told, or judged, and its row has ended."""
+        return self.is_untold and now - self._at >= KEYS_TOGETHER_S
+
+    def take_call_for_human(self) -> None:
+        """The row was a call for a human, and is nothing to be told."""
+        self._untold = self._untold.removesuffix(self._row)
+        self._row = ""
+
+    def take(self) -> str:
+        """What is to be told to the model now; a row that may still ask for a human waits."""
+        kept = self._row if self.may_ask_for_human else ""
+        taken, self._untold = self._untold.removesuffix(kept), kept
+        return taken

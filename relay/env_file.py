@@ -1,0 +1,90 @@
+"""`.env`: the file beside the environment from which every command reads its settings.
+
+What the environment has wins. Nothing is interpolated: a `$` in a password stays one. A line that cannot be read is a
+mistake that is named by its number: a default would take the place of what it was to set, and nobody would be told.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from dotenv.parser import parse_stream
+
+from relay.settings import Settings, SettingsInvalid
+
+# Names another file; empty: none is read. A demo and the tests read none, whatever lies in the folder.
+CHOICE = "RELAY_ENV_FILE"
+DEFAULT = ".env"
+# So alike must a name be to one of ours to be taken for a slip of the pen. Letters two by two exchanged are at 0.92;
+# in the environment stand names of other programs, too, of which HOSTNAME is the nearest (0.67 to HOST).
+ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.8, 0.85
+
+_KNOWN = frozenset(one.name.upper() for one in fields(Settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The environment with the file's values in it. `hints`: what in it is probably meant otherwise, in words."""
+
+    values: Mapping[str, str]
+    hints: tuple[str, ...] = ()
+
+
+def read(environ: Mapping[str, str], folder: Path = Path()) -> Environment:
+    """Complete the environment from the file of this folder. Raises SettingsInvalid: every line that is broken."""
+    name = environ.get(CHOICE, DEFAULT)
+    path = folder / name
+    if not name:
+        return Environment(environ, tuple(_misspelt(environ, "", ALIKE_IN_ENVIRONMENT)))
+    try:
+        text = path.read_text("utf-8-sig")  # Windows puts a mark before it
+    except FileNotFoundError:
+        if CHOICE in environ:
+            raise SettingsInvalid(f"{CHOICE} names {name}, and there is no such file") from None
+        return Environment(environ, tuple(_misspelt(environ, "", ALIKE_IN_ENVIRONMENT)))
+    except (OSError, UnicodeDecodeError) as error:
+        words = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise SettingsInvalid(f"{name} cannot be read: {words}") from None
+    found, hints = _parse(name, text)
+    ours = {key: value for key, value in environ.items() if key not in found}
+    hints += [*_misspelt(found, f" in {name}", ALIKE_IN_FILE), *_misspelt(ours, "", ALIKE_IN_ENVIRONMENT)]
+    return Environment({**found, **environ}, tuple(hints))
+
+
+def _parse(name: str, text: str) -> tuple[dict[str, str], list[str]]:
+    found: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    wrong: list[str] = []
+    hints: list[str] = []
+    for binding in parse_stream(io.StringIO(text)):
+        written = binding.original.string
+        line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
+        key, value = binding.key, binding.value
+        if binding.error or (key is not None and value is None):
+            wrong.append(f"line {line} cannot be read")  # its words may hold half a key: they are not shown
+        elif key is not None and value is not None:
+            if "\n" in value:
+                wrong.append(f"line {line}: the value of {key} has no end on its line")
+            if key in found:
+                hints.append(f"{key} stands twice in {name}, in lines {lines[key]} and {line}: the last one counts")
+            found[key], lines[key] = value, line
+    if wrong:
+        raise SettingsInvalid(
+            f"{name} needs mending (NAME=value; a value with a quote in it stands in the other kind of quotes):\n"
+            + "\n".join(f"  - {words}" for words in wrong)
+        )
+    return found, hints
+
+
+def _misspelt(names: Mapping[str, str], where: str, alike: float) -> list[str]:
+    """A sentence for each name that is none of ours and nearly one."""
+    told = []
+    for name in names:
+        near = difflib.get_close_matches(name.upper(), _KNOWN, 1, alike) if name not in _KNOWN else []
+        if near and near[0] not in names:
+            told.append(f"{name}{where} is no setting: is {near[0]} meant?")
+    return told

@@ -1,0 +1,44 @@
+"""What `relay listen` and `relay calls export` do with a call's recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from relay.ledger import history
+from relay.recordings.cipher import Keys
+from relay.recordings.files import Recording
+from relay.recordings.listening import NotHeard, Tables, export, play, recordings_of, write_wav
+from relay.recordings.service import folder_of, store_of
+from relay.recordings.stores import FolderStore
+from relay.settings import Settings
+
+
+def listen(settings: Settings, url: str, call_sid: str, out: Path | None) -> str:
+    """Play a call, or write it as a WAV; returns a line for the terminal. Raises NotHeard, LedgerUnavailable."""
+    recordings = _opened(settings, call_sid, history.rows_of_call(url, call_sid))
+    if out is None:
+        play(recordings)
+        return f"{call_sid}: played"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("wb") as file:
+        write_wav(file, recordings)
+    return f"{out} (caller left, what the caller heard right)"
+
+
+def export_call(settings: Settings, url: str, call_sid: str, out: Path | None) -> list[Path]:
+    """Write a call as one folder; returns its files. Raises NotHeard where nothing is known of the call."""
+    tables = history.rows_of_call(url, call_sid)
+    try:
+        recordings = _opened(settings, call_sid, tables)
+    except NotHeard:
+        if not any(tables.values()) or tables["recordings"]:
+            raise
+        recordings = []  # it was not recorded: its words and rows are all there is
+    return export(out or Path(call_sid), tables, recordings)
+
+
+def _opened(settings: Settings, call_sid: str, tables: Tables) -> list[Recording]:
+    if not settings.recording_key:
+        raise NotHeard("RECORDING_KEY is not set: it is what recordings are opened with")
+    keys = Keys.parse(settings.recording_key)
+    return recordings_of(call_sid, tables["recordings"], FolderStore(folder_of(settings)), store_of(settings), keys)

@@ -1,0 +1,264 @@
+"""Recordings on disk: written chunk by chunk, closed by a rename, opened at any place. Blocking: for a thread.
+
+    DATA_DIR/recordings/2026-11-29/140512-CA0123...-4f2a9c1b.rec          (.rec.part while the call lasts)
+
+A file that a dead process left as .part has all of its whole chunks. `close_left_over` writes them into a new file
+under a fresh key and deletes the old one: the last chunk may be half there, and no nonce is used twice.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from relay.recordings.cipher import HEADER_BYTES, SEALED_BYTES, TAG_BYTES, ChunkCipher, Header, Keys, RecordingRefused
+from relay.recordings.peaks import Peaks
+from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
+
+SUFFIX, PART, CLOSING = ".rec", ".rec.part", ".rec.closing"
+WHOLE, AFTER_A_CRASH = "whole", "closed after a crash"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A file that is closed: what its row says."""
+
+    name: str  # below the folder, and in every store
+    header: Header
+    samples: int
+    n_bytes: int
+    ended: str  # WHOLE, AFTER_A_CRASH, or what stopped it, in words
+    peaks_step_ms: int
+    peaks: bytes = field(repr=False)
+
+    @property
+    def started_ms(self) -> int:
+        """Its beginning on the call's time line."""
+        return self.header.first_sample * 1000 // RATE_HZ
+
+
+def name_of(header: Header, begun_at: datetime) -> str:
+    """The file's name in its folder and in every store."""
+    begun_at = begun_at.astimezone(UTC)
+    return f"{begun_at:%Y-%m-%d/%H%M%S}-{header.call_sid}-{header.salt[:4].hex()}{SUFFIX}"
+
+
+class FileInProgress:
+    """A recording while it is being written. Its methods raise OSError."""
+
+    def __init__(self, folder: Path, name: str, keys: Keys, header: Header, meanwhile: str = PART) -> None:
+        """`meanwhile`: its suffix until it is closed. Nothing is on disk before `open`. Raises KeyMissing."""
+        self.name, self.header = name, header
+        self._path = folder / name
+        self._part = self._path.with_suffix(meanwhile)
+        self._cipher = ChunkCipher(keys, header)
+        self._peaks = Peaks()
+        self._fd = -1
+        self._chunks = 0
+        self._written = 0  # whole bytes, up to the last chunk
+
+    @property
+    def is_open(self) -> bool:
+        """True from `open` to `close`."""
+        return self._fd >= 0
+
+    def open(self) -> None:
+        """Make the file. It is locked while this process lives, so that no other takes it for left over."""
+        self._part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._write(self.header.encode())
+
+    def append(self, stereo: bytes) -> None:
+        """A whole chunk."""
+        sealed = self._cipher.seal(self._chunks, stereo, last=False)
+        self._chunks += 1  # also where it fails: its nonce is used
+        self._write(sealed)
+        self._peaks.add(stereo)
+
+    def close(self, stereo: bytes, ended: str = WHOLE) -> Finished:
+        """The last chunk, shorter than the others; then the file gets its name."""
+        self._write(self._cipher.seal(self._chunks, stereo, last=True))
+        self._peaks.add(stereo)
+        os.fsync(self._fd)
+        self._part.rename(self._path)
+        self._release()
+        step_ms, pairs = self._peaks.result()
+        samples = (self._written - HEADER_BYTES) // SEALED_BYTES * CHUNK_SAMPLES + len(stereo) // 2
+        return Finished(self.name, self.header, samples, self._written, ended, step_ms, pairs)
+
+    def give_up(self, why: str) -> Finished | None:
+        """The disk took no more: close what is there, if it takes that; else the next start does."""
+        try:
+            os.ftruncate(self._fd, self._written)
+            return self.close(b"", why)
+        except OSError:
+            self._release()
+            return None
+
+    def discard(self) -> None:
+        """Delete it unfinished."""
+        self._release()
+        self._part.unlink(missing_ok=True)
+
+    def _release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            n = os.write(self._fd, rest)
+            if n == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._part))
+            rest = rest[n:]
+        self._written += len(data)
+
+
+class Recording:
+    """A closed recording, opened to be heard. `read_at(offset, count)` brings its bytes, from a file or a store."""
+
+    def __init__(self, size: int, read_at: Callable[[int, int], bytes], keys: Keys) -> None:
+        """Raises RecordingRefused, KeyMissing, and what `read_at` raises."""
+        self._read_at = read_at
+        self.header = Header.decode(read_at(0, HEADER_BYTES))
+        self._cipher = ChunkCipher(keys, self.header)
+        self._full, rest = divmod(size - HEADER_BYTES, SEALED_BYTES)
+        if rest < TAG_BYTES:
+            raise RecordingRefused("the recording is damaged: its end is missing")
+        self._last = rest
+        self.samples = self._full * CHUNK_SAMPLES + (rest - TAG_BYTES) // 2
+        self.chunk(self._full)  # proves the end
+
+    @property
+    def first_sample(self) -> int:
+        """Its place on the call's time line."""
+        return self.header.first_sample
+
+    def chunk(self, number: int) -> bytes:
+        """One chunk: left byte, right byte, ... Raises RecordingRefused."""
+        last = number == self._full
+        sealed = self._read_at(HEADER_BYTES + number * SEALED_BYTES, self._last if last else SEALED_BYTES)
+        return self._cipher.open(number, sealed, last=last)
+
+    def read(self, first: int, count: int) -> bytes:
+        """`count` samples of both channels from this one on (0 is the file's first); less at the end."""
+        end = min(first + count, self.samples)
+        if first >= end:
+            return b""
+        numbers = range(first // CHUNK_SAMPLES, (end - 1) // CHUNK_SAMPLES + 1)
+        stereo = b"".join(self.chunk(number) for number in numbers)
+        skip = 2 * (first - numbers.start * CHUNK_SAMPLES)
+        return stereo[skip : skip + 2 * (end - first)]
+
+    def chunks(self) -> Iterator[bytes]:
+        """All of it, in order. Raises RecordingRefused."""
+        for number in range(self._full + 1):
+            yield self.chunk(number)
+
+
+def open_file(path: Path, keys: Keys) -> Recording:
+    """Open a recording on disk. Raises OSError, RecordingRefused, KeyMissing."""
+
+    def read_at(offset: int, count: int) -> bytes:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(count)
+
+    return Recording(path.stat().st_size, read_at, keys)
+
+
+def peaks_of(recording: Recording) -> tuple[int, bytes]:
+    """The peaks of a closed recording."""
+    peaks = Peaks()
+    for stereo in recording.chunks():
+        peaks.add(stereo)
+    return peaks.result()
+
+
+def finished_of(folder: Path, name: str, keys: Keys, ended: str = WHOLE) -> Finished:
+    """What the row of a closed file says. Raises OSError, RecordingRefused, KeyMissing."""
+    path = folder / name
+    recording = open_file(path, keys)
+    step_ms, pairs = peaks_of(recording)
+    return Finished(name, recording.header, recording.samples, path.stat().st_size, ended, step_ms, pairs)
+
+
+def left_over(folder: Path) -> list[Path]:
+    """The files that no living process writes: their lock is free. What a dying process had half rewritten goes."""
+    for path in folder.glob(f"*/*{CLOSING}"):
+        if _is_free(path):
+            path.unlink(missing_ok=True)
+    return [path for path in sorted(folder.glob(f"*/*{PART}")) if _is_free(path)]
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
+    """Close a file whose process died; None where there was not one whole chunk in it.
+
+    Raises OSError, KeyMissing, RecordingRefused.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    if len(head) < HEADER_BYTES:
+        path.unlink()
+        return None
+    header = Header.decode(head)
+    time_and_call = path.name.rsplit("-", 1)[0]
+    with suppress(RecordingRefused):  # it died between the last chunk and the rename: nothing is missing
+        open_file(path, keys)
+        closed = path.with_name(path.name.removesuffix(PART) + SUFFIX)
+        path.rename(closed)
+        return finished_of(folder, str(closed.relative_to(folder)), keys)
+    for closed in path.parent.glob(f"{time_and_call}-*{SUFFIX}"):  # it died between the rewriting and the deletion
+        if open_file(closed, keys).first_sample == header.first_sample:
+            path.unlink()
+            return finished_of(folder, str(closed.relative_to(folder)), keys, AFTER_A_CRASH)
+    fresh = Header.fresh(keys, header.call_sid, header.first_sample, header.call_started_ms)
+    name = path.relative_to(folder).parent / f"{time_and_call}-{fresh.salt[:4].hex()}{SUFFIX}"
+    rewritten = FileInProgress(folder, str(name), keys, fresh, CLOSING)
+    finished = None
+    try:
+        for stereo in _whole_chunks(path, ChunkCipher(keys, header)):
+            if not rewritten.is_open:
+                rewritten.open()
+            rewritten.append(stereo)
+        if rewritten.is_open:
+            finished = rewritten.close(b"", AFTER_A_CRASH)
+    except OSError:
+        rewritten.discard()
+        raise
+    path.unlink()
+    return finished
+
+
+def _whole_chunks(path: Path, cipher: ChunkCipher) -> Iterator[bytes]:
+    """The chunks up to the first one that is not whole."""
+    with path.open("rb") as file:
+        file.seek(HEADER_BYTES)
+        for number in itertools.count():
+            try:
+                yield cipher.open(number, file.read(SEALED_BYTES), last=False)
+            except RecordingRefused:
+                return

@@ -1,0 +1,172 @@
+"""A call's recordings as one sound: to be heard, or exported with its transcript and rows. Blocking: for a command."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import wave
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, cast
+
+import dsp
+from relay.recordings.cipher import KeyMissing, Keys, RecordingRefused
+from relay.recordings.files import Recording
+from relay.recordings.stores import FolderStore, ObjectStore, StoreFailed
+from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
+
+# Players that take a WAV on their standard input: the sound never lies on the disk in clear.
+PLAYERS = (("paplay",), ("aplay", "-q"), ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error", "-"))
+SILENCE = b"\xff\xff"  # mu-law zero, both channels
+
+Tables = dict[str, list[dict[str, object]]]
+
+
+class NotHeard(Exception):
+    """There is nothing to be heard, or it cannot be. The words say why."""
+
+
+def recordings_of(
+    call_sid: str, rows: Sequence[dict[str, object]], disk: FolderStore, store: ObjectStore | None, keys: Keys
+) -> list[Recording]:
+    """A call's recordings in order, wherever they lie. `rows` are its rows of `recordings`. Raises NotHeard.
+
+    A file on this disk is found without a row, too: a process may have been killed before it wrote one.
+    """
+    deleted = {str(row["name"]) for row in rows if row.get("deleted_at") is not None}
+    names = {str(row["name"]): str(row.get("stored_in") or "") for row in rows}
+    names |= {name: "disk" for name in disk.names() if f"-{call_sid}-" in name}
+    found: list[Recording] = []
+    for name, stored_in in sorted(names.items()):
+        if name in deleted:
+            continue
+        places = [disk] if stored_in == "disk" else [store, disk]
+        recording = next((one for place in places if place and (one := _open(place, name, keys))), None)
+        if recording is None:
+            raise NotHeard(f"{name} lies in {stored_in or 'no known place'}, and is not there or not reached from here")
+        found.append(recording)
+    if not found:
+        why = "it was deleted, by age or on request" if deleted else "it was not recorded"
+        raise NotHeard(f"there is no recording of {call_sid}: {why}")
+    return sorted(found, key=lambda one: one.first_sample)
+
+
+def _open(place: FolderStore | ObjectStore, name: str, keys: Keys) -> Recording | None:
+    try:
+        return place.open(name, keys)
+    except FileNotFoundError:
+        return None
+    except (RecordingRefused, KeyMissing, StoreFailed) as error:
+        raise NotHeard(f"{name}: {error}") from None
+
+
+def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
+    """All of a call from its start on, silence where nothing was recorded: left byte, right byte, ... (mu-law).
+
+    Raises RecordingRefused, StoreFailed.
+    """
+    at = 0
+    for recording in recordings:
+        while (missing := recording.first_sample - at) > 0:
+            step = min(missing, CHUNK_SAMPLES)
+            yield SILENCE * step
+            at += step
+        skip = at - recording.first_sample  # two machines may have heard the same moment: the first one stands
+        for chunk in recording.chunks():
+            piece = chunk[2 * skip :]
+            skip = max(0, skip - len(chunk) // 2)
+            at += len(piece) // 2
+            yield piece
+
+
+def write_wav(file: IO[bytes], recordings: Sequence[Recording]) -> None:
+    """A WAV: stereo, 8 kHz, PCM16; the caller left, what the caller heard right. Raises NotHeard, OSError."""
+    frames = max(one.first_sample + one.samples for one in recordings)
+    with wave.open(cast("IO[bytes]", _Counted(file)), "wb") as out:
+        out.setnchannels(2)
+        out.setsampwidth(2)
+        out.setframerate(RATE_HZ)
+        out.setnframes(frames)  # known beforehand: a pipe cannot be rewound
+        try:
+            for mulaw in stereo(recordings):
+                out.writeframesraw(dsp.decode(mulaw).astype("<i2").tobytes())
+        except (RecordingRefused, StoreFailed) as error:
+            raise NotHeard(str(error)) from None
+
+
+class _Counted(io.RawIOBase):
+    """A stream that knows its place, as `wave` asks, also where it is a pipe."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._at = file, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._file.write(data)
+        self._at += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._at
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def play(recordings: Sequence[Recording]) -> None:
+    """Play it by a player of this machine. Raises NotHeard."""
+    player = next((one for one in PLAYERS if shutil.which(one[0])), None)
+    if player is None:
+        names = ", ".join(one[0] for one in PLAYERS)
+        raise NotHeard(f"there is no player here ({names}): write it with --out FILE.wav")
+    process = subprocess.Popen(player, stdin=subprocess.PIPE)  # noqa: S603 -- one of the names above
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it was closed
+        write_wav(process.stdin, recordings)
+        process.stdin.close()
+    if process.wait() != 0:
+        raise NotHeard(f"{player[0]} could not play it: write it with --out FILE.wav")
+
+
+def export(folder: Path, tables: Tables, recordings: Sequence[Recording]) -> list[Path]:
+    """Write a call as one folder: recording.wav, transcript.txt and .json, rows.json. Raises NotHeard, OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = [folder / "transcript.txt", folder / "transcript.json", folder / "rows.json"]
+    turns = [_shown(row) for row in tables.get("transcripts", [])]
+    written[0].write_text("".join(f"{line}\n" for line in transcript_lines(turns)), "utf-8")
+    written[1].write_text(json.dumps(turns, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    rows = {name: [_shown(row) for row in found] for name, found in tables.items()}
+    written[2].write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    if recordings:
+        written.insert(0, folder / "recording.wav")
+        with written[0].open("wb") as file:
+            write_wav(file, recordings)
+    for path in written:
+        path.chmod(0o600)
+    return written
+
+
+def transcript_lines(turns: Sequence[dict[str, object]]) -> Iterator[str]:
+    """A transcript to be read along: the moment in the recording, who, and the words."""
+    for turn in turns:
+        ms = turn.get("started_ms")
+        at = f"{ms // 60_000:02d}:{ms % 60_000 / 1000:04.1f}" if isinstance(ms, int) else "  :    "
+        said, heard = turn.get("said") or "", turn.get("heard")
+        cut = f" [heard: {heard}]" if heard is not None and heard != said else ""
+        yield f"{at}  {turn.get('role'):<6}  {said or '(no words)'}{cut}"
+
+
+def _shown(row: dict[str, object]) -> dict[str, object]:
+    """A row as JSON can hold it."""
+    return {name: _plain(value) for name, value in row.items() if value is not None}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    return value if isinstance(value, str | int | float | bool | dict | list) else str(value)

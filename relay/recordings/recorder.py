@@ -1,0 +1,199 @@
+"""Records one stream of a call: takes what both sides heard, hands it on in chunks of 250 ms. Pure but for its tape.
+
+Nothing is kept before `begin` (the notice was heard). While it is paused both channels are silent.
+The way to Twilio takes as long as the way back, as far as anybody can know: what we hear was said half a round trip
+ago, and what we write is heard half a round trip later.
+
+Upstream: session (frames, what was written, marks).  Downstream: timeline.py; writer.py's tape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from relay.recordings.timeline import CHUNK_SAMPLES, SAMPLES_PER_MS, SILENCE, CallerTrack, PlaybackTrack, samples_at
+
+
+class Frame(Protocol):
+    """A piece of caller audio with Twilio's timestamp."""
+
+    @property
+    def mulaw(self) -> bytes: ...
+    @property
+    def media_ms(self) -> int: ...
+
+
+class Tape(Protocol):
+    """Where a recording goes."""
+
+    def write(self, left: bytes, right: bytes) -> None:
+        """A whole chunk of both channels. Never blocks, never raises."""
+
+    def close(self, left: bytes, right: bytes) -> None:
+        """The rest, shorter than a chunk. Never blocks, never raises."""
+
+
+class Pauses(Protocol):
+    """Who is told when a recording is paused, and until when; None: still."""
+
+    def __call__(self, from_ms: int, to_ms: int | None, why: str) -> None: ...
+
+
+# No frame for so long: marks are believed without.
+FRAME_LIMIT = 60 * SAMPLES_PER_MS
+# A mark this little behind the next frame is not late: Twilio's timestamps are exact to some milliseconds.
+MARK_JITTER = 5 * SAMPLES_PER_MS
+# Before it records, what was played so long ago is forgotten; its mark has come, on the longest way.
+FORGOTTEN = 4_000 * SAMPLES_PER_MS
+
+NOTICE = "the notice had not been heard"
+
+
+class Recorder:
+    """The recorder of one stream. Its methods are called on the audio path: none waits."""
+
+    def __init__(self, call_began_s: float, open_tape: Callable[[int], Tape], paused: Pauses) -> None:
+        """`call_began_s`: the zero of the call's time line, on the clock of every `now`."""
+        self._zero = samples_at(call_began_s)
+        self._open_tape, self._paused = open_tape, paused
+        self._caller, self._playback = CallerTrack(), PlaybackTrack()
+        self._tape: Tape | None = None
+        self._next = 0  # the place of the next chunk
+        self._half_lag = 0
+        self._began_at = 0
+        self._waits = False  # for the notice
+        self._marks: list[tuple[str, int, int | None]] = []  # that came since the last frame; when, and where it ended
+        self._blanks: list[tuple[int, int | None, str]] = []
+        self._closed = False
+
+    def _place(self, now: float) -> int:
+        return samples_at(now) - self._zero
+
+    # When it records
+
+    def start(self, now: float, *, consented: bool) -> None:
+        """The stream begins. Unless there is consent already, what comes before `begin` is kept nowhere."""
+        self._began_at = max(0, self._place(now))
+        if consented:
+            self.begin(now)
+        else:
+            self._paused(self._began_at // SAMPLES_PER_MS, None, NOTICE)
+            self._waits = True
+
+    def begin(self, now: float) -> None:
+        """The notice was heard, or none is needed: record from here on."""
+        if self._tape is not None or self._closed:
+            return
+        self._take_marks()
+        self._half_lag = self._playback.lag // 2
+        self._playback.begin()
+        self._next = max(0, self._place(now) - self._half_lag)
+        self._caller.begin(self._next)
+        self._tape = self._open_tape(self._next)
+        if self._waits:
+            self._paused(self._began_at // SAMPLES_PER_MS, self._next // SAMPLES_PER_MS, NOTICE)
+
+    def pause(self, why: str, now: float) -> None:
+        """Record silence from here on. A pause inside a pause is the first one, going on."""
+        if self._closed or (self._blanks and self._blanks[-1][1] is None):
+            return
+        at = max(self._next, self._place(now) - self._half_lag)
+        self._blanks.append((at, None, why))
+        self._paused(at // SAMPLES_PER_MS, None, why)
+
+    def resume(self, now: float) -> None:
+        """Record again."""
+        if self._blanks and self._blanks[-1][1] is None:
+            start, _, why = self._blanks[-1]
+            end = max(start, self._place(now) + self._half_lag)
+            self._blanks[-1] = (start, end, why)
+            self._paused(start // SAMPLES_PER_MS, end // SAMPLES_PER_MS, why)
+
+    # What is heard
+
+    def caller(self, frames: Sequence[Frame], now: float) -> None:
+        """Frames of the caller's came."""
+        at = self._place(now) - self._half_lag
+        for frame in frames:
+            self._caller.append(frame.mulaw, frame.media_ms, at)
+        if self._marks:
+            self._take_marks(frame_came=True)
+        self.tick(now)
+
+    def played(self, mulaw: bytes, mark: str | None, now: float) -> None:
+        """Audio was written to Twilio, with a mark behind it."""
+        self._playback.played(mulaw, mark, self._place(now))
+
+    def cleared(self, now: float) -> None:
+        """A `clear` was written."""
+        self._take_marks()
+        self._playback.cleared(self._place(now))
+
+    def marked(self, mark: str, now: float) -> None:
+        """A mark came back. When, on Twilio's clock, is told by the caller's frames before and behind it."""
+        self._marks.append((mark, self._place(now), self._caller.heard_to))
+
+    def _take_marks(self, *, frame_came: bool = False) -> None:
+        marks, self._marks = self._marks, []
+        after = self._caller.heard_to if frame_came else None
+        for mark, at, before in marks:
+            self._playback.marked(mark, self._undisturbed(at, before, after))
+
+    def _undisturbed(self, at: int, before: int | None, after: int | None) -> int:
+        """When a mark would have come, had nothing held it up: it was sent between two of the caller's frames."""
+        if before is None or after is None or before >= after:
+            return at
+        first, last = before + self._half_lag, after + self._half_lag
+        if at > last + MARK_JITTER:
+            return (first + last) // 2
+        return max(first, min(at, last))
+
+    def tick(self, now: float) -> None:
+        """Hand on what is settled; nearly always one comparison."""
+        at = self._place(now)
+        if at - self._next < CHUNK_SAMPLES:
+            return
+        if self._marks and at - self._marks[0][1] > FRAME_LIMIT:
+            self._take_marks()
+        if self._tape is None:
+            self._next = at
+            self._playback.read(at - FORGOTTEN, 0)
+            return
+        settled = self._playback.settle(at) + self._half_lag
+        while self._next + CHUNK_SAMPLES <= settled:
+            self._tape.write(*self._take(CHUNK_SAMPLES))
+
+    def _take(self, count: int) -> tuple[bytes, bytes]:
+        first = self._next
+        left = self._caller.read(count)
+        right = self._playback.read(first - self._half_lag, count)
+        self._next += count
+        for start, end, _ in self._blanks:
+            low, high = max(start, first), min(self._next if end is None else end, self._next)
+            if low < high:
+                gone = SILENCE * (high - low)
+                left = left[: low - first] + gone + left[high - first :]
+                right = right[: low - first] + gone + right[high - first :]
+        return left, right
+
+    # The end
+
+    def close(self, now: float, *, by_caller: bool) -> None:
+        """The stream is over. `by_caller`: it ended at Twilio's side, half a round trip before we heard of it."""
+        if self._closed:
+            return
+        self._closed = True
+        self._take_marks()
+        at = self._place(now)
+        self._playback.cleared(at - self._playback.lag if by_caller else at)
+        if self._blanks and self._blanks[-1][1] is None:
+            start, _, why = self._blanks[-1]
+            self._paused(start // SAMPLES_PER_MS, at // SAMPLES_PER_MS, why)
+        if self._tape is None:
+            self._paused(self._began_at // SAMPLES_PER_MS, at // SAMPLES_PER_MS, NOTICE)
+            return
+        end = max(self._next, self._caller.end, self._playback.end + self._half_lag, at - self._half_lag)
+        while self._next + CHUNK_SAMPLES <= end:
+            self._tape.write(*self._take(CHUNK_SAMPLES))
+        self._tape.close(*self._take(end - self._next))

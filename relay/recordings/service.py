@@ -1,0 +1,261 @@
+"""What a process does with recordings: opens them, writes their rows, uploads them, deletes them by age.
+
+Upstream: session (one recorder a stream), server (run).  Downstream: writer, stores, ledger.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import structlog
+import trio
+
+from relay.ledger import rows
+from relay.ledger.port import Ledger
+from relay.metrics import Metrics
+from relay.recordings.cipher import Header, KeyMissing, Keys, RecordingRefused
+from relay.recordings.files import SUFFIX, FileInProgress, Finished, close_left_over, finished_of, left_over, name_of
+from relay.recordings.recorder import Recorder
+from relay.recordings.stores import FolderStore, ObjectStore, S3Access, StoreFailed, begun_at
+from relay.recordings.timeline import RATE_HZ
+from relay.recordings.writer import FileTape, Writer
+from relay.settings import Settings
+
+log = structlog.get_logger()
+
+# An upload that failed is tried again after this, and after a call at the latest.
+UPLOAD_AGAIN_S = 60.0
+# Recordings are deleted by age every hour, so many at once with a pause in between.
+DELETE_EVERY_S = 3600.0
+DELETE_BATCH, BATCH_PAUSE_S = 50, 1.0
+# At the process's end a disk may go away with it: what can be uploaded in this time is.
+LAST_UPLOADS_S = 10.0
+# A process that is killed right after a call may not have written its row: the newest files' rows are written again.
+ROWS_AGAIN = 20
+
+
+class Recordings:
+    """The recordings of a process. While `run` does not run, everything is written at once: so it is in plays."""
+
+    def __init__(
+        self,
+        folder: Path,
+        keys: Keys,
+        ledger: Ledger,
+        metrics: Metrics,
+        *,
+        keep_days: int,
+        utc_now: Callable[[], dt.datetime],
+        store: ObjectStore | None = None,
+    ) -> None:
+        self._folder, self._keys, self._ledger, self._metrics = folder, keys, ledger, metrics
+        self._keep = dt.timedelta(days=keep_days)
+        self.utc_now = utc_now
+        self._disk, self._store = FolderStore(folder), store
+        self._writer = Writer()
+        self._closed = trio.Event()  # a file was closed: there may be something to upload
+
+    # For a call
+
+    def recorder(self, call_sid: str, call_began_s: float, now_utc: dt.datetime, *, consented: bool) -> Recorder:
+        """The recorder of a stream that begins now; `call_began_s` (Trio clock) is the zero of the call's time line.
+
+        `consented`: the notice was heard on an earlier stream, or none is needed; else it waits for `begin`.
+        """
+        now = trio.current_time()
+        began_at = now_utc - dt.timedelta(seconds=now - call_began_s)
+
+        def open_tape(first_sample: int) -> FileTape:
+            header = Header.fresh(self._keys, call_sid, first_sample, round(began_at.timestamp() * 1000))
+            name = name_of(header, began_at + dt.timedelta(seconds=first_sample / RATE_HZ))
+            file = FileInProgress(self._folder, name, self._keys, header)
+            return FileTape(self._writer, file, partial(self._done, call_sid))
+
+        def paused(from_ms: int, to_ms: int | None, why: str) -> None:
+            self._ledger.record(rows.RecordingPauseRow(call_sid=call_sid, from_ms=from_ms, to_ms=to_ms, why=why))
+
+        recorder = Recorder(call_began_s, open_tape, paused)
+        recorder.start(now, consented=consented)
+        return recorder
+
+    def _done(self, call_sid: str, finished: Finished | None, why: str) -> None:
+        """In Trio's thread: a file is closed, or could not be written."""
+        if why:
+            self._metrics.recordings.labels("stopped").inc()
+            log.error(
+                "recording.stopped",
+                call_sid=call_sid,
+                words=why,
+                caller_hears="nothing: the call goes on, unrecorded from here",
+                do=f"make room in {self._folder}",
+            )
+        if finished is not None:
+            if not why:
+                self._metrics.recordings.labels("whole").inc()
+            self._write_row(finished)
+            self._closed.set()
+
+    def _write_row(self, finished: Finished, stored_in: str = "disk") -> None:
+        header = finished.header
+        self._ledger.record(
+            rows.RecordingRow(
+                call_sid=header.call_sid,
+                started_ms=finished.started_ms,
+                length_ms=finished.samples * 1000 // RATE_HZ,
+                name=finished.name,
+                stored_in=stored_in,
+                n_bytes=finished.n_bytes,
+                key_id=header.key_id.hex(),
+                ended=finished.ended,
+                peaks_step_ms=finished.peaks_step_ms,
+                peaks=f"\\x{finished.peaks.hex()}",
+                created_at=begun_at(finished.name),
+            )
+        )
+
+    # The process
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Write by a thread, close what a dead process left, upload, delete by age; until cancelled."""
+        self._writer.start()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tidy)
+                nursery.start_soon(self._delete_by_age)
+                task_status.started()
+        finally:
+            await self._writer.stop()
+            if self._store is not None:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_UPLOADS_S):
+                    await self._upload_all()
+
+    async def _tidy(self) -> None:
+        try:
+            await self._close_left_over()
+        except OSError as error:
+            log.error("recording.folder_unreadable", words=error.strerror, do=f"give {self._folder} to this user")
+        while True:
+            self._closed = trio.Event()
+            if self._store is not None:
+                await self._upload_all()
+            with trio.move_on_after(UPLOAD_AGAIN_S):
+                await self._closed.wait()
+
+    async def _close_left_over(self) -> None:
+        for path in await trio.to_thread.run_sync(left_over, self._folder):
+            try:
+                finished = await trio.to_thread.run_sync(close_left_over, self._folder, path, self._keys)
+            except (OSError, RecordingRefused, KeyMissing) as error:
+                words = "the file of a call that was cut off cannot be closed"
+                log.error("recording.left_over", file=path.name, words=f"{words}: {error}", do="nothing plays it so")
+                continue
+            if finished is None:
+                continue
+            self._metrics.recordings.labels("after_a_crash").inc()
+            seconds = finished.samples // RATE_HZ
+            log.warning("recording.closed_after_crash", call_sid=finished.header.call_sid, seconds=seconds)
+            self._write_row(finished)
+        newest = await trio.to_thread.run_sync(lambda: list(self._disk.names())[-ROWS_AGAIN:])
+        for name in newest:
+            try:
+                self._write_row(await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys))
+            except (OSError, RecordingRefused, KeyMissing) as error:
+                log.warning("recording.unreadable", file=name, words=str(error))
+
+    # The store
+
+    async def _upload_all(self) -> None:
+        """Upload every closed file, oldest first; stops at the first that the store does not take."""
+        assert self._store is not None
+        waiting = 0
+        for name in await trio.to_thread.run_sync(lambda: list(self._disk.names())):
+            waiting += 1
+            try:
+                finished = await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys)
+                await trio.to_thread.run_sync(self._store.put, name, self._folder / name, abandon_on_cancel=True)
+            except (StoreFailed, OSError) as error:
+                log.warning("recording.not_uploaded", file=name, words=str(error), do="nothing: it is tried again")
+                self._metrics.recordings_waiting.set(waiting)
+                return
+            except (RecordingRefused, KeyMissing) as error:
+                log.error("recording.unreadable", file=name, words=str(error), do="it stays where it is")
+                continue
+            self._write_row(finished, self._store.where)  # before the removal: then it can always be found
+            await trio.to_thread.run_sync(self._disk.delete, [name])
+            waiting -= 1
+        self._metrics.recordings_waiting.set(waiting)
+
+    # Retention
+
+    async def _delete_by_age(self) -> None:
+        while True:
+            stores: list[FolderStore | ObjectStore] = [self._disk]
+            stores += [self._store] if self._store is not None else []
+            for store in stores:
+                try:
+                    await self._delete_old(store)
+                except (StoreFailed, OSError) as error:
+                    log.warning("recording.not_deleted", words=str(error), do="nothing: it is tried again in an hour")
+            await trio.sleep(DELETE_EVERY_S)
+
+    async def _delete_old(self, store: FolderStore | ObjectStore) -> None:
+        """Delete in small batches what is older than RETENTION_DAYS; then tell how old the oldest is."""
+        before = f"{self.utc_now() - self._keep:%Y-%m-%d/%H%M%S}"
+        while batch := await trio.to_thread.run_sync(lambda: list(islice(store.names(before), DELETE_BATCH))):
+            await trio.to_thread.run_sync(store.delete, batch)
+            for name in batch:
+                self._write_deleted(name)
+            self._metrics.recordings_deleted.inc(len(batch))
+            log.info("recording.deleted_by_age", files=len(batch), stored_in=store.where)
+            await trio.sleep(BATCH_PAUSE_S)
+        oldest = await trio.to_thread.run_sync(lambda: min(store.names(), default=None))
+        begun = begun_at(oldest) if oldest is not None else None
+        age_s = 0.0 if begun is None else (self.utc_now() - begun).total_seconds()
+        self._metrics.recordings_oldest_s.labels("disk" if store is self._disk else "store").set(age_s)
+
+    def _write_deleted(self, name: str) -> None:
+        call_sid = name.split("-")[3]
+        self._ledger.record(rows.RecordingRow(name=name, call_sid=call_sid, peaks="\\x", deleted_at=self.utc_now()))
+
+
+def open_recordings(settings: Settings, ledger: Ledger, metrics: Metrics) -> Recordings:
+    """The recordings of a process with these settings. Raises StoreUnusable."""
+    return Recordings(
+        folder_of(settings),
+        Keys.parse(settings.recording_key),
+        ledger,
+        metrics,
+        keep_days=settings.retention_days,
+        utc_now=lambda: dt.datetime.now(dt.UTC),
+        store=store_of(settings),
+    )
+
+
+def folder_of(settings: Settings) -> Path:
+    """Where recordings lie on this machine."""
+    return settings.data_dir / "recordings"
+
+
+def store_of(settings: Settings) -> ObjectStore | None:
+    """The store that RECORDINGS_URL names, if any. Raises StoreUnusable."""
+    if not settings.recordings_url:
+        return None
+    return ObjectStore(
+        S3Access(
+            settings.recordings_url,
+            settings.aws_endpoint_url_s3 or settings.aws_endpoint_url,
+            settings.aws_region,
+            settings.aws_access_key_id,
+            settings.aws_secret_access_key,
+            settings.aws_session_token,
+        )
+    )
+
+
+def names_of_call(names: Iterable[str], call_sid: str) -> list[str]:
+    """Those that are this call's, in order."""
+    return sorted(name for name in names if f"-{call_sid}-" in name and name.endswith(SUFFIX))

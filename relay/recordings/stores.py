@@ -1,0 +1,199 @@
+"""Where closed recordings lie: a folder, or any S3-compatible store (Tigris, R2, MinIO, AWS). Blocking: for a thread.
+
+Names are the same in both: 2026-11-29/140512-CA...-4f2a9c1b.rec, so that the oldest come first in a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+from relay.recordings.cipher import Keys
+from relay.recordings.files import SUFFIX, Recording, open_file
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+# A recording of ten minutes has 10 MB. A store that does not take it in this time is asked again later.
+REQUEST_LIMIT = timedelta(seconds=60)
+CONNECT_LIMIT = timedelta(seconds=10)
+
+
+class StoreFailed(Exception):
+    """The store did not do what it was asked for. The words say why; it is worth another try."""
+
+
+class StoreUnusable(Exception):
+    """RECORDINGS_URL cannot be used at all. The words say what to do."""
+
+
+class Store(Protocol):
+    """A place for closed recordings. All methods raise StoreFailed."""
+
+    where: str  # as it stands in a row
+
+    def open(self, name: str, keys: Keys) -> Recording:
+        """Open a recording. Raises RecordingRefused and KeyMissing as well, FileNotFoundError where it is not there."""
+
+    def names(self, before: str = "") -> Iterator[str]:
+        """The names, oldest first where the store can; those under `before`, if it is given."""
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete them; one that is gone already is no mistake."""
+
+
+def begun_at(name: str) -> datetime | None:
+    """When a recording began, by its name; None where it is no recording's."""
+    with suppress(ValueError):
+        return datetime.strptime(name[:17], "%Y-%m-%d/%H%M%S").replace(tzinfo=UTC)
+    return None
+
+
+class FolderStore:
+    """A folder of this machine."""
+
+    where = "disk"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, name: str, keys: Keys) -> Recording:
+        try:
+            return open_file(self.folder / name, keys)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreFailed(f"{name} cannot be read: {error.strerror}") from None
+
+    def names(self, before: str = "") -> Iterator[str]:
+        for day in sorted(self.folder.glob("????-??-??")):
+            if before and day.name > before[:10]:
+                return
+            for path in sorted(day.glob(f"*{SUFFIX}")):
+                name = f"{day.name}/{path.name}"
+                if not before or name < before:
+                    yield name
+
+    def delete(self, names: Iterable[str]) -> None:
+        for name in names:
+            path = self.folder / name
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreFailed(f"{name} cannot be deleted: {error.strerror}") from None
+            with suppress(OSError):  # other recordings of that day lie there
+                path.parent.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """What the store is reached with, by the usual AWS names."""
+
+    url: str  # s3://bucket/prefix
+    endpoint: str = ""
+    region: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+
+
+class ObjectStore:
+    """A bucket of an S3-compatible store, by obstore's synchronous API."""
+
+    def __init__(self, access: S3Access) -> None:
+        """Raises StoreUnusable."""
+        try:
+            import obstore
+            from obstore.store import S3Store
+        except ImportError:
+            raise StoreUnusable(
+                "RECORDINGS_URL needs obstore, which is an extra of relay's: pip install 'relay[s3]'"
+            ) from None
+        parts = urlsplit(access.url)
+        self.where = access.url.rstrip("/")
+        self._api = obstore
+        config = {
+            "endpoint": access.endpoint,
+            "region": access.region or "auto",
+            "access_key_id": access.access_key_id,
+            "secret_access_key": access.secret_access_key,
+            "session_token": access.session_token,
+        }
+        self._store: S3Store = S3Store(
+            parts.netloc,
+            prefix=parts.path.strip("/") or None,
+            config={name: value for name, value in config.items() if value},  # type: ignore[arg-type]
+            client_options={
+                "allow_http": access.endpoint.startswith("http://"),
+                "timeout": REQUEST_LIMIT,
+                "connect_timeout": CONNECT_LIMIT,
+            },
+            retry_config={"max_retries": 2, "retry_timeout": REQUEST_LIMIT},
+        )
+
+    def put(self, name: str, path: Path) -> None:
+        """Upload a file; when this returns, the store has confirmed that it has all of it. Raises StoreFailed."""
+        size = path.stat().st_size
+        if self.size(name) == size:  # a process was killed between the upload and the removal
+            return
+        try:
+            self._api.put(self._store, name, path)
+        except Exception as error:
+            raise StoreFailed(_words(error)) from None
+        kept = self.size(name)
+        if kept != size:
+            raise StoreFailed(f"the store says that it has {kept} bytes of {size}")
+
+    def size(self, name: str) -> int | None:
+        """How many bytes the store has under this name; None if it has none. Raises StoreFailed."""
+        try:
+            return int(self._api.head(self._store, name)["size"])
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise StoreFailed(_words(error)) from None
+
+    def open(self, name: str, keys: Keys) -> Recording:
+        size = self.size(name)
+        if size is None:
+            raise FileNotFoundError(name)
+
+        def read_at(offset: int, count: int) -> bytes:
+            try:
+                return bytes(self._api.get_range(self._store, name, start=offset, length=count))
+            except Exception as error:
+                raise StoreFailed(_words(error)) from None
+
+        return Recording(size, read_at, keys)
+
+    def names(self, before: str = "") -> Iterator[str]:
+        try:
+            for batch in self._api.list(self._store):
+                for entry in batch:
+                    name = str(entry["path"])
+                    if name.endswith(SUFFIX) and (not before or name < before):
+                        yield name
+        except Exception as error:
+            raise StoreFailed(_words(error)) from None
+
+    def delete(self, names: Iterable[str]) -> None:
+        wanted = list(names)
+        if not wanted:
+            return
+        try:
+            self._api.delete(self._store, wanted)
+        except FileNotFoundError:
+            pass  # gone already
+        except Exception as error:
+            raise StoreFailed(_words(error)) from None
+
+
+def _words(error: Exception) -> str:
+    """One line of what the store says, without what may be secret: a signed URL has its signature behind a "?"."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text.split('?', 1)[0][:200]}"

@@ -1,0 +1,261 @@
+"""What both sides of a call heard, each piece at its place on the call's time line. Pure.
+
+Places are samples (8,000 a second) since the call's start; `at` is the present moment in that count.
+
+CallerTrack    the caller as received, placed by Twilio's timestamps: a gap stays a gap of its length.
+PlaybackTrack  what the caller heard of us, on Twilio's playback clock. What is written into silence plays at once, what
+               is written while something plays follows it, and a `clear` drops what has not been played. A mark proves
+               that its piece was played, and when: it stands between two of the caller's frames, whose timestamps are
+               Twilio's own. So a piece is settled only when its mark is there, or should long have been.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+SAMPLES_PER_MS = 8
+RATE_HZ = 8_000
+CHUNK_SAMPLES = 2_000  # 250 ms: what is handed on and encrypted at once
+FRAME_SAMPLES = 160  # 20 ms
+SILENCE = b"\xff"  # mu-law zero
+
+# Below this a step of Twilio's timestamps is their jitter (two frames of live captures were up to 19 ms off).
+GAP_SAMPLES = 30 * SAMPLES_PER_MS
+# A timestamp this far ahead of the clock is wrong: the audio is placed by its arrival.
+AHEAD_SAMPLES = 1_000 * SAMPLES_PER_MS
+# Audio that came in a burst after a stall stands later than it was said. Its silence is left out until this is made up.
+BEHIND_SAMPLES = 100 * SAMPLES_PER_MS
+QUIET_HEIGHT = 32  # of 127: about -48 dBFS
+_HEIGHT = bytes(127 - (code & 0x7F) for code in range(256))
+
+NEVER = -(1 << 60)
+
+# A mark tells the moment to 10 ms (half a frame); less than this is no lateness, but Twilio's rounding.
+JITTER_SAMPLES = 6 * SAMPLES_PER_MS
+# What is usual may grow by a millisecond a mark, so that a longer way is learned within a minute.
+USUAL_GROWS = SAMPLES_PER_MS
+# Before the first mark nobody knows how long they take: Twilio's take under this.
+USUAL_AT_FIRST = 400 * SAMPLES_PER_MS
+# What lies this far back is settled where its mark is there; bursts of 233 ms are normal on the way from Twilio.
+SETTLE_SAMPLES = 300 * SAMPLES_PER_MS
+# And this far back in any case: a piece whose mark is not there by then is not being played yet, and moves on.
+HOLD_SAMPLES = 600 * SAMPLES_PER_MS
+USUAL_LIMIT = 1_500 * SAMPLES_PER_MS
+# No mark for so long: this peer returns none, and the clock alone is believed.
+NO_MARKS_SAMPLES = 5_000 * SAMPLES_PER_MS
+
+
+def samples_at(now: float) -> int:
+    """The sample that the clock has reached at `now` (seconds)."""
+    return round(now * RATE_HZ)
+
+
+class CallerTrack:
+    """The caller's audio of one stream."""
+
+    def __init__(self) -> None:
+        self._offset: int | None = None  # place of timestamp 0: the least that any arrival allows
+        self.heard_to: int | None = None  # where the last frame ends on the time line
+        self._from: int | None = None  # nothing before this place is taken
+        self._taken_to = 0  # what lies before has been read
+        self._audio_to = 0  # the end of the last audio
+        self._mulaw = bytearray()  # from _taken_to on
+
+    @property
+    def end(self) -> int:
+        """Where the audio that is here ends."""
+        return self._taken_to + len(self._mulaw)
+
+    def begin(self, place: int) -> None:
+        """Take audio from this place on. What came before is kept nowhere."""
+        self._from = self._taken_to = place
+
+    def append(self, mulaw: bytes, media_ms: int, at: int) -> None:
+        """Audio that has come just now, with Twilio's timestamp."""
+        offset = at - len(mulaw) - media_ms * SAMPLES_PER_MS
+        if self._offset is None or offset < self._offset:
+            self._offset = offset
+        target = media_ms * SAMPLES_PER_MS + self._offset
+        self.heard_to = target + len(mulaw)
+        if self._from is None:
+            return
+        if not self._audio_to:
+            if target < self._from:
+                return
+            self._put(target, mulaw)
+            return
+        gap = target - self._audio_to
+        if gap > AHEAD_SAMPLES and target > at + AHEAD_SAMPLES:
+            self._offset = offset
+            gap = at - len(mulaw) - self._audio_to
+        if gap >= GAP_SAMPLES:
+            # Whole frames are missing: timestamps are exact to some milliseconds only.
+            self._put(self._audio_to + (gap + FRAME_SAMPLES // 2) // FRAME_SAMPLES * FRAME_SAMPLES, mulaw)
+        elif self.end - target > BEHIND_SAMPLES and max(mulaw.translate(_HEIGHT), default=0) < QUIET_HEIGHT:
+            return
+        else:
+            self._put(self._audio_to, mulaw)
+
+    def _put(self, place: int, mulaw: bytes) -> None:
+        missing = place - self.end
+        if missing > 0:
+            self._mulaw += SILENCE * missing
+        self._mulaw += mulaw
+        self._audio_to = self.heard_to = self.end
+
+    def read(self, count: int) -> bytes:
+        """The next `count` samples, silence where nothing came."""
+        mulaw = bytes(self._mulaw[:count])
+        del self._mulaw[:count]
+        self._taken_to += count
+        return mulaw + SILENCE * (count - len(mulaw))
+
+
+@dataclass(slots=True)
+class Piece:
+    """Audio that was written at once, and where it is believed to be played."""
+
+    mulaw: bytes
+    mark: str | None
+    planned: int  # its place if the playback runs on time
+    start: int
+    late: int = 0
+    proved: bool = False
+    moved: bool = False  # its mark is overdue: it is not being played yet
+    follows: bool = False  # it was written while the piece before it was to be played
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.mulaw)
+
+
+class PlaybackTrack:
+    """What one stream's caller hears of us."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Piece] = deque()
+        self._marks: dict[str, Piece] = {}
+        self._planned_to = NEVER
+        self._played_to = NEVER  # the end of the pieces that were dropped
+        self._settled_to = NEVER
+        self._usual: int | None = None
+        self._base: int | None = None  # the lag by which pieces are placed, once recording has begun
+        self._trusts_clock = False
+
+    @property
+    def lag(self) -> int:
+        """Samples from the end of a piece to its mark, as they usually are: the way to Twilio and back."""
+        return min(self._usual or 0, USUAL_LIMIT)
+
+    def begin(self) -> None:
+        """From here on places count: what marks usually take is what a piece in its place takes."""
+        self._base = self.lag
+
+    def played(self, mulaw: bytes, mark: str | None, at: int) -> None:
+        """Audio was written to Twilio, with a mark behind it."""
+        last_end = self._pieces[-1].end if self._pieces else self._played_to
+        follows = self._planned_to >= at
+        planned = max(at, self._planned_to)
+        piece = Piece(mulaw, mark, planned, max(planned, last_end), proved=mark is None, follows=follows)
+        self._planned_to = planned + len(mulaw)
+        self._pieces.append(piece)
+        if mark is not None:
+            self._marks[mark] = piece
+
+    def marked(self, name: str, at: int) -> None:
+        """A mark came back; `at` is when it would have come on an undisturbed way."""
+        piece = self._marks.pop(name, None)
+        if piece is None:
+            return
+        lag = at - piece.planned - len(piece.mulaw)
+        self._usual = max(0, lag if self._usual is None else min(lag, self._usual + USUAL_GROWS))
+        late = lag - (self._usual if self._base is None else self._base)
+        piece.proved, piece.moved, piece.late = True, False, late if abs(late) > JITTER_SAMPLES else 0
+        self._hindsight(piece)
+        self._place()
+
+    def _hindsight(self, piece: Piece) -> None:
+        """A playback never catches up: what was played before this in one go was no later than it is."""
+        pieces = list(self._pieces)
+        if piece not in pieces:
+            return
+        at = next(i for i, one in enumerate(pieces) if one is piece)
+        while at > 0 and pieces[at].follows:
+            before = pieces[at - 1]
+            before.late = min(before.late, pieces[at].late)
+            before.proved = True  # marks come back in order
+            at -= 1
+
+    def _place(self) -> None:
+        """Put every piece that is not settled to its place, in order."""
+        end = self._played_to
+        for piece in self._pieces:
+            if piece.start >= self._settled_to:
+                piece.start = max(piece.planned + piece.late, end, self._settled_to)
+            end = piece.end
+
+    def cleared(self, at: int) -> None:
+        """What has not been played by now is never heard."""
+        while self._pieces:
+            piece = self._pieces[-1]
+            if not piece.moved and piece.start < at:
+                break
+            self._pieces.pop()
+        if self._pieces and self._pieces[-1].end > at:
+            last = self._pieces[-1]
+            last.mulaw = last.mulaw[: at - last.start]
+        for piece in self._pieces:
+            piece.proved = True
+        self._marks.clear()
+        self._planned_to = min(self._planned_to, at)
+
+    def settle(self, at: int) -> int:
+        """Up to which place nothing changes any more."""
+        usual = USUAL_AT_FIRST if self._usual is None and self._marks else self.lag
+        settled, latest = at - SETTLE_SAMPLES - usual, at - HOLD_SAMPLES - usual
+        for piece in self._pieces:
+            if piece.start >= settled:
+                break
+            if piece.proved or self._trusts_clock:
+                continue
+            if piece.start >= latest:
+                settled = piece.start
+            else:
+                self._move_on(piece, latest)
+                settled = latest
+            break
+        self._settled_to = max(self._settled_to, settled)
+        return self._settled_to
+
+    def _move_on(self, piece: Piece, to: int) -> None:
+        """The mark of this piece is overdue: it waits somewhere on its way, and what is behind it as well."""
+        if piece.start < self._settled_to:  # a part of it is written already
+            piece.proved = True
+            return
+        piece.late, piece.moved = to - piece.planned, True
+        if piece.late > NO_MARKS_SAMPLES:
+            self._trusts_clock = True
+        self._settled_to = max(self._settled_to, to)
+        self._place()
+
+    def read(self, first: int, count: int) -> bytes:
+        """`count` samples from this place on, silence where nothing is played; what lies before is forgotten."""
+        while self._pieces and self._pieces[0].end <= first:
+            piece = self._pieces.popleft()
+            self._played_to = piece.end
+            if not piece.proved and piece.mark is not None:
+                self._marks.pop(piece.mark, None)
+        if not self._pieces or self._pieces[0].start >= first + count:
+            return SILENCE * count
+        out = bytearray(SILENCE * count)
+        for piece in self._pieces:
+            low, high = max(first, piece.start), min(first + count, piece.end)
+            if low < high:
+                out[low - first : high - first] = piece.mulaw[low - piece.start : high - piece.start]
+        return bytes(out)
+
+    @property
+    def end(self) -> int:
+        """Where the last piece ends."""
+        return self._pieces[-1].end if self._pieces else self._played_to

@@ -1,0 +1,151 @@
+"""The thread that writes recordings, and the tape by which a call hands it chunks.
+
+While no thread runs, each job is done at once: so it is in plays, whose clock no thread may share.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+import structlog
+import trio
+
+from relay.recordings.cipher import CHUNK_BYTES
+from relay.recordings.files import WHOLE, FileInProgress, Finished
+
+log = structlog.get_logger()
+
+# A disk that takes nothing for so long: this call's recording ends there. Eight seconds are 128 kB of memory.
+WAITING_LIMIT = 32  # chunks of 250 ms
+# How long the process waits at its end for what is still to be written.
+STOP_LIMIT_S = 5.0
+
+Job = Callable[[], None]
+
+
+class Writer:
+    """Does jobs in order, in one thread of its own between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._tell: Callable[[Job], None] | None = None
+
+    def do(self, job: Job) -> None:
+        """Do a job in the thread, or now if there is none. Never blocks while there is one."""
+        if self._thread is None:
+            job()
+        else:
+            self._jobs.put(job)
+
+    def tell(self, news: Job) -> None:
+        """From a job: have this done in Trio's thread."""
+        if self._tell is None:
+            news()
+            return
+        try:
+            self._tell(news)
+        except trio.RunFinishedError:
+            pass  # nobody is left to be told; the next start finds the file
+
+    def start(self) -> None:
+        """Start the thread, from Trio's."""
+        self._tell = trio.lowlevel.current_trio_token().run_sync_soon
+        self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Let the thread finish what is there."""
+        thread = self._thread
+        if thread is None:
+            return
+        self._jobs.put(None)
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(thread.join, STOP_LIMIT_S)
+            if not thread.is_alive():
+                self._thread = self._tell = None
+            await trio.lowlevel.checkpoint()  # what it has told is done now
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except Exception:
+                log.exception("recording.bug", caller_hears="nothing: the call goes on")
+
+
+class FileTape:
+    """One recording on its way to the disk. `done` is told, in Trio's thread, what became of it."""
+
+    def __init__(self, writer: Writer, file: FileInProgress, done: Callable[[Finished | None, str], None]) -> None:
+        self._writer, self._file, self._done = writer, file, done
+        self._sent = self._taken = 0  # chunks: ours to write, the thread's to write; each has one writer
+        self._over = False
+        self._failed = False
+        writer.do(self._open)
+
+    # In Trio's thread
+
+    def write(self, left: bytes, right: bytes) -> None:
+        if self._over or self._failed:
+            return
+        if self._sent - self._taken > WAITING_LIMIT:
+            self._over = True
+            self._writer.do(lambda: self._stop(f"the disk took nothing for {WAITING_LIMIT // 4} s"))
+            return
+        self._sent += 1
+        self._writer.do(lambda: self._append(left, right))
+
+    def close(self, left: bytes, right: bytes) -> None:
+        if not self._over:
+            self._over = True
+            self._writer.do(lambda: self._close(left, right))
+
+    # In the writer's thread
+
+    def _open(self) -> None:
+        try:
+            self._file.open()
+        except OSError as error:
+            self._stop(_words(error))
+
+    def _append(self, left: bytes, right: bytes) -> None:
+        self._taken += 1
+        if self._failed:
+            return
+        try:
+            self._file.append(interleaved(left, right))
+        except OSError as error:
+            self._stop(_words(error))
+
+    def _close(self, left: bytes, right: bytes) -> None:
+        if self._failed:
+            return
+        try:
+            finished = self._file.close(interleaved(left, right), WHOLE)
+        except OSError as error:
+            self._stop(_words(error))
+            return
+        self._writer.tell(lambda: self._done(finished, ""))
+
+    def _stop(self, why: str) -> None:
+        """Nothing more is written: the call goes on without."""
+        if self._failed:
+            return
+        self._failed = True
+        finished = self._file.give_up(f"stopped: {why}") if self._file.is_open else None
+        self._writer.tell(lambda: self._done(finished, why))
+
+
+def interleaved(left: bytes, right: bytes) -> bytes:
+    """Two channels as one: left byte, right byte, ..."""
+    stereo = bytearray(2 * len(left))
+    stereo[0::2], stereo[1::2] = left, right
+    assert len(stereo) <= CHUNK_BYTES
+    return bytes(stereo)
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or type(error).__name__

@@ -1,0 +1,215 @@
+"""Briefings: made from the files at start, and made anew when the files change, for the calls that come then.
+
+Rule 1: files with a mistake change nothing: the old state stays in force, and is told as such.
+Rule 2: words that changed are rendered before they are used.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+import trio
+
+from relay.business.diary import Diary
+from relay.business.embedded import Embedded
+from relay.business.file import BusinessFileInvalid
+from relay.business.file import load as load_business
+from relay.business.identity import settle
+from relay.business.opening import is_open, minute_of, moment_of, next_opening
+from relay.business.rules import Business
+from relay.business.told import told
+from relay.functions import BackendPort
+from relay.functions.builtin.times import time_words
+from relay.ledger.port import Ledger
+from relay.metrics import Metrics
+from relay.phrases import prompts
+from relay.phrases.phrase_book import PhraseBook
+from relay.phrases.prompts import PROMPTS_DIR, Prompts, PromptsInvalid
+from relay.realtime.client import Realtime
+from relay.session.briefing import Briefing
+from relay.settings import Settings
+
+log = structlog.get_logger()
+
+# A changed file is taken over when it has not changed for one look more: an editor may still be writing it.
+LOOK_EVERY_S: Final = 1.0
+# What could not be rendered for a new state is tried again after this long.
+AGAIN_S: Final = 30.0
+
+Print = frozenset[tuple[str, int, int]]
+"""Of each file its path, time of change and size."""
+
+
+class FilesInvalid(PromptsInvalid):
+    """Files that cannot be used; the message names every mistake in every one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What stands in the files."""
+
+    settings: Settings
+    prompts: Prompts
+    business: Business | None
+    conflicts: tuple[str, ...] = ()  # between the environment and the business file
+
+
+def read(settings: Settings, folder: Path = PROMPTS_DIR) -> Read:
+    """Read and check all files. Raises FilesInvalid."""
+    wrong: list[str] = []
+    business: Business | None = None
+    conflicts: list[str] = []
+    if settings.reads_business_file:
+        try:
+            settings, business, conflicts = settle(settings, load_business(settings.business_file))
+        except BusinessFileInvalid as error:
+            wrong.append(str(error))
+    after = business.after_hours if business else None
+    try:
+        texts = prompts.load(
+            settings,
+            folder,
+            business=told(business).text if business else "",
+            closed_greeting=(after.greeting, after.question) if after else None,
+        )
+    except PromptsInvalid as error:
+        wrong.append(str(error))
+    if wrong:
+        raise FilesInvalid("\n".join(wrong))
+    return Read(settings, texts, business, tuple(conflicts))
+
+
+class Briefings:
+    """Makes briefings. `backend` None: the embedded one, over the diary."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        also: tuple[str, ...],
+        *,
+        rendered_by: str,
+        backend: BackendPort | None,
+        diary: Diary | None,
+        utc_now: Callable[[], dt.datetime],
+        metrics: Metrics,
+    ) -> None:
+        self._settings, self._ledger, self._also, self._rendered_by = settings, ledger, also, rendered_by
+        self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
+        self._in_force: Read | None = None
+        self._keeping = trio.CancelScope()
+
+    def first(self) -> Briefing:
+        """The one of the start. Raises FilesInvalid."""
+        found = read(self._settings)
+        for words in found.conflicts:
+            log.warning("business.file_differs", words=words)
+        self._in_force = found
+        return self._made(found)
+
+    def _made(self, found: Read) -> Briefing:
+        settings, business = found.settings, found.business
+        folder = settings.data_dir / "greetings"
+        book = PhraseBook(
+            found.prompts,
+            settings.openai_voice,
+            settings.openai_model,
+            folder,
+            self._ledger,
+            self._also,
+            rendered_by=self._rendered_by,
+        )
+        backend = self._backend
+        if backend is None:
+            assert business is not None, "an embedded backend reads the file"
+            assert self._diary is not None, "an embedded backend has a diary"
+            backend = Embedded(business, self._diary, self._utc_now)
+        looked_up = told(business).looked_up if business else ()
+        return Briefing(
+            settings=settings,
+            prompts=found.prompts,
+            phrases=book,
+            backend=backend,
+            answers={", ".join((each.about, *each.also)): each.answer for each in looked_up},
+            closed_words=lambda now: _closed_words(business, now) if business else "",
+        )
+
+    async def keep_phrases(self, current: Callable[[], Briefing], realtime: Realtime) -> None:
+        """Keep the phrases of the state in force, and of each one that follows it."""
+        while True:
+            with trio.CancelScope() as self._keeping:
+                await current().phrases.keep(realtime)
+
+    async def watch(
+        self, current: Callable[[], Briefing], take_over: Callable[[Briefing], None], realtime: Realtime
+    ) -> None:
+        """Look at the files; hand over a new briefing when they have changed and are right, until cancelled."""
+        known = seen = await trio.to_thread.run_sync(self._print)
+        while True:
+            await trio.sleep(LOOK_EVERY_S)
+            now = await trio.to_thread.run_sync(self._print)
+            if now == seen != known:
+                known = now if await self._renew(current(), take_over, realtime) else known
+            seen = now
+
+    def _print(self) -> Print:
+        paths = [*PROMPTS_DIR.rglob("*"), self._settings.business_file]
+        found = set()
+        for path in paths:
+            try:
+                stat = path.stat()
+            except OSError:
+                continue  # away at this moment, which is a change too
+            found.add((str(path), stat.st_mtime_ns, stat.st_size))
+        return frozenset(found)
+
+    async def _renew(self, old: Briefing, take_over: Callable[[Briefing], None], realtime: Realtime) -> bool:
+        """True when these files need no further look until they change."""
+        try:
+            found = await trio.to_thread.run_sync(read, self._settings)
+        except FilesInvalid as error:
+            self._metrics.files_broken.set(1)
+            log.error(
+                "files.broken",
+                words=str(error),
+                caller_hears="what they heard before: the old state stays in force",
+                do="mend the file: it is looked at again when it changes; `relay check` names every mistake",
+            )
+            return True
+        self._metrics.files_broken.set(0)
+        if found == self._in_force:
+            return True
+        new = self._made(found)
+        new.phrases.adopt(old.phrases)
+        await new.phrases.fill(realtime)
+        missing = new.phrases.missing(set(new.phrases.texts()) - set(old.phrases.texts()))
+        if missing:
+            log.warning(
+                "files.not_rendered",
+                phrases=len(missing),
+                again_s=AGAIN_S,
+                caller_hears="what they heard before: the old state stays in force until its words are rendered",
+            )
+            await trio.sleep(AGAIN_S)
+            return False
+        self._in_force = found
+        take_over(new)
+        self._keeping.cancel()
+        self._metrics.files_taken_over.inc()
+        log.info("files.taken_over", prompt=new.prompts.version, calls="new ones; running calls keep what they have")
+        return True
+
+
+def _closed_words(business: Business, now: dt.datetime) -> str:
+    """What the model is told while the business is closed; "" while it is open, or nothing stands in the file."""
+    minute = minute_of(now)
+    if business.after_hours is None or is_open(business, minute):
+        return ""
+    opens = next_opening(business, minute)
+    again = f" It opens again on {time_words(moment_of(opens, business.tz), business.tz)}." if opens else ""
+    return f"The business is closed at the moment.{again} {business.after_hours.offer}"

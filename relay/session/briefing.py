@@ -1,0 +1,32 @@
+"""What a call knows of the business, from its ring to its end: settings, words, sounds, and whom it asks.
+
+A process has one at a time. Files that change make a new one, for the calls that come then.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from relay.functions import BackendPort
+from relay.phrases.phrase_book import PhraseBook
+from relay.phrases.prompts import Prompts
+from relay.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """One state of the files. `closed_words`: what the model is told while the business is closed, "" while open."""
+
+    settings: Settings
+    prompts: Prompts
+    phrases: PhraseBook
+    backend: BackendPort
+    answers: Mapping[str, str] = field(default_factory=dict)  # those the prompt has no room for
+    closed_words: Callable[[dt.datetime], str] = lambda _: ""
+
+    @property
+    def unused_functions(self) -> frozenset[str]:
+        """What the model is not offered."""
+        return frozenset() if self.answers else frozenset({"lookup_answer"})

@@ -1,0 +1,79 @@
+"""What the two ends of the load share: the called relay, the window of figures, and what each end sees of the other.
+
+The generator makes the callers and the model's listener. Each end knows the other and the load by these types alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from relay.standin.load.loop import Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the callers ring, and by whose name they sign."""
+
+    origin: str
+    webhook_path: str = "/twilio/incoming"
+    account_sid: str = "AC" + "0" * 32
+    auth_token: str = "load"  # noqa: S105 -- the stand-in account's
+
+
+@dataclass(slots=True)
+class Window:
+    """What is gathered while a step is measured; times in seconds."""
+
+    up: list[float] = field(default_factory=list)
+    down: list[float] = field(default_factory=list)
+    clear: list[float] = field(default_factory=list)  # from speech_started over an answer to the `clear` of it
+    interruptions: int = 0
+    dry_s: list[float] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
+    up_bytes: int = 0
+    up_messages: int = 0
+
+    def lateness(self, late_s: float) -> None:
+        """How late the load itself sent a frame."""
+        self.late_s.append(late_s)
+
+
+class CallerEnd(Protocol):
+    """What the model's end sees of a caller."""
+
+    number: int
+    began: float
+    is_streaming: bool
+    speaks: bool
+    session: ModelEnd | None
+    up_pending: deque[float]
+
+    def hears_for_s(self, now: float) -> float:
+        """How long the answer still sounds at the caller's ear."""
+
+
+class ModelEnd(Protocol):
+    """What the caller's end sees of its model session; times in seconds, 0.0: nothing is awaited."""
+
+    caller: CallerEnd | None
+    down_sent: float  # when the delta with the marker was sent that the caller has not heard yet
+    stop_asked: float  # when speech_started was sent over an answer that the caller still hears
+
+    def begin_turns(self, caller: CallerEnd) -> None:
+        """From now on this caller takes turns."""
+
+
+class Stage(Protocol):
+    """What both ends see of the load."""
+
+    target: Target
+    loop: Loop
+    run_id: int
+    turn_s: float
+    window: Window
+    failures: list[str]
+
+    def new_session(self, session: ModelEnd) -> None:
+        """The relay opened a model session."""

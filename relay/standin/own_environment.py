@@ -1,0 +1,54 @@
+"""The environment of what a demo, a bench or a test starts: an allow-list of the one around it, and no `.env`.
+
+What is exported there, or stands in the folder's `.env`, belongs to a business that takes calls: its database, its
+keys and its limits are none of a rehearsal's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from relay.env_file import CHOICE
+
+# How a program is found, started and run; nothing of what it is to do.
+_NAMES = frozenset(
+    "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM TMPDIR TMP TEMP VIRTUAL_ENV SSL_CERT_FILE SSL_CERT_DIR "
+    "LD_PRELOAD LD_LIBRARY_PATH OPENBLAS_NUM_THREADS".split()
+)
+_BEGINNINGS = ("LC_", "PYTHON", "NODE_", "FAKETIME")
+# What a call to OpenAI itself needs (`relay demo --live`).
+OF_THE_MODEL = (
+    "OPENAI_API_KEY",
+    "OPENAI_REALTIME_URL",
+    "OPENAI_MODEL",
+    "OPENAI_MODEL_HARD",
+    "OPENAI_VOICE",
+    "OPENAI_TRANSCRIBE_MODEL",
+)
+
+
+def own_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> dict[str, str]:
+    """What of this environment a rehearsal may see; `also`: names beyond the allow-list."""
+    kept = {
+        name: value for name, value in environ.items() if name in _NAMES or name in also or name.startswith(_BEGINNINGS)
+    }
+    return kept | {CHOICE: ""}
+
+
+@contextmanager
+def only_own_environment(also: tuple[str, ...] = ()) -> Iterator[None]:
+    """Let this process see no more than that: also its libraries read the environment (libpq, the PG… names)."""
+    before = dict(os.environ)
+    try:
+        _become(own_environment(before, also))
+        yield
+    finally:
+        _become(before)
+
+
+def _become(wanted: Mapping[str, str]) -> None:
+    for name in set(os.environ) - set(wanted):
+        del os.environ[name]
+    os.environ.update(wanted)

@@ -1,0 +1,114 @@
+"""Who calls, as far as a webhook says it, and what that is worth. Pure.
+
+A number is what the caller's network presents. It stands for one caller only if the plan of its country has it, and if
+it is not a number that many callers present: the line that forwards to us, or our own.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import phonenumbers
+
+# ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN, BLOCKED as a phone's keys spell them: so Twilio writes withheld numbers
+# (its changelog of 2022-11-16), with or without the country code 1 before them. +17378742833 would else be a number
+# of Austin, Texas.
+_WITHHELD = re.compile(r"\+?1?(?:266696687|7378742833|86282452253|8656696|2562533)")
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_SCHEME = re.compile(r"(?:sips?|tel|client|whatsapp|rcs):", re.IGNORECASE)
+# Where networks sign numbers (STIR/SHAKEN): from there a call without a signature says something.
+_SIGNING_COUNTRIES = frozenset({"US", "CA"})
+
+
+class Attestation(enum.StrEnum):
+    """What the caller's network says of the number (Twilio's StirVerstat)."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class CallerId:
+    """Who calls. Numbers are E.164; "" where there is none."""
+
+    presented: str  # what the network showed, for the books
+    number: str  # the same where it stands for one caller, else ""
+    attestation: Attestation
+    is_attested: bool  # False: nothing may be told or changed on the strength of this number alone
+    is_own: bool = False  # a number of ours calls us: a human's phone forwards back to the agent
+    is_shared: bool = (
+        False  # a number that many callers present: the forwarding line, or our own in a call that we made
+    )
+
+    @property
+    def is_hidden(self) -> bool:
+        """True where no number was shown, or one that is nobody's."""
+        return not self.number and not self.is_shared and not self.is_own
+
+
+def caller_id(
+    fields: Mapping[str, str], *, country: str, own: Collection[str] = (), humans: Collection[str] = ()
+) -> CallerId:
+    """Read a webhook's fields. `country`: by its plan a number without a country code is understood.
+
+    `own`: numbers of ours. `humans`: whom we connect callers with; a number of theirs that calls is a line that
+    forwards its customers to us, or the owner who tries it out, and never our own echo.
+    """
+    by_us = fields.get("Direction", "inbound").startswith("outbound")
+    attestation = attested(fields.get("StirVerstat", ""))
+    presented = as_presented(fields.get("To" if by_us else "From", ""), country)
+    forwards = {as_presented(fields.get(name, ""), country) for name in ("ForwardedFrom", "CalledVia")} - {""}
+    is_own = not by_us and presented in own and presented not in humans
+    is_shared = bool(presented) and (by_us or presented in forwards or presented in humans)
+    number = presented if not (is_own or is_shared) and is_a_number(presented) else ""
+    unsigned = attestation is Attestation.ABSENT and region(number) in _SIGNING_COUNTRIES
+    is_attested = attestation is not Attestation.FAILED and not unsigned
+    return CallerId(presented, number, attestation, is_attested, is_own, is_shared)
+
+
+def attested(verstat: str) -> Attestation:
+    """Twilio's word: TN-Validation-Passed-A, TN-Validation-Failed-C-Diverted, No-TN-Validation, or none."""
+    told = verstat.strip().casefold()
+    if told.startswith("tn-validation-passed"):
+        return Attestation.PASSED
+    return Attestation.FAILED if told.startswith("tn-validation-failed") else Attestation.ABSENT
+
+
+def as_presented(text: str, country: str) -> str:
+    """A number in E.164 from "+1…", "sip:+1…@host", "whatsapp:+1…", "client:…" or a national number; else ""."""
+    user = _SCHEME.sub("", text.strip(), count=1).partition("@")[0].partition(";")[0]
+    digits = re.sub(r"[\s().\-/]", "", unquote(user))
+    digits = re.sub(r"\A00(?=[1-9])", "+", digits)
+    if not re.fullmatch(r"\+?[0-9]{5,15}", digits) or _WITHHELD.fullmatch(digits):
+        return ""
+    if _E164.fullmatch(digits):
+        return digits
+    for written in (digits, f"+{digits}"):
+        found = _parsed(written, country)
+        if found is not None and phonenumbers.is_valid_number(found):
+            return phonenumbers.format_number(found, phonenumbers.PhoneNumberFormat.E164)
+    return ""
+
+
+def is_a_number(e164: str) -> bool:
+    """True if the plan of its country has such a number: +10000000000 is nobody's."""
+    found = _parsed(e164, None) if e164 else None
+    return found is not None and phonenumbers.is_valid_number(found)
+
+
+def region(e164: str) -> str:
+    """The two letters of the number's country, or ""."""
+    found = _parsed(e164, None) if e164 else None
+    return (phonenumbers.region_code_for_number(found) or "") if found is not None else ""
+
+
+def _parsed(text: str, country: str | None) -> phonenumbers.PhoneNumber | None:
+    try:
+        return phonenumbers.parse(text, country)
+    except phonenumbers.NumberParseException:
+        return None

@@ -1,0 +1,178 @@
+"""The diary: both kinds alike, and Postgres' own against everybody who writes at the same moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+import trio
+
+from relay.business.bookings import Deed, KeyReused, NoSuchAppointment, NotFree, Reception, Wish
+from relay.business.diary import Appointment, Block, Change, Diary, DiaryUnavailable, MemoryDiary
+from relay.business.diary_postgres import PostgresDiary
+from relay.business.file import load
+from relay.business.opening import minute_of
+from relay.business.rules import Resource
+from relay.shipped import folder
+from tests.helpers.business_play import CALLER, OTHER, local
+
+BARBER = load(folder("prompts") / "business.barber.toml")
+TEN = minute_of(local("2026-11-26T10:00", BARBER.tz))  # a Thursday
+NOW = TEN - 24 * 60
+LIMIT_S = 10.0
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.real)])
+async def diary(request: pytest.FixtureRequest) -> AsyncIterator[Diary]:
+    if request.param == "memory":
+        yield MemoryDiary()
+        return
+    async with postgres(request.getfixturevalue("database_url")) as diary:
+        yield diary
+
+
+@asynccontextmanager
+async def postgres(url: str) -> AsyncIterator[PostgresDiary]:
+    diary = PostgresDiary(url)
+    try:
+        yield diary
+    finally:
+        await diary.close()
+
+
+async def book(
+    diary: Diary, start: int = TEN, *, key: str = "k1", who: str = "", service: str = "haircut", notes: str = ""
+) -> Appointment:
+    wish = Wish(service, start, "Dana Reed", CALLER, notes, who)
+    return await diary.write(lambda store: Reception(BARBER).book(store, NOW, wish, Deed(key, "CA1")), limit_s=LIMIT_S)
+
+
+async def test_what_was_booked_is_found_by_its_number_and_time(diary: Diary) -> None:
+    made = await book(diary, notes="Short at the sides.")
+    assert (made.resource, made.span) == (Resource("Maria"), (TEN, TEN + 35))
+    assert await diary.read(lambda store: store.of_phone(CALLER, NOW), limit_s=LIMIT_S) == [made]
+    assert await diary.read(lambda store: store.of_phone(CALLER, TEN), limit_s=LIMIT_S) == []
+    assert await diary.read(lambda store: store.listed((TEN, TEN + 1)), limit_s=LIMIT_S) == [made]
+    assert await diary.read(lambda store: store.last_name(CALLER), limit_s=LIMIT_S) == "Dana Reed"
+    assert await diary.read(lambda store: store.last_name(OTHER), limit_s=LIMIT_S) == ""
+    assert made.notes == "Short at the sides."
+
+
+async def test_the_same_key_gets_the_first_answer_even_after_the_appointment_was_moved(diary: Diary) -> None:
+    first = await book(diary)
+    reception = Reception(BARBER)
+    moved = await diary.write(lambda store: reception.move(store, NOW, first.id, TEN + 60, Deed("k2")), limit_s=LIMIT_S)
+    assert (moved.id, moved.start_min) == (first.id, TEN + 60)
+    assert await book(diary) == first
+    with pytest.raises(KeyReused):
+        await diary.write(lambda store: reception.cancel(store, first.id, Deed("k2")), limit_s=LIMIT_S)
+
+
+async def test_a_no_is_forgotten_and_a_cancellation_is_remembered(diary: Diary) -> None:
+    reception, first, _ = Reception(BARBER), await book(diary), await book(diary, key="k2")
+    with pytest.raises(NotFree, match="taken"):
+        await book(diary, key="k3")
+    for _ in range(2):
+        gone = await diary.write(lambda store: reception.cancel(store, first.id, Deed("k4")), limit_s=LIMIT_S)
+        assert gone.state == "cancelled"
+    with pytest.raises(NoSuchAppointment):
+        await diary.write(lambda store: reception.cancel(store, first.id, Deed("k5")), limit_s=LIMIT_S)
+    assert (await book(diary, key="k3")).resource == first.resource
+
+
+async def test_a_move_may_overlap_its_own_old_time_and_stays_with_its_person(diary: Diary) -> None:
+    made = await book(diary, who="Tom")
+    moved = await diary.write(
+        lambda store: Reception(BARBER).move(store, NOW, made.id, TEN + 15, Deed("k2")), limit_s=LIMIT_S
+    )
+    assert (moved.resource, moved.start_min) == (Resource("Tom"), TEN + 15)
+
+
+async def test_a_block_takes_its_person_s_time_until_it_is_lifted(diary: Diary) -> None:
+    block = Block((TEN, TEN + 60), "Maria", "dentist")
+    block_id = await diary.write(lambda store: store.block(block), limit_s=LIMIT_S)
+    with pytest.raises(NotFree, match=r"Maria is not free.*Free then: Tom"):
+        await book(diary, who="Maria")
+    assert (await book(diary, TEN + 60, who="Maria")).resource == Resource("Maria")
+    (found,) = await diary.read(lambda store: store.blocks((TEN, TEN + 1)), limit_s=LIMIT_S)
+    assert found == replace(block, id=block_id)
+    assert await diary.write(lambda store: store.unblock(block_id), limit_s=LIMIT_S)
+    assert not await diary.write(lambda store: store.unblock(block_id), limit_s=LIMIT_S)
+    await book(diary, key="k2", who="Maria")
+
+
+async def test_a_block_of_the_whole_business_takes_everybody_s_time(diary: Diary) -> None:
+    await diary.write(lambda store: store.block(Block((TEN, TEN + 60))), limit_s=LIMIT_S)
+    with pytest.raises(NotFree):
+        await book(diary)
+
+
+@pytest.mark.real
+async def test_each_change_leaves_one_row_that_names_its_call_and_no_words(database_url: str) -> None:
+    async with postgres(database_url) as diary:
+        made = await book(diary, notes="A secret.")
+        reception = Reception(BARBER)
+        await diary.write(
+            lambda store: reception.move(store, NOW, made.id, TEN + 60, Deed("k2", "CA2")), limit_s=LIMIT_S
+        )
+        await diary.write(
+            lambda store: reception.cancel(store, made.id, Deed("", by="owner", anyway=True)), limit_s=LIMIT_S
+        )
+    with psycopg.connect(database_url) as connection:
+        history = connection.execute("select kind, by, call_sid, key from appointment_history order by id").fetchall()
+        everything = str(connection.execute("select * from appointment_history").fetchall())
+    assert history == [
+        ("booked", "caller", "CA1", "k1"), ("moved", "caller", "CA2", "k2"), ("cancelled", "owner", None, None)
+    ]  # fmt: skip
+    assert not any(words in everything for words in ("secret", "Dana", CALLER))
+
+
+@pytest.mark.real
+async def test_the_database_itself_refuses_a_second_booking_of_one_person_at_one_time(database_url: str) -> None:
+    async with postgres(database_url) as diary:
+        made = await book(diary)
+        for start, refused in ((TEN + 34, True), (TEN - 34, True), (TEN + 35, False), (TEN - 35, False)):
+            other = replace(made, id="", start_min=start)
+            change = Change("booked", other, "")
+            if refused:
+                with pytest.raises(DiaryUnavailable, match="ExclusionViolation"):
+                    await diary.write(lambda store, change=change: store.keep(change), limit_s=LIMIT_S)  # type: ignore[misc]
+            else:
+                await diary.write(lambda store, change=change: store.keep(change), limit_s=LIMIT_S)  # type: ignore[misc]
+
+
+@pytest.mark.real
+def test_of_many_who_book_the_last_time_at_once_one_gets_it_and_all_others_get_alternatives(database_url: str) -> None:
+    got: list[Appointment | list[int]] = []
+    together = threading.Barrier(6)
+
+    async def one(number: int) -> None:
+        async with postgres(database_url) as diary:
+            await diary.read(lambda store: store.last_name(""), limit_s=LIMIT_S)  # the connection is there
+            together.wait(20)
+            try:
+                got.append(await book(diary, key=f"k{number}", who="Tom"))
+            except NotFree as no:
+                got.append(no.alternatives)
+
+    threads = [threading.Thread(target=trio.run, args=(one, number)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sum(isinstance(each, Appointment) for each in got) == 1
+    assert sorted(len(each) for each in got if isinstance(each, list)) == [3] * 5
+
+
+@pytest.mark.real
+async def test_a_diary_that_cannot_be_reached_says_so_without_a_name(tmp_path: Path) -> None:
+    async with postgres(f"postgresql://postgres@/postgres?host={tmp_path}&port=5432") as diary:
+        with pytest.raises(DiaryUnavailable) as caught:
+            await book(diary)
+    assert "Dana" not in caught.value.words
+    assert CALLER not in caught.value.words

@@ -1,0 +1,90 @@
+"""A number that the network does not vouch for: what its caller is told, and what they can change."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+
+from relay.functions.builtin.proof import same_name
+from relay.functions.registry import CallContext, load, run
+from tests.helpers.business_play import BOOK, CALLER, NOW, a_call, business, says, standin
+
+REGISTRY = load()
+DAY = (NOW + dt.timedelta(days=1)).date().isoformat()
+
+
+async def ask(call: CallContext, function: str, /, **arguments: Any) -> tuple[bool, dict[str, Any]]:
+    outcome = await run(REGISTRY, call, function, says(arguments))
+    return outcome.ok, json.loads(outcome.output)
+
+
+async def test_the_caller_is_told_no_name_and_no_booking_and_the_business_is_not_asked() -> None:
+    app = standin()
+    mine = app.diary.book("Dana Reed", CALLER, "table", NOW + dt.timedelta(days=1)).id
+    async with business(app) as (backend, line):
+        call = a_call(backend, attested=False)
+        ok, told = await ask(call, "lookup_caller")
+        assert (ok, told["known"], line.requests) == (True, False, [])
+        assert not {"name", "notes", "appointments", "verified"} & {*told}
+        for change in ({"action": "cancel"}, {"action": "move", "new_start": "2026-11-26T12:00"}):
+            ok, _ = await ask(call, "cancel_or_move_appointment", appointment_id=mine, **change)
+            assert not ok
+    assert [*app.diary.bookings] == [mine]
+
+
+@pytest.mark.parametrize(
+    ("name", "day", "proved"),
+    [
+        ("Dana Reed", DAY, True),
+        ("Ms. dana REED", DAY, True),
+        ("Dana Reed", "2026-12-24", False),
+        ("Jane Doe", DAY, False),
+        ("Dana", DAY, False),
+        ("", DAY, False),
+        ("Dana Reed", None, False),
+    ],
+)
+async def test_name_and_day_of_the_booking_open_it_and_nothing_less(name: str, day: str | None, proved: bool) -> None:
+    app = standin()
+    mine = app.diary.book("Dana Reed", CALLER, "table", NOW + dt.timedelta(days=1)).id
+    other = app.diary.book("Dana Reed", CALLER, "table", NOW + dt.timedelta(days=9)).id
+    async with business(app) as (backend, _):
+        call = a_call(backend, attested=False)
+        given = {"name": name} | ({"day": day} if day else {})
+        _, told = await ask(call, "lookup_caller", **given)
+        assert [each["id"] for each in told.get("appointments", [])] == ([mine] if proved else [])
+        assert "notes" not in told
+        ok, _ = await ask(call, "cancel_or_move_appointment", action="cancel", appointment_id=mine)
+        assert ok is proved
+        ok, _ = await ask(call, "cancel_or_move_appointment", action="cancel", appointment_id=other)
+        assert not ok
+
+
+async def test_what_was_booked_in_this_call_can_be_changed_in_it() -> None:
+    async with business(standin()) as (backend, _):
+        call = a_call(backend, attested=False)
+        ok, told = await ask(call, "book_appointment", **BOOK)
+        assert ok
+        ok, _ = await ask(call, "cancel_or_move_appointment", action="cancel", appointment_id=told["id"])
+        assert ok
+
+
+@pytest.mark.parametrize(
+    ("said", "known", "same"),
+    [
+        ("Dana Reed", "dana reed", True),
+        ("José Álvarez", "Jose Alvarez", True),
+        ("Dana Reed", "Dana M. Reed", True),
+        ("Reed, Dana", "Dana Reed", True),
+        ("Dana", "Dana Reed", False),
+        ("Dana Smith", "Dana Reed", False),
+        ("Cher", "Cher", True),
+        ("Cher", "", False),
+        ("", "", False),
+    ],
+)
+def test_a_name_is_the_same_by_its_parts(said: str, known: str, same: bool) -> None:
+    assert same_name(said, known) is same

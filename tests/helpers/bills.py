@@ -1,0 +1,26 @@
+"""What the stand-in model's answers come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.call.cost import response_usd
+from relay.realtime.prices import price_of
+from relay.standin.model.realtime_peer import RealtimePeer
+
+
+def collect_bills(patch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What the stand-in's answers come to, by the model that was dialled and that model's price."""
+    usd: dict[str, float] = {}
+    emit = RealtimePeer.emit
+
+    def emit_and_add(peer: RealtimePeer, type_: str, **fields: Any) -> None:
+        emit(peer, type_, **fields)
+        if type_ == "response.done":
+            model = peer.session["model"]
+            usd[model] = usd.get(model, 0.0) + response_usd(fields["response"]["usage"], price_of(model))
+
+    patch.setattr(RealtimePeer, "emit", emit_and_add)
+    return usd

@@ -1,0 +1,139 @@
+"""Every shipped scenario, recorded: left is what the caller sent, right what the caller heard, each at its place."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import trio
+import trio._core._run as trio_run
+
+from relay.ledger import rows
+from relay.recordings.cipher import Keys, new_key
+from relay.recordings.files import open_file
+from relay.recordings.stores import FolderStore
+from relay.recordings.timeline import RATE_HZ
+from relay.standin.business.faults import Faults
+from relay.standin.model.script import Script
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import load, shipped
+from relay.standin.twilio.exchange import LiveCall
+from relay.standin.twilio.media_stream import MediaStream
+from relay.standin.twilio.playback import samples_at
+from tests.helpers.play import Play, stage
+
+FRAME = 160
+# Half a frame for the mark, and what the way itself is uncertain by.
+PLACE_LIMIT = 20 * 8
+KEY = new_key()
+KEYS = Keys.parse(KEY)
+# One of each kind: talk, interruptions, transfers that come back, lost streams, muted lines, rough ways.
+CHOSEN = (
+    "good_call", "barge_in_twice", "backchannel", "cough", "transfer_declined", "socket_cut", "muted_line",
+    "network_delay", "network_bursts", "rough_network", "model_dies_in_answer", "goodbye", "emergency",
+)  # fmt: skip
+NO_SOUND = {"day_spend", "hangup_before_stream", "hangup_during_greeting", "key_zero", "relay_dead"}
+NO_SOUND |= {"relay_dies_in_call", "relay_killed", "socket_cut_again_and_again", "too_often"}
+# The way delays each message by another time, so that our clock and Twilio's never meet to the sample.
+ROUGH = {"network_bursts", "network_jitter", "rough_network"}
+
+Frames = dict[str, list[tuple[int, bytes]]]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Frames:
+    """Every frame that the stand-in sends: call -> when it began (samples of the clock), and its sound."""
+    found: Frames = {}
+    media = MediaStream.media
+
+    def listen(self: MediaStream, mulaw: bytes, timestamp_ms: int) -> str:
+        began = samples_at(trio.current_time()) - FRAME
+        found.setdefault(self._call_sid, []).append((began, mulaw))
+        return media(self, mulaw, timestamp_ms)
+
+    monkeypatch.setattr(MediaStream, "media", listen)
+    return found
+
+
+async def _record(name: str, folder: Path) -> tuple[Play, float]:
+    scenario = load(name)
+    faults = Faults.from_table(scenario.backend) if scenario.backend else None
+    settings = {**scenario.relay, "RECORD": "on", "RECORDING_KEY": KEY, "DATA_DIR": str(folder)}
+    began_s = trio.current_time()
+    async with stage(script=Script.from_table(scenario.model), settings=settings, faults=faults) as play:
+        play.alone = False
+        await run_scenario(scenario, play.exchange, stagehand=play.make)
+        await trio.sleep(10)  # a call that is over waits for late words
+    return play, began_s
+
+
+def _check_left(left: bytes, base: int, frames: list[tuple[int, bytes]]) -> None:
+    """All that was sent since the recording began, in one piece, with gaps of their length."""
+    recorded = [(began, mulaw) for began, mulaw in frames if began >= base + PLACE_LIMIT]
+    if not recorded:
+        return
+    first = recorded[0][0]
+    whole = bytearray(b"\xff" * (recorded[-1][0] - first + FRAME))
+    for began, mulaw in recorded:
+        whole[began - first : began - first + FRAME] = mulaw
+    shifts = range(first - base - PLACE_LIMIT, first - base + PLACE_LIMIT + 1)
+    end = len(left) - len(whole)
+    assert any(left[at : at + len(whole)] == whole[: len(left) - at] for at in shifts), (len(recorded), end)
+
+
+def _check_right(right: bytes, base: int, call: LiveCall, *, rough: bool) -> None:
+    heard = call.state.ear.read(base, len(right))
+    if not rough:
+        shifts = [at for at in range(-8, 9) if call.state.ear.read(base + at, len(right)) == right]
+        assert shifts, "right is not what was heard, to the sample"
+        return
+    assert right.replace(b"\xff", b"") == heard.replace(b"\xff", b"")
+    off = 0
+    windows = [at for at in range(0, len(heard) - FRAME, FRAME) if b"\xff" not in heard[at : at + FRAME]]
+    for at in windows:
+        found = right.find(heard[at : at + FRAME], max(0, at - 10 * PLACE_LIMIT), at + 10 * PLACE_LIMIT)
+        off += not abs(found - at) <= PLACE_LIMIT + 8
+    assert off <= len(windows) // 20  # a window that holds a seam is found nowhere
+
+
+async def _check(name: str, folder: Path, sent: Frames) -> None:
+    play, began_s = await _record(name, folder)
+    store = FolderStore(folder / "recordings")
+    names = list(store.names())
+    assert not [path for path in store.folder.rglob("*") if path.suffix == ".part"]
+    written = [row.name for row in play.ledger.of(rows.RecordingRow)]
+    assert sorted(names) == written or "relay_" in name  # a dead relay writes none
+    heard = 0
+    for file in names:
+        recording = open_file(store.folder / file, KEYS)
+        call = play.exchange.calls[recording.header.call_sid]
+        zero_s = began_s + recording.header.call_started_ms / 1000 - play.exchange.epoch.timestamp()
+        base = samples_at(zero_s) + recording.first_sample
+        stereo = b"".join(recording.chunks())
+        _check_left(stereo[0::2], base, sent[call.state.sid])
+        _check_right(stereo[1::2], base, call, rough=name in ROUGH)
+        heard += len(stereo[1::2].strip(b"\xff"))
+    assert (heard > RATE_HZ) == (name not in NO_SOUND)
+
+
+@pytest.fixture(autouse=True)
+def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trio runs ready tasks in random order on purpose; a play runs them in the same one each time."""
+    monkeypatch.setattr(trio_run, "_r", random.Random(1))
+    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+async def test_a_scenario_is_recorded_as_both_sides_heard_it(
+    name: str, tmp_path: Path, sent: Frames, autojump_clock: trio.testing.MockClock
+) -> None:
+    await _check(name, tmp_path, sent)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("name", sorted(set(shipped()) - set(CHOSEN)))
+async def test_every_other_scenario_is_recorded_so_too(
+    name: str, tmp_path: Path, sent: Frames, autojump_clock: trio.testing.MockClock
+) -> None:
+    await _check(name, tmp_path, sent)

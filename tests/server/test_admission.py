@@ -1,0 +1,168 @@
+"""Which rings get the agent, which the human's phone, and which nobody."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import structlog
+import trio
+import trio.testing
+
+from relay.ledger import rows
+from relay.server import admission
+from relay.standin.twilio.numbers import fictional_number
+from tests.helpers.play import NUMBER, Play, stage
+from tests.helpers.webhook import Document, ask
+
+Clock = trio.testing.MockClock
+AGENT, HUMAN, NOBODY = "agent", "human", "nobody"
+MAIN_LINE, HUMANS_PHONE = "+12125550150", "+12125550102"
+
+
+def gets(document: Document) -> str:
+    return {"Connect": AGENT, "Say": HUMAN, "Dial": HUMAN, "Reject": NOBODY}[document.verbs[0]]
+
+
+async def rings(play: Play, times: int, number: str, **fields: str) -> list[str]:
+    """Calls in a row, each of them over before the next; what each of them got."""
+    got = []
+    for _ in range(times):
+        sid = f"CA{len(play.daemon.desk.files):032d}"
+        ring = {"CallSid": sid, "From": number, "CallStatus": "ringing"} | fields
+        document = await ask(play, "/twilio/incoming", ring)
+        got.append(gets(document))
+        await ask(play, "/twilio/status", {"CallSid": sid, "CallStatus": "completed"})
+        await trio.sleep(1)
+    return got
+
+
+# Our own echo
+
+
+@pytest.mark.parametrize("dress", [NUMBER, f"sip:{NUMBER}@carrier.example.com"])
+@pytest.mark.parametrize("forwarded", [{}, {"ForwardedFrom": HUMANS_PHONE}, {"ForwardedFrom": fictional_number(7)}])
+async def test_a_call_from_our_own_number_gets_no_model_and_rings_nobody(
+    dress: str, forwarded: dict[str, str], autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        with structlog.testing.capture_logs() as lines:
+            assert await rings(play, 1, dress, **forwarded) == [NOBODY]
+        assert len(play.daemon.desk.warm) == 0
+        (outcome,) = play.ledger.of(rows.OutcomeRow)
+        assert (outcome.end_reason, outcome.outcome, outcome.dialled) == ("rejected", "own_number", None)
+        (line,) = [line for line in lines if line["event"] == "call.rejected"]
+        assert "forwards" in line["do"]
+
+
+async def test_every_number_that_was_ever_called_is_ours(autojump_clock: Clock) -> None:
+    second = fictional_number(12)
+    async with stage() as play:
+        assert await rings(play, 1, second) == [AGENT]  # not known yet
+        assert await rings(play, 1, fictional_number(3), To=second) == [AGENT]
+        assert await rings(play, 1, second) == [NOBODY]
+        assert await rings(play, 1, fictional_number(3)) == [AGENT]
+
+
+@pytest.mark.parametrize(
+    ("number", "fields"),
+    [
+        (HUMANS_PHONE, {}),  # the owner tries it out, or their line forwards without the customer's number
+        (HUMANS_PHONE, {"ForwardedFrom": HUMANS_PHONE}),
+        (fictional_number(5), {"ForwardedFrom": HUMANS_PHONE}),  # a customer whom the main line forwards
+        (NUMBER, {"Direction": "outbound-api", "To": fictional_number(6)}),  # a call that we made
+    ],
+)
+async def test_no_other_call_is_taken_for_an_echo(number: str, fields: dict[str, str], autojump_clock: Clock) -> None:
+    async with stage() as play:
+        assert await rings(play, 2, number, **fields) == [AGENT, AGENT]
+        assert await rings(play, 1, fictional_number(6)) == [AGENT]  # whom we called is not one of ours
+
+
+async def test_a_human_whose_number_is_called_too_stays_a_human(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        assert await rings(play, 1, fictional_number(1), To=HUMANS_PHONE) == [AGENT]
+        assert await rings(play, 1, HUMANS_PHONE) == [AGENT]
+
+
+# A number that many people present
+
+
+@pytest.mark.parametrize(
+    ("number", "fields"),
+    [
+        (MAIN_LINE, {"ForwardedFrom": MAIN_LINE}),
+        (HUMANS_PHONE, {}),
+        (NUMBER, {"Direction": "outbound-api", "To": fictional_number(6)}),
+        ("+12562533", {}),
+        ("+18656696", {}),
+        ("+10000000000", {}),
+    ],
+)
+async def test_it_is_admitted_each_time_and_known_by_no_number(
+    number: str, fields: dict[str, str], autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        assert await rings(play, 14, number, **fields) == [AGENT] * 14
+        assert {file.caller.number for file in play.daemon.desk.files.values()} == {""}
+
+
+# Too often
+
+
+async def test_a_number_that_rings_and_rings_gets_the_agent_then_the_human_then_nobody(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        got = await rings(play, 60, fictional_number(9))
+        agent, human = admission.CALLS_PER_WINDOW, admission.HUMAN_CALLS_PER_WINDOW
+        assert got == [AGENT] * agent + [HUMAN] * human + [NOBODY] * (60 - agent - human)
+        assert await rings(play, 1, fictional_number(10)) == [AGENT]  # everybody else still gets in
+        await trio.sleep(admission.WINDOW_S)
+        assert await rings(play, 1, fictional_number(9)) == [AGENT]
+
+
+@pytest.mark.parametrize("number", ["anonymous", "+266696687", "+10000000000"])
+async def test_hidden_callers_together_are_bounded_too(number: str, autojump_clock: Clock) -> None:
+    async with stage() as play:
+        got = await rings(play, 60, number)
+        assert got.count(AGENT) == admission.HIDDEN_CALLS_PER_WINDOW
+        assert got.count(HUMAN) == admission.HUMAN_CALLS_PER_WINDOW
+        assert await rings(play, 1, fictional_number(10)) == [AGENT]
+
+
+async def test_the_humans_phone_is_spared_also_where_there_is_no_agent(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        play.daemon.desk.draining = True
+        got = await rings(play, 20, fictional_number(9))
+        assert got == [HUMAN] * 13 + [NOBODY] * 7
+
+
+@pytest.mark.parametrize("number", [fictional_number(9), "anonymous"])
+async def test_the_rings_of_all_machines_are_counted(number: str, autojump_clock: Clock) -> None:
+    async with stage() as play:
+        now = play.daemon.desk.utc_now()
+        play.ledger._utc_now = play.daemon.desk.utc_now
+        presented = number if number.startswith("+") else None
+        for which in range(40):
+            play.ledger.record(rows.CallRow(call_sid=f"CB{which}", from_number=presented, started_at=now))
+        assert await rings(play, 1, number) == [NOBODY]
+        assert await rings(play, 1, fictional_number(10)) == [AGENT]
+
+
+async def test_a_ledger_that_is_away_lets_calls_in_by_what_this_machine_knows(autojump_clock: Clock) -> None:
+    async with stage() as play:
+        play.ledger.away = True
+        assert await rings(play, 11, fictional_number(9)) == [AGENT] * 10 + [HUMAN]
+
+
+# What the network says of a number
+
+
+@pytest.mark.parametrize(
+    ("verstat", "believed"),
+    [("TN-Validation-Passed-A", True), ("TN-Validation-Failed-C", False), ("No-TN-Validation", False), ("", False)],
+)
+async def test_the_networks_word_reaches_the_functions(verstat: str, believed: bool, autojump_clock: Clock) -> None:
+    async with stage() as play:
+        assert await rings(play, 1, fictional_number(9), StirVerstat=verstat) == [AGENT]
+        (file,) = play.daemon.desk.files.values()
+        assert dataclasses.astuple(file.caller.id)[3] is believed
