@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from relay.standin.commands.call import Target
 
 USAGE, INTERRUPTED = 2, 130
+OWNER_USAGE = (
+    "today (left out: that), tomorrow, week or a date: what is booked; add SERVICE TIME, move ID TIME, cancel ID, "
+    "block FROM TO, unblock ID; a time is like '2026-11-24 19:00', FROM and TO may be days"
+)
 # Rehearsals book the same table for the same evening, `relay call --n 20` twenty times at once.
 TABLES = 100
 
@@ -117,6 +121,17 @@ def _parser() -> _Parser:
     listen.add_argument("call_sid", metavar="CALL", help="the call's sid")
     listen.add_argument("--out", type=Path, help="write this WAV instead of playing")
     add("key", _key, "make a key: RECORDING_KEY")
+    add("check", _check, "read all settings and files, and name every mistake")
+    diary = add("diary", _diary, "the diary of the embedded backend: look at it, and change it")
+    diary.add_argument("do", nargs="?", default="today", help=OWNER_USAGE)
+    diary.add_argument("rest", nargs="*", help="what and when")
+    diary.add_argument("--name", dest="caller", default="", help="add: for whom")
+    diary.add_argument("--phone", default="", help="add: their number")
+    diary.add_argument("--with", dest="who", default="", help="add, block: this person (block: or kind of place) only")
+    diary.add_argument("--notes", default="", help="add: what should be known")
+    diary.add_argument("--why", default="", help="block: why nothing can be booked")
+    diary.add_argument("--anyway", action="store_true", help="add, move: outside hours, notice and horizon too")
+    diary.add_argument("--json", dest="as_json", action="store_true", help="as JSON")
     add("bench", _bench, "find how many calls this machine carries; prints MAX_CALLS and fly.toml's limits")
     standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
     standin.add_argument(
@@ -296,6 +311,38 @@ def _greet(arguments: argparse.Namespace) -> int:
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
+
+
+def _check(_: argparse.Namespace) -> int:
+    from relay.server.check import mistakes
+
+    wrong, told = mistakes(partial(_settings, serving=True), env_file.read(os.environ).values)
+    if wrong:
+        print("\n".join(wrong), file=sys.stderr)
+        return USAGE
+    print("\n".join([*told, "everything is right"]))
+    return 0
+
+
+def _diary(arguments: argparse.Namespace) -> None:
+    from relay.business import owner
+    from relay.business.diary import DiaryUnavailable
+    from relay.business.file import BusinessFileInvalid, load
+    from relay.business.identity import settle
+
+    loaded = _settings(serving=False)
+    if not loaded.business_is_embedded:
+        raise CommandFailed("the diary is behind BUSINESS_API_BASE: this relay does not keep it", USAGE)
+    a = arguments
+    asked = owner.Asked(a.do, a.rest, a.caller, a.phone, a.who, a.notes, a.why, a.anyway, a.as_json)
+    try:
+        _, business, _ = settle(loaded, load(loaded.business_file))
+        with database(loaded.database_url, loaded.data_dir) as url:
+            if loaded.database_url == "embedded":
+                migrate(url)
+            print(trio.run(owner.at_postgres, asked, business, url))
+    except (owner.OwnerRefused, BusinessFileInvalid, DiaryUnavailable) as error:
+        raise CommandFailed(str(error)) from None
 
 
 def _fallback_twiml(_: argparse.Namespace) -> None:

@@ -220,6 +220,24 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
     return settings
 
 
+# What the files depend on.
+_OF_THE_FILES = (
+    "BUSINESS_API_BASE", "BUSINESS_FILE", "BUSINESS_NAME", "BUSINESS_TZ", "BUSINESS_COUNTRY", "AGENT_NAME", "FUNCTIONS"
+)  # fmt: skip
+
+
+def load_what_is_right(environ: Mapping[str, str]) -> Settings:
+    """What the files depend on, as far as it is right: for a command that names the files' mistakes as well."""
+    right: dict[str, str] = {}
+    for name in _OF_THE_FILES:
+        try:
+            load({name: environ.get(name, "")}, serving=False)
+        except SettingsInvalid:
+            continue
+        right[name] = environ.get(name, "")
+    return load(right, serving=False)
+
+
 def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
     """What recordings lack. `named`: settings that are said to be wrong already."""
     wrong: list[str] = []

@@ -3,9 +3,9 @@
 -- name: busy
 select who, number, start_min, start_min + busy_min from diary_entries
 where state = 'booked' and who = any(%(names)s) and id <> %(but)s
-    and span && tstzrange(to_timestamp(%(start)s * 60), to_timestamp(%(end)s * 60))
+    and span && tstzrange(to_timestamp(%(start)s * 60::bigint), to_timestamp(%(end)s * 60::bigint))
     -- No appointment is longer than two days, so that the index on its start serves.
-    and lower(span) > to_timestamp((%(start)s - 2880) * 60) and lower(span) < to_timestamp(%(end)s * 60)
+    and lower(span) > to_timestamp((%(start)s - 2880) * 60::bigint) and lower(span) < to_timestamp(%(end)s * 60::bigint)
 
 -- name: appointment
 select id, service, who, number, start_min, minutes, busy_min, name, phone, notes, state, call_sid
@@ -18,7 +18,7 @@ from diary_entries where phone = %(phone)s and state = 'booked' and start_min > 
 -- name: listed
 select id, service, who, number, start_min, minutes, busy_min, name, phone, notes, state, call_sid
 from diary_entries
-where state = 'booked' and lower(span) >= to_timestamp(%(start)s * 60) and lower(span) < to_timestamp(%(end)s * 60)
+where state = 'booked' and lower(span) >= to_timestamp(%(start)s * 60::bigint) and lower(span) < to_timestamp(%(end)s * 60::bigint)
 order by start_min, who, number
 
 -- name: last_name
@@ -31,19 +31,19 @@ from appointment_history as h join diary_resources as r using (resource) where h
 
 -- name: insert
 insert into appointments (service, resource, span, minutes, state, name, phone, notes, call_sid)
-values (%(service)s, %(resource)s, tstzrange(to_timestamp(%(start)s * 60), to_timestamp(%(end)s * 60)), %(minutes)s,
+values (%(service)s, %(resource)s, tstzrange(to_timestamp(%(start)s * 60::bigint), to_timestamp(%(end)s * 60::bigint)), %(minutes)s,
     %(state)s, %(name)s, %(phone)s, %(notes)s, %(made_by)s)
 returning id
 
 -- name: update
 update appointments set resource = %(resource)s, state = %(state)s,
-    span = tstzrange(to_timestamp(%(start)s * 60), to_timestamp(%(end)s * 60))
+    span = tstzrange(to_timestamp(%(start)s * 60::bigint), to_timestamp(%(end)s * 60::bigint))
 where id = %(id)s
 
 -- name: add_change
 insert into appointment_history (appointment, kind, by, call_sid, key, resource, span)
 values (%(id)s, %(kind)s, %(by)s, %(call_sid)s, %(key)s, %(resource)s,
-    tstzrange(to_timestamp(%(start)s * 60), to_timestamp(%(end)s * 60)))
+    tstzrange(to_timestamp(%(start)s * 60::bigint), to_timestamp(%(end)s * 60::bigint)))
 
 -- name: resource
 with made as (
@@ -54,11 +54,11 @@ union all select resource from diary_resources where name = %(name)s and number 
 
 -- name: blocks
 select id, who, why, (extract(epoch from lower(span)) / 60)::bigint, (extract(epoch from upper(span)) / 60)::bigint
-from blocks where span && tstzrange(to_timestamp(%(start)s * 60), to_timestamp(%(end)s * 60)) order by span
+from blocks where span && tstzrange(to_timestamp(%(start)s * 60::bigint), to_timestamp(%(end)s * 60::bigint)) order by span
 
 -- name: add_block
 insert into blocks (who, why, span)
-values (%(who)s, %(why)s, tstzrange(to_timestamp(%(start)s * 60), to_timestamp(%(end)s * 60))) returning id
+values (%(who)s, %(why)s, tstzrange(to_timestamp(%(start)s * 60::bigint), to_timestamp(%(end)s * 60::bigint))) returning id
 
 -- name: remove_block
 delete from blocks where id = %(id)s

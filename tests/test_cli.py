@@ -120,7 +120,7 @@ def test_broken_prompts_stop_the_start_and_name_the_file(monkeypatch: pytest.Mon
     _clean(monkeypatch, **GOOD, DATA_DIR=str(tmp_path), BUSINESS_NAME="x")
     code = (
         "import pathlib, relay.phrases.prompts as p, sys; from relay.cli import main\n"
-        f"p.load.__defaults__ = (pathlib.Path({str(tmp_path)!r}),)\n"
+        f"p.PROMPTS_DIR = pathlib.Path({str(tmp_path)!r})\n"
         "sys.exit(main(['serve']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -198,7 +198,7 @@ def main() -> int:
         lines.append(speed_words(fast[-1]))
     lines += [
         "",
-        "What another COMMIT_MS would do (simulated with clips, see bench/barge_in/commit.py):",
+        "What another GIVE_UP_MS would do (simulated with clips, see bench/barge_in/commit.py):",
         *commit.lines(),
     ]
     text = "\n".join(lines)

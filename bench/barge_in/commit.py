@@ -1,4 +1,4 @@
-"""What another COMMIT_MS would do, by simulation: the shipped clips through the relay's own level tracker and floor.
+"""What another GIVE_UP_MS would do, by simulation: the shipped clips through the relay's own level tracker and floor.
 
 A cough is the clip at five loudnesses and eight positions of the frames, once and twice within half a second. A word
 is the first word of a clip, or all of it. The server's VAD is taken to tell after 60 ms; words are known 1.25 s after
@@ -15,7 +15,7 @@ import numpy as np
 import dsp
 from relay.call import turn_taking as floors
 from relay.call.level_vad import CallerVoice
-from relay.call.turn_taking import Agent, Floor, Move
+from relay.call.turn_taking import Agent, Floor, Step
 from relay.call.vocabulary import ItemId
 from relay.standin.speech.voice import clips
 
@@ -66,11 +66,11 @@ def _act(sound: bytes) -> tuple[bool, int, int]:
         move = floor.frame(SPEAKING, voice)
         if floor.speech is None and loud_ms * 20 >= VAD_MS:
             move = floor.spoke(ItemId("c"), SPEAKING, voice)
-        if move is Move.COMMIT:
+        if move is Step.GIVE_UP:
             return True, 0, 0
-        held = (held or move is Move.HOLD) and move is not Move.RESUME
+        held = (held or move is Step.HOLD) and move is not Step.RESUME
         silent_ms += 20 * held
-        if move is Move.RESUME:
+        if move is Step.RESUME:
             resumed_at = number * 20
     return False, silent_ms, resumed_at
 
@@ -94,10 +94,10 @@ def _words() -> Iterator[bytes]:
 def table() -> list[Row]:
     """One row a choice."""
     rows = []
-    usual = floors.COMMIT_MS
+    usual = floors.GIVE_UP_MS
     try:
         for commit_ms in CHOICES_MS:
-            floors.COMMIT_MS = commit_ms
+            floors.GIVE_UP_MS = commit_ms
             coughs, twice = [_act(each) for each in _coughs(False)], [_act(each) for each in _coughs(True)]
             words = [(each, _act(each)) for each in _words()]
             undone = [(len(each) // 8, result[2]) for each, result in words if not result[0]]
@@ -113,13 +113,13 @@ def table() -> list[Row]:
                 )
             )
     finally:
-        floors.COMMIT_MS = usual
+        floors.GIVE_UP_MS = usual
     return rows
 
 
 def lines() -> list[str]:
     """The table in words."""
-    head = "COMMIT_MS  coughs that cut  two coughs that cut  short words undone  talked over  pause by a cough"
+    head = "GIVE_UP_MS  coughs that cut  two coughs that cut  short words undone  talked over  pause by a cough"
     return [head] + [
         f"{row.commit_ms:9}  {row.coughs_that_cut:15.0%}  {row.double_coughs_that_cut:19.0%}  {row.words_undone:18.0%}"
         f"  {row.talked_over_ms:8.0f} ms  {row.pause_ms:13.0f} ms"

@@ -21,11 +21,16 @@ WARN_BEFORE_CAP_S = 30.0
 STILL_THERE_AGAIN_S = 10.0
 # Nobody is asked whether they are there so soon behind their own words.
 BEHIND_WORDS_S = 4.0
+ASKED_STILL_THERE = 2
 # Last words whose mark never comes back keep the line for no longer than what is there of them takes to be played, and
 # this. More of them may still come: a model that talks on for ever is cut off.
 LAST_WORDS_SLACK_S = 2.0
 LAST_WORDS_LIMIT_S = 120.0
 FRAME_MS = 20
+# Who speaks over a goodbye is waited for so long beyond it: a sentence, or a noise that nobody can tell from one.
+SPOKEN_OVER_LIMIT_S = 30.0
+# Of these the caller's own words can say that it is too early. A cap stands, whatever is said.
+_TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENCE_CAP})
 # Words that come after the call's end are awaited this long (transcription takes 1.0-1.5 s).
 LATE_WORDS_S = 2.0
 # A caller who is still there waits in silence until the books are closed, and Twilio asks what comes next no later than
@@ -55,17 +60,18 @@ def check_silence(call: Call, now: float, out: list[Action]) -> None:
     """
     if not call.is_silent(now) or call.liveness.is_owed or now - call.quiet_since() < BEHIND_WORDS_S:
         return
-    quiet_s = now - max(call.playout.quiet_since_s, call.arrived_at or 0.0)
-    if call.asked_still_there == 0:
-        if quiet_s >= call.plan.limits.silence_s:
-            call.asked_still_there = 1
-            call.say("still_there", now, out)
-    elif quiet_s >= STILL_THERE_AGAIN_S:
-        call.asked_still_there += 1
-        if call.asked_still_there == 2:
-            call.say("still_there", now, out)
-        else:
-            leave(call, EndReason.SILENCE_CAP, Next.HANG_UP, now, out, phrase="nobody_there")
+    limit_s = STILL_THERE_AGAIN_S if call.presence.asked else call.plan.limits.silence_s
+    agent_quiet_since = max(call.playout.quiet_since_s, call.arrived_at or 0.0)
+    silent_s = call.presence.silent_s(now, agent_quiet_since, STILL_THERE_AGAIN_S)
+    if not call.presence.asked:  # words that nothing answers do not put it off
+        silent_s = max(silent_s, now - agent_quiet_since)
+    if call.awaits_words(now) or silent_s < limit_s:
+        return
+    call.presence.ask()
+    if call.presence.asked <= ASKED_STILL_THERE:
+        call.say("still_there", now, out)
+    else:
+        leave(call, EndReason.SILENCE_CAP, Next.HANG_UP, now, out, phrase="nobody_there")
 
 
 def transfer(
@@ -145,11 +151,31 @@ def leave(
     out.append(Report("call.leaving", "info", (("reason", str(reason)), ("then", str(then)))))
 
 
+def can_be_taken_back(call: Call) -> bool:
+    """True while a goodbye is said that the caller's own words can take back."""
+    return call.phase is Phase.LEAVING and call.ending is not None and call.ending.reason in _TAKEN_BACK_BY_WORDS
+
+
+def take_back(call: Call, now: float, out: list[Action]) -> None:
+    """The caller has more to say over a goodbye: the call goes on."""
+    out.append(Report("call.goodbye_taken_back", "info"))
+    cut_off(call, now, out)
+    call.phase, call.ending = Phase.TALKING, None
+    if call.model_is_ready:
+        out.append(call.note(wording.GOODBYE_TAKEN_BACK))
+    call.answers.want("turn")
+
+
 def settle(call: Call, now: float, out: list[Action]) -> None:
     """Go when the last words were heard; close the books when the last words have come."""
     if call.phase is Phase.LEAVING and call.ending is not None:
         _follow_last_words(call, call.ending, now)
-        if (_last_words_heard(call) and not _may_turn_back(call, now)) or now >= call.ending.deadline:
+        has_spoken = _has_spoken(call, now)
+        waits = has_spoken or call.keypad.may_ask_for_human or (call.voice.is_up and can_be_taken_back(call))
+        is_late = now >= call.ending.deadline
+        if has_spoken and can_be_taken_back(call):  # no deadline cuts into a sentence over a goodbye
+            is_late = now >= call.ending.deadline + SPOKEN_OVER_LIMIT_S
+        if is_late or (_last_words_heard(call) and not waits):
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
             _go(call, now, out)
     elif call.phase is Phase.GONE and call.over_at is not None and not _is_awaited(call, now):
@@ -172,12 +198,10 @@ def _last_words_heard(call: Call) -> bool:
     return call.playout.is_all_proved and call.answers.active is None
 
 
-def _may_turn_back(call: Call, now: float) -> bool:
-    """True while a caller who is about to be hung up on speaks, has spoken, or presses the key for a human."""
-    if call.keypad.is_untold and call.keypad.may_ask_for_human:
-        return True
+def _has_spoken(call: Call, now: float) -> bool:
+    """True while a caller who is about to be hung up on speaks, or has: it may be an emergency, or one more thing."""
     hears = call.model_is_ready and call.ending is not None and call.ending.then is Next.HANG_UP
-    return hears and (call.floor.caller_speaks or call.awaits_words(now))
+    return hears and (call.floor.is_taken or call.awaits_words(now))
 
 
 def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:

@@ -1,36 +1,21 @@
 """Ways to a human that need no model: words of the caller, counted failures.
 
-The rules are data: `prompts/escalation.toml`.
+The rules are data: `prompts/escalation.toml` holds the numbers and the operator's own phrases, `prompts/words/` what is
+listened for in each language.
+Upstream: the rooms of the machine ask with each transcript.  Downstream: words.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from relay.call.words import Language, Patterns, Sets, Words, plain
 
 
 class RulesInvalid(ValueError):
     """The operator's file cannot be used; the message names every mistake in it."""
-
-
-def _plain(text: str) -> str:
-    """Words in small letters with one blank between them: a transcript's commas and quotes are the model's taste.
-
-    A number is one word, however it is parted: 9-1-1 is 911, and $1,911 is not.
-    """
-    text = re.sub(r"(?<=\d)[-,.](?=\d)", "", text.casefold().replace("’", "'"))
-    return " ".join(re.findall(r"[\w']+", text))
-
-
-def _whole(phrase: str) -> str:
-    """The phrase as a pattern. A number is not found between the groups of a longer one, as in 0400 000 123."""
-    return rf"(?<!\d\d\d ){phrase}(?: {phrase})*(?! \d\d\d)" if phrase.isdecimal() else re.escape(phrase)
-
-
-def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str] | None:
-    words = "|".join(_whole(p) for p in sorted(filter(None, map(_plain, phrases)), key=len, reverse=True))
-    return re.compile(rf"(?<![\w'])(?:{words})(?![\w'])") if words else None
 
 
 # An agent that says so at the end of an answer is about to do something, or should be.
@@ -44,7 +29,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What makes a call go to a human, or to the harder model."""
+    """What makes a call go to a human, or to the harder model. The phrases are the operator's own, beside `words`."""
 
     human_words: tuple[str, ...] = ()
     emergency_words: tuple[str, ...] = ()
@@ -58,14 +43,33 @@ class Rules:
     human_after_failures: int = 2
     human_digit: str = "0"
     emergency_number: str = "the emergency number"  # as the agent says it
-    _patterns: dict[str, re.Pattern[str] | None] = field(default_factory=dict, compare=False, repr=False)
+    numbers: tuple[str, ...] = ()  # how the emergency number is said
+    words: Words = field(default_factory=Words, repr=False)
+    _patterns: dict[str, Patterns | None] = field(default_factory=dict, compare=False, repr=False)
 
-    def says(self, kind: str, text: str) -> bool:
-        """True if `text` holds one of the phrases of `kind` ("human_words", ...), as whole words."""
-        if kind not in self._patterns:
-            self._patterns[kind] = _pattern(getattr(self, kind))
-        pattern = self._patterns[kind]
-        return bool(pattern and pattern.search(_plain(text)))
+    @property
+    def clerks(self) -> tuple[str, ...]:
+        """The operator's single words for whom a caller may ask: judged like "agent", not found in every sentence."""
+        return tuple(phrase for phrase in self.human_words if len(plain(phrase).split()) == 1)
+
+    def says(self, name: str, text: str) -> bool:
+        """True if `text` says what the list `name` ("human_words", ...) stands for, and means it."""
+        if name not in self._patterns:
+            self._patterns[name] = self._compiled(name)
+        kind, own = name.removesuffix("_words"), self._patterns[name]
+        return self.words.says(kind, text, own)
+
+    def _compiled(self, name: str) -> Patterns | None:
+        phrases = [plain(phrase) for phrase in getattr(self, name)]
+        if name == "human_words" and self.words.languages:
+            phrases = [phrase for phrase in phrases if phrase not in map(plain, self.clerks)]
+        sets = Sets()
+        sets.add_numbers("number", self.numbers if name == "emergency_words" and not self.words.languages else ())
+        return Patterns([*filter(None, phrases), "{number}"], sets)
+
+    def listening_for(self, languages: tuple[Language, ...]) -> Rules:
+        """The same rules with the words of these languages."""
+        return replace(self, words=Words(languages), _patterns={})
 
     def promises(self, text: str) -> bool:
         """True if the agent's last sentence says that it does something now, and asks nothing."""
@@ -103,14 +107,13 @@ class Rules:
         if mistakes:
             raise RulesInvalid("; ".join(mistakes))
         if said:
-            words = values.get("emergency_words", ())
-            values["emergency_words"] = (*words, *said)  # type: ignore[misc] # a tuple of phrases, checked above
+            values["numbers"] = tuple(said)
             values["emergency_number"] = said[0]
         return cls(**values)  # type: ignore[arg-type] # checked key by key above
 
 
 def _phrases(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(v, str) and _plain(v) for v in value)
+    return isinstance(value, list) and all(isinstance(v, str) and plain(v) for v in value)
 
 
 def _emergency_numbers(table: object, country: str, mistakes: list[str]) -> list[str]:

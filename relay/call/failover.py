@@ -209,7 +209,7 @@ def rescue(call: Call, now: float, out: list[Action]) -> None:
     due = call.liveness.due(
         now,
         heard_until=max(call.playout.audible_until_s, call.arrived_at or 0.0),
-        spoke_until=max(call.talked_at, call.digit_at),
+        spoke_until=call.talked_at,
         under_way=call.answers.is_going_on,
         function_runs=bool(call.functions) or call.answers.waits_as_told(now),
     )

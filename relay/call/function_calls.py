@@ -47,7 +47,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
     if response_id is None:
         return  # told twice
     call.conversation.returned(event.function_call_id, event.output)
-    call.caller_at = max(call.caller_at, now)
+    call.presence.was_served(now)
     if call.phase is not Phase.TALKING:
         return
     if call.model_is_ready:

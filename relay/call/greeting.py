@@ -20,7 +20,8 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
     if call.phase is not Phase.ARRIVING:
         return
     call.phase = Phase.TALKING
-    call.arrived_at = call.caller_at = now
+    call.arrived_at = now
+    call.presence.sign(now)
     greeting, resumed = call.plan.greeting, call.plan.resumed
     if resumed is not None:
         call.figures.rung = Rung.KEPT

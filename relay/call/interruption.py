@@ -22,7 +22,7 @@ from relay.call.call_config import Phrase
 from relay.call.conversation import heard_words
 from relay.call.playout import BYTES_PER_MS, FRAME_BYTES, RESUME_EARLIER_BYTES, Cut
 from relay.call.state import Call, GivenUp, Phase
-from relay.call.turn_taking import Move
+from relay.call.turn_taking import Step
 from relay.call.vocabulary import ItemId, ResponseId
 
 # A listener's "mm-hmm" takes 250 to 600 ms: so much longer than what gives an answer up.
@@ -42,18 +42,18 @@ LEAST_REST_MS = 500
 _SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # not in 7.30
 
 
-def carry_out(call: Call, move: Move, now: float, out: list[Action]) -> None:
-    """Do what the floor decided."""
-    if move is Move.NOTHING or call.phase is not Phase.TALKING:
+def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
+    """Do what was decided about the agent's speech."""
+    if step is Step.NOTHING or call.phase is not Phase.TALKING:
         return
     speech = call.floor.speech
     # The agent, when it was stopped; what is withheld was not
     was_heard = speech is not None and speech.over_agent and call.given_up is None
-    if move is Move.HOLD:
+    if step is Step.HOLD:
         call.held_at = now
         if call.playout.hold(now):
             out.append(ClearPlayback())
-    elif move is Move.RESUME:
+    elif step is Step.RESUME:
         if call.playout.is_held:
             call.figures.false_stops += was_heard
             call.playout.resume()

@@ -31,7 +31,7 @@ class Keypad:
 
     @property
     def may_ask_for_human(self) -> bool:
-        """True while the row holds the human's key alone."""
+        """True while the row holds the human's key alone, and was not heeded."""
         return bool(self._row) and set(self._row) == {self._human_key}
 
     @property

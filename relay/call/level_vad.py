@@ -5,7 +5,9 @@ Only the *decision* to stop uses this; the model always gets the audio as it cam
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
+from collections.abc import Iterable
 
 # Speech on a phone line lies at -15..-35 dBFS (espeak and piper over mu-law; measured), a quiet caller 15 dB below;
 # the noise of a quiet line is under -60.
@@ -36,6 +38,32 @@ OWN_SILENCE_DBFS = -60.0
 OWN_SPEECH_DBFS = -40.0
 
 
+# A click is shorter, the shortest word longer: so much of a turn must be louder than the line's noise, by this much.
+SOUND_FRAMES = 3
+SOUND_ABOVE_NOISE_DB = 6.0
+# The server's VAD tells of speech up to 0.3 s behind its beginning, and of a quiet voice later.
+LEAD_IN_FRAMES = 30
+
+
+class Sound:
+    """How loud a turn was: the level that so many of its frames reached."""
+
+    def __init__(self, levels_dbfs: Iterable[float] = ()) -> None:
+        self._loudest_dbfs = heapq.nlargest(SOUND_FRAMES, levels_dbfs)
+        self._loudest_dbfs += [-100.0] * (SOUND_FRAMES - len(self._loudest_dbfs))
+        heapq.heapify(self._loudest_dbfs)
+
+    def hear(self, level_dbfs: float) -> None:
+        """One more frame of it."""
+        if level_dbfs > self._loudest_dbfs[0]:
+            heapq.heapreplace(self._loudest_dbfs, level_dbfs)
+
+    @property
+    def level_dbfs(self) -> float:
+        """What `SOUND_FRAMES` of its frames reached."""
+        return self._loudest_dbfs[0]
+
+
 class CallerVoice:
     """Level tracker of one call. Times are milliseconds of caller audio, not of the clock."""
 
@@ -45,6 +73,8 @@ class CallerVoice:
         self._lowest_before_dbfs = LOUDEST_DBFS  # in those before
         self._echo_return_db = ECHO_RETURN_AT_FIRST_DB
         self._lately = deque[float](maxlen=ECHO_PEAK_FRAMES)
+        self._lead_in = deque[float](maxlen=LEAD_IN_FRAMES)
+        self.level_dbfs = -100.0  # of the latest frame
         self.run_ms = 0  # length of the current run of speech, breaks included
         self.quiet_ms = BREAK_MS  # since its last loud frame
 
@@ -58,7 +88,9 @@ class CallerVoice:
         loud = level_dbfs > QUIETEST_SPEECH_DBFS and level_dbfs > self.threshold_dbfs
         if loud and echo_dbfs > OWN_SILENCE_DBFS:
             loud = level_dbfs > echo_dbfs + self._echo_return_db + ECHO_MARGIN_DB
+        self.level_dbfs = level_dbfs
         self._lately.append(level_dbfs)
+        self._lead_in.append(level_dbfs)
         if echo_dbfs > OWN_SPEECH_DBFS and not loud and not self.is_up:
             self._learn_echo(max(self._lately) - echo_dbfs, ms)
         if loud:
@@ -87,6 +119,14 @@ class CallerVoice:
         wanted_db = self._echo_return_db + step_db
         wanted_db = min(wanted_db, return_db) if rising else max(wanted_db, return_db)
         self._echo_return_db = min(ECHO_RETURN_AT_FIRST_DB, max(ECHO_RETURN_BEST_DB, wanted_db))
+
+    def lately(self) -> Sound:
+        """The sound of a turn that the server's VAD has just heard begin: it began a little earlier."""
+        return Sound(self._lead_in)
+
+    def is_above_noise(self, sound: Sound) -> bool:
+        """True if a turn was louder than this line is when nobody speaks, by what is known of that now."""
+        return sound.level_dbfs >= self._noise_dbfs + SOUND_ABOVE_NOISE_DB
 
     def was_echo(self) -> None:
         """What was taken for the caller was our own voice: the line is worse than it was."""

@@ -99,9 +99,9 @@ class Machine:
             if call.model_is_ready and call.floor.speech is None and not call.playout.is_speaking(now):
                 call.unheard.hear(level_dbfs, voice.run_ms, ms)
         out: list[Action] = []
+        if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
+            turns.frame(call, now, out)
         if call.phase is Phase.TALKING:
-            if call.floor.speech is not None:
-                turns.frame(call, now, out)
             if call.figures.rung is Rung.NONE:
                 greeting.climb(call, now, out)
             if call.functions:
@@ -166,6 +166,7 @@ class Machine:
             case CallerArrived():
                 greeting.arrive(call, now, out)
             case DigitPressed(digit):
+                call.talked_at = now
                 call.liveness.owe(now)
                 turns.digit(call, digit, now, out)
             case CallerLeft(reason):
@@ -230,6 +231,8 @@ class Machine:
             ending.leave(call, reason, Next.HUMAN, now, out, phrase="trouble")
         if call.phase in (Phase.TALKING, Phase.LEAVING):
             turns.judge_keys(call, now, out)
+        if call.phase is Phase.LEAVING:
+            turns.end_noise(call, now, out)
         if call.phase is Phase.TALKING:
             responses.tick(call, now, out)
             failover.tick(call, now, out)

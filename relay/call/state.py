@@ -24,6 +24,7 @@ from relay.call.keypad import Keypad
 from relay.call.level_vad import CallerVoice
 from relay.call.liveness import Liveness
 from relay.call.playout import Heard, Playout
+from relay.call.presence import Presence
 from relay.call.response_queue import Answers
 from relay.call.running_functions import RunningFunctions
 from relay.call.sessions import Sessions
@@ -145,9 +146,9 @@ class Call:
         self.unheard_items: dict[ResponseId, set[ItemId]] = {}  # of answers that never got a sound
         # The caller's turns
         self.arrived_at: float | None = None
+        self.presence = Presence()
         self.loud_at = 0.0  # the caller's voice was last up
         self.talked_at = 0.0  # and went on for longer than a knock does
-        self.caller_at = 0.0  # the caller last did something
         self.held_at = 0.0
         self.interruptions: set[ItemId] = set()  # the caller's items that an answer was given up for
         self.given_up: GivenUp | None = None
@@ -156,13 +157,13 @@ class Call:
         self.misunderstood: set[ItemId] = set()  # the caller's items that one of the two has not understood
         self.asked_again: set[ItemId] = set()  # about these the agent asked again: words, or a noise, as will be known
         self.spoke_ms: dict[ItemId, int] = {}
+        self.silent_before: dict[ItemId, float] = {}  # a turn -> since when both had been silent when it began
         self.awaiting_words: dict[ItemId, float] = {}  # not transcribed yet; until when others wait for it
         self.answered_unknown: set[ItemId] = set()  # of those: what was asked for later answers them, too
         self.pauses: dict[ItemId, Waterfall] = {}
         self.waterfall: Waterfall | None = None  # of the turn that is being answered
         self.waterfalls: dict[ItemId, Waterfall] = {}
         self.keypad = Keypad(plan.rules.human_digit)
-        self.asked_still_there = 0
         # The notice
         self.notice_item: ItemId | None = None
         self.notice_until = 0.0  # its mark may come back until then
@@ -218,7 +219,7 @@ class Call:
 
     def quiet_since(self) -> float:
         """When both sides fell silent (Trio clock); in the future while something is being played."""
-        return max(self.caller_at, self.playout.quiet_since_s, self.arrived_at or 0.0)
+        return max(self.presence.sign_at, self.presence.perhaps_at, self.playout.quiet_since_s, self.arrived_at or 0.0)
 
     def notice_is_open(self, now: float) -> bool:
         """True while the notice is being played, and until its mark has had the time to come back."""

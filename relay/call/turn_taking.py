@@ -1,10 +1,29 @@
-"""Who has the floor: what the caller's speech does to the agent's, and whether a turn wants an answer.
+"""Who speaks now: what the caller's speech does to the agent's, and whether a turn wants an answer.
 
-A barge-in has two stages. *Hold* when the server's VAD hears speech: the agent stops at once, nothing is lost yet.
-*Commit* when the caller's own level has stayed up for `COMMIT_MS`: the agent's answer is cut off for good. Otherwise
-*resume*: it was a cough. Both are decisions only; the machine carries them out.
+The one room that says who speaks: of the caller's side it keeps `Speech`, of ours it is told `Agent` with each event.
+Decisions only; interruption.py and turns.py carry them out. The caller is in one of four states, by the server's VAD
+and by our own ear (level_vad.py):
 
-What another COMMIT_MS would do, by simulation with clips: bench/barge_in.
+    QUIET         the VAD hears nobody
+    SPEAKS        the VAD hears speech; the agent goes on, or is silent anyway
+    STOPS_AGENT   the agent was stopped at once and nothing is lost yet: it may be a cough
+    INTERRUPTS    it was none: the agent's answer was given up
+
+    event                         QUIET     SPEAKS                      STOPS_AGENT                 INTERRUPTS
+    the VAD hears it begin        SPEAKS    (told twice)                stays: its end got lost     SPEAKS
+    frame, the voice is up        -         STOPS_AGENT: hold           250 ms long: INTERRUPTS:    -
+                                            if the agent speaks or      give up
+                                            thinks, unprotected
+    frame, the voice is down      -         -                           SPEAKS: resume              -
+    the VAD hears it end          -         pause                       SPEAKS: resume, pause       pause
+    its item is made              (waits)   QUIET: answer, if long      QUIET: its words tell       QUIET: answer
+                                            enough; else its words tell
+    its words come                nothing, a listener's "mm-hmm", an answer, or an interruption after all
+    two seconds by our ear alone  -         idle: noise that the VAD hears, which keeps nobody waiting
+    the session is lost           -         QUIET                       QUIET                       QUIET
+
+What is protected (the notice, last words) is not stopped: such speech is only overheard, and its words tell.
+What another GIVE_UP_MS would do, by simulation with clips: bench/barge_in.
 """
 
 from __future__ import annotations
@@ -14,11 +33,12 @@ import math
 import re
 from dataclasses import dataclass, replace
 
-from relay.call.level_vad import CallerVoice
+from relay.call.level_vad import CallerVoice, Sound
 from relay.call.vocabulary import ItemId
+from relay.call.words import Words
 
 # Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms): bench/barge_in.
-COMMIT_MS = 250
+GIVE_UP_MS = 250
 # A turn shorter than this is answered only once its transcript has words: it may be a cough, a door, a key.
 SHORT_TURN_MS = 250
 # Transcripts come 1.0-1.5 s after the turn was committed (live captures).
@@ -30,25 +50,9 @@ EARLY_WORD_MS = 1_000
 # Echo comes back as whole pieces of what we said: so many words in a row are no coincidence any more.
 ECHO_WORDS = 2
 
-_GREETING_WORDS = frozenset("hello hi hey yes yeah good morning afternoon evening there anybody anyone".split())
-_BACKCHANNELS = frozenset("uh huh uh-huh ok okay alright yeah yes yep right sure aha ah oh".split())
-_HUM = re.compile(r"[hm]+(?:-[hm]+)*")  # mm, mhm, hmm, mm-hmm: each transcriber writes it its own way
-
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[\w'-]+", text.casefold())
-
-
-def is_backchannel(text: str) -> bool:
-    """True for words that only say "go on": no reason to stop or to answer."""
-    words = _words(text)
-    return 0 < len(words) <= 3 and all(word in _BACKCHANNELS or _HUM.fullmatch(word) for word in words)
-
-
-def is_mere_greeting(text: str) -> bool:
-    """True for a "Hello?" that the agent's greeting has answered already."""
-    words = _words(text)
-    return 0 < len(words) <= 4 and all(word in _GREETING_WORDS for word in words)
 
 
 def is_echo(text: str, said: str) -> bool:
@@ -59,13 +63,21 @@ def is_echo(text: str, said: str) -> bool:
     return any(ours[at : at + len(words)] == words for at in range(len(ours) - len(words) + 1))
 
 
-class Move(enum.Enum):
+class Step(enum.Enum):
     """What the caller's speech does to the agent's."""
 
     NOTHING = "nothing"
     HOLD = "hold"
-    COMMIT = "commit"
+    GIVE_UP = "give up"
     RESUME = "resume"
+
+
+class State(enum.Enum):
+    """Where the caller's speech is; no speech at all is the fourth state, QUIET."""
+
+    SPEAKS = "speaks"
+    STOPS_AGENT = "stops the agent"
+    INTERRUPTS = "interrupts"
 
 
 class Worth(enum.Enum):
@@ -94,8 +106,8 @@ class Speech:
 
     item_id: ItemId
     voiced_ms: int = 0  # the longest run of the caller's own voice in it
-    held: bool = False
-    committed: bool = False
+    sound: Sound | None = None  # what sounded in it; None: its beginning was never told
+    state: State = State.SPEAKS
     overheard: bool = False  # began while the agent could not be interrupted
     over_agent: bool = False  # some of it was over the agent's words
     paused: bool = False
@@ -108,6 +120,7 @@ class _Awaited:
     voiced_ms: int
     overheard: bool
     over_agent: bool
+    sound: Sound | None
 
 
 class Floor:
@@ -136,96 +149,116 @@ class Floor:
     @property
     def is_holding(self) -> bool:
         """True while it is open whether the caller's speech is one."""
-        return self.speech is not None and self.speech.held
+        return self.speech is not None and self.speech.state is State.STOPS_AGENT
 
     @property
     def is_waiting(self) -> bool:
         """True while a turn's words are to tell what it is worth."""
         return any(awaited.until < math.inf for awaited in self._awaited.values())
 
-    def spoke(self, item_id: ItemId, agent: Agent, voice: CallerVoice) -> Move:
+    def spoke(self, item_id: ItemId, agent: Agent, voice: CallerVoice) -> Step:
         """The VAD heard speech begin."""
         if self.speech is not None and self.speech.item_id == item_id:
-            return Move.NOTHING  # told twice
-        held = self.is_holding  # of a speech whose end was never told
-        over_agent = held and self.speech is not None and self.speech.over_agent
-        self.speech = Speech(item_id, voice.run_ms if voice.is_up else 0, held=held, over_agent=over_agent)
+            return Step.NOTHING  # told twice
+        voiced_ms = voice.run_ms if voice.is_up else 0
+        speech = Speech(item_id, voiced_ms, voice.lately())
+        if self.speech is not None and self.is_holding:  # the end of that speech was never told
+            speech.state, speech.over_agent = State.STOPS_AGENT, self.speech.over_agent
+        self.speech = speech
         return self._judge(agent, voice)
 
-    def frame(self, agent: Agent, voice: CallerVoice) -> Move:
+    def frame(self, agent: Agent, voice: CallerVoice) -> Step:
         """A caller frame came while the VAD hears speech."""
         if self.speech is None or self.speech.paused:
-            return Move.NOTHING
+            return Step.NOTHING
+        if self.speech.sound is not None:
+            self.speech.sound.hear(voice.level_dbfs)
         if voice.is_up:
             self.speech.voiced_ms = max(self.speech.voiced_ms, voice.run_ms)
             self.speech.idle = False
         return self._judge(agent, voice)
 
-    def _judge(self, agent: Agent, voice: CallerVoice) -> Move:
+    def _judge(self, agent: Agent, voice: CallerVoice) -> Step:
         speech = self.speech
-        if speech is None or speech.committed:
-            return Move.NOTHING
-        if speech.held:
-            return self._judge_held(speech, voice)
+        if speech is None or speech.state is State.INTERRUPTS:
+            return Step.NOTHING
+        if speech.state is State.STOPS_AGENT:
+            return self._judge_stop(speech, voice)
         if not (agent.speaking or agent.thinking):
             if voice.is_up:
                 speech.overheard = False  # it goes on where the agent is silent: a turn like any other
-            return Move.NOTHING
+            return Step.NOTHING
         speech.over_agent = speech.over_agent or agent.speaking
         if agent.protected or (agent.early and speech.voiced_ms < EARLY_WORD_MS):
             speech.overheard = True
-            return Move.NOTHING
+            return Step.NOTHING
         if not voice.is_up:
-            return Move.NOTHING
-        if voice.run_ms >= COMMIT_MS:
-            speech.committed, speech.overheard = True, False
-            return Move.COMMIT
-        speech.held, speech.overheard = (
-            True,
-            False,
-        )  # an answer that is on its way does not begin over the caller either
-        return Move.HOLD
+            return Step.NOTHING
+        speech.overheard = False
+        if voice.run_ms >= GIVE_UP_MS:
+            speech.state = State.INTERRUPTS
+            return Step.GIVE_UP
+        speech.state = State.STOPS_AGENT  # an answer that is on its way does not begin over the caller either
+        return Step.HOLD
 
     @staticmethod
-    def _judge_held(speech: Speech, voice: CallerVoice) -> Move:
+    def _judge_stop(speech: Speech, voice: CallerVoice) -> Step:
         if not voice.is_up:
-            speech.held = False
-            return Move.RESUME
-        if voice.run_ms >= COMMIT_MS:
-            speech.committed, speech.held = True, False
-            return Move.COMMIT
-        return Move.NOTHING
+            speech.state = State.SPEAKS
+            return Step.RESUME
+        if voice.run_ms >= GIVE_UP_MS:
+            speech.state = State.INTERRUPTS
+            return Step.GIVE_UP
+        return Step.NOTHING
 
-    def paused(self, item_id: ItemId) -> Move:
-        """The VAD heard speech end. A hold that was never committed is undone."""
+    def paused(self, item_id: ItemId) -> Step:
+        """The VAD heard speech end. An agent that was only stopped goes on."""
         speech = self.speech
         if speech is None or speech.item_id != item_id:
-            return Move.NOTHING
+            return Step.NOTHING
         speech.paused = True
         return self.release()
 
-    def release(self) -> Move:
-        """Nothing is held any more, whatever the caller does."""
-        if self.speech is None or not self.speech.held:
-            return Move.NOTHING
-        self.speech.held = False
-        return Move.RESUME
+    def release(self) -> Step:
+        """The agent is not stopped any more, whatever the caller does."""
+        if self.speech is None or not self.is_holding:
+            return Step.NOTHING
+        self.speech.state = State.SPEAKS
+        return Step.RESUME
 
-    def committed(self, item_id: ItemId, agent: Agent, now: float) -> Worth:
+    def falls_idle(self) -> None:
+        """By our own ear the caller has said what they wanted: what the VAD still hears is noise."""
+        if self.speech is not None:
+            self.speech.idle = True
+
+    def drops_noise(self) -> None:
+        """What the VAD has heard for so long is nobody's speech."""
+        self.speech = None
+
+    def became_item(self, item_id: ItemId, agent: Agent, now: float) -> Worth:
         """The caller's turn became an item."""
         speech = self.speech
         if speech is not None and speech.item_id == item_id:
             self.speech = None
         else:
             speech = Speech(item_id, over_agent=agent.speaking)  # its beginning was never told
-        if speech.committed:
+        if speech.state is State.INTERRUPTS:
             return Worth.ANSWER
         if speech.voiced_ms >= SHORT_TURN_MS and not speech.overheard and not agent.speaking:
             return Worth.ANSWER
-        self._awaited[item_id] = _Awaited(now + WORDS_LIMIT_S, speech.voiced_ms, speech.overheard, speech.over_agent)
+        self._awaited[item_id] = _Awaited(
+            now + WORDS_LIMIT_S, speech.voiced_ms, speech.overheard, speech.over_agent, speech.sound
+        )
         return Worth.WAIT
 
-    def transcribed(self, item_id: ItemId, text: str | None, agent: Agent, said: str = "") -> Worth:
+    def is_nothing(self, item_id: ItemId, text: str, voice: CallerVoice, words: Words) -> bool:
+        """True for words that nobody said: there are none, they are a noise's, or nothing sounded behind them."""
+        if words.is_nothing(text):
+            return True
+        awaited = self._awaited.get(item_id)
+        return awaited is not None and awaited.sound is not None and not voice.is_above_noise(awaited.sound)
+
+    def transcribed(self, item_id: ItemId, text: str | None, agent: Agent, said: str, words: Words) -> Worth:
         """The words of a turn are there (None: the transcription failed). `said`: the agent's latest words."""
         awaited = self._awaited.pop(item_id, None)
         if awaited is None:
@@ -236,9 +269,9 @@ class Floor:
             return Worth.DELETE
         if awaited.over_agent and awaited.voiced_ms < SHORT_TURN_MS and is_echo(text, said):
             return Worth.DELETE
-        if awaited.overheard and is_mere_greeting(text):
+        if awaited.overheard and words.is_mere_hello(text):
             return Worth.LEAVE
-        if agent.speaking and is_backchannel(text):
+        if agent.speaking and words.is_backchannel(text):
             return Worth.LEAVE
         if agent.protected or not agent.speaking:
             return Worth.ANSWER

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from relay.call import ending, failover, wording
 from relay.call.actions import Action, DeleteItem, SendSilence
 from relay.call.interruption import carry_out, cut_off, go_on
 from relay.call.state import Call, Phase, Waterfall
-from relay.call.turn_taking import SHORT_TURN_MS, Worth, is_backchannel, is_echo
+from relay.call.turn_taking import SHORT_TURN_MS, Worth, is_echo
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 
 # An agent that was stopped and heard neither a word nor the end of it goes on: the VAD or the line has gone silent.
@@ -28,6 +30,7 @@ def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
     call.unheard.forget()
     call.spoke_ms.setdefault(item_id, call.ms(now))
+    call.silent_before[item_id] = call.quiet_since()
     carry_out(call, call.floor.spoke(item_id, call.agent(now), call.voice), now, out)
 
 
@@ -43,11 +46,7 @@ def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     carry_out(call, call.floor.paused(item_id), now, out)
     call.pauses[item_id] = Waterfall(call.loud_at or now, now)
     if speech is not None and speech.voiced_ms:
-        _is_there(call, now)
-
-
-def _is_there(call: Call, at: float) -> None:
-    call.caller_at, call.asked_still_there = max(call.caller_at, at), 0
+        call.presence.perhaps(now)
 
 
 def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, out: list[Action]) -> None:
@@ -61,7 +60,7 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     if item_id in call.pauses:
         turn.ended_ms = max(turn.started_ms, call.ms(call.pauses[item_id].stopped))
     turn.gap = True  # until its words are there
-    if call.floor.committed(item_id, call.agent(now), now) is Worth.ANSWER:
+    if call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER:
         _answer(call, item_id)
 
 
@@ -71,54 +70,133 @@ def _answer(call: Call, item_id: ItemId) -> None:
 
 
 def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
-    """The words of a caller's turn are there."""
-    item_id = event.item_id
-    if call.awaiting_words.pop(item_id, None) is None:
+    """The words of a caller's turn are there: what was it, and what follows?"""
+    if call.awaiting_words.pop(event.item_id, None) is None:
         return  # told twice, or an item of another session
     call.meter.transcribed(event.usage)
+    said = _what_was_it(call, event, now)
+    if said.is_nothing:
+        _follow_nothing(call, said, now, out)
+    elif said.worth is Worth.DELETE:
+        _delete(call, said.item_id, out)
+    else:
+        _write_down(call, said, out)
+        _follow(call, said, now, out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a turn was."""
+
+    item_id: ItemId
+    text: str  # empty where its words are not known
+    worth: Worth
+    is_nothing: bool = False  # a noise, that was taken for a turn
+    is_answered: bool = False  # what was asked for meanwhile answers it, too
+
+
+def _what_was_it(call: Call, event: CallerTranscribed, now: float) -> _Said:
+    item_id, text, words = event.item_id, (event.text or "").strip(), call.plan.rules.words
+    lately_said = call.conversation.lately_said()
+    is_nothing = event.text is not None and call.floor.is_nothing(item_id, text, call.voice, words)
+    worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, words)
+    if item_id in call.interruptions and (is_nothing or not text or is_echo(text, lately_said)):
+        call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
     is_answered = item_id in call.answered_unknown
     call.answered_unknown.discard(item_id)
-    worth = call.floor.transcribed(item_id, event.text, call.agent(now), call.conversation.lately_said())
-    text = (event.text or "").strip()
-    if item_id in call.interruptions and (not text or is_echo(text, call.conversation.lately_said())):
-        call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
-    if event.text is not None and not text:
-        if item_id in call.misunderstood:  # the agent asked what a noise was to mean
-            call.misunderstood.discard(item_id)
-            call.figures.misunderstandings -= 1
-        if go_on(call, now, out):
-            worth = Worth.DELETE
-    if worth is Worth.DELETE:
-        call.conversation.drop(item_id)
-        call.pauses.pop(item_id, None)
-        known = call.ids.pop(item_id, None)
-        if call.model_is_ready and known is not None and call.phase is not Phase.GONE:
-            out.append(DeleteItem(known))
+    return _Said(item_id, text, worth, is_nothing, is_answered)
+
+
+def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
+    """A noise: what it has led to is undone, as far as nobody has heard it."""
+    call.presence.was_nothing(call.silent_before.pop(said.item_id, None))
+    if said.item_id in call.misunderstood:  # the agent asked what a noise was to mean
+        call.misunderstood.discard(said.item_id)
+        call.figures.misunderstandings -= 1
+    if go_on(call, now, out) or said.worth is not Worth.LEAVE:
+        _delete(call, said.item_id, out)
+    elif _is_answered_alone(call, said.item_id, now):
+        cut_off(call, now, out)
+        call.waterfall = None
+        call.liveness.forgive()
+        _delete(call, said.item_id, out)
+
+
+def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
+    """True if an answer to this turn, and to nothing else, is on its way and has not been heard."""
+    if call.phase is not Phase.TALKING or not call.answers.is_pending or call.playout.is_speaking(now):
+        return False
+    if call.functions or call.keypad.is_untold or call.floor.caller_waits or call.awaits_words(now):
+        return False
+    turns = call.conversation.turns()
+    place = next((at for at, turn in enumerate(turns) if turn.item_id == item_id), 0)
+    before = turns[place - 1] if place else None
+    return before is not None and before.role == "agent" and before.whole and not before.interrupted
+
+
+def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
+    """A turn that was none is taken out of the conversation."""
+    call.conversation.drop(item_id)
+    call.pauses.pop(item_id, None)
+    known = call.ids.pop(item_id, None)
+    if call.model_is_ready and known is not None and call.phase is not Phase.GONE:
+        out.append(DeleteItem(known))
+
+
+def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
+    turn = call.conversation.turn(said.item_id)
+    if turn is None:
         return
-    turn = call.conversation.turn(item_id)
-    if turn is not None and text:
-        _is_there(call, (call.arrived_at or 0.0) + turn.ended_ms / 1000)
-        turn.said, turn.gap = text, False
+    call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
+    if said.text:
+        turn.said, turn.gap = said.text, False
         call.record(turn.row(), out)
+
+
+def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
+    """What the words of a turn lead to: a human, the taking back of a goodbye, an answer, or that the agent goes on."""
+    text, item_id = said.text, said.item_id
     if call.phase is Phase.GONE or (text and _bring_a_human(call, text, now, out)):
         return
+    if ending.can_be_taken_back(call) and _goes_on(call, said):
+        ending.take_back(call, now, out)
     if call.phase is not Phase.TALKING or (text and _heed(call, item_id, text, now, out)):
         return
-    if is_backchannel(text) and not (call.given_up is not None and call.given_up.was_asking):
-        if go_on(call, now, out):
-            call.pauses.pop(item_id, None)
-            return
-    elif (text or event.text is None) and not (worth is Worth.LEAVE and _is_older(call, item_id)):
-        call.given_up = None
+    if _was_only_listening(call, said, now, out):
+        return
     if text and item_id in call.asked_again and misunderstood(call, item_id, text, now, out):
         return
-    if is_answered:
+    if said.is_answered:
         return
-    if worth is Worth.BARGE_IN:
+    if said.worth is Worth.BARGE_IN:
         call.figures.barge_ins += 1
         cut_off(call, now, out)
-    if worth in (Worth.ANSWER, Worth.BARGE_IN):
+    if said.worth in (Worth.ANSWER, Worth.BARGE_IN):
         _answer(call, item_id)
+
+
+def _goes_on(call: Call, said: _Said) -> bool:
+    """True for a turn over a goodbye that is more than the end of a call."""
+    turn, leaving = call.conversation.turn(said.item_id), call.ending
+    if turn is None or leaving is None or turn.ended_ms <= call.ms(leaving.began_at):
+        return False  # said before the goodbye, and answered by it
+    if not said.text:
+        return said.worth in (Worth.ANSWER, Worth.BARGE_IN)
+    if leaving.reason is EndReason.SILENCE_CAP:
+        return not call.plan.rules.words.is_goodbye(said.text)
+    return not call.plan.rules.words.is_farewell(said.text)
+
+
+def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
+    """True for "mm-hmm" and "okay", if the agent goes on with what it had given up for them."""
+    is_yes = call.given_up is not None and call.given_up.was_asking
+    if said.text and call.plan.rules.words.is_backchannel(said.text) and not is_yes:
+        if go_on(call, now, out):
+            call.pauses.pop(said.item_id, None)
+            return True
+    elif not (said.worth is Worth.LEAVE and _is_older(call, said.item_id)):
+        call.given_up = None
+    return False
 
 
 def _is_older(call: Call, item_id: ItemId) -> bool:
@@ -180,7 +258,7 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
     """The caller pressed a key."""
     if call.phase in (Phase.ARRIVING, Phase.GONE):
         return
-    _is_there(call, now)
+    call.presence.sign(now)
     call.given_up = None
     call.keypad.press(key, now)
 
@@ -196,7 +274,7 @@ def judge_keys(call: Call, now: float, out: list[Action]) -> None:
         call.answers.want("keys")
 
 
-def _end_noise(call: Call, now: float, out: list[Action]) -> None:
+def end_noise(call: Call, now: float, out: list[Action]) -> None:
     """Speech that only the server's VAD hears comes to its end."""
     speech = call.floor.speech
     if speech is None or not call.model_is_ready:
@@ -204,10 +282,10 @@ def _end_noise(call: Call, now: float, out: list[Action]) -> None:
     began_at = (call.arrived_at or 0.0) + call.spoke_ms.get(speech.item_id, 0) / 1000
     quiet_s = now - max(call.loud_at, began_at)
     if quiet_s > NOISE_LIMIT_S:
-        call.floor.speech = None
+        call.floor.drops_noise()
         out.append(SendSilence(SILENCE_MS))
     elif quiet_s > DONE_AFTER_S and not (speech.idle or speech.paused):
-        speech.idle = True
+        call.floor.falls_idle()
         if speech.voiced_ms >= SHORT_TURN_MS:
             out.append(SendSilence(SILENCE_MS))
 
@@ -216,10 +294,12 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     """What time alone decides about the caller's turns."""
     if call.floor.is_holding and now - call.held_at > HOLD_LIMIT_S:
         carry_out(call, call.floor.release(), now, out)
-    _end_noise(call, now, out)
+    end_noise(call, now, out)
     kept = call.given_up
     if kept is not None and kept.was_none and not call.answers.is_pending:
         go_on(call, now, out)  # the model says nothing to it either: the agent would be silent until asked
+    if not call.awaits_words(now) and call.floor.speech is None:
+        call.presence.words_are_overdue()
     for item_id, answer in call.floor.expired(now, call.agent(now)):
         if answer and item_id not in call.answered_unknown:
             _answer(call, item_id)

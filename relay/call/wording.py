@@ -7,6 +7,10 @@ CONTINUE = (
 )
 LAST_WORDS_LOST = "The caller's last words were lost on the line. Ask the caller to repeat them."
 COME_TO_AN_END = "This call ends in about thirty seconds. Finish what is open and say goodbye politely."
+GOODBYE_TAKEN_BACK = (
+    "The caller spoke over the goodbye and has more to say. The line stays open: answer what they said, and do not say "
+    "goodbye again before they are done."
+)
 OFFER_HUMAN = "Offer the caller, in one short sentence, to be connected with a person. Do not insist."
 NO_HUMAN_NOW = (
     "No person can take the call at this time. Say so, and offer to take a message with take_message or to book."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import re
 import tomllib
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.call.escalation import Rules, RulesInvalid
+from relay.call.words import Language, WordsInvalid
 from relay.settings import Settings
 from relay.shipped import folder
 
@@ -93,6 +95,7 @@ def load(
             return ""
 
     rules = _rules(text_of("escalation.toml"), settings.business_country, wrong)
+    rules = rules.listening_for(_languages(folder, rules, wrong))
     values = {
         "AGENT_NAME": settings.agent_name,
         "BUSINESS_NAME": settings.business_name,
@@ -160,6 +163,25 @@ def _phrases(table: dict[str, object], speak: Callable[[str, str], str], wrong: 
     for key in sorted(set(table) - set(wanted)):
         wrong.append(f"phrases.toml: {key} is not known here")
     return phrases
+
+
+def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, ...]:
+    """What is listened for: a file a language. English first, where it is: the operator's own phrases are English."""
+    languages = []
+    files = sorted((folder / "words").glob("*.toml"), key=lambda path: (path.stem != "en", path.stem))
+    if not files:
+        wrong.append("words/ holds no language: an emergency would not be heard")
+    for file in files:
+        try:
+            languages.append(_language(file.stem, file.read_text("utf-8-sig"), rules.numbers, rules.clerks))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, WordsInvalid) as error:
+            wrong.append(f"words/{file.name}: {error}")
+    return tuple(languages)
+
+
+@functools.lru_cache(maxsize=64)  # made of many hundred patterns: half a second for all
+def _language(name: str, text: str, numbers: tuple[str, ...], clerks: tuple[str, ...]) -> Language:
+    return Language.from_table(name, tomllib.loads(text), numbers, clerks)
 
 
 def _rules(text: str, country: str, wrong: list[str]) -> Rules:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -29,7 +28,7 @@ from relay.ledger.port import Ledger
 from relay.metrics import Metrics
 from relay.phrases import prompts
 from relay.phrases.phrase_book import PhraseBook
-from relay.phrases.prompts import PROMPTS_DIR, Prompts, PromptsInvalid
+from relay.phrases.prompts import Prompts, PromptsInvalid
 from relay.realtime.client import Realtime
 from relay.session.briefing import Briefing
 from relay.settings import Settings
@@ -59,7 +58,7 @@ class Read:
     conflicts: tuple[str, ...] = ()  # between the environment and the business file
 
 
-def read(settings: Settings, folder: Path = PROMPTS_DIR) -> Read:
+def read(settings: Settings) -> Read:
     """Read and check all files. Raises FilesInvalid."""
     wrong: list[str] = []
     business: Business | None = None
@@ -73,7 +72,7 @@ def read(settings: Settings, folder: Path = PROMPTS_DIR) -> Read:
     try:
         texts = prompts.load(
             settings,
-            folder,
+            prompts.PROMPTS_DIR,
             business=told(business).text if business else "",
             closed_greeting=(after.greeting, after.question) if after else None,
         )
@@ -158,7 +157,7 @@ class Briefings:
             seen = now
 
     def _print(self) -> Print:
-        paths = [*PROMPTS_DIR.rglob("*"), self._settings.business_file]
+        paths = [*prompts.PROMPTS_DIR.rglob("*"), self._settings.business_file]
         found = set()
         for path in paths:
             try:

@@ -6,7 +6,7 @@ import pytest
 
 import dsp
 from relay.call.level_vad import CallerVoice
-from relay.call.turn_taking import COMMIT_MS, EARLY_WORD_MS, SHORT_TURN_MS
+from relay.call.turn_taking import EARLY_WORD_MS, GIVE_UP_MS, SHORT_TURN_MS
 from relay.standin.speech.voice import clips
 
 
@@ -22,12 +22,12 @@ def longest_run(mulaw: bytes, offset_bytes: int = 0) -> int:
 
 @pytest.mark.parametrize("offset_bytes", range(0, 160, 32))
 def test_a_cough_is_too_short_for_a_sentence_wherever_the_frames_fall(offset_bytes: int) -> None:
-    assert longest_run(clips()["cough"].mulaw, offset_bytes) < min(COMMIT_MS, SHORT_TURN_MS)
+    assert longest_run(clips()["cough"].mulaw, offset_bytes) < min(GIVE_UP_MS, SHORT_TURN_MS)
 
 
 @pytest.mark.parametrize("clip", ["hello", "bye", "oh_wait", "stop_stop", "yes_right", "operator", "no_thanks"])
 def test_words_are_long_enough(clip: str) -> None:
-    assert longest_run(clips()[clip].mulaw) >= COMMIT_MS
+    assert longest_run(clips()[clip].mulaw) >= GIVE_UP_MS
 
 
 def test_a_quiet_caller_is_a_voice_on_a_quiet_line() -> None:
@@ -64,7 +64,7 @@ def test_a_caller_who_speaks_from_the_first_frame_on_is_heard_and_leaves_no_nois
     for at in range(0, len(line) - 159, 160):
         voice.hear(dsp.level_dbfs(line[at : at + 160]), 20)
         assert voice.threshold_dbfs <= -35.0
-    assert voice.run_ms >= COMMIT_MS
+    assert voice.run_ms >= GIVE_UP_MS
 
 
 def test_the_loudest_place_cannot_silence_a_shouting_caller() -> None:

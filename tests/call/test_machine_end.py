@@ -24,6 +24,7 @@ from relay.call.vocabulary import (
     CallerArrived,
     CallerCommitted,
     CallerLeft,
+    CallerPaused,
     CallerSpoke,
     CallerTranscribed,
     DigitPressed,
@@ -45,7 +46,7 @@ from relay.call.vocabulary import (
     Ticked,
     TransferCall,
 )
-from tests.helpers.playbook import PLAIN, PLAN, SPEECH_DBFS, Stage, tone
+from tests.helpers.playbook import PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
 R1 = ResponseId("resp_1")
 GOODBYE = ItemId("own_0_2")
@@ -155,7 +156,7 @@ def test_a_hold_does_not_keep_the_last_words_back() -> None:
     stage.caller_says("bye", 1)
     stage.answer(1, 2_000, "Goodbye.", ended=False)
     stage.wait(400)
-    stage.level_dbfs = SPEECH_DBFS
+    stage.level_dbfs = -30.0
     stage.wait(60)
     stage.tell(CallerSpoke(ItemId("caller_2"), 0), FunctionAsked(R1, "call_1", "end_call", "{}"))
     stage.tell(ResponseEnded(R1, "completed", None, None))
@@ -163,8 +164,93 @@ def test_a_hold_does_not_keep_the_last_words_back() -> None:
     stage.wait(1_700)
     assert stage.ear.heard[ItemId("item_1")] == 2_000 * 8
     assert HangUp() not in stage.actions, "the caller speaks: it may be an emergency"
-    stage.wait(2_300)
-    assert HangUp() in stage.actions, "but nobody waits for ever"
+    stage.wait(4_000)
+    assert HangUp() in stage.actions, "it was a noise that began: by our own ear nobody speaks any more"
+
+
+BYE_S = 2.0
+
+
+def speaks_over(text: str | None, *, after_ms: int = 600, says_ms: int = 3_000, reason: str = "goodbye") -> Stage:
+    """The caller begins to speak over the goodbye, and their words are there 1.5 s behind the last of them."""
+    limits = replace(PLAIN.limits, call_s=25.0) if reason == "cap" else replace(PLAIN.limits, silence_s=10.0)
+    stage = talking(limits=limits)
+    if reason == "goodbye":
+        asked_to_end(stage, int(BYE_S * 1_000))
+    else:
+        while stage.machine.phase is Phase.TALKING:
+            stage.wait(20)
+    stage.actions.clear()
+    stage.wait(after_ms)
+    item = ItemId("caller_2")
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(100)
+    stage.tell(CallerSpoke(item, 0))
+    for _ in range((says_ms - 100) // 200):  # speech has pauses, steady noise has none
+        stage.level_dbfs = SPEECH_DBFS
+        stage.wait(140)
+        stage.level_dbfs = SILENCE_DBFS
+        stage.wait(60)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(500)
+    stage.tell(CallerPaused(item, 0), CallerCommitted(item, None))
+    stage.wait(1_000)
+    if text is not None:
+        stage.tell(CallerTranscribed(item, text))
+    return stage
+
+
+@pytest.mark.parametrize("after_ms", [100, 600, 1_500, 1_950])
+@pytest.mark.parametrize("says_ms", [800, 3_000, 9_000])
+@pytest.mark.parametrize("reason", ["goodbye", "silence"])
+def test_words_over_a_goodbye_take_the_hang_up_back(after_ms: int, says_ms: int, reason: str) -> None:
+    after_ms = after_ms if reason == "goodbye" else after_ms // 3
+    stage = speaks_over("one more thing, do you have parking?", after_ms=after_ms, says_ms=says_ms, reason=reason)
+    stage.wait(1_000)
+    assert HangUp() not in stage.actions
+    assert stage.machine.phase is Phase.TALKING
+    assert stage.machine.ending is None
+    assert [ask.ref for ask in stage.actions if isinstance(ask, AskForResponse)][-1:]
+    assert any(isinstance(a, CreateItem) and a.text == wording.GOODBYE_TAKEN_BACK for a in stage.actions)
+
+
+@pytest.mark.parametrize(
+    "text", ["Bye.", "Thank you, bye bye!", "Okay, thanks.", "You too, have a nice day.", "", "Thanks for watching!"]
+)
+def test_the_end_of_a_call_over_a_goodbye_ends_it(text: str) -> None:
+    stage = speaks_over(text, says_ms=800)
+    stage.wait(500)
+    assert HangUp() in stage.actions
+
+
+def test_words_before_a_goodbye_that_come_during_it_end_the_call_all_the_same() -> None:
+    stage = talking()
+    stage.caller_says(None, 1)
+    stage.answer(1, 2_000, "Goodbye.", ended=False)
+    stage.tell(FunctionAsked(R1, "call_1", "end_call", "{}"), ResponseEnded(R1, "completed", None, None))
+    stage.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, EndCall("bye")))
+    stage.wait(700)
+    stage.tell(CallerTranscribed(ItemId("caller_1"), "I think that is everything that I wanted to know"))
+    stage.wait(2_500)
+    assert HangUp() in stage.actions
+
+
+def test_a_cap_stands_whatever_is_said_over_its_last_words() -> None:
+    stage = speaks_over("but I have one more question", reason="cap", after_ms=200)
+    stage.wait(3_000)
+    assert HangUp() in stage.actions
+
+
+def test_hello_over_the_goodbye_to_a_silent_caller_is_a_sign_of_life() -> None:
+    stage = speaks_over("Hello?", reason="silence", after_ms=300, says_ms=800)
+    assert stage.machine.phase is Phase.TALKING
+
+
+def test_an_agent_that_hangs_up_waits_for_words_that_never_come_but_not_for_ever() -> None:
+    stage = speaks_over(None)
+    assert HangUp() not in stage.actions
+    stage.wait(5_000)
+    assert HangUp() in stage.actions
 
 
 @pytest.mark.parametrize(
@@ -251,15 +337,15 @@ def test_a_zero_brings_a_human_without_a_model() -> None:
     assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
 
 
-def test_a_goodbye_stands_when_no_person_is_there_but_not_in_an_emergency() -> None:
-    for words, then in (("an operator please", Next.HANG_UP), ("it is on fire", Next.HUMAN)):
+def test_a_wish_for_a_person_over_a_goodbye_is_answered_when_nobody_is_there_and_an_emergency_is_put_through() -> None:
+    for words, then in (("an operator please", None), ("it is on fire", Next.HUMAN)):
         stage = Stage(replace(PLAIN, human_available=False)).arrive(1_500)
         asked_to_end(stage, 2_000)
         stage.wait(600)
         stage.caller_says(words, 2)
         stage.wait(1_300)
-        assert stage.machine.ending is not None
-        assert stage.machine.ending.then is then
+        assert (stage.machine.ending and stage.machine.ending.then) is then
+        assert HangUp() not in stage.actions
 
 
 def test_a_caller_who_is_being_connected_is_not_connected_once_more() -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from relay.call.actions import AskForResponse, CreateItem, DialBeside, SendSilence, SwitchModel
 from relay.call.failover import SESSION_LIMIT_S
+from relay.call.machine import Phase
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerPaused,
     CallerSpoke,
     CallerTranscribed,
+    EndReason,
     FunctionAsked,
     FunctionReturned,
     ItemId,
     NextModelReady,
+    ResponseBegan,
     ResponseEnded,
 )
 from tests.helpers.answering import R1, begun, of, talking
@@ -126,3 +131,115 @@ def test_a_move_waits_for_the_end_of_a_turn_in_the_noise() -> None:
     stage.wait(2_600)
     assert len(of(stage, SendSilence)) == 1
     assert of(stage, SwitchModel) == [], "the turn is still the old session's"
+
+
+def hears(stage: Stage, number: int, text: str | None, level_dbfs: float, ms: int, lag_ms: int = 0) -> None:
+    """A sound on the caller's line that the VAD takes for speech, and what the transcriber makes of it."""
+    item = ItemId(f"sound_{number}")
+    stage.level_dbfs = level_dbfs
+    stage.wait(ms)
+    stage.level_dbfs = FLOOR_DBFS
+    stage.wait(lag_ms)
+    stage.tell(CallerSpoke(item, 0))
+    stage.wait(500)
+    stage.tell(CallerPaused(item, 0), CallerCommitted(item, None))
+    stage.wait(1_000)
+    stage.tell(CallerTranscribed(item, text))
+
+
+FLOOR_DBFS = -70.0
+PHANTOMS = [".", "Thank you for watching!", "[Music]", "Untertitel der Amara.org-Community", "Thanks for watching."]
+
+
+def on_a_quiet_line(silence_s: float = 600.0) -> Stage:
+    stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, silence_s=silence_s)))
+    stage.level_dbfs = FLOOR_DBFS
+    stage.arrive(1_500)
+    stage.caller_says("what time do you open", 1)
+    stage.level_dbfs = FLOOR_DBFS
+    return stage
+
+
+@pytest.mark.parametrize("text", PHANTOMS)
+@pytest.mark.parametrize("ms", [20, 60, 140, 400])
+def test_words_of_nothing_do_not_interrupt_the_agent(text: str, ms: int) -> None:
+    stage = on_a_quiet_line()
+    item = stage.answer(1, 8_000, "We are open tomorrow from eleven in the morning until ten at night.")
+    stage.wait(1_500)
+    hears(stage, 1, text, SPEECH_DBFS, ms)
+    stage.wait(9_000)
+    rest = [each for each in stage.ear.heard if each.startswith("rest_")]
+    assert rest or stage.ear.heard[item] == 8_000 * 8
+    assert stage.ear.is_silent
+    assert stage.machine.figures.barge_ins == 0
+    assert stage.machine.conversation.turn(ItemId("sound_1")) is None
+
+
+@pytest.mark.parametrize("text", [*PHANTOMS, "Thank you.", "You", "Bye."])
+def test_words_of_nothing_are_no_turn(text: str) -> None:
+    stage = on_a_quiet_line()
+    stage.answer(1, 1_000, "At ten.")
+    stage.wait(2_000)
+    stage.actions.clear()
+    hears(stage, 1, text, -66.0, 400)  # less than what a line's noise is at times
+    stage.wait(3_000)
+    assert of(stage, AskForResponse) == []
+    assert stage.machine.conversation.turn(ItemId("sound_1")) is None
+
+
+def test_an_answer_to_a_noise_is_taken_back_while_nobody_has_heard_it() -> None:
+    stage = on_a_quiet_line()
+    stage.answer(1, 1_000, "At ten.")
+    stage.wait(2_000)
+    hears(stage, 1, "Thanks for watching!", SPEECH_DBFS, 400)
+    again = stage.answer(2, 1_500, "Sorry, could you repeat that?")
+    stage.wait(3_000)
+    assert again not in stage.ear.heard
+
+
+def test_a_question_behind_which_a_noise_comes_is_answered() -> None:
+    stage = on_a_quiet_line()
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    hears(stage, 1, "Thanks for watching!", SPEECH_DBFS, 400)
+    stage.tell(ResponseEnded(R1, "cancelled", None, None))
+    answer = stage.answer(2, 1_500, "At ten.")
+    stage.wait(3_000)
+    assert stage.ear.heard[answer] == 1_500 * 8
+
+
+@pytest.mark.parametrize("level_dbfs", [-58.0, -52.0, -48.0, -40.0, -20.0])
+@pytest.mark.parametrize("lag_ms", [0, 100, 200])
+def test_quiet_speech_is_answered_however_quiet_the_line_is(level_dbfs: float, lag_ms: int) -> None:
+    stage = on_a_quiet_line()
+    stage.answer(1, 1_000, "At ten.")
+    stage.wait(2_000)
+    stage.actions.clear()
+    hears(stage, 1, "And when do you close?", level_dbfs, 700, lag_ms)
+    stage.wait(200)
+    assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-2"]
+
+
+@pytest.mark.parametrize("text", [".", "Thank you for watching!"])
+@pytest.mark.parametrize("ms", [60, 400])
+def test_a_noise_now_and_then_does_not_keep_a_dead_line_open(text: str, ms: int) -> None:
+    stage = on_a_quiet_line(silence_s=30.0)
+    stage.answer(1, 1_000, "At ten.")
+    for number in range(8):
+        hears(stage, number, text, SPEECH_DBFS, ms)
+        if stage.machine.answers.is_pending:
+            stage.answer(10 + number, 1_000, "Sorry, could you repeat that?")
+        stage.wait(18_000)
+        if stage.machine.phase is not Phase.TALKING:
+            break
+    assert stage.machine.ending is not None
+    assert stage.machine.ending.reason is EndReason.SILENCE_CAP
+
+
+def test_a_caller_who_speaks_now_and_then_keeps_the_line_open() -> None:
+    stage = on_a_quiet_line(silence_s=30.0)
+    stage.answer(1, 1_000, "At ten.")
+    for number in range(8):
+        hears(stage, number, "Let me see.", SPEECH_DBFS, 400)
+        stage.answer(10 + number, 1_000, "Take your time.")
+        stage.wait(18_000)
+    assert stage.machine.phase is Phase.TALKING

@@ -6,17 +6,16 @@ import pytest
 
 from relay.call.level_vad import CallerVoice
 from relay.call.turn_taking import (
-    COMMIT_MS,
+    GIVE_UP_MS,
     WORDS_LIMIT_S,
     Agent,
     Floor,
-    Move,
+    Step,
     Worth,
-    is_backchannel,
     is_echo,
-    is_mere_greeting,
 )
 from relay.call.vocabulary import ItemId
+from tests.helpers.playbook import WORDS
 
 SPEAKING = Agent(speaking=True, thinking=False, protected=False, early=False)
 PROTECTED = Agent(speaking=True, thinking=False, protected=True, early=False)
@@ -32,23 +31,23 @@ class Line:
     def __init__(self) -> None:
         self.voice, self.floor = CallerVoice(), Floor()
 
-    def frames(self, level_dbfs: float, ms: int, agent: Agent) -> list[Move]:
+    def frames(self, level_dbfs: float, ms: int, agent: Agent) -> list[Step]:
         moves = []
         for _ in range(ms // 20):
             self.voice.hear(level_dbfs, 20)
             moves.append(self.floor.frame(agent, self.voice))
-        return [move for move in moves if move is not Move.NOTHING]
+        return [move for move in moves if move is not Step.NOTHING]
 
-    def spoke(self, agent: Agent, heard_ms: int = 60) -> Move:
+    def spoke(self, agent: Agent, heard_ms: int = 60) -> Step:
         self.frames(-20.0, heard_ms, agent)
         return self.floor.spoke(ITEM, agent, self.voice)
 
 
 def test_speech_stops_the_agent_at_once_and_for_good_after_a_quarter_of_a_second() -> None:
     line = Line()
-    assert line.spoke(SPEAKING) is Move.HOLD
-    assert line.frames(-20.0, COMMIT_MS - 80, SPEAKING) == []
-    assert line.frames(-20.0, 40, SPEAKING) == [Move.COMMIT]
+    assert line.spoke(SPEAKING) is Step.HOLD
+    assert line.frames(-20.0, GIVE_UP_MS - 80, SPEAKING) == []
+    assert line.frames(-20.0, 40, SPEAKING) == [Step.GIVE_UP]
     assert line.frames(-20.0, 500, SPEAKING) == []
 
 
@@ -56,31 +55,31 @@ def test_a_cough_is_undone_as_soon_as_it_is_over() -> None:
     line = Line()
     line.spoke(SPEAKING)
     assert line.frames(-20.0, 120, SPEAKING) == []
-    assert line.frames(-75.0, 200, SPEAKING) == [Move.RESUME]
-    assert line.floor.paused(ITEM) is Move.NOTHING
+    assert line.frames(-75.0, 200, SPEAKING) == [Step.RESUME]
+    assert line.floor.paused(ITEM) is Step.NOTHING
 
 
 def test_two_coughs_in_one_speech_stop_twice() -> None:
     line = Line()
     line.spoke(SPEAKING)
-    assert line.frames(-75.0, 300, SPEAKING) == [Move.RESUME]
-    assert line.frames(-20.0, 200, SPEAKING) == [Move.HOLD]
-    assert line.frames(-75.0, 300, SPEAKING) == [Move.RESUME]
+    assert line.frames(-75.0, 300, SPEAKING) == [Step.RESUME]
+    assert line.frames(-20.0, 200, SPEAKING) == [Step.HOLD]
+    assert line.frames(-75.0, 300, SPEAKING) == [Step.RESUME]
 
 
 def test_speech_that_grows_loud_later_stops_the_agent_then() -> None:
     line = Line()
-    assert line.floor.spoke(ITEM, SPEAKING, line.voice) is Move.NOTHING
+    assert line.floor.spoke(ITEM, SPEAKING, line.voice) is Step.NOTHING
     assert line.frames(-75.0, 200, SPEAKING) == []
-    assert line.frames(-20.0, 20, SPEAKING) == [Move.HOLD]
+    assert line.frames(-20.0, 20, SPEAKING) == [Step.HOLD]
 
 
 def test_the_notice_is_not_interrupted_but_speech_that_goes_on_behind_it_is_heeded() -> None:
     line = Line()
-    assert line.spoke(PROTECTED) is Move.NOTHING
+    assert line.spoke(PROTECTED) is Step.NOTHING
     assert line.frames(-20.0, 1_000, PROTECTED) == []
-    assert line.frames(-20.0, 20, SPEAKING) == [Move.COMMIT]
-    assert line.floor.committed(ITEM, SPEAKING, 1.0) is Worth.ANSWER
+    assert line.frames(-20.0, 20, SPEAKING) == [Step.GIVE_UP]
+    assert line.floor.became_item(ITEM, SPEAKING, 1.0) is Worth.ANSWER
 
 
 def test_speech_that_began_under_the_notice_and_goes_on_in_silence_is_answered_without_waiting() -> None:
@@ -88,36 +87,36 @@ def test_speech_that_began_under_the_notice_and_goes_on_in_silence_is_answered_w
     line.spoke(PROTECTED)
     line.frames(-20.0, 400, PROTECTED)
     line.frames(-20.0, 400, SILENT)
-    assert line.floor.committed(ITEM, SILENT, 1.0) is Worth.ANSWER
+    assert line.floor.became_item(ITEM, SILENT, 1.0) is Worth.ANSWER
 
 
 def test_hello_over_the_first_words_is_no_interruption() -> None:
     line = Line()
-    assert line.spoke(EARLY) is Move.NOTHING
+    assert line.spoke(EARLY) is Step.NOTHING
     assert line.frames(-20.0, 400, EARLY) == []
-    assert line.floor.committed(ITEM, SPEAKING, 1.0) is Worth.WAIT
-    assert line.floor.transcribed(ITEM, "Hello?", SPEAKING) is Worth.LEAVE
+    assert line.floor.became_item(ITEM, SPEAKING, 1.0) is Worth.WAIT
+    assert line.floor.transcribed(ITEM, "Hello?", SPEAKING, "", WORDS) is Worth.LEAVE
 
 
 def test_a_caller_who_goes_on_while_the_agent_thinks_takes_the_answer_back() -> None:
     line = Line()
     line.floor.spoke(ITEM, THINKING, line.voice)
-    assert line.frames(-20.0, COMMIT_MS + 20, THINKING) == [Move.HOLD, Move.COMMIT]
+    assert line.frames(-20.0, GIVE_UP_MS + 20, THINKING) == [Step.HOLD, Step.GIVE_UP]
 
 
 def test_a_stop_whose_end_is_never_told_is_handed_to_the_next_speech() -> None:
     line = Line()
     line.spoke(SPEAKING)
     line.voice = CallerVoice()
-    assert line.floor.spoke(ItemId("caller_2"), SPEAKING, line.voice) is Move.RESUME
+    assert line.floor.spoke(ItemId("caller_2"), SPEAKING, line.voice) is Step.RESUME
 
 
 def test_a_turn_of_some_length_is_answered_at_once() -> None:
     line = Line()
     line.spoke(SILENT)
     line.frames(-20.0, 400, SILENT)
-    assert line.floor.committed(ITEM, SILENT, 1.0) is Worth.ANSWER
-    assert line.floor.transcribed(ITEM, "anything", SILENT) is Worth.LEAVE
+    assert line.floor.became_item(ITEM, SILENT, 1.0) is Worth.ANSWER
+    assert line.floor.transcribed(ITEM, "anything", SILENT, "", WORDS) is Worth.LEAVE
 
 
 @pytest.mark.parametrize(
@@ -134,60 +133,60 @@ def test_a_turn_of_some_length_is_answered_at_once() -> None:
 def test_a_short_turn_is_worth_what_its_words_say(text: str | None, agent: Agent, worth: Worth) -> None:
     line = Line()
     line.floor.spoke(ITEM, agent, line.voice)
-    assert line.floor.committed(ITEM, agent, 1.0) is Worth.WAIT
-    assert line.floor.transcribed(ITEM, text, agent) is worth
+    assert line.floor.became_item(ITEM, agent, 1.0) is Worth.WAIT
+    assert line.floor.transcribed(ITEM, text, agent, "", WORDS) is worth
 
 
 def test_our_own_words_coming_back_are_deleted() -> None:
     line = Line()
     line.floor.spoke(ITEM, SPEAKING, line.voice)  # the server heard it; it was too faint for us
-    assert line.floor.committed(ITEM, SPEAKING, 1.0) is Worth.WAIT
+    assert line.floor.became_item(ITEM, SPEAKING, 1.0) is Worth.WAIT
     said = "We are open until ten at night."
-    assert line.floor.transcribed(ITEM, "until ten at night", SILENT, said) is Worth.DELETE
+    assert line.floor.transcribed(ITEM, "until ten at night", SILENT, said, WORDS) is Worth.DELETE
 
 
 def test_the_callers_own_loud_words_are_no_echo_even_if_they_are_ours() -> None:
     line = Line()
     line.spoke(PROTECTED)
     line.frames(-20.0, 400, PROTECTED)
-    line.floor.committed(ITEM, PROTECTED, 1.0)
-    assert line.floor.transcribed(ITEM, "ten at night", SILENT, "until ten at night") is Worth.ANSWER
+    line.floor.became_item(ITEM, PROTECTED, 1.0)
+    assert line.floor.transcribed(ITEM, "ten at night", SILENT, "until ten at night", WORDS) is Worth.ANSWER
 
 
 def test_words_that_never_come_are_not_awaited_for_ever() -> None:
     line = Line()
     line.floor.spoke(ITEM, SPEAKING, line.voice)
-    line.floor.committed(ITEM, SPEAKING, 1.0)
+    line.floor.became_item(ITEM, SPEAKING, 1.0)
     assert line.floor.expired(1.0 + WORDS_LIMIT_S - 0.1, SPEAKING) == []
     assert line.floor.expired(1.0 + WORDS_LIMIT_S, SPEAKING) == [(ITEM, False)]
     assert not line.floor.is_waiting
     assert line.floor.expired(100.0, SPEAKING) == []
-    assert line.floor.transcribed(ITEM, "Stop!", SPEAKING) is Worth.BARGE_IN
+    assert line.floor.transcribed(ITEM, "Stop!", SPEAKING, "", WORDS) is Worth.BARGE_IN
 
 
 def test_a_question_over_the_notice_is_answered_though_its_words_come_late() -> None:
     line = Line()
     line.spoke(PROTECTED)
     line.frames(-20.0, 600, PROTECTED)
-    assert line.floor.committed(ITEM, PROTECTED, 1.0) is Worth.WAIT
+    assert line.floor.became_item(ITEM, PROTECTED, 1.0) is Worth.WAIT
     assert line.floor.expired(1.0 + WORDS_LIMIT_S, PROTECTED) == [(ITEM, False)]
-    assert line.floor.transcribed(ITEM, "what time do you open", SILENT) is Worth.ANSWER
+    assert line.floor.transcribed(ITEM, "what time do you open", SILENT, "", WORDS) is Worth.ANSWER
 
 
 def test_an_item_whose_beginning_was_never_told_waits_for_its_words() -> None:
     line = Line()
     line.spoke(SILENT)
     line.frames(-20.0, 400, SILENT)
-    assert line.floor.committed(ItemId("another"), SILENT, 1.0) is Worth.WAIT
-    assert line.floor.committed(ITEM, SILENT, 1.0) is Worth.ANSWER
+    assert line.floor.became_item(ItemId("another"), SILENT, 1.0) is Worth.WAIT
+    assert line.floor.became_item(ITEM, SILENT, 1.0) is Worth.ANSWER
 
 
 def test_words_are_told_apart() -> None:
-    assert is_backchannel("Uh-huh, okay.")
-    assert not is_backchannel("okay but stop")
-    assert not is_backchannel("")
-    assert is_mere_greeting("Hello? Anybody there?")
-    assert not is_mere_greeting("Hello, I'd like a table")
+    assert WORDS.is_backchannel("Uh-huh, okay.")
+    assert not WORDS.is_backchannel("okay but stop")
+    assert not WORDS.is_backchannel("")
+    assert WORDS.is_mere_hello("Hello? Anybody there?")
+    assert not WORDS.is_mere_hello("Hello, I'd like a table")
     assert is_echo("the kitchen takes", "and the kitchen takes its last orders")
     assert not is_echo("kitchen the", "and the kitchen takes its last orders")
     assert not is_echo("kitchen", "the kitchen")

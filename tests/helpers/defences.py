@@ -224,11 +224,11 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     (
         "barge_in_early",
         "what the server's VAD hears stops the agent",
-        put(turn_taking.Floor, "_judge", lambda *_: turn_taking.Move.NOTHING),
+        put(turn_taking.Floor, "_judge", lambda *_: turn_taking.Step.NOTHING),
     ),
     ("barge_in_notice", "the notice cannot be interrupted", unprotected),
     ("barge_in_function", "a phrase of ours is heard while a function runs", without_phrases),
-    ("cough", "250 ms of voice make an interruption", put(turn_taking, "COMMIT_MS", 20)),
+    ("cough", "250 ms of voice make an interruption", put(turn_taking, "GIVE_UP_MS", 20)),
     ("model_odd_audio", "half a sample waits for its other half", whole_samples),
     # The end
     ("goodbye", "the last words are heard to their end", put(ending, "_last_words_heard", lambda *_: True)),

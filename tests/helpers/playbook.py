@@ -37,6 +37,8 @@ from relay.call.vocabulary import (
     StreamSid,
     Ticked,
 )
+from relay.phrases import prompts
+from relay.settings import Settings
 
 NOTICE = "This call may be transcribed."
 PRICE = Price(0.6, 0.06, 2.4, 10.0, 0.3, 20.0)
@@ -61,12 +63,14 @@ def phrase(text: str, ms: int = 1_000) -> Phrase:
     return Phrase(text, tone(ms))
 
 
+WORDS = prompts.load(Settings()).rules.words
 PLAN = CallPlan(
     call_sid="CA" + "0" * 32,
     greeting=Greeting(phrase(f"Hello. {NOTICE}", 2_000), phrase("How can I help you?", 1_000), NOTICE),
     phrases={key: phrase(key.replace("_", " ")) for key in KEYS},
     limits=Limits(600.0, 30.0, 2.0),
     rules=Rules(
+        words=WORDS,
         human_words=("operator",),
         emergency_words=("on fire",),
         angry_words=("ridiculous",),

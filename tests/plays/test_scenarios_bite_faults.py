@@ -175,7 +175,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     (
         "barge_in_twice",
         "speech over an answer stops it",
-        put(turn_taking.Floor, "_judge", lambda *_: turn_taking.Move.NOTHING),
+        put(turn_taking.Floor, "_judge", lambda *_: turn_taking.Step.NOTHING),
     ),
     ("hangup_during_greeting", "a hang-up ends the call", put(ending, "caller_left", nothing)),
     ("hangup_during_answer", "what was not heard is known", put(playout.Playout, "cut", lambda *_: [])),

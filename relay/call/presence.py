@@ -1,0 +1,59 @@
+"""Is the caller there? What they did last, and how long nobody has heard of them.
+
+A noise is no sign of life, and only its words tell that it was one. So a turn counts as a sign at once, and is taken
+back when it turns out to be nothing; what the agent answered to it does not begin the silence anew either.
+
+Upstream: turns.py (signs), ending.py (asks, hangs up).  Downstream: nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Presence:
+    """Signs of life of one caller, Trio clock."""
+
+    sign_at: float = 0.0  # the last sign that is one
+    perhaps_at: float = 0.0  # a turn whose words are not known yet
+    asked: int = 0  # how often the agent has asked whether they are there
+    _silent_from: float | None = None  # how long both were silent before noises that were nothing
+
+    def sign(self, at: float) -> None:
+        """The caller spoke, or pressed a key, or something was done for them."""
+        self.sign_at = max(self.sign_at, self.perhaps_at, at)
+        self.perhaps_at, self.asked, self._silent_from = 0.0, 0, None
+
+    def was_served(self, now: float) -> None:
+        """Something that the caller waited for is done: they may think about it, which is no sign of life."""
+        self.sign_at = max(self.sign_at, now)
+
+    def perhaps(self, at: float) -> None:
+        """There was a turn; its words are awaited."""
+        self.perhaps_at = at
+
+    def words_are_overdue(self) -> None:
+        """Nobody writes down the words of that turn: it counts."""
+        if self.perhaps_at:
+            self.sign(self.perhaps_at)
+
+    def was_nothing(self, silent_from: float | None) -> None:
+        """That turn was a noise, and before it both had been silent since then (None: its beginning was not told)."""
+        self.perhaps_at = 0.0
+        known = [at for at in (self._silent_from, silent_from) if at is not None]
+        self._silent_from = min(known, default=None)
+
+    def ask(self) -> None:
+        """The agent asks whether the caller is there."""
+        self.asked += 1
+
+    def silent_s(self, now: float, agent_quiet_since: float, least_s: float) -> float:
+        """How long nobody has heard of the caller. The agent's own words count, but not what it said to a noise.
+
+        `least_s`: so long the agent must have been quiet for that.
+        """
+        since = max(self.sign_at, agent_quiet_since)
+        if self._silent_from is not None and not self.asked and now - agent_quiet_since >= least_s:
+            since = max(self.sign_at, self._silent_from)
+        return now - since

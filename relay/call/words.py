@@ -1,0 +1,360 @@
+"""What a transcript says: an emergency, the wish for a person, anger, "go on", a hello, or nothing at all.
+
+The words are data, a file a language: `prompts/words/`. This file knows how to read them and how a sentence is judged.
+A word alone proves little: "It's not an emergency", "a crane operator" and "are you a human?" hold the words of other
+wishes. So a phrase counts only where it is not denied, not part of another expression, and not asked about or told of
+the past. What is left open is left to the model, which heard the sentence too.
+
+A pattern is a row of words. `a|b` is one of several words, `word?` may be missing, `{name}` is one of a set of
+expressions, `...` is up to three words, `^` and `$` are the ends of a clause.
+
+Upstream: escalation.py and turn_taking.py ask.  Downstream: nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+# "not" denies what follows it by up to this many words: "I do not think that it is an emergency".
+DENIES_WORDS = 6
+# "no" denies the next word or two: "no real emergency".
+DENIES_NEXT_WORDS = 2
+GAP_WORDS = 3
+
+_NOTHING = r"[^\s\S]"  # matches nothing
+_BETWEEN = r"(?: [,.])* "  # punctuation between two words does not matter: a transcriber puts it where it likes
+_WORD = r"[^\s,.]+"
+_MARKS = (
+    "\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f"  # signs that belong to a letter, and are none for a regular expression
+)
+# mm, hmm, mhm, um, uh, huh, hum, ah, oh, aha: each transcriber writes a hum its own way, in every language.
+_HUM = r"(?:[hm]+|u+[hm]+|h+u+[hm]+|[aeo]+h+|a+h+a+)"
+# What stands in brackets, stars or notes is a transcriber's word for a noise: [music], (coughs), *click*.
+_NOISE = re.compile(r"\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|<[^>]*>|【[^】]*】|[♪♫]+(?:[^♪♫]*[♪♫]+)?")
+# So many words of a listener at most; more of them are a sentence.
+_BACKCHANNEL_WORDS = 4
+_HELLO_WORDS = 4
+
+KINDS = ("emergency", "human", "angry", "misunderstood", "repeat")
+_LISTS = ("backchannels", "not_backchannels", "hellos", "farewells", "nothing", "credits", "beside_nothing")
+_GRAMMAR = ("denials", "denials_of_the_next", "answers", "no_denials", "turns", "past", "now", "questions")
+# Only of an emergency it matters whether it is asked about or long over: "can I talk to a person?" is a wish.
+_OF_NOW = frozenset({"emergency"})
+
+
+class WordsInvalid(ValueError):
+    """A file of words cannot be used; the message names every mistake in it."""
+
+
+def plain(text: str, contractions: Contractions | None = None) -> str:
+    """Words in small letters, one blank between them; of the punctuation only `,` and `.` are left, as words.
+
+    A number is one word, however it is parted: 9-1-1 is 911, and $1,911 is not.
+    """
+    text = re.sub("[\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}`]", "'", text.casefold())
+    text = re.sub(r"(?<=\d)[-,.](?=\d)", "", text.replace("_", " "))
+    text = re.sub(r"[$£€]\s?\d+", " _ ", text)  # a price is no number to dial
+    text = re.sub(r"[.!?;:…。！？¡¿]+|\s[-–—]+\s", " . ", text)
+    text = " ".join(re.findall(rf"[\w'{_MARKS}]+|[,.]", re.sub(r"[,،、，]+", " , ", text)))
+    if contractions is not None:
+        text = contractions.written_out(text)
+    return " ".join(text.replace("'", "").split())
+
+
+class Contractions:
+    """Short forms and what they are in full: "n't" and "'s" end a word, "l'" begins one, "dont" is one."""
+
+    def __init__(self, long_of: Mapping[str, str]) -> None:
+        self._long_of = dict(long_of)
+        words = "|".join(re.escape(short) for short in long_of if "'" not in (short[0], short[-1]) and short != "n't")
+        ends = "|".join(re.escape(short) for short in long_of if short.startswith("'") or short == "n't")
+        begins = "|".join(re.escape(short) for short in long_of if short.endswith("'"))
+        self._pattern = re.compile(
+            rf"(?<!\S)(?:{words or _NOTHING})(?!\S)|(?:{ends or _NOTHING})(?!\S)|(?<!\S)(?:{begins or _NOTHING})"
+        )
+
+    def written_out(self, text: str) -> str:
+        """The text with every short form in full."""
+        return self._pattern.sub(lambda match: self._long_of[match.group()], text)
+
+
+class Sets:
+    """The named expressions of a language, as parts of regular expressions, and the words that each can begin with."""
+
+    def __init__(self, gap: str = "") -> None:
+        self.gap = gap  # what a word of a gap must not be
+        self._compiled: dict[str, str] = {}
+        self._first: dict[str, frozenset[str]] = {}
+
+    def add(self, name: str, patterns: Iterable[str]) -> None:
+        """Name these expressions; those that they are made of are named already."""
+        rows = sorted(patterns, key=len, reverse=True)
+        self._compiled[name] = "|".join(self.compiled(row) for row in rows) or _NOTHING
+        self._first[name] = frozenset[str]().union(*(self.first_words(row) for row in rows))
+
+    def add_numbers(self, name: str, phrases: Iterable[str]) -> None:
+        """Name ways to say a number. Digits are not found between the groups of a longer number, as in 0400 000 123."""
+        rows = [plain(phrase) for phrase in phrases if plain(phrase)]
+        alone = [rf"(?<!\d\d\d ){row}(?: {row})*(?! \d\d\d)" if row.isdecimal() else re.escape(row) for row in rows]
+        self._compiled[name] = "|".join(alone) or _NOTHING
+        self._first[name] = frozenset(row.split()[0] for row in rows)
+
+    def compiled(self, pattern: str) -> str:
+        """One pattern as a regular expression over `plain` text. KeyError names a set that is not there."""
+        out, is_first = "", True
+        for part in pattern.split():
+            if part == "^":
+                out += r"(?:^|(?<=[,.] ))"
+            elif part == "$":
+                out += r"(?= [,.]|$)"
+            elif part == "...":
+                out += rf"(?: {self.gap}{_WORD}){{0,{GAP_WORDS}}}?"
+            else:
+                one_of = "|".join(self._compiled[w[1:-1]] if w[0] == "{" else re.escape(w) for w in _words(part))
+                word = rf"(?<!\S)(?:{one_of})(?!\S)"
+                if not part.endswith("?"):
+                    out += word if is_first else _BETWEEN + word
+                    is_first = False
+                else:
+                    out += rf"(?:{word}{_BETWEEN})?" if is_first else rf"(?:{_BETWEEN}{word})?"
+        return out
+
+    def first_words(self, pattern: str) -> frozenset[str]:
+        """The words that what the pattern finds can begin with."""
+        first: set[str] = set()
+        for part in pattern.split():
+            if part == "^":
+                continue
+            for word in _words(part):
+                first |= self._first[word[1:-1]] if word[0] == "{" else {word}
+            if not part.endswith("?"):
+                break
+        return frozenset(first)
+
+
+def _words(part: str) -> list[str]:
+    return part.removesuffix("?").split("|")
+
+
+class Patterns:
+    """Many patterns, looked for where a word stands that they can begin with: the audio's loop waits for no list."""
+
+    def __init__(self, rows: Iterable[str], sets: Sets) -> None:
+        self._at: dict[str, list[re.Pattern[str]]] = {}
+        for row in rows:
+            compiled = re.compile(sets.compiled(row))
+            for word in sets.first_words(row):
+                self._at.setdefault(word, []).append(compiled)
+
+    def found(self, text: str) -> Iterator[re.Match[str]]:
+        """All that is found, in the order of the text."""
+        for word in re.finditer(_WORD, text):
+            for pattern in self._at.get(word.group(), ()):
+                match = pattern.match(text, word.start())
+                if match is not None:
+                    yield match
+
+    def is_in(self, text: str) -> bool:
+        """True if one of them stands in the text."""
+        return next(self.found(text), None) is not None
+
+    def masked(self, text: str) -> str:
+        """The text with `_` for every word that one of them covers."""
+        for start, end in {match.span() for match in self.found(text)}:
+            text = text[:start] + re.sub(r"[^\s,._]", "_", text[start:end]) + text[end:]
+        return text
+
+
+def _only(rows: Iterable[str], sets: Sets, also: str = "") -> re.Pattern[str] | None:
+    """A text that holds these patterns and nothing else."""
+    parts = [sets.compiled(row) for row in sorted(rows, key=len, reverse=True)] + ([also] if also else [])
+    one = "|".join(parts)
+    return re.compile(rf"(?:[,.] )*(?:{one})(?:{_BETWEEN}(?:{one}))*(?: [,.])*") if parts else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What says one thing, and what only seems to."""
+
+    says: Patterns
+    unless: Patterns
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """The words of one language, and how its sentences deny, ask and tell."""
+
+    name: str
+    contractions: Contractions
+    kinds: Mapping[str, _Kind]
+    grammar: Mapping[str, Patterns]
+    lists: Mapping[str, re.Pattern[str] | None]
+    credits: Patterns
+
+    def says(self, kind: str, text: str, own: Patterns | None = None) -> bool:
+        """True if a phrase of `kind` (or one of the operator's `own`) stands in the text and means what it says."""
+        rule = self.kinds[kind]
+        words = plain(text, self.contractions)
+        kept = self.grammar["no_denials"].masked(rule.unless.masked(words))
+        return any(
+            not self._is_off(kept, match, kind in _OF_NOW)
+            for patterns in (rule.says, own)
+            if patterns is not None
+            for match in patterns.found(kept)
+        )
+
+    def _is_off(self, words: str, match: re.Match[str], of_now: bool) -> bool:
+        """True for a phrase that is denied; `of_now`: or asked about, or told of the past."""
+        before = words[: match.start()]
+        clause = re.split(r"[,.] ", before)[-1]
+        for turn in self.grammar["turns"].found(clause):
+            clause = " " * turn.end() + clause[turn.end() :]
+        denials = self.grammar["denials"]
+        if denials.is_in(" ".join(clause.split()[-DENIES_WORDS:])) or self._denies_next(clause, match.group()):
+            return True
+        if not of_now:
+            return False
+        sentence = before.rsplit(". ", 1)[-1] + words[match.start() :].split(" .", 1)[0]
+        is_past = self.grammar["past"].is_in(sentence) and not self.grammar["now"].is_in(sentence)
+        return is_past or self.grammar["questions"].is_in(clause.lstrip() + match.group())
+
+    def _denies_next(self, clause: str, match: str) -> bool:
+        """True for "no" right before the phrase, unless it is an answer: "no there is a fire"."""
+        near = clause.split()[-DENIES_NEXT_WORDS:]
+        for at, word in enumerate(near):
+            following = (*near[at + 1 :], *match.split())[0]
+            if self.grammar["denials_of_the_next"].is_in(word) and not self.grammar["answers"].is_in(following):
+                return True
+        return False
+
+    def is_only(self, name: str, text: str) -> bool:
+        """True for a text that holds expressions of one list and nothing else."""
+        pattern = self.lists[name]
+        return bool(pattern and pattern.fullmatch(plain(text, self.contractions)))
+
+    def is_credits(self, text: str) -> bool:
+        """True for a text that begins like the credits of a film."""
+        words = plain(text, self.contractions)
+        return any(match.start() == 0 for match in self.credits.found(words))
+
+    @classmethod
+    def from_table(
+        cls, name: str, table: Mapping[str, object], numbers: Iterable[str] = (), clerks: Iterable[str] = ()
+    ) -> Language:
+        """Check a parsed TOML table. Raises WordsInvalid.
+
+        `numbers`: how the emergency number is said. `clerks`: the operator's own words for whom a caller may ask.
+        """
+        mistakes: list[str] = []
+        reader = _Reader(table, mistakes)
+        contractions = {key: value for key, value in reader.table("contractions").items() if isinstance(value, str)}
+        rows = reader.lists("sets")
+        grammar = reader.lists("grammar", _GRAMMAR)
+        listening = reader.lists("listening", _LISTS)
+        kinds = {kind: reader.lists(kind, ("says", "unless")) for kind in KINDS}
+        known = {"contractions", "sets", "grammar", "listening", *KINDS}
+        mistakes += [f"{key} is not known here" for key in table if key not in known]
+        if mistakes:
+            raise WordsInvalid("; ".join(mistakes))
+        try:
+            sets = Sets()
+            sets.add("denials", (*grammar["denials"], *grammar["denials_of_the_next"]))
+            if any(grammar.values()):
+                sets.gap = rf"(?!{sets.compiled('{denials}')})"
+            sets.add_numbers("number", numbers)
+            for key, patterns in {"own": tuple(filter(None, map(plain, clerks))), **rows}.items():
+                sets.add(key, patterns)
+            return cls(
+                name,
+                Contractions(contractions),
+                {k: _Kind(Patterns(v["says"], sets), Patterns(v["unless"], sets)) for k, v in kinds.items()},
+                {key: Patterns(patterns, sets) for key, patterns in grammar.items()},
+                {
+                    "backchannels": _only(listening["backchannels"], sets, _HUM),
+                    "not_backchannels": _only(listening["not_backchannels"], sets),
+                    "hellos": _only(listening["hellos"], sets),
+                    "farewells": _only((*listening["farewells"], *listening["backchannels"]), sets, _HUM),
+                    "nothing": _only((*listening["nothing"], *listening["beside_nothing"]), sets),
+                    "beside_nothing": _only(listening["beside_nothing"], sets),
+                },
+                Patterns(listening["credits"], sets),
+            )
+        except KeyError as error:
+            raise WordsInvalid(f"there is no set {error.args[0]!r}") from None
+
+
+class _Reader:
+    """A table of lists of patterns, and the mistakes in it."""
+
+    def __init__(self, table: Mapping[str, object], mistakes: list[str]) -> None:
+        self._table, self._mistakes = table, mistakes
+
+    def table(self, key: str) -> Mapping[str, object]:
+        value = self._table.get(key, {})
+        if not isinstance(value, dict):
+            self._mistakes.append(f"{key} must be a table")
+            return {}
+        return value
+
+    def lists(self, key: str, known: tuple[str, ...] | None = None) -> dict[str, tuple[str, ...]]:
+        lists: dict[str, tuple[str, ...]] = dict.fromkeys(known or (), ())
+        for name, value in self.table(key).items():
+            if known is not None and name not in known:
+                self._mistakes.append(f"{key}.{name} is not known here")
+            elif not isinstance(value, list) or not all(isinstance(row, str) and row.strip() for row in value):
+                self._mistakes.append(f"{key}.{name} must be a list of expressions")
+            else:
+                lists[name] = tuple(value)
+        return lists
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """All languages that are listened for. Whatever language is spoken, each of them is asked."""
+
+    languages: tuple[Language, ...] = ()
+
+    def says(self, kind: str, text: str, own: Patterns | None = None) -> bool:
+        """True if a phrase of `kind` stands in the text and means what it says; `own`: the operator's phrases."""
+        if kind not in KINDS or not self.languages:
+            return own is not None and own.is_in(plain(text))
+        return any(language.says(kind, text, own if at == 0 else None) for at, language in enumerate(self.languages))
+
+    def is_backchannel(self, text: str) -> bool:
+        """True for words that only say "go on": no reason to stop or to answer."""
+        if not 0 < _length(text) <= _BACKCHANNEL_WORDS or self._is_only("not_backchannels", text):
+            return False
+        return self._is_only("backchannels", text) or bool(_HUMS.fullmatch(plain(text)))
+
+    def is_farewell(self, text: str) -> bool:
+        """True for words that end a call, or agree to its end."""
+        return self._is_only("farewells", text)
+
+    def is_goodbye(self, text: str) -> bool:
+        """True for the words of somebody who leaves: one of them at least is no yes and no hello."""
+        return self.is_farewell(text) and not self.is_backchannel(text) and not self.is_mere_hello(text)
+
+    def is_mere_hello(self, text: str) -> bool:
+        """True for a "Hello?" that the agent's greeting has answered already."""
+        return 0 < _length(text) <= _HELLO_WORDS and self._is_only("hellos", text)
+
+    def is_nothing(self, text: str) -> bool:
+        """True for what a transcriber makes of a noise: no word at all, a noise's name, or the end of a video."""
+        text = _NOISE.sub(" ", text)
+        if not re.search(r"\w", text):
+            return True
+        if any(language.is_credits(text) for language in self.languages):
+            return True
+        return self._is_only("nothing", text) and not self._is_only("beside_nothing", text)
+
+    def _is_only(self, name: str, text: str) -> bool:
+        return any(language.is_only(name, text) for language in self.languages)
+
+
+_HUMS = re.compile(rf"(?:[,.] )*{_HUM}(?:{_BETWEEN}{_HUM})*(?: [,.])*")
+
+
+def _length(text: str) -> int:
+    return len(re.findall(r"[\w']+", text))

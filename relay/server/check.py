@@ -1,0 +1,32 @@
+"""`relay check`: every mistake of the settings, the business file, the prompts and the functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from relay import functions, settings
+from relay.server import briefings
+from relay.settings import Settings, SettingsInvalid
+
+
+def mistakes(load: Callable[[], Settings], environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """What is wrong, and what is worth knowing where nothing is, in words. `load` reads the settings of `serve`."""
+    wrong: list[str] = []
+    told: list[str] = []
+    try:
+        loaded = load()
+    except SettingsInvalid as error:
+        wrong.append(str(error))
+        loaded = settings.load_what_is_right(environ)
+    try:
+        found = briefings.read(loaded)
+    except briefings.FilesInvalid as error:
+        wrong.append(str(error))
+    else:
+        if found.business is not None:
+            told += [*found.conflicts, f"{loaded.business_file} describes {found.business.name}"]
+    try:
+        functions.load(loaded.functions or None)
+    except functions.FunctionRefused as error:
+        wrong.append(str(error))
+    return wrong, told

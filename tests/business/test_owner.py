@@ -1,0 +1,149 @@
+"""`relay diary` and `relay check`: the owner's hand in the diary, and every mistake of the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from relay.business.diary import MemoryDiary
+from relay.business.file import load
+from relay.business.owner import Asked, OwnerRefused, carry_out
+from relay.cli import main
+from relay.shipped import folder
+from tests.helpers.business_play import local
+
+BARBER = load(folder("prompts") / "business.barber.toml")
+NOW = local("2026-11-24T10:05", BARBER.tz)
+
+
+async def ask(diary: MemoryDiary, do: str, *rest: str, name: str = "Dana Reed", **more: object) -> str:
+    return await carry_out(Asked(do, rest, name=name, **more), BARBER, diary, lambda: NOW)  # type: ignore[arg-type]
+
+
+async def test_the_owner_adds_moves_cancels_and_sees_it_in_the_list() -> None:
+    diary = MemoryDiary()
+    added = await ask(diary, "add", "haircut", "2026-11-26 14:00", who="Tom", phone="+442079460123", notes="short")
+    assert added == "booked apt_1: haircut, Thu 26 Nov 2026 14:00, Tom, Dana Reed"
+    listed = await ask(diary, "2026-11-26")
+    assert [
+        word for word in ("14:00-14:30", "Tom", "Dana Reed", "+442079460123", "short", "apt_1") if word not in listed
+    ] == []
+    assert await ask(diary, "move", "apt_1", "2026-11-27 10:00") == (
+        "moved apt_1: haircut, Fri 27 Nov 2026 10:00, Tom, Dana Reed"
+    )
+    assert "nothing is booked" in await ask(diary, "2026-11-26")
+    assert "apt_1" in await ask(diary, "week")
+    assert (await ask(diary, "cancel", "apt_1")).startswith("cancelled apt_1")
+    assert "nothing is booked" in await ask(diary, "week")
+    assert [(change.by, change.key) for change in diary.store.history] == [("owner", "")] * 3
+
+
+async def test_the_list_is_json_when_asked_for() -> None:
+    diary = MemoryDiary()
+    await ask(diary, "add", "haircut", "2026-11-24 14:00")
+    await ask(diary, "block", "2026-11-24 16:00", "2026-11-24 17:00", who="Maria", why="dentist")
+    shown = json.loads(await ask(diary, "today", as_json=True))
+    assert [each["start"] for each in shown["appointments"]] == ["2026-11-24T14:00:00+00:00"]
+    assert [(each["with"], each["why"]) for each in shown["blocks"]] == [("Maria", "dentist")]
+
+
+async def test_a_block_names_the_appointments_that_stand_in_it_and_keeps_new_ones_out() -> None:
+    diary = MemoryDiary()
+    await ask(diary, "add", "haircut", "2026-11-26 14:00", who="Tom")
+    blocked = await ask(diary, "block", "2026-11-26", "2026-11-27", who="tom")
+    assert "apt_1 (Thu 26 Nov 2026 14:00)" in blocked
+    with pytest.raises(OwnerRefused, match="Tom is not free"):
+        await ask(diary, "add", "haircut", "2026-11-27 10:00", who="Tom")
+    assert await ask(diary, "unblock", "blk_1") == "unblocked blk_1"
+    await ask(diary, "add", "haircut", "2026-11-27 10:00", who="Tom")
+
+
+async def test_anyway_books_outside_the_hours_but_never_two_at_one_time() -> None:
+    diary = MemoryDiary()
+    with pytest.raises(OwnerRefused, match="--anyway"):
+        await ask(diary, "add", "haircut", "2026-11-26 20:00", who="Maria")
+    await ask(diary, "add", "haircut", "2026-11-26 20:00", who="Maria", anyway=True)
+    with pytest.raises(OwnerRefused):
+        await ask(diary, "add", "haircut", "2026-11-26 20:10", who="Maria", anyway=True)
+
+
+@pytest.mark.parametrize(
+    ("do", "rest", "words"),
+    [
+        ("add", ("haircut",), "Allowed is"),
+        ("add", ("haircut", "soon"), "like '2026-11-24 19:00'"),
+        ("add", ("lawn", "2026-11-26 14:00"), "There are: haircut"),
+        ("move", ("apt_9", "2026-11-26 14:00"), "no appointment apt_9"),
+        ("cancel", ("apt_9",), "no appointment apt_9"),
+        ("block", ("2026-11-26", "2026-11-24"), "not after"),
+        ("unblock", ("blk_9",), "no block blk_9"),
+        ("yesterday", (), "Allowed is"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_in_a_sentence(do: str, rest: tuple[str, ...], words: str) -> None:
+    with pytest.raises(OwnerRefused, match=words):
+        await ask(MemoryDiary(), do, *rest)
+
+
+async def test_a_name_is_needed_and_a_wrong_phone_or_person_is_named() -> None:
+    for more, words in (
+        ({"name": ""}, "--name is missing"),
+        ({"phone": "12"}, "--phone"),
+        ({"who": "Zoe"}, "Nobody called Zoe"),
+    ):
+        with pytest.raises(OwnerRefused, match=words):
+            await ask(MemoryDiary(), "add", "haircut", "2026-11-26 14:00", **more)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own, without the tester's environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("BUSINESS_API_BASE", "BUSINESS_FILE", "FUNCTIONS", "DATABASE_URL", "DATA_DIR", "RECORD"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_check_names_the_mistakes_of_settings_and_of_files_together(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "mine.toml").write_text('name = "Mine"\n[hours]\nmon = "9-5"\n')
+    for name, value in {"BUSINESS_FILE": "mine.toml", "PORT": "many", "FUNCTIONS": "nowhere.at.all"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["check"]) == 2
+    told = capsys.readouterr().err
+    for words in ("PORT must be", "OPENAI_API_KEY is not set", "mine.toml, line 3: hours.mon", "timezone is missing",
+                  "nowhere.at.all cannot be imported"):  # fmt: skip
+        assert words in told
+
+
+def test_check_says_that_all_is_right(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {
+        "OPENAI_API_KEY": "sk-x", "TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "t",
+        "TWILIO_PHONE_NUMBER": "+12125550100", "HUMAN_TRANSFER_NUMBER": "+12125550102",
+        "PUBLIC_URL": "https://relay.example.com", "DATABASE_URL": "postgresql://u:p@db/relay",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert main(["check"]) == 0, capsys.readouterr().err
+    assert "everything is right" in capsys.readouterr().out
+
+
+@pytest.mark.real
+def test_the_diary_command_keeps_what_is_added_in_postgres(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], database_url: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("BUSINESS_FILE", str(folder("prompts") / "business.barber.toml"))
+    add = ["diary", "add", "haircut", "2099-11-26 14:00", "--name", "Dana Reed", "--with", "Tom"]
+    assert main(add) == 1
+    assert "days ahead" in capsys.readouterr().err
+    assert main([*add, "--anyway"]) == 0
+    assert main(["diary", "2099-11-26", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out.split("\n", 1)[1])
+    assert [each["name"] for each in shown["appointments"]] == ["Dana Reed"]
+    monkeypatch.setenv("BUSINESS_API_BASE", "https://business.example.com")
+    assert main(["diary"]) == 2
