@@ -169,10 +169,11 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     if call.unheard.is_enough(now - call.talked_at) and not call.voice.is_up and call.figures.reconnects < RECONNECTS:
         _give_up(call, "deaf", now, out, caller_waits=True)
     elif call.answers.is_stuck(now) and not sessions.is_urgent:
-        if call.answers.has_begun:  # what it still says does not follow the phrase that bridges the gap
-            _give_up(call, "stuck", now, out, caller_waits=call.answers.is_pending or call.floor.caller_waits)
-        else:
+        caller_waits = call.answers.is_pending or call.floor.caller_waits
+        if caller_waits and not call.answers.has_begun:
             _find_another(call, "stuck", now, out)
+        else:  # what it still says does not follow the phrase that bridges the gap
+            _give_up(call, "stuck", now, out, caller_waits=caller_waits)
     elif now - sessions.ready_at > SESSION_LIMIT_S:
         begin(call, call.model, "expiry", out)
 
