@@ -7,12 +7,14 @@ The rooms, in the order a caller's audio visits them:
       app.py              nurseries by lifetime, admission, drain
       http.py             HTTP and the media socket on one port
       webhooks.py         a phone rings: Twilio's questions           human_transfer.py   the human's side of a call
+      admission.py        which rings get the agent                   descriptors.py      enough of them for calls
       media_endpoint.py   the media socket's door: signature, token, start
       fly_replay.py       the machine that knows the call
     transport/          bytes and messages on sockets
       wire.py             bytes on a socket, with TLS or not          websocket.py        messages (text_frame.py)
       overload.py         is the loop behind?                         ticker.py           one clock for all watchdogs
-    twilio/             Twilio's JSON <-> frames, marks, digits (media_protocol.py), TwiML, signatures, tokens; rest.py
+    twilio/             Twilio's JSON <-> frames, marks, digits (media_protocol.py), TwiML, signatures, tokens; rest.py,
+      caller_id.py        who calls, and what that is worth
     session/            the shell of a call
       call_session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog
       uplink.py           frames to appends, gaps filled              downlink.py         deltas to mu-law

@@ -186,7 +186,11 @@ def _calls_at_once(text: str) -> int:
 
 
 def _settings(*, serving: bool) -> Settings:
-    """The settings of this command, from the environment and `.env`; what in them looks like a slip is told."""
+    return _settings_and_names(serving=serving)[0]
+
+
+def _settings_and_names(*, serving: bool) -> tuple[Settings, frozenset[str]]:
+    """The settings of this command and which of them are set, from the environment and `.env`; slips are told."""
     environment = env_file.read(os.environ)
     try:
         loaded = settings.load(environment.values, serving=serving)
@@ -199,7 +203,7 @@ def _settings(*, serving: bool) -> Settings:
     if serving:
         for words in settings.doubts(loaded, environment.values):
             log.warning("settings.doubt", words=words)
-    return loaded
+    return loaded, frozenset(name for name, value in environment.values.items() if value.strip())
 
 
 def _serve(_: argparse.Namespace) -> None:
@@ -251,22 +255,23 @@ def _demo(arguments: argparse.Namespace) -> int:
         raise CommandFailed(str(error)) from None
 
 
-def _target(url: str, loaded: Settings) -> Target:
+def _target(url: str) -> Target:
     from relay.standin.commands.call import OUR_NUMBER, Target
+    from relay.standin.commands.rehearsed import Rehearsed
     from relay.standin.twilio.exchange import Account
 
-    account = Account(loaded.twilio_account_sid or "AC" + "0" * 32, loaded.twilio_auth_token)
-    return Target(url, account, loaded.twilio_phone_number or OUR_NUMBER)
+    loaded, given = _settings_and_names(serving=False)
+    account = Account(loaded.twilio_account_sid or "AC" + "0" * 32, next(iter(loaded.twilio_auth_tokens), ""))
+    return Target(url, account, loaded.twilio_phone_number or OUR_NUMBER, Rehearsed(loaded, given))
 
 
 def _call(arguments: argparse.Namespace) -> int:
     from relay.standin.commands.call import main_call
 
-    loaded = _settings(serving=False)
     return trio.run(
         partial(
             main_call,
-            _target(arguments.url, loaded),
+            _target(arguments.url),
             scenario=arguments.scenario,
             wav=arguments.wav,
             out=arguments.out,
@@ -352,7 +357,7 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
     loaded = _settings(serving=False)
     if not loaded.human_transfer_number:
         raise CommandFailed("HUMAN_TRANSFER_NUMBER is not set: it is whom the document dials", USAGE)
-    print(twiml.fallback(loaded.human_transfer_number, BUSY))
+    print(twiml.fallback(loaded.human_transfer_number, BUSY, loaded.twilio_phone_number))
 
 
 def _calls(arguments: argparse.Namespace) -> None:
@@ -433,14 +438,14 @@ def _standin(arguments: argparse.Namespace) -> None:
     loaded = _settings(serving=False)
     if arguments.what == "model":
         try:
-            script = load_script(arguments.script, arguments.faults)
+            script = load_script(arguments.script, arguments.faults, loaded.business_tz)
         except (ScriptError, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
         serve = partial(main_model, arguments.port, script)
     elif arguments.what == "business":
-        serve = partial(_serve_business, arguments.port, loaded.business_api_key)
+        serve = partial(_serve_business, arguments.port, loaded)
     else:
-        target = _target(arguments.relay, loaded)
+        target = _target(arguments.relay)
         if words := target.unusable:
             raise CommandFailed(words, USAGE)
         serve = partial(main_caller, target, arguments.port)
@@ -453,11 +458,10 @@ def _standin(arguments: argparse.Namespace) -> None:
         raise CommandFailed(f"the port {arguments.port} cannot be used: {first}") from None
 
 
-async def _serve_business(port: int, api_key: str) -> None:
-    from relay.standin.business.app import business_app, serve_business
+async def _serve_business(port: int, loaded: Settings) -> None:
+    from relay.standin.business.app import business_app, serve_business, stage_diary
 
-    app = business_app(api_key=api_key or None)
-    app.diary.capacity = TABLES
+    app = business_app(stage_diary(loaded.tz, capacity=TABLES), api_key=loaded.business_api_key or None)
     async with trio.open_nursery() as nursery:
         urls = await nursery.start(serve_business, port, app)
         print(f"stand-in business: BUSINESS_API_BASE={urls[0]}", flush=True)

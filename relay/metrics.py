@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _GREETING_MS = (5, 10, 20, 50, 100, 200, 350, 500, 1000, 2000, 4000)
@@ -90,6 +93,17 @@ class Metrics:
             registry=r,
         )
         self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
+
+    def watch_ledger(self, counts: Callable[[], object]) -> None:
+        """Have the ledger's figures (its `Counts`) asked for when somebody looks: never a stale one."""
+        rows = Gauge(
+            "relay_ledger_rows",
+            "Rows: queued (in memory), spilled (on disk, until Postgres takes them), refused (set aside), lost",
+            ["state"],
+            registry=self._registry,
+        )
+        for state in ("queued", "spilled", "refused", "lost"):
+            rows.labels(state).set_function(partial(lambda name: getattr(counts(), name), state))
 
     def text(self) -> bytes:
         """The exposition, in Prometheus' text format."""

@@ -95,6 +95,11 @@ class Settings:
         return self.fly_machine_id or "local"
 
     @property
+    def twilio_auth_tokens(self) -> tuple[str, ...]:
+        """All tokens that may have signed: two while the token is being changed."""
+        return tuple(self.twilio_auth_token.split(",")) if self.twilio_auth_token else ()
+
+    @property
     def is_local(self) -> bool:
         """True while nothing outside this machine can reach the relay."""
         return not self.public_url or urlsplit(self.public_url).hostname in _LOOPBACK
@@ -141,7 +146,7 @@ class Settings:
 REQUIRED = {
     "openai_api_key": "the key of your OpenAI project",
     "twilio_account_sid": "your Twilio account, AC…",
-    "twilio_auth_token": "the account's auth token: it signs the webhooks",
+    "twilio_auth_token": "the account's auth token: it signs the webhooks (two, with a comma, while you change it)",
     "twilio_phone_number": "the number that callers dial, like +12125550123",
     "human_transfer_number": "whom callers are connected with, like +12125550123",
     "public_url": "the https origin that Twilio calls, like https://relay.example.com",
@@ -169,7 +174,7 @@ _CHOICES = {
     "record_notice": ("always", "by_state"),
     "log_format": ("", "json", "text"),
 }
-_IN_HEADERS = ("openai_api_key", "twilio_auth_token", "twilio_api_key", "twilio_api_secret", "business_api_key")
+_IN_HEADERS = ("openai_api_key", "twilio_api_key", "twilio_api_secret", "business_api_key")
 _PHONES = ("twilio_phone_number", "human_transfer_number")
 _PLACES = {
     "business_state": "state, like CA: by them it is decided who hears the notice",
@@ -270,6 +275,10 @@ def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     return told
 
 
+# Names of a fixed distance from Greenwich. UTC is left: who writes it means it.
+_FIXED_OFFSET = re.compile(r"EST|MST|HST|GMT.*|Greenwich|Etc/(?!UTC|UCT|Universal|Zulu).*")
+
+
 def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
     """Why a deployed relay may not keep its rows in a database of its own; empty where it may."""
     if settings.fly_app_name:
@@ -316,10 +325,12 @@ def _read(name: str, text: str) -> object:
         return "embedded"
     elif name in _URLS:
         return _read_url(name, text)
+    elif name == "twilio_auth_token":
+        return _auth_tokens(text)
     elif name == "database_url":
         return _database_url(text)
     elif name in _IN_HEADERS and not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise _Wrong("must be plain letters, digits and signs without a space: was something else copied with it?")
+        raise _Wrong(_COPIED)
     elif name in _PLACES:
         if not re.fullmatch(r"[A-Za-z]{2}", text):
             raise _Wrong(f"must be the two letters of a {_PLACES[name]}")
@@ -329,6 +340,10 @@ def _read(name: str, text: str) -> object:
             ZoneInfo(text)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half a name is a folder of zones
             raise _Wrong("must be a time zone like America/New_York") from None
+        if _FIXED_OFFSET.fullmatch(text):
+            raise _Wrong(
+                f"{text} knows no summer time, so appointments would be an hour late: name a place in its zone"
+            )
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
     elif name in ("data_dir", "business_file"):
@@ -353,6 +368,17 @@ def _read(name: str, text: str) -> object:
     return text
 
 
+_COPIED = "must be plain letters, digits and signs without a space: was something else copied with it?"
+
+
+def _auth_tokens(text: str) -> str:
+    """One token, or the old and the new one with a comma between them, while Twilio changes from one to the other."""
+    tokens = [token.strip() for token in text.split(",") if token.strip()]
+    if not tokens or not all(re.fullmatch(r"[\x21-\x7e]+", token) for token in tokens):
+        raise _Wrong(_COPIED)
+    return ",".join(tokens)
+
+
 def _read_url(name: str, text: str) -> str:
     secure, plain = _URLS[name]
     try:
@@ -366,6 +392,10 @@ def _read_url(name: str, text: str) -> str:
         raise _Wrong(f"must begin with {secure}:// ({plain}:// only on this machine itself)")
     if name == "public_url" and (parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc):
         raise _Wrong("must be an origin alone: no path, no query, no user")
+    if name == "public_url" and "_" in (parts.hostname or ""):
+        raise _Wrong("must have no underscore in its host: Twilio calls no such host")
+    if name == "twilio_api_base" and parts.path not in ("", "/"):
+        raise _Wrong("must be an origin alone, like https://api.twilio.com: paths are put behind it")
     if name != "openai_realtime_url" and (parts.query or parts.fragment):
         raise _Wrong("must have no query and no fragment: paths are put behind it")
     if parts.fragment:

@@ -192,6 +192,9 @@ full join (
         and process is distinct from %(besides)s
 ) as c using (call_sid)
 
+-- name: numbers_called
+select distinct to_number from calls where to_number is not null order by to_number
+
 -- name: calls_from
 -- "" asks for those who showed no number.
 select count(*) from calls

@@ -63,6 +63,9 @@ def test_the_fallback_document_dials_the_human_and_names_no_url_of_ours(
     document = ET.fromstring(capsys.readouterr().out)
     assert [child.tag for child in document] == ["Say", "Dial", "Hangup"]
     assert document.findtext("Dial") == "+12125550102"
+    dial = document.find("Dial")
+    assert dial is not None
+    assert dial.attrib["callerId"] == GOOD["TWILIO_PHONE_NUMBER"]  # a caller by SIP or client has none of their own
 
 
 def test_the_fallback_document_without_a_human_is_refused(

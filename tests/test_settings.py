@@ -94,11 +94,18 @@ def test_a_value_is_read_as_it_is_used(name: str, value: str, read: str) -> None
         ("TWILIO_ACCOUNT_SID", "AC1", "32 hexadecimal"),
         ("BUSINESS_TZ", "Mars/Olympus", "time zone"),
         ("BUSINESS_TZ", "America", "time zone"),
+        ("BUSINESS_TZ", "EST", "summer time"),
+        ("BUSINESS_TZ", "Etc/GMT+5", "summer time"),
+        ("BUSINESS_TZ", "GMT", "summer time"),
         ("BUSINESS_TZ", "x" * 300, "time zone"),
         ("HUMAN_HOURS", "nine to five", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-25:00", "mon-fri"),
         ("HUMAN_HOURS", "mon 09:00-09:00", "mon-fri"),
         ("HUMAN_NUMBERS_ALSO", "+12125550101,911", "phone numbers"),
+        ("PUBLIC_URL", "https://my_relay.example.com", "underscore"),
+        ("TWILIO_API_BASE", "https://api.twilio.com/2010-04-01", "origin alone"),
+        ("TWILIO_AUTH_TOKEN", "old,new one", "something else copied"),
+        ("TWILIO_AUTH_TOKEN", ",", "something else copied"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_should_be(name: str, value: str, words: str) -> None:
@@ -209,3 +216,17 @@ def test_without_a_backend_of_ones_own_the_embedded_one_answers() -> None:
     assert not theirs.reads_business_file
     assert load(GOOD | {"BUSINESS_FILE": "mine.toml"}, serving=True).reads_business_file
     assert "given" not in theirs.masked()
+
+
+@pytest.mark.parametrize("text", ["old,new", "old, new", " old ,new,"])
+def test_two_auth_tokens_are_taken_while_one_follows_the_other(text: str) -> None:
+    settings = load({**GOOD, "TWILIO_AUTH_TOKEN": text}, serving=True)
+    assert settings.twilio_auth_tokens == ("old", "new")
+    assert not {"old", "new"} & {*map(str, settings.masked().values())}
+
+
+def test_a_host_in_capitals_is_kept_as_it_is_written() -> None:
+    assert (
+        load({**GOOD, "PUBLIC_URL": "https://Relay.Example.com/"}, serving=True).public_url
+        == "https://Relay.Example.com"
+    )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from relay.call import ending, wording
-from relay.call.actions import Action, RunFunction, SendFunctionOutput
+from relay.call.actions import Action, Report, RunFunction, SendFunctionOutput
+from relay.call.running_functions import ANY, CALLS, SILENT_ROUNDS
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import (
     EndCall,
     EndReason,
     FunctionAsked,
     FunctionReturned,
+    PauseRecording,
+    ResumeRecording,
     StaySilent,
+    TakeMessage,
     TransferCall,
 )
 
@@ -23,6 +27,9 @@ SILENCE_LIMIT_S = 0.560
 # Another answer is being thought of while the function runs: it comes first, unless the caller waits for this long.
 HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
+PHRASES_AGAIN = ("one_moment_again", "holding_again")
+# A function that has not worked brings a human after two failures; so many more where some of them were a "no".
+REFUSALS_BEFORE_HUMAN = 3
 
 
 def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> None:
@@ -36,6 +43,15 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
         return
     call.answers.progressed(event.response_id, now)
     call.answers.completed(event.response_id, now)
+    _listen(call)
+    rounds = call.functions.rounds
+    rounds.calls += 1
+    if rounds.calls > CALLS or call.answers.forbids_functions(event.response_id):
+        call.conversation.returned(event.function_call_id, wording.TOO_MANY)
+        out.append(SendFunctionOutput(event.function_call_id, wording.TOO_MANY))
+        call.functions.want_answer(event.response_id)
+        rounds.silent = max(rounds.silent, SILENT_ROUNDS)
+        return
     phrase = call.plan.holding.get(event.name, "holding") or ""
     call.functions.begin(event.function_call_id, event.response_id, phrase, now)
     out.append(RunFunction(event.function_call_id, event.name, event.arguments))
@@ -62,7 +78,8 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             return
         case StaySilent():
             call.liveness.stays_silent(now)
-        case None:
+        case TakeMessage() | PauseRecording() | ResumeRecording() | None:
+            call.functions.rounds.returned(response_id)
             call.given_up = None  # there is something else to be told
             call.functions.want_answer(response_id)
     if _failed_too_often(call, event):
@@ -70,24 +87,55 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
         why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
         if ending.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
             return
-    want_answer(call)
+    want_answer(call, now, out)
+
+
+def _listen(call: Call) -> None:
+    """Note who has spoken since functions were last called: what was counted until then is over."""
+    turns = call.conversation.turns()
+    caller = max((turn.seq for turn in turns if turn.role == "caller"), default=-1)
+    model = max((turn.seq for turn in turns if turn.role == "agent" and not turn.own and turn.said_ms), default=-1)
+    if call.functions.rounds.heard(caller, model):
+        call.functions.phrases = 0
 
 
 def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
     """True when the same thing has not worked so often that a human is due. A "no" that the caller can use is none."""
-    if event.ok or event.refused:
+    if event.ok:
         call.functions.worked(event.name)
         return False
-    if call.functions.failed(event.name) < call.plan.rules.human_after_failures:
+    # Neither a "no" nor a failure alone: but a model that gets nothing else has come to its end.
+    limit = call.plan.rules.human_after_failures
+    if call.functions.failed(ANY) < limit + REFUSALS_BEFORE_HUMAN and (
+        event.refused or call.functions.failed(event.name) < limit
+    ):
         return False
     call.functions.worked(event.name)
     return True
 
 
-def want_answer(call: Call) -> None:
-    """N outputs of one answer are one request: when the answer is complete, and the last of them is there."""
-    if call.functions.complete(call.answers.active):
+def want_answer(call: Call, now: float, out: list[Action]) -> None:
+    """N outputs of one answer are one request: when the answer is complete, and the last of them is there.
+
+    A model that calls and calls is asked for an answer without functions; then a human takes over.
+    """
+    if not call.functions.complete(call.answers.active):
+        return
+    _listen(call)
+    rounds = call.functions.rounds
+    if not rounds.are_enough:
         call.answers.want("output")
+        return
+    if rounds.force():
+        hears = "an answer without another look-up"
+        out.append(Report("functions.without_end", "warning", (("calls", rounds.calls), ("caller_hears", hears))))
+        call.answers.want("output", wording.ANSWER_NOW)
+        return
+    hears = "that there is a problem, and a person"
+    out.append(Report("functions.without_end", "error", (("calls", rounds.calls), ("caller_hears", hears))))
+    why = "functions led to no answer"
+    if not ending.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
+        ending.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
@@ -96,8 +144,9 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     if not functions.is_awaited or call.playout.is_speaking(now) or call.floor.is_taken or now < _phrase_due(call):
         return
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
-    call.say("holding_again" if functions.phrase_at else first, now, out, bridges=True)
-    functions.phrase_at = now
+    again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]  # never the same one twice in a row
+    call.say(again if functions.phrases else first, now, out, bridges=True)
+    functions.said_phrase(now)
 
 
 def _phrase_due(call: Call) -> float:

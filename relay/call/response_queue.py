@@ -109,6 +109,10 @@ class Answers:
         """True while the server has said when to ask again, and it is not yet then."""
         return self.is_wanted and now < self._retry_until
 
+    def forbids_functions(self, response_id: ResponseId) -> bool:
+        """True for an answer that was asked for in words: with instructions, it may call nothing."""
+        return response_id == self.active and self._active_wish.instructions is not None
+
     def due(self, now: float) -> AskForResponse | None:
         """The request to send now, if there is one to send and nothing is active, or nothing seems to be."""
         if self._wish is None or self._asked is not None or now < max(self._not_before, self._retry_until):

@@ -73,7 +73,7 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     _belongs(call, event.response_id, item_id)
     if turn.said_ms == 0:
         withhold(call, now)
-        turn.started_ms = call.ms(now)
+        turn.started_ms, turn.waits_ms = call.ms(now), round(call.playout.left_ms(now))
         if call.waterfall is not None:
             call.waterfall.first_delta = now
             call.waterfalls[item_id], call.waterfall = call.waterfall, None
@@ -152,7 +152,7 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is
     for item in sorted(call.unheard_items.pop(response_id, ())):
         if call.model_is_ready and call.phase is not Phase.GONE:
             out.append(DeleteItem(item))
-    function_calls.want_answer(call)
+    function_calls.want_answer(call, now, out)
     _follow(call, event, follows, now, out)
     _give_up_if_failed(call, now, out)
     if event.status == "completed":

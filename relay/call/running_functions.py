@@ -7,6 +7,58 @@ from dataclasses import dataclass, field
 
 from relay.call.vocabulary import ResponseId
 
+# Failures and refusals of whatever function, in a row, under this name.
+ANY = ""
+# Answers in a row that only call functions. Three look-ups before one answer are honest; so are a look-up of the
+# caller, of the hours, of two days, and a booking. A model that goes on has lost its way.
+SILENT_ROUNDS = 6
+# The same with words in between ("let me check"), until the caller has said something.
+ROUNDS = 10
+# Functions that one of the caller's turns may set off, also where one answer calls many at once.
+CALLS = 24
+# So often a model is asked for an answer without functions before somebody else takes over: 1 in one turn of the
+# caller's, 2 in the whole call.
+FORCED_IN_A_TURN, FORCED = 1, 2
+
+
+@dataclass(slots=True)
+class Rounds:
+    """How often the model has called functions without coming to an answer."""
+
+    silent: int = 0  # since the model or the caller has last been heard
+    since_caller: int = 0  # since the caller's last turn
+    calls: int = 0  # functions since then
+    forced_in_turn: int = 0  # answers without functions that were asked for since then
+    forced: int = 0  # in the whole call
+    _last: ResponseId | None = None
+    _heard: tuple[int, int] = (-1, -1)  # the numbers of the caller's and of the model's last turns
+
+    def heard(self, caller_turn: int, model_turn: int) -> bool:
+        """What has been said so far. True if the caller or the model has spoken since this was last asked."""
+        if (caller_turn, model_turn) == self._heard:
+            return False
+        if caller_turn != self._heard[0]:
+            self.since_caller = self.calls = self.forced_in_turn = 0
+        self.silent, self._heard = 0, (caller_turn, model_turn)
+        return True
+
+    def returned(self, response_id: ResponseId) -> None:
+        """The output of a function, which wants an answer, is there."""
+        if response_id != self._last:
+            self._last = response_id
+            self.silent, self.since_caller = self.silent + 1, self.since_caller + 1
+
+    @property
+    def are_enough(self) -> bool:
+        """True when the next answer is to be one in words."""
+        return self.silent >= SILENT_ROUNDS or self.since_caller >= ROUNDS or self.calls >= CALLS
+
+    def force(self) -> bool:
+        """An answer in words is due. False if that was asked for before, so that a human is due instead."""
+        self.silent = 0
+        self.forced_in_turn, self.forced = self.forced_in_turn + 1, self.forced + 1
+        return self.forced_in_turn <= FORCED_IN_A_TURN and self.forced <= FORCED
+
 
 @dataclass(slots=True)
 class RunningFunctions:
@@ -20,6 +72,8 @@ class RunningFunctions:
     phrase: str = "holding"  # what is said first while the newest of them runs
     phrase_at: float = 0.0  # when the last phrase was said for them; 0: none yet
     asked_at: float = 0.0  # when the newest of them was called
+    phrases: int = 0  # said in a row, without a word of the model's or the caller's between them
+    rounds: Rounds = field(default_factory=lambda: Rounds())
 
     @classmethod
     def of(cls, failed_attempts: Mapping[str, int]) -> RunningFunctions:
@@ -36,7 +90,9 @@ class RunningFunctions:
         self._callers.add(response_id)
         if not phrase:
             self._quiet.add(function_call_id)
-        self.phrase, self.phrase_at, self.asked_at = phrase, 0.0, now
+        self.phrase, self.asked_at = phrase, now
+        if not self.phrases:  # a call that follows another without a word goes on with the same wait
+            self.phrase_at = 0.0
 
     def end(self, function_call_id: str) -> ResponseId | None:
         """A function's answer is there: which response called it. None for one that does not run (any more)."""
@@ -67,6 +123,10 @@ class RunningFunctions:
         self._outputs_wanted = [r for r in self._outputs_wanted if r not in due]
         return len(due)
 
+    def said_phrase(self, now: float) -> None:
+        """The caller was told that it takes a while."""
+        self.phrase_at, self.phrases = now, self.phrases + 1
+
     def failed(self, name: str) -> int:
         """An attempt failed. How many did in a row."""
         self.failed_attempts[name] = self.failed_attempts.get(name, 0) + 1
@@ -75,3 +135,4 @@ class RunningFunctions:
     def worked(self, name: str) -> None:
         """An attempt did not fail, or its failures were heeded: they are counted anew."""
         self.failed_attempts.pop(name, None)
+        self.failed_attempts.pop(ANY, None)

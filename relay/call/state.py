@@ -289,6 +289,7 @@ class Call:
             self.liveness.bridge(item)
         turn = self.conversation.place(item, "agent", None, self.ms(now), own=not rest)
         turn.said = phrase.text
+        turn.waits_ms = 0 if first else round(self.playout.left_ms(now))
         self.playout.append(item, phrase.mulaw or b"", now, own=True, protected=protected, first=first)
         turn.said_ms = len(phrase.mulaw or b"") / 8
         self.heard(self.playout.finish(item), now, out)

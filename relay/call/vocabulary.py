@@ -335,4 +335,29 @@ class StaySilent:
     """No spoken answer is needed for the latest audio."""
 
 
-Effect: TypeAlias = TransferCall | EndCall | StaySilent
+@dataclass(frozen=True, slots=True)
+class TakeMessage:
+    """Keep a row in `messages`. `delivered` says whether the business has the message as well."""
+
+    name: str
+    phone: str
+    message: str
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRecording:
+    """Record silence from now on, where calls are recorded: the caller is about to say what nobody may keep.
+
+    `why` is a word for the operator, like "card number"; it stands in a row, so it must be none of the caller's.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRecording:
+    """Record again after a PauseRecording."""
+
+
+Effect: TypeAlias = TransferCall | EndCall | StaySilent | TakeMessage | PauseRecording | ResumeRecording

@@ -40,6 +40,14 @@ MET_WITH_SILENCE = (
 NOT_RUN = (
     '{"status":"not_run","reason":"The caller interrupted before this was done. Ask again if it is still wanted."}'
 )
+TOO_MANY = (
+    '{"status":"not_run","reason":"Too many functions in a row without a word to the caller. Tell the caller what you '
+    'know so far, or what did not work, and ask how to go on."}'
+)
+ANSWER_NOW = (
+    "Do not call a function now. In one or two short sentences tell the caller what the results so far say, or that it "
+    "did not work, and ask how they would like to go on. Never say that something was done unless a result says so."
+)
 BROKEN_OFF = (
     '{"status":"error","error":"The line broke off before the answer came.","next":"It is not known whether it was '
     'done: do not say that it was. If it is still wanted, call it again with the same arguments."}'

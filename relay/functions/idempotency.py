@@ -1,13 +1,17 @@
-"""A function that writes runs exactly once by (call, function, arguments).
+"""A function that writes runs exactly once by (call, function, what makes two wishes the same).
 
 Three guards, each enough where the others fail: the call's own record (a repeat while the first runs waits for it, a
 repeat after a success gets the first result), a reservation in Postgres (another machine that resumes the call finds
 the result there), and the same key as the backend's Idempotency-Key (a retry after a lost answer books nothing new).
 
-Only a success is final. A refusal (the time is taken, the date is past) or a fault is told and recorded, but a repeat
-asks the backend again, with the same key: had the first attempt been done after all, the backend gives its answer.
+What makes two wishes the same is declared by the function: for a booking its time, not its notes or how the name is
+spelled. The same wish in other words, after a success, is asked about; if the caller wants a second one, it is one.
+Only a success is final. After a definite no (the time is taken) the next try has a new key, since a backend that keeps
+its answers by key would say no for ever. While an attempt is unsure, because its answer was lost, the key stays: and
+then a no is none, since the first attempt may be what stands in the way.
 When another write of the call changes the same thing (it cancels the booking, moves it on), the earlier success no
-longer stands, and a repeat of it is a new wish with a new key. "Same" is the `id` in both results.
+longer stands, and a repeat of it is a new wish with a new key. "The same thing" is what both functions declare to be
+about, and the `id` in both results: ids of two tables may well be equal.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ import structlog
 import trio
 
 from relay.functions.arguments import Phone, plain
-from relay.functions.outcome import Outcome
+from relay.functions.outcome import Outcome, envelope
+from relay.functions.questions import Questions
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
 RESERVE_LIMIT_S: Final = 0.3  # a Postgres that is away must not be heard: the Idempotency-Key holds alone
@@ -47,19 +52,32 @@ class Reservations(Protocol):
 
 @dataclass(frozen=True)
 class Wish:
-    """What the model asks for: one function of one call with these arguments, defaults filled in."""
+    """What the model asks for: one function of one call with these arguments, defaults filled in.
+
+    `same`: the arguments that make two wishes the same; None: all of them. `about`: what the result's `id` names.
+    """
 
     call_sid: str
     function: str
     arguments: msgspec.Struct
     tz: ZoneInfo
     function_call_id: str = ""
+    same: tuple[str, ...] | None = None
+    about: str | None = None
 
     def digest(self, again: int = 0) -> str:
-        """64 hex digits, equal on every machine for two ways of saying the same. `again` counts withdrawals."""
-        said = {name: getattr(self.arguments, name) for name in self.arguments.__struct_fields__}
+        """64 hex digits, equal on every machine for two ways of saying the same. `again` counts the keys given up."""
+        said = self._said(self.same)
         parts: list[Any] = [self.call_sid, self.function, normalised(said, self.tz)]
         return hashlib.sha256(msgspec.json.encode([*parts, again] if again else parts)).hexdigest()
+
+    def words(self) -> dict[str, Any]:
+        """All that was said, in one way of saying it."""
+        return normalised(self._said(None), self.tz)
+
+    def _said(self, names: tuple[str, ...] | None) -> dict[str, Any]:
+        names = self.arguments.__struct_fields__ if names is None else names
+        return {name: getattr(self.arguments, name) for name in names}
 
 
 def normalised(arguments: Mapping[str, Any], tz: ZoneInfo) -> dict[str, Any]:
@@ -87,11 +105,26 @@ def _normal(value: Any, tz: ZoneInfo) -> Any:
 
 @dataclass
 class _Record:
-    wish: Wish  # the first one: a retry sends its very words, since backends compare bodies under one key
+    """What has become of one wish. `wish` is in the words of the attempt that counts: backends compare bodies."""
+
+    wish: Wish
+    again: int = 0  # keys that were given up: undone by another write, answered with a no, or a second one wanted
     under_way: trio.Event | None = None
     outcome: Outcome | None = None
-    unsure: bool = False  # an attempt whose answer was lost stays so, until one says yes or no
+    unsure: bool = False  # an attempt whose answer was lost stays so, until a success
     changed: object = None  # the id of what a success wrote
+
+    @property
+    def key(self) -> str:
+        return self.wish.digest(self.again)
+
+    @property
+    def is_done(self) -> bool:
+        return self.outcome is not None and self.outcome.ok
+
+    def give_up_key(self) -> None:
+        """What stood under the key does so no more: the next try is a wish of its own."""
+        self.again, self.outcome, self.unsure, self.changed = self.again + 1, None, False, None
 
 
 class Once:
@@ -99,70 +132,97 @@ class Once:
 
     def __init__(self, reservations: Reservations | None = None) -> None:
         self._reservations = reservations
-        self._records: dict[str, _Record] = {}  # by key
-        self._withdrawn: dict[str, int] = {}  # digest -> how often its success was undone by another write
+        self._records: dict[str, _Record] = {}  # by what makes two wishes the same
+        self.questions = Questions()
 
     def key(self, wish: Wish) -> str:
         """The exactly-once key of this wish now."""
-        return wish.digest(self._withdrawn.get(wish.digest(), 0))
+        record = self._records.get(wish.digest())
+        return record.key if record is not None else wish.digest()
 
-    async def run(self, wish: Wish, work: Callable[[str, Any], Awaitable[Outcome]]) -> Outcome:
+    async def run(
+        self, wish: Wish, work: Callable[[str, Any], Awaitable[Outcome]], *, caller_turn: int | None = None
+    ) -> Outcome:
         """The wish's outcome: of `work(key, arguments)`, or of the time before. `work` must not raise."""
-        key = self.key(wish)
-        record = self._records.setdefault(key, _Record(wish))
+        record = self._records.setdefault(wish.digest(), _Record(wish))
         while record.under_way is not None:
             await record.under_way.wait()
-            if record.outcome is not None:
+            if record.outcome is not None and record.wish.words() == wish.words():
                 return replace(record.outcome, effect=None)
             # The first attempt was cancelled before it had an outcome: this one takes its place.
-        if record.outcome is not None and record.outcome.ok:
-            return replace(record.outcome, effect=None)
+        if record.is_done:
+            assert record.outcome is not None
+            if record.wish.words() == wish.words():
+                return replace(record.outcome, effect=None)
+            if not self.questions.is_answered(_question(wish), caller_turn):
+                return _second(record)
+            record.give_up_key()
+        if not record.unsure:
+            record.wish = wish
         record.under_way, record.outcome = trio.Event(), None
         try:
-            record.outcome = await self._attempt(key, record, work)
+            record.outcome = await self._settled(record, work)
             record.unsure = record.outcome.unsure
         finally:
             record.unsure = record.unsure or record.outcome is None  # cancelled half-way
             record.under_way.set()
             record.under_way = None
-        self._withdraw_what_it_undoes(key, record)
-        return record.outcome
+        outcome = record.outcome
+        if outcome.ok:
+            self._give_up_what_it_undoes(record)
+        elif outcome.is_no:
+            record.again += 1
+        return outcome
 
-    async def _attempt(self, key: str, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> Outcome:
-        before = await self._reserve(key, record.wish)
+    async def _settled(self, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> Outcome:
+        """The outcome under the first key that no relay has had a no for: that no may be an old answer."""
+        while True:
+            outcome, had_failed = await self._attempt(record, work)
+            if not (outcome.is_no and had_failed):
+                return outcome
+            record.again += 1
+
+    async def _attempt(self, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> tuple[Outcome, bool]:
+        """One attempt under the wish's key, and whether an earlier one under it had failed."""
+        before = await self._reserve(record)
         if isinstance(before, Already) and before.state == "done" and before.ok and before.output is not None:
-            return Outcome(msgspec.json.encode(before.output).decode(), ok=True, writes=True, key=key)
-        outcome = await work(key, record.wish.arguments)
-        unsure = (record.unsure or outcome.unsure) and not (outcome.ok or outcome.refused)
-        if not unsure:  # what nobody knows has not ended
-            await self._settle(key, outcome)
-        return replace(outcome, unsure=unsure)
+            return Outcome(msgspec.json.encode(before.output).decode(), ok=True, writes=True, key=record.key), False
+        was_lost = record.unsure or (isinstance(before, Already) and before.state in ("reserved", "unknown"))
+        outcome = await work(record.key, record.wish.arguments)
+        if was_lost and not outcome.ok:
+            if outcome.refused or outcome.is_no:
+                outcome = replace(
+                    outcome, output=_UNKNOWN, refused=False, is_no=False, error="a no after a lost answer"
+                )
+            outcome = replace(outcome, unsure=True)
+        if not outcome.unsure:  # what nobody knows has not ended
+            await self._settle(record.key, outcome)
+        return outcome, isinstance(before, Already) and before.state == "failed"
 
-    def _withdraw_what_it_undoes(self, key: str, record: _Record) -> None:
+    def _give_up_what_it_undoes(self, record: _Record) -> None:
+        """Another success that this one has changed no longer stands."""
         assert record.outcome is not None
-        if not record.outcome.ok:
-            return
-        record.changed = msgspec.json.decode(record.outcome.output).get("id")
+        output = msgspec.json.decode(record.outcome.output)
+        record.changed = output.get("id")
         if record.changed is None:
             return
-        for other_key, other in list(self._records.items()):
-            if other_key != key and other.changed == record.changed:
-                del self._records[other_key]
-                digest = other.wish.digest()
-                self._withdrawn[digest] = self._withdrawn.get(digest, 0) + 1
+        for other in self._records.values():
+            if other is not record and other.changed == record.changed and _undoes(record.wish, other.wish, output):
+                other.give_up_key()
 
-    async def _reserve(self, key: str, wish: Wish) -> Reserved | Already | Unavailable:
+    async def _reserve(self, record: _Record) -> Reserved | Already | Unavailable:
         if self._reservations is None:
             return Unavailable("no database")
+        wish = record.wish
         said: Json = msgspec.to_builtins(wish.arguments, enc_hook=plain)
         with trio.move_on_after(RESERVE_LIMIT_S):
             try:
                 return await self._reservations.reserve(
-                    key,
+                    record.key,
                     wish.call_sid,
                     wish.function,
                     said,
-                    function_call_id=wish.function_call_id or key,
+                    function_call_id=wish.function_call_id or record.key,
                     limit_s=RESERVE_LIMIT_S,
                 )
             except Exception:
@@ -179,3 +239,32 @@ class Once:
                 )
             except Exception:
                 log.exception("function.settle_failed")
+
+
+_UNKNOWN: Final = envelope({"status": "error", "error": "It is not known whether the first attempt was carried out."})
+
+
+def _question(wish: Wish) -> str:
+    return f"{wish.digest()} {msgspec.json.encode(wish.words(), order='sorted').decode()}"
+
+
+def _second(record: _Record) -> Outcome:
+    """The same wish in other words, after it was done: is another one wanted?"""
+    assert record.outcome is not None
+    first = {name: value for name, value in msgspec.json.decode(record.outcome.output).items() if name != "status"}
+    words = "This was done for this caller in this call already, under other words; nothing was done again."
+    asks = "Say what stands, and ask whether they want a second one. Only if they say so, call this again like this."
+    output = envelope({"status": "error", "error": words, "stands": first, "next": asks})
+    return Outcome(output, ok=False, writes=True, refused=True, error=words)
+
+
+def _undoes(newer: Wish, older: Wish, output: Mapping[str, Any]) -> bool:
+    """True when a success changes what an older one wrote, given that the ids in both results are equal.
+
+    Functions that do not say what they are about undo each other only where the newer one was given that id and says
+    that it has cancelled or moved it.
+    """
+    if newer.about is not None or older.about is not None:
+        return newer.about == older.about
+    acts_on_it = str(output["id"]) in {str(value) for value in newer.words().values()}
+    return acts_on_it and output.get("done") in ("cancelled", "moved")

@@ -1,48 +1,40 @@
-"""What a function hands back: an outcome for the model, and at most one effect on the call.
+"""What a function hands back: an outcome for the model, and at most one effect on the call (pure).
 
 Functions never touch the call's sockets or the telephone. One that wants the call to end or to go to a human
 returns an effect, and the call's machine carries it out when the words before it have been heard.
+
+Every output is billed again as text on each later turn, so it holds 1 kB at most. What is larger is summarised
+field by field, and stays whole JSON: lists lose whole elements and `more` says how many, strings end at a word.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from relay.call.vocabulary import EndCall, StaySilent, TransferCall
+import msgspec
+
+from relay.call.vocabulary import (
+    Effect,
+    EndCall,
+    PauseRecording,
+    ResumeRecording,
+    StaySilent,
+    TakeMessage,
+    TransferCall,
+)
+from relay.functions.arguments import plain
 
 __all__ = [
     "Effect", "EndCall", "NotPossible", "Outcome", "PauseRecording", "ResumeRecording", "StaySilent", "TakeMessage",
-    "TransferCall",
+    "TransferCall", "at_a_word", "envelope",
 ]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class TakeMessage:
-    """Keep a row in `messages`. `delivered` says whether the backend has the message as well."""
-
-    name: str
-    phone: str
-    message: str
-    delivered: bool
-
-
-@dataclass(frozen=True)
-class PauseRecording:
-    """Record silence from now on, where calls are recorded: the caller is about to say what nobody may keep.
-
-    `why` is a word for the operator, like "card number"; it stands in a row, so it must be none of the caller's.
-    """
-
-    why: str
-
-
-@dataclass(frozen=True)
-class ResumeRecording:
-    """Record again after a PauseRecording."""
-
-
-Effect = TransferCall | EndCall | StaySilent | TakeMessage | PauseRecording | ResumeRecording
+OUTPUT_LIMIT_BYTES: Final = 1024
+# (elements of a list or mapping, characters of a string), tried in this order until the result fits.
+_STEPS: Final = ((40, 400), (20, 240), (12, 160), (6, 120), (4, 80), (2, 60), (1, 40))
+_KEY_CHARS: Final = 40
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ class Outcome:
     `output` is JSON for the model, at most 1,024 bytes. `ok` is true only when the thing asked for was done.
     `error` is for the operator, in words without phone numbers; None when nothing went wrong.
     `key` is the exactly-once key of a function that writes, else None. `effect` is None on a repeat: it was carried
-    out the first time.
+    out the first time. `blocked_s` is the longest time that the function kept all calls waiting at once.
     """
 
     output: str
@@ -63,7 +55,9 @@ class Outcome:
     took_s: float = 0.0
     refused: bool = False  # a definite no that the caller can be told (taken, unknown): nothing broke
     unsure: bool = False  # a write that may have been done all the same: only a repeat can tell
+    is_no: bool = False  # whoever was asked has answered no: nothing was done, and the next try is a new one
     error: str | None = None
+    blocked_s: float = 0.0
 
 
 class NotPossible(Exception):
@@ -76,3 +70,63 @@ class NotPossible(Exception):
         super().__init__(words)
         self.words = words
         self.fields = fields
+
+
+def envelope(result: Mapping[str, Any], limit_bytes: int = OUTPUT_LIMIT_BYTES) -> str:
+    """`{"status": ..., ...}` as JSON of at most `limit_bytes`; `status` is "ok" unless the result says another one.
+
+    Raises TypeError when the result holds something that is no JSON: that is a bug of the function.
+    """
+    whole = msgspec.to_builtins({"status": "ok", **result}, str_keys=True, enc_hook=plain)
+    text = _json(whole)
+    for elements, characters in _STEPS:
+        if len(text) <= limit_bytes:
+            return text.decode()
+        text = _json(_shorten(whole, elements, characters, top=True))
+    return (text if len(text) <= limit_bytes else _leave_out(whole, limit_bytes)).decode()
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _shorten(value: Any, elements: int, characters: int, top: bool = False) -> Any:
+    if isinstance(value, dict):
+        return _shorten_mapping(value, elements if not top else max(elements, 12), characters, elements)
+    if isinstance(value, list):
+        return [_shorten(each, elements, characters) for each in value[:elements]]
+    if isinstance(value, str):
+        return at_a_word(value, characters)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a very large number"
+    return value
+
+
+def _shorten_mapping(value: dict[str, Any], keys: int, characters: int, elements: int) -> dict[str, Any]:
+    kept = dict(list(value.items())[:keys])
+    short = {at_a_word(name, _KEY_CHARS): _shorten(each, elements, characters) for name, each in kept.items()}
+    lists = {name: len(each) for name, each in kept.items() if isinstance(each, list)}
+    more = {at_a_word(name, _KEY_CHARS): count - elements for name, count in lists.items() if count > elements}
+    if len(value) > len(kept):
+        more["fields"] = len(value) - len(kept)
+    return {**short, "more": more} if more else short
+
+
+def at_a_word(text: str, limit: int) -> str:
+    """`text`, or its beginning up to a word's end and "…", at most `limit` characters."""
+    if len(text) <= limit:
+        return text
+    head = text[: limit - 1]
+    space = head.rfind(" ")
+    return (head[:space] if space > limit // 2 else head).rstrip(" ,;:") + "…"
+
+
+def _leave_out(whole: dict[str, Any], limit_bytes: int) -> bytes:
+    """The status and as many of the first fields, at their shortest, as fit; `more` counts the rest."""
+    elements, characters = _STEPS[-1]
+    kept: dict[str, Any] = {}
+    for name, value in whole.items():
+        trial = {**kept, at_a_word(name, _KEY_CHARS): _shorten(value, elements, characters)}
+        if len(_json({**trial, "more": {"fields": len(whole)}})) <= limit_bytes:
+            kept = trial
+    return _json({**kept, "more": {"fields": len(whole) - len(kept)}})

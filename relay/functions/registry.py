@@ -11,9 +11,9 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,8 +24,19 @@ from relay.functions.arguments import BadArguments, bind, schema, signature
 from relay.functions.backend.contract import BackendFault, Refused, Taken
 from relay.functions.backend.port import BackendPort
 from relay.functions.idempotency import Once, Wish
-from relay.functions.outcome import Effect, EndCall, NotPossible, Outcome, StaySilent, TakeMessage, TransferCall
-from relay.functions.results import at_a_word, envelope
+from relay.functions.invented import invented
+from relay.functions.outcome import (
+    Effect,
+    EndCall,
+    NotPossible,
+    Outcome,
+    StaySilent,
+    TakeMessage,
+    TransferCall,
+    at_a_word,
+    envelope,
+)
+from relay.functions.steps import Steps
 
 __all__ = [
     "CallContext", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible", "Outcome", "Registry",
@@ -33,7 +44,7 @@ __all__ = [
 ]  # fmt: skip
 
 NAME: Final = re.compile(r"^[a-z_]{1,64}$")
-DEADLINE_S: Final = 2.5  # DESIGN 6: the backend's deadline
+DEADLINE_S: Final = 2.5  # the backend's deadline, too
 _DONT_CLAIM: Final = (
     "It is not known whether it was done: do not say that it was. "
     "Try once more with the same arguments, or offer to take a message."
@@ -42,11 +53,24 @@ _ELSE: Final = "Say briefly that it did not work, and try once more or offer a m
 
 log = structlog.get_logger()
 
+# Whose word for the caller's name a result holds.
+NamesCaller: TypeAlias = Literal["known", "said"]
 Result: TypeAlias = Mapping[str, Any] | Effect | tuple[Mapping[str, Any], Effect]
 
 
 class FunctionRefused(Exception):
     """A function that cannot be given to a model; the message names it and says what to change."""
+
+
+class CallerSaid(Protocol):
+    """What is known of the caller's own words."""
+
+    @property
+    def turn(self) -> int:
+        """The number of the caller's last turn: a question is answered by a later one."""
+
+    async def have(self, value: str) -> bool:
+        """True if the caller has said this name or number."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +92,12 @@ class CallContext:
     # changed on its strength alone.
     attested: bool = True
     key: str | None = None
+    caller_words: CallerSaid | None = None  # None: nobody listens, as in tests
+
+    def believe(self, value: str | None) -> None:
+        """The business itself knows this caller by this value, so it is not asked about as an invented one."""
+        if value:
+            self.once.questions.believe(_is_it_real(value))
 
     @property
     def idempotency_key(self) -> str:
@@ -83,7 +113,7 @@ class Function:
 
     name: str
     description: str
-    body: Callable[..., Awaitable[Result]]
+    body: Callable[..., Coroutine[Any, Any, Result]]
     arguments: type[msgspec.Struct]
     parameters: dict[str, Any]
     module: str
@@ -91,32 +121,69 @@ class Function:
     writes: bool
     holding: str | None
     silent: bool
+    same: tuple[str, ...] | None = None
+    about: str | None = None
+    tells: bool | None = None
+    names_caller: NamesCaller | None = None
+
+    @property
+    def has_news(self) -> bool:
+        """True unless its result tells the caller nothing."""
+        return self.tells is not False
 
     async def __call__(self, call: CallContext, **arguments: Any) -> Result:
         return await self.body(call, **arguments)
 
 
 def function(
-    *, deadline_s: float = DEADLINE_S, writes: bool = False, holding: str | None = None, silent: bool = False
-) -> Callable[[Callable[..., Awaitable[Result]]], Function]:
+    *,
+    deadline_s: float = DEADLINE_S,
+    writes: bool = False,
+    holding: str | None = None,
+    silent: bool = False,
+    same: tuple[str, ...] | None = None,
+    about: str | None = None,
+    tells: bool | None = None,
+    names_caller: NamesCaller | None = None,
+) -> Callable[[Callable[..., Coroutine[Any, Any, Result]]], Function]:
     """Offer an async function to the model. Its docstring's first paragraph is the description.
 
     `holding` is said when it takes longer than 700 ms (None: nothing); `silent` means that nothing is said meanwhile,
-    and goes with the effect StaySilent. Raises FunctionRefused by name when the signature or the docstring will not do.
+    and goes with the effect StaySilent.
+    `same`, of one that writes: the arguments that make two calls the same wish, however the others are worded; the
+    second one is asked about. None: all of them. `about`: what the `id` in its result names, such as "appointment";
+    of two functions about one thing the later undoes what the earlier did to the same id.
+    `tells=False`: its result is no news for the caller. `names_caller`: the `name` in its result is the caller's, as
+    the business knows it ("known") or as the caller said it ("said").
+    Raises FunctionRefused by name when the signature or the docstring will not do.
     """
 
-    def offered(body: Callable[..., Awaitable[Result]]) -> Function:
+    def offered(body: Callable[..., Coroutine[Any, Any, Result]]) -> Function:
         name = getattr(body, "__name__", repr(body))
         try:
             arguments = signature(body)
             parameters = schema(arguments)
             _refuse_flaws(name, body, deadline_s)
+            _refuse_unknown(same, arguments)
         except (ValueError, TypeError, NameError) as error:
             raise FunctionRefused(f"function {name} in {body.__module__}: {error}") from error
         first_paragraph = (inspect.getdoc(body) or "").split("\n\n")[0]
         description = " ".join(first_paragraph.split())
         return Function(
-            name, description, body, arguments, parameters, body.__module__, deadline_s, writes, holding, silent
+            name,
+            description,
+            body,
+            arguments,
+            parameters,
+            body.__module__,
+            deadline_s,
+            writes,
+            holding,
+            silent,
+            same,
+            about,
+            tells,
+            names_caller,
         )
 
     return offered
@@ -131,6 +198,12 @@ def _refuse_flaws(name: str, body: Callable[..., Any], deadline_s: float) -> Non
         raise ValueError("it has no docstring, so the model would not know when to call it")
     if not 0 < deadline_s <= 60:
         raise ValueError("its deadline must be between 0 and 60 seconds")
+
+
+def _refuse_unknown(same: tuple[str, ...] | None, arguments: type[msgspec.Struct]) -> None:
+    unknown = sorted(set(same or ()) - set(arguments.__struct_fields__))
+    if unknown:
+        raise ValueError(f"`same` names {', '.join(unknown)}, which is no argument of it")
 
 
 class Registry:
@@ -165,8 +238,22 @@ def load(package: str | None = None) -> Registry:
     """
     found = _of_package("relay.functions.builtin")
     if package:
-        found |= _of_package(package)
+        found |= {name: _in_place_of(found.get(name), theirs) for name, theirs in _of_package(package).items()}
     return Registry(found)
+
+
+def _in_place_of(ours: Function | None, theirs: Function) -> Function:
+    """A function of the user's that takes the place of ours stands for the same thing, unless it says otherwise."""
+    if ours is None:
+        return theirs
+    fits = ours.same is not None and set(ours.same) <= set(theirs.arguments.__struct_fields__)
+    return replace(
+        theirs,
+        same=ours.same if theirs.same is None and fits else theirs.same,
+        about=ours.about if theirs.about is None else theirs.about,
+        tells=ours.tells if theirs.tells is None else theirs.tells,
+        names_caller=ours.names_caller if theirs.names_caller is None else theirs.names_caller,
+    )
 
 
 def _of_package(package: str) -> dict[str, Function]:
@@ -218,27 +305,51 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
     except BadArguments as error:
         flaw = f"Wrong arguments: {error}."
         return replace(_failed(flaw, "Correct it, or ask the caller for it."), writes=function.writes, refused=True)
+    doubt = await _doubt(call, arguments)
+    if doubt is not None:
+        return replace(doubt, writes=function.writes)
     if not function.writes:
         return await _attempt(function, call, arguments)
 
     async def work(key: str, arguments: msgspec.Struct) -> Outcome:
         return replace(await _attempt(function, replace(call, key=key), arguments), writes=True, key=key)
 
-    outcome = await call.once.run(Wish(call.call_sid, function.name, arguments, call.tz, function_call_id), work)
+    wish = Wish(call.call_sid, function.name, arguments, call.tz, function_call_id, function.same, function.about)
+    outcome = await call.once.run(wish, work, caller_turn=call.caller_words.turn if call.caller_words else None)
     if not outcome.unsure:
         return outcome
     return replace(outcome, output=envelope(msgspec.json.decode(outcome.output) | {"next": _DONT_CLAIM}))
 
 
+async def _doubt(call: CallContext, arguments: msgspec.Struct) -> Outcome | None:
+    """Values that look made up are refused once, with a question; a caller who said or confirms them is believed."""
+    said = call.caller_words
+    for name, value in invented(msgspec.structs.asdict(arguments), call.caller_number):
+        if said is not None and await said.have(value):
+            call.believe(value)
+        elif not call.once.questions.is_answered(_is_it_real(value), said.turn if said is not None else None):
+            short = at_a_word(value, 60)
+            flaw = f"{short!r} as {name} looks made up."
+            asks = f"Ask the caller for it. If they confirm that it is {short!r}, call this again like this."
+            return replace(_failed(flaw, asks), refused=True, error=f"{name} looked made up")
+    return None
+
+
+def _is_it_real(value: str) -> str:
+    return f"real: {' '.join(value.casefold().split())}"
+
+
 async def _attempt(function: Function, call: CallContext, arguments: msgspec.Struct) -> Outcome:
     fields = {name: getattr(arguments, name) for name in arguments.__struct_fields__}
+    steps = Steps(function.body(call, **fields))
     try:
         with trio.fail_after(function.deadline_s):
-            return _outcome(await function.body(call, **fields))
+            outcome = _outcome(await steps)
     except trio.TooSlowError:
-        return _too_slow(function)
+        outcome = _too_slow(function)
     except Exception as error:
-        return _mapped(function, _innermost(error))
+        outcome = _mapped(function, _innermost(error))
+    return replace(outcome, blocked_s=steps.longest_s)
 
 
 def _innermost(error: Exception) -> BaseException:
@@ -252,14 +363,16 @@ def _innermost(error: Exception) -> BaseException:
 def _mapped(function: Function, error: BaseException) -> Outcome:
     if isinstance(error, NotPossible):
         output = {"status": "error", "error": error.words, **error.fields}
-        return Outcome(envelope(output), ok=False, error=error.words, refused=True)
+        return Outcome(envelope(output), ok=False, error=error.words, refused=True, is_no=True)
     if isinstance(error, Taken):
-        return replace(_failed("That time is taken.", "Offer another time."), refused=True)
+        return replace(_failed("That time is taken.", "Offer another time."), refused=True, is_no=True)
     if isinstance(error, Refused) and error.is_explained:
-        return replace(_failed(error.told, "Tell the caller, and ask what they would like instead."), refused=True)
+        next_step = "Tell the caller, and ask what they would like instead."
+        return replace(_failed(error.told, next_step), refused=True, is_no=True)
     if isinstance(error, BackendFault):
         unsure = function.writes and error.may_have_happened
-        return replace(_failed(error.told, _DONT_CLAIM if unsure else _ELSE), error=error.words)
+        failed = _failed(error.told, _DONT_CLAIM if unsure else _ELSE, reason=error.reason)
+        return replace(failed, error=error.words, is_no=isinstance(error, Refused))
     log.error("function.bug", function=function.name, exc_info=error)
     return replace(
         _failed("That did not work.", _DONT_CLAIM if function.writes else _ELSE),
@@ -287,6 +400,7 @@ def _outcome(result: Result) -> Outcome:
     return Outcome(envelope(mapping), ok=mapping.get("status") != "error", effect=effect)
 
 
-def _failed(error: str, next_step: str) -> Outcome:
-    output = envelope({"status": "error", "error": error, "next": next_step})
+def _failed(error: str, next_step: str, reason: str = "") -> Outcome:
+    because = {"reason": reason} if reason else {}
+    output = envelope({"status": "error", "error": error, **because, "next": next_step})
     return Outcome(output, ok=False, error=error, unsure=next_step is _DONT_CLAIM)

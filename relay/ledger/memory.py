@@ -131,6 +131,10 @@ class MemoryLedger:
         of_number = (row.started_at for row in self.of(r.CallRow) if (row.from_number or "") == number)
         return sum(1 for started_at in of_number if started_at is not None and started_at > since)
 
+    async def numbers_called(self, *, limit_s: float) -> list[str]:
+        await self._answer()
+        return sorted({row.to_number for row in self.of(r.CallRow) if row.to_number})
+
     async def load_greeting(self, key: str, *, limit_s: float) -> r.Greeting | None:
         await self._answer()
         return self.greetings.get(key)

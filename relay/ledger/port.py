@@ -41,6 +41,9 @@ class Ledger(Protocol):
         Raises LedgerUnavailable.
         """
 
+    async def numbers_called(self, *, limit_s: float) -> list[str]:
+        """Every number of ours that a caller ever dialled. Raises LedgerUnavailable."""
+
     async def load_greeting(self, key: str, *, limit_s: float) -> Greeting | None:
         """The greeting kept under this key. Raises LedgerUnavailable."""
 

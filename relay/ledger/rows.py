@@ -57,7 +57,7 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptRow:
-    """One turn: what was said, and how much of it was heard. Times are ms since the call's start."""
+    """One turn: what was said, and how much of it was heard. Times are ms since the call's first stream began."""
 
     statement: ClassVar[str] = "keep_transcripts"
     call_sid: str

@@ -218,6 +218,14 @@ class PostgresLedger:
         row = await self._ask(self._query("calls_from", number=number, since_s=since_s), limit_s)
         return cast("int", row[0]) if row else 0
 
+    async def numbers_called(self, *, limit_s: float) -> list[str]:
+        statement = self._statements["numbers_called"]
+
+        def work(connection: Connection) -> list[str]:
+            return [cast("str", row[0]) for row in connection.execute(statement).fetchall()]
+
+        return await self._ask(work, limit_s)
+
     async def load_greeting(self, key: str, *, limit_s: float) -> r.Greeting | None:
         statement = self._statements["load_greeting"]
 

@@ -71,10 +71,15 @@ class Rendered:
 
 
 @cache
+def shipped_texts() -> dict[str, str]:
+    """The words of all phrases that ship with the relay, by key."""
+    return msgspec.toml.decode((CLIPS_DIR / "clips.toml").read_bytes(), type=dict[str, str])
+
+
+@cache
 def shipped_clip(key: str) -> Phrase:
     """The phrase that ships with the relay, in its own words. Raises KeyError for a key that has none."""
-    texts = msgspec.toml.decode((CLIPS_DIR / "clips.toml").read_bytes(), type=dict[str, str])
-    return Phrase(texts[key], (CLIPS_DIR / f"{key}.ulaw").read_bytes())
+    return Phrase(shipped_texts()[key], (CLIPS_DIR / f"{key}.ulaw").read_bytes())
 
 
 def key_of(text: str, voice: str, model: str, rendered_by: str = "") -> str:

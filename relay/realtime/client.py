@@ -203,6 +203,8 @@ class WarmSessions:
         self._warm: dict[CallSid, _Warm] = {}
         self._nursery: trio.Nursery | None = None
         self._recent: deque[float] = deque()
+        # Told of a session with a greeting that was asked for and is heard by nobody: it is paid for.
+        self.unheard: Callable[[CallSid, ModelSession], None] = lambda *_: None
 
     def __len__(self) -> int:
         return len(self._warm)
@@ -242,6 +244,7 @@ class WarmSessions:
             warm.claimed = False
             warm.life.cancel()
             if warm.session is not None:
+                self.unheard(call_sid, warm.session)
                 await warm.session.end.close()
             raise
         if warm.session is None:
@@ -284,4 +287,5 @@ class WarmSessions:
                 del self._warm[call_sid]
             warm.done.set()
             if session is not None:
+                self.unheard(call_sid, session)
                 await session.end.close()

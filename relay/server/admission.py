@@ -73,11 +73,7 @@ class Admission:
     async def _rings(self, file: CallFile) -> int:
         """How often this number, or anybody hidden, has rung within the window, this time included."""
         caller, now = file.caller.id, trio.current_time()
-        here = sum(
-            now - each.rang_at < WINDOW_S
-            and (each.caller.id.is_hidden if caller.is_hidden else each.caller.number == caller.number)
-            for each in self._desk.files.values()
-        )
+        here = self._desk.files.rings(file.caller, WINDOW_S, now)
         try:
             everywhere = await self._desk.ledger.calls_from(caller.number, WINDOW_S, limit_s=COUNT_LIMIT_S)
         except LedgerUnavailable as error:

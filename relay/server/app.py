@@ -29,15 +29,16 @@ from relay.metrics import Metrics
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
 from relay.recordings.service import open_recordings
-from relay.server import http
+from relay.server import descriptors, http
 from relay.server.briefings import Briefings
 from relay.server.media_endpoint import StreamDoor
 from relay.server.webhooks import Webhooks
 from relay.session.context import Desk
+from relay.session.day_bill import EVERY_S
 from relay.settings import Settings
 from relay.transport import overload
 from relay.transport.websocket import dial
-from relay.twilio.rest import TwilioRest
+from relay.twilio.rest import TwilioRefused, TwilioRest, TwilioUnreachable
 from relay.twilio.tokens import Tokens
 
 log = structlog.get_logger()
@@ -46,8 +47,16 @@ log = structlog.get_logger()
 DRAIN_S = 280.0
 # `/readyz` waits this long for the kept greeting, then calls are taken without it.
 GREETING_WAIT_S = 10.0
-DAY_BILL_EVERY_S = 30.0
 LAG_EVERY_S = 0.5
+# Some runners pass one Ctrl-C on as SIGINT and SIGTERM: within so long they are one wish.
+SAME_WISH_S = 0.05
+# Headers by which proxies say for whom they ask, beside all that begin with X-Forwarded-.
+_PROXIES_HEADERS = frozenset(
+    "forwarded via x-real-ip x-client-ip x-cluster-client-ip x-original-forwarded-for x-original-host true-client-ip"
+    " client-ip cf-connecting-ip cf-connecting-ipv6 cf-ray cdn-loop fastly-client-ip fly-client-ip fly-forwarded-port"
+    " x-azure-clientip x-azure-socketip x-appengine-user-ip x-envoy-external-address x-amzn-trace-id x-amz-cf-id"
+    " x-arr-log-id x-vercel-id x-nf-client-connection-ip".split()
+)
 
 
 def open_desk(
@@ -100,14 +109,23 @@ def open_desk(
     return desk
 
 
+def _stop_signals() -> list[signal.Signals]:
+    """What asks the process to stop. SIGHUP comes when its terminal is closed; `nohup` has it ignored, and so do we."""
+    asked = [signal.SIGTERM, signal.SIGINT]
+    return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*asked, signal.SIGHUP]
+
+
+def _is_a_proxys(header: str) -> bool:
+    return header.casefold().startswith("x-forwarded-") or header.casefold() in _PROXIES_HEADERS
+
+
 def rest_of(settings: Settings) -> TwilioRest:
     """Twilio's REST client: by API key where there is one."""
-    auth = (
-        (settings.twilio_api_key, settings.twilio_api_secret)
-        if settings.twilio_api_key
-        else (settings.twilio_account_sid, settings.twilio_auth_token)
-    )
-    return TwilioRest(settings.twilio_account_sid, auth, settings.twilio_api_base)
+    if settings.twilio_api_key:
+        auths = [(settings.twilio_api_key, settings.twilio_api_secret)]
+    else:
+        auths = [(settings.twilio_account_sid, token) for token in settings.twilio_auth_tokens]
+    return TwilioRest(settings.twilio_account_sid, auths, settings.twilio_api_base)
 
 
 class Daemon:
@@ -115,7 +133,7 @@ class Daemon:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        tokens = (desk.settings.twilio_auth_token,)
+        tokens = desk.settings.twilio_auth_tokens
         self.door = StreamDoor(desk, tokens)
         self.app = QuartTrio("relay")
         self._stop = trio.Event()
@@ -144,8 +162,8 @@ class Daemon:
         return None
 
     async def _metrics(self) -> Response:
-        # Every proxy says whom it speaks for, and calls and dollars are not the public's; Fly scrapes directly.
-        if "X-Forwarded-For" in request.headers:
+        # Calls and dollars are not the public's. Fly scrapes directly, and every proxy says whom it speaks for.
+        if any(_is_a_proxys(name) for name, _ in request.headers):
             return Response("not found\n", 404, content_type="text/plain")
         return Response(self.desk.metrics.text(), content_type=CONTENT_TYPE_LATEST)
 
@@ -172,6 +190,7 @@ class Daemon:
         for name, task in self.desk.tasks.items():
             nursery.start_soon(self._apart, name, task)
         nursery.start_soon(self._apart, "day's bill", self._keep_day_bill)
+        nursery.start_soon(self._apart, "numbers of ours", self._learn_own_numbers)
         if self.desk.recordings is not None:
             await nursery.start(self._apart, "recordings", self.desk.recordings.run)
         nursery.start_soon(self._watch_lag)
@@ -200,17 +219,41 @@ class Daemon:
         )
 
     async def _keep_day_bill(self) -> None:
-        day = None
+        """Ask what the others have spent: at the start, while calls are at hand, and when one rings."""
         while True:
-            today = self.desk.utc_now().astimezone(self.desk.settings.tz).date()
-            if day not in (None, today):
-                self.desk.day_usd = 0.0  # also while Postgres is away: yesterday's dollars send nobody to the human
-            day = today
-            try:
-                self.desk.day_usd = await self.desk.ledger.spent_usd(today, self.desk.settings.tz, limit_s=2.0)
-            except LedgerUnavailable as error:
-                log.warning("ledger.unavailable", words=str(error), caller_hears="nothing: rows wait on disk")
-            await trio.sleep(DAY_BILL_EVERY_S)
+            self.desk.bill.tell(file for file in self.desk.files.at_hand() if file.live)
+            await self.desk.bill.read()
+            await trio.sleep(EVERY_S)
+            if not self.desk.calls_in_hand:
+                self.desk.rang = trio.Event()
+                await self.desk.rang.wait()
+
+    async def _learn_own_numbers(self) -> None:
+        """Which numbers lead to us: those ever called, by the ledger, and the account's, by Twilio."""
+        desk, settings = self.desk, self.desk.settings
+        try:
+            desk.learn_own(*await desk.ledger.numbers_called(limit_s=5.0))
+        except LedgerUnavailable as error:
+            log.info("numbers.not_read", words=str(error), caller_hears="nothing: those that ring are learned anew")
+        if settings.is_local and settings.twilio_api_base == Settings().twilio_api_base:
+            return  # nobody can call a relay that is on this machine alone
+        try:
+            ours = await desk.rest.own_numbers()
+        except TwilioUnreachable as error:
+            log.warning("twilio.not_asked", words=str(error), caller_hears="nothing")
+            return
+        except TwilioRefused as error:
+            log.error(
+                "twilio.not_asked", words=str(error), caller_hears="nothing, but a call may not be hung up at once"
+            )
+            return
+        desk.learn_own(*ours)
+        if settings.twilio_phone_number not in ours:
+            log.warning(
+                "number.not_in_account",
+                words="Twilio's account has no number TWILIO_PHONE_NUMBER, as far as this API tells",
+                do="check TWILIO_ACCOUNT_SID, and that TWILIO_API_BASE is of the number's region",
+            )
 
     async def _watch_lag(self) -> None:
         while True:
@@ -219,12 +262,15 @@ class Daemon:
             self.desk.metrics.loop_lag_ms.set((trio.current_time() - due) * 1000)
 
     async def _watch_signals(self) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            number = await anext(signals)
+        with trio.open_signal_receiver(*_stop_signals()) as signals:
+            number, first_at = await anext(signals), trio.current_time()
             log.info("relay.draining", signal=signal.Signals(number).name, calls=self.desk.calls_in_hand)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._drain_then, nursery.cancel_scope.cancel)
-                number = await anext(signals)
+                async for again in signals:
+                    number = again
+                    if trio.current_time() - first_at > SAME_WISH_S:
+                        break
                 log.warning("relay.leaving_now", signal=signal.Signals(number).name, calls=self.desk.calls_in_hand)
                 nursery.cancel_scope.cancel()
             self._stop.set()
@@ -248,6 +294,7 @@ class Daemon:
 async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
     """`relay serve`: until a signal. Raises PromptsInvalid, FunctionRefused, SelfTestFailed, PortUnusable."""
     dsp.self_test()
+    descriptors.raise_limit(settings.max_calls)
     if settings.openai_model not in PRICES:
         log.warning("prices.unknown_model", model=settings.openai_model, charged_as="the dearest model known")
     async with AsyncExitStack() as stack:

@@ -101,10 +101,12 @@ class Briefings:
         self._settings, self._ledger, self._also, self._rendered_by = settings, ledger, also, rendered_by
         self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
         self._in_force: Read | None = None
+        self._known: Print = frozenset()
         self._keeping = trio.CancelScope()
 
     def first(self) -> Briefing:
         """The one of the start. Raises FilesInvalid."""
+        self._known = self._print()  # before they are read: what changes meanwhile is read again
         found = read(self._settings)
         for words in found.conflicts:
             log.warning("business.file_differs", words=words)
@@ -148,12 +150,12 @@ class Briefings:
         self, current: Callable[[], Briefing], take_over: Callable[[Briefing], None], realtime: Realtime
     ) -> None:
         """Look at the files; hand over a new briefing when they have changed and are right, until cancelled."""
-        known = seen = await trio.to_thread.run_sync(self._print)
+        seen = self._known
         while True:
             await trio.sleep(LOOK_EVERY_S)
             now = await trio.to_thread.run_sync(self._print)
-            if now == seen != known:
-                known = now if await self._renew(current(), take_over, realtime) else known
+            if now == seen != self._known and await self._renew(current(), take_over, realtime):
+                self._known = now
             seen = now
 
     def _print(self) -> Print:

@@ -24,11 +24,12 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config, Sockets
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import ASGIFramework
 
+from relay.server.descriptors import IdleConnections
 from relay.transport import overload
 from relay.transport.websocket import Gone, Request, WebSocketEnd, answer
 from relay.transport.wire import SocketWire, notice_dead_peers
@@ -143,6 +144,7 @@ class _Config(Config):
     def __init__(self, door: Door) -> None:
         super().__init__()
         self.door = door
+        self.idle = IdleConnections()
 
 
 class _PlainHttp(H11Protocol):
@@ -164,6 +166,7 @@ class HandoverServer(TCPServer):
 
     async def run(self) -> None:
         """Serve one connection. An error ends this connection: any that got out would end the whole server."""
+        self.config.idle.add(self, self._shed)
         try:
             await super().run()
         except BaseExceptionGroup as group:
@@ -174,9 +177,20 @@ class HandoverServer(TCPServer):
                 raise others from None
         except Exception as e:
             log.error("connection.crashed", exc_info=e)
+        finally:
+            self.config.idle.remove(self)
+
+    def _shed(self) -> None:
+        """Close the socket under an idle connection; its reader sees that and ends."""
+        self.stream.socket.close()
 
     async def protocol_send(self, event: Event) -> None:
         """Send a piece of an HTTP response, for so long and no longer; or note that a request began or ended."""
+        if isinstance(event, Updated):
+            if event.idle:
+                self.config.idle.add(self, self._shed)
+            else:
+                self.config.idle.remove(self)
         if not isinstance(event, RawData):
             # A request ends inside the app's task, which Quart cancels in that moment. Without the shield the
             # keep-alive timer never starts again, an idle connection holds up the shutdown, and one that is to be
@@ -236,6 +250,7 @@ class HandoverServer(TCPServer):
         return data
 
     async def _hand_over(self, data: bytes) -> None:
+        self.config.idle.remove(self)
         await self.idle_task.stop()
         if self.stream.socket.fileno() < 0:
             return  # the keep-alive timer was faster

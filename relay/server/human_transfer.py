@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import structlog
@@ -16,8 +17,8 @@ import trio
 
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions.backend.contract import BackendFault, Taken
-from relay.functions.results import at_a_word
-from relay.ledger.rows import MessageRow, OutcomeRow
+from relay.functions.outcome import at_a_word
+from relay.ledger.rows import MessageRow
 from relay.session.call_file import ASKS_WITHIN_S, Caller, CallFile
 from relay.session.context import Desk
 from relay.twilio import twiml
@@ -61,19 +62,22 @@ class Transfers:
             query["machine"] = machine
         return f"{self._desk.settings.public_url}/twilio/{name}" + (f"?{urlencode(query)}" if query else "")
 
-    def file(self, call_sid: CallSid, fields: dict[str, str]) -> CallFile:
-        """The file of a call; made anew where this process has never heard of it."""
+    def file(self, call_sid: CallSid, fields: dict[str, str], *, rings: bool = False) -> CallFile:
+        """The file of a call; made anew where this process has never heard of it. `rings`: it begins here."""
         desk = self._desk
         country = desk.settings.business_country
         who = caller_id(fields, country=country, own=desk.own_numbers, humans=self._numbers)
         by_us = fields.get("Direction", "inbound").startswith("outbound")
         called = as_presented(fields.get("From" if by_us else "To", ""), country)
-        return desk.open_file(
+        file = desk.open_file(
             call_sid,
             Caller(who, called, fields.get("FromState", "")[:2]),
             fields.get("FromCountry", "")[:2],
             trio.current_time(),
+            rings=rings,
         )
+        file.account_sid = file.account_sid or fields.get("AccountSid", "")
+        return file
 
     # Dialling
 
@@ -211,9 +215,7 @@ class Transfers:
         self._record(file, result)
 
     def _record(self, file: CallFile, result: str, dialled: str | None = None) -> None:
-        row = OutcomeRow(
-            call_sid=file.call_sid, ended_at=self._desk.utc_now(), transfer_result=result[:32], dialled=dialled
-        )
+        row = replace(self._desk.outcome_row(file), transfer_result=result[:32], dialled=dialled)
         self._desk.ledger.record(row)
 
 

@@ -123,6 +123,7 @@ class StreamDoor:
                 target=request.path,
                 signature=_one(request, signature.SIGNATURE_HEADER),
                 settings=_one(request, signature.SETTINGS_HEADER),
+                host=_one(request, "Host"),
             )
         except signature.SignatureRefused as error:
             desk.metrics.refused_sockets.labels("signature").inc()
@@ -147,7 +148,7 @@ class StreamDoor:
                     continue
                 if not isinstance(what, media_protocol.Started):
                     raise StreamRefused("the first message was not start")
-                _check(what, file.call_sid, self._desk.settings.twilio_account_sid)
+                _check(what, file.call_sid, file.account_sid or self._desk.settings.twilio_account_sid)
                 end.unread(messages[at + 1 :])  # the caller's first words may have come with it
                 return what
 

@@ -73,6 +73,7 @@ class Webhooks:
         self._auth_tokens = tokens
         self._transfers = Transfers(desk, self._resume)
         self._admission = Admission(desk)
+        self._other_accounts: set[str] = set()
 
     def add_to(self, app: QuartTrio) -> None:
         """Put the routes on the app."""
@@ -87,32 +88,21 @@ class Webhooks:
             ("/twilio/dialed", self._transfers.dialed),
             ("/twilio/message", self._transfers.message),
         ):
-            app.add_url_rule(path, path, self._route(answer), methods=["GET", "POST"])
+            view = self._route(answer)
+            app.add_url_rule(path, path, view, methods=["GET", "POST"])
+            app.add_url_rule(f"{path}/", f"{path}/", view, methods=["GET", "POST"])  # as somebody may have typed it
+        app.register_error_handler(404, self._not_found)
 
     def _route(self, answer: Answer) -> Callable[[], Awaitable[Response]]:
         async def view() -> Response:
-            body = await request.get_data(as_text=False)
-            scope = request.scope
-            target = scope["raw_path"].decode("latin-1")
-            if scope["query_string"]:
-                target += "?" + scope["query_string"].decode("latin-1")
             try:
-                fields = signature.check_webhook(
-                    tokens=self._auth_tokens,
-                    public_url=self._desk.settings.public_url,
-                    target=target,
-                    signature=_one(request, signature.SIGNATURE_HEADER),
-                    settings=_one(request, signature.SETTINGS_HEADER),
-                    content_type=request.headers.get("Content-Type"),
-                    body=body if isinstance(body, bytes) else body.encode(),
-                )
+                fields = await self._signed_fields()
             except signature.SignatureRefused as error:
                 self._desk.metrics.refused_webhooks.inc()
                 log.warning(
                     "webhook.refused", path=request.path, words=str(error), do="compare PUBLIC_URL with Twilio's"
                 )
                 return Response("not signed by Twilio\n", 403, content_type="text/plain")
-            fields |= {name: value for name, value in request.args.items() if name not in fields}
             call_sid = fields.get("call") or fields.get("CallSid", "")
             if not _SID.fullmatch(call_sid):
                 return Response("CallSid is missing or is none\n", 400, content_type="text/plain")
@@ -128,10 +118,61 @@ class Webhooks:
 
         return view
 
+    async def _signed_fields(self) -> dict[str, str]:
+        """The fields of the request at hand. Raises SignatureRefused where Twilio has not signed it."""
+        body = await request.get_data(as_text=False)
+        scope = request.scope
+        target = scope["raw_path"].decode("latin-1")
+        if scope["query_string"]:
+            target += "?" + scope["query_string"].decode("latin-1")
+        fields = signature.check_webhook(
+            tokens=self._auth_tokens,
+            public_url=self._desk.settings.public_url,
+            target=target,
+            signature=_one(request, signature.SIGNATURE_HEADER),
+            settings=_one(request, signature.SETTINGS_HEADER),
+            content_type=request.headers.get("Content-Type"),
+            body=body if isinstance(body, bytes) else body.encode(),
+            host=_one(request, "Host"),
+        )
+        return fields | {name: value for name, value in request.args.items() if name not in fields}
+
+    async def _not_found(self, _: Exception) -> Response:
+        """A page that is not there. Twilio itself asks for one only where its console names a wrong URL: say it."""
+        answer = Response("not found\n", 404, content_type="text/plain")
+        if signature.SIGNATURE_HEADER not in request.headers:
+            return answer
+        try:
+            fields = await self._signed_fields()
+        except signature.SignatureRefused:
+            return answer
+        right = "stream-status" if "StreamEvent" in fields else "incoming"
+        right = "status" if fields.get("CallStatus") in _OVER else right
+        url = f"{self._desk.settings.public_url}/twilio/{right}"
+        hears = "what the number's fallback URL says, or that an application error has occurred"
+        log.error(
+            "webhook.wrong_path", path=request.path[:80], caller_hears=hears, do=f"set the URL at Twilio to {url}"
+        )
+        return Response(f"There is no such page here. The URL is {url}\n", 404, content_type="text/plain")
+
+    def _look_at_account(self, account_sid: str) -> None:
+        """Say once that calls come from another account than TWILIO_ACCOUNT_SID. Its token is ours: they are served."""
+        if account_sid in ("", self._desk.settings.twilio_account_sid) or account_sid in self._other_accounts:
+            return
+        self._other_accounts.add(account_sid)
+        log.error(
+            "account.another",
+            words=f"calls come from the account {account_sid}, whose token TWILIO_AUTH_TOKEN is",
+            caller_hears="nothing, but a call that ends may stay open for a moment: it cannot be hung up by REST",
+            do=f"set TWILIO_ACCOUNT_SID={account_sid}",
+        )
+
     def _after_bug(self, path: str) -> str:
         """The human, by a document that needs no more of us; nothing where the request was no caller's."""
+        path = path.rstrip("/")
         if path in _CALLERS_PATHS:
-            return twiml.fallback(self._desk.settings.human_transfer_number, CUT_OFF)
+            settings = self._desk.settings
+            return twiml.fallback(settings.human_transfer_number, CUT_OFF, settings.twilio_phone_number)
         return twiml.hang_up() if path == "/twilio/accept" else twiml.empty()
 
     # A phone rings
@@ -140,8 +181,9 @@ class Webhooks:
         desk, now = self._desk, trio.current_time()
         call_sid = CallSid(fields.get("CallSid", ""))
         known = call_sid in desk.files
-        file = self._transfers.file(call_sid, fields)
+        file = self._transfers.file(call_sid, fields, rings=True)
         if not known:
+            self._look_at_account(file.account_sid)
             file.refused = await self._admission.judge(file) or ""
             desk.ledger.record(call_row(file))  # other machines count it
             if not file.caller.id.is_own:

@@ -122,6 +122,7 @@ class CallFile:
     briefing: Briefing
     closed: bool  # the business, when it rang
     began_at: float | None = None  # Trio clock: when its first stream began, the zero of the call's time line
+    account_sid: str = ""  # Twilio's, whose token has signed the call's first webhook
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     deeds: Deeds = field(default_factory=Deeds)
@@ -134,9 +135,11 @@ class CallFile:
     streams: int = 0  # that began
     resumes: int = 0
     resumed_as: str | None = None
+    outcomes: int = 0  # the number of the last row of its outcome
     asks_until: float = 0.0  # Trio clock: so long Twilio may be on its way to us for this caller
     brings_stream: bool = False  # and then it opens one
     open_streams: list[Stream] = field(default_factory=list)  # the newest last; those before it write their last rows
+    at_hand: set[CallSid] = field(default_factory=set)  # of the process: calls that may need it
     _one_closed: trio.Event = field(default_factory=trio.Event)
 
     @property
@@ -154,9 +157,15 @@ class CallFile:
         """True while a stream has the caller: none has said, and nobody has said of it, that it is over."""
         return any(not stream.is_decided for stream in self.open_streams)
 
+    def next_outcome(self) -> int:
+        """The number of the next row of this call's outcome: what orders them, since a clock may be set back."""
+        self.outcomes += 1
+        return self.outcomes
+
     def expects(self, within_s: float, *, stream: bool = False) -> None:
         """Twilio comes to us next for this caller, or for the human who is rung: a process that stops waits for it."""
         self.asks_until, self.brings_stream = trio.current_time() + within_s, stream
+        self.at_hand.add(self.call_sid)
 
     def decide(self, decision: Decision) -> None:
         """It is settled how a stream ended and what comes next: webhooks that come in this moment read it."""
@@ -168,6 +177,7 @@ class CallFile:
     def stream_opens(self, stream: Stream) -> None:
         """A stream of this call begins."""
         self.open_streams.append(stream)
+        self.at_hand.add(self.call_sid)
         # Until its end is decided: whatever breaks, the caller is taken up again.
         self.decision = replace(self.decision, then=Next.RESUME, reason=None)
 

@@ -19,11 +19,12 @@ import structlog
 import trio
 
 from relay.call.actions import RecordTurn, RunFunction
-from relay.call.call_config import Bill, PastTurn
+from relay.call.call_config import PastTurn
 from relay.call.machine import Ending, Machine, Next
 from relay.call.vocabulary import ClaimDoubted, EndReason
 from relay.functions import Outcome, TakeMessage
 from relay.ledger import rows
+from relay.session.bills import cost_of
 from relay.session.call_file import CallFile, Decision
 from relay.session.context import Desk
 
@@ -49,12 +50,8 @@ def call_row(file: CallFile) -> rows.CallRow:
 
 
 def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeRow:
-    return rows.OutcomeRow(
-        call_sid=file.call_sid,
-        ended_at=desk.utc_now(),
-        end_reason=str(reason),
-        fault=str(reason) if reason.is_fault else None,
-    )
+    fault = str(reason) if reason.is_fault else None
+    return replace(desk.outcome_row(file), end_reason=str(reason), fault=fault)
 
 
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
@@ -76,6 +73,9 @@ class Books:
         self._desk, self._file, self._machine = desk, file, machine
         self._began_at = started_at  # when Twilio's `start` was read, Trio clock
         self._began_utc = desk.utc_now()
+        if file.began_at is None:
+            file.began_at = started_at
+        self._since_call_ms = round((started_at - file.began_at) * 1000)  # from the call's first stream to this one
         self.greeting_ms: float | None = None  # to the moment when the first audio had been written to the socket
         self._held_rows: list[rows.Row] = []  # with words, from before the notice was heard
         self._judged: set[int] = set()
@@ -91,6 +91,7 @@ class Books:
                 model=s.openai_model,
                 voice=s.openai_voice,
                 prompt_hash=file.briefing.prompts.version,
+                process=desk.bill.process,
                 resumed=file.resumes,
             )
         )
@@ -138,8 +139,8 @@ class Books:
                 item_id=turn.item_id,
                 said=turn.said,
                 heard=turn.heard,
-                started_ms=turn.started_ms,
-                ended_ms=turn.ended_ms,
+                started_ms=self._since_call_ms + turn.started_ms,
+                ended_ms=self._since_call_ms + turn.ended_ms,
                 interrupted=turn.interrupted,
                 gap=turn.gap,
                 latency=latency,
@@ -291,7 +292,7 @@ class Books:
         self._hand_on()
         if file.decision is decision:
             file.decision = replace(decision, summary=_matter(machine.ending, file.talk.history))
-        desk.day_usd += file.talk.bill.usd - machine.plan.bill.usd
+        desk.bill.ended(file.talk.bill.usd - machine.plan.bill.usd)
         if machine.notice_was_begun and not file.talk.notice_heard:
             self._record_notice(None)
         if file.streams == 1:  # who comes back is not greeted a second time
@@ -300,11 +301,11 @@ class Books:
         desk.ledger.record(
             replace(
                 _outcome_row(desk, file, reason),
-                seconds=round((desk.utc_now() - file.started_at) / dt.timedelta(seconds=1), 1),
+                seconds=round(trio.current_time() - file.rang_at, 1),
                 turns=len(file.tally.turns),
                 barge_ins=file.tally.barge_ins,
                 cost_usd=Decimal(f"{file.talk.bill.usd:.6f}"),
-                cost=_cost(file.talk.bill),
+                cost=cost_of(file.talk.bill),
                 outcome=self._outcome(),
                 latency_p50_ms=p50,
                 latency_p95_ms=p95,
@@ -406,10 +407,6 @@ def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
     if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):
         return ending.summary
     return max(reversed(said), key=len, default="")
-
-
-def _cost(bill: Bill) -> dict[str, object]:
-    return {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}
 
 
 def _state(outcome: Outcome) -> rows.FunctionState | None:

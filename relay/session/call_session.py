@@ -59,12 +59,13 @@ from relay.call.vocabulary import (
     StreamSid,
     Ticked,
 )
-from relay.functions import CallContext, Outcome, PauseRecording, ResumeRecording, TakeMessage, run
+from relay.functions import CallContext, Outcome, PauseRecording, ResumeRecording, run
 from relay.realtime import protocol as model_dialect
 from relay.realtime.client import ModelSession, ModelUnreachable
 from relay.recordings import Recorder
 from relay.session.call_file import CallFile
 from relay.session.call_rows import Books
+from relay.session.caller_words import CallerWords
 from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
 from relay.session.model_connector import ModelConnector
@@ -126,6 +127,7 @@ class CallSession:
             file.own_ids,
             attested=file.caller.id.is_attested,
             answers=file.briefing.answers,
+            caller_words=CallerWords(self.machine.call),
         )
 
     def _recorder_of(self, file: CallFile, now: float) -> Recorder | None:
@@ -400,10 +402,7 @@ class CallSession:
             log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
             outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
         self.books.function(action, outcome)
-        effect = outcome.effect
-        if isinstance(effect, TakeMessage | PauseRecording | ResumeRecording):
-            self._pause_recording(effect)
-            effect = None
+        self._pause_recording(outcome.effect)
         await self._feed(
             FunctionReturned(
                 action.function_call_id,
@@ -411,7 +410,7 @@ class CallSession:
                 outcome.output,
                 outcome.ok,
                 round(outcome.took_s * 1000),
-                effect,
+                outcome.effect,
                 outcome.refused,
                 outcome.unsure,
             )

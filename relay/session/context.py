@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 import trio
 
-from relay.call.call_config import CallPlan, Limits, Phrase
+from relay.call.call_config import Bill, CallPlan, Limits, Phrase
 from relay.call.consent_law import must_announce
 from relay.call.vocabulary import CallSid
 from relay.functions import BackendPort, Once, Registry
 from relay.ledger.port import Ledger
+from relay.ledger.rows import OutcomeRow
 from relay.metrics import Metrics
 from relay.phrases.phrase_book import PhraseBook
 from relay.phrases.prompts import Prompts
-from relay.realtime.client import Realtime, Wanted, WarmSessions
+from relay.realtime.client import ModelSession, Realtime, Wanted, WarmSessions
 from relay.realtime.prices import price_of, transcription_price_of
 from relay.recordings import Recordings
+from relay.session.bills import bill_of_unheard, cost_of
 from relay.session.briefing import Briefing
 from relay.session.call_file import Caller, CallFile, Talk
+from relay.session.call_files import CallFiles
+from relay.session.day_bill import DayBill
 from relay.session.reservations import ConsentedReservations
 from relay.settings import Settings, check_hours
 from relay.transport.ticker import Beat
 from relay.twilio.rest import TwilioRest
 from relay.twilio.tokens import Tokens
 
-# A call's file is kept this long after its last sign of life: Twilio's longest call is four hours.
-FILE_LIFE_S = 4 * 3600.0
 # Who comes back from a human that did not take them has so long at least, for a message, whatever the cap says.
 LAST_WORDS_S = 60.0
 
@@ -48,16 +51,20 @@ class Desk:
     utc_now: Callable[[], dt.datetime]
     recordings: Recordings | None = None  # RECORD=on
     beat: Beat = field(default_factory=Beat)
-    files: dict[CallSid, CallFile] = field(default_factory=dict)
+    files: CallFiles = field(default_factory=CallFiles)
     draining: bool = False
     leaves_at: float | None = None  # Trio clock: when the streams of a process that drains must be over
-    day_usd: float = 0.0  # of streams that ended today, refreshed from the ledger
     hang_up_by_rest: bool = True
+    rang: trio.Event = field(default_factory=trio.Event)  # set by the next call that is new here
+    bill: DayBill = field(init=False)
     tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)  # what runs beside the calls
 
     own_numbers: set[str] = field(default_factory=set)  # that are known to lead to us
 
     def __post_init__(self) -> None:
+        self.bill = DayBill(self.ledger, self.settings.tz, lambda: self.utc_now())
+        self.metrics.watch_ledger(self.ledger.counts)
+        self.warm.unheard = self._bill_unheard
         self.learn_own(self.settings.twilio_phone_number)
         self.metrics.live_calls.set_function(lambda: self.live_calls)  # when it is asked for: never a stale one
 
@@ -91,13 +98,12 @@ class Desk:
     @property
     def live_calls(self) -> int:
         """Calls with a stream at this moment."""
-        return sum(file.live for file in self.files.values())
+        return sum(file.live for file in self.files.at_hand())
 
     @property
     def lines_taken(self) -> int:
         """Calls with a stream, or with one on its way: a burst of rings is not let in before the first is there."""
-        now = trio.current_time()
-        return sum(file.live or (file.brings_stream and now < file.asks_until) for file in self.files.values())
+        return sum(file.live or file.brings_stream for file in self.files.at_hand())
 
     def begin_drain(self, limit_s: float) -> None:
         """No more calls; the streams that are open, and those that open for calls in hand, have so long."""
@@ -106,17 +112,50 @@ class Desk:
     @property
     def calls_in_hand(self) -> int:
         """Calls that need this process: with a stream, or about to come back to it."""
-        now = trio.current_time()
-        return sum(file.live or now < file.asks_until for file in self.files.values())
+        return len(self.files.at_hand())
+
+    @property
+    def day_usd(self) -> float:
+        """Dollars of today, without the streams that are open here."""
+        return self.bill.usd
+
+    @day_usd.setter
+    def day_usd(self, usd: float) -> None:
+        self.bill.usd = usd
 
     @property
     def spent_today_usd(self) -> float:
         """Dollars of today, running calls included."""
-        # What a call's earlier streams cost is in `day_usd` already.
-        return self.day_usd + sum(file.talk.spent_usd - file.talk.bill.usd for file in self.files.values() if file.live)
+        # What a call's earlier streams cost is in the bill already.
+        return self.bill.usd + sum(f.talk.spent_usd - f.talk.bill.usd for f in self.files.at_hand() if f.live)
 
-    def open_file(self, call_sid: CallSid, caller: Caller, country: str, now: float) -> CallFile:
-        """The file of a call; made on its first webhook. `country`: the caller's, in two letters."""
+    def _bill_unheard(self, call_sid: CallSid, session: ModelSession) -> None:
+        """A greeting was generated for a caller who never came to hear it. It is paid for all the same."""
+        file = self.files.get(call_sid)
+        before = file.talk.bill if file is not None else Bill()
+        bill = bill_of_unheard(session, before)
+        if (usd := bill.usd - before.usd) <= 0:
+            return
+        self.bill.ended(usd)
+        self.metrics.usd.inc(usd)
+        if file is not None and not file.live:
+            file.talk.bill, file.talk.spent_usd = bill, bill.usd
+            usd_in_row = Decimal(f"{bill.usd:.6f}")
+            self.ledger.record(replace(self.outcome_row(file), cost_usd=usd_in_row, cost=cost_of(bill)))
+
+    def outcome_row(self, file: CallFile) -> OutcomeRow:
+        """The next row of a call's outcome, to be filled."""
+        return OutcomeRow(
+            call_sid=file.call_sid, ended_at=self.utc_now(), process=self.bill.process, seq=file.next_outcome()
+        )
+
+    def open_file(
+        self, call_sid: CallSid, caller: Caller, country: str, now: float, *, rings: bool = False
+    ) -> CallFile:
+        """The file of a call; made on its first webhook. `country`: the caller's, in two letters.
+
+        `rings`: the call begins here. If not, another relay knew it before, and ours are the later rows of it.
+        """
         file = self.files.get(call_sid)
         if file is None:
             s = self.settings
@@ -127,15 +166,12 @@ class Desk:
             closed = bool(briefing.closed_words(began_at))
             file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed)
             file.once = Once(ConsentedReservations(self.ledger, lambda: file.may_store_words))
-            self._forget_old(now)
-            self.files[call_sid] = file
+            # No relay numbers so many. Of two that take a call over, one after the other, the clock has to tell.
+            file.outcomes = 0 if rings else 1_000 * int(file.started_at.timestamp())
+            self.files.add(file, now)
+            self.rang.set()
         file.last_seen = now
         return file
-
-    def _forget_old(self, now: float) -> None:
-        for sid, file in list(self.files.items()):
-            if not file.live and now - file.last_seen > FILE_LIFE_S:
-                del self.files[sid]
 
     def wanted(self, file: CallFile, model: str, *, greeting: str | None = None) -> Wanted:
         """The model session for a call."""

@@ -14,6 +14,7 @@ import trio
 from relay.call.machine import Machine
 from relay.call.vocabulary import Event, MoveFailed, NextModelLost, NextModelReady
 from relay.realtime.client import ModelSession, ModelUnreachable
+from relay.session.bills import count_unheard
 from relay.session.call_file import CallFile
 from relay.session.context import Desk
 from relay.transport.websocket import Gone
@@ -112,6 +113,7 @@ class ModelConnector:
                 session = await self._desk.warm.claim(self._file.call_sid)
                 if not (session.greeting_asked and self._machine.plan.greeting.is_kept):
                     return session
+                count_unheard(self._machine.meter, session)
                 await session.end.close()  # kept since it rang: this one would greet a second time
             except ModelUnreachable as error:
                 log.warning("model.warm_session_lost", words=str(error), caller_hears="nothing yet: another is dialled")

@@ -27,9 +27,9 @@ from relay.transport.wire import SocketWire, Wire, default_tls
 
 __all__ = ["Gone", "Refused", "Request", "WebSocketEnd", "answer", "dial", "upgrade"]
 
-# Twilio's frames are 300 bytes; a start message with customParameters stays under 10 kB [twilio 3.1].
+# Twilio's frames are 300 bytes; a start message with customParameters stays under 10 kB.
 MAX_FROM_CALLER_BYTES = 65_536
-# OpenAI's largest events are deltas and conversation items; trio-websocket's 1 MiB was too little [stack 1.5].
+# OpenAI's largest events are deltas and conversation items; trio-websocket's 1 MiB was too little.
 MAX_FROM_MODEL_BYTES = 16 << 20
 # How long a close waits for the peer's own close frame. Less would reset the connection under Twilio's last frames.
 CLOSE_S = 2.0

@@ -1,4 +1,4 @@
-"""Twilio's Media Streams protocol: JSON messages in, our words out, and back [twilio 3]. Pure.
+"""Twilio's Media Streams protocol: JSON messages in, our words out, and back. Pure.
 
 Only what is needed is decoded; fields may be extra, out of order, strings or numbers. What Twilio sends is told
 apart into `Frame` (fifty a second: a light struct, no event of the machine), events, and None for what a later

@@ -1,4 +1,4 @@
-"""Twilio's REST API, as far as a relay needs it: ending and redirecting live calls, a number's webhooks [twilio 4].
+"""Twilio's REST API, as far as a relay needs it: ending and redirecting live calls, a number's webhooks.
 
 Every call comes back within `limit_s`, with an answer or with one of two errors that say what to do.
 """
@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Self, TypeVar
+from typing import Self, TypeGuard, TypeVar
 
 import httpx
 import msgspec
+import structlog
 import trio
 
 from relay.call.vocabulary import CallSid
 from relay.transport.wire import default_tls
+
+log = structlog.get_logger()
 
 LIMIT_S = 10.0  # for one call of this client, its retries included
 TRY_LIMIT_S = 4.0  # for one request
 MAX_TRIES = 4
 FIRST_PAUSE_S = 0.25  # doubles with each try
 # "Call is not in-progress" and "not found": the call is over, or was never ours.
-OVER_CODES = {21220, 20404}
+UNKNOWN_CODE = 20404
+OVER_CODES = {21220, UNKNOWN_CODE}
+API_VERSION = "2010-04-01"
 # What Twilio says in words may hold phone numbers; logs may not.
 _LONG_NUMBER = re.compile(r"\+?\d{7,}")
 
@@ -60,7 +65,11 @@ class _ErrorBody(msgspec.Struct):
 
 
 class _Over(Exception):
-    """The call, or whatever was asked for, is not there (any more)."""
+    """The call, or whatever was asked for, is not there (any more). `is_unknown`: Twilio has never heard of it."""
+
+    def __init__(self, *, is_unknown: bool = False) -> None:
+        super().__init__()
+        self.is_unknown = is_unknown
 
 
 class _Busy(Exception):
@@ -74,20 +83,21 @@ class _Busy(Exception):
 class TwilioRest:
     """A client for one account; use it as an async context manager.
 
-    `auth`: (account SID, auth token), or better (API key, its secret). `base`: the origin, without a path.
+    `auth`: (account SID, auth token), or better (API key, its secret); several while a token is being changed, of which
+    the one that Twilio takes is kept to. `base`: the origin, without a path.
     """
 
     def __init__(
         self,
         account_sid: str,
-        auth: tuple[str, str],
+        auth: tuple[str, str] | Sequence[tuple[str, str]],
         base: str = "https://api.twilio.com",
         *,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        self._auths = [auth] if _is_one(auth) else [*auth]
         self._http = httpx.AsyncClient(
-            auth=auth,
-            base_url=f"{base.rstrip('/')}/2010-04-01/Accounts/{account_sid}/",
+            base_url=f"{base.rstrip('/')}/{API_VERSION}/Accounts/{account_sid}/",
             timeout=None,  # noqa: S113 -- _once bounds the whole request; httpx would bound each read
             transport=transport,
             verify=default_tls(),
@@ -106,9 +116,24 @@ class TwilioRest:
         with _within(limit_s):
             try:
                 await self._ask("POST", f"Calls/{call_sid}.json", {"Status": "completed"})
-            except _Over:
+            except _Over as over:
+                if over.is_unknown:
+                    log.warning(
+                        "twilio.call_unknown",
+                        caller_hears="nothing: the call ends with its stream",
+                        do="nothing, unless it comes with each call: then TWILIO_API_BASE is of another region",
+                    )
                 return False
             return True
+
+    async def own_numbers(self, limit_s: float = LIMIT_S) -> list[str]:
+        """Return the account's numbers, at most a thousand. Raises TwilioRefused, TwilioUnreachable."""
+        with _within(limit_s):
+            try:
+                body = await self._ask("GET", "IncomingPhoneNumbers.json", {"PageSize": "1000"})
+            except _Over:
+                raise TwilioRefused("Twilio knows no such account: check TWILIO_ACCOUNT_SID") from None
+        return [number.phone_number for number in _read(body, _NumbersBody).incoming_phone_numbers]
 
     async def find_number(self, e164: str, limit_s: float = LIMIT_S) -> Number | None:
         """Return the account's number, None when it has no such number. Raises TwilioRefused, TwilioUnreachable."""
@@ -162,7 +187,11 @@ class TwilioRest:
         response = None
         try:
             with trio.move_on_after(TRY_LIMIT_S):
-                response = await self._http.request(method, path, **what)  # type: ignore[arg-type] # data or params
+                for auth in tuple(self._auths):
+                    response = await self._http.request(method, path, auth=auth, **what)  # type: ignore[arg-type]
+                    if response.status_code != 401:
+                        break
+                    self._auths = [*self._auths[1:], self._auths[0]]
         except (httpx.ConnectError, httpx.ConnectTimeout) as e:
             raise _Busy(f"Twilio cannot be reached: {e}") from e
         except httpx.TransportError as e:
@@ -174,6 +203,10 @@ class TwilioRest:
         raise _judge(response)
 
 
+def _is_one(auth: tuple[str, str] | Sequence[tuple[str, str]]) -> TypeGuard[tuple[str, str]]:
+    return len(auth) == 2 and isinstance(auth[0], str)
+
+
 def _judge(response: httpx.Response) -> Exception:
     """Return what an error answer means for us."""
     status = response.status_code
@@ -181,8 +214,14 @@ def _judge(response: httpx.Response) -> Exception:
         error = msgspec.json.decode(response.content, type=_ErrorBody)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         error = _ErrorBody()  # a proxy's page
-    if status == 404 or error.code in OVER_CODES:
-        return _Over()
+    is_misled = not response.request.url.path.startswith(f"/{API_VERSION}/")
+    if status == 404 and (is_misled or error.code not in OVER_CODES):
+        return TwilioRefused(
+            f"what answers at TWILIO_API_BASE has no such address (HTTP 404, code {error.code}): it must be an origin "
+            "alone, such as https://api.twilio.com, of the region that the number is in"
+        )
+    if error.code in OVER_CODES:
+        return _Over(is_unknown=error.code == UNKNOWN_CODE)
     if status == 429:  # "never processed and always safe to retry"
         return _Busy("Twilio is asked too often", wait_s=_wait_s(response))
     if status >= 500:
@@ -190,7 +229,8 @@ def _judge(response: httpx.Response) -> Exception:
     if status in (401, 403):
         return TwilioRefused(
             f"Twilio refused the credentials (HTTP {status}, code {error.code}): check TWILIO_ACCOUNT_SID with "
-            "TWILIO_AUTH_TOKEN, or TWILIO_API_KEY with TWILIO_API_SECRET"
+            "TWILIO_AUTH_TOKEN, or TWILIO_API_KEY with TWILIO_API_SECRET. A subaccount's token goes with the "
+            "subaccount's SID, and a region has credentials of its own."
         )
     words = _LONG_NUMBER.sub("<number>", error.message)[:300]
     return TwilioRefused(f"Twilio refused (HTTP {status}, code {error.code}): {words or 'it gave no reason'}")

@@ -1,4 +1,4 @@
-"""X-Twilio-Signature: who asks is Twilio, on webhooks and on the media socket's handshake [twilio 2]. Pure.
+"""X-Twilio-Signature: who asks is Twilio, on webhooks and on the media socket's handshake. Pure.
 
 What was signed is rebuilt from the configured PUBLIC_URL and the request target as it came, never from what the
 request says of its own host: a proxy or an attacker can write those headers. A signature has no time in it, so a
@@ -45,11 +45,13 @@ def check_webhook(
     settings: str | None = None,
     content_type: str | None = None,
     body: bytes = b"",
+    host: str | None = None,
 ) -> dict[str, str]:
     """Return the fields of a webhook that Twilio signed: the form's, or the query's of a GET. Blanks are kept.
 
     `tokens`: every key that may have signed (two while the auth token rotates; a shared key's secret counts).
     `target`: path and query as they came, undecoded. `signature`, `settings`: the two headers, None where missing.
+    `host`: the request's Host header. Where it differs from PUBLIC_URL's in capitals alone, it may be what was signed.
     `body`: as it came. JSON must carry its hash in the query (bodySHA256); its fields are left to the caller.
     Raises SignatureRefused.
     """
@@ -62,29 +64,50 @@ def check_webhook(
         form = _fields(body.decode(errors="surrogateescape"))
     elif body:
         raise SignatureRefused(f"a body of type {kind[:40] or 'nothing'} cannot be signed by Twilio")
-    _check(tokens, [origin + target for origin in _origins(public_url)], form, target, signature, settings)
+    urls = [origin + target for origin in _origins(public_url, host)]
+    _check(tokens=tokens, urls=urls, fields=form, target=target, signature=signature, settings=settings)
     return {_readable(name): _readable(value) for name, value in form or query}
 
 
 def check_handshake(
-    *, tokens: Sequence[str], public_url: str, target: str, signature: str | None, settings: str | None = None
+    *,
+    tokens: Sequence[str],
+    public_url: str,
+    target: str,
+    signature: str | None,
+    settings: str | None = None,
+    host: str | None = None,
 ) -> None:
     """Return if Twilio signed the media socket's handshake; arguments as in check_webhook. Raises SignatureRefused.
 
     Twilio signs the wss:// URL of the TwiML, sometimes with a slash behind it, with the port or without.
     """
-    sockets = [origin.replace("http", "ws", 1) for origin in _origins(public_url)]
-    _check(
-        tokens, [origin + target + slash for origin in sockets for slash in ("", "/")], [], target, signature, settings
-    )
+    sockets = [origin.replace("http", "ws", 1) for origin in _origins(public_url, host)]
+    urls = [origin + target + slash for origin in sockets for slash in ("", "/")]
+    _check(tokens=tokens, urls=urls, fields=[], target=target, signature=signature, settings=settings)
 
 
-def _origins(public_url: str) -> list[str]:
-    """Return scheme and host of PUBLIC_URL without a port and with one; user and password are never signed."""
+def _origins(public_url: str, asked: str | None) -> list[str]:
+    """Return scheme and host of PUBLIC_URL without a port and with one; user and password are never signed.
+
+    A host's name is the same in capitals and without; Twilio signs it as it stands in its console or in our TwiML.
+    """
     parts = urlsplit(public_url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    plain = _host(public_url).casefold()
+    hosts = [plain, _host(public_url)]
+    if asked is not None and _host(f"//{asked}").casefold() == plain:
+        hosts.append(_host(f"//{asked}"))
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    return [f"{parts.scheme}://{host}", f"{parts.scheme}://{host}:{port}"]
+    return [f"{parts.scheme}://{host}{end}" for host in dict.fromkeys(hosts) for end in ("", f":{port}")]
+
+
+def _host(url: str) -> str:
+    """Return the host of a URL as it is written, without user and port; an IPv6 address keeps its brackets."""
+    try:
+        host = urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:  # half an IPv6 address
+        return ""
+    return host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
 
 
 def _fields(encoded: str) -> list[tuple[str, str]]:
@@ -107,6 +130,7 @@ def _check_body_hash(promised: str | None, body: bytes) -> None:
 
 
 def _check(
+    *,
     tokens: Sequence[str],
     urls: list[str],
     fields: list[tuple[str, str]],

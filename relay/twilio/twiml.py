@@ -1,4 +1,4 @@
-"""The documents that tell Twilio what to do with a call [twilio 1.3, 5.1]. Pure: words and URLs in, XML out.
+"""The documents that tell Twilio what to do with a call. Pure: words and URLs in, XML out.
 
 Each ends in a verb that leaves nobody in silence. The twilio package would build the same XML (tests hold us to
 it); it is no dependency, because it brings four HTTP libraries for thirty lines.
@@ -114,11 +114,14 @@ def record_message(text: str, action_url: str, status_url: str, limit_s: int) ->
     return _render(response)
 
 
-def fallback(number: str, text: str) -> str:
-    """Return the document for another host (a TwiML Bin) while no relay answers: it names no URL of ours."""
+def fallback(number: str, text: str, caller_id: str = "") -> str:
+    """Return the document for another host (a TwiML Bin) while no relay answers: it names no URL of ours.
+
+    `caller_id`: a number of ours. Without it Twilio shows the caller's, and refuses one who has none (SIP, client).
+    """
     response = ET.Element("Response")
     _text(response, "Say", text)
-    _text(response, "Dial", number)
+    _text(response, "Dial", number, **({"callerId": _clean(caller_id)} if caller_id else {}))
     ET.SubElement(response, "Hangup")
     return _render(response)
 

@@ -205,10 +205,11 @@ async def test_somebody_elses_appointment_is_out_of_reach(number: str, more: dic
 @pytest.mark.parametrize(
     ("calling", "booked", "allowed"),
     [
-        (Known("Dana Reed", verified=True), Known("dana reed", verified=True), True),
-        (Known("Dana Reed", verified=False), Known("Dana Reed", verified=True), False),
-        (Known("Dana Reed", verified=True), Known("Dana Reed", verified=False), False),
-        (Known("", verified=True), Known("", verified=True), False),
+        (Known("Dana Reed", verified=True, id="p1"), Known("D. Reed", verified=True, id="p1"), True),
+        (Known("Dana Reed", verified=False, id="p1"), Known("Dana Reed", verified=True, id="p1"), False),
+        (Known("Dana Reed", verified=True, id="p1"), Known("Dana Reed", verified=False, id="p1"), False),
+        (Known("John Smith", verified=True, id="p1"), Known("john smith", verified=True, id="p2"), False),
+        (Known("Dana Reed", verified=True), Known("Dana Reed", verified=True), False),
     ],
 )
 async def test_another_number_is_the_callers_when_the_backend_vouches_for_both(

@@ -8,17 +8,19 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.functions.arguments import bind
+from relay.functions.backend.client import Backend
 from relay.functions.idempotency import RESERVE_LIMIT_S, Once, Wish
-from relay.functions.registry import CallContext, Outcome, load, run
+from relay.functions.registry import CallContext, Function, Outcome, Registry, function, load, run
 from relay.ledger.memory import MemoryLedger
 from relay.ledger.rows import Already, FunctionCallRow, Json, Reserved, Unavailable
-from tests.helpers.business_play import BOOK, CALLER, TZ, Line, a_call, business, says, standin
+from tests.helpers.business_play import BOOK, CALLER, OTHER, TZ, Line, Spoken, a_call, business, says, standin
 
 REGISTRY = load()
 BOOKING = REGISTRY.get("book_appointment")
@@ -27,7 +29,8 @@ assert BOOKING is not None
 
 def wish(sid: str = "CA1", **changed: Any) -> Wish:
     assert BOOKING is not None
-    return Wish(sid, "book_appointment", bind(BOOKING.arguments, says(BOOK | changed), CALLER, "US"), TZ)
+    arguments = bind(BOOKING.arguments, says(BOOK | changed), CALLER, "US")
+    return Wish(sid, "book_appointment", arguments, TZ, same=BOOKING.same)
 
 
 async def book(call: CallContext, **changed: Any) -> Outcome:
@@ -63,7 +66,10 @@ def posts(line: Line) -> list[str]:
         {"start": "2026-11-24T19:00:00-05:00"},
         {"phone": "212-555-0147"},
         {"notes": None},
-        {"notes": " "},
+        {"notes": "window"},
+        {"name": "Dan Read"},
+        {"service": "dinner, two people"},
+        {"phone": "212-555-0148"},
     ],
 )
 def test_two_ways_of_saying_the_same_have_one_key(changed: dict[str, Any]) -> None:
@@ -74,11 +80,8 @@ def test_two_ways_of_saying_the_same_have_one_key(changed: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     "changed",
     [
-        {"name": "Dan Reed"},
         {"start": "2026-11-24T20:00"},
         {"start": "2026-11-25T19:00"},
-        {"phone": "212-555-0148"},
-        {"notes": "window"},
         {"sid": "CA2"},
     ],
 )
@@ -136,21 +139,22 @@ async def test_an_effect_is_carried_out_once() -> None:
 async def test_a_retry_after_a_lost_answer_has_the_same_key_and_body_and_books_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    app = standin({"POST /appointments": {"kind": "hang", "times": 1, "after": True}})
+    app = standin({"POST /appointments": {"kind": "hang", "times": 1, "after": True}, "GET /appointments": "500"})
     async with business(app) as (backend, line):
         call = a_call(backend)
         first = await book(call)
-        second = await book(call, name="dana reed")
+        second = await book(call, name="Dana Reid", notes="by the window")
         assert len(set(posts(line))) == 1
-        assert len({each.content for each in line.requests}) == 1, "backends may compare bodies under one key"
+        bodies = {each.content for each in line.requests if each.method == "POST"}
+        assert len(bodies) == 1, "backends may compare bodies under one key"
     assert (first.ok, second.ok, len(app.diary.bookings)) == (False, True, 1)
 
 
 async def test_a_repeat_that_never_left_does_not_make_a_lost_answer_a_no(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    app = standin()
-    async with business(app, ["lose", "lose", "refuse", "refuse"]) as (backend, _):
+    app = standin({"GET /appointments": "500"})
+    async with business(app, ["lose", "lose", *[None] * 3, "refuse", "refuse"]) as (backend, _):
         call = a_call(backend)
         for _ in range(2):
             outcome = await book(call)
@@ -163,7 +167,7 @@ async def test_a_repeat_that_never_left_does_not_make_a_lost_answer_a_no(
 async def test_a_repeat_that_never_left_does_not_make_a_cancelled_attempt_a_no(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    app = standin({"POST /appointments": {"kind": "hang", "times": 1, "after": True}})
+    app = standin({"POST /appointments": {"kind": "hang", "times": 1, "after": True}, "GET /appointments": "500"})
     async with business(app, [None, "refuse", "refuse"]) as (backend, _):
         call = a_call(backend)
         await _give_up_after(0.5, lambda: book(call))
@@ -191,14 +195,243 @@ async def test_when_the_first_is_cancelled_the_second_takes_its_place(autojump_c
     assert len(app.diary.bookings) == 1
 
 
-async def test_a_refusal_is_not_final_and_is_asked_again_with_the_same_key() -> None:
+async def test_a_refusal_is_not_final_and_is_asked_again_with_a_new_key() -> None:
     app = standin({"POST /appointments": {"kind": "409", "times": 1}})
     async with business(app) as (backend, line):
         call = a_call(backend)
         outcomes = [await book(call) for _ in range(3)]
         assert len(posts(line)) == 2
-        assert len(set(posts(line))) == 1
+        assert len(set(posts(line))) == 2
     assert [each.ok for each in outcomes] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "reworded",
+    [
+        {"notes": "a birthday"},
+        {"name": "Dana Read"},
+        {"service": "dinner for two"},
+        {"phone": "212-555-0148"},
+        {"name": "D. Reed", "service": "a table", "notes": "no nuts"},
+    ],
+)
+async def test_the_same_wish_in_other_words_is_asked_about_and_not_booked_twice(reworded: dict[str, str]) -> None:
+    app = standin(capacity=5)
+    spoken = Spoken(3)
+    async with business(app) as (backend, line):
+        call = a_call(backend, caller_words=spoken)
+        first = await book(call)
+        for _ in range(3):  # however often the model asks, while the caller says nothing
+            again = await book(call, **reworded)
+            told = json.loads(again.output)
+            assert (again.ok, again.refused, told["status"]) == (False, True, "error")
+            assert told["stands"]["id"] == json.loads(first.output)["id"]
+        assert (len(app.diary.bookings), len(posts(line))) == (1, 1)
+        spoken.turn = 4
+        second = await book(call, **reworded)
+    assert second.ok
+    assert second.key != first.key
+    assert len(app.diary.bookings) == 2, "the caller has said that they want a second one"
+
+
+async def test_a_new_note_each_time_is_one_booking() -> None:
+    app = standin(capacity=99)
+    async with business(app) as (backend, _):
+        call = a_call(backend)
+        outcomes = [await book(call, notes=f"note {number}") for number in range(58)]
+    assert [each.ok for each in outcomes] == [True, *[False] * 57]
+    assert len(app.diary.bookings) == 1
+
+
+async def test_another_time_is_another_booking() -> None:
+    app = standin()
+    async with business(app) as (backend, _):
+        call = a_call(backend, caller_words=Spoken(1))
+        assert (await book(call)).ok
+        assert (await book(call, start="2026-11-24T20:00")).ok
+        assert (await book(call, start="2026-11-25T19:00", notes="again")).ok
+    assert len(app.diary.bookings) == 3
+
+
+async def test_a_message_in_other_words_is_asked_about() -> None:
+    app = standin()
+    spoken = Spoken(0)
+    async with business(app) as (backend, _):
+        call = a_call(backend, caller_words=spoken)
+        left = {"name": "Dana", "message": "Call me back about Friday"}
+        first = await run(REGISTRY, call, "take_message", says(left))
+        other = left | {"message": "Please call me back, it is about Friday"}
+        second = await run(REGISTRY, call, "take_message", says(other))
+        assert (first.ok, second.ok, second.effect) == (True, False, None)
+        assert len(app.diary.messages) == 1
+        spoken.turn = 1
+        assert (await run(REGISTRY, call, "take_message", says(other))).ok
+    assert len(app.diary.messages) == 2
+
+
+async def test_a_time_that_is_the_callers_own_is_not_told_as_taken() -> None:
+    app = standin()
+    async with business(app) as (backend, _):
+        assert (await book(a_call(backend, sid="CA0"))).ok  # an earlier call, cut off before the caller heard of it
+        told = json.loads((await book(a_call(backend, sid="CA1"), notes="window")).output)
+    assert "it is booked already" in told["error"]
+    assert told["id"] in app.diary.bookings
+    assert len(app.diary.bookings) == 1
+
+
+async def test_what_is_free_again_is_booked_though_it_was_refused_before() -> None:
+    app = standin()
+    async with business(app) as (backend, _):
+        jane, john = a_call(backend, sid="CA2", number=OTHER), a_call(backend)
+        made = json.loads((await book(jane, name="Jane Hill")).output)["id"]
+        assert not (await book(john)).ok
+        change = says({"action": "cancel", "appointment_id": made})
+        assert (await run(REGISTRY, jane, "cancel_or_move_appointment", change)).ok
+        assert (await book(john)).ok, "the backend keeps its answers by key: the first no must not stand for ever"
+
+
+async def test_a_no_that_another_machine_got_does_not_stand_for_ever() -> None:
+    app, ledger = standin(), MemoryLedger()
+    async with business(app) as (backend, line):
+        made = app.diary.book("Jane", OTHER, "table", dt.datetime(2026, 11, 24, 19, tzinfo=TZ))
+        assert not (await book(a_call(backend, once=Once(ledger)))).ok
+        app.diary.cancel(made.id)
+        assert (await book(a_call(backend, once=Once(ledger)))).ok
+        assert [len(posts(line)), len(set(posts(line)))] == [3, 2]
+
+
+class Forgetful(httpx.AsyncBaseTransport):
+    """A backend without Idempotency-Keys, as most are: it carries a write out, and its answer is lost."""
+
+    def __init__(self, *, lists: bool = True) -> None:
+        self.apts: dict[str, str] = {"apt_1": "2026-11-25T12:00:00-05:00"}
+        self.lists, self.lost = lists, 1
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        if request.method == "GET":
+            listed = [{"id": known, "start": start} for known, start in self.apts.items()]
+            return self._answer(200 if self.lists else 404, {"appointments": listed})
+        status, body = self._write(request, json.loads(request.content or b"{}"))
+        if self.lost:
+            self.lost -= 1
+            if request.method == "POST":
+                return self._answer(500, {"error": "the mail could not be sent"})
+            raise httpx.ReadError("connection reset", request=request)
+        return self._answer(status, body)
+
+    def _write(self, request: httpx.Request, said: dict[str, Any]) -> tuple[int, Any]:
+        known = request.url.path.rsplit("/", 1)[1]
+        if request.method == "POST":
+            if said["start"] in self.apts.values():
+                return 409, {"alternatives": []}
+            self.apts["apt_2"] = said["start"]
+            return 201, {"id": "apt_2", "start": said["start"]}
+        if known not in self.apts:
+            return 404, {"error": "not found"}
+        if request.method == "DELETE":
+            del self.apts[known]
+        elif said["start"] in self.apts.values():
+            return 409, {"alternatives": []}
+        else:
+            self.apts[known] = said["start"]
+        return 200, {}
+
+    def _answer(self, status: int, body: Any) -> httpx.Response:
+        return httpx.Response(status, stream=httpx.ByteStream(json.dumps(body).encode()))
+
+
+async def test_a_cancellation_whose_answer_was_lost_is_one_though_the_retry_finds_nothing() -> None:
+    async with Backend("http://b.test", transport=Forgetful()) as backend:
+        change = says({"action": "cancel", "appointment_id": "apt_1"})
+        outcome = await run(REGISTRY, a_call(backend), "cancel_or_move_appointment", change)
+    assert (outcome.ok, json.loads(outcome.output)["done"]) == (True, "cancelled")
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_a_booking_that_was_lost_is_never_told_as_taken(lists: bool) -> None:
+    shop = Forgetful(lists=lists)
+    async with Backend("http://b.test", transport=shop) as backend:
+        call = a_call(backend)
+        for _ in range(2):
+            outcome = await book(call)
+            assert not outcome.refused
+            assert (outcome.ok, outcome.unsure) == ((True, False) if lists else (False, True))
+            assert "taken" not in outcome.output
+    assert len(shop.apts) == 2
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_a_move_that_was_lost_is_never_told_as_taken(lists: bool) -> None:
+    shop = Forgetful(lists=lists)
+    async with Backend("http://b.test", transport=shop) as backend:
+        call = a_call(backend, own_ids={"apt_1"})
+        change = {"action": "move", "appointment_id": "apt_1", "new_start": "2026-11-24T19:00"}
+        outcome = await run(REGISTRY, call, "cancel_or_move_appointment", says(change))
+    assert (outcome.ok, outcome.refused, outcome.unsure) == (lists, False, not lists)
+
+
+async def test_a_plain_no_stays_a_plain_no() -> None:
+    async with business(standin({"POST /appointments": {"kind": "409", "times": 1}})) as (backend, _):
+        outcome = await book(a_call(backend))
+        assert (outcome.refused, outcome.unsure) == (True, False)
+        gone = says({"action": "cancel", "appointment_id": "apt_9"})
+        outcome = await run(REGISTRY, a_call(backend, own_ids={"apt_9"}), "cancel_or_move_appointment", gone)
+        assert (outcome.ok, outcome.refused, outcome.unsure) == (False, True, False)
+
+
+def _two_tables() -> tuple[Function, Function]:
+    """Functions of a user's whose backend numbers each table from 1, as ours may."""
+
+    @function(writes=True)
+    async def order_flowers(call: CallContext, bunches: int) -> dict[str, object]:
+        """Order flowers."""
+        return {"done": "ordered", "id": "apt_1"}
+
+    @function(writes=True)
+    async def send_reminder(call: CallContext, appointment_id: str) -> dict[str, object]:
+        """Send a text with the appointment."""
+        return {"done": "sent", "id": appointment_id}
+
+    return order_flowers, send_reminder
+
+
+async def test_equal_ids_of_two_tables_do_not_undo_each_other() -> None:
+    app = standin(capacity=5)
+    registry = Registry({each.name: each for each in (*REGISTRY, *_two_tables())})
+    async with business(app) as (backend, _):
+        call = a_call(backend)
+        first = await run(registry, call, "book_appointment", says(BOOK))
+        assert json.loads(first.output)["id"] == "apt_1"
+        for name, more in (("order_flowers", {"bunches": 1}), ("send_reminder", {"appointment_id": "apt_1"})):
+            assert (await run(registry, call, name, says(more))).ok
+        again = await run(registry, call, "book_appointment", says(BOOK))
+    assert again.output == first.output
+    assert len(app.diary.bookings) == 1
+
+
+async def test_functions_about_one_thing_undo_each_other_by_its_id() -> None:
+    orders: list[str] = []
+
+    @function(writes=True, about="order")
+    async def order_flowers(call: CallContext, bunches: int) -> dict[str, object]:
+        """Order flowers."""
+        orders.append(call.idempotency_key)
+        return {"done": "ordered", "id": "1"}
+
+    @function(writes=True, about="order")
+    async def cancel_order(call: CallContext, order: str) -> dict[str, object]:
+        """Cancel an order."""
+        return {"done": "cancelled", "id": order}
+
+    registry = Registry({"order_flowers": order_flowers, "cancel_order": cancel_order})
+    async with business(standin()) as (backend, _):
+        call = a_call(backend)
+        for _ in range(2):
+            await run(registry, call, "order_flowers", says({"bunches": 2}))
+        await run(registry, call, "cancel_order", says({"order": "1"}))
+        await run(registry, call, "order_flowers", says({"bunches": 2}))
+    assert len(set(orders)) == len(orders) == 2
 
 
 async def test_what_was_cancelled_can_be_booked_again_in_the_same_call() -> None:
@@ -250,13 +483,14 @@ async def test_another_machine_without_a_database_is_held_by_the_idempotency_key
     assert len(app.diary.bookings) == 1
 
 
-async def test_what_nobody_knows_stays_reserved_until_somebody_says_yes_or_no(
+async def test_what_nobody_knows_stays_reserved_until_somebody_says_yes(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     lost = {"kind": "hang", "after": True, "times": 1}
-    for last, state in ((None, "done"), ({"kind": "409", "times": 1}, "failed")):
-        app, ledger = standin({"POST /appointments": [lost, *([last] if last else [])]}), MemoryLedger()
-        async with business(app, [None, "refuse", "refuse"]) as (backend, _):
+    for last, state in ((None, "done"), ({"kind": "409", "times": 1}, "reserved")):
+        faults = {"POST /appointments": [lost, *([last] if last else [])], "GET /appointments": "garbage"}
+        app, ledger = standin(faults), MemoryLedger()
+        async with business(app, [None, None, "refuse", "refuse"]) as (backend, _):
             call = a_call(backend, once=Once(ledger))
             for _ in range(2):  # the second one never leaves, and tells nothing of the first
                 await book(call)

@@ -15,8 +15,8 @@ from msgspec import Meta
 from openai.types.realtime import RealtimeFunctionTool
 
 from relay.functions.arguments import BadArguments, Phone, bind, schema, signature
+from relay.functions.outcome import OUTPUT_LIMIT_BYTES, at_a_word, envelope
 from relay.functions.registry import CallContext, FunctionRefused, Registry, function, load, run
-from relay.functions.results import OUTPUT_LIMIT_BYTES, at_a_word, envelope
 from tests.helpers.business_play import CALLER, a_call, business, says, standin
 
 BUILT_IN = {

@@ -84,6 +84,17 @@ def local(text: str, tz: ZoneInfo = TZ) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=tz)
 
 
+class Spoken:
+    """What the caller of a test has said, and in how many turns."""
+
+    def __init__(self, turn: int, words: str = "") -> None:
+        self.turn, self.words = turn, words
+
+    async def have(self, value: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        return value.casefold() in self.words.casefold()
+
+
 def says(arguments: dict[str, Any]) -> str:
     """Arguments as the model writes them."""
     return json.dumps(arguments)

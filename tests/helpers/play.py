@@ -20,16 +20,19 @@ import trio
 from trio.testing import lockstep_stream_pair
 
 from relay import settings as environment
+from relay.business.diary import Diary
 from relay.functions import Backend
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.phrases.phrase_book import PhraseBook, trimmed
 from relay.server.app import Daemon, open_desk
-from relay.standin.business.app import BusinessApp, business_app
+from relay.server.briefings import read
+from relay.standin.business.app import BusinessApp, business_app, stage_diary
 from relay.standin.business.faults import Faults
 from relay.standin.model.script import Script
 from relay.standin.model.server import StandInModel
 from relay.standin.scenario import scenario_file as scenarios
+from relay.standin.scenario.fitting import fitted, own_words, settings_of
 from relay.standin.scenario.report import CallReport, Evidence
 from relay.standin.scenario.run import run_scenario
 from relay.standin.speech.voice import Voice
@@ -43,6 +46,7 @@ from tests.helpers.pipe import pipe
 
 PUBLIC_URL = "https://relay.example.com"
 NUMBER = "+12125550100"
+EPOCH = dt.datetime(2026, 11, 23, 15, 0, tzinfo=dt.UTC)
 ROWS_LIMIT_S = 5.0  # a call that is over waits for late words, and for what a function still does
 ACCOUNT = Account("AC" + "0" * 31 + "1", "play-auth-token")
 ENVIRONMENT = {
@@ -51,6 +55,7 @@ ENVIRONMENT = {
     "TWILIO_ACCOUNT_SID": ACCOUNT.sid,
     "TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
     "TWILIO_PHONE_NUMBER": NUMBER,
+    "TWILIO_API_BASE": "http://127.0.0.1:3",
     "BUSINESS_API_BASE": "http://127.0.0.1:2",
     "HUMAN_TRANSFER_NUMBER": "+12125550102",
     "PUBLIC_URL": PUBLIC_URL,
@@ -209,10 +214,10 @@ def keep_greeting(book: PhraseBook) -> None:
     book.complete.set()
 
 
-def clock_of(exchange: Exchange) -> Callable[[], dt.datetime]:
-    """The wall clock of a play: the exchange's, so that a call rings at the same time of day in every run."""
+def clock_from(epoch: dt.datetime) -> Callable[[], dt.datetime]:
+    """The wall clock of a play: a call rings at the same time of day in every run."""
     began_s = trio.current_time()
-    return lambda: exchange.epoch + dt.timedelta(seconds=trio.current_time() - began_s)
+    return lambda: epoch + dt.timedelta(seconds=trio.current_time() - began_s)
 
 
 @asynccontextmanager
@@ -222,15 +227,18 @@ async def stage(
     settings: Mapping[str, str] | None = None,
     faults: Faults | None = None,
     kept: bool = True,
+    epoch: dt.datetime = EPOCH,
+    diary: Diary | None = None,
 ) -> AsyncIterator[Play]:
-    """Set the stage; `kept`: the greeting and all phrases are rendered already."""
+    """Set the stage; `kept`: the greeting and all phrases are rendered already; `epoch`: when the play begins."""
     env = {**ENVIRONMENT, **(settings or {})}
     with tempfile.TemporaryDirectory() as folder:
         env.setdefault("DATA_DIR", folder)
         config = environment.load(env, serving=True)
-        ledger = MemoryLedger(keep_words=config.keeps_words)
-        business = business_app(faults=faults)
-        model = StandInModel(script)
+        utc_now = clock_from(epoch)  # one for all: the exchange, the business, the model, and each relay of the play
+        ledger = MemoryLedger(keep_words=config.keeps_words, utc_now=utc_now)
+        business = business_app(stage_diary(config.tz, utc_now), faults)
+        model = StandInModel(dataclasses.replace(script or Script(), time_zone=config.business_tz), utc_now)
         dialled = 0
         async with trio.open_nursery() as nursery:
 
@@ -256,9 +264,8 @@ async def stage(
                 PhoneNumber(
                     "+12125550100", f"{PUBLIC_URL}/twilio/incoming", status_callback=f"{PUBLIC_URL}/twilio/status"
                 ),
-                epoch=dt.datetime(2026, 11, 23, 15, 0, tzinfo=dt.UTC),
+                epoch=epoch,
             )
-            utc_now = clock_of(exchange)  # one for all relays of the play: a later one must not live earlier
             rest = RestApi(exchange)
             backend = Backend("http://business", transport=httpx.ASGITransport(cast(Any, business)))
             twilio = TwilioRest(
@@ -269,7 +276,8 @@ async def stage(
             async with backend, twilio:
 
                 async def start_relay() -> Daemon:
-                    desk = open_desk(config, ledger, backend=backend, rest=twilio, dial_end=dial)
+                    theirs = None if config.business_is_embedded else backend
+                    desk = open_desk(config, ledger, backend=theirs, diary=diary, rest=twilio, dial_end=dial)
                     desk.utc_now = utc_now
                     if kept:
                         keep_greeting(desk.phrases)
@@ -288,12 +296,16 @@ async def stage(
                 nursery.cancel_scope.cancel()
 
 
-async def perform(name: str) -> tuple[CallReport, list[str], Play]:
+async def perform(name: str, epoch: dt.datetime = EPOCH) -> tuple[CallReport, list[str], Play]:
     """Play a shipped scenario; returns its report, what was not as expected, and the stage."""
     scenario = scenarios.load(name)
+    table = settings_of(scenario, epoch)
+    played = environment.load(ENVIRONMENT | table, serving=False)
+    own = own_words(played, read(played).prompts, epoch)
+    scenario = fitted(scenario, own)
     script = Script.from_table(scenario.model)
     faults = Faults.from_table(scenario.backend) if scenario.backend else None
-    async with stage(script=script, settings=scenario.relay, faults=faults) as play:
+    async with stage(script=script, settings=table, faults=faults, epoch=epoch) as play:
         play.alone = scenario.caller.calls_meanwhile == 0
 
         async def evidence(call_sid: str) -> Evidence:
@@ -302,5 +314,5 @@ async def perform(name: str) -> tuple[CallReport, list[str], Play]:
                     await trio.sleep(0.1)
             return play.evidence(call_sid)
 
-        got = await run_scenario(scenario, play.exchange, evidence, stagehand=play.make)
+        got = await run_scenario(scenario, play.exchange, evidence, stagehand=play.make, known_words=own.spoken)
         return got, [*got.check(scenario.expect), *play.broken], play

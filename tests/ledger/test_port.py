@@ -320,6 +320,13 @@ async def test_calls_of_a_number_are_counted_back_to_a_moment(bench: Bench) -> N
     assert await bench.ledger.calls_from("", 3600, limit_s=LIMIT_S) == 1
 
 
+async def test_the_numbers_that_were_ever_called_are_told_once_each(bench: Bench) -> None:
+    for number, called in enumerate(["+12125550100", None, "+12125550150", "+12125550100"]):
+        bench.ledger.record(r.CallRow(call_sid=f"CA{number}", to_number=called, started_at=NOON))
+    await bench.rows(r.CallRow)
+    assert await bench.ledger.numbers_called(limit_s=LIMIT_S) == ["+12125550100", "+12125550150"]
+
+
 async def test_a_greeting_comes_back_byte_for_byte_and_is_replaced_under_its_key(bench: Bench) -> None:
     greeting = r.Greeting(
         key="g",

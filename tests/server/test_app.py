@@ -5,21 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
+import structlog
 import trio
 import trio.testing
 
 from relay import functions, settings
 from relay.call.vocabulary import CallSid
+from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.phrases.phrase_book import PhraseBook
-from relay.server.app import DAY_BILL_EVERY_S, Daemon, open_desk, rest_of
+from relay.server.app import Daemon, open_desk, rest_of
+from relay.session.day_bill import EVERY_S
 from tests.helpers.play import ENVIRONMENT, stage
 from tests.helpers.webhook import OpenStream, caller
 
@@ -44,6 +47,14 @@ async def serving(nursery: trio.Nursery, folder: Path, ledger: MemoryLedger) -> 
             await over.wait()
 
 
+@pytest.fixture
+def hang_up_signal() -> Iterator[None]:
+    """SIGHUP as a terminal's process has it, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 class BrokenLedger(MemoryLedger):
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -57,24 +68,28 @@ async def test_figures_are_for_who_asks_directly_and_not_for_the_public_behind_t
         transport = httpx.ASGITransport(cast(Any, play.daemon.app))
         async with httpx.AsyncClient(transport=transport) as client:
             assert "relay_usd_total" in (await client.get("http://relay/metrics")).text
-            public = await client.get("http://relay/metrics", headers={"X-Forwarded-For": "203.0.113.9"})
-    assert public.status_code == 404
-    assert "relay" not in public.text
+            proxies = "X-Forwarded-For X-Forwarded-Proto X-Forwarded-Host Forwarded X-Real-IP Via True-Client-IP CF-Ray"
+            proxies += " CF-Connecting-IP Fly-Client-IP Fastly-Client-IP X-Client-IP X-Amzn-Trace-Id"
+            for header in proxies.split():
+                public = await client.get("http://relay/metrics", headers={header: "203.0.113.9"})
+                assert (public.status_code, "relay" in public.text) == (404, False), header
+            scraper = {"X-Prometheus-Scrape-Timeout-Seconds": "10", "User-Agent": "Prometheus/3", "Accept": "*/*"}
+            assert (await client.get("http://relay/metrics", headers=scraper)).status_code == 200
 
 
 async def test_a_bug_in_what_calls_can_do_without_does_not_end_the_process(
-    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:
         raise RuntimeError("a bug of the phrases")
 
     monkeypatch.setattr(PhraseBook, "keep", broken)
-    async with serving(nursery, tmp_path, BrokenLedger()) as (daemon, url):
-        async with httpx.AsyncClient(trust_env=False) as client:
-            assert (await client.get(f"{url}/healthz", timeout=30)).status_code == 200
-        daemon.stop()
-    said = capsys.readouterr()
-    assert (said.out + said.err).count("relay.task_broke") == 2
+    with structlog.testing.capture_logs() as lines:
+        async with serving(nursery, tmp_path, BrokenLedger()) as (daemon, url):
+            async with httpx.AsyncClient(trust_env=False) as client:
+                assert (await client.get(f"{url}/healthz", timeout=30)).status_code == 200
+            daemon.stop()
+    assert {line["task"] for line in lines if line["event"] == "relay.task_broke"} == {"ledger", "phrases"}
 
 
 async def test_the_days_bill_begins_anew_at_midnight_while_postgres_is_away(
@@ -86,13 +101,12 @@ async def test_the_days_bill_begins_anew_at_midnight_while_postgres_is_away(
         desk.utc_now = lambda: now
         play.ledger.away = True
         play.nursery.start_soon(play.daemon._keep_day_bill)
-        await trio.sleep(DAY_BILL_EVERY_S + 1)
+        await trio.sleep(EVERY_S + 1)
         desk.day_usd = 49.0
-        await trio.sleep(DAY_BILL_EVERY_S)
-        assert desk.day_usd == 49.0
+        await trio.sleep(EVERY_S)
+        assert desk.spent_today_usd == 49.0
         now += dt.timedelta(minutes=2)
-        await trio.sleep(DAY_BILL_EVERY_S)
-        assert desk.day_usd == 0.0
+        assert desk.spent_today_usd == 0.0
 
 
 async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: trio.Nursery, tmp_path: Path) -> None:
@@ -105,6 +119,55 @@ async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: tr
                     await trio.sleep(0.05)
             assert (await client.get(f"{url}/readyz", timeout=30)).text.startswith("draining")
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("hang_up_signal")
+@pytest.mark.parametrize("together", [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)])
+async def test_signals_that_come_together_are_one_and_leave_the_calls_alone(
+    nursery: trio.Nursery, tmp_path: Path, together: tuple[signal.Signals, ...]
+) -> None:
+    async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
+        stream = OpenStream(daemon.desk.open_file(CallSid("CA" + "1" * 32), caller(), "", 0.0))
+        for number in together:
+            os.kill(os.getpid(), number)
+            await trio.sleep(0.005)
+        await trio.sleep(0.5)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"{url}/readyz", timeout=30)).text.startswith("draining")
+        stream.close_rows()  # the call is over, and so is the drain
+
+
+@pytest.mark.usefixtures("hang_up_signal")
+async def test_a_closed_terminal_drains_as_well(nursery: trio.Nursery, tmp_path: Path) -> None:
+    async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
+        stream = OpenStream(daemon.desk.open_file(CallSid("CA" + "1" * 32), caller(), "", 0.0))
+        os.kill(os.getpid(), signal.SIGHUP)
+        await trio.sleep(0.3)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"{url}/readyz", timeout=30)).text.startswith("draining")
+        stream.close_rows()
+
+
+@pytest.mark.usefixtures("hang_up_signal")
+async def test_under_nohup_a_closed_terminal_is_nothing(nursery: trio.Nursery, tmp_path: Path) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, _):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await trio.sleep(0.3)
+        assert not daemon.desk.draining
+        daemon.stop()
+
+
+async def test_numbers_of_ours_are_learned_from_the_ledger_and_from_the_account(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with stage() as play:
+        called = "+12125550177"
+        play.ledger.record(rows.CallRow(call_sid="CA1", to_number=called))
+        play.ledger.record(rows.CallRow(call_sid="CA2", to_number="+12125550102"))  # a human's
+        await play.daemon._learn_own_numbers()
+        assert play.daemon.desk.own_numbers == {called, play.exchange.number.number}
+        assert any(path.endswith("IncomingPhoneNumbers.json") for _, path, _ in play.rest.requests)
 
 
 async def test_a_signal_without_calls_ends_the_process(nursery: trio.Nursery, tmp_path: Path) -> None:

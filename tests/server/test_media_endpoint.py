@@ -220,6 +220,17 @@ async def test_whoever_says_something_else_first_is_closed_with_1008_and_the_cal
         assert outcome.outcome == "no_stream"
 
 
+async def test_a_stream_of_the_account_that_signed_the_ring_is_served_whatever_the_settings_say(
+    autojump_clock: Clock,
+) -> None:
+    other = "AC" + "7" * 32
+    async with stage() as play:
+        (stream,) = (await ask(play, "/twilio/incoming", {"AccountSid": other})).all("Stream")
+        async with socket(play, stream.attrib["url"]) as end:
+            await end.send(json.dumps(start(accountSid=other)).encode())
+            assert json.loads((await end.receive())[0])["event"] == "media"
+
+
 async def test_what_is_no_json_is_closed_with_1008(autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:

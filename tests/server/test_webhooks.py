@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+import structlog
 import trio
 import trio.testing
 from hypothesis import given, settings
@@ -283,6 +284,71 @@ async def test_a_bug_in_a_webhook_leads_to_the_human_and_not_to_a_500(
         monkeypatch.setattr(human_transfer, "_sentence", lambda *_: 1 / 0)
         assert (await ask(play, f"/twilio/whisper?call={SID}")).status == 200
         assert (await ask(play, "/twilio/stream-status")).verbs == []
+
+
+# What a console may hold that is not quite right
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_slash_behind_a_webhook_is_served_as_if_it_were_not_there(path: str, autojump_clock: Clock) -> None:
+    async with stage() as play:
+        plain = await ask(play, path, {"CallSid": "CA" + "2" * 32})
+        slashed = await ask(play, f"{path}/", {"CallSid": "CA" + "3" * 32})
+        assert (slashed.status, slashed.verbs) == (plain.status, plain.verbs) == (200, plain.verbs)
+
+
+@pytest.mark.parametrize("public_url", ["https://Relay.Example.com", "https://RELAY.example.com"])
+async def test_a_public_url_in_capitals_is_the_same_host(public_url: str, autojump_clock: Clock) -> None:
+    async with stage(settings={"PUBLIC_URL": public_url}) as play:
+        assert (await ask(play, "/twilio/incoming")).verbs == ["Connect", "Redirect"]  # signed in small letters
+        signed = sign(ACCOUNT.auth_token, f"{public_url}/twilio/status", {"CallSid": SID}.items())
+        fields = f"CallSid={SID}".encode()
+        assert (await ask(play, "/twilio/status", signature=signed, body=fields)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "right"),
+    [
+        ("/incoming-call", {"CallStatus": "ringing"}, "/twilio/incoming"),
+        ("/twilio/voice", {"CallStatus": "ringing"}, "/twilio/incoming"),
+        ("/", {"CallStatus": "ringing"}, "/twilio/incoming"),
+        ("/status", {"CallStatus": "completed"}, "/twilio/status"),
+        ("/stream", {"StreamEvent": "stream-started"}, "/twilio/stream-status"),
+    ],
+)
+async def test_a_signed_request_for_a_path_that_is_not_there_is_told_which_one_is_right(
+    path: str, fields: dict[str, str], right: str, autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        with structlog.testing.capture_logs() as lines:
+            got = await ask(play, path, fields)
+            for stranger in (None, "forged"):
+                assert (await ask(play, path, fields, signature=stranger)).text == "not found\n"
+        assert (got.status, f"{PUBLIC_URL}{right}" in got.text) == (404, True)
+        told = [line for line in lines if line["event"] == "webhook.wrong_path"]
+        assert [(line["path"], line["do"].endswith(PUBLIC_URL + right)) for line in told] == [(path, True)]
+
+
+async def test_calls_of_an_account_whose_token_we_have_but_not_its_sid_are_served_and_the_setting_is_named(
+    autojump_clock: Clock,
+) -> None:
+    other = "AC" + "7" * 32
+    async with stage() as play:
+        with structlog.testing.capture_logs() as lines:
+            for which in range(2):
+                got = await ask(play, "/twilio/incoming", {"AccountSid": other, "CallSid": f"CA{which:032d}"})
+                assert got.verbs == ["Connect", "Redirect"]
+        (line,) = [line for line in lines if line["event"] == "account.another"]
+        assert line["do"] == f"set TWILIO_ACCOUNT_SID={other}"
+        assert {file.account_sid for file in play.daemon.desk.files.values()} == {other}
+
+
+@pytest.mark.parametrize("token", ["old-token", ACCOUNT.auth_token])
+async def test_the_old_token_and_the_new_one_both_sign(token: str, autojump_clock: Clock) -> None:
+    async with stage(settings={"TWILIO_AUTH_TOKEN": f"old-token, {ACCOUNT.auth_token}"}) as play:
+        signed = sign(token, f"{PUBLIC_URL}/twilio/incoming", {"CallSid": SID}.items())
+        got = await ask(play, "/twilio/incoming", signature=signed, body=f"CallSid={SID}".encode())
+        assert got.verbs == ["Connect", "Redirect"]
 
 
 # After the stream

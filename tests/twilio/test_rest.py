@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 import httpx
 import pytest
+import structlog
 import trio
 import trio.testing
 
@@ -65,7 +66,7 @@ class Twilio(httpx.AsyncBaseTransport):
         path = request.url.path.removeprefix(f"/2010-04-01/Accounts/{ACCOUNT}/")
         form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
         if path == "IncomingPhoneNumbers.json":
-            wanted = request.url.params["PhoneNumber"]
+            wanted = request.url.params.get("PhoneNumber", self.number["phone_number"])
             return self._json(
                 {"incoming_phone_numbers": [self.number] if self.number["phone_number"] == wanted else []}
             )
@@ -125,6 +126,56 @@ async def test_hanging_up_a_call_that_is_over_or_unknown_succeeds() -> None:
     async with client(Twilio("completed")) as rest:
         assert not await rest.hang_up(CALL)
         assert not await rest.hang_up(CallSid("CA404"))
+
+
+async def test_the_accounts_numbers_are_told() -> None:
+    async with client(Twilio()) as rest:
+        assert await rest.own_numbers() == ["+14155550100"]
+
+
+def not_found(body: bytes) -> Fault:
+    return lambda request: httpx.Response(404, content=body, request=request)
+
+
+@pytest.mark.parametrize("body", [b"<html>404 page not found</html>", b"", b"[]", b'{"code":20001}', b'{"detail":"x"}'])
+async def test_a_404_that_is_not_twilios_word_on_the_call_does_not_mean_that_it_is_over(body: bytes) -> None:
+    twilio = Twilio()
+    twilio.faults.append(not_found(body))
+    async with client(twilio) as rest:
+        with pytest.raises(TwilioRefused, match="TWILIO_API_BASE"):
+            await rest.hang_up(CALL)
+
+
+async def test_behind_a_path_no_404_means_that_the_call_is_over() -> None:
+    twilio = Twilio()
+    twilio.faults.append(fails_with(404, 20404))
+    async with TwilioRest(ACCOUNT, ("SK1", "secret"), "https://api.example.com/v1", transport=twilio) as rest:
+        with pytest.raises(TwilioRefused, match="origin alone"):
+            await rest.hang_up(CALL)
+
+
+async def test_a_call_that_twilio_does_not_know_is_over_and_the_region_is_pointed_to() -> None:
+    async with client(Twilio()) as rest:
+        with structlog.testing.capture_logs() as lines:
+            assert not await rest.hang_up(CallSid("CA404"))
+            assert await rest.hang_up(CALL)
+    assert [(line["event"], "region" in line["do"]) for line in lines] == [("twilio.call_unknown", True)]
+
+
+@pytest.mark.parametrize("auths", [[("AC", "old"), ("SK1", "secret")], [("SK1", "secret"), ("AC", "old")]])
+async def test_of_two_tokens_the_one_that_twilio_takes_is_kept_to(auths: list[tuple[str, str]]) -> None:
+    twilio = Twilio()
+    async with TwilioRest(ACCOUNT, auths, "https://api.example.com/", transport=twilio) as rest:
+        assert await rest.hang_up(CALL)
+        before = len(twilio.asked)
+        assert not await rest.hang_up(CALL)
+    assert len(twilio.asked) == before + 1
+
+
+async def test_two_tokens_that_twilio_refuses_are_refused_in_words() -> None:
+    async with TwilioRest(ACCOUNT, [("AC", "old"), ("AC", "new")], "https://x.example", transport=Twilio()) as rest:
+        with pytest.raises(TwilioRefused, match="subaccount"):
+            await rest.hang_up(CALL)
 
 
 @pytest.mark.parametrize(

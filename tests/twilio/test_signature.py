@@ -121,6 +121,30 @@ def test_a_port_and_a_password_in_either_url_do_not_matter(signed: str, public_u
     check(FIELDS, sign(TOKEN, signed, FIELDS), public_url=public_url)
 
 
+MIXED = "https://Relay.MyCompany.com"
+
+
+@pytest.mark.parametrize("signed", [MIXED, MIXED.lower(), MIXED + ":443", MIXED.lower() + ":443"])
+@pytest.mark.parametrize("public_url", [MIXED, MIXED + ":443"])
+def test_a_host_in_capitals_is_signed_with_them_or_without(signed: str, public_url: str) -> None:
+    assert check([], sign(TOKEN, f"{signed}/voice"), public_url=public_url) == {}
+    handshake(sign(TOKEN, f"{signed.replace('https', 'wss')}/media-stream"), public_url=public_url)
+
+
+def test_capitals_that_twilios_console_alone_has_are_taken_from_the_host_header() -> None:
+    def asked(host: str, signed: str) -> None:
+        signature = sign(TOKEN, f"{signed}/voice")
+        check_webhook(tokens=[TOKEN], public_url=MIXED.lower(), target="/voice", signature=signature, host=host)
+
+    asked("Relay.MyCompany.com", MIXED)
+    asked("Relay.MyCompany.com:443", MIXED)
+    for host in ("evil.example.com", "Relay.MyCompany.com.evil.example.com", "[::", ""):
+        with pytest.raises(SignatureRefused):
+            asked(host, f"https://{host}")
+        with pytest.raises(SignatureRefused):
+            asked(host, MIXED)
+
+
 @pytest.mark.parametrize("signed", ["http://127.0.0.1:8080/voice", "http://127.0.0.1/voice"])
 def test_an_odd_port_may_be_signed_or_dropped(signed: str) -> None:
     check(FIELDS, sign(TOKEN, signed, FIELDS), public_url="http://127.0.0.1:8080")

@@ -1,48 +1,50 @@
-"""The business backend: one shared HTTP client for all calls, by the contract in DESIGN 6.
+"""The business backend: one shared HTTP client for all calls, by the contract in the README.
 
 Rule 1: an answer within 2.5 s or a `BackendFault`, whatever the backend does.
 Rule 2: nothing from a caller goes into a URL unescaped, and no redirect is followed: the key goes to one host only.
 Rule 3: look-ups are retried; a write is retried once, because it carries its Idempotency-Key both times.
+Rule 4: after an attempt whose answer was lost, a no is none: the first attempt may be what it speaks of.
+Rule 5: the backend's own words never reach the log: they may quote anybody.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+import re
+import ssl
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 
 import httpx
 import msgspec
 import stamina
+import structlog
 import trio
 
 from relay.functions.arguments import plain
 from relay.functions.backend.breaker import Breaker
-from relay.functions.backend.contract import (
-    Answer,
-    Appointment,
-    Appointments,
-    BackendFault,
-    Caller,
-    Hours,
-    Refused,
-    Slots,
-    Taken,
-    segment,
-)
+from relay.functions.backend.contract import Answer, Appointment, BackendFault, Caller, Hours, Refused, Taken, segment
+from relay.functions.outcome import at_a_word
 
 __all__ = ["Appointment", "Backend", "BackendFault", "Caller", "Hours", "Refused", "Taken"]
 
-LIMIT_S: Final = 2.5  # DESIGN 6
+LIMIT_S: Final = 2.5  # a caller waits; the README tells it
 MARGIN_S: Final = 0.05  # before a function's own deadline, so that our words are told and the breaker counts
 BODY_LIMIT_BYTES: Final = 64 * 1024
 READ_ATTEMPTS: Final = 3
 WRITE_ATTEMPTS: Final = 2
+UNSURE_KEYS: Final = 1_000  # remembered, the newest; a call has one or two
+_MARK: Final = b"\xef\xbb\xbf"  # that some editors and frameworks put before UTF-8
 CONNECTIONS: Final = 40  # kept open; a call asks one thing at a time
 # Nothing has left for the backend yet when one of these is raised.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 class Backend:
@@ -56,12 +58,14 @@ class Backend:
             base_url=base,
             headers=headers,
             transport=transport,
+            verify=_trusted() if transport is None else True,
             timeout=None,  # noqa: S113  # Trio's deadline in `_ask` covers the whole exchange, retries included
             follow_redirects=False,
             trust_env=False,  # no proxy, no .netrc: settings.py alone reads the environment
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         )
         self.breaker = Breaker()
+        self._unsure: dict[str, None] = {}  # keys of writes that may have been carried out without our knowing
 
     async def __aenter__(self) -> Backend:
         return self
@@ -84,19 +88,21 @@ class Backend:
         """Free starts on a day, or up to another; a backend that does not know `until` and `with` ignores them."""
         query = {"service": service, "date": day.isoformat()}
         query |= ({"until": until.isoformat()} if until else {}) | ({"with": who} if who else {})
-        return await self._get("GET /availability", "/availability", query, lambda a: a.typed(Slots).slots)
+        slots, odd = await self._get("GET /availability", "/availability", query, Answer.slots)
+        _tell_odd("GET /availability", odd)
+        return slots
 
     async def appointments(self, phone: str) -> list[Appointment]:
         """The coming appointments of a number."""
         query = {"phone": phone}
-        return await self._get(
-            "GET /appointments", "/appointments", query, lambda a: a.typed(Appointments).appointments
-        )
+        appointments, odd = await self._get("GET /appointments", "/appointments", query, Answer.appointments)
+        _tell_odd("GET /appointments", odd)
+        return appointments
 
     async def caller(self, phone: str) -> Caller | None:
         """What is known of a number; None: nothing."""
         path = f"/callers/{segment(phone)}"
-        return await self._get("GET /callers/{phone}", path, {}, lambda a: None if a.status == 404 else a.typed(Caller))
+        return await self._get("GET /callers/{phone}", path, {}, Answer.caller)
 
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
@@ -114,7 +120,7 @@ class Backend:
     async def cancel(self, key: str, appointment: str) -> None:
         """Raises Refused with status 404 when there is no such appointment."""
         path = f"/appointments/{segment(appointment)}"
-        await self._write("DELETE /appointments/{id}", path, key, None, Answer.accept)
+        await self._write("DELETE /appointments/{id}", path, key, None, Answer.gone)
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
         """Raises Refused with status 404 or 405 when this backend takes no messages."""
@@ -123,7 +129,7 @@ class Backend:
 
     async def _get(self, route: str, path: str, query: Mapping[str, str], read: Callable[[Answer], T]) -> T:
         request = self._client.build_request("GET", path, params=query or None)
-        return await self._ask(route, request, READ_ATTEMPTS, read)
+        return await self._ask(route, request, READ_ATTEMPTS, read, was_lost=False)
 
     async def _write(
         self, route: str, path: str, key: str, body: Mapping[str, Any] | None, read: Callable[[Answer], T]
@@ -131,9 +137,24 @@ class Backend:
         content = None if body is None else msgspec.json.encode(body, enc_hook=plain)
         headers = {"Idempotency-Key": key} | ({"Content-Type": "application/json"} if content else {})
         request = self._client.build_request(route.split()[0], path, content=content, headers=headers)
-        return await self._ask(route, request, WRITE_ATTEMPTS, read)
+        was_lost = key in self._unsure
+        self._unsure[key] = None  # also if the caller hangs up half-way
+        while len(self._unsure) > UNSURE_KEYS:
+            del self._unsure[next(iter(self._unsure))]
+        try:
+            result = await self._ask(route, request, WRITE_ATTEMPTS, read, was_lost=was_lost)
+        except (Taken, BackendFault) as error:
+            if isinstance(error, BackendFault) and (was_lost or error.may_have_happened):
+                error.may_have_happened = True
+            else:
+                self._unsure.pop(key, None)
+            raise
+        self._unsure.pop(key, None)
+        return result
 
-    async def _ask(self, route: str, request: httpx.Request, attempts: int, read: Callable[[Answer], T]) -> T:
+    async def _ask(
+        self, route: str, request: httpx.Request, attempts: int, read: Callable[[Answer], T], *, was_lost: bool
+    ) -> T:
         """What `read` makes of the answer. Every fault counts for the breaker; a refusal is a good answer."""
         now = trio.current_time()
         wait_s = self.breaker.wait_s(now)
@@ -142,7 +163,7 @@ class Backend:
         deadline = min(now + LIMIT_S, trio.current_effective_deadline() - MARGIN_S)
         try:
             with trio.fail_at(deadline):
-                answer = await self._answer(route, request, attempts)
+                answer = await self._answer(route, request, attempts, was_lost)
             result = read(answer)
         except (Taken, Refused):
             self.breaker.answered()
@@ -157,12 +178,12 @@ class Backend:
         self.breaker.answered()
         return result
 
-    async def _answer(self, route: str, request: httpx.Request, attempts: int) -> Answer:
+    async def _answer(self, route: str, request: httpx.Request, attempts: int, was_lost: bool) -> Answer:
         """The first answer that is no passing fault; the last fault when the attempts are used up."""
-        lost = False  # an attempt that may have been carried out stays so, whatever the next one meets
+        lost = was_lost  # an attempt that may have been carried out stays so, whatever the next one meets
         try:
             async for attempt in stamina.retry_context(
-                on=lambda error: isinstance(error, BackendFault) and error.passing,
+                on=_try_again,
                 attempts=attempts,
                 timeout=None,
                 wait_initial=0.05,
@@ -171,7 +192,7 @@ class Backend:
             ):
                 with attempt:
                     try:
-                        return await self._exchange(route, request)
+                        return replace(await self._exchange(route, request), was_lost=lost)
                     except BackendFault as fault:
                         lost = lost or fault.may_have_happened
                         raise
@@ -189,17 +210,95 @@ class Backend:
             finally:
                 await response.aclose()
         except _NOT_SENT as error:
-            raise BackendFault(f"{route}: no connection ({error or type(error).__name__})", passing=True) from error
+            raise BackendFault(f"{route}: no connection ({why(error)})", passing=True) from error
         except httpx.HTTPError as error:
-            words = f"{route}: the connection broke ({error or type(error).__name__})"
+            words = f"{route}: the connection broke ({why(error)})"
             raise BackendFault(words, may_have_happened=writes, passing=True) from error
-        answer = Answer(route, response.status_code, body, writes)
+        retry_after_s = _retry_after_s(response.headers)
+        packed = response.headers.get("content-encoding", "identity").strip().casefold()
+        faulty = Answer(route, response.status_code, b"", writes, retry_after_s=retry_after_s)
+        if packed != "identity":
+            try:
+                body = unpacked(body, packed)
+            except ValueError as error:
+                faulty.raise_for_fault()
+                words = f"{route} answered compressed, which was not asked for, and {error}"
+                raise BackendFault(words, may_have_happened=writes) from None
+        answer = replace(faulty, body=body.removeprefix(_MARK))
         answer.raise_for_fault()
         if len(body) > BODY_LIMIT_BYTES:
             raise BackendFault(f"{route} answered more than {BODY_LIMIT_BYTES} bytes", may_have_happened=writes)
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise BackendFault(f"{route} answered compressed, which was not asked for", may_have_happened=writes)
         return answer
+
+
+def _try_again(error: Exception) -> bool | float:
+    """Whether to ask once more, and after how many seconds where the backend says so: not if nobody waits so long."""
+    if not isinstance(error, BackendFault) or not error.passing:
+        return False
+    if error.retry_after_s is None:
+        return True
+    waits = trio.current_time() + error.retry_after_s < trio.current_effective_deadline()
+    return error.retry_after_s if waits else False
+
+
+def _retry_after_s(headers: httpx.Headers) -> float | None:
+    """Retry-After in seconds, also where it is a date; None where there is none that can be read."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,6}", text):
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - parsedate_to_datetime(headers["date"])).total_seconds())
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _trusted() -> ssl.SSLContext:
+    """The authorities that certificates are checked against: the system's, SSL_CERT_FILE's and SSL_CERT_DIR's (OpenSSL
+    reads both), and those that Mozilla trusts."""
+    context = httpx.create_ssl_context(trust_env=False)  # Mozilla's, and with trust_env one of the two, not both
+    context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+def why(error: BaseException) -> str:
+    """Why a connection failed, by the innermost error that says so. Bytes of the peer's are not quoted."""
+    said = type(error).__name__
+    for each in _chain(error):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return (
+                f"its certificate is not trusted: {each.verify_message}; SSL_CERT_FILE names the file of a private CA"
+            )
+        if isinstance(each, OSError) and each.strerror:
+            said = each.strerror
+        elif str(each) and not isinstance(each, BaseExceptionGroup):
+            said = at_a_word(str(each).split(":")[0], 100)
+    return said
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
+        error = inner or error.__cause__ or error.__context__
+
+
+def unpacked(body: bytes, packed: str) -> bytes:
+    """A body that was sent compressed, cut off over the limit. Raises ValueError, with what is wrong."""
+    if packed not in ("gzip", "x-gzip", "deflate"):
+        raise ValueError("in a way that is not known here")
+    for window_bits in (47, -15):  # gzip or zlib, by its head; "deflate" without any
+        try:
+            return zlib.decompressobj(window_bits).decompress(body, BODY_LIMIT_BYTES + 1)
+        except zlib.error:
+            continue
+    raise ValueError("it cannot be read")
+
+
+def _tell_odd(route: str, odd: int) -> None:
+    if odd:
+        log.warning(
+            "backend.odd_elements", route=route, left_out=odd, do="send each with an id and a start with offset"
+        )
 
 
 async def _bounded(response: httpx.Response) -> bytes:

@@ -1,4 +1,4 @@
-"""What the business backend may answer (DESIGN 6), as types; and what it means when it answers otherwise (pure).
+"""What the business backend may answer , as types; and what it means when it answers otherwise (pure).
 
 Keys beyond these are fine. Wrong types, missing keys and times without offset are a `BackendFault` in words.
 """
@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from relay.functions.results import at_a_word
+from relay.functions.outcome import at_a_word
 
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int
 T = TypeVar("T")
 WORDS_LIMIT: Final = 300  # characters of a backend's own sentence
-_LONG_NUMBER = re.compile(r"\+?\d{7,}")
+_LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
+_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+# A machine's word: a name of a person has no underscore, capital inside or digit in it.
+_CODE = re.compile(r"\d{1,6}|[a-z]+(?:[_.-][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+")
+_WHY = ("message", "error", "errors", "detail", "details", "msg", "title", "description", "error_description", "reason")
+_DEPTH = 4
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
@@ -27,7 +33,9 @@ class BackendFault(Exception):
     """The backend gave no usable answer.
 
     `words` are for the operator and hold no phone number, `told` is for the model. `may_have_happened`: a write whose
-    answer is lost; only a repeat with the same Idempotency-Key can tell. `passing`: a second attempt may succeed.
+    answer is lost; only a repeat with the same Idempotency-Key can tell. `passing`: a second attempt may succeed, after
+    `retry_after_s` where the backend says so. `reason`: what the backend itself says; it may quote anybody, so it is
+    for the model and for rows that may hold words, never for the log.
     """
 
     def __init__(
@@ -37,12 +45,16 @@ class BackendFault(Exception):
         told: str = "The booking system did not answer.",
         may_have_happened: bool = False,
         passing: bool = False,
+        reason: str = "",
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(words)
         self.words = words
         self.told = told
         self.may_have_happened = may_have_happened
         self.passing = passing
+        self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 class Refused(BackendFault):
@@ -51,8 +63,8 @@ class Refused(BackendFault):
     `told`: the reason in words that the caller can be told, where the backend gives one; then nothing is broken.
     """
 
-    def __init__(self, words: str, status: int, told: str = "") -> None:
-        super().__init__(words, told=told or "The booking system refused this.")
+    def __init__(self, words: str, status: int, told: str = "", reason: str = "") -> None:
+        super().__init__(words, told=told or "The booking system refused this.", reason=reason)
         self.status = status
         self.is_explained = bool(told)
 
@@ -83,13 +95,40 @@ class Hours(msgspec.Struct):
             raise ValueError("a day that is not closed needs `open` and `close`")
 
 
-def clock(text: str, tz: dt.tzinfo | None = None) -> dt.time:
-    """The time of day in `11:00` or `2026-11-24T16:00:00Z`; one with an offset is told in `tz`. Raises ValueError."""
-    text = re.sub(r"(^|T)24:00", r"\g<1>00:00", text)  # ISO 8601's end of a day, which Python does not read
-    if "T" not in text:
-        return dt.time.fromisoformat(text)
-    at = dt.datetime.fromisoformat(text)
+# "9:00", "09:00:00", "9 AM", "9:30pm", "16:00Z", "16:00+00:00"
+_CLOCK = re.compile(
+    r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::\d{2}(?:\.\d+)?)?)?"
+    r"(?: ?(?P<half>[ap])\.?m\.?|(?P<offset>Z|[+-]\d{2}:?\d{2}))?",
+    re.IGNORECASE,
+)
+
+
+def clock(text: str, tz: dt.tzinfo | None = None, day: dt.date | None = None) -> dt.time:
+    """The time of day in `11:00`, `9 AM`, `16:00Z` or `2026-11-24T16:00:00Z`; one with an offset is told in `tz`.
+
+    `day` is the one that an offset without a date is for. Raises ValueError, which does not quote the text.
+    """
+    date, separator, time = text.strip().rpartition("T") if "T" in text else ("", "", text.strip())
+    match = _CLOCK.fullmatch(time)
+    if match is None or not (match["minute"] or match["half"]):
+        raise ValueError("is no time of day")
+    try:
+        at = _moment(match, dt.date.fromisoformat(date) if separator else day or dt.date(2000, 1, 1))
+    except ValueError:
+        raise ValueError("is no time of day") from None
     return at.time() if tz is None or at.tzinfo is None else at.astimezone(tz).time()
+
+
+def _moment(match: re.Match[str], day: dt.date) -> dt.datetime:
+    hour, minute = int(match["hour"]), int(match["minute"] or 0)
+    if match["half"]:
+        if not 1 <= hour <= 12:
+            raise ValueError
+        hour = hour % 12 + (12 if match["half"] in "pP" else 0)
+    if (hour, minute) == (24, 0):
+        hour = 0  # ISO 8601's end of a day, which Python does not read
+    offset = (match["offset"] or "").upper().replace("Z", "+00:00")
+    return dt.datetime.fromisoformat(f"{day.isoformat()}T{hour:02}:{minute:02}{offset}")
 
 
 class Appointment(msgspec.Struct):
@@ -103,62 +142,70 @@ class Appointment(msgspec.Struct):
 
 
 class Caller(msgspec.Struct):
-    """What the business knows of a number. `verified`: it vouches for who calls from there."""
+    """What the business knows of a number. `verified`: it vouches for who calls from there. `id`: which person."""
 
+    id: Id | None = None
     name: str | None = None
     verified: bool = False
     notes: str | None = None
 
 
-class Slots(msgspec.Struct):
-    """Starts that are free."""
-
-    slots: list[Aware]
-
-
 class Alternatives(msgspec.Struct):
     """Starts that are free instead, and why the one asked for is not."""
 
-    alternatives: list[Aware] = []
+    alternatives: list[Any] | None = None
     why: str = ""
 
 
-class Appointments(msgspec.Struct):
-    """All coming appointments of one number."""
-
-    appointments: list[Appointment]
-
-
 class _Error(msgspec.Struct):
-    error: str = ""
     told: str = ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A status and its bounded body, to a request that `writes` or not."""
+    """A status and its bounded body, to a request that `writes` or not.
+
+    `was_lost`: an earlier attempt of this write got no answer and may have been carried out. Then a 4xx is no "no": it
+    may say that there is nothing left to do.
+    """
 
     route: str
     status: int
     body: bytes
     writes: bool
+    was_lost: bool = False
+    retry_after_s: float | None = None
 
     def raise_for_fault(self) -> None:
         """Raises BackendFault for 5xx, 3xx, and what asks for patience."""
         if self.status >= 500 or self.status in (408, 425, 429):
-            words = f"{self.route} answered {self.status}: {self.error()}"
-            raise BackendFault(words, may_have_happened=self.writes and self.status >= 500, passing=True)
+            raise BackendFault(
+                self._words(),
+                may_have_happened=self.writes and self.status >= 500,
+                passing=True,
+                reason=self.reason(),
+                retry_after_s=self.retry_after_s,
+            )
         if not (200 <= self.status < 300 or 400 <= self.status < 500):
             words = f"{self.route} answered {self.status}, which is not followed: correct BUSINESS_API_BASE"
             raise BackendFault(words, may_have_happened=self.writes)
 
     def accept(self) -> None:
-        """Raises Taken for a write's 409, Refused for any other 4xx."""
+        """Raises Taken for a write's 409, Refused for any other 4xx; neither after an attempt that was lost."""
+        if self.status < 400:
+            return
+        if self.was_lost:
+            words = f"{self._words()}, after an attempt whose answer was lost"
+            told = "It is not known whether the first attempt was carried out."
+            raise BackendFault(words, told=told, may_have_happened=True)
         if self.status == 409 and self.writes:
-            instead = self._alternatives()
-            raise Taken(instead.alternatives, at_a_word(instead.why, WORDS_LIMIT))
-        if self.status >= 400:
-            raise Refused(f"{self.route} answered {self.status}: {self.error()}", self.status, self._told())
+            raise self._taken()
+        raise Refused(self._words(), self.status, self._told(), self.reason())
+
+    def gone(self) -> None:
+        """Accepted as what ends something: it may be gone already, by an attempt whose answer was lost."""
+        if not (self.was_lost and self.status in (404, 410)):
+            self.accept()
 
     def typed(self, kind: type[T]) -> T:
         """The accepted body as `kind`."""
@@ -166,15 +213,51 @@ class Answer:
         try:
             return msgspec.json.decode(self.body, type=kind)
         except _UNREADABLE as error:
-            words = f"{self.route} answered {self.status}, but not as agreed: {at_a_word(str(error), 200)}"
-            raise BackendFault(words, may_have_happened=self.writes) from None
+            raise self._not_agreed(str(error)) from None
 
-    def _alternatives(self) -> Alternatives:
-        """The free times that a 409 names. It is a no whatever its body is, and nothing that broke."""
+    def caller(self) -> Caller | None:
+        """Who is known by a number. "Nobody" comes in many ways: 404, 204, null, [] or {}."""
+        if self.status == 404 or self._is_nothing():
+            return None
+        return self.typed(Caller)
+
+    def appointments(self) -> tuple[list[Appointment], int]:
+        """The appointments of a number, and how many of them could not be read. "None" comes in as many ways."""
+        if self.status == 404 or self._is_nothing():
+            return [], 0
+        raw = self.typed(object)
+        listed = raw.get("appointments", ()) if isinstance(raw, dict) else raw
+        return self._each([] if listed is None else listed, Appointment, "appointments")
+
+    def slots(self) -> tuple[list[dt.datetime], int]:
+        """Free starts, and how many of them could not be read."""
+        raw = self.typed(object)
+        read, odd = self._each(raw.get("slots") if isinstance(raw, dict) else None, Aware, "slots")
+        return read, odd
+
+    def _each(self, listed: object, kind: Any, name: str) -> tuple[list[Any], int]:
+        """What can be read of a list. One odd element must not take the others away; a list of nothing else does."""
+        if not isinstance(listed, list):
+            raise self._not_agreed(f"no list of `{name}`")
+        read, why = _read(listed, kind)
+        if listed and not read:
+            raise self._not_agreed(f"`{name}`: {why}")
+        return read, len(listed) - len(read)
+
+    def _is_nothing(self) -> bool:
+        return self.status < 300 and self.body.strip() in (b"", b"null", b"[]", b"{}")
+
+    def _not_agreed(self, why: str) -> BackendFault:
+        words = f"{self.route} answered {self.status}, but not as agreed: {at_a_word(why, 200)}"
+        return BackendFault(words, may_have_happened=self.writes)
+
+    def _taken(self) -> Taken:
+        """A 409, with the free times that it names. It is a no whatever its body is, and nothing that broke."""
         try:
-            return msgspec.json.decode(self.body, type=Alternatives)
+            instead = msgspec.json.decode(self.body, type=Alternatives)
+            return Taken(_read(instead.alternatives or [], Aware)[0], at_a_word(instead.why, WORDS_LIMIT))
         except _UNREADABLE:
-            return Alternatives()
+            return Taken([])
 
     def _told(self) -> str:
         """The backend's words for the caller, if it gave any."""
@@ -183,13 +266,69 @@ class Answer:
         except _UNREADABLE:
             return ""
 
-    def error(self) -> str:
-        """The backend's own words, if it gave any; a number that may be a caller's is no matter for the log."""
+    def _words(self) -> str:
+        """What happened, for the log: no words of the backend's, which may quote anybody; a code of one word may."""
+        code = error_code(self.body)
+        return f"{self.route} answered {self.status}" + (f" ({code})" if code else "")
+
+    def reason(self) -> str:
+        """The backend's own words, if it gave any, without numbers and addresses of people."""
+        words = _ADDRESS.sub("<address>", _LONG_NUMBER.sub("<number>", " ".join(error_words(self.body).split())))
+        return at_a_word(words, 200)
+
+
+def _read(listed: list[Any], kind: Any) -> tuple[list[Any], str]:
+    """The elements that are of this kind, and why the last one that is not is none."""
+    read: list[Any] = []
+    why = ""
+    for each in listed:
         try:
-            words = msgspec.json.decode(self.body, type=_Error).error
-            return at_a_word(_LONG_NUMBER.sub("<number>", words), 200) or "no words"
-        except _UNREADABLE:
-            return "no words"
+            read.append(msgspec.convert(each, kind))
+        except (msgspec.ValidationError, RecursionError) as error:
+            why = str(error)
+    return read, why
+
+
+def error_words(body: bytes) -> str:
+    """Why, in the words of an error body, as frameworks write it; "" if there are none.
+
+    {"error": "…"} (ours) · {"detail": "…"} and {"detail": [{"loc", "msg"}]} (FastAPI) · {"message", "errors": {field:
+    ["…"]}} (Laravel) · {"error": {"code", "message"}} (Cal.com) · {"title", "detail"} (RFC 9457) · {"errors": [{…}]}.
+    """
+    try:
+        said = msgspec.json.decode(body)
+    except _UNREADABLE:
+        return ""
+    return "; ".join(dict.fromkeys(_words_of(said)))
+
+
+def _words_of(said: Any, depth: int = 0) -> Iterator[str]:
+    if isinstance(said, str):
+        yield from filter(None, [said.strip()])
+    elif depth < _DEPTH and isinstance(said, list):
+        for each in said[:5]:
+            yield from _words_of(each, depth + 1)
+    elif depth < _DEPTH and isinstance(said, dict):
+        known = [said[name] for name in _WHY if said.get(name)]
+        field = said.get("loc")
+        for words in (each for value in known for each in _words_of(value, depth + 1)):
+            yield f"{field[-1]}: {words}" if isinstance(field, list) and field else words
+        if not known and depth:  # Laravel's {field: ["…"]}
+            for value in list(said.values())[:5]:
+                yield from _words_of(value, depth + 1) if isinstance(value, list) else ()
+
+
+def error_code(body: bytes) -> str:
+    """The machine's word for an error, such as `validation_error`; "" if there is none."""
+    try:
+        said = msgspec.json.decode(body)
+    except _UNREADABLE:
+        return ""
+    tables = [table for table in (said, said.get("error")) if isinstance(table, dict)] if isinstance(said, dict) else []
+    codes = (
+        str(table[name]) for table in tables for name in ("code", "type") if isinstance(table.get(name), str | int)
+    )
+    return next((code for code in codes if _CODE.fullmatch(code)), "")
 
 
 def segment(text: str) -> str:

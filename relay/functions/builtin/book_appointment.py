@@ -8,12 +8,18 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from relay.functions.arguments import Phone
-from relay.functions.backend.client import Taken
+from relay.functions.backend.client import Appointment, BackendFault, Taken
 from relay.functions.builtin.times import check_start, time_words
 from relay.functions.registry import CallContext, NotPossible, function
 
 
-@function(writes=True, holding="One moment, I'm booking that for you.")
+@function(
+    writes=True,
+    holding="One moment, I'm booking that for you.",
+    same=("start",),  # the caller, the kind and the time: a note more, or a name spelled anew, is no second booking
+    about="appointment",
+    names_caller="said",
+)
 async def book_appointment(
     call: CallContext,
     name: Annotated[
@@ -39,9 +45,28 @@ async def book_appointment(
         booked = await call.business.book(
             call.idempotency_key, name=name, phone=phone, service=service, start=local, notes=notes, who=with_whom
         )
+    except BackendFault as fault:
+        made = await _on_the_books(call, phone, local) if fault.may_have_happened else None
+        if made is None:
+            raise
+        booked = made
     except Taken as taken:
+        own = await _on_the_books(call, phone, local) if phone == call.caller_number and call.attested else None
+        if own is not None:
+            call.own_ids.add(str(own.id))
+            words = f"It is this caller who has {time_words(local, call.tz)}: it is booked already."
+            raise NotPossible(words, id=str(own.id)) from None
         free = [time_words(each, call.tz) for each in taken.alternatives]
         raise NotPossible(taken.why or f"{time_words(local, call.tz)} is taken.", free=free) from None
     call.own_ids.add(str(booked.id))
-    made = {"done": "booked", "id": str(booked.id), "when": time_words(booked.start, call.tz), "name": name}
-    return made | ({"with": booked.who} if booked.who else {})
+    result = {"done": "booked", "id": str(booked.id), "when": time_words(booked.start, call.tz), "name": name}
+    return result | ({"with": booked.who} if booked.who else {})
+
+
+async def _on_the_books(call: CallContext, phone: Phone, start: dt.datetime) -> Appointment | None:
+    """What stands at this time under this number; None if nothing does, or nobody can tell."""
+    try:
+        standing = await call.business.appointments(phone)
+    except BackendFault:
+        return None
+    return next((each for each in standing if each.start == start), None)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from relay.functions.arguments import Phone
-from relay.functions.backend.client import Refused, Taken
+from relay.functions.backend.client import BackendFault, Refused, Taken
 from relay.functions.builtin.proof import ASK
 from relay.functions.builtin.times import check_start, time_words
 from relay.functions.registry import CallContext, NotPossible, function
@@ -16,7 +16,7 @@ from relay.functions.registry import CallContext, NotPossible, function
 _GONE = "There is no such appointment under this caller's number any more. Look the caller up again."
 
 
-@function(writes=True, holding="One moment, I'm changing that for you.")
+@function(writes=True, holding="One moment, I'm changing that for you.", about="appointment")
 async def cancel_or_move_appointment(
     call: CallContext,
     action: Annotated[Literal["cancel", "move"], Meta(description="What the caller wants.")],
@@ -42,7 +42,7 @@ async def cancel_or_move_appointment(
         if local is None:
             await call.business.cancel(call.idempotency_key, appointment_id)
             return {"done": "cancelled", "id": appointment_id}
-        await call.business.move(call.idempotency_key, appointment_id, local)
+        await _move(call, appointment_id, local, phone)
         return {"done": "moved", "id": appointment_id, "when": time_words(local, call.tz)}
     except Taken as taken:
         free = [time_words(each, call.tz) for each in taken.alternatives]
@@ -52,6 +52,20 @@ async def cancel_or_move_appointment(
         if refused.status != 404:
             raise
         raise NotPossible(_GONE) from None
+
+
+async def _move(call: CallContext, appointment_id: str, start: dt.datetime, phone: Phone | None) -> None:
+    try:
+        await call.business.move(call.idempotency_key, appointment_id, start)
+    except BackendFault as fault:
+        if not (fault.may_have_happened and phone):
+            raise
+        try:  # its answer was lost: the list tells
+            standing = await call.business.appointments(phone)
+        except BackendFault:
+            raise fault from None
+        if not any(str(each.id) == appointment_id and each.start == start for each in standing):
+            raise
 
 
 async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None) -> None:
@@ -70,9 +84,9 @@ async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None
 
 
 async def _same_person(call: CallContext, phone: Phone) -> bool:
-    """True when the backend vouches for both numbers and knows them by one name."""
+    """True when the backend vouches for both numbers and knows them as one person's: by its id, never by a name."""
     calling = await call.business.caller(call.caller_number)
     booked = await call.business.caller(phone)
     if calling is None or booked is None or not (calling.verified and booked.verified):
         return False
-    return bool(calling.name and booked.name) and str(calling.name).casefold() == str(booked.name).casefold()
+    return calling.id is not None and calling.id == booked.id

@@ -9,7 +9,7 @@ from msgspec import Meta
 from relay.functions.registry import CallContext, EndCall, function
 
 
-@function()
+@function(tells=False)
 async def end_call(
     call: CallContext,
     reason: Annotated[str, Meta(description="Why the call is over, in a few words.", min_length=1, max_length=120)],

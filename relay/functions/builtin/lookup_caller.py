@@ -13,7 +13,7 @@ from relay.functions.builtin.times import time_words
 from relay.functions.registry import CallContext, function
 
 
-@function(holding="One moment, I'm looking that up.")
+@function(holding="One moment, I'm looking that up.", names_caller="known")
 async def lookup_caller(
     call: CallContext,
     name: Annotated[
@@ -41,6 +41,7 @@ async def lookup_caller(
     ]
     if caller is None:
         return {"known": False, "appointments": listed}
+    call.believe(caller.name)
     return {
         "known": True,
         "name": caller.name,

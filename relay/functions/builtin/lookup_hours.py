@@ -26,7 +26,10 @@ async def lookup_hours(
     hours = await call.business.hours(day)
     known: dict[str, Any] = {"date": day.isoformat(), "day": day_words(day), "closed": hours.closed}
     if not hours.closed and hours.open and hours.close:
-        known |= {"open": clock_words(clock(hours.open, call.tz)), "close": clock_words(clock(hours.close, call.tz))}
+        known |= {
+            "open": clock_words(clock(hours.open, call.tz, day)),
+            "close": clock_words(clock(hours.close, call.tz, day)),
+        }
     if day == now.date():
         known["now"] = clock_words(now)  # whether it is still open: the model has no clock
     return known | ({"notes": hours.notes} if hours.notes else {})

@@ -11,7 +11,11 @@ from relay.functions.backend.client import BackendFault, Taken
 from relay.functions.registry import CallContext, TakeMessage, function
 
 
-@function(writes=True, holding="One moment, I'm writing that down.")
+@function(
+    writes=True,
+    holding="One moment, I'm writing that down.",
+    same=(),  # a call leaves one message; what it says in other words, or what comes later, is asked about
+)
 async def take_message(
     call: CallContext,
     name: Annotated[str, Meta(description="Who leaves the message.", min_length=1, max_length=80)],

@@ -9,7 +9,7 @@ from msgspec import Meta
 from relay.functions.registry import CallContext, TransferCall, function
 
 
-@function()
+@function(tells=False)
 async def transfer_to_human(
     call: CallContext,
     reason: Annotated[str, Meta(description="Why, in a few words.", min_length=1, max_length=120)],

@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 import trio
@@ -30,8 +31,9 @@ from relay.business.bookings import NotOffered
 from relay.standin.business.diary import Booking, Diary, Known, Message, NotFree
 from relay.standin.business.faults import Fault, Faults
 
-__all__ = ["BusinessApp", "Diary", "Fault", "Faults", "Known", "business_app", "serve_business"]
+__all__ = ["BusinessApp", "Diary", "Fault", "Faults", "Known", "business_app", "serve_business", "stage_diary"]
 
+KNOWN: Final = {"+12125550147": Known("Dana Reed", verified=True, notes="Likes the window.")}
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 Phone = Annotated[str, msgspec.Meta(pattern=f"^{E164.pattern}$")]
@@ -81,7 +83,7 @@ def business_app(
     """The stand-in as an ASGI app. `api_key`: then `Authorization: Bearer` is required."""
     app = BusinessApp(__name__)
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
-    app.diary = diary or Diary(callers={"+12125550147": Known("Dana Reed", verified=True, notes="Likes the window.")})
+    app.diary = diary or Diary(callers=dict(KNOWN))
     app.faults = faults or Faults()
     app.asked = Counter()
     _add_doors(app, api_key)
@@ -89,6 +91,14 @@ def business_app(
     _add_writes(app, app.diary)
     _add_standin(app)
     return app
+
+
+def stage_diary(zone: ZoneInfo, utc_now: Callable[[], dt.datetime] | None = None, *, capacity: int = 1) -> Diary:
+    """The books for a rehearsal: in the relay's zone, by its clock, and open on every day: it may be on any."""
+    diary = Diary(zone, capacity, closed_days=frozenset(), callers=dict(KNOWN))
+    if utc_now is not None:
+        diary.now = utc_now
+    return diary
 
 
 async def serve_business(
@@ -177,7 +187,8 @@ def _add_lookups(app: BusinessApp, diary: Diary) -> None:
         known = diary.callers.get(phone)
         if known is None:
             return _refused(404, "no such caller")
-        return _json(200, {"name": known.name, "verified": known.verified, "notes": known.notes})
+        person = {"id": known.id} if known.id else {}
+        return _json(200, {**person, "name": known.name, "verified": known.verified, "notes": known.notes})
 
 
 def _add_writes(app: BusinessApp, diary: Diary) -> None:

@@ -46,6 +46,7 @@ class Known:
     name: str
     verified: bool = False
     notes: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 
 from relay.errors import first_error
+from relay.settings import Settings
+from relay.standin.commands.rehearsed import Rehearsed, judged
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load, of_recording
@@ -43,6 +45,7 @@ class Target:
     url: str
     account: Account
     number: str = OUR_NUMBER
+    rehearsed: Rehearsed = field(default_factory=lambda: Rehearsed(Settings()))
 
     @property
     def unusable(self) -> str:
@@ -86,6 +89,7 @@ async def main_call(
     try:
         play = of_recording(wav) if wav is not None else load(scenario or "good_call")
         _check_troubles(play, with_rest=rest_port is not None)
+        fitted = [target.rehearsed.fit(play, number) for number in range(count)]
         if out is not None:
             check_writable(out)
     except ScenarioError as error:
@@ -98,9 +102,11 @@ async def main_call(
     rest = RestApi(exchange)
     reports: list[CallReport] = []
 
-    async def one() -> None:
+    async def one(play: Scenario, known_words: tuple[str, ...]) -> None:
         narrate = count == 1 and not as_json
-        reports.append(await run_scenario(play, exchange, narrate=narrate, stagehand=rest.make_trouble))
+        reports.append(
+            await run_scenario(play, exchange, narrate=narrate, stagehand=rest.make_trouble, known_words=known_words)
+        )
 
     async with trio.open_nursery() as nursery:
         taken: BaseException | None = None
@@ -115,10 +121,10 @@ async def main_call(
             tell(f"The port {rest_port} cannot be used: {taken}")
             return USAGE
         async with trio.open_nursery() as calls:
-            for _ in range(count):
-                calls.start_soon(one)
+            for mine in fitted:
+                calls.start_soon(one, *mine)
         nursery.cancel_scope.cancel()
-    return _conclude(reports, play, out, as_json, tell)
+    return _conclude(reports, fitted[0][0], out, as_json, tell)
 
 
 def _check_troubles(play: Scenario, *, with_rest: bool) -> None:
@@ -135,11 +141,18 @@ def _here(port: int) -> str:
 
 def _conclude(reports: list[CallReport], play: Scenario, out: Path | None, as_json: bool, tell: Line) -> int:
     expect = play.expect.without_ledger()
-    wrong = {each.call_sid: each.check(expect) for each in reports}
+    verdicts = {each.call_sid: judged(each, expect) for each in reports}
+    wrong = {call_sid: words for call_sid, (words, _) in verdicts.items()}
+    reached = [each for each in reports if each.streams or not any(c.code in NO_CONNECTION for c in each.complaints)]
+    if not reached:
+        wrong = {call_sid: ["the relay cannot be reached"] for call_sid in wrong}
     if out is not None:
         reports[0].write_wav(out)
     if as_json:
         tell(json.dumps([each.as_dict() | {"wrong": wrong[each.call_sid]} for each in reports], indent=2))
+    elif not reached:
+        tell(f"\n{_calls(reports)}" + (f": {reports[0].complaints[0]}" if len(reports) > 1 else ""))
+        tell("The relay cannot be reached.")
     else:
         for line in summary(reports, wrong):
             tell(line)
@@ -147,19 +160,23 @@ def _conclude(reports: list[CallReport], play: Scenario, out: Path | None, as_js
             tell(f"The first call, caller left, what they heard right: {out}")
         if expect != play.expect:
             tell("What the scenario expects of the ledger cannot be seen from here and was not checked.")
-        given = " and ".join(f"[{name}]" for name in ("model", "backend", "relay") if getattr(play, name))
+        for note in sorted({note for _, note in verdicts.values() if note}):
+            tell(note)
+        given = " and ".join(f"[{name}]" for name in ("model", "backend") if getattr(play, name))
         if given:
             tell(f"{given} of the scenario is for a stage of ours (relay demo --scenario): this relay has its own.")
-    if all(any(c.code in NO_CONNECTION for c in each.complaints) and not each.streams for each in reports):
-        if not as_json:
-            tell("The relay cannot be reached.")
+    if not reached:
         return UNREACHABLE
     return FAILED if any(wrong.values()) else OK
 
 
+def _calls(reports: Sequence[CallReport]) -> str:
+    return f"{len(reports)} call{'s' if len(reports) > 1 else ''}, {reports[0].scenario}"
+
+
 def summary(reports: Sequence[CallReport], wrong: dict[str, list[str]]) -> list[str]:
     """A report in lines for people."""
-    lines = ["", f"{len(reports)} call{'s' if len(reports) > 1 else ''}, {reports[0].scenario}"]
+    lines = ["", _calls(reports)]
     lines.append(_row("greeting", [r.greeting_ms for r in reports if r.greeting_ms is not None], "ms after `start`"))
     lines.append(_row("pick-up", [r.pickup_ms for r in reports if r.pickup_ms is not None], "ms after the ring"))
     lines.append(_row("answers", [ms for r in reports for ms in r.latencies_ms], "ms after the caller's last sound"))
@@ -173,6 +190,7 @@ def summary(reports: Sequence[CallReport], wrong: dict[str, list[str]]) -> list[
         if any("HTTP 403" in complaint.rule for complaint in each.complaints):
             lines.append("  The relay answered 403: is TWILIO_AUTH_TOKEN the one it has, and PUBLIC_URL this URL?")
         lines.append(f"  ended     by {each.ended_by} after {each.duration_s:.1f} s ({each.call_sid})")
+        lines += [f"  babbled   {text} (no recorded clip)" for text in each.babbled]
         lines += [f"  WRONG     {words}" for words in wrong[each.call_sid]]
     lines.append("as expected" if not any(wrong.values()) else "NOT as expected")
     return lines
@@ -253,8 +271,12 @@ async def main_caller(
 
         async def ring(play: Scenario) -> None:
             rest.faults = RestFaults()
-            done = await run_scenario(play, exchange, narrate=True, stagehand=rest.make_trouble)
-            reports[done.call_sid] = done.as_dict() | {"wrong": done.check(play.expect.without_ledger())}
+            fitted, known_words = target.rehearsed.fit(play)
+            done = await run_scenario(
+                fitted, exchange, narrate=True, stagehand=rest.make_trouble, known_words=known_words
+            )
+            wrong, _ = judged(done, fitted.expect.without_ledger())
+            reports[done.call_sid] = done.as_dict() | {"wrong": wrong}
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http" or not scope["path"].startswith("/standin/"):
@@ -266,6 +288,7 @@ async def main_caller(
                 try:
                     play = load(name)
                     _check_troubles(play, with_rest=True)
+                    target.rehearsed.fit(play)
                     nursery.start_soon(ring, play)
                     status, value = 202, {"scenario": name}
                 except ScenarioError as error:

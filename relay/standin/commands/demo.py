@@ -7,14 +7,17 @@ and the rows in Postgres. A failure at any step is one sentence, and the exit co
 from __future__ import annotations
 
 import collections
+import datetime as dt
 import os
 import re
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import trio
 from hypercorn.typing import ASGIFramework
 
@@ -23,15 +26,18 @@ from relay.ledger import history
 from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
 from relay.ledger.port import LedgerUnavailable
-from relay.settings import Settings
+from relay.phrases.prompts import PromptsInvalid
+from relay.server.briefings import read
+from relay.settings import Settings, SettingsInvalid
 from relay.settings import load as load_settings
-from relay.standin.business.app import BusinessApp, business_app, serve_business
+from relay.standin.business.app import BusinessApp, business_app, serve_business, stage_diary
 from relay.standin.business.faults import Faults
 from relay.standin.commands.call import Target, serve_http, summary, tell_event
 from relay.standin.commands.demo_stage import (
     ACCOUNT,
     NOT_HERE,
     NUMBER,
+    STAGE,
     DemoFailed,
     Hands,
     environment_of,
@@ -42,6 +48,7 @@ from relay.standin.commands.demo_stage import (
 from relay.standin.model.script import Script, ScriptError
 from relay.standin.model.server import StandInModel
 from relay.standin.own_environment import OF_THE_MODEL, only_own_environment
+from relay.standin.scenario import fitting
 from relay.standin.scenario.report import CallReport, Evidence
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load
@@ -67,6 +74,11 @@ OUR_BUGS = frozenset(
 )
 
 
+def utc_now() -> dt.datetime:
+    """The stage's clock: the machine's, which the relay's process has too."""
+    return dt.datetime.now(dt.UTC)
+
+
 def settings_of(out: Path, *, live: bool) -> Settings:
     """The demo's own settings: its data folder lies beside the WAV, and its database in that folder."""
     also = OF_THE_MODEL if live else ()
@@ -87,8 +99,12 @@ def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int
 def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int:
     try:
         scenario = load(scenario_name)
-        script = Script.from_table(scenario.model)
-    except (ScenarioError, ScriptError) as error:
+        table = STAGE | fitting.settings_of(scenario, utc_now())
+        played = load_settings(table, serving=False)
+        own = fitting.own_words(played, read(played).prompts, utc_now())
+        scenario = msgspec.structs.replace(fitting.fitted(scenario, own), relay=table)
+        script = Script.from_table(scenario.model, played.business_tz)
+    except (ScenarioError, ScriptError, SettingsInvalid, PromptsInvalid) as error:
         raise DemoFailed(str(error)) from None
     try:
         check_writable(out)
@@ -105,7 +121,8 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> in
         applied = migrate(url)
         say("applied " + ", ".join(applied) if applied else "its tables are up to date")
         try:
-            return trio.run(partial(_play, settings, scenario, script, url, out, live=live))
+            stage = _Stage(settings, played, scenario, script, own.spoken)
+            return trio.run(partial(_play, stage, url, out, live=live))
         except BaseExceptionGroup as group:  # the nursery wraps it
             failed, others = group.split(DemoFailed)
             if failed is None or others is not None:
@@ -113,9 +130,22 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> in
             raise DemoFailed(str(first_error(failed))) from None
 
 
-async def _play(settings: Settings, scenario: Scenario, script: Script, url: str, out: Path, *, live: bool) -> int:
-    model = StandInModel(script)
-    business = business_app(faults=Faults.from_table(scenario.backend) if scenario.backend else None)
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What is played, and for whom: the demo's own settings, and those of the relay in it."""
+
+    settings: Settings
+    relays: Settings
+    scenario: Scenario
+    script: Script
+    known_words: tuple[str, ...]
+
+
+async def _play(stage: _Stage, url: str, out: Path, *, live: bool) -> int:
+    settings, scenario = stage.settings, stage.scenario
+    model = StandInModel(stage.script, utc_now, scenario.sayings())
+    faults = Faults.from_table(scenario.backend) if scenario.backend else None
+    business = business_app(stage_diary(stage.relays.tz, utc_now), faults)
     log_path = settings.data_dir / "demo-relay.log"
     log_path.unlink(missing_ok=True)
     async with trio.open_nursery() as nursery:
@@ -140,7 +170,9 @@ async def _play(settings: Settings, scenario: Scenario, script: Script, url: str
             say("it takes calls; the stand-in Twilio rings\n")
             began_at = time.monotonic()
             ask = partial(evidence, url, business)
-            got = await run_scenario(scenario, exchange, ask, narrate=True, stagehand=hands.make)
+            got = await run_scenario(
+                scenario, exchange, ask, narrate=True, stagehand=hands.make, known_words=stage.known_words
+            )
             if hands.relay_fell:
                 raise DemoFailed(f"the relay stopped in the middle of the call; see {log_path}")
             wall_s = time.monotonic() - began_at

@@ -30,7 +30,14 @@ STOP_LIMIT_S = 15.0
 # A relay is ready two seconds after its start; the edge proxy in front of one waits for it, as Fly's does.
 EDGE_PATIENCE_S = 12.0
 ACCOUNT = Account("AC" + "0" * 31 + "1", "the-token-of-the-demo")
-NUMBER, HUMAN = "+12125550190", "+12125550102"
+NUMBER = "+12125550190"
+# The relay's settings that its callers notice; a scenario's [relay] may change them.
+STAGE = {
+    "BUSINESS_NAME": "Harbor Table",
+    "AGENT_NAME": "Robin",
+    "BUSINESS_TZ": "America/New_York",
+    "HUMAN_TRANSFER_NUMBER": "+12125550102",
+}
 
 # A drain gives running calls 260 s, longer than a caller who says nothing is kept.
 NOT_HERE = frozenset({"relay_drains"})
@@ -170,13 +177,10 @@ def environment_of(
         "TWILIO_PHONE_NUMBER": NUMBER,
         "TWILIO_API_BASE": f"http://127.0.0.1:{rest_port}",
         "BUSINESS_API_BASE": business_url,
-        "HUMAN_TRANSFER_NUMBER": HUMAN,
         "PUBLIC_URL": public_url,
         "PORT": str(port),
         "DATABASE_URL": database_url,
         "DATA_DIR": str(data_dir),
-        "BUSINESS_NAME": "Harbor Table",
-        "AGENT_NAME": "Robin",
     }
 
 

@@ -19,6 +19,7 @@ from relay.standin.model.script import Reaction, Script
 from relay.standin.speech.voice import clips, words
 
 SAY_EXACTLY = re.compile(r"say exactly(?: the following)?\s*:\s*(.+)", re.IGNORECASE | re.DOTALL)
+_BEFORE_OFFSET = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?)?\{offset\}")
 QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»"}
 
 
@@ -46,8 +47,8 @@ def literal(text: str) -> str:
 class Director:
     """Chooses reactions for one session; counts how often each was used."""
 
-    def __init__(self, script: Script, today: datetime.date) -> None:
-        self._script, self._today = script, today
+    def __init__(self, script: Script, now: datetime.datetime) -> None:
+        self._script, self._now = script, now
         self._used: Counter[int] = Counter()
         self._then: dict[str, str] = {}  # call_id -> what to say when it is answered
         self.notes: list[str] = []  # what the script wanted and could not have
@@ -129,17 +130,22 @@ class Director:
         return None
 
     def _filled(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments with {today}, {tomorrow} and {offset} filled in."""
+        """Arguments with {today}, {tomorrow} and {offset} filled in: the offset of the time that it stands behind."""
+        here = self._now.astimezone(self._script.zone)
         known = {
-            "{today}": self._today.isoformat(),
-            "{tomorrow}": (self._today + datetime.timedelta(days=1)).isoformat(),
-            "{offset}": self._script.utc_offset,
+            "{today}": here.date().isoformat(),
+            "{tomorrow}": (here.date() + datetime.timedelta(days=1)).isoformat(),
         }
+
+        def with_offset(match: re.Match[str]) -> str:
+            at = datetime.datetime.fromisoformat(match[1]).replace(tzinfo=here.tzinfo) if match[1] else here
+            return (match[1] or "") + at.isoformat()[len(at.replace(tzinfo=None).isoformat()) :]
 
         def fill_in(value: Any) -> Any:
             if isinstance(value, str):
                 for name, text in known.items():
                     value = value.replace(name, text)
+                value = _BEFORE_OFFSET.sub(with_offset, value)
             return value
 
         return {key: fill_in(value) for key, value in arguments.items()}

@@ -88,7 +88,7 @@ class RealtimePeer:
         self.session = settings.fresh(self.new_id("sess"), asked_model(path), epoch_s + int(script.lifetime_s))
         self.session_id = str(self.session["id"])
         self._agenda = Agenda()
-        self._director = Director(script, datetime.datetime.fromtimestamp(epoch_s, script.zone).date())
+        self._director = Director(script, datetime.datetime.fromtimestamp(epoch_s, datetime.UTC))
         self.report.notes = self._director.notes
         self._floor = Floor(
             self, self._agenda, voice, self._director, self.faults, self.new_id("conv"), self._response_is_over

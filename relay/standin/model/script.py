@@ -32,6 +32,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from relay.standin.speech.voice import clips
 
@@ -185,7 +186,8 @@ class Script:
     lifetime_s: float = 3600.0  # [openai 1.4]
     ping_s: float = 20.0  # [openai 1.3]
     api_key: str = ""  # the only key that is accepted; empty: any key
-    utc_offset: str = "-05:00"  # of the business, for the {offset} in arguments
+    time_zone: str = "America/New_York"  # the business's, for {today}, {tomorrow} and {offset} in arguments
+    utc_offset: str = ""  # the same by a fixed offset, where no zone is meant
     # Text without a clip by piper, where it is installed, instead of by babble. A second of its speech stops everything
     # in the process for half a one: fine in `relay standin model`, where it is the default, not beside others.
     piper: bool = False
@@ -199,24 +201,29 @@ class Script:
             _ = self.zone
         except ValueError:
             raise ScriptError(f"utc_offset must be like -05:00, not {self.utc_offset!r}") from None
+        except (ZoneInfoNotFoundError, OSError):  # OSError: half a name is a folder of zones
+            raise ScriptError(f"time_zone must be like America/New_York, not {self.time_zone!r}") from None
 
     @property
     def zone(self) -> datetime.tzinfo:
-        """The business's, by its offset."""
+        """The business's, by its name or its offset."""
+        if not self.utc_offset:
+            return ZoneInfo(self.time_zone)
         zone = datetime.datetime.strptime(self.utc_offset, "%z").tzinfo
         assert zone is not None
         return zone
 
     @classmethod
-    def from_table(cls, table: Mapping[str, Any]) -> Script:
+    def from_table(cls, table: Mapping[str, Any], time_zone: str = "") -> Script:
         """A script from a scenario's `[model]` table; raises ScriptError with the key that is wrong.
 
-        `first_delta_ms` and `transcription_s` may be one number. The demo's reactions come after those of the table,
-        unless it says `only_these = true`.
+        `time_zone`: the stage's, where the table names none. `first_delta_ms` and `transcription_s` may be one number.
+        The demo's reactions come after those of the table, unless it says
+        `only_these = true`.
         """
         if not isinstance(table, Mapping):
             raise ScriptError(f"model must be a table, not {table!r}")
-        rest = dict(table)
+        rest = ({"time_zone": time_zone} if time_zone else {}) | dict(table)
         entries = rest.pop("reaction", [])
         if not isinstance(entries, list):
             raise ScriptError("model.reaction must be written [[model.reaction]], as there may be many")

@@ -7,12 +7,12 @@ port (`serve`) or any Trio stream (`speak_to`), so that plays can hold it on a f
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 import ssl
 import struct
-import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from urllib.parse import urlsplit
@@ -41,11 +41,20 @@ CLOSE_LIMIT_S = 2.0  # how long a client may take to answer a close
 class StandInModel:
     """One stand-in: a script, a voice, and what happened in its connections so far."""
 
-    def __init__(self, script: Script | None = None) -> None:
-        """Without a script it holds the demo's conversation."""
+    def __init__(
+        self,
+        script: Script | None = None,
+        utc_now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+        hears: Iterable[str] = (),
+    ) -> None:
+        """Without a script it holds the demo's conversation. `utc_now`: the stage's clock, for "tomorrow".
+
+        `hears`: what callers will say that is no clip, and is babbled.
+        """
         self.script = script if script is not None else Script()
+        self.utc_now = utc_now
         self.voice = Voice(self.script.piper)
-        self.ear = Ear()
+        self.ear = Ear(also=hears)
         self.sessions: list[RealtimePeer] = []  # the newest last; their `report` says what they heard and said
         self._connections = 0
 
@@ -210,7 +219,13 @@ class _Connection:
         if response.status_code == 101:
             house = self._house
             self._peer = RealtimePeer(
-                house.script, house.voice, house.ear, request.path, headers, int(time.time()), self._number
+                house.script,
+                house.voice,
+                house.ear,
+                request.path,
+                headers,
+                int(house.utc_now().timestamp()),
+                self._number,
             )
             house.sessions.append(self._peer)
             self._peer.opened(trio.current_time())
@@ -258,15 +273,16 @@ async def main_model(port: int, script: Script, host: str = "127.0.0.1") -> None
         await _tell(house)
 
 
-def load_script(path: str | None, faults: str = "") -> Script:
+def load_script(path: str | None, faults: str = "", time_zone: str = "") -> Script:
     """The script of `relay standin model --script path --faults "name=value, name"`.
 
     The file is a scenario, or any TOML file with a `[model]` table; without one the demo's conversation is held. Text
-    without a clip is spoken by piper, where it is installed and the file does not say `piper = false`.
+    without a clip is spoken by piper, where it is installed and the file does not say `piper = false`. `time_zone`:
+    the business's, where the file names none.
     Raises ScriptError, naming what is wrong, and OSError or tomllib.TOMLDecodeError where the file cannot be read.
     """
     table = tomllib.loads(Path(path).read_text("utf-8")).get("model", {}) if path else {}
-    script = Script.from_table(table)
+    script = Script.from_table(table, time_zone)
     return dataclasses.replace(
         script, faults=script.faults.with_header(faults), piper=script.piper or "piper" not in table
     )

@@ -9,7 +9,7 @@ import trio
 
 from relay.standin.scenario.scenario_file import QUIET_MS, Scenario, Step
 from relay.standin.speech.audio_files import read_wav
-from relay.standin.speech.voice import find
+from relay.standin.speech.voice import Clip, Voice, find
 from relay.standin.twilio.exchange import LiveCall
 
 LOOK_S = 0.02
@@ -24,6 +24,7 @@ class Actor:
 
     def __init__(self, scenario: Scenario) -> None:
         self.failures: list[str] = []
+        self.babbled: list[str] = []  # what nobody recorded
         self._scenario = scenario
         self._listened_until = 0.0  # an answer that began before this is none to what the caller did last
         self._events_seen = 0
@@ -59,8 +60,7 @@ class Actor:
     async def _do(self, call: LiveCall, step: Step) -> None:
         mouth, now = call.state.mouth, trio.current_time()
         if step.say is not None or step.cough:
-            clip = find(step.say or "cough")
-            assert clip is not None, "scenario_file.py looked it up"
+            clip = find(step.say or "cough") or self._babbled(step.say or "")
             text = "" if clip.speaker == "noise" else clip.text
             if text:
                 self._listened_until = now  # what answers this begins later
@@ -83,6 +83,13 @@ class Actor:
             await trio.sleep(step.mute_s)
         elif step.hang_up:
             call.hang_up()
+
+    def _babbled(self, text: str) -> Clip:
+        """A text that is no clip, or not as a whole; what of it could only be babbled is remembered for the report."""
+        voice = Voice()
+        clip = Clip("", "caller", text, voice.say(text))
+        self.babbled += voice.babbled
+        return clip
 
     async def _answer_over(self, call: LiveCall, quiet_s: float) -> None:
         """Until something new was heard, and then nothing for a while."""

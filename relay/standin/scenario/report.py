@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dsp
-from relay.standin.scenario.scenario_file import Expect
+from relay.standin.scenario.scenario_file import ANY_NUMBER, Expect
 from relay.standin.speech.audio_files import RATE_HZ, write_stereo
 from relay.standin.speech.ear import Ear
 from relay.standin.speech.voice import find, words
@@ -86,6 +87,7 @@ class CallReport:
     bridged_s: float
     recordings: int
     failures: list[str]
+    babbled: list[str]  # the caller's sentences of which there is no clip
     events: list[Event]
     evidence: Evidence | None
     caller_mulaw: bytes = b""
@@ -114,7 +116,13 @@ class CallReport:
 
 
 def report(
-    call: LiveCall, scenario: str, failures: list[str], evidence: Evidence | None, recordings: int
+    call: LiveCall,
+    scenario: str,
+    failures: list[str],
+    evidence: Evidence | None,
+    recordings: int,
+    babbled: list[str],
+    known_words: tuple[str, ...] = (),
 ) -> CallReport:
     """Sum up a call that is over."""
     state = call.state
@@ -133,7 +141,7 @@ def report(
         duration_s=ended_s - state.started_s,
         greeting_ms=_ms(first_sound - state.started_s - starts[0]) if first_sound is not None and starts else None,
         pickup_ms=_ms(first_sound - state.started_s) if first_sound is not None else None,
-        turns=_turns(state, spoken),
+        turns=_turns(state, spoken, known_words),
         latencies_ms=_latencies(spoken, stretches),
         stops_ms=_stops(spoken, stretches),
         gaps_ms=_gaps(state, ended_s),
@@ -147,6 +155,7 @@ def report(
         bridged_s=sum(_bridged_s(leg) for leg in state.humans),
         recordings=recordings,
         failures=failures,
+        babbled=babbled,
         events=state.events,
         evidence=evidence,
         caller_mulaw=state.mouth.read(first, count),
@@ -154,43 +163,43 @@ def report(
     )
 
 
-def recognise(state: CallState, from_s: float, to_s: float) -> str:
-    """The words that the caller heard between two moments, as far as they are known clips; empty otherwise.
+def recognise(state: CallState, from_s: float, to_s: float, known_words: tuple[str, ...] = ()) -> str:
+    """The words that the caller heard between two moments, as far as they are clips or `known_words`; else empty.
 
     Holes in the playback are left out: an answer that was held and resumed from the same frame is whole.
     """
-    return _words_in(state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)))
+    return _words_in(state.ear.played(samples_at(from_s - AROUND_S), samples_at(to_s + AROUND_S)), known_words)
 
 
 @functools.lru_cache(maxsize=256)  # of many calls to one relay each begins with the same greeting
-def _words_in(mulaw: bytes) -> str:
-    return Ear(("agent", "human")).transcribe(dsp.decode(mulaw), RATE_HZ)
+def _words_in(mulaw: bytes, known_words: tuple[str, ...]) -> str:
+    return Ear(("agent", "human"), known_words).transcribe(dsp.decode(mulaw), RATE_HZ)
 
 
 def _bridged_s(leg: Leg) -> float:
     return leg.ended_s - leg.bridged_s if leg.bridged_s is not None and leg.ended_s is not None else 0.0
 
 
-def _turns(state: CallState, spoken: list[Utterance]) -> list[Turn]:
+def _turns(state: CallState, spoken: list[Utterance], known_words: tuple[str, ...]) -> list[Turn]:
     begun = state.started_s
     turns = [
         Turn("caller", said.sound_s[0] - begun, said.sound_s[1] - begun, said.text or f"({said.kind})")
         for said in spoken
     ]
     turns += [Turn("twilio", said.from_s - begun, said.to_s - begun, said.text) for said in state.leg.words]
-    return sorted(turns + _agent_turns(state), key=lambda turn: turn.from_s)
+    return sorted(turns + _agent_turns(state, known_words), key=lambda turn: turn.from_s)
 
 
-def _agent_turns(state: CallState) -> list[Turn]:
+def _agent_turns(state: CallState, known_words: tuple[str, ...]) -> list[Turn]:
     """What the caller heard, stretch by stretch; one that stopped and went on from where it stopped is one turn."""
     turns: list[Turn] = []
     for from_s, to_s in state.listener.stretches:
-        text = recognise(state, from_s, to_s)
+        text = recognise(state, from_s, to_s, known_words)
         cut = any(from_s <= each.at_s <= to_s + AROUND_S and each.lost_ms > 0 for each in state.ear.cuts)
         turn = Turn("agent", from_s - state.started_s, to_s - state.started_s, text, cut)
         before = turns[-1] if turns else None
         if before is not None and turn.from_s - before.to_s < _may_go_on_s(before):
-            whole = recognise(state, before.from_s + state.started_s, to_s)
+            whole = recognise(state, before.from_s + state.started_s, to_s, known_words)
             if whole not in ("", text, before.text):
                 turns[-1] = Turn("agent", before.from_s, turn.to_s, whole, cut)
                 continue
@@ -266,12 +275,14 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
     _at_most(wrong, "a silence", got.silences_ms, want.no_silence_over_ms, False)
     if want.within_s is not None and got.duration_s > want.within_s:
         wrong.append(f"the call took {got.duration_s:.1f} s, more than {want.within_s:g} s")
+    if want.answered_beside is not None:
+        wrong += _unanswered(got, want.answered_beside)
     _in_order(wrong, "heard", [_text(each) for each in want.heard], got.heard)
     wrong += [f"heard {each!r}" for each in want.not_heard if _somewhere(_text(each), got.heard)]
     _in_order(wrong, "read out by Twilio", want.read_out, got.read_out)
     if want.ended_by is not None and got.ended_by != want.ended_by:
         wrong.append(f"ended by {got.ended_by or 'nobody'}, not by {want.ended_by}")
-    if want.dialled is not None and list(want.dialled) != got.dialled:
+    if want.dialled is not None and not _same_numbers(want.dialled, got.dialled):
         wrong.append(f"dialled {got.dialled or 'nobody'}, not {list(want.dialled) or 'nobody'}")
     if want.human_legs is not None and list(want.human_legs) != got.human_legs:
         wrong.append(f"the human's phones ended {got.human_legs}, not {list(want.human_legs)}")
@@ -287,6 +298,37 @@ def _check_call(got: CallReport, want: Expect) -> list[str]:
         held = [each for each in got.complaints if each.level != "note" and each.code not in want.complaints]
         wrong += [f"Twilio complained: {each}" for each in held]
     return wrong
+
+
+def _unanswered(got: CallReport, no_answers: Sequence[str]) -> list[str]:
+    """Whether the last thing the caller said came to the agent, and something came back beside these."""
+    said = next((turn for turn in reversed(got.turns) if turn.who == "caller"), None)
+    if said is None:
+        return ["the caller never came to say anything"]
+    streams = [event for event in got.events if event.kind in ("stream_started", "stream_stopped")]
+    before = [event for event in streams if event.at_s <= said.from_s]
+    if not before or before[-1].kind == "stream_stopped":
+        return ["the agent had left before the caller said anything"]
+    over_s = next((event.at_s for event in streams if event.at_s > said.to_s), math.inf)
+    answers = [turn.text for turn in got.turns if turn.who == "agent" and said.from_s < turn.from_s < over_s]
+    if not answers:
+        return ["the agent did not answer"]
+    held = [text for text in answers if text and not _beside(text, no_answers)]
+    return [f"the agent did not answer but said {held}"] if len(held) == len(answers) else []
+
+
+def _beside(text: str, others: Sequence[str]) -> str:
+    """What of a text is none of the others."""
+    left = f" {words(text)} "
+    for own in sorted(others, key=len, reverse=True):
+        left = left.replace(f" {words(own)} ", " ")
+    return left.strip()
+
+
+def _same_numbers(wanted: Sequence[str], dialled: Sequence[str]) -> bool:
+    """Whether these were dialled, in this order; ANY_NUMBER is one that nobody here knows."""
+    same = [each in (ANY_NUMBER, number) for each, number in zip(wanted, dialled, strict=False)]
+    return len(wanted) == len(dialled) and all(same)
 
 
 def _check_evidence(got: CallReport, want: Expect) -> list[str]:

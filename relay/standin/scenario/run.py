@@ -39,12 +39,14 @@ async def run_scenario(
     evidence: EvidencePort | None = None,
     narrate: bool = False,
     stagehand: Stagehand | None = None,
+    known_words: tuple[str, ...] = (),
 ) -> CallReport:
     """Ring the exchange's number, play the scenario's caller, and sum up what came of it.
 
     `narrate` logs `agent_said` events while the call lasts (recognised in a thread: not for fake clocks).
     Without `evidence`, expectations about the ledger fail; `Expect.without_ledger` leaves them out. Without a
-    `stagehand`, troubles that need one are not made, and the report says so.
+    `stagehand`, troubles that need one are not made, and the report says so. `known_words`: what this relay says in
+    words of its own, so that they are recognised where a stand-in speaks them.
     """
     number = exchange.number
     if scenario.number.fallback_twiml:
@@ -57,7 +59,7 @@ async def run_scenario(
     async def act(call: LiveCall) -> None:
         async with trio.open_nursery() as nursery:
             if narrate:
-                nursery.start_soon(_narrate, call)
+                nursery.start_soon(_narrate, call, known_words)
             for trouble in scenario.trouble:
                 if trouble.upon != BEFORE:
                     nursery.start_soon(_wait_and_make, trouble, call, stagehand, actor.failures)
@@ -73,7 +75,7 @@ async def run_scenario(
         over.set()
     found = await evidence(call.state.sid) if evidence is not None else None
     kept = sum(1 for recording in exchange.recordings.values() if recording.call_sid == call.state.sid)
-    return report(call, scenario.name, actor.failures, found, kept)
+    return report(call, scenario.name, actor.failures, found, kept, actor.babbled, known_words)
 
 
 async def _ring_others(scenario: Scenario, exchange: Exchange, nursery: trio.Nursery, over: trio.Event) -> None:
@@ -123,7 +125,7 @@ async def _make(trouble: Trouble, stagehand: Stagehand | None, failures: list[st
         failures.append(f"{trouble.does} cannot be made here: this scenario needs a stage (relay demo --scenario)")
 
 
-async def _narrate(call: LiveCall) -> None:
+async def _narrate(call: LiveCall, known_words: tuple[str, ...]) -> None:
     """Say what the agent said, each time it has finished."""
     state, told = call.state, 0
     while True:
@@ -134,5 +136,5 @@ async def _narrate(call: LiveCall) -> None:
         while told < len(stretches) and now - stretches[told][1] >= SETTLED_S:
             from_s, to_s = stretches[told]
             told += 1
-            text = await trio.to_thread.run_sync(recognise, state, from_s, to_s)
+            text = await trio.to_thread.run_sync(recognise, state, from_s, to_s, known_words)
             state.log(now, "agent_said", text=text, from_s=from_s - state.started_s, to_s=to_s - state.started_s)

@@ -63,7 +63,7 @@ from relay.settings import Settings
 from relay.standin.business.faults import Faults
 from relay.standin.model.script import Script, ScriptError
 from relay.standin.speech.audio_files import AudioRefused, read_wav
-from relay.standin.speech.voice import find
+from relay.standin.speech.voice import find, words
 from relay.standin.table_errors import in_words
 from relay.standin.twilio.call_state import EndedBy, EventKind, Place, Status
 from relay.standin.twilio.dialling import Behaviour, Human
@@ -72,6 +72,17 @@ from relay.standin.twilio.mouth import Silence
 from relay.standin.twilio.streaming import Network
 
 FOLDER = Path(__file__).parent / "scenarios"
+
+ANSWERED_MS = 3_000
+"""So long is it quiet behind an answer; behind a holding phrase the answer comes sooner."""
+
+NO_ANSWERS = tuple(f"{{{key}}}" for key in (
+    "one_moment", "one_moment_again", "holding", "holding_again", "still_there", "nobody_there", "trouble",
+    "trouble_message", "limit"))  # fmt: skip
+"""What the relay says where no answer of the model's comes."""
+
+ANY_NUMBER = "?"
+"""In `dialled`: a number that is not known here."""
 
 QUIET_MS = 900
 """So long must the agent be quiet before a caller thinks that it has finished."""
@@ -94,7 +105,7 @@ class ScenarioError(Exception):
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One thing the caller does; `after_ms` and `interrupt_after_ms` say when."""
 
-    say: str | None = None  # a clip of relay/standin/speech/clips/index.toml, by its text or its id
+    say: str | None = None  # a clip of relay/standin/speech/clips/index.toml, by its text or its id; else babbled
     play: str | None = None  # a WAV file, by its path from where the command runs
     cough: bool = False
     press: str | None = None  # one key after the other: 0-9 * # A-D, and w for half a second
@@ -186,6 +197,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     greeting_within_ms: int | None = None
     answer_within_ms: int | None = None  # each turn: from the caller's last sound to the agent's first
+    answered_beside: tuple[str, ...] | None = None  # what the caller says last is answered, by more than these
     heard: tuple[str, ...] = ()  # texts the caller heard in full, in this order
     not_heard: tuple[str, ...] = ()
     read_out: tuple[str, ...] = ()  # parts of what Twilio itself said with <Say>
@@ -237,6 +249,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     relay: dict[str, str] = {}
     expect: Expect = Expect()
 
+    def sayings(self) -> tuple[str, ...]:
+        """What the caller says."""
+        return tuple(step.say for step in self.caller.steps if step.say is not None)
+
     def line(self) -> CallerLine:
         """The caller's telephone line."""
         place = LOS_ANGELES if self.caller.state is None else Place(state=self.caller.state, country="US")
@@ -273,9 +289,10 @@ def parse(text: str, name: str, file: str = "") -> Scenario:
 
 def of_recording(path: Path) -> Scenario:
     """A caller who hears the greeting, plays a recording, hears the answer and hangs up. Raises ScenarioError."""
-    steps = (Step(listen=True), Step(play=str(path)), Step(listen=True), Step(hang_up=True))
+    steps = (Step(listen=True), Step(play=str(path)), Step(listen=ANSWERED_MS), Step(hang_up=True))
     _check(steps[1], "the recording")
-    return Scenario(title=f"plays {path.name}", caller=Caller(steps=steps), name=path.stem)
+    expect = Expect(not_heard=("{trouble}", "{trouble_message}"), answered_beside=NO_ANSWERS)
+    return Scenario(title=f"plays {path.name}", caller=Caller(steps=steps), name=path.stem, expect=expect)
 
 
 def load(name: str) -> Scenario:
@@ -301,10 +318,8 @@ def shipped() -> list[str]:
 def _check(step: Step, where: str) -> None:
     if len(step.kinds) != 1:
         raise ScenarioError(f"{where} must do one thing, not {' and '.join(step.kinds) or 'nothing'}")
-    if step.say is not None and find(step.say) is None:
-        raise ScenarioError(
-            f"{where}: there is no clip {step.say!r} (relay/standin/speech/clips/index.toml lists them)"
-        )
+    if step.say is not None and not words(step.say):
+        raise ScenarioError(f"{where}: there is not a word in {step.say!r}")
     if step.play is not None:
         try:
             read_wav(Path(step.play))

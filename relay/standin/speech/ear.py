@@ -9,13 +9,14 @@ would hide the relay's mistakes.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 import dsp
-from relay.standin.speech.voice import Clip, clips
+from relay.standin.speech.voice import Clip, babbled_clips, clips
 
 Array = npt.NDArray[np.float64]
 
@@ -58,10 +59,11 @@ class _Print:
 
 
 class Ear:
-    """Knows some speakers' clips, and understands nothing else."""
+    """Knows some speakers' clips, and the sentences it is told of, as the stand-ins speak them; nothing else."""
 
-    def __init__(self, speakers: tuple[str, ...] = ("caller",)) -> None:
-        self._prints = [_print(clip.id) for clip in clips().values() if clip.speaker in speakers]
+    def __init__(self, speakers: tuple[str, ...] = ("caller",), also: Iterable[str] = ()) -> None:
+        self._prints = [_print(clip) for clip in clips().values() if clip.speaker in speakers]
+        self._prints += [_print(clip) for text in also for clip in babbled_clips(text)]
 
     def hear(self, samples: npt.NDArray[np.int16], rate_hz: int) -> list[Heard]:
         """The clips in int16 audio of 8000 or 24000 Hz, in the order they were spoken."""
@@ -85,8 +87,7 @@ class Ear:
 
 
 @functools.cache
-def _print(clip_id: str) -> _Print:
-    clip = clips()[clip_id]
+def _print(clip: Clip) -> _Print:
     bands_db = _bands(dsp.decode(clip.mulaw), 8000, STEP_MS)
     level_db = _level(bands_db)
     speech = np.flatnonzero(level_db > level_db.max() - 30)

@@ -85,20 +85,8 @@ class Voice:
 
     def say(self, text: str) -> bytes:
         """The text as mu-law, 8 kHz. Same text, same audio."""
-        sentences = [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
         gap = b"\xff" * (GAP_MS * RATE_HZ // 1000)
-        spoken = []
-        while sentences:
-            for count in range(len(sentences), 0, -1):
-                clip = _by_words().get(words(" ".join(sentences[:count])))
-                if clip is not None:
-                    spoken.append(clip.mulaw)
-                    break
-            else:
-                count = 1
-                spoken.append(self._without_clip(sentences[0]))
-            del sentences[:count]
-        return gap.join(spoken)
+        return gap.join(self._without_clip(part) if isinstance(part, str) else part.mulaw for part in _parts(text))
 
     def _without_clip(self, sentence: str) -> bytes:
         if self._piper is not None:
@@ -108,6 +96,29 @@ class Voice:
         if sentence not in self.babbled:
             self.babbled.append(sentence)
         return babble(sentence)
+
+
+def _parts(text: str) -> list[Clip | str]:
+    """The longest runs of sentences that are clips, and the sentences between them that are none."""
+    sentences = [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
+    parts: list[Clip | str] = []
+    while sentences:
+        for count in range(len(sentences), 0, -1):
+            clip = _by_words().get(words(" ".join(sentences[:count])))
+            if clip is not None:
+                parts.append(clip)
+                break
+        else:
+            count = 1
+            parts.append(sentences[0])
+        del sentences[:count]
+    return parts
+
+
+@functools.cache
+def babbled_clips(text: str) -> tuple[Clip, ...]:
+    """The sentences of a text that nobody recorded, as they are babbled: clips for an ear that is to know them."""
+    return tuple(Clip("", "", part, babble(part)) for part in _parts(text) if isinstance(part, str))
 
 
 def babble(text: str) -> bytes:

@@ -1,0 +1,76 @@
+"""File descriptors: each connection takes one, and a process that has none left cannot even accept a ring."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Callable, Hashable
+
+import structlog
+
+log = structlog.get_logger()
+
+# More is never needed, and some systems say "unlimited".
+ENOUGH = 65_536
+# A call has the caller's socket, one or two of the model's, and now and then one of the backend's.
+BY_CALL = 4
+# The log, the ledger, the listening sockets, HTTP for rings and health.
+BESIDES_CALLS = 100
+# So much of all descriptors may be held by connections on which nobody asks anything.
+IDLE_SHARE = 4
+FEWEST_IDLE = 16
+
+
+def raise_limit(max_calls: int) -> int:
+    """Raise the soft limit as far as the system lets us; returns what we have. Warns where MAX_CALLS needs more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS has a lower one that it does not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    has = limit()
+    needed = BY_CALL * max_calls + BESIDES_CALLS
+    if has < needed:
+        log.warning(
+            "descriptors.few",
+            has=has,
+            needed=needed,
+            caller_hears="nothing, until so many call at once",
+            do=f"raise the hard limit (ulimit -Hn {needed}), or set MAX_CALLS lower",
+        )
+    return has
+
+
+def limit() -> int:
+    """How many descriptors this process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return ENOUGH if soft == resource.RLIM_INFINITY else min(soft, ENOUGH)
+
+
+class IdleConnections:
+    """Connections on which no request is under way. Where there are too many, the one that waits longest is closed."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = max(FEWEST_IDLE, limit() // IDLE_SHARE) if most is None else most
+        self._waiting: dict[Hashable, Callable[[], None]] = {}  # the longest first
+        self.shed = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, connection: Hashable, close: Callable[[], None]) -> None:
+        """This one waits for a request from now on."""
+        self._waiting.pop(connection, None)
+        self._waiting[connection] = close
+        while len(self._waiting) > self._most:
+            longest = next(iter(self._waiting))
+            self._waiting.pop(longest)()
+            self.shed += 1
+            if self.shed in (1, 100, 10_000):
+                log.warning(
+                    "http.idle_shed", closed=self.shed, words="more idle connections than this process can hold"
+                )
+
+    def remove(self, connection: Hashable) -> None:
+        """A request is under way on it, or it is closed."""
+        self._waiting.pop(connection, None)

@@ -1,0 +1,38 @@
+"""What a model session cost whose words nobody came to hear, and a bill as a row keeps it."""
+
+from __future__ import annotations
+
+from relay.call.call_config import Bill
+from relay.call.cost import Meter
+from relay.call.vocabulary import ResponseEnded
+from relay.realtime import protocol
+from relay.realtime.client import ModelSession
+from relay.realtime.prices import price_of
+
+_PCM24K_BYTES_PER_MS = 48
+
+
+def count_unheard(meter: Meter, session: ModelSession) -> None:
+    """Count what a session has generated that was never served: a live greeting, asked for when the phone rang."""
+    for raw in session.backlog:
+        try:
+            message = protocol.decode(raw)
+            if message.type == protocol.AUDIO_DELTA:
+                ms = len(message.delta or "") * 3 / 4 / _PCM24K_BYTES_PER_MS
+                meter.generated(message.response_id or "", ms)
+            elif isinstance(event := protocol.event_of(message), ResponseEnded):
+                meter.responded(event.response_id, event.usage)
+        except (protocol.ModelProtocolError, ValueError):
+            continue
+
+
+def bill_of_unheard(session: ModelSession, before: Bill) -> Bill:
+    """The bill of a call, with what such a session has cost on it."""
+    meter = Meter(session.model, price_of(session.model), 0.0, before)
+    count_unheard(meter, session)
+    return meter.bill()
+
+
+def cost_of(bill: Bill) -> dict[str, object]:
+    """The bill as `call_outcomes.cost` keeps it: tokens by kind, dollars by model."""
+    return {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}

@@ -1,0 +1,80 @@
+"""The files of a process's calls. What is asked while a phone rings looks at the calls at hand, not at hours of them.
+
+Upstream: context.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import trio
+
+from relay.call.vocabulary import CallSid
+from relay.session.call_file import Caller, CallFile
+
+# A call's file is kept this long after its last sign of life: Twilio's longest call is four hours.
+FILE_LIFE_S = 4 * 3600.0
+# A ring forgets so many old files at most. One is added, so two keep up.
+FORGET_AT_ONCE = 8
+
+
+class CallFiles(dict[CallSid, CallFile]):
+    """CallSid -> file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._at_hand: set[CallSid] = set()
+        self._looked_at: deque[tuple[float, CallSid]] = deque()  # when to look whether the file can go
+        self._rings: dict[str, deque[float]] = {}
+
+    def add(self, file: CallFile, now: float) -> None:
+        """Keep the file of a call that is new here."""
+        self._forget_old(now)
+        self[file.call_sid] = file
+        file.at_hand = self._at_hand
+        self._looked_at.append((now + FILE_LIFE_S, file.call_sid))
+        self._rings.setdefault(_who(file.caller), deque()).append(now)
+
+    def at_hand(self) -> list[CallFile]:
+        """Calls that need this process: with a stream, or about to come back to it."""
+        now = trio.current_time()
+        found = []
+        for sid in tuple(self._at_hand):
+            file = self.get(sid)
+            if file is not None and (file.live or now < file.asks_until):
+                found.append(file)
+            else:
+                self._at_hand.discard(sid)
+        return found
+
+    def rings(self, caller: Caller, within_s: float, now: float) -> int:
+        """How often this number, or anybody hidden, rang in the last `within_s` seconds, this time included."""
+        count = 0
+        for at in reversed(self._rings.get(_who(caller), ())):  # the newest first: an hour of others is not looked at
+            if now - at >= within_s:
+                break
+            count += 1
+        return count
+
+    def _forget_old(self, now: float) -> None:
+        for _ in range(FORGET_AT_ONCE):
+            if not self._looked_at or self._looked_at[0][0] > now:
+                return
+            _, sid = self._looked_at.popleft()
+            file = self.get(sid)
+            if file is None:
+                continue
+            if file.live or now - file.last_seen < FILE_LIFE_S:
+                self._looked_at.append((now + FILE_LIFE_S, sid))
+                continue
+            del self[sid]
+            who = _who(file.caller)
+            rings = self._rings.get(who)
+            if rings:
+                rings.popleft()  # the oldest of this number's is this file's, or older
+                if not rings:
+                    del self._rings[who]
+
+
+def _who(caller: Caller) -> str:
+    return "hidden" if caller.id.is_hidden else caller.number

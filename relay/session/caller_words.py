@@ -1,0 +1,47 @@
+"""What functions may ask about the caller's own words: did they say this, have they spoken since?
+
+Upstream: functions/registry.py.  Downstream: the call's conversation.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import trio
+
+from relay.call.state import Call
+
+# Words of the caller's last turn that are still on their way: live transcriptions took 1.0 to 1.5 s.
+WORDS_LIMIT_S: Final = 2.0
+LOOK_AGAIN_S: Final = 0.1
+
+
+class CallerWords:
+    """The caller's side of a conversation."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    @property
+    def turn(self) -> int:
+        """The number of the caller's last turn, over all streams of the call; -1 before the first."""
+        return max((turn.seq for turn in self._call.conversation.turns() if turn.role == "caller"), default=-1)
+
+    async def have(self, value: str) -> bool:
+        """True if the caller has said this name or number. Waits a moment for words that are still transcribed."""
+        with trio.move_on_after(WORDS_LIMIT_S):
+            while not self._hold(value) and self._call.awaiting_words:  # noqa: ASYNC110  # the machine has no events
+                await trio.sleep(LOOK_AGAIN_S)
+        return self._hold(value)
+
+    def _hold(self, value: str) -> bool:
+        said = " ".join(turn.text for turn in self._call.conversation.past() if turn.role == "user")
+        digits = re.sub(r"\D", "", value)
+        if len(digits) >= 7:
+            return digits[-10:] in re.sub(r"\D", "", said)
+        return f" {_plain(value)} " in f" {_plain(said)} "
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[^\w]+", " ", text.casefold()).split())

@@ -1,0 +1,90 @@
+"""Dollars of today, over all machines: our own from memory, the others' from the ledger.
+
+Rule 1: what this run of the relay spent is counted here alone, and left out of what the ledger is asked. So no call is
+        forgotten, or counted twice, that ends while the ledger is read.
+Rule 2: others learn what our live calls cost by their rows, every EVERY_S while a call lives.
+Rule 3: without calls nothing is asked: a database that sleeps may sleep.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+import structlog
+
+from relay.ledger.port import Ledger, LedgerUnavailable
+from relay.ledger.rows import CallRow
+from relay.session.call_file import CallFile
+
+log = structlog.get_logger()
+
+EVERY_S = 30.0
+READ_LIMIT_S = 2.0
+
+
+class DayBill:
+    """The bill of one day in the business's time zone; it begins anew at midnight."""
+
+    def __init__(self, ledger: Ledger, tz: dt.tzinfo, utc_now: Callable[[], dt.datetime]) -> None:
+        self.process = secrets.token_hex(6)  # this run of the relay, in rows
+        self._ledger, self._tz, self.utc_now = ledger, tz, utc_now
+        self._day = self._today()
+        self._others_usd = 0.0
+        self._own_usd = 0.0  # of streams that ended here
+        self._told: dict[str, float] = {}
+
+    def _today(self) -> dt.date:
+        return self.utc_now().astimezone(self._tz).date()
+
+    def _turn_page(self) -> None:
+        today = self._today()
+        if today != self._day:
+            self._day, self._others_usd, self._own_usd = today, 0.0, 0.0
+
+    @property
+    def usd(self) -> float:
+        """What has been spent today, without the streams that are open here."""
+        self._turn_page()
+        return self._others_usd + self._own_usd
+
+    @usd.setter
+    def usd(self, usd: float) -> None:
+        self._turn_page()
+        self._others_usd, self._own_usd = usd, 0.0
+
+    def ended(self, usd: float) -> None:
+        """A stream has ended here, or a session that nobody heard."""
+        self._turn_page()
+        self._own_usd += usd
+
+    def tell(self, live: Iterable[CallFile]) -> None:
+        """Record what our live calls have cost so far, for the others."""
+        told, self._told = self._told, {}
+        for file in live:
+            self._told[file.call_sid] = file.talk.spent_usd
+            if file.talk.spent_usd != told.get(file.call_sid, 0.0):
+                self._ledger.record(
+                    CallRow(
+                        call_sid=file.call_sid,
+                        resumed=file.resumes,
+                        process=self.process,
+                        spent_usd=Decimal(f"{file.talk.spent_usd:.6f}"),
+                        spent_at=self.utc_now(),
+                    )
+                )
+
+    async def read(self) -> None:
+        """Ask the ledger what the others have spent."""
+        self._turn_page()
+        day = self._day
+        try:
+            usd = await self._ledger.spent_usd(day, self._tz, limit_s=READ_LIMIT_S, besides=self.process)
+        except LedgerUnavailable as error:
+            log.warning("ledger.unavailable", words=str(error), caller_hears="nothing: rows wait on disk")
+            return
+        self._turn_page()
+        if day == self._day:
+            self._others_usd = usd

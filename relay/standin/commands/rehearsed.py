@@ -1,0 +1,69 @@
+"""The relay that `relay call` rings: what of it is known here, and what of a scenario can so be judged from outside.
+
+Its settings are those of the folder the command is started in (`.env`, the environment): a relay elsewhere may have
+others. What is not known is not held against it, and the report says what was not checked.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import msgspec
+
+from relay.phrases.phrase_book import shipped_texts
+from relay.phrases.prompts import PromptsInvalid
+from relay.server.briefings import read
+from relay.settings import Settings, SettingsInvalid
+from relay.standin.scenario.fitting import fitted, other_settings, own_words
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.scenario_file import Expect, Scenario, ScenarioError
+from relay.standin.speech.voice import words
+from relay.standin.twilio.numbers import fictional_number
+
+# Callers who ring at once have numbers from here on; a scenario's other callers have the first ones.
+OTHERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """A relay as it is known here: `given` are the names of the settings that are set, not defaults."""
+
+    settings: Settings
+    given: frozenset[str] = frozenset()
+
+    def fit(self, scenario: Scenario, number: int = 0) -> tuple[Scenario, tuple[str, ...]]:
+        """The scenario for caller `number` of this relay, and what the relay says in its own words.
+
+        Raises ScenarioError where the relay would have to be set otherwise.
+        """
+        now = dt.datetime.now(dt.UTC)
+        try:
+            found = read(self.settings)
+            filed = {name.upper() for name in ("business_name", "business_tz", "agent_name")
+                     if getattr(found.settings, name) != getattr(self.settings, name)}  # fmt: skip
+            others = other_settings(scenario, found.settings, now)
+            own = own_words(found.settings, found.prompts, now, self.given | filed)
+        except (PromptsInvalid, SettingsInvalid) as error:
+            raise ScenarioError(f"{scenario.name} cannot be fitted to this relay: {error}") from None
+        if others:
+            raise ScenarioError(
+                f"{scenario.name} needs a relay with {', '.join(others)}, and the settings here are others: "
+                f"relay demo --scenario {scenario.name} starts such a one"
+            )
+        if number and scenario.caller.number.startswith("+"):
+            caller = msgspec.structs.replace(scenario.caller, number=fictional_number(OTHERS + number))
+            scenario = msgspec.structs.replace(scenario, caller=caller)
+        return fitted(scenario, own), own.spoken
+
+
+def judged(got: CallReport, expect: Expect) -> tuple[list[str], str]:
+    """What is not as expected, and what could not be checked: words in a voice that nobody here knows."""
+    agents = [turn.text for turn in got.turns if turn.who == "agent" and not turn.cut]
+    shipped = {words(text) for text in shipped_texts().values()}
+    known = [text for text in agents if text and words(text) not in shipped]
+    wanted = expect.heard or expect.not_heard
+    if known or not agents or all(agents) or not wanted:
+        return got.check(expect), ""
+    without = msgspec.structs.replace(expect, heard=(), not_heard=())
+    return got.check(without), "The agent's voice is not one of the stand-ins': what it said was not checked."

@@ -1,0 +1,146 @@
+"""A scenario fitted to the relay that is rehearsed: its names, its own words, its people's numbers and hours.
+
+A scenario writes `{AGENT_NAME}` or `{greeting}` where every relay has something of its own, `{another_day}` where it
+needs a weekday that is not today's. What a relay has is taken from its settings and `prompts/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from relay.phrases.prompts import PHRASES, Prompts
+from relay.phrases.prompts import load as load_prompts
+from relay.settings import Settings, check_hours
+from relay.settings import load as load_settings
+from relay.standin.scenario.scenario_file import ANY_NUMBER, Expect, Scenario, ScenarioError, Step
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_NAMES: Final = ("AGENT_NAME", "BUSINESS_NAME", "HUMAN_TRANSFER_NUMBER")
+NUMBERS_ALSO: Final = "HUMAN_NUMBERS_ALSO"
+# In [relay]: a weekday that is neither today nor yesterday or tomorrow, in whatever zone one looks.
+ANOTHER_DAY: Final = "another_day"
+KNOWN: Final = frozenset({*_NAMES, NUMBERS_ALSO, "CALLER", "greeting", "notice", "question", *PHRASES})
+_MEETING_A_HUMAN: Final = ("bridged", "dialled", "dial_ended", "whisper", "human_answered", "human_pressed",
+                           "human_leg_ended")  # fmt: skip
+_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWords:
+    """What a relay has of its own. `words` by placeholder: None is something that is not known here."""
+
+    words: Mapping[str, str | None]
+    numbers_also: tuple[str, ...]
+    human_is_there: bool
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """All that the relay says in its own words, for the ear."""
+        keys = ("greeting", "notice", "question", *PHRASES)
+        return tuple(text for key in keys if (text := self.words.get(key)))
+
+
+def own_words(
+    settings: Settings, prompts: Prompts, utc_now: dt.datetime, given: Container[str] | None = None
+) -> OwnWords:
+    """What a relay with these settings and prompts has of its own, at this time. Raises PromptsInvalid.
+
+    `given`: the settings that are known, by their names; None for all. Of a relay elsewhere only what is set here is.
+    """
+    notice = prompts.notice or load_prompts(dataclasses.replace(settings, record="transcripts")).notice
+    names: dict[str, str | None] = {
+        name: str(getattr(settings, name.lower())) if given is None or name in given else None for name in _NAMES
+    }
+    prompted = {"greeting": prompts.opening, "notice": notice, "question": prompts.question, **prompts.phrases}
+    hidden = [str(getattr(settings, name.lower())) for name in ("AGENT_NAME", "BUSINESS_NAME") if names[name] is None]
+    words = names | {key: None if any(one in text for one in hidden) else text for key, text in prompted.items()}
+    return OwnWords(words, settings.human_numbers_also, _is_there(settings, utc_now))
+
+
+def _is_there(settings: Settings, utc_now: dt.datetime) -> bool:
+    rows, at = check_hours(settings.human_hours), utc_now.astimezone(settings.tz)
+    clock = f"{at:%H:%M}"
+    return rows is None or any(day == at.weekday() and opens <= clock < closes for day, opens, closes in rows)
+
+
+def settings_of(scenario: Scenario, utc_now: dt.datetime) -> dict[str, str]:
+    """A scenario's [relay] table as it is on this day."""
+    day = _DAYS[(utc_now.weekday() + 3) % 7]
+    return {name: value.replace(f"{{{ANOTHER_DAY}}}", day) for name, value in scenario.relay.items()}
+
+
+def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
+    """The scenario as it goes at this relay. Raises ScenarioError for a placeholder that nobody knows."""
+    words = {**own.words, "CALLER": " ".join(scenario.caller.number.removeprefix("+"))}
+
+    def fill(text: str) -> str | None:
+        """The text with the relay's words in it; None where some of them are not known here."""
+        for name in _PLACEHOLDER.findall(text):
+            if name not in KNOWN:
+                raise ScenarioError(f"scenario {scenario.name}: {{{name}}} is unknown; there are: {_listed()}")
+        if any(words.get(name) is None for name in _PLACEHOLDER.findall(text)):
+            return None
+        return _PLACEHOLDER.sub(lambda found: str(words[found[1]]), text)
+
+    def filled(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(text for each in texts if (text := fill(each)))
+
+    expect, dialled = scenario.expect, scenario.expect.dialled
+    if dialled is not None:
+        numbers = [
+            own.numbers_also if each == f"{{{NUMBERS_ALSO}}}" else (fill(each) or ANY_NUMBER,) for each in dialled
+        ]
+        dialled = tuple(number for some in numbers for number in some)
+        if expect.human_legs and len(dialled) > len(expect.human_legs):  # each further one goes as the last
+            legs = (*expect.human_legs, *(len(dialled) - len(expect.human_legs)) * expect.human_legs[-1:])
+            expect = msgspec.structs.replace(expect, human_legs=legs)
+    told = None if expect.whisper_contains is None else fill(expect.whisper_contains)
+    expect = msgspec.structs.replace(
+        expect,
+        dialled=dialled,
+        answered_beside=None if expect.answered_beside is None else filled(expect.answered_beside),
+        whisper_contains=told,
+        **{name: filled(getattr(expect, name)) for name in ("heard", "not_heard", "read_out", "said", "not_said")},
+    )
+    bin_ = fill(scenario.number.fallback_twiml) or ""
+    number = msgspec.structs.replace(scenario.number, fallback_twiml=bin_)
+    scenario = msgspec.structs.replace(scenario, expect=expect, number=number)
+    asks_for_nobody = own.human_is_there or "HUMAN_HOURS" in scenario.relay or not dialled
+    return scenario if asks_for_nobody else _without_a_human(scenario)
+
+
+def _listed() -> str:
+    return ", ".join(sorted(f"{{{name}}}" for name in KNOWN))
+
+
+def _without_a_human(scenario: Scenario) -> Scenario:
+    """The same outside HUMAN_HOURS: nobody is rung, and the caller hangs up where a human would have come."""
+    if scenario.expect.end_reason == "emergency":
+        return scenario  # an emergency is put through at any hour
+    steps: list[Step] = []
+    for step in scenario.caller.steps:
+        if step.until in _MEETING_A_HUMAN:
+            steps += [Step(listen=True), Step(hang_up=True)]
+            break
+        steps.append(step)
+    expect: Expect = msgspec.structs.replace(
+        scenario.expect, dialled=(), bridged=False, human_legs=None, whisper_contains=None, transfer=None,
+        read_out=(), ended_by=None, end_reason=None, outcome=None, functions=None, streams=None,
+    )  # fmt: skip
+    caller = msgspec.structs.replace(scenario.caller, steps=tuple(steps))
+    return msgspec.structs.replace(scenario, caller=caller, expect=expect)
+
+
+def other_settings(scenario: Scenario, settings: Settings, utc_now: dt.datetime) -> list[str]:
+    """What a scenario needs set otherwise than this relay has it, as NAME=value. Raises SettingsInvalid."""
+    table = settings_of(scenario, utc_now)
+    wanted = load_settings(table, serving=False)
+    return [f"{name}={value}" for name, value in table.items()
+            if getattr(wanted, name.lower()) != getattr(settings, name.lower())]  # fmt: skip
