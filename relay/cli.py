@@ -120,7 +120,8 @@ def _parser() -> _Parser:
     listen = add("listen", _listen, "play a call's recording, or write it as a WAV")
     listen.add_argument("call_sid", metavar="CALL", help="the call's sid")
     listen.add_argument("--out", type=Path, help="write this WAV instead of playing")
-    add("key", _key, "make a key: RECORDING_KEY")
+    key = add("key", _key, "make a key for recordings, or the hash of the console's password")
+    key.add_argument("--console", action="store_true", help="ask for a password and print CONSOLE_PASSWORD_HASH")
     add("check", _check, "read all settings and files, and name every mistake")
     diary = add("diary", _diary, "the diary of the embedded backend: look at it, and change it")
     diary.add_argument("do", nargs="?", default="today", help=OWNER_USAGE)
@@ -417,11 +418,32 @@ def _listen(arguments: argparse.Namespace) -> None:
         raise CommandFailed(str(error)) from None
 
 
-def _key(_: argparse.Namespace) -> None:
+def _key(arguments: argparse.Namespace) -> None:
     from relay.recordings.cipher import new_key
 
+    if arguments.console:
+        print(f"CONSOLE_PASSWORD_HASH='{_hash_of_a_password()}'")
+        return
     print(f"RECORDING_KEY={new_key()}")
     print("Keep it where the recordings are not: without it nobody can hear them.", file=sys.stderr)
+
+
+def _hash_of_a_password() -> str:
+    """From the terminal, asked twice and not shown; from a pipe, its first line."""
+    import getpass
+
+    from relay.console import password
+
+    if sys.stdin.isatty():
+        told = getpass.getpass("Password for the console: ")
+        if getpass.getpass("Once more: ") != told:
+            raise CommandFailed("the two were not the same", USAGE)
+    else:
+        told = sys.stdin.readline().rstrip("\r\n")
+    try:
+        return password.hashed(told)
+    except ValueError as error:
+        raise CommandFailed(str(error), USAGE) from None
 
 
 def _bench(_: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ not closed at once either: whichever is ready to speak first serves, the old one
 
 from __future__ import annotations
 
-from relay.call import ending, wording
+from relay.call import ending, function_calls, wording
 from relay.call.actions import Action, CreateItem, Report
 from relay.call.interruption import cut_off
 from relay.call.sessions import Why
@@ -84,13 +84,13 @@ def _leave_session(call: Call, now: float, out: list[Action]) -> None:
     """Nothing more comes of the session, neither of what it was asked nor of what it has heard."""
     _let_go_of_answers(call, now, out)
     call.lose_speech(now)
-    call.awaiting_words.clear()
+    call.caller_turns.forget_words()
     call.playout.resume()
 
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
     """Nothing more comes of what the session was asked: what it has said of it is all."""
-    call.given_up = None
+    call.rest.forget()
     call.answers.lost()
     for item in [i for items in call.answer_items.values() for i in items]:
         call.heard(call.playout.finish(item), now, out)
@@ -236,15 +236,17 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
         cut_off(call, now, out)
     if call.floor.speech is not None:
         call.floor.speech.idle = True  # the VAD hears somebody, and our own ear nobody
-    call.given_up = None
+    call.rest.forget()
     if has_begun:  # it stopped in the middle: what it still says does not follow a phrase
         _give_up(call, "stuck", now, out, caller_waits=True)
     elif find_another and call.sessions.serves and not call.sessions.is_urgent:
         _find_another(call, "dead air", now, out)
     if call.phase is not Phase.TALKING:
         return
-    if not call.playout.is_speaking(now):
-        call.say("holding_again" if call.functions.phrase_at else "one_moment_again", now, out, bridges=True)
+    if call.functions:
+        function_calls.say_phrase(call, now, out)
+    elif not call.playout.is_speaking(now):
+        call.say("one_moment_again", now, out, bridges=True)
     if not call.functions and not call.answers.is_asked:
         call.answers.want("again")
 

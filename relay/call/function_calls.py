@@ -80,7 +80,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             call.liveness.stays_silent(now)
         case TakeMessage() | PauseRecording() | ResumeRecording() | None:
             call.functions.rounds.returned(response_id)
-            call.given_up = None  # there is something else to be told
+            call.rest.forget()  # there is something else to be told
             call.functions.want_answer(response_id)
     if _failed_too_often(call, event):
         what = event.name.replace("_", " ")
@@ -143,8 +143,14 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     functions = call.functions
     if not functions.is_awaited or call.playout.is_speaking(now) or call.floor.is_taken or now < _phrase_due(call):
         return
+    say_phrase(call, now, out)
+
+
+def say_phrase(call: Call, now: float, out: list[Action]) -> None:
+    """Tell the caller that it takes a while; never in the same words twice in a row."""
+    functions = call.functions
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
-    again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]  # never the same one twice in a row
+    again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]
     call.say(again if functions.phrases else first, now, out, bridges=True)
     functions.said_phrase(now)
 

@@ -100,9 +100,19 @@ class Realtime:
     def __init__(self, access: ModelAccess, dial_end: Dial = dial) -> None:
         self.access = access
         self._dial = dial_end
+        self.trouble = ""
 
     async def open(self, wanted: Wanted) -> ModelSession:
-        """Dial and configure. Raises ModelUnreachable; no socket is left then."""
+        """Dial and configure. Raises ModelUnreachable; no socket is left then. `trouble` is what the last one met."""
+        try:
+            session = await self._open(wanted)
+        except ModelUnreachable as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
+        return session
+
+    async def _open(self, wanted: Wanted) -> ModelSession:
         query = urlencode({"model": wanted.model})
         url = f"{self.access.url}{'&' if urlsplit(self.access.url).query else '?'}{query}"
         headers = {"Authorization": f"Bearer {self.access.key}"}
