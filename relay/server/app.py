@@ -62,6 +62,7 @@ _PROXIES_HEADERS = frozenset(
 )
 
 
+# Long because it opens all that the calls share, each thing after those that it needs.
 def open_desk(
     settings: Settings,
     ledger: Ledger,
