@@ -99,6 +99,7 @@ def _parser() -> _Parser:
     demo.add_argument("--scenario", default="good_call", help="a shipped scenario by name, or a .toml file")
     demo.add_argument("--live", action="store_true", help="talk to OpenAI itself (needs OPENAI_API_KEY)")
     demo.add_argument("--out", type=Path, default=Path("out/demo.wav"), help="where the stereo WAV goes")
+    demo.add_argument("--console", action="store_true", help="keep all of it running afterwards, and show its console")
     call = add("call", _call, "a simulated call against any relay, local or deployed")
     call.add_argument("url", help="the relay's public URL, like https://relay.example.com")
     played = call.add_mutually_exclusive_group()
@@ -252,7 +253,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.live and not loaded.openai_api_key:
         raise CommandFailed("--live needs OPENAI_API_KEY in the environment: a demo reads no .env", USAGE)
     try:
-        return demo.run(loaded, arguments.scenario, arguments.out, live=arguments.live)
+        return demo.run(loaded, arguments.scenario, arguments.out, live=arguments.live, console=arguments.console)
     except demo.DemoFailed as error:
         raise CommandFailed(str(error)) from None
 

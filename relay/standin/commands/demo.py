@@ -10,6 +10,7 @@ import collections
 import datetime as dt
 import os
 import re
+import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -91,16 +92,16 @@ def settings_of(out: Path, *, live: bool) -> Settings:
     return load_settings(environ | {"DATA_DIR": str(folder.absolute())}, serving=False)
 
 
-def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int:
+def run(settings: Settings, scenario_name: str, out: Path, *, live: bool, console: bool = False) -> int:
     """The whole demo; returns the exit code. Raises DemoFailed.
 
     Of the environment it sees the allow-list alone: what is exported belongs to a relay that takes real calls.
     """
     with only_own_environment(OF_THE_MODEL if live else ()):
-        return _run(settings, scenario_name, out, live=live)
+        return _run(settings, scenario_name, out, live=live, console=console)
 
 
-def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int:
+def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, console: bool) -> int:
     try:
         scenario = load(scenario_name)
         table = STAGE | {"RECORD": "on", "RECORDING_KEY": key_of(settings)} | fitting.settings_of(scenario, utc_now())
@@ -128,7 +129,7 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> in
             _empty_diary(url)
         try:
             stage = _Stage(settings, played, scenario, script, own.spoken)
-            return trio.run(partial(_play, stage, url, out, live=live))
+            return trio.run(partial(_play, stage, url, out, live=live, console=console))
         except BaseExceptionGroup as group:  # the nursery wraps it
             failed, others = group.split(DemoFailed)
             if failed is None or others is not None:
@@ -153,7 +154,7 @@ class _Stage:
         return not asks and not any(trouble.does.startswith("postgres") for trouble in self.scenario.trouble)
 
 
-async def _play(stage: _Stage, url: str, out: Path, *, live: bool) -> int:
+async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool) -> int:
     settings, scenario = stage.settings, stage.scenario
     model = StandInModel(stage.script, utc_now, scenario.sayings())
     faults = Faults.from_table(scenario.backend) if scenario.backend else None
@@ -190,10 +191,21 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool) -> int:
             if hands.relay_fell:
                 raise DemoFailed(f"the relay stopped in the middle of the call; see {log_path}")
             wall_s = time.monotonic() - began_at
+            if console:
+                _conclude(got, [], settings, url, out, wall_s, model)
+                await _show_console(f"http://127.0.0.1:{port}/console/")
         nursery.cancel_scope.cancel()
     wrong = got.check(scenario.expect if not live else scenario.expect.without_ledger()) + bugs(log_path)
-    _conclude(got, wrong, settings, url, out, wall_s, model)
+    if not console:
+        _conclude(got, wrong, settings, url, out, wall_s, model)
     return 1 if wrong and not live else 0
+
+
+async def _show_console(address: str) -> None:
+    """Keep the demo running until Ctrl-C, so that its call can be looked at and heard."""
+    print(f"\nthe console is at {address} (Ctrl-C ends the demo)", flush=True)
+    with trio.open_signal_receiver(signal.SIGINT) as signals:
+        await anext(signals)
 
 
 async def _spend_the_day(exchange: Exchange) -> None:
