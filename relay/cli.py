@@ -186,15 +186,15 @@ def _calls_at_once(text: str) -> int:
     return int(text)
 
 
-def _settings(*, serving: bool) -> Settings:
-    return _settings_and_names(serving=serving)[0]
+def _settings(*, serving: bool, keeps_rows: bool = False) -> Settings:
+    return _settings_and_names(serving=serving, keeps_rows=keeps_rows)[0]
 
 
-def _settings_and_names(*, serving: bool) -> tuple[Settings, frozenset[str]]:
+def _settings_and_names(*, serving: bool, keeps_rows: bool = False) -> tuple[Settings, frozenset[str]]:
     """The settings of this command and which of them are set, from the environment and `.env`; slips are told."""
     environment = env_file.read(os.environ)
     try:
-        loaded = settings.load(environment.values, serving=serving)
+        loaded = settings.load(environment.values, serving=serving, keeps_rows=keeps_rows)
     except SettingsInvalid as error:
         raise SettingsInvalid("\n".join((str(error), *(f"  - {hint}" for hint in environment.hints)))) from None
     logs.configure(loaded.log_format)
@@ -284,7 +284,7 @@ def _call(arguments: argparse.Namespace) -> int:
 
 
 def _migrate(_: argparse.Namespace) -> None:
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     with database(loaded.database_url, loaded.data_dir) as url:
         applied = migrate(url)
     print("applied: " + ", ".join(applied) if applied else "the database is up to date")
@@ -296,7 +296,7 @@ def _greet(arguments: argparse.Namespace) -> int:
     from relay.realtime.client import ModelAccess, Realtime
     from relay.server import briefings
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     access = ModelAccess(
         loaded.openai_realtime_url, loaded.openai_api_key, loaded.openai_voice, loaded.openai_transcribe_model
     )
@@ -313,7 +313,7 @@ def _greet(arguments: argparse.Namespace) -> int:
             texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also, rendered_by=access.service
         )
         missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
-    for words in missing:
+    for words in missing if book.refused is None else []:  # its reason stands in the log, once
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
@@ -336,7 +336,7 @@ def _diary(arguments: argparse.Namespace) -> None:
     from relay.business.file import BusinessFileInvalid, load
     from relay.business.identity import settle
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     if not loaded.business_is_embedded:
         raise CommandFailed("the diary is behind BUSINESS_API_BASE: this relay does not keep it", USAGE)
     a = arguments
@@ -374,7 +374,7 @@ def _calls(arguments: argparse.Namespace) -> None:
             pass
         case _:
             raise CommandFailed("say `relay calls`, `relay calls CALL` or `relay calls export CALL`", USAGE)
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     with database(loaded.database_url, loaded.data_dir) as url:
         if call_sid:
             tables = history.rows_of_call(url, call_sid)
@@ -396,7 +396,7 @@ def _export(call_sid: str, out: Path | None) -> None:
     from relay.recordings.commands import export_call
     from relay.recordings.listening import NotHeard
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     try:
         with database(loaded.database_url, loaded.data_dir) as url:
             written = export_call(loaded, url, call_sid, out)
@@ -410,7 +410,7 @@ def _listen(arguments: argparse.Namespace) -> None:
     from relay.recordings.commands import listen
     from relay.recordings.listening import NotHeard
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     try:
         with database(loaded.database_url, loaded.data_dir) as url:
             print(listen(loaded, url, arguments.call_sid, arguments.out))

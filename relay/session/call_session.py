@@ -274,7 +274,8 @@ class CallSession:
                 session = await supply.obtain()
             except ModelUnreachable as error:
                 hears = "the greeting, or a pause; then a person"
-                log.warning("model.unreachable", words=str(error), caller_hears=hears)
+                do = {"do": error.do} if error.do else {}
+                log.warning("model.unreachable", words=str(error), caller_hears=hears, **do)
                 await self._feed(ModelLost(0, str(error)))
                 continue
             if self.machine.is_over:

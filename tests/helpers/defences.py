@@ -34,7 +34,7 @@ from relay.ledger.rows import Unavailable
 from relay.realtime import client as model_session
 from relay.realtime import protocol as model_dialect
 from relay.realtime import session_config
-from relay.server import human_transfer, webhooks
+from relay.server import admission, human_transfer, webhooks
 from relay.session import call_file, call_rows, context
 from relay.settings import Settings
 from relay.transport import websocket
@@ -242,7 +242,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("two_failures", "two failures of one thing lead to a human", put(function_calls, "_failed_too_often", no)),
     ("transfer_rest_fails", "the caller's own document dials", put(webhooks.Webhooks, "_after", hang_up)),
     ("emergency_handed_on", "an emergency takes the place of another reason", put(ending, "_is_graver", no)),
-    ("emergency_over_the_goodbye", "a goodbye is taken back for a human", put(ending, "_may_turn_back", no)),
+    ("emergency_over_the_goodbye", "a goodbye is taken back for a human", put(ending, "_has_spoken", no)),
     ("emergency_abroad", "each country has its own number", american),
     # The model
     ("model_dies_twice", "a lost session is dialled again", put(failover, "RECONNECTS", 1)),
@@ -307,9 +307,9 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("claim_unverified", "a claim that stays wrong is written down", put(Deeds, "are_told_right", True)),
     ("transfer_declined_after_booking", "deeds are the call's, not the stream's", deeds_of_the_stream),
     # Admission and consent
-    ("too_often", "callers who ring too often get the human", put(webhooks, "CALLS_PER_WINDOW", 10**9)),
-    ("capacity", "a full relay takes no more", put(webhooks.Webhooks, "_refusal", lambda *_: "")),
-    ("day_spend", "a day has a limit in dollars", put(webhooks.Webhooks, "_refusal", lambda *_: "")),
+    ("too_often", "callers who ring too often get the human", put(admission, "CALLS_PER_WINDOW", 10**9)),
+    ("capacity", "a full relay takes no more", put(admission.Admission, "judge", nothing_async)),
+    ("day_spend", "a day has a limit in dollars", put(admission.Admission, "judge", nothing_async)),
     ("two_party_state", "who must be told is told", put(context, "must_announce", no)),
     ("record_off", "RECORD=off keeps no words", keep_words),
     # Lines, sockets, relays
