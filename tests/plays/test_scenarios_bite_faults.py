@@ -32,7 +32,7 @@ from relay.standin.twilio.dialling import Behaviour
 from relay.standin.twilio.rest import RestFaults
 from relay.transport import wire
 from relay.twilio import caller_id, rest, twiml
-from tests.helpers.defences import DEFENCES, Patch, no, nothing, put
+from tests.helpers.defences import DEFENCES, Patch, no, nothing, put, unrescued
 from tests.helpers.play import perform
 
 pytestmark = pytest.mark.usefixtures("same_order")
@@ -160,7 +160,11 @@ def another_key_each_time(patch: Patch) -> None:
 BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     # The model
     ("model_breaks_in_answer", "a session that broke is dialled again", put(failover, "RECONNECTS", 0)),
-    ("model_is_over_its_limit", "a failed answer is asked for again", put(response_queue.Answers, "_ask_again", no)),
+    (
+        "model_is_over_its_limit",
+        "a failed answer is asked for again",
+        unrescued(put(response_queue.Answers, "_ask_again", no)),
+    ),
     ("model_says_twice", "a function is run once", put(Conversation, "knows_call", no)),
     ("model_done_in_other_order", "either order will do", no_order_but_the_live_one),
     ("model_two_messages", "the first of two messages is over when the second begins", wait_for_its_end),
