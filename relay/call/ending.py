@@ -32,7 +32,7 @@ _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENC
 # Words that come after the call's end are awaited this long (transcription takes 1.0-1.5 s).
 LATE_WORDS_S = 2.0
 # A caller who is still there waits in silence until the books are closed, and Twilio asks what comes next no later than
-# 1.5 s: SETTLE_LIMIT_S in server/webhooks.py.
+# 1.5 s: SETTLE_LIMIT_S in session/call_file.py.
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 

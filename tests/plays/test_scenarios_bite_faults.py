@@ -180,8 +180,8 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("socket_cut_while_booking", "the same wish has the same key", another_key_each_time),
     (
         "key_zero_without_words",
-        "a caller who waits for a human waits for no words",
-        put(ending, "LATE_WORDS_OF_A_WAITING_CALLER_S", 2.0),
+        "a row of keys is judged when it has ended",
+        put(turns, "judge_keys", nothing),
     ),
     ("anonymous", "what is no number is not read out as one", put(human_transfer, "number", str)),
     ("one_party_state", "who need not be told is not", put(context, "must_announce", lambda *_: True)),
