@@ -95,6 +95,9 @@ def transfer(
     if not call.human_is_there(now) and reason is not EndReason.EMERGENCY:
         if call.ending is not None:
             return False
+        hears = "that nobody is there now; a message, or what the agent can do"
+        out.append(Report("human.not_there", "info", (("why", "outside HUMAN_HOURS"), ("caller_hears", hears))))
+        call.missed_human = True
         if call.model_is_ready:
             out.append(call.note(wording.NO_HUMAN_NOW))
         else:
@@ -104,7 +107,7 @@ def transfer(
         return False
     if call.ending is not None:
         call.phase, call.ending = Phase.TALKING, None
-    call.dialled = why
+    call.dialled, call.dialled_by_agent = why, by_agent
     announced = by_agent and call.playout.is_speaking(now)
     words = None if announced else phrase
     leave(call, reason, Next.HUMAN, now, out, phrase=words, after_speech=by_agent, summary=summary)
