@@ -24,6 +24,7 @@ from relay.settings import Settings, SettingsInvalid
 from relay.version import VERSION
 
 if TYPE_CHECKING:
+    from relay.business.rules import Business
     from relay.ledger.store import PostgresLedger
     from relay.standin.commands.call import Target
 
@@ -98,6 +99,7 @@ def _parser() -> _Parser:
     demo.add_argument("--scenario", default="good_call", help="a shipped scenario by name, or a .toml file")
     demo.add_argument("--live", action="store_true", help="talk to OpenAI itself (needs OPENAI_API_KEY)")
     demo.add_argument("--out", type=Path, default=Path("out/demo.wav"), help="where the stereo WAV goes")
+    demo.add_argument("--console", action="store_true", help="keep all of it running afterwards, and show its console")
     call = add("call", _call, "a simulated call against any relay, local or deployed")
     call.add_argument("url", help="the relay's public URL, like https://relay.example.com")
     played = call.add_mutually_exclusive_group()
@@ -186,15 +188,15 @@ def _calls_at_once(text: str) -> int:
     return int(text)
 
 
-def _settings(*, serving: bool) -> Settings:
-    return _settings_and_names(serving=serving)[0]
+def _settings(*, serving: bool, keeps_rows: bool = False) -> Settings:
+    return _settings_and_names(serving=serving, keeps_rows=keeps_rows)[0]
 
 
-def _settings_and_names(*, serving: bool) -> tuple[Settings, frozenset[str]]:
+def _settings_and_names(*, serving: bool, keeps_rows: bool = False) -> tuple[Settings, frozenset[str]]:
     """The settings of this command and which of them are set, from the environment and `.env`; slips are told."""
     environment = env_file.read(os.environ)
     try:
-        loaded = settings.load(environment.values, serving=serving)
+        loaded = settings.load(environment.values, serving=serving, keeps_rows=keeps_rows)
     except SettingsInvalid as error:
         raise SettingsInvalid("\n".join((str(error), *(f"  - {hint}" for hint in environment.hints)))) from None
     logs.configure(loaded.log_format)
@@ -251,7 +253,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.live and not loaded.openai_api_key:
         raise CommandFailed("--live needs OPENAI_API_KEY in the environment: a demo reads no .env", USAGE)
     try:
-        return demo.run(loaded, arguments.scenario, arguments.out, live=arguments.live)
+        return demo.run(loaded, arguments.scenario, arguments.out, live=arguments.live, console=arguments.console)
     except demo.DemoFailed as error:
         raise CommandFailed(str(error)) from None
 
@@ -284,7 +286,7 @@ def _call(arguments: argparse.Namespace) -> int:
 
 
 def _migrate(_: argparse.Namespace) -> None:
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     with database(loaded.database_url, loaded.data_dir) as url:
         applied = migrate(url)
     print("applied: " + ", ".join(applied) if applied else "the database is up to date")
@@ -296,7 +298,7 @@ def _greet(arguments: argparse.Namespace) -> int:
     from relay.realtime.client import ModelAccess, Realtime
     from relay.server import briefings
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     access = ModelAccess(
         loaded.openai_realtime_url, loaded.openai_api_key, loaded.openai_voice, loaded.openai_transcribe_model
     )
@@ -336,7 +338,7 @@ def _diary(arguments: argparse.Namespace) -> None:
     from relay.business.file import BusinessFileInvalid, load
     from relay.business.identity import settle
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     if not loaded.business_is_embedded:
         raise CommandFailed("the diary is behind BUSINESS_API_BASE: this relay does not keep it", USAGE)
     a = arguments
@@ -374,7 +376,7 @@ def _calls(arguments: argparse.Namespace) -> None:
             pass
         case _:
             raise CommandFailed("say `relay calls`, `relay calls CALL` or `relay calls export CALL`", USAGE)
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     with database(loaded.database_url, loaded.data_dir) as url:
         if call_sid:
             tables = history.rows_of_call(url, call_sid)
@@ -396,7 +398,7 @@ def _export(call_sid: str, out: Path | None) -> None:
     from relay.recordings.commands import export_call
     from relay.recordings.listening import NotHeard
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     try:
         with database(loaded.database_url, loaded.data_dir) as url:
             written = export_call(loaded, url, call_sid, out)
@@ -410,7 +412,7 @@ def _listen(arguments: argparse.Namespace) -> None:
     from relay.recordings.commands import listen
     from relay.recordings.listening import NotHeard
 
-    loaded = _settings(serving=False)
+    loaded = _settings(serving=False, keeps_rows=True)
     try:
         with database(loaded.database_url, loaded.data_dir) as url:
             print(listen(loaded, url, arguments.call_sid, arguments.out))
@@ -465,7 +467,7 @@ def _standin(arguments: argparse.Namespace) -> None:
             raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
         serve = partial(main_model, arguments.port, script)
     elif arguments.what == "business":
-        serve = partial(_serve_business, arguments.port, loaded)
+        serve = partial(_serve_business, arguments.port, *_rehearsed(loaded))
     else:
         target = _target(arguments.relay)
         if words := target.unusable:
@@ -480,10 +482,25 @@ def _standin(arguments: argparse.Namespace) -> None:
         raise CommandFailed(f"the port {arguments.port} cannot be used: {first}") from None
 
 
-async def _serve_business(port: int, loaded: Settings) -> None:
+def _rehearsed(loaded: Settings) -> tuple[Settings, Business | None]:
+    """The owner's own business where BUSINESS_FILE is set, so that a rehearsal knows its hours."""
+    from relay.business.file import BusinessFileInvalid, load
+    from relay.business.identity import settle
+
+    if "business_file" not in loaded.given:
+        return loaded, None
+    try:
+        settled, business, _ = settle(loaded, load(loaded.business_file))
+    except BusinessFileInvalid as error:
+        raise CommandFailed(str(error), USAGE) from None
+    return settled, business
+
+
+async def _serve_business(port: int, loaded: Settings, business: Business | None) -> None:
     from relay.standin.business.app import business_app, serve_business, stage_diary
 
-    app = business_app(stage_diary(loaded.tz, capacity=TABLES), api_key=loaded.business_api_key or None)
+    diary = stage_diary(loaded.tz, capacity=TABLES, business=business)
+    app = business_app(diary, api_key=loaded.business_api_key or None)
     async with trio.open_nursery() as nursery:
         urls = await nursery.start(serve_business, port, app)
         print(f"stand-in business: BUSINESS_API_BASE={urls[0]}", flush=True)

@@ -192,8 +192,11 @@ _URLS = {
 _RECORDING_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
-def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
-    """Read the environment. `serving`: everything that callers need must be there. Raises SettingsInvalid."""
+def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False) -> Settings:
+    """Read the environment. `serving`: everything that callers need must be there. Raises SettingsInvalid.
+
+    `keeps_rows`: a command that reads or writes the relay's database, so it must be the one that `serve` would use.
+    """
     wrong: list[str] = []
     values: dict[str, object] = {}
     for one in fields(Settings):
@@ -211,6 +214,8 @@ def load(environ: Mapping[str, str], *, serving: bool) -> Settings:
         named = {line.split()[0] for line in wrong}
         missing = [f"{name.upper()} is not set: {why}" for name, why in REQUIRED.items() if name not in values]
         wrong = [line for line in missing if line.split()[0] not in named] + wrong
+    if serving or keeps_rows:
+        named = {line.split()[0] for line in wrong}
         if settings.database_url == "embedded" and not settings.is_local and "DATABASE_URL" not in named:
             wrong += _embedded_in_public(settings, is_asked_for="database_url" in values)
         wrong += _recording_mistakes(settings, named)

@@ -249,3 +249,15 @@ def test_a_process_that_ends_by_a_bug_says_so_in_its_log_and_without_values(
     assert "relay.crashed" in told
     assert "relay serve: it has ended by a bug" in told
     assert words not in told
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["greet"], ["calls"], ["calls", "CA1"]])
+def test_a_deployed_relay_without_a_database_migrates_and_reads_no_throw_away_one(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PUBLIC_URL", "https://relay.example.com")
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    assert main(command) == 2
+    assert "DATABASE_URL is not set" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from relay import settings
+from relay.cli import _parser
 from relay.server import app
 from relay.settings import Settings
 
@@ -128,3 +129,18 @@ def test_the_running_locks_versions_are_the_tested_ones() -> None:
     tested = pins("requirements-dev.txt")
     for package, versions in pins("requirements.txt").items():
         assert versions <= tested[package], package
+
+
+def test_whatever_is_installed_is_checked_against_the_locks_hashes() -> None:
+    recipes = (ROOT / "Makefile").read_text() + DOCKERFILE
+    installs = [line for line in recipes.splitlines() if re.search(r"pip (?:install|sync)\b.*requirements", line)]
+    assert len(installs) == 2, "make setup, and the image"
+    for line in installs:
+        assert "--require-hashes" in line
+        assert "--only-binary :all:" in line
+
+
+def test_a_release_migrates_before_it_takes_calls() -> None:
+    command = FLY["deploy"]["release_command"].split()
+    assert command == ["python", "-m", "relay", "migrate"]
+    assert _parser().parse_args(command[3:]).command.__name__ == "_migrate"

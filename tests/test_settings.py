@@ -230,3 +230,23 @@ def test_a_host_in_capitals_is_kept_as_it_is_written() -> None:
         load({**GOOD, "PUBLIC_URL": "https://Relay.Example.com/"}, serving=True).public_url
         == "https://Relay.Example.com"
     )
+
+
+def test_masked_settings_say_how_many_other_humans_there_are_and_no_number_of_theirs() -> None:
+    numbers = ("+12125550103", "+12125550104")
+    settings = load({**GOOD, "HUMAN_NUMBERS_ALSO": ",".join(numbers)}, serving=True)
+    assert settings.human_numbers_also == numbers
+    shown = settings.masked()
+    assert shown["human_numbers_also"] == 2
+    for name in ("twilio_phone_number", "human_transfer_number"):
+        assert str(shown[name])[:-2] == "…"
+    for number in (*numbers, GOOD["HUMAN_TRANSFER_NUMBER"], GOOD["TWILIO_PHONE_NUMBER"]):
+        assert number[2:-2] not in str(shown)
+
+
+def test_a_command_that_keeps_rows_of_a_deployed_relay_needs_its_database() -> None:
+    deployed = {"PUBLIC_URL": "https://relay.example.com"}
+    with pytest.raises(SettingsInvalid, match="DATABASE_URL is not set"):
+        load(deployed, serving=False, keeps_rows=True)
+    for fine in ({**deployed, "DATABASE_URL": "postgresql://db/relay"}, {}, {"PUBLIC_URL": "http://127.0.0.1:8080"}):
+        load(fine, serving=False, keeps_rows=True)

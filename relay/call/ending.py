@@ -19,6 +19,8 @@ from relay.call.vocabulary import EndReason
 WARN_BEFORE_CAP_S = 30.0
 # After the first "are you still there", the second and then the goodbye come this much later.
 STILL_THERE_AGAIN_S = 10.0
+# Nobody is asked whether they are there so soon behind their own words.
+BEHIND_WORDS_S = 4.0
 ASKED_STILL_THERE = 2
 # Last words whose mark never comes back keep the line for no longer than what is there of them takes to be played, and
 # this. More of them may still come: a model that talks on for ever is cut off.
@@ -51,12 +53,19 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
 
 
 def check_silence(call: Call, now: float, out: list[Action]) -> None:
-    """Nobody says anything: ask twice, then say goodbye."""
-    if not call.is_silent(now):
+    """The conversation stands still: ask twice, then say goodbye.
+
+    It counts from what the caller last heard of us. Words of theirs that nothing answered do not put it off; words that
+    are still to be answered are the business of liveness.py.
+    """
+    if not call.is_silent(now) or call.liveness.is_owed or now - call.quiet_since() < BEHIND_WORDS_S:
         return
     limit_s = STILL_THERE_AGAIN_S if call.presence.asked else call.plan.limits.silence_s
     agent_quiet_since = max(call.playout.quiet_since_s, call.arrived_at or 0.0)
-    if call.awaits_words(now) or call.presence.silent_s(now, agent_quiet_since, STILL_THERE_AGAIN_S) < limit_s:
+    silent_s = call.presence.silent_s(now, agent_quiet_since, STILL_THERE_AGAIN_S)
+    if not call.presence.asked:  # words that nothing answers do not put it off
+        silent_s = max(silent_s, now - agent_quiet_since)
+    if call.awaits_words(now) or silent_s < limit_s:
         return
     call.presence.ask()
     if call.presence.asked <= ASKED_STILL_THERE:
@@ -130,7 +139,7 @@ def leave(
     call.rest.forget()
     if after_speech:
         call.playout.resume()
-        cancel = call.answers.cancel() if phrase is not None else None
+        cancel = call.answers.cancel(now) if phrase is not None else None
         if cancel is not None:
             out.append(cancel)
     else:

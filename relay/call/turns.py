@@ -28,7 +28,7 @@ WORDS_LIMIT_S = 5.0
 
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
-    call.unheard_ms = 0
+    call.unheard.forget()
     call.caller_turns.begin(item_id, call.ms(now), call.quiet_since())
     carry_out(call, call.floor.spoke(item_id, call.agent(now), call.voice), now, out)
 
@@ -113,6 +113,7 @@ def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> N
     elif _is_answered_alone(call, said.item_id, now):
         cut_off(call, now, out)
         call.waterfalls.nobody_waits()
+        call.liveness.forgive()
         _delete(call, said.item_id, out)
 
 

@@ -218,7 +218,7 @@ class Language:
             return False
         sentence = before.rsplit(". ", 1)[-1] + words[match.start() :].split(" .", 1)[0]
         is_past = self.grammar["past"].is_in(sentence) and not self.grammar["now"].is_in(sentence)
-        return is_past or self.grammar["questions"].is_in(clause.lstrip() + match.group())
+        return is_past or self.grammar["questions"].is_in(clause.lstrip() + match.group().split(" ", 1)[0])
 
     def _denies_next(self, clause: str, match: str) -> bool:
         """True for "no" right before the phrase, unless it is an answer: "no there is a fire"."""

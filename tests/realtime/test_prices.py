@@ -1,0 +1,45 @@
+"""The price list, held against the published one: what is wrong here is wrong on the operator's bill."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import pytest
+
+from relay.call.call_config import Price
+from relay.realtime.prices import PRICES, TRANSCRIPTION, price_of, transcription_price_of
+
+# As published, USD per million tokens: text in, cached, out; audio in, cached, out; image in, cached.
+LARGE = (4, 0.40, 24, 32, 0.40, 64, 5, 0.50)
+LARGE_1 = (4, 0.40, 16, 32, 0.40, 64, 5, 0.50)
+MINI = (0.60, 0.06, 2.40, 10, 0.30, 20, 0.80, 0.08)
+
+
+@pytest.mark.parametrize(
+    ("model", "published"),
+    [
+        ("gpt-realtime-2.1", LARGE),
+        ("gpt-realtime-2", LARGE),
+        ("gpt-realtime-1.5", LARGE_1),
+        ("gpt-realtime", LARGE_1),
+        ("gpt-realtime-2.1-mini", MINI),
+        ("gpt-realtime-mini", MINI),
+    ],
+)
+def test_a_model_costs_what_is_published(model: str, published: tuple[float, ...]) -> None:
+    assert astuple(price_of(model)) == published
+
+
+@pytest.mark.parametrize(
+    ("model", "published"),
+    [("gpt-transcribe", 0.0045), ("gpt-live-transcribe", 0.017), ("gpt-realtime-whisper", 0.017), ("whisper-1", 0.006)],
+)
+def test_a_minute_of_transcription_costs_what_is_published(model: str, published: float) -> None:
+    assert transcription_price_of(model) == published
+
+
+@pytest.mark.parametrize("model", ["gpt-realtime-9", "gpt-realtime-9-mini", ""])
+def test_a_model_without_a_line_is_charged_like_the_dearest_in_everything(model: str) -> None:
+    dearest = Price(*(max(prices) for prices in zip(*map(astuple, PRICES.values()), strict=True)))
+    assert price_of(model) == dearest
+    assert transcription_price_of(model) == max(TRANSCRIPTION.values())
