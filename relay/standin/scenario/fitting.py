@@ -57,7 +57,8 @@ def own_words(
 ) -> OwnWords:
     """What a relay with these settings and prompts has of its own, at this time. Raises PromptsInvalid.
 
-    `is_closed`: the business is, at this time, and another greeting is said. `given`: the settings that are known, by their names; None for all. Of a relay elsewhere only what is set here is.
+    `is_closed`: the business is, at this time, and another greeting is said.
+    `given`: the settings that are known, by their names; None for all. Of a relay elsewhere only what is set here is.
     """
     notice = prompts.notice or load_prompts(dataclasses.replace(settings, record="transcripts")).notice
     names: dict[str, str | None] = {
@@ -150,5 +151,6 @@ def other_settings(scenario: Scenario, settings: Settings, utc_now: dt.datetime)
     """What a scenario needs set otherwise than this relay has it, as NAME=value. Raises SettingsInvalid."""
     table = settings_of(scenario, utc_now)
     wanted = load_settings(table, serving=False)
-    return [f"{name}={value}" for name, value in table.items()
+    own = ["BUSINESS_FILE=the scenario's own"] if scenario.business.file else []
+    return own + [f"{name}={value}" for name, value in table.items()
             if getattr(wanted, name.lower()) != getattr(settings, name.lower())]  # fmt: skip
