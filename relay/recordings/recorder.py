@@ -156,7 +156,7 @@ class Recorder:
         first, last = before + self._half_lag, after + self._half_lag
         if at > last + MARK_JITTER:
             return (first + last) // 2
-        return max(first, min(at, last))
+        return at
 
     def tick(self, now: float) -> None:
         """Hand on what is settled; nearly always one comparison."""

@@ -217,6 +217,18 @@ def test_an_unheard_answer_whose_socket_stalls_is_not_recorded_as_heard() -> Non
     assert b"\x02" not in track.read(0, 48_000)
 
 
+def test_a_mark_that_was_held_up_moves_nothing_once_the_next_one_is_on_time() -> None:
+    track = PlaybackTrack()
+    track.played(b"\x01" * 800, "1", 0)
+    track.marked("1", 800)
+    for number in range(2, 6):  # in one go
+        track.played(bytes([number]) * 800, str(number), 800)
+    track.marked("2", 1_600 + 400)  # 50 ms late, as if the playback were
+    for number in range(3, 6):
+        track.marked(str(number), 800 * number)
+    assert track.read(0, 4_000) == b"".join(bytes([number]) * 800 for number in range(1, 6))
+
+
 # The caller
 
 
