@@ -113,4 +113,5 @@ class CallPlan:
     failed_attempts: Mapping[str, int] = field(default_factory=dict)
     offered_human: bool = False
     notice_heard: bool = False
+    words_refused: bool = False  # the caller has said that they do not want them kept
     resumed: str | None = None  # why the caller is back: "no_answer", "lost", ...

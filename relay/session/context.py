@@ -10,6 +10,7 @@ from decimal import Decimal
 import trio
 
 from relay.call.call_config import Bill, CallPlan, Limits, Phrase
+from relay.call.consent import Consent
 from relay.call.consent_law import must_announce
 from relay.call.vocabulary import CallSid
 from relay.functions import BackendPort, Once, Registry
@@ -166,7 +167,8 @@ class Desk:
             began_at, briefing = self.utc_now(), self.briefing
             closed = bool(briefing.closed_words(began_at))
             file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed)
-            file.once = Once(ConsentedReservations(self.ledger, lambda: file.may_store_words))
+            file.consent = Consent(s.keeps_words, announces)
+            file.once = Once(ConsentedReservations(self.ledger, lambda: file.consent))
             # No relay numbers so many. Of two that take a call over, one after the other, the clock has to tell.
             file.outcomes = 0 if rings else 1_000 * int(file.started_at.timestamp())
             self.files.add(file, now)
@@ -218,7 +220,8 @@ class Desk:
             misunderstandings=file.talk.misunderstandings,
             failed_attempts=file.talk.failed_attempts,
             offered_human=file.talk.offered_human,
-            notice_heard=file.talk.notice_heard,
+            notice_heard=file.consent.heard,
+            words_refused=file.consent.refused,
             resumed=file.resumed_as,
         )
 
