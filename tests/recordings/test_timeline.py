@@ -330,6 +330,17 @@ def test_a_callers_wish_stands_above_a_functions_pause_and_lasts_to_the_end() ->
     assert [why for _, to_ms, why in told if to_ms == 10_000] == ["the caller does not want to be recorded"]
 
 
+def test_a_stream_of_a_call_whose_caller_has_refused_records_nothing_and_says_why() -> None:
+    told: list[tuple[int, int | None, str]] = []
+    recorder = Recorder(100.0, Tape, lambda from_ms, to_ms, why: told.append((from_ms, to_ms, why)))
+    recorder.start(105.0, consented=False, refused=True)
+    recorder.begin(106.0)
+    recorder.caller([Frame(b"\x01" * FRAME_SAMPLES, 100)], 107.0)
+    recorder.close(110.0, by_caller=True)
+    assert told[-1] == (5_000, 10_000, "the caller does not want to be recorded")
+    assert {why for _, _, why in told} == {"the caller does not want to be recorded"}
+
+
 def test_a_wish_before_the_notice_was_heard_leaves_no_recording() -> None:
     recorder, tapes = _recorder()
     recorder.refuse(101.0)
