@@ -204,6 +204,13 @@ class RecordConsent:
 
 
 @dataclass(frozen=True, slots=True)
+class StopKeepingWords:
+    """The caller does not want their words kept: none from now on, in no row and in no recording."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A line for the operator's log: a dotted name and fields that hold neither words nor numbers of people."""
 
@@ -235,5 +242,6 @@ Action: TypeAlias = (
     | LeaveStream
     | RecordTurn
     | RecordConsent
+    | StopKeepingWords
     | Report
 )

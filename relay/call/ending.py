@@ -33,8 +33,8 @@ SPOKEN_OVER_LIMIT_S = 30.0
 _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENCE_CAP})
 # Words that come after the call's end are awaited this long (transcription takes 1.0-1.5 s).
 LATE_WORDS_S = 2.0
-# A caller who is still there waits in silence until the books are closed, and Twilio asks what comes next no later than
-# 1.5 s: SETTLE_LIMIT_S in server/webhooks.py.
+# A caller who is still there goes on to another stream within half a second. That one goes on with what was said here,
+# and waits for it no longer than 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 
@@ -47,9 +47,19 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
         leave(call, EndReason.DURATION_CAP, Next.HANG_UP, now, out, phrase="limit")
     elif call.drain_until is not None and now >= call.drain_until:
         leave(call, EndReason.DRAINED, Next.RESUME, now, out, phrase=None)
+    elif _midnight_is_past(call, age_s):
+        call.told_midnight = True
+        assert call.plan.midnight is not None
+        out.append(call.note(wording.PAST_MIDNIGHT.format(day=call.plan.midnight.day)))
     elif not call.warned and age_s >= limits.call_s - WARN_BEFORE_CAP_S and call.model_is_ready:
         call.warned = True
         out.append(call.note(wording.COME_TO_AN_END))
+
+
+def _midnight_is_past(call: Call, age_s: float) -> bool:
+    """True when the session believes in yesterday: its instructions were written before midnight."""
+    midnight = call.plan.midnight
+    return midnight is not None and not call.told_midnight and age_s >= midnight.in_s and call.model_is_ready
 
 
 def check_silence(call: Call, now: float, out: list[Action]) -> None:
@@ -95,6 +105,9 @@ def transfer(
     if not call.human_is_there(now) and reason is not EndReason.EMERGENCY:
         if call.ending is not None:
             return False
+        hears = "that nobody is there now; a message, or what the agent can do"
+        out.append(Report("human.not_there", "info", (("why", "outside HUMAN_HOURS"), ("caller_hears", hears))))
+        call.missed_human = True
         if call.model_is_ready:
             out.append(call.note(wording.NO_HUMAN_NOW))
         else:
@@ -104,7 +117,7 @@ def transfer(
         return False
     if call.ending is not None:
         call.phase, call.ending = Phase.TALKING, None
-    call.dialled = why
+    call.dialled, call.dialled_by_agent = why, by_agent
     announced = by_agent and call.playout.is_speaking(now)
     words = None if announced else phrase
     leave(call, reason, Next.HUMAN, now, out, phrase=words, after_speech=by_agent, summary=summary)

@@ -130,7 +130,7 @@ def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[
         return
     out.append(Report("model.move_failed", "warning", (("reason", event.reason),)))
     sessions = call.sessions
-    sessions.ready_at = max(sessions.ready_at, now - SESSION_LIMIT_S + MOVE_AGAIN_AFTER_S)
+    sessions.expires_no_sooner(now - SESSION_LIMIT_S + MOVE_AGAIN_AFTER_S)
     if (sessions.serves and not was_urgent) or call.phase is not Phase.TALKING:
         return
     call.figures.reconnects += 1
@@ -198,7 +198,7 @@ def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_wait
     if caller_waits:
         call.answers.want("again")
     sessions.was_deaf = why == "deaf"
-    sessions.serves = False
+    sessions.given_up()
     _find_another(call, why, now, out)
 
 
@@ -234,8 +234,7 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
     has_begun = call.answers.has_begun and call.sessions.serves
     if call.playout.is_speaking(now):  # it believes so, and nothing can be heard: an answer of silence, or a hold
         cut_off(call, now, out)
-    if call.floor.speech is not None:
-        call.floor.speech.idle = True  # the VAD hears somebody, and our own ear nobody
+    call.floor.falls_idle()  # the VAD hears somebody, and our own ear nobody
     call.rest.forget()
     if has_begun:  # it stopped in the middle: what it still says does not follow a phrase
         _give_up(call, "stuck", now, out, caller_waits=True)

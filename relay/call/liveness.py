@@ -78,6 +78,10 @@ class Liveness:
         self.nudges += 1
         return missing
 
+    def was_answered(self) -> None:
+        """The model said what it was told of: the next time is a first one."""
+        self.nudges = 0
+
     def bridge(self, item: ItemId) -> None:
         """These words of ours ask for patience: they are no answer."""
         self._bridges.add(item)

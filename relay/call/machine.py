@@ -16,7 +16,7 @@ clock       -                   ladder, caps, silence        deadline: finish   
 
 from __future__ import annotations
 
-from relay.call import ending, failover, function_calls, greeting, responses, turns
+from relay.call import ending, failover, function_calls, greeting, refusal, responses, turns
 from relay.call.actions import Action
 from relay.call.call_config import CallPlan
 from relay.call.state import Call, Ending, Figures, Next, Phase
@@ -181,7 +181,10 @@ class Machine:
             case CallerCommitted(item_id, previous):
                 turns.committed(call, item_id, previous, now, out)
             case CallerTranscribed():
+                refused = refusal.heed(call, event, now, out)
                 turns.transcribed(call, event, now, out)
+                if refused:
+                    refusal.confirm(call, now, out)
             case ResponseBegan():
                 responses.began(call, event, now, out)
             case ItemPlaced(item_id, previous):

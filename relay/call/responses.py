@@ -207,7 +207,7 @@ def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[A
             call.liveness.bridge(item)  # it asks for patience, and answers nothing
         call.liveness.missing("promise", now)
     else:
-        call.liveness.nudges = 0
+        call.liveness.was_answered()
     asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
     if asked is None or not call.plan.rules.says("repeat_words", said):
         return

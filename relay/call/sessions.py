@@ -110,6 +110,14 @@ class Sessions:
         self.serves = False
         return True
 
+    def given_up(self) -> None:
+        """Nothing more of the present one is to be heard, although it is open."""
+        self.serves = False
+
+    def expires_no_sooner(self, ready_at: float) -> None:
+        """A move away from it failed: it is tried again later, as if the session had begun then."""
+        self.ready_at = max(self.ready_at, ready_at)
+
     def relieved(self) -> None:
         """The caller hears an answer of the present session: nobody waits for the next one any more."""
         if self.serves and self.is_urgent and not self.was_deaf:

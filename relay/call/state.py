@@ -17,6 +17,7 @@ from relay.call.actions import (
 )
 from relay.call.call_config import CallPlan, Phrase
 from relay.call.caller_turns import CallerTurns
+from relay.call.consent import Consent, Words
 from relay.call.conversation import Conversation, Turn, is_said
 from relay.call.cost import Meter
 from relay.call.gap_filling import Lateness
@@ -130,13 +131,16 @@ class Call:
         # The notice
         self.notice_item: ItemId | None = None
         self.notice_until = 0.0  # its mark may come back until then
-        self.consented = plan.notice_heard or not plan.greeting.announces
-        self.unconsented: list[RecordTurn] = []
+        self.consent = Consent(plan.keep_words, plan.greeting.announces, plan.notice_heard, plan.words_refused)
+        self.unconsented: list[RecordTurn] = []  # rows that wait for the notice
         # Functions
         self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
-        self.dialled = ""  # whom the caller is to be connected with, and why, for the ledger
+        self.dialled = ""  # why the caller is to be connected with a human
+        self.dialled_by_agent = False  # then it is the model's own reason, and may hold the caller's words
+        self.missed_human = False  # somebody was wanted, outside their hours
         self.warned = False
+        self.told_midnight = False  # that there is a new day
         self._own_number = 0
 
     @property
@@ -271,7 +275,7 @@ class Call:
             if turn is None or not is_said(self.plan.greeting.notice, turn.said):
                 out.append(Report("notice.not_said", "error", (("caller_hears", "no notice: no word is stored"),)))
                 return
-            self.consented = True
+            self.consent.heard = True
             out.append(RecordConsent(self.ms(now)))
             out += self.unconsented
             self.unconsented = []
@@ -291,12 +295,18 @@ class Call:
 
     def record(self, row: RecordTurn, out: list[Action]) -> None:
         """A row of the transcript: at once, after the notice was heard, or without its words."""
-        if not self.plan.keep_words:
-            out.append(replace(row, said=None, heard=None))
-        elif self.consented:
-            out.append(row)
-        else:
-            self.unconsented.append(row)
+        match self.consent.words:
+            case Words.KEPT:
+                out.append(row)
+            case Words.WAITING:
+                self.unconsented.append(row)
+            case Words.NEVER:
+                out.append(replace(row, said=None, heard=None))
+
+    @property
+    def consented(self) -> bool:
+        """True once the notice was heard, where there must be one."""
+        return self.consent.is_given
 
     def due(self, now: float, out: list[Action]) -> None:
         """What is to be written to the caller now."""

@@ -11,6 +11,7 @@ GOODBYE_TAKEN_BACK = (
     "The caller spoke over the goodbye and has more to say. The line stays open: answer what they said, and do not say "
     "goodbye again before they are done."
 )
+PAST_MIDNIGHT = "It is past midnight: today is {day} now. Say so if the caller means another day by today or tomorrow."
 OFFER_HUMAN = "Offer the caller, in one short sentence, to be connected with a person. Do not insist."
 NO_HUMAN_NOW = (
     "No person can take the call at this time. Say so, and offer to take a message with take_message or to book."
@@ -39,6 +40,14 @@ MET_WITH_SILENCE = (
 
 NOT_RUN = (
     '{"status":"not_run","reason":"The caller interrupted before this was done. Ask again if it is still wanted."}'
+)
+NOT_KEPT = (
+    "The caller has asked that this call is not recorded or written down. From now on nothing they say is kept; what "
+    "they ask you to note, a booking or a message, still is. Do not ask them to repeat it."
+)
+CONFIRM_NOT_KEPT = (
+    "Confirm to the caller in one short sentence that from now on nothing of what is said is recorded or written down. "
+    "Then ask how you can help, or go on with what they wanted."
 )
 TOO_MANY = (
     '{"status":"not_run","reason":"Too many functions in a row without a word to the caller. Tell the caller what you '

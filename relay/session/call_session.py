@@ -11,6 +11,7 @@ Exception groups are opened here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 import trio
@@ -39,6 +40,7 @@ from relay.call.actions import (
     RunFunction,
     SendFunctionOutput,
     SendSilence,
+    StopKeepingWords,
     SwitchModel,
     TruncateItem,
 )
@@ -59,7 +61,7 @@ from relay.call.vocabulary import (
     StreamSid,
     Ticked,
 )
-from relay.functions import CallContext, Outcome, PauseRecording, ResumeRecording, run
+from relay.functions import CallContext, Outcome, PauseRecording, ResumeRecording, TransferCall, run
 from relay.realtime import protocol as model_dialect
 from relay.realtime.client import ModelSession, ModelUnreachable
 from relay.recordings import Recorder
@@ -90,6 +92,10 @@ SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
 # Twilio's media message is 360 to 400 bytes, its mark 110: more than a frame, and no more than a frame and a mark.
 TWO_FRAMES_BYTES = 450
+NOBODY_THERE = (
+    '{"status":"error","error":"No person can take the call at this time.","next":"Say so, and offer to take a message '
+    'with take_message or to book."}'
+)
 # More than this waits for the model's socket (a quarter of a second of audio): it is congested, and the newest audio is
 # kept apart, where the oldest can be dropped.
 CONGESTED_BYTES = 16_384
@@ -106,6 +112,7 @@ class CallSession:
         self.stream_sid = stream_sid
         self._caller = caller
         self.machine = Machine(desk.plan(file))
+        file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
         self._hears = False  # it gets the caller's audio: what waited comes first
@@ -136,9 +143,7 @@ class CallSession:
         file.began_at = now if file.began_at is None else file.began_at
         if self._desk.recordings is None:
             return None
-        return self._desk.recordings.recorder(
-            file.call_sid, file.began_at, self._desk.utc_now(), consented=file.may_store_words
-        )
+        return self._desk.recordings.recorder(file.call_sid, file.began_at, self._desk.utc_now(), file.consent)
 
     async def run(self) -> None:
         """Serve the stream until it is over. What breaks on the way ends in the ledger, not in an exception."""
@@ -413,6 +418,8 @@ class CallSession:
         except Exception:  # our own bug, around a function: loud here, and the call goes on
             log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
             outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
+        if isinstance(outcome.effect, TransferCall) and not self.machine.call.human_is_there(trio.current_time()):
+            outcome = replace(outcome, output=NOBODY_THERE, ok=False, refused=True, error="outside HUMAN_HOURS")
         self.books.function(action, outcome)
         self._pause_recording(outcome.effect)
         await self._feed(
@@ -483,7 +490,7 @@ class CallSession:
                     to_caller.append(caller_dialect.clear(sid))
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
-                case RecordTurn() | RecordConsent() | Report() | KeepAudio() | LearnGreeting():
+                case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
                     rows.append(action)
                 case AskForResponse() | CancelResponse() | TruncateItem() | DeleteItem() | CreateItem():
                     to_model += model_dialect.rendered(action)
@@ -525,8 +532,12 @@ class CallSession:
                     self._start(self._feed, doubt)
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)
-                if self._recorder is not None:
+                if self._recorder is not None and self._file.consent.may_keep:
                     self._recorder.begin(trio.current_time())
+            case StopKeepingWords(at_ms):
+                self.books.refuse(at_ms)
+                if self._recorder is not None:
+                    self._recorder.refuse(trio.current_time())
             case Report(name, level, fields):
                 getattr(log, level)(name, **dict(fields))
             case KeepAudio(response_id):

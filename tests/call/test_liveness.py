@@ -430,6 +430,73 @@ def test_a_function_call_that_is_read_aloud_is_stopped_and_asked_for_anew(words:
     assert len(of(stage, AskForResponse)) == 1
 
 
+def test_a_short_yes_whose_words_come_before_its_commit_is_answered() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.actions.clear()
+    item = ItemId("caller_1")
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(item, 0))
+    stage.wait(120)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(500)
+    stage.tell(CallerPaused(item, 0), CallerTranscribed(item, "Yes."), CallerCommitted(item, None))
+    stage.wait(200)
+    assert len(of(stage, AskForResponse)) == 1
+    turn = stage.machine.conversation.turn(item)
+    assert turn is not None
+    assert turn.said == "Yes."
+
+
+# Sound that no VAD calls speech, and a VAD that hears nothing
+
+
+def idle(before_dbfs: float = SILENCE_DBFS) -> Stage:
+    stage = Stage(PLAIN)
+    stage.level_dbfs = before_dbfs
+    stage.arrive(1_500)
+    stage.answer(1, 400, "What else?")
+    stage.wait(1_000)
+    stage.actions.clear()
+    return stage
+
+
+@pytest.mark.parametrize("level_dbfs", [-46.0, -40.0, -33.0, -26.0, -20.0])
+@pytest.mark.parametrize("offset_ms", [0, 200, 440, 700])
+def test_a_steady_noise_that_begins_is_no_speech_that_nobody_hears(level_dbfs: float, offset_ms: int) -> None:
+    stage = idle()
+    stage.wait(offset_ms)
+    stage.level_dbfs = level_dbfs
+    stage.wait(8_000)
+    assert of(stage, DialBeside) == []
+    assert own_words(stage) == []
+
+
+@pytest.mark.parametrize("bang_ms", [60, 80, 100, 300])
+def test_rustling_and_knocks_are_no_speech_that_nobody_hears(bang_ms: int) -> None:
+    stage = idle()
+    for _ in range(20):
+        stage.level_dbfs = -25.0
+        stage.wait(bang_ms)
+        stage.level_dbfs = SILENCE_DBFS
+        stage.wait(1_000 - bang_ms)
+    assert of(stage, DialBeside) == []
+    assert own_words(stage) == []
+
+
+@pytest.mark.parametrize("voiced_ms", [800, 1_600])
+def test_speech_that_the_vad_never_hears_brings_another_session(voiced_ms: int) -> None:
+    stage = idle()
+    for at in range(0, voiced_ms, 20):  # syllables
+        stage.level_dbfs = SPEECH_DBFS - (10.0 if at % 240 >= 160 else 0.0)
+        stage.wait(20)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(3_000)
+    assert [dial.why for dial in of(stage, DialBeside)] == ["deaf"]
+    stage.tell(NextModelReady(), ModelReady("sess_2", "mini"))
+    assert wording.LAST_WORDS_LOST in [item.text for item in of(stage, CreateItem)]
+
+
 # Dead air that looks like talk
 
 

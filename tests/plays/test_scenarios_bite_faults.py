@@ -23,7 +23,7 @@ from relay.functions import idempotency, registry
 from relay.functions.backend import client, contract
 from relay.realtime import protocol as model_dialect
 from relay.server import human_transfer
-from relay.session import call_session, context, downlink
+from relay.session import call_rows, call_session, context, downlink
 from relay.standin.business.faults import Fault, Kind
 from relay.standin.model.script import Faults, Script
 from relay.standin.scenario import scenario_file as scenarios
@@ -189,8 +189,8 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("socket_cut_while_booking", "the same wish has the same key", another_key_each_time),
     (
         "key_zero_without_words",
-        "a caller who waits for a human waits for no words",
-        put(ending, "LATE_WORDS_OF_A_WAITING_CALLER_S", 2.0),
+        "what comes next is known before the socket is closed",
+        put(call_rows.Books, "decide", nothing),
     ),
     ("anonymous", "what is no number is not read out as one", put(caller_id, "as_presented", lambda text, _: text)),
     ("one_party_state", "who need not be told is not", put(context, "must_announce", lambda *_: True)),
