@@ -120,7 +120,8 @@ def _parser() -> _Parser:
     listen = add("listen", _listen, "play a call's recording, or write it as a WAV")
     listen.add_argument("call_sid", metavar="CALL", help="the call's sid")
     listen.add_argument("--out", type=Path, help="write this WAV instead of playing")
-    add("key", _key, "make a key: RECORDING_KEY")
+    key = add("key", _key, "make a key for recordings, or the hash of the console's password")
+    key.add_argument("--console", action="store_true", help="ask for a password and print CONSOLE_PASSWORD_HASH")
     add("check", _check, "read all settings and files, and name every mistake")
     diary = add("diary", _diary, "the diary of the embedded backend: look at it, and change it")
     diary.add_argument("do", nargs="?", default="today", help=OWNER_USAGE)
@@ -312,7 +313,7 @@ def _greet(arguments: argparse.Namespace) -> int:
             texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also, rendered_by=access.service
         )
         missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
-    for words in missing:
+    for words in missing if book.refused is None else []:  # its reason stands in the log, once
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
@@ -417,11 +418,32 @@ def _listen(arguments: argparse.Namespace) -> None:
         raise CommandFailed(str(error)) from None
 
 
-def _key(_: argparse.Namespace) -> None:
+def _key(arguments: argparse.Namespace) -> None:
     from relay.recordings.cipher import new_key
 
+    if arguments.console:
+        print(f"CONSOLE_PASSWORD_HASH='{_hash_of_a_password()}'")
+        return
     print(f"RECORDING_KEY={new_key()}")
     print("Keep it where the recordings are not: without it nobody can hear them.", file=sys.stderr)
+
+
+def _hash_of_a_password() -> str:
+    """From the terminal, asked twice and not shown; from a pipe, its first line."""
+    import getpass
+
+    from relay.console import password
+
+    if sys.stdin.isatty():
+        told = getpass.getpass("Password for the console: ")
+        if getpass.getpass("Once more: ") != told:
+            raise CommandFailed("the two were not the same", USAGE)
+    else:
+        told = sys.stdin.readline().rstrip("\r\n")
+    try:
+        return password.hashed(told)
+    except ValueError as error:
+        raise CommandFailed(str(error), USAGE) from None
 
 
 def _bench(_: argparse.Namespace) -> int:

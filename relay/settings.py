@@ -77,6 +77,7 @@ class Settings:
     functions: str = ""
     data_dir: Path = Path("data")
     log_format: str = ""
+    console_password_hash: str = _secret()
     fly_app_name: str = ""
     fly_machine_id: str = ""
     fly_region: str = ""
@@ -366,6 +367,8 @@ def _read(name: str, text: str) -> object:
             raise _Wrong(
                 "must be a key as `relay key` prints it, or several with commas between them, the newest first"
             )
+    elif name == "console_password_hash" and not text.startswith("$argon2id$"):
+        raise _Wrong("must be a line that `relay key --console` prints, not the password; quote it: it holds $")
     elif name == "recordings_url":
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w./-]*)?", text):
             raise _Wrong("must be a bucket like s3://my-recordings, or s3://my-bucket/recordings")

@@ -200,14 +200,13 @@ class Reception:
     def _alternatives(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, but: str
     ) -> list[int]:
-        """Free times nearest to a wish: of its day, else of the first day after it that has some."""
+        """Free times nearest to a wish: of its day, and of days after it where it has too few."""
         tz = self.business.tz
         earliest, beyond = bookable(self.business, service, now)
         day = day_of(min(max(start, earliest), beyond - 1), tz)
         free = self._free(store, now, service, day, day, person, but)
-        if not free:
+        if len(free) < ALTERNATIVES:
             free = self._free(store, now, service, day, day + dt.timedelta(days=LOOK_AHEAD_DAYS), person, but)
-            free = [each for each in free if day_of(each, tz) == day_of(free[0], tz)]
         return nearest(free, start, ALTERNATIVES)
 
     def _why_not(

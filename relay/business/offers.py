@@ -12,9 +12,13 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
+from typing import Final
 
-from .opening import business_pieces, common, day_of, first_minute, merged, moment_of, person_pieces
-from .rules import Business, Resource, Service, Span
+from .opening import business_pieces, clipped, common, day_of, first_minute, merged, moment_of, person_pieces
+from .rules import DAY_MIN, Business, Resource, Service, Span
+
+# Between two changes of the clock lie more days than these.
+SEASON_MIN: Final = 60 * DAY_MIN
 
 Busy = Mapping[Resource, Sequence[Span]]
 
@@ -30,12 +34,13 @@ class Choice:
 
 def choices(business: Business, service: Service, first: dt.date, last: dt.date, who: str = "") -> list[Choice]:
     """Who could do it on these days; `who`: only this person."""
+    pieces = business_pieces(business, first, last)
     if service.places:
-        pieces = business_pieces(business, first, last)
         return [_choice(tuple(business.resources_of(service)), pieces, service)]
+    opened = merged(pieces)
     people = [each for each in business.people if each.name in service.people and who in ("", each.name)]
     return [
-        _choice((Resource(each.name),), person_pieces(business, each, first, last), service)
+        _choice((Resource(each.name),), person_pieces(business, each, first, last, pieces, opened), service)
         for each in sorted(people, key=lambda each: service.people.index(each.name))
     ]
 
@@ -78,29 +83,29 @@ def offered(business: Business, service: Service, choices_: Sequence[Choice], bu
     found: set[int] = set()
     for choice in choices_:
         spans = open_starts(choice, service, busy, limits)
-        grid = sorted({minute for piece in choice.pieces for minute in _grid(piece, service.step_minutes, business)})
-        found.update(_within(grid, spans))
-    return [minute for minute in sorted(found) if not moment_of(minute, business.tz).fold]
+        for piece in choice.pieces:
+            begin = _first_step(piece, service.step_minutes, business)
+            for since, until in clipped((begin, piece[1]), spans):
+                next_step = since + (begin - since) % service.step_minutes
+                found.update(range(next_step, until, service.step_minutes))
+    return _once_each(sorted(found), business)
 
 
-def _grid(piece: Span, step: int, business: Business) -> range:
-    """From the opening, rounded up to a part of the hour that the step keeps to."""
+def _first_step(piece: Span, step: int, business: Business) -> int:
+    """The opening, rounded up to a part of the hour that the step keeps to."""
     part = gcd(step, 60)
     past = moment_of(piece[0], business.tz).minute % part
-    return range(piece[0] + (part - past) % part, piece[1], step)
+    return piece[0] + (part - past) % part
 
 
-def _within(grid: Sequence[int], spans: Sequence[Span]) -> list[int]:
-    found: list[int] = []
-    at = 0
-    for minute in grid:
-        while at < len(spans) and spans[at][1] <= minute:
-            at += 1
-        if at == len(spans):
-            break
-        if spans[at][0] <= minute:
-            found.append(minute)
-    return found
+def _once_each(minutes: list[int], business: Business) -> list[int]:
+    """Without the times that the wall shows for the second time."""
+    if not minutes:
+        return minutes
+    before, after = (moment_of(each, business.tz).utcoffset() for each in (minutes[0] - DAY_MIN, minutes[-1]))
+    if before == after and minutes[-1] - minutes[0] < SEASON_MIN:
+        return minutes  # the clock did not change in between
+    return [minute for minute in minutes if not moment_of(minute, business.tz).fold]
 
 
 def free_resource(

@@ -8,7 +8,8 @@ that the autumn shows twice is the first.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -55,11 +56,14 @@ def business_pieces(business: Business, first: dt.date, last: dt.date) -> list[S
     return _pieces(first, last, business.tz, lambda day: _hours_on(business, day))
 
 
-def person_pieces(business: Business, person: Person, first: dt.date, last: dt.date) -> list[Span]:
-    """When this person can be booked: their own hours within those of the business."""
+def person_pieces(
+    business: Business, person: Person, first: dt.date, last: dt.date, pieces: list[Span], opened: Sequence[Span]
+) -> list[Span]:
+    """When this person can be booked: their own hours within those of the business (`pieces`; `opened`: merged)."""
+    if person.hours is None and not person.off:
+        return pieces
     own = _pieces(first, last, business.tz, lambda day: _own_hours_on(business, person, day))
-    opened = merged(business_pieces(business, first, last))
-    return [within for piece in own for within in common([piece], opened)]
+    return [within for piece in own for within in clipped(piece, opened)]
 
 
 def is_open(business: Business, minute: int) -> bool:
@@ -125,3 +129,13 @@ def common(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
         else:
             j += 1
     return found
+
+
+def clipped(span: Span, spans: Sequence[Span]) -> Iterator[Span]:
+    """The parts of one span that lie in sorted others."""
+    at = max(bisect_right(spans, (span[0], span[0])) - 1, 0)
+    while at < len(spans) and spans[at][0] < span[1]:
+        start, end = max(span[0], spans[at][0]), min(span[1], spans[at][1])
+        if start < end:
+            yield start, end
+        at += 1

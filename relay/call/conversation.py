@@ -76,6 +76,42 @@ class Turn:
     gap: bool = False
     latency: TurnLatency | None = None
 
+    # The caller's
+
+    def was_spoken(self, began_ms: int, ended_ms: int) -> None:
+        """The caller said it from here to there; its words are a gap until they come."""
+        self.started_ms, self.ended_ms = began_ms, max(began_ms, ended_ms)
+        self.gap = not self.said
+
+    def was_written_down(self, words: str) -> None:
+        """Its words came."""
+        self.said, self.gap = words, False
+
+    # The agent's
+
+    def has_words(self, words: str, said_ms: float) -> None:
+        """All its words are known, and how long they take: they are ours."""
+        self.said, self.said_ms = words, said_ms
+
+    def begins(self, now_ms: int, waits_ms: int) -> None:
+        """Its first sound came; it is heard when what is being played has ended."""
+        self.started_ms, self.waits_ms = now_ms, waits_ms
+
+    def sounds(self, said_ms: float) -> None:
+        """Audio of it came: it is so long by now."""
+        self.said_ms = max(self.said_ms, said_ms)
+
+    def goes_on(self, words: str) -> None:
+        """More of its words came; mostly ahead of the audio, at times when it was heard already."""
+        self.said += words
+        if self.whole and not self.interrupted:
+            self.heard = self.said
+
+    def was_heard(self, heard: str, ended_ms: int, *, interrupted: bool, latency: TurnLatency | None) -> None:
+        """It is over: so much of it was heard."""
+        self.heard, self.whole, self.interrupted, self.ended_ms = heard, True, interrupted, ended_ms
+        self.latency = latency or self.latency
+
     def row(self) -> RecordTurn:
         """The turn as a row of the transcript: from when it could be heard."""
         begins_ms = self.started_ms + self.waits_ms

@@ -90,7 +90,7 @@ def transfer(
             out.append(call.note(wording.NO_HUMAN_NOW))
         else:
             call.conversation.noted("system", wording.NO_HUMAN_NOW)  # for the session that is on its way
-        call.given_up = None  # there is something else to be told
+        call.rest.forget()  # there is something else to be told
         call.answers.want("turn")
         return False
     if call.ending is not None:
@@ -127,7 +127,7 @@ def leave(
     if phrase == "trouble" and not call.human_is_there(now):
         phrase = "trouble_message"
     call.floor.release()
-    call.given_up = None
+    call.rest.forget()
     if after_speech:
         call.playout.resume()
         cancel = call.answers.cancel() if phrase is not None else None

@@ -69,23 +69,14 @@ class Rules:
         """
         mistakes: list[str] = []
         values: dict[str, object] = {}
-        lists = {k for k in cls.__dataclass_fields__ if k.endswith("_words") or k.startswith("topics")}
-        numbers = {k for k in cls.__dataclass_fields__ if "_after_" in k}
         for key, value in table.items():
-            if key in lists and _phrases(value):
-                values[key] = tuple(value)  # type: ignore[arg-type] # _phrases looked
-            elif key in numbers and isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-                values[key] = value
-            elif key == "human_digit" and isinstance(value, str) and re.fullmatch(r"[0-9*#]?", value):
-                values[key] = value
-            elif key in lists:
-                mistakes.append(f"{key} must be a list of phrases")
-            elif key in numbers:
-                mistakes.append(f"{key} must be a whole number from 1")
-            elif key == "human_digit":
-                mistakes.append("human_digit must be one key of a phone, or empty")
-            elif key != "emergency_numbers":
-                mistakes.append(f"{key} is not known here")
+            if key == "emergency_numbers":
+                continue
+            mistake = _mistake(key, value)
+            if mistake:
+                mistakes.append(mistake)
+            else:
+                values[key] = tuple(value) if isinstance(value, list) else value
         said = _emergency_numbers(table.get("emergency_numbers", {}), country, mistakes)
         if mistakes:
             raise RulesInvalid("; ".join(mistakes))
@@ -93,6 +84,23 @@ class Rules:
             values["numbers"] = tuple(said)
             values["emergency_number"] = said[0]
         return cls(**values)  # type: ignore[arg-type] # checked key by key above
+
+
+_LISTS = frozenset(k for k in Rules.__dataclass_fields__ if k.endswith("_words") or k.startswith("topics"))
+_NUMBERS = frozenset(k for k in Rules.__dataclass_fields__ if "_after_" in k)
+
+
+def _mistake(key: str, value: object) -> str:
+    """What is wrong with a line of the operator's file; empty if nothing is."""
+    if key in _LISTS:
+        return "" if _phrases(value) else f"{key} must be a list of phrases"
+    if key in _NUMBERS:
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        return "" if is_number else f"{key} must be a whole number from 1"
+    if key == "human_digit":
+        is_key = isinstance(value, str) and re.fullmatch(r"[0-9*#]?", value)
+        return "" if is_key else "human_digit must be one key of a phone, or empty"
+    return f"{key} is not known here"
 
 
 def _phrases(value: object) -> bool:

@@ -74,7 +74,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
     call.model_is_ready = False
     _let_go_of_answers(call, now, out)
     call.lose_speech(now)
-    call.awaiting_words.clear()
+    call.caller_turns.forget_words()
     call.playout.resume()
     if call.phase in (Phase.LEAVING, Phase.GONE):
         return
@@ -96,7 +96,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
     """Nothing more comes of what the session was asked: what it has said of it is all."""
-    call.given_up = None
+    call.rest.forget()
     call.answers.lost()
     for item in [i for items in call.answer_items.values() for i in items]:
         call.heard(call.playout.finish(item), now, out)

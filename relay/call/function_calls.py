@@ -82,7 +82,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             pass
         case TakeMessage() | PauseRecording() | ResumeRecording() | None:
             call.functions.rounds.returned(response_id)
-            call.given_up = None  # there is something else to be told
+            call.rest.forget()  # there is something else to be told
             call.functions.want_answer(response_id)
     if _failed_too_often(call, event):
         what = event.name.replace("_", " ")

@@ -21,7 +21,8 @@ from relay.call.actions import (
 from relay.call.call_config import Phrase
 from relay.call.conversation import heard_words
 from relay.call.playout import BYTES_PER_MS, FRAME_BYTES, RESUME_EARLIER_BYTES, Cut
-from relay.call.state import Call, GivenUp, Phase
+from relay.call.rest import GivenUp
+from relay.call.state import Call, Phase
 from relay.call.turn_taking import Step
 from relay.call.vocabulary import ItemId, ResponseId
 
@@ -48,7 +49,7 @@ def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
         return
     speech = call.floor.speech
     # The agent, when it was stopped; what is withheld was not
-    was_heard = speech is not None and speech.over_agent and call.given_up is None
+    was_heard = speech is not None and speech.over_agent and call.rest.kept is None
     if step is Step.HOLD:
         call.held_at = now
         if call.playout.hold(now):
@@ -61,7 +62,7 @@ def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
     else:
         call.figures.barge_ins += was_heard
         if speech is not None:
-            call.interruptions.add(speech.item_id)
+            call.caller_turns.interrupted(speech.item_id)
         is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.keypad.is_untold)
         cuts = cut_off(call, now, out)
         if was_heard and is_all:
@@ -80,7 +81,7 @@ def _keep_rest(call: Call, cuts: list[Cut], now: float) -> None:
         if words := turn.said[len(before) :].strip():
             parts.append((words, bytes(cut.mulaw[at:])))
     if sum(cut.said_ms - cut.heard_ms for cut in cuts) >= LEAST_REST_MS and parts:
-        call.given_up = GivenUp(now, tuple(parts), was_asking)
+        call.rest.keep(GivenUp(now, tuple(parts), was_asking))
 
 
 def _asks(heard: str, said: str) -> bool:
@@ -103,7 +104,7 @@ def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
 
 def withhold(call: Call, now: float) -> None:
     """The first sound of an answer came; to a short interruption, whose words come any moment, it waits for them."""
-    kept = call.given_up
+    kept = call.rest.kept
     if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
         return
     if now < call.loud_at + WORDS_BEHIND_VOICE_S <= now + WITHHELD_LIMIT_S:
@@ -112,14 +113,14 @@ def withhold(call: Call, now: float) -> None:
 
 def go_on(call: Call, now: float, out: list[Action]) -> bool:
     """The interruption was none: say what was given up for it. False if that is too late, or not the moment."""
-    kept = call.given_up
+    kept = call.rest.kept
     if kept is None or call.phase is not Phase.TALKING:
         return False
     if call.floor.is_taken or call.awaits_words(now) or call.functions:
         kept.was_none = True
         return False
     cut_off(call, now, out)
-    call.waterfall = None
+    call.waterfalls.nobody_waits()
     call.figures.barge_ins -= 1
     call.figures.false_stops += 1
     for words, mulaw in kept.parts:
@@ -127,12 +128,18 @@ def go_on(call: Call, now: float, out: list[Action]) -> bool:
     return True
 
 
+def interrupt(call: Call, now: float, out: list[Action]) -> None:
+    """By its words a turn was an interruption, although nothing else showed it."""
+    call.figures.barge_ins += 1
+    cut_off(call, now, out)
+
+
 def cut_off(call: Call, now: float, out: list[Action]) -> list[Cut]:
     """The agent's answer is given up, exactly where it was heard."""
     if call.playout.hold(now):
         out.append(ClearPlayback())
     cuts = call.playout.cut(now)
-    call.answered_unknown.clear()
+    call.caller_turns.answer_was_given_up()
     active = call.answers.active
     cancel = call.answers.cancel()
     if cancel is not None:

@@ -147,6 +147,7 @@ class Machine:
 
     # Dispatch
 
+    # Long because it is the table of all events, a line each.
     def _dispatch(self, event: Event, now: float, out: list[Action]) -> None:
         call = self.call
         match event:  # the frequent ones first
@@ -196,7 +197,7 @@ class Machine:
                 failover.failed(call, event, now, out)
             case ClaimDoubted(correction):
                 if call.phase is Phase.TALKING and call.model_is_ready:
-                    call.given_up = None
+                    call.rest.forget()
                     out.append(call.note(correction))
                     call.answers.want("correct")
             case DrainBegan(limit_s):
@@ -209,9 +210,7 @@ class Machine:
             return
         if call.figures.greeting_heard_ms is None:
             call.figures.greeting_heard_ms = call.ms(now)
-        waterfall = call.waterfalls.get(heard.item)
-        if waterfall is not None and not waterfall.first_heard:
-            waterfall.first_heard = now
+        call.waterfalls.heard(heard.item, now)
         call.heard(heard, now, out)
 
     def _tick(self, now: float, out: list[Action]) -> None:

@@ -56,15 +56,13 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     _belongs(call, event.response_id, item_id)
     if turn.said_ms == 0:
         withhold(call, now)
-        turn.started_ms, turn.waits_ms = call.ms(now), round(call.playout.left_ms(now))
-        if call.waterfall is not None:
-            call.waterfall.first_delta = now
-            call.waterfalls[item_id], call.waterfall = call.waterfall, None
+        call.waterfalls.began(item_id, now)
+        turn.begins(call.ms(now), waits_ms=round(call.playout.left_ms(now)))
         if call.notice_item is None and not call.consented and call.answers.active_ref.startswith("greeting"):
             call.notice_item = item_id
     if not call.answers.has_ended(event.response_id):
         call.meter.generated(event.response_id, max(0.0, event.said_ms - turn.said_ms))
-    turn.said_ms = max(turn.said_ms, event.said_ms)
+    turn.sounds(event.said_ms)
     protected = item_id == call.notice_item
     call.playout.append(item_id, event.mulaw, now, said_ms=event.said_ms, protected=protected)
     greeting.climb(call, now, out)
@@ -85,12 +83,10 @@ def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> Non
             return
         turn = call.conversation.place(event.item_id, "agent", call.before(event.item_id), call.ms(now))
         _belongs(call, event.response_id, event.item_id)
-    turn.said += event.text
+    turn.goes_on(event.text)
     if not turn.whole:
         call.answers.progressed(event.response_id, now, is_audible=False)
         return
-    if not turn.interrupted:
-        turn.heard = turn.said
     call.record(turn.row(), out)
 
 
@@ -131,8 +127,8 @@ def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[A
     asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
     if asked is None or call.phase is not Phase.TALKING or not call.plan.rules.says("repeat_words", said):
         return
-    if call.given_up is not None:  # perhaps it asks what a sneeze was to mean
-        call.asked_again.add(asked.item_id)
+    if call.rest.kept is not None:  # perhaps it asks what a sneeze was to mean
+        call.caller_turns.ask_again(asked.item_id)
     else:
         turns.misunderstood(call, asked.item_id, asked.said, now, out)
 
@@ -167,5 +163,5 @@ def ask(call: Call, now: float, out: list[Action]) -> None:
     if keys := call.keypad.take():
         out.append(call.keys(keys))
     if request.instructions is None and not call.playout.is_speaking(now):
-        call.answered_unknown.update(call.awaiting_words)
+        call.caller_turns.were_asked_about()
     out.append(request)

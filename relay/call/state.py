@@ -14,9 +14,9 @@ from relay.call.actions import (
     RecordConsent,
     RecordTurn,
     Report,
-    TurnLatency,
 )
 from relay.call.call_config import CallPlan, Phrase
+from relay.call.caller_turns import CallerTurns
 from relay.call.conversation import Conversation, Turn, is_said
 from relay.call.cost import Meter
 from relay.call.gap_filling import Lateness
@@ -25,6 +25,7 @@ from relay.call.level_vad import CallerVoice
 from relay.call.playout import Heard, Playout
 from relay.call.presence import Presence
 from relay.call.response_queue import Answers
+from relay.call.rest import Rest
 from relay.call.running_functions import RunningFunctions
 from relay.call.turn_taking import EARLY_S, SHORT_TURN_MS, Agent, Floor
 from relay.call.vocabulary import (
@@ -33,6 +34,7 @@ from relay.call.vocabulary import (
     ResponseId,
     Rung,
 )
+from relay.call.waterfall import Waterfalls
 
 # A mark comes back within a second; a caller whose marks are lost is talked with all the same, and nothing is stored.
 NOTICE_PROOF_LIMIT_S = 2.0
@@ -79,38 +81,6 @@ class Move:
 
 
 @dataclass(slots=True)
-class GivenUp:
-    """What the caller's last interruption cut off, kept until its words tell whether it was one."""
-
-    at: float
-    parts: tuple[tuple[str, bytes], ...]  # words and sound, from the last pause before the cut
-    was_asking: bool  # what was heard of it asks something, or had begun to: "yes" is an answer
-    withheld_until: float = 0.0  # what the model makes of the interruption is not heard before
-    was_none: bool = False  # its words meant nothing, at a moment when somebody spoke or more words were awaited
-
-
-@dataclass(slots=True)
-class Waterfall:
-    """Times of one turn, Trio clock; 0 = not seen yet."""
-
-    stopped: float
-    stopped_heard: float
-    first_delta: float = 0.0
-    first_written: float = 0.0
-    first_heard: float = 0.0
-
-    def latency(self) -> TurnLatency:
-        """Milliseconds after the caller stopped."""
-
-        def after(at: float) -> int | None:
-            return round((at - self.stopped) * 1000) if at else None
-
-        return TurnLatency(
-            after(self.stopped_heard), after(self.first_delta), after(self.first_written), after(self.first_heard)
-        )
-
-
-@dataclass(slots=True)
 class Figures:
     """What the call's one closing line says."""
 
@@ -129,6 +99,7 @@ class Figures:
 class Call:
     """The state of one call on one stream."""
 
+    # Long because it names all that a call consists of, a line each.
     def __init__(self, plan: CallPlan) -> None:
         self.plan = plan
         self.phase = Phase.ARRIVING
@@ -159,20 +130,12 @@ class Call:
         self.presence = Presence()
         self.loud_at = 0.0  # the caller's voice was last up
         self.held_at = 0.0
-        self.interruptions: set[ItemId] = set()  # the caller's items that an answer was given up for
-        self.given_up: GivenUp | None = None
+        self.caller_turns = CallerTurns()
+        self.rest = Rest()
         self.unheard_ms = 0  # the caller's own voice since the server's VAD last heard anything
         self.was_deaf = False  # the session before this one: the caller's last words are lost
         self.offered_human = plan.offered_human
-        self.misunderstood: set[ItemId] = set()  # the caller's items that one of the two has not understood
-        self.asked_again: set[ItemId] = set()  # about these the agent asked again: words, or a noise, as will be known
-        self.spoke_ms: dict[ItemId, int] = {}
-        self.silent_before: dict[ItemId, float] = {}  # a turn -> since when both had been silent when it began
-        self.awaiting_words: dict[ItemId, float] = {}  # not transcribed yet; until when others wait for it
-        self.answered_unknown: set[ItemId] = set()  # of those: what was asked for later answers them, too
-        self.pauses: dict[ItemId, Waterfall] = {}
-        self.waterfall: Waterfall | None = None  # of the turn that is being answered
-        self.waterfalls: dict[ItemId, Waterfall] = {}
+        self.waterfalls = Waterfalls()
         self.keypad = Keypad(plan.rules.human_digit)
         # The notice
         self.notice_item: ItemId | None = None
@@ -215,7 +178,7 @@ class Call:
 
     def awaits_words(self, now: float) -> bool:
         """True while the words of a caller's turn may come any moment. Later ones are heeded, but not waited for."""
-        return any(now < until for until in self.awaiting_words.values())
+        return self.caller_turns.awaits_words(now)
 
     def quiet_since(self) -> float:
         """When both sides fell silent (Trio clock); in the future while something is being played."""
@@ -267,12 +230,11 @@ class Call:
         """
         self._own_number += 1
         item = ItemId(f"{'rest' if rest else 'own'}_{self.plan.first_seq}_{self._own_number}")
-        self.given_up = None
+        self.rest.forget()
         turn = self.conversation.place(item, "agent", None, self.ms(now), own=not rest)
-        turn.said = phrase.text
-        turn.waits_ms = 0 if first else round(self.playout.left_ms(now))
+        turn.begins(self.ms(now), waits_ms=0 if first else round(self.playout.left_ms(now)))
         self.playout.append(item, phrase.mulaw or b"", now, own=True, protected=protected, first=first)
-        turn.said_ms = len(phrase.mulaw or b"") / 8
+        turn.has_words(phrase.text, len(phrase.mulaw or b"") / 8)
         self.heard(self.playout.finish(item), now, out)
         if self.model_is_ready and self.phase in (Phase.ARRIVING, Phase.TALKING):
             out.append(CreateItem(item, "assistant", phrase.text))
@@ -300,16 +262,12 @@ class Call:
         speech = self.floor.speech
         if speech is not None and speech.voiced_ms >= SHORT_TURN_MS and self.phase is not Phase.GONE:
             turn = self.conversation.place(speech.item_id, "caller", None, self.ms(now))
-            turn.started_ms, turn.ended_ms = self.spoke_ms.pop(speech.item_id, turn.started_ms), self.ms(now)
-            turn.gap = not turn.said
+            turn.was_spoken(self.caller_turns.take_began_ms(speech.item_id, turn.started_ms), self.ms(now))
         self.floor.forget()
 
     def finish_turn(self, turn: Turn, heard: str, now: float, out: list[Action], *, interrupted: bool) -> None:
         """An agent's turn is over: this much of it was heard."""
-        turn.heard, turn.whole, turn.interrupted, turn.ended_ms = heard, True, interrupted, self.ms(now)
-        waterfall = self.waterfalls.pop(turn.item_id, None)
-        if waterfall is not None:
-            turn.latency = waterfall.latency()
+        turn.was_heard(heard, self.ms(now), interrupted=interrupted, latency=self.waterfalls.take(turn.item_id))
         self.record(turn.row(), out)
 
     def record(self, row: RecordTurn, out: list[Action]) -> None:
@@ -325,16 +283,14 @@ class Call:
         """What is to be written to the caller now."""
         if self.phase in (Phase.ARRIVING, Phase.GONE):
             return
-        if self.given_up is not None and now < self.given_up.withheld_until:
+        if self.rest.is_withheld(now):
             return
         plays = self.playout.due(now)
         if not plays:
             return
-        self.given_up = None
+        self.rest.forget()
         if self.figures.greeting_ms is None:
             self.figures.greeting_ms = self.ms(now)
         for play in plays:
-            waterfall = self.waterfalls.get(play.item_id)
-            if waterfall is not None and not waterfall.first_written:
-                waterfall.first_written = now
+            self.waterfalls.written(play.item_id, now)
         out += plays

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from relay.call import ending, failover, wording
 from relay.call.actions import Action, DeleteItem, SendSilence
-from relay.call.interruption import carry_out, cut_off, go_on
-from relay.call.state import Call, Phase, Waterfall
+from relay.call.interruption import carry_out, cut_off, go_on, interrupt
+from relay.call.state import Call, Phase
 from relay.call.turn_taking import SHORT_TURN_MS, Worth, is_echo
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 
@@ -29,8 +29,7 @@ WORDS_LIMIT_S = 5.0
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
     call.unheard_ms = 0
-    call.spoke_ms.setdefault(item_id, call.ms(now))
-    call.silent_before[item_id] = call.quiet_since()
+    call.caller_turns.begin(item_id, call.ms(now), call.quiet_since())
     carry_out(call, call.floor.spoke(item_id, call.agent(now), call.voice), now, out)
 
 
@@ -44,7 +43,7 @@ def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller stop."""
     speech = call.floor.speech
     carry_out(call, call.floor.paused(item_id), now, out)
-    call.pauses[item_id] = Waterfall(call.loud_at or now, now)
+    call.waterfalls.paused(item_id, call.loud_at or now, now)
     if speech is not None and speech.voiced_ms:
         call.presence.perhaps(now)
 
@@ -54,24 +53,23 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     if call.conversation.turn(item_id) is not None or call.phase is Phase.GONE:
         return  # told twice
     call.ids[item_id] = item_id
-    call.awaiting_words[item_id] = now + WORDS_LIMIT_S
+    call.caller_turns.await_words(item_id, now + WORDS_LIMIT_S)
     turn = call.conversation.place(item_id, "caller", call.ours(previous), call.ms(now))
-    turn.started_ms = call.spoke_ms.pop(item_id, turn.started_ms)
-    if item_id in call.pauses:
-        turn.ended_ms = max(turn.started_ms, call.ms(call.pauses[item_id].stopped))
-    turn.gap = True  # until its words are there
+    stopped = call.waterfalls.stopped(item_id)
+    ended_ms = turn.ended_ms if stopped is None else call.ms(stopped)
+    turn.was_spoken(call.caller_turns.take_began_ms(item_id, turn.started_ms), ended_ms)
     if call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER:
         _answer(call, item_id)
 
 
 def _answer(call: Call, item_id: ItemId) -> None:
     call.answers.want("turn")
-    call.waterfall = call.pauses.pop(item_id, None) or call.waterfall
+    call.waterfalls.answer(item_id)
 
 
 def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
     """The words of a caller's turn are there: what was it, and what follows?"""
-    if call.awaiting_words.pop(event.item_id, None) is None:
+    if not call.caller_turns.words_came(event.item_id):
         return  # told twice, or an item of another session
     call.meter.transcribed(event.usage)
     said = _what_was_it(call, event, now)
@@ -100,24 +98,21 @@ def _what_was_it(call: Call, event: CallerTranscribed, now: float) -> _Said:
     lately_said = call.conversation.lately_said()
     is_nothing = event.text is not None and call.floor.is_nothing(item_id, text, call.voice, words)
     worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, words)
-    if item_id in call.interruptions and (is_nothing or not text or is_echo(text, lately_said)):
+    if call.caller_turns.has_interrupted(item_id) and (is_nothing or not text or is_echo(text, lately_said)):
         call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
-    is_answered = item_id in call.answered_unknown
-    call.answered_unknown.discard(item_id)
-    return _Said(item_id, text, worth, is_nothing, is_answered)
+    return _Said(item_id, text, worth, is_nothing, call.caller_turns.is_answered(item_id))
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """A noise: what it has led to is undone, as far as nobody has heard it."""
-    call.presence.was_nothing(call.silent_before.pop(said.item_id, None))
-    if said.item_id in call.misunderstood:  # the agent asked what a noise was to mean
-        call.misunderstood.discard(said.item_id)
+    call.presence.was_nothing(call.caller_turns.silent_before(said.item_id))
+    if call.caller_turns.was_not_misunderstood(said.item_id):  # the agent asked what a noise was to mean
         call.figures.misunderstandings -= 1
     if go_on(call, now, out) or said.worth is not Worth.LEAVE:
         _delete(call, said.item_id, out)
     elif _is_answered_alone(call, said.item_id, now):
         cut_off(call, now, out)
-        call.waterfall = None
+        call.waterfalls.nobody_waits()
         _delete(call, said.item_id, out)
 
 
@@ -136,7 +131,7 @@ def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
 def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
     """A turn that was none is taken out of the conversation."""
     call.conversation.drop(item_id)
-    call.pauses.pop(item_id, None)
+    call.waterfalls.forget(item_id)
     known = call.ids.pop(item_id, None)
     if call.model_is_ready and known is not None and call.phase is not Phase.GONE:
         out.append(DeleteItem(known))
@@ -148,28 +143,27 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
         return
     call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
     if said.text:
-        turn.said, turn.gap = said.text, False
+        turn.was_written_down(said.text)
         call.record(turn.row(), out)
 
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """What the words of a turn lead to: a human, the taking back of a goodbye, an answer, or that the agent goes on."""
     text, item_id = said.text, said.item_id
-    if call.phase is Phase.GONE or (text and _bring_a_human(call, text, now, out)):
+    if call.phase is Phase.GONE or _bring_a_human(call, text, now, out):
         return
     if ending.can_be_taken_back(call) and _goes_on(call, said):
         ending.take_back(call, now, out)
-    if call.phase is not Phase.TALKING or (text and _heed(call, item_id, text, now, out)):
+    if call.phase is not Phase.TALKING or _heed(call, item_id, text, now, out):
         return
     if _was_only_listening(call, said, now, out):
         return
-    if text and item_id in call.asked_again and misunderstood(call, item_id, text, now, out):
+    if text and call.caller_turns.was_asked_again(item_id) and misunderstood(call, item_id, text, now, out):
         return
     if said.is_answered:
         return
     if said.worth is Worth.BARGE_IN:
-        call.figures.barge_ins += 1
-        cut_off(call, now, out)
+        interrupt(call, now, out)
     if said.worth in (Worth.ANSWER, Worth.BARGE_IN):
         _answer(call, item_id)
 
@@ -188,19 +182,19 @@ def _goes_on(call: Call, said: _Said) -> bool:
 
 def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
     """True for "mm-hmm" and "okay", if the agent goes on with what it had given up for them."""
-    is_yes = call.given_up is not None and call.given_up.was_asking
+    is_yes = call.rest.kept is not None and call.rest.kept.was_asking
     if said.text and call.plan.rules.words.is_backchannel(said.text) and not is_yes:
         if go_on(call, now, out):
-            call.pauses.pop(said.item_id, None)
+            call.waterfalls.forget(said.item_id)
             return True
     elif not (said.worth is Worth.LEAVE and _is_older(call, said.item_id)):
-        call.given_up = None
+        call.rest.forget()
     return False
 
 
 def _is_older(call: Call, item_id: ItemId) -> bool:
     """True for a turn before the interruption: late words that were answered say nothing of what came in between."""
-    turn, kept = call.conversation.turn(item_id), call.given_up
+    turn, kept = call.conversation.turn(item_id), call.rest.kept
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
 
@@ -222,7 +216,8 @@ def _heed(call: Call, item_id: ItemId, text: str, now: float, out: list[Action])
     if rules.says("topics_hard", text) or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
     if rules.says("angry_words", text) and call.model_is_ready and not call.offered_human:
-        call.offered_human, call.given_up = True, None  # there is something else to be told
+        call.offered_human = True
+        call.rest.forget()  # there is something else to be told
         out.append(call.note(wording.OFFER_HUMAN))
         call.answers.want("offer")  # the answer to these words was asked for a second before they were known
     return False
@@ -233,15 +228,14 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
 
     True if the call is on its way to a human.
     """
-    if item_id in call.misunderstood:
+    if not call.caller_turns.was_misunderstood(item_id):
         return False
-    call.misunderstood.add(item_id)
     call.figures.misunderstandings += 1
     if call.figures.misunderstandings >= call.plan.rules.human_after_misunderstandings:
         transferred = ending.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
         if transferred:
             call.figures.misunderstandings = 0  # heeded: if nobody takes the call, the next one alone rings no human
-            call.misunderstood.clear()
+            call.caller_turns.misunderstandings_were_heeded()
         return transferred
     if call.figures.misunderstandings >= call.plan.rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
@@ -258,7 +252,7 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
     if call.phase in (Phase.ARRIVING, Phase.GONE):
         return
     call.presence.sign(now)
-    call.given_up = None
+    call.rest.forget()
     call.keypad.press(key, now)
 
 
@@ -278,7 +272,7 @@ def end_noise(call: Call, now: float, out: list[Action]) -> None:
     speech = call.floor.speech
     if speech is None or not call.model_is_ready:
         return
-    began_at = (call.arrived_at or 0.0) + call.spoke_ms.get(speech.item_id, 0) / 1000
+    began_at = (call.arrived_at or 0.0) + call.caller_turns.began_ms(speech.item_id) / 1000
     quiet_s = now - max(call.loud_at, began_at)
     if quiet_s > NOISE_LIMIT_S:
         call.floor.drops_noise()
@@ -294,11 +288,11 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     if call.floor.is_holding and now - call.held_at > HOLD_LIMIT_S:
         carry_out(call, call.floor.release(), now, out)
     end_noise(call, now, out)
-    kept = call.given_up
+    kept = call.rest.kept
     if kept is not None and kept.was_none and not call.answers.is_pending:
         go_on(call, now, out)  # the model says nothing to it either: the agent would be silent until asked
     if not call.awaits_words(now) and call.floor.speech is None:
         call.presence.words_are_overdue()
     for item_id, answer in call.floor.expired(now, call.agent(now)):
-        if answer and item_id not in call.answered_unknown:
+        if answer and not call.caller_turns.is_answered(item_id):
             _answer(call, item_id)

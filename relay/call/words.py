@@ -218,7 +218,7 @@ class Language:
             return False
         sentence = before.rsplit(". ", 1)[-1] + words[match.start() :].split(" .", 1)[0]
         is_past = self.grammar["past"].is_in(sentence) and not self.grammar["now"].is_in(sentence)
-        return is_past or self.grammar["questions"].is_in(clause.lstrip() + match.group())
+        return is_past or self.grammar["questions"].is_in(clause.lstrip() + match.group().split(" ", 1)[0])
 
     def _denies_next(self, clause: str, match: str) -> bool:
         """True for "no" right before the phrase, unless it is an answer: "no there is a fire"."""
@@ -259,30 +259,49 @@ class Language:
         if mistakes:
             raise WordsInvalid("; ".join(mistakes))
         try:
-            sets = Sets()
-            sets.add("denials", (*grammar["denials"], *grammar["denials_of_the_next"]))
-            if any(grammar.values()):
-                sets.gap = rf"(?!{sets.compiled('{denials}')})"
-            sets.add_numbers("number", numbers)
-            for key, patterns in {"own": tuple(filter(None, map(plain, clerks))), **rows}.items():
-                sets.add(key, patterns)
+            sets = _sets(rows, grammar, numbers, clerks)
             return cls(
                 name,
                 Contractions(contractions),
-                {k: _Kind(Patterns(v["says"], sets), Patterns(v["unless"], sets)) for k, v in kinds.items()},
-                {key: Patterns(patterns, sets) for key, patterns in grammar.items()},
                 {
-                    "backchannels": _only(listening["backchannels"], sets, _HUM),
-                    "not_backchannels": _only(listening["not_backchannels"], sets),
-                    "hellos": _only(listening["hellos"], sets),
-                    "farewells": _only((*listening["farewells"], *listening["backchannels"]), sets, _HUM),
-                    "nothing": _only((*listening["nothing"], *listening["beside_nothing"]), sets),
-                    "beside_nothing": _only(listening["beside_nothing"], sets),
+                    kind: _Kind(Patterns(each["says"], sets), Patterns(each["unless"], sets))
+                    for kind, each in kinds.items()
                 },
+                {key: Patterns(patterns, sets) for key, patterns in grammar.items()},
+                _texts(listening, sets),
                 Patterns(listening["credits"], sets),
             )
         except KeyError as error:
             raise WordsInvalid(f"there is no set {error.args[0]!r}") from None
+
+
+def _sets(
+    rows: Mapping[str, tuple[str, ...]],
+    grammar: Mapping[str, tuple[str, ...]],
+    numbers: Iterable[str],
+    clerks: Iterable[str],
+) -> Sets:
+    sets = Sets()
+    sets.add("denials", (*grammar["denials"], *grammar["denials_of_the_next"]))
+    if any(grammar.values()):
+        sets.gap = rf"(?!{sets.compiled('{denials}')})"
+    sets.add_numbers("number", numbers)
+    sets.add("own", tuple(filter(None, map(plain, clerks))))
+    for key, patterns in rows.items():
+        sets.add(key, patterns)
+    return sets
+
+
+def _texts(listening: Mapping[str, tuple[str, ...]], sets: Sets) -> dict[str, re.Pattern[str] | None]:
+    """The lists whose expressions make up a whole text."""
+    return {
+        "backchannels": _only(listening["backchannels"], sets, _HUM),
+        "not_backchannels": _only(listening["not_backchannels"], sets),
+        "hellos": _only(listening["hellos"], sets),
+        "farewells": _only((*listening["farewells"], *listening["backchannels"]), sets, _HUM),
+        "nothing": _only((*listening["nothing"], *listening["beside_nothing"]), sets),
+        "beside_nothing": _only(listening["beside_nothing"], sets),
+    }
 
 
 class _Reader:

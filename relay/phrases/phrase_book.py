@@ -177,6 +177,7 @@ class PhraseBook:
         self._kept: dict[str, bytes] = {}  # text -> mulaw
         self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
         self._told: set[tuple[str, str]] = set()  # complaints of this filling
+        self.refused: ModelUnreachable | None = None  # by this filling's service, for a reason that does not pass
         self.complete = trio.Event()  # what no call can do without is there, or has been tried
 
     def adopt(self, other: PhraseBook) -> None:
@@ -256,6 +257,7 @@ class PhraseBook:
         """
         missing: list[str] = []
         self._told.clear()
+        self.refused = None
         first = self._first_texts()
         if not again:
             for whole in self._wholes():  # what an earlier call taught serves until its parts are there
@@ -299,11 +301,17 @@ class PhraseBook:
         for number in range(TRIES):
             if number:
                 await trio.sleep(2.0**number)
+            if self.refused is not None:  # what hinders one phrase hinders all, and again
+                return str(self.refused)
             try:
                 rendered = await render(realtime, self._model, text)
                 check(rendered, text)
             except (ModelUnreachable, NotRendered) as error:
                 words = str(error)
+                if isinstance(error, ModelUnreachable) and error.do:
+                    self.refused = error
+                    self._complain("greeting.not_rendered", words, error.do)
+                    return words
                 self._complain("greeting.not_rendered", words, "nothing, if it passes: it is tried again")
                 continue
             self._kept[text] = rendered.mulaw

@@ -19,6 +19,7 @@ import trio
 from relay.call.actions import AskForResponse
 from relay.call.vocabulary import CallSid
 from relay.realtime import protocol
+from relay.realtime.refusals import remedy, remedy_of_status
 from relay.realtime.session_config import session_config
 from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial
 
@@ -35,7 +36,14 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ModelUnreachable(Exception):
-    """No usable session came about: says why in words, with the server's own code, never with the key."""
+    """No usable session came about: says why in words, with the server's own code, never with the key.
+
+    `do`: what to do about it, where it does not pass by itself.
+    """
+
+    def __init__(self, words: str, do: str = "") -> None:
+        super().__init__(words)
+        self.do = do
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +99,19 @@ class Realtime:
     def __init__(self, access: ModelAccess, dial_end: Dial = dial) -> None:
         self.access = access
         self._dial = dial_end
+        self.trouble = ""
 
     async def open(self, wanted: Wanted) -> ModelSession:
-        """Dial and configure. Raises ModelUnreachable; no socket is left then."""
+        """Dial and configure. Raises ModelUnreachable; no socket is left then. `trouble` is what the last one met."""
+        try:
+            session = await self._open(wanted)
+        except ModelUnreachable as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
+        return session
+
+    async def _open(self, wanted: Wanted) -> ModelSession:
         query = urlencode({"model": wanted.model})
         url = f"{self.access.url}{'&' if urlsplit(self.access.url).query else '?'}{query}"
         headers = {"Authorization": f"Bearer {self.access.key}"}
@@ -102,7 +120,8 @@ class Realtime:
         except trio.TooSlowError:
             raise ModelUnreachable(f"no connection within {CONNECT_LIMIT_S:.0f} s") from None
         except Refused as error:
-            raise ModelUnreachable(f"the upgrade was refused with HTTP {error.status}") from None
+            words = f"the upgrade was refused with HTTP {error.status}"
+            raise ModelUnreachable(words, remedy_of_status(error.status)) from None
         except (OSError, ssl.SSLError, ValueError) as error:
             raise ModelUnreachable(f"no connection: {error}") from None
         try:
@@ -115,7 +134,7 @@ class Realtime:
         a = self.access
         try:
             with trio.fail_after(CONFIGURE_LIMIT_S):
-                reader = _Reader(end)
+                reader = _Reader(end, wanted.model)
                 await reader.until("session.created")
                 config = session_config(wanted.model, a.voice, a.transcribe_model, wanted.instructions, wanted.tools)
                 await end.send(protocol.update_session(config))
@@ -129,7 +148,8 @@ class Realtime:
         except trio.TooSlowError:
             raise ModelUnreachable(f"connected, but not configured within {CONFIGURE_LIMIT_S:.0f} s") from None
         except Gone as error:
-            raise ModelUnreachable(f"the model closed the session: {error.code} {error.reason}") from None
+            words = f"the model closed the session: {error.code} {error.reason}"
+            raise ModelUnreachable(words, remedy(error.reason, model=wanted.model)) from None
         except protocol.ModelProtocolError as error:
             raise ModelUnreachable(str(error)) from None
 
@@ -137,8 +157,8 @@ class Realtime:
 class _Reader:
     """Reads a new session's first events; what is not waited for stays in `rest`."""
 
-    def __init__(self, end: WebSocketEnd) -> None:
-        self._end = end
+    def __init__(self, end: WebSocketEnd, model: str) -> None:
+        self._end, self._model = end, model
         self.rest: list[bytes] = []
 
     async def until(self, kind: str) -> protocol.Message:
@@ -151,7 +171,8 @@ class _Reader:
                     return message
                 if message.type == "error" and message.error is not None:
                     code = message.error.code or message.error.type or "error"
-                    raise ModelUnreachable(f"the model refused: {code}: {(message.error.message or '')[:160]}")
+                    words = f"the model refused: {code}: {(message.error.message or '')[:160]}"
+                    raise ModelUnreachable(words, remedy(code, message.error.param or "", self._model))
 
 
 @dataclass(slots=True)
@@ -164,6 +185,7 @@ class _Warm:
     done: trio.Event = field(default_factory=trio.Event)
     session: ModelSession | None = None
     error: str = "it was not claimed in its time"
+    do: str = ""
     claimed: bool = False
 
 
@@ -220,7 +242,7 @@ class WarmSessions:
                 await warm.session.end.close()
             raise
         if warm.session is None:
-            raise ModelUnreachable(warm.error)
+            raise ModelUnreachable(warm.error, warm.do)
         return warm.session
 
     def release(self, call_sid: CallSid) -> None:
@@ -248,7 +270,7 @@ class WarmSessions:
             else:
                 log.info("model.warm_session_unclaimed", call_sid=call_sid)
         except ModelUnreachable as error:
-            warm.error = str(error)
+            warm.error, warm.do = str(error), error.do
         except Gone as error:
             warm.error = f"the model closed the session before the call began: {error.code} {error.reason}"
         except Exception as error:

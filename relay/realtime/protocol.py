@@ -42,6 +42,7 @@ class _Error(msgspec.Struct):
     type: str | None = None
     code: str | None = None
     message: str | None = None
+    param: str | None = None
     event_id: str | None = None
 
 

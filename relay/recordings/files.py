@@ -12,6 +12,7 @@ import errno
 import fcntl
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ from relay.recordings.cipher import HEADER_BYTES, SEALED_BYTES, TAG_BYTES, Chunk
 from relay.recordings.peaks import Peaks
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
-SUFFIX, PART, CLOSING = ".rec", ".rec.part", ".rec.closing"
+SUFFIX, PART, CLOSING, NEW = ".rec", ".rec.part", ".rec.closing", ".rec.new"
+# A file without its name is another process's, unless it is as old as this.
+STALE_S = 60.0
 WHOLE, AFTER_A_CRASH = "whole", "closed after a crash"
 
 
@@ -70,11 +73,13 @@ class FileInProgress:
         return self._fd >= 0
 
     def open(self) -> None:
-        """Make the file. It is locked while this process lives, so that no other takes it for left over."""
+        """Make the file. It is locked before it has its name: no other process takes it for left over."""
         self._part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        new = self._path.with_suffix(NEW)
+        self._fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._write(self.header.encode())
+        new.rename(self._part)
 
     def append(self, stereo: bytes) -> None:
         """A whole chunk."""
@@ -194,9 +199,10 @@ def finished_of(folder: Path, name: str, keys: Keys, ended: str = WHOLE) -> Fini
 
 def left_over(folder: Path) -> list[Path]:
     """The files that no living process writes: their lock is free. What a dying process had half rewritten goes."""
-    for path in folder.glob(f"*/*{CLOSING}"):
-        if _is_free(path):
-            path.unlink(missing_ok=True)
+    for path in [*folder.glob(f"*/*{CLOSING}"), *folder.glob(f"*/*{NEW}")]:
+        with suppress(OSError):
+            if _is_free(path) and (path.suffix != ".new" or time.time() - path.stat().st_mtime > STALE_S):
+                path.unlink()
     return [path for path in sorted(folder.glob(f"*/*{PART}")) if _is_free(path)]
 
 

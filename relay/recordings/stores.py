@@ -105,7 +105,7 @@ class S3Access:
 class ObjectStore:
     """A bucket of an S3-compatible store, by obstore's synchronous API."""
 
-    def __init__(self, access: S3Access) -> None:
+    def __init__(self, access: S3Access, request_limit: timedelta = REQUEST_LIMIT) -> None:
         """Raises StoreUnusable."""
         try:
             import obstore
@@ -130,10 +130,10 @@ class ObjectStore:
             config={name: value for name, value in config.items() if value},  # type: ignore[arg-type]
             client_options={
                 "allow_http": access.endpoint.startswith("http://"),
-                "timeout": REQUEST_LIMIT,
+                "timeout": request_limit,
                 "connect_timeout": CONNECT_LIMIT,
             },
-            retry_config={"max_retries": 2, "retry_timeout": REQUEST_LIMIT},
+            retry_config={"max_retries": 2, "retry_timeout": request_limit},
         )
 
     def put(self, name: str, path: Path) -> None:

@@ -24,6 +24,8 @@ import dsp
 from relay import functions
 from relay.business.diary import Diary
 from relay.business.diary_postgres import PostgresDiary
+from relay.console.console import Console
+from relay.console.reads import Reads
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.metrics import Metrics
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
@@ -32,6 +34,7 @@ from relay.recordings.service import open_recordings
 from relay.server import descriptors, http
 from relay.server.briefings import Briefings
 from relay.server.media_endpoint import StreamDoor
+from relay.server.owner import owner_of
 from relay.server.webhooks import Webhooks
 from relay.session.context import Desk
 from relay.session.day_bill import EVERY_S
@@ -59,6 +62,7 @@ _PROXIES_HEADERS = frozenset(
 )
 
 
+# Long because it opens all that the calls share, each thing after those that it needs.
 def open_desk(
     settings: Settings,
     ledger: Ledger,
@@ -104,6 +108,7 @@ def open_desk(
         utc_now=lambda: dt.datetime.now(dt.UTC),
         recordings=open_recordings(settings, ledger, metrics) if settings.records else None,
     )
+    desk.files_trouble = lambda: briefings.trouble
     desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, realtime)
     desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, realtime)
     return desk
@@ -306,5 +311,10 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             http_backend = functions.Backend(settings.business_api_base, settings.business_api_key or None)
             backend = await stack.enter_async_context(http_backend)
         rest = await stack.enter_async_context(rest_of(settings))
-        daemon = Daemon(open_desk(settings, ledger, backend=backend, diary=diary, rest=rest))
+        desk = open_desk(settings, ledger, backend=backend, diary=diary, rest=rest)
+        daemon = Daemon(desk)
+        reads = Reads(database_url)
+        stack.push_async_callback(reads.close)
+        desk.tasks["console"] = reads.keep_idle_closed
+        Console(owner_of(desk, diary), reads).add_to(daemon.app)
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

@@ -56,6 +56,7 @@ class Read:
     prompts: Prompts
     business: Business | None
     conflicts: tuple[str, ...] = ()  # between the environment and the business file
+    business_text: str = ""  # the business file, word for word
 
 
 def read(settings: Settings) -> Read:
@@ -80,7 +81,8 @@ def read(settings: Settings) -> Read:
         wrong.append(str(error))
     if wrong:
         raise FilesInvalid("\n".join(wrong))
-    return Read(settings, texts, business, tuple(conflicts))
+    text = settings.business_file.read_text("utf-8-sig") if business else ""
+    return Read(settings, texts, business, tuple(conflicts), text)
 
 
 class Briefings:
@@ -101,6 +103,7 @@ class Briefings:
         self._settings, self._ledger, self._also, self._rendered_by = settings, ledger, also, rendered_by
         self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
         self._in_force: Read | None = None
+        self.trouble = ""  # what is wrong with the files as they lie there; "" while they are in force
         self._known: Print = frozenset()
         self._keeping = trio.CancelScope()
 
@@ -138,6 +141,7 @@ class Briefings:
             backend=backend,
             answers={", ".join((each.about, *each.also)): each.answer for each in looked_up},
             closed_words=lambda now: _closed_words(business, now) if business else "",
+            business_text=found.business_text,
         )
 
     async def keep_phrases(self, current: Callable[[], Briefing], realtime: Realtime) -> None:
@@ -175,6 +179,7 @@ class Briefings:
             found = await trio.to_thread.run_sync(read, self._settings)
         except FilesInvalid as error:
             self._metrics.files_broken.set(1)
+            self.trouble = str(error)
             log.error(
                 "files.broken",
                 words=str(error),
@@ -183,6 +188,7 @@ class Briefings:
             )
             return True
         self._metrics.files_broken.set(0)
+        self.trouble = ""
         if found == self._in_force:
             return True
         new = self._made(found)

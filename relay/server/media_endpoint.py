@@ -42,6 +42,10 @@ class _Arriving:
         log.info("stream.over_before_start", reason=str(reason))
         self.close_rows()
 
+    def end_unless_told(self, reason: EndReason) -> None:
+        """See call_file.Stream. It has said nothing at all yet."""
+        self.end(reason)
+
     def close_rows(self) -> None:
         """It has none: stop waiting."""
         self.is_decided = True

@@ -29,8 +29,6 @@ from relay.twilio import signature, twiml
 log = structlog.get_logger()
 
 LEDGER_LIMIT_S = 0.5
-# Twilio's stop on the media socket and its callback come by two ways; the socket's word says more.
-SOCKET_SPEAKS_FIRST_S = 1.0
 # A webhook is 1 to 2 kB and comes in one piece. Reading 15 MB of a stranger's would keep every call's audio waiting for
 # 1.7 s, before it is even known that Twilio has not signed it.
 MAX_BODY_BYTES = 65_536
@@ -312,20 +310,13 @@ class Webhooks:
         # What was recorded of them is told a moment later.
         file.asks_until = min(file.asks_until, trio.current_time() + ASKS_WITHIN_S)
 
-    async def _stream_is_over(self, call_sid: CallSid, stream_sid: str) -> None:
-        """End a stream whose socket has not told us so itself: what that says, such as a caller's stop, comes first."""
-        file = self._desk.files.get(call_sid)
-        streams = [each for each in file.open_streams if each.stream_sid == stream_sid] if file is not None else []
-        for stream in streams:
-            if not stream.is_decided:
-                await trio.sleep(SOCKET_SPEAKS_FIRST_S)
-            if not stream.is_decided:
-                stream.end(EndReason.CALLER_SOCKET_LOST)
-
     async def _stream_status(self, fields: dict[str, str]) -> str:
         event = fields.get("StreamEvent", "")
         if event in ("stream-stopped", "stream-error"):
-            await self._stream_is_over(CallSid(fields.get("CallSid", "")), fields.get("StreamSid", ""))
+            file = self._desk.files.get(CallSid(fields.get("CallSid", "")))
+            for stream in file.open_streams if file is not None else ():
+                if stream.stream_sid == fields.get("StreamSid") and not stream.is_decided:
+                    stream.end_unless_told(EndReason.CALLER_SOCKET_LOST)
         if event == "stream-error":
             log.error("stream.error", words=fields.get("StreamError", "")[:200], do="see Twilio's debugger")
         else:

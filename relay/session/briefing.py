@@ -24,6 +24,7 @@ class Briefing:
     phrases: PhraseBook
     backend: BackendPort
     answers: Mapping[str, str] = field(default_factory=dict)  # those the prompt has no room for
+    business_text: str = ""  # the business file, word for word; "" where none is read
     closed_words: Callable[[dt.datetime], str] = lambda _: ""
 
     @property

@@ -46,6 +46,9 @@ class Stream(Protocol):
     def end(self, reason: EndReason) -> None:
         """Twilio says that it is over. What follows is decided before this returns; sockets are closed later."""
 
+    def end_unless_told(self, reason: EndReason) -> None:
+        """As `end`, but the socket has a moment to say so itself: what it says, such as a caller's stop, says more."""
+
     def close_rows(self) -> None:
         """Write the last rows now, and stop."""
 

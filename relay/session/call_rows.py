@@ -181,6 +181,7 @@ class Books:
             log.warning("call.told_wrong", claimed=claimed, untold=untold, corrected=correction is not None)
         return ClaimDoubted(correction) if correction is not None else None
 
+    # Long because a row of a function has many columns.
     def function(self, action: RunFunction, outcome: Outcome) -> None:
         """Write a function call down."""
         file = self._file

@@ -75,6 +75,8 @@ HANG_UP_LIMIT_S = 6.0
 NOTHING_HEARD_S = 15.0
 PROBE_LIMIT_S = 5.0
 PROBE_MARK = "still there?"
+# Twilio's stop on the media socket and its callback come by two ways.
+SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
 # Twilio's media message is 360 to 400 bytes, its mark 110: more than a frame, and no more than a frame and a mark.
 TWO_FRAMES_BYTES = 450
@@ -164,6 +166,15 @@ class CallSession:
         actions = self.machine.handle(CallerLeft(reason), trio.current_time())
         self.books.decide()
         self._start(self._end, actions)
+
+    def end_unless_told(self, reason: EndReason) -> None:
+        """See call_file.Stream."""
+        self._start(self._end_unless_told, reason)
+
+    async def _end_unless_told(self, reason: EndReason) -> None:
+        await trio.sleep(SOCKET_SPEAKS_FIRST_S)
+        if not self.is_decided:
+            self.end(reason)
 
     async def _end(self, actions: list[Action]) -> None:
         await self._perform(actions)
@@ -263,7 +274,8 @@ class CallSession:
                 session = await supply.obtain()
             except ModelUnreachable as error:
                 hears = "the greeting, or a pause; then a person"
-                log.warning("model.unreachable", words=str(error), caller_hears=hears)
+                do = {"do": error.do} if error.do else {}
+                log.warning("model.unreachable", words=str(error), caller_hears=hears, **do)
                 await self._feed(ModelLost(0, str(error)))
                 continue
             if self.machine.is_over:
@@ -406,6 +418,7 @@ class CallSession:
         if self.machine.is_over:
             self._scope.cancel()
 
+    # Long because it is the table of all actions, a few lines each.
     async def _perform(self, actions: list[Action]) -> None:
         """Carry out the machine's actions: each socket's in their order, the caller's first (a `clear` is urgent)."""
         to_caller: list[bytes] = []

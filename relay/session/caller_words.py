@@ -31,7 +31,7 @@ class CallerWords:
     async def have(self, value: str) -> bool:
         """True if the caller has said this name or number. Waits a moment for words that are still transcribed."""
         with trio.move_on_after(WORDS_LIMIT_S):
-            while not self._hold(value) and self._call.awaiting_words:  # noqa: ASYNC110  # the machine has no events
+            while not self._hold(value) and self._call.caller_turns.are_open:  # noqa: ASYNC110  # the machine has no events
                 await trio.sleep(LOOK_AGAIN_S)
         return self._hold(value)
 

@@ -55,6 +55,7 @@ class Desk:
     draining: bool = False
     leaves_at: float | None = None  # Trio clock: when the streams of a process that drains must be over
     hang_up_by_rest: bool = True
+    files_trouble: Callable[[], str] = lambda: ""  # what is wrong with changed files that are not in force
     rang: trio.Event = field(default_factory=trio.Event)  # set by the next call that is new here
     bill: DayBill = field(init=False)
     tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)  # what runs beside the calls

@@ -242,7 +242,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("two_failures", "two failures of one thing lead to a human", put(function_calls, "_failed_too_often", no)),
     ("transfer_rest_fails", "the caller's own document dials", put(webhooks.Webhooks, "_after", hang_up)),
     ("emergency_handed_on", "an emergency takes the place of another reason", put(ending, "_is_graver", no)),
-    ("emergency_over_the_goodbye", "a goodbye is taken back for a human", put(ending, "_may_turn_back", no)),
+    ("emergency_over_the_goodbye", "a goodbye is taken back for a human", put(ending, "_has_spoken", no)),
     ("emergency_abroad", "each country has its own number", american),
     # The model
     ("model_dies_twice", "a lost session is dialled again", put(failover, "RECONNECTS", 1)),

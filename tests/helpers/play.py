@@ -296,10 +296,12 @@ async def stage(
                 nursery.cancel_scope.cancel()
 
 
-async def perform(name: str, epoch: dt.datetime = EPOCH) -> tuple[CallReport, list[str], Play]:
+async def perform(
+    name: str, epoch: dt.datetime = EPOCH, settings: Mapping[str, str] | None = None
+) -> tuple[CallReport, list[str], Play]:
     """Play a shipped scenario; returns its report, what was not as expected, and the stage."""
     scenario = scenarios.load(name)
-    table = settings_of(scenario, epoch)
+    table = settings_of(scenario, epoch) | dict(settings or {})
     played = environment.load(ENVIRONMENT | table, serving=False)
     own = own_words(played, read(played).prompts, epoch)
     scenario = fitted(scenario, own)

@@ -107,6 +107,10 @@ class OpenStream:
         self.is_decided = True
         self._file.decide(Decision(self._then, reason))
 
+    def end_unless_told(self, reason: EndReason) -> None:
+        """See call_file.Stream."""
+        self.end(reason)
+
     def close_rows(self) -> None:
         """See call_file.Stream."""
         self._file.stream_closes(self)

@@ -14,14 +14,11 @@ from relay.recordings.cipher import Keys, new_key
 from relay.recordings.files import open_file
 from relay.recordings.stores import FolderStore
 from relay.recordings.timeline import RATE_HZ
-from relay.standin.business.faults import Faults
-from relay.standin.model.script import Script
-from relay.standin.scenario.run import run_scenario
-from relay.standin.scenario.scenario_file import load, shipped
+from relay.standin.scenario.scenario_file import shipped
 from relay.standin.twilio.exchange import LiveCall
 from relay.standin.twilio.media_stream import MediaStream
 from relay.standin.twilio.playback import samples_at
-from tests.helpers.play import Play, stage
+from tests.helpers.play import perform
 
 FRAME = 160
 # Half a frame for the mark, and what the way itself is uncertain by.
@@ -56,18 +53,6 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Frames:
     return found
 
 
-async def _record(name: str, folder: Path) -> tuple[Play, float]:
-    scenario = load(name)
-    faults = Faults.from_table(scenario.backend) if scenario.backend else None
-    settings = {**scenario.relay, "RECORD": "on", "RECORDING_KEY": KEY, "DATA_DIR": str(folder)}
-    began_s = trio.current_time()
-    async with stage(script=Script.from_table(scenario.model), settings=settings, faults=faults) as play:
-        play.alone = False
-        await run_scenario(scenario, play.exchange, stagehand=play.make)
-        await trio.sleep(10)  # a call that is over waits for late words
-    return play, began_s
-
-
 def _check_left(left: bytes, base: int, frames: list[tuple[int, bytes]]) -> None:
     """All that was sent since the recording began, in one piece, with gaps of their length."""
     recorded = [(began, mulaw) for began, mulaw in frames if began >= base + PLACE_LIMIT]
@@ -98,7 +83,8 @@ def _check_right(right: bytes, base: int, call: LiveCall, *, rough: bool) -> Non
 
 
 async def _check(name: str, folder: Path, sent: Frames) -> None:
-    play, began_s = await _record(name, folder)
+    began_s = trio.current_time()
+    _, _, play = await perform(name, settings={"RECORD": "on", "RECORDING_KEY": KEY, "DATA_DIR": str(folder)})
     store = FolderStore(folder / "recordings")
     names = list(store.names())
     assert not [path for path in store.folder.rglob("*") if path.suffix == ".part"]

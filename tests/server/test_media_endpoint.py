@@ -395,6 +395,27 @@ async def test_a_signed_completed_ends_the_stream_and_its_model_at_once(autojump
         assert outcome.end_reason == EndReason.CALLER_HUNG_UP
 
 
+@pytest.mark.parametrize("says_stop", [True, False])
+async def test_a_stream_that_twilio_calls_stopped_ends_by_its_sockets_word_or_without_one(
+    says_stop: bool, autojump_clock: Clock
+) -> None:
+    async with stage() as play:
+        async with socket(play, await ring(play)) as end:
+            await end.send(said(CONNECTED), said(start()))
+            await talk(end, 20)
+            began = trio.current_time()
+            await ask(play, "/twilio/stream-status", {"StreamEvent": "stream-stopped", "StreamSid": STREAM_SID})
+            assert trio.current_time() == began
+            if says_stop:  # it was on its way
+                await end.send(said({"event": "stop", "streamSid": STREAM_SID, "stop": {}}))
+            await ended(end)
+            assert trio.current_time() - began < 4
+        await nothing_is_left(play)
+        (outcome,) = play.ledger.of(rows.OutcomeRow, SID)
+        ends = {True: EndReason.CALLER_HUNG_UP, False: EndReason.CALLER_SOCKET_LOST}
+        assert outcome.end_reason == ends[says_stop]
+
+
 @pytest.mark.parametrize("close_takes_s", [0.0, 1.0, 1.9, 5.0])
 async def test_a_caller_who_wants_a_person_gets_one_however_slowly_the_socket_closes(
     close_takes_s: float, autojump_clock: Clock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import ssl
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ import trio
 from relay.standin.twilio.dialling import Human
 from relay.standin.twilio.exchange import APPLICATION_ERROR, LiveCall
 from relay.standin.twilio.relay_door import Reply
+from relay.standin.twilio.ringing import with_ringing
 from relay.standin.twilio.signing import signature
 from relay.standin.twilio.streaming import Network
 from tests.helpers.tiny_relay import (
@@ -586,6 +588,57 @@ async def test_a_caller_id_that_is_not_ours_is_refused(autojump_clock: Any) -> N
     call = await ring(TinyRelay({"/twilio/incoming": twiml(page)}))
     assert 13214 in codes(call)
     assert not call.state.humans
+
+
+@pytest.mark.parametrize("caller", ["sip:jane@sip.example.com", "sips:jane@example.com", "client:jane"])
+async def test_a_caller_without_a_phone_number_is_dialled_for_with_a_caller_id_only(
+    caller: str, autojump_clock: Any
+) -> None:
+    line = replace(LINE, number=caller)
+    call = await ring(TinyRelay({"/twilio/incoming": twiml("<Dial>+12125550102</Dial>")}), line=line)
+    assert 13214 in codes(call)
+    assert not call.state.humans
+    call = await ring(dial_relay(), line=line)
+    assert call.state.humans[0].caller_id == OUR_NUMBER
+
+
+@pytest.mark.parametrize("caller", ["+12125550101", "anonymous"])
+async def test_a_phones_number_is_passed_on_without_a_caller_id(caller: str, autojump_clock: Any) -> None:
+    relay = TinyRelay({"/twilio/incoming": twiml("<Dial>+12125550102</Dial>")})
+    call = await ring(relay, line=replace(LINE, number=caller))
+    assert [leg.caller_id for leg in call.state.humans] == [caller]
+    assert codes(call) == []
+
+
+async def test_the_caller_hears_ringing_until_the_human_is_there(autojump_clock: Any) -> None:
+    call = await ring(dial_relay(), line=replace(LINE, humans=[Human("accepts", ring_s=9)]))
+    (human,) = call.state.humans
+    assert human.bridged_s is not None
+    assert [ends for _, ends in call.state.ringing] == [human.bridged_s]
+    assert call.state.ringing[0][0] == pytest.approx(human.started_s)
+    silence = b"\xff" * 8_000 * 20
+    mixed = with_ringing(silence, call.state.started_s, call.state.ringing)
+    quiet = [len(part) / 8_000 for part in re.findall(b"\xff+", mixed[: int(8_000 * human.bridged_s)])]
+    assert max(quiet) == pytest.approx(4.0, abs=0.01)
+    assert mixed[int(8_000 * human.bridged_s) + 1 :].strip(b"\xff") == b""
+    assert with_ringing(b"\x12" * 160, call.state.started_s, call.state.ringing) == b"\x12" * 160
+
+
+async def test_without_answer_on_bridge_the_whisper_is_silence_for_the_caller(autojump_clock: Any) -> None:
+    relay = dial_relay()
+    relay.pages["/twilio/incoming"] = twiml(DIAL.replace('answerOnBridge="true" ', ""))
+    call = await ring(relay, line=replace(LINE, humans=[Human("accepts", ring_s=3)]))
+    (human,) = call.state.humans
+    assert [ends for _, ends in call.state.ringing] == [human.answered_s]
+    assert human.answered_s != human.bridged_s
+
+
+@pytest.mark.parametrize("human", [Human("busy"), Human("no_answer"), Human("declines"), Human("failed")])
+async def test_nobody_rings_on_when_the_dialling_is_over(human: Human, autojump_clock: Any) -> None:
+    call = await ring(dial_relay(), line=replace(LINE, humans=[human]))
+    assert [ends for _, ends in call.state.ringing] == (
+        [] if human.does == "failed" else [call.state.humans[0].ended_s]
+    )
 
 
 async def test_gather_takes_digits_and_falls_through_without_them(autojump_clock: Any) -> None:

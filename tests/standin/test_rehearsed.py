@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import re
 import shutil
 from pathlib import Path
 
@@ -211,3 +212,12 @@ async def test_a_voice_that_nobody_knows_is_not_judged_by_its_words(autojump_clo
     got.greeting_ms = None
     late = msgspec.structs.replace(expect.without_ledger(), greeting_within_ms=500)
     assert judged(got, late)[0] == ["there was no sign of the greeting"]
+
+
+async def test_the_wav_of_a_transfer_rings_until_the_human_is_there(autojump_clock: MockClock) -> None:
+    got = await _call(load("transfer_accepted"))
+    assert got.failures == []
+    at = {event.kind: int(event.at_s * 8_000) for event in got.events}
+    quiet = re.findall(b"\xff+", got.heard_mulaw[at["dialled"] : at["bridged"]])
+    assert at["bridged"] - at["dialled"] > 6 * 8_000
+    assert max(map(len, quiet)) <= 4.1 * 8_000

@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from relay.functions.arguments import plain
-from relay.functions.backend.breaker import Breaker
+from relay.functions.backend.breaker import FAULTS_TO_OPEN, Breaker
 from relay.functions.backend.contract import Answer, Appointment, BackendFault, Caller, Hours, Refused, Taken, segment
 from relay.functions.outcome import at_a_word
 
@@ -66,6 +66,13 @@ class Backend:
         )
         self.breaker = Breaker()
         self._unsure: dict[str, None] = {}  # keys of writes that may have been carried out without our knowing
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the backend, for the owner; empty while it answers."""
+        if self.breaker.faults < FAULTS_TO_OPEN:
+            return ""
+        return f"It failed {self.breaker.faults} times in a row. Look at the server behind BUSINESS_API_BASE."
 
     async def __aenter__(self) -> Backend:
         return self

@@ -1,7 +1,7 @@
 """`relay demo`: a simulated call through the real daemon, in its own process, against all stand-ins; then the proof.
 
-The transcript is printed as it happens; afterwards the figures, a stereo WAV (caller left, what the caller heard right)
-and the rows in Postgres. A failure at any step is one sentence, and the exit code is not 0.
+The transcript is printed as it happens; afterwards the figures, the call's recording as a WAV, decrypted (caller left,
+what the caller heard right), and the rows in Postgres. A failure at any step is one sentence, and its code is not 0.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import re
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -27,6 +27,9 @@ from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
 from relay.ledger.port import LedgerUnavailable
 from relay.phrases.prompts import PromptsInvalid
+from relay.recordings.cipher import new_key
+from relay.recordings.commands import listen
+from relay.recordings.listening import NotHeard
 from relay.server.briefings import read
 from relay.settings import Settings, SettingsInvalid
 from relay.settings import load as load_settings
@@ -99,7 +102,7 @@ def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int
 def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int:
     try:
         scenario = load(scenario_name)
-        table = STAGE | fitting.settings_of(scenario, utc_now())
+        table = STAGE | {"RECORD": "on", "RECORDING_KEY": key_of(settings)} | fitting.settings_of(scenario, utc_now())
         played = load_settings(table, serving=False)
         own = fitting.own_words(played, read(played).prompts, utc_now())
         scenario = msgspec.structs.replace(fitting.fitted(scenario, own), relay=table)
@@ -178,7 +181,7 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool) -> int:
             wall_s = time.monotonic() - began_at
         nursery.cancel_scope.cancel()
     wrong = got.check(scenario.expect if not live else scenario.expect.without_ledger()) + bugs(log_path)
-    _conclude(got, wrong, url, out, wall_s, model)
+    _conclude(got, wrong, settings, url, out, wall_s, model)
     return 1 if wrong and not live else 0
 
 
@@ -213,7 +216,31 @@ async def evidence(url: str, business: BusinessApp, call_sid: str) -> Evidence:
     )
 
 
-def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: float, model: StandInModel) -> None:
+def key_of(settings: Settings) -> str:
+    """The key of the demo's own recordings, kept beside them: nothing in them is anybody's."""
+    path = settings.data_dir / "recording.key"
+    try:
+        return path.read_text("ascii")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(key := new_key(), "ascii")
+        return key
+
+
+def write_sound(settings: Settings, url: str, got: CallReport, out: Path) -> str:
+    """Write the call's WAV: its recording, decrypted; returns what the WAV is."""
+    try:
+        listen(replace(settings, recording_key=key_of(settings)), url, got.call_sid, out)
+        return "the relay's recording, decrypted: caller left, what the caller heard right"
+    except NotHeard as error:
+        got.write_wav(out)
+        return f"as the stand-in caller heard it: {error}"
+
+
+def _conclude(
+    got: CallReport, wrong: list[str], settings: Settings, url: str, out: Path, wall_s: float, model: StandInModel
+) -> None:
     for line in summary([got], {got.call_sid: wrong}):
         print(line)
     try:
@@ -232,8 +259,7 @@ def _conclude(got: CallReport, wrong: list[str], url: str, out: Path, wall_s: fl
     print(f"  took      {wall_s:.0f} s in real time")
     for line in lacking(model):
         print(f"  {line}")
-    got.write_wav(out)
-    print(f"  wav       {out} (caller left, what the caller heard right)")
+    print(f"  wav       {out} ({write_sound(settings, url, got, out)})")
     print(f"\nthe rows in Postgres ({got.call_sid}):")
     for name, found in tables.items():
         print(f"{name}: {len(found)}")
@@ -260,5 +286,5 @@ def lacking(model: StandInModel) -> list[str]:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = f"({len(value)} bytes)" if isinstance(value, bytes) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."

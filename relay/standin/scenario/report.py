@@ -21,6 +21,7 @@ from relay.standin.twilio.listening import BLOCK, is_loud
 from relay.standin.twilio.media_stream import Complaint
 from relay.standin.twilio.mouth import Utterance
 from relay.standin.twilio.playback import samples_at
+from relay.standin.twilio.ringing import with_ringing
 
 GAP_LIMIT_S = 1.0
 """A buffer that is empty for longer is a pause between answers, not a hole in one."""
@@ -159,7 +160,7 @@ def report(
         events=state.events,
         evidence=evidence,
         caller_mulaw=state.mouth.read(first, count),
-        heard_mulaw=state.ear.read(first, count),
+        heard_mulaw=with_ringing(state.ear.read(first, count), state.started_s, state.ringing),
     )
 
 

@@ -136,6 +136,7 @@ class CallState:
         self.started_s = now
         self.leg = Leg(self.new_sid("CA"), "", "inbound", caller_number, called_number, "ringing", now)
         self.humans: list[Leg] = []
+        self.ringing: list[tuple[float, float]] = []  # when the caller heard a human's phone ring, in seconds
         self.ear = Playback()
         self.listener = Listener(self.ear, now)
         self.events: list[Event] = []

@@ -57,25 +57,17 @@ class Dialling:
         self._winner: Leg | None = None
         self._picked_up = trio.Event()
         self._sequence: dict[str, int] = {}
+        self._rings_from_s: float | None = None
 
     async def run(self) -> dict[str, str]:
         """Dial until the bridge is over or nobody is left; returns the fields of the action request.
 
         Cancelled (the caller hung up, REST took over): every leg that rings or talks is ended.
         """
-        last: Leg | None = None
-        if self._verb.sequential:
-            for number in self._verb.numbers:
-                last = await self._dial(number)
-                if last.answered_s is not None:
-                    break
-        else:
-            legs: list[Leg] = []
-            async with trio.open_nursery() as nursery:
-                for number in self._verb.numbers:
-                    nursery.start_soon(self._dial_into, number, legs)
-            last = self._winner or legs[-1]
-        assert last is not None
+        try:
+            last = await self._dial_all()
+        finally:
+            self._stop_ringing()
         fields = {
             "DialCallStatus": last.status,
             "DialCallSid": last.sid,
@@ -85,6 +77,26 @@ class Dialling:
             fields["DialCallDuration"] = str(round(last.ended_s - last.bridged_s))
         self._state.log(trio.current_time(), "dial_ended", **fields)
         return fields
+
+    async def _dial_all(self) -> Leg:
+        """Dial one after the other or all at once; returns the leg by which it is judged."""
+        legs: list[Leg] = []
+        if self._verb.sequential:
+            for number in self._verb.numbers:
+                await self._dial_into(number, legs)
+                if legs[-1].answered_s is not None:
+                    break
+            return legs[-1]
+        async with trio.open_nursery() as nursery:
+            for number in self._verb.numbers:
+                nursery.start_soon(self._dial_into, number, legs)
+        return self._winner or legs[-1]
+
+    def _stop_ringing(self) -> None:
+        """The caller hears no ringing any more."""
+        if self._rings_from_s is not None:
+            self._state.ringing.append((self._rings_from_s, trio.current_time()))
+            self._rings_from_s = None
 
     async def _dial_into(self, number: Number, legs: list[Leg]) -> None:
         legs.append(await self._dial(number))
@@ -111,6 +123,8 @@ class Dialling:
             self._hang_up(number, leg, "failed")
             return False
         leg.status = "ringing"
+        if self._rings_from_s is None:
+            self._rings_from_s = trio.current_time()
         self._report(number, leg, "ringing")
         patience_s = self._verb.timeout_s + ANSWER_BUFFER_S
         if human.does == "no_answer" or human.ring_s > patience_s:
@@ -129,6 +143,8 @@ class Dialling:
         leg.status, leg.answered_s = "in-progress", trio.current_time()
         self._state.log(leg.answered_s, "human_answered", number=leg.number, does=human.does)
         self._report(number, leg, "answered")
+        if not self._verb.answer_on_bridge:  # else it rings on for the caller while the human hears the whisper
+            self._stop_ringing()
         return True
 
     async def _wait(self, for_s: float) -> None:
@@ -141,6 +157,7 @@ class Dialling:
             self._hang_up(number, leg, "completed")
             return
         now = leg.bridged_s = trio.current_time()
+        self._stop_ringing()
         self._state.log(now, "bridged", number=leg.number, does=human.does)
         self._state.ear.media(human.hello, now)
         with trio.move_on_after(self._verb.time_limit_s):

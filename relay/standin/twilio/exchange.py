@@ -41,6 +41,9 @@ from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
 """What a caller hears of a document that cannot be had [twilio 1.2]."""
 
+NO_PHONES = ("sip:", "sips:", "client:")
+"""How callers are named who have no phone number that a `<Dial>` could pass on."""
+
 MAX_DOCUMENTS = 100
 """More documents in one call are a loop of redirects."""
 
@@ -317,6 +320,10 @@ class LiveCall:
             self._streaming = None
 
     async def _dial(self, verb: Dial) -> tuple[_Order | None, dict[str, str]] | None:
+        if not verb.caller_id and self.state.leg.caller_id.startswith(NO_PHONES):
+            rule = "<Dial> of a caller by SIP or Client needs a callerId: there is no number to show"
+            self.state.complain(trio.current_time(), 13214, rule, self.state.leg.caller_id)
+            return await self._failed(TwimlRefused(13214, rule), "")
         if verb.caller_id and verb.caller_id not in (self._exchange.number.number, self.state.leg.caller_id):
             self.state.complain(
                 trio.current_time(), 13214, "callerId is the caller, or a number of the account", verb.caller_id

@@ -1,0 +1,1 @@
+"""How quickly the diary answers, and what it costs the loop."""

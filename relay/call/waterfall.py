@@ -1,0 +1,85 @@
+"""How long a caller waits for an answer, step by step: from their last sound to our first one in their ear.
+
+Upstream: turns.py (a turn ended), responses.py, state.py and machine.py (the steps of its answer).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relay.call.actions import TurnLatency
+from relay.call.vocabulary import ItemId
+
+
+@dataclass(slots=True)
+class Waterfall:
+    """Times of one turn, Trio clock; 0 = not seen yet."""
+
+    stopped: float
+    stopped_heard: float
+    first_delta: float = 0.0
+    first_written: float = 0.0
+    first_heard: float = 0.0
+
+    def latency(self) -> TurnLatency:
+        """Milliseconds after the caller stopped."""
+
+        def after(at: float) -> int | None:
+            return round((at - self.stopped) * 1000) if at else None
+
+        return TurnLatency(
+            after(self.stopped_heard), after(self.first_delta), after(self.first_written), after(self.first_heard)
+        )
+
+
+@dataclass(slots=True)
+class Waterfalls:
+    """The waterfalls of a call: of turns that ended, of the one that is being answered, and of answers."""
+
+    _paused: dict[ItemId, Waterfall] = field(default_factory=dict)
+    _answered: Waterfall | None = None
+    _of_answer: dict[ItemId, Waterfall] = field(default_factory=dict)
+
+    def paused(self, item_id: ItemId, stopped: float, now: float) -> None:
+        """A turn ended: the caller's last sound was at `stopped`."""
+        self._paused[item_id] = Waterfall(stopped, now)
+
+    def stopped(self, item_id: ItemId) -> float | None:
+        """When the caller's last sound of a turn was, if its end was told."""
+        waterfall = self._paused.get(item_id)
+        return None if waterfall is None else waterfall.stopped
+
+    def forget(self, item_id: ItemId) -> None:
+        """A turn wants no answer."""
+        self._paused.pop(item_id, None)
+
+    def answer(self, item_id: ItemId) -> None:
+        """An answer to this turn is wished for."""
+        self._answered = self._paused.pop(item_id, None) or self._answered
+
+    def nobody_waits(self) -> None:
+        """The answer that was wished for is not wanted any more."""
+        self._answered = None
+
+    def began(self, item_id: ItemId, now: float) -> None:
+        """The first audio of an answer came."""
+        if self._answered is not None:
+            self._answered.first_delta = now
+            self._of_answer[item_id], self._answered = self._answered, None
+
+    def written(self, item_id: ItemId, now: float) -> None:
+        """Audio of an answer goes to the caller."""
+        waterfall = self._of_answer.get(item_id)
+        if waterfall is not None and not waterfall.first_written:
+            waterfall.first_written = now
+
+    def heard(self, item_id: ItemId, now: float) -> None:
+        """A mark proved that the caller hears an answer."""
+        waterfall = self._of_answer.get(item_id)
+        if waterfall is not None and not waterfall.first_heard:
+            waterfall.first_heard = now
+
+    def take(self, item_id: ItemId) -> TurnLatency | None:
+        """An answer is over: how long its caller had waited."""
+        waterfall = self._of_answer.pop(item_id, None)
+        return None if waterfall is None else waterfall.latency()

@@ -1,0 +1,410 @@
+"""The routes of the console. Each asks for its rows, and fills a page; what it writes leaves an audit row."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import datetime as dt
+import io
+import json
+import secrets
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import jinja2
+import structlog
+from quart import Blueprint, Response, g, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from relay.console import health, story, wording
+from relay.console.guard import Guard, harden
+from relay.console.reads import Reads, Row
+from relay.console.search import OUTCOME_WORDS, PAGE, Question, key_of
+from relay.ledger.port import LedgerUnavailable
+from relay.recordings.listening import NotHeard
+from relay.settings import Settings
+
+log = structlog.get_logger()
+
+HERE = Path(__file__).parent
+NOTE_LIMIT = 2_000
+FORM_LIMIT_BYTES = 64 * 1024
+
+
+class Sound(Protocol):
+    """A call's recording as a WAV file."""
+
+    n_bytes: int
+
+    async def read(self, first: int, count: int) -> bytes:
+        """A stretch of the file."""
+
+
+class Recordings(Protocol):
+    """Where the console hears calls."""
+
+    async def sound(self, tables: dict[str, list[Row]]) -> Sound | None:
+        """A call's recording; None if there is none. Raises NotHeard where there is one that cannot be heard."""
+
+
+class Diary(Protocol):
+    """What the diary page shows."""
+
+    async def week(self, first: dt.date) -> list[Row]:
+        """Appointments of seven days: start, minutes, service, who, name, phone, notes."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the owner's, as the calls use it."""
+
+    name: str
+    text: str
+    version: str
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What the process shows of itself: everything that the pages need beside Postgres."""
+
+    settings: Settings
+    utc_now: Callable[[], dt.datetime]
+    checks: Sequence[health.Check]
+    files: Callable[[], Sequence[File]]
+    diary: Diary | None = None
+    recordings: Recordings | None = None
+
+    @property
+    def today(self) -> dt.date:
+        """The business's day."""
+        return self.utc_now().astimezone(self.settings.tz).date()
+
+
+class Console:
+    """The pages, as a blueprint of the relay's app."""
+
+    def __init__(self, owner: Owner, reads: Reads) -> None:
+        self._owner, self._reads = owner, reads
+        self.guard = Guard(owner.settings)
+        self._pages = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._pages.globals.update(w=wording, clock=self._clock, business=owner.settings.business_name)
+        self._pages.filters.update(
+            usd=wording.usd,
+            seconds=wording.seconds,
+            place=wording.place,
+            sentence=lambda text: text[:1].upper() + text[1:],
+        )
+
+    def add_to(self, app: QuartTrio) -> None:
+        """Put the pages under /console."""
+        pages = Blueprint("console", __name__, url_prefix="/console", static_folder=str(HERE / "static"))
+        pages.before_request(self._before)
+        pages.after_request(self._after)
+        for path, name, methods in ROUTES:
+            pages.add_url_rule(path, name, self._answering(getattr(self, f"_{name}")), methods=list(methods))
+        app.register_blueprint(pages)
+
+    def _answering(self, handler: Callable[..., Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
+        async def answer(**place: Any) -> Response:
+            try:
+                return await handler(**place)
+            except LedgerUnavailable as error:
+                return self._page("trouble.html", 503, words=f"Postgres cannot be asked: {error}")
+            except NotHeard as error:
+                return Response(f"{error}\n", 503, content_type="text/plain; charset=utf-8")
+            except HTTPException:
+                raise
+            except Exception:
+                log.exception("console.page_broke", page=request.path, caller_hears="nothing", do="report it: a bug")
+                return self._page("trouble.html", 500, words="This page has a fault. The log says where.")
+
+        return answer
+
+    def _before(self) -> Response | None:
+        g.nonce = secrets.token_urlsafe(16)
+        request.max_content_length = FORM_LIMIT_BYTES
+        return self.guard.refusal(request)
+
+    def _after(self, response: Response) -> Response:
+        is_static = request.endpoint == "console.static" and response.status_code == 200
+        harden(response, g.get("nonce", ""), is_static=is_static)
+        return response
+
+    def _page(self, template: str, status: int = 200, **values: Any) -> Response:
+        text = self._pages.get_template(template).render(
+            nonce=g.nonce, signed_in=self.guard.has_password, path=request.path, **values
+        )
+        return Response(text, status, content_type="text/html; charset=utf-8")
+
+    def _clock(self, moment: dt.datetime | None) -> str:
+        return wording.clock(moment, self._owner.settings.tz, self._owner.today)
+
+    # Signing in
+
+    async def _login(self) -> Response:
+        if not self.guard.has_password:
+            return Response("", 303, {"Location": "/console/"})
+        if request.method == "GET":
+            return self._page("login.html", words="", next=_own_path(request.args.get("next", "")))
+        form = await request.form
+        wanted = _own_path(form.get("next", ""))
+        if words := await self.guard.sign_in(request, form.get("password", "")):
+            log.warning("console.refused", words=words)
+            return self._page("login.html", 403, words=words, next=wanted)
+        response = Response("", 303, {"Location": wanted})
+        self.guard.open_session(response)
+        return response
+
+    async def _logout(self) -> Response:
+        response = Response("", 303, {"Location": "/console/login"})
+        self.guard.close_session(response)
+        return response
+
+    # Pages
+
+    async def _today(self) -> Response:
+        settings = self._owner.settings
+        found = await self._reads.today(self._owner.today, settings.tz)
+        checks = await health.all_of(self._owner.checks)
+        return self._page(
+            "today.html",
+            **found,
+            health=checks,
+            settings=settings,
+            day=self._owner.today,
+            month_cap=settings.max_day_usd * _days_in(self._owner.today),
+        )
+
+    async def _calls(self) -> Response:
+        asked = Question.of(request.args)
+        rows, count = await self._reads.calls(asked, self._owner.settings.tz)
+        more = ""
+        if len(rows) > PAGE:
+            rows = rows[:PAGE]
+            more = asked.link(after=key_of(rows[-1]["started_at"], rows[-1]["call_sid"]))
+        if request.headers.get("HX-Request") and request.headers.get("HX-Target", "").endswith("more"):
+            return self._page("_calls.html", asked=asked, rows=rows, more=more)
+        functions = await self._reads.functions()
+        return self._page(
+            "calls.html",
+            asked=asked,
+            rows=rows,
+            count=count,
+            more=more,
+            functions=functions,
+            outcomes=OUTCOME_WORDS,
+            endings=wording.ENDINGS,
+        )
+
+    async def _calls_csv(self) -> Response:
+        asked = Question.of(request.args)
+        rows = await self._reads.every_call(asked, self._owner.settings.tz)
+        await self._reads.audit("took a list of calls along", "", self.guard.address(request))
+        out = io.StringIO()
+        names = list(rows[0]) if rows else ["call_sid"]
+        table = csv.writer(out)
+        table.writerow(names)
+        for row in rows:
+            table.writerow([_cell(row[name]) for name in names])
+        return _download(out.getvalue(), "calls.csv", "text/csv; charset=utf-8")
+
+    async def _call(self, call_sid: str) -> Response:
+        tables = await self._reads.call(call_sid)
+        if not tables["calls"] and not tables["call_outcomes"]:
+            return self._page("trouble.html", 404, words="There is no such call. Perhaps it was deleted by its age.")
+        return self._page("call.html", **self._shown(call_sid, tables))
+
+    def _shown(self, call_sid: str, tables: dict[str, list[Row]]) -> dict[str, Any]:
+        call, outcome = _first(tables["calls"]), _first(tables["call_outcomes"])
+        recordings = [row for row in tables["recordings"] if row.get("deleted_at") is None]
+        return {
+            "call_sid": call_sid,
+            "call": call,
+            "outcome": outcome,
+            "wrong": wording.wrong(outcome),
+            "lines": story.lines(tables, call.get("started_at")),
+            "messages": tables["messages"],
+            "review": _first(tables["reviews"]),
+            "kept": False,
+            "costs": _costs(outcome.get("cost")),
+            "has_sound": bool(recordings) and self._owner.recordings is not None,
+            "peaks": json.dumps([_peaks(row) for row in recordings if row.get("peaks")]),
+            "seconds": outcome.get("seconds") or 0,
+        }
+
+    async def _number(self, call_sid: str) -> Response:
+        number = await self._reads.number_of(call_sid)
+        await self._reads.audit("looked at a number in full", call_sid, self.guard.address(request))
+        return self._page("_number.html", number=number or "hidden number")
+
+    async def _sound(self, call_sid: str) -> Response:
+        tables = await self._reads.call(call_sid)
+        sound = await self._owner.recordings.sound(tables) if self._owner.recordings is not None else None
+        if sound is None:
+            return Response("there is no recording of this call\n", 404, content_type="text/plain; charset=utf-8")
+        span = _range(request.headers.get("Range", ""), sound.n_bytes)
+        if span is None:
+            return Response("", 416, {"Content-Range": f"bytes */{sound.n_bytes}"})
+        first, last = span
+        if first == 0:
+            await self._reads.audit("listened to a recording", call_sid, self.guard.address(request))
+        data = await sound.read(first, last - first + 1)
+        headers = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{last}/{sound.n_bytes}"}
+        return Response(data, 206, headers, content_type="audio/wav")
+
+    async def _export(self, call_sid: str) -> Response:
+        tables = await self._reads.call(call_sid)
+        await self._reads.audit("took a call's data along", call_sid, self.guard.address(request))
+        text = json.dumps(tables, default=_plain, ensure_ascii=False, indent=2)
+        return _download(text, f"{call_sid}.json", "application/json")
+
+    async def _review(self, call_sid: str) -> Response:
+        form = await request.form
+        verdict = form.get("verdict", "")
+        note = form.get("note")
+        await self._reads.review(
+            call_sid, verdict if verdict in ("good", "bad") else None, note[:NOTE_LIMIT] if note is not None else None
+        )
+        if form.get("then") == "next":
+            return Response("", 303, {"Location": "/console/listen"})
+        tables = await self._reads.call(call_sid)
+        return self._page("_review.html", call_sid=call_sid, review=_first(tables["reviews"]), kept=True)
+
+    async def _listen(self) -> Response:
+        row, listened = await self._reads.to_listen(request.args.get("skip", "")[:64])
+        if row is None:
+            return self._page("listen.html", listened=listened, call_sid="")
+        tables = await self._reads.call(row["call_sid"])
+        return self._page("listen.html", listened=listened, **self._shown(row["call_sid"], tables))
+
+    async def _messages(self) -> Response:
+        done = request.args.get("show") == "done"
+        return self._page("messages.html", rows=await self._reads.messages(done=done), done=done)
+
+    async def _message_done(self, call_sid: str, seq: int) -> Response:
+        form = await request.form
+        done = form.get("done") != "no"
+        found = await self._reads.set_done(call_sid, seq, done)
+        words = ("Done." if done else "It waits again.") if found else "There is no such message any more."
+        return self._page("_message_done.html", words=words, call_sid=call_sid, seq=seq, done=done)
+
+    async def _diary(self) -> Response:
+        try:
+            first = dt.date.fromisoformat(request.args.get("week", ""))
+        except ValueError:
+            first = self._owner.today
+        first -= dt.timedelta(days=first.weekday())
+        rows = await self._owner.diary.week(first) if self._owner.diary is not None else None
+        days = [first + dt.timedelta(days=n) for n in range(7)]
+        return self._page(
+            "diary.html",
+            rows=rows,
+            days=days,
+            today=self._owner.today,
+            before=first - dt.timedelta(days=7),
+            after=first + dt.timedelta(days=7),
+            tz=self._owner.settings.tz,
+        )
+
+    async def _words(self) -> Response:
+        return self._page("words.html", files=self._owner.files())
+
+
+ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("/", "today", ("GET",)),
+    ("/login", "login", ("GET", "POST")),
+    ("/logout", "logout", ("POST",)),
+    ("/calls", "calls", ("GET",)),
+    ("/calls.csv", "calls_csv", ("GET",)),
+    ("/calls/<call_sid>", "call", ("GET",)),
+    ("/calls/<call_sid>/number", "number", ("POST",)),
+    ("/calls/<call_sid>/sound.wav", "sound", ("GET",)),
+    ("/calls/<call_sid>/export.json", "export", ("GET",)),
+    ("/calls/<call_sid>/review", "review", ("POST",)),
+    ("/listen", "listen", ("GET",)),
+    ("/messages", "messages", ("GET",)),
+    ("/messages/<call_sid>/<int:seq>", "message_done", ("POST",)),
+    ("/diary", "diary", ("GET",)),
+    ("/words", "words", ("GET",)),
+)
+
+
+def _first(rows: list[Row]) -> Row:
+    """The one row of a table; without one, a row that knows nothing."""
+    return defaultdict(lambda: None, rows[0] if rows else {})
+
+
+def _own_path(path: str) -> str:
+    """Where to go after signing in: a page of the console, whatever the link says."""
+    parts = urlsplit(path)
+    if parts.scheme or parts.netloc or not parts.path.startswith("/console/") or "\\" in path or "//" in path:
+        return "/console/"
+    return path
+
+
+def _days_in(day: dt.date) -> int:
+    first = day.replace(day=1)
+    return ((first + dt.timedelta(days=32)).replace(day=1) - first).days
+
+
+def _costs(cost: Any) -> list[tuple[str, float]]:
+    usd = (cost or {}).get("usd") if isinstance(cost, dict) else None
+    if not isinstance(usd, dict):
+        return []
+    return sorted(((str(name), float(value)) for name, value in usd.items()), key=lambda each: -each[1])
+
+
+def _peaks(row: Row) -> dict[str, Any]:
+    return {
+        "from_ms": row["started_ms"] or 0,
+        "step_ms": row["peaks_step_ms"],
+        "pairs": base64.b64encode(row["peaks"]).decode(),
+    }
+
+
+def _range(asked: str, n_bytes: int) -> tuple[int, int] | None:
+    """The first and last byte that a Range header asks for; all where there is none; None where it cannot be had."""
+    if not asked.startswith("bytes=") or "," in asked:
+        return (0, n_bytes - 1) if n_bytes else None
+    first_text, _, last_text = asked.removeprefix("bytes=").partition("-")
+    try:
+        if not first_text:
+            first, last = max(0, n_bytes - int(last_text)), n_bytes - 1
+        else:
+            first, last = int(first_text), min(int(last_text), n_bytes - 1) if last_text else n_bytes - 1
+    except ValueError:
+        return (0, n_bytes - 1)
+    # A browser asks for all of it, plays the beginning and asks again: a long call is given in pieces of 1 MB.
+    last = min(last, first + (1 << 20) - 1)
+    return (first, last) if 0 <= first <= last < n_bytes else None
+
+
+def _cell(value: Any) -> str:
+    """A table file's cell; a spreadsheet must not take it for a formula."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text[:1] in "=+-@\t\r" and not text.lstrip("+-").replace(".", "", 1).isdigit() else text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def _download(text: str, name: str, kind: str) -> Response:
+    return Response(text, 200, {"Content-Disposition": f'attachment; filename="{name}"'}, content_type=kind)

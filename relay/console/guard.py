@@ -1,0 +1,202 @@
+"""Who may see the console: one password, a signed session, the own origin; and the headers of every page.
+
+Without CONSOLE_PASSWORD_HASH the console answers only on the owner's own machine: PUBLIC_URL is unset or loopback, the
+Host header is loopback, the peer is loopback, and no header tells of a proxy. A tunnel and DNS rebinding both arrive
+from loopback; the first adds a forwarding header, the second asks for another host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import secrets
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from urllib.parse import quote, urlsplit
+
+import trio
+from itsdangerous import BadSignature, TimestampSigner
+from quart import Request, Response
+
+from relay.console import password
+from relay.settings import Settings
+
+COOKIE = "relay_console"
+SESSION_S = 12 * 3600
+# Wrong passwords from one address, and from all of them together.
+TRIES, TRIES_WINDOW_S = 5, 15 * 60.0
+TRIES_OF_ALL, WINDOW_OF_ALL_S = 60, 60 * 60.0
+FORWARDED = (
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Real-IP",
+    "Via",
+    "CF-Connecting-IP",
+    "Fly-Client-IP",
+)
+OPEN = ("/console/login", "/console/static/")
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
+
+
+@dataclass
+class Tries:
+    """Wrong passwords, by address. Addresses are forgotten with their last try."""
+
+    _by_address: dict[str, deque[float]] = field(default_factory=dict)
+    _all: deque[float] = field(default_factory=deque)
+
+    def wait_s(self, address: str, now: float) -> float:
+        """How long this address has to wait until its next try; 0 if it need not."""
+        own = self._by_address.get(address, deque())
+        while own and own[0] < now - TRIES_WINDOW_S:
+            own.popleft()
+        while self._all and self._all[0] < now - WINDOW_OF_ALL_S:
+            self._all.popleft()
+        if len(own) >= TRIES:
+            return own[0] + TRIES_WINDOW_S - now
+        if len(self._all) >= TRIES_OF_ALL:
+            return self._all[0] + WINDOW_OF_ALL_S - now
+        return 0.0
+
+    def wrong(self, address: str, now: float) -> None:
+        """A wrong password came."""
+        self._by_address = {key: times for key, times in self._by_address.items() if times[-1] > now - TRIES_WINDOW_S}
+        self._by_address.setdefault(address, deque(maxlen=TRIES)).append(now)
+        self._all.append(now)
+
+
+class Guard:
+    """Decides about each request of the console."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hash = settings.console_password_hash
+        # A new password ends all sessions: the key comes from its hash.
+        key = hashlib.blake2b(self._hash.encode(), person=b"relay-console").digest()
+        self._signer = TimestampSigner(key, salt="session", digest_method=hashlib.sha256)
+        self._tries = Tries()
+        self._hashing = trio.CapacityLimiter(1)  # argon2 takes 64 MB and 50 ms: one at a time
+
+    @property
+    def has_password(self) -> bool:
+        """False: only the owner's own machine sees the console."""
+        return bool(self._hash)
+
+    def refusal(self, request: Request) -> Response | None:
+        """Why this request gets nothing; None if it may go on."""
+        if not self._hash and (why := self._not_local(request)):
+            return _words(403, f"The console is closed here: {why}. Set CONSOLE_PASSWORD_HASH (`relay key --console`).")
+        if request.path.startswith(OPEN[1]):
+            return None
+        if request.method not in ("GET", "HEAD") and not self._is_own_origin(request):
+            return _words(403, "This request came from another page, not from the console.")
+        if request.path == OPEN[0] or not self._hash or self.is_signed_in(request):
+            return None
+        if request.method == "GET" and request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate":
+            if request.headers.get("Sec-Fetch-Site") == "cross-site" and COOKIE not in request.cookies:
+                return _once_more()
+            return Response("", 303, {"Location": f"/console/login?next={quote(request.full_path.rstrip('?'))}"})
+        return _words(401, "You are signed out. Load the page again to sign in.", {"HX-Redirect": "/console/login"})
+
+    def is_signed_in(self, request: Request) -> bool:
+        """Whether the session cookie is ours and not too old."""
+        try:
+            self._signer.unsign(request.cookies.get(COOKIE, ""), max_age=SESSION_S)
+        except BadSignature:
+            return False
+        return True
+
+    async def sign_in(self, request: Request, tried: str) -> str:
+        """Check a password: "" if it fits, else what to tell. Raises nothing."""
+        address, now = self.address(request), trio.current_time()
+        if (wait_s := self._tries.wait_s(address, now)) > 0:
+            return f"Too many wrong passwords. Please try again in {max(1, round(wait_s / 60))} minutes."
+        check = partial(password.fits, self._hash, tried[:1024])
+        if await trio.to_thread.run_sync(check, limiter=self._hashing):
+            return ""
+        self._tries.wrong(address, now)
+        return "That is not the password."
+
+    def open_session(self, response: Response) -> None:
+        """Put a fresh session cookie on the answer."""
+        token = self._signer.sign(secrets.token_urlsafe(18)).decode()
+        response.set_cookie(
+            COOKIE,
+            token,
+            max_age=SESSION_S,
+            path="/console",
+            httponly=True,
+            samesite="Strict",
+            secure=urlsplit(self._settings.public_url).scheme == "https",
+        )
+
+    def close_session(self, response: Response) -> None:
+        """Take the cookie away."""
+        response.delete_cookie(COOKIE, path="/console", httponly=True, samesite="Strict")
+
+    def address(self, request: Request) -> str:
+        """Who asks, as far as it can be known: Fly's own header on Fly, else what the nearest proxy wrote."""
+        if self._settings.fly_app_name and (told := request.headers.get("Fly-Client-IP")):
+            return told[:64]
+        if told := request.headers.get("X-Forwarded-For"):
+            return told.rsplit(",", 1)[-1].strip()[:64]
+        return (request.remote_addr or "")[:64]
+
+    def _not_local(self, request: Request) -> str:
+        if not self._settings.is_local:
+            return "it is reached from outside and has no password"
+        if any(name in request.headers for name in FORWARDED):
+            return "the request came through a proxy or a tunnel"
+        if _host_name(request.host) not in LOOPBACK_NAMES:
+            return "the request asked for another host than this machine"
+        try:
+            if not ipaddress.ip_address(request.remote_addr or "").is_loopback:
+                return "the request came from another machine"
+        except ValueError:
+            return "" if request.remote_addr in (None, "", "<local>") else "the request came from nowhere known"
+        return ""
+
+    def _is_own_origin(self, request: Request) -> bool:
+        origin = request.headers.get("Origin", "")
+        if not origin:
+            return request.headers.get("Sec-Fetch-Site") == "same-origin"
+        own = urlsplit(self._settings.public_url)
+        asked = urlsplit(origin)
+        if self._settings.is_local and asked.hostname in ("localhost", "127.0.0.1", "::1"):
+            return asked.netloc == request.host
+        return (asked.scheme, asked.netloc.lower()) == (own.scheme, own.netloc.lower())
+
+
+def _host_name(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].lower()
+
+
+def _words(status: int, words: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(words + "\n", status, dict(headers or {}), content_type="text/plain; charset=utf-8")
+
+
+def _once_more() -> Response:
+    """A link in a web mail comes from another site, and a strict cookie stays at home: ask again from our own page."""
+    page = '<!doctype html><title>Console</title><meta http-equiv="refresh" content="0"><p>One moment.</p>'
+    return Response(page, 200, content_type="text/html; charset=utf-8")
+
+
+def harden(response: Response, nonce: str, *, is_static: bool) -> None:
+    """The headers of every answer. The nonce stands in the page's script tags and htmx attributes."""
+    response.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self'; img-src 'self'; media-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types htmx"
+    )
+    response.headers["Cache-Control"] = "private, max-age=3600" if is_static else "no-store"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Frame-Options"] = "DENY"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=(self)"

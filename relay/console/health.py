@@ -1,0 +1,52 @@
+"""Is everything well? Each part says so itself; where it is not, with the sentence that mends it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+LOW_DISK_BYTES = 500_000_000
+LIMIT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Health:
+    """One part: `trouble` is empty where it is well, else what is wrong and what to do."""
+
+    part: str
+    well: str
+    trouble: str = ""
+
+
+Check = Callable[[], Awaitable[Health]]
+
+
+async def all_of(checks: Sequence[Check]) -> list[Health]:
+    """Ask every part at once, each within a limit, so that a part that hangs does not hold up the page."""
+    found: list[Health | None] = [None] * len(checks)
+
+    async def ask(index: int, check: Check) -> None:
+        with trio.move_on_after(LIMIT_S):
+            found[index] = await check()
+
+    async with trio.open_nursery() as nursery:
+        for index, check in enumerate(checks):
+            nursery.start_soon(ask, index, check)
+    return [each or Health("Something", "", f"did not answer within {LIMIT_S:g} s. Look at the log.") for each in found]
+
+
+async def disk(folder: Path) -> Health:
+    """Room for recordings, and for rows that wait for Postgres."""
+    usage = await trio.to_thread.run_sync(shutil.disk_usage, _existing(folder))
+    free = f"{usage.free / 1e9:.1f} GB free"
+    if usage.free < LOW_DISK_BYTES:
+        return Health("Disk", free, f"Only {free}: delete what is not needed, or give {folder} a larger disk.")
+    return Health("Disk", free)
+
+
+def _existing(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.absolute().parents) if each.exists())

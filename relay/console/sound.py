@@ -1,0 +1,86 @@
+"""A call's recording as a WAV file, by range: stereo, 8 kHz, PCM16. Decrypted in a thread, piece by piece."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import trio
+
+import dsp
+from relay.console.reads import Row
+from relay.recordings.cipher import Keys, RecordingRefused
+from relay.recordings.files import Recording
+from relay.recordings.listening import SILENCE, NotHeard, recordings_of
+from relay.recordings.service import folder_of, store_of
+from relay.recordings.stores import FolderStore, StoreFailed
+from relay.recordings.timeline import RATE_HZ
+from relay.settings import Settings
+
+HEADER_BYTES = 44
+FRAME_BYTES = 4  # two samples of 16 bits
+
+
+class CallSound:
+    """One call from its start on; silence where nothing was recorded."""
+
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        self._recordings = recordings
+        self._frames = max(one.first_sample + one.samples for one in recordings)
+        self.n_bytes = HEADER_BYTES + self._frames * FRAME_BYTES
+
+    async def read(self, first: int, count: int) -> bytes:
+        """Bytes of the file from `first` on. Raises NotHeard."""
+        return await trio.to_thread.run_sync(self._read, first, count)
+
+    def _read(self, first: int, count: int) -> bytes:
+        head = wav_header(self._frames)[first : first + count] if first < HEADER_BYTES else b""
+        start, end = max(0, first - HEADER_BYTES), max(0, first + count - HEADER_BYTES)
+        first_frame, last_frame = start // FRAME_BYTES, -(-end // FRAME_BYTES)
+        try:
+            mulaw = self._mulaw(first_frame, last_frame - first_frame)
+        except (RecordingRefused, StoreFailed, OSError) as error:
+            raise NotHeard(str(error)) from None
+        pcm = dsp.decode(mulaw).astype("<i2").tobytes()
+        skip = start - first_frame * FRAME_BYTES
+        return head + pcm[skip : skip + end - start]
+
+    def _mulaw(self, first: int, count: int) -> bytes:
+        """Both channels, left byte, right byte, ...; of two recordings of one moment the first one stands."""
+        found = bytearray(SILENCE * count)
+        for one in reversed(self._recordings):
+            begin = max(first, one.first_sample)
+            end = min(first + count, one.first_sample + one.samples)
+            if begin < end:
+                found[2 * (begin - first) : 2 * (end - first)] = one.read(begin - one.first_sample, end - begin)
+        return bytes(found)
+
+
+def wav_header(frames: int) -> bytes:
+    """The 44 bytes in front of the samples."""
+    size = frames * FRAME_BYTES
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 2, RATE_HZ, RATE_HZ * FRAME_BYTES, FRAME_BYTES, 16, b"data", size,
+    )  # fmt: skip
+
+
+class HeardCalls:
+    """The recordings of this relay, wherever they lie."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def sound(self, tables: dict[str, list[Row]]) -> CallSound | None:
+        """A call's recording; None if there is none. Raises NotHeard where it lies where it cannot be heard."""
+        rows = [row for row in tables["recordings"] if row.get("deleted_at") is None]
+        if not rows:
+            return None
+        return CallSound(await trio.to_thread.run_sync(self._open, str(rows[0]["call_sid"]), rows))
+
+    def _open(self, call_sid: str, rows: list[Row]) -> list[Recording]:
+        settings = self._settings
+        if not settings.recording_key:
+            raise NotHeard("RECORDING_KEY is not set: it is what recordings are opened with")
+        keys = Keys.parse(settings.recording_key)
+        return recordings_of(call_sid, rows, FolderStore(folder_of(settings)), store_of(settings), keys)

@@ -1,0 +1,144 @@
+"""Reasons, numbers, times and money in the owner's words. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+ENDINGS = {
+    "caller_hung_up": "The caller hung up",
+    "agent_said_goodbye": "The agent said goodbye",
+    "transferred": "Put through to a person",
+    "emergency": "Emergency: put through to a person",
+    "duration_cap": "The time limit was reached",
+    "silence_cap": "The caller said nothing any more",
+    "cost_cap": "The cost limit of a call was reached",
+    "model_lost": "OpenAI's connection was lost",
+    "model_unreachable": "OpenAI could not be reached",
+    "caller_socket_lost": "Twilio's connection was lost",
+    "caller_socket_stalled": "Twilio took no more audio",
+    "no_caller_audio": "No audio came from the caller",
+    "twilio_protocol": "Twilio sent something unexpected",
+    "drained": "The relay was being restarted",
+    "relay_fault": "A fault of the relay",
+    "rejected": "Not taken: the relay itself rang",
+    "no_stream": "The call ended before the agent answered",
+    "refused": "The call was not taken",
+}
+OUTCOMES = {
+    "booked": "booked",
+    "cancelled": "cancelled an appointment",
+    "moved": "moved an appointment",
+    "message_taken": "left a message",
+    "informed": "got information",
+    "talked": "talked",
+}
+TRANSFERS = {
+    "asked": "a person was rung",
+    "accepted": "a person took the call",
+    "answered": "a person took the call",
+    "no_answer": "nobody took the call",
+    "no-answer": "nobody took the call",
+    "busy": "the line was busy",
+    "declined": "the person declined",
+    "failed": "the person could not be rung",
+    "canceled": "the caller hung up while it rang",
+    "out_of_hours": "nobody was on duty",
+}
+# A transfer that left the caller without a person.
+NOT_TAKEN = ("no_answer", "no-answer", "busy", "declined", "failed", "out_of_hours")
+FUNCTIONS = {
+    "lookup_hours": "looked up the hours",
+    "check_availability": "looked for free times",
+    "book_appointment": "booked",
+    "cancel_or_move_appointment": "changed an appointment",
+    "lookup_caller": "looked up the caller",
+    "transfer_to_human": "asked for a person",
+    "take_message": "took a message",
+    "end_call": "ended the call",
+    "wait_for_user": "waited",
+}
+SLOW_MS = 1_500.0
+
+
+def ending(reason: str | None) -> str:
+    """Why a call ended; a word that is not known stands as it is."""
+    if not reason:
+        return "Still running, or its end is not known"
+    return ENDINGS.get(reason, reason.replace("_", " "))
+
+
+def outcome(text: str | None) -> str:
+    """What came of a call."""
+    if not text:
+        return ""
+    done, _, doubt = text.partition(" ")
+    words = [OUTCOMES.get(part, part.replace("_", " ")) for part in done.split(",") if part != "unverified"]
+    if "unverified" in (done, doubt):
+        words.append("the agent's words and deeds differ")
+    return ", ".join(words)
+
+
+def transfer(result: str | None) -> str:
+    """How a transfer went."""
+    return TRANSFERS.get(result or "", (result or "").replace("_", " "))
+
+
+def function(name: str) -> str:
+    """What a function does, in the past tense; a business's own by its name."""
+    return FUNCTIONS.get(name, name.replace("_", " "))
+
+
+def wrong(row: Mapping[str, Any]) -> str:
+    """What went wrong in a call, in one sentence; empty where nothing did."""
+    if row.get("fault"):
+        return f"{ending(row['fault'])}."
+    if row.get("transfer_result") in NOT_TAKEN:
+        return f"The caller wanted a person: {transfer(row['transfer_result'])}."
+    if row.get("verified") is False:
+        return "The agent said something that was not done, or did something that it did not say."
+    return ""
+
+
+def short_number(number: str | None) -> str:
+    """A phone number that is not shown in full: its last four digits, of a short one two."""
+    if not number:
+        return "hidden number"
+    return f"… {number[-4:]}" if len(number) > 8 else f"… {number[-2:]}"
+
+
+def usd(amount: Any) -> str:
+    """Money: cents where it is a call's, dollars where it is more."""
+    if amount is None:
+        return "–"
+    amount = float(amount)
+    if abs(amount) < 1:
+        return f"{amount * 100:.1f} ¢"
+    return f"${amount:,.2f}"
+
+
+def seconds(value: Any) -> str:
+    """A length like 3:07."""
+    if value is None:
+        return "–"
+    whole = max(0, round(float(value)))
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+def place(ms: Any) -> str:
+    """A place on the call's time line, like 0:07."""
+    return seconds((ms or 0) / 1000)
+
+
+def clock(moment: dt.datetime | None, tz: dt.tzinfo, today: dt.date) -> str:
+    """A moment as an owner says it: "today 14:05", "yesterday 9:30", "Tue 24 Nov 16:00"."""
+    if moment is None:
+        return "–"
+    local = moment.astimezone(tz)
+    days = (today - local.date()).days
+    time = f"{local.hour}:{local.minute:02d}"
+    if days in (0, 1, -1):
+        return f"{('today', 'yesterday', 'tomorrow')[days]} {time}"
+    year = f" {local.year}" if local.year != today.year else ""
+    return f"{local:%a} {local.day} {local:%b}{year} {time}"

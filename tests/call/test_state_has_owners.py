@@ -1,0 +1,54 @@
+"""The state of a call has owners: an attribute is written by one file, or there is a reason why by more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.helpers.state_writers import shared, state_writers
+
+MOST_SHARED = 10
+# Attributes that two or more files write, and why.
+REASONS = {
+    "Call.phase": "a call begins to talk in greeting.py and comes to its end in ending.py",
+    "Call.ids": "an item is named where the session gets it: replayed, cut off, generated, said by the caller",
+    "Call.notice_item": "the notice is ours (greeting.py), or the model says it (responses.py)",
+    "Call.unconsented": "rows wait in state.py until the notice was heard, and ending.py drops them if it never was",
+    "Call.unheard_items": "words without a sound are of a cut answer (interruption.py) or an ended one (responses.py)",
+    "Call.unheard_ms": "frames add to it, the VAD's ear and a new session set it back",
+    "RunningFunctions.phrases": "counted where one is said (function_calls.py), set back when a function begins",
+    "Rounds.calls": "counted with each round, set back when the caller was heard or helped (function_calls.py)",
+    "Rounds.silent": "counted with each round, set back when the caller was heard or helped (function_calls.py)",
+}
+
+
+STATE = """
+class Part:
+    value: int = 0
+class Call:
+    def __init__(self):
+        self.part = Part()
+        self.keys = set()
+    def note(self):
+        self.part.value = 1
+"""
+ROOM = """
+def act(call: Call) -> None:
+    part = call.part
+    part.value += 1
+    call.keys.add(1)
+    call.other.go()
+"""
+
+
+def test_an_attribute_of_a_calls_state_is_written_by_one_file_or_there_is_a_reason() -> None:
+    several = shared()
+    without = [f"{name}: {' '.join(sorted(files))}" for name, files in several.items() if name not in REASONS]
+    assert not without, "\n".join(["give it one owner whose methods the others call, or write the reason", *without])
+    assert len(several) <= MOST_SHARED
+
+
+def test_a_second_writer_is_found(tmp_path: Path) -> None:
+    (tmp_path / "state.py").write_text(STATE)
+    (tmp_path / "room.py").write_text(ROOM)
+    assert shared(tmp_path) == {"Part.value": {"room.py", "state.py"}}
+    assert state_writers(tmp_path)["Call.keys"] == {"room.py"}

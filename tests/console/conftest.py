@@ -1,0 +1,26 @@
+"""What the console's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from relay.console.reads import Reads
+from tests.helpers.console_app import console_app
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Callable[..., Any]]:
+    """Opens the console over a database; gives a browser's client. Its connections are closed behind the test."""
+    all_reads: list[Reads] = []
+
+    def open_console(url: str, **parts: Any) -> Any:
+        reads = Reads(url)
+        all_reads.append(reads)
+        return console_app(url, reads=reads, **parts).test_client()
+
+    yield open_console
+    for reads in all_reads:
+        await reads.close()

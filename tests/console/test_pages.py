@@ -1,0 +1,209 @@
+"""The pages over a real Postgres: what an owner finds, marks, hears and takes along."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from relay.console.search import PAGE
+from tests.helpers.owner_data import fill, sid
+
+pytestmark = pytest.mark.real
+HOST = {"Host": "localhost", "Origin": "http://localhost"}
+CALLS = 60
+
+
+class Tape:
+    """A recording of 3 s whose bytes say their place."""
+
+    n_bytes = 96_044
+
+    async def read(self, first: int, count: int) -> bytes:
+        return bytes(n % 251 for n in range(first, first + count))
+
+
+class Tapes:
+    async def sound(self, tables: dict[str, Any]) -> Tape | None:
+        return Tape() if tables["calls"] and tables["calls"][0]["call_sid"] == sid(1) else None
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    fill(database_url, CALLS)
+    return database_url
+
+
+Open = Callable[..., Any]
+
+
+async def get(opened: Open, url: str, path: str, **headers: str) -> Any:
+    answer = await opened(url, recordings=Tapes()).get(path, headers={**HOST, **headers})
+    assert len(await answer.get_data()) < 100_000 or path.endswith(".wav")
+    return answer
+
+
+async def text_of(opened: Open, url: str, path: str) -> str:
+    answer = await get(opened, url, path)
+    assert answer.status_code == 200, await answer.get_data(as_text=True)
+    return str(await answer.get_data(as_text=True))
+
+
+def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("path", ["/", "/calls", "/messages", "/messages?show=done", "/diary", "/words", "/listen"])
+async def test_every_page_has_a_designed_empty_state(opened: Open, database_url: str, path: str) -> None:
+    text = await text_of(opened, database_url, f"/console{path}")
+    assert "None" not in re.sub(r"<[^>]+>", "", text)
+
+
+async def test_the_first_page_says_who_waits_what_was_booked_what_went_wrong_and_what_it_cost(
+    opened: Open, url: str
+) -> None:
+    text = await text_of(opened, url, "/console/")
+    assert "The delivery this morning was two boxes short." in text
+    assert "tomorrow at seven in the evening" in text
+    assert "The caller wanted a person: nobody took the call." in text
+    assert "of $50.00" in text
+    assert "0 of 10 listened" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("q=peanuts", lambda n: n % 5 == 3),
+        ("q=pean", lambda n: n % 5 == 3),
+        ("q=Zo%C3%AB", lambda n: (n % 7 in (1, 6) and n % 5 == 2) or (n % 6 == 1 and n % 5 == 2)),
+        ("q=%2B1+212+555+0107", lambda n: n % 100 == 7 and n % 11 != 10),
+        ("q=5550107", lambda n: n % 100 == 7 and n % 11 != 10),
+        (f"q={sid(12)}", lambda n: n == 12),
+        ("outcome=booked", lambda n: n % 7 in (1, 6)),
+        ("outcome=unverified", lambda n: n % 7 == 6),
+        ("end=fault", lambda n: n % 7 == 4),
+        ("end=silence_cap", lambda n: n % 7 == 5),
+        ("function=book_appointment", lambda n: n % 7 in (1, 6)),
+        ("slow=1", lambda n: n % 5 == 0),
+        ("day=2026-11-28", lambda n: 14 <= n < 38),
+        ("heard=no", lambda n: True),
+        ("heard=good", lambda n: False),
+        ("q=%27%3B+drop+table+calls%3B--", lambda n: False),
+        ("q=%25", lambda n: False),
+    ],
+)
+async def test_a_search_finds_exactly_the_calls_that_fit(opened: Open, url: str, query: str, found: Any) -> None:
+    expected = [sid(n) for n in range(CALLS) if found(n)]
+    answer = await get(opened, url, f"/console/calls.csv?{query}")
+    listed = [row["call_sid"] for row in csv.DictReader(io.StringIO(await answer.get_data(as_text=True)))]
+    assert listed == expected
+    text = await text_of(opened, url, f"/console/calls?{query}")
+    assert f"{len(expected)} call{'' if len(expected) == 1 else 's'}" in text
+
+
+async def test_paging_shows_every_call_once(opened: Open, url: str) -> None:
+    shown: list[str] = []
+    path = "/console/calls"
+    while path:
+        text = await text_of(opened, url, path)
+        page = re.findall(r"/console/calls/(CA[0-9a-f]{32})", text)
+        assert len(page) <= PAGE
+        shown += page
+        more = re.search(r'href="(/console/calls\?after=[^"]+)"', text)
+        path = more[1].replace("&amp;", "&") if more else ""
+    assert shown == [sid(n) for n in range(CALLS)]
+
+
+async def test_a_call_shows_words_beside_what_was_heard_functions_and_where_the_time_went(
+    opened: Open, url: str
+) -> None:
+    text = await text_of(opened, url, f"/console/calls/{sid(1)}")
+    assert "said: We are open from eleven until ten at night." in text
+    assert "interrupted" in text
+    assert "The agent booked" in text
+    assert "1180 ms until it was heard" in text
+    assert "The notice was heard" in text
+    assert "+1212555" not in text  # not in full
+
+
+async def test_a_call_that_is_not_there_says_so(opened: Open, url: str) -> None:
+    answer = await get(opened, url, "/console/calls/CAnone")
+    assert answer.status_code == 404
+
+
+async def test_words_of_a_caller_are_no_html(opened: Open, url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("update transcripts set said = '<script>alert(1)</script>', heard = null where seq = 10")
+    assert "<script>alert" not in await text_of(opened, url, f"/console/calls/{sid(1)}")
+
+
+async def test_a_number_in_full_leaves_an_audit_row(opened: Open, url: str) -> None:
+    answer = await opened(url).post(f"/console/calls/{sid(3)}/number", headers=HOST)
+    assert "+12125550103" in await answer.get_data(as_text=True)
+    assert rows(url, "select what, call_sid from audit") == [("looked at a number in full", sid(3))]
+
+
+async def test_a_recording_is_given_by_range_and_each_listening_is_audited_once(opened: Open, url: str) -> None:
+    path = f"/console/calls/{sid(1)}/sound.wav"
+    whole = await get(opened, url, path)
+    assert whole.status_code == 206
+    assert whole.headers["Content-Range"] == "bytes 0-96043/96044"
+    part = await get(opened, url, path, Range="bytes=1000-1999")
+    assert await part.get_data() == bytes(n % 251 for n in range(1000, 2000))
+    tail = await get(opened, url, path, Range="bytes=-44")
+    assert tail.headers["Content-Range"] == "bytes 96000-96043/96044"
+    assert (await get(opened, url, path, Range="bytes=96044-")).status_code == 416
+    assert (await get(opened, url, f"/console/calls/{sid(2)}/sound.wav")).status_code == 404
+    assert rows(url, "select what from audit") == [("listened to a recording",)]
+
+
+async def test_a_review_is_kept_and_counted_and_the_next_call_comes(opened: Open, url: str) -> None:
+    client = opened(url)
+    answer = await client.post(
+        f"/console/calls/{sid(59)}/review", form={"verdict": "bad", "note": "too slow", "then": "next"}, headers=HOST
+    )
+    assert answer.headers["Location"] == "/console/listen"
+    assert "1 of 10 listened" in await text_of(opened, url, "/console/")
+    assert sid(58) in await text_of(opened, url, "/console/listen")  # the oldest that nobody listened to
+    await client.post(f"/console/calls/{sid(59)}/review", form={"note": "slow, but right"}, headers=HOST)
+    assert rows(url, "select verdict, note from reviews") == [("bad", "slow, but right")]
+
+
+async def test_a_message_that_is_done_no_longer_waits_and_can_be_taken_back(opened: Open, url: str) -> None:
+    client = opened(url)
+    before = (await text_of(opened, url, "/console/messages")).count("<article")
+    await client.post(f"/console/messages/{sid(1)}/1", form={"done": "yes"}, headers=HOST)
+    assert (await text_of(opened, url, "/console/messages")).count("<article") == before - 1
+    assert sid(1) in await text_of(opened, url, "/console/messages?show=done")
+    await client.post(f"/console/messages/{sid(1)}/1", form={"done": "no"}, headers=HOST)
+    assert (await text_of(opened, url, "/console/messages")).count("<article") == before
+
+
+async def test_a_call_s_data_can_be_taken_along(opened: Open, url: str) -> None:
+    answer = await get(opened, url, f"/console/calls/{sid(1)}/export.json")
+    taken = json.loads(await answer.get_data())
+    assert taken["calls"][0]["call_sid"] == sid(1)
+    assert len(taken["transcripts"]) == 6
+    assert rows(url, "select what from audit") == [("took a call's data along",)]
+
+
+async def test_a_table_file_holds_no_formula(opened: Open, url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("update call_outcomes set outcome = '=cmd()' where call_sid = %s", [sid(0)])
+    answer = await get(opened, url, "/console/calls.csv")
+    first = next(csv.DictReader(io.StringIO(await answer.get_data(as_text=True))))
+    assert first["outcome"] == "'=cmd()"
+    assert first["from_number"] == "+12125550100"
+
+
+async def test_a_postgres_that_is_away_gives_a_page_with_words(opened: Open) -> None:
+    answer = await opened("postgresql://127.0.0.1:9/none").get("/console/calls", headers=HOST)
+    assert answer.status_code == 503
+    assert "Postgres cannot be asked" in await answer.get_data(as_text=True)

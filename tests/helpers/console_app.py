@@ -1,0 +1,55 @@
+"""The console in an app of its own, over a real Postgres, with an owner whose parts a test sets."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from quart_trio import QuartTrio
+
+from relay.console.console import Console, Diary, File, Owner, Recordings
+from relay.console.health import Health, disk
+from relay.console.reads import Reads
+from relay.settings import Settings
+from tests.helpers.owner_data import NOW
+
+LOCAL = Settings(business_name="Harbor Table", business_tz="America/New_York")
+
+
+async def _well() -> Health:
+    return Health("Greeting", "ready")
+
+
+async def _away() -> Health:
+    return Health("Database", "", "Postgres does not answer: look whether it runs.")
+
+
+async def _disk() -> Health:
+    return await disk(Path("data"))
+
+
+def console_app(
+    url: str,
+    settings: Settings = LOCAL,
+    *,
+    diary: Diary | None = None,
+    recordings: Recordings | None = None,
+    trouble: bool = False,
+    files: Sequence[File] = (),
+    now: dt.datetime = NOW,
+    reads: Reads | None = None,
+) -> QuartTrio:
+    """An app with the console in it."""
+    app = QuartTrio("console")
+    checks = (_well, _disk, _away) if trouble else (_well, _disk)
+    shown = files or (File("prompts/system.md", "You are {AGENT_NAME}.", "f264db1e862c"),)
+    owner = Owner(settings, lambda: now, checks, lambda: shown, diary, recordings)
+    Console(owner, reads or Reads(url)).add_to(app)
+    return app
+
+
+def public(settings: Settings = LOCAL, **changes: object) -> Settings:
+    """The settings of a deployed relay."""
+    return replace(settings, public_url="https://relay.example.com", **changes)  # type: ignore[arg-type]

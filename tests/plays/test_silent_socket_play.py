@@ -1,0 +1,66 @@
+"""The shipped scenarios of a broken media socket, played once more with one that dies without a word to the relay.
+
+Nothing closes, nothing breaks: what the relay sends is swallowed, and nothing more comes. Only Twilio's question tells.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+import trio
+import trio.testing
+
+from tests.helpers.pipe import Pipe
+from tests.helpers.play import PlayDoor, perform
+
+Clock = trio.testing.MockClock
+
+
+def die_in_silence(stream: Pipe) -> None:
+    """Closing this end is noticed by nobody at the other."""
+    is_dead = False
+    read = stream.receive_some
+
+    async def aclose() -> None:
+        nonlocal is_dead
+        is_dead = True
+        stream._wake()
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(max_bytes: int | None = None) -> bytes:
+        while not (stream._held or stream._eof or is_dead):
+            stream._news = trio.Event()
+            await stream._news.wait()
+        if is_dead:
+            raise trio.ClosedResourceError("this end is dead")
+        return await read(max_bytes)
+
+    async def send_all(data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if is_dead:
+            raise trio.ClosedResourceError("this end is dead")
+        stream._other._held += data
+        stream._other._wake()
+
+    stream.aclose, stream.receive_some, stream.send_all = aclose, receive_some, send_all  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def sockets_die_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = PlayDoor.open_stream
+
+    async def open_stream(door: PlayDoor, url: str) -> trio.abc.Stream:
+        stream = await opened(door, url)
+        die_in_silence(cast(Pipe, stream))
+        return stream
+
+    monkeypatch.setattr(PlayDoor, "open_stream", open_stream)
+
+
+@pytest.mark.parametrize("name", ["socket_cut", "socket_cut_while_booking", "socket_cut_again_and_again"])
+async def test_the_caller_is_taken_up_again_as_if_the_socket_had_broken(name: str, autojump_clock: Clock) -> None:
+    _, wrong, play = await perform(name)
+    assert wrong == []
+    assert play.daemon.desk.live_calls == 0
+    assert play.model_scopes == []

@@ -1,0 +1,231 @@
+"""Recordings in an S3-compatible store: confirmed before the local copy goes, tried again, deleted by age."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, timedelta
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import trio
+
+from relay.ledger import rows
+from relay.ledger.memory import MemoryLedger
+from relay.metrics import Metrics
+from relay.recordings import service
+from relay.recordings.cipher import CHUNK_BYTES, Header, Keys, new_key
+from relay.recordings.files import FileInProgress
+from relay.recordings.service import Recordings
+from relay.recordings.stores import FolderStore, ObjectStore, S3Access, StoreFailed
+
+pytestmark = pytest.mark.real
+
+KEYS = Keys.parse(new_key())
+NOW = dt.datetime(2026, 11, 29, 12, tzinfo=UTC)
+SOUND = bytes(range(250)) * (CHUNK_BYTES // 250)
+
+
+def put_file(folder: Path, begun_at: dt.datetime, call_sid: str = "CA" + "1" * 32, chunks: int = 3) -> str:
+    """A closed recording; returns its name."""
+    header = Header.fresh(KEYS, call_sid, 8_000, round(begun_at.timestamp() * 1000))
+    file = FileInProgress(folder, f"{begun_at:%Y-%m-%d/%H%M%S}-{call_sid}-{header.salt[:4].hex()}.rec", KEYS, header)
+    file.open()
+    for _ in range(chunks):
+        file.append(SOUND)
+    return file.close(SOUND[:100]).name
+
+
+def _recordings(folder: Path, store: ObjectStore | None, keep_days: int = 30) -> tuple[Recordings, MemoryLedger]:
+    ledger = MemoryLedger()
+    made = Recordings(folder, KEYS, ledger, Metrics(), keep_days=keep_days, utc_now=lambda: NOW, store=store)
+    return made, ledger
+
+
+@asynccontextmanager
+async def _running(recordings: Recordings) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(recordings.run)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _until(done: Callable[[], object]) -> None:
+    with trio.fail_after(60):
+        while not done():  # noqa: ASYNC110 -- what is waited for is in a thread
+            await trio.sleep(0.02)
+
+
+def _there(store: ObjectStore | FolderStore) -> list[str]:
+    return sorted(store.names())
+
+
+async def test_closed_recordings_are_uploaded_and_then_removed_here(bucket: S3Access, tmp_path: Path) -> None:
+    store, disk = ObjectStore(bucket), FolderStore(tmp_path)
+    names = [put_file(tmp_path, NOW - timedelta(hours=hour)) for hour in (1, 30)]
+    recordings, ledger = _recordings(tmp_path, store)
+    async with _running(recordings):
+        await _until(lambda: not _there(disk))
+    assert _there(store) == sorted(names)
+    found = ledger.of(rows.RecordingRow)
+    assert {row.stored_in for row in found} == {bucket.url}
+    assert all(row.n_bytes == store.size(row.name) for row in found)
+    heard = await trio.to_thread.run_sync(store.open, names[0], KEYS)
+    assert heard.read(0, CHUNK_BYTES // 2) == SOUND
+    assert not await trio.to_thread.run_sync(lambda: list(tmp_path.glob("*/*")))
+
+
+# Faults on the way
+
+
+class Way:
+    """A way to the store that can be broken."""
+
+    def __init__(self, upstream: str) -> None:
+        parts = urlsplit(upstream)
+        self._host, self._port = parts.hostname or "", parts.port or 0
+        self.mode = "good"  # "good", "closed", "silent", "half"
+        self.connections = 0
+        self.url = ""
+
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(trio.serve_tcp, self._connected, 0, host="127.0.0.1"))
+            self.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+            task_status.started()
+
+    async def _connected(self, ours: trio.SocketStream) -> None:
+        self.connections += 1
+        if self.mode == "closed":
+            return
+        if self.mode == "silent":
+            await trio.sleep_forever()
+        theirs = await trio.open_tcp_stream(self._host, self._port)
+        async with ours, theirs, trio.open_nursery() as nursery:
+            nursery.start_soon(self._pass, ours, theirs, 5_000 if self.mode == "half" else None)
+            nursery.start_soon(self._pass, theirs, ours, None)
+
+    async def _pass(self, source: trio.SocketStream, sink: trio.SocketStream, limit: int | None) -> None:
+        passed = 0
+        try:
+            async for data in source:
+                await sink.send_all(data)
+                passed += len(data)
+                if limit is not None and passed > limit:  # the upload breaks off, nobody answers
+                    break
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        await trio.aclose_forcefully(sink)
+        await trio.aclose_forcefully(source)
+
+
+@pytest.mark.parametrize("mode", ["closed", "silent", "half"])
+async def test_an_upload_that_fails_is_tried_again_and_the_local_copy_stays_until_then(
+    mode: str, bucket: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "UPLOAD_AGAIN_S", 0.1)
+    monkeypatch.setattr(service, "LAST_UPLOADS_S", 0.5)
+    name = put_file(tmp_path, NOW, chunks=40)
+    async with trio.open_nursery() as nursery:
+        way = Way(bucket.endpoint)
+        await nursery.start(way.serve)
+        way.mode = mode
+        store = ObjectStore(dataclasses.replace(bucket, endpoint=way.url), timedelta(seconds=0.5))
+        recordings, ledger = _recordings(tmp_path, store)
+        async with _running(recordings):
+            await _until(lambda: way.connections >= 3)
+            assert _there(FolderStore(tmp_path)) == [name]
+            assert all(row.stored_in == "disk" for row in ledger.of(rows.RecordingRow))
+            way.mode = "good"
+            await _until(lambda: not _there(FolderStore(tmp_path)))
+        assert _there(ObjectStore(bucket)) == [name]
+        assert [row.stored_in for row in ledger.of(rows.RecordingRow)] == [bucket.url]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_a_restart_finds_uploaded_and_not_removed_is_not_uploaded_twice(
+    bucket: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ObjectStore(bucket)
+    name = put_file(tmp_path, NOW)
+    await trio.to_thread.run_sync(store.put, name, tmp_path / name)  # and then it was killed
+    monkeypatch.setattr(store._api, "put", lambda *_: pytest.fail("uploaded twice"))
+    recordings, ledger = _recordings(tmp_path, store)
+    async with _running(recordings):
+        await _until(lambda: not _there(FolderStore(tmp_path)))
+    assert [row.stored_in for row in ledger.of(rows.RecordingRow)] == [bucket.url]
+
+
+async def test_a_half_uploaded_copy_in_the_store_is_no_confirmation(bucket: S3Access, tmp_path: Path) -> None:
+    store = ObjectStore(bucket)
+    name = put_file(tmp_path, NOW)
+    short = tmp_path / "short"
+    short.write_bytes((tmp_path / name).read_bytes()[:1_000])
+    await trio.to_thread.run_sync(store._api.put, store._store, name, short)
+    short.unlink()
+    recordings, _ = _recordings(tmp_path, store)
+    async with _running(recordings):
+        await _until(lambda: not _there(FolderStore(tmp_path)))
+    assert (await trio.to_thread.run_sync(store.open, name, KEYS)).samples == 3 * CHUNK_BYTES // 2 + 50
+
+
+def test_a_store_that_reports_another_size_has_not_taken_it(
+    bucket: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ObjectStore(bucket)
+    name = put_file(tmp_path, NOW)
+    put = store._api.put
+    monkeypatch.setattr(store._api, "put", lambda s, n, path: put(s, n, path.read_bytes()[:-1]))
+    with pytest.raises(StoreFailed, match="bytes of"):
+        store.put(name, tmp_path / name)
+
+
+def test_wrong_credentials_and_missing_buckets_are_said_without_secrets(bucket: S3Access, tmp_path: Path) -> None:
+    name = put_file(tmp_path, NOW)
+    store = ObjectStore(dataclasses.replace(bucket, url="s3://no-such-bucket-here"))
+    with pytest.raises(StoreFailed) as failed:
+        store.put(name, tmp_path / name)
+    assert "key-secret" not in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+# Retention
+
+
+@pytest.mark.parametrize("place", ["disk", "store"])
+async def test_recordings_older_than_the_limit_are_deleted_and_the_others_stay(
+    place: str, bucket: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "DELETE_BATCH", 2)
+    monkeypatch.setattr(service, "BATCH_PAUSE_S", 0.0)
+    store = ObjectStore(bucket) if place == "store" else None
+    names = [put_file(tmp_path, NOW - timedelta(days=days, seconds=1)) for days in (1, 29, 30, 31, 40, 41, 100)]
+    if store is not None:
+        for name in names:
+            await trio.to_thread.run_sync(store.put, name, tmp_path / name)
+            (tmp_path / name).unlink()
+    recordings, ledger = _recordings(tmp_path, store)
+    where = store or FolderStore(tmp_path)
+    async with _running(recordings):
+        await _until(lambda: len(_there(where)) == 2 and b"oldest_seconds{" in recordings._metrics.text())
+    assert _there(where) == sorted(names[:2])
+    deleted = {row.name for row in ledger.of(rows.RecordingRow) if row.deleted_at is not None}
+    assert deleted == set(names[2:])
+    assert {row.peaks for row in ledger.of(rows.RecordingRow) if row.deleted_at is not None} == {"\\x"}
+    label = "disk" if store is None else "store"
+    lines = recordings._metrics.text().decode().splitlines()
+    (age,) = [
+        line.split()[1] for line in lines if line.startswith(f'relay_recordings_oldest_seconds{{where="{label}"}}')
+    ]
+    assert float(age) == 29 * 86_400 + 1
+
+
+async def test_days_whose_recordings_are_gone_leave_no_folder(tmp_path: Path) -> None:
+    put_file(tmp_path, NOW - timedelta(days=31))
+    recordings, _ = _recordings(tmp_path, None)
+    async with _running(recordings):
+        await _until(lambda: not list(tmp_path.iterdir()))
