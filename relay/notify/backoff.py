@@ -8,7 +8,7 @@ LONGEST_ASKED_S = 86_400.0
 
 
 def pause_s(tries: int, asked_s: float | None = None) -> float | None:
-    """Seconds until the next try after so many; None: it is given up. `asked_s`: what the receiver wants (Retry-After)."""
+    """Seconds until the next try after so many; None: it is given up. `asked_s`: the receiver's Retry-After."""
     if tries > len(PAUSES_S):
         return None
     return max(PAUSES_S[tries - 1], min(asked_s or 0.0, LONGEST_ASKED_S))

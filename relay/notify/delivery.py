@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from relay.ledger.port import LedgerUnavailable
+from relay.ledger.postgres_thread import IDLE_LIMIT_S
 from relay.notify.backoff import pause_s
 from relay.notify.letter import Item
 from relay.notify.outbox import Outbox
@@ -23,6 +24,7 @@ SWEEP_EVERY_S = 86_400.0
 LOOK_AFTER_S = 0.2
 LOOK_AGAIN_S = 5.0
 LEAST_PAUSE_S = 0.5
+AWAY_PAUSE_S = 30.0
 
 Send = Callable[[Item], Awaitable[str]]
 
@@ -47,6 +49,9 @@ class Delivery:
             if self._waits():
                 next_in_s = min(next_in_s, LOOK_AGAIN_S)
             with trio.move_on_after(max(LEAST_PAUSE_S, next_in_s)):
+                with trio.move_on_after(IDLE_LIMIT_S + 1):
+                    await self._news.wait()
+                await self._outbox.close_if_idle()
                 await self._news.wait()
                 await trio.sleep(LOOK_AFTER_S)
 
@@ -59,11 +64,16 @@ class Delivery:
                         nursery.start_soon(self._deliver, item)
             next_in_s = await self._outbox.next_in_s()
             self.states = await self._outbox.counts()
-            await self._outbox.close_if_idle()
-        except* LedgerUnavailable as group:
-            log.warning("outbox.unavailable", words=str(group.exceptions[0]), do="nothing, if it passes: news waits")
-            return 60.0
+        except LedgerUnavailable as error:
+            log.warning("outbox.unavailable", words=str(error), do="nothing, if it passes: news waits")
+            return AWAY_PAUSE_S
         return SWEEP_EVERY_S if next_in_s is None else min(next_in_s, SWEEP_EVERY_S)
+
+    async def _settle(self, item: Item, state: str, words: str, pause: float = 0.0) -> None:
+        try:
+            await self._outbox.settle(item, state, words=words, pause_s=pause)
+        except LedgerUnavailable as error:  # its lease ends, and it is sent again under the same id
+            log.warning("outbox.not_settled", words=str(error), do="nothing: it may be sent a second time")
 
     async def _deliver(self, item: Item) -> None:
         try:
@@ -72,14 +82,14 @@ class Delivery:
             pause = None if error.for_good else pause_s(item.tries, error.after_s)
             if pause is None:
                 log.error("outbox.dead", channel=item.channel, kind=item.kind, words=str(error), do="see: relay outbox")
-                await self._outbox.settle(item, "dead", words=str(error))
+                await self._settle(item, "dead", str(error))
                 return
             log.warning("outbox.not_sent", channel=item.channel, kind=item.kind, tries=item.tries, words=str(error))
-            await self._outbox.settle(item, "waiting", words=str(error), pause_s=pause)
+            await self._settle(item, "waiting", str(error), pause)
         except Exception as error:  # our own bug with one piece of news: the others get past it
             log.exception("outbox.bug", channel=item.channel, kind=item.kind)
             state, pause = ("dead", 0.0) if pause_s(item.tries) is None else ("waiting", pause_s(item.tries) or 0.0)
-            await self._outbox.settle(item, state, words=f"a bug of the relay: {type(error).__name__}", pause_s=pause)
+            await self._settle(item, state, f"a bug of the relay: {type(error).__name__}", pause)
         else:
-            await self._outbox.settle(item, "sent", words=words)
+            await self._settle(item, "sent", words)
             log.info("outbox.sent", channel=item.channel, kind=item.kind, tries=item.tries)

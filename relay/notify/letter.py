@@ -12,7 +12,7 @@ from relay.ledger.rows import Json
 class Item:
     """A row of the outbox, claimed for sending. `sequence`: how many pieces of news of its booking came before."""
 
-    id: str
+    news: str  # its id
     channel: str
     kind: str
     body: Json

@@ -18,6 +18,7 @@ from relay.notify.letter import Item, Letter, letter
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 SUBJECT_CHARS = 150
+_QUOTE = "margin:0 0 1em;padding-left:1em;border-left:3px solid #ccc"
 
 
 def _line(text: str, limit: int = SUBJECT_CHARS) -> str:
@@ -35,7 +36,7 @@ def compose(
     message["To"] = Address(addr_spec=parseaddr(reader)[1])
     message["Subject"] = _line(told.subject)
     message["Date"] = format_datetime(item.created_at)
-    message["Message-ID"] = f"<{re.sub(r'[^A-Za-z0-9.]', '', item.id)}@{host}>"
+    message["Message-ID"] = f"<{re.sub(r'[^A-Za-z0-9.]', '', item.news)}@{host}>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(_text(told))
     message.add_alternative(_html(told), subtype="html")
@@ -59,14 +60,10 @@ def _html(told: Letter) -> str:
     e = html.escape
     parts = [f"<p><strong>{e(told.do)}</strong></p>"]
     if told.words:
-        parts.append(
-            f'<blockquote style="margin:0 0 1em;padding-left:1em;border-left:3px solid #ccc">{e(told.words)}</blockquote>'
-        )
-    rows = "".join(
-        f'<tr><td style="padding-right:1em">{e(name)}</td><td>{e(value)}</td></tr>' for name, value in told.facts
-    )
-    if rows:
-        parts.append(f"<table>{rows}</table>")
+        parts.append(f'<blockquote style="{_QUOTE}">{e(told.words)}</blockquote>')
+    if told.facts:
+        cell = '<tr><td style="padding-right:1em">{}</td><td>{}</td></tr>'
+        parts.append(f"<table>{''.join(cell.format(e(name), e(value)) for name, value in told.facts)}</table>")
     if told.link:
         parts.append(f'<p><a href="{e(told.link)}">The call</a></p>')
     return f'<!doctype html><html><body style="font-family:sans-serif">{"".join(parts)}</body></html>\n'

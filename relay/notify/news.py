@@ -28,6 +28,7 @@ class News:
     def __init__(self, channels: Iterable[str], utc_now: Callable[[], datetime]) -> None:
         self._channels = tuple(channels)
         self.utc_now = utc_now
+        self.on_news: Callable[[], None] = lambda: None  # told that there is some
 
     def of(self, row: Row, caller: Caller) -> list[OutboxRow]:
         """The outbox rows that go with a row of a call; none if it is no news."""
@@ -42,13 +43,14 @@ class News:
                 told = (f"{row.call_sid}.fault", "fault", {"fault": row.fault, **_who(caller.name, caller.number)})
             case _:
                 return []
+        self.on_news()
         return self.rows(*told, call_sid=row.call_sid)
 
-    def rows(self, id: str, kind: str, body: Json, *, call_sid: str | None = None) -> list[OutboxRow]:
+    def rows(self, news: str, kind: str, body: Json, *, call_sid: str | None = None) -> list[OutboxRow]:
         """One row a channel."""
         at = self.utc_now()
         return [
-            OutboxRow(id=id, channel=channel, call_sid=call_sid, kind=kind, body=body, created_at=at)
+            OutboxRow(news=news, channel=channel, call_sid=call_sid, kind=kind, body=body, created_at=at)
             for channel in self._channels
         ]
 
@@ -75,7 +77,10 @@ def _booking(row: FunctionCallRow, caller: Caller) -> tuple[str, str, Json]:
         "start": start if isinstance(start, str) else None,
         "service": arguments.get("service"),
         "notes": arguments.get("notes"),
-        **_who(str(output.get("name") or arguments.get("name") or caller.name), caller.number),
+        **_who(
+            str(output.get("name") or arguments.get("name") or caller.name),
+            str(arguments.get("phone") or caller.number),
+        ),
     }
     known = {name: value for name, value in body.items() if value}
     return f"{row.call_sid}.booking.{row.function_call_id}", "booking", known

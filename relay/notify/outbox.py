@@ -44,7 +44,7 @@ class Outbox:
 
     async def settle(self, item: Item, state: str, *, words: str = "", pause_s: float = 0.0) -> None:
         """Mark it as sent or dead, or let it wait again."""
-        values = {"id": item.id, "channel": item.channel, "state": state, "words": words[:500], "pause_s": pause_s}
+        values = {"news": item.news, "channel": item.channel, "state": state, "words": words[:500], "pause_s": pause_s}
         await self._query("settle", values)
 
     async def next_in_s(self) -> float | None:

@@ -52,12 +52,16 @@ async def send(server: Server, message: EmailMessage, *, tls: ssl.SSLContext | N
     raise NotSent(f"the mail server took longer than {SEND_LIMIT_S:.0f} s")
 
 
+def _connect(server: Server, context: ssl.SSLContext) -> smtplib.SMTP:
+    if server.tls:
+        return smtplib.SMTP_SSL(server.host, server.port, timeout=SOCKET_LIMIT_S, context=context)
+    return smtplib.SMTP(server.host, server.port, timeout=SOCKET_LIMIT_S)
+
+
 def _send(server: Server, message: EmailMessage, tls: ssl.SSLContext | None) -> str:
     context = tls or ssl.create_default_context()
     try:
-        kind = smtplib.SMTP_SSL if server.tls else smtplib.SMTP
-        extra = {"context": context} if server.tls else {}
-        with kind(server.host, server.port, timeout=SOCKET_LIMIT_S, **extra) as client:  # type: ignore[arg-type]  # as each takes
+        with _connect(server, context) as client:
             if not server.tls:
                 client.ehlo()
                 if client.has_extn("starttls"):

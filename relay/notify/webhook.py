@@ -24,11 +24,11 @@ _ASKED = {429, 503}  # answers that may carry Retry-After
 
 
 def body_of(item: Item) -> bytes:
-    """The request's body: the same bytes at every try but for nothing; the id is in it and in the header."""
+    """The request's body: the same bytes at every try."""
     return msgspec.json.encode(
         {
             "version": VERSION,
-            "id": item.id,
+            "id": item.news,
             "type": item.kind,
             "created_at": item.created_at.isoformat(),
             "call_sid": item.call_sid,
@@ -50,7 +50,7 @@ class Webhook:
         if not self._private:
             await _refuse_private(self._url)
         body = body_of(item)
-        sent = {"content-type": "application/json", **headers(item.id, int(self._utc_s()), body, self._secrets)}
+        sent = {"content-type": "application/json", **headers(item.news, int(self._utc_s()), body, self._secrets)}
         try:
             with trio.fail_after(LIMIT_S):
                 got = await self._client.post(self._url, content=body, headers=sent, follow_redirects=False)
@@ -59,12 +59,9 @@ class Webhook:
         if got.is_success:
             return f"HTTP {got.status_code}"
         if got.is_redirect:
-            raise NotSent(
-                f"the receiver answered with a redirect ({got.status_code}): set NOTIFY_WEBHOOK_URL to its end"
-            )
-        raise NotSent(
-            f"the receiver answered {got.status_code}", for_good=got.status_code == 410, after_s=_after_s(got)
-        )
+            raise NotSent(f"the receiver answered with a redirect ({got.status_code}), which is not followed")
+        gone = got.status_code == 410
+        raise NotSent(f"the receiver answered {got.status_code}", for_good=gone, after_s=_after_s(got))
 
 
 def _after_s(got: httpx.Response) -> float | None:

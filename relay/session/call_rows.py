@@ -61,7 +61,7 @@ def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None
     """
     row = call_row(file)
     desk.ledger.record(replace(row, started_at=None) if reason is EndReason.RELAY_FAULT else row)
-    desk.ledger.record(replace(_outcome_row(desk, file, reason), outcome=file.refused or None))
+    desk.record(replace(_outcome_row(desk, file, reason), outcome=file.refused or None), file)
     desk.metrics.calls.labels(str(reason)).inc()
     log.warning("call.without_stream", reason=str(reason), because=file.refused)
 
@@ -123,10 +123,13 @@ class Books:
 
     def _record_words(self, row: rows.Row) -> None:
         """A row that holds somebody's words: stored once the notice was heard, or never."""
+        news = self._desk.news_of(row, self._file)
         if self._file.may_store_words:
-            self._desk.ledger.record(row)
-        else:
-            self._held_rows.append(row)
+            self._desk.ledger.record(row, *news)
+            return
+        self._held_rows.append(row)
+        for one in news:  # a booking stands, and its owner must know of it, whether its row is ever stored or not
+            self._desk.ledger.record(one)
 
     def turn(self, turn: RecordTurn) -> ClaimDoubted | None:
         """Write a turn; hold an agent's words against what was done."""
@@ -208,7 +211,7 @@ class Books:
         )
         if isinstance(outcome.effect, TakeMessage):
             effect = outcome.effect
-            self._desk.ledger.record(  # at once: it is no record of the talk, but what the caller asks to be kept
+            self._desk.record(  # at once: it is no record of the talk, but what the caller asks to be kept
                 rows.MessageRow(
                     call_sid=file.call_sid,
                     seq=len(file.tally.functions_done),
@@ -217,7 +220,8 @@ class Books:
                     text=effect.message,
                     created_at=self._desk.utc_now(),
                     delivered=effect.delivered,
-                )
+                ),
+                file,
             )
         fields: dict[str, object] = {"function": action.name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
         if outcome.refused:  # its words were meant for the model, and may repeat the caller's
@@ -299,7 +303,7 @@ class Books:
         if file.streams == 1:  # who comes back is not greeted a second time
             self._record_greeting()
         p50, p95 = _percentiles(file.tally.turn_ms)
-        desk.ledger.record(
+        desk.record(
             replace(
                 _outcome_row(desk, file, reason),
                 seconds=round(trio.current_time() - file.rang_at, 1),
@@ -313,7 +317,8 @@ class Books:
                 verified=file.deeds.are_told_right,
                 # Twilio may have asked already, and a human been rung, while late words were awaited.
                 transfer_result=file.human.result if decision.then is Next.HUMAN else None,
-            )
+            ),
+            file,
         )
         self._count(reason)
         self._say(decision, p50, p95)
