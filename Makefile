@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # numpy's BLAS would otherwise start threads that cost more than they bring on 20 ms of audio.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup demo test check format deep matrix mutants bench lock clean
+.PHONY: setup demo test test-console check format deep matrix mutants bench lock clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.stamp
@@ -33,6 +33,16 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -q
 
+# The console in a real Chromium (Debian: apt-get install chromium chromium-driver). Without one it says so, and is left out.
+test-console: setup out/axe.min.js
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then \
+	  $(BIN)/python -m pytest -q -n 0 -m browser tests/console; \
+	else echo "test-console: LEFT OUT, there is no browser here. On Debian: apt-get install chromium chromium-driver"; fi
+
+out/axe.min.js:
+	@mkdir -p out/axe && cd out/axe && npm pack -s axe-core@4.14.1 >/dev/null 2>&1 && tar xzf axe-core-4.14.1.tgz \
+	  && cp package/axe.min.js .. || echo "test-console: npm is not here: the checks for screen readers are LEFT OUT"
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -45,7 +55,7 @@ format: setup
 
 # Long random runs: ten thousand examples a property, a thousand calls.
 deep: setup
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -q -o faulthandler_timeout=0 -m "deep or not deep"
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -q -o faulthandler_timeout=0 -m "not browser"
 	$(MAKE) mutants
 
 # The tests on every supported Python that is installed here, each in an environment of its own.

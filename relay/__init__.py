@@ -40,7 +40,9 @@ The rooms, in the order a caller's audio visits them:
 Beside the audio:
 
     functions/          what the model may do: builtin/ backend/ claims/
+    business/           the embedded backend: business.toml, the diary
     ledger/             Postgres, off the audio path; dev_postgres/ is the embedded one
+    recordings/         the sound of calls, encrypted: recorder.py (what both sides heard), writer.py (its thread)
     standin/            our own Twilio, model and business, for demo, tests and rehearsals
 
 Data flows one way and imports form a line: dsp <- call (pure) <- twilio, realtime <- transport <- phrases <- session

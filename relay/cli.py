@@ -24,6 +24,7 @@ from relay.settings import Settings, SettingsInvalid
 from relay.version import VERSION
 
 if TYPE_CHECKING:
+    from relay.business.rules import Business
     from relay.ledger.store import PostgresLedger
     from relay.standin.commands.call import Target
 
@@ -98,6 +99,7 @@ def _parser() -> _Parser:
     demo.add_argument("--scenario", default="good_call", help="a shipped scenario by name, or a .toml file")
     demo.add_argument("--live", action="store_true", help="talk to OpenAI itself (needs OPENAI_API_KEY)")
     demo.add_argument("--out", type=Path, default=Path("out/demo.wav"), help="where the stereo WAV goes")
+    demo.add_argument("--console", action="store_true", help="keep all of it running afterwards, and show its console")
     call = add("call", _call, "a simulated call against any relay, local or deployed")
     call.add_argument("url", help="the relay's public URL, like https://relay.example.com")
     played = call.add_mutually_exclusive_group()
@@ -255,7 +257,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.live and not loaded.openai_api_key:
         raise CommandFailed("--live needs OPENAI_API_KEY in the environment: a demo reads no .env", USAGE)
     try:
-        return demo.run(loaded, arguments.scenario, arguments.out, live=arguments.live)
+        return demo.run(loaded, arguments.scenario, arguments.out, live=arguments.live, console=arguments.console)
     except demo.DemoFailed as error:
         raise CommandFailed(str(error)) from None
 
@@ -485,7 +487,7 @@ def _standin(arguments: argparse.Namespace) -> None:
             raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
         serve = partial(main_model, arguments.port, script)
     elif arguments.what == "business":
-        serve = partial(_serve_business, arguments.port, loaded)
+        serve = partial(_serve_business, arguments.port, *_rehearsed(loaded))
     else:
         target = _target(arguments.relay)
         if words := target.unusable:
@@ -500,10 +502,25 @@ def _standin(arguments: argparse.Namespace) -> None:
         raise CommandFailed(f"the port {arguments.port} cannot be used: {first}") from None
 
 
-async def _serve_business(port: int, loaded: Settings) -> None:
+def _rehearsed(loaded: Settings) -> tuple[Settings, Business | None]:
+    """The owner's own business where BUSINESS_FILE is set, so that a rehearsal knows its hours."""
+    from relay.business.file import BusinessFileInvalid, load
+    from relay.business.identity import settle
+
+    if "business_file" not in loaded.given:
+        return loaded, None
+    try:
+        settled, business, _ = settle(loaded, load(loaded.business_file))
+    except BusinessFileInvalid as error:
+        raise CommandFailed(str(error), USAGE) from None
+    return settled, business
+
+
+async def _serve_business(port: int, loaded: Settings, business: Business | None) -> None:
     from relay.standin.business.app import business_app, serve_business, stage_diary
 
-    app = business_app(stage_diary(loaded.tz, capacity=TABLES), api_key=loaded.business_api_key or None)
+    diary = stage_diary(loaded.tz, capacity=TABLES, business=business)
+    app = business_app(diary, api_key=loaded.business_api_key or None)
     async with trio.open_nursery() as nursery:
         urls = await nursery.start(serve_business, port, app)
         print(f"stand-in business: BUSINESS_API_BASE={urls[0]}", flush=True)

@@ -64,6 +64,12 @@ class Metrics:
             "relay_model_errors", "Error events of the model; a crossing on the wire harms nobody", ["kind"], registry=r
         )
         self.functions = Counter("relay_functions", "Function calls, by name and end", ["name", "ok"], registry=r)
+        self.functions_blocked = Counter(
+            "relay_functions_blocked",
+            "Functions that kept the whole process waiting, by name",
+            ["function"],
+            registry=r,
+        )
         self.usd = Counter("relay_usd", "Dollars spent on models", registry=r)
         self.unknown_events = Counter("relay_unknown_events", "Messages of a kind not known here", ["peer"], registry=r)
         self.bad_messages = Counter("relay_bad_messages", "Messages that could not be read", ["peer"], registry=r)

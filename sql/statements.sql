@@ -98,15 +98,16 @@ on conflict (call_sid) do update set (
         lateral (select t.* where which.newer union all select excluded.* where not which.newer) as b)
 
 -- name: keep_consents
-insert into consents as t (call_sid, seq, announced, version, rule, announced_at, heard_at)
-select call_sid, seq, announced, version, rule, announced_at, heard_at
+insert into consents as t (call_sid, seq, announced, version, rule, announced_at, heard_at, refused_at)
+select call_sid, seq, announced, version, rule, announced_at, heard_at, refused_at
 from jsonb_populate_recordset(null::consents, %(rows)s::jsonb)
 on conflict (call_sid, seq) do update set
     announced = coalesce(excluded.announced, t.announced),
     version = coalesce(excluded.version, t.version),
     rule = coalesce(excluded.rule, t.rule),
     announced_at = coalesce(excluded.announced_at, t.announced_at),
-    heard_at = coalesce(excluded.heard_at, t.heard_at)
+    heard_at = coalesce(excluded.heard_at, t.heard_at),
+    refused_at = coalesce(excluded.refused_at, t.refused_at)
 
 -- name: keep_messages
 insert into messages as t (call_sid, seq, name, phone, text, created_at, delivered)

@@ -35,6 +35,10 @@ class AskForResponse:
     instructions: str | None = None
 
 
+# The event id of a cancellation is this and the response's: an error about it names it.
+CANCEL_PREFIX = "cancel-"
+
+
 @dataclass(frozen=True, slots=True)
 class CancelResponse:
     """`response.cancel` of the response that is active."""
@@ -96,6 +100,20 @@ class SendSilence:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepAudio:
+    """The response that begins is the greeting, spoken live: keep its sound."""
+
+    response_id: ResponseId
+
+
+@dataclass(frozen=True, slots=True)
+class LearnGreeting:
+    """The live greeting has been generated to its end: its sound, which was kept, may greet the next caller."""
+
+    response_id: ResponseId
+
+
+@dataclass(frozen=True, slots=True)
 class RunFunction:
     """Start a function as a child of the call."""
 
@@ -106,7 +124,18 @@ class RunFunction:
 
 @dataclass(frozen=True, slots=True)
 class DialModel:
-    """Open a model session (again): `model` names which, `why` goes to the log."""
+    """Open a model session that serves at once, as none does: `model` names which, `why` goes to the log.
+
+    Its one answer: ModelReady, or ModelLost with code 0. See sessions.py for all orders and their answers.
+    """
+
+    model: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialBeside:
+    """Open a model session and keep it, while the present one serves. Its one answer: NextModelReady or MoveFailed."""
 
     model: str
     why: str
@@ -114,7 +143,12 @@ class DialModel:
 
 @dataclass(frozen=True, slots=True)
 class SwitchModel:
-    """Close the present model session: the next one, which is open, takes over."""
+    """Close the present model session and serve by the one that is kept. Its one answer is that of DialModel."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetNext:
+    """Close the model session that is kept: it is not wanted any more. Nothing answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +204,13 @@ class RecordConsent:
 
 
 @dataclass(frozen=True, slots=True)
+class StopKeepingWords:
+    """The caller does not want their words kept: none from now on, in no row and in no recording."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A line for the operator's log: a dotted name and fields that hold neither words nor numbers of people."""
 
@@ -189,13 +230,18 @@ Action: TypeAlias = (
     | CreateFunctionPair
     | SendFunctionOutput
     | SendSilence
+    | KeepAudio
+    | LearnGreeting
     | RunFunction
     | DialModel
+    | DialBeside
     | SwitchModel
+    | ForgetNext
     | ReleaseModel
     | HangUp
     | LeaveStream
     | RecordTurn
     | RecordConsent
+    | StopKeepingWords
     | Report
 )

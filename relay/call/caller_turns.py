@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from relay.call.vocabulary import ItemId
+from relay.call.vocabulary import CallerTranscribed, ItemId
 
 
 @dataclass(slots=True)
@@ -17,6 +17,7 @@ class CallerTurns:
     _began_ms: dict[ItemId, int] = field(default_factory=dict)
     _silent_before: dict[ItemId, float] = field(default_factory=dict)  # since when both were silent when it began
     _awaited: dict[ItemId, float] = field(default_factory=dict)  # not transcribed yet; until when others wait for it
+    _early: dict[ItemId, CallerTranscribed] = field(default_factory=dict)  # words that came before their turn's commit
     _answered_unknown: set[ItemId] = field(default_factory=set)  # of those: what was asked for later answers them, too
     _interrupted: set[ItemId] = field(default_factory=set)  # an answer was given up for them
     _misunderstood: set[ItemId] = field(default_factory=set)  # one of the two has not understood them
@@ -45,6 +46,15 @@ class CallerTurns:
         """It became an item: its words are on their way."""
         self._awaited[item_id] = until
 
+    def keep_early(self, event: CallerTranscribed) -> None:
+        """Its words came, and it is no item yet: they wait for that. Nothing where its beginning was never told."""
+        if event.item_id in self._began_ms:
+            self._early[event.item_id] = event
+
+    def take_early(self, item_id: ItemId) -> CallerTranscribed | None:
+        """The words that came before it became an item, once."""
+        return self._early.pop(item_id, None)
+
     def words_came(self, item_id: ItemId) -> bool:
         """Its words are there. False if none are awaited: told twice, or an item of another session."""
         return self._awaited.pop(item_id, None) is not None
@@ -61,6 +71,7 @@ class CallerTurns:
     def forget_words(self) -> None:
         """The session is gone, and with it the words that it would have written down."""
         self._awaited.clear()
+        self._early.clear()
 
     # What they led to
 

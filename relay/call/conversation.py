@@ -98,7 +98,9 @@ class Turn:
         self.started_ms, self.waits_ms = now_ms, waits_ms
 
     def sounds(self, said_ms: float) -> None:
-        """Audio of it came: it is so long by now."""
+        """Audio of it came: it is so long by now. One that was heard in full, and goes on, is not over yet."""
+        if self.whole and not self.interrupted:
+            self.whole, self.heard = False, None
         self.said_ms = max(self.said_ms, said_ms)
 
     def goes_on(self, words: str) -> None:

@@ -18,6 +18,8 @@ LATEST_S = 0.340
 PIECE_BYTES = 800
 BYTES_PER_S = 8_000
 NOTHING_DBFS = -100.0
+# Quieter than this nobody hears anything: a model's silence is digital, soft words on a phone line are above -45.
+AUDIBLE_DBFS = -60.0
 
 
 class Echo:
@@ -27,13 +29,18 @@ class Echo:
         self._pieces: deque[tuple[float, float, float]] = deque()  # from_s, to_s, level_dbfs; in order
         self._loudest, self._from_s, self._to_s = NOTHING_DBFS, 0.0, 0.0  # what was found, and when it is so
 
-    def sent(self, mulaw: bytes, from_s: float) -> None:
-        """Audio that is played from `from_s` on (Trio clock)."""
+    def sent(self, mulaw: bytes, from_s: float) -> float | None:
+        """Audio that is played from `from_s` on (Trio clock). When the last of it that can be heard ends, if any."""
         self._to_s = self._from_s
+        audible_until_s = None
         for start in range(0, len(mulaw), PIECE_BYTES):
             piece = mulaw[start : start + PIECE_BYTES]
             since_s = from_s + start / BYTES_PER_S
-            self._pieces.append((since_s, since_s + len(piece) / BYTES_PER_S, dsp.level_dbfs(piece)))
+            until_s, level_dbfs = since_s + len(piece) / BYTES_PER_S, dsp.level_dbfs(piece)
+            self._pieces.append((since_s, until_s, level_dbfs))
+            if level_dbfs > AUDIBLE_DBFS:
+                audible_until_s = until_s
+        return audible_until_s
 
     def cleared(self, now: float) -> None:
         """What was not played by `now` never will be."""

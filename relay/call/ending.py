@@ -19,6 +19,8 @@ from relay.call.vocabulary import EndReason
 WARN_BEFORE_CAP_S = 30.0
 # After the first "are you still there", the second and then the goodbye come this much later.
 STILL_THERE_AGAIN_S = 10.0
+# Nobody is asked whether they are there so soon behind their own words.
+BEHIND_WORDS_S = 4.0
 ASKED_STILL_THERE = 2
 # Last words whose mark never comes back keep the line for no longer than what is there of them takes to be played, and
 # this. More of them may still come: a model that talks on for ever is cut off.
@@ -31,8 +33,8 @@ SPOKEN_OVER_LIMIT_S = 30.0
 _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENCE_CAP})
 # Words that come after the call's end are awaited this long (transcription takes 1.0-1.5 s).
 LATE_WORDS_S = 2.0
-# A caller who is still there waits in silence until the books are closed, and Twilio asks what comes next no later than
-# 1.5 s: SETTLE_LIMIT_S in server/webhooks.py.
+# A caller who is still there goes on to another stream within half a second. That one goes on with what was said here,
+# and waits for it no longer than 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 
@@ -45,18 +47,35 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
         leave(call, EndReason.DURATION_CAP, Next.HANG_UP, now, out, phrase="limit")
     elif call.drain_until is not None and now >= call.drain_until:
         leave(call, EndReason.DRAINED, Next.RESUME, now, out, phrase=None)
+    elif _midnight_is_past(call, age_s):
+        call.told_midnight = True
+        assert call.plan.midnight is not None
+        out.append(call.note(wording.PAST_MIDNIGHT.format(day=call.plan.midnight.day)))
     elif not call.warned and age_s >= limits.call_s - WARN_BEFORE_CAP_S and call.model_is_ready:
         call.warned = True
         out.append(call.note(wording.COME_TO_AN_END))
 
 
+def _midnight_is_past(call: Call, age_s: float) -> bool:
+    """True when the session believes in yesterday: its instructions were written before midnight."""
+    midnight = call.plan.midnight
+    return midnight is not None and not call.told_midnight and age_s >= midnight.in_s and call.model_is_ready
+
+
 def check_silence(call: Call, now: float, out: list[Action]) -> None:
-    """Nobody says anything: ask twice, then say goodbye."""
-    if not call.is_silent(now):
+    """The conversation stands still: ask twice, then say goodbye.
+
+    It counts from what the caller last heard of us. Words of theirs that nothing answered do not put it off; words that
+    are still to be answered are the business of liveness.py.
+    """
+    if not call.is_silent(now) or call.liveness.is_owed or now - call.quiet_since() < BEHIND_WORDS_S:
         return
     limit_s = STILL_THERE_AGAIN_S if call.presence.asked else call.plan.limits.silence_s
     agent_quiet_since = max(call.playout.quiet_since_s, call.arrived_at or 0.0)
-    if call.awaits_words(now) or call.presence.silent_s(now, agent_quiet_since, STILL_THERE_AGAIN_S) < limit_s:
+    silent_s = call.presence.silent_s(now, agent_quiet_since, STILL_THERE_AGAIN_S)
+    if not call.presence.asked:  # words that nothing answers do not put it off
+        silent_s = max(silent_s, now - agent_quiet_since)
+    if call.awaits_words(now) or silent_s < limit_s:
         return
     call.presence.ask()
     if call.presence.asked <= ASKED_STILL_THERE:
@@ -86,6 +105,9 @@ def transfer(
     if not call.human_is_there(now) and reason is not EndReason.EMERGENCY:
         if call.ending is not None:
             return False
+        hears = "that nobody is there now; a message, or what the agent can do"
+        out.append(Report("human.not_there", "info", (("why", "outside HUMAN_HOURS"), ("caller_hears", hears))))
+        call.missed_human = True
         if call.model_is_ready:
             out.append(call.note(wording.NO_HUMAN_NOW))
         else:
@@ -95,7 +117,7 @@ def transfer(
         return False
     if call.ending is not None:
         call.phase, call.ending = Phase.TALKING, None
-    call.dialled = why
+    call.dialled, call.dialled_by_agent = why, by_agent
     announced = by_agent and call.playout.is_speaking(now)
     words = None if announced else phrase
     leave(call, reason, Next.HUMAN, now, out, phrase=words, after_speech=by_agent, summary=summary)
@@ -130,7 +152,7 @@ def leave(
     call.rest.forget()
     if after_speech:
         call.playout.resume()
-        cancel = call.answers.cancel() if phrase is not None else None
+        cancel = call.answers.cancel(now) if phrase is not None else None
         if cancel is not None:
             out.append(cancel)
     else:

@@ -18,6 +18,15 @@ class RulesInvalid(ValueError):
     """The operator's file cannot be used; the message names every mistake in it."""
 
 
+# An agent that says so at the end of an answer is about to do something, or should be.
+PROMISE_WORDS = (
+    "one moment", "one second", "just a moment", "just a second", "a moment please", "hold on", "bear with me",
+    "let me check", "let me look", "let me see", "let me find", "let me book", "i'll check", "i will check",
+    "i'm checking", "i'll look", "i will look", "i'm looking", "i'll find out", "i'm booking", "i'll book",
+)  # fmt: skip
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What makes a call go to a human, or to the harder model. The phrases are the operator's own, beside `words`."""
@@ -28,6 +37,7 @@ class Rules:
     topics_hard: tuple[str, ...] = ()
     misunderstood_words: tuple[str, ...] = ()
     repeat_words: tuple[str, ...] = ()  # the agent's own
+    promise_words: tuple[str, ...] = PROMISE_WORDS  # the agent's own
     hard_after_misunderstandings: int = 2
     human_after_misunderstandings: int = 3
     human_after_failures: int = 2
@@ -60,6 +70,13 @@ class Rules:
     def listening_for(self, languages: tuple[Language, ...]) -> Rules:
         """The same rules with the words of these languages."""
         return replace(self, words=Words(languages), _patterns={})
+
+    def promises(self, text: str) -> bool:
+        """True if the agent's last sentence says that it does something now, and asks nothing."""
+        ends = list(_SENTENCE_END.finditer(text.strip()))
+        before = [end.end() for end in ends if end.end() < len(text.strip())]
+        last = text.strip()[before[-1] :] if before else text.strip()
+        return "?" not in last and self.says("promise_words", last)
 
     @classmethod
     def from_table(cls, table: Mapping[str, object], country: str = "US") -> Rules:

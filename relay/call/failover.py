@@ -1,63 +1,48 @@
-"""The conversation's model sessions: the first, the next after a loss, and a move to another one at a silent moment.
+"""The conversation's model sessions: the first, the next after a loss, a planned move, and the way out of dead air.
 
 A new session is given everything as text and told to continue. A planned move opens the new session while the present
-one still serves, and switches when nobody speaks and every word of the caller is known.
+one still serves, and switches when nobody speaks and every word of the caller is known. A session that seems stuck is
+not closed at once either: whichever is ready to speak first serves, the old one or the new one.
 """
 
 from __future__ import annotations
 
-from relay.call import ending, wording
-from relay.call.actions import (
-    Action,
-    CreateItem,
-    DialModel,
-    Report,
-    SwitchModel,
-)
-from relay.call.state import Call, Move, Next, Phase
-from relay.call.vocabulary import (
-    EndReason,
-    ItemId,
-    ModelLost,
-    ModelReady,
-    MoveFailed,
-)
+from relay.call import ending, function_calls, wording
+from relay.call.actions import Action, CreateItem, Report
+from relay.call.interruption import cut_off
+from relay.call.sessions import Why
+from relay.call.state import Call, Next, Phase
+from relay.call.vocabulary import EndReason, ItemId, ModelLost, ModelReady, MoveFailed, NextModelLost
 
 # A lost session is dialled again this often in one call before the human comes.
 RECONNECTS = 2
-# A caller who has spoken for this long while the server's VAD heard nothing talks to a session that is deaf. Real VADs
-# hear a voice within 0.3 s; what is loud on a line and no voice (a car, music) comes and goes.
-DEAF_AFTER_MS = 1_500
 # OpenAI ends a session at 60 minutes; at 50 a silent moment is used to move to a new one.
 SESSION_LIMIT_S = 50 * 60.0
 # A move that failed is tried again after this long: ten of the 60 minutes are left for it.
 MOVE_AGAIN_AFTER_S = 60.0
 _PAUSE = ("caller_hears", "a pause, or a request to wait; then the same conversation")
+_SILENT = ("caller_hears", "a request to wait behind five seconds of silence")
 
 
 def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
     """A session is configured: give it the conversation so far."""
-    call.sessions += 1
-    if call.sessions == 1:
+    call.sessions.began(event.model, now)
+    if call.sessions.count == 1:
         call.figures.reconnects = 0  # a first session that came late was never lost
-    call.ready_at = now
-    call.model_is_ready = True
-    call.unheard_ms = 0
-    call.move = None
-    call.model = event.model
+    call.unheard.forget()
     call.meter.serves(call.model, call.plan.price_hard if call.model == call.plan.model_hard else call.plan.price)
     call.ids.clear()
     if call.phase in (Phase.LEAVING, Phase.GONE):
         return
-    first = call.sessions == 1 and not call.plan.history
-    prefix = f"r{call.plan.first_seq}_{call.sessions}_"
+    first = call.sessions.count == 1 and not call.plan.history
+    prefix = f"r{call.plan.first_seq}_{call.sessions.count}_"
     items, call.ids = call.conversation.replay(prefix)
     out += items
     if not first and items:
         out.append(CreateItem(ItemId(f"{prefix}note"), "system", wording.CONTINUE))
-        if call.conversation.words_are_missing() or call.was_deaf:
+        if call.conversation.words_are_missing() or call.sessions.was_deaf:
             out.append(CreateItem(ItemId(f"{prefix}lost"), "system", wording.LAST_WORDS_LOST))
-    call.was_deaf = False
+    call.sessions.was_deaf = False
     if first and not call.plan.greeting.is_kept and call.plan.resumed is None:
         instructions = wording.say_exactly(call.plan.greeting.text)
         if event.greeting_asked:
@@ -67,31 +52,40 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
 
 
 def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
-    """The session is gone, or none could be had."""
-    move, call.move = call.move, None
+    """The session is gone, or the one that was ordered could not be had."""
+    if not call.sessions.was_lost(event.code):
+        return  # it made room for the one that was ordered
     caller_waits = call.answers.is_pending or call.floor.caller_waits
     caller_speaks = call.floor.caller_speaks
-    call.model_is_ready = False
+    _leave_session(call, now, out)
+    if call.phase in (Phase.LEAVING, Phase.GONE):
+        return
+    fields = (("code", event.code), ("reason", event.reason[:120]))
+    call.figures.reconnects += 1
+    if call.sessions.count and _is_lost_for_good(call, fields, now, out):
+        return
+    out.append(Report("model.lost", "warning", (*fields, _PAUSE)))
+    if call.sessions.count and caller_waits:
+        if not caller_speaks:
+            _ask_for_patience(call, now, out)
+        call.answers.want("again")
+    _dial(call, out)
+
+
+def _dial(call: Call, out: list[Action]) -> None:
+    """Nobody serves: order the next session, if none is on its way."""
+    hard = call.figures.reconnects >= RECONNECTS  # before the first session: until the greeting is overdue
+    order = call.sessions.dial(call.plan.model_hard if hard else call.model, "lost")
+    if order is not None:
+        out.append(order)
+
+
+def _leave_session(call: Call, now: float, out: list[Action]) -> None:
+    """Nothing more comes of the session, neither of what it was asked nor of what it has heard."""
     _let_go_of_answers(call, now, out)
     call.lose_speech(now)
     call.caller_turns.forget_words()
     call.playout.resume()
-    if call.phase in (Phase.LEAVING, Phase.GONE):
-        return
-    if move is not None and move.switching:
-        call.move = move
-        return  # it made room for the new one, which is open
-    fields = (("code", event.code), ("reason", event.reason[:120]))
-    call.figures.reconnects += 1
-    if call.sessions and _is_lost_for_good(call, fields, now, out):
-        return
-    out.append(Report("model.lost", "warning", (*fields, _PAUSE)))
-    if call.sessions and caller_waits:
-        if not caller_speaks:
-            _ask_for_patience(call, now, out)
-        call.answers.want("again")
-    hard = call.figures.reconnects >= RECONNECTS  # before the first session: until the greeting is overdue
-    out.append(DialModel(call.plan.model_hard if hard else call.model, "lost"))
 
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
@@ -113,69 +107,165 @@ def _is_lost_for_good(call: Call, fields: tuple[tuple[str, object], ...], now: f
 
 
 def _ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
-    if not call.playout.is_speaking(now) and call.phase is Phase.TALKING:
-        call.say("one_moment_again", now, out)
+    if not call.playout.is_speaking(now) and not call.voice.is_up and call.phase is Phase.TALKING:
+        call.say("one_moment_again", now, out, bridges=True)
 
 
-def begin(call: Call, model: str, why: str, out: list[Action]) -> None:
-    """Open another session; the present one serves until then."""
-    if call.move is None:
-        call.move = Move(model, why)
+# Moves
+
+
+def begin(call: Call, model: str, why: Why, out: list[Action], *, urgent: bool = False) -> None:
+    """Open another session; the present one serves until then. Nothing new where one is on its way already."""
+    order = call.sessions.dial_beside(model, why, urgent=urgent)
+    if order is not None:
         fields = (("to", model), ("why", why), ("usd", round(call.meter.usd, 4)))
         out.append(Report("model.moving", "info", fields))
-        out.append(DialModel(model, why))
+        out.append(order)
 
 
-def next_ready(call: Call) -> None:
-    """The new session is open. (If it is not wanted any more, the shell sees that no move is under way.)"""
-    if call.move is not None:
-        call.move.is_ready = True
-
-
-def failed(call: Call, event: MoveFailed, now: float, out: list[Action]) -> None:
-    """The new session could not be had: the present one goes on, or is lost if it was stuck."""
-    move, call.move = call.move, None
-    if move is None:
+def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[Action]) -> None:
+    """The session beside the present one could not be had, or was closed. If somebody waits for it, another is."""
+    was_urgent = call.sessions.is_urgent
+    if not call.sessions.next_failed():
         return
     out.append(Report("model.move_failed", "warning", (("reason", event.reason),)))
-    call.ready_at = max(call.ready_at, now - SESSION_LIMIT_S + MOVE_AGAIN_AFTER_S)
-    if not call.model_is_ready:
-        lost(call, ModelLost(0, event.reason), now, out)
+    sessions = call.sessions
+    sessions.expires_no_sooner(now - SESSION_LIMIT_S + MOVE_AGAIN_AFTER_S)
+    if (sessions.serves and not was_urgent) or call.phase is not Phase.TALKING:
+        return
+    call.figures.reconnects += 1
+    if _is_lost_for_good(call, (("reason", event.reason),), now, out):
+        return
+    if not call.floor.caller_speaks and call.liveness.is_owed:
+        _ask_for_patience(call, now, out)
+    hard = call.figures.reconnects >= RECONNECTS
+    begin(call, call.plan.model_hard if hard else call.model, sessions.why, out, urgent=True)
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
-    """Switch when the new session is open and the moment is silent."""
-    move = call.move
-    if move is None or not move.is_ready or move.switching or call.phase is not Phase.TALKING:
+    """Switch when the new session is open and the moment is silent; or at once, if somebody waits for it."""
+    sessions = call.sessions
+    if not sessions.next_is_ready or call.phase is not Phase.TALKING:
+        return
+    waits = sessions.is_urgent or not sessions.serves
+    if not waits and sessions.why not in ("expiry", "escalation"):
+        out.append(sessions.forget_next())  # the present one has found its voice again
         return
     nobody_speaks = call.is_silent(now) and not call.voice.is_up
     all_said = not call.floor.caller_waits and not call.awaits_words(now)
-    if (nobody_speaks and all_said) or not call.model_is_ready:
-        move.switching = True
-        call.model_is_ready = False
-        out.append(SwitchModel())
+    if waits or (nobody_speaks and all_said):
+        caller_waits = call.answers.is_pending or call.floor.caller_waits
+        out.append(sessions.switch())
+        _leave_session(call, now, out)
+        if caller_waits and not call.answers.is_wanted:
+            call.answers.want("again")
 
 
 def tick(call: Call, now: float, out: list[Action]) -> None:
-    """A session that is stuck, or about to expire."""
-    if not call.model_is_ready or call.move is not None:
+    """A session that is stuck, deaf, or about to expire."""
+    sessions = call.sessions
+    if not sessions.serves:
         return
-    deaf = call.unheard_ms >= DEAF_AFTER_MS and not call.voice.is_up and call.figures.reconnects < RECONNECTS
-    if deaf or call.answers.is_stuck(now):
-        why = "deaf" if deaf else "stuck"
-        out.append(Report(f"model.{why}", "warning", (_PAUSE,)))
-        call.was_deaf = deaf
-        # An answer that was taken back is missed by nobody
-        caller_waits = deaf or call.answers.is_pending or call.floor.caller_waits
-        _let_go_of_answers(call, now, out)
-        if caller_waits:
-            call.answers.want("again")
-        call.model_is_ready = False
-        call.figures.reconnects += 1
-        if _is_lost_for_good(call, (("why", why),), now, out):
-            return
-        if caller_waits and not call.floor.caller_speaks:
-            _ask_for_patience(call, now, out)
-        begin(call, call.model, why, out)
-    elif now - call.ready_at > SESSION_LIMIT_S:
+    if call.unheard.is_enough(now - call.talked_at) and not call.voice.is_up and call.figures.reconnects < RECONNECTS:
+        _give_up(call, "deaf", now, out, caller_waits=True)
+    elif call.answers.is_stuck(now) and not sessions.is_urgent:
+        caller_waits = call.answers.is_pending or call.floor.caller_waits
+        if caller_waits and not call.answers.has_begun:
+            _find_another(call, "stuck", now, out)
+        else:  # what it still says does not follow the phrase that bridges the gap
+            _give_up(call, "stuck", now, out, caller_waits=caller_waits)
+    elif now - sessions.ready_at > SESSION_LIMIT_S:
         begin(call, call.model, "expiry", out)
+
+
+def _find_another(call: Call, why: Why, now: float, out: list[Action]) -> None:
+    """The session may be stuck, or only slow: another is opened, and the first of the two that speaks is heard."""
+    out.append(Report(f"model.{why.replace(' ', '_')}", "warning", (_PAUSE,)))
+    call.figures.reconnects += 1
+    if _is_lost_for_good(call, (("why", why),), now, out):
+        return
+    # An answer that was taken back is missed by nobody
+    caller_waits = call.answers.is_pending or call.floor.caller_waits
+    if caller_waits and not call.floor.caller_speaks:
+        _ask_for_patience(call, now, out)
+    begin(call, call.model, why, out, urgent=True)
+
+
+def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_waits: bool) -> None:
+    """Nothing more of this session is to be heard; another is opened."""
+    sessions = call.sessions
+    _let_go_of_answers(call, now, out)
+    if caller_waits:
+        call.answers.want("again")
+    sessions.was_deaf = why == "deaf"
+    sessions.given_up()
+    _find_another(call, why, now, out)
+
+
+# Dead air
+
+
+def rescue(call: Call, now: float, out: list[Action]) -> None:
+    """The caller hears nothing and is owed something: do what is due, whatever the other rooms believe."""
+    due = call.liveness.due(
+        now,
+        heard_until=max(call.playout.audible_until_s, call.arrived_at or 0.0),
+        spoke_until=call.talked_at,
+        under_way=call.answers.is_going_on,
+        function_runs=bool(call.functions) or call.answers.waits_as_told(now),
+    )
+    match due:
+        case "nothing":
+            return
+        case "nudge":
+            _nudge(call, out)
+            return
+        case "human":
+            out.append(Report("call.dead_air", "error", (("caller_hears", "that there is trouble; then a person"),)))
+            ending.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
+            return
+        case "phrase" | "session":
+            _break_silence(call, now, out, find_another=due == "session")
+
+
+def _break_silence(call: Call, now: float, out: list[Action], *, find_another: bool) -> None:
+    """Say something of ours, take away what keeps it from being heard, and see to it that an answer is on its way."""
+    out.append(Report("call.dead_air", "warning", (_SILENT,)))
+    has_begun = call.answers.has_begun and call.sessions.serves
+    if call.playout.is_speaking(now):  # it believes so, and nothing can be heard: an answer of silence, or a hold
+        cut_off(call, now, out)
+    call.floor.falls_idle()  # the VAD hears somebody, and our own ear nobody
+    call.rest.forget()
+    if has_begun:  # it stopped in the middle: what it still says does not follow a phrase
+        _give_up(call, "stuck", now, out, caller_waits=True)
+    elif find_another and call.sessions.serves and not call.sessions.is_urgent:
+        _find_another(call, "dead air", now, out)
+    if call.phase is not Phase.TALKING:
+        return
+    if call.functions:
+        function_calls.say_phrase(call, now, out)
+    elif not call.playout.is_speaking(now):
+        call.say("one_moment_again", now, out, bridges=True)
+    if not call.functions and not call.answers.is_asked:
+        call.answers.want("again")
+
+
+def _nudge(call: Call, out: list[Action]) -> None:
+    """Tell the model what is missing, and ask for it."""
+    missing, first = call.liveness.nudge(), call.liveness.nudges == 1
+    if missing == "answer" and first and call.liveness.silent_turns == 1 and not _asks(call):
+        call.liveness.forgive()  # it needed none: words for somebody else, a pause asked for
+        return
+    out.append(Report("call.answer_missing", "warning", (("what", missing), _SILENT)))
+    if missing == "promise" and not first:
+        call.answers.want("nudge", wording.PROMISED_AGAIN)
+        return
+    if call.model_is_ready:
+        out.append(call.note(wording.PROMISED if missing == "promise" else wording.MET_WITH_SILENCE))
+    call.answers.want("nudge")
+
+
+def _asks(call: Call) -> bool:
+    """True if the caller's newest words ask something."""
+    newest = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
+    return newest is not None and any(mark in newest.said for mark in "?？؟")

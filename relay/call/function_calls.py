@@ -1,7 +1,4 @@
-"""The functions that the model calls: started, answered, and what the caller hears while one takes its time.
-
-Upstream: machine.py, responses.py.  Downstream: state.py, running_functions.py (what runs), ending.py.
-"""
+"""The functions that the model calls: started, answered, and what the caller hears while one takes its time."""
 
 from __future__ import annotations
 
@@ -45,6 +42,7 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
         out.append(SendFunctionOutput(event.function_call_id, wording.NOT_RUN))
         return
     call.answers.progressed(event.response_id, now)
+    call.answers.completed(event.response_id, now)
     _listen(call)
     rounds = call.functions.rounds
     rounds.calls += 1
@@ -79,7 +77,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
             ending.leave(call, EndReason.AGENT_SAID_GOODBYE, Next.HANG_UP, now, out, phrase=phrase, after_speech=True)
             return
         case StaySilent():
-            pass
+            call.liveness.stays_silent(now)
         case TakeMessage() | PauseRecording() | ResumeRecording() | None:
             call.functions.rounds.returned(response_id)
             call.rest.forget()  # there is something else to be told
@@ -145,9 +143,15 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     functions = call.functions
     if not functions.is_awaited or call.playout.is_speaking(now) or call.floor.is_taken or now < _phrase_due(call):
         return
+    say_phrase(call, now, out)
+
+
+def say_phrase(call: Call, now: float, out: list[Action]) -> None:
+    """Tell the caller that it takes a while; never in the same words twice in a row."""
+    functions = call.functions
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
-    again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]  # never the same one twice in a row
-    call.say(again if functions.phrases else first, now, out)
+    again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]
+    call.say(again if functions.phrases else first, now, out, bridges=True)
     functions.said_phrase(now)
 
 

@@ -30,7 +30,8 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
         unanswered = resumed == "lost" and bool(call.plan.history) and call.plan.history[-1].role == "user"
         if unanswered:
             call.answers.want("again")
-        call.say("one_moment_again" if unanswered else wording.RESUMED.get(resumed, "resumed"), now, out)
+        phrase = "one_moment_again" if unanswered else wording.RESUMED.get(resumed, "resumed")
+        call.say(phrase, now, out, bridges=unanswered)
     elif greeting.is_kept:
         call.figures.rung = Rung.KEPT
         if greeting.opening.text:
@@ -53,7 +54,7 @@ def climb(call: Call, now: float, out: list[Action]) -> None:
         call.figures.rung = Rung.LIVE
     elif call.since_arrival_s(now) >= CLIP_AFTER_S:
         call.figures.rung = Rung.CLIP
-        call.say("one_moment", now, out, protected=True, first=True)
+        call.say("one_moment", now, out, protected=True, first=True, bridges=True)
 
 
 def overdue(call: Call, now: float) -> bool:
@@ -61,5 +62,5 @@ def overdue(call: Call, now: float) -> bool:
     waited_s = call.since_arrival_s(now)
     if call.figures.rung in (Rung.CLIP, Rung.NONE) and not call.answer_items:
         return waited_s >= HUMAN_AFTER_S
-    missing = not call.model_is_ready and call.sessions == 0 and waited_s >= MODEL_LIMIT_S
+    missing = not call.model_is_ready and call.sessions.count == 0 and waited_s >= MODEL_LIMIT_S
     return missing and not call.playout.is_speaking(now)  # a greeting that has begun is said to its end

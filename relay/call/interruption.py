@@ -141,7 +141,7 @@ def cut_off(call: Call, now: float, out: list[Action]) -> list[Cut]:
     cuts = call.playout.cut(now)
     call.caller_turns.answer_was_given_up()
     active = call.answers.active
-    cancel = call.answers.cancel()
+    cancel = call.answers.cancel(now)
     if cancel is not None:
         out.append(cancel)
     for cut in cuts:

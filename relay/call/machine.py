@@ -16,7 +16,7 @@ clock       -                   ladder, caps, silence        deadline: finish   
 
 from __future__ import annotations
 
-from relay.call import ending, failover, function_calls, greeting, responses, turns
+from relay.call import ending, failover, function_calls, greeting, refusal, responses, turns
 from relay.call.actions import Action
 from relay.call.call_config import CallPlan
 from relay.call.state import Call, Ending, Figures, Next, Phase
@@ -44,6 +44,7 @@ from relay.call.vocabulary import (
     ModelSpoke,
     ModelWorded,
     MoveFailed,
+    NextModelLost,
     NextModelReady,
     ResponseBegan,
     ResponseEnded,
@@ -53,6 +54,10 @@ from relay.call.vocabulary import (
 )
 
 __all__ = ["Ending", "Figures", "Machine", "Next", "Phase"]
+
+
+# A run of the caller's voice that is shorter is a knock, or a coat that rubs: nobody spoke.
+KNOCK_MS = 200
 
 
 class Machine:
@@ -89,8 +94,10 @@ class Machine:
         voice.hear(level_dbfs, ms, call.playout.echo_level_dbfs(now))
         if voice.quiet_ms == 0:
             call.loud_at = now
+            if voice.run_ms >= KNOCK_MS:
+                call.talked_at = now
             if call.model_is_ready and call.floor.speech is None and not call.playout.is_speaking(now):
-                call.unheard_ms += ms
+                call.unheard.hear(level_dbfs, voice.run_ms, ms)
         out: list[Action] = []
         if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
             turns.frame(call, now, out)
@@ -122,7 +129,7 @@ class Machine:
     @property
     def is_moving(self) -> bool:
         """True while another model session is wanted beside the present one."""
-        return self.call.move is not None and self.call.phase is Phase.TALKING
+        return self.call.sessions.is_moving and self.call.phase is Phase.TALKING
 
     @property
     def notice_was_begun(self) -> bool:
@@ -141,9 +148,7 @@ class Machine:
 
     def wants(self, response_id: ResponseId, item_id: ItemId) -> bool:
         """False for audio that must not be heard any more: of a cancelled answer, of a cut or complete item."""
-        wanted = responses.wants(self.call, response_id, item_id)
-        self.call.figures.late_deltas += not wanted
-        return wanted
+        return responses.wants(self.call, response_id, item_id)
 
     # Dispatch
 
@@ -162,6 +167,8 @@ class Machine:
             case CallerArrived():
                 greeting.arrive(call, now, out)
             case DigitPressed(digit):
+                call.talked_at = now
+                call.liveness.owe(now)
                 turns.digit(call, digit, now, out)
             case CallerLeft(reason):
                 ending.caller_left(call, reason, now, out)
@@ -174,7 +181,10 @@ class Machine:
             case CallerCommitted(item_id, previous):
                 turns.committed(call, item_id, previous, now, out)
             case CallerTranscribed():
+                refused = refusal.heed(call, event, now, out)
                 turns.transcribed(call, event, now, out)
+                if refused:
+                    refusal.confirm(call, now, out)
             case ResponseBegan():
                 responses.began(call, event, now, out)
             case ItemPlaced(item_id, previous):
@@ -192,8 +202,8 @@ class Machine:
             case FunctionReturned():
                 function_calls.returned(call, event, now, out)
             case NextModelReady():
-                failover.next_ready(call)
-            case MoveFailed():
+                call.sessions.next_began()
+            case MoveFailed() | NextModelLost():
                 failover.failed(call, event, now, out)
             case ClaimDoubted(correction):
                 if call.phase is Phase.TALKING and call.model_is_ready:
@@ -219,17 +229,20 @@ class Machine:
             greeting.climb(call, now, out)
             ending.check_caps(call, now, out)
         if call.phase is Phase.TALKING and greeting.overdue(call, now):
-            reason = EndReason.MODEL_LOST if call.sessions else EndReason.MODEL_UNREACHABLE
+            reason = EndReason.MODEL_LOST if call.sessions.count else EndReason.MODEL_UNREACHABLE
             ending.leave(call, reason, Next.HUMAN, now, out, phrase="trouble")
         if call.phase in (Phase.TALKING, Phase.LEAVING):
             turns.judge_keys(call, now, out)
         if call.phase is Phase.LEAVING:
             turns.end_noise(call, now, out)
         if call.phase is Phase.TALKING:
+            responses.tick(call, now, out)
             failover.tick(call, now, out)
             turns.tick(call, now, out)
             function_calls.tick(call, now, out)
             ending.check_silence(call, now, out)
+        if call.phase is Phase.TALKING:
+            failover.rescue(call, now, out)
 
     def _settle(self, now: float, out: list[Action]) -> None:
         """What every event ends with."""
@@ -238,5 +251,7 @@ class Machine:
             call.playout.resume()  # whoever stopped the agent is gone
         failover.settle(call, now, out)
         responses.ask(call, now, out)
+        if call.answers.is_asked:
+            call.liveness.owe(now)
         call.due(now, out)
         ending.settle(call, now, out)

@@ -74,6 +74,7 @@ class Utterance:
     proved_bytes: int = 0  # heard for certain: a mark came back
     said_ms: float = 0.0
     complete: bool = False  # all its audio is here
+    filled_bytes: int = 0  # silence at the end of its last frame
     written: bool = False
     stopped: bool = False  # the silence before its next frame is wanted
 
@@ -134,7 +135,10 @@ class Playout:
         self._mark_number = 0
         self._marks: dict[str, Burst] = {}
         self._held: dict[ItemId, float] | None = None  # heard ms of what is stopped, while it is held
-        self._finished: set[ItemId] = set()  # complete or cut: no more audio is taken for them
+        self._finished: set[ItemId] = set()  # no more audio is taken for them
+        self._complete: dict[ItemId, Utterance] = {}  # complete, as far as is known; more may come all the same
+        self.audible_until_s = 0.0  # when the last of what can be heard has been played, or will have been
+        self.sounded: ItemId | None = None  # whose audible sound the newest `due` wrote
         self.gaps_ms = 0.0  # silence the caller heard inside an answer, because nothing was there to be sent
         self.cleared_marks = 0  # receipts of an older generation
         self.unknown_marks = 0
@@ -159,7 +163,7 @@ class Playout:
         """
         if item in self._finished:
             return
-        utterance = self._open(item)
+        utterance = self._go_on(item) or self._open(item)
         if utterance is None:
             utterance = Utterance(item, own, protected, first_at=now)
             (self._queue.appendleft if first else self._queue.append)(utterance)
@@ -167,23 +171,42 @@ class Playout:
         length_ms = len(utterance.mulaw) / BYTES_PER_MS
         utterance.said_ms = length_ms if said_ms is None else max(utterance.said_ms, said_ms)
 
-    def finish(self, item: ItemId, tail: bytes = b"") -> Heard | None:
-        """No more audio comes for this item: add the filter's tail and fill the last frame with silence.
+    def _go_on(self, item: ItemId) -> Utterance | None:
+        """More audio of an item that was said to be complete: it goes on where it ended, before what came later."""
+        utterance = self._complete.pop(item, None)
+        if utterance is None:
+            return None
+        del utterance.mulaw[max(utterance.sent_bytes, len(utterance.mulaw) - utterance.filled_bytes) :]
+        utterance.complete, utterance.filled_bytes = False, 0
+        if utterance not in self._queue:
+            self._queue.insert(1 if self._queue and self._queue[0].written else 0, utterance)
+        return utterance
+
+    def complete(self, item: ItemId, tail: bytes = b"") -> Heard | None:
+        """All audio of this item seems to be here: add the filter's tail and fill the last frame with silence.
 
         Returns what the marks prove already: an item whose last byte was heard before it was known to be the last.
         """
-        self._finished.add(item)
         utterance = self._open(item)
         if utterance is None or utterance.complete:
             return None
         utterance.mulaw += tail
-        utterance.mulaw += SILENCE * (-len(utterance.mulaw) % FRAME_BYTES)
+        utterance.filled_bytes = -len(utterance.mulaw) % FRAME_BYTES
+        utterance.mulaw += SILENCE * utterance.filled_bytes
         utterance.complete = True
+        self._complete[item] = utterance
         if utterance.waiting_bytes == 0 and self._held is None:
             self._queue.remove(utterance)
         if utterance.is_proved:
             return Heard(item, utterance.said_ms, True, utterance.own)
         return None
+
+    def finish(self, item: ItemId) -> Heard | None:
+        """No more audio is taken for this item: it is complete by now, or what more of it comes is not wanted."""
+        heard = self.complete(item)
+        self._complete.pop(item, None)
+        self._finished.add(item)
+        return heard
 
     def is_finished(self, item: ItemId) -> bool:
         """True for an item that takes no more audio: it is complete, or was cut."""
@@ -199,6 +222,7 @@ class Playout:
 
     def due(self, now: float) -> list[Play]:
         """What to write to the caller now; empty nearly always (one comparison)."""
+        self.sounded = None
         if not self._queue or self._held is not None:
             return []
         ahead_s = self._play_end_s - now  # a playback that runs late may have more; a late mark may also be just late
@@ -251,7 +275,9 @@ class Playout:
         mulaw = bytes(utterance.mulaw[start:end])
         self._bursts.append(burst)
         self._marks[name] = burst
-        self._echo.sent(mulaw, self._play_end_s)
+        audible_until_s = self._echo.sent(mulaw, self._play_end_s)
+        if audible_until_s is not None:
+            self.audible_until_s, self.sounded = audible_until_s, utterance.item
         self._play_end_s = to_s
         utterance.sent_bytes = end
         utterance.written = True
@@ -367,6 +393,7 @@ class Playout:
         self._generation += 1
         self._marks = ended
         self._play_end_s, self._late_s = min(now, self._play_end_s + self._late_s), 0.0
+        self.audible_until_s = min(self.audible_until_s, now)
         return outstanding
 
     def resume(self) -> None:
@@ -382,6 +409,8 @@ class Playout:
             Cut(u.item, held.get(u.item, 0.0), u.said_ms, u.complete, u.own, u.mulaw)
             for u in self._queue  # appended after the hold: nothing heard
         ]
-        self._finished.update(cut.item for cut in cuts)
+        for cut in cuts:
+            self._finished.add(cut.item)
+            self._complete.pop(cut.item, None)
         self._queue.clear()
         return cuts

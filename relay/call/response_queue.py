@@ -7,6 +7,7 @@ Only one response may write to the conversation at a time; asking again meanwhil
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from relay.call.actions import AskForResponse, CancelResponse
 from relay.call.vocabulary import ResponseId
@@ -16,8 +17,23 @@ BEGIN_LIMIT_S = 5.0
 # A response that produces neither audio nor an end for this long is stuck. Slowest first audio measured: 4.7 s.
 PROGRESS_LIMIT_S = 10.0
 ASK_AGAIN_LIMIT = 2
-# A refused or failed request is not repeated at once: the server would be asked at the speed of the line.
+# A refused or failed request is not repeated at once: the server would be asked at the speed of the line. One that is
+# refused because another response is active comes after twice as long each time.
 ASK_AGAIN_AFTER_S = 0.5
+ASK_AGAIN_AFTER_LIMIT_S = 4.0
+# "Please try again in 2.5s": that long, and a little for the two clocks. All waits for one answer together are no
+# longer than this, then a person is the better answer.
+RETRY_MARGIN_S = 0.1
+RETRY_LIMIT_S = 15.0
+# All of a response that has come is complete, and its end is not told: it follows within 50 ms (live captures). Whoever
+# wants to ask the next thing asks it after this long (a server that is not done refuses, and nothing is lost) ...
+END_EXPECTED_S = 1.0
+# ... and after this long it is over for everybody. A function that is called behind a spoken preamble may take as long.
+END_LIMIT_S = 3.0
+
+# What follows when a response has ended: nothing; the same is asked again; the rest of what broke off is asked for; it
+# is asked again when the server said so; the model has failed too often.
+Follows = Literal["nothing", "again", "rest", "later", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +59,14 @@ class Answers:
         self._not_before = 0.0
         self._number = 0
         self._failures = 0
+        self._refusals = 0  # in a row, because another response was active
+        self._retry_until = 0.0  # the server said to ask again then
+        self._retry_s = 0.0  # all such waits for the present wish
+        self._complete_at: float | None = None  # all that has come of the active response is complete since then
         self._cancel_when_begun = False
         self._discarded: set[ResponseId] = set()
         self._ended: set[ResponseId] = set()
+        self._presumed: set[ResponseId] = set()  # of those: nobody told their end
 
     @property
     def is_busy(self) -> bool:
@@ -74,19 +95,42 @@ class Answers:
         if self._wish is None or instructions is not None or self._wish.instructions is None:
             self._wish = Wish(kind, instructions)
 
+    @property
+    def is_asked(self) -> bool:
+        """True while an answer is wished for or asked for, and has not begun."""
+        return self.is_wanted or (self._asked is not None and not self._cancel_when_begun)
+
+    @property
+    def is_going_on(self) -> bool:
+        """True while the caller is to hear more: `is_pending`, less a response of which nothing more seems to come."""
+        return self.is_asked or (self.is_pending and self._complete_at is None)
+
+    def waits_as_told(self, now: float) -> bool:
+        """True while the server has said when to ask again, and it is not yet then."""
+        return self.is_wanted and now < self._retry_until
+
     def forbids_functions(self, response_id: ResponseId) -> bool:
         """True for an answer that was asked for in words: with instructions, it may call nothing."""
         return response_id == self.active and self._active_wish.instructions is not None
 
     def due(self, now: float) -> AskForResponse | None:
-        """The request to send now, if there is one to send and nothing is active."""
-        if self._wish is None or self.is_busy or now < self._not_before:
+        """The request to send now, if there is one to send and nothing is active, or nothing seems to be."""
+        if self._wish is None or self._asked is not None or now < max(self._not_before, self._retry_until):
+            return None
+        if self.active is not None and not self._seems_over(now, END_EXPECTED_S):
             return None
         self._asked, self._wish = self._wish, None
         self._number += 1
         self._asked_ref = f"{self._asked.kind}-{self._number}"
         self._since = now
         return AskForResponse(self._asked_ref, self._asked.instructions)
+
+    def _seems_over(self, now: float, after_s: float) -> bool:
+        return self._complete_at is not None and now - self._complete_at >= after_s
+
+    def unended(self, now: float) -> ResponseId | None:
+        """The active response, if it is over although nobody told its end."""
+        return self.active if self._seems_over(now, END_LIMIT_S) else None
 
     def expect(self, ref: str, now: float, instructions: str | None = None) -> None:
         """A response was asked for before the call had this session (the greeting, at the webhook)."""
@@ -97,73 +141,120 @@ class Answers:
         if response_id in self._ended or response_id == self.active:
             return None
         self.active, self.active_ref, self._since, self._produced = response_id, ref or "", now, False
-        self._active_wish = Wish("turn")
+        self._active_wish, self._complete_at, self._refusals = Wish("turn"), None, 0
         if self._asked is None or ref not in (None, self._asked_ref):
             return None  # not asked for by us: it is heard like any other
         self._active_wish, self._asked = self._asked, None
         if self._cancel_when_begun:
             self._cancel_when_begun = False
             self._discarded.add(response_id)
+            self._complete_at = now  # nothing more of it is wanted
             return CancelResponse(response_id)
         return None
 
     def progressed(self, response_id: ResponseId, now: float, *, is_audible: bool = True) -> None:
         """The response produced sound or a function call; or words, which alone nobody hears (`is_audible` false)."""
+        if self.active is None and response_id in self._presumed:  # it was slow, and is not over
+            self._presumed.discard(response_id)
+            self._ended.discard(response_id)
+            self.active, self._active_wish, self._produced = response_id, Wish("turn"), True
         if response_id == self.active:
             self._since, self._produced = now, self._produced or is_audible
+            if response_id not in self._discarded:
+                self._complete_at = None
 
-    def ended(self, response_id: ResponseId, status: str, now: float) -> bool:
-        """A response ended. True if it is to be asked for again: it failed, or had nothing to be heard or done."""
+    def completed(self, response_id: ResponseId, now: float) -> None:
+        """All that has come of the response is complete: its end is due."""
+        if response_id == self.active:
+            self._since = self._complete_at = now
+
+    def discard(self, response_id: ResponseId) -> None:
+        """Nothing of this response is to be heard: it came of a session that was given up."""
+        self._discarded.add(response_id)
+
+    def presume_ended(self, response_id: ResponseId) -> None:
+        """Nobody told the end of this response, and it is over: `ended` comes next."""
+        self._presumed.add(response_id)
+
+    def ended(self, response_id: ResponseId, status: str, now: float, retry_after_s: float | None = None) -> Follows:
+        """A response ended. What follows: it may have failed, broken off, or had nothing to be heard or done."""
         self._ended.add(response_id)
         if self.active != response_id:
-            return False
-        self.active = None
+            return "nothing"
+        self.active, self._complete_at = None, None
         self._not_before = 0.0
         if response_id in self._discarded:
-            return False
-        if self._produced and status != "failed":
-            self._failures = 0
-            return False
-        return self._ask_again(self._active_wish, now)
+            return "nothing"
+        if self._produced and status == "completed":
+            self._failures, self._retry_s = 0, 0.0
+            return "nothing"
+        if self._produced:
+            return self._ask_again(Wish("rest"), now)  # begun words are not begun anew
+        return self._ask_again(self._active_wish, now, retry_after_s)
 
     def has_ended(self, response_id: ResponseId) -> bool:
         """True for a response whose end has been seen."""
         return response_id in self._ended
 
-    def _ask_again(self, wish: Wish, now: float) -> bool:
-        self._failures += 1
-        if self._failures > ASK_AGAIN_LIMIT:
+    def was_presumed_ended(self, response_id: ResponseId) -> bool:
+        """True, once, for a response whose end was not told in its time: its bill comes with the end."""
+        if response_id not in self._presumed:
             return False
+        self._presumed.discard(response_id)
+        return True
+
+    def ask_again(self, now: float) -> Follows:
+        """What has come of the answer was none, and was cancelled: ask for it anew."""
+        return self._ask_again(Wish("again"), now)
+
+    def _ask_again(self, wish: Wish, now: float, retry_after_s: float | None = None) -> Follows:
+        if retry_after_s is not None and self._retry_s + retry_after_s <= RETRY_LIMIT_S:
+            self._retry_s += retry_after_s
+            self._retry_until = now + retry_after_s + RETRY_MARGIN_S
+            self._wish = self._wish or wish
+            return "later"
+        self._failures = ASK_AGAIN_LIMIT + 1 if retry_after_s is not None else self._failures + 1
+        if self._failures > ASK_AGAIN_LIMIT:
+            return "failed"
         self._not_before = now + ASK_AGAIN_AFTER_S
         self._wish = self._wish or wish
-        return True
+        return "rest" if wish.kind == "rest" else "again"
 
     @property
     def has_failed(self) -> bool:
         """True once the model failed to answer more often than it may."""
         return self._failures > ASK_AGAIN_LIMIT
 
-    def refused(self, ref: str | None, as_active: bool, now: float) -> None:
+    def refused(self, ref: str | None, as_active: bool, now: float, retry_after_s: float | None = None) -> Follows:
         """An error came instead of a response. `as_active`: one runs already, so wait for its end and ask again."""
         asked = self._asked
         if asked is None or (ref != self._asked_ref and not (as_active and ref is None)):
-            return
+            return "nothing"
         self._asked = None
         if self._cancel_when_begun:
             self._cancel_when_begun = False
-        elif as_active:
+            return "nothing"
+        if as_active:
             self._wish = self._wish or asked
-            self._not_before = now + ASK_AGAIN_AFTER_S
-        else:
-            self._ask_again(asked, now)
+            pause_s = ASK_AGAIN_AFTER_S * 2.0**self._refusals
+            self._refusals += 1
+            self._not_before = now + min(pause_s, ASK_AGAIN_AFTER_LIMIT_S)
+            return "again"
+        return self._ask_again(asked, now, retry_after_s)
 
-    def cancel(self) -> CancelResponse | None:
+    def nothing_is_active(self, cancelled: ResponseId | None) -> ResponseId | None:
+        """The server had nothing to cancel: the response that we cancelled has ended, and nobody told. Returns it."""
+        active = self.active
+        return active if active in self._discarded and cancelled in (None, active) else None
+
+    def cancel(self, now: float) -> CancelResponse | None:
         """Throw the active answer away, whatever still comes of it. Nothing active: nothing is sent."""
         self._wish = None
         if self._asked is not None:
             self._cancel_when_begun = True
         if self.active is not None and self.active not in self._discarded:
             self._discarded.add(self.active)
+            self._complete_at = now  # nothing more of it is wanted: its end is due
             return CancelResponse(self.active)
         return None
 
@@ -173,9 +264,14 @@ class Answers:
 
     def is_stuck(self, now: float) -> bool:
         """True if the model has neither begun nor gone on for too long."""
-        if self.active is not None:
-            return now - self._since > PROGRESS_LIMIT_S
-        return self._asked is not None and now - self._since > BEGIN_LIMIT_S
+        if self._asked is not None:
+            return now - self._since > BEGIN_LIMIT_S
+        return self.active is not None and now - self._since > PROGRESS_LIMIT_S
+
+    @property
+    def has_begun(self) -> bool:
+        """True while an answer is under way of which something has been produced."""
+        return self.active is not None and self._produced
 
     def lost(self) -> None:
         """The session is gone: what was asked of it must be asked again of the next one."""
@@ -187,4 +283,6 @@ class Answers:
         self._wish = self._wish or again
         if self.active is not None:
             self._ended.add(self.active)
+            self._discarded.add(self.active)  # a session that was given up may still go on with it
         self.active, self._asked, self._cancel_when_begun, self._not_before = None, None, False, 0.0
+        self._complete_at = None

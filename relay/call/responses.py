@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from relay.call import ending, function_calls, greeting, turns
-from relay.call.actions import (
-    Action,
-    DeleteItem,
-    Report,
-)
-from relay.call.interruption import drop_unheard, withhold
+import re
+
+from relay.call import ending, function_calls, greeting, turns, wording
+from relay.call.actions import CANCEL_PREFIX, Action, CancelResponse, DeleteItem, KeepAudio, LearnGreeting, Report
+from relay.call.interruption import cut_off, drop_unheard, withhold
+from relay.call.response_queue import Follows
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import (
     EndReason,
@@ -25,30 +24,48 @@ from relay.call.vocabulary import (
 # What we sent crossed what the server had just done: it began an answer, or ended one. Nobody's mistake, no harm
 # [Realtime captures: a cancellation in 300 interruptions of 20 calls].
 ALREADY_ACTIVE = "conversation_already_has_active_response"
-CROSSINGS = frozenset({ALREADY_ACTIVE, "response_cancel_not_active"})
+NOT_ACTIVE = "response_cancel_not_active"
+CROSSINGS = frozenset({ALREADY_ACTIVE, NOT_ACTIVE})
+# Who has to wait longer than this for the server's leave to ask again is told to.
+WAIT_WITHOUT_WORDS_S = 1.5
+# The transcript of a model that reads a function call aloud instead of making it: no speech has a brace and a quote.
+_READ_ALOUD = re.compile(r"""[{\[]\s*[{"']|["']arguments["']\s*:|^\s*```""")
 
 
 def wants(call: Call, response_id: ResponseId, item_id: ItemId) -> bool:
-    """False for what must not be heard any more: of a cancelled answer, of a cut or complete item, at the end."""
-    if call.answers.is_discarded(response_id):
-        if call.conversation.turn(item_id) is None:
-            call.unheard_items.setdefault(response_id, set()).add(item_id)
-        return False
-    if call.playout.is_finished(item_id) or call.phase is Phase.GONE:
+    """False for what must not be heard any more: of a cancelled answer, of a cut or ended item, at the end."""
+    if call.answers.is_discarded(response_id) or call.playout.is_finished(item_id) or call.phase is Phase.GONE:
         return False
     return call.ending is None or call.ending.item is None
 
 
+def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
+    """Something of a cancelled answer: the model believes that it was heard, so it is to be deleted there."""
+    if call.answers.is_discarded(response_id) and call.conversation.turn(item_id) is None:
+        call.unheard_items.setdefault(response_id, set()).add(item_id)
+
+
 def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
     """The model began to answer."""
+    if not call.model_is_ready and call.sessions.count:  # too late: the session was given up, the next one is asked
+        call.answers.discard(event.response_id)
+        out.append(CancelResponse(event.response_id))
+        return
+    if call.answers.active not in (None, event.response_id):
+        _end_untold(call, call.answers.active, now, out)
+    greets = call.answers.is_greeting
     cancel = call.answers.began(event.response_id, event.ref, now)
     if cancel is not None:
         out.append(cancel)
+    elif greets and call.answers.is_greeting:
+        out.append(KeepAudio(event.response_id))
 
 
 def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     """A delta of the model's audio."""
     if not wants(call, event.response_id, event.item_id):
+        call.figures.late_deltas += 1
+        _came_late(call, event.response_id, event.item_id)
         return
     call.answers.progressed(event.response_id, now)
     item_id = event.item_id
@@ -58,7 +75,7 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
         withhold(call, now)
         call.waterfalls.began(item_id, now)
         turn.begins(call.ms(now), waits_ms=round(call.playout.left_ms(now)))
-        if call.notice_item is None and not call.consented and call.answers.active_ref.startswith("greeting"):
+        if call.notice_item is None and not call.consented and call.answers.is_greeting:
             call.notice_item = item_id
     if not call.answers.has_ended(event.response_id):
         call.meter.generated(event.response_id, max(0.0, event.said_ms - turn.said_ms))
@@ -80,29 +97,49 @@ def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> Non
     turn = call.conversation.turn(event.item_id)
     if turn is None:
         if not wants(call, event.response_id, event.item_id):
+            _came_late(call, event.response_id, event.item_id)
             return
         turn = call.conversation.place(event.item_id, "agent", call.before(event.item_id), call.ms(now))
         _belongs(call, event.response_id, event.item_id)
     turn.goes_on(event.text)
+    if _READ_ALOUD.search(turn.said) and event.response_id == call.answers.active and not turn.own:
+        _stop_reading_aloud(call, now, out)
+        return
     if not turn.whole:
         call.answers.progressed(event.response_id, now, is_audible=False)
         return
     call.record(turn.row(), out)
 
 
+def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:
+    """The model speaks the text of a function call: nobody is to hear that. It is asked once more."""
+    hears = "nothing of it: the model is asked again"
+    out.append(Report("model.reads_function_aloud", "warning", (("caller_hears", hears),)))
+    cut_off(call, now, out)
+    if call.answers.ask_again(now) == "again" and call.model_is_ready:
+        out.append(call.note(wording.READ_ALOUD))
+    _give_up_if_failed(call, now, out)
+
+
 def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) -> None:
-    """An item's audio is complete."""
+    """An item's audio is complete, as far as the model knows."""
     if wants(call, event.response_id, event.item_id):
-        call.heard(call.playout.finish(event.item_id, event.mulaw), now, out)
+        call.heard(call.playout.complete(event.item_id, event.mulaw), now, out)
+        call.answers.completed(event.response_id, now)
 
 
-def ended(call: Call, event: ResponseEnded, now: float, out: list[Action]) -> None:
-    """The model's answer is generated."""
+def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is_told: bool = True) -> None:
+    """The model's answer is generated. `is_told` false: nobody said so, and it must be."""
     response_id = event.response_id
-    if call.answers.has_ended(response_id):
-        return  # told twice
-    call.meter.responded(response_id, event.usage)
-    again = call.answers.ended(response_id, event.status, now)
+    if call.answers.has_ended(response_id):  # told twice, or late
+        if call.answers.was_presumed_ended(response_id):
+            call.meter.responded(response_id, event.usage)
+        return
+    if is_told:
+        call.meter.responded(response_id, event.usage)
+        if event.status == "completed" and call.answers.is_greeting and response_id == call.answers.active:
+            out.append(LearnGreeting(response_id))
+    follows = call.answers.ended(response_id, event.status, now, event.retry_after_s)
     for item in call.answer_items.get(response_id, []):
         call.heard(call.playout.finish(item), now, out)
     drop_unheard(call, response_id)
@@ -110,22 +147,69 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action]) -> No
         if call.model_is_ready and call.phase is not Phase.GONE:
             out.append(DeleteItem(item))
     function_calls.want_answer(call, now, out)
-    if again or event.status == "failed":
-        name = "model.answer_failed" if again else "model.answer_failed_for_good"
-        hears = "nothing yet: it is asked again" if again else "no answer: they ask again, or are put through"
-        fields = (("status", event.status), ("detail", event.detail or ""), ("caller_hears", hears))
-        out.append(Report(name, "warning", fields))
+    _follow(call, event, follows, now, out)
     _give_up_if_failed(call, now, out)
     if event.status == "completed":
         _heed_own_words(call, response_id, now, out)
 
 
+def _end_untold(call: Call, response_id: ResponseId | None, now: float, out: list[Action]) -> None:
+    """A response is over, and its end was never told."""
+    if response_id is None:
+        return
+    call.answers.presume_ended(response_id)
+    hears = "nothing of it: the call goes on as if the end had been told"
+    out.append(Report("model.end_untold", "warning", (("response_id", response_id), ("caller_hears", hears))))
+    ended(call, ResponseEnded(response_id, "completed", None, None), now, out, is_told=False)
+
+
+def tick(call: Call, now: float, out: list[Action]) -> None:
+    """What time alone decides about an answer."""
+    _end_untold(call, call.answers.unended(now), now, out)
+
+
+def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out: list[Action]) -> None:
+    """Say in the log, to the model and to the caller, what comes after an answer that was none, or no whole one."""
+    match follows:
+        case "nothing":
+            return
+        case "again":
+            name, hears = "model.answer_failed", "nothing yet: it is asked again"
+        case "later":
+            name, hears = "model.asked_to_wait", "a request to wait, then the answer"
+        case "rest":
+            name, hears = "model.answer_broke_off", "the beginning; the model is asked for the rest"
+            if call.model_is_ready:
+                out.append(call.note(wording.ANSWER_BROKE_OFF))
+        case "failed":
+            name, hears = "model.answer_failed_for_good", "that there is trouble; then a person"
+    fields = (("status", event.status), ("detail", event.detail or ""), ("retry_after_s", event.retry_after_s))
+    out.append(Report(name, "warning", (*fields, ("caller_hears", hears))))
+    if follows == "later":
+        _ask_to_wait(call, event.retry_after_s, now, out)
+
+
+def _ask_to_wait(call: Call, retry_after_s: float | None, now: float, out: list[Action]) -> None:
+    quiet = not call.playout.is_speaking(now) and not call.floor.is_taken and call.phase is Phase.TALKING
+    if (retry_after_s or 0.0) > WAIT_WITHOUT_WORDS_S and quiet:
+        call.say("one_moment_again", now, out, bridges=True)
+
+
 def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:
-    """An agent that has to ask again has not understood the caller's newest turn."""
-    spoken = [call.conversation.turn(item) for item in call.answer_items.get(response_id, [])]
+    """What an agent says of itself: that it has not understood, or that it does something which it then does not."""
+    items = call.answer_items.get(response_id, [])
+    spoken = [call.conversation.turn(item) for item in items]
     said = " ".join(turn.said for turn in spoken if turn is not None)
+    if call.phase is not Phase.TALKING or not said:
+        return
+    if call.plan.rules.promises(said) and not call.functions.has_called(response_id):
+        for item in items:
+            call.liveness.bridge(item)  # it asks for patience, and answers nothing
+        call.liveness.missing("promise", now)
+    else:
+        call.liveness.was_answered()
     asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
-    if asked is None or call.phase is not Phase.TALKING or not call.plan.rules.says("repeat_words", said):
+    if asked is None or not call.plan.rules.says("repeat_words", said):
         return
     if call.rest.kept is not None:  # perhaps it asks what a sneeze was to mean
         call.caller_turns.ask_again(asked.item_id)
@@ -135,14 +219,18 @@ def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[A
 
 def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) -> None:
     """An error event: benign ones are benign, and none ends a call by itself."""
-    as_active = event.code == ALREADY_ACTIVE
-    call.answers.refused(event.event_id, as_active, now)
+    follows = call.answers.refused(event.event_id, event.code == ALREADY_ACTIVE, now, event.retry_after_s)
+    if event.code == NOT_ACTIVE:
+        cancelled = (event.event_id or "").removeprefix(CANCEL_PREFIX)
+        _end_untold(call, call.answers.nothing_is_active(ResponseId(cancelled) if cancelled else None), now, out)
     if event.code in CROSSINGS:
         call.figures.crossings += 1
-    else:
-        call.figures.model_errors += 1
-        out.append(Report("model.objected", "warning", (("code", event.code), ("message", event.message[:200]))))
-        _give_up_if_failed(call, now, out)
+        return
+    call.figures.model_errors += 1
+    out.append(Report("model.objected", "warning", (("code", event.code), ("message", event.message[:200]))))
+    if follows == "later":
+        _ask_to_wait(call, event.retry_after_s, now, out)
+    _give_up_if_failed(call, now, out)
 
 
 def _give_up_if_failed(call: Call, now: float, out: list[Action]) -> None:

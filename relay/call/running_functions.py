@@ -1,7 +1,4 @@
-"""The functions of a call that run: which of them the caller waits for, and what was said to them meanwhile.
-
-Upstream: function_calls.py decides; the other rooms ask.  Downstream: nothing.
-"""
+"""The functions of a call that run: which of them the caller waits for, and what was said to them meanwhile."""
 
 from __future__ import annotations
 
@@ -71,6 +68,7 @@ class RunningFunctions:
     _running: dict[str, ResponseId] = field(default_factory=dict)  # call id -> the response that called it
     _quiet: set[str] = field(default_factory=set)  # of these the caller hears nothing
     _outputs_wanted: list[ResponseId] = field(default_factory=list)  # responses whose outputs want an answer
+    _callers: set[ResponseId] = field(default_factory=set)  # responses that called any
     phrase: str = "holding"  # what is said first while the newest of them runs
     phrase_at: float = 0.0  # when the last phrase was said for them; 0: none yet
     asked_at: float = 0.0  # when the newest of them was called
@@ -89,6 +87,7 @@ class RunningFunctions:
     def begin(self, function_call_id: str, response_id: ResponseId, phrase: str, now: float) -> None:
         """The model called a function; an empty `phrase` means that the caller hears nothing of it."""
         self._running[function_call_id] = response_id
+        self._callers.add(response_id)
         if not phrase:
             self._quiet.add(function_call_id)
         self.phrase, self.asked_at = phrase, now
@@ -108,6 +107,10 @@ class RunningFunctions:
     def were_called_by(self, response_id: ResponseId | None) -> bool:
         """True while a function runs that this response called."""
         return response_id in self._running.values()
+
+    def has_called(self, response_id: ResponseId) -> bool:
+        """True for a response that called a function."""
+        return response_id in self._callers
 
     def want_answer(self, response_id: ResponseId) -> None:
         """The outputs of this response's functions are to be answered."""

@@ -1,6 +1,6 @@
 """The state of one call that all rooms of the machine share, and the few things that all of them do with it.
 
-The rooms are functions over this object: greeting, turns, answering, handover, leaving. None keeps state of its own.
+The rooms are functions over this object: greeting, turns, responses, failover, ending. None keeps state of its own.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from relay.call.actions import (
 )
 from relay.call.call_config import CallPlan, Phrase
 from relay.call.caller_turns import CallerTurns
+from relay.call.consent import Consent, Words
 from relay.call.conversation import Conversation, Turn, is_said
 from relay.call.cost import Meter
 from relay.call.gap_filling import Lateness
 from relay.call.keypad import Keypad
 from relay.call.level_vad import CallerVoice
+from relay.call.liveness import Liveness
 from relay.call.playout import Heard, Playout
 from relay.call.presence import Presence
 from relay.call.response_queue import Answers
 from relay.call.rest import Rest
 from relay.call.running_functions import RunningFunctions
+from relay.call.sessions import Sessions
 from relay.call.turn_taking import EARLY_S, SHORT_TURN_MS, Agent, Floor
+from relay.call.unheard_speech import UnheardSpeech
 from relay.call.vocabulary import (
     EndReason,
     ItemId,
@@ -71,16 +75,6 @@ class Ending:
 
 
 @dataclass(slots=True)
-class Move:
-    """The conversation is being handed over to another model session."""
-
-    model: str
-    why: str
-    is_ready: bool = False  # the new session is open
-    switching: bool = False  # the old one is being closed
-
-
-@dataclass(slots=True)
 class Figures:
     """What the call's one closing line says."""
 
@@ -116,11 +110,8 @@ class Call:
         self.conversation = Conversation(plan.history, plan.first_seq)
         self.meter = Meter(plan.model, plan.price, plan.transcription_usd_per_minute, plan.bill)
         # The model's session
-        self.model = plan.model
-        self.model_is_ready = False
-        self.sessions = 0
-        self.ready_at = 0.0
-        self.move: Move | None = None
+        self.sessions = Sessions(plan.model)
+        self.liveness = Liveness()
         self.ids: dict[ItemId, ItemId] = {}  # items that the present session has: ours -> its own
         self._before: dict[ItemId, ItemId | None] = {}  # the session's items -> what each of them stands behind
         self.answer_items: dict[ResponseId, list[ItemId]] = {}
@@ -129,25 +120,38 @@ class Call:
         self.arrived_at: float | None = None
         self.presence = Presence()
         self.loud_at = 0.0  # the caller's voice was last up
+        self.talked_at = 0.0  # and went on for longer than a knock does
         self.held_at = 0.0
         self.caller_turns = CallerTurns()
         self.rest = Rest()
-        self.unheard_ms = 0  # the caller's own voice since the server's VAD last heard anything
-        self.was_deaf = False  # the session before this one: the caller's last words are lost
+        self.unheard = UnheardSpeech()
         self.offered_human = plan.offered_human
         self.waterfalls = Waterfalls()
         self.keypad = Keypad(plan.rules.human_digit)
         # The notice
         self.notice_item: ItemId | None = None
         self.notice_until = 0.0  # its mark may come back until then
-        self.consented = plan.notice_heard or not plan.greeting.announces
-        self.unconsented: list[RecordTurn] = []
+        self.consent = Consent(plan.keep_words, plan.greeting.announces, plan.notice_heard, plan.words_refused)
+        self.unconsented: list[RecordTurn] = []  # rows that wait for the notice
         # Functions
         self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
-        self.dialled = ""  # whom the caller is to be connected with, and why, for the ledger
+        self.dialled = ""  # why the caller is to be connected with a human
+        self.dialled_by_agent = False  # then it is the model's own reason, and may hold the caller's words
+        self.missed_human = False  # somebody was wanted, outside their hours
         self.warned = False
+        self.told_midnight = False  # that there is a new day
         self._own_number = 0
+
+    @property
+    def model(self) -> str:
+        """The model of the session that serves, or served last."""
+        return self.sessions.model
+
+    @property
+    def model_is_ready(self) -> bool:
+        """True while a session serves that is believed in."""
+        return self.sessions.serves
 
     def ms(self, now: float) -> int:
         """Milliseconds since the caller arrived; 0 before."""
@@ -217,20 +221,39 @@ class Call:
         self.conversation.noted("user", text)
         return CreateItem(ItemId(f"keys_{self.plan.first_seq}_{self._own_number}"), "user", text)
 
-    def say(self, key: str, now: float, out: list[Action], *, protected: bool = False, first: bool = False) -> ItemId:
-        """Play a phrase of ours; `first`: before all that waits to be played."""
-        return self.own(self.plan.phrases[key], now, out, protected=protected, first=first)
+    def say(
+        self,
+        key: str,
+        now: float,
+        out: list[Action],
+        *,
+        protected: bool = False,
+        first: bool = False,
+        bridges: bool = False,
+    ) -> ItemId:
+        """Play a phrase of ours; `first`: before all that waits to be played; `bridges`: it only asks for patience."""
+        return self.own(self.plan.phrases[key], now, out, protected=protected, first=first, bridges=bridges)
 
     def own(
-        self, phrase: Phrase, now: float, out: list[Action], *, protected: bool, first: bool = False, rest: bool = False
+        self,
+        phrase: Phrase,
+        now: float,
+        out: list[Action],
+        *,
+        protected: bool,
+        first: bool = False,
+        rest: bool = False,
+        bridges: bool = False,
     ) -> ItemId:
         """Play words of ours and put them into the conversation as the assistant's.
 
-        `rest`: they are the model's, and were given up before.
+        `rest`: they are the model's, and were given up before. `bridges`: whoever waits for an answer still does.
         """
         self._own_number += 1
         item = ItemId(f"{'rest' if rest else 'own'}_{self.plan.first_seq}_{self._own_number}")
         self.rest.forget()
+        if bridges:
+            self.liveness.bridge(item)
         turn = self.conversation.place(item, "agent", None, self.ms(now), own=not rest)
         turn.begins(self.ms(now), waits_ms=0 if first else round(self.playout.left_ms(now)))
         self.playout.append(item, phrase.mulaw or b"", now, own=True, protected=protected, first=first)
@@ -252,7 +275,7 @@ class Call:
             if turn is None or not is_said(self.plan.greeting.notice, turn.said):
                 out.append(Report("notice.not_said", "error", (("caller_hears", "no notice: no word is stored"),)))
                 return
-            self.consented = True
+            self.consent.heard = True
             out.append(RecordConsent(self.ms(now)))
             out += self.unconsented
             self.unconsented = []
@@ -272,12 +295,18 @@ class Call:
 
     def record(self, row: RecordTurn, out: list[Action]) -> None:
         """A row of the transcript: at once, after the notice was heard, or without its words."""
-        if not self.plan.keep_words:
-            out.append(replace(row, said=None, heard=None))
-        elif self.consented:
-            out.append(row)
-        else:
-            self.unconsented.append(row)
+        match self.consent.words:
+            case Words.KEPT:
+                out.append(row)
+            case Words.WAITING:
+                self.unconsented.append(row)
+            case Words.NEVER:
+                out.append(replace(row, said=None, heard=None))
+
+    @property
+    def consented(self) -> bool:
+        """True once the notice was heard, where there must be one."""
+        return self.consent.is_given
 
     def due(self, now: float, out: list[Action]) -> None:
         """What is to be written to the caller now."""
@@ -289,6 +318,8 @@ class Call:
         if not plays:
             return
         self.rest.forget()
+        if self.playout.sounded is not None and self.liveness.heard(self.playout.sounded, now):
+            self.sessions.relieved()
         if self.figures.greeting_ms is None:
             self.figures.greeting_ms = self.ms(now)
         for play in plays:

@@ -28,7 +28,7 @@ WORDS_LIMIT_S = 5.0
 
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
-    call.unheard_ms = 0
+    call.unheard.forget()
     call.caller_turns.begin(item_id, call.ms(now), call.quiet_since())
     carry_out(call, call.floor.spoke(item_id, call.agent(now), call.voice), now, out)
 
@@ -60,6 +60,9 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     turn.was_spoken(call.caller_turns.take_began_ms(item_id, turn.started_ms), ended_ms)
     if call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER:
         _answer(call, item_id)
+    early = call.caller_turns.take_early(item_id)
+    if early is not None:
+        transcribed(call, early, now, out)
 
 
 def _answer(call: Call, item_id: ItemId) -> None:
@@ -70,7 +73,8 @@ def _answer(call: Call, item_id: ItemId) -> None:
 def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
     """The words of a caller's turn are there: what was it, and what follows?"""
     if not call.caller_turns.words_came(event.item_id):
-        return  # told twice, or an item of another session
+        call.caller_turns.keep_early(event)
+        return  # ahead of its commit; or told twice, or an item of another session
     call.meter.transcribed(event.usage)
     said = _what_was_it(call, event, now)
     if said.is_nothing:
@@ -113,6 +117,7 @@ def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> N
     elif _is_answered_alone(call, said.item_id, now):
         cut_off(call, now, out)
         call.waterfalls.nobody_waits()
+        call.liveness.forgive()
         _delete(call, said.item_id, out)
 
 

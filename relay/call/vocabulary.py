@@ -198,26 +198,31 @@ class FunctionAsked:
 
 @dataclass(frozen=True, slots=True)
 class ResponseEnded:
-    """The model's answer is generated (not played): completed, cancelled, incomplete or failed."""
+    """The model's answer is generated (not played): completed, cancelled, incomplete or failed.
+
+    `retry_after_s`: it failed, and the server says when to ask again.
+    """
 
     response_id: ResponseId
     status: str
     detail: str | None
     usage: dict[str, object] | None
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelObjected:
-    """An `error` event. It never ends a call by itself: a CLOSE does."""
+    """An `error` event, which ends no call by itself: a CLOSE does. `retry_after_s`: when to ask again, if it says."""
 
     code: str
     message: str
     event_id: str | None
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLost:
-    """The model's socket is at its end, or could not be opened (`code` 0)."""
+    """The model's socket is at its end; with `code` 0: the session that was ordered could not be had."""
 
     code: int
     reason: str
@@ -247,12 +252,19 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True)
 class NextModelReady:
-    """The session that is to take the conversation over is open and configured; the present one still serves."""
+    """The session that was dialled beside the present one is open and configured; the present one still serves."""
 
 
 @dataclass(frozen=True, slots=True)
 class MoveFailed:
-    """The session that was to take the conversation over could not be opened; the present one goes on."""
+    """The session that was dialled beside the present one could not be opened."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NextModelLost:
+    """The session that was kept beside the present one was closed before it was needed."""
 
     reason: str
 
@@ -294,6 +306,7 @@ Event: TypeAlias = (
     | Ticked
     | NextModelReady
     | MoveFailed
+    | NextModelLost
     | ClaimDoubted
     | DrainBegan
 )

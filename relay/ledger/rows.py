@@ -150,6 +150,7 @@ class ConsentRow:
     rule: str | None = None
     announced_at: datetime | None = None
     heard_at: datetime | None = None
+    refused_at: datetime | None = None  # the caller asked that no words are kept: none are from then on
 
     def identities(self) -> tuple[Identity, ...]:
         return (("consents", self.call_sid, self.seq),)

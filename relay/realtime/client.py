@@ -6,6 +6,8 @@ OpenAI answers every upgrade with 101 and fails in-band: connected means `sessio
 
 from __future__ import annotations
 
+import math
+import re
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -38,12 +40,12 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class ModelUnreachable(Exception):
     """No usable session came about: says why in words, with the server's own code, never with the key.
 
-    `do`: what to do about it, where it does not pass by itself.
+    `do`: what to do about it, where it does not pass by itself. `retry_after_s`: the server wants to be asked then.
     """
 
-    def __init__(self, words: str, do: str = "") -> None:
+    def __init__(self, words: str, do: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(words)
-        self.do = do
+        self.do, self.retry_after_s = do, retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,7 @@ class Realtime:
         except trio.TooSlowError:
             raise ModelUnreachable(f"no connection within {CONNECT_LIMIT_S:.0f} s") from None
         except Refused as error:
-            words = f"the upgrade was refused with HTTP {error.status}"
-            raise ModelUnreachable(words, remedy_of_status(error.status)) from None
+            raise _refused(error) from None
         except (OSError, ssl.SSLError, ValueError) as error:
             raise ModelUnreachable(f"no connection: {error}") from None
         try:
@@ -152,6 +153,26 @@ class Realtime:
             raise ModelUnreachable(words, remedy(error.reason, model=wanted.model)) from None
         except protocol.ModelProtocolError as error:
             raise ModelUnreachable(str(error)) from None
+
+
+# A refusal quotes a part of the key that it refuses.
+_KEY = re.compile(r"\bsk-[\w*-]+")
+
+
+def _refused(error: Refused) -> ModelUnreachable:
+    """A refused upgrade in words: the status, what the server says of it, and when it wants to be asked again."""
+    body = _KEY.sub("sk-...", " ".join(error.body.split()))[:300]
+    words = f"the upgrade was refused with HTTP {error.status}"
+    if body:
+        words += f": {body}"
+    if error.retry_after:
+        words += f" (Retry-After: {error.retry_after[:40]})"
+    try:
+        retry_after_s = float(error.retry_after or "")
+    except ValueError:
+        retry_after_s = -1.0  # none, or a date
+    told = retry_after_s if 0 <= retry_after_s < math.inf else None
+    return ModelUnreachable(words, remedy_of_status(error.status), told)
 
 
 class _Reader:

@@ -6,9 +6,14 @@ together from byte templates: it goes fifty times a second. Shapes: OpenAI API r
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
+
 import msgspec
 
 from relay.call.actions import (
+    CANCEL_PREFIX,
     AskForResponse,
     CancelResponse,
     CreateFunctionPair,
@@ -90,6 +95,7 @@ class Message(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(Message)
+_FIELDS = {field.name: field.type for field in msgspec.structs.fields(Message) if field.name != "session"}
 _encode = msgspec.json.Encoder().encode
 
 AUDIO_DELTA = "response.output_audio.delta"
@@ -123,11 +129,47 @@ _KNOWN_AND_SKIPPED = frozenset(
 
 
 def decode(message: bytes) -> Message:
-    """One server event. Raises ModelProtocolError if it is not JSON or its known keys have wrong types."""
+    """One server event. Raises ModelProtocolError if it is not JSON or has no type.
+
+    An event is worth more than its worst field: what cannot be read in it is left out, the rest counts.
+    """
     try:
         return _decoder.decode(message)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _decode_what_can_be_read(message, error)
+
+
+def _decode_what_can_be_read(message: bytes, error: Exception) -> Message:
+    """Half an emoji (a lone surrogate), broken UTF-8, or a key of another type than documented: the slow way."""
+    try:
+        table = json.loads(message.decode(errors="replace"))
+        kind = table["type"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        kind = None
+    if not isinstance(kind, str):
         raise ModelProtocolError(f"an event of {len(message)} bytes could not be read: {error}") from None
+    fields: dict[str, Any] = {}
+    for name, value in table.items():
+        if name in _FIELDS:
+            try:
+                fields[name] = msgspec.convert(_whole_text(value), _FIELDS[name])
+            except msgspec.ValidationError:
+                if name == "delta":  # without it there is nothing in the event
+                    raise ModelProtocolError(f"an event of {len(message)} bytes could not be read: {error}") from None
+    if isinstance(table.get("session"), dict):
+        fields["session"] = msgspec.Raw(_encode(_whole_text(table["session"])))
+    return Message(**fields)
+
+
+def _whole_text(value: Any) -> Any:
+    """The value with every lone surrogate replaced: no text with one can be written anywhere."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole_text(each) for each in value]
+    if isinstance(value, dict):
+        return {_whole_text(key): _whole_text(each) for key, each in value.items()}
+    return value
 
 
 def is_known(message: Message) -> bool:
@@ -189,10 +231,29 @@ def _ended(m: Message) -> Event | None:
         raise ModelProtocolError("response.done came without a response")
     r = m.response
     detail = r.status_details.reason if r.status_details else None
-    if detail is None and r.status_details and r.status_details.error:
-        error = r.status_details.error
+    error = r.status_details.error if r.status_details else None
+    if detail is None and error is not None:
         detail = error.code or error.type or error.message
-    return ResponseEnded(ResponseId(_need(r.id, "an id", m)), r.status or "completed", detail, r.usage)
+    response_id = ResponseId(_need(r.id, "an id", m))
+    return ResponseEnded(response_id, r.status or "completed", detail, r.usage, _retry_after_s(error))
+
+
+# "Rate limit reached for ... Please try again in 2.5s."; also "in 820ms" and "in 1m2.5s".
+_TRY_AGAIN = re.compile(r"try again in (?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(ms|s))?", re.IGNORECASE)
+# An account limit that names no time is asked again after this long.
+RATE_LIMIT_S = 1.0
+
+
+def _retry_after_s(error: _Error | None) -> float | None:
+    """When the server wants to be asked again; None where it says nothing of the kind."""
+    if error is None:
+        return None
+    found = _TRY_AGAIN.search(error.message or "")
+    if found is not None and any(found.groups()):
+        hours, minutes, number, unit = found.groups()
+        seconds = float(number or 0) / (1000 if unit and unit.lower() == "ms" else 1)
+        return int(hours or 0) * 3600 + int(minutes or 0) * 60 + seconds
+    return RATE_LIMIT_S if error.code == "rate_limit_exceeded" else None
 
 
 def _worded(m: Message) -> Event:
@@ -211,7 +272,9 @@ def _item_done(m: Message) -> Event | None:
 
 def _erred(m: Message) -> Event:
     error = m.error or _Error()
-    return ModelObjected(error.code or error.type or "unknown", error.message or "", error.event_id)
+    return ModelObjected(
+        error.code or error.type or "unknown", error.message or "", error.event_id, _retry_after_s(error)
+    )
 
 
 _READERS = {
@@ -276,8 +339,9 @@ def ask_for_response(action: AskForResponse) -> bytes:
 
 
 def cancel_response(action: CancelResponse) -> bytes:
-    """`response.cancel` of one response."""
-    return _encode({"type": "response.cancel", "response_id": action.response_id})
+    """`response.cancel` of one response; an error about it names the event, and so the response."""
+    event_id = f"{CANCEL_PREFIX}{action.response_id}"
+    return _encode({"type": "response.cancel", "event_id": event_id, "response_id": action.response_id})
 
 
 def truncate_item(action: TruncateItem) -> bytes:

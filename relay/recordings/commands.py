@@ -7,7 +7,7 @@ from pathlib import Path
 from relay.ledger import history
 from relay.recordings.cipher import Keys
 from relay.recordings.files import Recording
-from relay.recordings.listening import NotHeard, Tables, export, play, recordings_of, write_wav
+from relay.recordings.listening import NotHeard, Tables, export, play, recordings_of, write_wav_file
 from relay.recordings.service import folder_of, store_of
 from relay.recordings.stores import FolderStore
 from relay.settings import Settings
@@ -19,9 +19,7 @@ def listen(settings: Settings, url: str, call_sid: str, out: Path | None) -> str
     if out is None:
         play(recordings)
         return f"{call_sid}: played"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("wb") as file:
-        write_wav(file, recordings)
+    write_wav_file(out, recordings)
     return f"{out} (caller left, what the caller heard right)"
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
+import struct
 import subprocess
-import wave
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO
 
 import dsp
 from relay.recordings.cipher import KeyMissing, Keys, RecordingRefused
@@ -83,39 +82,31 @@ def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
 
 
 def write_wav(file: IO[bytes], recordings: Sequence[Recording]) -> None:
-    """A WAV: stereo, 8 kHz, PCM16; the caller left, what the caller heard right. Raises NotHeard, OSError."""
-    frames = max(one.first_sample + one.samples for one in recordings)
-    with wave.open(cast("IO[bytes]", _Counted(file)), "wb") as out:
-        out.setnchannels(2)
-        out.setsampwidth(2)
-        out.setframerate(RATE_HZ)
-        out.setnframes(frames)  # known beforehand: a pipe cannot be rewound
-        try:
-            for mulaw in stereo(recordings):
-                out.writeframesraw(dsp.decode(mulaw).astype("<i2").tobytes())
-        except (RecordingRefused, StoreFailed) as error:
-            raise NotHeard(str(error)) from None
+    """A WAV: stereo, 8 kHz, PCM16; the caller left, what the caller heard right. Raises NotHeard, OSError.
+
+    Its header comes first and knows its length: a pipe to a player cannot be rewound.
+    """
+    n_bytes = 4 * max(one.first_sample + one.samples for one in recordings)
+    form = struct.pack("<IHHIIHH", 16, 1, 2, RATE_HZ, 4 * RATE_HZ, 4, 16)
+    file.write(struct.pack("<4sI4s4s", b"RIFF", 36 + n_bytes, b"WAVE", b"fmt ") + form)
+    file.write(struct.pack("<4sI", b"data", n_bytes))
+    try:
+        for mulaw in stereo(recordings):
+            file.write(dsp.decode(mulaw).astype("<i2").tobytes())
+    except (RecordingRefused, StoreFailed) as error:
+        raise NotHeard(str(error)) from None
 
 
-class _Counted(io.RawIOBase):
-    """A stream that knows its place, as `wave` asks, also where it is a pipe."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._at = file, 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._file.write(data)
-        self._at += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self._at
-
-    def flush(self) -> None:
-        self._file.flush()
+def write_wav_file(path: Path, recordings: Sequence[Recording]) -> None:
+    """Write a WAV at this path, all of it or nothing. Raises NotHeard, OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.half")
+    try:
+        with half.open("wb") as file:
+            write_wav(file, recordings)
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def play(recordings: Sequence[Recording]) -> None:
@@ -144,8 +135,7 @@ def export(folder: Path, tables: Tables, recordings: Sequence[Recording]) -> lis
     written[2].write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", "utf-8")
     if recordings:
         written.insert(0, folder / "recording.wav")
-        with written[0].open("wb") as file:
-            write_wav(file, recordings)
+        write_wav_file(written[0], recordings)
     for path in written:
         path.chmod(0o600)
     return written

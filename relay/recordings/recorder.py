@@ -48,6 +48,7 @@ MARK_JITTER = 5 * SAMPLES_PER_MS
 FORGOTTEN = 4_000 * SAMPLES_PER_MS
 
 NOTICE = "the notice had not been heard"
+WISH = "the caller does not want to be recorded"
 
 
 class Recorder:
@@ -63,6 +64,7 @@ class Recorder:
         self._half_lag = 0
         self._began_at = 0
         self._waits = False  # for the notice
+        self._refused = False
         self._marks: list[tuple[str, int, int | None]] = []  # that came since the last frame; when, and where it ended
         self._blanks: list[tuple[int, int | None, str]] = []
         self._closed = False
@@ -83,7 +85,7 @@ class Recorder:
 
     def begin(self, now: float) -> None:
         """The notice was heard, or none is needed: record from here on."""
-        if self._tape is not None or self._closed:
+        if self._tape is not None or self._closed or self._refused:
             return
         self._take_marks()
         self._half_lag = self._playback.lag // 2
@@ -103,12 +105,19 @@ class Recorder:
         self._paused(at // SAMPLES_PER_MS, None, why)
 
     def resume(self, now: float) -> None:
-        """Record again."""
-        if self._blanks and self._blanks[-1][1] is None:
+        """Record again, unless the caller has refused."""
+        if self._blanks and self._blanks[-1][1] is None and not self._refused:
             start, _, why = self._blanks[-1]
             end = max(start, self._place(now) + self._half_lag)
             self._blanks[-1] = (start, end, why)
             self._paused(start // SAMPLES_PER_MS, end // SAMPLES_PER_MS, why)
+
+    def refuse(self, now: float) -> None:
+        """The caller wants no recording: silence from here to the call's end, whatever a function says."""
+        if not self._refused:
+            self.resume(now)
+            self.pause(WISH, now)
+            self._refused = True
 
     # What is heard
 

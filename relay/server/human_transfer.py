@@ -98,7 +98,7 @@ class Transfers:
         called = self._numbers[which]
         file.human.accepted, file.human.result = False, "asked"
         file.expects(RING_S + WHISPER_LIMIT_S)
-        log.info("human.dialled", why=file.decision.why, which=which + 1)
+        log.info("human.dialled", why=file.decision.own_why, which=which + 1)
         self._record(file, "asked", called)
         return twiml.dial_human(
             called,
@@ -197,7 +197,8 @@ class Transfers:
 
     def _keep_callback(self, file: CallFile) -> None:
         """Somebody has to call back: an entry stands, whatever the caller does next."""
-        why = (file.decision.why or "no reason is known")[:120]
+        why = file.decision.why if file.consent.may_keep else file.decision.own_why
+        why = (why or "no reason is known")[:120]
         log.info("human.missed")
         self._desk.record(
             MessageRow(

@@ -18,6 +18,7 @@ from typing import Protocol
 import trio
 
 from relay.call.call_config import Bill, PastTurn
+from relay.call.consent import Consent
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.functions import Deeds, Once
@@ -74,7 +75,13 @@ class Decision:
     then: Next = Next.NOTHING
     reason: EndReason | None = None
     why: str = ""  # for the human, in a few words
+    by_agent: bool = False  # then `why` is the model's, and may hold what the caller said
     summary: str = ""  # what the call is about, for the human
+
+    @property
+    def own_why(self) -> str:
+        """Why, in words of ours: these may stand in a log, and where no words are kept."""
+        return "the agent's own decision" if self.by_agent else self.why
 
 
 @dataclass(slots=True)
@@ -92,7 +99,6 @@ class Talk:
     model: str  # that serves it: the harder one, once that has taken over
     history: tuple[PastTurn, ...] = ()
     next_seq: int = 0
-    notice_heard: bool = False
     talked_s: float = 0.0  # on the streams that are over; a human's time is not ours
     spent_usd: float = 0.0  # at this moment
     bill: Bill = field(default_factory=Bill)  # of the streams that are over
@@ -126,6 +132,7 @@ class CallFile:
     closed: bool  # the business, when it rang
     began_at: float | None = None  # Trio clock: when its first stream began, the zero of the call's time line
     account_sid: str = ""  # Twilio's, whose token has signed the call's first webhook
+    consent: Consent = field(default_factory=Consent)  # the machine's of the newest stream, once there is one
     once: Once = field(default_factory=Once)
     own_ids: set[str] = field(default_factory=set)
     deeds: Deeds = field(default_factory=Deeds)
@@ -144,11 +151,6 @@ class CallFile:
     open_streams: list[Stream] = field(default_factory=list)  # the newest last; those before it write their last rows
     at_hand: set[CallSid] = field(default_factory=set)  # of the process: calls that may need it
     _one_closed: trio.Event = field(default_factory=trio.Event)
-
-    @property
-    def may_store_words(self) -> bool:
-        """True once the notice was heard, where there must be one."""
-        return self.talk.notice_heard or not self.announces
 
     @property
     def live(self) -> bool:

@@ -20,9 +20,12 @@ import trio
 
 from relay.call.actions import RecordTurn, RunFunction
 from relay.call.call_config import PastTurn
+from relay.call.consent import Words
 from relay.call.machine import Ending, Machine, Next
 from relay.call.vocabulary import ClaimDoubted, EndReason
 from relay.functions import Outcome, TakeMessage
+from relay.functions.claims.patterns import LISTED
+from relay.functions.outcome import at_a_word
 from relay.ledger import rows
 from relay.session.bills import cost_of
 from relay.session.call_file import CallFile, Decision
@@ -32,10 +35,10 @@ log = structlog.get_logger()
 
 # A caller who waits longer than this for the first sound hangs up (the field's own figure); ours to keep.
 GREETING_SLO_MS = 500
-# Functions whose result says who the caller is. The business knows it; a booking may be for somebody else.
-KNOWS_CALLER, HEARS_NAME = "lookup_caller", "book_appointment"
-# Functions that tell the caller nothing.
-WITHOUT_NEWS = frozenset({"end_call", "wait_for_user", "transfer_to_human"})
+# A function that keeps the whole process waiting for longer than this is told: ten frames of every call.
+BLOCKED_S = 0.2
+# Letters of an outcome, where functions of the user's name many deeds.
+DEEDS_CHARS = 200
 
 
 def call_row(file: CallFile) -> rows.CallRow:
@@ -99,11 +102,20 @@ class Books:
     def consent(self, heard_ms: int) -> None:
         """The notice was heard: what waited for it may be stored."""
         log.info("call.notice_heard", heard_ms=heard_ms)
-        self._file.talk.notice_heard = True
         self._record_notice(heard_ms)
+        self._let_go()
+
+    def refuse(self, at_ms: int) -> None:
+        """The caller does not want their words kept: the row says so, and what waited is written without words."""
+        log.info("call.words_refused", at_ms=at_ms, caller_hears="the agent confirms it")
+        at = self._began_utc + dt.timedelta(milliseconds=at_ms)
+        self._desk.ledger.record(rows.ConsentRow(call_sid=self._file.call_sid, seq=self._file.streams, refused_at=at))
+        self._let_go()
+
+    def _let_go(self) -> None:
         held, self._held_rows = self._held_rows, []
         for row in held:
-            self._desk.ledger.record(row)
+            self._record_words(row)
 
     def _record_notice(self, heard_ms: int | None) -> None:
         """What was announced, in which version, by which rule, and when it was heard (None: the caller had gone)."""
@@ -122,14 +134,17 @@ class Books:
         )
 
     def _record_words(self, row: rows.Row) -> None:
-        """A row that holds somebody's words: stored once the notice was heard, or never."""
+        """A row that holds somebody's words: stored, held until the notice was heard, or without them."""
         news = self._desk.news_of(row, self._file)
-        if self._file.may_store_words:
-            self._desk.ledger.record(row, *news)
-            return
-        self._held_rows.append(row)
-        for one in news:  # a booking stands, and its owner must know of it, whether its row is ever stored or not
-            self._desk.ledger.record(one)
+        match self._file.consent.words:
+            case Words.KEPT:
+                self._desk.ledger.record(row, *news)
+            case Words.NEVER:
+                self._desk.ledger.record(rows.without_words(row), *news)
+            case Words.WAITING:
+                self._held_rows.append(row)
+                for one in news:  # a booking stands, and its owner must know of it, whatever becomes of its row
+                    self._desk.ledger.record(one)
 
     def turn(self, turn: RecordTurn) -> ClaimDoubted | None:
         """Write a turn; hold an agent's words against what was done."""
@@ -187,13 +202,14 @@ class Books:
     # Long because a row of a function has many columns.
     def function(self, action: RunFunction, outcome: Outcome) -> None:
         """Write a function call down."""
-        file = self._file
+        file, function = self._file, self._desk.registry.get(action.name)
         output = _table(outcome.output)
         arguments = _table(action.arguments)
         file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
         if outcome.ok:
             file.tally.functions_done.append(action.name)
-            if action.name == KNOWS_CALLER or (action.name == HEARS_NAME and not file.caller_name):
+            named_by = function.names_caller if function is not None else None
+            if named_by == "known" or (named_by == "said" and not file.caller_name):  # it may be for somebody else
                 file.caller_name = str(output.get("name") or file.caller_name)
         self._desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
         self._record_words(
@@ -202,7 +218,7 @@ class Books:
                 function_call_id=action.function_call_id,
                 name=action.name[:64],
                 arguments=arguments,
-                output=output,
+                output=output if outcome.ok or file.consent.words is not Words.NEVER else None,  # a backend's words
                 ok=outcome.ok,
                 took_ms=round(outcome.took_s * 1000, 1),
                 key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
@@ -223,6 +239,8 @@ class Books:
                 ),
                 file,
             )
+        if outcome.blocked_s > BLOCKED_S:
+            self._blocked(action.name, outcome.blocked_s)
         fields: dict[str, object] = {"function": action.name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
         if outcome.refused:  # its words were meant for the model, and may repeat the caller's
             log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
@@ -230,6 +248,16 @@ class Books:
             log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)
         else:
             log.info("function.done", **fields)
+
+    def _blocked(self, name: str, blocked_s: float) -> None:
+        self._desk.metrics.functions_blocked.labels(self._known(name)).inc()
+        log.error(
+            "function.blocked",
+            function=name[:64],
+            words=f"{name[:64]} blocked the loop for {blocked_s:.1f} s",
+            caller_hears="nothing in that time, and all other callers too",
+            do="await trio.sleep, ask with httpx.AsyncClient, and give other waits to trio.to_thread.run_sync",
+        )
 
     def _known(self, name: str) -> str:
         return name if self._desk.registry.get(name) is not None else "unknown"
@@ -277,6 +305,7 @@ class Books:
             then=ending.then if ending is not None else Next.RESUME,
             reason=ending.reason if ending is not None else EndReason.RELAY_FAULT,
             why=machine.dialled,
+            by_agent=machine.call.dialled_by_agent,
             summary=_matter(ending, machine.conversation.past()),
         )
         self._file.decide(self._decision)
@@ -298,7 +327,7 @@ class Books:
         if file.decision is decision:
             file.decision = replace(decision, summary=_matter(machine.ending, file.talk.history))
         desk.bill.ended(file.talk.bill.usd - machine.plan.bill.usd)
-        if machine.notice_was_begun and not file.talk.notice_heard:
+        if machine.notice_was_begun and not file.consent.heard:
             self._record_notice(None)
         if file.streams == 1:  # who comes back is not greeted a second time
             self._record_greeting()
@@ -316,7 +345,7 @@ class Books:
                 latency_p95_ms=p95,
                 verified=file.deeds.are_told_right,
                 # Twilio may have asked already, and a human been rung, while late words were awaited.
-                transfer_result=file.human.result if decision.then is Next.HUMAN else None,
+                transfer_result=self._transfer_result(decision),
             ),
             file,
         )
@@ -350,6 +379,11 @@ class Books:
         tally.barge_ins += call.figures.barge_ins
         tally.false_stops += call.figures.false_stops
 
+    def _transfer_result(self, decision: Decision) -> str | None:
+        if decision.then is Next.HUMAN:
+            return self._file.human.result
+        return "closed" if self._machine.call.missed_human and not self._file.human.result else None
+
     def _from_webhook(self, ms: float | None) -> float | None:
         if ms is None or self._file.streams != 1:
             return None
@@ -358,8 +392,9 @@ class Books:
     def _outcome(self) -> str:
         """From facts: what was done in this call, never what was said of it."""
         deeds = self._file.deeds
-        done = ",".join(sorted(deeds.done & {"booked", "cancelled", "moved", "message_taken"}))
-        told = "informed" if set(self._file.tally.functions_done) - WITHOUT_NEWS else "talked"
+        done = at_a_word(",".join(sorted(deeds.done - {LISTED})), DEEDS_CHARS)
+        functions = map(self._desk.registry.get, self._file.tally.functions_done)
+        told = "informed" if any(each is not None and each.has_news for each in functions) else "talked"
         doubt = "" if deeds.are_told_right else "unverified"
         return " ".join(part for part in (done or told, doubt) if part)
 

@@ -10,7 +10,8 @@ Exception groups are opened here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 import trio
@@ -18,9 +19,18 @@ import trio
 import dsp
 from relay.call.actions import (
     Action,
+    AskForResponse,
+    CancelResponse,
     ClearPlayback,
+    CreateFunctionPair,
+    CreateItem,
+    DeleteItem,
+    DialBeside,
     DialModel,
+    ForgetNext,
     HangUp,
+    KeepAudio,
+    LearnGreeting,
     LeaveStream,
     Play,
     RecordConsent,
@@ -28,8 +38,11 @@ from relay.call.actions import (
     ReleaseModel,
     Report,
     RunFunction,
+    SendFunctionOutput,
     SendSilence,
+    StopKeepingWords,
     SwitchModel,
+    TruncateItem,
 )
 from relay.call.machine import Machine, Phase
 from relay.call.vocabulary import (
@@ -44,12 +57,11 @@ from relay.call.vocabulary import (
     MarkReturned,
     ModelLost,
     ModelReady,
-    ResponseEnded,
     ResponseId,
     StreamSid,
     Ticked,
 )
-from relay.functions import CallContext, Outcome, PauseRecording, ResumeRecording, run
+from relay.functions import CallContext, Outcome, PauseRecording, ResumeRecording, TransferCall, run
 from relay.realtime import protocol as model_dialect
 from relay.realtime.client import ModelSession, ModelUnreachable
 from relay.recordings import Recorder
@@ -58,7 +70,7 @@ from relay.session.call_rows import Books
 from relay.session.caller_words import CallerWords
 from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
-from relay.session.model_connector import ModelSupply
+from relay.session.model_connector import ModelConnector
 from relay.session.uplink import CallerAudio, silence
 from relay.transport.overload import pace
 from relay.transport.websocket import Gone, WebSocketEnd
@@ -80,6 +92,13 @@ SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
 # Twilio's media message is 360 to 400 bytes, its mark 110: more than a frame, and no more than a frame and a mark.
 TWO_FRAMES_BYTES = 450
+NOBODY_THERE = (
+    '{"status":"error","error":"No person can take the call at this time.","next":"Say so, and offer to take a message '
+    'with take_message or to book."}'
+)
+# More than this waits for the model's socket (a quarter of a second of audio): it is congested, and the newest audio is
+# kept apart, where the oldest can be dropped.
+CONGESTED_BYTES = 16_384
 FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
 
 
@@ -93,10 +112,11 @@ class CallSession:
         self.stream_sid = stream_sid
         self._caller = caller
         self.machine = Machine(desk.plan(file))
+        file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
         self._hears = False  # it gets the caller's audio: what waited comes first
-        self._supply = ModelSupply(desk, file, self.machine)
+        self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
         self._recorder = self._recorder_of(file, started_at)
@@ -124,7 +144,7 @@ class CallSession:
         if self._desk.recordings is None:
             return None
         return self._desk.recordings.recorder(
-            file.call_sid, file.began_at, self._desk.utc_now(), consented=file.may_store_words
+            file.call_sid, file.began_at, self._desk.utc_now(), consented=file.consent.may_keep
         )
 
     async def run(self) -> None:
@@ -149,7 +169,7 @@ class CallSession:
             self._stop_recording(by_caller=False)
             self.close_rows()
             await self._release_model()
-            await self._supply.close()
+            await self._connector.close()
             self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
 
@@ -253,53 +273,84 @@ class CallSession:
             actions += self.machine.caller_audio(dsp.level_dbfs(mulaw), len(mulaw) // 8, now)
         if actions:
             await self._perform(actions)
-        await self._to_model(audio[0] if len(audio) == 1 else b"".join(audio))
+        self._to_model(audio[0] if len(audio) == 1 else b"".join(audio))
 
-    async def _to_model(self, mulaw: bytes) -> None:
-        if self._model is not None and self._hears:
-            try:
-                await self._model.end.send(self._uplink.append(mulaw))
+    def _to_model(self, mulaw: bytes) -> None:
+        """Caller audio to the model, which is never waited for: what its socket does not take is kept, the newest."""
+        model = self._model
+        if model is not None and self._hears:
+            if self._uplink.is_waiting or model.end.waiting_bytes > CONGESTED_BYTES:
+                self._keep(mulaw)
                 return
-            except Gone:
-                pass  # the OpenAI reader is told the same, with its code, and opens the one that is to hear this
+            if self._post_to_model([self._uplink.append(mulaw)]):
+                return
+        self._keep(mulaw)
+
+    def _keep(self, mulaw: bytes) -> None:
         self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
+
+    def _post_to_model(self, messages: list[bytes]) -> bool:
+        """Send to the model without waiting for it. False where it is gone: its reader is told the same, and why."""
+        model = self._model
+        if model is None or not messages:
+            return False
+        try:
+            if model.end.post(*messages):
+                self._start(self._drain_model, model)
+        except Gone:
+            return False
+        return True
+
+    async def _drain_model(self, model: ModelSession) -> None:
+        """Wait in everybody's place for a socket that did not take all; may be cancelled when the call is over."""
+        try:
+            while True:
+                await model.end.drain()
+                if self._model is not model or not self._hears or not (waiting := self._uplink.take()):
+                    return
+                if not model.end.post(self._uplink.append(waiting)):
+                    return
+        except Gone:
+            pass  # its reader is told the same, with the code, and opens the one that is to hear what waits
 
     # OpenAI reader
 
     async def _read_model(self) -> None:
-        """Opens model sessions and reads them; may be cancelled anywhere; ends when no session is wanted."""
-        supply = self._supply
-        while supply.has_next or supply.wanted is not None:
+        """Reads the sessions that are ordered; may be cancelled anywhere; ends when no session is wanted."""
+        while True:
             try:
-                session = await supply.obtain()
+                session = await self._connector.next_session()
             except ModelUnreachable as error:
                 hears = "the greeting, or a pause; then a person"
                 do = {"do": error.do} if error.do else {}
                 log.warning("model.unreachable", words=str(error), caller_hears=hears, **do)
                 await self._feed(ModelLost(0, str(error)))
                 continue
-            if self.machine.is_over:
-                await session.end.close()
+            if session is None:
                 return
             await self._serve_model(session)
 
     async def _serve_model(self, session: ModelSession) -> None:
+        """One session, until it is at its end or another is to serve: what it says after that is nobody's."""
         self._model, self._hears = session, False
         try:
             await self._feed(ModelReady(session.id, session.model, session.greeting_asked))
             self._hears = True
             if waiting := self._uplink.begin():
-                await self._to_model(waiting)
+                self._to_model(waiting)
             messages, session.backlog = session.backlog, []
-            while True:
+            while self._model is session:
                 for message in messages:
-                    await self._take_from_model(message)
+                    if self._model is session:
+                        await self._take_from_model(message)
                 messages = await session.end.receive()
         except Gone as gone:
-            self._model = None
-            await self._feed(ModelLost(gone.code, gone.reason))
+            if self._model is session:
+                self._model = None
+                await self._feed(ModelLost(gone.code, gone.reason))
         finally:
-            self._model = None
+            if self._model is session:
+                self._model = None
             await session.end.close()
 
     async def _take_from_model(self, raw: bytes) -> None:
@@ -314,8 +365,6 @@ class CallSession:
                 event = model_dialect.event_of(message)
                 if event is not None:
                     await self._feed(event)
-                    if isinstance(event, ResponseEnded) and (greeting := self._answers.greeting_of(event)):
-                        self.books.learn_greeting(greeting)
                 elif not model_dialect.is_known(message):
                     self._desk.metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
@@ -324,11 +373,7 @@ class CallSession:
 
     async def _model_spoke(self, message: model_dialect.Message) -> None:
         response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
-        if not self.machine.wants(response_id, item):
-            self._answers.dropped()
-            return
-        greets = self.machine.answers.active_ref.startswith("greeting")
-        for event in self._answers.spoke(response_id, item, message.delta or "", is_greeting=greets):
+        for event in self._answers.spoke(response_id, item, message.delta or ""):
             await self._feed(event)
 
     # Watchdog
@@ -360,7 +405,8 @@ class CallSession:
         """A muted caller and a dead socket sound the same: ask Twilio for a mark, and take no answer for the end."""
         if self._probed_at is None or self._probed_at < self._twilio_spoke_at:
             self._probed_at = now
-            await self._send(self._caller, [caller_dialect.mark(self.stream_sid, PROBE_MARK)])
+            if self._post_to_caller([caller_dialect.mark(self.stream_sid, PROBE_MARK)]):
+                await self._drain_caller()
         elif now - self._probed_at > PROBE_LIMIT_S:
             await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
 
@@ -374,6 +420,8 @@ class CallSession:
         except Exception:  # our own bug, around a function: loud here, and the call goes on
             log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
             outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
+        if isinstance(outcome.effect, TransferCall) and not self.machine.call.human_is_there(trio.current_time()):
+            outcome = replace(outcome, output=NOBODY_THERE, ok=False, refused=True, error="outside HUMAN_HOURS")
         self.books.function(action, outcome)
         self._pause_recording(outcome.effect)
         await self._feed(
@@ -396,7 +444,7 @@ class CallSession:
             match effect:
                 case PauseRecording(why):
                     self._recorder.pause(why, trio.current_time())
-                case ResumeRecording():
+                case ResumeRecording() if not self._file.consent.refused:
                     self._recorder.resume(trio.current_time())
 
     def _stop_recording(self, *, by_caller: bool) -> None:
@@ -420,10 +468,15 @@ class CallSession:
 
     # Long because it is the table of all actions, a few lines each.
     async def _perform(self, actions: list[Action]) -> None:
-        """Carry out the machine's actions: each socket's in their order, the caller's first (a `clear` is urgent)."""
+        """Carry out the machine's actions: the sockets first, the caller's before all (a `clear` is urgent).
+
+        Each socket's messages stay in their order. Rows come behind, also where the caller's socket was cut off or
+        this task is cancelled; and then what takes its time.
+        """
         to_caller: list[bytes] = []
         to_model: list[bytes] = []
-        leave: list[Callable[[], Awaitable[None]]] = []
+        rows: list[Action] = []
+        orders: list[Action] = []
         sid = self.stream_sid
         for action in actions:
             match action:
@@ -439,52 +492,84 @@ class CallSession:
                     to_caller.append(caller_dialect.clear(sid))
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
-                case RunFunction():
-                    self._start(self._run_function, action)
-                case DialModel(model):
-                    if self._model is None:
-                        self._supply.wanted = model
-                    else:
-                        self._start(self._supply.prepare, model, self._feed)
-                case SwitchModel():
-                    leave.append(self._release_model)
-                case ReleaseModel():
-                    self._supply.wanted = None
-                    leave.append(self._release_model)
-                case HangUp():
-                    self._start(self._hang_up)
-                case LeaveStream():
-                    leave.append(self._leave_stream)
-                case RecordTurn():
-                    await self._record_turn(action)
-                case RecordConsent(heard_ms):
-                    self.books.consent(heard_ms)
-                    if self._recorder is not None:
-                        self._recorder.begin(trio.current_time())
-                case Report(name, level, fields):
-                    getattr(log, level)(name, **dict(fields))
-                case _:
+                case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
+                    rows.append(action)
+                case AskForResponse() | CancelResponse() | TruncateItem() | DeleteItem() | CreateItem():
                     to_model += model_dialect.rendered(action)
-        await self._send(self._caller, to_caller)
-        if self.books.greeting_ms is None and any(isinstance(action, Play) for action in actions):
+                case CreateFunctionPair() | SendFunctionOutput():
+                    to_model += model_dialect.rendered(action)
+                case _:
+                    orders.append(action)
+        try:
+            waits = self._post_to_caller(to_caller)
+            self._post_to_model(to_model)
+            if waits:
+                await self._drain_caller()
+        finally:
+            for row in rows:
+                self._write_down(row)
+        if to_caller and self.books.greeting_ms is None and any(isinstance(action, Play) for action in actions):
             self.books.greeted(trio.current_time())
-        if self._model is not None:
-            await self._send(self._model.end, to_model)
-        for step in leave:
-            await step()
+        for order in orders:
+            await self._obey(order)
 
-    @staticmethod
-    async def _send(end: WebSocketEnd, messages: list[bytes]) -> None:
-        if messages:
-            try:
-                await end.send(*messages)
-            except Gone:
-                pass  # its reader is told the same, with the code, and decides
+    def _post_to_caller(self, messages: list[bytes]) -> bool:
+        try:
+            return bool(messages) and self._caller.post(*messages)
+        except Gone:
+            return False  # its reader is told the same, with the code, and decides
 
-    async def _record_turn(self, action: RecordTurn) -> None:
-        doubt = self.books.turn(action)
-        if doubt is not None and self.machine.ending is None:
-            self._start(self._feed, doubt)
+    async def _drain_caller(self) -> None:
+        try:
+            await self._caller.drain()
+        except Gone:
+            pass  # as above
+
+    def _write_down(self, action: Action) -> None:
+        """What is kept of the call."""
+        match action:
+            case RecordTurn():
+                doubt = self.books.turn(action)
+                if doubt is not None and self.machine.ending is None:
+                    self._start(self._feed, doubt)
+            case RecordConsent(heard_ms):
+                self.books.consent(heard_ms)
+                if self._recorder is not None and self._file.consent.may_keep:
+                    self._recorder.begin(trio.current_time())
+            case StopKeepingWords(at_ms):
+                self.books.refuse(at_ms)
+                self._pause_recording(PauseRecording("the caller asked for it"))
+            case Report(name, level, fields):
+                getattr(log, level)(name, **dict(fields))
+            case KeepAudio(response_id):
+                self._answers.keep(response_id)
+            case LearnGreeting(response_id):
+                if greeting := self._answers.kept(response_id):
+                    self.books.learn_greeting(greeting)
+
+    async def _obey(self, action: Action) -> None:
+        """What takes its time, or ends something."""
+        match action:
+            case RunFunction():
+                self._start(self._run_function, action)
+            case DialModel(model):
+                self._connector.dial(model)
+            case DialBeside(model):
+                self._start(self._connector.keep_one_ready, model, self._feed)
+            case SwitchModel():
+                present, self._model = self._model, None  # what it still says is nobody's
+                if present is not None:
+                    self._start(present.end.close)  # one that is stuck may not say goodbye for 2 s
+                self._connector.switch()
+            case ForgetNext():
+                await self._connector.forget()
+            case ReleaseModel():
+                self._connector.release()
+                await self._release_model()
+            case HangUp():
+                self._start(self._hang_up)
+            case LeaveStream():
+                await self._leave_stream()
 
     async def _release_model(self) -> None:
         model, self._model = self._model, None  # while it says goodbye, the caller's words wait for the next one

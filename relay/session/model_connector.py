@@ -1,4 +1,8 @@
-"""Where a stream's model sessions come from: kept warm since it rang, dialled, or prepared beside the present one."""
+"""Where a stream's model sessions come from: kept warm since it rang, dialled, or kept ready beside the present one.
+
+It carries out the machine's orders (call/sessions.py), and each of them is answered once: by what `next_session`
+returns or raises, or by what `keep_one_ready` tells.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import structlog
 import trio
 
 from relay.call.machine import Machine
-from relay.call.vocabulary import Event, MoveFailed, NextModelReady
+from relay.call.vocabulary import Event, MoveFailed, NextModelLost, NextModelReady
 from relay.realtime.client import ModelSession, ModelUnreachable
 from relay.session.bills import count_unheard
 from relay.session.call_file import CallFile
@@ -17,47 +21,93 @@ from relay.transport.websocket import Gone
 
 log = structlog.get_logger()
 
-# A model that was lost is dialled again after this long, one that cannot be had after twice as long, up to the limit.
+# A model that was lost is dialled again after this long, one that cannot be had after twice as long each time, up to
+# the limit. A server that says when to come back (Retry-After) is asked then, up to the other limit.
 REDIAL_PAUSE_S = 0.3
 REDIAL_PAUSE_LIMIT_S = 2.0
+RETRY_AFTER_LIMIT_S = 5.0
 
 
-class ModelSupply:
+class ModelConnector:
     """The sessions of one stream."""
 
     def __init__(self, desk: Desk, file: CallFile, machine: Machine) -> None:
-        self.wanted: str | None = machine.plan.model  # the model to be dialled; None: none any more
         self._desk = desk
         self._file = file
         self._machine = machine
+        self._to_dial: str | None = machine.plan.model  # ordered, and nobody has begun to open it
+        self._to_switch = False
+        self._is_released = False
+        self._ordered = trio.Event()  # something of these three
         self._pause_s = 0.0  # before the next dial
-        self._next: ModelSession | None = None
-        self._next_waits = trio.CancelScope()  # ends the waiting of the next session, not the session
-        self._next_free = trio.Event()  # nobody reads it any more
+        self._kept: ModelSession | None = None
+        self._kept_waits = trio.CancelScope()  # ends the waiting of the kept session, not the session
+        self._kept_is_free = trio.Event()  # nobody reads it any more
 
-    @property
-    def has_next(self) -> bool:
-        """True while a session is ready to take the conversation over."""
-        return self._next is not None
+    # Orders
 
-    async def obtain(self) -> ModelSession:
-        """The session that serves from now on; waits before it dials again. Raises ModelUnreachable."""
-        await trio.sleep(0 if self.has_next else self._pause_s)
+    def dial(self, model: str) -> None:
+        """A session of this model is to serve at once."""
+        self._to_dial = model
+        self._ordered.set()
+
+    def switch(self) -> None:
+        """The session that is kept is to serve."""
+        self._to_switch = True
+        self._ordered.set()
+
+    def release(self) -> None:
+        """No session is wanted any more."""
+        self._is_released = True
+        self._ordered.set()
+
+    async def forget(self) -> None:
+        """The session that is kept is not wanted any more."""
+        session, self._kept = self._kept, None
+        if session is not None:
+            self._kept_waits.cancel()
+            await session.end.close()
+
+    # What becomes of them
+
+    async def next_session(self) -> ModelSession | None:
+        """The session that serves from now on; waits for the order. None: none is wanted any more.
+
+        Raises ModelUnreachable: the one that was ordered could not be had.
+        """
+        while not self._is_released:
+            if self._to_switch:
+                self._to_switch = False
+                return await self._take_kept()
+            if self._to_dial is not None:
+                model, self._to_dial = self._to_dial, None
+                return await self._open(model, may_be_warm=True)
+            self._ordered = trio.Event()
+            await self._ordered.wait()
+        return None
+
+    async def _take_kept(self) -> ModelSession:
+        session, self._kept = self._kept, None
+        if session is None:
+            raise ModelUnreachable("the session that was kept ready was closed in the moment when it was to serve")
+        self._kept_waits.cancel()
+        await self._kept_is_free.wait()
+        return session
+
+    async def _open(self, model: str, *, may_be_warm: bool) -> ModelSession:
+        await trio.sleep(self._pause_s)
         try:
-            session = await self._find()
-        except ModelUnreachable:
+            session = await self._find(model) if may_be_warm else await self._dial(model)
+        except ModelUnreachable as error:
             self._pause_s = min(2 * self._pause_s, REDIAL_PAUSE_LIMIT_S) if self._pause_s else REDIAL_PAUSE_S
+            if error.retry_after_s is not None:
+                self._pause_s = max(self._pause_s, min(error.retry_after_s, RETRY_AFTER_LIMIT_S))
             raise
         self._pause_s = REDIAL_PAUSE_S
         return session
 
-    async def _find(self) -> ModelSession:
-        if self._next is not None:
-            session, self._next = self._next, None
-            self._next_waits.cancel()
-            await self._next_free.wait()
-            return session
-        wanted, self.wanted = self.wanted or self._machine.plan.model, None
+    async def _find(self, model: str) -> ModelSession:
+        """The session that was dialled when the phone rang, if there is one."""
         if self._desk.warm.knows(self._file.call_sid):
             try:
                 session = await self._desk.warm.claim(self._file.call_sid)
@@ -67,32 +117,33 @@ class ModelSupply:
                 await session.end.close()  # kept since it rang: this one would greet a second time
             except ModelUnreachable as error:
                 log.warning("model.warm_session_lost", words=str(error), caller_hears="nothing yet: another is dialled")
-        return await self._desk.realtime.open(self._desk.wanted(self._file, wanted))
+        return await self._dial(model)
 
-    async def prepare(self, model: str, tell: Callable[[Event], Awaitable[None]]) -> None:
-        """Open the session that takes the conversation over, and keep it until the machine switches."""
+    async def _dial(self, model: str) -> ModelSession:
+        return await self._desk.realtime.open(self._desk.wanted(self._file, model))
+
+    async def keep_one_ready(self, model: str, tell: Callable[[Event], Awaitable[None]]) -> None:
+        """Open the session that is to take the conversation over, and keep it until the machine switches."""
         try:
-            session = await self._desk.realtime.open(self._desk.wanted(self._file, model))
+            session = await self._open(model, may_be_warm=False)
         except ModelUnreachable as error:
             await tell(MoveFailed(str(error)))
             return
-        if not self._machine.is_moving or self._next is not None:
-            await session.end.close()  # the call has found another way meanwhile
-            return
-        self._next, self._next_waits, self._next_free = session, trio.CancelScope(), trio.Event()
-        await tell(NextModelReady())
+        self._kept, self._kept_waits, self._kept_is_free = session, trio.CancelScope(), trio.Event()
+        is_free = self._kept_is_free
         try:
-            with self._next_waits:
-                while self._next is session:  # pings are answered, and what comes is kept
+            await tell(NextModelReady())
+            with self._kept_waits:
+                while self._kept is session:  # pings are answered, and what comes is kept
                     session.backlog += await session.end.receive()
         except Gone as gone:
-            if self._next is session:
-                self._next = None
-                await tell(MoveFailed(f"it was closed before it was needed: {gone.code} {gone.reason}"))
+            if self._kept is session:
+                self._kept = None
+                await tell(NextModelLost(f"it was closed before it was needed: {gone.code} {gone.reason}"))
         finally:
-            self._next_free.set()
+            is_free.set()
 
     async def close(self) -> None:
-        """The stream is over: nobody takes the prepared session any more."""
-        if self._next is not None:
-            await self._next.end.close(1000)
+        """The stream is over: nobody takes the kept session any more."""
+        if self._kept is not None:
+            await self._kept.end.close(1000)

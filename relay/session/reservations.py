@@ -1,29 +1,46 @@
-"""Exactly-once keys of a call whose caller has not heard the notice yet: claimed as ever, but without any words."""
+"""Exactly-once keys of a call, claimed as ever, with no more words than may be kept.
+
+Upstream: context.py.  Downstream: ledger.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
+from relay.call.consent import Consent, Words
 from relay.ledger.port import Ledger
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
+# What a repeat on another machine needs, and holds no words: that it was done, and to what.
+_BARE: Final = frozenset({"status", "done", "id"})
+
 
 class ConsentedReservations:
-    """The ledger's reservations; `may_store_words` is asked anew each time."""
+    """The ledger's reservations; the call's consent is asked anew each time."""
 
-    def __init__(self, ledger: Ledger, may_store_words: Callable[[], bool]) -> None:
+    def __init__(self, ledger: Ledger, consent: Callable[[], Consent]) -> None:
         self._ledger = ledger
-        self._may_store_words = may_store_words
+        self._consent = consent
 
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
         """As Ledger.reserve."""
-        said = arguments if self._may_store_words() else {}
+        said = arguments if self._consent().may_keep else {}
         return await self._ledger.reserve(
             key, call_sid, function, said, function_call_id=function_call_id, limit_s=limit_s
         )
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
         """As Ledger.settle."""
-        await self._ledger.settle(key, ok, output if self._may_store_words() else {}, limit_s=limit_s)
+        await self._ledger.settle(key, ok, self._kept(output), limit_s=limit_s)
+
+    def _kept(self, output: Json) -> Json:
+        match self._consent().words:
+            case Words.KEPT:
+                return output
+            case Words.WAITING:
+                return {}
+            case Words.NEVER:
+                return {name: value for name, value in output.items() if name in _BARE}

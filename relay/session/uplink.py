@@ -57,8 +57,17 @@ class CallerAudio:
         del self._waiting[:excess]
         return excess / MULAW_BYTES_PER_MS
 
+    @property
+    def is_waiting(self) -> bool:
+        """True while audio waits for a model, or for its socket: what comes now goes behind it."""
+        return bool(self._waiting)
+
+    def take(self) -> bytes:
+        """What waited (mu-law); nothing waits any more."""
+        waiting, self._waiting = bytes(self._waiting), bytearray()
+        return waiting
+
     def begin(self) -> bytes:
         """A model is there: its audio begins with what waited (mu-law)."""
         self._line.reset()
-        waiting, self._waiting = bytes(self._waiting), bytearray()
-        return waiting
+        return self.take()

@@ -54,11 +54,14 @@ class Gone(Exception):
 
 
 class Refused(Exception):
-    """The server answered the upgrade with something other than a good 101: its status and (text) body."""
+    """The server answered the upgrade with something other than a good 101: its status and (text) body.
 
-    def __init__(self, status: int, body: str) -> None:
+    `retry_after`: its header of that name, as it came.
+    """
+
+    def __init__(self, status: int, body: str, retry_after: str | None = None) -> None:
         super().__init__(f"the server refused the WebSocket with HTTP {status}: {body[:200]}".rstrip(": "))
-        self.status, self.body = status, body
+        self.status, self.body, self.retry_after = status, body, retry_after
 
 
 class WebSocketEnd:
@@ -122,15 +125,32 @@ class WebSocketEnd:
 
     async def send(self, *messages: bytes) -> None:
         """Send text messages, in this order, in one write. Raises Gone."""
+        if self.post(*messages):
+            await self.drain()
+
+    def post(self, *messages: bytes) -> bool:
+        """Send text messages without waiting for anybody. True: somebody has to call `drain`. Raises Gone."""
         protocol = self._protocol
         if protocol.state is not OPEN or self._closed:
             raise self._gone()
         out = protocol.data_to_send() if protocol.writes else []
         out += [text_frame(message, next(masks) if self._is_client else b"") for message in messages]
         try:
-            await self._wire.write(out[0] if len(out) == 1 else b"".join(out))
+            return self._wire.post(out[0] if len(out) == 1 else b"".join(out))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
             raise self._gone(e) from e
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken what was posted; at once where another task waits for that. Raises Gone."""
+        try:
+            await self._wire.drain()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
+            raise self._gone(e) from e
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What was posted, or is being sent, and the peer has not taken yet."""
+        return self._wire.waiting_bytes
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye, give the peer 2 s to say it too, close the socket. Never raises, may be called again.
@@ -320,7 +340,8 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
         raise ConnectionError("the server closed, or spoke no HTTP, before it answered the WebSocket upgrade")
     if response.status_code == 101:
         raise Refused(101, f"its upgrade is not valid: {protocol.handshake_exc}")
-    raise Refused(response.status_code, (response.body or b"").decode(errors="replace"))
+    body = (response.body or b"").decode(errors="replace")
+    raise Refused(response.status_code, body, response.headers.get("Retry-After"))
 
 
 class _Head:

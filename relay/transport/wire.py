@@ -35,6 +35,16 @@ class Wire(Protocol):
     async def write(self, data: bytes) -> None:
         """Send `data` behind whatever was written before. Raises trio.Broken-/ClosedResourceError."""
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What was written and has not reached the peer's side of the wire."""
+
+    def post(self, data: bytes) -> bool:
+        """Like `write`, and waits for nothing: where it returns True, somebody has to `drain`."""
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken what waits. Raises trio.Broken-/ClosedResourceError."""
+
     def gather(self, n_bytes: int) -> None:
         """Let `read` wait until so many bytes are there, or the end; 1, as it begins, for no such wait."""
 
@@ -63,10 +73,17 @@ class _OneOutBuffer(ABC):
 
     The one whose bytes did not fit drains for all. So nothing interleaves, nothing is lost and no task or lock
     is needed; and because half a frame cannot be taken back, a drainer that is cancelled takes the wire with it.
+    Who must not wait posts, and leaves the draining to a task that may.
     """
 
     def __init__(self) -> None:
         self._waiting = bytearray()
+        self._is_draining = False
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What was written and has not reached the kernel."""
+        return len(self._waiting)
 
     @abstractmethod
     def _push(self, data: bytes) -> int:
@@ -79,8 +96,8 @@ class _OneOutBuffer(ABC):
     @abstractmethod
     def abort(self) -> None: ...
 
-    async def write(self, data: bytes) -> None:
-        """Send `data` behind whatever was written before; returns at once where the kernel takes it all.
+    def post(self, data: bytes) -> bool:
+        """Take `data` behind whatever was written before, without waiting. True: somebody has to call `drain`.
 
         Raises trio.BrokenResourceError when the peer is gone or does not read, trio.ClosedResourceError after `abort`.
         """
@@ -90,15 +107,26 @@ class _OneOutBuffer(ABC):
                 self.abort()
                 raise trio.BrokenResourceError(f"the peer does not read: {OUT_LIMIT_BYTES} bytes were waiting for it")
             waiting += data
-            return
+            return not self._is_draining
         taken = self._push(data)
         if taken == len(data):
-            return
+            return False
         waiting += data[taken:]
-        await self._drain()
+        return True
 
-    async def _drain(self) -> None:
-        whole = False
+    async def write(self, data: bytes) -> None:
+        """Send `data` behind whatever was written before; returns at once where the kernel takes it all.
+
+        Raises like `post`.
+        """
+        if self.post(data):
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken what waits; at once where another task does so. Raises like `post`."""
+        if self._is_draining:
+            return
+        self._is_draining, whole = True, False
         try:
             while self._waiting:
                 with trio.fail_after(NO_PROGRESS_S):
@@ -107,6 +135,7 @@ class _OneOutBuffer(ABC):
         except trio.TooSlowError as e:
             raise trio.BrokenResourceError(f"the peer does not read: no progress for {NO_PROGRESS_S:g} s") from e
         finally:
+            self._is_draining = False
             if not whole:
                 self.abort()
 
@@ -151,12 +180,12 @@ class SocketWire(_OneOutBuffer):
             try:
                 tls.do_handshake()
             except ssl.SSLWantReadError:
-                await super().write(self._tls_out.read())
+                await self._write_records()
             except ssl.SSLError:
                 self._tell_why()
                 raise
             else:
-                await super().write(self._tls_out.read())
+                await self._write_records()
                 return
             if not (data := await self._recv()):
                 raise ConnectionResetError("the server closed the connection during the TLS handshake")
@@ -192,7 +221,7 @@ class SocketWire(_OneOutBuffer):
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
             if self._tls_out.pending:  # the answer to a key update
-                await super().write(self._tls_out.read())
+                await self._write_records()
             if parts:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             if data := await self._recv():
@@ -200,8 +229,8 @@ class SocketWire(_OneOutBuffer):
             else:
                 bio.write_eof()
 
-    def write(self, data: bytes) -> Coroutine[Any, Any, None]:
-        """Encrypt and send. See _OneOutBuffer.write: the records enter its order in the same step."""
+    def post(self, data: bytes) -> bool:
+        """Encrypt and send. See _OneOutBuffer.post: the records enter its order in the same step."""
         if (tls := self._tls) is not None:
             try:
                 tls.write(data)  # a MemoryBIO takes it whole
@@ -209,7 +238,12 @@ class SocketWire(_OneOutBuffer):
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
             data = self._tls_out.read()
-        return super().write(data)
+        return super().post(data)
+
+    async def _write_records(self) -> None:
+        """Send what TLS itself has to say: it is encrypted already."""
+        if super().post(self._tls_out.read()):
+            await self.drain()
 
     async def _recv(self) -> bytes:
         sock = self._sock

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from relay.call.actions import DialBeside, SwitchModel
 from relay.call.machine import Phase
 from relay.call.vocabulary import (
     CallerArrived,
@@ -39,6 +40,7 @@ from relay.call.vocabulary import (
     ModelSpoke,
     ModelWorded,
     MoveFailed,
+    NextModelLost,
     NextModelReady,
     ResponseBegan,
     ResponseEnded,
@@ -76,12 +78,18 @@ class Calls(RuleBasedStateMachine):
         self.caller_items: list[ItemId] = []
         self.open_item: ItemId | None = None  # between the VAD's start and the commit
         self.response_items: dict[ResponseId, list[ItemId]] = {}
+        self.stage.items_of = lambda response: self.response_items.get(response, [])
         self.old_marks: list[str] = []
         arrive, ready = CallerArrived(StreamSid("MZ")), ModelReady("sess", "mini")
-        self.session = True
+        self.is_open = True
         for event in (ready, arrive) if early else (arrive, ready):
             self.stage.tell(event)
         self.stage.wait(played_ms)
+
+    @property
+    def session(self) -> bool:
+        """True while a session tells what it hears: one that has to make room for the next tells nothing more."""
+        return self.is_open and not isinstance(self.stage.order, SwitchModel)
 
     def new(self, prefix: str) -> str:
         self.number += 1
@@ -282,7 +290,8 @@ class Calls(RuleBasedStateMachine):
     def late_delta(self, data: st.DataObject, size: int) -> None:
         response = data.draw(st.sampled_from(sorted(self.response_items)))
         for item in self.response_items[response]:
-            if item in self.stage.tails or item in self.stage.gone:
+            ended = item in self.stage.tails and response != self.stage.active  # one that is not may go on
+            if ended or item in self.stage.gone:
                 if self.stage.machine.wants(response, item):
                     assert False, "wants what is complete or cut"  # noqa: B011, PT015 -- says what went wrong
                 self.stage.tell(ModelSpoke(response, item, tone(size // 8 + 1)[:size], 10_000.0))
@@ -325,38 +334,44 @@ class Calls(RuleBasedStateMachine):
         self.stage.tell(ModelLost(1011, "gone"))
 
     def forget_session(self) -> None:
-        self.session, self.stage.active, self.stage.asked, self.open_item = False, None, None, None
-        self.stage.switch = False
+        self.is_open, self.stage.active, self.stage.asked, self.open_item = False, None, None, None
         self.stage.items.clear()
         self.caller_items.clear()
         for items in self.response_items.values():
             for item in items:
                 self.stage.tails.setdefault(item, 0)
 
-    @precondition(lambda self: not self.session and self.stage.dials)
-    @rule(works=st.sampled_from([True, True, True, False]))
-    def model_is_dialled(self, works: bool) -> None:
-        dial = self.stage.dials.pop()
-        self.stage.dials.clear()
-        if works:
-            self.session = True
-            self.stage.tell(ModelReady("sess", dial.model))
-        else:
-            self.stage.tell(ModelLost(0, "no answer"))
+    @precondition(lambda self: self.stage.order is not None)
+    @rule(works=st.sampled_from([True, True, True, False]), first_lost=st.booleans())
+    def order_is_answered(self, works: bool, first_lost: bool) -> None:
+        """Each order has one answer, whatever happens to the present session meanwhile."""
+        order, self.stage.order = self.stage.order, None
+        if isinstance(order, DialBeside):
+            if works:
+                self.stage.kept = True
+            self.answer(NextModelReady() if works else MoveFailed("no answer"))
+            return
+        if isinstance(order, SwitchModel):
+            assert self.stage.kept, "no session is kept"
+            self.stage.kept = False
+            self.forget_session()
+            if first_lost:  # the old one's goodbye was on its way
+                self.stage.order = order
+                self.stage.tell(ModelLost(1000, ""))
+                self.stage.order = None
+        assert not self.is_open, "two sessions serve"
+        self.is_open = works
+        self.answer(ModelReady("sess", "mini") if works else ModelLost(0, "no answer"))
 
-    @precondition(lambda self: self.session and self.stage.dials)
-    @rule(works=st.booleans())
-    def move_comes_about(self, works: bool) -> None:
-        self.stage.dials.pop(0)
-        self.stage.tell(NextModelReady() if works else MoveFailed("no answer"))
+    def answer(self, event: Any) -> None:
+        self.stage.answered += 1
+        self.stage.tell(event)
 
-    @precondition(lambda self: self.session and self.stage.switch)
+    @precondition(lambda self: self.stage.kept and self.stage.order is None)
     @rule()
-    def session_is_switched(self) -> None:
-        self.forget_session()
-        self.stage.tell(ModelLost(1000, ""))
-        self.session = True
-        self.stage.tell(ModelReady("sess", "hard"))
+    def kept_session_is_lost(self) -> None:
+        self.stage.kept = False
+        self.stage.tell(NextModelLost("closed"))
 
     # The end
 
@@ -391,6 +406,7 @@ class Calls(RuleBasedStateMachine):
             return
         stage = self.stage
         stage.level_dbfs, stage.frames_come = SILENCE_DBFS, True
+        assert stage.orders == stage.answered + (stage.order is not None), "an order without its one answer"
         if self.session and self.open_item:
             self.vad_stops()
         if self.session and stage.active:

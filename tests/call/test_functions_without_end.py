@@ -194,10 +194,11 @@ def test_of_a_hundred_functions_in_one_answer_the_rest_is_not_run() -> None:
 
 def test_no_phrase_is_said_twice_in_a_row_while_look_ups_follow_each_other() -> None:
     stage = talking()
-    response = ResponseId("resp_9")
-    stage.tell(ResponseBegan(response, "turn-1"))
     for number in range(5):
+        response = ResponseId(f"resp_{number}")
+        stage.tell(ResponseBegan(response, of(stage, AskForResponse)[-1].ref if number else "turn-1"))
         stage.tell(FunctionAsked(response, f"c{number}", "look_up", f'{{"n": {number}}}'))
+        stage.tell(ResponseEnded(response, "completed", None, None))
         stage.wait(6_000)
         stage.tell(FunctionReturned(f"c{number}", "look_up", "{}", True, 6_000))
     said = [item.text for item in of(stage, CreateItem) if item.role == "assistant"]

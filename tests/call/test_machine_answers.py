@@ -13,6 +13,7 @@ from relay.call.actions import (
     CreateFunctionPair,
     CreateItem,
     DeleteItem,
+    DialBeside,
     DialModel,
     RecordTurn,
     Report,
@@ -22,7 +23,6 @@ from relay.call.actions import (
 from relay.call.call_config import PastTurn
 from relay.call.failover import RECONNECTS, SESSION_LIMIT_S
 from relay.call.machine import Next, Phase
-from relay.call.state import Move
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerLeft,
@@ -278,12 +278,12 @@ def test_words_cut_in_another_session_are_said_anew_there() -> None:
 def test_a_stuck_model_is_replaced_by_a_session_that_is_opened_beside_it() -> None:
     stage = talking()
     stage.wait(5_400)
-    assert [dial.why for dial in of(stage, DialModel)] == ["stuck"]
+    assert [dial.why for dial in of(stage, DialBeside)] == ["stuck"]
     stage.tell(NextModelReady())
     assert of(stage, SwitchModel) == [SwitchModel()]
     stage.actions.clear()
     stage.tell(ModelLost(1000, ""), ModelReady("sess_2", "mini"))
-    assert of(stage, DialModel) == []
+    assert of(stage, DialBeside) == []
     assert len(of(stage, AskForResponse)) == 1
     assert stage.machine.figures.reconnects == 1
 
@@ -295,7 +295,7 @@ def test_a_model_that_takes_sessions_and_never_answers_is_the_humans_after_the_t
         assert stuck <= RECONNECTS, "the caller waits, and nobody comes"
         stage.actions.clear()
         stage.wait(5_400)
-        if of(stage, DialModel):
+        if of(stage, DialBeside):
             stuck += 1
             assert "one moment again" in [turn.said for turn in stage.machine.conversation.turns()]
             stage.tell(NextModelReady(), ModelLost(1000, ""), ModelReady(f"sess_{stuck}", "mini"))
@@ -307,10 +307,9 @@ def test_a_model_that_takes_sessions_and_never_answers_is_the_humans_after_the_t
 def test_what_a_stuck_answer_still_says_is_not_heard_behind_the_phrase_that_bridges_it() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "We are open", ended=False)
-    stage.wait(11_000)
-    assert [dial.why for dial in of(stage, DialModel)] == ["stuck"]
-    assert not stage.machine.wants(ResponseId("resp_1"), item)
-    stage.wait(1_500)
+    stage.wait(8_000)
+    assert [dial.why for dial in of(stage, DialBeside)] == ["stuck"]
+    assert not stage.machine.wants(R1, item)
     assert stage.ear.heard[ItemId("own_0_2")] == 8_000, "a phrase behind an answer that has no end"
 
 
@@ -318,9 +317,9 @@ def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
     stage = talking()
     item = ItemId("caller_9")
     stage.answer(1, 1_000, "At ten.")
-    stage.machine.call.ready_at = stage.now - SESSION_LIMIT_S - 1
+    stage.machine.call.sessions.ready_at = stage.now - SESSION_LIMIT_S - 1
     stage.wait(200)
-    assert [dial.why for dial in of(stage, DialModel)] == ["expiry"]
+    assert [dial.why for dial in of(stage, DialBeside)] == ["expiry"]
     stage.tell(NextModelReady())
     assert of(stage, SwitchModel) == [], "the agent is speaking"
     stage.tell(CallerCommitted(item, None))
@@ -334,7 +333,7 @@ def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
 def test_a_move_does_not_wait_for_ever_for_words_that_do_not_come() -> None:
     stage = talking()
     stage.answer(1, 1_000, "At ten.")
-    stage.machine.call.ready_at = stage.now - SESSION_LIMIT_S - 1
+    stage.machine.call.sessions.ready_at = stage.now - SESSION_LIMIT_S - 1
     stage.wait(200)
     stage.tell(CallerCommitted(ItemId("caller_9"), None), NextModelReady())
     stage.wait(4_600)
@@ -345,16 +344,16 @@ def test_a_move_does_not_wait_for_ever_for_words_that_do_not_come() -> None:
 
 def test_a_session_is_left_at_fifty_minutes_ten_before_it_is_ended() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, call_s=7_200.0, silence_s=7_200.0))).arrive(1_500)
-    ready_s = stage.machine.call.ready_at
+    ready_s = stage.machine.call.sessions.ready_at
     assert stage.machine.handle(Ticked(), ready_s + 49 * 60 + 59) == []
     done = stage.machine.handle(Ticked(), ready_s + 50 * 60 + 1)
-    assert [action for action in done if isinstance(action, DialModel)] == [DialModel("mini", "expiry")]
+    assert [action for action in done if isinstance(action, DialBeside)] == [DialBeside("mini", "expiry")]
 
 
 def test_a_move_that_fails_leaves_everything_as_it_is_and_is_tried_again_a_minute_later() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, call_s=7_200.0, silence_s=7_200.0))).arrive(1_500)
     stage.answer(1, 300, "At ten.")
-    stage.machine.call.ready_at = stage.now - SESSION_LIMIT_S - 1
+    stage.machine.call.sessions.ready_at = stage.now - SESSION_LIMIT_S - 1
     stage.wait(1_000)
     stage.tell(MoveFailed("no answer"))
     assert not stage.machine.is_moving
@@ -362,15 +361,15 @@ def test_a_move_that_fails_leaves_everything_as_it_is_and_is_tried_again_a_minut
     assert stage.machine.figures.reconnects == 0
     assert stage.machine.handle(Ticked(), stage.now + 59.9) == []
     done = stage.machine.handle(Ticked(), stage.now + 60.1)
-    assert [action for action in done if isinstance(action, DialModel)] == [DialModel("mini", "expiry")]
+    assert [action for action in done if isinstance(action, DialBeside)] == [DialBeside("mini", "expiry")]
 
 
 def test_a_move_to_the_harder_model_that_fails_does_not_bring_the_expiry_nearer() -> None:
     stage = talking()
-    ready_at = stage.machine.call.ready_at
-    stage.machine.call.move = Move("hard", "escalation")
+    ready_at = stage.machine.call.sessions.ready_at
+    stage.machine.call.sessions.dial_beside("hard", "escalation", urgent=False)
     stage.tell(MoveFailed("no answer"))
-    assert stage.machine.call.ready_at == ready_at
+    assert stage.machine.call.sessions.ready_at == ready_at
 
 
 def test_a_misunderstanding_that_both_speak_of_counts_once() -> None:
@@ -394,7 +393,7 @@ def test_a_hard_topic_brings_the_harder_model_at_once_one_misunderstanding_does_
 ) -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says(words, 1)
-    assert [dial.why for dial in of(stage, DialModel)] == ([why] if why else [])
+    assert [dial.why for dial in of(stage, DialBeside)] == ([why] if why else [])
 
 
 def test_a_live_greeting_that_is_lost_before_its_first_sound_is_asked_for_again() -> None:

@@ -14,7 +14,7 @@ from relay.call.actions import (
     CancelResponse,
     CreateItem,
     DeleteItem,
-    DialModel,
+    DialBeside,
     RecordTurn,
     SendFunctionOutput,
     TruncateItem,
@@ -629,7 +629,7 @@ def test_a_session_that_is_stuck_over_what_nobody_waits_for_any_more_is_replaced
     stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))  # what was asked for meanwhile is taken back, and never begins
     stage.actions.clear()
     stage.wait(5_400)
-    assert [dial.why for dial in of(stage, DialModel)] == ["stuck"]
+    assert [dial.why for dial in of(stage, DialBeside)] == ["stuck"]
     assert of(stage, CreateItem) == [], "one moment, to a caller who waits for nothing"
     stage.tell(NextModelReady(), ModelLost(1000, ""), ModelReady("sess_2", "mini"))
     assert of(stage, AskForResponse) == []

@@ -130,7 +130,7 @@ def test_audio_after_the_end_of_an_item_is_not_taken() -> None:
 def test_padding_and_the_filters_tail_are_no_part_of_the_item() -> None:
     playout = Playout()
     playout.append(A, tone(65)[:515], 10.0, said_ms=65.0)
-    playout.finish(A, tone(1))
+    playout.complete(A, tone(1))
     assert ms_of(playout.due(10.0)) == 80
     (cut,) = playout.cut(10.079)
     assert cut.heard_ms == 65.0

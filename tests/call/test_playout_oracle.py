@@ -92,7 +92,7 @@ class Bench:
             return
         had = self.received[self.item]
         self.tails[self.item] = tail
-        heard = self.playout.finish(self.item, tone((had + tail) // 8 + 1)[had : had + tail])
+        heard = self.playout.complete(self.item, tone((had + tail) // 8 + 1)[had : had + tail])
         self.told(self.item, heard is not None and heard.whole)
         self.send_due()
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from relay.call.actions import AskForResponse, CancelResponse
-from relay.call.response_queue import ASK_AGAIN_AFTER_S, ASK_AGAIN_LIMIT, BEGIN_LIMIT_S, PROGRESS_LIMIT_S, Answers
+from relay.call.response_queue import (
+    ASK_AGAIN_AFTER_S,
+    ASK_AGAIN_LIMIT,
+    BEGIN_LIMIT_S,
+    END_EXPECTED_S,
+    END_LIMIT_S,
+    PROGRESS_LIMIT_S,
+    RETRY_MARGIN_S,
+    Answers,
+)
 from relay.call.vocabulary import ResponseId
 
 R1, R2 = ResponseId("resp_1"), ResponseId("resp_2")
@@ -44,7 +53,7 @@ def test_instructions_are_not_lost_to_a_plain_wish() -> None:
 def test_an_answer_that_is_asked_for_and_not_wanted_any_more_is_cancelled_when_it_begins() -> None:
     answers = Answers()
     request = asked(answers)
-    assert answers.cancel() is None
+    assert answers.cancel(1.25) is None
     assert not answers.is_pending
     assert answers.began(R1, request.ref, 1.2) == CancelResponse(R1)
     assert answers.is_discarded(R1)
@@ -54,10 +63,10 @@ def test_nothing_is_cancelled_twice_nor_what_has_ended() -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
-    assert answers.cancel() == CancelResponse(R1)
-    assert answers.cancel() is None
+    assert answers.cancel(1.25) == CancelResponse(R1)
+    assert answers.cancel(1.25) is None
     answers.ended(R1, "cancelled", 1.3)
-    assert answers.cancel() is None
+    assert answers.cancel(1.25) is None
 
 
 def test_a_refusal_of_a_second_answer_waits_for_the_end_of_the_first() -> None:
@@ -72,7 +81,7 @@ def test_a_refusal_of_a_second_answer_waits_for_the_end_of_the_first() -> None:
 def test_a_refused_answer_that_was_cancelled_is_not_asked_for_again() -> None:
     answers = Answers()
     request = asked(answers)
-    answers.cancel()
+    answers.cancel(1.25)
     answers.refused(request.ref, True, 2.0)
     assert not answers.is_wanted
     request = asked(answers, now=3.0)
@@ -96,7 +105,7 @@ def test_failures_are_tried_again_but_not_for_ever() -> None:
         assert request is not None
         response = ResponseId(f"resp_{number}")
         answers.began(response, request.ref, now)
-        assert answers.ended(response, "failed", now) is (number < ASK_AGAIN_LIMIT)
+        assert answers.ended(response, "failed", now) == ("again" if number < ASK_AGAIN_LIMIT else "failed")
     assert answers.has_failed
     assert answers.due(now + 10) is None
 
@@ -107,17 +116,122 @@ def test_an_answer_without_anything_in_it_is_asked_for_again_however_it_ended(st
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
-    assert answers.ended(R1, status, 1.4)
+    assert answers.ended(R1, status, 1.4) == "again"
     assert answers.is_wanted
 
 
-def test_an_answer_that_was_cut_short_by_its_limit_is_not_asked_for_again() -> None:
+@pytest.mark.parametrize("status", ["incomplete", "cancelled", "failed", "expired"])
+def test_an_answer_that_breaks_off_is_asked_for_its_rest(status: str) -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
     answers.progressed(R1, 1.3)
-    assert not answers.ended(R1, "incomplete", 1.4)
-    assert not answers.is_wanted
+    assert answers.ended(R1, status, 1.4) == "rest"
+    rest = answers.due(1.5 + ASK_AGAIN_AFTER_S)
+    assert rest is not None
+    assert rest.ref == "rest-2"
+
+
+def test_an_answer_that_breaks_off_again_and_again_is_given_up() -> None:
+    answers, now = Answers(), 1.0
+    answers.want("turn")
+    follows = []
+    for number in range(ASK_AGAIN_LIMIT + 1):
+        now += 1.0
+        request = answers.due(now)
+        assert request is not None
+        response = ResponseId(f"resp_{number}")
+        answers.began(response, request.ref, now)
+        answers.progressed(response, now)
+        follows.append(answers.ended(response, "incomplete", now))
+    assert follows == ["rest", "rest", "failed"]
+    assert answers.has_failed
+
+
+def test_a_server_that_says_when_to_ask_again_is_asked_then_and_such_waits_are_no_failures() -> None:
+    answers, now = Answers(), 1.0
+    answers.want("turn")
+    for number in range(5):
+        request = answers.due(now)
+        assert request is not None
+        response = ResponseId(f"resp_{number}")
+        answers.began(response, request.ref, now)
+        assert answers.ended(response, "failed", now, 2.5) == "later"
+        assert answers.due(now + 2.5) is None
+        assert answers.waits_as_told(now + 2.5)
+        now += 2.5 + RETRY_MARGIN_S
+    assert not answers.has_failed
+
+
+@pytest.mark.parametrize("waits_s", [[20.0], [8.0, 8.0]])
+def test_a_server_that_asks_for_too_long_a_wait_has_failed(waits_s: list[float]) -> None:
+    answers, now = Answers(), 1.0
+    answers.want("turn")
+    for number, wait_s in enumerate(waits_s):
+        request = answers.due(now)
+        assert request is not None
+        response = ResponseId(f"resp_{number}")
+        answers.began(response, request.ref, now)
+        answers.ended(response, "failed", now, wait_s)
+        now += wait_s + 1.0
+    assert answers.has_failed
+
+
+def test_an_answer_whose_end_is_not_told_keeps_the_next_question_waiting_for_a_second_only() -> None:
+    answers = Answers()
+    request = asked(answers)
+    answers.began(R1, request.ref, 1.2)
+    answers.progressed(R1, 1.3)
+    answers.completed(R1, 1.4)
+    answers.want("turn")
+    assert answers.due(1.4 + END_EXPECTED_S - 0.1) is None
+    assert answers.due(1.4 + END_EXPECTED_S) is not None
+
+
+def test_an_answer_that_is_not_complete_is_not_asked_over() -> None:
+    answers = Answers()
+    request = asked(answers)
+    answers.began(R1, request.ref, 1.2)
+    answers.progressed(R1, 1.3)
+    answers.completed(R1, 1.4)
+    answers.progressed(R1, 1.5)  # a second message of the same answer
+    answers.want("turn")
+    assert answers.due(5.0) is None
+    assert answers.unended(5.0) is None
+
+
+def test_a_server_that_was_not_done_is_asked_less_and_less_often() -> None:
+    answers = Answers()
+    request = asked(answers)
+    answers.began(R1, request.ref, 1.2)
+    answers.progressed(R1, 1.3)
+    answers.completed(R1, 1.4)
+    answers.want("turn")
+    at, now = [], 1.4
+    while now < 12.0:
+        now += 0.1
+        request = answers.due(now)  # type: ignore[assignment]
+        if request is not None:
+            at.append(now)
+            answers.refused(request.ref, True, now)
+    assert len(at) <= 5
+    assert answers.active == R1
+
+
+def test_a_response_that_was_only_slow_is_active_again() -> None:
+    answers = Answers()
+    request = asked(answers)
+    answers.began(R1, request.ref, 1.2)
+    answers.progressed(R1, 1.3)
+    answers.completed(R1, 1.4)
+    assert answers.unended(1.4 + END_LIMIT_S) == R1
+    answers.presume_ended(R1)
+    answers.ended(R1, "completed", 1.4 + END_LIMIT_S)
+    assert not answers.is_pending
+    answers.progressed(R1, 5.0)
+    assert answers.is_discarded(R1) is False
+    assert answers.active == R1
+    assert not answers.has_ended(R1)
 
 
 def test_a_response_that_is_told_twice_or_late_begins_once() -> None:
@@ -129,7 +243,7 @@ def test_a_response_that_is_told_twice_or_late_begins_once() -> None:
     answers.ended(R1, "completed", 1.4)
     answers.began(R1, request.ref, 1.5)
     assert answers.active is None
-    assert not answers.ended(R1, "completed", 1.6)
+    assert answers.ended(R1, "completed", 1.6) == "nothing"
 
 
 def test_a_model_that_neither_begins_nor_goes_on_is_stuck() -> None:
@@ -165,6 +279,6 @@ def test_a_lost_session_is_not_missed_when_nobody_waited() -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.1)
-    answers.cancel()
+    answers.cancel(1.25)
     answers.lost()
     assert not answers.is_wanted

@@ -19,12 +19,15 @@ from relay.call import (
     failover,
     function_calls,
     greeting,
+    liveness,
     playout,
     response_queue,
     responses,
     state,
     turn_taking,
     turns,
+    unheard_speech,
+    words,
 )
 from relay.call.gap_filling import Gaps
 from relay.functions import Deeds, idempotency, registry
@@ -34,7 +37,7 @@ from relay.ledger.rows import Unavailable
 from relay.realtime import client as model_session
 from relay.realtime import protocol as model_dialect
 from relay.realtime import session_config
-from relay.server import human_transfer, webhooks
+from relay.server import admission, human_transfer, webhooks
 from relay.session import call_file, call_rows, context
 from relay.settings import Settings
 from relay.transport import websocket
@@ -58,6 +61,16 @@ async def nothing_async(*_: Any, **__: Any) -> None:
 
 def no(*_: Any, **__: Any) -> bool:
     return False
+
+
+def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
+    """Break something, and the stop for dead air as well, which would make up for it."""
+
+    def both(patch: Patch) -> None:
+        patch.setattr(liveness.Liveness, "due", lambda *_, **__: "nothing")
+        break_it(patch)
+
+    return both
 
 
 def deaf_to(kind: str) -> Callable[[Patch], None]:
@@ -217,6 +230,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("barge_in_notice", "the notice cannot be interrupted", unprotected),
     ("barge_in_function", "a phrase of ours is heard while a function runs", without_phrases),
     ("cough", "250 ms of voice make an interruption", put(turn_taking, "GIVE_UP_MS", 20)),
+    ("cough_with_words", "words that nobody said are nothing", put(words.Words, "is_nothing", no)),
     ("model_odd_audio", "half a sample waits for its other half", whole_samples),
     # The end
     ("goodbye", "the last words are heard to their end", put(ending, "_last_words_heard", lambda *_: True)),
@@ -249,9 +263,13 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("model_wrong_format", "a session with another format is not used", put(model_dialect, "check_formats", nothing)),
     ("model_dies_in_answer", "a lost session is dialled again", put(failover, "RECONNECTS", 0)),
     ("model_closes_in_answer", "a session that was closed is dialled again", put(failover, "RECONNECTS", 0)),
-    ("model_stalls", "an answer that stops is noticed", put(response_queue, "PROGRESS_LIMIT_S", 1e9)),
-    ("model_deaf", "a session that hears nothing is noticed", put(failover, "DEAF_AFTER_MS", 10**9)),
-    ("model_fails_once", "a failed answer is asked for again", put(response_queue.Answers, "_ask_again", no)),
+    ("model_stalls", "an answer that stops is noticed", unrescued(put(response_queue, "PROGRESS_LIMIT_S", 1e9))),
+    ("model_deaf", "a session that hears nothing is noticed", put(unheard_speech.UnheardSpeech, "is_enough", no)),
+    (
+        "model_fails_once",
+        "one that failed is asked for again",
+        unrescued(put(response_queue.Answers, "_ask_again", no)),
+    ),
     ("model_empty_answer", "an empty answer is asked for again", put(response_queue.Answers, "_ask_again", no)),
     ("model_fails_always", "a model that only fails is given up", put(response_queue.Answers, "has_failed", False)),
     ("model_odd_protocol", "an event that nobody knows is passed over", strict),
@@ -307,9 +325,9 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("claim_unverified", "a claim that stays wrong is written down", put(Deeds, "are_told_right", True)),
     ("transfer_declined_after_booking", "deeds are the call's, not the stream's", deeds_of_the_stream),
     # Admission and consent
-    ("too_often", "callers who ring too often get the human", put(webhooks, "CALLS_PER_WINDOW", 10**9)),
-    ("capacity", "a full relay takes no more", put(webhooks.Webhooks, "_refusal", lambda *_: "")),
-    ("day_spend", "a day has a limit in dollars", put(webhooks.Webhooks, "_refusal", lambda *_: "")),
+    ("too_often", "callers who ring too often get the human", put(admission, "CALLS_PER_WINDOW", 10**9)),
+    ("capacity", "a full relay takes no more", put(admission.Admission, "judge", nothing_async)),
+    ("day_spend", "a day has a limit in dollars", put(admission.Admission, "judge", nothing_async)),
     ("two_party_state", "who must be told is told", put(context, "must_announce", no)),
     ("record_off", "RECORD=off keeps no words", keep_words),
     # Lines, sockets, relays

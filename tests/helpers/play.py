@@ -255,8 +255,13 @@ async def stage(
                 # Memory takes whatever is written; with a model that reads slowly a write waits for it, as on a socket.
                 ours, theirs = lockstep_stream_pair() if faults.slow_read_s else pipe()
                 nursery.start_soon(play.serve_model, theirs)
-                with trio.fail_after(limit_s):
-                    return await upgrade(StreamWire(ours), url, headers)
+                wire = StreamWire(ours)
+                try:
+                    with trio.fail_after(limit_s):
+                        return await upgrade(wire, url, headers)
+                except BaseException:  # as `dial` does: no connection is left of one that was not to be
+                    wire.abort()
+                    raise
 
             exchange = Exchange(
                 cast(Any, None),

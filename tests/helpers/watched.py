@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from relay.call.actions import (
     Action,
     AskForResponse,
@@ -10,7 +12,9 @@ from relay.call.actions import (
     CreateFunctionPair,
     CreateItem,
     DeleteItem,
+    DialBeside,
     DialModel,
+    ForgetNext,
     HangUp,
     LeaveStream,
     Play,
@@ -24,8 +28,10 @@ from relay.call.actions import (
 )
 from relay.call.call_config import CallPlan
 from relay.call.machine import Phase
+from relay.call.responses import ALREADY_ACTIVE
 from relay.call.vocabulary import (
     ItemId,
+    ModelObjected,
     ResponseId,
 )
 from tests.helpers.playbook import PLAN, Stage
@@ -43,8 +49,11 @@ class Watched(Stage):
         self.active: ResponseId | None = None
         self.cancelled: set[ResponseId] = set()
         self.asked: AskForResponse | None = None
-        self.dials: list[DialModel] = []
-        self.switch = False
+        self.order: Action | None = None  # about sessions, and not answered yet
+        self.orders = self.answered = 0
+        self.kept = False  # a session is ready beside the present one
+        self.items_of: Callable[[ResponseId], list[ItemId]] = lambda _: []
+        self.probes: list[AskForResponse] = []
         self.ran: list[str] = []
         self.consented = not plan.greeting.announces
         self.released = False
@@ -56,7 +65,10 @@ class Watched(Stage):
     def _do(self, actions: list[Action]) -> list[Action]:
         for action in actions:
             self.check(action)
-        return super()._do(actions)
+        done = super()._do(actions)
+        while self.probes:  # the server is not done with the answer before
+            self.tell(ModelObjected(ALREADY_ACTIVE, "words", self.probes.pop().ref))
+        return done
 
     def check(self, action: Action) -> None:
         """Say what is wrong with an action, at the moment it is done."""
@@ -79,10 +91,14 @@ class Watched(Stage):
                 self.hung_up = True
             case AskForResponse():
                 assert not self.hung_up, "an answer after the end"
-                assert self.active is None, "two responses at a time"
                 assert self.asked is None, "asked twice"
                 assert self.machine.phase is Phase.TALKING
-                self.asked = action
+                if self.active is None:
+                    self.asked = action
+                else:  # whoever asks over an answer has reason to think that its end was lost
+                    complete = all(item in self.tails or item in self.gone for item in self.items_of(self.active))
+                    assert self.active in self.cancelled or complete, "two responses at a time"
+                    self.probes.append(action)
             case CancelResponse(response):
                 assert response == self.active, "cancelled what is not active"
                 assert response not in self.cancelled, "cancelled twice"
@@ -110,10 +126,13 @@ class Watched(Stage):
             case RecordConsent():
                 assert not self.consented
                 self.consented = True
-            case DialModel():
-                self.dials.append(action)
-            case SwitchModel():
-                self.switch = True
+            case DialModel() | DialBeside() | SwitchModel():
+                assert self.order is None, "an order before the one before it was answered"
+                self.order = action
+                self.orders += 1
+            case ForgetNext():
+                assert self.kept, "no session is kept"
+                self.kept = False
             case ReleaseModel():
                 assert not self.released, "released twice"
                 self.released = True

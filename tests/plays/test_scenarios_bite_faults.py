@@ -18,11 +18,12 @@ import trio
 
 from relay.call import cost, ending, failover, playout, response_queue, state, turn_taking, turns
 from relay.call.conversation import Conversation
+from relay.call.vocabulary import CallerLeft, EndReason
 from relay.functions import idempotency, registry
 from relay.functions.backend import client, contract
 from relay.realtime import protocol as model_dialect
 from relay.server import human_transfer
-from relay.session import call_session, context, downlink
+from relay.session import call_rows, call_session, context, downlink
 from relay.standin.business.faults import Fault, Kind
 from relay.standin.model.script import Faults, Script
 from relay.standin.scenario import scenario_file as scenarios
@@ -30,8 +31,8 @@ from relay.standin.scenario.scenario_file import NetworkTable, NumberTable, Scen
 from relay.standin.twilio.dialling import Behaviour
 from relay.standin.twilio.rest import RestFaults
 from relay.transport import wire
-from relay.twilio import rest, twiml
-from tests.helpers.defences import DEFENCES, Patch, no, nothing, put
+from relay.twilio import caller_id, rest, twiml
+from tests.helpers.defences import DEFENCES, Patch, no, nothing, put, unrescued
 from tests.helpers.play import perform
 
 pytestmark = pytest.mark.usefixtures("same_order")
@@ -68,6 +69,10 @@ def taken_is_a_refusal(patch: Patch) -> None:
             raise contract.Refused(f"{answer.route} answered {answer.status}", answer.status)
 
     patch.setattr(contract.Answer, "accept", accept)
+
+
+async def take_silence_for_the_end(session: call_session.CallSession, _: float) -> None:
+    await session._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
 
 
 def wait_for_a_reader(patch: Patch) -> None:
@@ -155,7 +160,11 @@ def another_key_each_time(patch: Patch) -> None:
 BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     # The model
     ("model_breaks_in_answer", "a session that broke is dialled again", put(failover, "RECONNECTS", 0)),
-    ("model_is_over_its_limit", "a failed answer is asked for again", put(response_queue.Answers, "_ask_again", no)),
+    (
+        "model_is_over_its_limit",
+        "a failed answer is asked for again",
+        unrescued(put(response_queue.Answers, "_ask_again", no)),
+    ),
     ("model_says_twice", "a function is run once", put(Conversation, "knows_call", no)),
     ("model_done_in_other_order", "either order will do", no_order_but_the_live_one),
     ("model_two_messages", "the first of two messages is over when the second begins", wait_for_its_end),
@@ -180,10 +189,10 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("socket_cut_while_booking", "the same wish has the same key", another_key_each_time),
     (
         "key_zero_without_words",
-        "a caller who waits for a human waits for no words",
-        put(ending, "LATE_WORDS_OF_A_WAITING_CALLER_S", 2.0),
+        "what comes next is known before the socket is closed",
+        put(call_rows.Books, "decide", nothing),
     ),
-    ("anonymous", "what is no number is not read out as one", put(human_transfer, "number", str)),
+    ("anonymous", "what is no number is not read out as one", put(caller_id, "as_presented", lambda text, _: text)),
     ("one_party_state", "who need not be told is not", put(context, "must_announce", lambda *_: True)),
     ("capacity_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
     ("transfer_second_number", "the next number is rung", ring_one_number),
@@ -201,7 +210,11 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("network_jitter", "what Twilio holds is topped up before it runs out", lead(-100)),
     ("rough_network", "what Twilio holds is topped up before it runs out", lead(-100)),
     ("network_bursts", "what Twilio holds is topped up before it runs out", lead(-100)),
-    ("muted_for_good", "a dead line is noticed", put(call_session, "NO_FRAMES_S", 1e9)),
+    (
+        "muted_for_good",
+        "a muted phone is asked for a mark",
+        put(call_session.CallSession, "_look_for_twilio", take_silence_for_the_end),
+    ),
     # Twilio's API, and the number
     ("goodbye_rest_fails", "REST is not asked for ever", ask_rest_for_ever),
     ("goodbye_rest_busy", "REST is not asked for ever", ask_rest_for_ever),

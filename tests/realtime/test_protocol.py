@@ -208,7 +208,6 @@ def test_an_answer_outside_the_conversation_is_no_answer_to_the_caller() -> None
         (b'"text"', "6 bytes"),
         (b'{"no":"type"}', "type"),
         (b'{"type":7}', "type"),
-        (b'{"type":"error","error":"words"}', "error"),
         (b"\xff\xfe\x00", "3 bytes"),
         (b'{"type":"response.output_audio.delta","delta":5}', "delta"),
     ],
@@ -276,3 +275,66 @@ def test_a_session_with_other_formats_is_refused(audio: dict[str, Any] | None) -
     event = json.dumps({"type": "session.updated", "session": {"id": "sess_1", "audio": audio}}).encode()
     with pytest.raises(protocol.ModelProtocolError, match="audio is"):
         protocol.check_formats(protocol.session_of(protocol.decode(event)))
+
+
+EMOJI = "\\ud83d"  # the first half of one, as JSON writes it
+
+
+@pytest.mark.parametrize(
+    ("message", "event"),
+    [
+        (
+            f'{{"type":"input_audio_buffer.speech_started","item_id":"i","nobody_reads":"{EMOJI}"}}',
+            CallerSpoke(ItemId("i"), 0),
+        ),
+        (
+            f'{{"type":"response.output_audio_transcript.delta","response_id":"r","item_id":"i","delta":"Hi {EMOJI}"}}',
+            ModelWorded(ResponseId("r"), ItemId("i"), "Hi \ufffd"),
+        ),
+        (
+            '{"type":"response.done","response":{"id":"r","status":"completed","metadata":{"x":"' + EMOJI + '"}}}',
+            ResponseEnded(ResponseId("r"), "completed", None, None),
+        ),
+        (
+            '{"type":"input_audio_buffer.committed","item_id":"i","previous_item_id":7,"usage":"none"}',
+            CallerCommitted(ItemId("i"), None),
+        ),
+        ('{"type":"error","error":"words"}', ModelObjected("unknown", "", None)),
+    ],
+)
+def test_what_cannot_be_read_in_an_event_is_left_out_and_the_event_counts(message: str, event: object) -> None:
+    assert protocol.event_of(protocol.decode(message.encode())) == event
+
+
+def test_broken_utf8_in_an_event_does_not_lose_it() -> None:
+    raw = b'{"type":"conversation.item.input_audio_transcription.completed","item_id":"i","transcript":"caf\xe9"}'
+    assert protocol.event_of(protocol.decode(raw)) == CallerTranscribed(ItemId("i"), "caf\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("words", "retry_after_s"),
+    [
+        ("Rate limit reached. Please try again in 2.5s. Visit the site.", 2.5),
+        ("Please try again in 820ms.", 0.82),
+        ("Please try again in 1m2.5s.", 62.5),
+        ("Please try again in 6m0s.", 360.0),
+        ("Please try again in 20s.", 20.0),
+        ("Rate limit reached.", protocol.RATE_LIMIT_S),
+    ],
+)
+def test_when_to_ask_again_is_read_from_the_servers_words(words: str, retry_after_s: float) -> None:
+    error = {"type": "tokens", "code": "rate_limit_exceeded", "message": words}
+    details = {"type": "failed", "error": error}
+    done = {"type": "response.done", "response": {"id": "r", "status": "failed", "status_details": details}}
+    ended = protocol.event_of(protocol.decode(msgspec.json.encode(done)))
+    objected = protocol.event_of(protocol.decode(msgspec.json.encode({"type": "error", "error": error})))
+    assert isinstance(ended, ResponseEnded)
+    assert isinstance(objected, ModelObjected)
+    assert ended.retry_after_s == objected.retry_after_s == pytest.approx(retry_after_s)
+
+
+def test_another_failure_names_no_time_to_ask_again() -> None:
+    error = {"code": "server_error", "message": "The server had an error."}
+    objected = protocol.event_of(protocol.decode(msgspec.json.encode({"type": "error", "error": error})))
+    assert isinstance(objected, ModelObjected)
+    assert objected.retry_after_s is None

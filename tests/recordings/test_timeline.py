@@ -287,3 +287,40 @@ def test_a_wild_timestamp_moves_nothing(media_ms: int) -> None:
     for number in range(20):
         track.append(bytes([number]) * 160, media_ms if number == 10 else 20 * number, 160 * number + 160)
     assert track.read(20 * 160) == b"".join(bytes([number]) * 160 for number in range(20))
+
+
+# Pauses
+
+
+def test_a_callers_wish_stands_above_a_functions_pause_and_lasts_to_the_end() -> None:
+    told: list[tuple[int, int | None, str]] = []
+    tapes: list[Tape] = []
+
+    def open_tape(first: int) -> Tape:
+        tapes.append(Tape(first))
+        return tapes[-1]
+
+    recorder = Recorder(100.0, open_tape, lambda from_ms, to_ms, why: told.append((from_ms, to_ms, why)))
+    recorder.start(100.0, consented=True)
+    for number in range(500):
+        now = 100.0 + (number + 1) * STEP_S
+        recorder.caller([Frame(b"\x01" * FRAME_SAMPLES, 20 * number)], now)
+        match number:
+            case 99:
+                recorder.pause("card number", now)
+            case 199:
+                recorder.refuse(now)
+            case 299:
+                recorder.resume(now)
+    recorder.close(110.0, by_caller=True)
+    assert tapes[0].left == b"\x01" * 16_000 + b"\xff" * 64_000
+    assert {(from_ms, to_ms) for from_ms, to_ms, _ in told if to_ms is not None} == {(2_000, 4_000), (4_000, 10_000)}
+    assert [why for _, to_ms, why in told if to_ms == 10_000] == ["the caller does not want to be recorded"]
+
+
+def test_a_wish_before_the_notice_was_heard_leaves_no_recording() -> None:
+    recorder, tapes = _recorder()
+    recorder.refuse(101.0)
+    recorder.begin(102.0)
+    recorder.close(103.0, by_caller=True)
+    assert tapes == []

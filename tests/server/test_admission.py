@@ -129,6 +129,21 @@ async def test_hidden_callers_together_are_bounded_too(number: str, autojump_clo
         assert await rings(play, 1, fictional_number(10)) == [AGENT]
 
 
+@pytest.mark.parametrize(("number", "agents"), [(fictional_number(9), 10), ("anonymous", 30)])
+async def test_of_a_burst_the_first_still_get_the_agent(number: str, agents: int, autojump_clock: Clock) -> None:
+    got: list[str] = []
+
+    async def ring(which: int) -> None:
+        fields = {"CallSid": f"CA{which:032d}", "From": number, "CallStatus": "ringing"}
+        got.append(gets(await ask(play, "/twilio/incoming", fields)))
+
+    async with stage() as play:
+        async with trio.open_nursery() as nursery:
+            for which in range(40):
+                nursery.start_soon(ring, which)
+        assert (got.count(AGENT), got.count(HUMAN)) == (agents, admission.HUMAN_CALLS_PER_WINDOW)
+
+
 async def test_the_humans_phone_is_spared_also_where_there_is_no_agent(autojump_clock: Clock) -> None:
     async with stage() as play:
         play.daemon.desk.draining = True

@@ -16,7 +16,7 @@ PCM24K = np.random.default_rng(7).integers(-9_000, 9_000, 4_801, np.int16).tobyt
 
 
 def spoke(audio: AnswerAudio, item: ItemId, pcm24k: bytes) -> list[ModelFinished | ModelSpoke]:
-    return audio.spoke(R1, item, pybase64.b64encode(pcm24k).decode(), is_greeting=False)
+    return audio.spoke(R1, item, pybase64.b64encode(pcm24k).decode())
 
 
 def alone(pcm24k: bytes) -> bytes:
@@ -57,7 +57,7 @@ def test_a_delta_that_is_no_base64_leaves_the_message_before_it_whole() -> None:
     spoke(audio, FIRST, PCM24K[:4_000])
 
     with pytest.raises(ValueError, match="base64"):
-        audio.spoke(R1, SECOND, "***", is_greeting=False)
+        audio.spoke(R1, SECOND, "***")
     (more,) = spoke(audio, FIRST, PCM24K[4_000:])
 
     assert isinstance(more, ModelSpoke)

@@ -11,7 +11,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.standin.business.app import BusinessApp, Diary, Faults, business_app, serve_business
+from relay.business.file import load as load_business
+from relay.shipped import folder
+from relay.standin.business.app import BusinessApp, Diary, Faults, business_app, serve_business, stage_diary
 from relay.standin.business.diary import LENGTH, NotFree
 from tests.helpers.business_play import CALLER, NOW, OTHER, TZ, Line, standin
 
@@ -273,3 +275,23 @@ async def test_the_stand_in_serves_on_a_port_and_says_which(nursery: trio.Nurser
     async with httpx.AsyncClient(base_url=binds[0], trust_env=False) as client:
         assert (await client.get("/hours?date=2026-11-24")).json()["closed"] is False
     nursery.cancel_scope.cancel()
+
+
+async def test_a_business_of_the_owners_is_rehearsed_with_its_hours_people_and_words() -> None:
+    barber = load_business(folder("prompts") / "business.barber.toml")
+    books = stage_diary(barber.tz, lambda: NOW, business=barber)
+    async with to(business_app(books)) as client:
+        query = {"service": "haircut", "date": "2026-11-26", "with": "Tom"}
+        slots = (await client.get("/availability", params=query)).json()["slots"]
+        assert slots[0] == "2026-11-26T10:00:00+00:00"
+        wish = {"service": "haircut", "start": slots[0], "with": "Tom"}
+        made = await book(client, "k1", **wish)
+        assert (made.status_code, made.json()["with"]) == (201, "Tom")
+        taken = await book(client, "k2", **wish)
+        assert (taken.status_code, taken.json()["why"].split(".")[1]) == (409, " Free then: Maria")
+        unknown = await book(client, "k3", service="lawn mowing")
+        assert (unknown.status_code, "haircut" in unknown.json()["told"]) == (422, True)
+        month = (await client.get("/availability", params=query | {"until": "2026-12-26"})).json()["slots"]
+        assert len(month) > 200
+        closed = (await client.get("/hours", params={"date": "2026-12-25"})).json()
+        assert (closed["closed"], "Closed over Christmas." in closed["notes"]) == (True, True)

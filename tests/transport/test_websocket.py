@@ -119,6 +119,15 @@ class _Replay:
     async def write(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
 
+    @property
+    def waiting_bytes(self) -> int:
+        return 0
+
+    def post(self, data: bytes) -> bool:
+        return False
+
+    async def drain(self) -> None: ...
+
     def gather(self, n_bytes: int) -> None: ...
 
     def abort(self) -> None: ...

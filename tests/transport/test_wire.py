@@ -296,6 +296,15 @@ async def test_tls_carries_much_from_many_writers_in_order(tls: Tls) -> None:
         async def write(self, data: bytes) -> None:
             await tls.server.send_all(data)
 
+        @property
+        def waiting_bytes(self) -> int:
+            return 0
+
+        def post(self, data: bytes) -> bool:
+            raise NotImplementedError
+
+        async def drain(self) -> None: ...
+
         def gather(self, n_bytes: int) -> None: ...
 
         def abort(self) -> None: ...

@@ -28,6 +28,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from relay.business.bookings import NotOffered
+from relay.business.rules import Business
 from relay.standin.business.diary import Booking, Diary, Known, Message, NotFree
 from relay.standin.business.faults import Fault, Faults
 
@@ -93,9 +94,18 @@ def business_app(
     return app
 
 
-def stage_diary(zone: ZoneInfo, utc_now: Callable[[], dt.datetime] | None = None, *, capacity: int = 1) -> Diary:
-    """The books for a rehearsal: in the relay's zone, by its clock, and open on every day: it may be on any."""
-    diary = Diary(zone, capacity, closed_days=frozenset(), callers=dict(KNOWN))
+def stage_diary(
+    zone: ZoneInfo,
+    utc_now: Callable[[], dt.datetime] | None = None,
+    *,
+    capacity: int = 1,
+    business: Business | None = None,
+) -> Diary:
+    """The books for a rehearsal, by its clock: of this business, or of a restaurant that is open on every day.
+
+    `capacity`: so many tables, rooms or chairs there are, for a rehearsal by many callers at once.
+    """
+    diary = Diary(zone, capacity, closed_days=frozenset(), callers=dict(KNOWN), file=business)
     if utc_now is not None:
         diary.now = utc_now
     return diary

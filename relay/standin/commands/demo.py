@@ -10,6 +10,7 @@ import collections
 import datetime as dt
 import os
 import re
+import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
+import psycopg
 import trio
 from hypercorn.typing import ASGIFramework
 
@@ -90,16 +92,16 @@ def settings_of(out: Path, *, live: bool) -> Settings:
     return load_settings(environ | {"DATA_DIR": str(folder.absolute())}, serving=False)
 
 
-def run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int:
+def run(settings: Settings, scenario_name: str, out: Path, *, live: bool, console: bool = False) -> int:
     """The whole demo; returns the exit code. Raises DemoFailed.
 
     Of the environment it sees the allow-list alone: what is exported belongs to a relay that takes real calls.
     """
     with only_own_environment(OF_THE_MODEL if live else ()):
-        return _run(settings, scenario_name, out, live=live)
+        return _run(settings, scenario_name, out, live=live, console=console)
 
 
-def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> int:
+def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, console: bool) -> int:
     try:
         scenario = load(scenario_name)
         table = STAGE | {"RECORD": "on", "RECORDING_KEY": key_of(settings)} | fitting.settings_of(scenario, utc_now())
@@ -123,9 +125,11 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool) -> in
     with database(settings.database_url, settings.data_dir) as url:
         applied = migrate(url)
         say("applied " + ", ".join(applied) if applied else "its tables are up to date")
+        if settings.database_url == "embedded":  # the demo's own, in its own folder
+            _empty_diary(url)
         try:
             stage = _Stage(settings, played, scenario, script, own.spoken)
-            return trio.run(partial(_play, stage, url, out, live=live))
+            return trio.run(partial(_play, stage, url, out, live=live, console=console))
         except BaseExceptionGroup as group:  # the nursery wraps it
             failed, others = group.split(DemoFailed)
             if failed is None or others is not None:
@@ -143,8 +147,14 @@ class _Stage:
     script: Script
     known_words: tuple[str, ...]
 
+    @property
+    def is_embedded(self) -> bool:
+        """True if the relay answers for the business itself: unless something of a backend's is in the scenario."""
+        asks = self.scenario.backend or self.scenario.expect.asked is not None
+        return not asks and not any(trouble.does.startswith("postgres") for trouble in self.scenario.trouble)
 
-async def _play(stage: _Stage, url: str, out: Path, *, live: bool) -> int:
+
+async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool) -> int:
     settings, scenario = stage.settings, stage.scenario
     model = StandInModel(stage.script, utc_now, scenario.sayings())
     faults = Faults.from_table(scenario.backend) if scenario.backend else None
@@ -161,28 +171,41 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool) -> int:
             hands.rest = RestApi(exchange)
             hands.spend_the_day = partial(_spend_the_day, exchange)
             model_port = 0 if live else await hands.model_port(await nursery.start(model.serve, 0))
-            business_urls = await nursery.start(partial(serve_business, 0, business))
+            backend = "embedded"
+            if not stage.is_embedded:
+                (backend, *_) = await nursery.start(partial(serve_business, 0, business))
             rest_port = await nursery.start(serve_http, cast("ASGIFramework", asgi_app(hands.rest)), 0)
             relays_url = await hands.database_url(url)
             environment = environment_of(
-                target.url, port, relays_url, settings.data_dir, model_port, rest_port, business_urls[0]
+                target.url, port, relays_url, settings.data_dir, model_port, rest_port, backend
             )
             if live:
                 environment |= {name: str(getattr(settings, name.lower())) for name in OF_THE_MODEL}
             await hands.start_relay(environment | scenario.relay)
             say("it takes calls; the stand-in Twilio rings\n")
             began_at = time.monotonic()
-            ask = partial(evidence, url, business)
+            ask = partial(evidence, url, None if stage.is_embedded else business)
             got = await run_scenario(
                 scenario, exchange, ask, narrate=True, stagehand=hands.make, known_words=stage.known_words
             )
             if hands.relay_fell:
                 raise DemoFailed(f"the relay stopped in the middle of the call; see {log_path}")
             wall_s = time.monotonic() - began_at
+            if console:
+                _conclude(got, [], settings, url, out, wall_s, model)
+                await _show_console(f"http://127.0.0.1:{port}/console/")
         nursery.cancel_scope.cancel()
     wrong = got.check(scenario.expect if not live else scenario.expect.without_ledger()) + bugs(log_path)
-    _conclude(got, wrong, settings, url, out, wall_s, model)
+    if not console:
+        _conclude(got, wrong, settings, url, out, wall_s, model)
     return 1 if wrong and not live else 0
+
+
+async def _show_console(address: str) -> None:
+    """Keep the demo running until Ctrl-C, so that its call can be looked at and heard."""
+    print(f"\nthe console is at {address} (Ctrl-C ends the demo)", flush=True)
+    with trio.open_signal_receiver(signal.SIGINT) as signals:
+        await anext(signals)
 
 
 async def _spend_the_day(exchange: Exchange) -> None:
@@ -191,8 +214,8 @@ async def _spend_the_day(exchange: Exchange) -> None:
     await run_scenario(load("good_call"), exchange)
 
 
-async def evidence(url: str, business: BusinessApp, call_sid: str) -> Evidence:
-    """What the ledger and the business know, once the outcome's row is there."""
+async def evidence(url: str, business: BusinessApp | None, call_sid: str) -> Evidence:
+    """What the ledger and the business know, once the outcome's row is there. No business: the relay's own diary."""
     tables: dict[str, list[dict[str, object]]] = {}
     deadline = trio.current_time() + ROWS_LIMIT_S
     while not tables.get("call_outcomes") and trio.current_time() < deadline:
@@ -210,10 +233,23 @@ async def evidence(url: str, business: BusinessApp, call_sid: str) -> Evidence:
         cut=sum(bool(row["interrupted"]) for row in tables.get("transcripts", [])),
         transfer=str(outcome.get("transfer_result") or ""),
         rows={name: len(found) for name, found in tables.items()},
-        bookings=len(business.diary.bookings),
-        messages=len(business.diary.messages),
-        asked=business.asked,
+        bookings=len(business.diary.bookings) if business else await trio.to_thread.run_sync(_booked, url),
+        messages=len(business.diary.messages) if business else len(tables.get("messages", [])),
+        asked=business.asked if business else {},
     )
+
+
+def _booked(url: str) -> int:
+    """How many appointments the demo's diary has; it was empty when the demo began."""
+    with psycopg.connect(url) as connection:
+        (count,) = connection.execute("select count(*) from appointments").fetchone() or (0,)
+    return int(count)
+
+
+def _empty_diary(url: str) -> None:
+    """Of an earlier demo: on its tenth run of a day the table would be taken."""
+    with psycopg.connect(url) as connection:
+        connection.execute("truncate appointments, appointment_history, blocks")
 
 
 def key_of(settings: Settings) -> str:

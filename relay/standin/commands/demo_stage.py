@@ -176,7 +176,7 @@ def environment_of(
         "TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
         "TWILIO_PHONE_NUMBER": NUMBER,
         "TWILIO_API_BASE": f"http://127.0.0.1:{rest_port}",
-        "BUSINESS_API_BASE": business_url,
+        "BUSINESS_API_BASE": business_url,  # or "embedded"
         "PUBLIC_URL": public_url,
         "PORT": str(port),
         "DATABASE_URL": database_url,

@@ -1,0 +1,124 @@
+"""Whether a call's words may be kept: the one rule that every writer asks. Pure.
+
+No word is kept with RECORD=off; none before the notice was heard, where this caller must hear one; and none from the
+moment on when the caller has said that they do not want it. What is kept all the same: that something happened, when,
+and what it cost; and what the caller asks to be kept, a message or the notes of a booking.
+
+The machine writes this; whoever is about to write words down asks `words`. Whom the law makes hear a notice is in
+consent_law.py.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+class Words(enum.Enum):
+    """What becomes of words at this moment."""
+
+    KEPT = "kept"
+    WAITING = "waiting"  # until the notice was heard; then they are kept
+    NEVER = "never"
+
+
+@dataclass(slots=True)
+class Consent:
+    """One call's consent. `keeps`: RECORD is not off. `announces`: this caller must hear the notice first."""
+
+    keeps: bool = True
+    announces: bool = False
+    heard: bool = False  # the notice
+    refused: bool = False  # by the caller, in so many words
+
+    @property
+    def is_given(self) -> bool:
+        """True once the notice was heard, where there must be one."""
+        return self.heard or not self.announces
+
+    @property
+    def words(self) -> Words:
+        """What becomes of words now."""
+        if not self.keeps or self.refused:
+            return Words.NEVER
+        return Words.KEPT if self.is_given else Words.WAITING
+
+    @property
+    def may_keep(self) -> bool:
+        """True if words may be written down now."""
+        return self.words is Words.KEPT
+
+
+_EN_KEEP = r"(?:record(?:ed|ing)?|tap(?:e|ed|ing)|transcrib(?:e|ed|ing)|writ(?:e|ten|ing) (?:\w+ ){0,3}?down|on tape)"
+_EN_IT = (
+    r"(?:this|that call|the call|our|my (?:call|voice|words)|me|us|it|any|what i|the conversation|everything|anything)"
+)
+# By language. Each is looked for in lower case, apostrophes straight.
+REFUSALS: Final = {
+    "en": (
+        rf"(?:(?:do not|don't|dont)(?! (?:you|they|we|i)\b)|never|please not|"
+        rf"(?:can|could|would|will) you (?:please )?not) "
+        rf"(?:please )?(?:ever )?(?:{_EN_KEEP}|keep (?:a )?(?:recording|transcript)s?(?: of)?)(?: {_EN_IT}\b|[.,!?]|$)",
+        r"\b(?:do not|don't|dont|would not|wouldn't|not|never|rather not|prefer not|didn't|did not)"
+        r" (?:\w+ )?(?:(?:want|wish|like|comfortable|okay|ok|be|to be)(?: (?!hear|miss|listen|lose)[\w']+){0,6}?"
+        r"(?<! the)(?<! a)(?<! your)|(?:consent|agree|allow|permit|authori[sz]e|approve|give|have my)(?: [\w']+){0,6}?)"
+        rf" {_EN_KEEP}",
+        r"\bnot (?:be )?(?:recording|taping|transcribing) (?:this|me|us|the call|my)",
+        rf"\b(?:rather|prefer)(?: [\w']+){{0,4}}? not(?: [\w']+){{0,4}}? {_EN_KEEP}",
+        r"(?<!don't )(?<!do not )(?<!not )\b(?:stop|quit|turn off|switch off|shut off|disable|pause|cut) "
+        r"(?:[\w']+ ){0,3}?(?:record(?:ing|er)\b|taping|transcri\w+)",
+        r"\b(?:turn|switch|shut) (?:the |this |that |your |it )?(?:recording|recorder|transcri\w+|tape) off\b",
+        r"\b(?:without (?:being |you |it being |the )?(?:record|tap(?:ed|ing)|transcri)\w*|"
+        r"no (?:recording|taping|transcri\w+)(?: please| of (?:this|the call|me)|[.,!]|$)|"
+        r"off the record\b(?! (?:player|store|label)))",
+        rf"\bi (?:refuse|object|decline|opt out)(?: [\w']+){{0,4}}? {_EN_KEEP}",
+        r"\bopt(?:ing)? out of (?:the |being |this )?(?:record|transcri)",
+        r"\b(?:delete|erase) (?:this|the|my) (?:recording|transcript)",
+    ),
+    "es": (
+        r"\bno (?:me |nos |lo |la |esto )?(?:grab(?:e|es|en|ar)|transcrib\w+)\b",
+        r"\bno (?:quiero|deseo|autorizo|permito|acepto|consiento)(?: \w+){0,5}? (?:grab|transcri)\w+",
+        r"\b(?:deje|deja|dejen|pare|para|paren)(?: de)? (?:grabar|transcribir|la grabaci[oó]n)",
+        r"\bsin (?:grabar|grabaci[oó]n|que \w+ grab\w+)|\b(?:apague|apaga|quite|detenga) la grabaci[oó]n",
+    ),
+    "fr": (
+        r"\bn(?:e |')(?:m'|nous |l'|le |la )?enregistre[zr]? pas\b|\bne pas (?:m'|être |l')?enregistr",
+        r"\bje ne (?:veux|souhaite|désire|consens|accepte) pas(?: [\w']+){0,5}? (?:\w')?enregistr",
+        r"\b(?:arrêtez|arrête|coupez|stoppez)(?: d'enregistrer| l'enregistrement| de m'enregistrer)|\bsans enregistre",
+    ),
+    "de": (
+        r"\bnicht (?:\w+ ){0,2}?(?:auf(?:nehmen|zeichnen|gezeichnet|genommen)|mit(?:schneiden|geschnitten|schreiben))",
+        r"\b(?:nehmen|zeichnen|schneiden|schreiben) sie (?:\w+ ){0,4}?nicht (?:auf|mit)\b",
+        r"\b(?:keine|ohne) (?:aufnahme|aufzeichnung|mitschnitt)",
+        r"\b(?:aufnahme|aufzeichnung) (?:\w+ )?(?:aus|stoppen|beenden|abschalten)",
+        r"\bhören sie auf(?: \w+){0,3}? (?:aufzunehmen|aufzuzeichnen|mitzuschneiden)",
+    ),
+    "pt": (
+        r"\bn[aã]o (?:me |nos |quero que \w+ |quero ser |autorizo \w+ )?grav\w+",
+        r"\b(?:pare|para|parem) de gravar|\bsem grav",
+    ),
+    "it": (
+        r"\bnon (?:mi |ci |lo |la |voglio essere |voglio che (?:\w+ )?)?registr\w+",
+        r"\b(?:smetta|smetti|smettete) di registrare|\bsenza (?:essere )?registra",
+    ),
+    "nl": (
+        r"\bniet (?:\w+ ){0,2}?op(?:nemen|genomen|neemt)\b|\bneem(?:t)? (?:\w+ ){0,4}?niet op\b|\bgeen opname|"
+        r"\bstop(?:t)? (?:\w+ ){0,2}?(?:opname|opnemen)",
+    ),
+}
+_REFUSALS: Final = tuple(re.compile(pattern) for patterns in REFUSALS.values() for pattern in patterns)
+# Holds such words and refuses nothing.
+_NO_REFUSAL: Final = re.compile(
+    r"\b(?:don't|do not|wouldn't) (?:mind|care)|\bnot? (?:a )?problem|\bwhy (?:don't|do you not)|"
+    r"\bdon't (?:you|they|i|we) (?:record|have)|\b(?:have|has|there's|there is|got) no record|\bif (?:you|i) don't"
+)
+
+
+def refuses(text: str) -> bool:
+    """True if a caller says with this that their words are not to be kept."""
+    plain = " ".join(text.replace("\u2019", "'").casefold().split())
+    if _NO_REFUSAL.search(plain):
+        return False
+    return any(pattern.search(plain) for pattern in _REFUSALS)

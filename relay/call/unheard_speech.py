@@ -1,0 +1,77 @@
+"""Speech that the server's VAD does not hear: a session that misses it is deaf.
+
+Loud alone is not enough. A fan that starts, a car that passes or a coat that rubs is as loud as a voice for a second,
+and no VAD calls it speech. Speech swings: its level falls and rises again by 5 dB or more with each syllable, three to
+five times a second, and a run of it lasts longer than a knock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# So much speech in the caller's line and none to the server's VAD: the session is deaf. Real VADs hear a voice within
+# 0.3 s.
+DEAF_AFTER_MS = 1_500
+# A short question is enough once the caller has waited behind it: a cough or two words to somebody else are shorter.
+QUESTION_MS = 600
+WAITED_S = 2.5
+# Shorter runs are knocks, whatever their level does.
+RUN_MS = 400
+# A swing is a fall and a rise by so much; a run with so many is speech.
+SWING_DB = 5.0
+SWINGS = 2
+LONG_RUN_MS = 1_500  # a longer run needs as many more
+BREAK_MS = 40
+# The level of rumbling noise jumps from frame to frame, that of speech from syllable to syllable: so much of each
+# frame's counts.
+SMOOTHING = 0.35
+
+
+@dataclass(slots=True)
+class UnheardSpeech:
+    """What sounded like speech since the server's VAD last heard anything. Times are of caller audio."""
+
+    _ms: int = 0  # of the runs before this one that were speech
+    _run_ms: int = 0
+    _swings: int = 0
+    _high_dbfs: float = -100.0  # since the last fall
+    _low_dbfs: float = 0.0  # since the last rise
+    _falls: bool = False
+    _smooth_dbfs: float = -100.0
+
+    def hear(self, level_dbfs: float, run_ms: int, ms: int) -> None:
+        """A loud frame of `ms`, in a run of speech that is `run_ms` long by now, its short breaks included."""
+        if run_ms <= self._run_ms or self._run_ms == 0:
+            self._begin()
+        elif run_ms > self._run_ms + ms + BREAK_MS:  # a break inside the run: a fall that nobody measured
+            self._swings, self._falls, self._high_dbfs = self._swings + 1, False, -100.0
+            self._smooth_dbfs = level_dbfs
+        self._run_ms = run_ms
+        self._smooth_dbfs += (level_dbfs - self._smooth_dbfs) * (SMOOTHING if self._smooth_dbfs > -100.0 else 1.0)
+        level_dbfs = self._smooth_dbfs
+        if self._falls:
+            self._low_dbfs = min(self._low_dbfs, level_dbfs)
+            if level_dbfs >= self._low_dbfs + SWING_DB:
+                self._swings, self._falls, self._high_dbfs = self._swings + 1, False, level_dbfs
+        else:
+            self._high_dbfs = max(self._high_dbfs, level_dbfs)
+            if level_dbfs <= self._high_dbfs - SWING_DB:
+                self._falls, self._low_dbfs = True, level_dbfs
+
+    def _begin(self) -> None:
+        self._ms += self._speech_ms
+        self._run_ms, self._swings, self._falls, self._high_dbfs, self._smooth_dbfs = 0, 0, False, -100.0, -100.0
+
+    @property
+    def _speech_ms(self) -> int:
+        swings = SWINGS * max(1.0, self._run_ms / LONG_RUN_MS)
+        return self._run_ms if self._run_ms >= RUN_MS and self._swings >= swings else 0
+
+    def is_enough(self, waited_s: float) -> bool:
+        """True if the session must be deaf; `waited_s`: so long the caller has been quiet again."""
+        ms = self._ms + self._speech_ms
+        return ms >= DEAF_AFTER_MS or (ms >= QUESTION_MS and waited_s >= WAITED_S)
+
+    def forget(self) -> None:
+        """The VAD heard something, or another session listens: all of it is counted anew."""
+        self._ms, self._run_ms, self._swings, self._falls, self._high_dbfs = 0, 0, 0, False, -100.0

@@ -1,0 +1,582 @@
+"""Dead air: the caller waits and hears nothing. What happens then, whatever the other rooms believe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from relay.call import wording
+from relay.call.actions import (
+    AskForResponse,
+    CancelResponse,
+    ClearPlayback,
+    CreateItem,
+    DialBeside,
+    DialModel,
+    ForgetNext,
+    HangUp,
+    LeaveStream,
+    Play,
+    Report,
+    SwitchModel,
+)
+from relay.call.machine import Next, Phase
+from relay.call.responses import ALREADY_ACTIVE, NOT_ACTIVE
+from relay.call.vocabulary import (
+    CallerCommitted,
+    CallerPaused,
+    CallerSpoke,
+    CallerTranscribed,
+    DigitPressed,
+    EndReason,
+    FunctionAsked,
+    FunctionReturned,
+    ItemId,
+    ModelFinished,
+    ModelLost,
+    ModelObjected,
+    ModelReady,
+    ModelSpoke,
+    ModelWorded,
+    MoveFailed,
+    NextModelReady,
+    ResponseBegan,
+    ResponseEnded,
+    ResponseId,
+    StaySilent,
+)
+from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
+
+R1, R2 = ResponseId("resp_1"), ResponseId("resp_2")
+LONGEST_S = 6.0
+
+
+def of(stage: Stage, kind: type) -> list:  # type: ignore[type-arg] # of whatever kind was asked for
+    return [action for action in stage.actions if isinstance(action, kind)]
+
+
+def talking(**plan: object) -> Stage:
+    """The caller has asked something; the answer is asked for."""
+    stage = Stage(replace(PLAIN, **plan)).arrive(1_500)  # type: ignore[arg-type] # fields of the plan
+    stage.caller_says(None, 1)
+    stage.actions.clear()
+    return stage
+
+
+def own_words(stage: Stage) -> list[str]:
+    return [turn.said for turn in stage.machine.conversation.turns() if turn.own][1:]
+
+
+def dead_air_s(stage: Stage, seconds: float) -> float:
+    """Let so much time pass, or until the call takes its leave; the longest silence in it, as the caller's ear has it.
+
+    The silence before the first step counts: the caller's last sound is half a second old when a turn is committed.
+    """
+    longest = silent = 0.5
+    for _ in range(int(seconds * 20)):
+        stage.wait(50)
+        silent = silent + 0.05 if stage.ear.is_silent else 0.0
+        longest = max(longest, silent)
+        if stage.machine.phase is not Phase.TALKING:
+            break
+    return longest
+
+
+def is_with_a_human(stage: Stage) -> bool:
+    ending = stage.machine.ending
+    return ending is not None and (ending.reason, ending.then) == (EndReason.MODEL_LOST, Next.HUMAN)
+
+
+# A model that does not speak
+
+
+def test_a_model_that_never_answers_is_bridged_replaced_and_then_the_humans() -> None:
+    stage = talking()
+    assert dead_air_s(stage, 60.0) <= LONGEST_S
+    assert len(of(stage, DialBeside)) == 1
+    assert is_with_a_human(stage)
+
+
+def test_an_answer_that_begins_and_never_sounds_is_dead_air() -> None:
+    stage = talking()
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    assert dead_air_s(stage, 8.0) <= LONGEST_S
+    assert own_words(stage) == ["one moment again"]
+    assert dead_air_s(stage, 60.0) <= LONGEST_S
+    assert is_with_a_human(stage)
+
+
+def test_words_without_sound_are_no_sign_of_life() -> None:
+    stage = talking()
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    for _ in range(40):
+        stage.tell(ModelWorded(R1, ItemId("item_1"), "and "))
+        if dead_air_s(stage, 0.5) > LONGEST_S:
+            break
+    assert "one moment again" in own_words(stage)
+
+
+def test_endless_silence_from_the_model_is_no_answer() -> None:
+    stage, item = talking(), ItemId("item_1")
+    send = stage.ear.send  # the ear knows tones only, and is spared the silence
+
+    def spared(action: Play | ClearPlayback) -> None:
+        if getattr(action, "item_id", "") != item:
+            send(action)
+
+    stage.ear.send = spared  # type: ignore[method-assign] # the same ear, with a hand on it
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    for number in range(1, 40):
+        stage.tell(ModelSpoke(R1, item, bytes([0xFF]) * 2_000, 250.0 * number))
+        stage.wait(250)
+        if own_words(stage):
+            break
+    assert number * 0.25 <= LONGEST_S
+    assert own_words(stage) == ["one moment again"]
+    assert of(stage, CancelResponse) == [CancelResponse(R1)]
+    assert [dial.why for dial in of(stage, DialBeside)] == ["stuck"]
+
+
+def test_an_answer_that_stops_in_the_middle_is_bridged_and_asked_of_another_session() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, "We are open", ended=False)
+    assert dead_air_s(stage, 9.0) <= LONGEST_S
+    assert own_words(stage) == ["one moment again"]
+    stage.tell(NextModelReady(), ModelReady("sess_2", "mini"))
+    assert len(of(stage, AskForResponse)) == 1
+
+
+def test_a_slow_model_is_waited_for() -> None:
+    stage = talking()
+    stage.wait(4_000)
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    stage.wait(700)
+    assert own_words(stage) == []
+    stage.answer(1, 1_000, "At ten.", ref="turn-1")
+    stage.wait(15_000)
+    assert own_words(stage) == []
+    assert of(stage, DialBeside) == []
+    assert of(stage, AskForResponse) == []
+
+
+def test_a_caller_who_thinks_about_an_answer_is_left_alone() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, "Would seven or eight suit you?")
+    stage.wait(20_000)
+    assert own_words(stage) == []
+    assert of(stage, AskForResponse) == []
+
+
+def test_a_caller_who_speaks_is_not_spoken_over() -> None:
+    stage = talking()
+    stage.level_dbfs = SPEECH_DBFS
+    for at in range(0, 12_000, 20):  # a voice, not a noise
+        stage.level_dbfs = SPEECH_DBFS - (10.0 if at % 240 >= 160 else 0.0)
+        stage.wait(20)
+    assert "one moment again" not in own_words(stage)
+
+
+def test_an_answer_that_was_taken_back_by_a_cough_is_not_forgotten() -> None:
+    stage = talking()
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_2"), 0))
+    stage.wait(300)
+    stage.level_dbfs = SILENCE_DBFS
+    assert of(stage, CancelResponse) == [CancelResponse(R1)]
+    stage.wait(500)
+    stage.tell(ResponseEnded(R1, "cancelled", None, None), CallerPaused(ItemId("caller_2"), 0))
+    stage.tell(CallerCommitted(ItemId("caller_2"), None), CallerTranscribed(ItemId("caller_2"), ""))
+    assert dead_air_s(stage, 8.0) <= LONGEST_S
+    assert len(of(stage, AskForResponse)) == 1
+
+
+def test_keys_that_nothing_follows_are_dead_air() -> None:
+    stage = Stage(PLAIN).arrive(20_000)
+    stage.actions.clear()
+    stage.tell(DigitPressed("5"))
+    assert dead_air_s(stage, 60.0) <= LONGEST_S
+    assert is_with_a_human(stage)
+
+
+# Sessions
+
+
+@pytest.mark.parametrize("refused", [0, 1, 2, 3])
+def test_a_stuck_session_and_dials_that_are_refused_end_in_an_answer_or_with_a_human(refused: int) -> None:
+    stage = talking()
+    for _ in range(60):
+        if dead_air_s(stage, 1.0) > LONGEST_S:
+            break
+        for order in of(stage, DialBeside) + of(stage, DialModel):
+            stage.actions.remove(order)
+            if refused:
+                refused -= 1
+                stage.tell(MoveFailed("refused") if isinstance(order, DialBeside) else ModelLost(0, "refused"))
+            else:
+                stage.tell(NextModelReady() if isinstance(order, DialBeside) else ModelReady("sess_2", "mini"))
+        if of(stage, SwitchModel):
+            stage.actions.remove(SwitchModel())
+            stage.tell(ModelReady("sess_2", "mini"))
+            stage.answer(7, 1_000, "At ten.", ref="again-2")
+        if ItemId("item_7") in stage.ear.heard or is_with_a_human(stage):
+            return
+    pytest.fail(f"neither an answer nor a person: {own_words(stage)}")
+
+
+def test_a_session_that_sticks_while_a_move_is_pending_makes_room_at_once() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.actions.clear()
+    stage.caller_says("I have an allergy", 1)  # a hard topic: the harder model is opened beside
+    assert [dial.why for dial in of(stage, DialBeside)] == ["escalation"]
+    stage.tell(NextModelReady())
+    assert of(stage, SwitchModel) == [], "an answer is awaited: it may come any moment"
+    assert dead_air_s(stage, 8.0) <= LONGEST_S
+    assert of(stage, SwitchModel) == [SwitchModel()]
+    stage.tell(ModelReady("sess_2", "hard"))
+    assert len(of(stage, AskForResponse)) == 2, "asked of the new one, too"
+
+
+def test_a_session_that_sticks_while_the_next_is_on_its_way_is_left_as_soon_as_that_is_ready() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.caller_says("I have an allergy", 1)
+    stage.wait(6_000)
+    stage.tell(NextModelReady())
+    assert of(stage, SwitchModel) == [SwitchModel()]
+
+
+def test_an_answer_that_begins_after_five_seconds_is_heard_once() -> None:
+    stage = talking()
+    stage.wait(5_300)
+    assert [dial.why for dial in of(stage, DialBeside)] == ["stuck"]
+    stage.answer(1, 1_000, "At ten.", ref="turn-1")
+    stage.wait(4_000)
+    stage.tell(NextModelReady())
+    assert of(stage, ForgetNext) == [ForgetNext()]
+    stage.wait(20_000)
+    assert of(stage, SwitchModel) == []
+    assert of(stage, AskForResponse) == []
+    assert stage.ear.heard[ItemId("item_1")] == 8_000
+
+
+def test_an_answer_that_begins_after_its_session_was_left_is_not_heard() -> None:
+    stage = talking()
+    stage.wait(5_300)
+    stage.tell(NextModelReady())
+    assert of(stage, SwitchModel) == [SwitchModel()]
+    stage.answer(1, 1_000, "At ten.", ref="turn-1")
+    stage.wait(500)
+    assert ItemId("item_1") not in stage.ear.heard
+    stage.tell(ModelReady("sess_2", "mini"))
+    stage.answer(2, 1_000, "At ten.")
+    stage.wait(3_000)
+    assert stage.ear.heard[ItemId("item_2")] == 8_000
+
+
+def test_a_present_session_that_dies_while_the_next_is_on_its_way_orders_no_second_dial() -> None:
+    stage = talking()
+    stage.wait(5_300)
+    stage.tell(ModelLost(1006, ""))
+    assert of(stage, DialModel) == []
+    stage.tell(NextModelReady())
+    assert of(stage, SwitchModel) == [SwitchModel()]
+
+
+# The end of an answer that nobody tells
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_next_question_does_not_wait_for_an_end_that_is_not_told(refused: bool) -> None:
+    stage = talking()
+    item = stage.answer(1, 1_000, "At ten.", ended=False)
+    stage.tell(ModelFinished(R1, item, b""))
+    stage.wait(1_200)
+    stage.actions.clear()
+    stage.caller_says(None, 2)
+    stage.wait(400)
+    (ask,) = of(stage, AskForResponse)
+    if refused:  # it was not over after all
+        stage.tell(ModelObjected(ALREADY_ACTIVE, "words", ask.ref), ResponseEnded(R1, "completed", None, None))
+        stage.wait(700)
+        assert len(of(stage, AskForResponse)) == 2
+    stage.answer(2, 1_000, "Until nine.")
+    stage.wait(2_000)
+    assert stage.ear.heard[ItemId("item_2")] == 8_000
+
+
+def test_nothing_to_cancel_means_that_nothing_is_active() -> None:
+    stage = talking()
+    item = stage.answer(1, 8_000, "At ten.", ended=False)
+    stage.tell(ModelFinished(R1, item, b""))
+    stage.wait(1_200)
+    stage.actions.clear()
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_2"), 0))
+    stage.wait(540)
+    assert of(stage, CancelResponse) == [CancelResponse(R1)]
+    stage.tell(ModelObjected(NOT_ACTIVE, "no active response found", None))
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(500)
+    stage.tell(CallerPaused(ItemId("caller_2"), 0), CallerCommitted(ItemId("caller_2"), None))
+    assert len(of(stage, AskForResponse)) == 1
+
+
+def test_a_bill_that_comes_behind_an_end_nobody_told_is_paid_once() -> None:
+    stage = talking()
+    item = stage.answer(1, 1_000, "At ten.", ended=False)
+    stage.tell(ModelFinished(R1, item, b""))
+    stage.wait(5_000)
+    assert "model.end_untold" in [report.name for report in of(stage, Report)]
+    bill: dict[str, object] = {"output_token_details": {"audio_tokens": 1_000}}
+    stage.tell(ResponseEnded(R1, "completed", None, bill), ResponseEnded(R1, "completed", None, bill))
+    assert stage.machine.meter.usd == pytest.approx(1_000 * 20.0 / 1e6)
+
+
+# Answers that are none, or not whole
+
+
+@pytest.mark.parametrize(
+    ("status", "detail"),
+    [
+        ("incomplete", "max_output_tokens"),
+        ("incomplete", "content_filter"),
+        ("cancelled", "turn_detected"),
+        ("odd", ""),
+    ],
+)
+def test_an_answer_that_breaks_off_is_gone_on_with_and_the_log_says_why(status: str, detail: str) -> None:
+    stage = talking()
+    stage.answer(1, 1_000, "We are open from", ended=False)
+    stage.tell(ResponseEnded(R1, status, detail, None))
+    assert [item.text for item in of(stage, CreateItem)] == [wording.ANSWER_BROKE_OFF]
+    stage.wait(1_000)
+    assert len(of(stage, AskForResponse)) == 1
+    (report,) = [report for report in of(stage, Report) if report.name == "model.answer_broke_off"]
+    assert dict(report.fields)["detail"] == detail
+    stage.answer(2, 1_000, "eleven to ten.")
+    stage.wait(15_000)
+    assert len(of(stage, AskForResponse)) == 1, "the rest is whole"
+
+
+def test_a_whole_answer_is_asked_for_once() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, "At ten.")
+    stage.wait(25_000)
+    assert of(stage, AskForResponse) == []
+
+
+def test_a_rate_limit_is_waited_for_as_told_with_a_phrase_and_no_human_is_rung() -> None:
+    stage = talking()
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    stage.tell(ResponseEnded(R1, "failed", "rate_limit_exceeded", None, 2.5))
+    assert own_words(stage) == ["one moment again"]
+    stage.wait(2_400)
+    assert of(stage, AskForResponse) == []
+    stage.wait(400)
+    assert len(of(stage, AskForResponse)) == 1
+    assert stage.machine.phase is Phase.TALKING
+
+
+def test_a_rate_limit_that_asks_for_a_minute_is_the_humans() -> None:
+    stage = talking()
+    stage.tell(ResponseBegan(R1, "turn-1"))
+    stage.tell(ResponseEnded(R1, "failed", "rate_limit_exceeded", None, 60.0))
+    assert is_with_a_human(stage)
+
+
+def test_audio_behind_its_own_end_is_heard() -> None:
+    stage = talking()
+    item = stage.answer(1, 1_000, "We are open until ten", ended=False)
+    stage.tell(ModelFinished(R1, item, b""))
+    stage.tell(ModelSpoke(R1, item, tone(1_500)[8_000:], 1_500.0))
+    stage.tell(ResponseEnded(R1, "completed", None, None))
+    stage.wait(2_500)
+    assert stage.ear.heard[item] == 1_500 * 8
+    assert not stage.ear.holes
+
+
+def test_audio_behind_an_end_that_was_heard_already_is_heard() -> None:
+    stage = talking()
+    item = stage.answer(1, 1_000, "We are open until ten", ended=False)
+    stage.tell(ModelFinished(R1, item, b""))
+    stage.wait(1_500)
+    stage.tell(ModelSpoke(R1, item, tone(1_500)[8_000:], 1_500.0), ResponseEnded(R1, "completed", None, None))
+    stage.wait(1_500)
+    assert stage.ear.heard[item] == 1_500 * 8
+    turn = stage.machine.conversation.turn(item)
+    assert turn is not None
+    assert (turn.whole, turn.heard) == (True, "We are open until ten")
+
+
+def test_audio_behind_the_end_of_its_answer_is_late() -> None:
+    stage = talking()
+    item = stage.answer(1, 1_000, "At ten.")
+    stage.tell(ModelSpoke(R1, item, tone(1_500)[8_000:], 1_500.0))
+    stage.wait(2_500)
+    assert stage.ear.heard[item] == 8_000
+
+
+@pytest.mark.parametrize("words", ['{"name": "lookup_hours", "arguments": {}}', "Let me look. {'date': '2026-11-24'}"])
+def test_a_function_call_that_is_read_aloud_is_stopped_and_asked_for_anew(words: str) -> None:
+    stage = talking()
+    stage.tell(ResponseBegan(R1, "turn-1"), ModelWorded(R1, ItemId("item_1"), words))
+    assert of(stage, CancelResponse) == [CancelResponse(R1)]
+    stage.tell(ResponseEnded(R1, "cancelled", None, None))
+    stage.wait(1_000)
+    assert wording.READ_ALOUD in [item.text for item in of(stage, CreateItem)]
+    assert len(of(stage, AskForResponse)) == 1
+
+
+def test_a_short_yes_whose_words_come_before_its_commit_is_answered() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.actions.clear()
+    item = ItemId("caller_1")
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(item, 0))
+    stage.wait(120)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(500)
+    stage.tell(CallerPaused(item, 0), CallerTranscribed(item, "Yes."), CallerCommitted(item, None))
+    stage.wait(200)
+    assert len(of(stage, AskForResponse)) == 1
+    turn = stage.machine.conversation.turn(item)
+    assert turn is not None
+    assert turn.said == "Yes."
+
+
+# Sound that no VAD calls speech, and a VAD that hears nothing
+
+
+def idle(before_dbfs: float = SILENCE_DBFS) -> Stage:
+    stage = Stage(PLAIN)
+    stage.level_dbfs = before_dbfs
+    stage.arrive(1_500)
+    stage.answer(1, 400, "What else?")
+    stage.wait(1_000)
+    stage.actions.clear()
+    return stage
+
+
+@pytest.mark.parametrize("level_dbfs", [-46.0, -40.0, -33.0, -26.0, -20.0])
+@pytest.mark.parametrize("offset_ms", [0, 200, 440, 700])
+def test_a_steady_noise_that_begins_is_no_speech_that_nobody_hears(level_dbfs: float, offset_ms: int) -> None:
+    stage = idle()
+    stage.wait(offset_ms)
+    stage.level_dbfs = level_dbfs
+    stage.wait(8_000)
+    assert of(stage, DialBeside) == []
+    assert own_words(stage) == []
+
+
+@pytest.mark.parametrize("bang_ms", [60, 80, 100, 300])
+def test_rustling_and_knocks_are_no_speech_that_nobody_hears(bang_ms: int) -> None:
+    stage = idle()
+    for _ in range(20):
+        stage.level_dbfs = -25.0
+        stage.wait(bang_ms)
+        stage.level_dbfs = SILENCE_DBFS
+        stage.wait(1_000 - bang_ms)
+    assert of(stage, DialBeside) == []
+    assert own_words(stage) == []
+
+
+@pytest.mark.parametrize("voiced_ms", [800, 1_600])
+def test_speech_that_the_vad_never_hears_brings_another_session(voiced_ms: int) -> None:
+    stage = idle()
+    for at in range(0, voiced_ms, 20):  # syllables
+        stage.level_dbfs = SPEECH_DBFS - (10.0 if at % 240 >= 160 else 0.0)
+        stage.wait(20)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(3_000)
+    assert [dial.why for dial in of(stage, DialBeside)] == ["deaf"]
+    stage.tell(NextModelReady(), ModelReady("sess_2", "mini"))
+    assert wording.LAST_WORDS_LOST in [item.text for item in of(stage, CreateItem)]
+
+
+# Dead air that looks like talk
+
+
+def test_a_promise_that_no_function_follows_is_asked_to_be_kept_and_then_answered_without_functions() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, "One moment, I'm looking that up.")
+    stage.wait(3_600)
+    assert [item.text for item in of(stage, CreateItem)] == [wording.PROMISED]
+    assert len(of(stage, AskForResponse)) == 1
+    stage.answer(2, 1_000, "Let me check that for you.")
+    stage.wait(3_600)
+    assert [ask.instructions for ask in of(stage, AskForResponse)] == [None, wording.PROMISED_AGAIN]
+    stage.answer(3, 1_000, "One moment, please.")
+    stage.wait(4_000)
+    assert is_with_a_human(stage)
+
+
+def test_a_promise_that_is_kept_is_not_asked_for() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, "One moment, I'm looking that up.", ended=False)
+    stage.tell(FunctionAsked(R1, "call_1", "lookup_hours", "{}"), ResponseEnded(R1, "completed", None, None))
+    stage.wait(1_500)
+    stage.tell(FunctionReturned("call_1", "lookup_hours", "{}", True, 1_500))
+    stage.answer(2, 1_000, "At ten.")
+    stage.wait(8_000)
+    assert len(of(stage, AskForResponse)) == 1
+    assert wording.PROMISED not in [item.text for item in of(stage, CreateItem)]
+
+
+@pytest.mark.parametrize("words", ["One moment: shall I book that?", "I'll check in with you then. We open at ten."])
+def test_words_that_only_sound_like_a_promise_are_none(words: str) -> None:
+    stage = talking()
+    stage.answer(1, 1_000, words)
+    stage.wait(8_000)
+    assert of(stage, AskForResponse) == []
+
+
+def waits_for_user(stage: Stage, number: int) -> None:
+    response = ResponseId(f"resp_{number}")
+    ref = stage.machine.answers._asked_ref
+    stage.tell(ResponseBegan(response, ref), FunctionAsked(response, f"call_{number}", "wait_for_user", "{}"))
+    stage.tell(ResponseEnded(response, "completed", None, None))
+    stage.tell(FunctionReturned(f"call_{number}", "wait_for_user", "{}", True, 5, StaySilent()))
+
+
+def test_a_question_that_is_met_with_silence_is_answered_after_all() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.actions.clear()
+    stage.caller_says("what time do you open?", 1)
+    waits_for_user(stage, 1)
+    assert dead_air_s(stage, 6.0) <= LONGEST_S
+    assert wording.MET_WITH_SILENCE in [item.text for item in of(stage, CreateItem)]
+    assert len(of(stage, AskForResponse)) == 2
+
+
+def test_words_for_somebody_else_are_met_with_silence_once() -> None:
+    stage = Stage(PLAIN).arrive(1_500)
+    stage.actions.clear()
+    stage.caller_says("hold on a second, honey", 1)
+    waits_for_user(stage, 1)
+    stage.wait(15_000)
+    assert len(of(stage, AskForResponse)) == 1
+    assert own_words(stage) == []
+    stage.caller_says("I am on the phone", 2)
+    waits_for_user(stage, 2)
+    stage.wait(5_000)
+    assert len(of(stage, AskForResponse)) == 3, "twice in a row may be a model that hides"
+
+
+def test_a_caller_who_was_never_answered_is_asked_whether_they_are_there_by_the_agents_last_words() -> None:
+    stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, silence_s=10.0))).arrive(1_500)
+    for number in (1, 2, 3):
+        stage.level_dbfs = SPEECH_DBFS
+        stage.wait(100)
+        stage.tell(CallerSpoke(ItemId(f"caller_{number}"), 0), CallerPaused(ItemId(f"caller_{number}"), 0))
+        stage.level_dbfs = SILENCE_DBFS
+        stage.tell(
+            CallerCommitted(ItemId(f"caller_{number}"), None), CallerTranscribed(ItemId(f"caller_{number}"), None)
+        )
+        stage.wait(6_000)
+    assert "still there" in own_words(stage)
+    assert HangUp() not in stage.actions
+    assert LeaveStream() not in stage.actions
