@@ -140,6 +140,7 @@ class Call:
         self.dialled_by_agent = False  # then it is the model's own reason, and may hold the caller's words
         self.missed_human = False  # somebody was wanted, outside their hours
         self.warned = False
+        self.told_midnight = False  # that there is a new day
         self._own_number = 0
 
     @property
