@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 import dsp
+from relay.business import opening
+from relay.business.diary import MemoryStore
+from relay.business.rules import Business
 from relay.call import (
     ending,
     escalation,
@@ -37,7 +40,7 @@ from relay.ledger.rows import Unavailable
 from relay.realtime import client as model_session
 from relay.realtime import protocol as model_dialect
 from relay.realtime import session_config
-from relay.server import admission, human_transfer, webhooks
+from relay.server import admission, briefings, human_transfer, webhooks
 from relay.session import call_file, call_rows, context
 from relay.settings import Settings
 from relay.transport import websocket
@@ -341,4 +344,21 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
         put(human_transfer.Transfers, "accept", accept_known_calls),
     ),
     ("drained", "running calls are told that the process stops", put(context.Desk, "begin_drain", nothing)),
+    # The business of its own
+    (
+        "business_after_hours",
+        "another greeting is said while it is closed",
+        put(briefings, "_closed_words", lambda *_: ""),
+    ),
+    ("business_holiday", "a special day takes the place of the week", put(Business, "special_day", lambda *_: None)),
+    (
+        "business_person_off",
+        "nobody is booked on a day off",
+        put(opening, "_own_hours_on", lambda business, _, day: opening._hours_on(business, day)),
+    ),
+    (
+        "business_slot_lost",
+        "what others have booked is not free",
+        put(MemoryStore, "busy", lambda _, resources, *__: {resource: [] for resource in resources}),
+    ),
 ]
