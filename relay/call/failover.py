@@ -38,11 +38,11 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
     prefix = f"r{call.plan.first_seq}_{call.sessions.count}_"
     items, call.ids = call.conversation.replay(prefix)
     out += items
+    was_deaf = call.sessions.take_was_deaf()
     if not first and items:
         out.append(CreateItem(ItemId(f"{prefix}note"), "system", wording.CONTINUE))
-        if call.conversation.words_are_missing() or call.sessions.was_deaf:
+        if call.conversation.words_are_missing() or was_deaf:
             out.append(CreateItem(ItemId(f"{prefix}lost"), "system", wording.LAST_WORDS_LOST))
-    call.sessions.was_deaf = False
     if first and not call.plan.greeting.is_kept and call.plan.resumed is None:
         instructions = wording.say_exactly(call.plan.greeting.text)
         if event.greeting_asked:
@@ -130,7 +130,7 @@ def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[
         return
     out.append(Report("model.move_failed", "warning", (("reason", event.reason),)))
     sessions = call.sessions
-    sessions.ready_at = max(sessions.ready_at, now - SESSION_LIMIT_S + MOVE_AGAIN_AFTER_S)
+    sessions.expires_not_before(now - SESSION_LIMIT_S + MOVE_AGAIN_AFTER_S)
     if (sessions.serves and not was_urgent) or call.phase is not Phase.TALKING:
         return
     call.figures.reconnects += 1
@@ -197,8 +197,7 @@ def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_wait
     _let_go_of_answers(call, now, out)
     if caller_waits:
         call.answers.want("again")
-    sessions.was_deaf = why == "deaf"
-    sessions.serves = False
+    sessions.give_up(is_deaf=why == "deaf")
     _find_another(call, why, now, out)
 
 
@@ -234,8 +233,7 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
     has_begun = call.answers.has_begun and call.sessions.serves
     if call.playout.is_speaking(now):  # it believes so, and nothing can be heard: an answer of silence, or a hold
         cut_off(call, now, out)
-    if call.floor.speech is not None:
-        call.floor.speech.idle = True  # the VAD hears somebody, and our own ear nobody
+    call.floor.nobody_speaks()  # whatever the VAD hears: our own ear has heard nobody
     call.rest.forget()
     if has_begun:  # it stopped in the middle: what it still says does not follow a phrase
         _give_up(call, "stuck", now, out, caller_waits=True)

@@ -19,6 +19,7 @@ from relay.call.vocabulary import (
     ResponseBegan,
     ResponseEnded,
     ResponseId,
+    Rung,
 )
 
 # What we sent crossed what the server had just done: it began an answer, or ended one. Nobody's mistake, no harm
@@ -82,7 +83,8 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     turn.sounds(event.said_ms)
     protected = item_id == call.notice_item
     call.playout.append(item_id, event.mulaw, now, said_ms=event.said_ms, protected=protected)
-    greeting.climb(call, now, out)
+    if call.figures.rung is Rung.NONE:
+        greeting.climb(call, now, out)
 
 
 def _belongs(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
@@ -207,7 +209,7 @@ def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[A
             call.liveness.bridge(item)  # it asks for patience, and answers nothing
         call.liveness.missing("promise", now)
     else:
-        call.liveness.nudges = 0
+        call.liveness.kept_its_word()
     asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
     if asked is None or not call.plan.rules.says("repeat_words", said):
         return

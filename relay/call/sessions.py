@@ -110,6 +110,19 @@ class Sessions:
         self.serves = False
         return True
 
+    def give_up(self, *, is_deaf: bool) -> None:
+        """The present session is not believed in any more."""
+        self.serves, self.was_deaf = False, is_deaf
+
+    def take_was_deaf(self) -> bool:
+        """Whether the session before was deaf, once: the new one asks for what it missed."""
+        was_deaf, self.was_deaf = self.was_deaf, False
+        return was_deaf
+
+    def expires_not_before(self, ready_at: float) -> None:
+        """A planned move is not tried again at once: the session counts as no older than this."""
+        self.ready_at = max(self.ready_at, ready_at)
+
     def relieved(self) -> None:
         """The caller hears an answer of the present session: nobody waits for the next one any more."""
         if self.serves and self.is_urgent and not self.was_deaf:
