@@ -1,7 +1,8 @@
 """Which files control visits on a path through the relay, and how often it passes from one file to another.
 
 A call is played on memory streams; a trio instrument cuts what is seen into steps of tasks, so that one step of the
-Twilio reader is one frame's way, one of the OpenAI reader one event's. Wires take what is written at once, as sockets do.
+Twilio reader is one frame's way, one of the OpenAI reader one event's. Wires take what is written at once, as sockets
+do.
 `python -m tests.helpers.path_walk` prints the figures of all paths.
 """
 
