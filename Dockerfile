@@ -14,6 +14,8 @@ COPY prompts prompts
 COPY sql sql
 COPY dsp dsp
 COPY relay relay
+# What else of yours stands beside relay/: the package that FUNCTIONS names, a business file. .dockerignore says what not.
+COPY . .
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 DATA_DIR=/data PORT=8080
 USER relay
 EXPOSE 8080

@@ -1,7 +1,11 @@
-"""`python -m relay`."""
+"""`python -m relay`, and the command `relay`."""
 
 import sys
 
+if sys.platform == "win32":  # before any import that needs what Windows has not
+    sys.exit("relay: it runs on Linux and macOS; on Windows use it inside WSL (wsl --install)")
+
 from relay.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -213,6 +213,7 @@ def _serve(_: argparse.Namespace) -> None:
     from dsp import SelfTestFailed
     from relay.functions import FunctionRefused
     from relay.phrases.prompts import PromptsInvalid
+    from relay.recordings.stores import StoreUnusable
     from relay.server import app
     from relay.server.http import PortUnusable
 
@@ -225,7 +226,7 @@ def _serve(_: argparse.Namespace) -> None:
             trio.run(app.run, loaded, ledger, url)
         except Exception as error:  # a nursery's group of them, or one that none had a part in
             first = first_error(error)
-            if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed):
+            if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed | StoreUnusable):
                 raise CommandFailed(str(first)) from None
             if isinstance(first, PortUnusable):
                 raise CommandFailed(first.strerror or str(first)) from None
@@ -397,12 +398,13 @@ def _shown(value: object) -> object:
 def _export(call_sid: str, out: Path | None) -> None:
     from relay.recordings.commands import export_call
     from relay.recordings.listening import NotHeard
+    from relay.recordings.stores import StoreUnusable
 
     loaded = _settings(serving=False, keeps_rows=True)
     try:
         with database(loaded.database_url, loaded.data_dir) as url:
             written = export_call(loaded, url, call_sid, out)
-    except (NotHeard, OSError) as error:
+    except (NotHeard, StoreUnusable, OSError) as error:
         raise CommandFailed(str(error)) from None
     for path in written:
         print(path)
@@ -411,12 +413,13 @@ def _export(call_sid: str, out: Path | None) -> None:
 def _listen(arguments: argparse.Namespace) -> None:
     from relay.recordings.commands import listen
     from relay.recordings.listening import NotHeard
+    from relay.recordings.stores import StoreUnusable
 
     loaded = _settings(serving=False, keeps_rows=True)
     try:
         with database(loaded.database_url, loaded.data_dir) as url:
             print(listen(loaded, url, arguments.call_sid, arguments.out))
-    except (NotHeard, OSError) as error:
+    except (NotHeard, StoreUnusable, OSError) as error:
         raise CommandFailed(str(error)) from None
 
 

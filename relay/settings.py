@@ -5,6 +5,7 @@ Every mistake is named in one message, so that one look mends them all.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -36,6 +37,7 @@ class Settings:
     twilio_auth_token: str = _secret()
     twilio_phone_number: str = ""
     business_api_base: str = "embedded"
+    business_api_http: str = "loopback"
     business_file: Path = folder("prompts") / "business.toml"
     database_url: str = _secret("embedded")
     human_transfer_number: str = ""
@@ -172,6 +174,7 @@ _NUMBERS: dict[str, tuple[Callable[[str], float], float, float]] = {
 }
 _CHOICES = {
     "record": ("off", "transcripts", "on"),
+    "business_api_http": ("loopback", "private"),
     "record_notice": ("always", "by_state"),
     "log_format": ("", "json", "text"),
 }
@@ -206,7 +209,7 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
         if not text:
             continue
         try:
-            values[one.name] = _read(one.name, text)
+            values[one.name] = _read(one.name, _encrypted(one.name, text, environ))
         except _Wrong as error:
             wrong.append(f"{one.name.upper()} {error}")
     settings = Settings(**values, given=frozenset(values))  # type: ignore[arg-type] # read and checked field by field above
@@ -231,9 +234,40 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
     return settings
 
 
+_PRIVATE_NAMES = (".internal", ".flycast", ".local", ".lan", ".home.arpa", ".svc")
+
+
+def _encrypted(name: str, text: str, environ: Mapping[str, str]) -> str:
+    """The text; raises where it would send callers' data unencrypted to where others may read it.
+
+    BUSINESS_API_HTTP=private lets a backend in a private network (compose, Fly's .flycast, 10.x) go without TLS.
+    """
+    if name != "business_api_base" or not text.casefold().startswith("http://"):
+        return text
+    allowed = _unquoted(environ.get("BUSINESS_API_HTTP", "").strip()) == "private"
+    try:
+        host = urlsplit(text).hostname or ""
+    except ValueError:
+        return text  # it is no URL: said elsewhere
+    if host in _LOOPBACK or (allowed and _is_private(host)):
+        return text
+    hint = "BUSINESS_API_HTTP=private allows http:// in a private network"
+    raise _Wrong(f"must begin with https:// ({'this host is in no private network' if allowed else hint})")
+
+
+def _is_private(host: str) -> bool:
+    """True for an address or a name that is reached in a private network only: callers' data stay in it."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.casefold().endswith(_PRIVATE_NAMES)
+    return address.is_private and not address.is_unspecified
+
+
 # What the files depend on.
 _OF_THE_FILES = (
-    "BUSINESS_API_BASE", "BUSINESS_FILE", "BUSINESS_NAME", "BUSINESS_TZ", "BUSINESS_COUNTRY", "AGENT_NAME", "FUNCTIONS"
+    "BUSINESS_API_HTTP", "BUSINESS_API_BASE", "BUSINESS_FILE", "BUSINESS_NAME", "BUSINESS_TZ", "BUSINESS_COUNTRY",
+    "AGENT_NAME", "FUNCTIONS",
 )  # fmt: skip
 
 
@@ -242,7 +276,9 @@ def load_what_is_right(environ: Mapping[str, str]) -> Settings:
     right: dict[str, str] = {}
     for name in _OF_THE_FILES:
         try:
-            load({name: environ.get(name, "")}, serving=False)
+            load(
+                {name: environ.get(name, ""), "BUSINESS_API_HTTP": environ.get("BUSINESS_API_HTTP", "")}, serving=False
+            )
         except SettingsInvalid:
             continue
         right[name] = environ.get(name, "")
@@ -396,7 +432,7 @@ def _read_url(name: str, text: str) -> str:
         is_url = False
     if not is_url or not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong(f"must be a URL that begins with {secure}://")
-    if parts.scheme == plain and parts.hostname not in _LOOPBACK:
+    if parts.scheme == plain and parts.hostname not in _LOOPBACK and name != "business_api_base":
         raise _Wrong(f"must begin with {secure}:// ({plain}:// only on this machine itself)")
     if name == "public_url" and (parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc):
         raise _Wrong("must be an origin alone: no path, no query, no user")

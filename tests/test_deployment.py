@@ -59,6 +59,28 @@ def test_the_image_carries_every_folder_the_relay_reads() -> None:
     assert {"relay", "dsp", "prompts", "sql"} <= copied
 
 
+def test_the_image_carries_what_stands_beside_the_relay_and_no_secrets() -> None:
+    assert re.search(r"^COPY \. \.$", DOCKERFILE, re.M)
+    left_out = (ROOT / ".dockerignore").read_text().split()
+    assert {".env*", ".git*", "data", "out"} <= set(left_out)
+    for name in (".env", ".env.production", "staging.env"):
+        assert any(Path(name).match(pattern) for pattern in left_out), name
+    for name in ("relay", "harbor_functions", "business.toml", "prompts"):
+        assert not any(Path(name).match(pattern) for pattern in left_out), name
+
+
+def test_the_readme_sets_on_fly_what_callers_notice() -> None:
+    readme = (ROOT / "README.md").read_text()
+    command = readme[readme.index("fly secrets set") : readme.index("fly deploy ")]
+    wanted = {name.upper() for name in settings.REQUIRED} | {
+        "DATABASE_URL",
+        "BUSINESS_NAME",
+        "AGENT_NAME",
+        "BUSINESS_TZ",
+    }
+    assert wanted - {"BUSINESS_API_BASE"} <= set(re.findall(r"([A-Z][A-Z_]+)=", command))
+
+
 def test_the_image_listens_where_fly_looks() -> None:
     assert re.search(rf"^EXPOSE {FLY['http_service']['internal_port']}$", DOCKERFILE, re.M)
 

@@ -50,6 +50,19 @@ def _python() -> str:
     raise AssertionError(f"none of {found} can be run by a user who is not root")
 
 
+def _context(folder: Path) -> Path:
+    """What a user builds from: the files of this repository, a package of functions beside them, and an `.env`."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / "harbor_functions").mkdir()
+    (folder / "harbor_functions" / "__init__.py").touch()
+    (folder / ".env").write_text("OPENAI_API_KEY=sk-of-the-business\n")
+    return folder
+
+
 @pytest.mark.real
 @pytest.mark.deep
 def test_the_images_own_steps_give_a_relay_that_answers_and_stops_without_root(open_folder: Path) -> None:
@@ -61,6 +74,10 @@ def test_the_images_own_steps_give_a_relay_that_answers_and_stops_without_root(o
         if name in os.environ:
             environment[name] = os.environ[name]
     command: list[str] = []
+    context = _context(open_folder / "context")
+    left_out = shutil.ignore_patterns(
+        *(line.removeprefix("**/") for line in (ROOT / ".dockerignore").read_text().split())
+    )
 
     def here(text: str) -> str:
         return re.sub(r"(?<![\w./])/(app|opt|data)\b", rf"{open_folder}/\1", text)
@@ -71,10 +88,10 @@ def test_the_images_own_steps_give_a_relay_that_answers_and_stops_without_root(o
             subprocess.run(["sh", "-ec", step], check=True, cwd=app, env=environment, stdout=subprocess.DEVNULL)
         elif kind == "COPY" and not text.startswith("--from"):
             source, target = text.split()
-            if (ROOT / source).is_dir():
-                shutil.copytree(ROOT / source, app / target, ignore=shutil.ignore_patterns("__pycache__"))
+            if (context / source).is_dir():
+                shutil.copytree(context / source, app / target, ignore=left_out, dirs_exist_ok=True)
             else:
-                shutil.copy(ROOT / source, app / target)
+                shutil.copy(context / source, app / target)
         elif kind == "ENV":
             pairs = dict(part.split("=", 1) for part in shlex.split(here(text)))
             environment |= {k: v.replace("$PATH", environment["PATH"]) for k, v in pairs.items()}
@@ -95,7 +112,9 @@ def test_the_images_own_steps_give_a_relay_that_answers_and_stops_without_root(o
         "TWILIO_PHONE_NUMBER": "+12125550100",
         "BUSINESS_API_BASE": "http://127.0.0.1:9",
         "HUMAN_TRANSFER_NUMBER": "+12125550102",
+        "FUNCTIONS": "harbor_functions",
     }
+    assert not [path.name for path in app.iterdir() if path.name.startswith((".env", ".git"))]
     relay = subprocess.Popen(command, cwd=app, env=environment, stderr=subprocess.PIPE, **_as_nobody())  # type: ignore[call-overload]
     try:
         assert _ready(port, relay), relay.communicate(timeout=5)[1].decode()[-2000:]

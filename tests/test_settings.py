@@ -250,3 +250,26 @@ def test_a_command_that_keeps_rows_of_a_deployed_relay_needs_its_database() -> N
         load(deployed, serving=False, keeps_rows=True)
     for fine in ({**deployed, "DATABASE_URL": "postgresql://db/relay"}, {}, {"PUBLIC_URL": "http://127.0.0.1:8080"}):
         load(fine, serving=False, keeps_rows=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api:8000",
+        "http://backend.flycast",
+        "http://10.0.3.7:8080/v1",
+        "http://192.168.1.20",
+        "http://[fd12:3456::1]:8080",
+        "http://shop.internal",
+    ],
+)
+def test_a_backend_in_a_private_network_needs_no_tls_where_that_is_said(url: str) -> None:
+    assert load({"BUSINESS_API_BASE": url, "BUSINESS_API_HTTP": "private"}, serving=False).business_api_base == url
+    with pytest.raises(SettingsInvalid, match="BUSINESS_API_HTTP=private allows"):
+        load({"BUSINESS_API_BASE": url}, serving=False)
+
+
+@pytest.mark.parametrize("url", ["http://shop.example.com", "http://8.8.8.8", "http://0.0.0.0:80"])
+def test_a_backend_in_no_private_network_needs_tls_whatever_is_said(url: str) -> None:
+    with pytest.raises(SettingsInvalid, match="BUSINESS_API_BASE must begin with https"):
+        load({"BUSINESS_API_BASE": url, "BUSINESS_API_HTTP": "private"}, serving=False)

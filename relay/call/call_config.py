@@ -88,6 +88,14 @@ class PastTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Midnight:
+    """A day of the business's ends during the call: so long after the stream's beginning, and the day that comes."""
+
+    in_s: float
+    day: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallPlan:
     """Everything the machine needs to know that does not happen during the call."""
 
@@ -113,5 +121,6 @@ class CallPlan:
     failed_attempts: Mapping[str, int] = field(default_factory=dict)
     offered_human: bool = False
     notice_heard: bool = False
+    midnight: Midnight | None = None
     words_refused: bool = False  # the caller has said that they do not want them kept
     resumed: str | None = None  # why the caller is back: "no_answer", "lost", ...

@@ -47,9 +47,19 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
         leave(call, EndReason.DURATION_CAP, Next.HANG_UP, now, out, phrase="limit")
     elif call.drain_until is not None and now >= call.drain_until:
         leave(call, EndReason.DRAINED, Next.RESUME, now, out, phrase=None)
+    elif _midnight_is_past(call, age_s):
+        call.told_midnight = True
+        assert call.plan.midnight is not None
+        out.append(call.note(wording.PAST_MIDNIGHT.format(day=call.plan.midnight.day)))
     elif not call.warned and age_s >= limits.call_s - WARN_BEFORE_CAP_S and call.model_is_ready:
         call.warned = True
         out.append(call.note(wording.COME_TO_AN_END))
+
+
+def _midnight_is_past(call: Call, age_s: float) -> bool:
+    """True when the session believes in yesterday: its instructions were written before midnight."""
+    midnight = call.plan.midnight
+    return midnight is not None and not call.told_midnight and age_s >= midnight.in_s and call.model_is_ready
 
 
 def check_silence(call: Call, now: float, out: list[Action]) -> None:

@@ -38,7 +38,7 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
     prefix = f"r{call.plan.first_seq}_{call.sessions.count}_"
     items, call.ids = call.conversation.replay(prefix)
     out += items
-    was_deaf = call.sessions.take_was_deaf()
+    was_deaf, call.sessions.was_deaf = call.sessions.was_deaf, False
     if not first and items:
         out.append(CreateItem(ItemId(f"{prefix}note"), "system", wording.CONTINUE))
         if call.conversation.words_are_missing() or was_deaf:
@@ -130,7 +130,7 @@ def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[
         return
     out.append(Report("model.move_failed", "warning", (("reason", event.reason),)))
     sessions = call.sessions
-    sessions.expires_not_before(now - SESSION_LIMIT_S + MOVE_AGAIN_AFTER_S)
+    sessions.expires_no_sooner(now - SESSION_LIMIT_S + MOVE_AGAIN_AFTER_S)
     if (sessions.serves and not was_urgent) or call.phase is not Phase.TALKING:
         return
     call.figures.reconnects += 1
@@ -197,7 +197,8 @@ def _give_up(call: Call, why: Why, now: float, out: list[Action], *, caller_wait
     _let_go_of_answers(call, now, out)
     if caller_waits:
         call.answers.want("again")
-    sessions.give_up(is_deaf=why == "deaf")
+    sessions.was_deaf = why == "deaf"
+    sessions.given_up()
     _find_another(call, why, now, out)
 
 
@@ -233,7 +234,7 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
     has_begun = call.answers.has_begun and call.sessions.serves
     if call.playout.is_speaking(now):  # it believes so, and nothing can be heard: an answer of silence, or a hold
         cut_off(call, now, out)
-    call.floor.nobody_speaks()  # whatever the VAD hears: our own ear has heard nobody
+    call.floor.falls_idle()  # the VAD hears somebody, and our own ear nobody
     call.rest.forget()
     if has_begun:  # it stopped in the middle: what it still says does not follow a phrase
         _give_up(call, "stuck", now, out, caller_waits=True)

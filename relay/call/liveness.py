@@ -67,10 +67,6 @@ class Liveness:
         self.owe(now)
         self._missing = what
 
-    def kept_its_word(self) -> None:
-        """The model gave an answer that is one."""
-        self.nudges = 0
-
     def stays_silent(self, now: float) -> None:
         """The model chose not to answer a turn of the caller's."""
         self.silent_turns += 1
@@ -81,6 +77,10 @@ class Liveness:
         missing, self._missing = self._missing, None
         self.nudges += 1
         return missing
+
+    def was_answered(self) -> None:
+        """The model said what it was told of: the next time is a first one."""
+        self.nudges = 0
 
     def bridge(self, item: ItemId) -> None:
         """These words of ours ask for patience: they are no answer."""

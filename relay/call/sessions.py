@@ -110,17 +110,12 @@ class Sessions:
         self.serves = False
         return True
 
-    def give_up(self, *, is_deaf: bool) -> None:
-        """The present session is not believed in any more."""
-        self.serves, self.was_deaf = False, is_deaf
+    def given_up(self) -> None:
+        """Nothing more of the present one is to be heard, although it is open."""
+        self.serves = False
 
-    def take_was_deaf(self) -> bool:
-        """Whether the session before was deaf, once: the new one asks for what it missed."""
-        was_deaf, self.was_deaf = self.was_deaf, False
-        return was_deaf
-
-    def expires_not_before(self, ready_at: float) -> None:
-        """A planned move is not tried again at once: the session counts as no older than this."""
+    def expires_no_sooner(self, ready_at: float) -> None:
+        """A move away from it failed: it is tried again later, as if the session had begun then."""
         self.ready_at = max(self.ready_at, ready_at)
 
     def relieved(self) -> None:

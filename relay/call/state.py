@@ -115,7 +115,7 @@ class Call:
         self.ids: dict[ItemId, ItemId] = {}  # items that the present session has: ours -> its own
         self._before: dict[ItemId, ItemId | None] = {}  # the session's items -> what each of them stands behind
         self.answer_items: dict[ResponseId, list[ItemId]] = {}
-        self.unheard_items: dict[ResponseId, set[ItemId]] = {}  # of answers that never got a sound
+        self.soundless_items: dict[ResponseId, set[ItemId]] = {}  # of answers that never got a sound
         # The caller's turns
         self.arrived_at: float | None = None
         self.presence = Presence()
@@ -140,6 +140,7 @@ class Call:
         self.dialled_by_agent = False  # then it is the model's own reason, and may hold the caller's words
         self.missed_human = False  # somebody was wanted, outside their hours
         self.warned = False
+        self.told_midnight = False  # that there is a new day
         self._own_number = 0
 
     @property

@@ -293,11 +293,6 @@ class Floor:
                 self._awaited[item] = replace(awaited, until=math.inf)
         return late
 
-    def nobody_speaks(self) -> None:
-        """Our own ear has heard nobody for long: what the VAD hears is no turn that others wait for."""
-        if self.speech is not None:
-            self.speech.idle = True
-
     def forget(self) -> None:
         """The model session is gone, and with it what it was hearing."""
         self.speech = None

@@ -11,6 +11,7 @@ GOODBYE_TAKEN_BACK = (
     "The caller spoke over the goodbye and has more to say. The line stays open: answer what they said, and do not say "
     "goodbye again before they are done."
 )
+PAST_MIDNIGHT = "It is past midnight: today is {day} now. Say so if the caller means another day by today or tomorrow."
 OFFER_HUMAN = "Offer the caller, in one short sentence, to be connected with a person. Do not insist."
 NO_HUMAN_NOW = (
     "No person can take the call at this time. Say so, and offer to take a message with take_message or to book."

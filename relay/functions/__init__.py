@@ -6,13 +6,13 @@ package that FUNCTIONS names, is found by itself.
 
 registry     what a function is, how all are found, how one is run
 arguments    signature -> JSON schema; the model's JSON -> checked values                    (pure)
-results      a result -> JSON of at most 1 kB                                                (pure)
-effects      what a function wants of its call; its outcome                                  (pure)
-once         a function that writes runs exactly once
-backend      the HTTP client    contract  the types of its answers (pure)    breaker  (pure)
-times        days and hours as they are said (pure)
-claims       what the agent says was done, against what was done                             (pure)
-deeds        a call's deeds, and what the caller was told of them                            (pure)
+invented     values that nobody has said: "John Doe"    questions   what the caller is asked (pure)
+steps        one that keeps all calls waiting is known by its name
+outcome      what a function hands back: JSON of at most 1 kB, and an effect on the call     (pure)
+idempotency  a function that writes runs exactly once
+builtin/     the functions that every relay has, and days and hours as they are said
+backend/     the port to the business: the HTTP client, its contract (pure), its breaker (pure)
+claims/      what the agent says was done, against what was done                             (pure)
 """
 
 from relay.functions.backend.client import Backend

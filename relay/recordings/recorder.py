@@ -12,7 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from relay.recordings.timeline import CHUNK_SAMPLES, SAMPLES_PER_MS, SILENCE, CallerTrack, PlaybackTrack, samples_at
+from relay.recordings.timeline import (
+    CHUNK_SAMPLES,
+    SAMPLES_PER_MS,
+    SETTLE_SAMPLES,
+    SILENCE,
+    CallerTrack,
+    PlaybackTrack,
+    samples_at,
+)
 
 
 class Frame(Protocol):
@@ -74,10 +82,12 @@ class Recorder:
 
     # When it records
 
-    def start(self, now: float, *, consented: bool) -> None:
+    def start(self, now: float, *, consented: bool, refused: bool = False) -> None:
         """The stream begins. Unless there is consent already, what comes before `begin` is kept nowhere."""
         self._began_at = max(0, self._place(now))
-        if consented:
+        if refused:
+            self.refuse(now)
+        elif consented:
             self.begin(now)
         else:
             self._paused(self._began_at // SAMPLES_PER_MS, None, NOTICE)
@@ -156,12 +166,12 @@ class Recorder:
         first, last = before + self._half_lag, after + self._half_lag
         if at > last + MARK_JITTER:
             return (first + last) // 2
-        return max(first, min(at, last))
+        return at
 
     def tick(self, now: float) -> None:
         """Hand on what is settled; nearly always one comparison."""
         at = self._place(now)
-        if at - self._next < CHUNK_SAMPLES:
+        if at - self._next < CHUNK_SAMPLES + SETTLE_SAMPLES:
             return
         if self._marks and at - self._marks[0][1] > FRAME_LIMIT:
             self._take_marks()
@@ -200,7 +210,8 @@ class Recorder:
             start, _, why = self._blanks[-1]
             self._paused(start // SAMPLES_PER_MS, at // SAMPLES_PER_MS, why)
         if self._tape is None:
-            self._paused(self._began_at // SAMPLES_PER_MS, at // SAMPLES_PER_MS, NOTICE)
+            if self._waits:
+                self._paused(self._began_at // SAMPLES_PER_MS, at // SAMPLES_PER_MS, NOTICE)
             return
         end = max(self._next, self._caller.end, self._playback.end + self._half_lag, at - self._half_lag)
         while self._next + CHUNK_SAMPLES <= end:

@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from relay.call.consent import Consent
 from relay.ledger import rows
 from relay.ledger.port import Ledger
 from relay.metrics import Metrics
@@ -61,10 +62,10 @@ class Recordings:
 
     # For a call
 
-    def recorder(self, call_sid: str, call_began_s: float, now_utc: dt.datetime, *, consented: bool) -> Recorder:
+    def recorder(self, call_sid: str, call_began_s: float, now_utc: dt.datetime, consent: Consent) -> Recorder:
         """The recorder of a stream that begins now; `call_began_s` (Trio clock) is the zero of the call's time line.
 
-        `consented`: the notice was heard on an earlier stream, or none is needed; else it waits for `begin`.
+        Where the notice must be heard first, it waits for `begin`; where the caller has refused, it records nothing.
         """
         now = trio.current_time()
         began_at = now_utc - dt.timedelta(seconds=now - call_began_s)
@@ -79,7 +80,7 @@ class Recordings:
             self._ledger.record(rows.RecordingPauseRow(call_sid=call_sid, from_ms=from_ms, to_ms=to_ms, why=why))
 
         recorder = Recorder(call_began_s, open_tape, paused)
-        recorder.start(now, consented=consented)
+        recorder.start(now, consented=consent.may_keep, refused=consent.refused)
         return recorder
 
     def _done(self, call_sid: str, finished: Finished | None, why: str) -> None:

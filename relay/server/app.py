@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import cast
+from urllib.parse import urlsplit
 
 import structlog
 import trio
@@ -120,6 +121,13 @@ def _stop_signals() -> list[signal.Signals]:
     return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*asked, signal.SIGHUP]
 
 
+def _host(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").casefold()
+    except ValueError:  # half an IPv6 address
+        return ""
+
+
 def _is_a_proxys(header: str) -> bool:
     return header.casefold().startswith("x-forwarded-") or header.casefold() in _PROXIES_HEADERS
 
@@ -168,7 +176,10 @@ class Daemon:
 
     async def _metrics(self) -> Response:
         # Calls and dollars are not the public's. Fly scrapes directly, and every proxy says whom it speaks for.
-        if any(_is_a_proxys(name) for name, _ in request.headers):
+        # One that says nothing asks at least for the host that the public knows.
+        settings = self.desk.settings
+        is_public = not settings.is_local and _host(f"//{request.host}") == _host(settings.public_url)
+        if is_public or any(_is_a_proxys(name) for name, _ in request.headers):
             return Response("not found\n", 404, content_type="text/plain")
         return Response(self.desk.metrics.text(), content_type=CONTENT_TYPE_LATEST)
 

@@ -56,6 +56,11 @@ class Read:
     prompts: Prompts
     business: Business | None
     conflicts: tuple[str, ...] = ()  # between the environment and the business file
+
+    def is_closed(self, now: dt.datetime) -> bool:
+        """Whether calls are greeted as while the business is closed."""
+        return bool(self.business and _closed_words(self.business, now))
+
     business_text: str = ""  # the business file, word for word
 
 

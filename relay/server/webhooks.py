@@ -271,7 +271,7 @@ class Webhooks:
 
     def _after_loss(self, file: CallFile) -> str:
         if file.resumes >= RESUMES or self._desk.draining:
-            file.decide(replace(file.decision, then=Next.HUMAN, why="the line was cut off"))
+            file.decide(replace(file.decision, then=Next.HUMAN, why="the line was cut off", by_agent=False))
             return self._transfers.dial(file, CUT_OFF)
         return self._resume(file, "lost")
 

@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from decimal import Decimal
 from statistics import quantiles
-from typing import Any
 
-import msgspec
 import structlog
 import trio
 
@@ -30,13 +28,12 @@ from relay.ledger import rows
 from relay.session.bills import cost_of
 from relay.session.call_file import CallFile, Decision
 from relay.session.context import Desk
+from relay.session.function_rows import BLOCKED_S, function_row, message_row, table, tell
 
 log = structlog.get_logger()
 
 # A caller who waits longer than this for the first sound hangs up (the field's own figure); ours to keep.
 GREETING_SLO_MS = 500
-# A function that keeps the whole process waiting for longer than this is told: ten frames of every call.
-BLOCKED_S = 0.2
 # Letters of an outcome, where functions of the user's name many deeds.
 DEEDS_CHARS = 200
 
@@ -199,61 +196,21 @@ class Books:
     # Long because a row of a function has many columns.
     def function(self, action: RunFunction, outcome: Outcome) -> None:
         """Write a function call down."""
-        file, function = self._file, self._desk.registry.get(action.name)
-        output = _table(outcome.output)
-        arguments = _table(action.arguments)
+        file, desk, function = self._file, self._desk, self._desk.registry.get(action.name)
+        output = table(outcome.output)
         file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
         if outcome.ok:
             file.tally.functions_done.append(action.name)
             named_by = function.names_caller if function is not None else None
             if named_by == "known" or (named_by == "said" and not file.caller_name):  # it may be for somebody else
                 file.caller_name = str(output.get("name") or file.caller_name)
-        self._desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
-        self._record_words(
-            rows.FunctionCallRow(
-                call_sid=file.call_sid,
-                function_call_id=action.function_call_id,
-                name=action.name[:64],
-                arguments=arguments,
-                output=output if outcome.ok or file.consent.words is not Words.NEVER else None,  # a backend's words
-                ok=outcome.ok,
-                took_ms=round(outcome.took_s * 1000, 1),
-                key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
-                state=_state(outcome),
-            )
-        )
-        if isinstance(outcome.effect, TakeMessage):
-            effect = outcome.effect
-            self._desk.ledger.record(  # at once: it is no record of the talk, but what the caller asks to be kept
-                rows.MessageRow(
-                    call_sid=file.call_sid,
-                    seq=len(file.tally.functions_done),
-                    name=effect.name,
-                    phone=str(effect.phone),  # a function's Phone is no JSON
-                    text=effect.message,
-                    created_at=self._desk.utc_now(),
-                    delivered=effect.delivered,
-                )
-            )
+        desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
         if outcome.blocked_s > BLOCKED_S:
-            self._blocked(action.name, outcome.blocked_s)
-        fields: dict[str, object] = {"function": action.name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
-        if outcome.refused:  # its words were meant for the model, and may repeat the caller's
-            log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
-        elif outcome.error:
-            log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)
-        else:
-            log.info("function.done", **fields)
-
-    def _blocked(self, name: str, blocked_s: float) -> None:
-        self._desk.metrics.functions_blocked.labels(self._known(name)).inc()
-        log.error(
-            "function.blocked",
-            function=name[:64],
-            words=f"{name[:64]} blocked the loop for {blocked_s:.1f} s",
-            caller_hears="nothing in that time, and all other callers too",
-            do="await trio.sleep, ask with httpx.AsyncClient, and give other waits to trio.to_thread.run_sync",
-        )
+            desk.metrics.functions_blocked.labels(self._known(action.name)).inc()
+        self._record_words(function_row(file, action, outcome))
+        if isinstance(outcome.effect, TakeMessage):  # at once: it is no record of the talk
+            desk.ledger.record(message_row(file, outcome.effect, desk.utc_now()))
+        tell(action.name, outcome)
 
     def _known(self, name: str) -> str:
         return name if self._desk.registry.get(name) is not None else "unknown"
@@ -443,20 +400,6 @@ def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
     if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):
         return ending.summary
     return max(reversed(said), key=len, default="")
-
-
-def _state(outcome: Outcome) -> rows.FunctionState | None:
-    if outcome.key is None:
-        return None
-    return "done" if outcome.ok else "unknown" if outcome.unsure else "failed"
-
-
-def _table(text: str) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return {"unreadable_bytes": len(text)}
-    return value if isinstance(value, dict) else {"value": value}
 
 
 def _percentiles(values: list[int]) -> tuple[float | None, float | None]:

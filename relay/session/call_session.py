@@ -144,9 +144,7 @@ class CallSession:
         file.began_at = now if file.began_at is None else file.began_at
         if self._desk.recordings is None:
             return None
-        return self._desk.recordings.recorder(
-            file.call_sid, file.began_at, self._desk.utc_now(), consented=file.consent.may_keep
-        )
+        return self._desk.recordings.recorder(file.call_sid, file.began_at, self._desk.utc_now(), file.consent)
 
     async def run(self) -> None:
         """Serve the stream until it is over. What breaks on the way ends in the ledger, not in an exception."""
@@ -448,7 +446,7 @@ class CallSession:
             match effect:
                 case PauseRecording(why):
                     self._recorder.pause(why, trio.current_time())
-                case ResumeRecording() if not self._file.consent.refused:
+                case ResumeRecording():
                     self._recorder.resume(trio.current_time())
 
     def _stop_recording(self, *, by_caller: bool) -> None:
@@ -542,7 +540,8 @@ class CallSession:
                     self._recorder.begin(trio.current_time())
             case StopKeepingWords(at_ms):
                 self.books.refuse(at_ms)
-                self._pause_recording(PauseRecording("the caller asked for it"))
+                if self._recorder is not None:
+                    self._recorder.refuse(trio.current_time())
             case Report(name, level, fields):
                 getattr(log, level)(name, **dict(fields))
             case KeepAudio(response_id):

@@ -6,14 +6,16 @@ import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import trio
 
-from relay.call.call_config import Bill, CallPlan, Limits, Phrase
+from relay.call.call_config import Bill, CallPlan, Limits, Midnight, Phrase
 from relay.call.consent import Consent
 from relay.call.consent_law import must_announce
 from relay.call.vocabulary import CallSid
 from relay.functions import BackendPort, Once, Registry
+from relay.functions.builtin.times import clock_words, day_words
 from relay.ledger.port import Ledger
 from relay.ledger.rows import OutcomeRow
 from relay.metrics import Metrics
@@ -179,12 +181,22 @@ class Desk:
     def wanted(self, file: CallFile, model: str, *, greeting: str | None = None) -> Wanted:
         """The model session for a call."""
         briefing, now = file.briefing, self.utc_now()
-        today = now.astimezone(briefing.settings.tz).date()
-        instructions = briefing.prompts.instructions(today, file.caller.number)
-        closed_words = briefing.closed_words(now)
-        instructions += f"\n\n# Now\n{closed_words}" if closed_words else ""
+        local = now.astimezone(briefing.settings.tz)
+        instructions = briefing.prompts.instructions(local.date(), file.caller.number)
+        clock = f"It is {clock_words(local)} at the business as this session begins."
+        instructions += "\n\n# Now\n" + " ".join(filter(None, [clock, briefing.closed_words(now)]))
         tools = tuple(self.registry.tools(without=briefing.unused_functions))
         return Wanted(model, instructions, tools, greeting)
+
+    def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
+        """The end of the business's day, if the call may see it: its session has been told the day of the ring."""
+        now = self.utc_now()
+        today = now.astimezone(tz).date()
+        if rang_at.astimezone(tz).date() < today:
+            return Midnight(0.0, f"{day_words(today)}, {today.year}")
+        tomorrow = today + dt.timedelta(days=1)
+        in_s = (dt.datetime.combine(tomorrow, dt.time(), tz) - now).total_seconds()
+        return Midnight(in_s, f"{day_words(tomorrow)}, {tomorrow.year}") if in_s <= limit_s else None
 
     def plan(self, file: CallFile) -> CallPlan:
         """What the machine is told before the call begins."""
@@ -220,6 +232,7 @@ class Desk:
             misunderstandings=file.talk.misunderstandings,
             failed_attempts=file.talk.failed_attempts,
             offered_human=file.talk.offered_human,
+            midnight=self._midnight(s.tz, file.started_at, limits.call_s),
             notice_heard=file.consent.heard,
             words_refused=file.consent.refused,
             resumed=file.resumed_as,

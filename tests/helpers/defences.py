@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 import dsp
+from relay.business import opening
+from relay.business.diary import MemoryStore
+from relay.business.rules import Business
 from relay.call import (
     ending,
     escalation,
@@ -27,6 +30,7 @@ from relay.call import (
     turn_taking,
     turns,
     unheard_speech,
+    words,
 )
 from relay.call.gap_filling import Gaps
 from relay.functions import Deeds, idempotency, registry
@@ -36,7 +40,7 @@ from relay.ledger.rows import Unavailable
 from relay.realtime import client as model_session
 from relay.realtime import protocol as model_dialect
 from relay.realtime import session_config
-from relay.server import admission, human_transfer, webhooks
+from relay.server import admission, briefings, human_transfer, webhooks
 from relay.session import call_file, call_rows, context
 from relay.settings import Settings
 from relay.transport import websocket
@@ -229,6 +233,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("barge_in_notice", "the notice cannot be interrupted", unprotected),
     ("barge_in_function", "a phrase of ours is heard while a function runs", without_phrases),
     ("cough", "250 ms of voice make an interruption", put(turn_taking, "GIVE_UP_MS", 20)),
+    ("cough_with_words", "words that nobody said are nothing", put(words.Words, "is_nothing", no)),
     ("model_odd_audio", "half a sample waits for its other half", whole_samples),
     # The end
     ("goodbye", "the last words are heard to their end", put(ending, "_last_words_heard", lambda *_: True)),
@@ -339,4 +344,21 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
         put(human_transfer.Transfers, "accept", accept_known_calls),
     ),
     ("drained", "running calls are told that the process stops", put(context.Desk, "begin_drain", nothing)),
+    # The business of its own
+    (
+        "business_after_hours",
+        "another greeting is said while it is closed",
+        put(briefings, "_closed_words", lambda *_: ""),
+    ),
+    ("business_holiday", "a special day takes the place of the week", put(Business, "special_day", lambda *_: None)),
+    (
+        "business_person_off",
+        "nobody is booked on a day off",
+        put(opening, "_own_hours_on", lambda business, _, day: opening._hours_on(business, day)),
+    ),
+    (
+        "business_slot_lost",
+        "what others have booked is not free",
+        put(MemoryStore, "busy", lambda _, resources, *__: {resource: [] for resource in resources}),
+    ),
 ]

@@ -12,7 +12,8 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -20,7 +21,7 @@ import trio
 from trio.testing import lockstep_stream_pair
 
 from relay import settings as environment
-from relay.business.diary import Diary
+from relay.business.diary import MemoryDiary
 from relay.functions import Backend
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
@@ -31,6 +32,7 @@ from relay.standin.business.app import BusinessApp, business_app, stage_diary
 from relay.standin.business.faults import Faults
 from relay.standin.model.script import Script
 from relay.standin.model.server import StandInModel
+from relay.standin.scenario import own_business
 from relay.standin.scenario import scenario_file as scenarios
 from relay.standin.scenario.fitting import fitted, own_words, settings_of
 from relay.standin.scenario.report import CallReport, Evidence
@@ -106,6 +108,8 @@ class Play:
     model_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)  # of connections that are open
     start_relay: Callable[[], Awaitable[Daemon]] | None = None
     media_streams: list[trio.abc.Stream] = dataclasses.field(default_factory=list)
+    diary: MemoryDiary | None = None  # of a relay that answers for the business itself
+    own: scenarios.BusinessTable = dataclasses.field(default_factory=scenarios.BusinessTable)
     model_is_gone: bool = False
     alone: bool = True  # one call only: every model session is its
     broken: list[str] = dataclasses.field(default_factory=list)  # what must hold in every play, and did not
@@ -132,10 +136,26 @@ class Play:
                 self.kill_model_sessions()
             case "postgres_leaves" | "postgres_returns":
                 self.ledger.away = trouble == "postgres_leaves"
+            case "business_changes" | "business_breaks" | "slot_is_taken":
+                await self.owner_does(trouble)
             case "day_is_spent":
                 self.daemon.desk.day_usd = 1_000_000.0
             case _:
                 assert self.rest.faults.make(trouble), f"nobody here can make {trouble}"
+
+    async def owner_does(self, trouble: str) -> None:
+        """What happens to the business during the call."""
+        desk = self.daemon.desk
+        path = desk.settings.business_file
+        if trouble == "slot_is_taken":
+            assert self.diary is not None
+            await self.diary.write(partial(own_business.take_slot, self.own, path, desk.utc_now()), limit_s=1.0)
+            return
+        if trouble == "business_changes":
+            own_business.change(self.own, path, desk.settings.tz, desk.utc_now())
+        else:
+            own_business.break_(path)
+        self.nursery.start_soon(desk.tasks["files"])
 
     def observe(self, kind: str, fields: dict[str, Any]) -> None:
         """What must hold in every play, at the moment of each event."""
@@ -196,7 +216,7 @@ class Play:
             cut=sum(bool(t.interrupted) for t in turns),
             transfer=outcomes[-1].transfer_result or "" if outcomes else "",
             rows={name: len(self.ledger.of(kind, call_sid)) for name, kind in counts.items()},
-            bookings=len(self.business.diary.bookings),
+            bookings=len(self.diary.store.appointments if self.diary else self.business.diary.bookings),
             messages=len(self.business.diary.messages),
             asked=self.business.asked,
         )
@@ -228,7 +248,7 @@ async def stage(
     faults: Faults | None = None,
     kept: bool = True,
     epoch: dt.datetime = EPOCH,
-    diary: Diary | None = None,
+    diary: MemoryDiary | None = None,
 ) -> AsyncIterator[Play]:
     """Set the stage; `kept`: the greeting and all phrases are rendered already; `epoch`: when the play begins."""
     env = {**ENVIRONMENT, **(settings or {})}
@@ -255,8 +275,13 @@ async def stage(
                 # Memory takes whatever is written; with a model that reads slowly a write waits for it, as on a socket.
                 ours, theirs = lockstep_stream_pair() if faults.slow_read_s else pipe()
                 nursery.start_soon(play.serve_model, theirs)
-                with trio.fail_after(limit_s):
-                    return await upgrade(StreamWire(ours), url, headers)
+                wire = StreamWire(ours)
+                try:
+                    with trio.fail_after(limit_s):
+                        return await upgrade(wire, url, headers)
+                except BaseException:  # as `dial` does: no connection is left of one that was not to be
+                    wire.abort()
+                    raise
 
             exchange = Exchange(
                 cast(Any, None),
@@ -288,6 +313,7 @@ async def stage(
                 await nursery.start(ledger.run)
                 daemon = await start_relay()
                 play = Play(nursery, daemon, exchange, model, business, ledger, rest, cast(PlayDoor, None))
+                play.diary = diary
                 play.start_relay = start_relay
                 play.door = PlayDoor(play)
                 exchange.door = play.door
@@ -302,12 +328,25 @@ async def perform(
     """Play a shipped scenario; returns its report, what was not as expected, and the stage."""
     scenario = scenarios.load(name)
     table = settings_of(scenario, epoch) | dict(settings or {})
+    with tempfile.TemporaryDirectory() as folder:
+        if scenario.business.file:
+            zone = environment.load(ENVIRONMENT | table, serving=False).tz
+            table |= own_business.settings_of(scenario.business, Path(folder), zone, epoch)
+        return await _perform(scenario, table, epoch)
+
+
+async def _perform(
+    scenario: scenarios.Scenario, table: dict[str, str], epoch: dt.datetime
+) -> tuple[CallReport, list[str], Play]:
     played = environment.load(ENVIRONMENT | table, serving=False)
-    own = own_words(played, read(played).prompts, epoch)
+    found = read(played)
+    own = own_words(played, found.prompts, epoch, is_closed=found.is_closed(epoch))
     scenario = fitted(scenario, own)
     script = Script.from_table(scenario.model)
     faults = Faults.from_table(scenario.backend) if scenario.backend else None
-    async with stage(script=script, settings=table, faults=faults, epoch=epoch) as play:
+    diary = MemoryDiary() if scenario.business.file else None
+    async with stage(script=script, settings=table, faults=faults, epoch=epoch, diary=diary) as play:
+        play.own = scenario.business
         play.alone = scenario.caller.calls_meanwhile == 0
 
         async def evidence(call_sid: str) -> Evidence:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from relay.call.consent import Consent
 from relay.ledger.memory import MemoryLedger
 from relay.metrics import Metrics
 from relay.recordings.cipher import Keys
@@ -39,7 +40,7 @@ def sound(call: int, number: int, side: int) -> bytes:
 
 async def _call(recordings: Recordings, number: int, progress: int) -> None:
     began = trio.current_time()
-    recorder = recordings.recorder(f"CA{number:032d}", began, dt.datetime.now(dt.UTC), consented=True)
+    recorder = recordings.recorder(f"CA{number:032d}", began, dt.datetime.now(dt.UTC), Consent())
     frame, late_s = 0, 0.0
     while True:
         due = began + (frame + 1) * FRAME_S

@@ -12,7 +12,7 @@ from relay.ledger import rows
 from relay.standin.model.script import Script
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
-from relay.standin.scenario.scenario_file import load
+from relay.standin.scenario.scenario_file import load, parse
 from tests.helpers.play import Play, stage
 
 
@@ -40,3 +40,34 @@ async def test_an_agent_that_tells_what_was_done_is_never_corrected(name: str, a
     _, play, lines = await played(name, {})
     assert "call.told_wrong" not in lines
     assert all(row.verified for row in play.ledger.of(rows.OutcomeRow))
+
+
+NEVER_BOOKS = """
+title = "never books"
+[caller]
+steps = [{ listen = true }, { say = "ask_booking" }, { listen = true }, { silent_s = 4 }, { hang_up = true }]
+[[model.reaction]]
+clip = "ask_booking"
+say = "%s"
+[[model.reaction]]
+told = "No function has done that"
+say = "One moment, please."
+"""
+
+
+@pytest.mark.parametrize(
+    ("says", "verified"),
+    [
+        ("Your table for two is booked for tomorrow at seven in the evening.", False),
+        ("Okay, I have you down for a party of two. What time would you like to come?", True),
+    ],
+)
+async def test_an_outcome_is_verified_only_if_the_agent_told_the_truth(
+    says: str, verified: bool, autojump_clock: MockClock
+) -> None:
+    scenario = parse(NEVER_BOOKS % says, "t")
+    async with stage(script=Script.from_table(scenario.model)) as play:
+        await run_scenario(scenario, play.exchange)
+        (row,) = play.ledger.of(rows.OutcomeRow)
+    assert row.verified is verified
+    assert ("unverified" in (row.outcome or "")) is not verified

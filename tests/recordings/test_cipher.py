@@ -11,6 +11,7 @@ from relay.recordings.cipher import (
     CHUNK_BYTES,
     HEADER_BYTES,
     SEALED_BYTES,
+    ChunkCipher,
     Header,
     KeyMissing,
     Keys,
@@ -100,6 +101,31 @@ def test_every_flipped_bit_cut_swap_and_truncation_is_refused(tmp_path: Path, ke
             with pytest.raises((RecordingRefused, KeyMissing)):
                 _heard(harmed, keys)
     assert _heard(data, keys) == stereo
+
+
+def test_any_change_of_the_header_opens_nothing(tmp_path: Path, keys: Keys) -> None:
+    data = _written(tmp_path, keys)[0].read_bytes()
+    for at in range(HEADER_BYTES):
+        changed = bytearray(data)
+        changed[at] ^= 0x01
+        with pytest.raises((RecordingRefused, KeyMissing)):
+            _heard(bytes(changed), keys)
+
+
+def test_a_file_whose_end_is_not_its_end_is_refused_before_anything_is_heard(tmp_path: Path, keys: Keys) -> None:
+    data = bytearray(_written(tmp_path, keys)[0].read_bytes())
+    data[-1] ^= 0x80
+    with pytest.raises(RecordingRefused, match="end"):
+        Recording(len(data), lambda offset, count: bytes(data[offset : offset + count]), keys)
+
+
+def test_the_last_chunk_and_one_in_the_middle_cannot_stand_for_each_other(keys: Keys) -> None:
+    cipher = ChunkCipher(keys, Header.fresh(keys, "CA1", 0, 0))
+    last, middle = cipher.seal(7, b"ab", last=True), cipher.seal(8, bytes(CHUNK_BYTES), last=False)
+    for number, sealed, as_last in ((7, last, False), (8, middle, True)):
+        with pytest.raises(RecordingRefused):
+            cipher.open(number, sealed, last=as_last)
+        assert cipher.open(number, sealed, last=not as_last)
 
 
 def test_chunks_and_headers_of_two_recordings_under_one_key_cannot_be_mixed(tmp_path: Path, keys: Keys) -> None:

@@ -24,6 +24,7 @@ from relay.standin.model.script import Script
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import load, parse
+from relay.standin.speech.ear import Ear
 from relay.standin.speech.voice import find
 from tests.helpers.play import Play, stage
 
@@ -222,3 +223,29 @@ async def test_a_full_disk_stops_the_recording_is_told_and_costs_no_call(
     assert finished is not None
     assert 3 < finished.samples / RATE_HZ < 5
     assert open_file(folder / finished.name, KEYS).samples == finished.samples
+
+
+# The caller's wish
+
+
+async def test_a_caller_who_wants_no_recording_is_not_recorded_from_then_on(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    steps = (
+        '{ listen = true }, { say = "ask_hours" }, { listen = true }, { say = "Please don\'t record this call." },'
+        ' { silent_s = 8 }, { say = "ask_booking" }, { listen = true }, { hang_up = true }'
+    )
+    scenario = parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n', "t")
+    async with stage(settings=_settings(tmp_path)) as play:
+        play.model.ear = Ear(also=scenario.sayings())
+        got = await run_scenario(scenario, play.exchange)
+        await trio.sleep(5)
+        (from_ms, to_ms, why) = _pauses(play)[-1]
+        consents = play.ledger.of(rows.ConsentRow, got.call_sid)
+    left, right = _sound(tmp_path, got.call_sid)
+    assert why == "the caller does not want to be recorded"
+    assert to_ms is not None
+    assert abs(to_ms * 8 - len(left)) <= 160
+    assert left[from_ms * 8 + 8 :].strip(b"\xff") == right[from_ms * 8 + 8 :].strip(b"\xff") == b""
+    assert _clip("ask_hours")[800:4_000] in left
+    assert any(row.refused_at is not None for row in consents)

@@ -217,6 +217,18 @@ def test_an_unheard_answer_whose_socket_stalls_is_not_recorded_as_heard() -> Non
     assert b"\x02" not in track.read(0, 48_000)
 
 
+def test_a_mark_that_was_held_up_moves_nothing_once_the_next_one_is_on_time() -> None:
+    track = PlaybackTrack()
+    track.played(b"\x01" * 800, "1", 0)
+    track.marked("1", 800)
+    for number in range(2, 6):  # in one go
+        track.played(bytes([number]) * 800, str(number), 800)
+    track.marked("2", 1_600 + 400)  # 50 ms late, as if the playback were
+    for number in range(3, 6):
+        track.marked(str(number), 800 * number)
+    assert track.read(0, 4_000) == b"".join(bytes([number]) * 800 for number in range(1, 6))
+
+
 # The caller
 
 
@@ -316,6 +328,17 @@ def test_a_callers_wish_stands_above_a_functions_pause_and_lasts_to_the_end() ->
     assert tapes[0].left == b"\x01" * 16_000 + b"\xff" * 64_000
     assert {(from_ms, to_ms) for from_ms, to_ms, _ in told if to_ms is not None} == {(2_000, 4_000), (4_000, 10_000)}
     assert [why for _, to_ms, why in told if to_ms == 10_000] == ["the caller does not want to be recorded"]
+
+
+def test_a_stream_of_a_call_whose_caller_has_refused_records_nothing_and_says_why() -> None:
+    told: list[tuple[int, int | None, str]] = []
+    recorder = Recorder(100.0, Tape, lambda from_ms, to_ms, why: told.append((from_ms, to_ms, why)))
+    recorder.start(105.0, consented=False, refused=True)
+    recorder.begin(106.0)
+    recorder.caller([Frame(b"\x01" * FRAME_SAMPLES, 100)], 107.0)
+    recorder.close(110.0, by_caller=True)
+    assert told[-1] == (5_000, 10_000, "the caller does not want to be recorded")
+    assert {why for _, _, why in told} == {"the caller does not want to be recorded"}
 
 
 def test_a_wish_before_the_notice_was_heard_leaves_no_recording() -> None:

@@ -23,7 +23,7 @@ from relay.ledger.memory import MemoryLedger
 from relay.phrases.phrase_book import PhraseBook
 from relay.server.app import Daemon, open_desk, rest_of
 from relay.session.day_bill import EVERY_S
-from tests.helpers.play import ENVIRONMENT, stage
+from tests.helpers.play import ENVIRONMENT, PUBLIC_URL, stage
 from tests.helpers.webhook import OpenStream, caller
 
 pytestmark = pytest.mark.real
@@ -73,6 +73,9 @@ async def test_figures_are_for_who_asks_directly_and_not_for_the_public_behind_t
             for header in proxies.split():
                 public = await client.get("http://relay/metrics", headers={header: "203.0.113.9"})
                 assert (public.status_code, "relay" in public.text) == (404, False), header
+            for url in (f"{PUBLIC_URL}/metrics", f"{PUBLIC_URL.upper()}:443/metrics"):  # a proxy that says nothing
+                assert (await client.get(url)).status_code == 404
+            assert (await client.get("http://relay/metrics", headers={"Host": "[::"})).status_code == 200
             scraper = {"X-Prometheus-Scrape-Timeout-Seconds": "10", "User-Agent": "Prometheus/3", "Accept": "*/*"}
             assert (await client.get("http://relay/metrics", headers=scraper)).status_code == 200
 

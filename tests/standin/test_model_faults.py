@@ -288,7 +288,12 @@ def test_header_orders_faults() -> None:
 
 @pytest.mark.parametrize("fault", [each.name for each in dataclasses.fields(Faults)])
 def test_each_fault_can_be_ordered_by_a_scenario_and_by_a_header(fault: str) -> None:
-    text = {"close_code": "1011", "connect_error": "invalid_model", "response_failed": "server_error"}.get(fault, "2")
+    text = {
+        "close_code": "1011",
+        "connect_error": "invalid_model",
+        "response_failed": "server_error",
+        "noise_words": "Bye.",
+    }.get(fault, "2")
     if isinstance(getattr(Faults(), fault), bool):
         text = "true"
     value = {"true": True}.get(text, int(text) if text.isdigit() else text)

@@ -23,6 +23,7 @@ import psycopg
 import trio
 from hypercorn.typing import ASGIFramework
 
+from relay.business.diary_postgres import PostgresDiary
 from relay.errors import first_error
 from relay.ledger import history
 from relay.ledger.dev_postgres.embedded import database
@@ -53,7 +54,7 @@ from relay.standin.commands.demo_stage import (
 from relay.standin.model.script import Script, ScriptError
 from relay.standin.model.server import StandInModel
 from relay.standin.own_environment import OF_THE_MODEL, only_own_environment
-from relay.standin.scenario import fitting
+from relay.standin.scenario import fitting, own_business
 from relay.standin.scenario.report import CallReport, Evidence
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load
@@ -105,8 +106,12 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, conso
     try:
         scenario = load(scenario_name)
         table = STAGE | {"RECORD": "on", "RECORDING_KEY": key_of(settings)} | fitting.settings_of(scenario, utc_now())
+        if scenario.business.file:
+            zone = load_settings(table, serving=False).tz
+            table |= own_business.settings_of(scenario.business, settings.data_dir, zone, utc_now())
         played = load_settings(table, serving=False)
-        own = fitting.own_words(played, read(played).prompts, utc_now())
+        found = read(played)
+        own = fitting.own_words(played, found.prompts, utc_now(), is_closed=found.is_closed(utc_now()))
         scenario = msgspec.structs.replace(fitting.fitted(scenario, own), relay=table)
         script = Script.from_table(scenario.model, played.business_tz)
     except (ScenarioError, ScriptError, SettingsInvalid, PromptsInvalid) as error:
@@ -150,7 +155,7 @@ class _Stage:
     @property
     def is_embedded(self) -> bool:
         """True if the relay answers for the business itself: unless something of a backend's is in the scenario."""
-        asks = self.scenario.backend or self.scenario.expect.asked is not None
+        asks = self.scenario.backend or self.scenario.expect.asked
         return not asks and not any(trouble.does.startswith("postgres") for trouble in self.scenario.trouble)
 
 
@@ -170,6 +175,7 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool
             exchange = target.exchange(partial(tell_event, print))
             hands.rest = RestApi(exchange)
             hands.spend_the_day = partial(_spend_the_day, exchange)
+            hands.owner = partial(_owner_does, stage, url)
             model_port = 0 if live else await hands.model_port(await nursery.start(model.serve, 0))
             backend = "embedded"
             if not stage.is_embedded:
@@ -206,6 +212,20 @@ async def _show_console(address: str) -> None:
     print(f"\nthe console is at {address} (Ctrl-C ends the demo)", flush=True)
     with trio.open_signal_receiver(signal.SIGINT) as signals:
         await anext(signals)
+
+
+async def _owner_does(stage: _Stage, url: str, trouble: str) -> None:
+    """What happens to the business during the call."""
+    business, path = stage.scenario.business, stage.settings.data_dir / own_business.FILE_NAME
+    match trouble:
+        case "business_changes":
+            own_business.change(business, path, stage.relays.tz, utc_now())
+        case "business_breaks":
+            own_business.break_(path)
+        case "slot_is_taken":
+            diary = PostgresDiary(url)
+            await diary.write(partial(own_business.take_slot, business, path, utc_now()), limit_s=10.0)
+            await diary.close()
 
 
 async def _spend_the_day(exchange: Exchange) -> None:
@@ -249,7 +269,7 @@ def _booked(url: str) -> int:
 def _empty_diary(url: str) -> None:
     """Of an earlier demo: on its tenth run of a day the table would be taken."""
     with psycopg.connect(url) as connection:
-        connection.execute("truncate appointments, appointment_history, blocks")
+        connection.execute("truncate appointments, appointment_history, blocks restart identity")
 
 
 def key_of(settings: Settings) -> str:

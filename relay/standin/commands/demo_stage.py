@@ -64,6 +64,7 @@ class Hands:
         self._postgres: Line | None = None
         self.rest: RestApi | None = None
         self.spend_the_day: Callable[[], Awaitable[None]] | None = None
+        self.owner: Callable[[str], Awaitable[None]] | None = None
 
     # The lines
 
@@ -133,6 +134,9 @@ class Hands:
             case "postgres_returns":
                 assert self._postgres is not None
                 self._postgres.mend()
+            case "business_changes" | "business_breaks" | "slot_is_taken":
+                assert self.owner is not None
+                await self.owner(trouble)
             case "day_is_spent":
                 assert self.spend_the_day is not None
                 await self.spend_the_day()

@@ -43,7 +43,7 @@ class Rehearsed:
             filed = {name.upper() for name in ("business_name", "business_tz", "agent_name")
                      if getattr(found.settings, name) != getattr(self.settings, name)}  # fmt: skip
             others = other_settings(scenario, found.settings, now)
-            own = own_words(found.settings, found.prompts, now, self.given | filed)
+            own = own_words(found.settings, found.prompts, now, self.given | filed, is_closed=found.is_closed(now))
         except (PromptsInvalid, SettingsInvalid) as error:
             raise ScenarioError(f"{scenario.name} cannot be fitted to this relay: {error}") from None
         if others:

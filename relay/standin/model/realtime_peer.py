@@ -324,8 +324,7 @@ class RealtimePeer:
         self._announce(item, previous)
         settings = self.session["audio"]["input"]["transcription"]
         if settings is not None:
-            failed = self.faults.transcription_failed
-            transcribe(self, self._agenda, item, settings["model"], failed=failed)
+            transcribe(self, self._agenda, item, settings["model"], self.faults)
 
     def _announce(self, item: Item, previous: str | None) -> None:
         self.emit("conversation.item.added", previous_item_id=previous, item=item.wire())

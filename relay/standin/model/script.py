@@ -107,6 +107,7 @@ class Faults:
     # Listening
     deaf_after_turns: int | None = _fault(None, "no speech is detected after so many turns (0: never any)")
     transcription_failed: bool = _fault(False, "no turn is transcribed")
+    noise_words: str = _fault("", "a turn without words is transcribed as these, as live transcribers do")
     slow_read_s: float = _fault(0.0, "pause after each read of at most 1 KiB: the client's sends back up")
 
     # Speaking

@@ -8,6 +8,7 @@ from typing import Any
 from relay.standin.model.agenda import Agenda
 from relay.standin.model.items import Item, transcription_usage
 from relay.standin.model.response import Stage
+from relay.standin.model.script import Faults
 
 NAME = "conversation.item.input_audio_transcription"
 DELTA_CHARACTERS = 24
@@ -19,24 +20,26 @@ UNINTELLIGIBLE = {
 }
 
 
-def transcribe(stage: Stage, agenda: Agenda, item: Item, model: str, *, failed: bool) -> None:
+def transcribe(stage: Stage, agenda: Agenda, item: Item, model: str, faults: Faults) -> None:
     """Plan the events of a committed turn. The first words come halfway between the soonest and the whole [CAP]."""
     soonest_s = stage.script.transcription_s[0]
     whole_s = stage.chance.uniform(*stage.script.transcription_s)
     at = {"item_id": item.id, "content_index": 0}
-    if failed:
+    if faults.transcription_failed:
         agenda.after(whole_s, lambda: stage.emit(f"{NAME}.failed", **at, error=UNINTELLIGIBLE))
         return
+
+    words = item.text or faults.noise_words
 
     def tell(delta: str) -> None:
         stage.emit(f"{NAME}.delta", **at, delta=delta, obfuscation=stage.padding())
 
     def conclude() -> None:
-        item.content = [{"type": "input_audio", "transcript": item.text}]
+        item.content = [{"type": "input_audio", "transcript": words}]
         spent: dict[str, Any] = transcription_usage(item, model)
-        stage.emit(f"{NAME}.completed", **at, transcript=item.text, usage=spent)
+        stage.emit(f"{NAME}.completed", **at, transcript=words, usage=spent)
 
-    deltas = [item.text[start : start + DELTA_CHARACTERS] for start in range(0, len(item.text), DELTA_CHARACTERS)]
+    deltas = [words[start : start + DELTA_CHARACTERS] for start in range(0, len(words), DELTA_CHARACTERS)]
     first_s = (soonest_s + whole_s) / 2
     for number, delta in enumerate(deltas):
         agenda.after(first_s + (whole_s - first_s) * number / len(deltas), partial(tell, delta))

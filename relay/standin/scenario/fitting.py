@@ -26,7 +26,8 @@ _NAMES: Final = ("AGENT_NAME", "BUSINESS_NAME", "HUMAN_TRANSFER_NUMBER")
 NUMBERS_ALSO: Final = "HUMAN_NUMBERS_ALSO"
 # In [relay]: a weekday that is neither today nor yesterday or tomorrow, in whatever zone one looks.
 ANOTHER_DAY: Final = "another_day"
-KNOWN: Final = frozenset({*_NAMES, NUMBERS_ALSO, "CALLER", "greeting", "notice", "question", *PHRASES})
+_SPOKEN: Final = ("greeting", "notice", "question", "closed_greeting", "closed_question", *PHRASES)
+KNOWN: Final = frozenset({*_NAMES, NUMBERS_ALSO, "CALLER", *_SPOKEN})
 _MEETING_A_HUMAN: Final = ("bridged", "dialled", "dial_ended", "whisper", "human_answered", "human_pressed",
                            "human_leg_ended")  # fmt: skip
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -43,22 +44,30 @@ class OwnWords:
     @property
     def spoken(self) -> tuple[str, ...]:
         """All that the relay says in its own words, for the ear."""
-        keys = ("greeting", "notice", "question", *PHRASES)
-        return tuple(text for key in keys if (text := self.words.get(key)))
+        return tuple(text for key in _SPOKEN if (text := self.words.get(key)))
 
 
 def own_words(
-    settings: Settings, prompts: Prompts, utc_now: dt.datetime, given: Container[str] | None = None
+    settings: Settings,
+    prompts: Prompts,
+    utc_now: dt.datetime,
+    given: Container[str] | None = None,
+    *,
+    is_closed: bool = False,
 ) -> OwnWords:
     """What a relay with these settings and prompts has of its own, at this time. Raises PromptsInvalid.
 
+    `is_closed`: the business is, at this time, and another greeting is said.
     `given`: the settings that are known, by their names; None for all. Of a relay elsewhere only what is set here is.
     """
     notice = prompts.notice or load_prompts(dataclasses.replace(settings, record="transcripts")).notice
     names: dict[str, str | None] = {
         name: str(getattr(settings, name.lower())) if given is None or name in given else None for name in _NAMES
     }
-    prompted = {"greeting": prompts.opening, "notice": notice, "question": prompts.question, **prompts.phrases}
+    greeting, question = prompts.greeting(announces=False, closed=is_closed)
+    prompted = {"greeting": greeting, "notice": notice, "question": question, **prompts.phrases}
+    if prompts.closed_greeting is not None:
+        prompted |= dict(zip(("closed_greeting", "closed_question"), prompts.closed_greeting, strict=True))
     hidden = [str(getattr(settings, name.lower())) for name in ("AGENT_NAME", "BUSINESS_NAME") if names[name] is None]
     words = names | {key: None if any(one in text for one in hidden) else text for key, text in prompted.items()}
     return OwnWords(words, settings.human_numbers_also, _is_there(settings, utc_now))
@@ -142,5 +151,6 @@ def other_settings(scenario: Scenario, settings: Settings, utc_now: dt.datetime)
     """What a scenario needs set otherwise than this relay has it, as NAME=value. Raises SettingsInvalid."""
     table = settings_of(scenario, utc_now)
     wanted = load_settings(table, serving=False)
-    return [f"{name}={value}" for name, value in table.items()
+    own = ["BUSINESS_FILE=the scenario's own"] if scenario.business.file else []
+    return own + [f"{name}={value}" for name, value in table.items()
             if getattr(wanted, name.lower()) != getattr(settings, name.lower())]  # fmt: skip

@@ -39,6 +39,9 @@ first_delta_ms = 400
 [backend]                                             # faults of the stand-in business (business_faults.py)
 "POST /appointments" = { kind = "slow", ms = 2000 }   # or "/appointments", or "*" for all
 
+[business]                                            # the relay's own business.toml; see BusinessTable
+file = "..."
+
 [relay]                                               # settings, by their names in the environment
 MAX_CALL_S = "60"
 
@@ -175,6 +178,9 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "rest_is_busy",  # it answers 429
         "rest_hangs",  # it takes requests and does not answer
         "day_is_spent",  # the other calls of the day have cost what a day may cost
+        "business_changes",  # the owner saves [business] changed
+        "business_breaks",  # the owner saves a file with a mistake
+        "slot_is_taken",  # another caller books at [business] taken
     ]
     upon: EventKind | Literal["before"] = "ringing"  # "before": before the phone rings
     after_s: Seconds = 0.0
@@ -184,6 +190,14 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def of_rest(self) -> bool:
         """Whether it is Twilio's REST API that is troubled."""
         return self.does in ("rest_fails", "rest_is_busy", "rest_hangs")
+
+
+class BusinessTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The business that the relay answers for by itself; own_business.py says what stands in the texts."""
+
+    file: str = ""  # its business.toml; "": the relay has a backend
+    changed: str = ""
+    taken: str = ""  # a local time, such as {tomorrow}T19:00
 
 
 class NumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -247,6 +261,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: dict[str, Any] = {}
     backend: dict[str, Any] = {}
     relay: dict[str, str] = {}
+    business: BusinessTable = BusinessTable()
     expect: Expect = Expect()
 
     def sayings(self) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""What recording costs the audio path: pairs of runs at 20 calls, with RECORD=on and without."""
