@@ -115,6 +115,10 @@ def _parser() -> _Parser:
     greet = add("greet", _greet, "render the greeting and the phrases in the agent's voice")
     greet.add_argument("--again", action="store_true", help="also those that are kept already")
     add("fallback-twiml", _fallback_twiml, "print the document for the number's fallback URL, to be hosted elsewhere")
+    outbox = add("outbox", _outbox, "what the owner was to be told and was not: what waits, and dead letters")
+    outbox.add_argument("--again", action="store_true", help="send dead letters again")
+    notify = add("notify", _notify, "mails and webhooks to the owner")
+    notify.add_argument("--test", action="store_true", required=True, help="send one of each to the real targets")
     calls = add("calls", _calls, "list calls, show one, or export one with its recording")
     calls.usage = "relay calls [list | [show] CALL | export CALL [--out FOLDER]]"
     calls.add_argument("words", nargs="*", metavar="CALL", help="show this call's rows; export CALL: write them")
@@ -213,6 +217,7 @@ def _serve(_: argparse.Namespace) -> None:
     from dsp import SelfTestFailed
     from relay.functions import FunctionRefused
     from relay.phrases.prompts import PromptsInvalid
+    from relay.recordings.stores import StoreUnusable
     from relay.server import app
     from relay.server.http import PortUnusable
 
@@ -225,7 +230,7 @@ def _serve(_: argparse.Namespace) -> None:
             trio.run(app.run, loaded, ledger, url)
         except Exception as error:  # a nursery's group of them, or one that none had a part in
             first = first_error(error)
-            if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed):
+            if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed | StoreUnusable):
                 raise CommandFailed(str(first)) from None
             if isinstance(first, PortUnusable):
                 raise CommandFailed(first.strerror or str(first)) from None
@@ -363,6 +368,22 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
     print(twiml.fallback(loaded.human_transfer_number, BUSY, loaded.twilio_phone_number))
 
 
+def _outbox(arguments: argparse.Namespace) -> None:
+    from relay.notify.commands import show_outbox
+
+    loaded = _settings(serving=False, keeps_rows=True)
+    with database(loaded.database_url, loaded.data_dir) as url:
+        for line in show_outbox(url, again=arguments.again):
+            print(line)
+
+
+def _notify(_: argparse.Namespace) -> int:
+    from relay.notify.commands import send_tests
+
+    loaded = _settings(serving=False)
+    return 0 if trio.run(send_tests, loaded, print) else 1
+
+
 def _calls(arguments: argparse.Namespace) -> None:
     from relay.ledger import history
 
@@ -397,12 +418,13 @@ def _shown(value: object) -> object:
 def _export(call_sid: str, out: Path | None) -> None:
     from relay.recordings.commands import export_call
     from relay.recordings.listening import NotHeard
+    from relay.recordings.stores import StoreUnusable
 
     loaded = _settings(serving=False, keeps_rows=True)
     try:
         with database(loaded.database_url, loaded.data_dir) as url:
             written = export_call(loaded, url, call_sid, out)
-    except (NotHeard, OSError) as error:
+    except (NotHeard, StoreUnusable, OSError) as error:
         raise CommandFailed(str(error)) from None
     for path in written:
         print(path)
@@ -411,12 +433,13 @@ def _export(call_sid: str, out: Path | None) -> None:
 def _listen(arguments: argparse.Namespace) -> None:
     from relay.recordings.commands import listen
     from relay.recordings.listening import NotHeard
+    from relay.recordings.stores import StoreUnusable
 
     loaded = _settings(serving=False, keeps_rows=True)
     try:
         with database(loaded.database_url, loaded.data_dir) as url:
             print(listen(loaded, url, arguments.call_sid, arguments.out))
-    except (NotHeard, OSError) as error:
+    except (NotHeard, StoreUnusable, OSError) as error:
         raise CommandFailed(str(error)) from None
 
 

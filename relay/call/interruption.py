@@ -157,7 +157,7 @@ def drop_unheard(call: Call, response_id: ResponseId) -> None:
         turn = call.conversation.turn(item)
         if turn is not None and not turn.whole and turn.said_ms == 0:
             call.conversation.drop(item)
-            call.unheard_items.setdefault(response_id, set()).add(item)
+            call.soundless_items.setdefault(response_id, set()).add(item)
 
 
 def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:

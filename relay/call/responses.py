@@ -42,7 +42,7 @@ def wants(call: Call, response_id: ResponseId, item_id: ItemId) -> bool:
 def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
     """Something of a cancelled answer: the model believes that it was heard, so it is to be deleted there."""
     if call.answers.is_discarded(response_id) and call.conversation.turn(item_id) is None:
-        call.unheard_items.setdefault(response_id, set()).add(item_id)
+        call.soundless_items.setdefault(response_id, set()).add(item_id)
 
 
 def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
@@ -143,7 +143,7 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is
     for item in call.answer_items.get(response_id, []):
         call.heard(call.playout.finish(item), now, out)
     drop_unheard(call, response_id)
-    for item in sorted(call.unheard_items.pop(response_id, ())):
+    for item in sorted(call.soundless_items.pop(response_id, ())):
         if call.model_is_ready and call.phase is not Phase.GONE:
             out.append(DeleteItem(item))
     function_calls.want_answer(call, now, out)

@@ -115,7 +115,7 @@ class Call:
         self.ids: dict[ItemId, ItemId] = {}  # items that the present session has: ours -> its own
         self._before: dict[ItemId, ItemId | None] = {}  # the session's items -> what each of them stands behind
         self.answer_items: dict[ResponseId, list[ItemId]] = {}
-        self.unheard_items: dict[ResponseId, set[ItemId]] = {}  # of answers that never got a sound
+        self.soundless_items: dict[ResponseId, set[ItemId]] = {}  # of answers that never got a sound
         # The caller's turns
         self.arrived_at: float | None = None
         self.presence = Presence()

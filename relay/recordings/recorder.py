@@ -12,7 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from relay.recordings.timeline import CHUNK_SAMPLES, SAMPLES_PER_MS, SILENCE, CallerTrack, PlaybackTrack, samples_at
+from relay.recordings.timeline import (
+    CHUNK_SAMPLES,
+    SAMPLES_PER_MS,
+    SETTLE_SAMPLES,
+    SILENCE,
+    CallerTrack,
+    PlaybackTrack,
+    samples_at,
+)
 
 
 class Frame(Protocol):
@@ -163,7 +171,7 @@ class Recorder:
     def tick(self, now: float) -> None:
         """Hand on what is settled; nearly always one comparison."""
         at = self._place(now)
-        if at - self._next < CHUNK_SAMPLES:
+        if at - self._next < CHUNK_SAMPLES + SETTLE_SAMPLES:
             return
         if self._marks and at - self._marks[0][1] > FRAME_LIMIT:
             self._take_marks()

@@ -187,6 +187,20 @@ def test_words_of_nothing_are_no_turn(text: str) -> None:
     assert stage.machine.conversation.turn(ItemId("sound_1")) is None
 
 
+@pytest.mark.parametrize("text", PHANTOMS)
+@pytest.mark.parametrize("ms", [20, 140, 400])
+def test_nobody_is_told_to_wait_after_a_noise(text: str, ms: int) -> None:
+    stage = on_a_quiet_line()
+    stage.answer(1, 1_000, "At ten.")
+    stage.wait(2_000)
+    hears(stage, 1, text, SPEECH_DBFS, ms)
+    stage.actions.clear()
+    stage.wait(20_000)
+    assert [item.text for item in of(stage, CreateItem)] == []
+    assert of(stage, AskForResponse) == []
+    assert stage.machine.phase is Phase.TALKING
+
+
 def test_an_answer_to_a_noise_is_taken_back_while_nobody_has_heard_it() -> None:
     stage = on_a_quiet_line()
     stage.answer(1, 1_000, "At ten.")

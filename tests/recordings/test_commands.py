@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+import sys
 import wave
 from collections.abc import Sequence
 from datetime import UTC, timedelta
@@ -163,6 +164,26 @@ def test_what_cannot_be_heard_is_said_in_one_sentence(
     assert list(tmp_path.glob("*x.wav*")) == []  # all of it or nothing
     path.unlink()
     assert "not there" in says(sid, *out)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("command", [["listen", SID], ["serve"]])
+def test_a_store_without_its_library_is_said_in_one_sentence(
+    command: list[str],
+    call: tuple[str, bytes, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in {**ENVIRONMENT, "RECORD": "on", "RECORDINGS_URL": "s3://calls"}.items():
+        if name != "DATABASE_URL":
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "pip install 'relay[s3]'" in said.splitlines()[-1]
+    assert "Traceback" not in said
 
 
 @pytest.mark.real

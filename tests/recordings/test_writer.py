@@ -1,0 +1,85 @@
+"""The thread that writes: a disk that stalls costs a recording its rest, never memory without bound, never a call."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import trio
+
+from relay.recordings.cipher import Header, Keys, new_key
+from relay.recordings.files import FileInProgress, Finished, open_file
+from relay.recordings.timeline import CHUNK_SAMPLES
+from relay.recordings.writer import WAITING_LIMIT, FileTape, Writer
+
+KEYS = Keys.parse(new_key())
+CHUNK = bytes(CHUNK_SAMPLES)
+
+Told = list[tuple[Finished | None, str]]
+
+
+def _tape(writer: Writer, folder: Path, told: Told) -> FileTape:
+    header = Header.fresh(KEYS, "CA1", 0, 0)
+    file = FileInProgress(folder, "2026-11-29/120000-CA1-1.rec", KEYS, header)
+    return FileTape(writer, file, lambda finished, why: told.append((finished, why)))
+
+
+@pytest.mark.real
+async def test_a_disk_that_takes_nothing_ends_the_recording_with_what_was_taken(tmp_path: Path) -> None:
+    writer, told = Writer(), Told()
+    writer.start()
+    stalls = threading.Event()
+
+    def stall() -> None:
+        stalls.wait(30)
+
+    writer.do(stall)
+    tape = _tape(writer, tmp_path, told)
+    for _ in range(10 * WAITING_LIMIT):
+        tape.write(CHUNK, CHUNK)
+    assert writer._jobs.qsize() <= WAITING_LIMIT + 4
+    stalls.set()
+    await writer.stop()
+    ((finished, why),) = told
+    assert "took nothing" in why
+    assert finished is not None
+    assert finished.samples == (WAITING_LIMIT + 1) * CHUNK_SAMPLES
+    assert open_file(tmp_path / finished.name, KEYS).samples == finished.samples
+
+
+@pytest.mark.real
+async def test_what_is_written_by_the_thread_is_told_in_trios_and_nothing_is_left_at_the_end(tmp_path: Path) -> None:
+    writer, told = Writer(), Told()
+    writer.start()
+    tape = _tape(writer, tmp_path, told)
+    for _ in range(8):
+        tape.write(CHUNK, CHUNK)
+    tape.close(CHUNK[:10], CHUNK[:10])
+    await writer.stop()
+    ((finished, why),) = told
+    assert why == ""
+    assert finished is not None
+    assert finished.samples == 8 * CHUNK_SAMPLES + 10
+
+
+@pytest.mark.real
+async def test_a_bug_in_one_job_ends_no_other(tmp_path: Path) -> None:
+    writer, told = Writer(), Told()
+    writer.start()
+    writer.do(lambda: [][0])
+    tape = _tape(writer, tmp_path, told)
+    tape.close(b"", b"")
+    with trio.fail_after(30):
+        await writer.stop()
+    assert told[0][0] is not None
+
+
+async def test_a_folder_that_cannot_be_written_is_told_and_raises_nothing(tmp_path: Path) -> None:
+    (tmp_path / "2026-11-29").write_text("a file where the folder of the day should be")
+    told = Told()
+    tape = _tape(Writer(), tmp_path, told)
+    tape.write(CHUNK, CHUNK)
+    tape.close(b"", b"")
+    assert [finished for finished, _ in told] == [None]
+    assert told[0][1]
