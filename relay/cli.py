@@ -115,6 +115,10 @@ def _parser() -> _Parser:
     greet = add("greet", _greet, "render the greeting and the phrases in the agent's voice")
     greet.add_argument("--again", action="store_true", help="also those that are kept already")
     add("fallback-twiml", _fallback_twiml, "print the document for the number's fallback URL, to be hosted elsewhere")
+    outbox = add("outbox", _outbox, "what the owner was to be told and was not: what waits, and dead letters")
+    outbox.add_argument("--again", action="store_true", help="send dead letters again")
+    notify = add("notify", _notify, "mails and webhooks to the owner")
+    notify.add_argument("--test", action="store_true", required=True, help="send one of each to the real targets")
     calls = add("calls", _calls, "list calls, show one, or export one with its recording")
     calls.usage = "relay calls [list | [show] CALL | export CALL [--out FOLDER]]"
     calls.add_argument("words", nargs="*", metavar="CALL", help="show this call's rows; export CALL: write them")
@@ -362,6 +366,22 @@ def _fallback_twiml(_: argparse.Namespace) -> None:
     if not loaded.human_transfer_number:
         raise CommandFailed("HUMAN_TRANSFER_NUMBER is not set: it is whom the document dials", USAGE)
     print(twiml.fallback(loaded.human_transfer_number, BUSY, loaded.twilio_phone_number))
+
+
+def _outbox(arguments: argparse.Namespace) -> None:
+    from relay.notify.commands import show_outbox
+
+    loaded = _settings(serving=False, keeps_rows=True)
+    with database(loaded.database_url, loaded.data_dir) as url:
+        for line in show_outbox(url, again=arguments.again):
+            print(line)
+
+
+def _notify(_: argparse.Namespace) -> int:
+    from relay.notify.commands import send_tests
+
+    loaded = _settings(serving=False)
+    return 0 if trio.run(send_tests, loaded, print) else 1
 
 
 def _calls(arguments: argparse.Namespace) -> None:

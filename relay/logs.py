@@ -6,8 +6,8 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterator, MutableMapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 import structlog
@@ -88,6 +88,25 @@ def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
             yield from (f"  {line}" for line in _told(inner, seen))
 
 
+_listeners: list[Callable[[Mapping[str, object]], None]] = []
+
+
+@contextmanager
+def listening(saw: Callable[[Mapping[str, object]], None]) -> Iterator[None]:
+    """While the block runs, `saw` is told of each line, as it is written."""
+    _listeners.append(saw)
+    try:
+        yield
+    finally:
+        _listeners.remove(saw)
+
+
+def _listened(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for saw in _listeners:
+        saw(line)
+    return line
+
+
 def configure(log_format: str) -> None:
     """Set up the log of this process: "json", "text", or "" (text on a terminal only)."""
     on_terminal = sys.stderr.isatty()
@@ -99,6 +118,7 @@ def configure(log_format: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _with_trace,
             _masked,
+            _listened,
             structlog.dev.ConsoleRenderer(colors=on_terminal) if text else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -110,6 +110,14 @@ class Metrics:
         )
         for state in ("queued", "spilled", "refused", "lost"):
             rows.labels(state).set_function(partial(lambda name: getattr(counts(), name), state))
+
+    def watch_outbox(self, states: Callable[[], Mapping[str, int]]) -> None:
+        """News for the owner: how many pieces wait, were sent, are dead letters."""
+        news = Gauge(
+            "relay_outbox", "News for the owner, by state, as of the last look", ["state"], registry=self._registry
+        )
+        for state in ("waiting", "sent", "dead"):
+            news.labels(state).set_function(partial(lambda name: states().get(name, 0), state))
 
     def text(self) -> bytes:
         """The exposition, in Prometheus' text format."""

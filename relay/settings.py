@@ -76,6 +76,12 @@ class Settings:
     aws_region: str = ""
     aws_endpoint_url: str = ""
     aws_endpoint_url_s3: str = ""
+    notify_email: str = ""
+    notify_from: str = ""
+    smtp_url: str = _secret()
+    notify_webhook_url: str = _secret()
+    notify_webhook_secret: str = _secret()
+    notify_webhook_private: str = "off"
     functions: str = ""
     data_dir: Path = Path("data")
     log_format: str = ""
@@ -177,6 +183,7 @@ _CHOICES = {
     "business_api_http": ("loopback", "private"),
     "record_notice": ("always", "by_state"),
     "log_format": ("", "json", "text"),
+    "notify_webhook_private": ("off", "on"),
 }
 _IN_HEADERS = ("openai_api_key", "twilio_api_key", "twilio_api_secret", "business_api_key")
 _PHONES = ("twilio_phone_number", "human_transfer_number")
@@ -189,6 +196,7 @@ _URLS = {
     "twilio_api_base": ("https", "http"),
     "business_api_base": ("https", "http"),
     "public_url": ("https", "http"),
+    "notify_webhook_url": ("https", "http"),
     "aws_endpoint_url": ("https", "http"),
     "aws_endpoint_url_s3": ("https", "http"),
 }
@@ -229,6 +237,13 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
         )
     if bool(settings.twilio_api_key) != bool(settings.twilio_api_secret):
         wrong.append("TWILIO_API_KEY and TWILIO_API_SECRET go together: set both, or neither")
+    for first, others in (
+        ("NOTIFY_EMAIL", ("SMTP_URL", "NOTIFY_FROM")),
+        ("NOTIFY_WEBHOOK_URL", ("NOTIFY_WEBHOOK_SECRET",)),
+    ):
+        together = (first, *others)
+        if 0 < sum(name.lower() in values for name in together) < len(together):
+            wrong.append(f"{' and '.join(together)} go together: set all of them, or none")
     if wrong:
         raise SettingsInvalid("the environment needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
     return settings
@@ -405,6 +420,15 @@ def _read(name: str, text: str) -> object:
             )
     elif name == "console_password_hash" and not text.startswith("$argon2id$"):
         raise _Wrong("must be a line that `relay key --console` prints, not the password; quote it: it holds $")
+    elif name in ("notify_email", "notify_from"):
+        if not re.fullmatch(r"[^@\s<>,;:\"]+@[A-Za-z0-9.-]+", text) or not text.isascii():
+            raise _Wrong("must be one address like owner@example.com")
+    elif name == "smtp_url":
+        if not re.fullmatch(r"smtps?://([^@/\s]+@)?[A-Za-z0-9.\[\]:-]+/?", text):
+            raise _Wrong("must be like smtps://user:password@mail.example.com, signs percent-encoded (@ is %40)")
+    elif name == "notify_webhook_secret":
+        if not all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,86}={0,2}", one.strip()) for one in text.split(",")):
+            raise _Wrong("must be whsec_ and the base64 of 24 to 64 random bytes; two with a comma while it changes")
     elif name == "recordings_url":
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w./-]*)?", text):
             raise _Wrong("must be a bucket like s3://my-recordings, or s3://my-bucket/recordings")
@@ -440,7 +464,7 @@ def _read_url(name: str, text: str) -> str:
         raise _Wrong("must have no underscore in its host: Twilio calls no such host")
     if name == "twilio_api_base" and parts.path not in ("", "/"):
         raise _Wrong("must be an origin alone, like https://api.twilio.com: paths are put behind it")
-    if name != "openai_realtime_url" and (parts.query or parts.fragment):
+    if name not in ("openai_realtime_url", "notify_webhook_url") and (parts.query or parts.fragment):
         raise _Wrong("must have no query and no fragment: paths are put behind it")
     if parts.fragment:
         raise _Wrong("must have no fragment: the model is put behind it")

@@ -149,6 +149,13 @@ on conflict (call_sid, from_ms) do update set
     to_ms = coalesce(excluded.to_ms, t.to_ms),
     why = coalesce(excluded.why, t.why)
 
+-- name: keep_outbox
+-- News that is there already stays as it is: it may have been sent.
+insert into outbox (news, channel, call_sid, kind, body, created_at)
+select news, channel, call_sid, kind, body, created_at
+from jsonb_populate_recordset(null::outbox, %(rows)s::jsonb)
+on conflict (news, channel) do nothing
+
 -- name: keep_greeting
 insert into greetings (key, text, mulaw, ms, voice, model, transcript, loudness_dbfs, created_at)
 values (%(key)s, %(text)s, %(mulaw)s, %(ms)s, %(voice)s, %(model)s, %(transcript)s, %(loudness_dbfs)s, %(created_at)s)

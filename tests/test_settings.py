@@ -253,6 +253,35 @@ def test_a_command_that_keeps_rows_of_a_deployed_relay_needs_its_database() -> N
 
 
 @pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"NOTIFY_EMAIL": "owner@example.com"}, "go together"),
+        ({"NOTIFY_WEBHOOK_URL": "https://x.example.com/a?b=c"}, "go together"),
+        ({"NOTIFY_EMAIL": "a@b, c@d"}, "one address"),
+        ({"SMTP_URL": "https://mail.example.com"}, "smtps://"),
+        ({"NOTIFY_WEBHOOK_SECRET": "secret"}, "whsec_"),
+    ],
+)
+def test_where_the_owner_is_told_is_set_whole_or_not_at_all(environ: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsInvalid, match=words):
+        load({**GOOD, **environ}, serving=True)
+
+
+def test_where_the_owner_is_told_is_read_and_its_secrets_are_not_shown() -> None:
+    secret = "whsec_" + "A" * 43 + "="
+    environ = {
+        "NOTIFY_EMAIL": "owner@example.com",
+        "NOTIFY_FROM": "relay@example.com",
+        "SMTP_URL": "smtps://relay:SECRET@mail.example.com:465",
+        "NOTIFY_WEBHOOK_URL": "https://hooks.example.com/SECRET?key=SECRET",
+        "NOTIFY_WEBHOOK_SECRET": f"{secret},{secret}",
+    }
+    settings = load({**GOOD, **environ}, serving=True)
+    assert settings.notify_webhook_url.endswith("?key=SECRET")
+    assert "SECRET" not in str(settings.masked()) + repr(settings)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://api:8000",

@@ -16,7 +16,10 @@ from relay.ledger.rows import (
     FunctionCallRow,
     Identity,
     MessageRow,
+    OutboxRow,
     OutcomeRow,
+    RecordingPauseRow,
+    RecordingRow,
     Row,
     Settlement,
     TranscriptRow,
@@ -42,6 +45,9 @@ _PLAIN: tuple[Row, ...] = (
     OutcomeRow(call_sid="plain", ended_at=datetime.fromtimestamp(0, UTC)),
     ConsentRow(call_sid="plain", seq=0),
     MessageRow(call_sid="plain", seq=0),
+    RecordingRow(name="plain", call_sid="plain"),
+    RecordingPauseRow(call_sid="plain", from_ms=0),
+    OutboxRow(news="plain", channel="email", kind="plain", body={}, created_at=datetime.fromtimestamp(0, UTC)),
 )
 
 
@@ -52,8 +58,8 @@ def take(waiting: deque[Entry]) -> list[Entry]:
     size_bytes = 0
     while waiting and len(batch) < BATCH_ROWS:
         entry = waiting[0]
-        identities = entry.row.identities()
-        size_bytes += len(entry.encoded)
+        identities = [identity for one in entry.all() for identity in one.row.identities()]
+        size_bytes += sum(len(one.encoded) for one in entry.all())
         if batch and (size_bytes > BATCH_BYTES or not seen.isdisjoint(identities)):
             break
         seen.update(identities)
@@ -103,15 +109,16 @@ def take_plain_rows(
     connection: Connection, statements: Mapping[str, bytes], entries: list[Entry] | None = None
 ) -> None:
     """Write a plain row of each kind that the batch has (None: of all), and take it back. Raises psycopg.Error."""
-    kinds = set(ROW_TYPES) if entries is None else {type(entry.row) for entry in entries}
+    kinds = set(ROW_TYPES) if entries is None else {type(one.row) for entry in entries for one in entry.all()}
     plain = [Entry(row, encode(row)) for row in _PLAIN if type(row) in kinds]
     with connection.transaction(force_rollback=True):
         _write_together(connection, statements, plain)
 
 
 def _write_together(connection: Connection, statements: Mapping[str, bytes], entries: list[Entry]) -> None:
+    everything = [one for entry in entries for one in entry.all()]
     with connection.transaction():
         for kind in ROW_TYPES:
-            rows = b",".join(entry.encoded for entry in entries if type(entry.row) is kind)
+            rows = b",".join(entry.encoded for entry in everything if type(entry.row) is kind)
             if rows:
                 connection.execute(statements[kind.statement], {"rows": f"[{rows.decode()}]"})

@@ -26,6 +26,7 @@ Kept = TypeVar(
     r.MessageRow,
     r.RecordingRow,
     r.RecordingPauseRow,
+    r.OutboxRow,
 )
 
 AWAY = "Postgres is away (in this play)."
@@ -61,7 +62,9 @@ class MemoryLedger:
         found = [row for _, row in table if isinstance(row, kind)]
         return [row for row in found if call_sid is None or row.call_sid == call_sid]
 
-    def record(self, row: r.Row) -> None:
+    def record(self, row: r.Row, *also: r.Row) -> None:
+        for one in also:
+            self.record(one)
         self._recorded += 1
         r.encode(row)  # what is no JSON is refused by the other ledger, quietly for the call: here it is loud
         row = row if self._keep_words else r.without_words(row)

@@ -17,8 +17,11 @@ class LedgerUnavailable(Exception):
 class Ledger(Protocol):
     """Rows in at any moment, without waiting; reads and reservations with a limit that their caller sets."""
 
-    def record(self, row: Row) -> None:
-        """Take a row. Never blocks, never raises: not on the audio path, not at a call's end."""
+    def record(self, row: Row, *also: Row) -> None:
+        """Take a row. Never blocks, never raises: not on the audio path, not at a call's end.
+
+        `also`: what is written in the same transaction, or not at all. All of it counts as one row.
+        """
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write what was recorded until cancelled; then drain within a deadline, and put the rest on disk."""

@@ -209,6 +209,22 @@ class RecordingPauseRow:
         return (("recording_pauses", self.call_sid, self.from_ms),)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
+    """A piece of news for the owner, for one channel. Written once; relay/notify sends it and keeps its state."""
+
+    statement: ClassVar[str] = "keep_outbox"
+    news: str  # its id: the same news has the same one, however often it is recorded or sent
+    channel: str
+    kind: str
+    body: Json
+    created_at: datetime
+    call_sid: str | None = None
+
+    def identities(self) -> tuple[Identity, ...]:
+        return (("outbox", self.news, self.channel),)
+
+
 Row = (
     CallRow
     | TranscriptRow
@@ -219,6 +235,7 @@ Row = (
     | MessageRow
     | RecordingRow
     | RecordingPauseRow
+    | OutboxRow
 )
 AnyRow = TypeVar(
     "AnyRow",
@@ -230,6 +247,7 @@ AnyRow = TypeVar(
     MessageRow,
     RecordingRow,
     RecordingPauseRow,
+    OutboxRow,
 )
 
 ROW_TYPES: tuple[type[Row], ...] = (
@@ -242,6 +260,7 @@ ROW_TYPES: tuple[type[Row], ...] = (
     MessageRow,
     RecordingRow,
     RecordingPauseRow,
+    OutboxRow,
 )
 
 

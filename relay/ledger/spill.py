@@ -26,17 +26,28 @@ _FILE_NAME = re.compile(r"rows-([0-9]{1,20})-.*")
 class _Line(msgspec.Struct):
     statement: str
     row: msgspec.Raw
+    also: tuple[_Line, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row and its JSON, as it was when it was recorded."""
+    """A row and its JSON, as it was when it was recorded; `also` goes into the same transaction."""
 
     row: Row
     encoded: bytes
+    also: tuple[Entry, ...] = ()
+
+    def all(self) -> tuple[Entry, ...]:
+        """The row and what goes with it."""
+        return (self, *self.also)
 
     def line(self) -> bytes:
-        return b'{"statement":"%b","row":%b}\n' % (self.row.statement.encode(), self.encoded)
+        """The line of a file."""
+        return self._json() + b"\n"
+
+    def _json(self) -> bytes:
+        also = b',"also":[%b]' % b",".join(entry._json() for entry in self.also) if self.also else b""
+        return b'{"statement":"%b","row":%b%b}' % (self.row.statement.encode(), self.encoded, also)
 
 
 class Spill:
@@ -77,8 +88,7 @@ class Spill:
         entries, unreadable = [], []
         for text in path.read_bytes().splitlines():
             try:
-                line = msgspec.json.decode(text, type=_Line)
-                entries.append(Entry(_DECODERS[line.statement].decode(line.row), bytes(line.row)))
+                entries.append(_entry(msgspec.json.decode(text, type=_Line)))
             except Exception:  # whatever a line does to the decoder, the others get past it
                 unreadable.append(text)
         return entries, unreadable
@@ -91,6 +101,11 @@ class Spill:
         """Keep for a human what Postgres will never take."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(self._folder / "refused.jsonl", b"".join(line.rstrip(b"\n") + b"\n" for line in lines), os.O_APPEND)
+
+
+def _entry(line: _Line) -> Entry:
+    row = _DECODERS[line.statement].decode(line.row)
+    return Entry(row, bytes(line.row), tuple(_entry(one) for one in line.also))
 
 
 def _number(path: Path) -> int:

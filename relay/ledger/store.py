@@ -62,11 +62,11 @@ class PostgresLedger:
         self._trouble: str | None = None
         self._recorded = self._written = self._lost = self._no_json = 0
 
-    def record(self, row: r.Row) -> None:
+    def record(self, row: r.Row, *also: r.Row) -> None:
         self._recorded += 1
         try:
             row = row if self._keep_words else r.without_words(row)
-            entry = Entry(row, r.encode(row))
+            entry = Entry(row, r.encode(row), tuple(Entry(one, r.encode(one)) for one in also))
         except Exception as error:  # whatever a dict of the model's holds: a call does not end over its ledger
             self._no_json += 1
             log.error("ledger.row_refused", statement=row.statement, error=type(error).__name__, do="report it: a bug")

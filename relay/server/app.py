@@ -22,13 +22,14 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 import dsp
-from relay import functions
+from relay import functions, logs
 from relay.business.diary import Diary
 from relay.business.diary_postgres import PostgresDiary
 from relay.console.console import Console
 from relay.console.reads import Reads
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.metrics import Metrics
+from relay.notify.service import Notices, channels_of
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
 from relay.recordings.service import open_recordings
@@ -323,9 +324,17 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             backend = await stack.enter_async_context(http_backend)
         rest = await stack.enter_async_context(rest_of(settings))
         desk = open_desk(settings, ledger, backend=backend, diary=diary, rest=rest)
+        if diary is not None:
+            desk.tasks["diary"] = diary.keep_idle_closed
         daemon = Daemon(desk)
         reads = Reads(database_url)
         stack.push_async_callback(reads.close)
         desk.tasks["console"] = reads.keep_idle_closed
+        if channels_of(settings):
+            notices = Notices(settings, ledger, database_url, desk.utc_now)
+            stack.push_async_callback(notices.close)
+            desk.news, desk.tasks["notices"] = notices.news, notices.run
+            desk.metrics.watch_outbox(notices.states)
+            stack.enter_context(logs.listening(notices.alarms.saw))
         Console(owner_of(desk, diary), reads).add_to(daemon.app)
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

@@ -179,8 +179,8 @@ class Transfers:
             seconds = fields.get("RecordingDuration", "")[:5]
             words = f"A recorded message of {seconds if seconds.isdecimal() else '?'} s: {where}"
             delivered = await self._deliver(file, words) if "RecordingStatus" in fields else None
-            self._desk.ledger.record(
-                MessageRow(call_sid=file.call_sid, seq=CALLBACK_SEQ, text=words, delivered=delivered)
+            self._desk.record(
+                MessageRow(call_sid=file.call_sid, seq=CALLBACK_SEQ, text=words, delivered=delivered), file
             )
             log.info("message.recorded", seconds=seconds, delivered=delivered)
             file.expects(0 if "RecordingStatus" in fields else ASKS_WITHIN_S)  # its sound can be fetched soon
@@ -199,7 +199,8 @@ class Transfers:
         """Somebody has to call back: an entry stands, whatever the caller does next."""
         why = file.decision.why if file.consent.may_keep else file.decision.own_why
         why = (why or "no reason is known")[:120]
-        self._desk.ledger.record(
+        log.info("human.missed")
+        self._desk.record(
             MessageRow(
                 call_sid=file.call_sid,
                 seq=CALLBACK_SEQ,
@@ -207,7 +208,8 @@ class Transfers:
                 text=f"Call back: a person was wanted and nobody took the call ({why}).",
                 created_at=self._desk.utc_now(),
                 delivered=False,
-            )
+            ),
+            file,
         )
 
     def _settle(self, file: CallFile, result: str) -> None:

@@ -61,7 +61,7 @@ def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None
     """
     row = call_row(file)
     desk.ledger.record(replace(row, started_at=None) if reason is EndReason.RELAY_FAULT else row)
-    desk.ledger.record(replace(_outcome_row(desk, file, reason), outcome=file.refused or None))
+    desk.record(replace(_outcome_row(desk, file, reason), outcome=file.refused or None), file)
     desk.metrics.calls.labels(str(reason)).inc()
     log.warning("call.without_stream", reason=str(reason), because=file.refused)
 
@@ -132,13 +132,16 @@ class Books:
 
     def _record_words(self, row: rows.Row) -> None:
         """A row that holds somebody's words: stored, held until the notice was heard, or without them."""
+        news = self._desk.news_of(row, self._file)
         match self._file.consent.words:
             case Words.KEPT:
-                self._desk.ledger.record(row)
+                self._desk.ledger.record(row, *news)
+            case Words.NEVER:
+                self._desk.ledger.record(rows.without_words(row), *news)
             case Words.WAITING:
                 self._held_rows.append(row)
-            case Words.NEVER:
-                self._desk.ledger.record(rows.without_words(row))
+                for one in news:  # a booking stands, and its owner must know of it, whatever becomes of its row
+                    self._desk.ledger.record(one)
 
     def turn(self, turn: RecordTurn) -> ClaimDoubted | None:
         """Write a turn; hold an agent's words against what was done."""
@@ -209,7 +212,7 @@ class Books:
             desk.metrics.functions_blocked.labels(self._known(action.name)).inc()
         self._record_words(function_row(file, action, outcome))
         if isinstance(outcome.effect, TakeMessage):  # at once: it is no record of the talk
-            desk.ledger.record(message_row(file, outcome.effect, desk.utc_now()))
+            desk.record(message_row(file, outcome.effect, desk.utc_now()), file)
         tell(action.name, outcome)
 
     def _known(self, name: str) -> str:
@@ -285,7 +288,7 @@ class Books:
         if file.streams == 1:  # who comes back is not greeted a second time
             self._record_greeting()
         p50, p95 = _percentiles(file.tally.turn_ms)
-        desk.ledger.record(
+        desk.record(
             replace(
                 _outcome_row(desk, file, reason),
                 seconds=round(trio.current_time() - file.rang_at, 1),
@@ -299,7 +302,8 @@ class Books:
                 verified=file.deeds.are_told_right,
                 # Twilio may have asked already, and a human been rung, while late words were awaited.
                 transfer_result=self._transfer_result(decision),
-            )
+            ),
+            file,
         )
         self._count(reason)
         self._say(decision, p50, p95)

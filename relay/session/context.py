@@ -17,8 +17,10 @@ from relay.call.vocabulary import CallSid
 from relay.functions import BackendPort, Once, Registry
 from relay.functions.builtin.times import clock_words, day_words
 from relay.ledger.port import Ledger
-from relay.ledger.rows import OutcomeRow
+from relay.ledger.rows import OutboxRow, OutcomeRow, Row
 from relay.metrics import Metrics
+from relay.notify.news import Caller as NewsCaller
+from relay.notify.news import News
 from relay.phrases.phrase_book import PhraseBook
 from relay.phrases.prompts import Prompts
 from relay.realtime.client import ModelSession, Realtime, Wanted, WarmSessions
@@ -63,6 +65,7 @@ class Desk:
     bill: DayBill = field(init=False)
     tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)  # what runs beside the calls
 
+    news: News = field(default_factory=lambda: News((), lambda: dt.datetime.now(dt.UTC)))  # for the owner
     own_numbers: set[str] = field(default_factory=set)  # that are known to lead to us
 
     def __post_init__(self) -> None:
@@ -146,6 +149,14 @@ class Desk:
             file.talk.bill, file.talk.spent_usd = bill, bill.usd
             usd_in_row = Decimal(f"{bill.usd:.6f}")
             self.ledger.record(replace(self.outcome_row(file), cost_usd=usd_in_row, cost=cost_of(bill)))
+
+    def record(self, row: Row, file: CallFile) -> None:
+        """Record a row of a call, and in the same transaction what the owner is told of it."""
+        self.ledger.record(row, *self.news_of(row, file))
+
+    def news_of(self, row: Row, file: CallFile) -> list[OutboxRow]:
+        """What the owner is told of a row of a call."""
+        return self.news.of(row, NewsCaller(file.caller_name, file.caller.id.presented))
 
     def outcome_row(self, file: CallFile) -> OutcomeRow:
         """The next row of a call's outcome, to be filled."""

@@ -63,8 +63,8 @@ async def test_no_word_is_in_the_ledger_at_any_moment_before_the_mark(autojump_c
         seen: list[tuple[bool, int]] = []
         record = play.ledger.record
 
-        def watched(row: rows.Row) -> None:
-            record(row)
+        def watched(row: rows.Row, *also: rows.Row) -> None:
+            record(row, *also)
             heard = any(consent.heard_at for consent in play.ledger.of(rows.ConsentRow))
             words = len(play.ledger.of(rows.TranscriptRow)) + len(play.ledger.of(rows.FunctionCallRow))
             seen.append((heard, words))

@@ -28,7 +28,7 @@ def _with_a_date() -> list[str]:
     return [
         name
         for name in shipped()
-        if any(word in str((load(name).model, load(name).relay)) for word in ("offset", "HOURS"))
+        if any(word in str((load(name).model, load(name).relay)) for word in ("T19:", "HOURS"))
     ]
 
 

@@ -301,6 +301,7 @@ def _unknown(name: str, known: Iterable[str], what: str) -> str:
 
 
 # The conversation of `relay demo`, and of `relay standin model` without a script. Texts that are clips are spoken.
+# Times are local and without an offset, as the relay asks for them: so they are right in every relay's zone.
 DEMO_REACTIONS: tuple[Reaction, ...] = (
     Reaction(after="book_appointment", output="alternatives", say="I'm sorry, that time is already taken. "
              "Would half past seven work for you?"),
@@ -316,10 +317,10 @@ DEMO_REACTIONS: tuple[Reaction, ...] = (
     Reaction(clip="ask_booking", say="A table for two, tomorrow at seven in the evening, under the name Jane Doe. "
              "Is that right?"),
     Reaction(clip="yes_right", say="Let me book that for you.", call="book_appointment",
-             arguments={"name": "Jane Doe", "service": "table for two", "start": "{tomorrow}T19:00:00{offset}"},
+             arguments={"name": "Jane Doe", "service": "table for two", "start": "{tomorrow}T19:00:00"},
              then="Your table for two is booked for tomorrow at seven in the evening. Is there anything else?"),
     Reaction(clip="yes_half_past", say="Let me book that for you.", call="book_appointment",
-             arguments={"name": "Jane Doe", "service": "table for two", "start": "{tomorrow}T19:30:00{offset}"},
+             arguments={"name": "Jane Doe", "service": "table for two", "start": "{tomorrow}T19:30:00"},
              then="Your table for two is booked for tomorrow at half past seven in the evening. "
              "Is there anything else?"),
     Reaction(clip="ask_card", say="I'm sorry, I can't share anything about other guests."),

@@ -1,0 +1,95 @@
+"""The task that sends what waits: at start, when we have news of our own, when something is due, and once a day.
+
+In between nothing is asked: a database that sleeps may sleep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+import trio
+
+from relay.ledger.port import LedgerUnavailable
+from relay.ledger.postgres_thread import IDLE_LIMIT_S
+from relay.notify.backoff import pause_s
+from relay.notify.letter import Item
+from relay.notify.outbox import Outbox
+from relay.notify.sending import NotSent
+
+log = structlog.get_logger()
+
+SWEEP_EVERY_S = 86_400.0
+# Our own news is in Postgres a moment after it was recorded, or when Postgres is back.
+LOOK_AFTER_S = 0.2
+LOOK_AGAIN_S = 5.0
+LEAST_PAUSE_S = 0.5
+AWAY_PAUSE_S = 30.0
+
+Send = Callable[[Item], Awaitable[str]]
+
+
+class Delivery:
+    """Sends news by its channels. `waits()`: how many rows are not in Postgres yet."""
+
+    def __init__(self, outbox: Outbox, channels: Mapping[str, Send], waits: Callable[[], int]) -> None:
+        self._outbox, self._channels, self._waits = outbox, channels, waits
+        self._news = trio.Event()
+        self.states: dict[str, int] = {}  # for the metrics: as of the last look
+
+    def wake(self) -> None:
+        """There is news of our own."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            self._news = trio.Event()
+            next_in_s = await self._sweep()
+            if self._waits():
+                next_in_s = min(next_in_s, LOOK_AGAIN_S)
+            with trio.move_on_after(max(LEAST_PAUSE_S, next_in_s)):
+                with trio.move_on_after(IDLE_LIMIT_S + 1):
+                    await self._news.wait()
+                await self._outbox.close_if_idle()
+                await self._news.wait()
+                await trio.sleep(LOOK_AFTER_S)
+
+    async def _sweep(self) -> float:
+        """Send what is due; returns in how many seconds there is more."""
+        try:
+            while items := await self._outbox.claim():
+                async with trio.open_nursery() as nursery:
+                    for item in items:
+                        nursery.start_soon(self._deliver, item)
+            next_in_s = await self._outbox.next_in_s()
+            self.states = await self._outbox.counts()
+        except LedgerUnavailable as error:
+            log.warning("outbox.unavailable", words=str(error), do="nothing, if it passes: news waits")
+            return AWAY_PAUSE_S
+        return SWEEP_EVERY_S if next_in_s is None else min(next_in_s, SWEEP_EVERY_S)
+
+    async def _settle(self, item: Item, state: str, words: str, pause: float = 0.0) -> None:
+        try:
+            await self._outbox.settle(item, state, words=words, pause_s=pause)
+        except LedgerUnavailable as error:  # its lease ends, and it is sent again under the same id
+            log.warning("outbox.not_settled", words=str(error), do="nothing: it may be sent a second time")
+
+    async def _deliver(self, item: Item) -> None:
+        try:
+            words = await self._channels[item.channel](item)
+        except NotSent as error:
+            pause = None if error.for_good else pause_s(item.tries, error.after_s)
+            if pause is None:
+                log.error("outbox.dead", channel=item.channel, kind=item.kind, words=str(error), do="see: relay outbox")
+                await self._settle(item, "dead", str(error))
+                return
+            log.warning("outbox.not_sent", channel=item.channel, kind=item.kind, tries=item.tries, words=str(error))
+            await self._settle(item, "waiting", str(error), pause)
+        except Exception as error:  # our own bug with one piece of news: the others get past it
+            log.exception("outbox.bug", channel=item.channel, kind=item.kind)
+            state, pause = ("dead", 0.0) if pause_s(item.tries) is None else ("waiting", pause_s(item.tries) or 0.0)
+            await self._settle(item, state, f"a bug of the relay: {type(error).__name__}", pause)
+        else:
+            await self._settle(item, "sent", words)
+            log.info("outbox.sent", channel=item.channel, kind=item.kind, tries=item.tries)

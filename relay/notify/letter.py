@@ -1,0 +1,83 @@
+"""A piece of news in words: what to do first, then what it is about (pure). Mail and terminal share them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from relay.ledger.rows import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A row of the outbox, claimed for sending. `sequence`: how many pieces of news of its booking came before."""
+
+    news: str  # its id
+    channel: str
+    kind: str
+    body: Json
+    created_at: datetime
+    call_sid: str | None = None
+    sequence: int = 0
+    tries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """The words of a piece of news. `facts`: name and value, in the order in which they matter."""
+
+    subject: str
+    do: str
+    facts: tuple[tuple[str, str], ...] = ()
+    link: str = ""
+    words: str = field(default="", repr=False)  # the caller's own, or the alarm's
+
+
+_DONE = {"booked": "New booking", "moved": "Booking moved", "cancelled": "Booking cancelled"}
+
+
+def letter(item: Item, public_url: str) -> Letter:
+    """What the owner reads."""
+    body = {name: " ".join(str(value).split()) for name, value in item.body.items() if value is not None}
+    who = body.get("name") or "A caller"
+    at = body.get("phone") or "a hidden number"
+    link = f"{public_url}/console/calls/{item.call_sid}" if item.call_sid and public_url else ""
+    phone = ("Phone", at)
+    match item.kind:
+        case "message":
+            return Letter(
+                f"Message from {who}, {at}",
+                f"{who} left a message. Call back: {at}",
+                (phone,),
+                link,
+                body.get("text", ""),
+            )
+        case "call_back":
+            return Letter(
+                f"Call back wanted: {who}, {at}", f"{who} wants a call back: {at}", (phone,), link, body.get("text", "")
+            )
+        case "booking":
+            done = _DONE.get(body.get("done", ""), "Booking")
+            when = body.get("when") or body.get("start") or ""
+            facts = tuple(
+                (label, body[name])
+                for label, name in (("When", "when"), ("What", "service"), ("Notes", "notes"), ("Booking", "booking"))
+                if body.get(name)
+            )
+            subject = f"{done}: {who}" + (f", {when}" if when else "")
+            return Letter(subject, f"{done}: {who} ({at}). Nothing to do.", (*facts, phone), link)
+        case "fault":
+            return Letter(
+                f"A call ended by a fault: {who}, {at}",
+                f"Call {who} back if it matters: {at}. The call was cut off by a fault ({body.get('fault', '')}).",
+                (phone, ("Fault", body.get("fault", ""))),
+                link,
+            )
+        case _:
+            return Letter(
+                f"Alarm: {body.get('title', item.kind)}",
+                body.get("do", "See the relay's log."),
+                (),
+                link,
+                body.get("words", ""),
+            )

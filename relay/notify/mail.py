@@ -1,0 +1,69 @@
+"""A piece of news as a mail: plain text, simple HTML, and the invitation of a booking (pure).
+
+Nothing of a caller's gets into a header but through `_line`: one line, without control signs.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from datetime import tzinfo
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+
+from relay.notify.invitation import invitation, method_of
+from relay.notify.letter import Item, Letter, letter
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+SUBJECT_CHARS = 150
+_QUOTE = "margin:0 0 1em;padding-left:1em;border-left:3px solid #ccc"
+
+
+def _line(text: str, limit: int = SUBJECT_CHARS) -> str:
+    plain = " ".join(_CONTROL.sub(" ", text).split())
+    return plain if len(plain) <= limit else plain[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def compose(
+    item: Item, *, sender: str, reader: str, business: str, public_url: str, host: str, tz: tzinfo
+) -> EmailMessage:
+    """The mail to one reader. The same item is the same mail: its Message-ID says so to who gets it twice."""
+    told = letter(item, public_url)
+    message = EmailMessage(policy=SMTP)
+    message["From"] = Address(_line(business, 60), addr_spec=parseaddr(sender)[1])
+    message["To"] = Address(addr_spec=parseaddr(reader)[1])
+    message["Subject"] = _line(told.subject)
+    message["Date"] = format_datetime(item.created_at)
+    message["Message-ID"] = f"<{re.sub(r'[^A-Za-z0-9.]', '', item.news)}@{host}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(_text(told))
+    message.add_alternative(_html(told), subtype="html")
+    if (method := method_of(item)) is not None:
+        calendar = invitation(item, sender=parseaddr(sender)[1], reader=parseaddr(reader)[1], host=host, tz=tz)
+        message.add_alternative(calendar.decode(), subtype="calendar", params={"method": method})
+    return message
+
+
+def _text(told: Letter) -> str:
+    lines = [told.do, ""]
+    if told.words:
+        lines += [f"  {told.words}", ""]
+    lines += [f"{name}: {value}" for name, value in told.facts]
+    if told.link:
+        lines += ["", f"The call: {told.link}"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _html(told: Letter) -> str:
+    e = html.escape
+    parts = [f"<p><strong>{e(told.do)}</strong></p>"]
+    if told.words:
+        parts.append(f'<blockquote style="{_QUOTE}">{e(told.words)}</blockquote>')
+    if told.facts:
+        cell = '<tr><td style="padding-right:1em">{}</td><td>{}</td></tr>'
+        parts.append(f"<table>{''.join(cell.format(e(name), e(value)) for name, value in told.facts)}</table>")
+    if told.link:
+        parts.append(f'<p><a href="{e(told.link)}">The call</a></p>')
+    return f'<!doctype html><html><body style="font-family:sans-serif">{"".join(parts)}</body></html>\n'

@@ -1,0 +1,93 @@
+"""The outbox in Postgres: what waits is claimed by one machine at a time, for as long as a lease lasts.
+
+A machine that is killed while it sends keeps its lease to the end; then another one sends the same news again.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+
+from relay.ledger import statements
+from relay.ledger.port import LedgerUnavailable
+from relay.ledger.postgres_thread import Connection, PostgresThread, connect, transaction, words_of
+from relay.ledger.statements import SQL_DIR
+from relay.notify.letter import Item
+
+LEASE_S = 120.0  # longer than the longest try: a mail server may take 60 s, and a webhook 15
+CLAIM_ROWS = 10
+LIMIT_S = 5.0
+
+
+class Outbox:
+    """The outbox of all machines. Each method raises LedgerUnavailable."""
+
+    def __init__(self, url: str, channels: tuple[str, ...]) -> None:
+        self._thread = PostgresThread(url)
+        self._channels = list(channels)
+        self._statements = statements.read(SQL_DIR / "outbox.sql")
+
+    async def claim(self) -> list[Item]:
+        """News that is due, ours until the lease is over."""
+        values = {"channels": self._channels, "limit": CLAIM_ROWS, "lease_s": LEASE_S}
+
+        def work(connection: Connection) -> list[Item]:
+            with connection.cursor(row_factory=class_row(Item)) as cursor:
+                return cursor.execute(self._statements["claim"], values).fetchall()
+
+        try:
+            return await self._thread.use(work, limit_s=LIMIT_S, again=False)
+        except psycopg.Error as error:
+            raise LedgerUnavailable(words_of(error)) from error
+
+    async def settle(self, item: Item, state: str, *, words: str = "", pause_s: float = 0.0) -> None:
+        """Mark it as sent or dead, or let it wait again."""
+        values = {"news": item.news, "channel": item.channel, "state": state, "words": words[:500], "pause_s": pause_s}
+        await self._query("settle", values)
+
+    async def next_in_s(self) -> float | None:
+        """Seconds until something is due; None if nothing waits."""
+        found = await self._query("next_in", {"channels": self._channels})
+        return cast("float | None", found[0][0]) if found else None
+
+    async def counts(self) -> dict[str, int]:
+        """How many rows are in each state."""
+        return {str(state): cast("int", count) for state, count in await self._query("counts", {})}
+
+    async def _query(self, name: str, values: dict[str, object]) -> list[tuple[object, ...]]:
+        def work(connection: Connection) -> list[tuple[object, ...]]:
+            cursor = connection.execute(self._statements[name], values)
+            return cursor.fetchall() if cursor.description else []
+
+        try:
+            return await self._thread.use(work, limit_s=LIMIT_S, again=True)
+        except psycopg.Error as error:
+            raise LedgerUnavailable(words_of(error)) from error
+
+    async def close_if_idle(self) -> None:
+        """Let a database sleep that sleeps when nobody is connected."""
+        await self._thread.close_if_idle()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._thread.close(limit_s=1.0)
+
+
+def waiting(url: str) -> list[dict[str, object]]:
+    """What was not sent, oldest first: for `relay outbox`. Blocking. Raises LedgerUnavailable."""
+    try:
+        with connect(url) as connection, transaction(connection), connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statements.read(SQL_DIR / "outbox.sql")["list"]).fetchall()
+    except psycopg.Error as error:
+        raise LedgerUnavailable(words_of(error)) from error
+
+
+def send_again(url: str) -> int:
+    """Let dead letters wait anew; returns how many. Blocking. Raises LedgerUnavailable."""
+    try:
+        with connect(url) as connection, transaction(connection):
+            return connection.execute(statements.read(SQL_DIR / "outbox.sql")["again"]).rowcount
+    except psycopg.Error as error:
+        raise LedgerUnavailable(words_of(error)) from error

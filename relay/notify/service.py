@@ -1,0 +1,104 @@
+"""The notify room of a process: what is set decides which channels there are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from urllib.parse import urlsplit
+
+import httpx
+
+from relay.ledger.port import Ledger
+from relay.ledger.rows import Json
+from relay.notify import mail, smtp
+from relay.notify.alarms import Alarms
+from relay.notify.delivery import Delivery, Send
+from relay.notify.letter import Item
+from relay.notify.news import News
+from relay.notify.outbox import Outbox
+from relay.notify.webhook import Webhook
+from relay.settings import Settings
+
+EMAIL, WEBHOOK = "email", "webhook"
+
+
+def channels_of(settings: Settings) -> tuple[str, ...]:
+    """The channels that are set."""
+    return tuple(
+        name for name, is_set in ((EMAIL, settings.notify_email), (WEBHOOK, settings.notify_webhook_url)) if is_set
+    )
+
+
+def senders(settings: Settings, client: httpx.AsyncClient) -> dict[str, Send]:
+    """How each channel sends."""
+    found: dict[str, Send] = {}
+    if settings.notify_email:
+        found[EMAIL] = partial(_send_mail, settings)
+    if settings.notify_webhook_url:
+        found[WEBHOOK] = Webhook(
+            settings.notify_webhook_url,
+            settings.notify_webhook_secret,
+            private=settings.notify_webhook_private == "on",
+            utc_s=time.time,
+            client=client,
+        ).send
+    return found
+
+
+async def _send_mail(settings: Settings, item: Item) -> str:
+    message = mail.compose(
+        item,
+        sender=settings.notify_from,
+        reader=settings.notify_email,
+        business=settings.business_name,
+        public_url=settings.public_url,
+        host=urlsplit(settings.public_url).hostname or "relay.invalid",
+        tz=settings.tz,
+    )
+    return await smtp.send(smtp.Server.of(settings.smtp_url), message)
+
+
+def http_client() -> httpx.AsyncClient:
+    """For webhooks: no proxy of the environment, no redirects."""
+    return httpx.AsyncClient(trust_env=False, timeout=15.0)
+
+
+class Notices:
+    """News of this process, and the task that sends what waits."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, url: str, utc_now: Callable[[], datetime]) -> None:
+        self._settings, self._ledger = settings, ledger
+        self._outbox = Outbox(url, channels_of(settings))
+        self.news = News(channels_of(settings), utc_now)
+        self.alarms = Alarms(self._tell, utc_now)
+        self._delivery: Delivery | None = None
+        self.news.on_news = self._wake
+
+    def _tell(self, news: str, kind: str, body: Json) -> None:
+        for row in self.news.rows(news, kind, body):
+            self._ledger.record(row)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._delivery is not None:
+            self._delivery.wake()
+
+    def states(self) -> dict[str, int]:
+        """How many pieces of news are in each state, as of the last look."""
+        return self._delivery.states if self._delivery is not None else {}
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        async with http_client() as client:
+            self._delivery = Delivery(self._outbox, senders(self._settings, client), self._waiting)
+            await self._delivery.run()
+
+    def _waiting(self) -> int:
+        counts = self._ledger.counts()
+        return counts.queued + counts.spilled
+
+    async def close(self) -> None:
+        """Close the connection to Postgres."""
+        await self._outbox.close()

@@ -1,0 +1,84 @@
+"""A mail to a server: smtplib, in a thread. TLS is required but on this machine itself."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from urllib.parse import unquote, urlsplit
+
+import trio
+
+from relay.notify.sending import NotSent
+
+SOCKET_LIMIT_S = 20.0  # for each answer of the server
+SEND_LIMIT_S = 60.0  # for the whole of it; a thread that hangs longer is left behind, and ends by the socket's limit
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class SmtpUrlUnclear(ValueError):
+    """What is wrong with SMTP_URL, to be put behind its name; holds nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where mails go: smtps:// is TLS from the start, smtp:// by STARTTLS."""
+
+    host: str
+    port: int
+    tls: bool
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, url: str) -> Server:
+        """From SMTP_URL. Raises SmtpUrlUnclear."""
+        try:
+            parts = urlsplit(url)
+            tls = parts.scheme == "smtps"
+            if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.path not in ("", "/"):
+                raise ValueError
+            port = parts.port or (465 if tls else 587)
+            return cls(parts.hostname, port, tls, unquote(parts.username or ""), unquote(parts.password or ""))
+        except ValueError:
+            raise SmtpUrlUnclear("must be like smtps://user:password@mail.example.com, signs percent-encoded") from None
+
+
+async def send(server: Server, message: EmailMessage, *, tls: ssl.SSLContext | None = None) -> str:
+    """Send it; returns the server's answer. Raises NotSent."""
+    with trio.move_on_after(SEND_LIMIT_S):
+        return await trio.to_thread.run_sync(_send, server, message, tls, abandon_on_cancel=True)
+    raise NotSent(f"the mail server took longer than {SEND_LIMIT_S:.0f} s")
+
+
+def _connect(server: Server, context: ssl.SSLContext) -> smtplib.SMTP:
+    if server.tls:
+        return smtplib.SMTP_SSL(server.host, server.port, timeout=SOCKET_LIMIT_S, context=context)
+    return smtplib.SMTP(server.host, server.port, timeout=SOCKET_LIMIT_S)
+
+
+def _send(server: Server, message: EmailMessage, tls: ssl.SSLContext | None) -> str:
+    context = tls or ssl.create_default_context()
+    try:
+        with _connect(server, context) as client:
+            if not server.tls:
+                client.ehlo()
+                if client.has_extn("starttls"):
+                    client.starttls(context=context)
+                elif server.host not in LOOPBACK:
+                    raise NotSent("the mail server offers no TLS: nothing was sent, use one that does")
+            if server.user:
+                client.login(server.user, server.password)
+            client.send_message(message)
+            return "accepted"
+    except smtplib.SMTPRecipientsRefused as error:
+        codes = [code for code, _ in error.recipients.values()]
+        raise NotSent(f"the recipient was refused ({codes[0]})", for_good=min(codes) >= 500) from None
+    except smtplib.SMTPAuthenticationError as error:
+        raise NotSent(f"SMTP_URL's user or password was refused ({error.smtp_code})") from None
+    except smtplib.SMTPResponseException as error:
+        raise NotSent(f"the mail server answered {error.smtp_code}", for_good=500 <= error.smtp_code < 600) from None
+    except (smtplib.SMTPException, OSError) as error:
+        what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise NotSent(f"the mail server was not reached, or broke off: {what}") from None

@@ -1,0 +1,62 @@
+"""Alarms: few, each with what to do, one of a kind an hour."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from relay.ledger.rows import Json
+from relay.notify.alarms import Alarms
+
+NOW = dt.datetime(2026, 11, 24, 17, 30, tzinfo=dt.UTC)
+
+
+class Told:
+    def __init__(self) -> None:
+        self.now = NOW
+        self.all: list[tuple[str, str]] = []
+        self.alarms = Alarms(self.tell, lambda: self.now)
+
+    def tell(self, news: str, kind: str, body: Json) -> None:
+        assert kind == "alarm"
+        self.all.append((news, str(body["do"])))
+        self.alarms.saw({"event": "ledger.unavailable"})  # what telling may bring about is no alarm of its own
+
+
+def test_one_of_a_kind_is_told_an_hour_under_an_id_that_all_machines_share() -> None:
+    told, other = Told(), Told()
+    for _ in range(5):
+        told.alarms.saw({"event": "model.unreachable", "words": "x"})
+    told.alarms.saw({"event": "files.broken"})
+    other.alarms.saw({"event": "model.unreachable"})
+    ids = [news for news, _ in told.all]
+    assert ids == ["alarm.model_unreachable.2026-11-24T17", "alarm.file_broken.2026-11-24T17"]
+    assert other.all[0] == told.all[0]
+    assert all(do for _, do in told.all)
+    told.now += dt.timedelta(hours=1)
+    told.alarms.saw({"event": "model.unreachable"})
+    assert told.all[-1][0] == "alarm.model_unreachable.2026-11-24T18"
+
+
+@pytest.mark.parametrize(("why", "kind"), [("capacity", "no_capacity"), ("day_spend", "no_money"), ("draining", None)])
+def test_callers_sent_away_for_lack_of_room_or_money_are_told_and_a_drain_is_not(why: str, kind: str | None) -> None:
+    told = Told()
+    told.alarms.saw({"event": "call.not_admitted", "why": why})
+    assert [news.split(".")[1] for news, _ in told.all] == ([kind] if kind else [])
+
+
+def test_three_transfers_in_a_row_that_nobody_took_are_told() -> None:
+    told = Told()
+    for event in ("missed", "missed", "accepted", "missed", "missed"):
+        told.alarms.saw({"event": f"human.{event}"})
+    assert told.all == []
+    told.alarms.saw({"event": "human.missed"})
+    assert len(told.all) == 1
+
+
+def test_other_lines_are_no_alarms() -> None:
+    told = Told()
+    for event in ("call.ended", "function.refused", "outbox.dead", None):
+        told.alarms.saw({"event": event})
+    assert told.all == []

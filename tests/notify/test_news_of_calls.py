@@ -1,0 +1,54 @@
+"""Calls, played: what they leave for the owner, with the row and also where no word of the call is kept."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from trio.testing import MockClock
+
+from relay.cli import main
+from relay.ledger import rows as r
+from relay.notify.news import News
+from relay.standin.model.script import Script
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import load
+from tests.helpers.play import Play, stage
+from tests.helpers.receiver import SECRET, Receiver
+
+
+def told(play: Play) -> list[tuple[str, r.Json]]:
+    return [(row.kind, row.body) for row in play.ledger.of(r.OutboxRow)]
+
+
+@pytest.mark.parametrize("record", ["transcripts", "off"])
+async def test_a_booking_and_a_call_back_are_told_whatever_is_kept_of_the_talk(
+    record: str, autojump_clock: MockClock
+) -> None:
+    scenario = load("transfer_declined_after_booking")
+    script = Script.from_table(scenario.model)
+    async with stage(script=script, settings={**scenario.relay, "RECORD": record}) as play:
+        play.daemon.desk.news = News(["email"], play.daemon.desk.utc_now)
+        await run_scenario(scenario, play.exchange)
+        kinds = [kind for kind, _ in told(play)]
+        assert sorted(kinds) == ["booking", "call_back"]
+        booking = next(body for kind, body in told(play) if kind == "booking")
+    assert (booking["done"], booking["name"]) == ("booked", "Jane Doe")
+    assert dt.datetime.fromisoformat(str(booking["start"]))
+    assert booking["phone"]
+
+
+@pytest.mark.real
+def test_one_of_each_is_sent_by_the_command_and_what_came_back_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Receiver() as receiver:
+        monkeypatch.setenv("NOTIFY_WEBHOOK_URL", receiver.url)
+        monkeypatch.setenv("NOTIFY_WEBHOOK_SECRET", SECRET)
+        monkeypatch.setenv("NOTIFY_WEBHOOK_PRIVATE", "on")
+        assert main(["notify", "--test"]) == 0
+        assert capsys.readouterr().out.count("HTTP 200") == len(receiver.asked) == 6
+        receiver.status = 500
+        assert main(["notify", "--test"]) == 1
+        assert "NOT SENT: the receiver answered 500" in capsys.readouterr().out
+        receiver.shutdown()

@@ -1,0 +1,212 @@
+"""Real targets: an SMTP server in a process of its own, and an HTTP receiver, each with its faults."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+
+from relay.notify import smtp
+from relay.notify.letter import Item
+from relay.notify.sending import NotSent
+from relay.notify.service import http_client
+from relay.notify.smtp import Server
+from relay.notify.webhook import Webhook
+from tests.helpers.receiver import SECRET, Receiver
+
+pytestmark = pytest.mark.real
+
+SMTP_SERVER = """
+import asyncio, ssl, sys
+from aiosmtpd.smtp import AuthResult, SMTP
+
+fault, cert = sys.argv[1:3]
+
+class Handler:
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if fault == "refused": return "550 no such user"
+        if fault == "later": return "451 come again"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+    async def handle_DATA(self, server, session, envelope):
+        if fault == "hangs": await asyncio.sleep(3600)
+        if fault == "closes": server.transport.abort(); return "250 OK"
+        if fault == "no": return "554 not wanted"
+        print("GOT", len(envelope.content), "tls" if session.ssl else "plain", bool(session.authenticated), flush=True)
+        return "250 OK"
+
+context = None
+if cert != "-":
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert)
+
+def authenticate(server, session, envelope, mechanism, data):
+    return AuthResult(success=data.password == b"p@ss", handled=False)
+
+async def main():
+    make = lambda: SMTP(Handler(), hostname="test", tls_context=context, authenticator=authenticate)
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+    print("PORT", server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.sleep(3600)
+
+asyncio.run(main())
+"""
+
+
+class MailServer:
+    def __init__(self, fault: str, cert: str) -> None:
+        command = [sys.executable, "-c", SMTP_SERVER, fault, cert]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.line().split()[1])
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def mail_server() -> Iterator[Callable[..., MailServer]]:
+    running: list[MailServer] = []
+
+    def start(fault: str = "", cert: str = "-") -> MailServer:
+        running.append(MailServer(fault, cert))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, ssl.SSLContext]:
+    authority = trustme.CA()
+    path = tmp_path / "server.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(path))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return str(path), context
+
+
+def a_mail() -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "relay@example.com", "owner@example.com", "A test"
+    message.set_content("Call back.\n")
+    return message
+
+
+async def test_a_mail_goes_by_starttls_and_with_the_user_and_password(
+    mail_server: Callable[..., MailServer], certificate: tuple[str, ssl.SSLContext]
+) -> None:
+    path, context = certificate
+    running = mail_server(cert=path)
+    server = Server.of(f"smtp://relay:p%40ss@127.0.0.1:{running.port}")
+    assert await smtp.send(server, a_mail(), tls=context) == "accepted"
+    assert running.line().split()[2:] == ["tls", "True"]
+    with pytest.raises(NotSent, match="not reached"):
+        await smtp.send(server, a_mail())  # nobody vouches for its certificate
+    wrong = Server.of(f"smtp://relay:other@127.0.0.1:{running.port}")
+    with pytest.raises(NotSent, match="password was refused") as refusal:
+        await smtp.send(wrong, a_mail(), tls=context)
+    assert not refusal.value.for_good
+
+
+async def test_without_tls_a_mail_goes_to_this_machine_alone(
+    mail_server: Callable[..., MailServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server.of(f"smtp://127.0.0.1:{mail_server().port}")
+    assert await smtp.send(server, a_mail()) == "accepted"
+    monkeypatch.setattr(smtp, "LOOPBACK", set())  # as if the server were elsewhere
+    with pytest.raises(NotSent, match="no TLS"):
+        await smtp.send(server, a_mail())
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "for_good"),
+    [
+        ("refused", "recipient was refused", True),
+        ("later", "recipient was refused", False),
+        ("no", "answered 554", True),
+        ("closes", "broke off", False),
+        ("hangs", "broke off", False),
+    ],
+)
+async def test_a_mail_server_with_a_fault_is_asked_again_unless_it_said_no(
+    fault: str, words: str, for_good: bool, mail_server: Callable[..., MailServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "SOCKET_LIMIT_S", 2.0)
+    with pytest.raises(NotSent, match=words) as refusal:
+        await smtp.send(Server.of(f"smtp://127.0.0.1:{mail_server(fault).port}"), a_mail())
+    assert refusal.value.for_good is for_good
+
+
+# Webhooks
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as one:
+        yield one
+        one.shutdown()
+
+
+async def post(receiver: Receiver, *, private: bool = True) -> str:
+    item = Item("CA1.message.1", "webhook", "message", {"text": "x"}, dt.datetime.now(dt.UTC), "CA1")
+    async with http_client() as client:
+        webhook = Webhook(receiver.url, SECRET, private=private, utc_s=lambda: 1.0, client=client)
+        return await webhook.send(item)
+
+
+async def test_a_receiver_gets_the_news_signed_and_with_its_id(receiver: Receiver) -> None:
+    assert await post(receiver) == "HTTP 200"
+    ((path, sent, body),) = receiver.asked
+    assert path == "/relay?key=1"
+    assert sent["webhook-id"] == json.loads(body)["id"] == "CA1.message.1"
+    assert json.loads(body)["version"] == 1
+    assert sent["webhook-signature"].startswith("v1,")
+
+
+@pytest.mark.parametrize(
+    ("status", "sent", "for_good", "after_s"),
+    [
+        (500, {}, False, None),
+        (429, {"Retry-After": "77"}, False, 77.0),
+        (503, {"Retry-After": "soon"}, False, None),
+        (410, {}, True, None),
+        (404, {}, False, None),
+        (302, {"Location": "http://127.0.0.1:1/"}, False, None),
+    ],
+)
+async def test_a_receiver_that_does_not_take_it_is_asked_again_and_no_redirect_is_followed(
+    status: int, sent: dict[str, str], for_good: bool, after_s: float | None, receiver: Receiver
+) -> None:
+    receiver.status, receiver.sent = status, sent
+    with pytest.raises(NotSent, match=str(status)) as refusal:
+        await post(receiver)
+    assert (refusal.value.for_good, refusal.value.after_s) == (for_good, after_s)
+    assert len(receiver.asked) == 1
+
+
+async def test_a_private_address_is_asked_only_where_that_is_allowed(receiver: Receiver) -> None:
+    with pytest.raises(NotSent, match="NOTIFY_WEBHOOK_PRIVATE"):
+        await post(receiver, private=False)
+    assert receiver.asked == []
+
+
+async def test_a_receiver_that_is_not_there_is_asked_again(receiver: Receiver) -> None:
+    receiver.shutdown()
+    receiver.server_close()
+    with trio.fail_after(30), pytest.raises(NotSent, match="not reached"):
+        await post(receiver)

@@ -1,0 +1,184 @@
+"""What the owner reads: mails, invitations, signatures. Nothing of a caller's gets into a header."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import email
+import email.policy
+import json
+from email.message import EmailMessage
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import icalendar
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from relay.ledger import rows as r
+from relay.notify.backoff import PAUSES_S, pause_s
+from relay.notify.letter import Item
+from relay.notify.mail import compose
+from relay.notify.news import Caller, News
+from relay.notify.signing import SecretUnreadable, headers
+from relay.notify.webhook import body_of
+
+NOW = dt.datetime(2026, 11, 24, 17, 30, tzinfo=dt.UTC)
+JANE = Caller("Jane Doe", "+12125550111")
+
+
+def item(kind: str, body: r.Json, *, sequence: int = 0) -> Item:
+    return Item(f"CA1.{kind}.1", "email", kind, body, NOW, "CA1", sequence)
+
+
+def mail(one: Item, business: str = "Harbor Table") -> EmailMessage:
+    made = compose(
+        one,
+        sender="relay@example.com",
+        reader="owner@example.com",
+        business=business,
+        public_url="https://relay.example.com",
+        host="relay.example.com",
+        tz=ZoneInfo("America/New_York"),
+    )
+    # As the reader's program sees it: after the way over the wire.
+    read = email.message_from_bytes(made.as_bytes(), policy=email.policy.default)
+    assert isinstance(read, EmailMessage)
+    assert [part.defects for part in read.walk() if part.defects] == []
+    return read
+
+
+def text_of(read: EmailMessage, kind: str = "plain") -> str:
+    part = read.get_body((kind,))
+    assert part is not None
+    return str(part.get_content()).replace("\r\n", "\n")
+
+
+# Mails
+
+
+def test_a_call_back_that_is_wanted_says_first_what_to_do() -> None:
+    read = mail(item("call_back", {"text": "Nobody took the call.", "name": "Jane Doe", "phone": "+12125550111"}))
+    assert text_of(read).startswith("Jane Doe wants a call back: +12125550111\n")
+    assert "https://relay.example.com/console/calls/CA1" in text_of(read)
+    assert "Jane Doe wants a call back: +12125550111" in text_of(read, "html")
+    assert read["Subject"] == "Call back wanted: Jane Doe, +12125550111"
+    assert read["Message-ID"] == "<CA1.callback.1@relay.example.com>"
+
+
+def test_words_of_a_caller_are_no_html() -> None:
+    read = mail(item("message", {"text": "<script>alert(1)</script> & <b>bold</b>", "name": "<i>x", "phone": "+1"}))
+    assert "<script>" not in text_of(read, "html")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp;" in text_of(read, "html")
+    assert "<script>alert(1)</script>" in text_of(read)
+
+
+@given(st.text(max_size=200), st.text(max_size=80), st.text(max_size=80))
+def test_whatever_a_caller_says_there_is_no_header_more(words: str, name: str, business: str) -> None:
+    words, name, business = (text.encode(errors="replace").decode() for text in (words, name, business))
+    plain = mail(item("message", {"text": "x", "name": "y", "phone": "+1"}))
+    evil = "x\r\nBcc: evil@example.com\r\n\r\n"
+    read = mail(item("message", {"text": evil + words, "name": evil + name, "phone": "+1"}), business=evil + business)
+    assert sorted(key.casefold() for key in read) == sorted(key.casefold() for key in plain)
+    assert [address.addr_spec for address in read["To"].addresses] == ["owner@example.com"]
+    assert [address.addr_spec for address in read["From"].addresses] == ["relay@example.com"]
+    assert read["Bcc"] is None
+
+
+# Invitations
+
+
+def calendar_of(read: EmailMessage) -> tuple[str, Any]:
+    (part,) = [part for part in read.walk() if part.get_content_type() == "text/calendar"]
+    calendar = icalendar.Calendar.from_ical(str(part.get_content()))
+    assert part.get_param("method") == str(calendar["METHOD"])
+    assert part.get_content_charset() == "utf-8"
+    (event,) = calendar.walk("VEVENT")
+    return str(calendar["METHOD"]), event
+
+
+def test_a_booking_brings_an_invitation_that_later_versions_replace() -> None:
+    booking: r.Json = {"booking": "17", "service": "Haircut", "start": "2026-11-26T10:00", "name": "Zoë; Doe"}
+    method, made = calendar_of(mail(item("booking", {"done": "booked", **booking})))
+    assert method == "REQUEST"
+    assert made["DTSTART"].dt == dt.datetime(2026, 11, 26, 15, 0, tzinfo=dt.UTC)  # ten o'clock in New York
+    assert made["SUMMARY"] == "Haircut: Zoë; Doe"
+    assert (str(made["ORGANIZER"]), str(made["ATTENDEE"])) == ("mailto:relay@example.com", "mailto:owner@example.com")
+    moved = item("booking", {"done": "moved", **booking, "start": "2026-11-27T10:00:00-05:00"}, sequence=1)
+    method, later = calendar_of(mail(moved))
+    assert (method, later["UID"], later["SEQUENCE"]) == ("REQUEST", made["UID"], made["SEQUENCE"] + 1)
+    method, gone = calendar_of(mail(item("booking", {"done": "cancelled", "booking": "17"}, sequence=2)))
+    assert (method, gone["UID"], gone["STATUS"], gone["SEQUENCE"]) == ("CANCEL", made["UID"], "CANCELLED", 2)
+
+
+def test_a_booking_without_a_time_is_a_mail_without_an_invitation() -> None:
+    read = mail(item("booking", {"done": "booked", "booking": "17", "start": "soon"}))
+    assert [part.get_content_type() for part in read.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+
+
+# Signatures
+
+
+OLD, NEW = ("whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+
+
+@pytest.mark.parametrize("secrets", [OLD, f"{NEW},{OLD}"])
+def test_a_signature_is_verified_by_the_standards_own_package(secrets: str) -> None:
+    body = body_of(item("message", {"text": "naïve 😀"}))
+    signed = headers("CA1.message.1", int(dt.datetime.now(dt.UTC).timestamp()), body, secrets)
+    assert Webhook(OLD).verify(body, signed) == json.loads(body)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(OLD).verify(body + b" ", signed)
+    with pytest.raises(WebhookVerificationError):
+        Webhook("whsec_" + base64.b64encode(b"3" * 32).decode()).verify(body, signed)
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_short", "whsec_%%%"])
+def test_a_secret_that_is_none_is_refused(secret: str) -> None:
+    with pytest.raises(SecretUnreadable):
+        headers("x", 1, b"", secret)
+
+
+# News
+
+
+def test_what_is_told_has_one_id_however_often_it_is_recorded() -> None:
+    news = News(["email", "webhook"], lambda: NOW)
+    message = r.MessageRow(call_sid="CA1", seq=3, name="Jane", phone="+1", text="Call me.")
+    assert [(row.news, row.channel, row.kind) for row in news.of(message, JANE)] == [
+        ("CA1.message.3", "email", "message"),
+        ("CA1.message.3", "webhook", "message"),
+    ]
+    assert news.of(message, JANE) == news.of(message, JANE)
+    nobody = r.MessageRow(call_sid="CA1", seq=0, text="Call back: nobody took it.", created_at=NOW)
+    recorded = r.MessageRow(call_sid="CA1", seq=0, text="A recorded message of 9 s: https://x")
+    assert [row.kind for row in news.of(nobody, JANE)] == ["call_back"] * 2
+    assert [row.news for row in news.of(recorded, JANE)] == ["CA1.recorded"] * 2
+
+
+@pytest.mark.parametrize(
+    ("ok", "output", "told"),
+    [
+        (True, {"done": "booked", "id": "17", "when": "Thursday at ten", "name": "Jane"}, True),
+        (True, {"free": []}, False),
+        (False, {"done": "booked"}, False),
+        (None, None, False),
+    ],
+)
+def test_only_what_was_done_is_told_as_done(ok: bool | None, output: r.Json | None, told: bool) -> None:
+    row = r.FunctionCallRow(
+        call_sid="CA1", function_call_id="f", name="book_appointment", arguments={"start": "x"}, output=output, ok=ok
+    )
+    assert bool(News(["email"], lambda: NOW).of(row, JANE)) is told
+
+
+def test_without_a_channel_nothing_is_written() -> None:
+    assert News([], lambda: NOW).of(r.MessageRow(call_sid="CA1", seq=1, text="x"), JANE) == []
+
+
+def test_tries_go_on_for_days_and_then_end() -> None:
+    assert pause_s(len(PAUSES_S) + 1) is None
+    assert 2 * 86_400 < sum(PAUSES_S) < 5 * 86_400
+    assert (pause_s(1), pause_s(1, 300), pause_s(1, 1e9)) == (10, 300, 86_400)
