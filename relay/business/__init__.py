@@ -7,5 +7,6 @@ offers      which times are free, which are offered, who or what is booked      
 bookings    the receptionist: what may be booked, moved, cancelled, and why not                 (pure)
 diary       the port of the appointments, and one in memory      diary_postgres  the real one
 told        what the agent is told beforehand, within a budget of tokens                        (pure)
-embedded    the `Backend` port over these
+embedded    the `Backend` port over these                        identity  who wins, file or environment
+owner       `relay diary`
 """

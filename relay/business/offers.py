@@ -93,9 +93,10 @@ def offered(business: Business, service: Service, choices_: Sequence[Choice], bu
 
 def _first_step(piece: Span, step: int, business: Business) -> int:
     """The opening, rounded up to a part of the hour that the step keeps to."""
-    part = gcd(step, 60)
-    past = moment_of(piece[0], business.tz).minute % part
-    return piece[0] + (part - past) % part
+    part, minute = gcd(step, 60), piece[0]
+    while past := moment_of(minute, business.tz).minute % part:
+        minute += part - past  # once, but where the clock changes by half an hour meanwhile
+    return minute
 
 
 def _once_each(minutes: list[int], business: Business) -> list[int]:

@@ -38,11 +38,11 @@ def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:
     prefix = f"r{call.plan.first_seq}_{call.sessions.count}_"
     items, call.ids = call.conversation.replay(prefix)
     out += items
+    was_deaf, call.sessions.was_deaf = call.sessions.was_deaf, False
     if not first and items:
         out.append(CreateItem(ItemId(f"{prefix}note"), "system", wording.CONTINUE))
-        if call.conversation.words_are_missing() or call.sessions.was_deaf:
+        if call.conversation.words_are_missing() or was_deaf:
             out.append(CreateItem(ItemId(f"{prefix}lost"), "system", wording.LAST_WORDS_LOST))
-    call.sessions.was_deaf = False
     if first and not call.plan.greeting.is_kept and call.plan.resumed is None:
         instructions = wording.say_exactly(call.plan.greeting.text)
         if event.greeting_asked:

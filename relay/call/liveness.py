@@ -43,7 +43,7 @@ class Liveness:
     steps: int = 0  # how often something was due since the caller was last answered
     silent_turns: int = 0  # in a row: turns of the caller that the model did not want to answer
     answered_at: float = 0.0  # when a debt was last paid
-    _owed_at: float | None = None
+    owed_at: float | None = None
     nudges: int = 0  # how often the model was told what is missing, since it last gave an answer that is one
     _missing: Missing | None = None
     _bridges: set[ItemId] = field(default_factory=set)  # our phrases that ask for patience
@@ -51,16 +51,16 @@ class Liveness:
     @property
     def is_owed(self) -> bool:
         """True while the caller is owed something that was not heard yet."""
-        return self._owed_at is not None
+        return self.owed_at is not None
 
     def owe(self, now: float) -> None:
         """An answer is wished for."""
-        if self._owed_at is None:
-            self._owed_at = now
+        if self.owed_at is None:
+            self.owed_at = now
 
     def forgive(self) -> None:
         """Nothing is owed any more: it turned out that nothing was asked."""
-        self._owed_at, self._missing, self.steps = None, None, 0
+        self.owed_at, self._missing, self.steps = None, None, 0
 
     def missing(self, what: Missing, now: float) -> None:
         """What the caller was promised, or asked for, has not come."""
@@ -101,11 +101,11 @@ class Liveness:
         `heard_until`: the end of what the caller heard of us; `spoke_until`: of what we heard of the caller. A function
         ends by its own deadline: while one runs, a phrase is all that is due.
         """
-        if self._owed_at is None and not under_way:
+        if self.owed_at is None and not under_way:
             return "nothing"
         since = max(heard_until, spoke_until)
-        if self._owed_at is not None and self._owed_at - since > UNRELATED_S:
-            since = self._owed_at
+        if self.owed_at is not None and self.owed_at - since > UNRELATED_S:
+            since = self.owed_at
         if self._missing is not None and not under_way and now - since >= NUDGE_AFTER_S[self._missing]:
             return "nudge" if self.nudges < NUDGES else "human"
         if now - since < LIMIT_S:

@@ -104,9 +104,10 @@ class Machine:
         if call.phase is Phase.TALKING:
             if call.figures.rung is Rung.NONE:
                 greeting.climb(call, now, out)
-            if call.functions:
+            if call.functions.running:
                 function_calls.tick(call, now, out)  # by the frame: the watchdog's step is a quarter of the wait
-        call.due(now, out)
+        if call.playout.queue:
+            call.due(now, out)
         return out
 
     # What others may look at
@@ -240,18 +241,24 @@ class Machine:
             failover.tick(call, now, out)
             turns.tick(call, now, out)
             function_calls.tick(call, now, out)
+            if call.answers.is_asked:
+                call.liveness.owe(now)
             ending.check_silence(call, now, out)
         if call.phase is Phase.TALKING:
             failover.rescue(call, now, out)
 
     def _settle(self, now: float, out: list[Action]) -> None:
-        """What every event ends with."""
+        """What every event ends with; a room is entered only where it has something to settle."""
         call = self.call
-        if call.playout.is_held and not call.floor.is_holding:
+        answers = call.answers
+        if call.playout.held is not None and not call.floor.is_holding:
             call.playout.resume()  # whoever stopped the agent is gone
-        failover.settle(call, now, out)
-        responses.ask(call, now, out)
-        if call.answers.is_asked:
+        if call.sessions.next_is_ready:
+            failover.settle(call, now, out)
+        if answers.wish is not None:
             call.liveness.owe(now)
-        call.due(now, out)
-        ending.settle(call, now, out)
+            responses.ask(call, now, out)
+        if call.playout.queue:
+            call.due(now, out)
+        if call.phase is not Phase.TALKING:
+            ending.settle(call, now, out)

@@ -125,7 +125,7 @@ class Playout:
 
     def __init__(self, lead: Lead | None = None) -> None:
         self._lead = lead or Lead()
-        self._queue: deque[Utterance] = deque()  # not wholly sent, or not complete; in order
+        self.queue: deque[Utterance] = deque()  # not wholly sent, or not complete; in order
         self._bursts: deque[Burst] = deque()  # sent and not played yet
         self._echo = Echo()
         self._play_end_s = 0.0
@@ -134,7 +134,7 @@ class Playout:
         self._generation = 0
         self._mark_number = 0
         self._marks: dict[str, Burst] = {}
-        self._held: dict[ItemId, float] | None = None  # heard ms of what is stopped, while it is held
+        self.held: dict[ItemId, float] | None = None  # heard ms of what is stopped, while it is held
         self._finished: set[ItemId] = set()  # no more audio is taken for them
         self._complete: dict[ItemId, Utterance] = {}  # complete, as far as is known; more may come all the same
         self.audible_until_s = 0.0  # when the last of what can be heard has been played, or will have been
@@ -166,7 +166,7 @@ class Playout:
         utterance = self._go_on(item) or self._open(item)
         if utterance is None:
             utterance = Utterance(item, own, protected, first_at=now)
-            (self._queue.appendleft if first else self._queue.append)(utterance)
+            (self.queue.appendleft if first else self.queue.append)(utterance)
         utterance.mulaw += mulaw
         length_ms = len(utterance.mulaw) / BYTES_PER_MS
         utterance.said_ms = length_ms if said_ms is None else max(utterance.said_ms, said_ms)
@@ -178,8 +178,8 @@ class Playout:
             return None
         del utterance.mulaw[max(utterance.sent_bytes, len(utterance.mulaw) - utterance.filled_bytes) :]
         utterance.complete, utterance.filled_bytes = False, 0
-        if utterance not in self._queue:
-            self._queue.insert(1 if self._queue and self._queue[0].written else 0, utterance)
+        if utterance not in self.queue:
+            self.queue.insert(1 if self.queue and self.queue[0].written else 0, utterance)
         return utterance
 
     def complete(self, item: ItemId, tail: bytes = b"") -> Heard | None:
@@ -195,8 +195,8 @@ class Playout:
         utterance.mulaw += SILENCE * utterance.filled_bytes
         utterance.complete = True
         self._complete[item] = utterance
-        if utterance.waiting_bytes == 0 and self._held is None:
-            self._queue.remove(utterance)
+        if utterance.waiting_bytes == 0 and self.held is None:
+            self.queue.remove(utterance)
         if utterance.is_proved:
             return Heard(item, utterance.said_ms, True, utterance.own)
         return None
@@ -213,7 +213,7 @@ class Playout:
         return item in self._finished
 
     def _open(self, item: ItemId) -> Utterance | None:
-        for utterance in self._queue:
+        for utterance in self.queue:
             if utterance.item == item:
                 return utterance
         return None
@@ -223,20 +223,20 @@ class Playout:
     def due(self, now: float) -> list[Play]:
         """What to write to the caller now; empty nearly always (one comparison)."""
         self.sounded = None
-        if not self._queue or self._held is not None:
+        if not self.queue or self.held is not None:
             return []
         ahead_s = self._play_end_s - now  # a playback that runs late may have more; a late mark may also be just late
         if ahead_s * 1000 >= self._lead.low_ms:
             return []
         room = (int(self._lead.high_ms - max(0.0, ahead_s) * 1000) * BYTES_PER_MS) // FRAME_BYTES * FRAME_BYTES
         plays: list[Play] = []
-        while self._queue and room > 0:
-            utterance = self._queue[0]
+        while self.queue and room > 0:
+            utterance = self.queue[0]
             ready = utterance.waiting_bytes // FRAME_BYTES * FRAME_BYTES
             if ready == 0:
                 if not (utterance.complete and utterance.waiting_bytes == 0):
                     break
-                self._queue.popleft()  # its end was being held when it became complete
+                self.queue.popleft()  # its end was being held when it became complete
                 continue
             if not self._may_start(utterance, now):
                 break
@@ -246,7 +246,7 @@ class Playout:
             plays.append(self._send(utterance, take))
             room -= take
             if utterance.complete and utterance.waiting_bytes == 0:
-                self._queue.popleft()
+                self.queue.popleft()
         if plays:
             self._forget_played(now)
         return plays
@@ -321,7 +321,7 @@ class Playout:
             played = self._played_bytes(burst, now)
             if burst.start + played < burst.end and id(burst.utterance) not in at:
                 at[id(burst.utterance)] = (burst.utterance, burst.start + played)
-        for utterance in self._queue:
+        for utterance in self.queue:
             at.setdefault(id(utterance), (utterance, utterance.sent_bytes))
         for utterance, heard_bytes in at.values():
             yield utterance, max(heard_bytes, utterance.heard_bytes)
@@ -334,35 +334,35 @@ class Playout:
     @property
     def is_all_proved(self) -> bool:
         """True when nothing waits and every receipt is there: the caller has heard all of it."""
-        return not self._queue and not self._marks
+        return not self.queue and not self._marks
 
     def is_speaking(self, now: float) -> bool:
         """True while the caller hears something of ours, or will."""
-        return self._play_end_s + self._late_s > now or bool(self._queue)
+        return self._play_end_s + self._late_s > now or bool(self.queue)
 
     @property
     def is_held(self) -> bool:
         """True between `hold` and `resume` or `cut`."""
-        return self._held is not None
+        return self.held is not None
 
     def playing(self, now: float) -> Utterance | None:
         """The utterance the caller hears now, or will hear next; None in silence."""
         for burst in self._bursts:
             if burst.to_s + self._late_s > now:
                 return burst.utterance
-        return self._queue[0] if self._queue else None
+        return self.queue[0] if self.queue else None
 
     def left_ms(self, now: float) -> float:
         """How long it takes until everything that is here has been played."""
-        waiting = sum(utterance.waiting_bytes for utterance in self._queue)
+        waiting = sum(utterance.waiting_bytes for utterance in self.queue)
         return max(0.0, (self._play_end_s + self._late_s - now) * 1000) + waiting / BYTES_PER_MS
 
     def heard_ms(self, item: ItemId, now: float) -> float | None:
         """How much of an item the caller has heard; None once it was heard in full, or was never here."""
         for utterance, heard_bytes in self._unheard(now):
             if utterance.item == item:
-                if self._held is not None:
-                    return self._held.get(item, 0.0)
+                if self.held is not None:
+                    return self.held.get(item, 0.0)
                 return min(heard_bytes / BYTES_PER_MS, utterance.said_ms)
         return None
 
@@ -374,20 +374,20 @@ class Playout:
 
     def hold(self, now: float) -> bool:
         """Stop where the caller is. True if a `clear` must be written: Twilio holds something."""
-        if self._held is not None:
+        if self.held is not None:
             return False
-        self._held = {}
+        self.held = {}
         back: list[Utterance] = []
         # A mark of what has been played to its end is on its way back and still proves it; all others prove nothing.
         ended = {n: b for n, b in self._marks.items() if self._played_bytes(b, now) == b.end - b.start}
         for utterance, heard_bytes in self._unheard(now):
-            self._held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)
+            self.held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)
             if heard_bytes < utterance.sent_bytes:
                 utterance.sent_bytes = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
             utterance.heard_bytes, utterance.stopped = heard_bytes, True
             back.append(utterance)
         outstanding = self._play_end_s + self._late_s > now or bool(self._marks)
-        self._queue = deque(back)
+        self.queue = deque(back)
         self._bursts.clear()
         self._echo.cleared(now - self._late_s)
         self._generation += 1
@@ -398,19 +398,19 @@ class Playout:
 
     def resume(self) -> None:
         """Go on from the frame where `hold` stopped. What is due comes with the next `due`."""
-        self._held = None
+        self.held = None
 
     def cut(self, now: float) -> list[Cut]:
         """Give up everything that was not heard; holds first, if it was not held. In order of playing."""
-        if self._held is None:
+        if self.held is None:
             self.hold(now)
-        held, self._held = self._held or {}, None
+        held, self.held = self.held or {}, None
         cuts = [
             Cut(u.item, held.get(u.item, 0.0), u.said_ms, u.complete, u.own, u.mulaw)
-            for u in self._queue  # appended after the hold: nothing heard
+            for u in self.queue  # appended after the hold: nothing heard
         ]
         for cut in cuts:
             self._finished.add(cut.item)
             self._complete.pop(cut.item, None)
-        self._queue.clear()
+        self.queue.clear()
         return cuts

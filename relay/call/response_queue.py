@@ -52,7 +52,7 @@ class Answers:
         self.active_ref = ""
         self._active_wish = Wish("turn")
         self._produced = False  # the active response has sounded or called something
-        self._wish: Wish | None = None
+        self.wish: Wish | None = None
         self._asked: Wish | None = None
         self._asked_ref = ""
         self._since = 0.0
@@ -82,7 +82,7 @@ class Answers:
     @property
     def is_wanted(self) -> bool:
         """True while a wish waits for its turn."""
-        return self._wish is not None
+        return self.wish is not None
 
     @property
     def is_pending(self) -> bool:
@@ -92,8 +92,8 @@ class Answers:
 
     def want(self, kind: str, instructions: str | None = None) -> None:
         """Wish for a response. A wish with instructions is not replaced by one without."""
-        if self._wish is None or instructions is not None or self._wish.instructions is None:
-            self._wish = Wish(kind, instructions)
+        if self.wish is None or instructions is not None or self.wish.instructions is None:
+            self.wish = Wish(kind, instructions)
 
     @property
     def is_asked(self) -> bool:
@@ -115,11 +115,11 @@ class Answers:
 
     def due(self, now: float) -> AskForResponse | None:
         """The request to send now, if there is one to send and nothing is active, or nothing seems to be."""
-        if self._wish is None or self._asked is not None or now < max(self._not_before, self._retry_until):
+        if self.wish is None or self._asked is not None or now < max(self._not_before, self._retry_until):
             return None
         if self.active is not None and not self._seems_over(now, END_EXPECTED_S):
             return None
-        self._asked, self._wish = self._wish, None
+        self._asked, self.wish = self.wish, None
         self._number += 1
         self._asked_ref = f"{self._asked.kind}-{self._number}"
         self._since = now
@@ -211,13 +211,13 @@ class Answers:
         if retry_after_s is not None and self._retry_s + retry_after_s <= RETRY_LIMIT_S:
             self._retry_s += retry_after_s
             self._retry_until = now + retry_after_s + RETRY_MARGIN_S
-            self._wish = self._wish or wish
+            self.wish = self.wish or wish
             return "later"
         self._failures = ASK_AGAIN_LIMIT + 1 if retry_after_s is not None else self._failures + 1
         if self._failures > ASK_AGAIN_LIMIT:
             return "failed"
         self._not_before = now + ASK_AGAIN_AFTER_S
-        self._wish = self._wish or wish
+        self.wish = self.wish or wish
         return "rest" if wish.kind == "rest" else "again"
 
     @property
@@ -235,7 +235,7 @@ class Answers:
             self._cancel_when_begun = False
             return "nothing"
         if as_active:
-            self._wish = self._wish or asked
+            self.wish = self.wish or asked
             pause_s = ASK_AGAIN_AFTER_S * 2.0**self._refusals
             self._refusals += 1
             self._not_before = now + min(pause_s, ASK_AGAIN_AFTER_LIMIT_S)
@@ -249,7 +249,7 @@ class Answers:
 
     def cancel(self, now: float) -> CancelResponse | None:
         """Throw the active answer away, whatever still comes of it. Nothing active: nothing is sent."""
-        self._wish = None
+        self.wish = None
         if self._asked is not None:
             self._cancel_when_begun = True
         if self.active is not None and self.active not in self._discarded:
@@ -280,7 +280,7 @@ class Answers:
             again = self._asked
         elif self.active is not None and self.active not in self._discarded:
             again = Wish("again") if self._produced else self._active_wish  # begun words are not begun anew
-        self._wish = self._wish or again
+        self.wish = self.wish or again
         if self.active is not None:
             self._ended.add(self.active)
             self._discarded.add(self.active)  # a session that was given up may still go on with it

@@ -19,6 +19,7 @@ from relay.call.vocabulary import (
     ResponseBegan,
     ResponseEnded,
     ResponseId,
+    Rung,
 )
 
 # What we sent crossed what the server had just done: it began an answer, or ended one. Nobody's mistake, no harm
@@ -82,7 +83,8 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     turn.sounds(event.said_ms)
     protected = item_id == call.notice_item
     call.playout.append(item_id, event.mulaw, now, said_ms=event.said_ms, protected=protected)
-    greeting.climb(call, now, out)
+    if call.figures.rung is Rung.NONE:
+        greeting.climb(call, now, out)
 
 
 def _belongs(call: Call, response_id: ResponseId, item_id: ItemId) -> None:

@@ -65,7 +65,7 @@ class RunningFunctions:
     """What the model has called and has no answer to yet."""
 
     failed_attempts: dict[str, int]  # function -> how often in a row
-    _running: dict[str, ResponseId] = field(default_factory=dict)  # call id -> the response that called it
+    running: dict[str, ResponseId] = field(default_factory=dict)  # call id -> the response that called it
     _quiet: set[str] = field(default_factory=set)  # of these the caller hears nothing
     _outputs_wanted: list[ResponseId] = field(default_factory=list)  # responses whose outputs want an answer
     _callers: set[ResponseId] = field(default_factory=set)  # responses that called any
@@ -82,11 +82,11 @@ class RunningFunctions:
 
     def __bool__(self) -> bool:
         """True while any of them runs."""
-        return bool(self._running)
+        return bool(self.running)
 
     def begin(self, function_call_id: str, response_id: ResponseId, phrase: str, now: float) -> None:
         """The model called a function; an empty `phrase` means that the caller hears nothing of it."""
-        self._running[function_call_id] = response_id
+        self.running[function_call_id] = response_id
         self._callers.add(response_id)
         if not phrase:
             self._quiet.add(function_call_id)
@@ -97,16 +97,16 @@ class RunningFunctions:
     def end(self, function_call_id: str) -> ResponseId | None:
         """A function's answer is there: which response called it. None for one that does not run (any more)."""
         self._quiet.discard(function_call_id)
-        return self._running.pop(function_call_id, None)
+        return self.running.pop(function_call_id, None)
 
     @property
     def is_awaited(self) -> bool:
         """True while the caller waits for one of them."""
-        return any(function not in self._quiet for function in self._running)
+        return any(function not in self._quiet for function in self.running)
 
     def were_called_by(self, response_id: ResponseId | None) -> bool:
         """True while a function runs that this response called."""
-        return response_id in self._running.values()
+        return response_id in self.running.values()
 
     def has_called(self, response_id: ResponseId) -> bool:
         """True for a response that called a function."""

@@ -312,13 +312,15 @@ class Call:
         """What is to be written to the caller now."""
         if self.phase in (Phase.ARRIVING, Phase.GONE):
             return
-        if self.rest.is_withheld(now):
+        if self.rest.kept is not None and self.rest.is_withheld(now):
             return
         plays = self.playout.due(now)
         if not plays:
             return
-        self.rest.forget()
-        if self.playout.sounded is not None and self.liveness.heard(self.playout.sounded, now):
+        if self.rest.kept is not None:
+            self.rest.forget()
+        sounded = self.playout.sounded
+        if sounded is not None and self.liveness.owed_at is not None and self.liveness.heard(sounded, now):
             self.sessions.relieved()
         if self.figures.greeting_ms is None:
             self.figures.greeting_ms = self.ms(now)

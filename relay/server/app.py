@@ -324,6 +324,8 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             backend = await stack.enter_async_context(http_backend)
         rest = await stack.enter_async_context(rest_of(settings))
         desk = open_desk(settings, ledger, backend=backend, diary=diary, rest=rest)
+        if diary is not None:
+            desk.tasks["diary"] = diary.keep_idle_closed
         daemon = Daemon(desk)
         reads = Reads(database_url)
         stack.push_async_callback(reads.close)

@@ -40,6 +40,9 @@ LOOK_EVERY_S: Final = 1.0
 # What could not be rendered for a new state is tried again after this long.
 AGAIN_S: Final = 30.0
 
+# The places of the businesses that ship.
+EXAMPLES: Final = frozenset({"12 Water Street, by the old pier", "48 Mill Lane, next to the bakery"})
+
 Print = frozenset[tuple[str, int, int]]
 """Of each file its path, time of change and size."""
 
@@ -118,6 +121,12 @@ class Briefings:
         found = read(self._settings)
         for words in found.conflicts:
             log.warning("business.file_differs", words=words)
+        if found.business and found.business.place in EXAMPLES and not self._settings.is_local:
+            log.warning(
+                "business.is_the_example",
+                caller_hears="the hours, services and people of an example that ships",
+                do=f"write your own into {self._settings.business_file}",
+            )
         self._in_force = found
         return self._made(found)
 

@@ -115,6 +115,7 @@ class CallSession:
         file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
+        self._drains = False  # its socket did not take all, and a task waits for that
         self._hears = False  # it gets the caller's audio: what waited comes first
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
@@ -277,7 +278,7 @@ class CallSession:
         """Caller audio to the model, which is never waited for: what its socket does not take is kept, the newest."""
         model = self._model
         if model is not None and self._hears:
-            if self._uplink.is_waiting or model.end.waiting_bytes > CONGESTED_BYTES:
+            if self._drains and (self._uplink.is_waiting or model.end.waiting_bytes > CONGESTED_BYTES):
                 self._keep(mulaw)
                 return
             if self._post_to_model([self._uplink.append(mulaw)]):
@@ -294,6 +295,7 @@ class CallSession:
             return False
         try:
             if model.end.post(*messages):
+                self._drains = True
                 self._start(self._drain_model, model)
         except Gone:
             return False
@@ -310,6 +312,8 @@ class CallSession:
                     return
         except Gone:
             pass  # its reader is told the same, with the code, and opens the one that is to hear what waits
+        finally:
+            self._drains = False
 
     # OpenAI reader
 
@@ -457,7 +461,7 @@ class CallSession:
 
     async def _feed(self, event: Event) -> None:
         actions = self.machine.handle(event, trio.current_time())
-        if self.machine.phase is Phase.GONE:
+        if self.machine.call.phase is Phase.GONE:
             self.books.decide()  # before the first await: a webhook may ask in this moment
         if actions:
             await self._perform(actions)

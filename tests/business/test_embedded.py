@@ -205,3 +205,13 @@ def test_the_environment_wins_over_the_file_and_what_differs_is_said() -> None:
 def test_a_file_without_a_country_leaves_the_environment_s() -> None:
     settings, _, conflicts = settle(load_settings({}, serving=False), replace(BARBER, country=""))
     assert (settings.business_country, conflicts) == ("US", [])
+
+
+async def test_steps_are_full_hours_also_where_the_clock_goes_back_by_half_an_hour() -> None:
+    night = parse(
+        'name = "Night"\ntimezone = "Australia/Lord_Howe"\n[hours]\nsun = "01:30-06:00"\n[places]\nchair = 1\n'
+        '[[services]]\nname = "visit"\nplaces = "chair"\nminutes = 15\nstep_minutes = 60\n'
+    )
+    backend = Embedded(night, MemoryDiary(), lambda: dt.datetime(2026, 4, 3, tzinfo=dt.UTC))
+    slots = await backend.availability("visit", dt.date(2026, 4, 5))
+    assert [f"{slot:%H:%M}" for slot in slots] == ["02:00", "03:00", "04:00", "05:00"]

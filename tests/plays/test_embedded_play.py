@@ -251,3 +251,14 @@ async def test_a_new_greeting_waits_until_the_model_can_speak_it(
         play.model_is_gone = False
         await until(lambda: desk.briefing is not before)
         assert "closed for today" in desk.phrases.greeting(announces=False, closed=True).text
+
+
+async def test_a_public_relay_with_the_file_that_ships_says_that_it_is_an_example(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    places = {"": False, 'place = "12 Water Street, by the old pier"': True}
+    for line, said in places.items():
+        with capture_logs() as logs:
+            async with shop(tmp_path, f"{line}\n{SHOP}"):
+                pass
+        assert ("business.is_the_example" in {log["event"] for log in logs}) == said

@@ -22,7 +22,15 @@ from relay.ledger.migrate import migrate
 from relay.standin.business.app import BusinessApp, business_app, serve_business
 from relay.standin.commands.call import Target, serve_http
 from relay.standin.commands.demo import evidence
-from relay.standin.commands.demo_stage import ACCOUNT, NUMBER, environment_of, free_port, serving, wait_until_ready
+from relay.standin.commands.demo_stage import (
+    ACCOUNT,
+    NUMBER,
+    STAGE,
+    environment_of,
+    free_port,
+    serving,
+    wait_until_ready,
+)
 from relay.standin.model.server import StandInModel
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
@@ -85,6 +93,7 @@ async def house(database_url: str, folder: Path) -> AsyncIterator[House]:
         business_urls = await nursery.start(partial(serve_business, 0, business))
         rest_port = await nursery.start(serve_http, cast("ASGIFramework", asgi_app(RestApi(exchange))), 0)
         environment = environment_of(target.url, port, database_url, folder, model_port, rest_port, business_urls[0])
+        environment |= STAGE
         environment["RECORD"] = "off"  # a shorter greeting: these tests wait for it on the real clock
         with serving(environment, folder / "relay.log") as daemon:
             await wait_until_ready(target.url, daemon, folder / "relay.log")

@@ -1,0 +1,209 @@
+"""Which files control visits on a path through the relay, and how often it passes from one file to another.
+
+A call is played on memory streams; a trio instrument cuts what is seen into steps of tasks, so that one step of the
+Twilio reader is one frame's way, one of the OpenAI reader one event's. Wires take what is written at once, as sockets
+do.
+`python -m tests.helpers.path_walk` prints the figures of all paths.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+import trio
+from trio.testing import MockClock
+
+import relay
+from relay.standin.model.script import Script
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from relay.transport.wire import StreamWire
+from tests.helpers.pipe import Pipe
+from tests.helpers.play import stage
+
+ROOT = Path(relay.__file__).parent.parent
+CALL = """
+title = "t"
+[caller]
+steps = [
+  { listen = true }, { say = "ask_booking" }, { listen = true }, { say = "yes_right" }, { listen = true },
+  { say = "ask_hours" }, { silent_s = 6 }, { say = "stop_stop" }, { silent_s = 6 }, { hang_up = true },
+]
+"""
+
+
+@dataclass
+class Step:
+    """One step of one task: the files it entered, in order; each is another one than the one before."""
+
+    task: str
+    rooms: list[str] = field(default_factory=list)
+    entered: list[str] = field(default_factory=list)  # without the ways back
+    calls: set[str] = field(default_factory=set)  # the functions it went through, by file and name
+
+    @property
+    def changes(self) -> int:
+        """How often a file called another one."""
+        return len(self.entered)
+
+
+# A step may take several messages; what belongs to one of them begins here.
+BEGINS = ("_take_from_model",)
+
+
+class Walk(trio.abc.Instrument):
+    """Records the steps of the relay's tasks while it is on."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self._step: Step | None = None
+        self._received: Step | None = None  # what the step did before it took its first message
+        self._stack: list[str] = []
+        self._names: dict[str, str | None] = {}
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._step, self._stack, self._received = Step(task.name), [], None
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        step, self._step = self._step, None
+        if step is not None and step.rooms:
+            self.steps.append(step)
+
+    def _room(self, code_file: str) -> str | None:
+        if code_file not in self._names:
+            try:
+                name = str(Path(code_file).relative_to(ROOT))
+            except ValueError:
+                name = ""
+            ours = name.startswith(("relay/", "dsp/")) and not name.startswith("relay/standin/")
+            self._names[code_file] = name if ours else None
+        return self._names[code_file]
+
+    def profile(self, frame: FrameType, event: str, _: Any) -> None:
+        """For sys.setprofile: calls and returns of our own files."""
+        step = self._step
+        if step is None or event not in ("call", "return"):
+            return
+        room = self._room(frame.f_code.co_filename)
+        if room is None:
+            return
+        if event == "call" and frame.f_code.co_name in BEGINS and self._received is not None:
+            self.steps.append(step)
+            step = self._step = Step(step.task, list(self._received.rooms), list(self._received.entered))
+        elif event == "call" and frame.f_code.co_name in BEGINS and self._received is None:
+            self._received = Step(step.task, list(step.rooms), list(step.entered))
+        if event == "call":
+            if self._stack and self._stack[-1] != room:
+                step.entered.append(room)
+            step.calls.add(f"{room}:{frame.f_code.co_name}")
+            self._stack.append(room)
+        elif self._stack:
+            self._stack.pop()
+            if not self._stack:
+                return
+            room = self._stack[-1]
+        if not step.rooms or step.rooms[-1] != room:
+            step.rooms.append(room)
+
+
+@contextmanager
+def wires_that_take_all() -> Iterator[None]:
+    """Memory streams that take bytes without waiting, as a socket with room does."""
+    push = StreamWire._push
+
+    def take(wire: StreamWire, data: bytes) -> int:
+        stream = wire._stream
+        if not isinstance(stream, Pipe) or stream._closed or stream._other._closed or stream._other._eof:
+            return push(wire, data)
+        stream._other._held += data
+        stream._other._wake()
+        return len(data)
+
+    StreamWire._push = take  # type: ignore[method-assign, assignment] # for the walk alone
+    try:
+        yield
+    finally:
+        StreamWire._push = push  # type: ignore[method-assign]
+
+
+def walked() -> list[Step]:
+    """Play a call; all steps of it."""
+    walk = Walk()
+
+    async def main() -> None:
+        with wires_that_take_all():
+            async with stage(script=Script(pace=1.0)) as play:
+                sys.setprofile(walk.profile)
+                try:
+                    await run_scenario(parse(CALL, "walk"), play.exchange)
+                finally:
+                    sys.setprofile(None)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0), instruments=[walk])
+    return walk.steps
+
+
+def has(*calls: str) -> Callable[[Step], bool]:
+    """True for a step that went through all of these functions (file's name and function)."""
+    return lambda step: all(any(done.endswith(call) for done in step.calls) for call in calls)
+
+
+def without(*calls: str) -> Callable[[Step], bool]:
+    """True for a step that went through none of them."""
+    return lambda step: not any(done.endswith(call) for done in step.calls for call in calls)
+
+
+def shortest(steps: list[Step], *conditions: Callable[[Step], bool]) -> Step:
+    """The step with the fewest changes among those that meet the conditions: that path and nothing beside it."""
+    found = [step for step in steps if all(condition(step) for condition in conditions)]
+    assert found, "no step of this kind"
+    return min(found, key=lambda step: step.changes)
+
+
+QUIET = without(":handle", ":media", ":tick")
+PATHS: dict[str, Callable[[list[Step]], Step]] = {
+    "uplink frame": lambda steps: shortest(steps, has(":caller_audio", ":append_audio"), QUIET),
+    "downlink delta": lambda steps: shortest(steps, has("downlink.py:spoke", ":media"), without(":learn_greeting")),
+    "barge-in hold": lambda steps: shortest(steps, has("playout.py:hold", ":clear"), without("playout.py:cut")),
+    "barge-in commit": lambda steps: shortest(steps, has("playout.py:cut", ":truncate_item")),
+    "transcript row": lambda steps: shortest(
+        steps, has("turns.py:transcribed", ":record"), without(":ask_for_response")
+    ),
+}
+
+
+def function_changes(steps: list[Step]) -> int:
+    """A writing function: the step in which it is called, and all of its own task until its answer is sent."""
+    at = next(at for at, step in enumerate(steps) if any(call.endswith(":_run_function") for call in step.calls))
+    begin = next(step for step in reversed(steps[:at]) if any("_obey" in c or "_perform" in c for c in step.calls))
+    own = [step for step in steps[at:] if step.task.endswith("_run_function")]
+    count = begin.changes
+    for step in own:
+        count += step.changes
+        if any(call.endswith(":function_output") for call in step.calls):
+            break
+    return count
+
+
+def main() -> None:
+    """Print the figures."""
+    logging.disable()
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    steps = walked()
+    for name, find in PATHS.items():
+        step = find(steps)
+        print(f"{name}: {step.changes} changes of file")
+        print("   " + " ".join(Path(room).name.removesuffix(".py") for room in step.entered))
+    print(f"writing function: {function_changes(steps)} changes of file")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Random calls in which the model, the business and the line go wrong: nobody is left in silence, and nothing is left.
+
+Each call has a seed, which is printed when something is not as it must be. A thousand of them run under `deep`.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+
+from relay.call.actions import Action, DialBeside, DialModel, SwitchModel
+from relay.call.machine import Machine
+from relay.call.vocabulary import EndReason, Event, ModelLost, ModelReady, MoveFailed, NextModelReady
+from relay.ledger import rows
+from relay.standin.business.faults import Faults as BusinessFaults
+from relay.standin.model.script import Faults, Script
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import Scenario, parse
+from tests.helpers.play import stage
+
+LONGEST_S = 6.0
+# What asks for patience answers nothing: the caller goes on waiting behind it.
+PATIENCE = ("one moment", "still checking", "still looking", "thank you for waiting")
+QUESTIONS = ["ask_hours", "can_you_hear", "ask_booking", "ask_friday", "message", "off_topic"]
+REACTIONS = """
+[[model.reaction]]
+told = "Continue the conversation where it stopped"
+say = "We are open from eleven in the morning until ten at night."
+[[model.reaction]]
+clip = "ask_hours"
+call = "lookup_hours"
+arguments = { date = "{tomorrow}" }
+then = "We are open from eleven in the morning until ten at night."
+"""
+MODEL_FAULTS: list[dict[str, Any]] = [
+    {},
+    {"connect_refused": True},
+    {"silent_after_connect": True},
+    {"connect_error": "server_error"},
+    {"refuse_update": True},
+    {"deaf_after_turns": 0},
+    {"transcription_failed": True},
+    {"stall_after_deltas": 0},
+    {"stall_after_deltas": 2},
+    {"stall_after_deltas": 3, "stall_s": 4.0},
+    {"odd_deltas": True},
+    {"empty_response": True},
+    {"response_failed": "server_error"},
+    {"response_failed": "rate_limit_exceeded"},
+    {"close_after_deltas": 1},
+    {"close_after_deltas": 3, "close_code": 1011},
+    {"broken_arguments": True},
+    {"duplicate_ids": True},
+    {"two_messages": True},
+    {"swap_done": True},
+    {"null_usage": True},
+    {"unknown_events": True},
+    {"pace": 1.0},
+]
+BUSINESS_FAULTS: list[dict[str, Any]] = [
+    {},
+    {},
+    {"*": {"kind": "slow", "ms": 1_800}},
+    {"*": {"kind": "500", "times": 1}},
+    {"*": "500"},
+    {"*": "hang"},
+    {"*": "garbage"},
+    {"*": "wrong_types"},
+]
+
+
+@dataclass
+class Orders:
+    """The machine's orders about sessions, and their answers, by call."""
+
+    ordered: dict[int, int] = field(default_factory=dict)
+    answered: dict[int, int] = field(default_factory=dict)
+
+    def watch(self, patch: pytest.MonkeyPatch) -> None:
+        """From now on."""
+        handle = Machine.handle
+
+        def counted(machine: Machine, event: Event, now: float) -> list[Action]:
+            key = id(machine.call)
+            self.ordered.setdefault(key, 1)  # the first is dialled while the phone rings
+            is_answer = isinstance(event, ModelReady | NextModelReady | MoveFailed)
+            is_answer = is_answer or (isinstance(event, ModelLost) and event.code == 0)
+            self.answered[key] = self.answered.get(key, 0) + is_answer
+            actions = handle(machine, event, now)
+            self.ordered[key] += sum(isinstance(each, DialModel | DialBeside | SwitchModel) for each in actions)
+            return actions
+
+        patch.setattr(Machine, "handle", counted)
+
+    def wrong(self) -> list[str]:
+        """Orders that were answered more than once; or less, by more than the one that the call's end cuts off."""
+        counts = [(self.ordered[key], self.answered.get(key, 0)) for key in self.ordered]
+        return [
+            f"{ordered} orders, {answered} answers" for ordered, answered in counts if ordered - answered not in (0, 1)
+        ]
+
+
+@pytest.fixture
+def orders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Orders]:
+    """Counts all orders of the test."""
+    counts = Orders()
+    counts.watch(monkeypatch)
+    yield counts
+    assert counts.wrong() == []
+
+
+def scenario_of(rng: random.Random) -> Scenario:
+    """A patient caller who asks once or twice, on a line of some quality."""
+    steps = ["{ silent_s = 9 }"]
+    for _ in range(rng.choice([1, 1, 2])):
+        steps += [f'{{ say = "{rng.choice(QUESTIONS)}" }}', "{ silent_s = 17 }"]
+    steps.append("{ hang_up = true }")
+    network = {"delay_ms": rng.choice([0, 0, 40, 150]), "jitter_ms": rng.choice([0, 0, 30])}
+    text = f'title = "t"\n[caller]\nsteps = [{", ".join(steps)}]\n[network]\n'
+    text += "\n".join(f"{name} = {value}" for name, value in network.items())
+    if rng.random() < 0.15:
+        text += f'\n[[trouble]]\ndoes = "socket_cut"\nupon = "stream_started"\nafter_s = {rng.randint(10, 20)}\n'
+    if rng.random() < 0.1:
+        text += '\n[[trouble]]\ndoes = "rest_fails"\nupon = "ringing"\n'
+    return parse(text + REACTIONS, "t")
+
+
+def script_of(rng: random.Random, scenario: Scenario) -> Script:
+    """The model of that call, with a fault or two."""
+    table = dict(scenario.model)
+    faults = dict(rng.choice(MODEL_FAULTS))
+    if rng.random() < 0.3:
+        faults |= rng.choice(MODEL_FAULTS)
+    faults["response"] = rng.choice([0, 1, 1, 2])
+    faults["connections"] = rng.choice([0, 1, 1, 2])
+    Faults.from_table(faults)
+    return Script.from_table(table | {"faults": faults, "seed": rng.randint(1, 10_000)})
+
+
+def dead_air_s(got: CallReport) -> list[float]:
+    """How long the caller waited for an answer in silence, piece by piece: until it came, or the call was put through.
+
+    A human's phone that rings is heard by the caller, so it is no silence.
+    """
+    silences: list[float] = []
+    dialled = [event.at_s - got.events[0].at_s for event in got.events if event.kind == "dialled"]
+    over_s = min([*dialled, got.duration_s])
+    waits_from: float | None = None
+    for turn in sorted(got.turns, key=lambda turn: turn.from_s):
+        if waits_from is not None and turn.from_s > waits_from:
+            silences.append(min(turn.from_s, over_s) - waits_from)
+        if turn.who == "caller":
+            waits_from = turn.to_s
+        elif waits_from is not None:
+            last = re.split(r"(?<=[.!?]) ", turn.text.casefold().strip())[-1]
+            waits_from = max(waits_from, turn.to_s) if any(words in last for words in PATIENCE) else None
+    if waits_from is not None:
+        silences.append(over_s - waits_from)
+    return silences
+
+
+async def one_call(seed: int) -> list[str]:
+    """Play it; what was not as it must be, in words."""
+    rng = random.Random(seed)
+    scenario = scenario_of(rng)
+    script = script_of(rng, scenario)
+    business = BusinessFaults.from_table(rng.choice(BUSINESS_FAULTS))
+    wrong: list[str] = []
+    async with stage(script=script, faults=business) as play:
+        got = await run_scenario(scenario, play.exchange, stagehand=play.make)
+        await trio.sleep(75.0)  # late words, functions, and a session that was dialled for nobody
+        longest = max(dead_air_s(got), default=0.0)
+        if longest > LONGEST_S:
+            said = [(turn.who, round(turn.from_s, 1), round(turn.to_s, 1), turn.text[:40]) for turn in got.turns]
+            wrong.append(f"{longest:.1f} s of dead air: {said}")
+        outcomes = play.ledger.of(rows.OutcomeRow, got.call_sid)
+        if not outcomes or outcomes[-1].end_reason not in set(EndReason):
+            wrong.append(f"no end reason: {outcomes}")
+        left = {"sessions": len(play.model_scopes), "warm": len(play.daemon.desk.warm)}
+        left["calls"] = play.daemon.desk.live_calls
+        wrong += [f"{count} {what} are left" for what, count in left.items() if count]
+    return [f"seed {seed}, {script.faults}: {each}" for each in wrong]
+
+
+async def play_all(seeds: range) -> None:
+    wrong: list[str] = []
+    for seed in seeds:
+        wrong += await one_call(seed)
+    gc.collect()
+    assert not wrong, f"{len(wrong)} of {len(seeds)} calls:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("block", range(4))
+async def test_a_call_in_which_things_go_wrong_has_no_dead_air_and_leaves_nothing(
+    block: int, orders: Orders, autojump_clock: object
+) -> None:
+    await play_all(range(block * 6, block * 6 + 6))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("block", range(50))
+async def test_a_thousand_such_calls(block: int, orders: Orders, autojump_clock: object) -> None:
+    await play_all(range(1_000 + block * 20, 1_000 + block * 20 + 20))
