@@ -129,7 +129,7 @@ def test_every_table_has_the_columns_of_its_rows(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         for table, kind in tables.items():
             columns = {str(column) for (column,) in connection.execute(query, [table])}
-            # The order in which rows came is Postgres' own; when a message was done with is the owner's, in the console.
+            # The order in which rows came is Postgres' own; when a message was done with is the owner's.
             of_others = {"function_calls": {"recorded_at", "number"}, "messages": {"done_at"}}.get(table, set())
             assert columns - of_others == {field.name for field in fields(kind)}, table
 
