@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import icalendar
 import pytest
+import vobject  # type: ignore[import-untyped] # it has no types
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
@@ -117,6 +118,17 @@ def calendar_of(read: EmailMessage) -> tuple[str, Any]:
     assert part.get_param("method") == str(calendar["METHOD"])
     assert part.get_content_charset() == "utf-8"
     (event,) = calendar.walk("VEVENT")
+    # Another program reads the same in it.
+    other = vobject.readOne(str(part.get_content()), validate=True)
+    assert other.method.value == str(calendar["METHOD"])
+    assert (other.vevent.uid.value, other.vevent.sequence.value) == (event["UID"], str(event["SEQUENCE"]))
+    assert other.vevent.summary.value == event["SUMMARY"]
+    assert other.vevent.organizer.value == str(event["ORGANIZER"])
+    if "DTSTART" in event:
+        assert (other.vevent.dtstart.value, other.vevent.dtend.value) == (
+            event.decoded("DTSTART"),
+            event.decoded("DTEND"),
+        )
     return str(calendar["METHOD"]), event
 
 
