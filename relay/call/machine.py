@@ -96,8 +96,8 @@ class Machine:
             call.loud_at = now
             if voice.run_ms >= KNOCK_MS:
                 call.talked_at = now
-            if call.model_is_ready and call.floor.speech is None and not call.playout.is_speaking(now):
-                call.unheard.hear(level_dbfs, voice.run_ms, ms)
+        if voice.is_up and call.model_is_ready and call.floor.speech is None and not call.playout.is_speaking(now):
+            call.unheard.hear(level_dbfs, voice.run_ms, ms, is_loud=voice.quiet_ms == 0)
         out: list[Action] = []
         if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
             turns.frame(call, now, out)
