@@ -56,7 +56,7 @@ async def test_another_machines_live_call_counts_as_far_as_it_has_come(autojump_
 async def test_the_day_is_that_of_the_business(at: dt.datetime, counts: bool, autojump_clock: MockClock) -> None:
     async with stage(settings={"MAX_DAY_USD": "5"}) as play:
         desk = play.daemon.desk
-        desk.utc_now = lambda: NOW - dt.timedelta(hours=3)  # still the 23rd by UTC, too
+        desk.utc_now = lambda: NOW  # the 24th by UTC
         play.ledger.record(rows.OutcomeRow(call_sid="CA9", ended_at=at, cost_usd=Decimal(9)))
         play.nursery.start_soon(play.daemon._keep_day_bill)
         await trio.testing.wait_all_tasks_blocked()
