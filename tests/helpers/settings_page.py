@@ -83,7 +83,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "it holds $. See [console.md](console.md).",
         "notify_email": "The owner's mail address. NOTIFY_EMAIL, NOTIFY_FROM and SMTP_URL go together.",
         "notify_from": "The sender's address of these mails.",
-        "smtp_url": "The mail server, like smtps://user:password@mail.example.com. Percent-encode signs in the password.",
+        "smtp_url": "The mail server, like smtps://user:password@mail.example.com. Percent-encode signs in it.",
         "notify_webhook_url": "A URL that is told of the same events. It goes together with NOTIFY_WEBHOOK_SECRET. "
         "[webhook.schema.json](webhook.schema.json) describes what is sent.",
         "notify_webhook_secret": "`whsec_` and the base64 of 24 to 64 random bytes. Two with a comma while it changes.",
