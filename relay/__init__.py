@@ -2,7 +2,7 @@
 
 The rooms, in the order a caller's audio visits them:
 
-    cli.py              the commands (settings.py logs.py metrics.py shipped.py)
+    cli.py              the commands (settings/ telemetry/)
     server/             the process
       app.py              nurseries by lifetime, admission, drain
       http.py             HTTP and the media socket on one port

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from relay import env_file, logs, settings
-from relay.errors import first_error
+from relay import settings
 from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import MigrationRefused, migrate
 from relay.ledger.port import LedgerUnavailable
-from relay.settings import Settings, SettingsInvalid
-from relay.version import VERSION
+from relay.settings import Settings, SettingsInvalid, env_file
+from relay.settings.version import VERSION
+from relay.telemetry import logs
+from relay.telemetry.errors import first_error
 
 if TYPE_CHECKING:
     from relay.business.rules import Business
@@ -299,9 +300,9 @@ def _migrate(_: argparse.Namespace) -> None:
 
 def _greet(arguments: argparse.Namespace) -> int:
     from relay import functions
+    from relay.business import owner_files
     from relay.phrases.phrase_book import PhraseBook
     from relay.realtime.client import ModelAccess, Realtime
-    from relay.server import briefings
 
     loaded = _settings(serving=False, keeps_rows=True)
     access = ModelAccess(
@@ -311,9 +312,9 @@ def _greet(arguments: argparse.Namespace) -> int:
         migrate(url)
         ledger = _ledger(url, loaded)
         try:
-            texts = briefings.read(loaded).prompts
+            texts = owner_files.read(loaded).prompts
             also = [text for text in functions.load(loaded.functions or None).holding().values() if text]
-        except (briefings.FilesInvalid, functions.FunctionRefused) as error:
+        except (owner_files.FilesInvalid, functions.FunctionRefused) as error:
             raise CommandFailed(str(error)) from None
         folder = loaded.data_dir / "greetings"
         book = PhraseBook(

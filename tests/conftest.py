@@ -15,10 +15,10 @@ import structlog
 from hypothesis import HealthCheck, settings
 from psycopg.sql import SQL, Identifier
 
-from relay.env_file import CHOICE
 from relay.ledger.dev_postgres.embedded import embedded
 from relay.ledger.migrate import migrate
 from relay.settings import Settings
+from relay.settings.env_file import CHOICE
 
 # What is exported where the tests are started is some business's: its database, its keys. Nor is its `.env` read.
 for _name in [name for name in os.environ if name.lower() in Settings.__dataclass_fields__ or name.startswith("PG")]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.env_file import Environment, read
 from relay.settings import SettingsInvalid
+from relay.settings.env_file import Environment, read
 
 
 def _read(folder: Path, text: str, **environ: str) -> Environment:

@@ -14,11 +14,11 @@ import pytest
 import structlog
 from trio.testing import MockClock
 
-from relay import logs
 from relay.ledger import rows
 from relay.standin.model.script import Script
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
+from relay.telemetry import logs
 from tests.helpers.play import ENVIRONMENT, perform, stage
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.settings.version import VERSION
 from relay.standin.load.generator import free_port
-from relay.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 UV = ROOT / ".bootstrap" / "bin" / "uv"

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from relay.business.diary import Appointment, Change, Kind, Store
+from relay.business.offers import Choice, bookable, choices, free_resource, nearest, offered
+from relay.business.opening import business_pieces, day_of, first_minute, merged, moment_of
+from relay.business.rules import Business, Person, Resource, Service
 from relay.functions.builtin.times import clock_words, time_words
-
-from .diary import Appointment, Change, Kind, Store
-from .offers import Choice, bookable, choices, free_resource, nearest, offered
-from .opening import business_pieces, day_of, first_minute, merged, moment_of
-from .rules import Business, Person, Resource, Service
 
 ALTERNATIVES: Final = 3
 LOOK_AHEAD_DAYS: Final = 14  # for alternatives, when the day of the wish has none

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeVar
 
 import trio
 
-from .rules import Resource, Span
+from relay.business.rules import Resource, Span
 
 T = TypeVar("T")
 Kind = Literal["booked", "moved", "cancelled"]

@@ -15,12 +15,11 @@ from typing import Any, Final, Generic, TypeVar, cast
 import psycopg
 import trio
 
+from relay.business.diary import Appointment, Block, Change, DiaryUnavailable, Store
+from relay.business.rules import Resource, Span
 from relay.ledger import statements
 from relay.ledger.port import LedgerUnavailable
 from relay.ledger.postgres_thread import Connection, PostgresThread, words_of
-
-from .diary import Appointment, Block, Change, DiaryUnavailable, Store
-from .rules import Resource, Span
 
 T = TypeVar("T")
 

@@ -13,14 +13,13 @@ from typing import Final, TypeVar
 
 import trio
 
+from relay.business.bookings import Deed, KeyReused, NoSuchAppointment, NotFree, NotOffered, Reception, Wish
+from relay.business.diary import Appointment as Entry
+from relay.business.diary import Diary, DiaryUnavailable, Store
+from relay.business.opening import hours_on, minute_of, moment_of, next_opening
+from relay.business.rules import Business
 from relay.functions.backend.contract import Appointment, BackendFault, Caller, Hours, Refused, Taken
 from relay.functions.builtin.times import clock_words, time_words
-
-from .bookings import Deed, KeyReused, NoSuchAppointment, NotFree, NotOffered, Reception, Wish
-from .diary import Appointment as Entry
-from .diary import Diary, DiaryUnavailable, Store
-from .opening import hours_on, minute_of, moment_of, next_opening
-from .rules import Business
 
 LIMIT_S: Final = 2.5  # as for a backend of the user's
 MARGIN_S: Final = 0.05  # before a function's own deadline, so that our words are told

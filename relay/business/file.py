@@ -10,10 +10,22 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from .hours_text import HOURS_ALLOWED, WEEKDAYS_ALLOWED, read_days, read_hours, read_weekdays
-from .rules import DAY_MIN, WEEKDAYS, AfterHours, Answer, Business, Days, Person, Service, Span, SpecialDay, Week
-from .toml_lines import Path as KeyPath
-from .toml_lines import line_at, lines_of
+from relay.business.hours_text import HOURS_ALLOWED, WEEKDAYS_ALLOWED, read_days, read_hours, read_weekdays
+from relay.business.rules import (
+    DAY_MIN,
+    WEEKDAYS,
+    AfterHours,
+    Answer,
+    Business,
+    Days,
+    Person,
+    Service,
+    Span,
+    SpecialDay,
+    Week,
+)
+from relay.business.toml_lines import Path as KeyPath
+from relay.business.toml_lines import line_at, lines_of
 
 T = TypeVar("T")
 MISSING: Final = object()

@@ -7,7 +7,7 @@ import itertools
 import re
 from typing import Final
 
-from .rules import DAY_MIN, WEEKDAYS, Days, Span
+from relay.business.rules import DAY_MIN, WEEKDAYS, Days, Span
 
 HOURS_ALLOWED: Final = 'hours like "09:00-12:30, 13:30-18:00" or "18:00-02:00" (past midnight), or "closed"'
 DAYS_ALLOWED: Final = (

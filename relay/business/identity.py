@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from relay.business.rules import Business
 from relay.settings import Settings
-
-from .rules import Business
 
 
 def settle(settings: Settings, business: Business) -> tuple[Settings, Business, list[str]]:

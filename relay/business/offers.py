@@ -14,8 +14,17 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Final
 
-from .opening import business_pieces, clipped, common, day_of, first_minute, merged, moment_of, person_pieces
-from .rules import DAY_MIN, Business, Resource, Service, Span
+from relay.business.opening import (
+    business_pieces,
+    clipped,
+    common,
+    day_of,
+    first_minute,
+    merged,
+    moment_of,
+    person_pieces,
+)
+from relay.business.rules import DAY_MIN, Business, Resource, Service, Span
 
 # Between two changes of the clock lie more days than these.
 SEASON_MIN: Final = 60 * DAY_MIN

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from .rules import Business, Person, Span
+from relay.business.rules import Business, Person, Span
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MIDNIGHT = dt.time()

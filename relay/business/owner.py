@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
+from relay.business.bookings import Deed, NoSuchAppointment, NotFree, NotOffered, Reception, Wish
+from relay.business.diary import Appointment, Block, Diary, Store
+from relay.business.diary_postgres import PostgresDiary
+from relay.business.opening import first_minute, minute_of, moment_of
+from relay.business.rules import Business
 from relay.functions.arguments import Phone
-
-from .bookings import Deed, NoSuchAppointment, NotFree, NotOffered, Reception, Wish
-from .diary import Appointment, Block, Diary, Store
-from .diary_postgres import PostgresDiary
-from .opening import first_minute, minute_of, moment_of
-from .rules import Business
 
 LIMIT_S: Final = 10.0
 WEEK_DAYS: Final = 7

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from .rules import Answer, Business, Service
+from relay.business.rules import Answer, Business, Service
 
 # What the section may take of each turn's input. A token is counted for 3 bytes of UTF-8: English has 4 or 5, other
 # languages have fewer, so that this is never too little.

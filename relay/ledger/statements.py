@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from relay.shipped import folder
+from relay.settings.shipped import folder
 
 SQL_DIR = folder("sql")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from relay.call.escalation import Rules, RulesInvalid
 from relay.call.words import Language, WordsInvalid
 from relay.settings import Settings
-from relay.shipped import folder
+from relay.settings.shipped import folder
 
 PROMPTS_DIR = folder("prompts")
 

@@ -17,7 +17,6 @@ import trio
 from relay.call.consent import Consent
 from relay.ledger import rows
 from relay.ledger.port import Ledger
-from relay.metrics import Metrics
 from relay.recordings.cipher import Header, KeyMissing, Keys, RecordingRefused
 from relay.recordings.files import SUFFIX, FileInProgress, Finished, close_left_over, finished_of, left_over, name_of
 from relay.recordings.recorder import Recorder
@@ -25,6 +24,7 @@ from relay.recordings.stores import FolderStore, ObjectStore, S3Access, StoreFai
 from relay.recordings.timeline import RATE_HZ
 from relay.recordings.writer import FileTape, Writer
 from relay.settings import Settings
+from relay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 

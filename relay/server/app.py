@@ -22,13 +22,12 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 import dsp
-from relay import functions, logs
+from relay import functions
 from relay.business.diary import Diary
 from relay.business.diary_postgres import PostgresDiary
 from relay.console.console import Console
 from relay.console.reads import Reads
 from relay.ledger.port import Ledger, LedgerUnavailable
-from relay.metrics import Metrics
 from relay.notify.service import Notices, channels_of
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
@@ -41,6 +40,8 @@ from relay.server.webhooks import Webhooks
 from relay.session.context import Desk
 from relay.session.day_bill import EVERY_S
 from relay.settings import Settings
+from relay.telemetry import logs
+from relay.telemetry.metrics import Metrics
 from relay.transport import overload
 from relay.transport.websocket import dial
 from relay.twilio.rest import TwilioRefused, TwilioRest, TwilioUnreachable

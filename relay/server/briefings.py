@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -16,22 +15,16 @@ import trio
 
 from relay.business.diary import Diary
 from relay.business.embedded import Embedded
-from relay.business.file import BusinessFileInvalid
-from relay.business.file import load as load_business
-from relay.business.identity import settle
-from relay.business.opening import is_open, minute_of, moment_of, next_opening
-from relay.business.rules import Business
+from relay.business.owner_files import FilesInvalid, Read, closed_words, read
 from relay.business.told import told
 from relay.functions import BackendPort
-from relay.functions.builtin.times import time_words
 from relay.ledger.port import Ledger
-from relay.metrics import Metrics
 from relay.phrases import prompts
 from relay.phrases.phrase_book import PhraseBook
-from relay.phrases.prompts import Prompts, PromptsInvalid
 from relay.realtime.client import Realtime
 from relay.session.briefing import Briefing
 from relay.settings import Settings
+from relay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
@@ -45,52 +38,6 @@ EXAMPLES: Final = frozenset({"12 Water Street, by the old pier", "48 Mill Lane, 
 
 Print = frozenset[tuple[str, int, int]]
 """Of each file its path, time of change and size."""
-
-
-class FilesInvalid(PromptsInvalid):
-    """Files that cannot be used; the message names every mistake in every one of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What stands in the files."""
-
-    settings: Settings
-    prompts: Prompts
-    business: Business | None
-    conflicts: tuple[str, ...] = ()  # between the environment and the business file
-
-    def is_closed(self, now: dt.datetime) -> bool:
-        """Whether calls are greeted as while the business is closed."""
-        return bool(self.business and _closed_words(self.business, now))
-
-    business_text: str = ""  # the business file, word for word
-
-
-def read(settings: Settings) -> Read:
-    """Read and check all files. Raises FilesInvalid."""
-    wrong: list[str] = []
-    business: Business | None = None
-    conflicts: list[str] = []
-    if settings.reads_business_file:
-        try:
-            settings, business, conflicts = settle(settings, load_business(settings.business_file))
-        except BusinessFileInvalid as error:
-            wrong.append(str(error))
-    after = business.after_hours if business else None
-    try:
-        texts = prompts.load(
-            settings,
-            prompts.PROMPTS_DIR,
-            business=told(business).text if business else "",
-            closed_greeting=(after.greeting, after.question) if after else None,
-        )
-    except PromptsInvalid as error:
-        wrong.append(str(error))
-    if wrong:
-        raise FilesInvalid("\n".join(wrong))
-    text = settings.business_file.read_text("utf-8-sig") if business else ""
-    return Read(settings, texts, business, tuple(conflicts), text)
 
 
 class Briefings:
@@ -154,7 +101,7 @@ class Briefings:
             phrases=book,
             backend=backend,
             answers={", ".join((each.about, *each.also)): each.answer for each in looked_up},
-            closed_words=lambda now: _closed_words(business, now) if business else "",
+            closed_words=lambda now: closed_words(business, now) if business else "",
             business_text=found.business_text,
         )
 
@@ -224,13 +171,3 @@ class Briefings:
         self._metrics.files_taken_over.inc()
         log.info("files.taken_over", prompt=new.prompts.version, calls="new ones; running calls keep what they have")
         return True
-
-
-def _closed_words(business: Business, now: dt.datetime) -> str:
-    """What the model is told while the business is closed; "" while it is open, or nothing stands in the file."""
-    minute = minute_of(now)
-    if business.after_hours is None or is_open(business, minute):
-        return ""
-    opens = next_opening(business, minute)
-    again = f" It opens again on {time_words(moment_of(opens, business.tz), business.tz)}." if opens else ""
-    return f"The business is closed at the moment.{again} {business.after_hours.offer}"

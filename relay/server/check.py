@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from relay import functions, settings
-from relay.server import briefings
+from relay.business import owner_files
 from relay.settings import Settings, SettingsInvalid
 
 
@@ -19,8 +19,8 @@ def mistakes(load: Callable[[], Settings], environ: Mapping[str, str]) -> tuple[
         wrong.append(str(error))
         loaded = settings.load_what_is_right(environ)
     try:
-        found = briefings.read(loaded)
-    except briefings.FilesInvalid as error:
+        found = owner_files.read(loaded)
+    except owner_files.FilesInvalid as error:
         wrong.append(str(error))
     else:
         if found.business is not None:

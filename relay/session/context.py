@@ -18,7 +18,6 @@ from relay.functions import BackendPort, Once, Registry
 from relay.functions.builtin.times import clock_words, day_words
 from relay.ledger.port import Ledger
 from relay.ledger.rows import OutboxRow, OutcomeRow, Row
-from relay.metrics import Metrics
 from relay.notify.news import Caller as NewsCaller
 from relay.notify.news import News
 from relay.phrases.phrase_book import PhraseBook
@@ -33,6 +32,7 @@ from relay.session.call_files import CallFiles
 from relay.session.day_bill import DayBill
 from relay.session.reservations import ConsentedReservations
 from relay.settings import Settings, check_hours
+from relay.telemetry.metrics import Metrics
 from relay.transport.ticker import Beat
 from relay.twilio.rest import TwilioRest
 from relay.twilio.tokens import Tokens

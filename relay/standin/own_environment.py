@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from relay.env_file import CHOICE
+from relay.settings.env_file import CHOICE
 
 # How a program is found, started and run; nothing of what it is to do.
 _NAMES = frozenset(

@@ -18,7 +18,7 @@ from relay.business.diary_postgres import PostgresDiary
 from relay.business.file import load
 from relay.business.opening import minute_of
 from relay.business.rules import Resource
-from relay.shipped import folder
+from relay.settings.shipped import folder
 from tests.helpers.business_play import CALLER, OTHER, local
 
 BARBER = load(folder("prompts") / "business.barber.toml")

@@ -18,7 +18,7 @@ from relay.business.rules import Business
 from relay.functions import CallContext, Once, Outcome, run
 from relay.functions import load as load_functions
 from relay.settings import load as load_settings
-from relay.shipped import folder
+from relay.settings.shipped import folder
 from tests.helpers.business_play import CALLER, OTHER, local, says
 
 REGISTRY = load_functions()

@@ -9,7 +9,7 @@ import pytest
 from relay.business.file import BusinessFileInvalid, load, parse
 from relay.business.opening import hours_on, moment_of
 from relay.business.told import ANSWERS_TOKENS, tokens, told
-from relay.shipped import folder
+from relay.settings.shipped import folder
 
 SHIPPED = ("business.toml", "business.barber.toml")
 SMALL = """

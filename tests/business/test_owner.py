@@ -11,7 +11,7 @@ from relay.business.diary import MemoryDiary
 from relay.business.file import load
 from relay.business.owner import Asked, OwnerRefused, carry_out
 from relay.cli import main
-from relay.shipped import folder
+from relay.settings.shipped import folder
 from tests.helpers.business_play import local
 
 BARBER = load(folder("prompts") / "business.barber.toml")

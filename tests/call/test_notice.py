@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from relay import settings
 from relay.ledger import rows
 from relay.phrases import prompts
+from relay.recordings.cipher import new_key
 from relay.standin.business.faults import Faults as Backends
 from relay.standin.model import reactions
 from relay.standin.model.script import Faults, Script
@@ -175,7 +176,7 @@ async def test_record_off_stores_no_word_of_anybody(autojump_clock: MockClock) -
 
 
 async def test_record_on_says_recorded(autojump_clock: MockClock) -> None:
-    async with stage(settings={"RECORD": "on"}) as play:
+    async with stage(settings={"RECORD": "on", "RECORDING_KEY": new_key()}) as play:
         told = await ring(play)
         recorded = "This call may be recorded and transcribed to help with your request."
         assert recorded in told.heard

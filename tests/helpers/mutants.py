@@ -282,13 +282,6 @@ MUTANTS = [
         "class _Desks:",
         "test_line::test_calls_in_several_threads_do_not_hear_each_other",
     ),
-    Mutant(
-        "what base64 does not know is skipped",
-        "line.py",
-        "pybase64.b64decode(payload, None, True)",
-        "pybase64.b64decode(payload)",
-        "test_line::test_text_that_is_not_base64_is_refused_and_changes_nothing",
-    ),
 ]
 
 

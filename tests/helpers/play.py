@@ -22,12 +22,12 @@ from trio.testing import lockstep_stream_pair
 
 from relay import settings as environment
 from relay.business.diary import MemoryDiary
+from relay.business.owner_files import read
 from relay.functions import Backend
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.phrases.phrase_book import PhraseBook, trimmed
 from relay.server.app import Daemon, open_desk
-from relay.server.briefings import read
 from relay.standin.business.app import BusinessApp, business_app, stage_diary
 from relay.standin.business.faults import Faults
 from relay.standin.model.script import Script

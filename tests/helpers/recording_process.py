@@ -17,9 +17,9 @@ import trio
 
 from relay.call.consent import Consent
 from relay.ledger.memory import MemoryLedger
-from relay.metrics import Metrics
 from relay.recordings.cipher import Keys
 from relay.recordings.service import Recordings
+from relay.telemetry.metrics import Metrics
 
 FRAME_S = 0.02
 BURST = 10  # frames that are written together, 200 ms ahead

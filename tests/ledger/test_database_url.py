@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.ledger.database_url import DatabaseUrlUnclear, understood
 from relay.settings import SettingsInvalid, load
+from relay.settings.database_url import DatabaseUrlUnclear, understood
 
 
 @pytest.mark.parametrize(

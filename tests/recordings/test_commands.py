@@ -23,13 +23,13 @@ from relay import settings
 from relay.cli import main
 from relay.ledger import rows
 from relay.ledger.store import PostgresLedger
-from relay.metrics import Metrics
 from relay.recordings.cipher import CHUNK_BYTES, Header, Keys, new_key
 from relay.recordings.files import FileInProgress, Finished
 from relay.recordings.listening import NotHeard, export, recordings_of, stereo, write_wav
 from relay.recordings.service import Recordings
 from relay.recordings.stores import FolderStore
 from relay.settings import SettingsInvalid
+from relay.telemetry.metrics import Metrics
 from tests.helpers.play import ENVIRONMENT
 
 KEY = new_key()

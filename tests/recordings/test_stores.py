@@ -16,12 +16,12 @@ import trio
 
 from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
-from relay.metrics import Metrics
 from relay.recordings import service
 from relay.recordings.cipher import CHUNK_BYTES, Header, Keys, new_key
 from relay.recordings.files import FileInProgress
 from relay.recordings.service import Recordings
 from relay.recordings.stores import FolderStore, ObjectStore, S3Access, StoreFailed
+from relay.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.real
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.business.file import load as load_business
-from relay.shipped import folder
+from relay.settings.shipped import folder
 from relay.standin.business.app import BusinessApp, Diary, Faults, business_app, serve_business, stage_diary
 from relay.standin.business.diary import LENGTH, NotFree
 from tests.helpers.business_play import CALLER, NOW, OTHER, TZ, Line, standin

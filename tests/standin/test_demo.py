@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from relay import settings
-from relay.env_file import CHOICE
+from relay.settings.env_file import CHOICE
 from relay.standin.commands.demo import DemoFailed, bugs, lacking, run, settings_of
 from relay.standin.commands.demo_stage import NOT_HERE, Hands
 from relay.standin.model.server import StandInModel

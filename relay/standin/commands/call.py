@@ -16,7 +16,6 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from relay.errors import first_error
 from relay.settings import Settings
 from relay.standin.commands.rehearsed import Rehearsed, judged
 from relay.standin.scenario.report import CallReport
@@ -27,6 +26,7 @@ from relay.standin.twilio.call_state import OnEvent
 from relay.standin.twilio.exchange import Account, Exchange, PhoneNumber
 from relay.standin.twilio.relay_door import NetworkDoor
 from relay.standin.twilio.rest import Receive, RestApi, RestFaults, Scope, Send, asgi_app
+from relay.telemetry.errors import first_error
 
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 """Exit codes: as expected; an expectation failed; wrong use; the relay cannot be reached."""

@@ -24,7 +24,7 @@ import trio
 from hypercorn.typing import ASGIFramework
 
 from relay.business.diary_postgres import PostgresDiary
-from relay.errors import first_error
+from relay.business.owner_files import read
 from relay.ledger import history
 from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
@@ -33,7 +33,6 @@ from relay.phrases.prompts import PromptsInvalid
 from relay.recordings.cipher import new_key
 from relay.recordings.commands import listen
 from relay.recordings.listening import NotHeard
-from relay.server.briefings import read
 from relay.settings import Settings, SettingsInvalid
 from relay.settings import load as load_settings
 from relay.standin.business.app import BusinessApp, business_app, serve_business, stage_diary
@@ -61,6 +60,7 @@ from relay.standin.scenario.scenario_file import Scenario, ScenarioError, load
 from relay.standin.speech.audio_files import check_writable
 from relay.standin.twilio.exchange import Exchange
 from relay.standin.twilio.rest import RestApi, asgi_app
+from relay.telemetry.errors import first_error
 
 __all__ = ["DemoFailed", "bugs", "evidence", "lacking", "run", "settings_of"]
 

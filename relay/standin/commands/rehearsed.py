@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from relay.business.owner_files import read
 from relay.phrases.phrase_book import shipped_texts
 from relay.phrases.prompts import PromptsInvalid
-from relay.server.briefings import read
 from relay.settings import Settings, SettingsInvalid
 from relay.standin.scenario.fitting import fitted, other_settings, own_words
 from relay.standin.scenario.report import CallReport

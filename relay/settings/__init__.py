@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from relay.ledger.database_url import DatabaseUrlUnclear, understood
-from relay.shipped import folder
+from relay.settings.database_url import DatabaseUrlUnclear, understood
+from relay.settings.shipped import folder
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}

@@ -6,7 +6,7 @@ relay/shipped/ (pyproject.toml, force-include).
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def folder(name: str) -> Path:
