@@ -1,4 +1,4 @@
-"""Write docs/settings.md from relay/settings.py: `python -m tests.helpers.settings_page`.
+"""Write docs/settings.md from relay/settings/__init__.py: `python -m tests.helpers.settings_page`.
 
 Names, defaults, limits and choices come from the code. Only the sentence about each setting stands here.
 """
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
 HEAD = """# Every setting
 
-This page is generated from `relay/settings.py`. Do not edit it. After a change run
+This page is generated from `relay/settings/__init__.py`. Do not edit it. After a change run
 `.venv/bin/python -m tests.helpers.settings_page`. A test compares the page with the code.
 
 Settings are environment variables. Every `relay` command also reads the file `.env` in the folder where it is started.
@@ -138,7 +138,7 @@ def _default(one: Field[object]) -> str:
         return "must be set"
     value = getattr(Settings(), one.name)
     if isinstance(value, Path):
-        value = value.relative_to(Path(settings.__file__).parents[1]) if value.is_absolute() else value
+        value = value.relative_to(PAGE.parents[1]) if value.is_absolute() else value
     if isinstance(value, float):
         value = f"{value:g}"
     return f"`{value}`" if value not in ("", ()) else "not set"
