@@ -69,9 +69,9 @@ def test_the_image_carries_what_stands_beside_the_relay_and_no_secrets() -> None
         assert not any(Path(name).match(pattern) for pattern in left_out), name
 
 
-def test_the_readme_sets_on_fly_what_callers_notice() -> None:
-    readme = (ROOT / "README.md").read_text()
-    command = readme[readme.index("fly secrets set") : readme.index("fly deploy ")]
+def test_the_documents_set_on_fly_what_callers_notice() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    command = page[page.index("fly secrets set") : page.index("fly deploy ")]
     wanted = {name.upper() for name in settings.REQUIRED} | {
         "DATABASE_URL",
         "BUSINESS_NAME",

@@ -241,7 +241,10 @@ class Books:
         rung = str(self._machine.figures.rung)
         self._desk.metrics.greeting_slo_broken.labels(rung).inc()
         log.error(
-            "greeting.slo_broken", greeting_ms=after_ms, rung=rung, do="compare relay_loop_lag_ms; see the README"
+            "greeting.slo_broken",
+            greeting_ms=after_ms,
+            rung=rung,
+            do="compare relay_loop_lag_ms; see docs/when-something-fails.md",
         )
 
     @property

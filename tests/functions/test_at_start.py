@@ -15,13 +15,13 @@ from relay.functions.registry import load, run
 from tests.helpers.business_play import a_call, business, standin
 from tests.helpers.environment import GOOD
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "functions.md"
 TEN_LINES = 10  # "docs shows it in ten lines"
 
 
 def documented() -> str:
-    """The one example of a function in the README."""
-    (example,) = re.findall(r"```python\n(.*?@function.*?)```", README.read_text(), re.DOTALL)
+    """The one example of a function in docs/functions.md."""
+    (example,) = re.findall(r"```python\n(.*?@function.*?)```", PAGE.read_text(), re.DOTALL)
     return str(example)
 
 
@@ -32,12 +32,12 @@ def package(folder: Path, name: str, source: str) -> str:
     return name
 
 
-async def test_the_function_in_the_readme_has_ten_lines_and_runs(
+async def test_the_function_in_the_documents_has_ten_lines_and_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len([line for line in documented().splitlines() if line.strip()]) <= TEN_LINES
     monkeypatch.syspath_prepend(tmp_path)
-    registry = load(package(tmp_path, "of_the_readme", documented()))
+    registry = load(package(tmp_path, "of_the_documents", documented()))
     (tool,) = [tool for tool in registry.tools() if tool["name"] == "dish_left"]
     assert tool["description"] == "Whether a dish is still to be had today."
     assert tool["parameters"]["properties"]["dish"]["maxLength"] == 60

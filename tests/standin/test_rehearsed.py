@@ -102,7 +102,8 @@ def _own(environ: dict[str, str]) -> OwnWords:
 
 
 def _relay(**environ: str) -> Rehearsed:
-    return Rehearsed(settings.load(environ, serving=False), frozenset(environ))
+    open_at = EPOCH + dt.timedelta(hours=3)  # one o'clock on a Monday in New York
+    return Rehearsed(settings.load(environ, serving=False), frozenset(environ), lambda: open_at)
 
 
 def test_what_is_not_known_here_is_not_held_against_a_relay_elsewhere() -> None:

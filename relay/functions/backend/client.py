@@ -1,4 +1,4 @@
-"""The business backend: one shared HTTP client for all calls, by the contract in the README.
+"""The business backend: one shared HTTP client for all calls, by the contract in docs/functions.md.
 
 Rule 1: an answer within 2.5 s or a `BackendFault`, whatever the backend does.
 Rule 2: nothing from a caller goes into a URL unescaped, and no redirect is followed: the key goes to one host only.
@@ -31,7 +31,7 @@ from relay.functions.outcome import at_a_word
 
 __all__ = ["Appointment", "Backend", "BackendFault", "Caller", "Hours", "Refused", "Taken"]
 
-LIMIT_S: Final = 2.5  # a caller waits; the README tells it
+LIMIT_S: Final = 2.5  # a caller waits; docs/functions.md tells it
 MARGIN_S: Final = 0.05  # before a function's own deadline, so that our words are told and the breaker counts
 BODY_LIMIT_BYTES: Final = 64 * 1024
 READ_ATTEMPTS: Final = 3

@@ -7,6 +7,7 @@ others. What is not known is not held against it, and the report says what was n
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -31,13 +32,14 @@ class Rehearsed:
 
     settings: Settings
     given: frozenset[str] = frozenset()
+    utc_now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
 
     def fit(self, scenario: Scenario, number: int = 0) -> tuple[Scenario, tuple[str, ...]]:
         """The scenario for caller `number` of this relay, and what the relay says in its own words.
 
         Raises ScenarioError where the relay would have to be set otherwise.
         """
-        now = dt.datetime.now(dt.UTC)
+        now = self.utc_now()
         try:
             found = read(self.settings)
             filed = {name.upper() for name in ("business_name", "business_tz", "agent_name")

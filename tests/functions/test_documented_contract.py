@@ -1,4 +1,4 @@
-"""The README's examples of the backend contract are what the relay asks, and what it understands."""
+"""The examples in docs/functions.md of the backend contract are what the relay asks, and what it understands."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from relay.functions import Backend
 from relay.functions.backend.contract import Taken
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-BLOCK = README[README.index("GET /hours?date=") : README.index("`POST`, `PATCH` and `DELETE` carry")]
+PAGE = (Path(__file__).parents[2] / "docs" / "functions.md").read_text()
+BLOCK = PAGE[PAGE.index("GET /hours?date=") : PAGE.index("`POST`, `PATCH` and `DELETE` carry")]
 SEVEN = dt.datetime.fromisoformat("2026-11-24T19:00:00-05:00")
 PHONE = "+12125550101"
 
@@ -31,7 +31,7 @@ def _examples() -> dict[str, tuple[str, dict[int, str]]]:
     return found
 
 
-class FromTheReadme:
+class FromThePage:
     """A backend that knows the examples and nothing else."""
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class FromTheReadme:
 
 
 async def test_the_examples_are_asked_and_understood() -> None:
-    readme = FromTheReadme()
-    async with Backend("http://business", transport=httpx.MockTransport(readme.answer)) as backend:
+    page = FromThePage()
+    async with Backend("http://business", transport=httpx.MockTransport(page.answer)) as backend:
         assert (await backend.hours(SEVEN.date())).closed is False
         assert SEVEN in await backend.availability("table", SEVEN.date())
         wish = {"name": "Jane Doe", "phone": PHONE, "service": "table for two", "notes": ""}
@@ -62,8 +62,8 @@ async def test_the_examples_are_asked_and_understood() -> None:
         assert known is not None
         assert known.name == "Jane Doe"
         await backend.message("k4", name="Jane Doe", phone=PHONE, message="Please call me back.")
-        assert readme.asked == set(_examples())
-        readme.worse = True
+        assert page.asked == set(_examples())
+        page.worse = True
         assert await backend.caller(PHONE) is None
         with pytest.raises(Taken) as taken:
             await backend.book("k5", start=SEVEN, **wish)

@@ -1,0 +1,88 @@
+"""The documents: what they name is there, and what is generated from the code is up to date."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from relay.cli import _parser
+from tests.helpers import settings_page
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
+# A path of the repository, in a document's text: it has a folder at the top that is ours.
+PATH = re.compile(r"(?<![\w./-])((?:relay|docs|tests|dsp|prompts|sql|bench)/[\w./-]*\w/?)")
+CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+COMMAND = re.compile(r"(?:\.venv/bin/|^|`)relay ([a-z][a-z-]+)", re.MULTILINE)
+LARGEST_PICTURE_BYTES = 150_000
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them of its headings."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+def dead_links(page: Path) -> list[str]:
+    """Links of a page that lead to no file and to no heading."""
+    dead = []
+    for link in LINK.findall(page.read_text()):
+        path, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", link):
+            continue
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    return dead
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_link_of_a_document_leads_somewhere(page: Path) -> None:
+    assert dead_links(page) == []
+
+
+def test_a_link_to_a_missing_page_or_heading_is_found(tmp_path: Path) -> None:
+    (tmp_path / "there.md").write_text("# One head, more\n")
+    page = tmp_path / "page.md"
+    page.write_text("[a](there.md#one-head-more) [b](there.md#two) ![c](none.png) [d](https://example.com/x)\n")
+    assert dead_links(page) == ["there.md#two", "none.png"]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_file_that_a_document_names_is_there(page: Path) -> None:
+    if page.name == "CHANGELOG.md":
+        return  # it also names what was
+    text = re.sub(r"\]\([^)]*\)|https?://\S+", "", page.read_text())
+    assert [path for path in PATH.findall(text) if not (ROOT / path).exists() and "NNNN" not in path] == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_command_that_a_document_names_is_one(page: Path) -> None:
+    (commands,) = [action.choices for action in _parser()._actions if isinstance(action.choices, dict)]
+    code = "\n".join(CODE.findall(page.read_text()))
+    assert set(COMMAND.findall(code)) <= set(commands)
+
+
+def test_each_page_is_linked_from_the_readme_or_from_a_page_that_is() -> None:
+    found, todo = set(), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page in found:
+            continue
+        found.add(page)
+        links = [link.partition("#")[0] for link in LINK.findall(page.read_text()) if ":" not in link]
+        todo += [(page.parent / link).resolve() for link in links if link.endswith(".md")]
+    assert set((ROOT / "docs").rglob("*.md")) <= found
+
+
+def test_the_page_of_the_settings_is_up_to_date() -> None:
+    assert settings_page.PAGE.read_text() == settings_page.page(), "run `python -m tests.helpers.settings_page`"
+
+
+def test_pictures_are_small() -> None:
+    pictures = sorted((ROOT / "docs" / "images").iterdir())
+    assert pictures
+    assert [one.name for one in pictures if one.stat().st_size > LARGEST_PICTURE_BYTES] == []
