@@ -20,7 +20,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from relay.ledger import rows as r
 from relay.notify.backoff import PAUSES_S, pause_s
-from relay.notify.letter import Item
+from relay.notify.letter import Item, letter
 from relay.notify.mail import compose
 from relay.notify.news import Caller, News
 from relay.notify.signing import SecretUnreadable, headers
@@ -67,6 +67,13 @@ def test_a_call_back_that_is_wanted_says_first_what_to_do() -> None:
     assert "Jane Doe wants a call back: +12125550111" in text_of(read, "html")
     assert read["Subject"] == "Call back wanted: Jane Doe, +12125550111"
     assert read["Message-ID"] == "<CA1.callback.1@relay.example.com>"
+
+
+@pytest.mark.parametrize("kind", ["call_back", "message", "booking", "fault", "alarm"])
+@pytest.mark.parametrize("public_url", ["https://relay.example.com", ""])
+def test_each_mail_about_a_call_links_to_it_where_the_relay_has_an_address(kind: str, public_url: str) -> None:
+    one = Item("x", "email", kind, {"call": "CA1"}, NOW, None if kind == "alarm" else "CA1")
+    assert letter(one, public_url).link == (f"{public_url}/console/calls/CA1" if public_url else "")
 
 
 def test_words_of_a_caller_are_no_html() -> None:
