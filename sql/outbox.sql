@@ -2,14 +2,16 @@
 
 -- name: claim
 -- What is due, in the order of each call: news waits while an earlier one of its call and channel waits.
--- Who wants to be called back is told first.
+-- Who wants to be called back is told first. What is held waits for the day's letter, and nothing waits for it.
 with due as (
     select news, channel from outbox as o
     where state = 'waiting' and next_at <= clock_timestamp() and channel = any(%(channels)s)
+        and not (channel = 'email' and kind = any(%(held)s))
         and (leased_until is null or leased_until < clock_timestamp())
         and not exists (
             select from outbox as e
             where e.call_sid = o.call_sid and e.channel = o.channel and e.number < o.number and e.state = 'waiting'
+                and not (e.channel = 'email' and e.kind = any(%(held)s))
         )
     order by kind not in ('call_back', 'message'), number
     limit %(limit)s
@@ -29,9 +31,39 @@ update outbox set state = %(state)s, words = %(words)s, leased_until = null,
     next_at = clock_timestamp() + make_interval(secs => %(pause_s)s)
 where news = %(news)s and channel = %(channel)s and state = 'waiting'
 
+-- name: gather
+-- Make the day's letter of what is held and older than it. It stands for its members: they are no longer sent alone.
+-- A letter that was made already stays as it is; what is held then waits for the next one.
+with members as (
+    select news, number from outbox
+    where state = 'waiting' and channel = 'email' and kind = any(%(held)s) and created_at < %(before)s
+        and (leased_until is null or leased_until < clock_timestamp())
+    for update skip locked
+), made as (
+    insert into outbox (news, channel, kind, body, created_at)
+    select %(news)s, 'email', 'digest', jsonb_build_object('news', jsonb_agg(news order by number)), %(before)s
+    from members having count(*) > 0
+    on conflict (news, channel) do nothing
+    returning news
+)
+update outbox set state = 'sent', words = 'in ' || made.news, sent_at = clock_timestamp()
+from made where channel = 'email' and outbox.news in (select news from members)
+
+-- name: members
+-- What a day's letter holds.
+select o.news, o.channel, o.kind, o.body, o.created_at, o.call_sid, (
+    select count(*)::integer from outbox as b
+    where b.channel = o.channel and b.kind = 'booking' and b.body ->> 'booking' = o.body ->> 'booking'
+        and b.number < o.number
+) as sequence
+from outbox as o where o.channel = %(channel)s and o.news = any(%(news)s) order by o.number
+
 -- name: next_in
 -- Seconds until something is due or a lease is over; null if nothing waits.
-select extract(epoch from min(greatest(next_at, coalesce(leased_until, next_at))) - clock_timestamp())::float8
+select min(
+    case when channel = 'email' and kind = any(%(held)s) then %(digest_in_s)s
+    else extract(epoch from greatest(next_at, coalesce(leased_until, next_at)) - clock_timestamp())::float8 end
+)
 from outbox where state = 'waiting' and channel = any(%(channels)s)
 
 -- name: counts
@@ -43,3 +75,9 @@ where state <> 'sent' order by number limit 200
 
 -- name: again
 update outbox set state = 'waiting', tries = 0, next_at = clock_timestamp() where state = 'dead'
+    and (%(news)s::text is null or (news, channel) = (%(news)s, %(channel)s))
+
+-- name: dead
+-- Dead letters, the newest first: for the console.
+select news, channel, kind, body, created_at, call_sid, tries, words from outbox
+where state = 'dead' order by number desc limit 100

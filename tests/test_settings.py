@@ -259,6 +259,8 @@ def test_a_command_that_keeps_rows_of_a_deployed_relay_needs_its_database() -> N
         ({"NOTIFY_WEBHOOK_URL": "https://x.example.com/a?b=c"}, "go together"),
         ({"NOTIFY_EMAIL": "a@b, c@d"}, "one address"),
         ({"SMTP_URL": "https://mail.example.com"}, "smtps://"),
+        ({"NOTIFY_DIGEST": "6pm"}, "like 18:00"),
+        ({"NOTIFY_DIGEST": "24:00"}, "like 18:00"),
         ({"NOTIFY_WEBHOOK_SECRET": "secret"}, "whsec_"),
     ],
 )
@@ -272,12 +274,14 @@ def test_where_the_owner_is_told_is_read_and_its_secrets_are_not_shown() -> None
     environ = {
         "NOTIFY_EMAIL": "owner@example.com",
         "NOTIFY_FROM": "relay@example.com",
+        "NOTIFY_DIGEST": "07:30",
         "SMTP_URL": "smtps://relay:SECRET@mail.example.com:465",
         "NOTIFY_WEBHOOK_URL": "https://hooks.example.com/SECRET?key=SECRET",
         "NOTIFY_WEBHOOK_SECRET": f"{secret},{secret}",
     }
     settings = load({**GOOD, **environ}, serving=True)
     assert settings.notify_webhook_url.endswith("?key=SECRET")
+    assert settings.notify_digest == "07:30"
     assert "SECRET" not in str(settings.masked()) + repr(settings)
 
 

@@ -58,6 +58,7 @@ class Delivery:
     async def _sweep(self) -> float:
         """Send what is due; returns in how many seconds there is more."""
         try:
+            await self._outbox.gather()
             while items := await self._outbox.claim():
                 async with trio.open_nursery() as nursery:
                     for item in items:

@@ -20,6 +20,7 @@ class Item:
     call_sid: str | None = None
     sequence: int = 0
     tries: int = 1
+    members: tuple[Item, ...] = ()  # of a day's letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ def letter(item: Item, public_url: str) -> Letter:
                 (phone, ("Fault", body.get("fault", ""))),
                 link,
             )
+        case "digest":
+            return _digest(item)
         case _:
             return Letter(
                 f"Alarm: {body.get('title', item.kind)}",
@@ -81,3 +84,19 @@ def letter(item: Item, public_url: str) -> Letter:
                 link,
                 body.get("words", ""),
             )
+
+
+def _digest(item: Item) -> Letter:
+    """The head of the day's letter; its members follow, each in its own words."""
+    bookings = sum(one.kind == "booking" for one in item.members)
+    faults = len(item.members) - bookings
+    told = [
+        f"{count} {one if count == 1 else many}"
+        for count, one, many in (
+            (faults, "call ended by a fault", "calls ended by a fault"),
+            (bookings, "booking", "bookings"),
+        )
+        if count
+    ]
+    do = "Call back whom a fault cut off, if it matters." if faults else "Nothing to do."
+    return Letter(f"The day: {', '.join(told) or 'nothing'}", do)

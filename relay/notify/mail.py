@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -31,6 +32,7 @@ def compose(
 ) -> EmailMessage:
     """The mail to one reader. The same item is the same mail: its Message-ID says so to who gets it twice."""
     told = letter(item, public_url)
+    parts = [letter(one, public_url) for one in item.members]
     message = EmailMessage(policy=SMTP)
     message["From"] = Address(_line(business, 60), addr_spec=parseaddr(sender)[1])
     message["To"] = Address(addr_spec=parseaddr(reader)[1])
@@ -38,12 +40,24 @@ def compose(
     message["Date"] = format_datetime(item.created_at)
     message["Message-ID"] = f"<{re.sub(r'[^A-Za-z0-9.]', '', item.news)}@{host}>"
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(_text(told))
-    message.add_alternative(_html(told), subtype="html")
-    if (method := method_of(item)) is not None:
-        calendar = invitation(item, sender=parseaddr(sender)[1], reader=parseaddr(reader)[1], host=host, tz=tz)
-        message.add_alternative(calendar.decode(), subtype="calendar", params={"method": method})
+    message.set_content("\n\n".join(_text(one) for one in (told, *parts)))
+    message.add_alternative(_html([told, *parts]), subtype="html")
+    for one in _newest(item.members or (item,)):
+        if (method := method_of(one)) is None:
+            continue
+        calendar = invitation(one, sender=parseaddr(sender)[1], reader=parseaddr(reader)[1], host=host, tz=tz)
+        if item.members:  # several bookings: a calendar file each, of which the reader takes what he wants
+            name = f"{_line(str(one.body['booking']), 40)}.ics"
+            params = {"method": method}
+            message.add_attachment(calendar.decode(), subtype="calendar", filename=name, params=params)
+        else:
+            message.add_alternative(calendar.decode(), subtype="calendar", params={"method": method})
     return message
+
+
+def _newest(items: Iterable[Item]) -> list[Item]:
+    """Of several versions of a booking only the newest: the older ones are past when they are read together."""
+    return list({str(one.body.get("booking") or one.news): one for one in items}.values())
 
 
 def _text(told: Letter) -> str:
@@ -56,14 +70,16 @@ def _text(told: Letter) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _html(told: Letter) -> str:
+def _html(letters: Sequence[Letter]) -> str:
     e = html.escape
-    parts = [f"<p><strong>{e(told.do)}</strong></p>"]
-    if told.words:
-        parts.append(f'<blockquote style="{_QUOTE}">{e(told.words)}</blockquote>')
-    if told.facts:
-        cell = '<tr><td style="padding-right:1em">{}</td><td>{}</td></tr>'
-        parts.append(f"<table>{''.join(cell.format(e(name), e(value)) for name, value in told.facts)}</table>")
-    if told.link:
-        parts.append(f'<p><a href="{e(told.link)}">The call</a></p>')
+    parts = []
+    for told in letters:
+        parts.append(f"<p><strong>{e(told.do)}</strong></p>")
+        if told.words:
+            parts.append(f'<blockquote style="{_QUOTE}">{e(told.words)}</blockquote>')
+        if told.facts:
+            cell = '<tr><td style="padding-right:1em">{}</td><td>{}</td></tr>'
+            parts.append(f"<table>{''.join(cell.format(e(name), e(value)) for name, value in told.facts)}</table>")
+        if told.link:
+            parts.append(f'<p><a href="{e(told.link)}">The call</a></p>')
     return f'<!doctype html><html><body style="font-family:sans-serif">{"".join(parts)}</body></html>\n'

@@ -5,6 +5,7 @@ A machine that is killed while it sends keeps its lease to the end; then another
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import psycopg
@@ -14,6 +15,7 @@ from relay.ledger import statements
 from relay.ledger.port import LedgerUnavailable
 from relay.ledger.postgres_thread import Connection, PostgresThread, connect, transaction, words_of
 from relay.ledger.statements import SQL_DIR
+from relay.notify.digest import HELD_KINDS, Digest
 from relay.notify.letter import Item
 
 LEASE_S = 120.0  # longer than the longest try: a mail server may take 60 s, and a webhook 15
@@ -24,23 +26,36 @@ LIMIT_S = 5.0
 class Outbox:
     """The outbox of all machines. Each method raises LedgerUnavailable."""
 
-    def __init__(self, url: str, channels: tuple[str, ...]) -> None:
+    def __init__(self, url: str, channels: tuple[str, ...], digest: Digest | None = None) -> None:
         self._thread = PostgresThread(url)
-        self._channels = list(channels)
+        self._channels, self._digest = list(channels), digest
+        self._held = list(HELD_KINDS) if digest is not None else []
         self._statements = statements.read(SQL_DIR / "outbox.sql")
 
     async def claim(self) -> list[Item]:
         """News that is due, ours until the lease is over."""
-        values = {"channels": self._channels, "limit": CLAIM_ROWS, "lease_s": LEASE_S}
+        values = {"channels": self._channels, "limit": CLAIM_ROWS, "lease_s": LEASE_S, "held": self._held}
 
         def work(connection: Connection) -> list[Item]:
             with connection.cursor(row_factory=class_row(Item)) as cursor:
-                return cursor.execute(self._statements["claim"], values).fetchall()
+                found = cursor.execute(self._statements["claim"], values).fetchall()
+                for index, item in enumerate(found):
+                    if item.kind == "digest":
+                        of = {"channel": item.channel, "news": item.body["news"]}
+                        members = cursor.execute(self._statements["members"], of).fetchall()
+                        found[index] = replace(item, members=tuple(members))
+                return found
 
         try:
             return await self._thread.use(work, limit_s=LIMIT_S, again=False)
         except psycopg.Error as error:
             raise LedgerUnavailable(words_of(error)) from error
+
+    async def gather(self) -> None:
+        """Make the day's letter, where one is due that nobody has made yet and something waits for it."""
+        if self._digest is not None:
+            news, before = self._digest.last()
+            await self._query("gather", {"news": news, "before": before, "held": self._held})
 
     async def settle(self, item: Item, state: str, *, words: str = "", pause_s: float = 0.0) -> None:
         """Mark it as sent or dead, or let it wait again."""
@@ -49,7 +64,9 @@ class Outbox:
 
     async def next_in_s(self) -> float | None:
         """Seconds until something is due; None if nothing waits."""
-        found = await self._query("next_in", {"channels": self._channels})
+        digest_in_s = self._digest.next_in_s() if self._digest is not None else 0.0
+        values: dict[str, object] = {"channels": self._channels, "held": self._held, "digest_in_s": digest_in_s}
+        found = await self._query("next_in", values)
         return cast("float | None", found[0][0]) if found else None
 
     async def counts(self) -> dict[str, int]:
@@ -88,6 +105,8 @@ def send_again(url: str) -> int:
     """Let dead letters wait anew; returns how many. Blocking. Raises LedgerUnavailable."""
     try:
         with connect(url) as connection, transaction(connection):
-            return connection.execute(statements.read(SQL_DIR / "outbox.sql")["again"]).rowcount
+            return connection.execute(
+                statements.read(SQL_DIR / "outbox.sql")["again"], {"news": None, "channel": None}
+            ).rowcount
     except psycopg.Error as error:
         raise LedgerUnavailable(words_of(error)) from error

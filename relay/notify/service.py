@@ -15,6 +15,7 @@ from relay.ledger.rows import Json
 from relay.notify import mail, smtp
 from relay.notify.alarms import Alarms
 from relay.notify.delivery import Delivery, Send
+from relay.notify.digest import Digest
 from relay.notify.letter import Item
 from relay.notify.news import News
 from relay.notify.outbox import Outbox
@@ -70,7 +71,8 @@ class Notices:
 
     def __init__(self, settings: Settings, ledger: Ledger, url: str, utc_now: Callable[[], datetime]) -> None:
         self._settings, self._ledger = settings, ledger
-        self._outbox = Outbox(url, channels_of(settings))
+        digest = Digest.of(settings.notify_digest, settings.tz, utc_now)
+        self._outbox = Outbox(url, channels_of(settings), digest)
         self.news = News(channels_of(settings), utc_now)
         self.alarms = Alarms(self._tell, utc_now)
         self._delivery: Delivery | None = None

@@ -78,6 +78,7 @@ class Settings:
     aws_endpoint_url_s3: str = ""
     notify_email: str = ""
     notify_from: str = ""
+    notify_digest: str = "off"
     smtp_url: str = _secret()
     notify_webhook_url: str = _secret()
     notify_webhook_secret: str = _secret()
@@ -423,6 +424,9 @@ def _read(name: str, text: str) -> object:
     elif name in ("notify_email", "notify_from"):
         if not re.fullmatch(r"[^@\s<>,;:\"]+@[A-Za-z0-9.-]+", text) or not text.isascii():
             raise _Wrong("must be one address like owner@example.com")
+    elif name == "notify_digest":
+        if not re.fullmatch(r"off|([01][0-9]|2[0-3]):[0-5][0-9]", text):
+            raise _Wrong("must be off, or the time of the day's letter in BUSINESS_TZ, like 18:00")
     elif name == "smtp_url":
         if not re.fullmatch(r"smtps?://([^@/\s]+@)?[A-Za-z0-9.\[\]:-]+/?", text):
             raise _Wrong("must be like smtps://user:password@mail.example.com, signs percent-encoded (@ is %40)")

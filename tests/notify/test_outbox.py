@@ -249,13 +249,16 @@ def _kills(database_url: str, folder: Path, running: list[Receiver], count: int)
     chance = random.Random(count)
     relay = Killable(database_url, str(folder / "spill"), running[0].url, SECRET)
     recorded = [(f"CA{number % 7}", number) for number in range(1, count + 1)]
+    often = max(1.0, count / 400)  # the longer, the more: some 40 kills in 2,000
+    kills = 0
     for number, (sid, seq) in enumerate(recorded):
-        if chance.random() < 8 / count:
+        if chance.random() < 8 * often / count:
+            kills += 1
             relay.kill()
             relay.start()
-        if chance.random() < 5 / count:
+        if chance.random() < 5 * often / count:
             running[-1].status = chance.choice([500, 429, 200])
-        if chance.random() < 4 / count:  # the receiver dies, and comes back on its port
+        if chance.random() < 4 * often / count:  # the receiver dies, and comes back on its port
             running[-1].shutdown()
             running[-1].server_close()
             running.append(Receiver(running[0].server_address[1]))
@@ -273,6 +276,7 @@ def _kills(database_url: str, folder: Path, running: list[Receiver], count: int)
         assert time.monotonic() < end, states(database_url)
         time.sleep(0.1)
     relay.kill()
+    print(f"{kills} kills of the relay, {len(running) - 1} of the receiver, {count // 10} of the connections")
     taken = [json.loads(body)["id"] for one in running for _, _, body in one.asked]
     assert set(taken) == wanted
     for call in {sid for sid, _ in recorded}:

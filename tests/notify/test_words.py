@@ -87,6 +87,27 @@ def test_whatever_a_caller_says_there_is_no_header_more(words: str, name: str, b
     assert read["Bcc"] is None
 
 
+def test_the_days_letter_says_what_to_do_first_and_brings_each_piece_with_its_link() -> None:
+    booking: r.Json = {"booking": "17", "service": "Haircut", "start": "2026-11-26T10:00", "name": "Zoë Doe"}
+    members = (
+        item("booking", {"done": "booked", **booking}),
+        item("fault", {"fault": "model_lost", "name": "Amir", "phone": "+12125550112"}),
+        item("booking", {"done": "moved", **booking, "start": "2026-11-27T10:00"}, sequence=1),
+        item("booking", {"done": "cancelled", "booking": "18"}, sequence=1),
+    )
+    read = mail(Item("digest.2026-11-24", "email", "digest", {"news": []}, NOW, members=members))
+    assert read["Subject"] == "The day: 1 call ended by a fault, 3 bookings"
+    assert text_of(read).startswith("Call back whom a fault cut off, if it matters.\n")
+    for kind in ("plain", "html"):
+        assert "Call Amir back if it matters: +12125550112." in text_of(read, kind)
+        assert text_of(read, kind).count("https://relay.example.com/console/calls/CA1") >= 4
+    files = {str(part.get_filename()): str(part.get_content()) for part in read.iter_attachments()}
+    assert sorted(files) == ["17.ics", "18.ics"]
+    assert "METHOD:CANCEL" in files["18.ics"]
+    assert "SEQUENCE:1" in files["17.ics"]
+    assert "20261127T150000Z" in files["17.ics"]
+
+
 # Invitations
 
 
