@@ -109,3 +109,28 @@ def test_a_command_reads_the_file_of_its_folder_and_names_its_slips(tmp_path: Pa
     done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert "line 2 cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("TIMEZONE=Europe/London", "BUSINESS_TZ"),
+        ("BUSINESS_TIMEZONE=Europe/London", "BUSINESS_TZ"),
+        ("TWILIO_SID=AC1", "TWILIO_ACCOUNT_SID"),
+        ("HUMAN_NUMBER=+12125550100", "HUMAN_TRANSFER_NUMBER"),
+        ("DB_URL=postgres://h/d", "DATABASE_URL"),
+    ],
+)
+def test_another_programs_name_for_a_setting_is_pointed_out(tmp_path: Path, line: str, meant: str) -> None:
+    name = line.partition("=")[0]
+    assert _read(tmp_path, line).hints == (f"{name} in .env is no setting: is {meant} meant?",)
+    assert _read(tmp_path, f"{line}\n{meant}=x\n").hints == ()
+    assert _read(tmp_path, "PORT=1", **{name: "x"}).hints == ()  # another program's, in the environment
+
+
+@pytest.mark.parametrize("value", ["\u201cBella\u201d", "\u2018Bella\u2019"])
+def test_quotes_of_prose_around_a_value_are_pointed_out(tmp_path: Path, value: str) -> None:
+    got = _read(tmp_path, f"BUSINESS_NAME={value}\n")
+    assert got.values["BUSINESS_NAME"] == value
+    assert "quote of prose" in got.hints[0]
+    assert _read(tmp_path, "BUSINESS_NAME=Bella\u2019s \u201cBarbershop\u201d\n").hints == ()

@@ -55,6 +55,11 @@ _EN_KEEP = r"(?:record(?:ed|ing)?|tap(?:e|ed|ing)|transcrib(?:e|ed|ing)|writ(?:e
 _EN_IT = (
     r"(?:this|that call|the call|our|my (?:call|voice|words)|me|us|it|any|what i|the conversation|everything|anything)"
 )
+_EN_CALL = (
+    r"(?:this|it all|all this|everything i say)(?= ?(?:$|[.,!?])| please| (?:call|conversation|chat)\b)|"
+    r"(?:this|the|our|my|that) (?:call|conversation|chat|voice|words|audio)\b|"
+    r"what i(?:'m| am|'ve| have)? (?:just )?(?:say|said)|(?:a|any) recordings?\b"
+)
 # By language. Each is looked for in lower case, apostrophes straight.
 REFUSALS: Final = {
     "en": (
@@ -74,6 +79,32 @@ REFUSALS: Final = {
         r"no (?:recording|taping|transcri\w+)(?: please| of (?:this|the call|me)|[.,!]|$)|"
         r"off the record\b(?! (?:player|store|label)))",
         rf"\bi (?:refuse|object|decline|opt out)(?: [\w']+){{0,4}}? {_EN_KEEP}",
+        # It is not to be saved, kept or noted either.
+        r"(?:do not|don't|dont|never|not to|won't let you) (?:please )?(?:save|store|log|retain|archive|keep)"
+        rf" (?:any of |a (?:record|log|copy) of )?(?:{_EN_CALL})",
+        rf"(?:don't|do not|not) want (?:you to )?(?:save|store|log|retain|archive|keep) (?:any of |a (?:record|"
+        rf"log|copy) of )?(?:{_EN_CALL})",
+        rf"(?:don't|do not|not) want (?:any of )?(?:{_EN_CALL})(?: to be)? (?:saved|stored|logged|retained|"
+        rf"archived|kept)",
+        r"(?:don't|do not|stop) (?:please )?(?:take|taking|make|making) (?:any )?notes(?: (?:on|of|"
+        r"about) (?:this|me|what|our|the call)|[.,!]|$)",
+        r"(?:don't|do not|not) want (?:a|any|the) (?:transcript|recording|transcription)s?(?: of (?:this|me|my|"
+        r"what|our|the call)|[.,!]|$)",
+        # Nobody may.
+        rf"\byou (?:do not|don't|haven't|have not) (?:have |got )?(?:my |any |the |a )?(?:permission|consent|"
+        rf"right|authori[sz]ation)"
+        rf"(?: [\w']+){{0,3}}? {_EN_KEEP}",
+        rf"\b(?:you|they) (?:may not|can't|cannot|can not|must not|mustn't|shouldn't|should not|(?:are|"
+        rf"'re) not (?:allowed|permitted|authori[sz]ed) to|aren't (?:allowed|"
+        rf"permitted) to) {_EN_KEEP}(?: {_EN_IT}\b|[.,!]|$)",
+        rf"\b(?:nobody|no one) (?:is|may|can|should)(?: \w+){{0,3}}? {_EN_KEEP} {_EN_IT}\b",
+        rf"\brather(?: [\w']+){{0,3}}? (?:didn't|did not|don't|do not) (?:\w+ )?{_EN_KEEP}",
+        r"\b(?:never|didn't|did not|don't|do not|haven't|not) (?:agreed?|consent(?:ed)?|approved?) (?:to|"
+        r"with) (?:\w+ )?record",
+        r"\brecord(?:ed|ing)\b[^.?!]{0,20}[.?!,] (?:because |well,? |if so,? |then |"
+        r"and )?i (?:really )?(?:don't|do not) (?:want|like|consent|agree)(?: to| with)? (?:that|it|this)\b",
+        r"\brecording off\b|\b(?:kill|end|halt|cease) (?:the|this|that|your|any) recording|\b(?:turn|switch|"
+        r"shut) off (?:the|that|your) tape\b",
         r"\bopt(?:ing)? out of (?:the |being |this )?(?:record|transcri)",
         r"\b(?:delete|erase) (?:this|the|my) (?:recording|transcript)",
     ),
@@ -81,16 +112,21 @@ REFUSALS: Final = {
         r"\bno (?:me |nos |lo |la |esto )?(?:grab(?:e|es|en|ar)|transcrib\w+)\b",
         r"\bno (?:quiero|deseo|autorizo|permito|acepto|consiento)(?: \w+){0,5}? (?:grab|transcri)\w+",
         r"\b(?:deje|deja|dejen|pare|para|paren)(?: de)? (?:grabar|transcribir|la grabaci[oó]n)",
+        r"\b(?:me niego|me opongo|no estoy de acuerdo|no doy (?:mi )?(?:permiso|consentimiento))(?: \w+){0,5}? graba",
         r"\bsin (?:grabar|grabaci[oó]n|que \w+ grab\w+)|\b(?:apague|apaga|quite|detenga) la grabaci[oó]n",
     ),
     "fr": (
         r"\bn(?:e |')(?:m'|nous |l'|le |la )?enregistre[zr]? pas\b|\bne pas (?:m'|être |l')?enregistr",
         r"\bje ne (?:veux|souhaite|désire|consens|accepte) pas(?: [\w']+){0,5}? (?:\w')?enregistr",
         r"\b(?:arrêtez|arrête|coupez|stoppez)(?: d'enregistrer| l'enregistrement| de m'enregistrer)|\bsans enregistre",
+        r"\b(?:refuse|m'oppose|pas d'accord)(?: [\w']+){0,4}? (?:\w')?enregistr",
     ),
     "de": (
         r"\bnicht (?:\w+ ){0,2}?(?:auf(?:nehmen|zeichnen|gezeichnet|genommen)|mit(?:schneiden|geschnitten|schreiben))",
         r"\b(?:nehmen|zeichnen|schneiden|schreiben) sie (?:\w+ ){0,4}?nicht (?:auf|mit)\b",
+        r"\bnicht,? dass? (?:\w+ ){1,5}?(?:aufgezeichnet|aufgenommen|mitgeschnitten|gespeichert)",
+        r"\b(?:widerspreche|nicht einverstanden|verbiete)(?:,? \w+){0,5}? (?:auf(?:nahme|zeichn|gezeichnet|"
+        r"genommen)|mitschnitt)",
         r"\b(?:keine|ohne) (?:aufnahme|aufzeichnung|mitschnitt)",
         r"\b(?:aufnahme|aufzeichnung) (?:\w+ )?(?:aus|stoppen|beenden|abschalten)",
         r"\bhören sie auf(?: \w+){0,3}? (?:aufzunehmen|aufzuzeichnen|mitzuschneiden)",
@@ -98,10 +134,13 @@ REFUSALS: Final = {
     "pt": (
         r"\bn[aã]o (?:me |nos |quero que \w+ |quero ser |autorizo \w+ )?grav\w+",
         r"\b(?:pare|para|parem) de gravar|\bsem grav",
+        r"\b(?:me recuso|não (?:aceito|concordo|permito|autorizo|consinto|quero))(?: \w+){0,5}? grava",
     ),
     "it": (
         r"\bnon (?:mi |ci |lo |la |voglio essere |voglio che (?:\w+ )?)?registr\w+",
         r"\b(?:smetta|smetti|smettete) di registrare|\bsenza (?:essere )?registra",
+        r"\b(?:rifiuto|mi oppongo|non (?:acconsento|autorizzo|accetto|permetto|sono d'accordo|"
+        r"voglio))(?: [\w']+){0,5}? (?:\w')?registra",
     ),
     "nl": (
         r"\bniet (?:\w+ ){0,2}?op(?:nemen|genomen|neemt)\b|\bneem(?:t)? (?:\w+ ){0,4}?niet op\b|\bgeen opname|"
@@ -112,7 +151,8 @@ _REFUSALS: Final = tuple(re.compile(pattern) for patterns in REFUSALS.values() f
 # Holds such words and refuses nothing.
 _NO_REFUSAL: Final = re.compile(
     r"\b(?:don't|do not|wouldn't) (?:mind|care)|\bnot? (?:a )?problem|\bwhy (?:don't|do you not)|"
-    r"\bdon't (?:you|they|i|we) (?:record|have)|\b(?:have|has|there's|there is|got) no record|\bif (?:you|i) don't"
+    r"\bdon't (?:you|they|i|we) (?:record|have)|\b(?:have|has|there's|there is|got) no record|\bif (?:you|i) don't|"
+    r"\brecord(?:ing)? (?:a|an|another|my|our) (?:\w+ )?(?:album|song|podcast|video|demo|track|show)\b"
 )
 
 

@@ -53,7 +53,9 @@ def plain(text: str, contractions: Contractions | None = None) -> str:
 
     A number is one word, however it is parted: 9-1-1 is 911, and $1,911 is not.
     """
-    text = re.sub("[\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}`]", "'", text.casefold())
+    text = re.sub(
+        "[\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}`]", "'", text.casefold().replace("i\u0307", "i")
+    )
     text = re.sub(r"(?<=\d)[-,.](?=\d)", "", text.replace("_", " "))
     text = re.sub(r"[$£€]\s?\d+", " _ ", text)  # a price is no number to dial
     text = re.sub(r"[.!?;:…。！？¡¿]+|\s[-–—]+\s", " . ", text)
@@ -343,9 +345,12 @@ class Words:
 
     def is_backchannel(self, text: str) -> bool:
         """True for words that only say "go on": no reason to stop or to answer."""
+        if text.rstrip().endswith("?") and _HUMS.fullmatch(plain(text)):
+            return False  # "Huh?" asks
         if not 0 < _length(text) <= _BACKCHANNEL_WORDS or self._is_only("not_backchannels", text):
             return False
-        return self._is_only("backchannels", text) or bool(_HUMS.fullmatch(plain(text)))
+        once = _TWICE.sub(r"\1", text)
+        return any(self._is_only("backchannels", said) for said in (text, once)) or bool(_HUMS.fullmatch(plain(text)))
 
     def is_farewell(self, text: str) -> bool:
         """True for words that end a call, or agree to its end."""
@@ -372,6 +377,8 @@ class Words:
         return any(language.is_only(name, text) for language in self.languages)
 
 
+# Scripts without blanks write a yes that is said twice as one word: はいはい, 네네.
+_TWICE = re.compile(r"([\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]{1,2})\1+")
 _HUMS = re.compile(rf"(?:[,.] )*{_HUM}(?:{_BETWEEN}{_HUM})*(?: [,.])*")
 
 

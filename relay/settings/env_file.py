@@ -23,6 +23,34 @@ DEFAULT = ".env"
 # in the environment stand names of other programs, too, of which HOSTNAME is the nearest (0.67 to HOST).
 ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.8, 0.85
 
+# Names that other programs have for what we name otherwise: no letters tell that they are meant.
+_MEANT = {
+    "TIMEZONE": "BUSINESS_TZ",
+    "TIME_ZONE": "BUSINESS_TZ",
+    "BUSINESS_TIMEZONE": "BUSINESS_TZ",
+    "BUSINESS_TIME_ZONE": "BUSINESS_TZ",
+    "TWILIO_SID": "TWILIO_ACCOUNT_SID",
+    "ACCOUNT_SID": "TWILIO_ACCOUNT_SID",
+    "AUTH_TOKEN": "TWILIO_AUTH_TOKEN",
+    "TWILIO_NUMBER": "TWILIO_PHONE_NUMBER",
+    "TWILIO_FROM_NUMBER": "TWILIO_PHONE_NUMBER",
+    "DB_URL": "DATABASE_URL",
+    "POSTGRES_URL": "DATABASE_URL",
+    "POSTGRES_DSN": "DATABASE_URL",
+    "DATABASE_URI": "DATABASE_URL",
+    "HUMAN_NUMBER": "HUMAN_TRANSFER_NUMBER",
+    "TRANSFER_NUMBER": "HUMAN_TRANSFER_NUMBER",
+    "HUMAN_PHONE_NUMBER": "HUMAN_TRANSFER_NUMBER",
+    "SERVER_URL": "PUBLIC_URL",
+    "BASE_URL": "PUBLIC_URL",
+    "PUBLIC_HOST": "PUBLIC_URL",
+    "BUSINESS_API_URL": "BUSINESS_API_BASE",
+}
+# An editor for prose puts these around a value: they are no quotes for a file of settings, and would be part of it.
+_PROSE_QUOTES = (
+    "\N{LEFT DOUBLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}"
+)
+
 _KNOWN = frozenset(one.name.upper() for one in fields(Settings))
 
 
@@ -69,6 +97,8 @@ def _parse(name: str, text: str) -> tuple[dict[str, str], list[str]]:
         elif key is not None and value is not None:
             if "\n" in value:
                 wrong.append(f"line {line}: the value of {key} has no end on its line")
+            if value[:1] in tuple(_PROSE_QUOTES):
+                hints.append(f"{key} in {name} begins with a quote of prose, which is kept: are ' or \" meant?")
             if key in found:
                 hints.append(f"{key} stands twice in {name}, in lines {lines[key]} and {line}: the last one counts")
             found[key], lines[key] = value, line
@@ -84,7 +114,8 @@ def _misspelt(names: Mapping[str, str], where: str, alike: float) -> list[str]:
     """A sentence for each name that is none of ours and nearly one."""
     told = []
     for name in names:
-        near = difflib.get_close_matches(name.upper(), _KNOWN, 1, alike) if name not in _KNOWN else []
+        meant = [_MEANT[name]] if where and name in _MEANT else []  # in the environment others may mean something else
+        near = (meant or difflib.get_close_matches(name.upper(), _KNOWN, 1, alike)) if name not in _KNOWN else []
         if near and near[0] not in names:
             told.append(f"{name}{where} is no setting: is {near[0]} meant?")
     return told

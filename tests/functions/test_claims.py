@@ -16,6 +16,7 @@ SHELVES = Path(__file__).parent / "shelves"
 # Written down before the rules were, so that the rules are not measured on what they were made from.
 BEFORE: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_before.toml").read_text("utf-8"))
 AFTER: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_after.toml").read_text("utf-8"))
+REVIEWED: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_reviewed.toml").read_text("utf-8"))
 
 CLAIMED = [
     ("I've booked you a table for two at 7 PM.", BOOKED),
@@ -176,13 +177,13 @@ def test_the_shelf_holds_three_hundred_sentences_half_of_them_harmless() -> None
     assert len(BEFORE["harmless"]) >= 100
 
 
-@pytest.mark.parametrize("shelf", [BEFORE, AFTER], ids=["before", "after"])
+@pytest.mark.parametrize("shelf", [BEFORE, AFTER, REVIEWED], ids=["before", "after", "reviewed"])
 def test_of_a_hundred_harmless_sentences_one_at_most_alarms(shelf: dict[str, list[str]]) -> None:
     alarms = false_alarms(shelf)
     assert len(alarms) <= len(shelf["harmless"]) / 100, alarms
 
 
-@pytest.mark.parametrize("shelf", [BEFORE, AFTER], ids=["before", "after"])
+@pytest.mark.parametrize("shelf", [BEFORE, AFTER, REVIEWED], ids=["before", "after", "reviewed"])
 def test_of_a_hundred_claims_five_at_most_are_missed(shelf: dict[str, list[str]]) -> None:
     missed = misses(shelf)
     assert len(missed) <= sum(len(told) for deed, told in shelf.items() if deed != "harmless") / 20, missed

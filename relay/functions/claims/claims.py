@@ -70,7 +70,7 @@ _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whe
 _CONDITION_AFTER: Final = re.compile(
     r"\b(?:if|unless|once|as soon as|when|by (?:someone|somebody|another)|yesterday|earlier|already|within|it seems|"
     r"(?<!as )last (?:week|night|month|year)|(?:day|week|month|year|hour)s? ago|as far as i|in my notes|"
-    r"in the meantime|i think|i believe|i hope|apparently)\b|^ by (?!phone|text|e-?mail|now)"
+    r"in the meantime|i think|i believe|i hope|apparently)\b|^ by (?!phone|text|e-?mail|now)|\bfirst$"
 )
 # A table that is kept for some kind of guest: no booking of this caller's.
 _FOR_OTHERS: Final = re.compile(rf"^ (?:for|to) (?!you\b|your\b|the two\b|the \w+ of you|{WHEN}|under\b)")
@@ -101,7 +101,9 @@ _TELLS: Final = {
 _TELLS_NOT: Final = re.compile(
     r"n't\b|\b(?:cannot|not|never|no|unable|unfortunately|sorry|afraid|would|shall|should|could|do you|if)\b"
 )
-_TAGS: Final = frozenset({"", "right", "correct", "yes", "is that right", "is that correct", "isn't it", "aren't you"})
+_TAGS: Final = frozenset(
+    {"", "right", "correct", "yes", "is that right", "is that correct", "then", "isn't it", "aren't you"}
+)
 _ENGLISH: Final = re.compile(r"\b(?:the|you|your|i'm|i've|it's|that|this|and|for|sorry|thanks?|what|how|we)\b")
 _SENTENCES: Final = re.compile(r"(?<=[.!?;])\s+|\n+")
 _CLAUSES: Final = re.compile(r"[,:;()\u2013\u2014]|\s-\s|\b(?:but|and|so|because|then)\b")
@@ -221,7 +223,7 @@ def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
         if match is None:
             continue
         head, tail = clause[: match.start()], clause[match.end() :]
-        if _NOT_A_CLAIM.search(head) or _CONDITION_BEFORE.search(head) or _CONDITION_AFTER.search(tail):
+        if _NOT_A_CLAIM.search(head) or _CONDITION_BEFORE.search(head + match.group()) or _CONDITION_AFTER.search(tail):
             continue
         if pattern.is_state and ("already" in match.group() or _TAKEN.search(sentence)):
             continue  # "that one is already booked": by somebody else
