@@ -20,7 +20,7 @@ The rooms, in the order a caller's audio visits them:
       uplink.py           frames to appends, gaps filled              downlink.py         deltas to mu-law
       model_connector.py  where a call's model sessions come from     context.py          what calls share
       call_file.py        what a call keeps over its streams          call_rows.py        its rows, figures, last line
-      function_rows.py    what a function leaves
+      function_runner.py  the functions that the model calls          function_rows.py    what a function leaves
       reservations.py     exactly-once before the notice
     call/machine.py     an event and the time in, actions out (pure). Its state is state.py, its rooms are
       greeting.py         the first words, by a ladder                turns.py            the caller's turns

@@ -166,7 +166,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     sessions = call.sessions
     if not sessions.serves:
         return
-    if call.unheard.is_enough(now - call.talked_at) and not call.voice.is_up and call.figures.reconnects < RECONNECTS:
+    if call.unheard.is_enough(now - call.talked_at) and not call.voice.is_up:
         _give_up(call, "deaf", now, out, caller_waits=True)
     elif call.answers.is_stuck(now) and not sessions.is_urgent:
         caller_waits = call.answers.is_pending or call.floor.caller_waits

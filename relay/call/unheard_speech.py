@@ -21,6 +21,10 @@ RUN_MS = 400
 SWING_DB = 5.0
 SWINGS = 2
 LONG_RUN_MS = 1_500  # a longer run needs as many more
+# "Can you hear me?" has one swing: that is enough for a run of QUESTION_MS, if it is so deep. White and rumbling noise
+# that begins swings by up to 5 dB, the short questions of the clips by 10 and more.
+DEEP_SWING_DB = 9.0
+# Quiet frames for longer than this are a break in the run. Single ones may be lost packets.
 BREAK_MS = 40
 # The level of rumbling noise jumps from frame to frame, that of speech from syllable to syllable: so much of each
 # frame's counts.
@@ -34,38 +38,54 @@ class UnheardSpeech:
     _ms: int = 0  # of the runs before this one that were speech
     _run_ms: int = 0
     _swings: int = 0
+    _deepest_db: float = 0.0  # of the swings
     _high_dbfs: float = -100.0  # since the last fall
     _low_dbfs: float = 0.0  # since the last rise
+    _high_before_dbfs: float = -100.0  # ahead of that low
     _falls: bool = False
     _smooth_dbfs: float = -100.0
+    _break_dbfs: float = -100.0  # the loudest of the quiet frames that go on
 
-    def hear(self, level_dbfs: float, run_ms: int, ms: int) -> None:
-        """A loud frame of `ms`, in a run of speech that is `run_ms` long by now, its short breaks included."""
+    def hear(self, level_dbfs: float, run_ms: int, ms: int, *, is_loud: bool) -> None:
+        """A frame of `ms` in a run of speech, which is `run_ms` long up to its latest loud frame."""
+        if not is_loud:
+            self._break_dbfs = max(self._break_dbfs, level_dbfs)
+            return
         if run_ms <= self._run_ms or self._run_ms == 0:
             self._begin()
-        elif run_ms > self._run_ms + ms + BREAK_MS:  # a break inside the run: a fall that nobody measured
-            self._swings, self._falls, self._high_dbfs = self._swings + 1, False, -100.0
+        elif run_ms > self._run_ms + ms + BREAK_MS:
+            self._measure(self._break_dbfs)
             self._smooth_dbfs = level_dbfs
-        self._run_ms = run_ms
+        self._run_ms, self._break_dbfs = run_ms, -100.0
         self._smooth_dbfs += (level_dbfs - self._smooth_dbfs) * (SMOOTHING if self._smooth_dbfs > -100.0 else 1.0)
-        level_dbfs = self._smooth_dbfs
+        self._measure(self._smooth_dbfs)
+
+    def _measure(self, level_dbfs: float) -> None:
+        """Follow the swings of the run's level."""
         if self._falls:
             self._low_dbfs = min(self._low_dbfs, level_dbfs)
             if level_dbfs >= self._low_dbfs + SWING_DB:
-                self._swings, self._falls, self._high_dbfs = self._swings + 1, False, level_dbfs
+                self._swings, self._falls = self._swings + 1, False
+                self._high_before_dbfs, self._high_dbfs = self._high_dbfs, level_dbfs
         else:
             self._high_dbfs = max(self._high_dbfs, level_dbfs)
             if level_dbfs <= self._high_dbfs - SWING_DB:
                 self._falls, self._low_dbfs = True, level_dbfs
+        if self._swings and not self._falls:
+            depth_db = min(self._high_before_dbfs, self._high_dbfs) - self._low_dbfs
+            self._deepest_db = max(self._deepest_db, depth_db)
 
     def _begin(self) -> None:
         self._ms += self._speech_ms
-        self._run_ms, self._swings, self._falls, self._high_dbfs, self._smooth_dbfs = 0, 0, False, -100.0, -100.0
+        self._run_ms, self._swings, self._deepest_db, self._falls = 0, 0, 0.0, False
+        self._high_dbfs, self._smooth_dbfs = -100.0, -100.0
 
     @property
     def _speech_ms(self) -> int:
         swings = SWINGS * max(1.0, self._run_ms / LONG_RUN_MS)
-        return self._run_ms if self._run_ms >= RUN_MS and self._swings >= swings else 0
+        is_speech = self._run_ms >= RUN_MS and self._swings >= swings
+        is_question = QUESTION_MS <= self._run_ms < LONG_RUN_MS and self._deepest_db >= DEEP_SWING_DB
+        return self._run_ms if is_speech or is_question else 0
 
     def is_enough(self, waited_s: float) -> bool:
         """True if the session must be deaf; `waited_s`: so long the caller has been quiet again."""
@@ -74,4 +94,5 @@ class UnheardSpeech:
 
     def forget(self) -> None:
         """The VAD heard something, or another session listens: all of it is counted anew."""
-        self._ms, self._run_ms, self._swings, self._falls, self._high_dbfs = 0, 0, 0, False, -100.0
+        self._begin()
+        self._ms = 0

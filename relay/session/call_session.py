@@ -11,7 +11,6 @@ Exception groups are opened here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 import trio
@@ -52,7 +51,6 @@ from relay.call.vocabulary import (
     DrainBegan,
     EndReason,
     Event,
-    FunctionReturned,
     ItemId,
     MarkReturned,
     ModelLost,
@@ -61,15 +59,15 @@ from relay.call.vocabulary import (
     StreamSid,
     Ticked,
 )
-from relay.functions import CallContext, Outcome, PauseRecording, ResumeRecording, TransferCall, run
+from relay.functions import PauseRecording, ResumeRecording
 from relay.realtime import protocol as model_dialect
 from relay.realtime.client import ModelSession, ModelUnreachable
 from relay.recordings import Recorder
 from relay.session.call_file import CallFile
 from relay.session.call_rows import Books
-from relay.session.caller_words import CallerWords
 from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
+from relay.session.function_runner import FunctionRunner
 from relay.session.model_connector import ModelConnector
 from relay.session.uplink import CallerAudio, silence
 from relay.transport.overload import pace
@@ -92,14 +90,9 @@ SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
 # Twilio's media message is 360 to 400 bytes, its mark 110: more than a frame, and no more than a frame and a mark.
 TWO_FRAMES_BYTES = 450
-NOBODY_THERE = (
-    '{"status":"error","error":"No person can take the call at this time.","next":"Say so, and offer to take a message '
-    'with take_message or to book."}'
-)
 # More than this waits for the model's socket (a quarter of a second of audio): it is congested, and the newest audio is
 # kept apart, where the oldest can be dropped.
 CONGESTED_BYTES = 16_384
-FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
 
 
 class CallSession:
@@ -126,19 +119,7 @@ class CallSession:
         self._probed_at: float | None = None
         self._start: Callable[..., None] = lambda *_: None
         self._scope = trio.CancelScope()
-        self._context = CallContext(
-            file.call_sid,
-            file.caller.number,
-            file.briefing.backend.for_call(file.call_sid),
-            file.briefing.settings.tz,
-            desk.utc_now,
-            file.once,
-            file.briefing.settings.business_country,
-            file.own_ids,
-            attested=file.caller.id.is_attested,
-            answers=file.briefing.answers,
-            caller_words=CallerWords(self.machine.call),
-        )
+        self._functions = FunctionRunner(desk, file, self.machine, self.books)
 
     def _recorder_of(self, file: CallFile, now: float) -> Recorder | None:
         file.began_at = now if file.began_at is None else file.began_at
@@ -415,29 +396,9 @@ class CallSession:
     # Functions
 
     async def _run_function(self, action: RunFunction) -> None:
-        try:
-            outcome = await run(
-                self._desk.registry, self._context, action.name, action.arguments, action.function_call_id
-            )
-        except Exception:  # our own bug, around a function: loud here, and the call goes on
-            log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
-            outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
-        if isinstance(outcome.effect, TransferCall) and not self.machine.call.human_is_there(trio.current_time()):
-            outcome = replace(outcome, output=NOBODY_THERE, ok=False, refused=True, error="outside HUMAN_HOURS")
-        self.books.function(action, outcome)
-        self._pause_recording(outcome.effect)
-        await self._feed(
-            FunctionReturned(
-                action.function_call_id,
-                action.name,
-                outcome.output,
-                outcome.ok,
-                round(outcome.took_s * 1000),
-                outcome.effect,
-                outcome.refused,
-                outcome.unsure,
-            )
-        )
+        returned = await self._functions.run(action)
+        self._pause_recording(returned.effect)
+        await self._feed(returned)
 
     # The recording
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+import dsp
 from relay.call import wording
 from relay.call.actions import (
     AskForResponse,
@@ -46,6 +47,7 @@ from relay.call.vocabulary import (
     ResponseId,
     StaySilent,
 )
+from relay.standin.speech import voice
 from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
 R1, R2 = ResponseId("resp_1"), ResponseId("resp_2")
@@ -495,6 +497,61 @@ def test_speech_that_the_vad_never_hears_brings_another_session(voiced_ms: int) 
     assert [dial.why for dial in of(stage, DialBeside)] == ["deaf"]
     stage.tell(NextModelReady(), ModelReady("sess_2", "mini"))
     assert wording.LAST_WORDS_LOST in [item.text for item in of(stage, CreateItem)]
+
+
+def hears_clip(stage: Stage, clip: str) -> None:
+    mulaw = voice.clips()[clip].mulaw
+    for at in range(0, len(mulaw) - 159, 160):
+        stage.level_dbfs = max(SILENCE_DBFS, dsp.level_dbfs(mulaw[at : at + 160]))
+        stage.wait(20)
+    stage.level_dbfs = SILENCE_DBFS
+
+
+@pytest.mark.parametrize("clip", ["can_you_hear", "sorry_what", "oh_wait", "operator", "booking"])
+def test_a_short_question_that_the_vad_never_hears_brings_a_phrase_and_another_session(clip: str) -> None:
+    stage = idle()
+    hears_clip(stage, clip)
+    assert dead_air_s(stage, 4.0) <= LONGEST_S
+    assert own_words(stage) == ["one moment again"]
+    assert [dial.why for dial in of(stage, DialBeside)] == ["deaf"]
+
+
+@pytest.mark.parametrize("gap_ms", [40, 100, 200, 600])
+def test_coughs_are_no_question_that_nobody_hears(gap_ms: int) -> None:
+    stage = idle()
+    for _ in range(3):
+        hears_clip(stage, "cough")
+        stage.wait(gap_ms)
+    stage.wait(8_000)
+    assert of(stage, DialBeside) == []
+    assert own_words(stage) == []
+
+
+@pytest.mark.parametrize("ms", [640, 900, 1_300])
+@pytest.mark.parametrize("depth_db", [0.0, 4.0])
+def test_a_short_hum_is_no_question_that_nobody_hears(ms: int, depth_db: float) -> None:
+    stage = idle()
+    for at in range(0, ms, 20):
+        stage.level_dbfs = SPEECH_DBFS - (depth_db if ms / 3 < at < ms / 2 else 0.0)
+        stage.wait(20)
+    stage.level_dbfs = SILENCE_DBFS
+    stage.wait(8_000)
+    assert of(stage, DialBeside) == []
+    assert own_words(stage) == []
+
+
+def test_three_sessions_in_a_row_that_hear_nothing_lead_to_a_human() -> None:
+    stage = idle()
+    for number in (2, 3, 4):
+        hears_clip(stage, "can_you_hear")
+        stage.wait(4_000)
+        if is_with_a_human(stage):
+            break
+        stage.tell(NextModelReady(), ModelReady(f"sess_{number}", "mini"))
+        stage.answer(number, 1_000, "Sorry, I missed that.", ref=stage.machine.answers._asked_ref)
+        stage.wait(3_000)
+    assert is_with_a_human(stage)
+    assert number == 4
 
 
 # Dead air that looks like talk

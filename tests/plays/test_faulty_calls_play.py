@@ -21,12 +21,14 @@ from relay.call.vocabulary import EndReason, Event, ModelLost, ModelReady, MoveF
 from relay.ledger import rows
 from relay.standin.business.faults import Faults as BusinessFaults
 from relay.standin.model.script import Faults, Script
-from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.report import CallReport, Turn
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import Scenario, parse
 from tests.helpers.play import stage
 
 LONGEST_S = 6.0
+# Words that stop for the caller's are over so soon.
+GOES_ON_S = 1.0
 # What asks for patience answers nothing: the caller goes on waiting behind it.
 PATIENCE = ("one moment", "still checking", "still looking", "thank you for waiting")
 QUESTIONS = ["ask_hours", "can_you_hear", "ask_booking", "ask_friday", "message", "off_topic"]
@@ -145,6 +147,12 @@ def script_of(rng: random.Random, scenario: Scenario) -> Script:
     return Script.from_table(table | {"faults": faults, "seed": rng.randint(1, 10_000)})
 
 
+def _waits_behind(turn: Turn, waits_from: float) -> float | None:
+    """Since when the caller waits once the agent has said this; None if it was an answer."""
+    last = re.split(r"(?<=[.!?]) ", turn.text.casefold().strip())[-1]
+    return max(waits_from, turn.to_s) if any(words in last for words in PATIENCE) else None
+
+
 def dead_air_s(got: CallReport) -> list[float]:
     """How long the caller waited for an answer in silence, piece by piece: until it came, or the call was put through.
 
@@ -154,14 +162,16 @@ def dead_air_s(got: CallReport) -> list[float]:
     dialled = [event.at_s - got.events[0].at_s for event in got.events if event.kind == "dialled"]
     over_s = min([*dialled, got.duration_s])
     waits_from: float | None = None
+    agents = [turn for turn in got.turns if turn.who == "agent"]
     for turn in sorted(got.turns, key=lambda turn: turn.from_s):
         if waits_from is not None and turn.from_s > waits_from:
             silences.append(min(turn.from_s, over_s) - waits_from)
         if turn.who == "caller":
-            waits_from = turn.to_s
+            # Our words stopped for the caller's and went on behind them: the ear's report calls that one turn
+            goes_on = [each for each in agents if each.from_s < turn.from_s and each.to_s > turn.to_s + GOES_ON_S]
+            waits_from = _waits_behind(goes_on[0], turn.to_s) if goes_on else turn.to_s
         elif waits_from is not None:
-            last = re.split(r"(?<=[.!?]) ", turn.text.casefold().strip())[-1]
-            waits_from = max(waits_from, turn.to_s) if any(words in last for words in PATIENCE) else None
+            waits_from = _waits_behind(turn, waits_from)
     if waits_from is not None:
         silences.append(over_s - waits_from)
     return silences
