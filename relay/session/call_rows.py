@@ -272,8 +272,7 @@ class Books:
     def close(self) -> None:
         """The stream is over: the outcome, the figures, the line. Synchronous, so that nothing can cut it off.
 
-        May be called twice: the next stream of the call does, if this one takes too long.
-        """
+        A second call does nothing: the next stream of the call closes this one, if it takes too long."""
         if self._closed:
             return
         self._closed = True

@@ -15,6 +15,7 @@ import pytest
 import dsp
 from relay.business import opening
 from relay.business.diary import MemoryStore
+from relay.business.embedded import Embedded
 from relay.business.rules import Business
 from relay.call import (
     ending,
@@ -214,6 +215,15 @@ async def accept_known_calls(transfers: human_transfer.Transfers, fields: dict[s
     return twiml.empty() if known else twiml.hang_up()
 
 
+def neither_again_nor_looked_up(patch: Patch) -> None:
+    async def nothing_booked(*_: Any) -> list[Any]:
+        return []
+
+    patch.setattr(client, "WRITE_ATTEMPTS", 1)
+    patch.setattr(client.Backend, "appointments", nothing_booked)
+    patch.setattr(Embedded, "appointments", nothing_booked)
+
+
 async def hang_up(*_: Any) -> str:
     return twiml.hang_up()
 
@@ -314,7 +324,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("backend_garbage", "an answer that is not as agreed is not believed", believe_anything),
     ("backend_wrong_types", "an answer with wrong types is not believed", believe_anything),
     ("backend_hang", "a function has a limit", wait_for_ever),
-    ("booking_answer_lost", "a write is tried again", put(client, "WRITE_ATTEMPTS", 1)),
+    ("booking_answer_lost", "a lost write is tried again, or looked up", neither_again_nor_looked_up),
     ("backend_slow", "a phrase is heard while a function runs", without_phrases),
     (
         "function_without_words",
@@ -348,7 +358,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     (
         "business_after_hours",
         "another greeting is said while it is closed",
-        put(briefings, "_closed_words", lambda *_: ""),
+        put(briefings, "closed_words", lambda *_: ""),
     ),
     ("business_holiday", "a special day takes the place of the week", put(Business, "special_day", lambda *_: None)),
     (

@@ -164,6 +164,7 @@ FULL_ROWS: list[r.Row] = [
         rule="always",
         announced_at=NOON,
         heard_at=NOON + timedelta(seconds=2),
+        refused_at=NOON + timedelta(seconds=9),
     ),
     r.MessageRow(
         call_sid="CA1", seq=1, name="Ann", phone="+12125550101", text="Call me.", created_at=NOON, delivered=False
