@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from relay import settings
 from relay.cli import _parser
+from relay.settings.env_file import read
 from tests.helpers import settings_page
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +82,20 @@ def test_each_page_is_linked_from_the_readme_or_from_a_page_that_is() -> None:
 
 def test_the_page_of_the_settings_is_up_to_date() -> None:
     assert settings_page.PAGE.read_text() == settings_page.page(), "run `python -m tests.helpers.settings_page`"
+
+
+@pytest.mark.parametrize("has_backend", [False, True], ids=["without a backend", "with one"])
+def test_the_env_file_of_the_first_30_minutes_is_enough_to_serve(tmp_path: Path, has_backend: bool) -> None:
+    page = (ROOT / "docs" / "go-live.md").read_text()
+    needed, backend = re.findall(r"```\n((?:[A-Z_]+=.*\n)+)```", page)
+    text = needed + (backend if has_backend else "")
+    filled = (
+        text.replace("AC...", "AC" + "0" * 32).replace("https://...", "https://shop.example.com").replace("...", "x")
+    )
+    (tmp_path / ".env").write_text(filled)
+    loaded = settings.load(read({}, tmp_path).values, serving=True)
+    assert loaded.business_is_embedded is not has_backend
+    assert {name for name in loaded.given if name in settings.REQUIRED} == set(settings.REQUIRED)
 
 
 def test_pictures_are_small() -> None:

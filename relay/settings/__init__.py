@@ -451,6 +451,13 @@ def _auth_tokens(text: str) -> str:
     return ",".join(tokens)
 
 
+def _is_host(host: str) -> bool:
+    """True for an address, and for a name whose labels are as the DNS has them."""
+    return ":" in host or all(
+        re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", label) for label in host.removesuffix(".").split(".")
+    )
+
+
 def _read_url(name: str, text: str) -> str:
     secure, plain = _URLS[name]
     try:
@@ -466,6 +473,8 @@ def _read_url(name: str, text: str) -> str:
         raise _Wrong("must be an origin alone: no path, no query, no user")
     if name == "public_url" and "_" in (parts.hostname or ""):
         raise _Wrong("must have no underscore in its host: Twilio calls no such host")
+    if name == "public_url" and not _is_host(parts.hostname or ""):
+        raise _Wrong("must have a host of letters, digits and hyphens, with points between")
     if name == "twilio_api_base" and parts.path not in ("", "/"):
         raise _Wrong("must be an origin alone, like https://api.twilio.com: paths are put behind it")
     if name not in ("openai_realtime_url", "notify_webhook_url") and (parts.query or parts.fragment):

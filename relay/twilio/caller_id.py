@@ -81,6 +81,7 @@ def attested(verstat: str) -> Attestation:
 
 def as_presented(text: str, country: str) -> str:
     """A number in E.164 from "+1…", "sip:+1…@host", "whatsapp:+1…", "client:…" or a national number; else ""."""
+    text = text.rpartition("<")[2].partition(">")[0]  # "Ann" <sip:+1…@host>
     user = _SCHEME.sub("", text.strip(), count=1).partition("@")[0].partition(";")[0]
     digits = re.sub(r"[\s().\-/]", "", unquote(user))
     digits = re.sub(r"\A00(?=[1-9])", "+", digits)

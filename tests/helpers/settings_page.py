@@ -83,6 +83,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "it holds $. See [console.md](console.md).",
         "notify_email": "The owner's mail address. NOTIFY_EMAIL, NOTIFY_FROM and SMTP_URL go together.",
         "notify_from": "The sender's address of these mails.",
+        "notify_digest": "`off`, or a time in BUSINESS_TZ like `18:00`. Bookings and faults come in one daily mail. "
+        "Messages and alarms never wait.",
         "smtp_url": "The mail server, like smtps://user:password@mail.example.com. Percent-encode signs in it.",
         "notify_webhook_url": "A URL that is told of the same events. It goes together with NOTIFY_WEBHOOK_SECRET. "
         "[webhook.schema.json](webhook.schema.json) describes what is sent.",

@@ -19,6 +19,7 @@ def who(number: str, country: str = "US", **fields: str) -> CallerId:
     [
         "+12125550101",
         "sip:+12125550101@pbx.example.com",
+        '"Ann" <sip:+12125550101@pbx.example.com>',
         "sips:%2B12125550101@10.0.0.1:5061;transport=tls",
         "sip:2125550101@pbx.example.com;user=phone",
         "SIP:12125550101@pbx.example.com",
