@@ -76,6 +76,7 @@ where state <> 'sent' order by number limit 200
 -- name: again
 update outbox set state = 'waiting', tries = 0, next_at = clock_timestamp() where state = 'dead'
     and (%(news)s::text is null or (news, channel) = (%(news)s, %(channel)s))
+returning news
 
 -- name: dead
 -- Dead letters, the newest first: for the console.

@@ -79,6 +79,7 @@ class Owner:
     files: Callable[[], Sequence[File]]
     diary: Diary | None = None
     recordings: Recordings | None = None
+    send_news: Callable[[], None] | None = None  # wakes who sends; None: nothing is set that it could go to
 
     @property
     def today(self) -> dt.date:
@@ -301,6 +302,22 @@ class Console:
         words = ("Done." if done else "It waits again.") if found else "There is no such message any more."
         return self._page("_message_done.html", words=words, call_sid=call_sid, seq=seq, done=done)
 
+    async def _outbox(self) -> Response:
+        told = request.args.get("again", "")
+        return self._page(
+            "outbox.html",
+            rows=await self._reads.dead_letters(),
+            settings=self._owner.settings,
+            again=told if told.isascii() and told.isdigit() else "",
+        )
+
+    async def _outbox_again(self) -> Response:
+        form = await request.form
+        count = await self._reads.send_again(form.get("news"), form.get("channel"))
+        if self._owner.send_news is not None:
+            self._owner.send_news()
+        return Response("", 303, {"Location": f"/console/outbox?again={count}"})
+
     async def _diary(self) -> Response:
         try:
             first = dt.date.fromisoformat(request.args.get("week", ""))
@@ -337,6 +354,8 @@ ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("/listen", "listen", ("GET",)),
     ("/messages", "messages", ("GET",)),
     ("/messages/<call_sid>/<int:seq>", "message_done", ("POST",)),
+    ("/outbox", "outbox", ("GET",)),
+    ("/outbox/again", "outbox_again", ("POST",)),
     ("/diary", "diary", ("GET",)),
     ("/words", "words", ("GET",)),
 )

@@ -16,8 +16,10 @@ from psycopg.sql import SQL, Composable, Identifier
 
 from relay.console.search import PAGE, Question
 from relay.console.wording import NOT_TAKEN
+from relay.ledger import statements
 from relay.ledger.port import LedgerUnavailable
 from relay.ledger.postgres_thread import Connection, PostgresThread, words_of
+from relay.ledger.statements import SQL_DIR
 
 LIMIT_S = 5.0
 IDLE_LOOK_S = 20.0
@@ -60,6 +62,7 @@ class Reads:
 
     def __init__(self, url: str) -> None:
         self._thread = PostgresThread(url)
+        self._outbox = statements.read(SQL_DIR / "outbox.sql")
 
     async def _use(self, work: Callable[[Connection], Result], *, again: bool = True) -> Result:
         try:
@@ -146,6 +149,7 @@ class Reads:
             return {
                 "messages": _fetch(connection, _OPEN_MESSAGES, {"limit": 5}),
                 "open": _fetch(connection, "select count(*) as n from messages where done_at is null")[0]["n"],
+                "dead": _fetch(connection, "select count(*) as n from outbox where state = 'dead'")[0]["n"],
                 "bookings": _fetch(connection, _BOOKED, values),
                 "wrong": _fetch(connection, wrong, values),
                 "calls": _fetch(
@@ -179,6 +183,14 @@ class Reads:
             "where call_sid = %(sid)s and seq = %(seq)s returning call_sid"
         )
         return bool(await self._rows(query, {"sid": call_sid, "seq": seq, "done": done}))
+
+    async def dead_letters(self) -> list[Row]:
+        """News for the owner that was given up, the newest first."""
+        return await self._rows(self._outbox["dead"].decode())
+
+    async def send_again(self, news: str | None, channel: str | None) -> int:
+        """Let a dead letter wait anew; all of them where none is named. Returns how many there were."""
+        return len(await self._rows(self._outbox["again"].decode(), {"news": news, "channel": channel}))
 
     async def review(self, call_sid: str, verdict: str | None, note: str | None) -> None:
         """Keep what the owner thinks of a call; None leaves what is there."""

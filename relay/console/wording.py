@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 ENDINGS = {
     "caller_hung_up": "The caller hung up",
@@ -33,6 +34,14 @@ OUTCOMES = {
     "message_taken": "left a message",
     "informed": "got information",
     "talked": "talked",
+}
+NEWS = {
+    "call_back": "A call back that is wanted",
+    "message": "A message",
+    "booking": "A booking",
+    "fault": "A call that a fault ended",
+    "alarm": "An alarm",
+    "digest": "The day's letter",
 }
 TRANSFERS = {
     "asked": "a person was rung",
@@ -106,6 +115,13 @@ def short_number(number: str | None) -> str:
     if not number:
         return "hidden number"
     return f"… {number[-4:]}" if len(number) > 8 else f"… {number[-2:]}"
+
+
+def target(channel: str, email: str, webhook_url: str) -> str:
+    """Where a piece of news was to go. Of a webhook only the host: the rest of its URL may be a secret."""
+    where = {"email": email, "webhook": urlsplit(webhook_url).hostname if webhook_url else ""}.get(channel)
+    by = "by mail" if channel == "email" else "by webhook"
+    return f"{by} to {where}" if where else f"{by}, which is not set any more"
 
 
 def usd(amount: Any) -> str:

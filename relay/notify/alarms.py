@@ -105,7 +105,10 @@ class Alarms:
         self._told[kind] = hour
         self._telling = True
         try:
-            self._tell(f"alarm.{kind}.{hour}", "alarm", {"alarm": kind, "title": title, "do": do})
+            body: Json = {"alarm": kind, "title": title, "do": do}
+            if call := line.get("call_sid"):
+                body["call"] = str(call)  # the one in which it was seen first: the mail links to it
+            self._tell(f"alarm.{kind}.{hour}", "alarm", body)
         finally:
             self._telling = False
 

@@ -42,7 +42,8 @@ def letter(item: Item, public_url: str) -> Letter:
     body = {name: " ".join(str(value).split()) for name, value in item.body.items() if value is not None}
     who = body.get("name") or "A caller"
     at = body.get("phone") or "a hidden number"
-    link = f"{public_url}/console/calls/{item.call_sid}" if item.call_sid and public_url else ""
+    call = item.call_sid or body.get("call")
+    link = f"{public_url}/console/calls/{call}" if call and public_url else ""
     phone = ("Phone", at)
     match item.kind:
         case "message":

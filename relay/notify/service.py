@@ -76,14 +76,15 @@ class Notices:
         self.news = News(channels_of(settings), utc_now)
         self.alarms = Alarms(self._tell, utc_now)
         self._delivery: Delivery | None = None
-        self.news.on_news = self._wake
+        self.news.on_news = self.wake
 
     def _tell(self, news: str, kind: str, body: Json) -> None:
         for row in self.news.rows(news, kind, body):
             self._ledger.record(row)
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Something may wait to be sent."""
         if self._delivery is not None:
             self._delivery.wake()
 

@@ -331,11 +331,13 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
         reads = Reads(database_url)
         stack.push_async_callback(reads.close)
         desk.tasks["console"] = reads.keep_idle_closed
+        send_news = None
         if channels_of(settings):
             notices = Notices(settings, ledger, database_url, desk.utc_now)
             stack.push_async_callback(notices.close)
             desk.news, desk.tasks["notices"] = notices.news, notices.run
             desk.metrics.watch_outbox(notices.states)
+            send_news = notices.wake
             stack.enter_context(logs.listening(notices.alarms.saw))
-        Console(owner_of(desk, diary), reads).add_to(daemon.app)
+        Console(owner_of(desk, diary, send_news), reads).add_to(daemon.app)
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from relay.business.diary import Diary, DiaryUnavailable
 from relay.business.opening import minute_of, moment_of
@@ -18,8 +18,11 @@ from relay.session.context import Desk
 LIMIT_S = 2.0
 
 
-def owner_of(desk: Desk, diary: Diary | None) -> Owner:
-    """Everything the console needs beside Postgres. `diary` None: the business has a backend of its own."""
+def owner_of(desk: Desk, diary: Diary | None, send_news: Callable[[], None] | None = None) -> Owner:
+    """Everything the console needs beside Postgres.
+
+    `diary` None: the business has a backend of its own. `send_news` wakes the task that sends the owner's news.
+    """
     parts = _Parts(desk)
     return Owner(
         settings=desk.settings,
@@ -28,6 +31,7 @@ def owner_of(desk: Desk, diary: Diary | None) -> Owner:
         files=parts.texts,
         diary=_OwnersDiary(desk, diary) if diary is not None else None,
         recordings=HeardCalls(desk.settings),
+        send_news=send_news,
     )
 
 

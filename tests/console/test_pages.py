@@ -60,7 +60,9 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
-@pytest.mark.parametrize("path", ["/", "/calls", "/messages", "/messages?show=done", "/diary", "/words", "/listen"])
+@pytest.mark.parametrize(
+    "path", ["/", "/calls", "/messages", "/messages?show=done", "/diary", "/words", "/listen", "/outbox"]
+)
 async def test_every_page_has_a_designed_empty_state(opened: Open, database_url: str, path: str) -> None:
     text = await text_of(opened, database_url, f"/console{path}")
     assert "None" not in re.sub(r"<[^>]+>", "", text)
@@ -184,6 +186,37 @@ async def test_a_message_that_is_done_no_longer_waits_and_can_be_taken_back(open
     assert sid(1) in await text_of(opened, url, "/console/messages?show=done")
     await client.post(f"/console/messages/{sid(1)}/1", form={"done": "no"}, headers=HOST)
     assert (await text_of(opened, url, "/console/messages")).count("<article") == before
+
+
+NOT_SENT = """insert into outbox (news, channel, call_sid, kind, body, created_at, state, tries, words)
+    select 'CA' || n || '.message.1', channel, 'CA' || n, 'message', '{"name": "Jane <b>Doe", "phone": "+12125550111"}',
+    now(), state, 3, 'the recipient was refused (550)'
+    from generate_series(1, 2) as n, (values ('email', 'dead'), ('webhook', 'sent')) as each (channel, state)"""
+
+
+async def test_news_that_was_given_up_is_told_on_the_first_page_and_tried_again_by_a_button(
+    opened: Open, url: str
+) -> None:
+    assert "could not be sent" not in await text_of(opened, url, "/console/")
+    with psycopg.connect(url) as connection:
+        connection.execute(NOT_SENT)
+    assert "2 pieces of news could not be sent" in await text_of(opened, url, "/console/")
+    text = await text_of(opened, url, "/console/outbox")
+    assert text.count("Jane &lt;b&gt;Doe") == text.count("the recipient was refused (550)") == 2
+    assert "+12125550111" not in text  # not in full
+    woken: list[str] = []
+    client = opened(url, send_news=lambda: woken.append("woken"))
+    form = {"news": "CA1.message.1", "channel": "email"}
+    for expected in ("again=1", "again=0"):  # pressed twice: it is not dead any more
+        answer = await client.post("/console/outbox/again", form=form, headers=HOST)
+        assert answer.headers["Location"] == f"/console/outbox?{expected}"
+    waits = "select news, channel, tries from outbox where state = 'waiting' order by news"
+    assert rows(url, waits) == [("CA1.message.1", "email", 0)]
+    assert rows(url, "select count(*) from outbox where state = 'sent'") == [(2,)]
+    assert woken
+    await client.post("/console/outbox/again", headers=HOST)
+    assert [news for news, *_ in rows(url, waits)] == ["CA1.message.1", "CA2.message.1"]
+    assert "Nothing was given up" in await text_of(opened, url, "/console/outbox")
 
 
 async def test_a_call_s_data_can_be_taken_along(opened: Open, url: str) -> None:

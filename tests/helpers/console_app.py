@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,12 +40,13 @@ def console_app(
     files: Sequence[File] = (),
     now: dt.datetime = NOW,
     reads: Reads | None = None,
+    send_news: Callable[[], None] | None = None,
 ) -> QuartTrio:
     """An app with the console in it."""
     app = QuartTrio("console")
     checks = (_well, _disk, _away) if trouble else (_well, _disk)
     shown = files or (File("prompts/system.md", "You are {AGENT_NAME}.", "f264db1e862c"),)
-    owner = Owner(settings, lambda: now, checks, lambda: shown, diary, recordings)
+    owner = Owner(settings, lambda: now, checks, lambda: shown, diary, recordings, send_news)
     Console(owner, reads or Reads(url)).add_to(app)
     return app
 

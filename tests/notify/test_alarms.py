@@ -55,6 +55,14 @@ def test_three_transfers_in_a_row_that_nobody_took_are_told() -> None:
     assert len(told.all) == 1
 
 
+def test_an_alarm_that_was_seen_in_a_call_names_it() -> None:
+    bodies: list[Json] = []
+    alarms = Alarms(lambda news, kind, body: bodies.append(body), lambda: NOW)
+    alarms.saw({"event": "call.told_wrong", "call_sid": "CA1"})
+    alarms.saw({"event": "files.broken"})
+    assert [body.get("call") for body in bodies] == ["CA1", None]
+
+
 def test_other_lines_are_no_alarms() -> None:
     told = Told()
     for event in ("call.ended", "function.refused", "outbox.dead", None):

@@ -52,6 +52,14 @@ def test_the_days_letter_is_due_at_its_time_in_the_business_zone(now: str, last:
     assert digest.next_in_s() == pytest.approx(next_in_h * 3600)
 
 
+def test_east_of_greenwich_the_letter_is_of_the_business_day() -> None:
+    tokyo = ZoneInfo("Asia/Tokyo")
+    now = dt.datetime(2026, 11, 24, 23, tzinfo=dt.UTC)  # 08:00 of the 25th there
+    digest = Digest.of("07:30", tokyo, lambda: now)
+    assert digest is not None
+    assert digest.last() == ("digest.2026-11-25", dt.datetime(2026, 11, 25, 7, 30, tzinfo=tokyo))
+
+
 def test_without_the_choice_there_is_no_days_letter() -> None:
     assert Digest.of("off", NEW_YORK, Clock("2026-11-24 18:00")) is None
 

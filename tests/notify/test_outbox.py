@@ -28,6 +28,7 @@ from relay.notify.letter import Item
 from relay.notify.news import Caller, News
 from relay.notify.outbox import Outbox
 from relay.notify.sending import NotSent
+from relay.telemetry.metrics import Metrics
 from tests.helpers.receiver import SECRET, Receiver
 
 real = pytest.mark.real
@@ -107,6 +108,21 @@ async def deliver(url: str, sent: Sent, *, until: int) -> None:
     await outbox.close()
 
 
+async def metrics_of(url: str) -> str:
+    """What /metrics says of the outbox after a look."""
+    outbox, metrics = Outbox(url, ("webhook",)), Metrics()
+    task = Delivery(outbox, {"webhook": Sent()}, lambda: 0)
+    metrics.watch_outbox(lambda: task.states)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(task.run)
+        with trio.fail_after(30):
+            while not task.states:  # noqa: ASYNC110
+                await trio.sleep(0.05)
+        nursery.cancel_scope.cancel()
+    await outbox.close()
+    return metrics.text().decode()
+
+
 @real
 async def test_news_of_a_call_waits_for_the_one_before_and_that_of_others_does_not(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -128,6 +144,9 @@ async def test_a_no_for_good_makes_a_dead_letter_that_is_shown_and_can_be_sent_a
     sent = Sent(NotSent("the recipient was refused (550)", for_good=True))
     await deliver(database_url, sent, until=2)
     assert states(database_url) == [("CA1.message.1", "dead"), ("CA1.message.2", "sent")]
+    text = await metrics_of(database_url)
+    assert 'relay_outbox{state="dead"} 1.0' in text
+    assert 'relay_outbox{state="sent"} 1.0' in text
     (line,) = show_outbox(database_url, again=False)
     assert line.startswith("dead")
     assert line.endswith("the recipient was refused (550)")

@@ -13,13 +13,14 @@ from zoneinfo import ZoneInfo
 
 import icalendar
 import pytest
+import vobject  # type: ignore[import-untyped] # it has no types
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from relay.ledger import rows as r
 from relay.notify.backoff import PAUSES_S, pause_s
-from relay.notify.letter import Item
+from relay.notify.letter import Item, letter
 from relay.notify.mail import compose
 from relay.notify.news import Caller, News
 from relay.notify.signing import SecretUnreadable, headers
@@ -66,6 +67,13 @@ def test_a_call_back_that_is_wanted_says_first_what_to_do() -> None:
     assert "Jane Doe wants a call back: +12125550111" in text_of(read, "html")
     assert read["Subject"] == "Call back wanted: Jane Doe, +12125550111"
     assert read["Message-ID"] == "<CA1.callback.1@relay.example.com>"
+
+
+@pytest.mark.parametrize("kind", ["call_back", "message", "booking", "fault", "alarm"])
+@pytest.mark.parametrize("public_url", ["https://relay.example.com", ""])
+def test_each_mail_about_a_call_links_to_it_where_the_relay_has_an_address(kind: str, public_url: str) -> None:
+    one = Item("x", "email", kind, {"call": "CA1"}, NOW, None if kind == "alarm" else "CA1")
+    assert letter(one, public_url).link == (f"{public_url}/console/calls/CA1" if public_url else "")
 
 
 def test_words_of_a_caller_are_no_html() -> None:
@@ -117,6 +125,17 @@ def calendar_of(read: EmailMessage) -> tuple[str, Any]:
     assert part.get_param("method") == str(calendar["METHOD"])
     assert part.get_content_charset() == "utf-8"
     (event,) = calendar.walk("VEVENT")
+    # Another program reads the same in it.
+    other = vobject.readOne(str(part.get_content()), validate=True)
+    assert other.method.value == str(calendar["METHOD"])
+    assert (other.vevent.uid.value, other.vevent.sequence.value) == (event["UID"], str(event["SEQUENCE"]))
+    assert other.vevent.summary.value == event["SUMMARY"]
+    assert other.vevent.organizer.value == str(event["ORGANIZER"])
+    if "DTSTART" in event:
+        assert (other.vevent.dtstart.value, other.vevent.dtend.value) == (
+            event.decoded("DTSTART"),
+            event.decoded("DTEND"),
+        )
     return str(calendar["METHOD"]), event
 
 
