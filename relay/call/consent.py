@@ -105,6 +105,13 @@ REFUSALS: Final = {
         r"and )?i (?:really )?(?:don't|do not) (?:want|like|consent|agree)(?: to| with)? (?:that|it|this)\b",
         r"\brecording off\b|\b(?:kill|end|halt|cease) (?:the|this|that|your|any) recording|\b(?:turn|switch|"
         r"shut) off (?:the|that|your) tape\b",
+        rf"\b(?:feel better|prefer|like it|appreciate it|happier) if (?:\w+ ){{1,3}}?"
+        rf"(?:wasn't|weren't|was not|were not|isn't|is not|didn't|did not) (?:\w+ )?{_EN_KEEP}",
+        r"\b(?:don't|do not|not|never) (?:have|put|get) (?:this|me|us|it|any of (?:this|it)) on (?:tape|record|file)\b",
+        rf"\b(?:refrain from|forbid (?:you to|any)|(?:withdraw|revoke) my (?:consent|permission|"
+        rf"agreement)(?: \w+)?) {_EN_KEEP}",
+        r"\brecord(?:ed|ing)\b[^.?!]{0,20}[.?!,] (?:\w+,? )?(?:i'm|i am) not (?:okay|ok|fine|comfortable|"
+        r"happy) with (?:that|it|this)\b",
         r"\bopt(?:ing)? out of (?:the |being |this )?(?:record|transcri)",
         r"\b(?:delete|erase) (?:this|the|my) (?:recording|transcript)",
     ),

@@ -85,6 +85,7 @@ class Orders:
 
     ordered: dict[int, int] = field(default_factory=dict)
     answered: dict[int, int] = field(default_factory=dict)
+    calls: dict[int, object] = field(default_factory=dict)  # held, so that no later call gets the number of one
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
         """From now on."""
@@ -92,6 +93,7 @@ class Orders:
 
         def counted(machine: Machine, event: Event, now: float) -> list[Action]:
             key = id(machine.call)
+            self.calls[key] = machine.call
             self.ordered.setdefault(key, 1)  # the first is dialled while the phone rings
             is_answer = isinstance(event, ModelReady | NextModelReady | MoveFailed)
             is_answer = is_answer or (isinstance(event, ModelLost) and event.code == 0)
