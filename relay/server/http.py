@@ -75,7 +75,7 @@ async def serve(
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")
-    hypercorn.trio.run.TCPServer = HandoverServer  # type: ignore[attr-defined] # hypercorn has no hook for it
+    hypercorn.trio.run.TCPServer = _connection  # type: ignore[attr-defined,assignment] # it has no hook
     hypercorn.protocol.H11Protocol = _PlainHttp  # type: ignore[attr-defined] # nor for this
     overload.install()
     with ExitStack() as stack:
@@ -278,3 +278,8 @@ class HandoverServer(TCPServer):
             raise  # run() logs it
         else:
             await end.close()
+
+
+def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:
+    """A connection of ours, or hypercorn's own where somebody else in this process serves with its plain settings."""
+    return (HandoverServer if isinstance(config, _Config) else TCPServer)(app, config, *rest)
