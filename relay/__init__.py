@@ -32,8 +32,10 @@ The rooms, in the order a caller's audio visits them:
       playout.py          what was sent, heard, cut off               turn_taking.py      who may speak
       level_vad.py        the caller as a level                       echo.py             what of ours may come back
       response_queue.py   the one owner of response.create            conversation.py     what was said and heard
-      gap_filling.py      caller audio that never came                cost.py             what the call costs
+      gap_filling.py      caller audio that never came                cost.py, waterfall.py  what the call costs; waits
       escalation.py       ways to a human without a model             wording.py          what the model is told
+      consent.py          may words be kept? refusal.py: the wish     words.py            what a transcript means
+      caller_turns.py     turns under way; presence.py, rest.py       keypad.py           keys that are pressed
       consent_law.py      who must hear the notice                    call_config.py      what a call is told beforehand
       vocabulary.py       events, ids, how a call can end             actions.py          what it wants done
     dsp/                mu-law 8 kHz <-> PCM16 24 kHz (pure)
@@ -46,6 +48,9 @@ Beside the audio:
     business/           the embedded backend: business.toml, the diary
     ledger/             Postgres, off the audio path; dev_postgres/ is the embedded one
     recordings/         the sound of calls, encrypted: recorder.py (what both sides heard), writer.py (its thread)
+    console/            the owner's pages: console.py (the routes), guard.py (who may see them), reads.py (Postgres)
+    notify/             the owner is told: outbox, mail, webhook, alarms
+    settings/           the environment, checked; .env; what ships beside the code. telemetry/: log lines, figures
     standin/            our own Twilio, model and business, for demo, tests and rehearsals
 
 Data flows one way and imports form a line: dsp <- call (pure) <- twilio, realtime <- transport <- phrases <- session
