@@ -210,13 +210,14 @@ async def test_recordings_older_than_the_limit_are_deleted_and_the_others_stay(
             (tmp_path / name).unlink()
     recordings, ledger = _recordings(tmp_path, store)
     where = store or FolderStore(tmp_path)
+    label = "disk" if store is None else "store"
+    told = f'oldest_seconds{{where="{label}"}}'.encode()  # of this place: the disk is looked at first
     async with _running(recordings):
-        await _until(lambda: len(_there(where)) == 2 and b"oldest_seconds{" in recordings._metrics.text())
+        await _until(lambda: len(_there(where)) == 2 and told in recordings._metrics.text())
     assert _there(where) == sorted(names[:2])
     deleted = {row.name for row in ledger.of(rows.RecordingRow) if row.deleted_at is not None}
     assert deleted == set(names[2:])
     assert {row.peaks for row in ledger.of(rows.RecordingRow) if row.deleted_at is not None} == {"\\x"}
-    label = "disk" if store is None else "store"
     lines = recordings._metrics.text().decode().splitlines()
     (age,) = [
         line.split()[1] for line in lines if line.startswith(f'relay_recordings_oldest_seconds{{where="{label}"}}')
