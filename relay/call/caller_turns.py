@@ -1,7 +1,4 @@
-"""What is known of the caller's turns besides their words: when they began, which words are awaited, what they led to.
-
-Upstream: turns.py (writes by these methods), responses.py, interruption.py, failover.py.  Downstream: nothing.
-"""
+"""What is known of the caller's turns besides their words: their beginning, words awaited, what they led to."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 The rules are data: `prompts/escalation.toml` holds the numbers and the operator's own phrases, `prompts/words/` what is
 listened for in each language.
-Upstream: the rooms of the machine ask with each transcript.  Downstream: words.py.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 A 0 inside a number is a digit of it. So a row is judged when nothing was pressed for `KEYS_TOGETHER_S`: one that holds
 the human's key and nothing else asks for a human; any other is told to the model.
-
-Upstream: turns.py (presses, judges), responses.py (takes what is to be told).  Downstream: nothing.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 A noise is no sign of life, and only its words tell that it was one. So a turn counts as a sign at once, and is taken
 back when it turns out to be nothing; what the agent answered to it does not begin the silence anew either.
-
-Upstream: turns.py (signs), ending.py (asks, hangs up).  Downstream: nothing.
 """
 
 from __future__ import annotations

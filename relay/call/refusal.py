@@ -1,7 +1,4 @@
-"""The caller says that their words are not to be kept: from that moment on none are, and the agent confirms it.
-
-Upstream: machine.py.  Downstream: consent.py (the rule), state.py.
-"""
+"""The caller says that their words are not to be kept: from that moment on none are, and the agent confirms it."""
 
 from __future__ import annotations
 

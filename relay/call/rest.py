@@ -1,7 +1,4 @@
-"""The rest of an answer that was given up for an interruption, kept until its words tell whether it was one.
-
-Upstream: interruption.py (keeps it, goes on with it); each room where something else is to be told.
-"""
+"""The rest of an answer that was given up for an interruption, kept until its words tell whether it was one."""
 
 from __future__ import annotations
 

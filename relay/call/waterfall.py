@@ -1,7 +1,4 @@
-"""How long a caller waits for an answer, step by step: from their last sound to our first one in their ear.
-
-Upstream: turns.py (a turn ended), responses.py, state.py and machine.py (the steps of its answer).
-"""
+"""How long a caller waits for an answer, step by step: from their last sound to our first one in their ear."""
 
 from __future__ import annotations
 

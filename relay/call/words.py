@@ -7,8 +7,6 @@ the past. What is left open is left to the model, which heard the sentence too.
 
 A pattern is a row of words. `a|b` is one of several words, `word?` may be missing, `{name}` is one of a set of
 expressions, `...` is up to three words, `^` and `$` are the ends of a clause.
-
-Upstream: escalation.py and turn_taking.py ask.  Downstream: nothing.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ Rule 1: the order of the pieces is the order in which their rows were recorded, 
         version of a row is never written before an older one.
 Rule 2: a piece keeps its name from the moment it is made, so that it has its place among the files after a kill too.
 Rule 3: memory is bounded (the queue, what is being written, and one piece that the disk refused). The disk is not.
-
-Upstream: store.py.  Downstream: spill.py.
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@ Rule 2: no row is lost while either Postgres or the disk works. What Postgres do
 Rule 3: a row is written again until Postgres has said yes; statements are idempotent, so twice is once.
 Rule 4: a row that Postgres will never take is set aside, so that the others get past it, whatever it does to us.
 Rule 5: an idle ledger asks nothing and keeps no connection: a database that sleeps when nobody uses it may sleep.
-
-Upstream: the calls, server/webhooks.  Downstream: backlog.py, batch.py, postgres_thread.py, sql/statements.sql.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 Nothing is kept before `begin` (the notice was heard). While it is paused both channels are silent.
 The way to Twilio takes as long as the way back, as far as anybody can know: what we hear was said half a round trip
 ago, and what we write is heard half a round trip later.
-
-Upstream: session (frames, what was written, marks).  Downstream: timeline.py; writer.py's tape.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a process does with recordings: opens them, writes their rows, uploads them, deletes them by age.
-
-Upstream: session (one recorder a stream), server (run).  Downstream: writer, stores, ledger.
-"""
+"""What a process does with recordings: opens them, writes their rows, uploads them, deletes them by age."""
 
 from __future__ import annotations
 

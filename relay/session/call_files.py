@@ -1,7 +1,4 @@
-"""The files of a process's calls. What is asked while a phone rings looks at the calls at hand, not at hours of them.
-
-Upstream: context.py.
-"""
+"""The files of a process's calls. A ring looks at the calls at hand, not at hours of them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What functions may ask about the caller's own words: did they say this, have they spoken since?
-
-Upstream: functions/registry.py.  Downstream: the call's conversation.
-"""
+"""What functions may ask about the caller's own words: did they say this, have they spoken since?"""
 
 from __future__ import annotations
 

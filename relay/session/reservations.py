@@ -1,7 +1,4 @@
-"""Exactly-once keys of a call, claimed as ever, with no more words than may be kept.
-
-Upstream: context.py.  Downstream: ledger.
-"""
+"""Exactly-once keys of a call, claimed as ever, with no more words than may be kept."""
 
 from __future__ import annotations
 
