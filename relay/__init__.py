@@ -41,6 +41,7 @@ The rooms, in the order a caller's audio visits them:
       vocabulary.py       events, ids, how a call can end             actions.py          what it wants done
     dsp/                mu-law 8 kHz <-> PCM16 24 kHz (pure)
     realtime/           OpenAI's JSON <-> events and actions (protocol.py), session_config.py, prices.py; client.py
+    voices/             another voice than the model's (voice.py): text in, mu-law with text positions out
     phrases/            our own words: prompts.py, phrase_book.py (rendered once in the agent's voice), clips/ that ship
 
 Beside the audio:
