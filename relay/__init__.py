@@ -9,6 +9,7 @@ The rooms, in the order a caller's audio visits them:
       webhooks.py         a phone rings: Twilio's questions           human_transfer.py   the human's side of a call
       admission.py        which rings get the agent                   descriptors.py      enough of them for calls
       media_endpoint.py   the media socket's door: signature, token, start
+      console_door.py     the console's sockets: session and origin
       fly_replay.py       the machine that knows the call
     transport/          bytes and messages on sockets
       wire.py             bytes on a socket, with TLS or not          websocket.py        messages (text_frame.py)
@@ -41,6 +42,7 @@ The rooms, in the order a caller's audio visits them:
       vocabulary.py       events, ids, how a call can end             actions.py          what it wants done
     dsp/                mu-law 8 kHz <-> PCM16 24 kHz (pure)
     realtime/           OpenAI's JSON <-> events and actions (protocol.py), session_config.py, prices.py; client.py
+    voices/             another voice than the model's (voice.py): text in, mu-law with text positions out
     phrases/            our own words: prompts.py, phrase_book.py (rendered once in the agent's voice), clips/ that ship
 
 Beside the audio:
