@@ -22,7 +22,6 @@ from relay.call.vocabulary import (
     StreamSid,
 )
 
-
 NAME: Final = "twilio"
 # The caller's phone stays connected when its stream is closed: it is hung up by Twilio's REST API.
 IS_A_PHONE_CALL: Final = True
