@@ -1,4 +1,4 @@
-"""A mail to a server: smtplib, in a thread. TLS is required but on this machine itself."""
+"""A mail to a server: smtplib, in a thread. TLS is required, except on this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import trio
 from relay.notify.sending import NotSent
 
 SOCKET_LIMIT_S = 20.0  # for each answer of the server
-SEND_LIMIT_S = 60.0  # for the whole of it; a thread that hangs longer is left behind, and ends by the socket's limit
+SEND_LIMIT_S = 60.0  # for all of it; a thread that hangs longer is left behind, and ends at the socket's limit
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class SmtpUrlUnclear(ValueError):
-    """What is wrong with SMTP_URL, to be put behind its name; holds nothing of it."""
+    """What is wrong with SMTP_URL. The message follows the name, and holds nothing of the URL."""
 
 
 @dataclass(frozen=True, slots=True)
