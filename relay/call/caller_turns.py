@@ -14,11 +14,14 @@ class CallerTurns:
     _began_ms: dict[ItemId, int] = field(default_factory=dict)
     _silent_before: dict[ItemId, float] = field(default_factory=dict)  # since when both were silent when it began
     _awaited: dict[ItemId, float] = field(default_factory=dict)  # not transcribed yet; until when others wait for it
-    _early: dict[ItemId, CallerTranscribed] = field(default_factory=dict)  # words that came before their turn's commit
-    _answered_unknown: set[ItemId] = field(default_factory=set)  # of those: what was asked for later answers them, too
+    # Words that came before the commit of their turn
+    _early: dict[ItemId, CallerTranscribed] = field(default_factory=dict)
+    # Of those awaited: an answer that was asked for later answers them too
+    _answered_unknown: set[ItemId] = field(default_factory=set)
     _interrupted: set[ItemId] = field(default_factory=set)  # an answer was given up for them
     _misunderstood: set[ItemId] = field(default_factory=set)  # one of the two has not understood them
-    _asked_again: set[ItemId] = field(default_factory=set)  # about these the agent asked again: words, or a noise?
+    # The agent asked again about these: were they words, or a noise?
+    _asked_again: set[ItemId] = field(default_factory=set)
 
     # Their beginning and their words
 
@@ -32,11 +35,11 @@ class CallerTurns:
         return self._began_ms.get(item_id, 0)
 
     def take_began_ms(self, item_id: ItemId, otherwise: int) -> int:
-        """When it began; asked once, when it takes its place in the conversation."""
+        """When it began. Asked once, when it takes its place in the conversation."""
         return self._began_ms.pop(item_id, otherwise)
 
     def silent_before(self, item_id: ItemId) -> float | None:
-        """Since when both sides had been silent when it began; None if its beginning was never told."""
+        """Since when both sides had been silent when it began. None if its beginning was never told."""
         return self._silent_before.pop(item_id, None)
 
     def await_words(self, item_id: ItemId, until: float) -> None:
@@ -44,7 +47,7 @@ class CallerTurns:
         self._awaited[item_id] = until
 
     def keep_early(self, event: CallerTranscribed) -> None:
-        """Its words came, and it is no item yet: they wait for that. Nothing where its beginning was never told."""
+        """Its words came before it is an item: they wait. Nothing if its beginning was never told."""
         if event.item_id in self._began_ms:
             self._early[event.item_id] = event
 
@@ -53,11 +56,11 @@ class CallerTurns:
         return self._early.pop(item_id, None)
 
     def words_came(self, item_id: ItemId) -> bool:
-        """Its words are there. False if none are awaited: told twice, or an item of another session."""
+        """Its words have come. False if none are awaited: told twice, or an item of another session."""
         return self._awaited.pop(item_id, None) is not None
 
     def awaits_words(self, now: float) -> bool:
-        """True while the words of a turn may come any moment. Later ones are heeded, but not waited for."""
+        """True while the words of a turn may come at any moment. Later words count, but nobody waits for them."""
         return any(now < until for until in self._awaited.values())
 
     @property
@@ -66,22 +69,22 @@ class CallerTurns:
         return bool(self._awaited)
 
     def forget_words(self) -> None:
-        """The session is gone, and with it the words that it would have written down."""
+        """The session has ended, and its transcriptions with it."""
         self._awaited.clear()
         self._early.clear()
 
     # What they led to
 
     def were_asked_about(self) -> None:
-        """An answer was asked for: it answers the turns, too, whose words are not known yet."""
+        """An answer was asked for. It also answers the turns whose words are not known yet."""
         self._answered_unknown.update(self._awaited)
 
     def answer_was_given_up(self) -> None:
-        """What was asked for answers nothing any more."""
+        """The answer that was asked for answers nothing any more."""
         self._answered_unknown.clear()
 
     def is_answered(self, item_id: ItemId) -> bool:
-        """True if what was asked for before its words were known answers it."""
+        """True if an answer that was asked for before its words were known answers it."""
         return item_id in self._answered_unknown
 
     def interrupted(self, item_id: ItemId) -> None:
@@ -93,23 +96,23 @@ class CallerTurns:
         return item_id in self._interrupted
 
     def was_misunderstood(self, item_id: ItemId) -> bool:
-        """One of the two has not understood it. False if that is known already."""
+        """One of the two has not understood it. False if that was known already."""
         is_new = item_id not in self._misunderstood
         self._misunderstood.add(item_id)
         return is_new
 
     def was_not_misunderstood(self, item_id: ItemId) -> bool:
-        """It was a noise, which nobody can understand. False if nobody had tried."""
+        """It was a noise, which nobody can understand. False if it was not counted."""
         was = item_id in self._misunderstood
         self._misunderstood.discard(item_id)
         return was
 
     def misunderstandings_were_heeded(self) -> None:
-        """A human was rung for them: they are counted anew."""
+        """A human was called because of them: counting begins again."""
         self._misunderstood.clear()
 
     def ask_again(self, item_id: ItemId) -> None:
-        """The agent asked again, and nobody knows yet whether there were words to be understood."""
+        """The agent asked again. It is not known yet whether there were words to understand."""
         self._asked_again.add(item_id)
 
     def was_asked_again(self, item_id: ItemId) -> bool:

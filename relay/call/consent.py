@@ -1,10 +1,10 @@
-"""Whether a call's words may be kept: the one rule that every writer asks. Pure.
+"""Whether the words of a call may be kept: the one rule that all code that writes words asks. Pure.
 
-No word is kept with RECORD=off; none before the notice was heard, where this caller must hear one; and none from the
-moment on when the caller has said that they do not want it. What is kept all the same: that something happened, when,
-and what it cost; and what the caller asks to be kept, a message or the notes of a booking.
+No word is kept with RECORD=off. None is kept before the notice was heard, if this caller must hear one. None is kept
+after the caller has said that they do not want it. These are kept anyway: that something happened, when, and what it
+cost; and what the caller asks to be kept (a message, the notes of a booking).
 
-The machine writes this; whoever is about to write words down asks `words`. Whom the law makes hear a notice is in
+The machine writes this state. Code that is about to write words down reads `words`. Who must hear a notice by law is in
 consent_law.py.
 """
 
@@ -17,7 +17,7 @@ from typing import Final
 
 
 class Words(enum.Enum):
-    """What becomes of words at this moment."""
+    """What happens with words at this moment."""
 
     KEPT = "kept"
     WAITING = "waiting"  # until the notice was heard; then they are kept
@@ -31,11 +31,11 @@ class Consent:
     keeps: bool = True
     announces: bool = False
     heard: bool = False  # the notice
-    refused: bool = False  # by the caller, in so many words
+    refused: bool = False  # by the caller, in words
 
     @property
     def is_given(self) -> bool:
-        """True once the notice was heard, where there must be one."""
+        """True once the notice was heard, if this caller must hear one."""
         return self.heard or not self.announces
 
     @property
@@ -60,7 +60,7 @@ _EN_CALL = (
     r"(?:this|the|our|my|that) (?:call|conversation|chat|voice|words|audio)\b|"
     r"what i(?:'m| am|'ve| have)? (?:just )?(?:say|said)|(?:a|any) recordings?\b"
 )
-# By language. Each is looked for in lower case, apostrophes straight.
+# By language. Each is looked for in lower case, with straight apostrophes.
 REFUSALS: Final = {
     "en": (
         rf"(?:(?:do not|don't|dont)(?! (?:you|they|we|i)\b)|never|please not|"
@@ -79,7 +79,7 @@ REFUSALS: Final = {
         r"no (?:recording|taping|transcri\w+)(?: please| of (?:this|the call|me)|[.,!]|$)|"
         r"off the record\b(?! (?:player|store|label)))",
         rf"\bi (?:refuse|object|decline|opt out)(?: [\w']+){{0,4}}? {_EN_KEEP}",
-        # It is not to be saved, kept or noted either.
+        # It must not be saved, kept or noted either.
         r"(?:do not|don't|dont|never|not to|won't let you) (?:please )?(?:save|store|log|retain|archive|keep)"
         rf" (?:any of |a (?:record|log|copy) of )?(?:{_EN_CALL})",
         rf"(?:don't|do not|not) want (?:you to )?(?:save|store|log|retain|archive|keep) (?:any of |a (?:record|"
@@ -155,7 +155,7 @@ REFUSALS: Final = {
     ),
 }
 _REFUSALS: Final = tuple(re.compile(pattern) for patterns in REFUSALS.values() for pattern in patterns)
-# Holds such words and refuses nothing.
+# Has such words, but refuses nothing.
 _NO_REFUSAL: Final = re.compile(
     r"\b(?:don't|do not|wouldn't) (?:mind|care)|\bnot? (?:a )?problem|\bwhy (?:don't|do you not)|"
     r"\bdon't (?:you|they|i|we) (?:record|have)|\b(?:have|has|there's|there is|got) no record|\bif (?:you|i) don't|"
@@ -164,7 +164,7 @@ _NO_REFUSAL: Final = re.compile(
 
 
 def refuses(text: str) -> bool:
-    """True if a caller says with this that their words are not to be kept."""
+    """True if a caller says with this that their words must not be kept."""
     plain = " ".join(text.replace("\u2019", "'").casefold().split())
     if _NO_REFUSAL.search(plain):
         return False

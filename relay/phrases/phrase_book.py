@@ -281,9 +281,10 @@ class PhraseBook:
                     missing.append(f"{text[:40]!r}: {words}")
 
     def learn(self, text: str, mulaw: bytes, transcript: str) -> bool:
-        """Keep a greeting that a call has just heard live, in one piece. False if it is not the text, or kept already.
+        """Keep a greeting that a call has just heard live, in one piece.
 
-        It is stored by `keep`: nothing here waits, a call is being served.
+        False if it is not the text, or is kept already. `keep` stores it. Nothing here waits, because a call is
+        running.
         """
         if text in self._kept or text not in self._wholes():
             return False
