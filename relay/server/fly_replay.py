@@ -1,4 +1,7 @@
-"""Which machine a request is for: Fly's proxy spreads them over all there are, and a call lives on one. Pure."""
+"""Which machine a request is for: Fly's proxy spreads requests over all machines, and a call is on one of them.
+
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ LIMIT_S = 2.0
 
 
 def owner_of(desk: Desk, diary: Diary | None, send_news: Callable[[], None] | None = None) -> Owner:
-    """Everything the console needs beside Postgres.
+    """Everything that the console needs beside Postgres.
 
     `diary` None: the business has a backend of its own. `send_news` wakes the task that sends the owner's news.
     """
@@ -36,7 +36,7 @@ def owner_of(desk: Desk, diary: Diary | None, send_news: Callable[[], None] | No
 
 
 class _Parts:
-    """The parts of the relay, each of which says how it is."""
+    """The parts of the relay. Each says how it is."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk

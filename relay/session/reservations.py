@@ -1,4 +1,4 @@
-"""Exactly-once keys of a call, claimed as ever, with no more words than may be kept."""
+"""The exactly-once keys of a call, claimed with no more words than may be kept."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from relay.call.consent import Consent, Words
 from relay.ledger.port import Ledger
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-# What a repeat on another machine needs, and holds no words: that it was done, and to what.
+# What a repeat on another machine needs, and holds no words: that it was done, and its id.
 _BARE: Final = frozenset({"status", "done", "id"})
 
 
 class ConsentedReservations:
-    """The ledger's reservations; the call's consent is asked anew each time."""
+    """The ledger's reservations. The call's consent is checked each time."""
 
     def __init__(self, ledger: Ledger, consent: Callable[[], Consent]) -> None:
         self._ledger = ledger
