@@ -1,9 +1,9 @@
-"""`python -m bench.barge_in [--calls 1 20] [--interruptions 300]`: truncations that are true, and `clear` in time.
+"""`python -m bench.barge_in [--calls 1 20] [--interruptions 300]`: exact truncations, and `clear` in time?
 
-The truth of truncations: a real relay, the stand-in model and callers who listen, in processes of their own. The time
-from the model's `speech_started` to the `clear` at the caller: the cheap load of bench/latency, one process for both
-ends, wss to the model; the relay's own share and two ways over loopback are in it. Leaves out/barge_in.txt and .json.
-Exit code 1 if a truncation was more than 20 ms off, one was missing, or the p99 to the clear over 5 ms.
+Exactness: a real relay, the stand-in model and callers who listen, in processes of their own. The time from the model's
+`speech_started` to the `clear` at the caller: with the small load of bench/latency, one process for both ends, wss to
+the model. It includes the relay's own time and two ways over loopback. Writes out/barge_in.txt and .json. Exit code 1
+if a truncation was more than 20 ms off, one was missing, or the p99 to the clear was over 5 ms.
 """
 
 from __future__ import annotations

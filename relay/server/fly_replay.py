@@ -9,9 +9,10 @@ from relay.settings import Settings
 
 
 def replay(settings: Settings, machine: str, failed: str | None) -> dict[str, str] | None:
-    """The header that has the proxy bring a request to its machine; None where that is this one, or is none.
+    """The header with which the proxy brings a request to its machine. None if that is this machine, or none.
 
-    500 ms, then it comes back here: `failed` is what it brings along then (`fly-replay-failed`).
+    If this does not work within 500 ms, the request comes back here, with `fly-replay-failed` (`failed`). Source:
+    docs/protocol/fly.md 5.
     """
     ours = settings.fly_machine_id
     if not ours or failed or machine == ours or not machine.isalnum() or len(machine) > 64:

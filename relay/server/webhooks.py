@@ -291,7 +291,10 @@ class Webhooks:
     # What else Twilio reports
 
     async def _status(self, fields: dict[str, str]) -> str:
-        """The number's status callback, once at the call's end; and those of a human's leg, which name their `call`."""
+        """The number's status callback, once at the end of the call.
+
+        Also those of a human's leg, which name their `call`.
+        """
         if "call" in fields:
             log.info("human.status", status=fields.get("CallStatus", "")[:16])
         elif fields.get("CallStatus") in _OVER:

@@ -115,7 +115,10 @@ class Books:
             self._record_words(row)
 
     def _record_notice(self, heard_ms: int | None) -> None:
-        """What was announced, in which version, by which rule, and when it was heard (None: the caller had gone)."""
+        """What was announced, in which version, by which rule, and when it was heard.
+
+        `heard_ms` None: the caller hung up before.
+        """
         notice = self._machine.plan.greeting.notice
         heard_at = None if heard_ms is None else self._began_utc + dt.timedelta(milliseconds=heard_ms)
         self._desk.ledger.record(
@@ -271,9 +274,11 @@ class Books:
         self._file.decide(self._decision)
 
     def close(self) -> None:
-        """The stream is over: the outcome, the figures, the line. Synchronous, so that nothing can cut it off.
+        """The stream has ended: write the outcome, the figures, the log line.
 
-        A second call does nothing: the next stream of the call closes this one, if it takes too long."""
+        Synchronous, so that nothing can interrupt it. A second call does nothing: the next stream of the call closes
+        this one if it takes too long.
+        """
         if self._closed:
             return
         self._closed = True

@@ -456,10 +456,10 @@ class CallSession:
 
     # Long because it is the table of all actions, a few lines for each.
     async def _perform(self, actions: list[Action]) -> None:
-        """Carry out the machine's actions: the sockets first, the caller's before all (a `clear` is urgent).
+        """Carry out the machine's actions: first the caller's socket (a `clear` is urgent), then the model's.
 
-        Each socket's messages stay in their order. Rows come behind, also where the caller's socket was cut off or
-        this task is cancelled; and then what takes its time.
+        The messages of each socket keep their order. Rows come after them, also if the caller's socket was cut or this
+        task is cancelled. Last comes what takes time.
         """
         to_caller: list[bytes] = []
         to_model: list[bytes] = []

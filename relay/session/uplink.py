@@ -1,4 +1,4 @@
-"""The caller's audio on its way to the model: gaps filled, kept while no model is there, converted to appends."""
+"""The caller's audio on its way to the model: gaps are filled, and it waits while there is no model."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Messages on a wire: both ends of the audio path, by `websockets`' sans-I/O core. Knows neither Twilio nor OpenAI.
+"""Messages on a wire: both ends of the audio path, on the protocol core of `websockets`.
 
-Whole text frames, nearly all of the traffic, are cut and made here (text_frame.py): the core's own way, written for
-every case, costs several microseconds more a frame. Control frames, fragments and mistakes go through the core.
-A caller of `send` and `receive` meets one exception, `Gone`; a caller of `dial` meets OSError, ssl.SSLError,
-trio.TooSlowError and `Refused`. Nothing is compressed: mu-law and base64 gain nothing, and Twilio offers none.
+It knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here
+(text_frame.py), because the core handles every case and takes several microseconds more for each. Control frames,
+fragments and mistakes go through the core. `send` and `receive` raise one exception, `Gone`. `dial` raises OSError,
+ssl.SSLError, trio.TooSlowError and `Refused`. Nothing is compressed: mu-law and base64 become no smaller, and Twilio
+does not offer it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the two ends of the load share: the called relay, the window of figures, and what each end sees of the other.
+"""What the two ends of the load share: the relay that is called, the figures, and what each end sees of the other.
 
-The generator makes the callers and the model's listener. Each end knows the other and the load by these types alone.
+The generator makes the callers and the model's listener. Each end knows the other and the load only by these types.
 """
 
 from __future__ import annotations
