@@ -128,7 +128,7 @@ def test_broken_prompts_stop_the_start_and_name_the_file(monkeypatch: pytest.Mon
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "relay serve: prompts/ needs mending" in done.stderr
+    assert "relay serve: these files in prompts/ are wrong" in done.stderr
     assert "system.md cannot be read" in done.stderr
 
 

@@ -58,7 +58,7 @@ async def carry_out(asked: Asked, business: Business, diary: Diary, utc_now: Cal
     except NotOffered as no:
         raise OwnerRefused(f"{no.why} There are: {', '.join(no.choices)}.") from None
     except NoSuchAppointment as none:
-        raise OwnerRefused(f"There is no appointment {none} that stands.") from None
+        raise OwnerRefused(f"No appointment {none} is booked.") from None
 
 
 async def at_postgres(asked: Asked, business: Business, url: str) -> str:

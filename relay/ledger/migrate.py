@@ -58,7 +58,9 @@ def read_migrations(sql_dir: Path = SQL_DIR) -> list[Migration]:
     for path in sorted(sql_dir.glob("[0-9]*.sql")):
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
-            raise MigrationRefused(f"{path} is no migration's name: four digits, an underscore, small letters, .sql.")
+            raise MigrationRefused(
+                f"{path} is not the name of a migration: four digits, an underscore, small letters, .sql."
+            )
         found.append(Migration(int(match[1]), path.name, path.read_text()))  # in text mode CRLF is read as LF
     numbers = [migration.number for migration in found]
     if not found or numbers != list(range(1, len(found) + 1)):
@@ -93,7 +95,7 @@ def _check_encoding(connection: Connection) -> None:
     if encoding not in ("UTF8", "SQL_ASCII", None):
         raise MigrationRefused(
             f"The database's encoding is {encoding}: it lacks letters that callers' names have, and would refuse their "
-            "rows. Make the database anew with: create database relay encoding 'UTF8' template template0"
+            "rows. Create the database again with: create database relay encoding 'UTF8' template template0"
         )
 
 

@@ -48,12 +48,12 @@ _ALARMS: dict[str, tuple[str, str, str]] = {
     "recording.stopped": (
         "recording_stopped",
         "a recording stopped",
-        "Look at the room in DATA_DIR, and at `relay calls` for the call.",
+        "Look at the free space in DATA_DIR, and at `relay calls` for the call.",
     ),
     "files.broken": (
         "file_broken",
         "business.toml or a prompt has a mistake",
-        "Run `relay check`: it names every mistake. The old state stays in force until then.",
+        "Run `relay check`: it names every mistake. The old files stay in use until then.",
     ),
     "call.told_wrong": (
         "claim_without_deed",
@@ -76,7 +76,7 @@ _REFUSED = {
 _MISSED = (
     "nobody_answers",
     f"{MISSED_IN_A_ROW} transfers in a row were taken by nobody",
-    "Look whether HUMAN_TRANSFER_NUMBER is right, and whether somebody is there in HUMAN_HOURS.",
+    "Check that HUMAN_TRANSFER_NUMBER is right, and that somebody is there in HUMAN_HOURS.",
 )
 
 Tell = Callable[[str, str, Json], None]  # id, kind, body

@@ -81,4 +81,4 @@ def _send(server: Server, message: EmailMessage, tls: ssl.SSLContext | None) -> 
         raise NotSent(f"the mail server answered {error.smtp_code}", for_good=500 <= error.smtp_code < 600) from None
     except (smtplib.SMTPException, OSError) as error:
         what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise NotSent(f"the mail server was not reached, or broke off: {what}") from None
+        raise NotSent(f"the mail server was not reached, or closed the connection: {what}") from None

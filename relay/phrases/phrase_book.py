@@ -335,7 +335,7 @@ class PhraseBook:
             return None  # not on this disk: perhaps another machine rendered it
         digest, mulaw = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
         if not mulaw or hashlib.sha256(mulaw).digest() != digest:
-            log.warning("greeting.file_is_broken", file=path.name, do="nothing: it is fetched or rendered anew")
+            log.warning("greeting.file_is_broken", file=path.name, do="nothing: it is fetched or rendered again")
             return None
         return mulaw
 
@@ -348,7 +348,9 @@ class PhraseBook:
             part.replace(path)
         except OSError as error:
             words = error.strerror or type(error).__name__
-            self._complain("greeting.not_on_disk", words, "look at DATA_DIR: is it full, is it ours?")
+            self._complain(
+                "greeting.not_on_disk", words, "look at DATA_DIR: is it full, and may the relay write to it?"
+            )
 
     def _path(self, text: str) -> Path:
         return self._folder / f"{self._key(text)}.phrase"
@@ -380,7 +382,7 @@ class PhraseBook:
         try:
             check(Rendered(kept.mulaw, kept.transcript), text)
         except NotRendered as error:
-            log.warning("greeting.row_is_broken", words=str(error), do="nothing: it is rendered anew")
+            log.warning("greeting.row_is_broken", words=str(error), do="nothing: it is rendered again")
             return None
         return kept.mulaw
 

@@ -139,7 +139,7 @@ def load(
     if not system and not wrong:
         wrong.append("system.md: it is empty")
     if wrong:
-        raise PromptsInvalid("prompts/ needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
+        raise PromptsInvalid("these files in prompts/ are wrong:\n" + "\n".join(f"  - {line}" for line in wrong))
     notice = phrases.get(_NOTICES.get(settings.record, ""), "")
     spoken = {key: phrases[key] for key in PHRASES}
     question = " ".join(question.split())

@@ -303,7 +303,7 @@ class WarmSessions:
         except Gone as error:
             warm.error = f"the model closed the session before the call began: {error.code} {error.reason}"
         except Exception as error:
-            log.exception("model.warm_session_broke", words="our own bug: the call dials for itself")
+            log.exception("model.warm_session_broke", words="a bug of the relay: the call opens a session of its own")
             warm.error = f"a bug of the relay: {error}"
         finally:
             if self._warm.get(call_sid) is warm:

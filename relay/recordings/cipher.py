@@ -121,7 +121,7 @@ class Header:
     def decode(cls, data: bytes) -> Header:
         """Read a header. Raises RecordingRefused."""
         if len(data) < HEADER_BYTES or not data.startswith(_MAGIC):
-            raise RecordingRefused("this is no recording of a relay")
+            raise RecordingRefused("this is not a recording of a relay")
         _, kid, salt, prefix, first_sample, started_ms, sid = _HEADER.unpack_from(data)
         try:
             call_sid = sid.rstrip(b"\0").decode("ascii")

@@ -266,7 +266,7 @@ class Daemon:
         try:
             desk.learn_own(*await desk.ledger.numbers_called(limit_s=5.0))
         except LedgerUnavailable as error:
-            log.info("numbers.not_read", words=str(error), caller_hears="nothing: those that ring are learned anew")
+            log.info("numbers.not_read", words=str(error), caller_hears="nothing: numbers are learned when they ring")
         if settings.is_local and settings.twilio_api_base == Settings().twilio_api_base:
             return  # nobody else can call a relay on this machine
         try:

@@ -53,7 +53,7 @@ class _Parts:
         trouble = self._desk.realtime.trouble
         if trouble:
             return Health(
-                "OpenAI", "", f"The last session could not be had: {trouble}. Callers get a person meanwhile."
+                "OpenAI", "", f"The last session could not be opened: {trouble}. Callers get a person meanwhile."
             )
         return Health("OpenAI", self._desk.settings.openai_model)
 
@@ -72,8 +72,8 @@ class _Parts:
 
     async def files(self) -> Health:
         trouble = self._desk.files_trouble()
-        words = f"A changed file has a mistake, and the state before is in force. {trouble}" if trouble else ""
-        return Health("Files", "in force as they lie there", words)
+        words = f"A changed file has a mistake. The version before it stays in use. {trouble}" if trouble else ""
+        return Health("Files", "all files are in use as they are", words)
 
     def texts(self) -> Sequence[File]:
         """The words as the next call uses them."""

@@ -266,7 +266,7 @@ class Webhooks:
             seen = None
         if seen is not None and seen.end_reason in _ENDED_BY_US:
             return twiml.hang_up()
-        log.error("call.lost_by_a_relay", caller_hears=CUT_OFF, do="look why a relay stopped in the middle of a call")
+        log.error("call.lost_by_a_relay", caller_hears=CUT_OFF, do="find out why a relay stopped during a call")
         file = self._transfers.file(call_sid, fields)
         file.refused = "relay_lost"
         file.decide(Decision(Next.HUMAN, EndReason.TRANSFERRED, "the call was cut off"))

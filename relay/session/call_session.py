@@ -153,7 +153,7 @@ class CallSession:
                     nursery.start_soon(self._watch, name="watchdog")
         except* Exception as group:
             failure = group.exceptions[0]
-            log.error("call.broke", words="our own bug: the call goes to the human", exc_info=failure)
+            log.error("call.broke", words="a bug of the relay: the call goes to the human", exc_info=failure)
             if self.machine.ending is None:
                 self.machine.handle(CallerLeft(EndReason.RELAY_FAULT), trio.current_time())
         finally:

@@ -89,7 +89,7 @@ class ModelConnector:
     async def _take_kept(self) -> ModelSession:
         session, self._kept = self._kept, None
         if session is None:
-            raise ModelUnreachable("the session that was kept ready was closed in the moment when it was to serve")
+            raise ModelUnreachable("the session that was kept ready was closed just when it was needed")
         self._kept_waits.cancel()
         await self._kept_is_free.wait()
         return session

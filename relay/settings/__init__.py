@@ -249,7 +249,7 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
         if 0 < sum(name.lower() in values for name in together) < len(together):
             wrong.append(f"{' and '.join(together)} go together: set all of them, or none")
     if wrong:
-        raise SettingsInvalid("the environment needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
+        raise SettingsInvalid("these settings are wrong:\n" + "\n".join(f"  - {line}" for line in wrong))
     return settings
 
 
@@ -333,8 +333,8 @@ def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     ]
     if settings.database_url == "embedded":
         told.append(
-            f"DATABASE_URL=embedded keeps every call in {settings.data_dir}/postgres alone: see that this disk stays, "
-            "and is backed up"
+            f"DATABASE_URL=embedded keeps every call in {settings.data_dir}/postgres alone: make sure that this disk "
+            "stays, and is backed up"
         )
     return told
 
@@ -405,9 +405,7 @@ def _read(name: str, text: str) -> object:
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half a name is a folder of zones
             raise _Wrong("must be a time zone like America/New_York") from None
         if _FIXED_OFFSET.fullmatch(text):
-            raise _Wrong(
-                f"{text} knows no summer time, so appointments would be an hour late: name a place in its zone"
-            )
+            raise _Wrong(f"{text} has no summer time, so appointments would be an hour late: name a place in its zone")
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
     elif name in ("data_dir", "business_file"):

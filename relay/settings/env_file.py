@@ -101,13 +101,16 @@ def _parse(name: str, text: str) -> tuple[dict[str, str], list[str]]:
             if "\n" in value:
                 wrong.append(f"line {line}: the value of {key} has no end on its line")
             if value[:1] in tuple(_PROSE_QUOTES):
-                hints.append(f"{key} in {name} begins with a quote of prose, which is kept: are ' or \" meant?")
+                hints.append(
+                    f"{key} in {name} begins with a typographic quote, which becomes part of the value: "
+                    "write ' or \" instead"
+                )
             if key in found:
                 hints.append(f"{key} stands twice in {name}, in lines {lines[key]} and {line}: the last one counts")
             found[key], lines[key] = value, line
     if wrong:
         raise SettingsInvalid(
-            f"{name} needs mending (NAME=value; a value with a quote in it stands in the other kind of quotes):\n"
+            f"{name} has mistakes (write NAME=value; put a value with a quote in it into the other kind of quotes):\n"
             + "\n".join(f"  - {words}" for words in wrong)
         )
     return found, hints

@@ -349,7 +349,7 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
         return end
     wire.abort()
     if response is None:
-        raise ConnectionError("the server closed, or spoke no HTTP, before it answered the WebSocket upgrade")
+        raise ConnectionError("the server closed, or did not speak HTTP, before it answered the WebSocket upgrade")
     if response.status_code == 101:
         raise Refused(101, f"its upgrade is not valid: {protocol.handshake_exc}")
     body = (response.body or b"").decode(errors="replace")

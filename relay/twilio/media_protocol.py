@@ -161,7 +161,7 @@ def parse(message: bytes) -> Frame | Event | None:
     if decoded.event == "media":
         frame = decoded.media
         if frame is None:
-            raise TwilioProtocolError("Twilio's media message carries no media")
+            raise TwilioProtocolError("Twilio's media message has no media")
         if frame.track != "inbound" and frame.track != "inbound_track":
             return None
         frame.sequence = decoded.sequence
@@ -174,7 +174,7 @@ def _second_look(message: bytes, error: Exception) -> Event | None:
     try:
         event = _decode_any(message).event
     except _MALFORMED as e:
-        raise TwilioProtocolError(f"Twilio sent what is no message: {_words(e)}") from None
+        raise TwilioProtocolError(f"Twilio sent something that is not a message: {_words(e)}") from None
     if event == "media":
         raise TwilioProtocolError(f"Twilio's media message is malformed: {_words(error)}") from None
     return _parse_rare(event, message)

@@ -184,7 +184,7 @@ def _check_version(folder: Path) -> None:
     if made_by != installed:
         raise EmbeddedPostgresFailed(
             f"{folder} was made by PostgreSQL {made_by}, and PostgreSQL {installed} is installed now. Take its data "
-            "over with pg_dump of the old version, or move the folder away to begin anew."
+            "over with pg_dump of the old version, or move the folder away to begin again."
         )
 
 
