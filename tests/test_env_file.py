@@ -1,4 +1,4 @@
-"""`.env`: what it holds is read as it stands, the environment wins, and a slip in it is named."""
+"""`.env`: it is read as it is written, the environment wins, and a typing error in it is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Chromium plays the owner: sign in, find yesterday's call, press play, judge, note, take along."""
+"""A real Chromium plays the owner: sign in, find yesterday's call, press play, judge, write a note, export."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-r
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    """A new Chromium with an empty profile. What it says of itself is read at the end: no error, no CSP report."""
+    """A new Chromium with an empty profile. Its own log is read at the end: no error, no CSP report."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for flag in FLAGS:

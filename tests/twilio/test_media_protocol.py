@@ -1,4 +1,4 @@
-"""Twilio's stream messages: what is read from them, and that what we write has Twilio's fields and no others."""
+"""Twilio's stream messages: what is read from them, and that what we write has exactly Twilio's fields."""
 
 from __future__ import annotations
 
