@@ -18,6 +18,7 @@ import trio
 import dsp
 from relay.call.actions import (
     Action,
+    AnswerOwner,
     AskForResponse,
     CancelResponse,
     ClearPlayback,
@@ -55,6 +56,8 @@ from relay.call.vocabulary import (
     MarkReturned,
     ModelLost,
     ModelReady,
+    Order,
+    OrderAnswer,
     ResponseId,
     StreamSid,
     Ticked,
@@ -113,7 +116,7 @@ class CallSession:
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
-        self._recorder = self._recorder_of(file, started_at)
+        self.recorder = self._recorder_of(file, started_at)
         self._gathers = False  # the caller's socket is read two frames at a time
         self._twilio_spoke_at = started_at
         self._probed_at: float | None = None
@@ -135,6 +138,8 @@ class CallSession:
                 async with trio.open_nursery() as nursery:
                     self._start = nursery.start_soon
                     await self._feed(CallerArrived(self.stream_sid))
+                    for order in self._file.take_orders():
+                        await self._feed(order)
                     nursery.start_soon(self._read_caller, name="Twilio reader")
                     nursery.start_soon(self._read_model, name="OpenAI reader")
                     nursery.start_soon(self._watch, name="watchdog")
@@ -180,6 +185,25 @@ class CallSession:
         await self._perform(actions)
         if self.machine.is_over:
             self._scope.cancel()
+
+    async def order(self, order: Order) -> OrderAnswer:
+        """The owner orders something. It is carried out by a task of the call: who orders may leave meanwhile."""
+        answers: list[OrderAnswer] = []
+        answered = trio.Event()
+        try:
+            self._start(self._obey_owner, order, answers, answered)
+        except RuntimeError:
+            return OrderAnswer.TOO_LATE  # its nursery is closed: the stream is over
+        await answered.wait()
+        return answers[0] if answers else OrderAnswer.TOO_LATE
+
+    async def _obey_owner(self, order: Order, answers: list[OrderAnswer], answered: trio.Event) -> None:
+        try:
+            actions = self._decide(order)
+            answers += [action.answer for action in actions if isinstance(action, AnswerOwner)]
+        finally:
+            answered.set()
+        await self._carry_out(actions)
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
@@ -230,8 +254,8 @@ class CallSession:
             case MarkReturned(name) if name == PROBE_MARK:
                 pass
             case MarkReturned() | DigitPressed():
-                if self._recorder is not None and isinstance(what, MarkReturned):
-                    self._recorder.marked(what.name, trio.current_time())
+                if self.recorder is not None and isinstance(what, MarkReturned):
+                    self.recorder.marked(what.name, trio.current_time())
                 await self._feed(what)
             case caller_dialect.Stopped():
                 self._stop_recording(by_caller=True)
@@ -245,8 +269,8 @@ class CallSession:
             self._gathers = pace.is_behind
             self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
         now = self._twilio_spoke_at = trio.current_time()
-        if self._recorder is not None:
-            self._recorder.caller(frames, now)
+        if self.recorder is not None:
+            self.recorder.caller(frames, now)
         audio = self._uplink.pieces(frames, now, paired=self._gathers)
         actions: list[Action] = []
         for mulaw in audio:
@@ -372,8 +396,8 @@ class CallSession:
                 await beat.wait(lot)
             now = trio.current_time()
             self._file.talk.spent_usd = self.machine.meter.usd
-            if self._recorder is not None:
-                self._recorder.tick(now)
+            if self.recorder is not None:
+                self.recorder.tick(now)
             pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
             if pad_ms:
                 actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
@@ -403,16 +427,16 @@ class CallSession:
     # The recording
 
     def _pause_recording(self, effect: object) -> None:
-        if self._recorder is not None:
+        if self.recorder is not None:
             match effect:
                 case PauseRecording(why):
-                    self._recorder.pause(why, trio.current_time())
+                    self.recorder.pause(why, trio.current_time())
                 case ResumeRecording():
-                    self._recorder.resume(trio.current_time())
+                    self.recorder.resume(trio.current_time())
 
     def _stop_recording(self, *, by_caller: bool) -> None:
-        if self._recorder is not None:
-            self._recorder.close(trio.current_time(), by_caller=by_caller)
+        if self.recorder is not None:
+            self.recorder.close(trio.current_time(), by_caller=by_caller)
 
     async def _leave_stream(self) -> None:
         self._stop_recording(by_caller=False)
@@ -421,9 +445,15 @@ class CallSession:
     # Actions
 
     async def _feed(self, event: Event) -> None:
+        await self._carry_out(self._decide(event))
+
+    def _decide(self, event: Event) -> list[Action]:
         actions = self.machine.handle(event, trio.current_time())
         if self.machine.call.phase is Phase.GONE:
             self.books.decide()  # before the first await: a webhook may ask in this moment
+        return actions
+
+    async def _carry_out(self, actions: list[Action]) -> None:
         if actions:
             await self._perform(actions)
         if self.machine.is_over:
@@ -444,14 +474,14 @@ class CallSession:
         for action in actions:
             match action:
                 case Play(mulaw, mark):
-                    if self._recorder is not None:
-                        self._recorder.played(mulaw, mark, trio.current_time())
+                    if self.recorder is not None:
+                        self.recorder.played(mulaw, mark, trio.current_time())
                     to_caller.append(caller_dialect.media(sid, mulaw))
                     if mark is not None:
                         to_caller.append(caller_dialect.mark(sid, mark))
                 case ClearPlayback():
-                    if self._recorder is not None:
-                        self._recorder.cleared(trio.current_time())
+                    if self.recorder is not None:
+                        self.recorder.cleared(trio.current_time())
                     to_caller.append(caller_dialect.clear(sid))
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
@@ -497,12 +527,12 @@ class CallSession:
                     self._start(self._feed, doubt)
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)
-                if self._recorder is not None and self._file.consent.may_keep:
-                    self._recorder.begin(trio.current_time())
+                if self.recorder is not None and self._file.consent.may_keep:
+                    self.recorder.begin(trio.current_time())
             case StopKeepingWords(at_ms):
                 self.books.refuse(at_ms)
-                if self._recorder is not None:
-                    self._recorder.refuse(trio.current_time())
+                if self.recorder is not None:
+                    self.recorder.refuse(trio.current_time())
             case Report(name, level, fields):
                 getattr(log, level)(name, **dict(fields))
             case KeepAudio(response_id):
