@@ -48,6 +48,7 @@ from relay.call.machine import Machine, Phase
 from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
+    CallerProtocolError,
     DigitPressed,
     DrainBegan,
     EndReason,
@@ -68,6 +69,7 @@ from relay.realtime.client import ModelSession, ModelUnreachable
 from relay.recordings import Recorder
 from relay.session.call_file import CallFile
 from relay.session.call_rows import Books
+from relay.session.caller_protocol import CallerProtocol
 from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
 from relay.session.function_runner import FunctionRunner
@@ -75,7 +77,9 @@ from relay.session.model_connector import ModelConnector
 from relay.session.uplink import CallerAudio, silence
 from relay.transport.overload import pace
 from relay.transport.websocket import Gone, WebSocketEnd
-from relay.twilio import media_protocol as caller_dialect
+from relay.twilio import media_protocol
+from relay.twilio.media_protocol import Event as CallerEvent
+from relay.twilio.media_protocol import Frame, Stopped
 from relay.twilio.rest import TwilioRefused, TwilioUnreachable
 
 log = structlog.get_logger()
@@ -99,14 +103,23 @@ CONGESTED_BYTES = 16_384
 
 
 class CallSession:
-    """One stream of one call."""
+    """One stream of one call. `dialect`: what is spoken on the caller's socket."""
 
-    def __init__(self, desk: Desk, file: CallFile, stream_sid: StreamSid, caller: WebSocketEnd) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        file: CallFile,
+        stream_sid: StreamSid,
+        caller: WebSocketEnd,
+        *,
+        dialect: CallerProtocol = media_protocol,
+    ) -> None:
         started_at = trio.current_time()
         self._desk = desk
         self._file = file
         self.stream_sid = stream_sid
         self._caller = caller
+        self._dialect = dialect
         self.machine = Machine(desk.plan(file))
         file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
@@ -116,11 +129,12 @@ class CallSession:
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
-        self.recorder = self._recorder_of(file, started_at)
+        self._recorder = self._recorder_of(file, started_at)
         self._gathers = False  # the caller's socket is read two frames at a time
         self._twilio_spoke_at = started_at
         self._probed_at: float | None = None
         self._start: Callable[..., None] = lambda *_: None
+        self._tell_owner: Callable[[OrderAnswer], None] = lambda _: None
         self._scope = trio.CancelScope()
         self._functions = FunctionRunner(desk, file, self.machine, self.books)
 
@@ -186,24 +200,34 @@ class CallSession:
         if self.machine.is_over:
             self._scope.cancel()
 
+    @property
+    def recorder(self) -> Recorder | None:
+        """What records this stream, where calls are recorded."""
+        return self._recorder
+
     async def order(self, order: Order) -> OrderAnswer:
         """The owner orders something. It is carried out by a task of the call: who orders may leave meanwhile."""
         answers: list[OrderAnswer] = []
-        answered = trio.Event()
+        decided = trio.Event()
+
+        def tell(answer: OrderAnswer) -> None:
+            answers.append(answer)
+            decided.set()
+
         try:
-            self._start(self._obey_owner, order, answers, answered)
+            with structlog.contextvars.bound_contextvars(call_sid=self._file.call_sid):
+                self._start(self._obey_owner, order, tell, decided)
         except RuntimeError:
             return OrderAnswer.TOO_LATE  # its nursery is closed: the stream is over
-        await answered.wait()
+        await decided.wait()
         return answers[0] if answers else OrderAnswer.TOO_LATE
 
-    async def _obey_owner(self, order: Order, answers: list[OrderAnswer], answered: trio.Event) -> None:
+    async def _obey_owner(self, order: Order, tell: Callable[[OrderAnswer], None], decided: trio.Event) -> None:
+        self._tell_owner = tell  # called before anything else can happen: `_perform` begins without a wait
         try:
-            actions = self._decide(order)
-            answers += [action.answer for action in actions if isinstance(action, AnswerOwner)]
+            await self._feed(order)
         finally:
-            answered.set()
-        await self._carry_out(actions)
+            decided.set()  # where a bug has ended the call instead, too
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
@@ -230,15 +254,15 @@ class CallSession:
 
     async def _take(self, messages: list[bytes]) -> None:
         """Everything that arrived together: frames in a row become one append."""
-        frames: list[caller_dialect.Frame] = []
+        frames: list[Frame] = []
         for message in messages:
             try:
-                what = caller_dialect.parse(message)
-            except caller_dialect.TwilioProtocolError as error:
-                self._desk.metrics.bad_messages.labels("twilio").inc()
-                log.warning("twilio.bad_message", words=str(error))
+                what = self._dialect.parse(message)
+            except CallerProtocolError as error:
+                self._desk.metrics.bad_messages.labels(self._dialect.NAME).inc()
+                log.warning(f"{self._dialect.NAME}.bad_message", words=str(error))
                 continue
-            if type(what) is caller_dialect.Frame:
+            if type(what) is Frame:
                 frames.append(what)
                 continue
             if frames:
@@ -248,29 +272,29 @@ class CallSession:
         if frames:
             await self._caller_spoke(frames)
 
-    async def _take_event(self, what: caller_dialect.Frame | caller_dialect.Event | None) -> None:
+    async def _take_event(self, what: Frame | CallerEvent | None) -> None:
         self._twilio_spoke_at = trio.current_time()
         match what:
             case MarkReturned(name) if name == PROBE_MARK:
                 pass
             case MarkReturned() | DigitPressed():
-                if self.recorder is not None and isinstance(what, MarkReturned):
-                    self.recorder.marked(what.name, trio.current_time())
+                if self._recorder is not None and isinstance(what, MarkReturned):
+                    self._recorder.marked(what.name, trio.current_time())
                 await self._feed(what)
-            case caller_dialect.Stopped():
+            case Stopped():
                 self._stop_recording(by_caller=True)
                 await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
-                self._desk.metrics.unknown_events.labels("twilio").inc()
+                self._desk.metrics.unknown_events.labels(self._dialect.NAME).inc()
             # no case for connected and start: they came before this session
 
-    async def _caller_spoke(self, frames: list[caller_dialect.Frame]) -> None:
+    async def _caller_spoke(self, frames: list[Frame]) -> None:
         if self._gathers is not pace.is_behind:
             self._gathers = pace.is_behind
             self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
         now = self._twilio_spoke_at = trio.current_time()
-        if self.recorder is not None:
-            self.recorder.caller(frames, now)
+        if self._recorder is not None:
+            self._recorder.caller(frames, now)
         audio = self._uplink.pieces(frames, now, paired=self._gathers)
         actions: list[Action] = []
         for mulaw in audio:
@@ -396,8 +420,8 @@ class CallSession:
                 await beat.wait(lot)
             now = trio.current_time()
             self._file.talk.spent_usd = self.machine.meter.usd
-            if self.recorder is not None:
-                self.recorder.tick(now)
+            if self._recorder is not None:
+                self._recorder.tick(now)
             pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
             if pad_ms:
                 actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
@@ -412,7 +436,7 @@ class CallSession:
         """A muted caller and a dead socket sound the same: ask Twilio for a mark, and take no answer for the end."""
         if self._probed_at is None or self._probed_at < self._twilio_spoke_at:
             self._probed_at = now
-            if self._post_to_caller([caller_dialect.mark(self.stream_sid, PROBE_MARK)]):
+            if self._post_to_caller([self._dialect.mark(self.stream_sid, PROBE_MARK)]):
                 await self._drain_caller()
         elif now - self._probed_at > PROBE_LIMIT_S:
             await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
@@ -427,16 +451,16 @@ class CallSession:
     # The recording
 
     def _pause_recording(self, effect: object) -> None:
-        if self.recorder is not None:
+        if self._recorder is not None:
             match effect:
                 case PauseRecording(why):
-                    self.recorder.pause(why, trio.current_time())
+                    self._recorder.pause(why, trio.current_time())
                 case ResumeRecording():
-                    self.recorder.resume(trio.current_time())
+                    self._recorder.resume(trio.current_time())
 
     def _stop_recording(self, *, by_caller: bool) -> None:
-        if self.recorder is not None:
-            self.recorder.close(trio.current_time(), by_caller=by_caller)
+        if self._recorder is not None:
+            self._recorder.close(trio.current_time(), by_caller=by_caller)
 
     async def _leave_stream(self) -> None:
         self._stop_recording(by_caller=False)
@@ -445,15 +469,9 @@ class CallSession:
     # Actions
 
     async def _feed(self, event: Event) -> None:
-        await self._carry_out(self._decide(event))
-
-    def _decide(self, event: Event) -> list[Action]:
         actions = self.machine.handle(event, trio.current_time())
         if self.machine.call.phase is Phase.GONE:
             self.books.decide()  # before the first await: a webhook may ask in this moment
-        return actions
-
-    async def _carry_out(self, actions: list[Action]) -> None:
         if actions:
             await self._perform(actions)
         if self.machine.is_over:
@@ -474,15 +492,17 @@ class CallSession:
         for action in actions:
             match action:
                 case Play(mulaw, mark):
-                    if self.recorder is not None:
-                        self.recorder.played(mulaw, mark, trio.current_time())
-                    to_caller.append(caller_dialect.media(sid, mulaw))
+                    if self._recorder is not None:
+                        self._recorder.played(mulaw, mark, trio.current_time())
+                    to_caller.append(self._dialect.media(sid, mulaw))
                     if mark is not None:
-                        to_caller.append(caller_dialect.mark(sid, mark))
+                        to_caller.append(self._dialect.mark(sid, mark))
                 case ClearPlayback():
-                    if self.recorder is not None:
-                        self.recorder.cleared(trio.current_time())
-                    to_caller.append(caller_dialect.clear(sid))
+                    if self._recorder is not None:
+                        self._recorder.cleared(trio.current_time())
+                    to_caller.append(self._dialect.clear(sid))
+                case AnswerOwner(answer):
+                    self._tell_owner(answer)
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
@@ -527,12 +547,12 @@ class CallSession:
                     self._start(self._feed, doubt)
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)
-                if self.recorder is not None and self._file.consent.may_keep:
-                    self.recorder.begin(trio.current_time())
+                if self._recorder is not None and self._file.consent.may_keep:
+                    self._recorder.begin(trio.current_time())
             case StopKeepingWords(at_ms):
                 self.books.refuse(at_ms)
-                if self.recorder is not None:
-                    self.recorder.refuse(trio.current_time())
+                if self._recorder is not None:
+                    self._recorder.refuse(trio.current_time())
             case Report(name, level, fields):
                 getattr(log, level)(name, **dict(fields))
             case KeepAudio(response_id):
@@ -573,7 +593,7 @@ class CallSession:
     async def _hang_up(self) -> None:
         """End the phone call by REST. The stream is closed behind it, so that Twilio never waits for us."""
         with trio.CancelScope(shield=True):
-            if self._desk.hang_up_by_rest:
+            if self._desk.hang_up_by_rest and self._dialect.IS_A_PHONE_CALL:
                 try:
                     await self._desk.rest.hang_up(self._file.call_sid, HANG_UP_LIMIT_S)
                 except (TwilioRefused, TwilioUnreachable) as error:
