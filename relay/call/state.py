@@ -138,9 +138,11 @@ class Call:
         # The end
         self.dialled = ""  # why the caller is to be connected with a human
         self.dialled_by_agent = False  # then it is the model's own reason, and may hold the caller's words
+        self.dialled_by_owner = False  # the owner may do so outside the human's hours
         self.missed_human = False  # a human was wanted outside their hours
         self.warned = False
         self.told_midnight = False  # the model was told that there is a new day
+        self.sentence, self.sentence_at = "", 0.0  # the last sentence that the owner wanted to be said, and when
         self.voice_fault = ""  # why the voice that speaks the model's text has stopped
         self._own_number = 0
 

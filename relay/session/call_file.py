@@ -3,6 +3,7 @@
 caller      who calls                                   the first webhook, once
 briefing    what the call knows of the business         the first webhook, once
 streams     the media streams that are open             server/media_endpoint, by `stream_opens` and `stream_closes`
+orders      what the owner wants of a call that rings   server/live_calls, until its stream takes them
 decision    how the last stream ended and what is next  the room that decides it, at that moment, by `decide`
 human       the way to a human                          server/human_transfer
 talk        what the next stream goes on with           session/call_rows, when the rows of a stream are closed
@@ -20,7 +21,7 @@ import trio
 from relay.call.call_config import Bill, PastTurn
 from relay.call.consent import Consent
 from relay.call.machine import Next
-from relay.call.vocabulary import CallSid, EndReason
+from relay.call.vocabulary import CallSid, EndReason, Order
 from relay.functions import Deeds, Once
 from relay.session.briefing import Briefing
 from relay.twilio.caller_id import CallerId
@@ -79,6 +80,7 @@ class Decision:
     reason: EndReason | None = None
     why: str = ""  # for the human, in a few words
     by_agent: bool = False  # then `why` is the model's, and may hold the caller's words
+    by_owner: bool = False  # then a human is rung also outside their hours
     summary: str = ""  # what the call is about, for the human
 
     @property
@@ -151,8 +153,8 @@ class CallFile:
     outcomes: int = 0  # the number of the last row of its outcome
     asks_until: float = 0.0  # Trio clock: until then Twilio may ask us about this caller
     brings_stream: bool = False  # and then it opens a stream
-    # The newest last; the ones before it are writing their last rows
-    open_streams: list[Stream] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    open_streams: list[Stream] = field(default_factory=list)  # the newest last; the ones before write their last rows
     at_hand: set[CallSid] = field(default_factory=set)  # of the process: calls that may need it
     _one_closed: trio.Event = field(default_factory=trio.Event)
 
@@ -170,6 +172,11 @@ class CallFile:
         """The number of the next row of this call's outcome. It orders the rows, because the clock may be set back."""
         self.outcomes += 1
         return self.outcomes
+
+    def take_orders(self) -> list[Order]:
+        """What the owner ordered while no stream was there; once."""
+        orders, self.orders = self.orders, []
+        return orders
 
     def expects(self, within_s: float, *, stream: bool = False) -> None:
         """Twilio will ask us next, about this caller or about the human who is rung.
