@@ -127,7 +127,7 @@ def test_endless_silence_from_the_model_is_no_answer() -> None:
         if getattr(action, "item_id", "") != item:
             send(action)
 
-    stage.ear.send = spared  # the same ear, with a filter before it
+    stage.ear.send = spared  # type: ignore[method-assign] # the same ear, with a filter before it
     stage.tell(ResponseBegan(R1, "turn-1"))
     for number in range(1, 40):
         stage.tell(ModelSpoke(R1, item, bytes([0xFF]) * 2_000, 250.0 * number))
