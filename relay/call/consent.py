@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
+
+from relay.call.actions import RecordTurn
 
 
 class Words(enum.Enum):
@@ -26,12 +28,16 @@ class Words(enum.Enum):
 
 @dataclass(slots=True)
 class Consent:
-    """One call's consent. `keeps`: RECORD is not off. `announces`: this caller must hear the notice first."""
+    """One call's consent, and the rows of its transcript that wait for it.
+
+    `keeps`: RECORD is not off. `announces`: this caller must hear the notice first.
+    """
 
     keeps: bool = True
     announces: bool = False
     heard: bool = False  # the notice
     refused: bool = False  # by the caller, in so many words
+    _waiting: list[RecordTurn] = field(default_factory=list)  # rows with words, for the notice to be heard
 
     @property
     def is_given(self) -> bool:
@@ -49,6 +55,35 @@ class Consent:
     def may_keep(self) -> bool:
         """True if words may be written down now."""
         return self.words is Words.KEPT
+
+    def record(self, row: RecordTurn) -> list[RecordTurn]:
+        """What is to be written of a row now: the row, nothing yet, or the row without its words."""
+        match self.words:
+            case Words.KEPT:
+                return [row]
+            case Words.WAITING:
+                self._waiting.append(row)
+                return []
+            case Words.NEVER:
+                return [replace(row, said=None, heard=None)]
+
+    def was_heard(self) -> list[RecordTurn]:
+        """The caller has heard the notice: what waited for it is to be written."""
+        self.heard = True
+        return self._let_go()
+
+    def refuse(self) -> list[RecordTurn]:
+        """The caller does not want their words kept: what waited is to be written without them."""
+        self.refused = True
+        return [replace(row, said=None, heard=None) for row in self._let_go()]
+
+    def forget_what_waits(self) -> None:
+        """The call is over, and the notice was never heard."""
+        self._waiting = []
+
+    def _let_go(self) -> list[RecordTurn]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
 
 _EN_KEEP = r"(?:record(?:ed|ing)?|tap(?:e|ed|ing)|transcrib(?:e|ed|ing)|writ(?:e|ten|ing) (?:\w+ ){0,3}?down|on tape)"

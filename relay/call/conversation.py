@@ -83,10 +83,6 @@ class Turn:
         self.started_ms, self.ended_ms = began_ms, max(began_ms, ended_ms)
         self.gap = not self.said
 
-    def was_written_down(self, words: str) -> None:
-        """Its words came."""
-        self.said, self.gap = words, False
-
     # The agent's
 
     def has_words(self, words: str, said_ms: float) -> None:
@@ -193,6 +189,13 @@ class Conversation:
     def turn(self, item_id: ItemId) -> Turn | None:
         """The turn of an item that has taken its place."""
         return self._turns.get(item_id)
+
+    def written_down(self, item_id: ItemId, words: str) -> Turn | None:
+        """The words of a caller's turn came; empty where nobody knows them."""
+        turn = self._turns.get(item_id)
+        if turn is not None and words:
+            turn.said, turn.gap = words, False
+        return turn
 
     def noted(self, role: str, text: str) -> None:
         """Something the model was told in writing (keys the caller pressed): no turn, but a part of the history."""

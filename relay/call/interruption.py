@@ -61,10 +61,8 @@ def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
             call.due(now, out)
     else:
         call.figures.barge_ins += was_heard
-        if speech is not None:
-            call.caller_turns.interrupted(speech.item_id)
         is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.keypad.is_untold)
-        cuts = cut_off(call, now, out)
+        cuts = cut_off(call, now, out, by=speech.item_id if speech is not None else None)
         if was_heard and is_all:
             _keep_rest(call, cuts, now)
 
@@ -134,12 +132,12 @@ def interrupt(call: Call, now: float, out: list[Action]) -> None:
     cut_off(call, now, out)
 
 
-def cut_off(call: Call, now: float, out: list[Action]) -> list[Cut]:
-    """The agent's answer is given up, exactly where it was heard."""
-    if call.playout.hold(now):
+def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = None) -> list[Cut]:
+    """The agent's answer is given up, exactly where it was heard. `by`: the caller's turn whose sound shows it."""
+    if call.playout.held is None and call.playout.hold(now):
         out.append(ClearPlayback())
     cuts = call.playout.cut(now)
-    call.caller_turns.answer_was_given_up()
+    call.caller_turns.answer_was_given_up(by)
     active = call.answers.active
     cancel = call.answers.cancel(now)
     if cancel is not None:

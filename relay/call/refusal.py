@@ -14,10 +14,7 @@ def heed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) ->
     """True if the caller says so with these words. Asked before they are recorded: they are not kept either."""
     if call.consent.refused or not refuses(event.text or ""):
         return False
-    call.consent.refused = True
-    waiting, call.unconsented = call.unconsented, []
-    for row in waiting:
-        call.record(row, out)
+    out += call.consent.refuse()
     out.append(StopKeepingWords(call.ms(now)))
     return True
 

@@ -110,7 +110,7 @@ def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> Non
     if not turn.whole:
         call.answers.progressed(event.response_id, now, is_audible=False)
         return
-    call.record(turn.row(), out)
+    out += call.consent.record(turn.row())
 
 
 def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:

@@ -98,6 +98,10 @@ class Agent:
     thinking: bool  # an answer is asked for or being generated
     protected: bool  # what the caller hears cannot be interrupted
     early: bool  # the greeting's first words
+    silent_since_s: float = 0.0  # when both sides fell silent; in the future while something is being played
+
+
+NO_AGENT = Agent(speaking=False, thinking=False, protected=False, early=False)
 
 
 @dataclass(slots=True)
