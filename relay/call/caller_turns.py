@@ -90,7 +90,7 @@ class CallerTurns:
         for turn in self._awaited.values():
             turn.is_answered = True
 
-    def answer_was_given_up(self, by: ItemId | None) -> None:
+    def answer_was_given_up(self, by: ItemId | None = None) -> None:
         """What was asked for answers nothing any more. `by`: the turn for which it was given up, if it was one."""
         for turn in self._turns.values():
             turn.is_answered = False

@@ -147,11 +147,12 @@ def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
 
 
 def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
-    turn = call.conversation.written_down(said.item_id, said.text)
+    turn = call.conversation.turn(said.item_id)
     if turn is None:
         return
     call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
     if said.text:
+        turn.was_written_down(said.text)
         out += call.consent.record(turn.row())
 
 
