@@ -11,6 +11,7 @@ from relay.call.interruption import carry_out, cut_off, go_on, interrupt
 from relay.call.state import Call, Phase
 from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, State, Worth, is_echo
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
+from relay.call.words import Meaning
 
 # An agent that was stopped and heard neither a word nor the end of it goes on: the VAD or the line has gone silent.
 HOLD_LIMIT_S = 2.0
@@ -95,6 +96,7 @@ class _Said:
 
     item_id: ItemId
     text: str  # empty where its words are not known
+    meaning: Meaning
     worth: Worth
     is_nothing: bool  # a noise, that was taken for a turn
     is_answered: bool  # what was asked for meanwhile answers it, too
@@ -102,13 +104,18 @@ class _Said:
 
 
 def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float) -> _Said:
-    item_id, text, words = event.item_id, (event.text or "").strip(), call.plan.rules.words
-    lately_said = call.conversation.lately_said()
-    is_nothing = event.text is not None and call.floor.is_nothing(item_id, text, call.voice, words)
-    worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, words)
+    item_id, text = event.item_id, (event.text or "").strip()
+    meaning = call.plan.rules.judge(text)
+    is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # what its sound has decided already
+    is_open = item_id in call.floor.awaited
+    lately_said = call.conversation.lately_said() if is_open or turn.has_interrupted else ""
+    if is_open:
+        is_nothing = is_nothing or call.floor.is_soundless(item_id, call.voice)
+        worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, meaning)
+    is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
         call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
-    return _Said(item_id, text, worth, is_nothing, turn.is_answered, turn)
+    return _Said(item_id, text, meaning, worth, is_nothing, turn.is_answered, turn)
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
@@ -159,11 +166,11 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """What the words of a turn lead to: a human, the taking back of a goodbye, an answer, or that the agent goes on."""
     text, item_id = said.text, said.item_id
-    if call.phase is Phase.GONE or _bring_a_human(call, text, now, out):
+    if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
     if call.ending is not None and ending.can_be_taken_back(call) and _goes_on(call, said):
         ending.take_back(call, now, out)
-    if call.phase is not Phase.TALKING or _heed(call, item_id, text, now, out):
+    if call.phase is not Phase.TALKING or _heed(call, said, now, out):
         return
     if _was_only_listening(call, said, now, out):
         return
@@ -185,14 +192,14 @@ def _goes_on(call: Call, said: _Said) -> bool:
     if not said.text:
         return said.worth in (Worth.ANSWER, Worth.BARGE_IN)
     if leaving.reason is EndReason.SILENCE_CAP:
-        return not call.plan.rules.words.is_goodbye(said.text)
-    return not call.plan.rules.words.is_farewell(said.text)
+        return not said.meaning.is_goodbye
+    return not said.meaning.is_farewell
 
 
 def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
     """True for "mm-hmm" and "okay", if the agent goes on with what it had given up for them."""
     is_yes = call.rest.kept is not None and call.rest.kept.was_asking
-    if said.text and call.plan.rules.words.is_backchannel(said.text) and not is_yes:
+    if said.meaning.is_backchannel and not is_yes:
         if go_on(call, now, out):
             call.waterfalls.forget(said.item_id)
             return True
@@ -207,24 +214,23 @@ def _is_older(call: Call, item_id: ItemId) -> bool:
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
 
-def _bring_a_human(call: Call, text: str, now: float, out: list[Action]) -> bool:
+def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
     """Words that lead to a human at any time, over a goodbye too. True if the call is on its way there."""
-    rules = call.plan.rules
-    if rules.says("emergency_words", text):
-        return ending.transfer(call, EndReason.EMERGENCY, "emergency", text, now, out, phrase="emergency")
-    if rules.says("human_words", text):
-        return ending.transfer(call, EndReason.TRANSFERRED, "asked for a person", text, now, out)
+    if "emergency" in said.meaning.says:
+        return ending.transfer(call, EndReason.EMERGENCY, "emergency", said.text, now, out, phrase="emergency")
+    if "human" in said.meaning.says:
+        return ending.transfer(call, EndReason.TRANSFERRED, "asked for a person", said.text, now, out)
     return False
 
 
-def _heed(call: Call, item_id: ItemId, text: str, now: float, out: list[Action]) -> bool:
+def _heed(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
     """What else a caller's words set off. True if the call is on its way to a human."""
-    rules = call.plan.rules
-    if rules.says("misunderstood_words", text) and misunderstood(call, item_id, text, now, out):
+    rules, says = call.plan.rules, said.meaning.says
+    if "misunderstood" in says and misunderstood(call, said.item_id, said.text, now, out):
         return True
-    if rules.says("topics_hard", text) or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
+    if "topics_hard" in says or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
-    if rules.says("angry_words", text) and call.model_is_ready and not call.offered_human:
+    if "angry" in says and call.model_is_ready and not call.offered_human:
         call.offered_human = True
         call.rest.forget()  # there is something else to be told
         out.append(call.note(wording.OFFER_HUMAN))
