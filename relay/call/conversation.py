@@ -96,9 +96,10 @@ class Turn:
         self.started_ms, self.ended_ms = began_ms, max(began_ms, ended_ms)
         self.gap = not self.said
 
-    def was_written_down(self, words: str) -> None:
-        """Its words came."""
+    def was_written_down(self, words: str) -> RecordTurn:
+        """Its words came: its row."""
         self.said, self.gap = words, False
+        return self.row()
 
     # The agent's
 
@@ -149,10 +150,11 @@ class Turn:
         if self.whole and not self.interrupted:
             self.heard = self.spoken
 
-    def was_heard(self, heard: str, ended_ms: int, *, interrupted: bool, latency: TurnLatency | None) -> None:
-        """It is over: so much of it was heard."""
+    def was_heard(self, heard: str, ended_ms: int, *, interrupted: bool, latency: TurnLatency | None) -> RecordTurn:
+        """It is over: so much of it was heard. Its row."""
         self.heard, self.whole, self.interrupted, self.ended_ms = heard, True, interrupted, ended_ms
         self.latency = latency or self.latency
+        return self.row()
 
     def row(self) -> RecordTurn:
         """The turn as a row of the transcript: from when it could be heard."""
@@ -238,6 +240,11 @@ class Conversation:
         """Something the model was told in writing (keys the caller pressed): no turn, but a part of the history."""
         self._entries.append(PastTurn(role, text))
 
+    def heard_of(self, item_id: ItemId, heard_ms: float, said_ms: float, complete: bool) -> tuple[Turn, str] | None:
+        """The turn of an item and its words that were heard, as `Turn.heard_until`; None where it has no place."""
+        turn = self._turns.get(item_id)
+        return None if turn is None else (turn, turn.heard_until(heard_ms, said_ms, complete))
+
     def drop(self, item_id: ItemId) -> None:
         """Forget an item that was deleted."""
         turn = self._turns.pop(item_id, None)
@@ -248,11 +255,14 @@ class Conversation:
         """True for a function call that was written down already."""
         return function_call_id in self._calls
 
-    def called(self, function_call_id: str, name: str, arguments: str) -> None:
-        """A function was called."""
+    def called(self, function_call_id: str, name: str, arguments: str) -> bool:
+        """A function was called. False for one that was written down already."""
+        if self.knows_call(function_call_id):
+            return False
         call = Called(function_call_id, name, arguments)
         self._calls[function_call_id] = call
         self._entries.append(call)
+        return True
 
     def returned(self, function_call_id: str, output: str) -> None:
         """A function's output is there."""
@@ -262,6 +272,12 @@ class Conversation:
     def turns(self) -> list[Turn]:
         """All turns, in the conversation's order."""
         return [entry for entry in self._entries if isinstance(entry, Turn)]
+
+    def newest(self) -> tuple[int, int]:
+        """The numbers of the newest turns: of the caller's, and of those that the model has spoken; -1 for none."""
+        turns = self.turns()
+        caller = max((turn.seq for turn in turns if turn.role == "caller"), default=-1)
+        return caller, max((t.seq for t in turns if t.role == "agent" and not t.own and t.said_ms), default=-1)
 
     def lately_said(self) -> str:
         """What the agent said in its last two turns: an echo can be of these."""

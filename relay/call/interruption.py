@@ -158,10 +158,10 @@ def drop_unheard(call: Call, response_id: ResponseId) -> None:
 
 
 def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
-    turn = call.conversation.turn(cut.item)
-    if turn is None:
+    found = call.conversation.heard_of(cut.item, cut.heard_ms, cut.said_ms, cut.complete)
+    if found is None:
         return
-    heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)
+    turn, heard = found
     in_full = cut.complete and int(cut.heard_ms) >= int(cut.said_ms)
     if not turn.whole:
         call.finish_turn(turn, heard, now, out, interrupted=not in_full)

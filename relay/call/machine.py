@@ -262,7 +262,8 @@ class Machine:
         if call.sessions.next_is_ready:
             failover.settle(call, now, out)
         if answers.wish is not None:
-            call.liveness.owe(now)
+            if call.liveness.owed_at is None:
+                call.liveness.owe(now)
             responses.ask(call, now, out)
         if call.playout.queue and call.playout.held is None:
             call.due(now, out)

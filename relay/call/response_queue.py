@@ -163,6 +163,12 @@ class Answers:
             if response_id not in self._discarded:
                 self._complete_at = None
 
+    def called(self, response_id: ResponseId, now: float) -> bool:
+        """The response called a function, which may be its last. True if it may: `forbids_functions`."""
+        self.progressed(response_id, now)
+        self.completed(response_id, now)
+        return not self.forbids_functions(response_id)
+
     def completed(self, response_id: ResponseId, now: float) -> None:
         """All that has come of the response is complete: its end is due."""
         if response_id == self.active:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from relay.call.vocabulary import ResponseId
 
@@ -84,8 +85,22 @@ class RunningFunctions:
         """True while any of them runs."""
         return bool(self.running)
 
+    def listen(self, newest: tuple[int, int]) -> None:
+        """The caller's and the model's newest turns: what was counted until somebody spoke is over."""
+        if self.rounds.heard(*newest):
+            self.phrases = 0
+
+    def asked(self, newest: tuple[int, int], *, may_call: bool) -> bool:
+        """The model calls one more, after these turns. True if it is to be run; else an answer in words is due."""
+        self.listen(newest)
+        self.rounds.calls += 1
+        if self.rounds.calls <= CALLS and may_call:
+            return True
+        self.rounds.silent = max(self.rounds.silent, SILENT_ROUNDS)
+        return False
+
     def begin(self, function_call_id: str, response_id: ResponseId, phrase: str, now: float) -> None:
-        """The model called a function; an empty `phrase` means that the caller hears nothing of it."""
+        """A function runs; an empty `phrase` means that the caller hears nothing of it."""
         self.running[function_call_id] = response_id
         self._callers.add(response_id)
         if not phrase:
@@ -112,6 +127,11 @@ class RunningFunctions:
         """True for a response that called a function."""
         return response_id in self._callers
 
+    def output_came(self, response_id: ResponseId) -> None:
+        """An output that wants an answer is there."""
+        self.rounds.returned(response_id)
+        self.want_answer(response_id)
+
     def want_answer(self, response_id: ResponseId) -> None:
         """The outputs of this response's functions are to be answered."""
         if response_id not in self._outputs_wanted:
@@ -122,6 +142,13 @@ class RunningFunctions:
         due = [r for r in self._outputs_wanted if r != active and not self.were_called_by(r)]
         self._outputs_wanted = [r for r in self._outputs_wanted if r not in due]
         return len(due)
+
+    def next_answer(self, newest: tuple[int, int]) -> Literal["any", "in words", "human"]:
+        """What is to answer the outputs that are there, after these turns: a model that calls and calls is stopped."""
+        self.listen(newest)
+        if not self.rounds.are_enough:
+            return "any"
+        return "in words" if self.rounds.force() else "human"
 
     def said_phrase(self, now: float) -> None:
         """The caller was told that it takes a while."""

@@ -291,8 +291,8 @@ class Call:
 
     def finish_turn(self, turn: Turn, heard: str, now: float, out: list[Action], *, interrupted: bool) -> None:
         """An agent's turn is over: this much of it was heard."""
-        turn.was_heard(heard, self.ms(now), interrupted=interrupted, latency=self.waterfalls.take(turn.item_id))
-        out += self.consent.record(turn.row())
+        latency = self.waterfalls.take(turn.item_id)
+        out += self.consent.record(turn.was_heard(heard, self.ms(now), interrupted=interrupted, latency=latency))
 
     @property
     def consented(self) -> bool:

@@ -159,8 +159,7 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
         return
     call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
     if said.text:
-        turn.was_written_down(said.text)
-        out += call.consent.record(turn.row())
+        out += call.consent.record(turn.was_written_down(said.text))
 
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:

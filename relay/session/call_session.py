@@ -507,7 +507,7 @@ class CallSession:
         match action:
             case RecordTurn():
                 doubt = self.books.turn(action)
-                if doubt is not None and self.machine.ending is None:
+                if doubt is not None and self.machine.call.ending is None:
                     self._start(self._feed, doubt)
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)
