@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from relay.call.actions import (
@@ -250,6 +250,14 @@ class Conversation:
         turn = self._turns.pop(item_id, None)
         if turn is not None:
             self._entries.remove(turn)
+
+    def drop_soundless(self, item_ids: Iterable[ItemId]) -> list[ItemId]:
+        """Forget those of the agent's items that never got a sound; which they were."""
+        turns = [self._turns[item] for item in item_ids if item in self._turns]
+        dropped = [turn.item_id for turn in turns if not turn.whole and turn.said_ms == 0]
+        for item in dropped:
+            self.drop(item)
+        return dropped
 
     def knows_call(self, function_call_id: str) -> bool:
         """True for a function call that was written down already."""

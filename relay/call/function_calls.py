@@ -38,18 +38,18 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
         return
     if not call.conversation.called(event.function_call_id, event.name, event.arguments):
         return  # told twice
-    if call.answers.is_discarded(event.response_id):  # the caller spoke against it before it was done
+    may = call.answers.called(event.response_id, now)
+    if may == "nothing":  # the caller spoke against it before it was done
         call.conversation.returned(event.function_call_id, wording.NOT_RUN)
         out.append(SendFunctionOutput(event.function_call_id, wording.NOT_RUN))
         return
-    may_call = call.answers.called(event.response_id, now)
-    if not call.functions.asked(call.conversation.newest(), may_call=may_call):
+    phrase, newest = call.plan.holding.get(event.name, "holding") or "", call.conversation.newest()
+    if not call.functions.begin(
+        event.function_call_id, event.response_id, phrase, now, newest=newest, may_call=may == "call"
+    ):
         call.conversation.returned(event.function_call_id, wording.TOO_MANY)
         out.append(SendFunctionOutput(event.function_call_id, wording.TOO_MANY))
-        call.functions.want_answer(event.response_id)
         return
-    phrase = call.plan.holding.get(event.name, "holding") or ""
-    call.functions.begin(event.function_call_id, event.response_id, phrase, now)
     out.append(RunFunction(event.function_call_id, event.name, event.arguments))
 
 
@@ -107,12 +107,13 @@ def want_answer(call: Call, now: float, out: list[Action]) -> None:
 
     A model that calls and calls is asked for an answer without functions; then a human takes over.
     """
-    if not call.functions.complete(call.answers.active):
+    answer = call.functions.next_answer(call.answers.active, call.conversation.newest())
+    if answer == "none":
         return
-    answer, rounds = call.functions.next_answer(call.conversation.newest()), call.functions.rounds
     if answer == "any":
         call.answers.want("output")
         return
+    rounds = call.functions.rounds
     if answer == "in words":
         hears = "an answer without another look-up"
         out.append(Report("functions.without_end", "warning", (("calls", rounds.calls), ("caller_hears", hears))))

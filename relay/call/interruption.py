@@ -150,11 +150,9 @@ def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = No
 
 def drop_unheard(call: Call, response_id: ResponseId) -> None:
     """Words of an answer that never got a sound, and get none any more: deleted once the answer has ended."""
-    for item in call.answer_items.get(response_id, []):
-        turn = call.conversation.turn(item)
-        if turn is not None and not turn.whole and turn.said_ms == 0:
-            call.conversation.drop(item)
-            call.soundless_items.setdefault(response_id, set()).add(item)
+    dropped = call.conversation.drop_soundless(call.answer_items.get(response_id, []))
+    if dropped:
+        call.soundless_items.setdefault(response_id, set()).update(dropped)
 
 
 def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:

@@ -13,9 +13,6 @@ REASONS = {
     "Call.ids": "an item is named where the session gets it: replayed, cut off, generated, said by the caller",
     "Call.notice_item": "the notice is ours (greeting.py), the model says it (responses.py), anew (voice_loss.py)",
     "Call.soundless_items": "words without sound: of a cut answer (interruption.py) or an ended one (responses.py)",
-    "RunningFunctions.phrases": "counted where one is said (function_calls.py), set back when a function begins",
-    "Rounds.calls": "counted with each round, set back when the caller was heard or helped (function_calls.py)",
-    "Rounds.silent": "counted with each round, set back when the caller was heard or helped (function_calls.py)",
 }
 
 
