@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from relay.call.vocabulary import ItemId
+from relay.call.vocabulary import ItemId, Position
 from relay.voices import elevenlabs_protocol as protocol
 from relay.voices.elevenlabs_protocol import Aligned, Message, VoiceProtocolError
 from relay.voices.sound_check import trouble
 from relay.voices.text_for_speech import Clause, TextForSpeech
-from relay.voices.voice import Position, Spoken, SpokenWhole, VoiceEvent, VoiceFault, VoiceLost
+from relay.voices.voice import Spoken, SpokenWhole, VoiceEvent, VoiceFault, VoiceLost
 
 BYTES_PER_MS = 8
 # The service allows five contexts a socket. One stays open, so that the socket is kept alive between answers by the
@@ -26,8 +26,14 @@ KEEP_ALIVE_S = 60.0
 # A text that was flushed is spoken within 0.15 to 0.44 s (ElevenLabs, "Latency optimization", by region). This long
 # behind the end of what is being played, the caller waits for nobody.
 SILENT_S = 0.6
+# However much is still to be played: a service that has not spoken on after so long will not.
+SILENT_LIMIT_S = 5.0
 # Behind its last sound, so long is the last message of a context awaited; longer where nobody knows if it was the last.
 FINAL_S, FINAL_UNALIGNED_S = 0.5, 2.0
+# The pauses inside an item that the service is to blame for, all together: more is no speech any more.
+HOLES_S = 0.8
+# What a text that comes late may take until it sounds; a longer pause is the service's.
+FIRST_SOUND_S = 0.3
 # A context that was cut speaks to its end, several times faster than it sounds; so long it counts as open.
 GHOST_S = 10.0
 # The characters of an alignment need not be exactly those that were sent.
@@ -56,6 +62,7 @@ class _Context:
     sent_at: float = 0.0  # its last text that was sent
     changed_at: float = 0.0  # its last text or sound
     said_at: float = 0.0  # its last text
+    holes_s: float = 0.0  # the pauses that the caller has heard in it
     input_at: float = 0.0  # its last message of ours
 
     @property
@@ -163,14 +170,16 @@ class Speaking:
             self._look_at(context, now)
 
     def _look_at(self, context: _Context, now: float) -> None:
-        since = max(context.changed_at, context.played_until)
+        since = min(max(context.changed_at, context.played_until), context.changed_at + SILENT_LIMIT_S)
         if context.is_awaited or context.clauses:
             if now - since > SILENT_S:
                 words = f"ElevenLabs has said nothing for {now - since:.1f} s to a text that was flushed"
                 self.lose(VoiceFault.SILENT, words)
-        elif context.is_closing and now - since > (FINAL_S if context.is_aligned else FINAL_UNALIGNED_S):
-            self._ghosts[context.id] = now  # its last message may still come
-            self._whole(context)
+        elif context.is_closing:
+            over_at = context.changed_at + FINAL_S if context.is_aligned else since + FINAL_UNALIGNED_S
+            if now > over_at:
+                self._ghosts[context.id] = now  # its last message may still come
+                self._whole(context)
         elif context.text.is_waiting and context.played_until - now < PRESS_S and now - context.said_at > PRESS_S:
             self._add(context, context.text.press(), now)
 
@@ -254,6 +263,12 @@ class Speaking:
         if wrong := trouble(message.audio, is_first=context.bytes == 0):
             self.lose(VoiceFault.BAD_AUDIO, f"ElevenLabs sent {wrong}")
             return
+        if context.began_at is not None and context.is_awaited:
+            context.holes_s += max(0.0, now - max(context.played_until, context.sent_at + FIRST_SOUND_S))
+            if context.holes_s > HOLES_S:
+                words = f"ElevenLabs speaks more slowly than it sounds: {context.holes_s:.1f} s of pauses in an answer"
+                self.lose(VoiceFault.SLOW, words)
+                return
         # What came too late to be played without a pause is played from now on.
         if context.began_at is None or now > context.played_until:
             context.began_at = now - context.bytes / BYTES_PER_MS / 1000

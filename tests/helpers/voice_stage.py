@@ -10,14 +10,14 @@ from typing import Any
 
 import trio
 
-from relay.call.vocabulary import ItemId
+from relay.call.vocabulary import ItemId, Position
 from relay.standin.elevenlabs.reading import shipped_texts
 from relay.standin.elevenlabs.server import StandInVoice
 from relay.standin.elevenlabs.voice_script import VoiceScript
 from relay.transport.websocket import WebSocketEnd, upgrade
 from relay.transport.wire import StreamWire
 from relay.voices.elevenlabs_socket import ElevenLabs, ElevenLabsVoice, VoiceAccess
-from relay.voices.voice import Position, Spoken, SpokenWhole, VoiceEvent, VoiceLost
+from relay.voices.voice import Spoken, SpokenWhole, VoiceEvent, VoiceLost
 from tests.helpers.pipe import pipe
 
 URL = "ws://127.0.0.1:4"

@@ -183,6 +183,7 @@ SPEAKING: list[tuple[dict[str, Any], VoiceFault]] = [
     ({"silent_after_ms": 0}, VoiceFault.SILENT),
     ({"silent_after_ms": 700}, VoiceFault.SILENT),
     ({"slow_ms": 2000}, VoiceFault.SILENT),
+    ({"pace": 0.5}, VoiceFault.SLOW),
     ({"error_after_ms": 700}, VoiceFault.REFUSED),
     ({"json_after_ms": 0}, VoiceFault.BAD_AUDIO),
     ({"json_after_ms": 700}, VoiceFault.BAD_AUDIO),
@@ -235,6 +236,37 @@ async def test_a_context_whose_last_message_never_comes_is_whole_all_the_same(au
             await trio.sleep(5)
             assert heard.whole(item)
         assert heard.lost is None
+
+
+async def test_a_long_answer_is_known_to_be_whole_while_it_is_still_played(autojump_clock: MockClock) -> None:
+    async with voice_stage({"faults": {"never_final": True}}) as stage:
+        sound, heard = await spoken(stage, ANSWER, for_s=2.5)
+        assert len(sound) > 4 * 8000
+        assert heard.whole(ITEM)
+
+
+async def test_a_service_that_stops_while_much_is_to_be_played_is_given_up_within_six_seconds(
+    autojump_clock: MockClock,
+) -> None:
+    text = " ".join([ANSWER] * 5)
+    async with voice_stage({"pace": 20, "faults": {"silent_after_ms": 15_000}}) as stage:
+        _, heard = await spoken(stage, text, for_s=30)
+        last = max(at for at, e in heard.events if isinstance(e, Spoken))
+        lost_at = next(at for at, e in heard.events if e is heard.lost)
+        assert lost_at - last < 6
+
+
+async def test_a_model_that_writes_slowly_is_not_the_services_fault(autojump_clock: MockClock) -> None:
+    async with voice_stage() as stage:
+        voice, heard = await stage.speaking()
+        for word in ANSWER.split():
+            voice.say(ITEM, f"{word} ")
+            await trio.sleep(0.9)
+        voice.finish(ITEM)
+        await trio.sleep(10)
+        assert heard.lost is None
+        assert heard.whole(ITEM)
+        assert "".join(stage.service.connections[0].texts["answer-1"].split()) == "".join(ANSWER.split())
 
 
 async def test_unknown_keys_do_no_harm(autojump_clock: MockClock) -> None:
