@@ -75,7 +75,7 @@ def encode(samples: Samples) -> bytes:
     return ENCODE[as_samples(samples).view(np.uint16)].tobytes()
 
 
-class _LevelDesk:
+class _LevelBuffers:
     """Buffers to measure `size` bytes. With them a frame takes 1.3 us instead of 2.0."""
 
     def __init__(self, size: int) -> None:
@@ -85,14 +85,14 @@ class _LevelDesk:
         self.values = np.empty(size)
 
 
-class _LevelDesks(threading.local):
+class _LevelBuffersOfThread(threading.local):
     """The buffers of one thread, for the usual sizes: one frame of 20 ms, or two."""
 
     def __init__(self) -> None:
-        self.by_size = {size: _LevelDesk(size) for size in (160, 320)}
+        self.by_size = {size: _LevelBuffers(size) for size in (160, 320)}
 
 
-_level_desks = _LevelDesks()
+_level_buffers = _LevelBuffersOfThread()
 
 
 def level_dbfs(mulaw: Mulaw) -> float:
@@ -102,13 +102,13 @@ def level_dbfs(mulaw: Mulaw) -> float:
     """
     if type(mulaw) is not bytes:
         mulaw = as_bytes(mulaw)
-    desk = _level_desks.by_size.get(len(mulaw))
-    if desk is None:
+    buffers = _level_buffers.by_size.get(len(mulaw))
+    if buffers is None:
         values = _DECODE_FS[np.frombuffer(mulaw, np.uint8)]
     else:
-        desk.codes[:] = mulaw
-        desk.places[...] = desk.view
-        values = _DECODE_FS.take(desk.places, mode="clip", out=desk.values)
+        buffers.codes[:] = mulaw
+        buffers.places[...] = buffers.view
+        values = _DECODE_FS.take(buffers.places, mode="clip", out=buffers.values)
     energy = float(values.dot(values))
     if energy == 0.0:
         return FLOOR_DBFS

@@ -10,7 +10,7 @@ holds the half that rounding needs. So the sum, cut to an integer, is the index 
 Going down, the sum is three times the sample, and G.711 takes 14 bits of it: floor((sum + 1.5) / 12), counted from
 -8192. The matrix divides by four, the table by three.
 
-All calls of a thread share a few sets of buffers ("desks", for one to ten frames), because these stay in the CPU's
+All calls of a thread share a few sets of buffers (for one to ten frames), because these stay in the CPU's
 cache. With 240 calls, buffers for each call would cost 1.3 us more a frame going up and 1.7 us going down. A call
 itself keeps less than 500 bytes.
 """
@@ -23,7 +23,7 @@ from dsp.g711 import DECODE, ENCODE, SILENCE, Mulaw, as_bytes
 from dsp.polyphase import BLOCK, DOWN, DOWN_FLUSH, DOWN_HISTORY, DOWN_WINDOW, UP, UP_HISTORY, UP_WINDOW
 
 FRAME = 160  # mu-law bytes, 20 ms
-MOST_FRAMES = 10  # On one desk. Longer audio is done in pieces.
+MOST_FRAMES = 10  # At once. Longer audio is done in pieces.
 PCM = np.dtype("<i2")
 PCM_FRAME = 6 * FRAME  # bytes
 UP_SILENCE = bytes([SILENCE]) * UP_HISTORY
@@ -36,7 +36,7 @@ DOWN_MATRIX = np.vstack([DOWN, np.full((1, BLOCK), 98305.5)]) / 4
 DOWN_CODES = ENCODE[(np.arange(3 * 16384) // 3 - 8192) * 4 & 0xFFFF]
 
 
-class _UpDesk:
+class _UpBuffers:
     """Buffers to turn up to `frames` frames into PCM."""
 
     def __init__(self, frames: int) -> None:
@@ -58,7 +58,7 @@ class _UpDesk:
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
 
 
-class _DownDesk:
+class _DownBuffers:
     """Buffers to turn PCM into up to `frames` frames."""
 
     def __init__(self, frames: int) -> None:
@@ -79,18 +79,18 @@ class _DownDesk:
         DOWN_CODES.take(self.index, mode="clip", out=self.codes)
 
 
-class _Desks(threading.local):
-    """The desks of one thread, by the number of frames, made when first needed.
+class _BuffersOfThread(threading.local):
+    """The buffers of one thread, by the number of frames, made when first needed.
 
     No call can get another call's audio: `_run` says why.
     """
 
     def __init__(self) -> None:
-        self.up: dict[int, _UpDesk] = {}
-        self.down: dict[int, _DownDesk] = {}
+        self.up: dict[int, _UpBuffers] = {}
+        self.down: dict[int, _DownBuffers] = {}
 
 
-_desks = _Desks()
+_buffers = _BuffersOfThread()
 
 
 class Uplink:
@@ -112,21 +112,21 @@ class Uplink:
         self._tail = UP_SILENCE
 
     def _run(self, mulaw: bytes) -> memoryview:
-        """The PCM of at most MOST_FRAMES frames. It is still on the desk: copy it before anything else is fed."""
+        """The PCM of at most MOST_FRAMES frames. It is in the buffer: copy it before anything else is fed."""
         n = len(mulaw)
         if n == 0:
             return memoryview(b"")
         frames = (n + FRAME - 1) // FRAME
-        desk = _desks.up.get(frames)
-        if desk is None:
-            desk = _desks.up.setdefault(frames, _UpDesk(frames))
-        codes = desk.codes
+        buffers = _buffers.up.get(frames)
+        if buffers is None:
+            buffers = _buffers.up.setdefault(frames, _UpBuffers(frames))
+        codes = buffers.codes
         codes[:UP_HISTORY] = self._tail
         codes[UP_HISTORY : UP_HISTORY + n] = mulaw
         self._tail = codes[n : n + UP_HISTORY]
-        # Behind the n bytes the desk still holds older audio, perhaps of another call. Its result is cut off below.
-        desk.work()
-        return desk.pcm24k if n == frames * FRAME else desk.pcm24k[: 6 * n]
+        # Behind the n bytes the buffers still hold older audio, perhaps of another call. Its result is cut off below.
+        buffers.work()
+        return buffers.pcm24k if n == frames * FRAME else buffers.pcm24k[: 6 * n]
 
 
 class Downlink:
@@ -175,16 +175,16 @@ class Downlink:
             return b""
         self._fresh = False
         frames = (n + FRAME - 1) // FRAME
-        desk = _desks.down.get(frames)
-        if desk is None:
-            desk = _desks.down.setdefault(frames, _DownDesk(frames))
-        line = desk.pcm24k
+        buffers = _buffers.down.get(frames)
+        if buffers is None:
+            buffers = _buffers.down.setdefault(frames, _DownBuffers(frames))
+        line = buffers.pcm24k
         taken = 6 * n + 2 * DOWN_HISTORY - len(tail)
         line[: len(tail)] = tail
         line[len(tail) : len(tail) + taken] = pcm24k[:taken]
         self._tail = bytes(line[6 * n : 6 * n + 2 * DOWN_HISTORY]) + pcm24k[taken:]
-        desk.work()
-        return bytes(desk.mulaw if n == frames * FRAME else desk.mulaw[:n])
+        buffers.work()
+        return bytes(buffers.mulaw if n == frames * FRAME else buffers.mulaw[:n])
 
 
 def _pieces(audio: bytes, size: int) -> list[bytes]:

@@ -190,13 +190,13 @@ def test_calls_that_take_turns_do_not_hear_each_other() -> None:
 
 
 def test_calls_in_several_threads_do_not_hear_each_other() -> None:
-    """BLAS lets other threads run in the middle of a frame, so each thread has desks of its own."""
+    """BLAS lets other threads run in the middle of a frame, so each thread has buffers of its own."""
     seen: dict[int, tuple[int, int]] = {}
 
     def note(thread: int) -> None:
         dsp.Uplink().feed(SPEECHLIKE[:160])
         dsp.Downlink().feed(SPEECHLIKE[:960])
-        seen[thread] = id(line._desks.up[1]), id(line._desks.down[1])
+        seen[thread] = id(line._buffers.up[1]), id(line._buffers.down[1])
 
     note(0)
     other = threading.Thread(target=note, args=(1,))

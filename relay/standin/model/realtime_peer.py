@@ -27,7 +27,7 @@ from relay.standin.model.listening import InputBuffer
 from relay.standin.model.reactions import Director, Plan
 from relay.standin.model.script import Faults, Script
 from relay.standin.model.transcription import transcribe
-from relay.standin.model.turns import Floor
+from relay.standin.model.turns import Responses
 from relay.standin.model.vad import Started
 from relay.standin.speech.ear import Ear
 from relay.standin.speech.voice import Voice
@@ -94,7 +94,7 @@ class RealtimePeer:
         self._agenda = Agenda()
         self._director = Director(script, datetime.datetime.fromtimestamp(epoch_s, datetime.UTC))
         self.report.notes = self._director.notes
-        self._floor = Floor(
+        self._responses = Responses(
             self, self._agenda, voice, self._director, self.faults, self.new_id("conv"), self._response_is_over
         )
         self._input = InputBuffer()
@@ -275,7 +275,7 @@ class RealtimePeer:
         return items
 
     def _cancel_response(self, event: dict[str, Any]) -> None:
-        self._floor.cancel(event.get("response_id"))
+        self._responses.cancel(event.get("response_id"))
 
     def _close_session(self, event: dict[str, Any]) -> None:
         self.close(1000, "")
@@ -302,12 +302,12 @@ class RealtimePeer:
         self._speech_item, self._speech_start_ms = self.new_id("item"), audio_start_ms
         fields = {"audio_start_ms": audio_start_ms, "item_id": self._speech_item}
         if self._detection.get("interrupt_response", True):
-            self._floor.interrupt(lambda: self.emit("input_audio_buffer.speech_started", **fields))
+            self._responses.interrupt(lambda: self.emit("input_audio_buffer.speech_started", **fields))
         else:
             self.emit("input_audio_buffer.speech_started", **fields)
 
     def _speech_stopped(self, audio_end_ms: int) -> None:
-        self._floor.settle()
+        self._responses.settle()
         item_id, self._speech_item = self._speech_item, ""
         self.emit("input_audio_buffer.speech_stopped", audio_end_ms=audio_end_ms, item_id=item_id)
         self._committed(item_id, self._input.take(self._speech_start_ms, audio_end_ms))
@@ -355,7 +355,7 @@ class RealtimePeer:
     def _respond(self, asked: dict[str, Any], items: list[Item]) -> None:
         self._idle_round += 1
         known = len(self.report.notes)
-        said = self._floor.respond(self.session, asked, items, self._turns)
+        said = self._responses.respond(self.session, asked, items, self._turns)
         self.report.story += self.report.notes[known:]
         if said:
             self.report.said.append(said)

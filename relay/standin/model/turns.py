@@ -24,7 +24,7 @@ CANCEL_S = 0.02
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
-class Floor:
+class Responses:
     """The responses of one session.
 
     `on_over` is called when one in the conversation has ended, with the ms of its audio.
