@@ -17,7 +17,7 @@ KERNELS = ("SkylakeX", "Haswell", "Sandybridge", "Nehalem", "Katmai")
 
 
 def g711_differences() -> dict[str, int]:
-    """Inputs whose code, and codes whose value, is not that of the golden tables."""
+    """Inputs with another code than in the golden tables, and codes with another value."""
     with (GOLDEN / "g711_decode.csv").open(newline="") as table:
         values = [int(row["value"]) for row in csv.DictReader(table)]
     found = dsp.decode(bytes(range(256))).tolist()

@@ -26,7 +26,7 @@ from relay.business.opening import (
 )
 from relay.business.rules import DAY_MIN, Business, Resource, Service, Span
 
-# More days than these are between two changes of the clock.
+# Two changes of the clock are always further apart than this.
 SEASON_MIN: Final = 60 * DAY_MIN
 
 Busy = Mapping[Resource, Sequence[Span]]

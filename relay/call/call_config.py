@@ -122,7 +122,7 @@ class CallPlan:
     holding: dict[str, str | None] = field(default_factory=dict)
     voice: Voice = Voice()
     human_available: bool = True  # when the stream begins
-    human_changes_s: float | None = None  # so long after it, it changes to the other
+    human_changes_s: float | None = None  # it changes to the other after this time
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0
     # Of the earlier streams of this call

@@ -83,7 +83,7 @@ class Meter:
             self._by[meter] = self._by.get(meter, 0.0) + usd
 
     def generated(self, response_id: str, ms: float) -> None:
-        """So much audio of a response has come that is not billed yet."""
+        """Audio of a response has come that is not billed yet: so many milliseconds."""
         self._pending_ms[response_id] = self._pending_ms.get(response_id, 0.0) + ms
 
     def responded(self, response_id: str, usage: Mapping[str, object] | None) -> None:

@@ -14,11 +14,11 @@ from relay.call.interruption import cut_off
 from relay.call.state import Call, Ending, Next, Phase
 from relay.call.vocabulary import EndReason
 
-# So long before the limit the model is told to come to an end.
+# The model is told to come to an end this long before the limit.
 WARN_BEFORE_CAP_S = 30.0
 # After the first "are you still there", the second comes this much later, and the goodbye again as much later.
 STILL_THERE_AGAIN_S = 10.0
-# So soon after their own words nobody is asked whether they are there.
+# Nobody is asked whether they are there within this time after their own words.
 BEHIND_WORDS_S = 4.0
 ASKED_STILL_THERE = 2
 # If the mark of the last words never comes back, the line stays open for as long as they take to be played, and this.

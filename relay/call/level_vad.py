@@ -12,7 +12,7 @@ from collections.abc import Iterable
 # Speech on a phone line has -15 to -35 dBFS (espeak and piper over mu-law; measured). A quiet caller has 15 dB less.
 # The noise of a quiet line is below -60.
 QUIETEST_SPEECH_DBFS = -50.0
-# So much over the noise counts as a voice. Usual cars and offices stay below it.
+# A sound that is louder than the noise by this much counts as a voice. Usual cars and offices stay below it.
 ABOVE_NOISE_DB = 12.0
 LOUDEST_DBFS = 0.0
 # Noise cannot raise the threshold beyond this. Otherwise a caller who shouts in a loud place could not interrupt.

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from relay.ledger.rows import Json
 
-MISSED_IN_A_ROW = 3  # so many transfers in a row that nobody took
+MISSED_IN_A_ROW = 3  # transfers in a row that nobody took
 
 # event of the log -> kind, title, what to do.
 _ALARMS: dict[str, tuple[str, str, str]] = {

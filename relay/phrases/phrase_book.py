@@ -48,7 +48,7 @@ LEADING_SILENCE_MS = 40
 QUIET_DBFS = -50.0
 RENDER_LIMIT_S = 30.0
 TRIES = 3
-# So many phrases are rendered at the same time: the start is quick, and the model's rate limits are not reached.
+# Phrases that are rendered at the same time: the start is quick, and the model's rate limits are not reached.
 AT_ONCE = 4
 # What could not be rendered is tried again after the first time, then after twice as long, up to the second time.
 AGAIN_S = (60.0, 3_600.0)

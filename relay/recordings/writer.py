@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 # If the disk takes nothing for so long, the recording of this call stops. Eight seconds are 128 kB of memory.
 WAITING_LIMIT = 32  # chunks of 250 ms
-# So long the process waits at its end for what is still to be written.
+# The process waits this long at its end for what is still to be written.
 STOP_LIMIT_S = 5.0
 
 Job = Callable[[], None]

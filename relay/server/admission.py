@@ -18,12 +18,12 @@ from relay.session.context import Desk
 log = structlog.get_logger()
 
 WINDOW_S = 600.0
-# So often one number gets the agent within the window. Hidden callers are many, and are counted together.
+# One number gets the agent so often within the window. Hidden callers are many, and are counted together.
 CALLS_PER_WINDOW = 10
 HIDDEN_CALLS_PER_WINDOW = 30
 # After those, so many rings reach the human's phone. Then it is busy until the window has passed.
 HUMAN_CALLS_PER_WINDOW = 3
-# So long a ring waits for the count of the other machines.
+# A ring waits this long for the count of the other machines.
 COUNT_LIMIT_S = 0.1
 
 

@@ -16,7 +16,7 @@ ENOUGH = 65_536
 BY_CALL = 4
 # The log, the ledger, the listening sockets, HTTP for rings and health.
 BESIDES_CALLS = 100
-# So much of all descriptors may be used by connections without a request.
+# The share of all descriptors that connections without a request may use.
 IDLE_SHARE = 4
 FEWEST_IDLE = 16
 

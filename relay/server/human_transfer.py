@@ -26,9 +26,9 @@ from relay.twilio.caller_id import as_presented, caller_id
 
 log = structlog.get_logger()
 
-# So often the agent comes back after a lost stream, or when no human was there. Then nobody is asked again.
+# The agent comes back so often after a lost stream, or when no human was there. Then nobody is asked again.
 RESUMES = 3
-# So long a human's phone rings (Twilio adds about five seconds). After that it is voicemail.
+# A human's phone rings this long (Twilio adds about five seconds). After that it is voicemail.
 RING_S = 20
 # To Twilio's extra ringing come the whisper, at most 25 s of speech, and the wait for a key.
 WHISPER_LIMIT_S = 40

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 MAX_BYTES = 64 * 1024  # in an answer to a webhook: error 11750
 MAX_PARAMETER_CHARS = 499  # name and value together stay under 500
-ACCEPT_WAIT_S = 8  # so long the human has to press a key after the whisper
+ACCEPT_WAIT_S = 8  # the human has this long to press a key after the whisper
 ALL_LEG_EVENTS = "initiated ringing answered completed"
 
 # XML 1.0 cannot hold these, not even escaped. A summary of the model's may have one.

@@ -38,7 +38,7 @@ MARGIN_S: Final = 0.05
 BODY_LIMIT_BYTES: Final = 64 * 1024
 READ_ATTEMPTS: Final = 3
 WRITE_ATTEMPTS: Final = 2
-UNSURE_KEYS: Final = 1_000  # so many are remembered, the newest; a call has one or two
+UNSURE_KEYS: Final = 1_000  # the newest keys that are remembered; a call has one or two
 _MARK: Final = b"\xef\xbb\xbf"  # some editors and frameworks put it before UTF-8
 CONNECTIONS: Final = 40  # kept open; a call asks one thing at a time
 # When one of these is raised, nothing was sent to the backend yet.

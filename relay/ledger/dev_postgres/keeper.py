@@ -27,7 +27,7 @@ from typing import IO, TypedDict
 
 START_S = 60.0  # a crashed cluster first replays its log; initdb took 1 to 2 s, a start 0.1 s
 STOP_S = 60.0  # a fast shutdown writes a checkpoint; after this time the server is killed and will replay its log
-TRIES = 5  # so many starts in a row may fail, then the keeper gives up
+TRIES = 5  # starts in a row that may fail before the keeper gives up
 PAUSE_S = 0.5
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 

@@ -156,7 +156,7 @@ class RealtimePeer:
         outs, self._outs = self._outs, []
         return outs
 
-    # For the responses (model_response.Stage)
+    # For the responses (response.Stage)
 
     def emit(self, type_: str, **fields: Any) -> None:
         """Send an event."""

@@ -18,7 +18,7 @@ Noise of the line is far below, the softest speech far above.
 """
 
 LOUD_SHARE = 16
-"""So many of the 160 samples must be loud. A click is shorter."""
+"""So many of the 160 samples must be loud. A click has fewer."""
 
 JOIN_S = 0.5
 """Pauses between words and phrases of one speaker. A longer silence ends a part."""
