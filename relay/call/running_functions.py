@@ -10,15 +10,15 @@ from relay.call.vocabulary import ResponseId
 
 # Failures and refusals of all functions together, in a row, are counted under this name.
 ANY = ""
-# The most answers in a row that only call functions. Three look-ups before an answer are usual. So are one of the caller,
-# of the hours, of two days, and a booking. A model that goes on is lost.
+# The most answers in a row that only call functions. Three look-ups before an answer are usual. So are one of the
+# caller, of the hours, of two days, and a booking. A model that goes on is lost.
 SILENT_ROUNDS = 6
 # The same with words in between ("let me check"), until the caller has said something.
 ROUNDS = 10
 # The most functions that one of the caller's turns may start, also if one answer calls many at once.
 CALLS = 24
-# How often a model is asked for an answer without functions before a human takes over: once in one turn of the caller's,
-# twice in the whole call.
+# How often a model is asked for an answer without functions before a human takes over: once in one turn of the
+# caller's, twice in the whole call.
 FORCED_IN_A_TURN, FORCED = 1, 2
 
 

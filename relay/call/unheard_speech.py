@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# With so much speech on the caller's line, and none for the server's VAD, the session is deaf. A VAD that works hears a voice
-# within 0.3 s.
+# With so much speech on the caller's line, and none for the server's VAD, the session is deaf. A VAD that works hears a
+# voice within 0.3 s.
 DEAF_AFTER_MS = 1_500
 # After a short question the caller waits, and then less is enough. A cough, or two words to somebody else, are shorter.
 QUESTION_MS = 600
