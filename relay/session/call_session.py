@@ -117,6 +117,7 @@ class CallSession:
         self.stream_sid = stream_sid
         self._caller = caller
         self._dialect = dialect
+        self._metrics = desk.metrics_of(file)
         self.machine = Machine(desk.plan(file))
         file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
@@ -163,7 +164,7 @@ class CallSession:
             self.close_rows()
             await self._release_model()
             await self._connector.close()
-            self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
+            self._metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
 
     # What the rest of the process may do to it (call_file.Stream)
@@ -224,7 +225,7 @@ class CallSession:
             try:
                 what = self._dialect.parse(message)
             except CallerProtocolError as error:
-                self._desk.metrics.bad_messages.labels(self._dialect.NAME).inc()
+                self._metrics.bad_messages.labels(self._dialect.NAME).inc()
                 log.warning(f"{self._dialect.NAME}.bad_message", words=str(error))
                 continue
             if type(what) is Frame:
@@ -250,7 +251,7 @@ class CallSession:
                 self._stop_recording(by_caller=True)
                 await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
-                self._desk.metrics.unknown_events.labels(self._dialect.NAME).inc()
+                self._metrics.unknown_events.labels(self._dialect.NAME).inc()
             # no case for connected and start: they came before this session
 
     async def _caller_spoke(self, frames: list[Frame]) -> None:
@@ -280,7 +281,7 @@ class CallSession:
         self._keep(mulaw)
 
     def _keep(self, mulaw: bytes) -> None:
-        self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
+        self._metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
 
     def _post_to_model(self, messages: list[bytes]) -> bool:
         """Send to the model without waiting for it. False where it is gone: its reader is told the same, and why."""
@@ -362,9 +363,9 @@ class CallSession:
                 if event is not None:
                     await self._feed(event)
                 elif not model_dialect.is_known(message):
-                    self._desk.metrics.unknown_events.labels("openai").inc()
+                    self._metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
-            self._desk.metrics.bad_messages.labels("openai").inc()
+            self._metrics.bad_messages.labels("openai").inc()
             log.warning("model.bad_message", words=str(error))
 
     async def _model_spoke(self, message: model_dialect.Message) -> None:
