@@ -31,6 +31,14 @@ SENTENCES = {
 }
 
 
+_LOST = {
+    EndReason.CALLER_SOCKET_LOST: "the connection to your browser was lost",
+    EndReason.CALLER_SOCKET_STALLED: "your browser took no more sound",
+    EndReason.NO_CALLER_AUDIO: "your browser sent nothing any more",
+    EndReason.TWILIO_PROTOCOL: "your browser sent sound faster than time passes",
+}
+
+
 @dataclass(frozen=True)
 class Rung:
     """A call has begun to ring: the path of the socket that the page has to open, and on which machine it is."""
@@ -152,7 +160,8 @@ def words_of(ended: Ended) -> str:
     if ended.reason is EndReason.CALLER_HUNG_UP:
         return "You hung up."
     if ended.is_lost:
-        return f"The call broke off ({ended.reason.replace('_', ' ')}). A caller would be taken up again by the agent."
+        why = _LOST.get(ended.reason, wording.ending(ended.reason))
+        return f"The call broke off: {why}. A caller on the phone would be taken up again by the agent."
     return f"{wording.ending(ended.reason)}."
 
 

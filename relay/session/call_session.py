@@ -89,6 +89,9 @@ HANG_UP_LIMIT_S = 6.0
 NOTHING_HEARD_S = 15.0
 PROBE_LIMIT_S = 5.0
 PROBE_MARK = "still there?"
+# Caller audio may be this far ahead of the clock: a line that was held up at its first frame. More is no caller, and
+# every second of it would be paid for.
+AHEAD_LIMIT_S = 10.0
 # Twilio's stop on the media socket and its callback come by two ways.
 SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
@@ -394,6 +397,9 @@ class CallSession:
                 await self._perform([SendSilence(pad_ms), *actions])
             if now - self._twilio_spoke_at > NOTHING_HEARD_S and self.machine.ending is None:
                 await self._look_for_twilio(now)
+            if self.machine.call.lateness.ahead_s > AHEAD_LIMIT_S and self.machine.ending is None:
+                log.error("call.audio_too_fast", words="caller audio comes faster than time passes: the call is ended")
+                await self._feed(CallerLeft(EndReason.TWILIO_PROTOCOL))
             if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
                 await self._feed(DrainBegan(self._desk.leaves_at - now))
             await self._feed(Ticked())

@@ -81,6 +81,7 @@ class BrowserCaller:
         self.is_over = trio.Event()
         self.clears = 0
         self.sent_ms = 0
+        self.frame_s = FRAME_S
 
     @property
     def call_sid(self) -> str:
@@ -129,7 +130,7 @@ class BrowserCaller:
             mulaw = self.mouth.read(samples_at(due), 160)
             await self.send(kind="audio", ms=self.sent_ms, mulaw=base64.b64encode(mulaw).decode())
             self.sent_ms += 20
-            due += FRAME_S
+            due += self.frame_s
             await trio.sleep_until(due)
             for name in self.ear.played_marks(trio.current_time()):
                 await self.send(kind="mark", name=name)

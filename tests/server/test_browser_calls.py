@@ -234,6 +234,29 @@ async def test_a_message_that_is_too_large_ends_the_call_with_its_code(autojump_
         assert "broke off" in (await ask(play, "GET", caller.told["end"]))[1]["words"]
 
 
+async def test_sound_that_comes_faster_than_time_ends_the_call(autojump_clock: MockClock) -> None:
+    async with stage(settings=LOCAL) as play:
+        open_console(play.daemon)
+        async with browser_call(play) as caller:
+            for number in range(40):  # a second each
+                await caller.send(kind="audio", ms=1000 * number, mulaw="/w" + "/" * 10_664 + "==")
+            await caller.is_over.wait()
+        assert outcome_of(play).end_reason == "twilio_protocol"
+        assert "faster than time passes" in (await ask(play, "GET", caller.told["end"]))[1]["words"]
+
+
+async def test_sound_that_comes_at_half_speed_harms_nobody(autojump_clock: MockClock) -> None:
+    async with stage(settings=LOCAL) as play:
+        open_console(play.daemon)
+        async with browser_call(play) as caller:
+            caller.frame_s = 0.04
+            await trio.sleep(20.0)
+            caller.frame_s = 0.02
+            await say(caller, "ask_human")
+            await caller.is_over.wait()
+        assert outcome_of(play).transfer_result == "shown"
+
+
 async def test_a_silent_caller_is_asked_and_then_hung_up_on(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL | {"MAX_SILENCE_S": "20"}) as play:
         open_console(play.daemon)
