@@ -29,7 +29,7 @@ The rooms, in the order a caller's audio visits them:
       responses.py        the model's answers                         interruption.py     stop, undo, give up
       function_calls.py   the functions it calls                      running_functions.py  those that run
       liveness.py         dead air, and what is due against it        sessions.py         orders about model sessions
-      unheard_speech.py   what a deaf session misses
+      unheard_speech.py   what a deaf session misses              voice_loss.py       the voice of a model that writes
       failover.py         from one model session to the next          ending.py           caps, silence, the end
       playout.py          what was sent, heard, cut off               turn_taking.py      who may speak
       level_vad.py        the caller as a level                       echo.py             what of ours may come back
