@@ -31,10 +31,6 @@ function noMicrophone(error) {
 }
 
 async function openMicrophone() {
-  if (!window.isSecureContext) {
-    const where = `http://localhost:${location.port || 80}`;
-    throw new Error(`A browser gives a microphone only to a page that came by https, or from this machine itself (${where}).`);
-  }
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true } });
   } catch (error) {
@@ -42,15 +38,25 @@ async function openMicrophone() {
   }
 }
 
+async function toldBy(answer) {
+  if (answer.headers.get("Content-Type")?.startsWith("application/json")) return answer.json();
+  return { words: `The relay answered with status ${answer.status}. Load this page again.` }; // signed out, or restarting
+}
+
 async function ring() {
   const answer = await fetch("/console/talk/call", { method: "POST", body: new FormData(part("wishes")) });
-  const told = answer.headers.get("Content-Type")?.startsWith("application/json") ? await answer.json() : null;
-  if (!told?.socket) throw new Error(told?.words ?? `The relay answered with status ${answer.status}. Load the page again.`);
+  const told = await toldBy(answer);
+  if (!told.socket) throw new Error(told.words);
   return told;
 }
 
 async function begin() {
   part("told").replaceChildren();
+  if (!window.isSecureContext) {
+    const where = `http://localhost:${location.port || 80}/console/talk`;
+    tell(`A browser gives microphone and sound only to a page that came by https, or from the machine itself (${where}). This page came by plain http.`, "bad");
+    return;
+  }
   part("begin").disabled = true;
   let stream = null;
   let speaker = null;
@@ -66,6 +72,9 @@ async function begin() {
     says("Ringing…");
     speaker = await Speaker.open();
     microphone = await Microphone.open(stream);
+    for (const track of stream?.getTracks() ?? []) {
+      track.onended = () => tell("The microphone was taken away: the agent hears nothing. Hang up and call again.", "bad");
+    }
     connect(await ring(), speaker, microphone);
   } catch (error) {
     speaker?.close();
@@ -83,13 +92,15 @@ function connect({ socket: path, end }, speaker, microphone) {
   speaker.onmark = (name) => send({ kind: "mark", name });
   speaker.onplays = (plays) => says(plays ? "The agent speaks." : "The agent listens.");
   microphone.onframe = (mulaw, ms, peak) => {
-    part("level").value = peak;
+    part("level").value = Math.sqrt(peak); // as loud as it seems
     if (socket.bufferedAmount < CONGESTED_BYTES) send({ kind: "audio", ms, mulaw: toBase64(mulaw) });
   };
-  microphone.onclipisover = () => part("clips")?.querySelectorAll("button").forEach((each) => { each.disabled = false; });
+  microphone.onclipisover = () => offerClips(true);
   socket.onopen = () => {
     says("Connected.");
-    page.classList.add("runs");
+    offerClips(true);
+    part("begin").hidden = true;
+    part("end").hidden = false;
     part("end").focus();
   };
   socket.onmessage = ({ data }) => {
@@ -108,9 +119,7 @@ async function over(end, code, reason) {
   rest();
   if (code !== 1000 && reason) tell(`The connection ended: ${reason}`, "bad");
   try {
-    const answer = await fetch(end);
-    if (!answer.ok) throw new Error(`The relay does not know how the call ended (status ${answer.status}).`);
-    const told = await answer.json();
+    const told = await toldBy(await fetch(end));
     const line = tell(`${told.words} `);
     if (!told.href) return;
     const link = document.createElement("a");
@@ -122,10 +131,15 @@ async function over(end, code, reason) {
   }
 }
 
+function offerClips(are) {
+  for (const button of part("clips")?.querySelectorAll("button") ?? []) button.disabled = !are;
+}
+
 function rest() {
-  page.classList.remove("runs");
-  part("begin").disabled = false;
+  part("begin").hidden = part("begin").disabled = false;
+  part("end").hidden = true;
   part("level").value = 0;
+  offerClips(false);
   says("No call is running.");
 }
 
@@ -134,7 +148,7 @@ part("end").addEventListener("click", () => call?.send({ kind: "hang_up" }));
 part("keys").addEventListener("click", ({ target }) => { if (target.dataset.key) call?.send({ kind: "key", digit: target.dataset.key }); });
 part("clips")?.addEventListener("click", async ({ target }) => {
   if (!target.dataset.clip || !call) return;
-  part("clips").querySelectorAll("button").forEach((each) => { each.disabled = true; });
+  offerClips(false);
   const answer = await fetch(`/console/talk/clips/${target.dataset.clip}`);
   call?.microphone.say(new Uint8Array(await answer.arrayBuffer()));
 });
