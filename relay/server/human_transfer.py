@@ -116,7 +116,7 @@ class Transfers:
         """What the human hears before they decide: who calls and why, in one sentence."""
         call_sid = fields.get("call", "")
         file = self._desk.files.get(CallSid(call_sid))
-        return twiml.whisper(f"{_sentence(file)} Press 1 to accept it.", self.url("accept", call=call_sid))
+        return twiml.whisper(f"{whisper_words(file)} Press 1 to accept it.", self.url("accept", call=call_sid))
 
     async def accept(self, fields: dict[str, str]) -> str:
         """A key was pressed. 1 connects the two. Any other key ends the human's leg."""
@@ -223,7 +223,7 @@ class Transfers:
         self._desk.ledger.record(row)
 
 
-def _sentence(file: CallFile | None) -> str:
+def whisper_words(file: CallFile | None) -> str:
     """Who calls, why, and what was done so far, in one sentence.
 
     The number is spelled digit by digit, to be read aloud.
