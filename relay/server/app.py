@@ -35,6 +35,7 @@ from relay.recordings.service import open_recordings
 from relay.server import console_door, descriptors, http, media_endpoint
 from relay.server.briefings import Briefings
 from relay.server.console_door import ConsoleDoor
+from relay.server.console_rooms import rooms_of
 from relay.server.media_endpoint import StreamDoor
 from relay.server.owner import owner_of
 from relay.server.webhooks import Webhooks
@@ -163,6 +164,7 @@ class Daemon:
     def add_console(self, console: Console, rooms: Mapping[str, console_door.Room]) -> None:
         """Put the owner's pages under /console, and the sockets of `rooms` under /console/socket."""
         console.add_to(self.app)
+        self.desk.metrics.watchers.set_function(lambda: console.live.watch.watchers)
         self.doors[console_door.PREFIX] = ConsoleDoor(console.guard, rooms, self.desk.metrics.refused_sockets).open
 
     # Pages
@@ -346,5 +348,6 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             desk.metrics.watch_outbox(notices.states)
             send_news = notices.wake
             stack.enter_context(logs.listening(notices.alarms.saw))
-        daemon.add_console(Console(owner_of(desk, diary, send_news), reads), {})
+        console = Console(owner_of(desk, diary, send_news), reads)
+        daemon.add_console(console, rooms_of(desk, console, reads))
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

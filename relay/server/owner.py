@@ -13,6 +13,7 @@ from relay.console.health import Health, disk
 from relay.console.reads import Row
 from relay.console.sound import HeardCalls
 from relay.ledger.port import LedgerUnavailable
+from relay.server.live_calls import CallsInHand
 from relay.session.context import Desk
 
 LIMIT_S = 2.0
@@ -29,6 +30,7 @@ def owner_of(desk: Desk, diary: Diary | None, send_news: Callable[[], None] | No
         utc_now=desk.utc_now,
         checks=(parts.greeting, parts.model, parts.database, parts.backend, parts.room, parts.files),
         files=parts.texts,
+        live=CallsInHand(desk),
         diary=_OwnersDiary(desk, diary) if diary is not None else None,
         recordings=HeardCalls(desk.settings),
         send_news=send_news,

@@ -22,6 +22,12 @@ HASH = password.hashed(PASSWORD)
 ORIGIN = {"Origin": "https://relay.example.com"}
 
 
+@pytest.fixture(autouse=True)
+def short_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of events ends at once: here its headers count."""
+    monkeypatch.setattr("relay.console.live.STREAM_LIMIT_S", 0.0)
+
+
 @pytest.fixture
 def app() -> QuartTrio:
     """A deployed relay's console."""
