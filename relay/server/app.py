@@ -34,6 +34,7 @@ from relay.realtime.prices import PRICES
 from relay.recordings.service import open_recordings
 from relay.server import console_door, descriptors, http, media_endpoint
 from relay.server.briefings import Briefings
+from relay.server.browser_calls import BrowserCalls
 from relay.server.console_door import ConsoleDoor
 from relay.server.console_rooms import rooms_of
 from relay.server.media_endpoint import StreamDoor
@@ -348,6 +349,7 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             desk.metrics.watch_outbox(notices.states)
             send_news = notices.wake
             stack.enter_context(logs.listening(notices.alarms.saw))
-        console = Console(owner_of(desk, diary, send_news), reads)
-        daemon.add_console(console, rooms_of(desk, console, reads))
+        calls = BrowserCalls(desk)
+        console = Console(owner_of(desk, diary, send_news, calls), reads)
+        daemon.add_console(console, rooms_of(desk, console, reads, calls))
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

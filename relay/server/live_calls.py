@@ -87,7 +87,7 @@ def _seen(file: CallFile, now: float) -> LiveCall | None:
         else:
             return None  # over, but for its last rows
         has_agent = stage is Stage.RINGING
-        return LiveCall(file.call_sid, caller, stage, seconds, round(usd, 3), has_agent=has_agent)
+        return LiveCall(file.call_sid, caller, stage, seconds, round(usd, 3), has_agent=has_agent, is_test=file.is_test)
     view = look(session.machine.call, now)
     return LiveCall(
         file.call_sid,
@@ -101,4 +101,5 @@ def _seen(file: CallFile, now: float) -> LiveCall | None:
         tuple((said.by, said.words) for said in view.said),
         has_agent=True,
         can_listen=can_listen(session, file),
+        is_test=file.is_test,
     )

@@ -14,6 +14,7 @@ from relay.console.live import LiveCall
 from relay.console.password import hashed
 from relay.console.reads import Reads
 from relay.ledger.port import LedgerUnavailable
+from relay.server.browser_calls import BrowserCalls
 from relay.server.console_rooms import rooms_of
 from relay.server.live_calls import CallsInHand
 from relay.server.owner import owner_of
@@ -50,8 +51,9 @@ class OwnerAtLive:
         desk = play.daemon.desk
         self.calls = CallsInHand(desk)
         reads = cast(Reads, self.audits)
-        self.console = Console(owner_of(desk, None), reads)
-        play.daemon.add_console(self.console, rooms_of(desk, self.console, reads))
+        calls = BrowserCalls(desk)
+        self.console = Console(owner_of(desk, None, calls=calls), reads)
+        play.daemon.add_console(self.console, rooms_of(desk, self.console, reads, calls))
         self.cookie = f"{COOKIE}={self.console.guard._signer.sign('owner').decode()}"
 
     async def press(self, call_sid: str, what: str, **form: str) -> dict[str, str]:
