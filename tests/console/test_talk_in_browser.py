@@ -23,7 +23,7 @@ from selenium.webdriver.common.by import By
 import dsp
 from relay.standin.speech.ear import Ear
 from relay.standin.speech.voice import clips
-from tests.helpers.chromium import chromium, wait, with_microphone
+from tests.helpers.fake_microphone import chromium, wait, with_microphone
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 ROOT = Path(__file__).parents[2]

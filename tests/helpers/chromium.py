@@ -1,11 +1,10 @@
-"""A real Chromium with an empty profile: a screen, what it says of itself, and a microphone that says a file."""
+"""A real Chromium with an empty profile: what it says of itself, and what a person sees in it."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
@@ -38,15 +37,6 @@ def chromium(*flags: str, may_say: tuple[str, ...] = ()) -> Iterator[Any]:
             assert [words for words in told if not any(each in words for each in may_say)] == []
         finally:
             driver.quit()
-
-
-def with_microphone(wav: Path) -> tuple[str, ...]:
-    """The flags of a browser whose microphone says this file once, from the moment it is opened."""
-    return (
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={wav}%noloop",
-    )
 
 
 def wait(browser: Any, until: Any, limit_s: float = LIMIT_S) -> Any:
