@@ -481,7 +481,7 @@ class CallSession:
             self.books.decide()  # before the first await: a webhook may ask in this moment
         if actions:
             await self._perform(actions)
-        if self.machine.is_over:
+        if self.machine.call.phase is Phase.GONE and self.machine.is_over:
             self._scope.cancel()
 
     # Long because it is the table of all actions, a few lines each.
@@ -492,7 +492,7 @@ class CallSession:
         this task is cancelled; and then what takes its time.
         """
         to_caller: list[bytes] = []
-        to_model: list[bytes] = []
+        to_model: list[model_dialect.ToModel | bytes] = []
         rows: list[Action] = []
         orders: list[Action] = []
         sid = self.stream_sid
@@ -515,14 +515,15 @@ class CallSession:
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
                     rows.append(action)
                 case AskForResponse() | CancelResponse() | TruncateItem() | DeleteItem() | CreateItem():
-                    to_model += model_dialect.rendered(action)
+                    to_model.append(action)
                 case CreateFunctionPair() | SendFunctionOutput():
-                    to_model += model_dialect.rendered(action)
+                    to_model.append(action)
                 case _:
                     orders.append(action)
         try:
             waits = self._post_to_caller(to_caller)
-            self._post_to_model(to_model)
+            if to_model:
+                self._post_to_model(model_dialect.rendered(to_model))
             if waits:
                 await self._drain_caller()
         finally:
@@ -550,7 +551,7 @@ class CallSession:
         match action:
             case RecordTurn():
                 doubt = self.books.turn(action)
-                if doubt is not None and self.machine.ending is None:
+                if doubt is not None and self.machine.call.ending is None:
                     self._start(self._feed, doubt)
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)

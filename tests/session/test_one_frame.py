@@ -15,12 +15,12 @@ from tests.helpers.path_walk import PATHS, Step, walked
 
 UPLINK = (
     "websocket wire text_frame media_protocol uplink gap_filling g711 machine gap_filling playout echo level_vad "
-    "uplink line protocol websocket text_frame text_frame wire websocket wire"
+    "uplink line protocol websocket text_frame wire"
 )
 DOWNLINK = (
-    "websocket wire text_frame text_frame protocol downlink line machine responses response_queue playout "
+    "websocket wire text_frame protocol downlink line machine responses response_queue playout "
     "response_queue state state conversation response_queue cost conversation playout state playout echo g711 "
-    "waterfall media_protocol media_protocol websocket text_frame text_frame wire machine websocket wire"
+    "waterfall media_protocol media_protocol websocket text_frame wire"
 )
 
 
