@@ -92,6 +92,9 @@ HANG_UP_LIMIT_S = 6.0
 NOTHING_HEARD_S = 15.0
 PROBE_LIMIT_S = 5.0
 PROBE_MARK = "still there?"
+# Caller audio may be this far ahead of the clock: a line that was held up at its first frame. More is no caller, and
+# every second of it would be paid for.
+AHEAD_LIMIT_S = 10.0
 # Twilio's stop on the media socket and its callback come by two ways.
 SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
@@ -120,6 +123,7 @@ class CallSession:
         self.stream_sid = stream_sid
         self._caller = caller
         self._dialect = dialect
+        self._metrics = desk.metrics_of(file)
         self.machine = Machine(desk.plan(file))
         file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
@@ -169,7 +173,7 @@ class CallSession:
             self.close_rows()
             await self._release_model()
             await self._connector.close()
-            self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
+            self._metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
 
     # What the rest of the process may do to it (call_file.Stream)
@@ -259,7 +263,7 @@ class CallSession:
             try:
                 what = self._dialect.parse(message)
             except CallerProtocolError as error:
-                self._desk.metrics.bad_messages.labels(self._dialect.NAME).inc()
+                self._metrics.bad_messages.labels(self._dialect.NAME).inc()
                 log.warning(f"{self._dialect.NAME}.bad_message", words=str(error))
                 continue
             if type(what) is Frame:
@@ -285,7 +289,7 @@ class CallSession:
                 self._stop_recording(by_caller=True)
                 await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
-                self._desk.metrics.unknown_events.labels(self._dialect.NAME).inc()
+                self._metrics.unknown_events.labels(self._dialect.NAME).inc()
             # no case for connected and start: they came before this session
 
     async def _caller_spoke(self, frames: list[Frame]) -> None:
@@ -315,7 +319,7 @@ class CallSession:
         self._keep(mulaw)
 
     def _keep(self, mulaw: bytes) -> None:
-        self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
+        self._metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
 
     def _post_to_model(self, messages: list[bytes]) -> bool:
         """Send to the model without waiting for it. False where it is gone: its reader is told the same, and why."""
@@ -397,9 +401,9 @@ class CallSession:
                 if event is not None:
                     await self._feed(event)
                 elif not model_dialect.is_known(message):
-                    self._desk.metrics.unknown_events.labels("openai").inc()
+                    self._metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
-            self._desk.metrics.bad_messages.labels("openai").inc()
+            self._metrics.bad_messages.labels("openai").inc()
             log.warning("model.bad_message", words=str(error))
 
     async def _model_spoke(self, message: model_dialect.Message) -> None:
@@ -428,6 +432,9 @@ class CallSession:
                 await self._perform([SendSilence(pad_ms), *actions])
             if now - self._twilio_spoke_at > NOTHING_HEARD_S and self.machine.ending is None:
                 await self._look_for_twilio(now)
+            if self.machine.call.lateness.ahead_s > AHEAD_LIMIT_S and self.machine.ending is None:
+                log.error("call.audio_too_fast", words="caller audio comes faster than time passes: the call is ended")
+                await self._feed(CallerLeft(EndReason.TWILIO_PROTOCOL))
             if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
                 await self._feed(DrainBegan(self._desk.leaves_at - now))
             await self._feed(Ticked())
