@@ -17,6 +17,10 @@ ItemId = NewType("ItemId", str)
 ResponseId = NewType("ResponseId", str)
 
 
+class CallerProtocolError(Exception):
+    """A message from the caller's socket that breaks its protocol: says what is wrong, never what was said."""
+
+
 class Rung(enum.StrEnum):
     """Which step of the ladder served the first audio a caller heard."""
 
