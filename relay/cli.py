@@ -301,8 +301,9 @@ def _migrate(_: argparse.Namespace) -> None:
 def _greet(arguments: argparse.Namespace) -> int:
     from relay import functions
     from relay.business import owner_files
-    from relay.phrases.phrase_book import PhraseBook
+    from relay.phrases.phrase_book import PhraseBook, by_model, by_voice
     from relay.realtime.client import ModelAccess, Realtime
+    from relay.server.app import voices_of
 
     loaded = _settings(serving=False, keeps_rows=True)
     access = ModelAccess(
@@ -317,10 +318,11 @@ def _greet(arguments: argparse.Namespace) -> int:
         except (owner_files.FilesInvalid, functions.FunctionRefused) as error:
             raise CommandFailed(str(error)) from None
         folder = loaded.data_dir / "greetings"
-        book = PhraseBook(
-            texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also, rendered_by=access.service
-        )
-        missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
+        voices = voices_of(loaded)
+        speak = by_model(Realtime(access), loaded.openai_model) if voices is None else by_voice(voices)
+        by = access.service if voices is None else voices.service
+        book = PhraseBook(texts, loaded.phrase_voice, loaded.phrase_model, folder, ledger, also, rendered_by=by)
+        missing = trio.run(partial(book.fill, speak, again=arguments.again))
     for words in missing if book.refused is None else []:  # its reason stands in the log, once
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")

@@ -89,7 +89,7 @@ class Books:
                 region=s.fly_region or None,
                 image=s.fly_image_ref or None,
                 model=s.openai_model,
-                voice=s.openai_voice,
+                voice=machine.plan.voice.name or s.openai_voice,
                 prompt_hash=file.briefing.prompts.version,
                 process=desk.bill.process,
                 resumed=file.resumes,
@@ -304,6 +304,7 @@ class Books:
                 verified=file.deeds.are_told_right,
                 # Twilio may have asked already, and a human been rung, while late words were awaited.
                 transfer_result=self._transfer_result(decision),
+                voice_fault=file.talk.voice_fault or None,
             ),
             file,
         )
@@ -395,6 +396,7 @@ class Books:
             crossings=figures.crossings,
             reconnects=figures.reconnects,
             usd=round(file.talk.bill.usd, 4),
+            **({"voice_fault": file.talk.voice_fault} if file.talk.voice_fault else {}),
             outcome=self._outcome(),
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from relay.call.vocabulary import ItemId
+from relay.call.vocabulary import ItemId, Position
 
 
 class VoiceFault(enum.StrEnum):
@@ -27,14 +27,6 @@ class VoiceFault(enum.StrEnum):
     SILENT = "silent"  # the service: text that was flushed is not spoken
     BAD_AUDIO = "bad_audio"  # the service: what came is no mu-law, or no audio
     REFUSED = "refused"  # the service refused for another reason; its code is in the words
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """After `item_ms` of an item's sound, the first `chars` characters of its text (the model's) have been spoken."""
-
-    chars: int
-    item_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +104,10 @@ class Voice(Protocol):
 
 class Voices(Protocol):
     """Where voices come from; one a process."""
+
+    @property
+    def name(self) -> str:
+        """Whose voice it is, by which model: for bills, and for the keys of what is kept."""
 
     @property
     def usd_per_character(self) -> float:

@@ -17,7 +17,7 @@ from relay import settings
 from relay.ledger.memory import MemoryLedger
 from relay.phrases import phrase_book as phrase_book_module
 from relay.phrases import prompts
-from relay.phrases.phrase_book import NotRendered, PhraseBook, Rendered, check, key_of, trimmed
+from relay.phrases.phrase_book import NotRendered, PhraseBook, Rendered, by_model, check, key_of, trimmed
 from relay.phrases.prompts import Prompts
 from relay.realtime.client import ModelAccess
 from relay.standin.model.script import Faults, Script
@@ -50,7 +50,7 @@ async def filled(book: PhraseBook, script: Script = QUICK, *, again: bool = Fals
     """Fill the book; returns what is missing, and how many sessions that took."""
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, script)
-        missing = await book.fill(door.realtime, again=again)
+        missing = await book.fill(by_model(door.realtime, MODEL), again=again)
         assert door.open_ends == 0
         nursery.cancel_scope.cancel()
     return missing, len(door.urls)
