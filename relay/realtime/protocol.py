@@ -103,6 +103,7 @@ AUDIO_DONE = "response.output_audio.done"
 TEXT_DELTA = "response.output_text.delta"
 TEXT_DONE = "response.output_text.done"
 RESPONSE_DONE = "response.done"
+ITEM_DONE = "response.output_item.done"
 
 # Read and of no use to a call: no event, and nothing to be counted as unknown either.
 _KNOWN_AND_SKIPPED = frozenset(
@@ -291,7 +292,7 @@ _READERS = {
     RESPONSE_DONE: _ended,
     "response.output_audio_transcript.delta": _worded,
     TEXT_DELTA: _worded,  # of a model that writes; where no voice speaks it, nobody hears these words
-    "response.output_item.done": _item_done,
+    ITEM_DONE: _item_done,
     "error": _erred,
 }
 

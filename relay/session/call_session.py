@@ -201,8 +201,8 @@ class CallSession:
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
-        for ended in self._spoken.forget() if self._spoken is not None else ():
-            self.machine.handle(ended, trio.current_time())  # its bill
+        for waited in self._spoken.forget() if self._spoken is not None else ():
+            self.machine.handle(waited, trio.current_time())  # its bill
         self.books.close()
         self._file.stream_closes(self)
         self._scope.cancel()
@@ -395,8 +395,12 @@ class CallSession:
 
     async def _forget_spoken(self) -> None:
         """The session is over: what it wrote and nobody has spoken yet is not said."""
-        for ended in self._spoken.forget() if self._spoken is not None else ():
-            await self._feed(ended)
+        if self._spoken is not None:
+            await self._feed_all(self._spoken.forget())
+
+    async def _feed_all(self, events: list[Event]) -> None:
+        for event in events:
+            await self._feed(event)
 
     # Watchdog
 
@@ -523,11 +527,10 @@ class CallSession:
 
     def _cancelled(self, action: CancelResponse) -> list[bytes]:
         """The message that cancels a response; none where the model has ended it, and only the voice goes on."""
-        ended = self._spoken.cut(action.response_id) if self._spoken is not None else None
-        if ended is None:
-            return model_dialect.rendered(action)
-        self._start(self._feed, ended)
-        return []
+        cut = self._spoken.cut(action.response_id) if self._spoken is not None else None
+        if cut is not None and cut.waited:
+            self._start(self._feed_all, cut.waited)
+        return [] if cut is not None and cut.has_ended else model_dialect.rendered(action)
 
     def _lose_voice(self) -> bytes:
         """The model speaks by itself from now on, in this stream and in the call's later ones; the message for it."""

@@ -1,7 +1,7 @@
 """Answers that the model writes and a voice speaks: its text to the voice, the voice's sound to the call.
 
-The call sees them as answers that the model speaks. So it is told the end of a response when the last of its sound is
-here, as a model that speaks tells it; until then the end waits here, with its bill.
+The call sees them as answers that the model speaks. So it is told of a function when the words before it have begun to
+sound ("let me book that"), and of the end of a response when the last of its sound is here; until then they wait here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import trio
 from relay.call.vocabulary import (
     CallSid,
     Event,
+    FunctionAsked,
     ItemId,
     ModelFinished,
     ModelSpoke,
@@ -46,6 +47,14 @@ class _Item:
     early: list[Spoken | SpokenWhole] = field(default_factory=list)  # from before the message in front was spoken
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A response that was cut off: what the call was not told of it, and whether it has ended at the model."""
+
+    waited: list[Event]
+    has_ended: bool
+
+
 class SpokenAnswers:
     """The answers of one stream, while a voice speaks them. `wants`: is this still to be heard?"""
 
@@ -58,7 +67,8 @@ class SpokenAnswers:
         self._feed, self._wants, self._sounds = feed, wants, sounds
         self._voice: Voice | None = None
         self._items: dict[ItemId, _Item] = {}  # in the order in which they are to be heard
-        self._ended: dict[ResponseId, ResponseEnded] = {}  # ends that wait for sound
+        self._asked: dict[ResponseId, list[FunctionAsked]] = {}  # functions that wait for the words before them
+        self._ended: dict[ResponseId, ResponseEnded] = {}  # ends that wait for the last sound
         self._billed = 0
         self._waits_since: float | None = None  # text waits for the voice
         self._is_lost = False
@@ -92,9 +102,18 @@ class SpokenAnswers:
                 event = model_dialect.event_of(message)
                 if isinstance(event, ResponseEnded):
                     await self._response_ended(event)
+            case model_dialect.ITEM_DONE:
+                event = model_dialect.event_of(message)
+                if not isinstance(event, FunctionAsked) or not self._is_mute(event.response_id):
+                    return False
+                self._asked.setdefault(event.response_id, []).append(event)
             case _:
                 return False
         return True
+
+    def _is_mute(self, response_id: ResponseId) -> bool:
+        """True while a response has words that do not sound yet."""
+        return any(item.response_id == response_id and not item.said_bytes for item in self._items.values())
 
     async def _wrote(self, event: ModelWorded) -> None:
         await self._feed(event)
@@ -164,11 +183,18 @@ class SpokenAnswers:
         self._sounds(item.response_id, event.mulaw)
         said_ms = item.said_bytes / MULAW_BYTES_PER_MS
         await self._feed(ModelSpoke(item.response_id, event.item_id, event.mulaw, said_ms, event.positions))
+        await self._let_functions_go(item.response_id)
+
+    async def _let_functions_go(self, response_id: ResponseId) -> None:
+        if response_id in self._asked and not self._is_mute(response_id):
+            for asked in self._asked.pop(response_id):
+                await self._feed(asked)
 
     async def _spoke_whole(self, item_id: ItemId, item: _Item) -> None:
         del self._items[item_id]
         await self._bill()  # a flush may have sent more
         await self._feed(ModelFinished(item.response_id, item_id, b""))
+        await self._let_functions_go(item.response_id)
         if all(other.response_id != item.response_id for other in self._items.values()):
             ended = self._ended.pop(item.response_id, None)
             if ended is not None:
@@ -188,24 +214,29 @@ class SpokenAnswers:
         await self._bill()
         self._items.clear()
         await self._feed(VoiceFailed(str(fault)))
-        for ended in self.forget():
-            await self._feed(ended)
+        for waited in self.forget():
+            await self._feed(waited)
 
     # From the call
 
-    def cut(self, response_id: ResponseId) -> ResponseEnded | None:
-        """Nothing more of this response is to be heard. Returns its end where the model has told it already."""
+    def cut(self, response_id: ResponseId) -> Cut:
+        """Nothing more of this response is to be heard. Returns what of it the model has told, and the call not yet."""
         for item_id in [each for each, item in self._items.items() if item.response_id == response_id]:
             self._drop(item_id)
+        waited: list[Event] = [*self._asked.pop(response_id, ())]
         ended = self._ended.pop(response_id, None)
-        return replace(ended, status="cancelled", detail="cut off while it was spoken") if ended is not None else None
+        if ended is not None:
+            waited.append(replace(ended, status="cancelled", detail="cut off while it was spoken"))
+        return Cut(waited, ended is not None)
 
-    def forget(self) -> list[ResponseEnded]:
-        """The session is gone: nothing more of its answers is spoken. Returns the ends that waited."""
+    def forget(self) -> list[Event]:
+        """The session is gone: nothing more of its answers is spoken. Returns what the call was not told yet."""
         for item_id in [*self._items]:
             self._drop(item_id)
-        waited, self._ended = [*self._ended.values()], {}
-        return [replace(ended, status="incomplete", detail="not spoken to its end") for ended in waited]
+        asked, self._asked = self._asked, {}
+        ended, self._ended = [*self._ended.values()], {}
+        waited: list[Event] = [each for some in asked.values() for each in some]
+        return [*waited, *(replace(each, status="incomplete", detail="not spoken to its end") for each in ended)]
 
     def _drop(self, item_id: ItemId) -> None:
         del self._items[item_id]

@@ -11,6 +11,7 @@ import trio.testing
 from relay.call.vocabulary import (
     CallSid,
     Event,
+    FunctionAsked,
     ItemId,
     ModelFinished,
     ModelSpoke,
@@ -21,7 +22,7 @@ from relay.call.vocabulary import (
     VoiceFailed,
 )
 from relay.realtime import protocol
-from relay.session.spoken_answers import SpokenAnswers
+from relay.session.spoken_answers import Cut, SpokenAnswers
 from relay.session.warm_voices import WarmVoices
 from relay.voices.voice import Spoken, SpokenWhole, Voice, VoiceEvent, VoiceFault, VoiceLost, VoiceUnavailable
 
@@ -112,6 +113,10 @@ class Play:
     async def writes(self, text: str, item: ItemId = FIRST, response: ResponseId = R1) -> None:
         await self.model(protocol.TEXT_DELTA, response_id=response, item_id=item, delta=text)
 
+    async def calls(self, response: ResponseId = R1) -> bool:
+        item = {"type": "function_call", "status": "completed", "call_id": "call_1", "name": "look", "arguments": "{}"}
+        return await self.model(protocol.ITEM_DONE, response_id=response, item=item)
+
     async def ends(self, response: ResponseId = R1, status: str = "completed") -> None:
         usage = {"input_tokens": 7}
         await self.model(protocol.RESPONSE_DONE, response={"id": response, "status": status, "usage": usage})
@@ -164,15 +169,17 @@ async def test_an_answer_that_ended_at_the_model_is_cut_without_the_model_and_la
         play = await begun(nursery, Source(voice))
         await play.writes("We are open.")
         await play.ends()
-        ended = play.spoken.cut(R1)
-        assert ended is not None
+        cut = play.spoken.cut(R1)
+        assert cut.has_ended
+        (ended,) = cut.waited
+        assert isinstance(ended, ResponseEnded)
         assert (ended.status, ended.usage) == ("cancelled", {"input_tokens": 7})
         assert voice.orders[-1] == ("cut", FIRST)
         told = len(play.heard)
         await voice.speaks(Spoken(FIRST, HALF_S), SpokenWhole(FIRST))
         assert play.heard[told:] == []
         assert play.kept == []
-        assert play.spoken.cut(R1) is None
+        assert play.spoken.cut(R1) == Cut([], False)
         nursery.cancel_scope.cancel()
 
 
@@ -181,12 +188,39 @@ async def test_an_answer_that_the_model_still_writes_is_for_the_model_to_cancel(
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
         await play.writes("We are ")
-        assert play.spoken.cut(R1) is None
+        assert play.spoken.cut(R1) == Cut([], False)
         play.unwanted.add(FIRST)
         await play.writes("open.")
         await play.ends(status="cancelled")
         assert voice.orders == [("say", FIRST, "We are "), ("cut", FIRST)], "what is late is not paid for"
         assert isinstance(play.heard[-1], ResponseEnded)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_function_behind_words_is_told_when_they_sound_and_one_without_words_at_once() -> None:
+    voice = ByHand()
+    async with trio.open_nursery() as nursery:
+        play = await begun(nursery, Source(voice))
+        await play.writes("Let me look.")
+        assert await play.calls(), "it waits here"
+        await play.ends()
+        assert not [event for event in play.heard if isinstance(event, FunctionAsked)]
+        await voice.speaks(Spoken(FIRST, HALF_S))
+        assert [type(event).__name__ for event in play.heard[-2:]] == ["ModelSpoke", "FunctionAsked"]
+        await voice.speaks(SpokenWhole(FIRST))
+        assert [type(event).__name__ for event in play.heard[-2:]] == ["ModelFinished", "ResponseEnded"]
+        assert not await play.calls(R2), "for the call at once"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_function_whose_words_are_cut_before_they_sound_is_told_so_that_it_gets_its_answer() -> None:
+    async with trio.open_nursery() as nursery:
+        play = await begun(nursery, Source(ByHand()))
+        await play.writes("Let me look.")
+        await play.calls()
+        cut = play.spoken.cut(R1)
+        assert [type(event) for event in cut.waited] == [FunctionAsked]
+        assert not cut.has_ended, "the model still writes it"
         nursery.cancel_scope.cancel()
 
 
@@ -270,6 +304,7 @@ async def test_a_session_that_is_over_leaves_no_word_to_be_spoken_and_its_bills(
         await play.writes("We are open.")
         await play.ends()
         (ended,) = play.spoken.forget()
+        assert isinstance(ended, ResponseEnded)
         assert (ended.status, ended.usage) == ("incomplete", {"input_tokens": 7})
         assert voice.orders[-1] == ("cut", FIRST)
         assert play.spoken.forget() == []
