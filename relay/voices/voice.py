@@ -25,6 +25,7 @@ class VoiceFault(enum.StrEnum):
     UNREACHABLE = "unreachable"  # the service or the way there: no connection
     DROPPED = "dropped"  # the service or the way there: the connection ended
     SILENT = "silent"  # the service: text that was flushed is not spoken
+    SLOW = "slow"  # the service: it speaks more slowly than it sounds
     BAD_AUDIO = "bad_audio"  # the service: what came is no mu-law, or no audio
     REFUSED = "refused"  # the service refused for another reason; its code is in the words
 
