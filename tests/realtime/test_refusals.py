@@ -85,7 +85,7 @@ async def test_a_bad_key_ends_the_rendering_at_once_and_is_told_once(autojump_cl
     with structlog.testing.capture_logs() as told:
         async with trio.open_nursery() as nursery:
             door = ModelDoor(nursery, Script(faults=Faults(connect_error="invalid_api_key")))
-            nursery.start_soon(book.keep, door.realtime)
+            nursery.start_soon(book.keep, by_model(door.realtime, MODEL))
             await trio.sleep(30)
             nursery.cancel_scope.cancel()
     assert len(door.urls) <= 4  # those that were on their way together
