@@ -1,7 +1,7 @@
 """ElevenLabs' multi-context dialect: our messages to their JSON, theirs to what is in it. Pure.
 
-Shapes: ElevenLabs' API reference, "Multi-Context WebSocket". Its reference, its examples and its own package spell keys
-in two ways (contextId, context_id): both are read. What is unknown is skipped and counted.
+Shapes: docs/protocol/elevenlabs.md 2. The service's reference, its examples and its own package spell keys in two ways
+(contextId, context_id): both are read. What is unknown is skipped and counted.
 """
 
 from __future__ import annotations

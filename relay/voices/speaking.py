@@ -23,7 +23,7 @@ IDLE = "idle"
 CONTEXTS = 4
 # A third of the limit of 180 s.
 KEEP_ALIVE_S = 60.0
-# A text that was flushed is spoken within 0.15 to 0.44 s (ElevenLabs, "Latency optimization", by region). This long
+# A text that was flushed is spoken within 0.15 to 0.44 s (docs/protocol/elevenlabs.md 3). This long
 # behind the end of what is being played, the caller waits for nobody.
 SILENT_S = 0.6
 # However much is still to be played: a service that has not spoken on after so long will not.

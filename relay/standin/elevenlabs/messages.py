@@ -1,7 +1,7 @@
 """The stand-in voice service's side of the protocol: what clients send is checked, what it says is spelled.
 
-Shapes: ElevenLabs' API reference, "Multi-Context WebSocket"; its examples and its own package spell keys in two ways,
-so a client has to bear both. Errors: {message, error, code}, then the end with that code.
+Shapes: docs/protocol/elevenlabs.md 2. Its examples and its own package spell keys in two ways, so a client has to bear
+both. Errors: {message, error, code}, then the end with that code (1.2).
 """
 
 from __future__ import annotations

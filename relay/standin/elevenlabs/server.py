@@ -132,7 +132,9 @@ class _Connection:
         self._nursery: trio.Nursery
         self._timeout_s = TIMEOUT_S
         self._last_input_s = 0.0
-        self._hold_characters = 120  # the first of the default schedule, without auto_mode [API]
+        self._hold_characters = (
+            120  # the first of the default schedule, without auto_mode (docs/protocol/elevenlabs.md 1.1)
+        )
         self._audio_ms = 0.0
         self._is_dumb = False
 
@@ -219,7 +221,7 @@ class _Connection:
                 context.is_closing = True
                 self._generate(context)
             return False
-        if context is None or context.is_closing:  # a closed id may be used again, unlinked to the old one [API]
+        if context is None or context.is_closing:  # a closed id may be used again, unlinked to the old one
             if len(self._contexts) >= self._script.contexts:
                 raise messages.TOO_MANY_CONTEXTS
             context = self._contexts[order.context_id] = _Context(

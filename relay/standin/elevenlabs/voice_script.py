@@ -1,9 +1,6 @@
 """What the stand-in voice service is told: its timing, its limits, and what goes wrong on order.
 
-None of these times was measured at the real service; each line names what it rests on. [API]: ElevenLabs' API
-reference, "Multi-Context WebSocket" (read 2026-11). [MODELS]: ElevenLabs' documentation, "Models" (Flash v2.5: about
-75 ms of inference). [LATENCY]: its page "Latency optimization" (150-200 ms to the first byte from the US, about 230 ms
-from Europe). [HELP]: help.elevenlabs.io, "How can I keep the WebSocket open?".
+None of these times was measured at the real service. Sources: docs/protocol/elevenlabs.md 3.
 """
 
 from __future__ import annotations
@@ -100,12 +97,12 @@ class VoiceScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     faults: VoiceFaults = VoiceFaults()
     seed: int = 1
     connect_ms: Duration = 0.0  # TCP, TLS and the upgrade on a real way
-    # From a flush to its first audio: 75 ms of inference [MODELS] and the way there and back from the US [LATENCY].
+    # From a flush to its first audio: 75 ms of inference, and the way there and back from the US.
     first_audio_ms: tuple[Duration, Duration] = (130.0, 180.0)
     chunk_ms: Count = 300  # assumption: captures in issues show some 0.2-0.6 s of sound in a message
     pace: Positive = 8.0  # assumption: times real time, once it speaks
     holds_characters: Count = 40  # with auto_mode: what is shorter waits for more text, or a flush (assumption)
-    contexts: Count = 5  # elevenlabs: "Maximum simultaneous contexts per WebSocket connection exceeded (5)"
+    contexts: Count = 5  # docs/protocol/elevenlabs.md 2.3
     slots: Ordinal = 0  # sockets at once; 0: without a limit
     slot_refusal: Literal["http", "socket"] = "http"
     characters: Ordinal | None = None  # of the account; None: without end
