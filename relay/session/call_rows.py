@@ -50,8 +50,8 @@ def call_row(file: CallFile) -> rows.CallRow:
 
 
 def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeRow:
-    fault = str(reason) if reason.is_fault else None
-    return replace(desk.outcome_row(file), end_reason=str(reason), fault=fault)
+    fault, voice_fault = str(reason) if reason.is_fault else None, file.talk.voice_fault or None
+    return replace(desk.outcome_row(file), end_reason=str(reason), fault=fault, voice_fault=voice_fault)
 
 
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
@@ -304,7 +304,6 @@ class Books:
                 verified=file.deeds.are_told_right,
                 # Twilio may have asked already, and a human been rung, while late words were awaited.
                 transfer_result=self._transfer_result(decision),
-                voice_fault=file.talk.voice_fault or None,
             ),
             file,
         )

@@ -240,8 +240,6 @@ class Desk:
             f.name: (None if f.silent or f.holding is None else f"holding:{f.holding}") for f in self.registry
         }
         limits = Limits(self._left_s(file), s.max_silence_s, s.max_call_usd)
-        voices = self.voices_for(file)
-        voice = Voice() if voices is None else Voice(voices.source.name, voices.source.usd_per_character)
         return CallPlan(
             call_sid=file.call_sid,
             greeting=book.greeting(file.announces, file.closed),
@@ -254,7 +252,7 @@ class Desk:
             price_hard=price_of(s.openai_model_hard),
             transcription_usd_per_minute=transcription_price_of(s.openai_transcribe_model),
             keep_words=s.keeps_words,
-            voice=voice,
+            voice=self._voice(file),
             holding=silent,
             human_available=self.human_is_there(),
             human_changes_s=self._human_changes_s(limits.call_s),
@@ -269,6 +267,10 @@ class Desk:
             words_refused=file.consent.refused,
             resumed=file.resumed_as,
         )
+
+    def _voice(self, file: CallFile) -> Voice:
+        voices = self.voices_for(file)
+        return Voice() if voices is None else Voice(voices.source.name, voices.source.usd_per_character)
 
     def _left_s(self, file: CallFile) -> float:
         """What is left of the call's time for its next stream."""

@@ -97,6 +97,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"silent_after_ms": 0}, "silent"),
     ({"silent_after_ms": 1500}, "silent"),
     ({"slow_ms": 2000}, "silent"),
+    ({"pace": 0.5}, "slow"),
     ({"error_after_ms": 800}, "refused"),
     ({"json_after_ms": 0}, "bad_audio"),
     ({"json_after_ms": 900}, "bad_audio"),
