@@ -1,7 +1,8 @@
 """One phone call, as a state machine that does no I/O.
 
 Rule 1: everything that decides what a call does next lives here and in the rooms it dispatches to: greeting (the first
-words), turns and interruption (the caller), responses and function_calls (the model), failover (its sessions), ending.
+words), turns and interruption (the caller), responses and function_calls (the model), failover (its sessions), orders
+(the owner), ending.
 What they share is in state.py; what they know is in the pure rooms behind: playout (what was heard), turn_taking (who
 may speak), response_queue (`response.create`), conversation (what was said), cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
@@ -16,7 +17,7 @@ clock       -                   ladder, caps, silence        deadline: finish   
 
 from __future__ import annotations
 
-from relay.call import ending, failover, function_calls, greeting, refusal, responses, turns, voice_loss
+from relay.call import ending, failover, function_calls, greeting, orders, refusal, responses, turns, voice_loss
 from relay.call.actions import Action
 from relay.call.call_config import CallPlan
 from relay.call.level_vad import BREAK_MS
@@ -35,6 +36,7 @@ from relay.call.vocabulary import (
     Event,
     FunctionAsked,
     FunctionReturned,
+    HangUpOrdered,
     ItemId,
     ItemPlaced,
     MarkReturned,
@@ -47,10 +49,12 @@ from relay.call.vocabulary import (
     MoveFailed,
     NextModelLost,
     NextModelReady,
+    PutThroughOrdered,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
     Rung,
+    SentenceOrdered,
     Ticked,
     VoiceBilled,
     VoiceFailed,
@@ -221,6 +225,8 @@ class Machine:
                     call.answers.want("correct")
             case DrainBegan(limit_s):
                 call.drain_until = now + limit_s
+            case PutThroughOrdered() | HangUpOrdered() | SentenceOrdered():
+                orders.obey(call, event, now, out)
 
     def _marked(self, name: str, now: float, out: list[Action]) -> None:
         call = self.call

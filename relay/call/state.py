@@ -138,9 +138,11 @@ class Call:
         # The end
         self.dialled = ""  # why the caller is to be connected with a human
         self.dialled_by_agent = False  # then it is the model's own reason, and may hold the caller's words
+        self.dialled_by_owner = False  # who may do so outside the human's hours
         self.missed_human = False  # somebody was wanted, outside their hours
         self.warned = False
         self.told_midnight = False  # that there is a new day
+        self.sentence, self.sentence_at = "", 0.0  # what the owner wanted to be said last, and when
         self.voice_fault = ""  # why the voice that spoke what the model writes speaks no more
         self._own_number = 0
 

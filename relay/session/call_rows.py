@@ -265,6 +265,7 @@ class Books:
             reason=ending.reason if ending is not None else EndReason.RELAY_FAULT,
             why=machine.dialled,
             by_agent=machine.call.dialled_by_agent,
+            by_owner=machine.call.dialled_by_owner,
             summary=_matter(ending, machine.conversation.past()),
         )
         self._file.decide(self._decision)

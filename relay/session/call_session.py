@@ -18,6 +18,7 @@ import trio
 import dsp
 from relay.call.actions import (
     Action,
+    AnswerOwner,
     AskForResponse,
     CancelResponse,
     ClearPlayback,
@@ -57,6 +58,8 @@ from relay.call.vocabulary import (
     MarkReturned,
     ModelLost,
     ModelReady,
+    Order,
+    OrderAnswer,
     ResponseId,
     StreamSid,
     Ticked,
@@ -136,6 +139,7 @@ class CallSession:
         self._twilio_spoke_at = started_at
         self._probed_at: float | None = None
         self._start: Callable[..., None] = lambda *_: None
+        self._tell_owner: Callable[[OrderAnswer], None] = lambda _: None
         self._scope = trio.CancelScope()
         self._functions = FunctionRunner(desk, file, self.machine, self.books)
 
@@ -153,6 +157,8 @@ class CallSession:
                 async with trio.open_nursery() as nursery:
                     self._start = nursery.start_soon
                     await self._feed(CallerArrived(self.stream_sid))
+                    for order in self._file.take_orders():
+                        await self._feed(order)
                     nursery.start_soon(self._read_caller, name="Twilio reader")
                     nursery.start_soon(self._read_model, name="OpenAI reader")
                     nursery.start_soon(self._watch, name="watchdog")
@@ -198,6 +204,35 @@ class CallSession:
         await self._perform(actions)
         if self.machine.is_over:
             self._scope.cancel()
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What records this stream, where calls are recorded."""
+        return self._recorder
+
+    async def order(self, order: Order) -> OrderAnswer:
+        """The owner orders something. It is carried out by a task of the call: who orders may leave meanwhile."""
+        answers: list[OrderAnswer] = []
+        decided = trio.Event()
+
+        def tell(answer: OrderAnswer) -> None:
+            answers.append(answer)
+            decided.set()
+
+        try:
+            with structlog.contextvars.bound_contextvars(call_sid=self._file.call_sid):
+                self._start(self._obey_owner, order, tell, decided)
+        except RuntimeError:
+            return OrderAnswer.TOO_LATE  # its nursery is closed: the stream is over
+        await decided.wait()
+        return answers[0] if answers else OrderAnswer.TOO_LATE
+
+    async def _obey_owner(self, order: Order, tell: Callable[[OrderAnswer], None], decided: trio.Event) -> None:
+        self._tell_owner = tell  # called before anything else can happen: `_perform` begins without a wait
+        try:
+            await self._feed(order)
+        finally:
+            decided.set()  # where a bug has ended the call instead, too
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
@@ -498,6 +533,8 @@ class CallSession:
                     if self._recorder is not None:
                         self._recorder.cleared(trio.current_time())
                     to_caller.append(self._dialect.clear(sid))
+                case AnswerOwner(answer):
+                    self._tell_owner(answer)
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():

@@ -125,6 +125,8 @@ class Speaking:
         if self.is_lost or item_id in self._over:
             return
         context = self._context(item_id)
+        if context.is_complete:
+            return
         context.said_at = now
         self._add(context, context.text.feed(text), now)
 

@@ -41,6 +41,7 @@ class AnyService(RuleBasedStateMachine):
         self.now = 0.0
         self.open: set[str] = set()
         self.seen: list[str] = []
+        self.closed: set[str] = set()
         self.cut_items: set[ItemId] = set()
         self.whole: set[ItemId] = set()
 
@@ -95,7 +96,11 @@ class AnyService(RuleBasedStateMachine):
                 self.open.add(context_id)
             elif table.get("text"):
                 assert context_id in self.seen
+                assert context_id not in self.closed
                 assert "voice_settings" not in table
+            elif table.get("close_context"):
+                assert context_id not in self.closed
+                self.closed.add(context_id)
         assert len(self.open) <= CONTEXTS + 1 or self.now > 10  # a context that is never ended is given up after 10 s
 
 
@@ -125,6 +130,15 @@ def test_what_has_come_and_was_not_told_when_its_item_was_cut_is_never_told() ->
     assert isinstance(event, Spoken)
     assert event.item_id == "b"
     assert speaking.next_event() is None
+
+
+def test_text_that_comes_behind_the_end_of_an_item_is_not_sent() -> None:
+    speaking = Speaking()
+    speaking.say(ItemId("a"), "No way. ", 0.0)
+    speaking.finish(ItemId("a"), 0.0)
+    speaking.take()
+    speaking.say(ItemId("a"), "And this is a sentence of more than forty characters. And more.", 0.0)
+    assert speaking.take() == []
 
 
 def test_an_alignment_with_other_blanks_than_were_sent_still_finds_its_places() -> None:
