@@ -10,7 +10,7 @@ The rooms, in the order a caller's audio visits them:
       admission.py        which rings get the agent                   descriptors.py      enough of them for calls
       media_endpoint.py   the media socket's door: signature, token, start
       console_door.py     the console's sockets: session and origin
-      fly_replay.py       the machine that knows the call
+      fly_replay.py       the machine that knows the call         browser_calls.py    test calls from the console's page
     transport/          bytes and messages on sockets
       wire.py             bytes on a socket, with TLS or not          websocket.py        messages (text_frame.py)
       overload.py         is the loop behind?                         ticker.py           one clock for all watchdogs

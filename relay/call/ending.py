@@ -281,6 +281,6 @@ def _close_books(call: Call, out: list[Action]) -> None:
     call.over_at = None
     for turn in call.conversation.turns():
         if turn.role == "caller" and turn.gap:
-            call.record(turn.row(), out)
-    call.unconsented = []
+            out += call.consent.record(turn.row())
+    call.consent.forget_what_waits()
     out.append(ReleaseModel())

@@ -20,7 +20,6 @@ from __future__ import annotations
 from relay.call import ending, failover, function_calls, greeting, orders, refusal, responses, turns, voice_loss
 from relay.call.actions import Action
 from relay.call.call_config import CallPlan
-from relay.call.level_vad import BREAK_MS
 from relay.call.state import Call, Ending, Figures, Next, Phase
 from relay.call.vocabulary import (
     CallerArrived,
@@ -103,8 +102,7 @@ class Machine:
             call.loud_at = now
             if voice.run_ms >= KNOCK_MS:
                 call.talked_at = now
-        in_run = voice.quiet_ms < BREAK_MS
-        if in_run and call.model_is_ready and call.floor.speech is None and not call.playout.is_speaking(now):
+        if voice.is_up and call.floor.speech is None and call.model_is_ready and not call.playout.is_speaking(now):
             call.unheard.hear(level_dbfs, voice.run_ms, ms, is_loud=voice.quiet_ms == 0)
         out: list[Action] = []
         if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
@@ -270,9 +268,10 @@ class Machine:
         if call.sessions.next_is_ready:
             failover.settle(call, now, out)
         if answers.wish is not None:
-            call.liveness.owe(now)
+            if call.liveness.owed_at is None:
+                call.liveness.owe(now)
             responses.ask(call, now, out)
-        if call.playout.queue:
+        if call.playout.queue and call.playout.held is None:
             call.due(now, out)
         if call.phase is not Phase.TALKING:
             ending.settle(call, now, out)

@@ -94,6 +94,9 @@ HANG_UP_LIMIT_S = 6.0
 NOTHING_HEARD_S = 15.0
 PROBE_LIMIT_S = 5.0
 PROBE_MARK = "still there?"
+# Caller audio may be this far ahead of the clock: a line that was held up at its first frame. More is no caller, and
+# every second of it would be paid for.
+AHEAD_LIMIT_S = 10.0
 # Twilio's stop on the media socket and its callback come by two ways.
 SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
@@ -122,6 +125,7 @@ class CallSession:
         self.stream_sid = stream_sid
         self._caller = caller
         self._dialect = dialect
+        self._metrics = desk.metrics_of(file)
         self.machine = Machine(desk.plan(file))
         file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
@@ -174,7 +178,7 @@ class CallSession:
             self.close_rows()
             await self._release_model()
             await self._connector.close()
-            self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
+            self._metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
 
     # What the rest of the process may do to it (call_file.Stream)
@@ -266,7 +270,7 @@ class CallSession:
             try:
                 what = self._dialect.parse(message)
             except CallerProtocolError as error:
-                self._desk.metrics.bad_messages.labels(self._dialect.NAME).inc()
+                self._metrics.bad_messages.labels(self._dialect.NAME).inc()
                 log.warning(f"{self._dialect.NAME}.bad_message", words=str(error))
                 continue
             if type(what) is Frame:
@@ -292,7 +296,7 @@ class CallSession:
                 self._stop_recording(by_caller=True)
                 await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
-                self._desk.metrics.unknown_events.labels(self._dialect.NAME).inc()
+                self._metrics.unknown_events.labels(self._dialect.NAME).inc()
             # no case for connected and start: they came before this session
 
     async def _caller_spoke(self, frames: list[Frame]) -> None:
@@ -322,7 +326,7 @@ class CallSession:
         self._keep(mulaw)
 
     def _keep(self, mulaw: bytes) -> None:
-        self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
+        self._metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
 
     def _post_to_model(self, messages: list[bytes]) -> bool:
         """Send to the model without waiting for it. False where it is gone: its reader is told the same, and why."""
@@ -418,9 +422,9 @@ class CallSession:
                 if event is not None:
                     await self._feed(event)
                 elif not model_dialect.is_known(message):
-                    self._desk.metrics.unknown_events.labels("openai").inc()
+                    self._metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
-            self._desk.metrics.bad_messages.labels("openai").inc()
+            self._metrics.bad_messages.labels("openai").inc()
             log.warning("model.bad_message", words=str(error))
 
     async def _model_spoke(self, message: model_dialect.Message) -> None:
@@ -458,6 +462,9 @@ class CallSession:
                 await self._perform([SendSilence(pad_ms), *actions])
             if now - self._twilio_spoke_at > NOTHING_HEARD_S and self.machine.ending is None:
                 await self._look_for_twilio(now)
+            if self.machine.call.lateness.ahead_s > AHEAD_LIMIT_S and self.machine.ending is None:
+                log.error("call.audio_too_fast", words="caller audio comes faster than time passes: the call is ended")
+                await self._feed(CallerLeft(EndReason.TWILIO_PROTOCOL))
             if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
                 await self._feed(DrainBegan(self._desk.leaves_at - now))
             if self._spoken is not None:
@@ -506,7 +513,7 @@ class CallSession:
             self.books.decide()  # before the first await: a webhook may ask in this moment
         if actions:
             await self._perform(actions)
-        if self.machine.is_over:
+        if self.machine.call.phase is Phase.GONE and self.machine.is_over:
             self._scope.cancel()
 
     # Long because it is the table of all actions, a few lines each.
@@ -517,7 +524,7 @@ class CallSession:
         this task is cancelled; and then what takes its time.
         """
         to_caller: list[bytes] = []
-        to_model: list[bytes] = []
+        to_model: list[model_dialect.ToModel | bytes] = []
         rows: list[Action] = []
         orders: list[Action] = []
         sid = self.stream_sid
@@ -540,18 +547,20 @@ class CallSession:
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
                     rows.append(action)
                 case CancelResponse():
-                    to_model += self._cancelled(action)
+                    if not self._has_ended(action):
+                        to_model.append(action)
                 case UseOwnVoice():
                     to_model.append(self._lose_voice())
                 case AskForResponse() | TruncateItem() | DeleteItem() | CreateItem():
-                    to_model += model_dialect.rendered(action)
+                    to_model.append(action)
                 case CreateFunctionPair() | SendFunctionOutput():
-                    to_model += model_dialect.rendered(action)
+                    to_model.append(action)
                 case _:
                     orders.append(action)
         try:
             waits = self._post_to_caller(to_caller)
-            self._post_to_model(to_model)
+            if to_model:
+                self._post_to_model(model_dialect.rendered(to_model))
             if waits:
                 await self._drain_caller()
         finally:
@@ -562,12 +571,14 @@ class CallSession:
         for order in orders:
             await self._obey(order)
 
-    def _cancelled(self, action: CancelResponse) -> list[bytes]:
-        """The message that cancels a response; none where the model has ended it, and only the voice goes on."""
-        cut = self._spoken.cut(action.response_id) if self._spoken is not None else None
-        if cut is not None and cut.waited:
+    def _has_ended(self, action: CancelResponse) -> bool:
+        """True for a response that the model has ended, and only the voice goes on with: it needs no cancellation."""
+        if self._spoken is None:
+            return False
+        cut = self._spoken.cut(action.response_id)
+        if cut.waited:
             self._start(self._feed_all, cut.waited)
-        return [] if cut is not None and cut.has_ended else model_dialect.rendered(action)
+        return cut.has_ended
 
     def _lose_voice(self) -> bytes:
         """The model speaks by itself from now on, in this stream and in the call's later ones; the message for it."""
@@ -593,7 +604,7 @@ class CallSession:
         match action:
             case RecordTurn():
                 doubt = self.books.turn(action)
-                if doubt is not None and self.machine.ending is None:
+                if doubt is not None and self.machine.call.ending is None:
                     self._start(self._feed, doubt)
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)
