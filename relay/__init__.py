@@ -9,7 +9,8 @@ The rooms, in the order a caller's audio visits them:
       webhooks.py         a phone rings: Twilio's questions           human_transfer.py   the human's side of a call
       admission.py        which rings get the agent                   descriptors.py      enough of them for calls
       media_endpoint.py   the media socket's door: signature, token, start
-      console_door.py     the console's sockets: session and origin
+      console_door.py     the console's sockets: session and origin (console_rooms.py: what is behind it)
+      live_calls.py       running calls, for the owner            listening_in.py     their sound, for a browser
       fly_replay.py       the machine that knows the call         browser_calls.py    test calls from the console's page
     transport/          bytes and messages on sockets
       wire.py             bytes on a socket, with TLS or not          websocket.py        messages (text_frame.py)

@@ -70,6 +70,17 @@ FUNCTIONS = {
     "end_call": "ended the call",
     "wait_for_user": "waited",
 }
+STAGES = {
+    "ringing": "Ringing",
+    "greeting": "Greeting",
+    "notice": "The notice is being said",
+    "talk": "Talking",
+    "function": "Looking something up",
+    "holding": "The agent listens",
+    "transferring": "Being put through",
+    "human": "With a person",
+    "ending": "Ending",
+}
 SLOW_MS = 1_500.0
 
 

@@ -33,10 +33,11 @@ from relay.phrases.phrase_book import by_model, by_voice
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
 from relay.recordings.service import open_recordings
-from relay.server import browser_calls, console_door, descriptors, http, media_endpoint
+from relay.server import console_door, descriptors, http, media_endpoint
 from relay.server.briefings import Briefings
 from relay.server.browser_calls import BrowserCalls
 from relay.server.console_door import ConsoleDoor
+from relay.server.console_rooms import rooms_of
 from relay.server.media_endpoint import StreamDoor
 from relay.server.owner import owner_of
 from relay.server.webhooks import Webhooks
@@ -179,6 +180,7 @@ class Daemon:
     def add_console(self, console: Console, rooms: Mapping[str, console_door.Room]) -> None:
         """Put the owner's pages under /console, and the sockets of `rooms` under /console/socket."""
         console.add_to(self.app)
+        self.desk.metrics.watchers.set_function(lambda: console.live.watch.watchers)
         self.doors[console_door.PREFIX] = ConsoleDoor(console.guard, rooms, self.desk.metrics.refused_sockets).open
 
     # Pages
@@ -366,5 +368,5 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             stack.enter_context(logs.listening(notices.alarms.saw))
         calls = BrowserCalls(desk)
         console = Console(owner_of(desk, diary, send_news, calls), reads)
-        daemon.add_console(console, {browser_calls.ROOM: calls.room})
+        daemon.add_console(console, rooms_of(desk, console, reads, calls))
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

@@ -14,6 +14,7 @@ from relay.console.reads import Row
 from relay.console.sound import HeardCalls
 from relay.console.talk import Calls
 from relay.ledger.port import LedgerUnavailable
+from relay.server.live_calls import CallsInHand
 from relay.session.context import Desk
 
 LIMIT_S = 2.0
@@ -33,6 +34,7 @@ def owner_of(
         utc_now=desk.utc_now,
         checks=(parts.greeting, parts.model, parts.database, parts.backend, parts.room, parts.files),
         files=parts.texts,
+        live=CallsInHand(desk),
         diary=_OwnersDiary(desk, diary) if diary is not None else None,
         recordings=HeardCalls(desk.settings),
         send_news=send_news,

@@ -101,6 +101,14 @@ class Metrics:
             "1 while the files have a mistake: the state before stays in force",
             registry=r,
         )
+        self.watchers = Gauge("relay_console_watchers", "Pages that watch running calls at this moment", registry=r)
+        self.listeners = Gauge("relay_console_listeners", "Sockets that listen in at this moment", registry=r)
+        self.orders = Counter(
+            "relay_owner_orders",
+            "Orders in running calls: put_through, hang_up, say; done, already, too_late",
+            ["order", "answer"],
+            registry=r,
+        )
         self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
 
     def watch_ledger(self, counts: Callable[[], object]) -> None:
