@@ -22,6 +22,7 @@ The rooms, in the order a caller's audio visits them:
       call_session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog
       uplink.py           frames to appends, gaps filled              downlink.py         deltas to mu-law
       model_connector.py  where a call's model sessions come from     context.py          what calls share
+      spoken_answers.py   the model's text, spoken by another voice   warm_voices.py      voices opened while it rings
       call_file.py        what a call keeps over its streams          call_rows.py        its rows, figures, last line
       function_runner.py  the functions that the model calls          function_rows.py    what a function leaves
       reservations.py     exactly-once before the notice          caller_protocol.py  a phone's, or a browser's

@@ -77,14 +77,14 @@ where t.key = n.key and t.state is distinct from 'done'
 -- name: keep_call_outcomes
 insert into call_outcomes as t (
     call_sid, ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary,
-    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result, process, seq)
+    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result, process, seq, voice_fault)
 select
     call_sid, ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary,
-    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result, process, seq
+    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result, process, seq, voice_fault
 from jsonb_populate_recordset(null::call_outcomes, %(rows)s::jsonb)
 on conflict (call_sid) do update set (
     ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary, latency_p50_ms,
-    latency_p95_ms, verified, dialled, transfer_result, process, seq) = (
+    latency_p95_ms, verified, dialled, transfer_result, process, seq, voice_fault) = (
     -- The later row's words count, in whatever order they arrive. What it does not know stays.
     select
         coalesce(a.ended_at, b.ended_at), coalesce(a.end_reason, b.end_reason), coalesce(a.fault, b.fault),
@@ -93,7 +93,7 @@ on conflict (call_sid) do update set (
         coalesce(a.summary, b.summary), coalesce(a.latency_p50_ms, b.latency_p50_ms),
         coalesce(a.latency_p95_ms, b.latency_p95_ms), coalesce(a.verified, b.verified),
         coalesce(a.dialled, b.dialled), coalesce(a.transfer_result, b.transfer_result),
-        coalesce(a.process, b.process), coalesce(a.seq, b.seq)
+        coalesce(a.process, b.process), coalesce(a.seq, b.seq), coalesce(a.voice_fault, b.voice_fault)
     from (select coalesce(excluded.seq, 0) >= coalesce(t.seq, 0) as newer) as which,
         lateral (select excluded.* where which.newer union all select t.* where not which.newer) as a,
         lateral (select t.* where which.newer union all select excluded.* where not which.newer) as b)

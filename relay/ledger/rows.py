@@ -137,6 +137,7 @@ class OutcomeRow:
     transfer_result: str | None = None
     process: str | None = None  # which run of the relay says so
     seq: int | None = None  # its number among the outcomes of this call
+    voice_fault: str | None = None  # why the voice that spoke what the model writes was lost
 
     def identities(self) -> tuple[Identity, ...]:
         return (("call_outcomes", self.call_sid),)

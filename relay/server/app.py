@@ -30,6 +30,7 @@ from relay.console.console import Console
 from relay.console.reads import Reads
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.notify.service import Notices, channels_of
+from relay.phrases.phrase_book import by_model, by_voice
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
 from relay.recordings.service import open_recordings
@@ -43,6 +44,7 @@ from relay.server.owner import owner_of
 from relay.server.webhooks import Webhooks
 from relay.session.context import Desk
 from relay.session.day_bill import EVERY_S
+from relay.session.warm_voices import WarmVoices
 from relay.settings import Settings
 from relay.telemetry import logs
 from relay.telemetry.metrics import Metrics
@@ -50,6 +52,7 @@ from relay.transport import overload
 from relay.transport.websocket import dial
 from relay.twilio.rest import TwilioRefused, TwilioRest, TwilioUnreachable
 from relay.twilio.tokens import Tokens
+from relay.voices.elevenlabs_socket import ElevenLabs, VoiceAccess
 
 log = structlog.get_logger()
 
@@ -91,13 +94,14 @@ def open_desk(
         settings.openai_transcribe_model,
     )
     realtime = Realtime(access, dial_end)
+    voices = voices_of(settings, dial_end)
     also = tuple(text for text in registry.holding().values() if text)
     metrics = Metrics()
     briefings = Briefings(
         settings,
         ledger,
         also,
-        rendered_by=access.service,
+        rendered_by=access.service if voices is None else voices.service,
         backend=backend,
         diary=diary,
         utc_now=lambda: desk.utc_now(),
@@ -114,11 +118,22 @@ def open_desk(
         metrics=metrics,
         utc_now=lambda: dt.datetime.now(dt.UTC),
         recordings=open_recordings(settings, ledger, metrics) if settings.records else None,
+        voices=None if voices is None else WarmVoices(voices),
     )
+    speak = by_model(realtime, settings.openai_model) if voices is None else by_voice(voices)
     desk.files_trouble = lambda: briefings.trouble
-    desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, realtime)
-    desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, realtime)
+    desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, speak)
+    desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, speak)
     return desk
+
+
+def voices_of(settings: Settings, dial_end: Dial = dial) -> ElevenLabs | None:
+    """Where the voices come from that speak what the model writes; None where it speaks by itself."""
+    if settings.speaks_itself:
+        return None
+    s = settings
+    access = VoiceAccess(s.elevenlabs_url, s.elevenlabs_api_key, s.elevenlabs_voice_id, s.elevenlabs_model)
+    return ElevenLabs(access, dial_end, s.elevenlabs_slots)
 
 
 def _stop_signals() -> list[signal.Signals]:
@@ -222,6 +237,8 @@ class Daemon:
     async def start_tasks(self, nursery: trio.Nursery) -> None:
         """Start what runs beside the calls."""
         await nursery.start(self.desk.warm.run)
+        if self.desk.voices is not None:
+            await nursery.start(self.desk.voices.run)
         for name, task in self.desk.tasks.items():
             nursery.start_soon(self._apart, name, task)
         nursery.start_soon(self._apart, "day's bill", self._keep_day_bill)

@@ -243,7 +243,7 @@ class Webhooks:
         if file.streams == 0:
             log.error("call.stream_never_opened", caller_hears=CUT_OFF, do="see Twilio's debugger for 31901-31920")
             file.refused = "no_stream"
-            self._desk.warm.release(call_sid)
+            self._desk.rings_no_more(call_sid)
             return self._without_stream(file, CUT_OFF)
         if decided.then is Next.HUMAN:
             return self._transfers.dial(file)
@@ -293,7 +293,7 @@ class Webhooks:
             log.info("human.status", status=fields.get("CallStatus", "")[:16])
         elif fields.get("CallStatus") in _OVER:
             call_sid = CallSid(fields.get("CallSid", ""))
-            self._desk.warm.release(call_sid)
+            self._desk.rings_no_more(call_sid)
             log.info("call.status", status=fields.get("CallStatus"))
             file = self._desk.files.get(call_sid)
             if file is not None:

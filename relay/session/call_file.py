@@ -110,6 +110,7 @@ class Talk:
     misunderstandings: int = 0
     failed_attempts: dict[str, int] = field(default_factory=dict)  # function -> how often in a row
     offered_human: bool = False
+    voice_fault: str = ""  # why the model speaks by itself, where another voice was to speak
 
 
 @dataclass(slots=True)

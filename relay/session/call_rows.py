@@ -51,8 +51,8 @@ def call_row(file: CallFile) -> rows.CallRow:
 
 
 def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeRow:
-    fault = str(reason) if reason.is_fault else None
-    return replace(desk.outcome_row(file), end_reason=str(reason), fault=fault)
+    fault, voice_fault = str(reason) if reason.is_fault else None, file.talk.voice_fault or None
+    return replace(desk.outcome_row(file), end_reason=str(reason), fault=fault, voice_fault=voice_fault)
 
 
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
@@ -91,7 +91,7 @@ class Books:
                 region=s.fly_region or None,
                 image=s.fly_image_ref or None,
                 model=s.openai_model,
-                voice=s.openai_voice,
+                voice=machine.plan.voice.name or s.openai_voice,
                 prompt_hash=file.briefing.prompts.version,
                 process=desk.bill.process,
                 resumed=file.resumes,
@@ -403,6 +403,7 @@ class Books:
             crossings=figures.crossings,
             reconnects=figures.reconnects,
             usd=round(file.talk.bill.usd, 4),
+            **({"voice_fault": file.talk.voice_fault} if file.talk.voice_fault else {}),
             outcome=self._outcome(),
         )
 

@@ -43,6 +43,7 @@ from relay.call.actions import (
     StopKeepingWords,
     SwitchModel,
     TruncateItem,
+    UseOwnVoice,
 )
 from relay.call.machine import Machine, Phase
 from relay.call.vocabulary import (
@@ -74,6 +75,7 @@ from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
 from relay.session.function_runner import FunctionRunner
 from relay.session.model_connector import ModelConnector
+from relay.session.spoken_answers import SpokenAnswers
 from relay.session.uplink import CallerAudio, silence
 from relay.transport.overload import pace
 from relay.transport.websocket import Gone, WebSocketEnd
@@ -133,6 +135,9 @@ class CallSession:
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
+        self._spoken: SpokenAnswers | None = None  # where another voice speaks what the model writes
+        if desk.voices_for(file) is not None:
+            self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds)
         self._recorder = self._recorder_of(file, started_at)
         self._gathers = False  # two frames are read from the caller's socket at a time
         self._twilio_spoke_at = started_at
@@ -238,6 +243,8 @@ class CallSession:
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or when the call's next stream does not wait any longer."""
+        for waited in self._spoken.forget() if self._spoken is not None else ():
+            self.machine.handle(waited, trio.current_time())  # its bill
         self.books.close()
         self._file.stream_closes(self)
         self._scope.cancel()
@@ -360,7 +367,18 @@ class CallSession:
     # OpenAI reader
 
     async def _read_model(self) -> None:
-        """Reads the sessions that are ordered. May be cancelled anywhere. Ends when no session is wanted any more."""
+        """Reads the sessions that are ordered, and the voice where another speaks; ends when no session is wanted."""
+        voices = self._desk.voices_for(self._file)
+        if self._spoken is None or voices is None:
+            await self._read_sessions()
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._spoken.run, voices, self._file.call_sid, name="voice reader")
+            await self._read_sessions()
+            nursery.cancel_scope.cancel()
+
+    async def _read_sessions(self) -> None:
+        """May be cancelled anywhere."""
         while True:
             try:
                 session = await self._connector.next_session()
@@ -377,6 +395,8 @@ class CallSession:
     async def _serve_model(self, session: ModelSession) -> None:
         """One session, until it has ended or another one must serve. What it says after that is dropped."""
         self._model, self._hears = session, False
+        if session.writes and self._spoken is None:  # opened before the voice was lost
+            self._post_to_model([model_dialect.SPEAK])
         try:
             await self._feed(ModelReady(session.id, session.model, session.greeting_asked))
             self._hears = True
@@ -391,6 +411,7 @@ class CallSession:
         except Gone as gone:
             if self._model is session:
                 self._model = None
+                await self._forget_spoken()
                 await self._feed(ModelLost(gone.code, gone.reason))
         finally:
             if self._model is session:
@@ -405,7 +426,7 @@ class CallSession:
             elif message.type == model_dialect.AUDIO_DONE:
                 response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
                 await self._feed(self._answers.finished(response_id, item))
-            else:
+            elif self._spoken is None or not await self._spoken.takes(message):
                 event = model_dialect.event_of(message)
                 if event is not None:
                     await self._feed(event)
@@ -418,6 +439,15 @@ class CallSession:
     async def _model_spoke(self, message: model_dialect.Message) -> None:
         response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
         for event in self._answers.spoke(response_id, item, message.delta or ""):
+            await self._feed(event)
+
+    async def _forget_spoken(self) -> None:
+        """The session is over: what it wrote and nobody has spoken yet is not said."""
+        if self._spoken is not None:
+            await self._feed_all(self._spoken.forget())
+
+    async def _feed_all(self, events: list[Event]) -> None:
+        for event in events:
             await self._feed(event)
 
     # Watchdog
@@ -446,6 +476,8 @@ class CallSession:
                 await self._feed(CallerLeft(EndReason.TWILIO_PROTOCOL))
             if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
                 await self._feed(DrainBegan(self._desk.leaves_at - now))
+            if self._spoken is not None:
+                await self._spoken.tick(now)
             await self._feed(Ticked())
 
     async def _look_for_twilio(self, now: float) -> None:
@@ -526,7 +558,12 @@ class CallSession:
                     to_model.append(self._uplink.append(silence(ms)))
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
                     rows.append(action)
-                case AskForResponse() | CancelResponse() | TruncateItem() | DeleteItem() | CreateItem():
+                case CancelResponse():
+                    if not self._has_ended(action):
+                        to_model.append(action)
+                case UseOwnVoice():
+                    to_model.append(self._lose_voice())
+                case AskForResponse() | TruncateItem() | DeleteItem() | CreateItem():
                     to_model.append(action)
                 case CreateFunctionPair() | SendFunctionOutput():
                     to_model.append(action)
@@ -545,6 +582,22 @@ class CallSession:
             self.books.greeted(trio.current_time())
         for order in orders:
             await self._obey(order)
+
+    def _has_ended(self, action: CancelResponse) -> bool:
+        """True for a response that the model has ended, and only the voice goes on with: it needs no cancellation."""
+        if self._spoken is None:
+            return False
+        cut = self._spoken.cut(action.response_id)
+        if cut.waited:
+            self._start(self._feed_all, cut.waited)
+        return cut.has_ended
+
+    def _lose_voice(self) -> bytes:
+        """The model speaks by itself from now on, in this stream and in the call's later ones; the message for it."""
+        self._spoken, fault = None, self.machine.call.voice_fault
+        self._file.talk.voice_fault = fault
+        self._desk.metrics.voices_lost.labels(fault).inc()
+        return model_dialect.SPEAK
 
     def _post_to_caller(self, messages: list[bytes]) -> bool:
         try:
@@ -578,7 +631,8 @@ class CallSession:
             case KeepAudio(response_id):
                 self._answers.keep(response_id)
             case LearnGreeting(response_id):
-                if greeting := self._answers.kept(response_id):
+                greeting = self._answers.kept(response_id)
+                if greeting and not self._file.talk.voice_fault:  # a call that lost its voice teaches no other's
                     self.books.learn_greeting(greeting)
 
     async def _obey(self, action: Action) -> None:
@@ -592,6 +646,7 @@ class CallSession:
                 self._start(self._connector.keep_one_ready, model, self._feed)
             case SwitchModel():
                 present, self._model = self._model, None  # what it still says is dropped
+                await self._forget_spoken()
                 if present is not None:
                     self._start(present.end.close)  # a session that is stuck may not answer the close for 2 s
                 self._connector.switch()

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import trio
 
-from relay.call.call_config import Bill, CallPlan, Limits, Midnight, Phrase
+from relay.call.call_config import Bill, CallPlan, Limits, Midnight, Phrase, Voice
 from relay.call.consent import Consent
 from relay.call.consent_law import must_announce
 from relay.call.vocabulary import CallSid
@@ -31,6 +31,7 @@ from relay.session.call_file import Caller, CallFile, Talk
 from relay.session.call_files import CallFiles
 from relay.session.day_bill import DayBill
 from relay.session.reservations import ConsentedReservations
+from relay.session.warm_voices import WarmVoices
 from relay.settings import Settings, check_hours
 from relay.telemetry.metrics import Metrics
 from relay.transport.ticker import Beat
@@ -55,6 +56,7 @@ class Desk:
     metrics: Metrics
     utc_now: Callable[[], dt.datetime]
     recordings: Recordings | None = None  # RECORD=on
+    voices: WarmVoices | None = None  # None: the model speaks by itself
     beat: Beat = field(default_factory=Beat)
     files: CallFiles = field(default_factory=CallFiles)
     draining: bool = False
@@ -205,6 +207,22 @@ class Desk:
         file.last_seen = now
         return file
 
+    def voices_for(self, file: CallFile) -> WarmVoices | None:
+        """Where the voice of this call comes from; None where the model speaks by itself, or has to by now."""
+        return None if file.talk.voice_fault else self.voices
+
+    def ring(self, file: CallFile, greeting: str | None, now: float) -> None:
+        """A phone rings: begin to open the model's session for this call, and the voice where another speaks."""
+        is_warmed = self.warm.ring(file.call_sid, lambda: self.wanted(file, file.talk.model, greeting=greeting), now)
+        if is_warmed and (voices := self.voices_for(file)) is not None:
+            voices.ring(file.call_sid, now)
+
+    def rings_no_more(self, call_sid: CallSid) -> None:
+        """The call ended before its stream began."""
+        self.warm.release(call_sid)
+        if self.voices is not None:
+            self.voices.release(call_sid)
+
     def wanted(self, file: CallFile, model: str, *, greeting: str | None = None) -> Wanted:
         """The model session for a call."""
         briefing, now = file.briefing, self.utc_now()
@@ -213,7 +231,7 @@ class Desk:
         clock = f"It is {clock_words(local)} at the business as this session begins."
         instructions += "\n\n# Now\n" + " ".join(filter(None, [clock, briefing.closed_words(now)]))
         tools = tuple(self.registry.tools(without=briefing.unused_functions))
-        return Wanted(model, instructions, tools, greeting)
+        return Wanted(model, instructions, tools, greeting, writes=self.voices_for(file) is not None)
 
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
         """The end of the business's day, if it comes during the call: the session was told the day of the ring."""
@@ -250,6 +268,7 @@ class Desk:
             price_hard=price_of(s.openai_model_hard),
             transcription_usd_per_minute=transcription_price_of(s.openai_transcribe_model),
             keep_words=s.keeps_words,
+            voice=self._voice(file),
             holding=silent,
             human_available=self.human_is_there(),
             human_changes_s=self._human_changes_s(limits.call_s),
@@ -264,6 +283,10 @@ class Desk:
             words_refused=file.consent.refused,
             resumed=file.resumed_as,
         )
+
+    def _voice(self, file: CallFile) -> Voice:
+        voices = self.voices_for(file)
+        return Voice() if voices is None else Voice(voices.source.name, voices.source.usd_per_character)
 
     def _left_s(self, file: CallFile) -> float:
         """The time that is left for the call's next stream."""

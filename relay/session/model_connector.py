@@ -34,7 +34,7 @@ def warm_up(desk: Desk, file: CallFile, now: float) -> None:
     greeting = file.briefing.phrases.greeting(file.announces, file.closed)
     live = file.resumed_as is None and not greeting.is_kept
     ask = wording.say_exactly(greeting.text) if live else None
-    desk.warm.ring(file.call_sid, lambda: desk.wanted(file, file.talk.model, greeting=ask), now)
+    desk.ring(file, ask, now)
 
 
 class ModelConnector:

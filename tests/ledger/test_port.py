@@ -156,6 +156,7 @@ FULL_ROWS: list[r.Row] = [
         transfer_result="accepted",
         process="p1",
         seq=2,
+        voice_fault="silent",
     ),
     r.ConsentRow(
         call_sid="CA1",
