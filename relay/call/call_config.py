@@ -69,6 +69,7 @@ class Bill:
 
     tokens: Mapping[str, int] = field(default_factory=dict)
     usd_by: Mapping[str, float] = field(default_factory=dict)
+    early: Mapping[str, float] = field(default_factory=dict)  # of these, early answers that were taken back
 
     @property
     def usd(self) -> float:
@@ -110,6 +111,7 @@ class CallPlan:
     price_hard: Price
     transcription_usd_per_minute: float
     keep_words: bool  # False: RECORD=off, no words are stored at all
+    answer_early: bool = False  # an answer is asked for before the caller's turn is certainly over
     holding: dict[str, str | None] = field(default_factory=dict)  # function -> its holding phrase; None: silent
     human_available: bool = True  # when the stream begins
     human_changes_s: float | None = None  # and so long after it, it is the other way round

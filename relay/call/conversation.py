@@ -8,7 +8,7 @@ turns that turn out to stand between two others, so that rows sorted by them sta
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from relay.call.actions import (
     CreateFunctionPair,
@@ -75,17 +75,41 @@ class Turn:
     interrupted: bool = False
     gap: bool = False
     latency: TurnLatency | None = None
+    _pieces: dict[ItemId, str | None] = field(default_factory=dict)  # the caller's: their words, None until they come
 
     # The caller's
 
-    def was_spoken(self, began_ms: int, ended_ms: int) -> None:
-        """The caller said it from here to there; its words are a gap until they come."""
-        self.started_ms, self.ended_ms = began_ms, max(began_ms, ended_ms)
-        self.gap = not self.said
+    def was_spoken(self, item_id: ItemId, began_ms: int, ended_ms: int) -> None:
+        """The caller said it, or one more piece of it, from here to there; its words are a gap until they come."""
+        if not self._pieces:
+            self.started_ms = began_ms
+        self.ended_ms = max(began_ms, ended_ms)
+        self._pieces.setdefault(item_id, None)
+        self._put_together()
 
-    def was_written_down(self, words: str) -> None:
-        """Its words came."""
-        self.said, self.gap = words, False
+    def was_written_down(self, item_id: ItemId, words: str) -> None:
+        """The words came, of it or of one of its pieces."""
+        self._pieces[item_id] = words
+        self._put_together()
+
+    def has_lost(self, item_id: ItemId) -> bool:
+        """One of its pieces was nothing. True if nothing is left of it."""
+        self._pieces.pop(item_id, None)
+        self._put_together()
+        return not self._pieces
+
+    def said_without(self, item_id: ItemId) -> str:
+        """The words of its other pieces, as far as they are known."""
+        return " ".join(words for piece, words in self._pieces.items() if words and piece != item_id)
+
+    def said_with(self, item_id: ItemId, words: str) -> str:
+        """All its words, with these for one of its pieces."""
+        pieces = {**self._pieces, item_id: words}
+        return " ".join(filter(None, pieces.values()))
+
+    def _put_together(self) -> None:
+        self.said = " ".join(filter(None, self._pieces.values()))
+        self.gap = any(words is None for words in self._pieces.values())
 
     # The agent's
 
@@ -163,11 +187,26 @@ class Conversation:
         """The number the next turn will get."""
         return self._next_seq
 
-    def place(self, item_id: ItemId, role: str, after: ItemId | None, now_ms: int, own: bool = False) -> Turn:
-        """The turn of an item; made and put behind `after` (or at the end) when it is new."""
+    def place(
+        self,
+        item_id: ItemId,
+        role: str,
+        after: ItemId | None,
+        now_ms: int,
+        *,
+        own: bool = False,
+        part_of: ItemId | None = None,
+    ) -> Turn:
+        """The turn of an item; made and put behind `after` (or at the end) when it is new.
+
+        `part_of`: the item is one more piece of that one's turn.
+        """
         turn = self._turns.get(item_id)
         if turn is not None:
             return turn
+        if part_of is not None and part_of in self._turns:
+            self._turns[item_id] = self._turns[part_of]
+            return self._turns[item_id]
         at = len(self._entries)
         if after is not None and after in self._turns:
             at = self._entries.index(self._turns[after]) + 1
@@ -201,7 +240,7 @@ class Conversation:
     def drop(self, item_id: ItemId) -> None:
         """Forget an item that was deleted."""
         turn = self._turns.pop(item_id, None)
-        if turn is not None:
+        if turn is not None and turn.has_lost(item_id):
             self._entries.remove(turn)
 
     def knows_call(self, function_call_id: str) -> bool:

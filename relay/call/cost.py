@@ -63,6 +63,7 @@ class Meter:
         self.settled_usd = before.usd
         self._by = dict(before.usd_by)  # what is settled
         self.tokens = dict(before.tokens)
+        self.early = dict(before.early)
         self._pending_ms: dict[str, float] = {}
 
     def serves(self, model: str, price: Price) -> None:
@@ -80,14 +81,22 @@ class Meter:
         """So much audio of a response has come that is not billed yet."""
         self._pending_ms[response_id] = self._pending_ms.get(response_id, 0.0) + ms
 
-    def responded(self, response_id: str, usage: Mapping[str, object] | None) -> None:
-        """A response's bill has come. Without one (cancelled) the estimate stays."""
+    def responded(self, response_id: str, usage: Mapping[str, object] | None, *, taken_back: bool = False) -> None:
+        """A response's bill has come. Without one (cancelled) the estimate stays. `taken_back`: an early answer's."""
         pending_ms = self._pending_ms.pop(response_id, 0.0)
-        self._settle(self._model, response_usd(usage, self.price) if usage else self._estimate_usd(pending_ms))
-        for key in ("input_tokens", "output_tokens"):
-            self.tokens[key] = self.tokens.get(key, 0) + int(_number(usage or {}, key))
-        cached = _number(_table(usage or {}, "input_token_details"), "cached_tokens")
-        self.tokens["cached_tokens"] = self.tokens.get("cached_tokens", 0) + int(cached)
+        usd = response_usd(usage, self.price) if usage else self._estimate_usd(pending_ms)
+        self._settle(self._model, usd)
+        used = {key: int(_number(usage or {}, key)) for key in ("input_tokens", "output_tokens")}
+        used["cached_tokens"] = int(_number(_table(usage or {}, "input_token_details"), "cached_tokens"))
+        for key, count in used.items():
+            self.tokens[key] = self.tokens.get(key, 0) + count
+        if taken_back:
+            for key, amount in {**used, "usd": usd, "taken_back": 1}.items():
+                self.early[key] = self.early.get(key, 0) + amount
+
+    def asked_early(self) -> None:
+        """An answer was asked for before the caller's turn was over."""
+        self.early["asked"] = self.early.get("asked", 0) + 1
 
     def transcribed(self, usage: Mapping[str, object] | None) -> None:
         """A transcription's bill has come."""
@@ -102,7 +111,7 @@ class Meter:
         by = dict(self._by)
         if pending_usd := self.usd - self.settled_usd:
             by[self._model] = by.get(self._model, 0.0) + pending_usd
-        return Bill(dict(self.tokens), by)
+        return Bill(dict(self.tokens), by, dict(self.early))
 
     @property
     def usd(self) -> float:

@@ -36,6 +36,15 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
     """The model calls a function."""
     if call.conversation.knows_call(event.function_call_id) or call.phase is not Phase.TALKING:
         return
+    if call.early.was_taken_back(event.response_id) and event.item_id:
+        call.soundless_items.setdefault(event.response_id, set()).add(event.item_id)  # deleted, as its answer is
+        return
+    if call.early.is_early(event.response_id):  # nothing is done before the caller's turn is over
+        call.early.hold(event)
+        call.functions.are_called_by(event.response_id)
+        call.answers.progressed(event.response_id, now)
+        call.answers.completed(event.response_id, now)
+        return
     call.conversation.called(event.function_call_id, event.name, event.arguments)
     if call.answers.is_discarded(event.response_id):  # the caller spoke against it before it was done
         call.conversation.returned(event.function_call_id, wording.NOT_RUN)

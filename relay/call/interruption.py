@@ -134,8 +134,38 @@ def interrupt(call: Call, now: float, out: list[Action]) -> None:
     cut_off(call, now, out)
 
 
+def take_back(call: Call, now: float, out: list[Action]) -> None:
+    """The early answer to a turn that is not over: nobody has heard it, and nobody will; the model forgets it.
+
+    Its items are deleted once it has ended (responses.py), or now where it has.
+    """
+    response_id, items, held = call.early.take_back()
+    cancel = call.answers.cancel(now)
+    if cancel is not None and call.model_is_ready:
+        out.append(cancel)
+    call.caller_turns.answer_was_given_up()
+    if response_id is None:
+        return
+    for event in held:
+        if event.item_id:
+            items.append(event.item_id)
+    for item in call.answer_items.get(response_id, []):
+        call.playout.withdraw(item)
+        call.conversation.drop(item)
+        call.waterfalls.take(item)
+        items.append(item)
+    for item in items:
+        call.ids.pop(item, None)
+    if not call.answers.has_ended(response_id):
+        call.soundless_items.setdefault(response_id, set()).update(items)
+    elif call.model_is_ready and call.phase is not Phase.GONE:
+        out += [DeleteItem(item) for item in sorted(set(items))]
+
+
 def cut_off(call: Call, now: float, out: list[Action]) -> list[Cut]:
     """The agent's answer is given up, exactly where it was heard."""
+    if call.early.is_asked:
+        take_back(call, now, out)
     if call.playout.hold(now):
         out.append(ClearPlayback())
     cuts = call.playout.cut(now)

@@ -12,7 +12,11 @@ from relay.call.vocabulary import CallerTranscribed
 
 def heed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> bool:
     """True if the caller says so with these words. Asked before they are recorded: they are not kept either."""
-    if call.consent.refused or not refuses(event.text or ""):
+    turn = call.conversation.turn(event.item_id)
+    text = event.text or ""
+    if turn is not None:
+        text = turn.said_with(event.item_id, text)  # one more piece of it
+    if call.consent.refused or not refuses(text):
         return False
     call.consent.refused = True
     waiting, call.unconsented = call.unconsented, []

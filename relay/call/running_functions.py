@@ -94,6 +94,10 @@ class RunningFunctions:
         if not self.phrases:  # a call that follows another without a word goes on with the same wait
             self.phrase_at = 0.0
 
+    def are_called_by(self, response_id: ResponseId) -> None:
+        """A response calls a function, which is not run yet."""
+        self._callers.add(response_id)
+
     def end(self, function_call_id: str) -> ResponseId | None:
         """A function's answer is there: which response called it. None for one that does not run (any more)."""
         self._quiet.discard(function_call_id)

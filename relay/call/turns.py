@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from relay.call import ending, failover, wording
 from relay.call.actions import Action, DeleteItem, SendSilence
-from relay.call.interruption import carry_out, cut_off, go_on, interrupt
+from relay.call.interruption import carry_out, cut_off, go_on, interrupt, take_back
 from relay.call.state import Call, Phase
 from relay.call.turn_taking import SHORT_TURN_MS, Worth, is_echo
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
@@ -29,6 +29,8 @@ WORDS_LIMIT_S = 5.0
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
     call.unheard.forget()
+    if call.early.is_asked:
+        take_back(call, now, out)
     call.caller_turns.begin(item_id, call.ms(now), call.quiet_since())
     carry_out(call, call.floor.spoke(item_id, call.agent(now), call.voice), now, out)
 
@@ -54,11 +56,16 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
         return  # told twice
     call.ids[item_id] = item_id
     call.caller_turns.await_words(item_id, now + WORDS_LIMIT_S)
-    turn = call.conversation.place(item_id, "caller", call.ours(previous), call.ms(now))
+    behind, before = call.ours(previous), call.early.piece_before
+    turn = call.conversation.place(item_id, "caller", behind, call.ms(now), part_of=before)
     stopped = call.waterfalls.stopped(item_id)
-    ended_ms = turn.ended_ms if stopped is None else call.ms(stopped)
-    turn.was_spoken(call.caller_turns.take_began_ms(item_id, turn.started_ms), ended_ms)
-    if call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER:
+    ended_ms = call.ms(now) if stopped is None else call.ms(stopped)
+    turn.was_spoken(item_id, call.caller_turns.take_began_ms(item_id, call.ms(now)), ended_ms)
+    wants_answer = call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER
+    if call.early.is_on and call.phase is Phase.TALKING:
+        call.floor.opens_turn()
+        wants_answer = call.early.piece(item_id, now, sounds=call.voice.is_up, wants_answer=wants_answer)
+    if wants_answer:
         _answer(call, item_id)
     early = call.caller_turns.take_early(item_id)
     if early is not None:
@@ -91,8 +98,10 @@ class _Said:
     """What a turn was."""
 
     item_id: ItemId
-    text: str  # empty where its words are not known
+    text: str  # of the whole turn, as far as its pieces are known; empty where its words are not known
     worth: Worth
+    piece: str = ""  # of this piece of it
+    before: str = ""  # of its other pieces: those words were heeded when they came
     is_nothing: bool = False  # a noise, that was taken for a turn
     is_answered: bool = False  # what was asked for meanwhile answers it, too
 
@@ -104,7 +113,10 @@ def _what_was_it(call: Call, event: CallerTranscribed, now: float) -> _Said:
     worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, words)
     if call.caller_turns.has_interrupted(item_id) and (is_nothing or not text or is_echo(text, lately_said)):
         call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
-    return _Said(item_id, text, worth, is_nothing, call.caller_turns.is_answered(item_id))
+    turn = call.conversation.turn(item_id)
+    before = turn.said_without(item_id) if turn is not None and text else ""
+    whole = turn.said_with(item_id, text) if turn is not None and text else text
+    return _Said(item_id, whole, worth, text, before, is_nothing, call.caller_turns.is_answered(item_id))
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
@@ -123,19 +135,23 @@ def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> N
 
 def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
     """True if an answer to this turn, and to nothing else, is on its way and has not been heard."""
-    if call.phase is not Phase.TALKING or not call.answers.is_pending or call.playout.is_speaking(now):
+    if call.phase is not Phase.TALKING or not call.answers.is_pending or call.agent(now).speaking:
         return False
     if call.functions or call.keypad.is_untold or call.floor.caller_waits or call.awaits_words(now):
         return False
-    turns = call.conversation.turns()
-    place = next((at for at, turn in enumerate(turns) if turn.item_id == item_id), 0)
+    turns, asked = call.conversation.turns(), call.conversation.turn(item_id)
+    place = next((at for at, turn in enumerate(turns) if turn is asked), 0)
     before = turns[place - 1] if place else None
     return before is not None and before.role == "agent" and before.whole and not before.interrupted
 
 
 def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
-    """A turn that was none is taken out of the conversation."""
+    """A turn that was none, or a piece of one, is taken out of the conversation."""
+    turn = call.conversation.turn(item_id)
     call.conversation.drop(item_id)
+    call.early.was_nothing(item_id)
+    if turn is not None and turn.said:
+        call.record(turn.row(), out)
     call.waterfalls.forget(item_id)
     known = call.ids.pop(item_id, None)
     if call.model_is_ready and known is not None and call.phase is not Phase.GONE:
@@ -147,19 +163,20 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
     if turn is None:
         return
     call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
-    if said.text:
-        turn.was_written_down(said.text)
+    if said.piece:
+        turn.was_written_down(said.item_id, said.piece)
         call.record(turn.row(), out)
 
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """What the words of a turn lead to: a human, the taking back of a goodbye, an answer, or that the agent goes on."""
-    text, item_id = said.text, said.item_id
-    if call.phase is Phase.GONE or _bring_a_human(call, text, now, out):
+    turn = call.conversation.turn(said.item_id)
+    text, item_id = said.text, said.item_id if turn is None else turn.item_id
+    if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
     if ending.can_be_taken_back(call) and _goes_on(call, said):
         ending.take_back(call, now, out)
-    if call.phase is not Phase.TALKING or _heed(call, item_id, text, now, out):
+    if call.phase is not Phase.TALKING or _heed(call, item_id, said, now, out):
         return
     if _was_only_listening(call, said, now, out):
         return
@@ -170,7 +187,7 @@ def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     if said.worth is Worth.BARGE_IN:
         interrupt(call, now, out)
     if said.worth in (Worth.ANSWER, Worth.BARGE_IN):
-        _answer(call, item_id)
+        _answer(call, said.item_id)
 
 
 def _goes_on(call: Call, said: _Said) -> bool:
@@ -203,24 +220,30 @@ def _is_older(call: Call, item_id: ItemId) -> bool:
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
 
-def _bring_a_human(call: Call, text: str, now: float, out: list[Action]) -> bool:
-    """Words that lead to a human at any time, over a goodbye too. True if the call is on its way there."""
+def _says(call: Call, rule: str, said: _Said) -> bool:
+    """True if the words of a turn say this, and its pieces that were heeded before did not."""
     rules = call.plan.rules
-    if rules.says("emergency_words", text):
+    return rules.says(rule, said.text) and not (said.before and rules.says(rule, said.before))
+
+
+def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
+    """Words that lead to a human at any time, over a goodbye too. True if the call is on its way there."""
+    text = said.text
+    if _says(call, "emergency_words", said):
         return ending.transfer(call, EndReason.EMERGENCY, "emergency", text, now, out, phrase="emergency")
-    if rules.says("human_words", text):
+    if _says(call, "human_words", said):
         return ending.transfer(call, EndReason.TRANSFERRED, "asked for a person", text, now, out)
     return False
 
 
-def _heed(call: Call, item_id: ItemId, text: str, now: float, out: list[Action]) -> bool:
+def _heed(call: Call, item_id: ItemId, said: _Said, now: float, out: list[Action]) -> bool:
     """What else a caller's words set off. True if the call is on its way to a human."""
     rules = call.plan.rules
-    if rules.says("misunderstood_words", text) and misunderstood(call, item_id, text, now, out):
+    if _says(call, "misunderstood_words", said) and misunderstood(call, item_id, said.text, now, out):
         return True
-    if rules.says("topics_hard", text) or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
+    if _says(call, "topics_hard", said) or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
-    if rules.says("angry_words", text) and call.model_is_ready and not call.offered_human:
+    if _says(call, "angry_words", said) and call.model_is_ready and not call.offered_human:
         call.offered_human = True
         call.rest.forget()  # there is something else to be told
         out.append(call.note(wording.OFFER_HUMAN))

@@ -155,7 +155,7 @@ class ItemPlaced:
 
     item_id: ItemId
     previous_item_id: ItemId | None
-    role: str  # "user", "assistant", "system" or "" where it is no message
+    role: str  # "user", "assistant", "system"; "function_call" and the like where it is no message
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +194,7 @@ class FunctionAsked:
     function_call_id: str
     name: str
     arguments: str
+    item_id: ItemId = ItemId("")  # the item of the call; empty where the server does not say
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from relay.call.actions import AskForResponse
 from relay.call.vocabulary import CallSid
 from relay.realtime import protocol
 from relay.realtime.refusals import remedy, remedy_of_status
-from relay.realtime.session_config import session_config
+from relay.realtime.session_config import SILENCE_MS, session_config
 from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial
 
 log = structlog.get_logger()
@@ -93,6 +93,7 @@ class Wanted:
     instructions: str
     tools: tuple[dict[str, object], ...] = ()
     greeting: str | None = None  # asked for at once: the live greeting
+    silence_ms: int = SILENCE_MS  # of the caller's, after which the server tells of it
 
 
 class Realtime:
@@ -137,7 +138,14 @@ class Realtime:
             with trio.fail_after(CONFIGURE_LIMIT_S):
                 reader = _Reader(end, wanted.model)
                 await reader.until("session.created")
-                config = session_config(wanted.model, a.voice, a.transcribe_model, wanted.instructions, wanted.tools)
+                config = session_config(
+                    wanted.model,
+                    a.voice,
+                    a.transcribe_model,
+                    wanted.instructions,
+                    wanted.tools,
+                    silence_ms=wanted.silence_ms,
+                )
                 await end.send(protocol.update_session(config))
                 updated = protocol.session_of(await reader.until("session.updated"))
                 protocol.check_formats(updated)

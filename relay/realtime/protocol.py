@@ -214,7 +214,7 @@ def _placed(m: Message) -> Event | None:
     if m.item is None or not m.item.id:
         return None
     previous = ItemId(m.previous_item_id) if m.previous_item_id else None
-    return ItemPlaced(ItemId(m.item.id), previous, m.item.role or "")
+    return ItemPlaced(ItemId(m.item.id), previous, m.item.role or m.item.type or "")
 
 
 def _began(m: Message) -> Event | None:
@@ -267,7 +267,8 @@ def _item_done(m: Message) -> Event | None:
         return None  # a cancelled call may carry half an argument string
     if not item.call_id or not item.name:
         raise ModelProtocolError("a function call came without call_id or name")
-    return FunctionAsked(ResponseId(m.response_id or ""), item.call_id, item.name, item.arguments or "{}")
+    response_id, item_id = ResponseId(m.response_id or ""), ItemId(item.id or "")
+    return FunctionAsked(response_id, item.call_id, item.name, item.arguments or "{}", item_id)
 
 
 def _erred(m: Message) -> Event:

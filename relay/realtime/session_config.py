@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+# So much silence ends a turn, as the documentation has it (the live default of 200 cuts people off in the middle of a
+# phone number). Where the call has an ear of its own for that (call/early_answer.py), it is told of shorter ones, too.
+SILENCE_MS = 500
 # The server's VAD says what it hears; when to answer and when to stop is decided by the call (call/turn_taking.py).
-# 0.5 and 300 are the API's defaults; 500 ms of silence end a turn as the documentation has it (the live default of 200
-# cuts people off in the middle of a phone number).
+# 0.5 and 300 are the API's defaults.
 _TURN_DETECTION = {
     "type": "server_vad",
     "threshold": 0.5,
     "prefix_padding_ms": 300,
-    "silence_duration_ms": 500,
     "create_response": False,
     "interrupt_response": False,
 }
@@ -29,9 +30,18 @@ def is_reasoning(model: str) -> bool:
 
 
 def session_config(
-    model: str, voice: str, transcribe_model: str, instructions: str, tools: Sequence[dict[str, object]]
+    model: str,
+    voice: str,
+    transcribe_model: str,
+    instructions: str,
+    tools: Sequence[dict[str, object]],
+    *,
+    silence_ms: int = SILENCE_MS,
 ) -> dict[str, object]:
-    """The `session` of our one `session.update`. Kept constant over a call: a change would bust the prompt cache."""
+    """The `session` of our one `session.update`. Kept constant over a call: a change would bust the prompt cache.
+
+    `silence_ms`: so much silence of the caller's is told of.
+    """
     config: dict[str, object] = {
         "type": "realtime",
         "output_modalities": ["audio"],
@@ -41,7 +51,7 @@ def session_config(
                 "format": _PCM24K,
                 "transcription": {"model": transcribe_model},
                 "noise_reduction": {"type": "near_field"},
-                "turn_detection": _TURN_DETECTION,
+                "turn_detection": _TURN_DETECTION | {"silence_duration_ms": silence_ms},
             },
             "output": {"format": _PCM24K, "voice": voice},
         },

@@ -13,6 +13,7 @@ import trio
 from relay.call.call_config import Bill, CallPlan, Limits, Midnight, Phrase
 from relay.call.consent import Consent
 from relay.call.consent_law import must_announce
+from relay.call.early_answer import VAD_SILENCE_MS
 from relay.call.vocabulary import CallSid
 from relay.functions import BackendPort, Once, Registry
 from relay.functions.builtin.times import clock_words, day_words
@@ -23,6 +24,7 @@ from relay.notify.news import News
 from relay.phrases.phrase_book import PhraseBook
 from relay.phrases.prompts import Prompts
 from relay.realtime.client import ModelSession, Realtime, Wanted, WarmSessions
+from relay.realtime.session_config import SILENCE_MS
 from relay.realtime.prices import price_of, transcription_price_of
 from relay.recordings import Recordings
 from relay.session.bills import bill_of_unheard, cost_of
@@ -197,7 +199,8 @@ class Desk:
         clock = f"It is {clock_words(local)} at the business as this session begins."
         instructions += "\n\n# Now\n" + " ".join(filter(None, [clock, briefing.closed_words(now)]))
         tools = tuple(self.registry.tools(without=briefing.unused_functions))
-        return Wanted(model, instructions, tools, greeting)
+        silence_ms = VAD_SILENCE_MS if briefing.settings.answers_early else SILENCE_MS
+        return Wanted(model, instructions, tools, greeting, silence_ms)
 
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
         """The end of the business's day, if the call may see it: its session has been told the day of the ring."""
@@ -234,6 +237,7 @@ class Desk:
             price_hard=price_of(s.openai_model_hard),
             transcription_usd_per_minute=transcription_price_of(s.openai_transcribe_model),
             keep_words=s.keeps_words,
+            answer_early=s.answers_early,
             holding=silent,
             human_available=self.human_is_there(),
             human_changes_s=self._human_changes_s(limits.call_s),

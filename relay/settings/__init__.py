@@ -49,6 +49,7 @@ class Settings:
     openai_model_hard: str = "gpt-realtime-2.1"
     openai_voice: str = "marin"
     openai_transcribe_model: str = "gpt-transcribe"
+    answer_early: str = "off"
     agent_name: str = "Robin"
     business_name: str = "our office"
     twilio_api_base: str = "https://api.twilio.com"
@@ -134,6 +135,11 @@ class Settings:
         """True if the sound of calls is kept."""
         return self.record == "on"
 
+    @property
+    def answers_early(self) -> bool:
+        """True if an answer is asked for before the caller's turn is certainly over."""
+        return self.answer_early == "on"
+
     def masked(self) -> dict[str, object]:
         """Everything for the log at start: secrets as "set" or "", people's numbers by their last two digits."""
         shown: dict[str, object] = {}
@@ -185,6 +191,7 @@ _CHOICES = {
     "record_notice": ("always", "by_state"),
     "log_format": ("", "json", "text"),
     "notify_webhook_private": ("off", "on"),
+    "answer_early": ("on", "off"),
 }
 _IN_HEADERS = ("openai_api_key", "twilio_api_key", "twilio_api_secret", "business_api_key")
 _PHONES = ("twilio_phone_number", "human_transfer_number")
