@@ -1,9 +1,9 @@
-"""The end of the caller's turn: its answer, asked for early and withheld until then, counts now. See early_answer.py."""
+"""The end of the caller's turn: its answer, which was asked for early (early_answer.py), is heard and counts now."""
 
 from __future__ import annotations
 
 from relay.call import function_calls, responses
-from relay.call.actions import Action
+from relay.call.actions import Action, Report
 from relay.call.interruption import go_on
 from relay.call.state import Call, Phase
 from relay.call.vocabulary import ResponseId
@@ -14,8 +14,7 @@ WAIT_MS = 500
 
 def frame(call: Call, now: float, out: list[Action]) -> bool:
     """A caller frame was measured while a turn is open. True if that is its end."""
-    if call.voice.quiet_ms == 0:
-        call.early.hear(now)
+    call.early.hear(now, sounds=call.voice.quiet_ms == 0)
     is_over = not call.floor.is_hearing and call.early.is_over(now, call.loud_at, call.voice.quiet_ms, WAIT_MS)
     if is_over:
         _close(call, now, out)
@@ -32,6 +31,9 @@ def _close(call: Call, now: float, out: list[Action]) -> None:
     """The turn is over: its answer is heard, and may do something."""
     turn, response_id, held = call.early.close()
     call.floor.closes_turn()
+    if why := call.early.governor.news():
+        hears = "answers as late as with ANSWER_EARLY=off, for the rest of this call"
+        out.append(Report("early_answers.off", "info", (("why", why), ("caller_hears", hears))))
     if call.phase is not Phase.TALKING or turn is None:
         return
     if call.rest.kept is not None and call.rest.kept.was_none and go_on(call, now, out):

@@ -65,6 +65,7 @@ class Meter:
         self.tokens = dict(before.tokens)
         self.early = dict(before.early)
         self._pending_ms: dict[str, float] = {}
+        self._latest: tuple[str, Mapping[str, float]] = "", {}  # the answer whose bill came last, and what it says
 
     def serves(self, model: str, price: Price) -> None:
         """Another session answers from here on: bills of the one before do not come any more, so they are estimated."""
@@ -90,9 +91,17 @@ class Meter:
         used["cached_tokens"] = int(_number(_table(usage or {}, "input_token_details"), "cached_tokens"))
         for key, count in used.items():
             self.tokens[key] = self.tokens.get(key, 0) + count
+        self._latest = response_id, {**used, "usd": usd}
         if taken_back:
-            for key, amount in {**used, "usd": usd, "taken_back": 1}.items():
+            self.taken_back_early(response_id)
+
+    def taken_back_early(self, response_id: str) -> None:
+        """The newest of the answers whose bills have come was an early one, and nobody has heard it."""
+        of, amounts = self._latest
+        if of == response_id:
+            for key, amount in {**amounts, "taken_back": 1}.items():
                 self.early[key] = self.early.get(key, 0) + amount
+            self._latest = "", {}
 
     def asked_early(self) -> None:
         """An answer was asked for before the caller's turn was over."""

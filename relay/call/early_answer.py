@@ -22,13 +22,14 @@ has cut the turn into are one turn: one row, one answer.
 
 Long enough is, by our own ear (level_vad.py), `wait_ms` without a sound. Where our ear hears something behind the
 silence that the server has told of, and the server does not take it for speech, it is noise: then the server's silence
-counts, and that it has told of no speech for NO_SPEECH_MS since.
+counts, and that it has told of no speech for NO_SPEECH_MS since. Where no frames come, there is nothing to be heard.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from relay.call.early_governor import Governor, reads_out
 from relay.call.response_queue import Wish
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 
@@ -40,8 +41,8 @@ VAD_SILENCE_MS = 200
 NO_SPEECH_MS = 300
 # The end of speech, as the server has told of it, is no older than this and its silence: the way to it and back.
 ROUND_TRIP_MS = 150
-# No frames come any more: what the clock of the audio cannot tell, the watchdog does.
-LONGEST_S = 3.0
+# No frame has come for so long (a muted line, a stall): our ear hears nothing, and the server's silence counts.
+NO_FRAMES_S = 0.5
 
 
 @dataclass(slots=True)
@@ -51,20 +52,9 @@ class OpenTurn:
     stopped_at: float  # when the server told of the silence (Trio clock)
     sounds_since: float | None = None  # since when our ear has heard something behind that
     pieces: list[ItemId] = field(default_factory=list)  # its items, less those that were noises
+    heard_at: float = 0.0  # when the newest frame came
     wants_answer: bool = False
-
-
-@dataclass(slots=True)
-class Tally:
-    """Early answers of one call."""
-
-    asked: int = 0
-    taken_back: int = 0
-
-    @property
-    def heard(self) -> int:
-        """Those that the caller has heard, or may hear yet."""
-        return self.asked - self.taken_back
+    reads_out: bool = False  # digits or letters: there is more to come
 
 
 @dataclass(slots=True)
@@ -74,7 +64,7 @@ class EarlyAnswer:
     is_on: bool  # False: turns are over when they become an item, as the server's VAD has it
     turn: OpenTurn | None = None
     response: ResponseId | None = None  # the early answer, once it has begun
-    tally: Tally = field(default_factory=Tally)
+    governor: Governor = field(default_factory=Governor)
     _asked_ref: str = ""  # asked for, and not begun
     _back_ref: str = ""  # the same, and taken back meanwhile
     _items: list[ItemId] = field(default_factory=list)  # that the server has made of the early answer
@@ -102,6 +92,7 @@ class EarlyAnswer:
             self.turn = OpenTurn(now)
         self.turn.pieces.append(item_id)
         self.turn.stopped_at, self.turn.sounds_since = now, now if sounds else None
+        self.turn.heard_at = now
         self.turn.wants_answer = self.turn.wants_answer or wants_answer
         return self.turn.wants_answer
 
@@ -111,9 +102,17 @@ class EarlyAnswer:
             self.turn.pieces.remove(item_id)
             self.turn.wants_answer = self.turn.wants_answer and bool(self.turn.pieces)
 
-    def hear(self, now: float) -> None:
-        """Our ear hears something while the turn is open."""
-        if self.turn is not None and self.turn.sounds_since is None:
+    def words_are(self, item_id: ItemId, words: str) -> None:
+        """The words of a piece are known while the turn is open."""
+        if self.turn is not None and item_id in self.turn.pieces and reads_out(words):
+            self.turn.reads_out = True
+
+    def hear(self, now: float, *, sounds: bool) -> None:
+        """A frame while the turn is open. `sounds`: our ear hears something in it."""
+        if self.turn is None:
+            return
+        self.turn.heard_at = now
+        if sounds and self.turn.sounds_since is None:
             self.turn.sounds_since = now
 
     def is_over(self, now: float, loud_at: float, quiet_ms: float, wait_ms: int) -> bool:
@@ -128,8 +127,8 @@ class EarlyAnswer:
         return now >= max(silent_by_server + wait_ms / 1000, turn.sounds_since + NO_SPEECH_MS / 1000)
 
     def is_overdue(self, now: float) -> bool:
-        """True if no frame tells any more whether the caller is silent."""
-        return self.turn is not None and now - self.turn.stopped_at > LONGEST_S
+        """True if no frame tells any more whether the caller is silent, and the server has told of no speech."""
+        return self.turn is not None and now - self.turn.heard_at >= NO_FRAMES_S
 
     def close(self) -> tuple[OpenTurn | None, ResponseId | None, list[FunctionAsked]]:
         """The turn is over: it, its early answer if one has begun, and the functions of that, to be run now."""
@@ -142,7 +141,10 @@ class EarlyAnswer:
 
     def may_ask(self, wish: Wish | None) -> bool:
         """True if what is wished for may be asked for now: any time, but while a turn is open only its answer."""
-        return self.turn is None or (wish is not None and wish.kind == "turn" and wish.instructions is None)
+        if self.turn is None:
+            return True
+        is_its_answer = wish is not None and wish.kind == "turn" and wish.instructions is None
+        return is_its_answer and not self.governor.why_off and not self.turn.reads_out
 
     def lost(self) -> None:
         """The session is gone: it begins nothing any more."""
@@ -151,7 +153,7 @@ class EarlyAnswer:
     def asks(self, ref: str) -> None:
         """An answer is asked for while the turn is open."""
         self._asked_ref = ref
-        self.tally.asked += 1
+        self.governor.was_asked()
 
     def began(self, response_id: ResponseId, ref: str | None) -> None:
         """An answer began: is it the early one? A server that gives no reference back has begun what was asked for."""
@@ -183,7 +185,7 @@ class EarlyAnswer:
     def take_back(self) -> tuple[ResponseId | None, list[ItemId], list[FunctionAsked]]:
         """It is not wanted any more: its id, if it has begun, its items, and the functions that were never run."""
         response, items, held = self.response, self._items, self._held
-        self.tally.taken_back += 1
+        self.governor.was_taken_back()
         self._back_ref, self._asked_ref = self._asked_ref, ""
         self.response, self._items, self._held = None, [], []
         if response is not None:

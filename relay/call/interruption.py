@@ -33,6 +33,8 @@ SHORT_S = 0.400
 # has stopped in any case. That of a quicker model waits for nothing.
 WORDS_BEHIND_VOICE_S = 1.8
 WITHHELD_LIMIT_S = 0.5
+# An early answer comes so much sooner, and may wait so much longer for them.
+EARLIER_S = 0.3
 # Who goes on after a break of seconds does so at a word: behind the last pause, if there was one in this long. Three
 # quiet frames are a pause and no consonant.
 REWIND_BYTES = 1_500 * BYTES_PER_MS
@@ -107,7 +109,8 @@ def withhold(call: Call, now: float) -> None:
     kept = call.rest.kept
     if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
         return
-    if now < call.loud_at + WORDS_BEHIND_VOICE_S <= now + WITHHELD_LIMIT_S:
+    limit_s = WITHHELD_LIMIT_S + EARLIER_S * call.early.is_on
+    if now < call.loud_at + WORDS_BEHIND_VOICE_S <= now + limit_s:
         kept.withheld_until = call.loud_at + WORDS_BEHIND_VOICE_S
 
 
@@ -156,6 +159,7 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
         items.append(item)
     for item in items:
         call.ids.pop(item, None)
+    call.meter.taken_back_early(response_id)
     if not call.answers.has_ended(response_id):
         call.soundless_items.setdefault(response_id, set()).update(items)
     elif call.model_is_ready and call.phase is not Phase.GONE:

@@ -47,6 +47,7 @@ from relay.call.vocabulary import (
     MoveFailed,
     NextModelLost,
     NextModelReady,
+    RateLimitsTold,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
@@ -206,6 +207,8 @@ class Machine:
                 responses.ended(call, event, now, out)
             case ModelObjected():
                 responses.objected(call, event, now, out)
+            case RateLimitsTold(left):
+                call.early.governor.limits_are(left)
             case ModelLost():
                 failover.lost(call, event, now, out)
             case FunctionReturned():

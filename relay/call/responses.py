@@ -180,6 +180,7 @@ def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out:
             name, hears = "model.answer_failed", "nothing yet: it is asked again"
         case "later":
             name, hears = "model.asked_to_wait", "a request to wait, then the answer"
+            call.early.governor.stop("rate limit")
         case "rest":
             name, hears = "model.answer_broke_off", "the beginning; the model is asked for the rest"
             if call.model_is_ready:
@@ -247,6 +248,7 @@ def ask(call: Call, now: float, out: list[Action]) -> None:
     ready = call.phase is Phase.TALKING and call.model_is_ready
     if not ready or not call.answers.is_wanted or call.floor.is_hearing or call.playout.is_held:
         return
+    call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
     if not call.early.may_ask(call.answers.wish):
         return  # at the end of the caller's turn
     if call.notice_is_open(now):

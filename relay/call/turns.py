@@ -165,6 +165,7 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
     call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
     if said.piece:
         turn.was_written_down(said.item_id, said.piece)
+        call.early.words_are(said.item_id, said.piece)
         call.record(turn.row(), out)
 
 

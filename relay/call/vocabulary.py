@@ -222,6 +222,13 @@ class ModelObjected:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimitsTold:
+    """What is left of the account's limits for this minute: the smallest share, 0 to 1."""
+
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelLost:
     """The model's socket is at its end; with `code` 0: the session that was ordered could not be had."""
 
@@ -302,6 +309,7 @@ Event: TypeAlias = (
     | FunctionAsked
     | ResponseEnded
     | ModelObjected
+    | RateLimitsTold
     | ModelLost
     | FunctionReturned
     | Ticked

@@ -33,6 +33,7 @@ from relay.call.vocabulary import (
     ItemPlaced,
     ModelObjected,
     ModelWorded,
+    RateLimitsTold,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
@@ -75,6 +76,11 @@ class _Response(msgspec.Struct):
     conversation_id: str | None = None
 
 
+class _RateLimit(msgspec.Struct):
+    limit: float | None = None
+    remaining: float | None = None
+
+
 class Message(msgspec.Struct):
     """The keys of server events that the relay reads; everything else is skipped undecoded."""
 
@@ -91,6 +97,7 @@ class Message(msgspec.Struct):
     response: _Response | None = None
     error: _Error | None = None
     usage: dict[str, object] | None = None
+    rate_limits: list[_RateLimit] | None = None
     session: msgspec.Raw = msgspec.Raw()
 
 
@@ -123,7 +130,6 @@ _KNOWN_AND_SKIPPED = frozenset(
         "response.output_text.done",
         "response.function_call_arguments.delta",
         "response.function_call_arguments.done",
-        "rate_limits.updated",
     }
 )
 
@@ -271,6 +277,12 @@ def _item_done(m: Message) -> Event | None:
     return FunctionAsked(response_id, item.call_id, item.name, item.arguments or "{}", item_id)
 
 
+def _limits(m: Message) -> Event | None:
+    known = [each for each in m.rate_limits or [] if each.limit and each.remaining is not None]
+    shares = [max(0.0, (each.remaining or 0.0) / each.limit) for each in known if each.limit]
+    return RateLimitsTold(min(shares)) if shares else None
+
+
 def _erred(m: Message) -> Event:
     error = m.error or _Error()
     return ModelObjected(
@@ -290,6 +302,7 @@ _READERS = {
     "response.output_audio_transcript.delta": _worded,
     "response.output_text.delta": _worded,  # a model that writes instead of speaking: words that nobody hears
     "response.output_item.done": _item_done,
+    "rate_limits.updated": _limits,
     "error": _erred,
 }
 

@@ -24,8 +24,8 @@ from relay.notify.news import News
 from relay.phrases.phrase_book import PhraseBook
 from relay.phrases.prompts import Prompts
 from relay.realtime.client import ModelSession, Realtime, Wanted, WarmSessions
-from relay.realtime.session_config import SILENCE_MS
 from relay.realtime.prices import price_of, transcription_price_of
+from relay.realtime.session_config import SILENCE_MS
 from relay.recordings import Recordings
 from relay.session.bills import bill_of_unheard, cost_of
 from relay.session.briefing import Briefing

@@ -83,6 +83,7 @@ class Watched(Stage):
                 assert mark not in self.marks, "a mark's name was used before"
                 self.marks.add(mark)
                 assert item not in self.gone, f"{item} was given up and is heard all the same"
+                assert item not in self.early_items(), f"{item} is heard before the caller's turn is over"
             case ClearPlayback():
                 assert not gone, "a clear after the end"
                 self.clears += 1
@@ -119,6 +120,7 @@ class Watched(Stage):
                 self.items[item] = "text"
             case RunFunction(call):
                 assert call not in self.ran, "ran twice"
+                assert not self.machine.floor.turn_is_open, "a function runs before the caller's turn is over"
                 self.ran.append(call)
             case RecordTurn(said=said, heard=heard):
                 assert self.plan.keep_words or (said is None and heard is None), "words in a call without words"
@@ -138,6 +140,13 @@ class Watched(Stage):
                 self.released = True
             case SendFunctionOutput() | CreateFunctionPair() | _:
                 pass
+
+    def early_items(self) -> list[ItemId]:
+        """What answers a turn of the caller's that is not over: nobody may hear it."""
+        call = self.machine.call
+        if not call.floor.turn_is_open or call.early.response is None or call.phase is not Phase.TALKING:
+            return []
+        return self.items_of(call.early.response)
 
     @property
     def plan(self) -> CallPlan:
