@@ -205,7 +205,7 @@ class Calls(RuleBasedStateMachine):
 
     def begin_answer(self, ref: str | None) -> None:
         response = ResponseId(self.new("resp"))
-        self.stage.active, self.stage.asked = response, None
+        self.stage.begins(response)
         self.response_items[response] = []
         self.stage.tell(ResponseBegan(response, ref))
 
@@ -350,6 +350,7 @@ class Calls(RuleBasedStateMachine):
         self.stage.items[item] = "call"
         self.stage.tell(ItemPlaced(item, None, "function_call"))
         event = FunctionAsked(self.stage.active, self.new("call"), "lookup_hours", "{}", item)
+        self.stage.called_by[event.function_call_id] = self.stage.active
         self.stage.tell(event, *([event] if twice else []))
 
     @precondition(lambda self: self.stage.ran)
