@@ -85,6 +85,7 @@ class WebSocketEnd:
         self._early = b""  # what came behind the upgrade request before it was answered
         self._receiving = False
         self._closed = False
+        self.peer = ""  # the other side's IP address, where whoever took the connection has said it
 
     @property
     def is_open(self) -> bool:
