@@ -8,14 +8,11 @@ from relay.call.interruption import go_on
 from relay.call.state import Call, Phase
 from relay.call.vocabulary import ResponseId
 
-# So much silence by our own ear ends a turn.
-WAIT_MS = 500
-
 
 def frame(call: Call, now: float, out: list[Action]) -> bool:
     """A caller frame was measured while a turn is open. True if that is its end."""
     call.early.hear(now, sounds=call.voice.quiet_ms == 0)
-    is_over = not call.floor.is_hearing and call.early.is_over(now, call.loud_at, call.voice.quiet_ms, WAIT_MS)
+    is_over = not call.floor.is_hearing and call.early.is_over(now, call.loud_at, call.voice.quiet_ms)
     if is_over:
         _close(call, now, out)
     return is_over

@@ -307,6 +307,11 @@ class Conversation:
         said = [turn.said for turn in self.turns() if turn.role == "agent"]
         return " ".join(said[-2:])
 
+    def asked(self) -> str:
+        """What was heard of the agent's last turn."""
+        newest = next((turn for turn in reversed(self.turns()) if turn.role == "agent"), None)
+        return "" if newest is None else newest.said if newest.heard is None else newest.heard
+
     def words_are_missing(self) -> bool:
         """True if nobody knows the words of the caller's newest turn, and no answer of the model's stands behind it."""
         newest = next((turn for turn in reversed(self.turns()) if not turn.own), None)

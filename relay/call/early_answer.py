@@ -20,9 +20,9 @@ has cut the turn into are one turn: one row, one answer.
     the silence is long enough     -               CLOSED: ask now            CLOSED: heard, functions run
     the VAD hears noise (idle)     -               the silence counts         the silence counts
 
-Long enough is, by our own ear (level_vad.py), `wait_ms` without a sound. Where our ear hears something behind the
-silence that the server has told of, and the server does not take it for speech, it is noise: then the server's silence
-counts, and that it has told of no speech for NO_SPEECH_MS since. Where no frames come, there is nothing to be heard.
+Long enough is what turn_end.py says, by our own ear (level_vad.py). Where our ear hears something behind the silence
+that the server has told of, and the server does not take it for speech, it is noise: then the server's silence counts,
+and that it has told of no speech for NO_SPEECH_MS since. Where no frames come, there is nothing to be heard.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 
 from relay.call.early_governor import Governor, reads_out
 from relay.call.response_queue import Wish
+from relay.call.turn_end import wait_ms
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 
 # So much silence ends a piece of a turn: no shorter one is worth an answer (stops inside words are up to 120 ms), and
@@ -49,6 +50,8 @@ NO_FRAMES_S = 0.5
 class OpenTurn:
     """A turn of the caller's that may go on."""
 
+    began_at: float  # by our own ear (Trio clock)
+    asked: str  # what the agent said before it
     stopped_at: float  # when the server told of the silence (Trio clock)
     sounds_since: float | None = None  # since when our ear has heard something behind that
     pieces: list[ItemId] = field(default_factory=list)  # its items, less those that were noises
@@ -65,6 +68,7 @@ class EarlyAnswer:
     turn: OpenTurn | None = None
     response: ResponseId | None = None  # the early answer, once it has begun
     governor: Governor = field(default_factory=Governor)
+    _began_at: float = 0.0  # the newest speech
     _asked_ref: str = ""  # asked for, and not begun
     _back_ref: str = ""  # the same, and taken back meanwhile
     _items: list[ItemId] = field(default_factory=list)  # that the server has made of the early answer
@@ -83,13 +87,17 @@ class EarlyAnswer:
         """A piece of the turn that is open: what the caller says now is one more."""
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
-    def piece(self, item_id: ItemId, now: float, *, sounds: bool, wants_answer: bool) -> bool:
+    def begins(self, at: float) -> None:
+        """The VAD hears speech, which by our own ear began then."""
+        self._began_at = at
+
+    def piece(self, item_id: ItemId, now: float, *, asked: str, sounds: bool, wants_answer: bool) -> bool:
         """Speech became an item: a turn, or one more piece of the one that is open. True if that wants an answer.
 
-        `sounds`: our ear hears somebody. `wants_answer`: this piece alone is worth one.
+        `asked`: what the agent said before. `sounds`: our ear hears somebody. `wants_answer`: this piece is worth one.
         """
         if self.turn is None:
-            self.turn = OpenTurn(now)
+            self.turn = OpenTurn(min(now, self._began_at or now), asked, now)
         self.turn.pieces.append(item_id)
         self.turn.stopped_at, self.turn.sounds_since = now, now if sounds else None
         self.turn.heard_at = now
@@ -101,6 +109,11 @@ class EarlyAnswer:
         if self.turn is not None and item_id in self.turn.pieces:
             self.turn.pieces.remove(item_id)
             self.turn.wants_answer = self.turn.wants_answer and bool(self.turn.pieces)
+
+    @staticmethod
+    def _wait_ms(turn: OpenTurn, loud_at: float) -> int:
+        spoken_ms = (min(loud_at, turn.stopped_at) - turn.began_at) * 1000
+        return wait_ms(spoken_ms, len(turn.pieces), reads_out=turn.reads_out, asked=turn.asked)
 
     def words_are(self, item_id: ItemId, words: str) -> None:
         """The words of a piece are known while the turn is open."""
@@ -115,11 +128,12 @@ class EarlyAnswer:
         if sounds and self.turn.sounds_since is None:
             self.turn.sounds_since = now
 
-    def is_over(self, now: float, loud_at: float, quiet_ms: float, wait_ms: int) -> bool:
+    def is_over(self, now: float, loud_at: float, quiet_ms: float) -> bool:
         """True if the silence is long enough. `loud_at`: our ear's last sound; `quiet_ms`: silent frames since."""
         turn = self.turn
         if turn is None:
             return False
+        wait_ms = self._wait_ms(turn, loud_at)
         silent_by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
         if turn.sounds_since is None:
             silent_since = max(loud_at, silent_by_server - ROUND_TRIP_MS / 1000)

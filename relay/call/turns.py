@@ -31,6 +31,7 @@ def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     call.unheard.forget()
     if call.early.is_asked:
         take_back(call, now, out)
+    call.early.begins(now - (call.voice.run_ms / 1000 if call.voice.is_up else 0.0))
     call.caller_turns.begin(item_id, call.ms(now), call.quiet_since())
     carry_out(call, call.floor.spoke(item_id, call.agent(now), call.voice), now, out)
 
@@ -64,7 +65,9 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     wants_answer = call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER
     if call.early.is_on and call.phase is Phase.TALKING:
         call.floor.opens_turn()
-        wants_answer = call.early.piece(item_id, now, sounds=call.voice.is_up, wants_answer=wants_answer)
+        wants_answer = call.early.piece(
+            item_id, now, asked=call.conversation.asked(), sounds=call.voice.is_up, wants_answer=wants_answer
+        )
     if wants_answer:
         _answer(call, item_id)
     early = call.caller_turns.take_early(item_id)

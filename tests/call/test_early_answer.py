@@ -19,6 +19,7 @@ from relay.call.actions import (
 )
 from relay.call.early_answer import VAD_SILENCE_MS
 from relay.call.early_governor import reads_out
+from relay.call.turn_end import asks_yes
 from relay.call.vocabulary import (
     CallerCommitted,
     CallerPaused,
@@ -50,7 +51,10 @@ def stage(**plan: object) -> Stage:
     return Stage(replace(EARLY, **plan)).arrive(wait_ms=5_000)  # type: ignore[arg-type] # a plan's own fields
 
 
-def says(play: Stage, number: int, ms: int = 600, words: str | None = None) -> list[Action]:
+LONG_MS, SHORT_MS = 1_300, 600  # no beginning, and perhaps one
+
+
+def says(play: Stage, number: int, ms: int = LONG_MS, words: str | None = None) -> list[Action]:
     """A piece of speech, up to where the server has told of the silence behind it."""
     item = ItemId(f"caller_{number}")
     play.level_dbfs = SPEECH_DBFS
@@ -88,6 +92,23 @@ def test_its_sound_is_withheld_until_the_silence_is_long_enough() -> None:
     assert of(Play, play.wait(60))
 
 
+def test_the_silence_behind_a_short_beginning_must_be_longer() -> None:
+    play = stage()
+    says(play, 1, ms=SHORT_MS)
+    assert not of(Play, answers(play) + play.wait(760))
+    assert of(Play, play.wait(60))
+
+
+def test_a_short_answer_to_a_yes_or_no_question_is_no_beginning() -> None:
+    play = stage()
+    play.tell(ResponseBegan(ResponseId("resp_0"), None))
+    play.answer(0, 1_000, "A table for two at seven. Is that right?")
+    play.wait(2_000)
+    says(play, 1, ms=SHORT_MS)
+    assert not of(Play, answers(play) + play.wait(280))
+    assert of(Play, play.wait(60))
+
+
 def test_an_answer_that_comes_behind_the_silence_waits_for_nothing() -> None:
     play = stage()
     says(play, 1)
@@ -98,7 +119,7 @@ def test_an_answer_that_comes_behind_the_silence_waits_for_nothing() -> None:
 def test_if_the_caller_goes_on_it_is_taken_back_and_its_item_deleted_before_the_next_is_asked_for() -> None:
     play = stage()
     says(play, 1)
-    done = answers(play) + play.wait(100) + says(play, 2)
+    done = answers(play) + play.wait(100) + says(play, 2, ms=SHORT_MS)
     assert not of(Play, done)
     assert of(CancelResponse, done) == [CancelResponse(R1)]
     assert not of(AskForResponse, done), "the server has not said that the first one is over"
@@ -230,7 +251,7 @@ def test_a_short_piece_behind_a_long_one_is_answered_with_it() -> None:
     done = play.tell(ResponseEnded(R1, "cancelled", None, None))
     assert of(AskForResponse, done)
     answers(play, R2, ItemId("item_2"))
-    done = play.wait(500) + play.tell(
+    done = play.wait(600) + play.tell(
         CallerTranscribed(ItemId("caller_1"), "A table"), CallerTranscribed(ItemId("caller_2"), "please.")
     )
     assert of(Play, done)
@@ -314,7 +335,7 @@ def test_a_caller_who_speaks_in_pieces_is_answered_early_no_more_and_still_answe
         play.tell(CallerSpoke(ItemId(f"caller_{number + 1}"), 0), ResponseEnded(response, "cancelled", None, None))
     done = says(play, 5)
     assert not of(AskForResponse, done)
-    done = play.wait(400)
+    done = play.wait(600)
     assert len(of(AskForResponse, done)) == 1
     assert [action.fields[0] for action in done if isinstance(action, Report)] == [("why", "taken back too often")]
 
@@ -343,7 +364,8 @@ def test_who_reads_out_a_number_is_not_answered_between_its_groups() -> None:
     says(play, 2)
     done = play.tell(ResponseBegan(R1, play.machine.answers._asked_ref), ResponseEnded(R1, "cancelled", None, None))
     assert not of(AskForResponse, done)
-    assert of(AskForResponse, play.wait(500))
+    assert not of(AskForResponse, play.wait(600))
+    assert of(AskForResponse, play.wait(300))
 
 
 @pytest.mark.parametrize("words", ["555 0123", "D O E.", "It's 5 5 5", "J as in J, A, N, E"])
@@ -363,3 +385,27 @@ def test_without_early_answers_a_turn_is_over_when_it_is_an_item() -> None:
     says(play, 1)
     assert of(Play, answers(play))
     assert play.machine.call.early.turn is None
+
+
+@pytest.mark.parametrize(
+    "said", ["Is that right?", "At seven. Shall I book it?", "So would half past six work for you?", "Okay?"]
+)
+def test_a_question_that_a_yes_answers_is_known(said: str) -> None:
+    assert asks_yes(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "How can I help you?",
+        "What name is it?",
+        "Is there anything else?",
+        "Can I help you?",
+        "Would you like six or seven?",
+        "It is at seven.",
+        "Is it? Tell me.",
+        "",
+    ],
+)
+def test_other_words_ask_for_more_than_a_yes(said: str) -> None:
+    assert not asks_yes(said)
