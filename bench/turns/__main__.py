@@ -60,9 +60,10 @@ def line(name: str, found: Found) -> str:
     cuts = {ms: [turn.was_cut for turn in paused if turn.pause_ms == ms] for ms in PAUSES_MS}
     by_pause = "  ".join(f"{ms}: {sum(cut)}/{len(cut)}" for ms, cut in cuts.items())
     cut = sum(turn.was_cut for turn in paused)
+    waited = f"{_at(waits, 0.5):6.0f} {_at(waits, 0.95):6.0f}"
     return (
-        f"{name:14} {len(found.turns):5} {len(found.turns) - len(waits):6} {_at(waits, 0.5):6.0f} "
-        f"{_at(waits, 0.95):6.0f} {cut:5}/{len(paused):<5} {by_pause:52} {found.asked:6} {found.cancelled:6} {found.refused:6}"
+        f"{name:14} {len(found.turns):5} {len(found.turns) - len(waits):6} {waited} {cut:5}/{len(paused):<5} "
+        f"{by_pause:52} {found.asked:6} {found.cancelled:6} {found.refused:6}"
     )
 
 
