@@ -49,7 +49,7 @@ class Settings:
     openai_model_hard: str = "gpt-realtime-2.1"
     openai_voice: str = "marin"
     openai_transcribe_model: str = "gpt-transcribe"
-    answer_early: str = "off"
+    answer_early: str = "on"
     agent_name: str = "Robin"
     business_name: str = "our office"
     twilio_api_base: str = "https://api.twilio.com"
