@@ -51,7 +51,7 @@ class OpenTurn:
     """A turn of the caller's that may go on."""
 
     began_at: float  # by our own ear (Trio clock)
-    asked: str  # what the agent said before it
+    may_be_short: bool  # an answer to a yes-or-no question, or a word into the agent's own
     stopped_at: float  # when the server told of the silence (Trio clock)
     sounds_since: float | None = None  # since when our ear has heard something behind that
     pieces: list[ItemId] = field(default_factory=list)  # its items, less those that were noises
@@ -91,13 +91,14 @@ class EarlyAnswer:
         """The VAD hears speech, which by our own ear began then."""
         self._began_at = at
 
-    def piece(self, item_id: ItemId, now: float, *, asked: str, sounds: bool, wants_answer: bool) -> bool:
+    def piece(self, item_id: ItemId, now: float, *, may_be_short: bool, sounds: bool, wants_answer: bool) -> bool:
         """Speech became an item: a turn, or one more piece of the one that is open. True if that wants an answer.
 
-        `asked`: what the agent said before. `sounds`: our ear hears somebody. `wants_answer`: this piece is worth one.
+        `may_be_short`: where it begins a turn, that is not taken for a beginning alone. `sounds`: our ear hears
+        somebody. `wants_answer`: this piece is worth one.
         """
         if self.turn is None:
-            self.turn = OpenTurn(min(now, self._began_at or now), asked, now)
+            self.turn = OpenTurn(min(now, self._began_at or now), may_be_short, now)
         self.turn.pieces.append(item_id)
         self.turn.stopped_at, self.turn.sounds_since = now, now if sounds else None
         self.turn.heard_at = now
@@ -113,7 +114,7 @@ class EarlyAnswer:
     @staticmethod
     def _wait_ms(turn: OpenTurn, loud_at: float) -> int:
         spoken_ms = (min(loud_at, turn.stopped_at) - turn.began_at) * 1000
-        return wait_ms(spoken_ms, len(turn.pieces), reads_out=turn.reads_out, asked=turn.asked)
+        return wait_ms(spoken_ms, len(turn.pieces), reads_out=turn.reads_out, may_be_short=turn.may_be_short)
 
     def words_are(self, item_id: ItemId, words: str) -> None:
         """The words of a piece are known while the turn is open."""

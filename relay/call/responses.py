@@ -186,7 +186,7 @@ def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out:
             call.early.governor.stop("rate limit")
         case "rest":
             name, hears = "model.answer_broke_off", "the beginning; the model is asked for the rest"
-            if call.model_is_ready:
+            if call.model_is_ready and call.phase is not Phase.GONE:
                 out.append(call.note(wording.ANSWER_BROKE_OFF))
         case "failed":
             name, hears = "model.answer_failed_for_good", "that there is trouble; then a person"

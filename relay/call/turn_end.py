@@ -2,9 +2,10 @@
 
 A pause inside a turn and the silence behind it sound alike. What tells them apart, a little: most pauses come soon
 after a turn has begun ("I'd like to ..."), and most turns are longer. So the silence behind a short beginning must be
-longer, unless the agent has asked what a yes or a no answers. Measured with piper's voice and pauses of 300 to 900 ms
-that were put between two words of the shipped clips (bench/turns; synthetic: nobody thought in these pauses). Of the
-pauses 83 of 100 come before SHORT_MS, of the ends 25; no level at the end of the speech told more.
+longer, unless the agent has asked what a yes or a no answers, or was interrupted ("Hello?"). Measured with piper's
+voice and pauses of 300 to 900 ms that were put between two words of the shipped clips (bench/turns; synthetic: nobody
+thought in these pauses). Of the pauses 83 of 100 come before SHORT_MS, of the ends 25; no level at the end of the
+speech told more.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ def asks_yes(said: str) -> bool:
     return bool(_ASKS_YES.search(said)) and not _ASKS_MORE.search(said[-80:])
 
 
-def wait_ms(spoken_ms: float, pieces: int, *, reads_out: bool, asked: str) -> int:
-    """So much silence ends a turn of this length, pauses included; `asked`: what the agent said before it."""
+def wait_ms(spoken_ms: float, pieces: int, *, reads_out: bool, may_be_short: bool) -> int:
+    """So much silence ends a turn of this length, pauses included. `may_be_short`: then it is no beginning."""
     if reads_out:
         return BEGINNING_WAIT_MS
-    if spoken_ms < SHORT_MS and not (pieces == 1 and asks_yes(asked)):
+    if spoken_ms < SHORT_MS and not (pieces == 1 and may_be_short):
         return BEGINNING_WAIT_MS
     return WAIT_MS if pieces == 1 else PAUSED_WAIT_MS

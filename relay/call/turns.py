@@ -8,6 +8,7 @@ from relay.call import ending, failover, wording
 from relay.call.actions import Action, DeleteItem, SendSilence
 from relay.call.interruption import carry_out, cut_off, go_on, interrupt, take_back
 from relay.call.state import Call, Phase
+from relay.call.turn_end import asks_yes
 from relay.call.turn_taking import SHORT_TURN_MS, Worth, is_echo
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 
@@ -62,11 +63,14 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     stopped = call.waterfalls.stopped(item_id)
     ended_ms = call.ms(now) if stopped is None else call.ms(stopped)
     turn.was_spoken(item_id, call.caller_turns.take_began_ms(item_id, call.ms(now)), ended_ms)
+    speech = call.floor.speech if call.floor.speech is not None and call.floor.speech.item_id == item_id else None
     wants_answer = call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER
-    if call.early.is_on and call.phase is Phase.TALKING:
+    is_over = speech is not None and speech.idle  # long ago, by our own ear: what the VAD heard since was noise
+    if call.early.is_on and call.phase is Phase.TALKING and not is_over:
         call.floor.opens_turn()
+        may_be_short = asks_yes(call.conversation.asked()) or (speech is not None and speech.over_agent)
         wants_answer = call.early.piece(
-            item_id, now, asked=call.conversation.asked(), sounds=call.voice.is_up, wants_answer=wants_answer
+            item_id, now, may_be_short=may_be_short, sounds=call.voice.is_up, wants_answer=wants_answer
         )
     if wants_answer:
         _answer(call, item_id)

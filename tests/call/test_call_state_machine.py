@@ -346,6 +346,7 @@ class Calls(RuleBasedStateMachine):
     @rule(twice=st.booleans())
     def function_is_asked(self, twice: bool) -> None:
         assert self.stage.active is not None
+        self.item_is_complete(0)  # a message in front of a function call is complete
         item = ItemId(self.new("function"))
         self.stage.items[item] = "call"
         self.stage.tell(ItemPlaced(item, None, "function_call"))

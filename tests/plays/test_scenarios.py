@@ -19,8 +19,9 @@ async def test_a_shipped_scenario_goes_as_expected(name: str, autojump_clock: tr
 
 
 WITHOUT = (
-    "good_call backchannel cough cough_with_words barge_in_twice barge_in_late barge_in_function key_zero misunderstands "
-    "function_without_words model_dies_in_answer muted_line rough_network emergency hangup_during_function"
+    "good_call backchannel cough cough_with_words barge_in_twice barge_in_late barge_in_function key_zero "
+    "misunderstands function_without_words model_dies_in_answer muted_line rough_network emergency "
+    "hangup_during_function"
 ).split()
 
 
