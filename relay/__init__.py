@@ -10,7 +10,7 @@ The rooms, in the order a caller's audio visits them:
       admission.py        which rings get the agent                   descriptors.py      enough of them for calls
       media_endpoint.py   the media socket's door: signature, token, start
       console_door.py     the console's sockets: session and origin
-      fly_replay.py       the machine that knows the call
+      fly_replay.py       the machine that knows the call         browser_calls.py    test calls from the console's page
     transport/          bytes and messages on sockets
       wire.py             bytes on a socket, with TLS or not          websocket.py        messages (text_frame.py)
       overload.py         is the loop behind?                         ticker.py           one clock for all watchdogs
@@ -37,6 +37,7 @@ The rooms, in the order a caller's audio visits them:
       level_vad.py        the caller as a level                       echo.py             what of ours may come back
       response_queue.py   the one owner of response.create            conversation.py     what was said and heard
       gap_filling.py      caller audio that never came                cost.py, waterfall.py  what the call costs; waits
+      orders.py           what the owner orders           view.py             what a watcher sees
       escalation.py       ways to a human without a model             wording.py          what the model is told
       consent.py          may words be kept? refusal.py: the wish     words.py            what a transcript means
       caller_turns.py     turns under way; presence.py, rest.py       keypad.py           keys that are pressed

@@ -7,6 +7,7 @@ reads       what the pages ask of Postgres, and the few rows they write    (bloc
 search      a question about calls, from the address line to SQL           (pure)
 wording     reasons, numbers, times and money in the owner's words         (pure)
 story       one call as lines in the order of time                         (pure)
+talk        the page "Talk to it": a call from this browser
 health      is everything well, and the sentence that mends it
 sound       a call's recording as a WAV, by range
 """

@@ -77,11 +77,11 @@ class MemoryLedger:
         if isinstance(row, r.Settlement):
             self._settle(row)
             return
+        identity = row.identities()[0]
         if isinstance(row, r.FunctionCallRow) and row.key is not None:
             holder = self._holder(row.key)
-            if holder is not None and holder.identities()[0] != row.identities()[0]:
+            if holder is not None and holder.identities()[0] != identity:
                 row = replace(row, key=None)
-        identity = row.identities()[0]
         table = self._tables[type(row)]
         old = table.get(identity)
         table[identity] = row if old is None else r.merge(old, row)  # type: ignore[type-var]  # one table, one kind
@@ -131,7 +131,8 @@ class MemoryLedger:
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
         await self._answer()
         since = self._utc_now() - timedelta(seconds=since_s)
-        of_number = (row.started_at for row in self.of(r.CallRow) if (row.from_number or "") == number)
+        calls = [row for row in self.of(r.CallRow) if not row.is_test]
+        of_number = (row.started_at for row in calls if (row.from_number or "") == number)
         return sum(1 for started_at in of_number if started_at is not None and started_at > since)
 
     async def numbers_called(self, *, limit_s: float) -> list[str]:

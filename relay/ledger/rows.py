@@ -50,6 +50,7 @@ class CallRow:
     process: str | None = None  # which run of the relay has it
     spent_usd: Decimal | None = None  # so far, while the call lives
     spent_at: datetime | None = None
+    is_test: bool | None = None  # True: from the console's page, and in no statistics; None: a call
 
     def identities(self) -> tuple[Identity, ...]:
         return (("calls", self.call_sid),)

@@ -32,8 +32,9 @@ from relay.notify.service import Notices, channels_of
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
 from relay.recordings.service import open_recordings
-from relay.server import console_door, descriptors, http, media_endpoint
+from relay.server import browser_calls, console_door, descriptors, http, media_endpoint
 from relay.server.briefings import Briefings
+from relay.server.browser_calls import BrowserCalls
 from relay.server.console_door import ConsoleDoor
 from relay.server.media_endpoint import StreamDoor
 from relay.server.owner import owner_of
@@ -346,5 +347,7 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             desk.metrics.watch_outbox(notices.states)
             send_news = notices.wake
             stack.enter_context(logs.listening(notices.alarms.saw))
-        daemon.add_console(Console(owner_of(desk, diary, send_news), reads), {})
+        calls = BrowserCalls(desk)
+        console = Console(owner_of(desk, diary, send_news, calls), reads)
+        daemon.add_console(console, {browser_calls.ROOM: calls.room})
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

@@ -87,7 +87,8 @@ class Transfers:
 
     def dial(self, file: CallFile, say: str | None = None) -> str:
         """Ring the human for this caller, who hears `say` first; outside their hours, do what comes instead."""
-        if file.decision.reason is not EndReason.EMERGENCY and not self._desk.human_is_there():
+        by_rule = file.decision.reason is not EndReason.EMERGENCY and not file.decision.by_owner
+        if by_rule and not self._desk.human_is_there():
             log.info("human.not_there", why="outside HUMAN_HOURS")
             self._settle(file, "closed")
             return self._nobody(file, "closed")
@@ -115,7 +116,7 @@ class Transfers:
         """What the human hears before they decide: who calls and why, in one sentence."""
         call_sid = fields.get("call", "")
         file = self._desk.files.get(CallSid(call_sid))
-        return twiml.whisper(f"{_sentence(file)} Press 1 to accept it.", self.url("accept", call=call_sid))
+        return twiml.whisper(f"{whisper_words(file)} Press 1 to accept it.", self.url("accept", call=call_sid))
 
     async def accept(self, fields: dict[str, str]) -> str:
         """A key was pressed: 1 joins the two, anything else ends the human's leg."""
@@ -222,7 +223,7 @@ class Transfers:
         self._desk.ledger.record(row)
 
 
-def _sentence(file: CallFile | None) -> str:
+def whisper_words(file: CallFile | None) -> str:
     """Who calls, why, what was done so far, in one sentence; the number digit by digit, as it is read out."""
     if file is None:
         return "A call from the virtual assistant."

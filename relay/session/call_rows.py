@@ -21,14 +21,14 @@ from relay.call.call_config import PastTurn
 from relay.call.consent import Words
 from relay.call.machine import Ending, Machine, Next
 from relay.call.vocabulary import ClaimDoubted, EndReason
-from relay.functions import Outcome, TakeMessage
+from relay.functions import Outcome
 from relay.functions.claims.patterns import LISTED
 from relay.functions.outcome import at_a_word
 from relay.ledger import rows
 from relay.session.bills import cost_of
 from relay.session.call_file import CallFile, Decision
 from relay.session.context import Desk
-from relay.session.function_rows import BLOCKED_S, function_row, message_row, table, tell
+from relay.session.function_rows import BLOCKED_S, left_by
 
 log = structlog.get_logger()
 
@@ -46,6 +46,7 @@ def call_row(file: CallFile) -> rows.CallRow:
         from_number=file.caller.id.presented or None,
         to_number=file.caller.called or None,
         caller_state=file.caller.state or None,
+        is_test=file.is_test or None,
     )
 
 
@@ -71,6 +72,7 @@ class Books:
 
     def __init__(self, desk: Desk, file: CallFile, machine: Machine, started_at: float) -> None:
         self._desk, self._file, self._machine = desk, file, machine
+        self._metrics = desk.metrics_of(file)
         self._began_at = started_at  # when Twilio's `start` was read, Trio clock
         self._began_utc = desk.utc_now()
         if file.began_at is None:
@@ -171,7 +173,7 @@ class Books:
         """A turn's waterfall, step by step."""
         for step, ms in latency.items():
             if ms is not None:
-                self._desk.metrics.turn_ms.labels(step).observe(ms)
+                self._metrics.turn_ms.labels(step).observe(ms)
         heard_ms = latency["first_heard"]
         if heard_ms is not None:
             self._file.tally.turn_ms.append(heard_ms)
@@ -182,8 +184,10 @@ class Books:
         The words are the conversation's: the row has none where none are stored.
         """
         call, deeds = self._machine.call, self._file.deeds
+        if turn.role == "caller" or turn.seq in self._judged:
+            return None
         spoken = call.conversation.turn(turn.item_id)
-        if spoken is None or spoken.role == "caller" or spoken.own or turn.seq in self._judged:
+        if spoken is None or spoken.own:
             return None
         if not spoken.said or spoken.heard is None:
             return None  # its transcript comes later than its sound
@@ -200,23 +204,20 @@ class Books:
     def function(self, action: RunFunction, outcome: Outcome) -> None:
         """Write a function call down."""
         file, desk, function = self._file, self._desk, self._desk.registry.get(action.name)
-        output = table(outcome.output)
-        file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
+        left = left_by(file, action, outcome, desk.utc_now())
+        file.deeds.returned(action.name, outcome.ok, left.output, trio.current_time())
         if outcome.ok:
             file.tally.functions_done.append(action.name)
             named_by = function.names_caller if function is not None else None
             if named_by == "known" or (named_by == "said" and not file.caller_name):  # it may be for somebody else
-                file.caller_name = str(output.get("name") or file.caller_name)
-        desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
+                file.caller_name = str(left.output.get("name") or file.caller_name)
+        known = action.name if function is not None else "unknown"
+        self._metrics.functions.labels(known, str(outcome.ok).lower()).inc()
         if outcome.blocked_s > BLOCKED_S:
-            desk.metrics.functions_blocked.labels(self._known(action.name)).inc()
-        self._record_words(function_row(file, action, outcome))
-        if isinstance(outcome.effect, TakeMessage):  # at once: it is no record of the talk
-            desk.record(message_row(file, outcome.effect, desk.utc_now()), file)
-        tell(action.name, outcome)
-
-    def _known(self, name: str) -> str:
-        return name if self._desk.registry.get(name) is not None else "unknown"
+            self._metrics.functions_blocked.labels(known).inc()
+        self._record_words(left.row)
+        if left.message is not None:  # at once: it is no record of the talk
+            desk.record(left.message, file)
 
     def learn_greeting(self, mulaw: bytes) -> None:
         """A live greeting was spoken to its end: keep it if it is the text, for the next call."""
@@ -229,7 +230,7 @@ class Books:
     def greeted(self, now: float) -> None:
         """The first audio of this stream has been written to the caller's socket."""
         self.greeting_ms = round((now - self._began_at) * 1000, 1)
-        figures, metrics = self._machine.figures, self._desk.metrics
+        figures, metrics = self._machine.figures, self._metrics
         metrics.greeting_ms.labels(str(figures.rung)).observe(self.greeting_ms)
         from_webhook_ms = self._from_webhook(self.greeting_ms)
         if from_webhook_ms is not None:
@@ -239,7 +240,7 @@ class Books:
 
     def _slo_broken(self, after_ms: float) -> None:
         rung = str(self._machine.figures.rung)
-        self._desk.metrics.greeting_slo_broken.labels(rung).inc()
+        self._metrics.greeting_slo_broken.labels(rung).inc()
         log.error(
             "greeting.slo_broken",
             greeting_ms=after_ms,
@@ -265,6 +266,7 @@ class Books:
             reason=ending.reason if ending is not None else EndReason.RELAY_FAULT,
             why=machine.dialled,
             by_agent=machine.call.dialled_by_agent,
+            by_owner=machine.call.dialled_by_owner,
             summary=_matter(ending, machine.conversation.past()),
         )
         self._file.decide(self._decision)
@@ -357,13 +359,13 @@ class Books:
         return " ".join(part for part in (done or told, doubt) if part)
 
     def _count(self, reason: EndReason) -> None:
-        metrics, figures = self._desk.metrics, self._machine.figures
+        metrics, figures = self._metrics, self._machine.figures
         metrics.calls.labels(str(reason)).inc()
         metrics.barge_ins.inc(figures.barge_ins)
         metrics.false_stops.inc(figures.false_stops)
         metrics.model_errors.labels("harmful").inc(figures.model_errors)
         metrics.model_errors.labels("crossing").inc(figures.crossings)
-        metrics.usd.inc(max(0.0, self._file.talk.bill.usd - self._machine.plan.bill.usd))
+        self._desk.metrics.usd.inc(max(0.0, self._file.talk.bill.usd - self._machine.plan.bill.usd))
         waited_ms = round((trio.current_time() - self._began_at) * 1000, 1)
         if self.greeting_ms is None and waited_ms > GREETING_SLO_MS:
             self._slo_broken(waited_ms)  # the caller heard nothing at all

@@ -18,6 +18,7 @@ import trio
 import dsp
 from relay.call.actions import (
     Action,
+    AnswerOwner,
     AskForResponse,
     CancelResponse,
     ClearPlayback,
@@ -56,6 +57,8 @@ from relay.call.vocabulary import (
     MarkReturned,
     ModelLost,
     ModelReady,
+    Order,
+    OrderAnswer,
     ResponseId,
     StreamSid,
     Ticked,
@@ -89,6 +92,9 @@ HANG_UP_LIMIT_S = 6.0
 NOTHING_HEARD_S = 15.0
 PROBE_LIMIT_S = 5.0
 PROBE_MARK = "still there?"
+# Caller audio may be this far ahead of the clock: a line that was held up at its first frame. More is no caller, and
+# every second of it would be paid for.
+AHEAD_LIMIT_S = 10.0
 # Twilio's stop on the media socket and its callback come by two ways.
 SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
@@ -117,6 +123,7 @@ class CallSession:
         self.stream_sid = stream_sid
         self._caller = caller
         self._dialect = dialect
+        self._metrics = desk.metrics_of(file)
         self.machine = Machine(desk.plan(file))
         file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
@@ -131,6 +138,7 @@ class CallSession:
         self._twilio_spoke_at = started_at
         self._probed_at: float | None = None
         self._start: Callable[..., None] = lambda *_: None
+        self._tell_owner: Callable[[OrderAnswer], None] = lambda _: None
         self._scope = trio.CancelScope()
         self._functions = FunctionRunner(desk, file, self.machine, self.books)
 
@@ -148,6 +156,8 @@ class CallSession:
                 async with trio.open_nursery() as nursery:
                     self._start = nursery.start_soon
                     await self._feed(CallerArrived(self.stream_sid))
+                    for order in self._file.take_orders():
+                        await self._feed(order)
                     nursery.start_soon(self._read_caller, name="Twilio reader")
                     nursery.start_soon(self._read_model, name="OpenAI reader")
                     nursery.start_soon(self._watch, name="watchdog")
@@ -163,7 +173,7 @@ class CallSession:
             self.close_rows()
             await self._release_model()
             await self._connector.close()
-            self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
+            self._metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
 
     # What the rest of the process may do to it (call_file.Stream)
@@ -193,6 +203,35 @@ class CallSession:
         await self._perform(actions)
         if self.machine.is_over:
             self._scope.cancel()
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What records this stream, where calls are recorded."""
+        return self._recorder
+
+    async def order(self, order: Order) -> OrderAnswer:
+        """The owner orders something. It is carried out by a task of the call: who orders may leave meanwhile."""
+        answers: list[OrderAnswer] = []
+        decided = trio.Event()
+
+        def tell(answer: OrderAnswer) -> None:
+            answers.append(answer)
+            decided.set()
+
+        try:
+            with structlog.contextvars.bound_contextvars(call_sid=self._file.call_sid):
+                self._start(self._obey_owner, order, tell, decided)
+        except RuntimeError:
+            return OrderAnswer.TOO_LATE  # its nursery is closed: the stream is over
+        await decided.wait()
+        return answers[0] if answers else OrderAnswer.TOO_LATE
+
+    async def _obey_owner(self, order: Order, tell: Callable[[OrderAnswer], None], decided: trio.Event) -> None:
+        self._tell_owner = tell  # called before anything else can happen: `_perform` begins without a wait
+        try:
+            await self._feed(order)
+        finally:
+            decided.set()  # where a bug has ended the call instead, too
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
@@ -224,7 +263,7 @@ class CallSession:
             try:
                 what = self._dialect.parse(message)
             except CallerProtocolError as error:
-                self._desk.metrics.bad_messages.labels(self._dialect.NAME).inc()
+                self._metrics.bad_messages.labels(self._dialect.NAME).inc()
                 log.warning(f"{self._dialect.NAME}.bad_message", words=str(error))
                 continue
             if type(what) is Frame:
@@ -250,7 +289,7 @@ class CallSession:
                 self._stop_recording(by_caller=True)
                 await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
-                self._desk.metrics.unknown_events.labels(self._dialect.NAME).inc()
+                self._metrics.unknown_events.labels(self._dialect.NAME).inc()
             # no case for connected and start: they came before this session
 
     async def _caller_spoke(self, frames: list[Frame]) -> None:
@@ -280,7 +319,7 @@ class CallSession:
         self._keep(mulaw)
 
     def _keep(self, mulaw: bytes) -> None:
-        self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
+        self._metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
 
     def _post_to_model(self, messages: list[bytes]) -> bool:
         """Send to the model without waiting for it. False where it is gone: its reader is told the same, and why."""
@@ -362,9 +401,9 @@ class CallSession:
                 if event is not None:
                     await self._feed(event)
                 elif not model_dialect.is_known(message):
-                    self._desk.metrics.unknown_events.labels("openai").inc()
+                    self._metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
-            self._desk.metrics.bad_messages.labels("openai").inc()
+            self._metrics.bad_messages.labels("openai").inc()
             log.warning("model.bad_message", words=str(error))
 
     async def _model_spoke(self, message: model_dialect.Message) -> None:
@@ -393,6 +432,9 @@ class CallSession:
                 await self._perform([SendSilence(pad_ms), *actions])
             if now - self._twilio_spoke_at > NOTHING_HEARD_S and self.machine.ending is None:
                 await self._look_for_twilio(now)
+            if self.machine.call.lateness.ahead_s > AHEAD_LIMIT_S and self.machine.ending is None:
+                log.error("call.audio_too_fast", words="caller audio comes faster than time passes: the call is ended")
+                await self._feed(CallerLeft(EndReason.TWILIO_PROTOCOL))
             if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
                 await self._feed(DrainBegan(self._desk.leaves_at - now))
             await self._feed(Ticked())
@@ -439,7 +481,7 @@ class CallSession:
             self.books.decide()  # before the first await: a webhook may ask in this moment
         if actions:
             await self._perform(actions)
-        if self.machine.is_over:
+        if self.machine.call.phase is Phase.GONE and self.machine.is_over:
             self._scope.cancel()
 
     # Long because it is the table of all actions, a few lines each.
@@ -450,7 +492,7 @@ class CallSession:
         this task is cancelled; and then what takes its time.
         """
         to_caller: list[bytes] = []
-        to_model: list[bytes] = []
+        to_model: list[model_dialect.ToModel | bytes] = []
         rows: list[Action] = []
         orders: list[Action] = []
         sid = self.stream_sid
@@ -466,19 +508,22 @@ class CallSession:
                     if self._recorder is not None:
                         self._recorder.cleared(trio.current_time())
                     to_caller.append(self._dialect.clear(sid))
+                case AnswerOwner(answer):
+                    self._tell_owner(answer)
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
                     rows.append(action)
                 case AskForResponse() | CancelResponse() | TruncateItem() | DeleteItem() | CreateItem():
-                    to_model += model_dialect.rendered(action)
+                    to_model.append(action)
                 case CreateFunctionPair() | SendFunctionOutput():
-                    to_model += model_dialect.rendered(action)
+                    to_model.append(action)
                 case _:
                     orders.append(action)
         try:
             waits = self._post_to_caller(to_caller)
-            self._post_to_model(to_model)
+            if to_model:
+                self._post_to_model(model_dialect.rendered(to_model))
             if waits:
                 await self._drain_caller()
         finally:
@@ -506,7 +551,7 @@ class CallSession:
         match action:
             case RecordTurn():
                 doubt = self.books.turn(action)
-                if doubt is not None and self.machine.ending is None:
+                if doubt is not None and self.machine.call.ending is None:
                     self._start(self._feed, doubt)
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)

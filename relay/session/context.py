@@ -69,6 +69,7 @@ class Desk:
 
     news: News = field(default_factory=lambda: News((), lambda: dt.datetime.now(dt.UTC)))  # for the owner
     own_numbers: set[str] = field(default_factory=set)  # that are known to lead to us
+    test_metrics: Metrics = field(default_factory=Metrics)  # of test calls: nobody reads them
 
     def __post_init__(self) -> None:
         self.bill = DayBill(self.ledger, self.settings.tz, lambda: self.utc_now())
@@ -152,12 +153,18 @@ class Desk:
             usd_in_row = Decimal(f"{bill.usd:.6f}")
             self.ledger.record(replace(self.outcome_row(file), cost_usd=usd_in_row, cost=cost_of(bill)))
 
+    def metrics_of(self, file: CallFile) -> Metrics:
+        """Where a call is counted: a test is in no figures."""
+        return self.test_metrics if file.is_test else self.metrics
+
     def record(self, row: Row, file: CallFile) -> None:
         """Record a row of a call, and in the same transaction what the owner is told of it."""
         self.ledger.record(row, *self.news_of(row, file))
 
     def news_of(self, row: Row, file: CallFile) -> list[OutboxRow]:
-        """What the owner is told of a row of a call."""
+        """What the owner is told of a row of a call. Of a test: nothing."""
+        if file.is_test:
+            return []
         return self.news.of(row, NewsCaller(file.caller_name, file.caller.id.presented))
 
     def outcome_row(self, file: CallFile) -> OutcomeRow:
@@ -167,11 +174,19 @@ class Desk:
         )
 
     def open_file(
-        self, call_sid: CallSid, caller: Caller, country: str, now: float, *, rings: bool = False
+        self,
+        call_sid: CallSid,
+        caller: Caller,
+        country: str,
+        now: float,
+        *,
+        rings: bool = False,
+        is_test: bool = False,
     ) -> CallFile:
         """The file of a call; made on its first webhook. `country`: the caller's, in two letters.
 
         `rings`: the call begins here. If not, another relay knew it before, and ours are the later rows of it.
+        `is_test`: it comes from the console's page.
         """
         file = self.files.get(call_sid)
         if file is None:
@@ -181,9 +196,9 @@ class Desk:
             )
             began_at, briefing = self.utc_now(), self.briefing
             closed = bool(briefing.closed_words(began_at))
-            file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed)
+            file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed, is_test)
             file.consent = Consent(s.keeps_words, announces)
-            file.once = Once(ConsentedReservations(self.ledger, lambda: file.consent))
+            file.once = Once(ConsentedReservations(self.ledger, file))
             # No relay numbers so many. Of two that take a call over, one after the other, the clock has to tell.
             file.outcomes = 0 if rings else 1_000 * int(file.started_at.timestamp())
             self.files.add(file, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from websockets.frames import apply_mask  # type: ignore[attr-defined] # its C function, or its Python
 
@@ -20,6 +20,11 @@ def _fresh_masks() -> Iterator[bytes]:
 
 
 masks = _fresh_masks()
+
+
+def text_frames(messages: Iterable[bytes], *, masked: bool) -> list[bytes]:
+    """Each message as a text frame; `masked`, as a client must."""
+    return [text_frame(message, next(masks) if masked else b"") for message in messages]
 
 
 def text_frame(message: bytes, mask: bytes) -> bytes:

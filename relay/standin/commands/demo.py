@@ -210,6 +210,7 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool
 async def _show_console(address: str) -> None:
     """Keep the demo running until Ctrl-C, so that its call can be looked at and heard."""
     print(f"\nthe console is at {address} (Ctrl-C ends the demo)", flush=True)
+    print(f"talk to the agent yourself at {address}talk", flush=True)
     with trio.open_signal_receiver(signal.SIGINT) as signals:
         await anext(signals)
 
