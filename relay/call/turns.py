@@ -201,8 +201,7 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """What the words of a turn lead to: a human, the taking back of a goodbye, an answer, or that the agent goes on."""
-    turn = call.conversation.turn(said.item_id)
-    text, item_id = said.text, said.item_id if turn is None else turn.item_id
+    text, item_id = said.text, _named(call, said.item_id)
     if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
     if call.ending is not None and ending.can_be_taken_back(call) and _goes_on(call, said):
@@ -219,6 +218,12 @@ def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
         interrupt(call, now, out)
     if said.worth in (Worth.ANSWER, Worth.BARGE_IN):
         _answer(call, said.item_id)
+
+
+def _named(call: Call, item_id: ItemId) -> ItemId:
+    """The item that a turn is named by: its first piece."""
+    turn = call.conversation.turn(item_id)
+    return item_id if turn is None else turn.item_id
 
 
 def _goes_on(call: Call, said: _Said) -> bool:
