@@ -1,4 +1,4 @@
-"""The model session as we ask for it: PCM16 24 kHz both ways, a server VAD that only tells, our prompt, our functions.
+"""The model session as we ask for it: PCM16 at 24 kHz both ways, a VAD that only reports, our prompt, our functions.
 
 Pure.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# So much silence ends a turn, as the documentation has it (the live default of 200 cuts people off in the middle of a
-# phone number). Where the call has an ear of its own for that (call/early_answer.py), it is told of shorter ones, too.
+# A turn ends after 500 ms of silence, as in the documentation. The real default of 200 cuts people off in the middle of
+# a phone number (docs/protocol/openai.md 2.1). Where the call decides by its own ear (relay/call/early_answer.py), the
+# server tells of shorter silences.
 SILENCE_MS = 500
-# The server's VAD says what it hears; when to answer and when to stop is decided by the call (call/turn_taking.py).
-# 0.5 and 300 are the API's defaults.
+# The server's VAD says what it hears. The call decides when to answer and when to stop (relay/call/turn_taking.py). 0.5
+# and 300 are the API's defaults.
 _TURN_DETECTION = {
     "type": "server_vad",
     "threshold": 0.5,
@@ -20,7 +21,7 @@ _TURN_DETECTION = {
     "interrupt_response": False,
 }
 _PCM24K = {"type": "audio/pcm", "rate": 24000}
-# One answer on the phone; longer is a monologue that costs a minute of audio.
+# One answer on the phone. A longer one would be a monologue, and costs a minute of audio.
 _MAX_OUTPUT_TOKENS = 2_048
 
 
@@ -36,15 +37,17 @@ def session_config(
     instructions: str,
     tools: Sequence[dict[str, object]],
     *,
+    writes: bool = False,
     silence_ms: int = SILENCE_MS,
 ) -> dict[str, object]:
     """The `session` of our one `session.update`. Kept constant over a call: a change would bust the prompt cache.
 
-    `silence_ms`: so much silence of the caller's is told of.
+    `writes`: it answers in text, and can speak by its own voice when that is asked for later. `silence_ms`: after so
+    much silence of the caller's the server tells of it.
     """
     config: dict[str, object] = {
         "type": "realtime",
-        "output_modalities": ["audio"],
+        "output_modalities": ["text" if writes else "audio"],
         "instructions": instructions,
         "audio": {
             "input": {
