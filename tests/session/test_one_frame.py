@@ -1,7 +1,7 @@
-"""A walk: one caller frame and one model delta through the real session, and the list of rooms that each enters.
+"""One caller frame and one model delta through the real session, and the list of rooms that each enters.
 
-The call runs on memory streams with all stand-ins; `tests/helpers/path_walk.py` writes down which file calls which.
-A room that is new on the way, or entered once more, makes the list longer: is it worth its place there?
+The call runs on memory streams with all stand-ins. `tests/helpers/path_walk.py` notes which file calls which. If a room
+is added, or entered once more, the list becomes longer: is it worth that?
 """
 
 from __future__ import annotations
