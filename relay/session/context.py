@@ -247,6 +247,7 @@ class Desk:
         in_s = (dt.datetime.combine(tomorrow, dt.time(), tz) - now).total_seconds()
         return Midnight(in_s, f"{day_words(tomorrow)}, {tomorrow.year}") if in_s <= limit_s else None
 
+    # Long because it names all that a call is told, a line each.
     def plan(self, file: CallFile) -> CallPlan:
         """What the machine is told before the call begins."""
         s, book = file.briefing.settings, file.briefing.phrases
