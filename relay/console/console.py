@@ -1,4 +1,4 @@
-"""The routes of the console. Each asks for its rows, and fills a page; what it writes leaves an audit row."""
+"""The routes of the console. Each asks for its rows, and fills a page. What it writes leaves an audit row."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from werkzeug.exceptions import HTTPException
 
 from relay.console import health, story, wording
 from relay.console.guard import Guard, harden
+from relay.console.live import LiveCalls
+from relay.console.live_pages import LIVE_ROUTES, LivePages
 from relay.console.reads import Reads, Row
 from relay.console.search import OUTCOME_WORDS, PAGE, Question, key_of
 from relay.console.talk import Calls, TalkPage
@@ -78,6 +80,7 @@ class Owner:
     utc_now: Callable[[], dt.datetime]
     checks: Sequence[health.Check]
     files: Callable[[], Sequence[File]]
+    live: LiveCalls
     diary: Diary | None = None
     recordings: Recordings | None = None
     send_news: Callable[[], None] | None = None  # wakes who sends; None: nothing is set that it could go to
@@ -95,6 +98,7 @@ class Console:
     def __init__(self, owner: Owner, reads: Reads) -> None:
         self._owner, self._reads = owner, reads
         self.guard = Guard(owner.settings)
+        self.live = LivePages(owner.live, reads, self._page, self.guard.address)
         self._pages = jinja2.Environment(
             loader=jinja2.FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -118,6 +122,8 @@ class Console:
         pages.after_request(self._after)
         for path, name, methods in ROUTES:
             pages.add_url_rule(path, name, self._answering(getattr(self, f"_{name}")), methods=list(methods))
+        for path, name, methods in LIVE_ROUTES:
+            pages.add_url_rule(path, name, self._answering(getattr(self.live, name)), methods=list(methods))
         talk = TalkPage(self._owner.settings, self._owner.calls, self._page)
         for path, name, handler, method in (
             ("/talk", "talk", talk.show, "GET"),

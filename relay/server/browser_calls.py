@@ -112,7 +112,7 @@ class BrowserCalls:
             try:
                 await self._serve(request, end, file)
             finally:
-                desk.warm.release(file.call_sid)
+                desk.rings_no_more(file.call_sid)
                 file.expects(0)
 
     async def _serve(self, request: Request, end: WebSocketEnd, file: CallFile) -> None:

@@ -1,6 +1,6 @@
-"""The greeting is heard, whatever is broken: each rung of the ladder in a whole call, on a fake clock.
+"""The greeting is heard, whatever is broken: each step of the ladder in a whole call, on a fake clock.
 
-Times are exact here: the clock is Trio's own and moves only while everybody waits.
+Times are exact here: the clock is Trio's own and moves only while every task waits.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ async def test_readyz_waits_ten_seconds_for_the_greeting_and_not_longer(
 ) -> None:
     async with stage(script=Script(faults=Faults(**fault)), kept=False) as play:
         assert await play.daemon.not_ready() == "rendering the greeting"
-        play.nursery.start_soon(play.daemon.desk.phrases.keep, play.daemon.desk.realtime)
+        play.nursery.start_soon(play.daemon.desk.tasks["phrases"])
         await trio.sleep(ready_after_s - 0.5 if fault else ready_after_s)
         if fault:
             assert await play.daemon.not_ready() == "rendering the greeting"
