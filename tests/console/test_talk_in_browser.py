@@ -23,7 +23,14 @@ from selenium.webdriver.common.by import By
 import dsp
 from relay.standin.speech.ear import Ear
 from relay.standin.speech.voice import clips
-from tests.helpers.fake_microphone import chromium, wait, with_microphone
+from tests.helpers.chromium import (
+    be_a_phone,
+    be_of_scheme,
+    check_fits_and_is_named,
+    chromium,
+    troubles_for_screen_readers,
+    wait,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 ROOT = Path(__file__).parents[2]
@@ -121,9 +128,17 @@ class Tape:
         return float(self.played_at[before][np.flatnonzero(np.abs(self.played[before]) > LOUD)[-1]])
 
 
+FAKE_DEVICE = "--use-fake-device-for-media-stream"
+
+
+def with_microphone(wav: Path) -> tuple[str, ...]:
+    """The flags of a browser whose microphone says this file once, from the moment it is opened."""
+    return ("--use-fake-ui-for-media-stream", FAKE_DEVICE, f"--use-file-for-fake-audio-capture={wav}%noloop")
+
+
 @contextmanager
-def page(address: str, *flags: str, may_say: tuple[str, ...] = TAPES_OWN) -> Iterator[Any]:
-    with chromium(*flags, may_say=may_say) as browser:
+def page(address: str, *flags: str) -> Iterator[Any]:
+    with chromium(*flags, may_say=TAPES_OWN) as browser:
         browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": TAPE})
         browser.get(f"{address}/console/talk")
         yield browser
@@ -178,8 +193,8 @@ def test_a_spoken_question_is_answered_an_interruption_stops_the_answer_and_a_go
     assert 0 < len(heard) < len(spoken) - 40
 
 
-def test_a_newcomer_without_a_microphone_talks_by_the_buttons(address: str, tmp_path: Path) -> None:
-    with page(address) as browser:
+def test_a_newcomer_whose_microphone_is_refused_talks_by_the_buttons(address: str) -> None:
+    with page(address, FAKE_DEVICE) as browser:
         setting = {"permission": {"name": "microphone"}, "setting": "denied", "origin": address}
         browser.execute_cdp_cmd("Browser.setPermission", setting)
         call(browser)
@@ -216,10 +231,23 @@ def test_a_page_that_came_by_plain_http_says_why_there_is_no_call(address: str) 
 
 
 def test_a_relay_that_takes_no_call_says_why(address: str, tmp_path: Path) -> None:
-    with page(address, *with_microphone(speak(tmp_path / "mic.wav", 5.0)), may_say=("409",)) as browser:
+    with page(address, *with_microphone(speak(tmp_path / "mic.wav", 5.0))) as browser:
         number = browser.find_element(By.NAME, "number")
         number.clear()
         number.send_keys("12")
         browser.find_element(By.ID, "begin").click()
         wait(browser, lambda: told(browser).startswith("12 is no phone number."))
         assert state(browser) == "No call is running."
+
+
+def test_the_page_fits_a_phone_and_a_screen_reader_in_both_schemes(address: str, axe: str) -> None:
+    with page(address) as browser:
+        for scheme in ("light", "dark"):
+            be_of_scheme(browser, scheme)
+            browser.get(f"{address}/console/talk")
+            browser.find_element(By.TAG_NAME, "summary").click()
+            assert not browser.find_element(By.ID, "end").is_displayed()
+            assert troubles_for_screen_readers(browser, axe) == [], scheme
+        be_a_phone(browser)
+        browser.get(f"{address}/console/talk")
+        check_fits_and_is_named(browser)
