@@ -3,14 +3,17 @@
     Twilio reader   caller -> gaps -> uplink -> model; marks, digits      ends with the caller's socket
     OpenAI reader   model -> downlink -> machine -> caller; dials again   ends when the model is released
     watchdog        the clock: caps, silence, liveness, padding           ends with the call
-Functions are children of the same nursery, never awaited in a reader. One frame is one stack: whoever read it sends it.
-The model is closed before the caller's socket: a stalled caller cannot hold a paid session open.
+One frame is one stack: whoever read it sends it. The two readers leave a function with their socket, and are not woken
+for what comes (transport/hub.py says what that means). So nothing between a socket and the other waits: what takes its
+time (functions, a full socket, a goodbye) is a child of the same nursery.
+A stalled caller cannot hold a paid session open: the model is never closed behind the caller's socket.
 Exception groups are opened here and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import trio
@@ -47,6 +50,7 @@ from relay.call.machine import Machine, Phase
 from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
+    ClaimDoubted,
     DigitPressed,
     DrainBegan,
     EndReason,
@@ -72,6 +76,7 @@ from relay.session.model_connector import ModelConnector
 from relay.session.uplink import CallerAudio, silence
 from relay.transport.overload import pace
 from relay.transport.websocket import Gone, WebSocketEnd
+from relay.transport.wire import NO_PROGRESS_S
 from relay.twilio import media_protocol as caller_dialect
 from relay.twilio.rest import TwilioRefused, TwilioUnreachable
 
@@ -119,6 +124,7 @@ class CallSession:
         self._probed_at: float | None = None
         self._start: Callable[..., None] = lambda *_: None
         self._scope = trio.CancelScope()
+        self._is_leaving = False  # the caller's socket is being closed: what was said goes first
         self._functions = FunctionRunner(desk, file, self.machine, self.books)
 
     def _recorder_of(self, file: CallFile, now: float) -> Recorder | None:
@@ -134,7 +140,7 @@ class CallSession:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._start = nursery.start_soon
-                    await self._feed(CallerArrived(self.stream_sid))
+                    self._feed(CallerArrived(self.stream_sid))
                     nursery.start_soon(self._read_caller, name="Twilio reader")
                     nursery.start_soon(self._read_model, name="OpenAI reader")
                     nursery.start_soon(self._watch, name="watchdog")
@@ -148,7 +154,9 @@ class CallSession:
                 self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
             self._stop_recording(by_caller=False)
             self.close_rows()
-            await self._release_model()
+            model, self._model = self._model, None
+            if model is not None:
+                await model.end.close()
             await self._connector.close()
             self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
@@ -161,11 +169,9 @@ class CallSession:
         return self.books.is_decided
 
     def end(self, reason: EndReason) -> None:
-        """Twilio says that the stream is over, whatever the socket says: decided now, carried out by our own tasks."""
+        """Twilio says that the stream is over, whatever the socket says."""
         self._stop_recording(by_caller=True)
-        actions = self.machine.handle(CallerLeft(reason), trio.current_time())
-        self.books.decide()
-        self._start(self._end, actions)
+        self._feed(CallerLeft(reason))
 
     def end_unless_told(self, reason: EndReason) -> None:
         """See call_file.Stream."""
@@ -175,11 +181,6 @@ class CallSession:
         await trio.sleep(SOCKET_SPEAKS_FIRST_S)
         if not self.is_decided:
             self.end(reason)
-
-    async def _end(self, actions: list[Action]) -> None:
-        await self._perform(actions)
-        if self.machine.is_over:
-            self._scope.cancel()
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
@@ -192,8 +193,7 @@ class CallSession:
     async def _read_caller(self) -> None:
         """Reads the caller's socket; may be cancelled anywhere; ends when the socket is at its end."""
         try:
-            while True:
-                await self._take(await self._caller.receive())
+            await self._caller.hand_over(self._take)
         except Gone as gone:
             self._stop_recording(by_caller=True)
             if gone.code in (1000, 1001, 1005):
@@ -202,10 +202,10 @@ class CallSession:
                 reason = EndReason.CALLER_SOCKET_STALLED
             else:
                 reason = EndReason.CALLER_SOCKET_LOST
-            await self._feed(CallerLeft(reason))
+            self._feed(CallerLeft(reason))
 
-    async def _take(self, messages: list[bytes]) -> None:
-        """Everything that arrived together: frames in a row become one append."""
+    def _take(self, messages: list[bytes]) -> bool:
+        """Everything that arrived together: frames in a row become one append. True: more is wanted."""
         frames: list[caller_dialect.Frame] = []
         for message in messages:
             try:
@@ -218,13 +218,14 @@ class CallSession:
                 frames.append(what)
                 continue
             if frames:
-                await self._caller_spoke(frames)
+                self._caller_spoke(frames)
                 frames = []
-            await self._take_event(what)
+            self._take_event(what)
         if frames:
-            await self._caller_spoke(frames)
+            self._caller_spoke(frames)
+        return True
 
-    async def _take_event(self, what: caller_dialect.Frame | caller_dialect.Event | None) -> None:
+    def _take_event(self, what: caller_dialect.Frame | caller_dialect.Event | None) -> None:
         self._twilio_spoke_at = trio.current_time()
         match what:
             case MarkReturned(name) if name == PROBE_MARK:
@@ -232,15 +233,15 @@ class CallSession:
             case MarkReturned() | DigitPressed():
                 if self._recorder is not None and isinstance(what, MarkReturned):
                     self._recorder.marked(what.name, trio.current_time())
-                await self._feed(what)
+                self._feed(what)
             case caller_dialect.Stopped():
                 self._stop_recording(by_caller=True)
-                await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
+                self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
                 self._desk.metrics.unknown_events.labels("twilio").inc()
             # no case for connected and start: they came before this session
 
-    async def _caller_spoke(self, frames: list[caller_dialect.Frame]) -> None:
+    def _caller_spoke(self, frames: list[caller_dialect.Frame]) -> None:
         if self._gathers is not pace.is_behind:
             self._gathers = pace.is_behind
             self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
@@ -252,7 +253,7 @@ class CallSession:
         for mulaw in audio:
             actions += self.machine.caller_audio(dsp.level_dbfs(mulaw), len(mulaw) // 8, now)
         if actions:
-            await self._perform(actions)
+            self._perform(actions)
         self._to_model(audio[0] if len(audio) == 1 else b"".join(audio))
 
     def _to_model(self, mulaw: bytes) -> None:
@@ -307,7 +308,7 @@ class CallSession:
                 hears = "the greeting, or a pause; then a person"
                 do = {"do": error.do} if error.do else {}
                 log.warning("model.unreachable", words=str(error), caller_hears=hears, **do)
-                await self._feed(ModelLost(0, str(error)))
+                self._feed(ModelLost(0, str(error)))
                 continue
             if session is None:
                 return
@@ -317,47 +318,51 @@ class CallSession:
         """One session, until it is at its end or another is to serve: what it says after that is nobody's."""
         self._model, self._hears = session, False
         try:
-            await self._feed(ModelReady(session.id, session.model, session.greeting_asked))
+            self._feed(ModelReady(session.id, session.model, session.greeting_asked))
             self._hears = True
             if waiting := self._uplink.begin():
                 self._to_model(waiting)
-            messages, session.backlog = session.backlog, []
-            while self._model is session:
-                for message in messages:
-                    if self._model is session:
-                        await self._take_from_model(message)
-                messages = await session.end.receive()
+            session.end.unread(session.backlog)
+            session.backlog = []
+            await session.end.hand_over(partial(self._take_from, session))
         except Gone as gone:
             if self._model is session:
                 self._model = None
-                await self._feed(ModelLost(gone.code, gone.reason))
+                self._feed(ModelLost(gone.code, gone.reason))
         finally:
             if self._model is session:
                 self._model = None
             await session.end.close()
 
-    async def _take_from_model(self, raw: bytes) -> None:
+    def _take_from(self, session: ModelSession, messages: list[bytes]) -> bool:
+        """Everything that arrived together. False: another session is to serve, or none."""
+        for message in messages:
+            if self._model is session:
+                self._take_from_model(message)
+        return self._model is session
+
+    def _take_from_model(self, raw: bytes) -> None:
         try:
             message = model_dialect.decode(raw)
             if message.type == model_dialect.AUDIO_DELTA:
-                await self._model_spoke(message)
+                self._model_spoke(message)
             elif message.type == model_dialect.AUDIO_DONE:
                 response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
-                await self._feed(self._answers.finished(response_id, item))
+                self._feed(self._answers.finished(response_id, item))
             else:
                 event = model_dialect.event_of(message)
                 if event is not None:
-                    await self._feed(event)
+                    self._feed(event)
                 elif not model_dialect.is_known(message):
                     self._desk.metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
             self._desk.metrics.bad_messages.labels("openai").inc()
             log.warning("model.bad_message", words=str(error))
 
-    async def _model_spoke(self, message: model_dialect.Message) -> None:
+    def _model_spoke(self, message: model_dialect.Message) -> None:
         response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
         for event in self._answers.spoke(response_id, item, message.delta or ""):
-            await self._feed(event)
+            self._feed(event)
 
     # Watchdog
 
@@ -377,28 +382,27 @@ class CallSession:
             pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
             if pad_ms:
                 actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
-                await self._perform([SendSilence(pad_ms), *actions])
+                self._perform([SendSilence(pad_ms), *actions])
             if now - self._twilio_spoke_at > NOTHING_HEARD_S and self.machine.ending is None:
-                await self._look_for_twilio(now)
+                self._look_for_twilio(now)
             if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
-                await self._feed(DrainBegan(self._desk.leaves_at - now))
-            await self._feed(Ticked())
+                self._feed(DrainBegan(self._desk.leaves_at - now))
+            self._feed(Ticked())
 
-    async def _look_for_twilio(self, now: float) -> None:
+    def _look_for_twilio(self, now: float) -> None:
         """A muted caller and a dead socket sound the same: ask Twilio for a mark, and take no answer for the end."""
         if self._probed_at is None or self._probed_at < self._twilio_spoke_at:
             self._probed_at = now
-            if self._post_to_caller([caller_dialect.mark(self.stream_sid, PROBE_MARK)]):
-                await self._drain_caller()
+            self._post_to_caller([caller_dialect.mark(self.stream_sid, PROBE_MARK)])
         elif now - self._probed_at > PROBE_LIMIT_S:
-            await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
+            self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
 
     # Functions
 
     async def _run_function(self, action: RunFunction) -> None:
         returned = await self._functions.run(action)
         self._pause_recording(returned.effect)
-        await self._feed(returned)
+        self._feed(returned)
 
     # The recording
 
@@ -414,27 +418,25 @@ class CallSession:
         if self._recorder is not None:
             self._recorder.close(trio.current_time(), by_caller=by_caller)
 
-    async def _leave_stream(self) -> None:
-        self._stop_recording(by_caller=False)
-        await self._caller.close()
-
     # Actions
 
-    async def _feed(self, event: Event) -> None:
+    def _feed(self, event: Event) -> None:
         actions = self.machine.handle(event, trio.current_time())
         if self.machine.call.phase is Phase.GONE:
-            self.books.decide()  # before the first await: a webhook may ask in this moment
+            self.books.decide()  # a webhook may ask in the next moment
         if actions:
-            await self._perform(actions)
-        if self.machine.is_over:
+            self._perform(actions)
+        self._stop_if_over()
+
+    def _stop_if_over(self) -> None:
+        if self.machine.is_over and not self._is_leaving:
             self._scope.cancel()
 
     # Long because it is the table of all actions, a few lines each.
-    async def _perform(self, actions: list[Action]) -> None:
+    def _perform(self, actions: list[Action]) -> None:
         """Carry out the machine's actions: the sockets first, the caller's before all (a `clear` is urgent).
 
-        Each socket's messages stay in their order. Rows come behind, also where the caller's socket was cut off or
-        this task is cancelled; and then what takes its time.
+        Each socket's messages stay in their order. Rows come behind; and then what takes its time is begun.
         """
         to_caller: list[bytes] = []
         to_model: list[bytes] = []
@@ -464,37 +466,38 @@ class CallSession:
                 case _:
                     orders.append(action)
         try:
-            waits = self._post_to_caller(to_caller)
+            self._post_to_caller(to_caller)
             self._post_to_model(to_model)
-            if waits:
-                await self._drain_caller()
         finally:
-            for row in rows:
-                self._write_down(row)
+            doubts = [doubt for row in rows if (doubt := self._write_down(row)) is not None]
         if to_caller and self.books.greeting_ms is None and any(isinstance(action, Play) for action in actions):
             self.books.greeted(trio.current_time())
         for order in orders:
-            await self._obey(order)
+            self._obey(order)
+        for doubt in doubts:
+            if self.machine.ending is None:
+                self._feed(doubt)
 
-    def _post_to_caller(self, messages: list[bytes]) -> bool:
+    def _post_to_caller(self, messages: list[bytes]) -> None:
+        """Send to the caller without waiting. One who is gone is told by the Twilio reader, with the code."""
         try:
-            return bool(messages) and self._caller.post(*messages)
+            if messages and self._caller.post(*messages):
+                self._start(self._drain_caller)
         except Gone:
-            return False  # its reader is told the same, with the code, and decides
+            pass  # as above
 
     async def _drain_caller(self) -> None:
+        """Wait in everybody's place for a socket that did not take all: cut off where it takes nothing for 5 s."""
         try:
             await self._caller.drain()
         except Gone:
             pass  # as above
 
-    def _write_down(self, action: Action) -> None:
-        """What is kept of the call."""
+    def _write_down(self, action: Action) -> ClaimDoubted | None:
+        """What is kept of the call. Returns what is to be doubted of what was said."""
         match action:
             case RecordTurn():
-                doubt = self.books.turn(action)
-                if doubt is not None and self.machine.ending is None:
-                    self._start(self._feed, doubt)
+                return self.books.turn(action)
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)
                 if self._recorder is not None and self._file.consent.may_keep:
@@ -510,8 +513,9 @@ class CallSession:
             case LearnGreeting(response_id):
                 if greeting := self._answers.kept(response_id):
                     self.books.learn_greeting(greeting)
+        return None
 
-    async def _obey(self, action: Action) -> None:
+    def _obey(self, action: Action) -> None:
         """What takes its time, or ends something."""
         match action:
             case RunFunction():
@@ -521,24 +525,39 @@ class CallSession:
             case DialBeside(model):
                 self._start(self._connector.keep_one_ready, model, self._feed)
             case SwitchModel():
-                present, self._model = self._model, None  # what it still says is nobody's
-                if present is not None:
-                    self._start(present.end.close)  # one that is stuck may not say goodbye for 2 s
+                self._drop_model()
                 self._connector.switch()
             case ForgetNext():
-                await self._connector.forget()
+                self._say_goodbye(self._connector.forget())
             case ReleaseModel():
                 self._connector.release()
-                await self._release_model()
+                self._drop_model()
             case HangUp():
                 self._start(self._hang_up)
             case LeaveStream():
-                await self._leave_stream()
+                self._stop_recording(by_caller=False)
+                self._is_leaving = True
+                self._start(self._leave_stream)
 
-    async def _release_model(self) -> None:
-        model, self._model = self._model, None  # while it says goodbye, the caller's words wait for the next one
-        if model is not None:
-            await model.end.close()
+    def _drop_model(self) -> None:
+        """What it still says is nobody's; until another is there, the caller's words wait."""
+        model, self._model = self._model, None
+        self._say_goodbye(model)
+
+    def _say_goodbye(self, session: ModelSession | None) -> None:
+        if session is not None:
+            self._start(session.end.close)  # one that is stuck may not answer for 2 s
+
+    async def _leave_stream(self) -> None:
+        """Close the caller's socket behind what waits for it: the last words, or the `clear` before them."""
+        try:
+            with trio.move_on_after(NO_PROGRESS_S):
+                await self._caller.drain()
+        except Gone:
+            pass  # it is closed all the same
+        await self._caller.close()
+        self._is_leaving = False
+        self._stop_if_over()
 
     async def _hang_up(self) -> None:
         """End the phone call by REST. The stream is closed behind it, so that Twilio never waits for us."""
@@ -548,4 +567,5 @@ class CallSession:
                     await self._desk.rest.hang_up(self._file.call_sid, HANG_UP_LIMIT_S)
                 except (TwilioRefused, TwilioUnreachable) as error:
                     log.error("call.hang_up_failed", words=str(error), caller_hears="the line closes a moment later")
+            self._stop_recording(by_caller=False)
             await self._leave_stream()

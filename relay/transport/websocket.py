@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import trio
@@ -84,6 +84,8 @@ class WebSocketEnd:
         self._owed = 0  # bytes of a frame whose beginning the core has
         self._early = b""  # what came behind the upgrade request before it was answered
         self._receiving = False
+        self._handing_over = trio.CancelScope()  # a task that is in `hand_over` ends there with this one
+        self._left_over: trio.Event | None = None  # while a task is there; set when it has left
         self._closed = False
 
     @property
@@ -115,6 +117,40 @@ class WebSocketEnd:
             finally:
                 self._receiving = False
 
+    async def hand_over(self, take: Callable[[list[bytes]], bool]) -> None:
+        """Call `take` with all complete messages that have arrived, again and again, until it returns False.
+
+        It is called where the bytes come in, without a wake-up of this task (relay/transport/hub.py). Raises Gone at
+        the end, and what `take` raises. Pings, and the peer's close, are answered as by `receive`.
+        """
+        protocol, wanted = self._protocol, True
+
+        def hand_on() -> bool:
+            nonlocal wanted
+            if self._ready:
+                ready, self._ready = self._ready, []
+                wanted = take(ready)
+            return wanted
+
+        def arrived(data: bytes) -> bool:
+            self._feed(data)
+            return hand_on() and bool(data) and protocol.state is OPEN and not protocol.writes
+
+        left = self._left_over = trio.Event()
+        try:
+            while hand_on():
+                if protocol.state is not OPEN or self._closed:
+                    raise self._gone()
+                with trio.CancelScope() as self._handing_over:
+                    await self._wire.hand_over(arrived)
+                if protocol.writes and not self._closed:
+                    await self._flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
+            raise self._gone(e) from e
+        finally:
+            self._left_over = None
+            left.set()
+
     def unread(self, messages: list[bytes]) -> None:
         """Give messages back, in their order: the next `receive` returns them first."""
         self._ready[:0] = messages
@@ -141,7 +177,7 @@ class WebSocketEnd:
             raise self._gone(e) from e
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what was posted; at once where another task waits for that. Raises Gone."""
+        """Wait until the peer has taken what was posted. Raises Gone; where another task drains, that one does."""
         try:
             await self._wire.drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
@@ -157,7 +193,7 @@ class WebSocketEnd:
 
         A server's end that was never accepted answers 503 instead.
         Runs to its end even when its task is cancelled: the peer shall get a real code. While another task
-        receives, the peer's answer is not waited for, and that task gets Gone.
+        receives, the peer's answer is not waited for. That task, or one in `hand_over`, gets Gone at once.
         """
         if self._closed:
             return
@@ -179,6 +215,9 @@ class WebSocketEnd:
             protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
         await self._flush()
         while protocol.close_rcvd is None and protocol.state is not State.CLOSED and not self._receiving:
+            if self._left_over is not None:  # that task gets Gone now, and the peer's goodbye is read here
+                self._handing_over.cancel()
+                await self._left_over.wait()
             self._feed(await self._wire.read())
             self._ready.clear()
 
