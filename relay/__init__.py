@@ -9,6 +9,7 @@ The rooms, in the order a caller's audio visits them:
       webhooks.py         a phone rings: Twilio's questions           human_transfer.py   the human's side of a call
       admission.py        which rings get the agent                   descriptors.py      enough of them for calls
       media_endpoint.py   the media socket's door: signature, token, start
+      console_door.py     the console's sockets: session and origin
       fly_replay.py       the machine that knows the call
     transport/          bytes and messages on sockets
       hub.py              one look at all sockets a pass: what has come is handed over, no task is woken
@@ -16,19 +17,20 @@ The rooms, in the order a caller's audio visits them:
       overload.py         is the loop behind?                         ticker.py           one clock for all watchdogs
     twilio/             Twilio's JSON <-> frames, marks, digits (media_protocol.py), TwiML, signatures, tokens; rest.py,
       caller_id.py        who calls, and what that is worth
+    browser/            the same for a test call from the console's page (browser_protocol.py)
     session/            the shell of a call
       call_session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog
       uplink.py           frames to appends, gaps filled              downlink.py         deltas to mu-law
       model_connector.py  where a call's model sessions come from     context.py          what calls share
       call_file.py        what a call keeps over its streams          call_rows.py        its rows, figures, last line
       function_runner.py  the functions that the model calls          function_rows.py    what a function leaves
-      reservations.py     exactly-once before the notice
+      reservations.py     exactly-once before the notice          caller_protocol.py  a phone's, or a browser's
     call/machine.py     an event and the time in, actions out (pure). Its state is state.py, its rooms are
       greeting.py         the first words, by a ladder                turns.py            the caller's turns
       responses.py        the model's answers                         interruption.py     stop, undo, give up
       function_calls.py   the functions it calls                      running_functions.py  those that run
       liveness.py         dead air, and what is due against it        sessions.py         orders about model sessions
-      unheard_speech.py   what a deaf session misses
+      unheard_speech.py   what a deaf session misses              voice_loss.py       the voice of a model that writes
       failover.py         from one model session to the next          ending.py           caps, silence, the end
       playout.py          what was sent, heard, cut off               turn_taking.py      who may speak
       level_vad.py        the caller as a level                       echo.py             what of ours may come back
@@ -41,6 +43,7 @@ The rooms, in the order a caller's audio visits them:
       vocabulary.py       events, ids, how a call can end             actions.py          what it wants done
     dsp/                mu-law 8 kHz <-> PCM16 24 kHz (pure)
     realtime/           OpenAI's JSON <-> events and actions (protocol.py), session_config.py, prices.py; client.py
+    voices/             another voice than the model's (voice.py): text in, mu-law with text positions out
     phrases/            our own words: prompts.py, phrase_book.py (rendered once in the agent's voice), clips/ that ship
 
 Beside the audio:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
@@ -19,6 +20,9 @@ LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"(?<![\w./-])((?:relay|docs|tests|dsp|prompts|sql|bench)/[\w./-]*\w/?)")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 COMMAND = re.compile(r"(?:\.venv/bin/|^|`)relay ([a-z][a-z-]+)", re.MULTILINE)
+USE = re.compile(r"(?:\.venv/bin/|^|`)relay ([a-z][a-z-]+)([^\n`#]*)", re.MULTILINE)
+OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
+MAKE = re.compile(r"(?:^|`)make ((?:[a-z-]+ ?)+)", re.MULTILINE)
 LARGEST_PICTURE_BYTES = 150_000
 
 
@@ -66,6 +70,32 @@ def test_each_command_that_a_document_names_is_one(page: Path) -> None:
     (commands,) = [action.choices for action in _parser()._actions if isinstance(action.choices, dict)]
     code = "\n".join(CODE.findall(page.read_text()))
     assert set(COMMAND.findall(code)) <= set(commands)
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_option_that_a_document_gives_a_command_is_known(page: Path) -> None:
+    (commands,) = [action.choices for action in _parser()._actions if isinstance(action.choices, dict)]
+    unknown = []
+    for code in CODE.findall(page.read_text()):
+        for command, rest in USE.findall(code):
+            unknown += [f"{command} {each}" for each in OPTION.findall(rest) if each not in options(commands[command])]
+    assert unknown == []
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    """The options of a command and of the commands below it."""
+    found = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            found |= {each for below in action.choices.values() for each in options(below)}
+    return found
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_make_target_that_a_document_names_is_one(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = MAKE.findall("\n".join(CODE.findall(page.read_text())))
+    assert {target for targets_of_one in named for target in targets_of_one.split()} <= targets
 
 
 def test_each_page_is_linked_from_the_readme_or_from_a_page_that_is() -> None:

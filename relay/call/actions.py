@@ -90,6 +90,11 @@ class SendFunctionOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class UseOwnVoice:
+    """The model speaks by itself from now on: the voice that has spoken what it wrote is lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class SendSilence:
     """Caller audio that never came: `ms` of silence, so that the model's VAD can end a turn."""
 
@@ -229,6 +234,7 @@ Action: TypeAlias = (
     | CreateItem
     | CreateFunctionPair
     | SendFunctionOutput
+    | UseOwnVoice
     | SendSilence
     | KeepAudio
     | LearnGreeting

@@ -64,8 +64,16 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Voice:
+    """The voice that speaks what the model writes, by its name on the bill; "": the model speaks by itself."""
+
+    name: str = ""
+    usd_per_character: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Bill:
-    """What a call has cost: tokens by their kind, and USD by model; transcription is one of its own."""
+    """What a call has cost: tokens and characters by their kind, and USD by model; transcription is one of its own."""
 
     tokens: Mapping[str, int] = field(default_factory=dict)
     usd_by: Mapping[str, float] = field(default_factory=dict)
@@ -111,6 +119,7 @@ class CallPlan:
     transcription_usd_per_minute: float
     keep_words: bool  # False: RECORD=off, no words are stored at all
     holding: dict[str, str | None] = field(default_factory=dict)  # function -> its holding phrase; None: silent
+    voice: Voice = Voice()
     human_available: bool = True  # when the stream begins
     human_changes_s: float | None = None  # and so long after it, it is the other way round
     history: tuple[PastTurn, ...] = ()

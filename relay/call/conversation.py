@@ -8,6 +8,8 @@ turns that turn out to stand between two others, so that rows sorted by them sta
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from relay.call.actions import (
@@ -17,7 +19,7 @@ from relay.call.actions import (
     TurnLatency,
 )
 from relay.call.call_config import PastTurn
-from relay.call.vocabulary import ItemId
+from relay.call.vocabulary import ItemId, Position
 from relay.call.wording import BROKEN_OFF
 
 # Speech at an ordinary pace (the shipped clips: 16 to 22 characters a second); used while an item's length is open.
@@ -43,6 +45,15 @@ def heard_words(said: str, said_ms: float, heard_ms: float, complete: bool = Tru
         return said
     cut = int(limit)
     while cut > 0 and not said[cut].isspace():
+        cut -= 1
+    return said[:cut].rstrip()
+
+
+def words_at(said: str, positions: Sequence[Position], heard_ms: float) -> str:
+    """The words of `said` that were heard after `heard_ms`, by the positions of its sound (rising): whole words."""
+    index = bisect_right(positions, heard_ms, key=lambda position: position.item_ms)
+    cut = min(positions[index - 1].chars, len(said)) if index else 0
+    while 0 < cut < len(said) and not said[cut].isspace():
         cut -= 1
     return said[:cut].rstrip()
 
@@ -75,6 +86,8 @@ class Turn:
     interrupted: bool = False
     gap: bool = False
     latency: TurnLatency | None = None
+    positions: list[Position] | None = None  # of text that another voice speaks: where its sound is in it
+    is_spoken: bool = False  # all of that text has its sound
 
     # The caller's
 
@@ -97,17 +110,44 @@ class Turn:
         """Its first sound came; it is heard when what is being played has ended."""
         self.started_ms, self.waits_ms = now_ms, waits_ms
 
-    def sounds(self, said_ms: float) -> None:
+    def sounds(self, said_ms: float, positions: tuple[Position, ...] | None = None) -> None:
         """Audio of it came: it is so long by now. One that was heard in full, and goes on, is not over yet."""
         if self.whole and not self.interrupted:
             self.whole, self.heard = False, None
         self.said_ms = max(self.said_ms, said_ms)
+        if positions is not None:
+            self.positions = self.positions or []
+            self.positions.extend(positions)
+
+    def was_spoken_whole(self) -> None:
+        """All its sound is here."""
+        self.is_spoken = True
+
+    @property
+    def is_text(self) -> bool:
+        """True for text in the model's conversation, which another voice speaks: it cannot be truncated there."""
+        return self.positions is not None
+
+    @property
+    def spoken(self) -> str:
+        """The words that have a sound. A model that speaks says no word without; text may be ahead of its voice."""
+        return self.said if self.positions is None else self.heard_until(self.said_ms, self.said_ms)
+
+    def heard_until(self, heard_ms: float, said_ms: float, complete: bool = True) -> str:
+        """Its words that were heard after `heard_ms`, of the `said_ms` that are here; `complete` as in heard_words."""
+        if self.positions is None:
+            return heard_words(self.said, said_ms, heard_ms, complete)
+        if self.is_spoken and heard_ms >= said_ms - 1:
+            return self.said
+        if self.positions:
+            return words_at(self.said, self.positions, heard_ms)
+        return heard_words(self.said, said_ms, heard_ms, self.is_spoken)
 
     def goes_on(self, words: str) -> None:
         """More of its words came; mostly ahead of the audio, at times when it was heard already."""
         self.said += words
         if self.whole and not self.interrupted:
-            self.heard = self.said
+            self.heard = self.spoken
 
     def was_heard(self, heard: str, ended_ms: int, *, interrupted: bool, latency: TurnLatency | None) -> None:
         """It is over: so much of it was heard."""
@@ -249,7 +289,7 @@ class Conversation:
             elif isinstance(entry, Called):
                 call = PastTurn("function", entry.output or "", entry.name, entry.arguments, entry.function_call_id)
                 past.append((None, call))
-            elif text := (entry.said if entry.heard is None else entry.heard):
+            elif text := (entry.spoken if entry.heard is None else entry.heard):
                 past.append((entry.item_id, PastTurn("user" if entry.role == "caller" else "assistant", text)))
         return past
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from relay.call.call_config import Bill, Price
+from relay.call.call_config import Bill, Price, Voice
 
 # [OpenAI, guide "Managing costs"]: the model's audio is one token per 50 ms; its transcript adds about a third of that
 # in text tokens (30 text : 91 audio in the documentation's example).
@@ -57,9 +57,12 @@ def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float)
 class Meter:
     """The running bill of one call; `before` is that of its earlier streams."""
 
-    def __init__(self, model: str, price: Price, transcription_usd_per_minute: float, before: Bill) -> None:
+    def __init__(
+        self, model: str, price: Price, transcription_usd_per_minute: float, before: Bill, *, voice: Voice | None = None
+    ) -> None:
         self._model, self.price = model, price
         self._per_minute = transcription_usd_per_minute
+        self._voice = voice or Voice()
         self.settled_usd = before.usd
         self._by = dict(before.usd_by)  # what is settled
         self.tokens = dict(before.tokens)
@@ -92,6 +95,11 @@ class Meter:
     def transcribed(self, usage: Mapping[str, object] | None) -> None:
         """A transcription's bill has come."""
         self._settle("transcription", transcription_usd(usage, self._per_minute))
+
+    def spoken(self, characters: int) -> None:
+        """So many more characters of the model's text were sent to be spoken: paid for, heard or not."""
+        self._settle(self._voice.name, characters * self._voice.usd_per_character)
+        self.tokens["characters"] = self.tokens.get("characters", 0) + characters
 
     def _estimate_usd(self, ms: float) -> float:
         tokens = ms / 1000 * AUDIO_TOKENS_OUT_PER_S

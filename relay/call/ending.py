@@ -10,7 +10,6 @@ from relay.call.actions import (
     ReleaseModel,
     Report,
 )
-from relay.call.conversation import heard_words
 from relay.call.interruption import cut_off
 from relay.call.state import Call, Ending, Next, Phase
 from relay.call.vocabulary import EndReason
@@ -164,6 +163,13 @@ def leave(
     out.append(Report("call.leaving", "info", (("reason", str(reason)), ("then", str(then)))))
 
 
+def say_instead(call: Call, now: float, out: list[Action]) -> None:
+    """The agent's own last words broke off: a phrase of ours takes their place."""
+    if call.phase is Phase.LEAVING and call.ending is not None and call.ending.item is None:
+        phrase = "goodbye" if call.ending.then is Next.HANG_UP else "connecting"
+        call.ending.item = call.say(phrase, now, out, protected=True)
+
+
 def can_be_taken_back(call: Call) -> bool:
     """True while a goodbye is said that the caller's own words can take back."""
     return call.phase is Phase.LEAVING and call.ending is not None and call.ending.reason in _TAKEN_BACK_BY_WORDS
@@ -239,9 +245,9 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
             continue
         cut = cuts.get(turn.item_id)
         if cut is None:  # played to its end, its last mark not back yet; or words that never got a sound
-            heard = turn.said if turn.said_ms > 0 else ""
+            heard = turn.spoken if turn.said_ms > 0 else ""
         else:
-            heard = heard_words(turn.said, cut.said_ms, cut.heard_ms, cut.complete)
+            heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)
         call.finish_turn(turn, heard, now, out, interrupted=heard != turn.said)
     waits = call.ending is not None and call.ending.then in (Next.HUMAN, Next.RESUME)
     call.over_at = now + (LATE_WORDS_OF_A_WAITING_CALLER_S if waits else LATE_WORDS_S)

@@ -67,7 +67,7 @@ def lost(call: Call, event: ModelLost, now: float, out: list[Action]) -> None:
     out.append(Report("model.lost", "warning", (*fields, _PAUSE)))
     if call.sessions.count and caller_waits:
         if not caller_speaks:
-            _ask_for_patience(call, now, out)
+            ask_for_patience(call, now, out)
         call.answers.want("again")
     _dial(call, out)
 
@@ -106,7 +106,8 @@ def _is_lost_for_good(call: Call, fields: tuple[tuple[str, object], ...], now: f
     return True
 
 
-def _ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
+def ask_for_patience(call: Call, now: float, out: list[Action]) -> None:
+    """A phrase of ours, where the caller would hear nothing until the answer comes."""
     if not call.playout.is_speaking(now) and not call.voice.is_up and call.phase is Phase.TALKING:
         call.say("one_moment_again", now, out, bridges=True)
 
@@ -137,7 +138,7 @@ def failed(call: Call, event: MoveFailed | NextModelLost, now: float, out: list[
     if _is_lost_for_good(call, (("reason", event.reason),), now, out):
         return
     if not call.floor.caller_speaks and call.liveness.is_owed:
-        _ask_for_patience(call, now, out)
+        ask_for_patience(call, now, out)
     hard = call.figures.reconnects >= RECONNECTS
     begin(call, call.plan.model_hard if hard else call.model, sessions.why, out, urgent=True)
 
@@ -187,7 +188,7 @@ def _find_another(call: Call, why: Why, now: float, out: list[Action]) -> None:
     # An answer that was taken back is missed by nobody
     caller_waits = call.answers.is_pending or call.floor.caller_waits
     if caller_waits and not call.floor.caller_speaks:
-        _ask_for_patience(call, now, out)
+        ask_for_patience(call, now, out)
     begin(call, call.model, why, out, urgent=True)
 
 

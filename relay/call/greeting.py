@@ -7,11 +7,11 @@ from relay.call.actions import Action
 from relay.call.state import Call, Phase
 from relay.call.vocabulary import Rung
 
-# The ladder (DESIGN 4.4): a live greeting that is this late after `start` is bridged by a clip.
+# The ladder of the first words, in seconds after `start`. A live greeting that has not begun by then: a clip is played.
 CLIP_AFTER_S = 0.150
-# With nothing but the clip, the human comes after this.
+# Still only the clip: the caller is put through to the human.
 HUMAN_AFTER_S = 4.0
-# With the greeting played, the model has until this long after `start` to be there.
+# The greeting was played, and the model has not come: the caller is put through to the human.
 MODEL_LIMIT_S = 8.0
 
 

@@ -19,7 +19,6 @@ from relay.call.actions import (
     TruncateItem,
 )
 from relay.call.call_config import Phrase
-from relay.call.conversation import heard_words
 from relay.call.playout import BYTES_PER_MS, FRAME_BYTES, RESUME_EARLIER_BYTES, Cut
 from relay.call.rest import GivenUp
 from relay.call.state import Call, Phase
@@ -77,7 +76,7 @@ def _keep_rest(call: Call, cuts: list[Cut], now: float) -> None:
             return
         was_asking |= _asks(turn.heard or "", turn.said)
         at = _pause_before(cut.mulaw, int(cut.heard_ms * BYTES_PER_MS))
-        before = heard_words(turn.said, cut.said_ms, at / BYTES_PER_MS)
+        before = turn.heard_until(at / BYTES_PER_MS, cut.said_ms)
         if words := turn.said[len(before) :].strip():
             parts.append((words, bytes(cut.mulaw[at:])))
     if sum(cut.said_ms - cut.heard_ms for cut in cuts) >= LEAST_REST_MS and parts:
@@ -164,21 +163,28 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
     turn = call.conversation.turn(cut.item)
     if turn is None:
         return
-    heard = heard_words(turn.said, cut.said_ms, cut.heard_ms, cut.complete)
+    heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)
     in_full = cut.complete and int(cut.heard_ms) >= int(cut.said_ms)
     if not turn.whole:
         call.finish_turn(turn, heard, now, out, interrupted=not in_full)
     known = call.ids.get(cut.item)
     if not call.model_is_ready or known is None or in_full:
         return
-    if cut.own or known != cut.item:  # text in this session: it cannot be truncated, only said anew
-        del call.ids[cut.item]
-        if heard:  # where it stood: the words that stopped it may stand behind it already
-            call.ids[cut.item] = ItemId(f"{known}_h")
-            out.append(CreateItem(call.ids[cut.item], "assistant", heard, behind=known))
-        out.append(DeleteItem(known))
+    if cut.own or known != cut.item or turn.is_text:  # text in this session: it cannot be truncated, only said anew
+        say_anew(call, cut.item, heard, out)
     elif cut.heard_ms < 1.0:
         out.append(DeleteItem(known))
         del call.ids[cut.item]
     else:
         out.append(TruncateItem(known, int(cut.heard_ms)))
+
+
+def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
+    """Of a text item the model is to know these words alone: it is deleted, and created again where it stood."""
+    known = call.ids.pop(item, None)
+    if known is None:
+        return
+    if words:  # the words that stopped it may stand behind it already
+        call.ids[item] = ItemId(f"{known}_h")
+        out.append(CreateItem(call.ids[item], "assistant", words, behind=known))
+    out.append(DeleteItem(known))

@@ -16,7 +16,7 @@ clock       -                   ladder, caps, silence        deadline: finish   
 
 from __future__ import annotations
 
-from relay.call import ending, failover, function_calls, greeting, refusal, responses, turns
+from relay.call import ending, failover, function_calls, greeting, refusal, responses, turns, voice_loss
 from relay.call.actions import Action
 from relay.call.call_config import CallPlan
 from relay.call.level_vad import BREAK_MS
@@ -52,6 +52,8 @@ from relay.call.vocabulary import (
     ResponseId,
     Rung,
     Ticked,
+    VoiceBilled,
+    VoiceFailed,
 )
 
 __all__ = ["Ending", "Figures", "Machine", "Next", "Phase"]
@@ -204,6 +206,10 @@ class Machine:
                 failover.lost(call, event, now, out)
             case FunctionReturned():
                 function_calls.returned(call, event, now, out)
+            case VoiceBilled(characters):
+                call.meter.spoken(characters)
+            case VoiceFailed():
+                voice_loss.lost(call, event, now, out)
             case NextModelReady():
                 call.sessions.next_began()
             case MoveFailed() | NextModelLost():

@@ -258,6 +258,23 @@ class Answers:
             return CancelResponse(self.active)
         return None
 
+    def restart(self, now: float, *, wants_rest: bool) -> CancelResponse | None:
+        """What was asked is to be answered in another way: it is given up, and wished for anew.
+
+        Of an answer that was begun the rest is, if `wants_rest`; of a greeting all of it.
+        """
+        again = self.wish
+        if again is None and self._asked is not None and not self._cancel_when_begun:
+            again = self._asked
+        elif again is None and self.active is not None and self.active not in self._discarded:
+            if self.is_greeting or not self._produced:
+                again = self._active_wish
+            elif wants_rest:
+                again = Wish("rest")
+        cancel = self.cancel(now)
+        self.wish = again
+        return cancel
+
     def is_discarded(self, response_id: ResponseId) -> bool:
         """True for a response whose late deltas must not be heard."""
         return response_id in self._discarded

@@ -78,9 +78,9 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
         turn.begins(call.ms(now), waits_ms=round(call.playout.left_ms(now)))
         if call.notice_item is None and not call.consented and call.answers.is_greeting:
             call.notice_item = item_id
-    if not call.answers.has_ended(event.response_id):
+    if event.positions is None and not call.answers.has_ended(event.response_id):
         call.meter.generated(event.response_id, max(0.0, event.said_ms - turn.said_ms))
-    turn.sounds(event.said_ms)
+    turn.sounds(event.said_ms, event.positions)
     protected = item_id == call.notice_item
     call.playout.append(item_id, event.mulaw, now, said_ms=event.said_ms, protected=protected)
     if call.figures.rung is Rung.NONE:
@@ -126,6 +126,9 @@ def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:
 def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) -> None:
     """An item's audio is complete, as far as the model knows."""
     if wants(call, event.response_id, event.item_id):
+        turn = call.conversation.turn(event.item_id)
+        if turn is not None:
+            turn.was_spoken_whole()
         call.heard(call.playout.complete(event.item_id, event.mulaw), now, out)
         call.answers.completed(event.response_id, now)
 

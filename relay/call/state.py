@@ -108,7 +108,7 @@ class Call:
         self.floor = Floor()
         self.answers = Answers()
         self.conversation = Conversation(plan.history, plan.first_seq)
-        self.meter = Meter(plan.model, plan.price, plan.transcription_usd_per_minute, plan.bill)
+        self.meter = Meter(plan.model, plan.price, plan.transcription_usd_per_minute, plan.bill, voice=plan.voice)
         # The model's session
         self.sessions = Sessions(plan.model)
         self.liveness = Liveness()
@@ -141,6 +141,7 @@ class Call:
         self.missed_human = False  # somebody was wanted, outside their hours
         self.warned = False
         self.told_midnight = False  # that there is a new day
+        self.voice_fault = ""  # why the voice that spoke what the model writes speaks no more
         self._own_number = 0
 
     @property
@@ -270,9 +271,9 @@ class Call:
             return
         turn = self.conversation.turn(heard.item)
         if turn is not None and not turn.whole:
-            self.finish_turn(turn, turn.said, now, out, interrupted=False)
+            self.finish_turn(turn, turn.spoken, now, out, interrupted=False)
         if heard.item == self.notice_item and not self.consented:
-            if turn is None or not is_said(self.plan.greeting.notice, turn.said):
+            if turn is None or not is_said(self.plan.greeting.notice, turn.spoken):
                 out.append(Report("notice.not_said", "error", (("caller_hears", "no notice: no word is stored"),)))
                 return
             self.consent.heard = True

@@ -17,6 +17,10 @@ ItemId = NewType("ItemId", str)
 ResponseId = NewType("ResponseId", str)
 
 
+class CallerProtocolError(Exception):
+    """A message from the caller's socket that breaks its protocol: says what is wrong, never what was said."""
+
+
 class Rung(enum.StrEnum):
     """Which step of the ladder served the first audio a caller heard."""
 
@@ -159,13 +163,26 @@ class ItemPlaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """After `item_ms` of an item's sound, the first `chars` characters of its text (the model's) have been spoken."""
+
+    chars: int
+    item_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpoke:
-    """A delta, already mu-law at 8 kHz: `said_ms` is the item's length so far, counted on the bytes received."""
+    """A delta, already mu-law at 8 kHz: `said_ms` is the item's length so far, counted on the bytes received.
+
+    `positions`: None where the model itself speaks. Else the item is text in its conversation, which another voice
+    speaks, and these say where in it the sound is, as far as that is known.
+    """
 
     response_id: ResponseId
     item_id: ItemId
     mulaw: bytes = field(repr=False)
     said_ms: float
+    positions: tuple[Position, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +243,23 @@ class ModelLost:
 
     code: int
     reason: str
+
+
+# Events: from the voice that speaks what the model writes
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceBilled:
+    """So many more characters were sent to be spoken: they are paid for, heard or not."""
+
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceFailed:
+    """The voice speaks no more in this call; `fault` says why in one word."""
+
+    fault: str
 
 
 # Events: from the relay itself
@@ -302,6 +336,8 @@ Event: TypeAlias = (
     | ResponseEnded
     | ModelObjected
     | ModelLost
+    | VoiceBilled
+    | VoiceFailed
     | FunctionReturned
     | Ticked
     | NextModelReady

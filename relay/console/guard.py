@@ -1,4 +1,4 @@
-"""Who may see the console: one password, a signed session, the own origin; and the headers of every page.
+"""Who may see the console, its pages and its sockets: one password, a signed session, the own origin; and the headers.
 
 Without CONSOLE_PASSWORD_HASH the console answers only on the owner's own machine: PUBLIC_URL is unset or loopback, the
 Host header is loopback, the peer is loopback, and no header tells of a proxy. A tunnel and DNS rebinding both arrive
@@ -19,6 +19,8 @@ from urllib.parse import quote, urlsplit
 import trio
 from itsdangerous import BadSignature, TimestampSigner
 from quart import Request, Response
+from werkzeug.datastructures import Headers
+from werkzeug.http import parse_cookie
 
 from relay.console import password
 from relay.settings import Settings
@@ -38,6 +40,8 @@ FORWARDED = (
     "Fly-Client-IP",
 )
 OPEN = ("/console/login", "/console/static/")
+FOREIGN = "This request came from another page, not from the console."
+SIGNED_OUT = "You are signed out. Load the page again to sign in."
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
@@ -87,24 +91,43 @@ class Guard:
 
     def refusal(self, request: Request) -> Response | None:
         """Why this request gets nothing; None if it may go on."""
-        if not self._hash and (why := self._not_local(request)):
-            return _words(403, f"The console is closed here: {why}. Set CONSOLE_PASSWORD_HASH (`relay key --console`).")
+        if not self._hash and (why := self._not_local(request.headers, request.remote_addr or "")):
+            return _words(403, _closed(why))
         if request.path.startswith(OPEN[1]):
             return None
-        if request.method not in ("GET", "HEAD") and not self._is_own_origin(request):
-            return _words(403, "This request came from another page, not from the console.")
+        if request.method not in ("GET", "HEAD") and not self._is_own_origin(request.headers):
+            return _words(403, FOREIGN)
         if request.path == OPEN[0] or not self._hash or self.is_signed_in(request):
             return None
         if request.method == "GET" and request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate":
             if request.headers.get("Sec-Fetch-Site") == "cross-site" and COOKIE not in request.cookies:
                 return _once_more()
             return Response("", 303, {"Location": f"/console/login?next={quote(request.full_path.rstrip('?'))}"})
-        return _words(401, "You are signed out. Load the page again to sign in.", {"HX-Redirect": "/console/login"})
+        return _words(401, SIGNED_OUT, {"HX-Redirect": "/console/login"})
+
+    def socket_refusal(self, headers: Headers, address: str) -> tuple[int, str] | None:
+        """Why this socket gets nothing, as a status and words; None if it may go on. To be asked before the upgrade.
+
+        A browser lets any page open a socket to us, and sends our cookie along where the page is of the same site: so
+        the Origin is needed, and there is no way around it.
+        """
+        if any(len(headers.getlist(name)) > 1 for name in ("Host", "Origin", "Cookie")):
+            return 400, "A header came twice."
+        if not self._hash and (why := self._not_local(headers, address)):
+            return 403, _closed(why)
+        if "Origin" not in headers or not self._is_own_origin(headers):
+            return 403, FOREIGN
+        if self._hash and not self._is_session(parse_cookie(headers.get("Cookie", "")).get(COOKIE, "")):
+            return 401, SIGNED_OUT
+        return None
 
     def is_signed_in(self, request: Request) -> bool:
         """Whether the session cookie is ours and not too old."""
+        return self._is_session(request.cookies.get(COOKIE, ""))
+
+    def _is_session(self, cookie: str) -> bool:
         try:
-            self._signer.unsign(request.cookies.get(COOKIE, ""), max_age=SESSION_S)
+            self._signer.unsign(cookie, max_age=SESSION_S)
         except BadSignature:
             return False
         return True
@@ -139,35 +162,47 @@ class Guard:
 
     def address(self, request: Request) -> str:
         """Who asks, as far as it can be known: Fly's own header on Fly, else what the nearest proxy wrote."""
-        if self._settings.fly_app_name and (told := request.headers.get("Fly-Client-IP")):
-            return told[:64]
-        if told := request.headers.get("X-Forwarded-For"):
-            return told.rsplit(",", 1)[-1].strip()[:64]
-        return (request.remote_addr or "")[:64]
+        return self.address_of(request.headers, request.remote_addr or "")
 
-    def _not_local(self, request: Request) -> str:
+    def address_of(self, headers: Headers, peer: str) -> str:
+        """The same of a request that is no page's: by its headers, and the address of the socket's other side."""
+        if self._settings.fly_app_name and (told := headers.get("Fly-Client-IP")):
+            return told[:64]
+        if told := headers.get("X-Forwarded-For"):
+            return told.rsplit(",", 1)[-1].strip()[:64]
+        return peer[:64]
+
+    def _not_local(self, headers: Headers, address: str) -> str:
         if not self._settings.is_local:
             return "it is reached from outside and has no password"
-        if any(name in request.headers for name in FORWARDED):
+        if any(name in headers for name in FORWARDED):
             return "the request came through a proxy or a tunnel"
-        if _host_name(request.host) not in LOOPBACK_NAMES:
+        if _host_name(headers.get("Host", "")) not in LOOPBACK_NAMES:
             return "the request asked for another host than this machine"
         try:
-            if not ipaddress.ip_address(request.remote_addr or "").is_loopback:
+            if not ipaddress.ip_address(address).is_loopback:
                 return "the request came from another machine"
         except ValueError:
-            return "" if request.remote_addr in (None, "", "<local>") else "the request came from nowhere known"
+            return "" if address in ("", "<local>") else "the request came from nowhere known"
         return ""
 
-    def _is_own_origin(self, request: Request) -> bool:
-        origin = request.headers.get("Origin", "")
+    def _is_own_origin(self, headers: Headers) -> bool:
+        origin = headers.get("Origin", "")
         if not origin:
-            return request.headers.get("Sec-Fetch-Site") == "same-origin"
+            return headers.get("Sec-Fetch-Site") == "same-origin"
         own = urlsplit(self._settings.public_url)
-        asked = urlsplit(origin)
-        if self._settings.is_local and asked.hostname in ("localhost", "127.0.0.1", "::1"):
-            return asked.netloc == request.host
+        try:
+            asked = urlsplit(origin)
+            is_loopback = asked.hostname in ("localhost", "127.0.0.1", "::1")
+        except ValueError:  # half an IPv6 address
+            return False
+        if self._settings.is_local and is_loopback:
+            return asked.netloc == headers.get("Host", "")
         return (asked.scheme, asked.netloc.lower()) == (own.scheme, own.netloc.lower())
+
+
+def _closed(why: str) -> str:
+    return f"The console is closed here: {why}. Set CONSOLE_PASSWORD_HASH (`relay key --console`)."
 
 
 def _host_name(host: str) -> str:

@@ -27,7 +27,7 @@ from relay.ledger.rows import (
 )
 from relay.ledger.spill import Entry
 
-BATCH_ROWS = 256  # more brings nothing: 17,500 rows/s at 20, 20,700 at 256, 22,400 at 1,000 [stack 3]
+BATCH_ROWS = 256  # more rows are hardly faster: 20,700 rows/s at 256, 22,400 at 1,000 (docs/protocol/postgres.md 2)
 BATCH_BYTES = 1 << 20
 
 # SQLSTATE classes of what is the server's matter, whatever the row: connection, transaction state, login, database,

@@ -104,8 +104,8 @@ class PostgresThread:
     async def use(self, work: Callable[[Connection], Result], *, limit_s: float, again: bool) -> Result:
         """Run `work` with the connection, in the thread. Raises psycopg.Error, or LedgerUnavailable at the limit.
 
-        `again`: after a lost connection try once more with a new one. A pooler or a restart has cut the one we kept,
-        and for a read that is no news [fly 6.11].
+        `again`: after a lost connection, try once more with a new one. A pooler or a restart may have cut the one that
+        was kept (docs/protocol/fly.md 9). For a read this is no failure.
         """
         use = _Use(again)
         try:

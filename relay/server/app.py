@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import cast
@@ -32,8 +32,9 @@ from relay.notify.service import Notices, channels_of
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
 from relay.recordings.service import open_recordings
-from relay.server import descriptors, http
+from relay.server import console_door, descriptors, http, media_endpoint
 from relay.server.briefings import Briefings
+from relay.server.console_door import ConsoleDoor
 from relay.server.media_endpoint import StreamDoor
 from relay.server.owner import owner_of
 from relay.server.webhooks import Webhooks
@@ -144,12 +145,13 @@ def rest_of(settings: Settings) -> TwilioRest:
 
 
 class Daemon:
-    """A relay: its HTTP app, its door, and the tasks behind them. A play uses it without a socket."""
+    """A relay: its HTTP app, its doors, and the tasks behind them. A play uses it without a socket."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         tokens = desk.settings.twilio_auth_tokens
         self.door = StreamDoor(desk, tokens)
+        self.doors: dict[str, http.Door] = {media_endpoint.PREFIX: self.door.open}
         self.app = QuartTrio("relay")
         self._stop = trio.Event()
         self._began_at = trio.current_time()
@@ -157,6 +159,11 @@ class Daemon:
         self.app.add_url_rule("/healthz", "healthz", self._healthz, methods=["GET"])
         self.app.add_url_rule("/readyz", "readyz", self._readyz, methods=["GET"])
         self.app.add_url_rule("/metrics", "metrics", self._metrics, methods=["GET"])
+
+    def add_console(self, console: Console, rooms: Mapping[str, console_door.Room]) -> None:
+        """Put the owner's pages under /console, and the sockets of `rooms` under /console/socket."""
+        console.add_to(self.app)
+        self.doors[console_door.PREFIX] = ConsoleDoor(console.guard, rooms, self.desk.metrics.refused_sockets).open
 
     # Pages
 
@@ -230,7 +237,7 @@ class Daemon:
         await http.serve(
             cast("ASGIFramework", self.app),
             bind=list(bind),
-            door=self.door.open,
+            doors=self.doors,
             graceful_s=2.0,
             shutdown=self._stop,
             task_status=task_status,
@@ -339,5 +346,5 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             desk.metrics.watch_outbox(notices.states)
             send_news = notices.wake
             stack.enter_context(logs.listening(notices.alarms.saw))
-        Console(owner_of(desk, diary, send_news), reads).add_to(daemon.app)
+        daemon.add_console(Console(owner_of(desk, diary, send_news), reads), {})
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

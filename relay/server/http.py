@@ -1,7 +1,8 @@
-"""One port, two ways in: hypercorn serves HTTP, and the media socket leaves it before the upgrade.
+"""One port, two ways in: hypercorn serves HTTP, and sockets leave it before their upgrade.
 
-A connection whose next request is `GET /twilio/stream/…` is taken from hypercorn and given, as a WebSocket end on
-the bare socket, to a *door*; also after earlier requests on the same kept-alive connection. Hypercorn's own
+A connection whose next request is a GET below a door's prefix (`/twilio/stream/…`, `/console/socket/…`) is taken from
+hypercorn and given, as a WebSocket end on the bare socket, to that *door*; also after earlier requests on the same
+kept-alive connection. Hypercorn's own
 WebSockets cost half of the calls a core can carry, shield every send from cancellation and lose the peer's close
 code. This file subclasses hypercorn's TCP server: hypercorn is pinned to 0.18, and
 tests/server/test_http.py watches the seam.
@@ -13,7 +14,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 
@@ -37,11 +38,10 @@ from relay.transport.wire import SocketWire, notice_dead_peers
 log = structlog.get_logger()
 
 Door: TypeAlias = Callable[[Request, WebSocketEnd], Awaitable[None]]
-"""Called once for each media connection, before the upgrade: it calls `end.accept(request)` or `end.reject(...)` and
-stays until the call is over. Its end is closed behind it: 1000 after a return, 1011 after an exception (logged),
-1012 where the process stops."""
+"""Called once for each socket below its prefix, before the upgrade: it calls `end.accept(request)` or
+`end.reject(...)` and stays until the socket is over. Its end is closed behind it: 1000 after a return, 1011 after an
+exception (logged), 1012 where the process stops."""
 
-MEDIA_REQUEST = b"GET /twilio/stream/"
 HEAD_LIMIT_S = 5.0
 # For a plain HTTP response that the peer does not read: hypercorn alone would wait for ever, and SIGTERM with it.
 SEND_LIMIT_S = 5.0
@@ -60,17 +60,17 @@ async def serve(
     app: ASGIFramework,
     *,
     bind: list[str],
-    door: Door,
+    doors: Mapping[str, Door],
     graceful_s: float,
     shutdown: trio.Event,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `app` over HTTP and media sockets through `door` on `bind` ("host:port"; port 0 = any free one).
+    """Serve `app` over HTTP, and sockets through `doors` (path prefix -> door), on `bind` ("host:port"; 0 = any free).
 
     Reports the bound URLs ("http://127.0.0.1:8080") when it listens. After `shutdown` it takes no more connections,
     gives those that are open `graceful_s` and returns. Raises PortUnusable.
     """
-    config = _Config(door)
+    config = _Config(doors)
     config.graceful_timeout = graceful_s
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.include_server_header = False
@@ -139,11 +139,11 @@ def _listen(address: str) -> socket.socket:
 
 
 class _Config(Config):
-    """Hypercorn's configuration, with our door: the one thing of ours that reaches every connection."""
+    """Hypercorn's configuration, with our doors: the one thing of ours that reaches every connection."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, doors: Mapping[str, Door]) -> None:
         super().__init__()
-        self.door = door
+        self.doors = {f"GET {prefix}".encode(): door for prefix, door in doors.items()}  # by a request's first words
         self.idle = IdleConnections()
 
 
@@ -159,7 +159,7 @@ class _PlainHttp(H11Protocol):
 
 
 class HandoverServer(TCPServer):
-    """Hypercorn's connection, made to let go of media requests and to give up on peers that do not read."""
+    """Hypercorn's connection, made to let go of what asks for a door, and to give up on peers that do not read."""
 
     config: _Config
     stream: trio.SocketStream  # type: ignore[assignment] # we never give hypercorn a certificate: TLS ends before us
@@ -215,8 +215,8 @@ class HandoverServer(TCPServer):
                 data = bytes(await self.stream.receive_some(MAX_RECV))
                 if data and self._is_between_requests():
                     data = await self._read_first_words(data)
-                    if data.startswith(MEDIA_REQUEST):
-                        await self._hand_over(data)
+                    if (door := self._door_of(data)) is not None:
+                        await self._hand_over(data, door)
                         return
                 # Past hypercorn's wrapper, which would go over to HTTP/2: nobody here needs it, it never counts as
                 # idle, and 64 kB of its smallest frames keep the loop, and so every call, from its work for 100 ms.
@@ -240,20 +240,25 @@ class HandoverServer(TCPServer):
             and not connection.trailing_data[0]
         )
 
+    def _door_of(self, data: bytes) -> Door | None:
+        """The door that a request of these first words asks for."""
+        return next((door for words, door in self.config.doors.items() if data.startswith(words)), None)
+
     async def _read_first_words(self, data: bytes) -> bytes:
-        """Read on while `data` could become a media request: it may come byte by byte."""
+        """Read on while `data` could become a request for a door: it may come byte by byte."""
         with trio.move_on_after(HEAD_LIMIT_S):
-            while len(data) < len(MEDIA_REQUEST) and MEDIA_REQUEST.startswith(data):
+            while any(len(data) < len(words) and words.startswith(data) for words in self.config.doors):
                 if not (more := await self.stream.receive_some(MAX_RECV)):
                     break
                 data += more
         return data
 
-    async def _hand_over(self, data: bytes) -> None:
+    async def _hand_over(self, data: bytes, door: Door) -> None:
         self.config.idle.remove(self)
         await self.idle_task.stop()
         if self.stream.socket.fileno() < 0:
             return  # the keep-alive timer was faster
+        peer = _address_of(self.stream)
         wire = SocketWire.take(self.stream)
         try:
             request, end = await answer(wire, data, HEAD_LIMIT_S)
@@ -263,11 +268,12 @@ class HandoverServer(TCPServer):
         except BaseException:
             wire.abort()
             raise
-        await self._open_door(request, end)
+        end.peer = peer
+        await self._open(door, request, end)
 
-    async def _open_door(self, request: Request, end: WebSocketEnd) -> None:
+    async def _open(self, door: Door, request: Request, end: WebSocketEnd) -> None:
         try:
-            await self.config.door(request, end)
+            await door(request, end)
         except Gone:
             await end.close()
         except trio.Cancelled:
@@ -278,6 +284,14 @@ class HandoverServer(TCPServer):
             raise  # run() logs it
         else:
             await end.close()
+
+
+def _address_of(stream: trio.SocketStream) -> str:
+    """The peer's IP address."""
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:
+        return "gone"  # so that it is not taken for this machine
 
 
 def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:

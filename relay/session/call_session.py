@@ -50,6 +50,7 @@ from relay.call.machine import Machine, Phase
 from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
+    CallerProtocolError,
     ClaimDoubted,
     DigitPressed,
     DrainBegan,
@@ -69,6 +70,7 @@ from relay.realtime.client import ModelSession, ModelUnreachable
 from relay.recordings import Recorder
 from relay.session.call_file import CallFile
 from relay.session.call_rows import Books
+from relay.session.caller_protocol import CallerProtocol
 from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
 from relay.session.function_runner import FunctionRunner
@@ -77,7 +79,9 @@ from relay.session.uplink import CallerAudio, silence
 from relay.transport.overload import pace
 from relay.transport.websocket import Gone, WebSocketEnd
 from relay.transport.wire import NO_PROGRESS_S
-from relay.twilio import media_protocol as caller_dialect
+from relay.twilio import media_protocol
+from relay.twilio.media_protocol import Event as CallerEvent
+from relay.twilio.media_protocol import Frame, Stopped
 from relay.twilio.rest import TwilioRefused, TwilioUnreachable
 
 log = structlog.get_logger()
@@ -101,14 +105,23 @@ CONGESTED_BYTES = 16_384
 
 
 class CallSession:
-    """One stream of one call."""
+    """One stream of one call. `dialect`: what is spoken on the caller's socket."""
 
-    def __init__(self, desk: Desk, file: CallFile, stream_sid: StreamSid, caller: WebSocketEnd) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        file: CallFile,
+        stream_sid: StreamSid,
+        caller: WebSocketEnd,
+        *,
+        dialect: CallerProtocol = media_protocol,
+    ) -> None:
         started_at = trio.current_time()
         self._desk = desk
         self._file = file
         self.stream_sid = stream_sid
         self._caller = caller
+        self._dialect = dialect
         self.machine = Machine(desk.plan(file))
         file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
@@ -206,15 +219,15 @@ class CallSession:
 
     def _take(self, messages: list[bytes]) -> bool:
         """Everything that arrived together: frames in a row become one append. True: more is wanted."""
-        frames: list[caller_dialect.Frame] = []
+        frames: list[Frame] = []
         for message in messages:
             try:
-                what = caller_dialect.parse(message)
-            except caller_dialect.TwilioProtocolError as error:
-                self._desk.metrics.bad_messages.labels("twilio").inc()
-                log.warning("twilio.bad_message", words=str(error))
+                what = self._dialect.parse(message)
+            except CallerProtocolError as error:
+                self._desk.metrics.bad_messages.labels(self._dialect.NAME).inc()
+                log.warning(f"{self._dialect.NAME}.bad_message", words=str(error))
                 continue
-            if type(what) is caller_dialect.Frame:
+            if type(what) is Frame:
                 frames.append(what)
                 continue
             if frames:
@@ -225,7 +238,7 @@ class CallSession:
             self._caller_spoke(frames)
         return True
 
-    def _take_event(self, what: caller_dialect.Frame | caller_dialect.Event | None) -> None:
+    def _take_event(self, what: Frame | CallerEvent | None) -> None:
         self._twilio_spoke_at = trio.current_time()
         match what:
             case MarkReturned(name) if name == PROBE_MARK:
@@ -234,14 +247,14 @@ class CallSession:
                 if self._recorder is not None and isinstance(what, MarkReturned):
                     self._recorder.marked(what.name, trio.current_time())
                 self._feed(what)
-            case caller_dialect.Stopped():
+            case Stopped():
                 self._stop_recording(by_caller=True)
                 self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
-                self._desk.metrics.unknown_events.labels("twilio").inc()
+                self._desk.metrics.unknown_events.labels(self._dialect.NAME).inc()
             # no case for connected and start: they came before this session
 
-    def _caller_spoke(self, frames: list[caller_dialect.Frame]) -> None:
+    def _caller_spoke(self, frames: list[Frame]) -> None:
         if self._gathers is not pace.is_behind:
             self._gathers = pace.is_behind
             self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
@@ -393,7 +406,7 @@ class CallSession:
         """A muted caller and a dead socket sound the same: ask Twilio for a mark, and take no answer for the end."""
         if self._probed_at is None or self._probed_at < self._twilio_spoke_at:
             self._probed_at = now
-            self._post_to_caller([caller_dialect.mark(self.stream_sid, PROBE_MARK)])
+            self._post_to_caller([self._dialect.mark(self.stream_sid, PROBE_MARK)])
         elif now - self._probed_at > PROBE_LIMIT_S:
             self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
 
@@ -448,13 +461,13 @@ class CallSession:
                 case Play(mulaw, mark):
                     if self._recorder is not None:
                         self._recorder.played(mulaw, mark, trio.current_time())
-                    to_caller.append(caller_dialect.media(sid, mulaw))
+                    to_caller.append(self._dialect.media(sid, mulaw))
                     if mark is not None:
-                        to_caller.append(caller_dialect.mark(sid, mark))
+                        to_caller.append(self._dialect.mark(sid, mark))
                 case ClearPlayback():
                     if self._recorder is not None:
                         self._recorder.cleared(trio.current_time())
-                    to_caller.append(caller_dialect.clear(sid))
+                    to_caller.append(self._dialect.clear(sid))
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
@@ -562,7 +575,7 @@ class CallSession:
     async def _hang_up(self) -> None:
         """End the phone call by REST. The stream is closed behind it, so that Twilio never waits for us."""
         with trio.CancelScope(shield=True):
-            if self._desk.hang_up_by_rest:
+            if self._desk.hang_up_by_rest and self._dialect.IS_A_PHONE_CALL:
                 try:
                     await self._desk.rest.hang_up(self._file.call_sid, HANG_UP_LIMIT_S)
                 except (TwilioRefused, TwilioUnreachable) as error:

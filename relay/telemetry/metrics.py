@@ -79,7 +79,7 @@ class Metrics:
         self.padded_ms = Counter("relay_padded_caller_ms", "Silence put in for missing caller audio", registry=r)
         self.loop_lag_ms = Gauge("relay_loop_lag_ms", "How late the loop's last wake-up was", registry=r)
         self.refused_webhooks = Counter("relay_refused_webhooks", "Webhooks not signed by Twilio", registry=r)
-        self.refused_sockets = Counter("relay_refused_sockets", "Media sockets refused, by why", ["why"], registry=r)
+        self.refused_sockets = Counter("relay_refused_sockets", "Sockets refused, by why", ["why"], registry=r)
         self.recordings = Counter(
             "relay_recordings", "Recordings that were closed: whole, stopped (disk), after_a_crash", ["how"], registry=r
         )

@@ -87,6 +87,7 @@ class WebSocketEnd:
         self._handing_over = trio.CancelScope()  # a task that is in `hand_over` ends there with this one
         self._left_over: trio.Event | None = None  # while a task is there; set when it has left
         self._closed = False
+        self.peer = ""  # the other side's IP address, where whoever took the connection has said it
 
     @property
     def is_open(self) -> bool:

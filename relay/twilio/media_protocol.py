@@ -9,20 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 import pybase64
 
 from relay.call.vocabulary import (
+    CallerProtocolError,
     CallSid,
     DigitPressed,
     MarkReturned,
     StreamSid,
 )
 
+NAME: Final = "twilio"
+# The caller's phone stays connected when its stream is closed: it is hung up by Twilio's REST API.
+IS_A_PHONE_CALL: Final = True
 
-class TwilioProtocolError(Exception):
+
+class TwilioProtocolError(CallerProtocolError):
     """A message that breaks the protocol: says what is wrong, never what was said."""
 
 

@@ -10,7 +10,6 @@ import trio
 from quart_trio import QuartTrio
 
 from relay.server.http import PortUnusable, addresses, serve
-from relay.transport.websocket import Request, WebSocketEnd
 
 
 @pytest.mark.parametrize(
@@ -27,9 +26,6 @@ from relay.transport.websocket import Request, WebSocketEnd
 )
 def test_host_says_where_and_without_it_the_public_url_does(host: str, is_local: bool, where: list[str]) -> None:
     assert addresses(host, 80, is_local=is_local) == where
-
-
-async def _door(request: Request, end: WebSocketEnd) -> None: ...
 
 
 def _free_port() -> int:
@@ -55,7 +51,7 @@ async def _reached_on(host: str, *, is_local: bool) -> list[str]:
         async def run(task_status: trio.TaskStatus[list[str]]) -> None:
             bind = addresses(host, port, is_local=is_local)
             await serve(
-                QuartTrio("nothing"), bind=bind, door=_door, graceful_s=0, shutdown=shutdown, task_status=task_status
+                QuartTrio("nothing"), bind=bind, doors={}, graceful_s=0, shutdown=shutdown, task_status=task_status
             )
 
         await nursery.start(run)
@@ -89,11 +85,11 @@ async def test_a_machine_without_ipv6_is_reached_by_ipv4(monkeypatch: pytest.Mon
     monkeypatch.setattr(socket, "create_server", without_ipv6)
     assert await _reached_on("", is_local=False) == ["127.0.0.1"]
     with pytest.raises(PortUnusable, match="cannot be used on ::1"):
-        await serve(QuartTrio("nothing"), bind=["::1:0"], door=_door, graceful_s=0, shutdown=trio.Event())
+        await serve(QuartTrio("nothing"), bind=["::1:0"], doors={}, graceful_s=0, shutdown=trio.Event())
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
 async def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
     with pytest.raises(PortUnusable, match="HOST"):
-        await serve(QuartTrio("nothing"), bind=[f"{host}:0"], door=_door, graceful_s=0, shutdown=trio.Event())
+        await serve(QuartTrio("nothing"), bind=[f"{host}:0"], doors={}, graceful_s=0, shutdown=trio.Event())

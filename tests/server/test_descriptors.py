@@ -89,7 +89,7 @@ async def test_a_crowd_of_idle_connections_does_not_keep_a_ring_out(monkeypatch:
             await http.serve(
                 app,
                 bind=["127.0.0.1:0"],
-                door=door,
+                doors={"/twilio/stream/": door},
                 graceful_s=0.2,
                 shutdown=stop,
                 task_status=task_status,

@@ -1,4 +1,4 @@
-"""The seam in hypercorn: HTTP stays with it, media sockets leave it, and no peer can stop the server."""
+"""The seam in hypercorn: HTTP stays with it, sockets leave it by their doors, and no peer can stop the server."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from relay.transport.wire import SocketWire, StreamWire
 pytestmark = pytest.mark.real
 
 MEDIA = "/twilio/stream/m1/"
+CONSOLE = "/console/socket/"
 POST = b"POST /twilio/incoming HTTP/1.1\r\nHost: relay.test\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -58,7 +59,7 @@ class Relay:
         await serve(
             make_app(),
             bind=["127.0.0.1:0"],
-            door=self.door,
+            doors={"/twilio/stream/": self.door, CONSOLE: self.console_door},
             graceful_s=self.graceful_s,
             shutdown=self.shutdown,
             task_status=task_status,
@@ -75,6 +76,10 @@ class Relay:
 
     async def dial(self, path: str = "echo", headers: dict[str, str] | None = None) -> WebSocketEnd:
         return await dial(f"{self.url.replace('http', 'ws', 1)}{MEDIA}{path}", headers or {}, limit_s=30)
+
+    async def console_door(self, asked: Request, end: WebSocketEnd) -> None:
+        await end.accept(asked)
+        await end.send(f"{asked.path} from {end.peer}".encode())
 
     async def door(self, asked: Request, end: WebSocketEnd) -> None:
         what = asked.path.removeprefix(MEDIA)
@@ -161,6 +166,16 @@ async def test_a_fresh_connection_goes_to_the_door(relay: Relay) -> None:
     with trio.fail_after(30):
         await relay.somebody_left.wait()
     assert relay.left == ["1000 caller hung up"]
+
+
+async def test_each_prefix_has_its_own_door_and_the_door_knows_who_comes(relay: Relay) -> None:
+    for path in ("listen/CA1?x=1", "talk"):
+        end = await dial(f"{relay.url.replace('http', 'ws', 1)}{CONSOLE}{path}", {}, limit_s=30)
+        assert await end.receive() == [f"{CONSOLE}{path} from 127.0.0.1".encode()]
+        assert await ends_with(end) == (1000, "")
+    end = await relay.dial()
+    await echoes(end)
+    await end.close()
 
 
 async def test_another_library_can_talk_to_it(relay: Relay) -> None:
@@ -465,7 +480,9 @@ async def test_two_servers_in_one_process_keep_their_own_doors(relay: Relay, nur
         await end.reject(409)
 
     shutdown = trio.Event()
-    other = partial(serve, make_app(), bind=["127.0.0.1:0"], door=other_door, graceful_s=0.3, shutdown=shutdown)
+    other = partial(
+        serve, make_app(), bind=["127.0.0.1:0"], doors={MEDIA: other_door}, graceful_s=0.3, shutdown=shutdown
+    )
     (url,) = await nursery.start(other)
     with pytest.raises(Refused, match="409"):
         await dial(f"{url.replace('http', 'ws', 1)}{MEDIA}echo", {}, limit_s=30)
@@ -478,4 +495,4 @@ async def test_two_servers_in_one_process_keep_their_own_doors(relay: Relay, nur
 async def test_a_port_that_is_taken_is_said_in_words(relay: Relay) -> None:
     taken = relay.url.removeprefix("http://")
     with pytest.raises(PortUnusable, match=r"Address already in use\. Is another relay running\? Set PORT to another"):
-        await serve(make_app(), bind=["127.0.0.1:0", taken], door=relay.door, graceful_s=0, shutdown=trio.Event())
+        await serve(make_app(), bind=["127.0.0.1:0", taken], doors={}, graceful_s=0, shutdown=trio.Event())

@@ -52,7 +52,7 @@ def connect(action: str = "") -> str:
 CAPTURED = """Called ToState CallerCountry Direction CallerState ToZip CallSid To CallerZip ToCountry StirVerstat
     CallToken CalledZip ApiVersion CalledCity CallStatus From AccountSid CalledCountry CallerCity ToCity FromCountry
     Caller FromCity CalledState FromZip FromState""".split()
-"""The fields of the captured request, in its order [twilio 1.1]."""
+"""The fields of the captured request, in its order (docs/protocol/twilio.md 1.1)."""
 
 
 async def test_the_first_request_has_the_fields_of_a_real_capture_and_a_true_signature(autojump_clock: Any) -> None:

@@ -1,4 +1,7 @@
-"""What the real model says when it refuses, word for word [openai 1.2, 2.2]: each row of the table, made to happen."""
+"""What the real model says when it refuses, word for word: each row of the table is made to happen.
+
+Source: docs/protocol/openai.md 1.2, 2.2.
+"""
 
 from __future__ import annotations
 

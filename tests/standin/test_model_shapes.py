@@ -1,4 +1,4 @@
-"""Each event of the stand-in model has the keys that the real one's has, all of them and no other [openai 2.2].
+"""Each event of the stand-in model has exactly the keys that the real one's has (docs/protocol/openai.md 2.2).
 
 The official types take an event whose optional keys are absent; strict clients (Pipecat's) do not.
 """
@@ -58,7 +58,7 @@ EVENTS = {
     "rate_limits.updated": {"rate_limits"},
     "error": {"error"},
 }
-ITEMS = {  # no `object` in any of them [CAP]
+ITEMS = {  # no `object` in any of them (docs/protocol/openai.md 2.2)
     "message": {"id", "type", "status", "role", "content"},
     "function_call": {"id", "type", "status", "call_id", "name", "arguments"},
     "function_call_output": {"id", "type", "call_id", "output"},

@@ -26,7 +26,7 @@ from relay.standin.model.items import History, Item
 
 Kind = type | tuple[type, ...]
 
-# Each event's own keys, with the JSON types they take; `!` marks the ones it needs [openai 2.1].
+# Each event's own keys, with the JSON types they take; `!` marks the ones it needs (docs/protocol/openai.md 2.1).
 EVENTS: Mapping[str, Mapping[str, Kind]] = {
     "session.update": {"session!": dict},
     "session.close": {},
@@ -54,13 +54,13 @@ CONTENT: Mapping[str, Mapping[str, Mapping[str, Kind]]] = {
         "input_audio": {"audio!": str, "transcript": (str, type(None))},
         "input_image": {"image_url!": str, "detail": str},
     },
-    "assistant": {"output_text": {"text!": str}},  # it "cannot populate assistant audio messages" [openai 1.4]
+    "assistant": {"output_text": {"text!": str}},  # no audio of the assistant's (docs/protocol/openai.md 1.4)
 }
 NAMES = {str: "a string", int: "an integer", dict: "an object", list: "an array"}
 
 
 def decoded(message: str | bytes) -> dict[str, Any]:
-    """The event in a frame, with a `type`; RefusedError for what is none [openai 1.3]."""
+    """The event in a frame, with a `type`. RefusedError if it is not an event (docs/protocol/openai.md 1.3)."""
     if isinstance(message, bytes):
         raise RefusedError(BINARY_FRAME)
     try:

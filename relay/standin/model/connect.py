@@ -1,4 +1,7 @@
-"""Whether a connection is let in: every refusal comes in-band, behind an upgrade that always succeeds [openai 1.2]."""
+"""Whether a connection is let in. The upgrade always succeeds. A refusal follows it.
+
+Source: docs/protocol/openai.md 1.2.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def refusal(path: str, headers: Mapping[str, str], only_key: str) -> tuple[int, 
 
 
 def offered_key(headers: Mapping[str, str]) -> str:
-    """The key of the Authorization header, or of a browser's subprotocol [openai 1.1]."""
+    """The key of the Authorization header, or of a browser's subprotocol (docs/protocol/openai.md 1.1)."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() in ("bearer", "basic"):
         return key.strip()

@@ -1,4 +1,7 @@
-"""What the real model says when it refuses something, word for word where it was captured [openai 2.2]."""
+"""What the real model says when it refuses something.
+
+Word for word where it was captured (docs/protocol/openai.md 1.2, 2.2). Where a docstring says "our words", it was not.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +126,7 @@ def server_error(session_id: str) -> Refusal:
 
 
 def failure(code: str, session_id: str) -> Refusal:
-    """How a response fails in a scenario that orders it by code; words of our own where none was captured."""
+    """How a response fails in a scenario that orders it by code. Our words, where none were captured."""
     known = {
         "server_error": server_error(session_id),
         "rate_limit_exceeded": RATE_LIMIT,
@@ -156,14 +159,15 @@ def commit_empty(buffered_ms: float) -> Refusal:
 
 
 def no_such_item(verb: str, item_id: str) -> Refusal:
-    """Delete, truncate or retrieve of something that is not in the conversation [MEM: code and words]."""
+    """Delete, truncate or retrieve of something that is not in the conversation. Code and text are our words."""
     doing = {"delete": "deleting", "truncate": "truncating", "retrieve": "retrieving"}[verb]
     return Refusal(
         f"Error {doing} item: the item with id '{item_id}' does not exist.", f"item_{verb}_invalid_item_id", "item_id"
     )
 
 
-# In-band refusals of a connection: (close code, what is said). 3000 is authentication, 4000 the request [openai 1.2].
+# How a connection is refused, after its upgrade: (close code, what is said). 3000 means the key, 4000 the request
+# (docs/protocol/openai.md 1.2).
 def bad_key(key: str) -> tuple[int, Refusal]:
     """A key that is not the account's; the server masks it."""
     masked = key if len(key) < 12 else f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"
@@ -197,7 +201,7 @@ def unknown_model(model: str) -> tuple[int, Refusal]:
 
 
 def connect_error(code: str, model: str) -> tuple[int, Refusal]:
-    """The refusal that a scenario orders by code; words of our own where none was captured."""
+    """The refusal that a scenario orders by code. Our words, where none were captured."""
     known = {
         "invalid_api_key": bad_key("sk-standin-refused"),
         "invalid_model": unknown_model(model),

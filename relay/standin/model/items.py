@@ -1,6 +1,6 @@
 """The conversation as the model keeps it: items in order, what each weighs in tokens, and what a response costs.
 
-Tokens: a caller's audio is one per 100 ms, the model's one per 50 ms, text one per four characters [openai 5].
+One token is 100 ms of a caller's audio, 50 ms of the model's (docs/protocol/openai.md 5), or four characters of text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from relay.standin.model.errors import NO_MODEL_AUDIO, Refusal, RefusedError, already_shorter, no_such_item
 
-CACHE_STEP = 64  # cached tokens come in such steps [openai 2.2: 64, 128]
+CACHE_STEP = 64  # cached tokens come in such steps (docs/protocol/openai.md 2.2)
 CHARACTERS_A_TOKEN = 4
 
 
@@ -38,7 +38,7 @@ class Item:
     output: str = ""
 
     def wire(self, with_audio: str = "") -> dict[str, Any]:
-        """The item as events carry it. LIVE items have no `object` key [CAP]."""
+        """The item as events carry it. The real ones have no `object` key (docs/protocol/openai.md 2.2)."""
         if self.type == "function_call_output":
             return {"id": self.id, "type": self.type, "call_id": self.call_id, "output": self.output}
         head = {"id": self.id, "type": self.type, "status": self.status}
@@ -95,7 +95,7 @@ class History:
         return self.items[at - 1].id if at else None
 
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None:
-        """Forget what was not heard; RefusedError by the rules of [openai 3]."""
+        """Forget what was not heard. RefusedError as the real one (docs/protocol/openai.md 2.1)."""
         item = self.require(item_id, "truncate")
         if item.role != "assistant" or item.type != "message" or not item.audio_ms or content_index != 0:
             raise RefusedError(NO_MODEL_AUDIO)
@@ -146,7 +146,7 @@ def usage(input_details: dict[str, Any], text_tokens: int, audio_tokens: int) ->
 
 
 def transcription_usage(item: Item, model: str) -> dict[str, Any]:
-    """What a transcription costs: in tokens with the gpt-4o transcribers, in seconds with all others [AIM]."""
+    """What a transcription costs: tokens with the gpt-4o ones, seconds with others (docs/protocol/openai.md 2.2)."""
     if not model.startswith("gpt-4o"):
         return {"type": "duration", "seconds": round(item.audio_ms / 1000, 2)}
     heard, written = item.audio_ms // 100, tokens_of(item.text)

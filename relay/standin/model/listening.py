@@ -14,8 +14,8 @@ from relay.standin.model.audio import Samples, from_wire, rate_hz
 from relay.standin.model.vad import Started, Stopped, Vad
 
 KEEP_MS = 1000  # beside the prefix, while nobody speaks
-# How long a pause may be before semantic VAD takes the turn as finished; its maxima are 8, 4 and 2 s [openai 2.1],
-# reached only by sentences that sound unfinished, which this ear cannot tell.
+# Semantic VAD ends a turn after such a pause. The real one waits up to 8, 4 or 2 s when a sentence sounds unfinished
+# (docs/protocol/openai.md 2.1). This one cannot tell, so it takes the shorter times.
 SEMANTIC_SILENCE_MS = {"low": 1500, "medium": 900, "auto": 900, "high": 500}
 
 

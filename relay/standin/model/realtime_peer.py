@@ -1,7 +1,8 @@
 """One session of the stand-in model: client events and audio in, server events out, on a clock that is passed in.
 
-Sans I/O. The shell (server.py) gives it what arrives and wakes it at `next_deadline`; whatever is to be sent is in
-`take()`. Sources: [openai 1] connection, [openai 2.3] orders, [openai 9.3] the list it conforms to.
+No I/O here. The shell (server.py) passes in what arrives, and wakes it at `next_deadline`. What is to be sent is in
+`take()`. Sources: docs/protocol/openai.md 1 (the connection), 2.3 (the order of events), 6 (what it does as the
+real one).
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class RealtimePeer:
     # The shell's side
 
     def opened(self, now: float) -> None:
-        """The upgrade is done: session.created, or the refusal that comes in its place [openai 1.2]."""
+        """The upgrade is done: send session.created, or the refusal instead (docs/protocol/openai.md 1.2)."""
         self._agenda.now = now
         if self.faults.silent_after_connect:
             return
@@ -365,7 +366,7 @@ class RealtimePeer:
             self._agenda.after((audio_ms + idle_ms) / 1000, lambda: self._idle(round_, since_ms))
 
     def _idle(self, round_: int, since_ms: int) -> None:
-        """Nobody has spoken since the last answer was (by its length) played: an empty turn [openai 2.3]."""
+        """Nobody has spoken since the last answer was played: an empty turn (docs/protocol/openai.md 2.3)."""
         if round_ != self._idle_round or self._input.speaking or not self._detection.get("idle_timeout_ms"):
             return
         item_id, now_ms = self.new_id("item"), round(self._input.clock_ms)

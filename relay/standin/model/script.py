@@ -180,12 +180,12 @@ class Script:
 
     seed: int = 1
     connect_ms: float = 0.0  # until it looks at a new connection: TCP, TLS and the upgrade on a real way
-    first_delta_ms: tuple[int, int] = (300, 700)  # drawn between the two for each response [openai 3]
-    delta_ms: int = 250  # a delta of the real one is 12,000 bytes of PCM16 [openai 3]
-    pace: float = 5.0  # times real time [openai 3]
-    transcription_s: tuple[float, float] = (1.0, 1.5)  # after the commit [openai 9.3]
-    lifetime_s: float = 3600.0  # [openai 1.4]
-    ping_s: float = 20.0  # [openai 1.3]
+    first_delta_ms: tuple[int, int] = (300, 700)  # drawn between the two for each response (docs/protocol/openai.md 3)
+    delta_ms: int = 250  # a delta of the real one is 12,000 bytes of PCM16 (docs/protocol/openai.md 3)
+    pace: float = 5.0  # times real time (docs/protocol/openai.md 3)
+    transcription_s: tuple[float, float] = (1.0, 1.5)  # after the commit (docs/protocol/openai.md 6)
+    lifetime_s: float = 3600.0  # docs/protocol/openai.md 1.4
+    ping_s: float = 20.0  # docs/protocol/openai.md 1.3
     api_key: str = ""  # the only key that is accepted; empty: any key
     time_zone: str = "America/New_York"  # the business's, for {today}, {tomorrow} and {offset} in arguments
     utc_offset: str = ""  # the same by a fixed offset, where no zone is meant

@@ -34,7 +34,8 @@ PATH = "/v1/realtime"
 FAULTS_HEADER = "x-standin-faults"
 READ_BYTES = 65536
 SLOW_READ_BYTES = 1024  # with the fault slow_read_s
-MAX_MESSAGE_BYTES = 24 * 2**20  # an append may hold 15 MiB; base64 makes a third more of it [openai 1.3]
+# An append may hold 15 MiB (docs/protocol/openai.md 1.3). Base64 makes a third more of it.
+MAX_MESSAGE_BYTES = 24 * 2**20
 CLOSE_LIMIT_S = 2.0  # how long a client may take to answer a close
 
 
@@ -310,7 +311,7 @@ def _applying(faults: Faults, connection: int) -> Faults:
 
 
 def _choose_subprotocol(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Browsers offer `realtime` beside their key; everybody else offers nothing [openai 1.1]."""
+    """Browsers offer `realtime` beside their key; everybody else offers nothing (docs/protocol/openai.md 1.1)."""
     return Subprotocol("realtime") if "realtime" in offered else None
 
 

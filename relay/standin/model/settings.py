@@ -1,7 +1,7 @@
 """The session object of the Realtime API: its defaults, and what a session.update does to it.
 
-An update is checked whole before any of it is applied, as the real one is [openai 2.1, CAP 7d]. Fields that are not
-named stay. Pure.
+An update is checked as a whole before any of it is applied, as by the real one (docs/protocol/openai.md 2.1). Fields
+that are not named stay. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from relay.standin.model.errors import (
 
 Check = Callable[[str, Any], None]
 
-# Which models there are is in [openai 1.5]; the ones that were shut down before 2026-11 are gone here too.
+# The models of docs/protocol/openai.md 1.5. Those that were switched off before November 2026 are not here.
 MODELS = (
     "gpt-realtime",
     "gpt-realtime-2025-08-28",
@@ -50,7 +50,7 @@ SERVER_VAD = {
     "type": "server_vad",
     "threshold": 0.5,
     "prefix_padding_ms": 300,
-    "silence_duration_ms": 200,  # the documentation says 500, the wire 200 [CAP]
+    "silence_duration_ms": 200,  # the documentation says 500, the wire 200 (docs/protocol/openai.md 2.1)
     "idle_timeout_ms": None,
     "create_response": True,
     "interrupt_response": True,

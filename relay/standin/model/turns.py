@@ -16,8 +16,9 @@ from relay.standin.model.script import Faults
 from relay.standin.speech.voice import Voice
 
 RATE_LIMIT_TOKENS = 15_000_000
-RATE_LIMITS_S = 0.043  # after response.done [CAP]
-CANCEL_S = 0.02  # from speech_started to the end of what was being generated: a delta may slip through [openai 2.3]
+RATE_LIMITS_S = 0.043  # after response.done (docs/protocol/openai.md 2.3)
+# From speech_started to the end of the response. A delta may still come in between (docs/protocol/openai.md 2.3).
+CANCEL_S = 0.02
 
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")

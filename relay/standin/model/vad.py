@@ -1,6 +1,7 @@
 """When somebody speaks: an energy detector on the audio that has arrived, with the real model's knobs.
 
-Its clock is audio received, never wall time [openai 2.2]: while no audio comes, nothing starts and nothing ends.
+Its clock is the audio that was received (docs/protocol/openai.md 2.2). While no audio comes, nothing starts and
+nothing ends.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 WINDOW_MS = 10
-ONSET_WINDOWS = 3  # loud ones of the last five: speech is noticed after 30-50 ms, a click is not [openai 3]
+# Three loud windows of the last five are speech. It is noticed after 30 to 50 ms; a click is not.
+# Source: docs/protocol/openai.md 3.
+ONSET_WINDOWS = 3
 ONSET_OF = 5
 
 

@@ -36,7 +36,7 @@ after_s = 6
 [model]                                               # relay/standin/model/script.py
 first_delta_ms = 400
 
-[backend]                                             # faults of the stand-in business (business_faults.py)
+[backend]                                             # relay/standin/business/faults.py
 "POST /appointments" = { kind = "slow", ms = 2000 }   # or "/appointments", or "*" for all
 
 [business]                                            # the relay's own business.toml; see BusinessTable

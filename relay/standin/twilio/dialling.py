@@ -1,4 +1,4 @@
-"""Plays `<Dial>`: rings the human, runs the whisper on the human's leg, bridges, and says how it went [twilio 5.1]."""
+"""Plays `<Dial>`: rings the human, plays the whisper, connects the two (docs/protocol/twilio.md 5.1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from relay.standin.twilio.twiml_verbs import Dial, Document, Gather, Hangup, Num
 from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 
 ANSWER_BUFFER_S = 5.0
-"""Twilio lets a phone ring about so much longer than `timeout` says [twilio 5.1]."""
+"""Twilio lets a phone ring about so much longer than `timeout` says (docs/protocol/twilio.md 5.1)."""
 
 THINK_S = 1.0
 """How long a human takes to press a key when the question has been asked."""
@@ -211,7 +211,7 @@ class Dialling:
         self._report(number, leg, "completed")
 
     def _report(self, number: Number, leg: Leg, event: str) -> None:
-        """The leg's status callback, for the events that were asked for [twilio 1.4]."""
+        """The leg's status callback, for the events that were asked for (docs/protocol/twilio.md 1.4)."""
         if not number.status_callback or event not in number.status_events:
             return
         now = trio.current_time()

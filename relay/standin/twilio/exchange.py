@@ -39,7 +39,7 @@ from relay.standin.twilio.twiml_verbs import (
 from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
-"""What a caller hears of a document that cannot be had [twilio 1.2]."""
+"""What a caller hears of a document that cannot be had (docs/protocol/twilio.md 1.2)."""
 
 NO_PHONES = ("sip:", "sips:", "client:")
 """How callers are named who have no phone number that a `<Dial>` could pass on."""
@@ -73,7 +73,7 @@ class PhoneNumber:
 
 
 LOS_ANGELES = Place("LOS ANGELES", "CA", "91604", "US")
-"""Where the caller of the captured request was from [twilio 1.1]."""
+"""Where the caller of the captured request was from (docs/protocol/twilio.md 1.1)."""
 
 
 @dataclass(frozen=True, slots=True)

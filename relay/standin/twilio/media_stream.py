@@ -1,7 +1,7 @@
 """Twilio's side of a media socket, without the socket: its messages as captured, and its complaints about ours.
 
-Pure. Sources: [twilio 3.1] for the messages and their odd numbers, [twilio 3.2] for what the relay may send,
-[twilio 3.5] for the codes of the debugger.
+Pure. Sources: docs/protocol/twilio.md 3.1 (the messages and their odd numbers), 3.2 (what the relay may send),
+3.5 (the debugger's codes).
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class MediaStream:
         except (binascii.Error, ValueError):
             self._complain(31951, "media.payload is base64", payload[:40], now)
             return None
-        if mulaw[:4] == b"RIFF":  # Twilio plays the header as a click and says nothing [twilio 3.2]
+        if mulaw[:4] == b"RIFF":  # Twilio plays the header as a click and says nothing (docs/protocol/twilio.md 3.2)
             self._complain(0, "audio has no file header", "a RIFF header is heard as a click", now)
         return PlayMedia(mulaw)
 

@@ -14,7 +14,7 @@ from relay.standin.twilio.listening import loud_span_ms
 from relay.standin.twilio.playback import samples_at
 
 Silence = Literal["ff", "7f", "noise"]
-"""The three silences seen on real lines: mu-law +0, mu-law -0, and faint noise [twilio 3.1]."""
+"""Three kinds of silence: mu-law +0, mu-law -0 (both seen, docs/protocol/twilio.md 3.1), and faint noise."""
 
 _NOISE = bytes((0xFF, 0xFF, 0x7F, 0x7F, 0xFE, 0x7E, 0xFD, 0x7D))
 """Mu-law codes of amplitudes 0 to 16: about -75 dBFS."""

@@ -1,4 +1,4 @@
-"""The caller's ear: what was played to the caller and when, to the sample, with marks and `clear` [twilio 3.2].
+"""The caller's ear: what was played to the caller, and when, with marks and `clear` (docs/protocol/twilio.md 3.2).
 
 Pure: the time comes in with each call, in seconds of one monotonic clock. Inside everything is counted in samples
 (8 kHz mu-law: one byte a sample), so that no rounding adds up over a call.

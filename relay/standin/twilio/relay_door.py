@@ -16,7 +16,7 @@ import httpx
 import trio
 
 TOTAL_LIMIT_S = 15.0
-"""The cap over everything that a call's HTTP request may take [twilio 1.2]."""
+"""The cap over everything that a call's HTTP request may take (docs/protocol/twilio.md 1.2)."""
 
 
 class Reply(NamedTuple):

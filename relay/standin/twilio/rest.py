@@ -1,4 +1,4 @@
-"""The part of Twilio's REST API that a relay uses, on an exchange: calls, recordings, numbers [twilio 4].
+"""The part of Twilio's REST API that a relay uses: calls, recordings, numbers (docs/protocol/twilio.md 4).
 
 `RestApi.handle` is pure of transport. `asgi_app` puts it on HTTP, for hypercorn or for httpx.ASGITransport.
 """
@@ -190,7 +190,7 @@ class RestApi:
 
     def _end(self, call: LiveCall, status: str) -> None:
         if status == "canceled":
-            if call.state.leg.answered_s is None:  # only cancels what has not been answered yet [twilio 4]
+            if call.state.leg.answered_s is None:  # cancels only what was not answered (docs/protocol/twilio.md 4)
                 call.hang_up("relay", "canceled")
         elif status == "completed":
             call.hang_up("relay", "completed")

@@ -1,4 +1,4 @@
-"""X-Twilio-Signature as Twilio computes it [twilio 2.1].
+"""X-Twilio-Signature as Twilio computes it (docs/protocol/twilio.md 2.1).
 
 Pure. Written apart from the relay's own check, so that the two can disagree.
 """

@@ -1,6 +1,7 @@
 """Twilio's end of a media WebSocket, on any Trio stream: the handshake as captured, text in, text and complaints out.
 
-`websockets`' sans-I/O core does the protocol; this end offers no extension, no subprotocol and no Origin [twilio 2.5].
+The protocol core of `websockets` does the framing. This end offers no extension, no subprotocol and no Origin
+(docs/protocol/twilio.md 2.3).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SEND_LIMIT_S = 5.0
 """A relay that reads nothing for so long is gone."""
 
 MAX_MESSAGE_BYTES = 16 << 20
-"""No cap on a message from the relay is documented [twilio 3.2]."""
+"""No cap on a message from the relay is documented (docs/protocol/twilio.md 3.2)."""
 
 
 class HandshakeRefused(Exception):

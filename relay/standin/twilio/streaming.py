@@ -30,18 +30,18 @@ CONNECT_LIMIT_S = 10.0
 """After so long without a 101 Twilio says 31901. The real limit is not documented."""
 
 EXPECTED_CLOSES = (1000, 1001, 1012)
-"""Closing is how a relay ends a stream; Twilio notes 31921 all the same [twilio 3.4]."""
+"""Closing is how a relay ends a stream; Twilio notes 31921 all the same (docs/protocol/twilio.md 3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
     """The way between Twilio and the relay. The delays are one way; bursts hold frames back and lose none."""
 
-    connect_ms: float = 365.0  # from the TwiML to the open socket, as measured [twilio 1.3]
+    connect_ms: float = 365.0  # from the TwiML to the open socket, as measured (docs/protocol/twilio.md 1.3)
     delay_ms: float = 0.0
     jitter_ms: float = 0.0
     bursts_per_minute: float = 0.0
-    burst_ms: float = 233.0  # the longest one seen [twilio 3.3]
+    burst_ms: float = 233.0  # the longest one seen (docs/protocol/twilio.md 3.3)
 
 
 class Way:
@@ -292,7 +292,7 @@ class Streaming:
         await socket.close()
 
     def _status(self, event: str, error: str = "") -> None:
-        """The stream's status callback [twilio 1.4]."""
+        """The stream's status callback (docs/protocol/twilio.md 1.4)."""
         if not self._verb.status_callback:
             return
         fields = {

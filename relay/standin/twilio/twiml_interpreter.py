@@ -1,7 +1,7 @@
 """Reads a TwiML document as Twilio does: verbs in order, or a refusal with Twilio's code and the rule that was broken.
 
-Pure. Sources: [twilio 1.2] what counts as TwiML, [twilio 1.3] the stream, [twilio 4] inline documents,
-[twilio 5] dialling.
+Pure. Sources: docs/protocol/twilio.md 1.2 (what counts as TwiML), 1.3 (the stream), 4 (TwiML in a
+request to REST), 5.1 (dialling).
 A verb or noun that Twilio knows and this stand-in does not play is refused by its name, never skipped.
 """
 
@@ -111,7 +111,7 @@ def interpret(body: bytes, content_type: str, url: str, *, inline: bool = False,
 
 
 def _plain(body: bytes, url: str, inline: bool, whisper: bool) -> Document:
-    """text/plain is run when it is TwiML and read aloud when it is not [twilio 1.2]."""
+    """text/plain is run when it is TwiML and read aloud when it is not (docs/protocol/twilio.md 1.2)."""
     try:
         return _Reader(url, inline).document(body, whisper)
     except TwimlRefused as refused:

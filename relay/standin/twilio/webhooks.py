@@ -1,4 +1,4 @@
-"""Twilio's webhook requests: signed, with its deadlines, retries, redirects and cookies [twilio 1.1, 1.2, 2.1]."""
+"""Twilio's webhook requests: signature, limits, retries, redirects, cookies (docs/protocol/twilio.md 1.1, 1.2, 2.1)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FetchFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """The fragment of a webhook URL, `#ct=1000&rt=1000&rc=2&rp=ct,rt` [twilio 1.2]; limits in seconds."""
+    """The fragment of a webhook URL, `#ct=1000&rt=1000&rc=2` (docs/protocol/twilio.md 1.2); limits in seconds."""
 
     connect_s: float = 5.0
     read_s: float = TOTAL_LIMIT_S
@@ -141,7 +141,7 @@ class Webhooks:
         return reply
 
     def _headers(self, host: str, method: str, target: str, fields: Mapping[str, str], token: str) -> dict[str, str]:
-        """The headers of a captured request [twilio 1.1]."""
+        """The headers of a captured request (docs/protocol/twilio.md 1.1)."""
         flow = quote(json.dumps({"flow_id": str(uuid.uuid4())}, separators=(",", ":")), safe="")
         headers = {"host": host, "user-agent": "TwilioProxy/1.1", "accept": "*/*"}
         if method == "POST":

@@ -1,0 +1,117 @@
+"""The protocol of a caller in a browser: JSON messages in, our words out. Pure.
+
+It stands beside twilio/media_protocol.py and has the same functions, so a session takes one or the other, and all that
+is behind them is the same. Frames, marks and digits are the same types. The page (console/static/talk.js) sends
+
+    {"kind": "audio", "ms": 1200, "mulaw": "<base64>"}   8 kHz mu-law; `ms` is the page's stream time where it begins
+    {"kind": "mark", "name": "..."}                      what was sent before this mark has been played, or cleared
+    {"kind": "key", "digit": "1"}                        a key was pressed
+    {"kind": "hang_up"}                                  the caller put the phone down
+
+and is sent `audio`, `mark` and `clear`. Every message is a text frame: on the transport's path it is like a phone's.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import pybase64
+
+from relay.call.vocabulary import CallerProtocolError, CallSid, DigitPressed, MarkReturned
+from relay.twilio.media_protocol import Event, Frame, Stopped
+
+NAME: Final = "browser"
+# The page's socket is the whole call: it is over when we close it.
+IS_A_PHONE_CALL: Final = False
+# The page sends 20 ms at once. A second is what a tab that was held up may send in one message.
+LONGEST_AUDIO_BYTES: Final = 8_000
+_DIGITS: Final = frozenset("0123456789*#")
+
+
+class BrowserProtocolError(CallerProtocolError):
+    """A message that breaks the protocol: says what is wrong, never what was said."""
+
+
+class _Message(msgspec.Struct, gc=False):
+    kind: str
+    ms: int = -1
+    mulaw: bytes | None = None
+    name: str = ""
+    digit: str = ""
+
+
+class _Any(msgspec.Struct):
+    kind: str
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+_decode_any = msgspec.json.Decoder(_Any).decode
+_quote = msgspec.json.encode
+_MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_KINDS: Final = frozenset({"audio", "mark", "key", "hang_up"})
+
+
+def parse(message: bytes) -> Frame | Event | None:
+    """Return what a message of the page's says: a caller's Frame, an event, or None for a kind that is new to us.
+
+    Raises BrowserProtocolError for what is no JSON object with a `kind`, or a known kind without its parts.
+    """
+    try:
+        told = _decode(message)
+    except _MALFORMED as error:
+        _refuse_broken(message, error)
+        return None
+    match told.kind:
+        case "audio":
+            return _frame(told)
+        case "mark":
+            return MarkReturned(told.name)
+        case "key":
+            if told.digit not in _DIGITS:
+                raise BrowserProtocolError("the page's key message names no key of a phone: one of 0 to 9, * and #")
+            return DigitPressed(told.digit)
+        case "hang_up":
+            return Stopped(CallSid(""))
+    return None
+
+
+def _frame(told: _Message) -> Frame:
+    if told.mulaw is None or told.ms < 0:
+        raise BrowserProtocolError("the page's audio message needs `ms` (0 or more) and `mulaw` (base64)")
+    if not 0 < len(told.mulaw) <= LONGEST_AUDIO_BYTES:
+        words = f"the page's audio message holds {len(told.mulaw)} bytes, and may hold 1 to {LONGEST_AUDIO_BYTES}"
+        raise BrowserProtocolError(words)
+    return Frame(told.mulaw, told.ms)
+
+
+def _refuse_broken(message: bytes, error: Exception) -> None:
+    """Raises BrowserProtocolError, unless the message is only of a kind that is new to us."""
+    try:
+        kind = _decode_any(message).kind
+    except _MALFORMED as e:
+        raise BrowserProtocolError(f"the page sent what is no message: {_words(e)}") from None
+    if kind in _KINDS:
+        raise BrowserProtocolError(f"the page's {kind} message is malformed: {_words(error)}") from None
+
+
+def _words(error: Exception) -> str:
+    """Say what is wrong by place and type; a UnicodeDecodeError would quote the message itself."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return str(error) if isinstance(error, msgspec.MsgspecError) else "not UTF-8 text"
+
+
+def media(stream_sid: str, mulaw: bytes) -> bytes:
+    """Return the message that plays `mulaw` (8 kHz, any length). The page has one stream: it needs no `stream_sid`."""
+    return b'{"kind":"audio","mulaw":"%b"}' % pybase64.b64encode(mulaw)
+
+
+def mark(stream_sid: str, name: str) -> bytes:
+    """Return the message that asks for a receipt when what was sent before it has been played, or cleared."""
+    return b'{"kind":"mark","name":%b}' % _quote(name)
+
+
+def clear(stream_sid: str) -> bytes:
+    """Return the message that makes the page forget what it has not played; every pending mark comes back at once."""
+    return b'{"kind":"clear"}'

@@ -1,0 +1,68 @@
+"""The voice that spoke what the model writes is lost: the model speaks by itself for the rest of the call.
+
+What has a sound is heard to its end, and is all that the model is told it said; the rest of the answer is asked for
+anew. A session that has only written may begin to speak, so that no other is opened for it.
+"""
+
+from __future__ import annotations
+
+from relay.call import ending, failover, wording
+from relay.call.actions import Action, Report, UseOwnVoice
+from relay.call.interruption import drop_unheard, say_anew
+from relay.call.state import Call, Phase
+from relay.call.vocabulary import ItemId, ResponseId, VoiceFailed
+
+
+def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
+    """The voice speaks no more; told once."""
+    if call.voice_fault:
+        return
+    call.voice_fault = event.fault
+    hears = "a pause or a request to wait, then the rest of the answer in the model's own voice"
+    out.append(Report("voice.lost", "error", (("fault", event.fault), ("caller_hears", hears))))
+    call.rest.forget()
+    caller_waits = call.answers.is_pending
+    broke_off = _give_up(call, now, out)
+    if call.phase is Phase.LEAVING:
+        ending.say_instead(call, now, out)
+    elif call.phase is Phase.TALKING and caller_waits:
+        if broke_off and call.model_is_ready:
+            out.append(call.note(wording.ANSWER_BROKE_OFF))
+        if not call.floor.is_taken:
+            failover.ask_for_patience(call, now, out)
+
+
+def _give_up(call: Call, now: float, out: list[Action]) -> bool:
+    """What the model writes, or was asked to, is wished for anew. True if it is an answer that has begun."""
+    active, greets = call.answers.active, call.answers.is_greeting
+    is_heard = active is not None and not call.answers.is_discarded(active)
+    begun = active is not None and is_heard and _keep_what_is_spoken(call, active, now, out)
+    calls = active is not None and call.functions.has_called(active)  # what comes next waits for its output
+    cancel = call.answers.restart(now, wants_rest=not calls)
+    if cancel is not None:
+        out.append(cancel)
+    if active is not None:
+        drop_unheard(call, active)
+    out.append(UseOwnVoice())  # behind the cancellation, which is of what the model wrote; before it is asked anew
+    if greets and not call.consented:
+        call.notice_item = None  # it is said anew, from its beginning
+    return begun and not greets and not calls
+
+
+def _keep_what_is_spoken(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> bool:
+    """What has a sound of this answer is said to its end; the model is told of no more. True if anything has."""
+    begun = False
+    for item in call.answer_items.get(response_id, []):
+        turn = call.conversation.turn(item)
+        if turn is None or not turn.said_ms:
+            continue
+        begun = True
+        if not turn.is_spoken:
+            call.heard(call.playout.finish(item), now, out)
+            _tell_model(call, item, turn.spoken, out)
+    return begun
+
+
+def _tell_model(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
+    if call.model_is_ready:
+        say_anew(call, item, words, out)

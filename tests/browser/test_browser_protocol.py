@@ -1,0 +1,88 @@
+"""A browser's messages: what is read from them, what is refused with which words, and what the page is sent."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.browser import browser_protocol
+from relay.browser.browser_protocol import LONGEST_AUDIO_BYTES, BrowserProtocolError, parse
+from relay.call.vocabulary import CallerProtocolError, DigitPressed, MarkReturned
+from relay.session.caller_protocol import CallerProtocol
+from relay.twilio import media_protocol
+from relay.twilio.media_protocol import Frame, Stopped
+
+
+def audio(mulaw: bytes, ms: int, **more: object) -> bytes:
+    return json.dumps({"kind": "audio", "ms": ms, "mulaw": base64.b64encode(mulaw).decode(), **more}).encode()
+
+
+@given(st.binary(min_size=1, max_size=LONGEST_AUDIO_BYTES), st.integers(0, 10**9))
+def test_audio_becomes_the_same_frame_as_a_phones(mulaw: bytes, ms: int) -> None:
+    phones = {"event": "media", "media": {"payload": base64.b64encode(mulaw).decode(), "timestamp": str(ms)}}
+    assert parse(audio(mulaw, ms, later=[1])) == media_protocol.parse(json.dumps(phones).encode())
+
+
+def test_marks_keys_and_the_end_become_the_events_of_a_phone_call() -> None:
+    assert parse(b'{"kind":"mark","name":"m7"}') == MarkReturned("m7")
+    assert parse(b'{"digit":"#","kind":"key"}') == DigitPressed("#")
+    assert isinstance(parse(b'{"kind":"hang_up"}'), Stopped)
+
+
+def test_a_kind_that_is_new_to_us_is_nothing() -> None:
+    assert parse(b'{"kind":"wave","ms":[1],"mulaw":7}') is None
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (b"", "no message"),
+        (b"\x00\x01\x02", "no message"),
+        (b'{"kind":"\xff"}', "no message: not UTF-8 text"),
+        (b"[1]", "no message"),
+        (b'{"event":"media"}', "missing required field `kind`"),
+        (b'{"kind":"audio","x":' + b"[" * 100_000, "nested too deeply"),
+        (b'{"kind":"audio","ms":20,"mulaw":"hello, is anybody there?"}', "the page's audio message is malformed"),
+        (b'{"kind":"audio","ms":"20","mulaw":"/w=="}', "the page's audio message is malformed"),
+        (b'{"kind":"audio","mulaw":"/w=="}', "needs `ms`"),
+        (b'{"kind":"audio","ms":-20,"mulaw":"/w=="}', "needs `ms`"),
+        (b'{"kind":"audio","ms":20}', "needs `ms` (0 or more) and `mulaw`"),
+        (b'{"kind":"audio","ms":20,"mulaw":""}', "holds 0 bytes"),
+        (audio(b"\xff" * (LONGEST_AUDIO_BYTES + 1), 20), "holds 8001 bytes, and may hold 1 to 8000"),
+        (b'{"kind":"key","digit":"12"}', "names no key"),
+        (b'{"kind":"key"}', "names no key"),
+        (b'{"kind":"mark","name":7}', "the page's mark message is malformed"),
+    ],
+)
+def test_what_breaks_the_protocol_is_refused_with_words_that_quote_nobody(message: bytes, words: str) -> None:
+    with pytest.raises(BrowserProtocolError) as refused:
+        parse(message)
+    assert words in str(refused.value)
+    assert "anybody" not in str(refused.value)
+    assert isinstance(refused.value, CallerProtocolError)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(message: bytes) -> None:
+    try:
+        parse(message)
+    except BrowserProtocolError:
+        pass
+
+
+@given(st.binary(max_size=2000), st.text(max_size=40))
+def test_what_the_page_is_sent_is_json_with_the_sound_and_the_mark_in_it(mulaw: bytes, name: str) -> None:
+    played = json.loads(browser_protocol.media("any", mulaw))
+    assert (played.pop("kind"), base64.b64decode(played.pop("mulaw")), played) == ("audio", mulaw, {})
+    assert json.loads(browser_protocol.mark("any", name)) == {"kind": "mark", "name": name}
+    assert json.loads(browser_protocol.clear("any")) == {"kind": "clear"}
+
+
+def test_a_session_takes_either_protocol() -> None:
+    dialects: list[CallerProtocol] = [media_protocol, browser_protocol]
+    assert [(each.NAME, each.IS_A_PHONE_CALL) for each in dialects] == [("twilio", True), ("browser", False)]
+    assert type(parse(audio(b"\xff", 0))) is Frame

@@ -1,0 +1,302 @@
+"""A model that writes and a voice that speaks it: heard words by their positions, text items, and the voice's loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.call.actions import (
+    Action,
+    AskForResponse,
+    CancelResponse,
+    CreateItem,
+    DeleteItem,
+    HangUp,
+    LearnGreeting,
+    RecordConsent,
+    RecordTurn,
+    Report,
+    RunFunction,
+    TruncateItem,
+    UseOwnVoice,
+)
+from relay.call.call_config import Voice
+from relay.call.conversation import words_at
+from relay.call.vocabulary import (
+    CallerArrived,
+    CallerCommitted,
+    CallerPaused,
+    CallerSpoke,
+    CallerTranscribed,
+    EndCall,
+    FunctionAsked,
+    FunctionReturned,
+    ItemId,
+    ModelFinished,
+    ModelReady,
+    ModelSpoke,
+    ModelWorded,
+    Position,
+    ResponseBegan,
+    ResponseEnded,
+    ResponseId,
+    StreamSid,
+    VoiceBilled,
+    VoiceFailed,
+)
+from relay.call.wording import ANSWER_BROKE_OFF
+from tests.helpers.playbook import NOTICE, PLAIN, PLAN, SPEECH_DBFS, Stage, tone
+
+TEXT = "We are open tomorrow from eleven in the morning until ten at night."
+R1, R2 = ResponseId("resp_1"), ResponseId("resp_2")
+ITEM = ItemId("item_1")
+SPOKEN = replace(PLAIN, voice=Voice("another", 0.00005))
+
+
+def positions(text: str, ms_a_character: float, until_ms: float = float("inf")) -> tuple[Position, ...]:
+    """A position at the end of each word of an even voice, as far as there is sound."""
+    ends = [at for at in range(1, len(text) + 1) if at == len(text) or text[at] == " "]
+    return tuple(Position(end, end * ms_a_character) for end in ends if end * ms_a_character <= until_ms)
+
+
+def talking(**plan: object) -> Stage:
+    stage = Stage(replace(SPOKEN, **plan)).arrive(1_500)  # type: ignore[arg-type] # names of the plan
+    stage.caller_says("what time", 1)
+    stage.actions.clear()
+    return stage
+
+
+def write(stage: Stage, text: str = TEXT, response: ResponseId = R1, item: ItemId = ITEM) -> None:
+    stage.tell(ResponseBegan(response, stage.machine.answers._asked_ref), ModelWorded(response, item, text))
+
+
+def speak(stage: Stage, ms: int, where: tuple[Position, ...], *, whole: bool, ended: bool = True) -> None:
+    stage.tell(ModelSpoke(R1, ITEM, tone(ms), float(ms), where))
+    if whole:
+        stage.tell(ModelFinished(R1, ITEM, b""))
+    if whole and ended:
+        stage.tell(ResponseEnded(R1, "completed", None, None))
+
+
+def interrupt(stage: Stage, ms: int = 300) -> None:
+    stage.level_dbfs = SPEECH_DBFS
+    stage.wait(60)
+    stage.tell(CallerSpoke(ItemId("caller_2"), 0))
+    stage.wait(ms - 60)
+
+
+def of(stage: Stage, *kinds: type[Action]) -> list[Action]:
+    return [action for action in stage.actions if isinstance(action, kinds)]
+
+
+def rows(stage: Stage) -> list[RecordTurn]:
+    return [action for action in stage.actions if isinstance(action, RecordTurn) and action.role == "agent"]
+
+
+def test_words_of_an_interrupted_answer_are_those_of_its_positions_and_its_text_item_is_written_anew() -> None:
+    stage = talking()
+    write(stage)
+    # A slow beginning and a quick end: by its share of the length, another word would have been heard.
+    where = (Position(2, 900.0), Position(6, 1_020.0), Position(11, 1_500.0), Position(len(TEXT), 2_000.0))
+    speak(stage, 4_000, where, whole=True)
+    stage.wait(1_000)
+    stage.actions.clear()
+
+    interrupt(stage)  # heard: 1,060 ms
+
+    assert of(stage, CreateItem, DeleteItem, TruncateItem) == [
+        CreateItem(ItemId("item_1_h"), "assistant", "We are", behind=ITEM),
+        DeleteItem(ITEM),
+    ]
+    (row,) = rows(stage)
+    assert (row.said, row.heard, row.interrupted) == (TEXT, "We are", True)
+
+
+def test_an_answer_in_text_of_which_nothing_was_heard_is_deleted_and_not_written_anew() -> None:
+    stage = talking()
+    write(stage)
+    speak(stage, 4_000, positions(TEXT, 50), whole=False)
+    interrupt(stage)
+    assert of(stage, CreateItem, DeleteItem) == [DeleteItem(ITEM)]
+    assert of(stage, CancelResponse) == [CancelResponse(R1)]
+
+
+def test_an_answer_that_was_heard_in_full_is_left_as_it_is() -> None:
+    stage = talking()
+    write(stage)
+    speak(stage, 1_000, positions(TEXT, 1_000 / len(TEXT)), whole=True)
+    stage.wait(1_200)
+    assert [row.heard for row in rows(stage)] == [TEXT]
+    interrupt(stage)
+    assert of(stage, CreateItem, DeleteItem, TruncateItem) == []
+
+
+def test_sound_of_another_voice_is_not_billed_as_the_models_and_its_characters_are() -> None:
+    stage = talking()
+    before_usd = stage.machine.meter.usd
+    write(stage)
+    stage.tell(VoiceBilled(40))
+    speak(stage, 4_000, positions(TEXT, 50), whole=False)
+    stage.tell(VoiceBilled(27))
+    assert stage.machine.meter.usd - before_usd == pytest.approx(67 * 0.00005)
+    bill = stage.machine.meter.bill()
+    assert bill.usd_by["another"] == pytest.approx(67 * 0.00005)
+    assert bill.tokens["characters"] == 67
+
+
+def test_characters_end_a_call_at_its_cap_in_dollars() -> None:
+    stage = talking(limits=replace(SPOKEN.limits, call_usd=0.01))
+    stage.tell(VoiceBilled(1_000))
+    stage.wait(200)
+    assert any(isinstance(a, Report) and dict(a.fields).get("reason") == "cost_cap" for a in stage.actions)
+
+
+def test_a_session_that_is_lost_while_its_text_is_spoken_leaves_the_words_that_have_a_sound() -> None:
+    stage = talking()
+    write(stage)
+    speak(stage, 1_000, positions(TEXT, 50, 1_000), whole=False)
+    (past,) = [p for p in stage.machine.conversation.past() if p.role == "assistant" and p.text.startswith("We")]
+    assert past.text == "We are open tomorrow"
+
+
+def test_a_voice_that_is_lost_in_the_middle_of_an_answer_is_heard_so_far_and_the_model_speaks_the_rest() -> None:
+    stage = talking()
+    write(stage)
+    speak(stage, 1_000, positions(TEXT, 50, 1_000), whole=False)
+    stage.wait(200)
+    stage.actions.clear()
+
+    stage.tell(VoiceFailed("dropped"))
+    stage.tell(ResponseEnded(R1, "cancelled", "client_cancelled", None))
+
+    done = of(stage, CreateItem, DeleteItem, CancelResponse, UseOwnVoice, AskForResponse)
+    assert done[:4] == [
+        CreateItem(ItemId("item_1_h"), "assistant", "We are open tomorrow", behind=ITEM),
+        DeleteItem(ITEM),
+        CancelResponse(R1),
+        UseOwnVoice(),
+    ]
+    note, asked = done[4:]
+    assert isinstance(note, CreateItem)
+    assert note.text == ANSWER_BROKE_OFF
+    assert isinstance(asked, AskForResponse)
+    assert asked.ref.startswith("rest-")
+    stage.wait(1_500)
+    assert stage.ear.heard[ITEM] == 8_000, "what has a sound is heard to its end"
+    (row,) = rows(stage)
+    assert (row.said, row.heard) == (TEXT, "We are open tomorrow")
+    assert stage.machine.call.voice_fault == "dropped"
+
+
+def test_a_voice_that_never_spoke_is_replaced_behind_a_phrase_and_its_words_are_unsaid() -> None:
+    stage = talking()
+    write(stage)
+    stage.tell(VoiceFailed("silent"))
+    stage.tell(ResponseEnded(R1, "cancelled", "client_cancelled", None))
+    created = [a.text for a in stage.actions if isinstance(a, CreateItem)]
+    assert created == ["one moment again"], "no word of the answer: nobody heard any"
+    assert DeleteItem(ITEM) in stage.actions
+    (asked,) = of(stage, AskForResponse)
+    assert isinstance(asked, AskForResponse)
+    assert asked.ref.startswith("turn-")
+    assert stage.machine.playout.is_speaking(stage.now)
+
+
+def test_a_voice_that_is_lost_while_nobody_waits_changes_nothing_that_is_heard() -> None:
+    stage = talking()
+    stage.answer(1, 1_000, TEXT)
+    stage.wait(1_500)
+    stage.actions.clear()
+    stage.tell(VoiceFailed("dropped"))
+    assert of(stage, AskForResponse, CreateItem, DeleteItem, CancelResponse) == []
+    assert of(stage, UseOwnVoice) == [UseOwnVoice()]
+    assert stage.tell(VoiceFailed("dropped")) == [], "told once"
+
+
+def test_a_request_that_was_sent_before_the_voice_was_lost_is_cancelled_as_it_begins_and_made_again() -> None:
+    stage = talking()
+    assert stage.machine.answers.is_asked
+    stage.tell(VoiceFailed("dropped"))
+    stage.actions.clear()
+    stage.tell(ResponseBegan(R1, stage.machine.answers._asked_ref))
+    stage.tell(ResponseEnded(R1, "cancelled", "client_cancelled", None))
+    assert [type(a) for a in of(stage, CancelResponse, AskForResponse)] == [CancelResponse, AskForResponse]
+
+
+def test_a_voice_that_is_lost_behind_a_function_call_asks_for_no_rest_as_the_output_is_answered() -> None:
+    stage = talking()
+    write(stage, "Let me look.")
+    stage.tell(FunctionAsked(R1, "call_1", "lookup_hours", "{}"))
+    assert of(stage, RunFunction)
+    stage.tell(VoiceFailed("silent"), ResponseEnded(R1, "cancelled", "client_cancelled", None))
+    assert of(stage, AskForResponse) == []
+    stage.tell(FunctionReturned("call_1", "lookup_hours", "{}", True, 10))
+    (asked,) = of(stage, AskForResponse)
+    assert isinstance(asked, AskForResponse)
+    assert asked.ref.startswith("output-")
+
+
+def test_a_goodbye_whose_voice_is_lost_is_said_in_our_own_words_and_the_call_ends() -> None:
+    stage = talking()
+    write(stage, "Goodbye, and thank you for calling.")
+    speak(stage, 300, (Position(8, 300.0),), whole=False)
+    stage.tell(FunctionAsked(R1, "call_1", "end_call", "{}"))
+    stage.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, EndCall("done")))
+    stage.tell(VoiceFailed("dropped"), ResponseEnded(R1, "cancelled", "client_cancelled", None))
+    stage.wait(3_000)
+    assert "goodbye" in [row.heard for row in rows(stage)]
+    assert of(stage, HangUp)
+
+
+def test_a_notice_that_broke_off_with_its_voice_is_no_notice_and_is_said_again() -> None:
+    live = replace(
+        PLAN, voice=SPOKEN.voice, greeting=replace(PLAN.greeting, opening=replace(PLAN.greeting.opening, mulaw=None))
+    )
+    stage = Stage(live)
+    stage.tell(ModelReady("sess_1", "mini", True), CallerArrived(StreamSid("MZ1")))
+    greeting = live.greeting.text
+    stage.tell(ResponseBegan(R1, "greeting"), ModelWorded(R1, ITEM, greeting))
+    stage.tell(ModelSpoke(R1, ITEM, tone(400), 400.0, (Position(6, 400.0),)))
+    stage.tell(VoiceFailed("dropped"), ResponseEnded(R1, "cancelled", "client_cancelled", None))
+    stage.wait(2_500)
+    assert of(stage, RecordConsent, LearnGreeting) == []
+    (asked,) = of(stage, AskForResponse)
+    assert isinstance(asked, AskForResponse)
+    assert NOTICE in (asked.instructions or "")
+    stage.answer(2, 2_000, greeting)
+    stage.wait(4_000)
+    assert of(stage, RecordConsent)
+
+
+def test_words_that_mean_nothing_after_an_interruption_bring_back_the_rest_from_its_own_position() -> None:
+    stage = talking()
+    write(stage)
+    speak(stage, 4_000, positions(TEXT, 4_000 / len(TEXT)), whole=True)
+    stage.wait(1_000)
+    stage.actions.clear()
+    interrupt(stage, 400)
+    stage.level_dbfs = -75.0
+    stage.wait(500)
+    stage.tell(CallerPaused(ItemId("caller_2"), 0), CallerCommitted(ItemId("caller_2"), None))
+    stage.wait(500)
+    stage.tell(CallerTranscribed(ItemId("caller_2"), "Mm-hmm."))
+    heard = next(a.text for a in stage.actions if isinstance(a, CreateItem) and a.item_id == "item_1_h")
+    rest = next(a.text for a in stage.actions if isinstance(a, CreateItem) and a.item_id.startswith("rest"))
+    assert TEXT.startswith(heard)
+    assert TEXT.endswith(rest)
+    assert len(heard) + len(rest) <= len(TEXT)
+
+
+@given(st.lists(st.sampled_from(["a", "bb", "ccc", "dd, ", "e. "]), max_size=12), st.floats(0, 5_000))
+def test_heard_words_are_whole_words_from_the_beginning_and_more_time_never_takes_one_away(
+    words: list[str], heard_ms: float
+) -> None:
+    said = " ".join(words)
+    where = positions(said, 40)
+    heard, later = words_at(said, where, heard_ms), words_at(said, where, heard_ms + 333)
+    assert said.startswith(heard)
+    assert later.startswith(heard)
+    assert heard == "" or said[len(heard) : len(heard) + 1] in ("", " ")
