@@ -24,6 +24,7 @@ import msgspec
 import pybase64
 
 from bench.peers.environments import passthrough
+from bench.python import interpreter
 from bench.relays import LOAD_CORE, RELAY_CORE, machine, quieten
 from relay.standin.commands.bench import serve_command
 from relay.standin.load import model as load_model
@@ -40,12 +41,12 @@ GREETINGS_S = 8.0
 APPEND = b"input_audio_buffer.append"
 
 
-def checkout(path: str, python: str | None, folder: Path) -> Relay:
-    """`relay serve` of another checkout, by its own .venv; `passthrough`: the plain Node relay."""
+def checkout(path: str, folder: Path) -> Relay:
+    """`relay serve` of a checkout, with the packages of its own .venv; `passthrough`: the plain Node relay."""
     if path == "passthrough":
         return passthrough()
     root = Path(path).resolve()
-    command = (python or str(root / ".venv" / "bin" / "python"), "-m", "relay", "serve")
+    command = (interpreter().program, "-m", "relay", "serve")
     site = next((root / ".venv" / "lib").glob("python3*/site-packages"))
     environ = dict(serve_command("embedded", folder).environ) | {"PYTHONPATH": f"{root}:{site}"}
     return Relay(path, command, environ, ready_path="/readyz", folder=root)
@@ -133,7 +134,6 @@ def main() -> int:
     parser.add_argument("--at-once", default="1,16")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--tls", action="store_true")
-    parser.add_argument("--python")
     chosen = parser.parse_args()
     at_once = [int(n) for n in chosen.at_once.split(",")]
     os.sched_setaffinity(0, {LOAD_CORE})
@@ -147,7 +147,7 @@ def main() -> int:
         for number, word in enumerate(chosen.checkouts, 1):
             name, _, path = word.partition("=")
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-frame-")))
-            relay = checkout(path, chosen.python, folder)
+            relay = checkout(path, folder)
             load, pid = stack.enter_context(
                 running(relay, tls=chosen.tls, core=RELAY_CORE, log=folder / "log", run_id=number)
             )

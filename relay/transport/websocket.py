@@ -22,7 +22,7 @@ from websockets.protocol import OPEN, State
 from websockets.server import ServerProtocol
 from websockets.uri import WebSocketURI, parse_uri
 
-from relay.transport.text_frame import MASKED, WHOLE_TEXT, masks, span, text_frame
+from relay.transport.text_frame import MASKED, WHOLE_TEXT, span, text_frame
 from relay.transport.wire import SocketWire, Wire, default_tls
 
 __all__ = ["Gone", "Refused", "Request", "WebSocketEnd", "answer", "dial", "upgrade"]
@@ -126,20 +126,20 @@ class WebSocketEnd:
         """
         protocol, wanted = self._protocol, True
 
-        def hand_on() -> bool:
+        def arrived(data: bytes) -> bool:
             nonlocal wanted
+            has_news = self._feed(data)
             if self._ready:
                 ready, self._ready = self._ready, []
                 wanted = take(ready)
-            return wanted
-
-        def arrived(data: bytes) -> bool:
-            self._feed(data)
-            return hand_on() and bool(data) and protocol.state is OPEN and not protocol.writes
+            return wanted and not has_news
 
         left = self._left_over = trio.Event()
         try:
-            while hand_on():
+            if self._ready:
+                ready, self._ready = self._ready, []
+                wanted = take(ready)
+            while wanted:
                 if protocol.state is not OPEN or self._closed:
                     raise self._gone()
                 with trio.CancelScope() as self._handing_over:
@@ -171,7 +171,8 @@ class WebSocketEnd:
         if protocol.state is not OPEN or self._closed:
             raise self._gone()
         out = protocol.data_to_send() if protocol.writes else []
-        out += [text_frame(message, next(masks) if self._is_client else b"") for message in messages]
+        is_client = self._is_client
+        out += [text_frame(message, masked=is_client) for message in messages]
         try:
             return self._wire.post(out[0] if len(out) == 1 else b"".join(out))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
@@ -260,26 +261,30 @@ class WebSocketEnd:
         if early:
             self._feed(early)
 
-    def _feed(self, data: bytes) -> None:
-        """Take in what has arrived: whole text frames are cut out here, the core gets the rest, and all in a close."""
+    def _feed(self, data: bytes) -> bool:
+        """Take in what has arrived: whole text frames are cut out here, the core gets the rest, and all in a close.
+
+        True where there is more to it than messages: the end, a close, or something that the core wants to say.
+        """
         protocol, ready, their_mask = self._protocol, self._ready, self._their_mask
         if not data:
             self._hand_on(self._rest)
             protocol.receive_eof()
             self._take(protocol.events_received())
-            return
+            return True
+        has_news = protocol.state is not OPEN
         if self._rest:
             data, self._rest = self._rest + data, b""
         at, end = 0, len(data)
         if self._owed:
             at = min(self._owed, end)
             self._owed -= at
-            self._hand_on(data[:at])
+            has_news |= self._hand_on(data[:at])
         while at < end:
             begin, stop = span(data, at)
-            if protocol.state is not OPEN:
+            if has_news and protocol.state is not OPEN:
                 self._hand_on(data[at:])
-                return
+                return True
             is_text = (
                 begin
                 and data[at] == WHOLE_TEXT
@@ -292,17 +297,19 @@ class WebSocketEnd:
                 ready.append(apply_mask(payload, data[begin - 4 : begin]) if their_mask else payload)
             elif begin == 0 or (is_text and stop - at <= KEEP_BYTES):
                 self._rest = data[at:]
-                return
+                return has_news
             else:
                 self._owed = max(0, stop - end)
-                self._hand_on(data[at:stop])
+                has_news |= self._hand_on(data[at:stop])
             at = stop
+        return has_news
 
-    def _hand_on(self, data: bytes) -> None:
-        """Let the core read these bytes."""
+    def _hand_on(self, data: bytes) -> bool:
+        """Let the core read these bytes. True where it closes, or wants to say something."""
         if data:
             self._protocol.receive_data(data)
             self._take(self._protocol.events_received())
+        return self._protocol.state is not OPEN or bool(self._protocol.writes)
 
     def _take(self, events: list[Request | Response | Frame]) -> None:
         for event in events:
