@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 import msgspec
+import pybase64
 
 from relay.call.actions import (
     CANCEL_PREFIX,
@@ -296,9 +297,9 @@ _READERS = {
 # Ours to theirs
 
 
-def append_audio(pcm24k_base64: bytes) -> bytes:
-    """Caller audio, base64 of PCM16 little-endian at 24 kHz."""
-    return b'{"type":"input_audio_buffer.append","audio":"' + pcm24k_base64 + b'"}'
+def append_audio(pcm24k: bytes) -> bytes:
+    """Caller audio, PCM16 little-endian at 24 kHz."""
+    return b'{"type":"input_audio_buffer.append","audio":"' + pybase64.b64encode(pcm24k) + b'"}'
 
 
 def update_session(session: dict[str, object]) -> bytes:

@@ -18,7 +18,6 @@ from functools import partial
 import structlog
 import trio
 
-import dsp
 from relay.call.actions import (
     Action,
     AskForResponse,
@@ -261,24 +260,23 @@ class CallSession:
         now = self._twilio_spoke_at = trio.current_time()
         if self._recorder is not None:
             self._recorder.caller(frames, now)
-        audio = self._uplink.pieces(frames, now, paired=self._gathers)
+        model = self._listening_model()
+        heard = self._uplink.hear(frames, now, paired=self._gathers, append=model is not None)
         actions: list[Action] = []
-        for mulaw in audio:
-            actions += self.machine.caller_audio(dsp.level_dbfs(mulaw), len(mulaw) // 8, now)
+        for ms, level_dbfs in heard.pieces:
+            actions += self.machine.caller_audio(level_dbfs, ms, now)
         if actions:
             self._perform(actions)
-        self._to_model(audio[0] if len(audio) == 1 else b"".join(audio))
+        if model is None or self._model is not model or not self._post_to_model([heard.append]):
+            self._keep(heard.mulaw)
 
-    def _to_model(self, mulaw: bytes) -> None:
-        """Caller audio to the model, which is never waited for: what its socket does not take is kept, the newest."""
+    def _listening_model(self) -> ModelSession | None:
+        """The model, if caller audio goes to it at once. It is never waited for: what it does not take now is kept."""
         model = self._model
-        if model is not None and self._hears:
-            if self._drains and (self._uplink.is_waiting or model.end.waiting_bytes > CONGESTED_BYTES):
-                self._keep(mulaw)
-                return
-            if self._post_to_model([self._uplink.append(mulaw)]):
-                return
-        self._keep(mulaw)
+        if model is None or not self._hears:
+            return None
+        is_congested = self._drains and (self._uplink.is_waiting or model.end.waiting_bytes > CONGESTED_BYTES)
+        return None if is_congested else model
 
     def _keep(self, mulaw: bytes) -> None:
         self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
@@ -333,8 +331,9 @@ class CallSession:
         try:
             self._feed(ModelReady(session.id, session.model, session.greeting_asked))
             self._hears = True
-            if waiting := self._uplink.begin():
-                self._to_model(waiting)
+            waiting = self._uplink.begin()
+            if waiting and (self._listening_model() is None or not self._post_to_model([self._uplink.append(waiting)])):
+                self._keep(waiting)
             session.end.unread(session.backlog)
             session.backlog = []
             await session.end.hand_over(partial(self._take_from, session))

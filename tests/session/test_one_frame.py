@@ -12,8 +12,8 @@ from pathlib import Path
 from tests.helpers.path_walk import PATHS, Step, walked
 
 UPLINK = (
-    "websocket wire websocket text_frame call_session media_protocol uplink gap_filling g711 machine gap_filling "
-    "playout echo level_vad uplink line protocol websocket text_frame text_frame wire"
+    "websocket wire websocket text_frame call_session media_protocol uplink gap_filling line protocol machine "
+    "gap_filling playout echo level_vad websocket text_frame wire"
 )
 DOWNLINK = (
     "websocket wire websocket text_frame text_frame call_session protocol downlink line machine responses "
