@@ -36,6 +36,7 @@ The rooms, in the order a caller's audio visits them:
       level_vad.py        the caller as a level                       echo.py             what of ours may come back
       response_queue.py   the one owner of response.create            conversation.py     what was said and heard
       gap_filling.py      caller audio that never came                cost.py, waterfall.py  what the call costs; waits
+      orders.py           what the owner orders           view.py             what a watcher sees
       escalation.py       ways to a human without a model             wording.py          what the model is told
       consent.py          may words be kept? refusal.py: the wish     words.py            what a transcript means
       caller_turns.py     turns under way; presence.py, rest.py       keypad.py           keys that are pressed

@@ -144,16 +144,17 @@ def _parser() -> _Parser:
     standin = add("standin", _standin, "one of the stand-ins, for rehearsals")
     standin.add_argument(
         "what",
-        choices=("model", "business", "caller"),
-        help="model: OpenAI Realtime; business: a backend (faults by POST /standin/faults, what was booked by GET"
-        " /standin/bookings); caller: Twilio, which rings --relay when told to (POST /standin/ring?scenario=NAME)",
+        choices=("model", "elevenlabs", "business", "caller"),
+        help="model: OpenAI Realtime; elevenlabs: its speech socket, for VOICE=elevenlabs; business: a backend (faults"
+        " by POST /standin/faults, what was booked by GET /standin/bookings); caller: Twilio, which rings --relay when"
+        " told to (POST /standin/ring?scenario=NAME)",
     )
     standin.add_argument("--port", type=_port, default=0)
-    standin.add_argument("--script", help="model: a TOML file with a [model] table")
-    standin.add_argument("--faults", default="", help="model: faults on order, like 'stall_after_deltas=2'")
+    standin.add_argument("--script", help="model, elevenlabs: a TOML file with a [model] or [voice] table")
+    standin.add_argument("--faults", default="", help="model, elevenlabs: faults on order, like 'stall_after_deltas=2'")
     standin.add_argument("--relay", default="http://127.0.0.1:8080", help="caller: the relay's public URL")
     standin.formatter_class = argparse.RawDescriptionHelpFormatter
-    standin.epilog_of = _faults_of_the_model
+    standin.epilog_of = _faults_of_the_standins
     return parser
 
 
@@ -168,17 +169,23 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
 
-def _faults_of_the_model() -> str:
+def _faults_of_the_standins() -> str:
+    from relay.standin.elevenlabs.voice_script import VoiceFaults
     from relay.standin.model.script import Faults
     from relay.standin.model.server import FAULTS_HEADER
 
-    known = Faults.described()
-    width = max(len(order) for order, _ in known)
     return (
         "the model's faults: with --faults, in a script's [model.faults], or for one connection in the header\n"
         f"{FAULTS_HEADER}, each as NAME or NAME=VALUE, with commas between them\n"
-        + "".join(f"\n  {order:{width}}  {says}" for order, says in known)
+        + _as_table(Faults.described())
+        + "\n\nthe faults of elevenlabs: with --faults, or in a script's [voice.faults]\n"
+        + _as_table(VoiceFaults.described())
     )
+
+
+def _as_table(known: list[tuple[str, str]]) -> str:
+    width = max(len(order) for order, _ in known)
+    return "".join(f"\n  {order:{width}}  {says}" for order, says in known)
 
 
 def _port(text: str) -> int:
@@ -480,6 +487,8 @@ def _bench(_: argparse.Namespace) -> int:
 
 def _standin(arguments: argparse.Namespace) -> None:
     from relay.standin.commands.call import main_caller
+    from relay.standin.elevenlabs.server import load_voice_script, main_elevenlabs
+    from relay.standin.elevenlabs.voice_script import VoiceScriptError
     from relay.standin.model.script import ScriptError
     from relay.standin.model.server import load_script, main_model
 
@@ -490,6 +499,12 @@ def _standin(arguments: argparse.Namespace) -> None:
         except (ScriptError, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
         serve = partial(main_model, arguments.port, script)
+    elif arguments.what == "elevenlabs":
+        try:
+            voice_script = load_voice_script(arguments.script, arguments.faults)
+        except (VoiceScriptError, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise CommandFailed(f"the script cannot be read: {error}", USAGE) from None
+        serve = partial(main_elevenlabs, arguments.port, voice_script)
     elif arguments.what == "business":
         serve = partial(_serve_business, arguments.port, *_rehearsed(loaded))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from relay.call.vocabulary import ItemId, ResponseId
+from relay.call.vocabulary import ItemId, OrderAnswer, ResponseId
 
 # To the caller's socket
 
@@ -216,6 +216,13 @@ class StopKeepingWords:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerOwner:
+    """Tell the owner what becomes of their order."""
+
+    answer: OrderAnswer
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A line for the operator's log: a dotted name and fields that hold neither words nor numbers of people."""
 
@@ -249,5 +256,6 @@ Action: TypeAlias = (
     | RecordTurn
     | RecordConsent
     | StopKeepingWords
+    | AnswerOwner
     | Report
 )

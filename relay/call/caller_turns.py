@@ -8,57 +8,69 @@ from relay.call.vocabulary import CallerTranscribed, ItemId
 
 
 @dataclass(slots=True)
-class CallerTurns:
-    """The caller's turns of one call, by item. Times with `_ms` are of the call, others of the Trio clock."""
+class CallerTurn:
+    """One turn of the caller's. Times are of the Trio clock."""
 
-    _began_ms: dict[ItemId, int] = field(default_factory=dict)
-    _silent_before: dict[ItemId, float] = field(default_factory=dict)  # since when both were silent when it began
-    _awaited: dict[ItemId, float] = field(default_factory=dict)  # not transcribed yet; until when others wait for it
-    _early: dict[ItemId, CallerTranscribed] = field(default_factory=dict)  # words that came before their turn's commit
-    _answered_unknown: set[ItemId] = field(default_factory=set)  # of those: what was asked for later answers them, too
-    _interrupted: set[ItemId] = field(default_factory=set)  # an answer was given up for them
-    _misunderstood: set[ItemId] = field(default_factory=set)  # one of the two has not understood them
-    _asked_again: set[ItemId] = field(default_factory=set)  # about these the agent asked again: words, or a noise?
+    began_at: float | None = None  # None: never told, or its place in the conversation is taken
+    silent_since: float | None = None  # since when both sides were silent when it began; None: never told
+    words_until: float = 0.0  # others wait for its words until then
+    early: CallerTranscribed | None = None  # words that came before its commit
+    is_answered: bool = False  # what was asked for before its words were known answers it, too
+    has_interrupted: bool = False  # an answer was given up for it
+    is_misunderstood: bool = False  # one of the two has not understood it
+    was_asked_again: bool = False  # about it the agent asked again: words, or a noise?
+
+
+@dataclass(slots=True)
+class CallerTurns:
+    """The caller's turns of one call, by item."""
+
+    _turns: dict[ItemId, CallerTurn] = field(default_factory=dict)
+    _awaited: dict[ItemId, CallerTurn] = field(default_factory=dict)  # of these the words are not known yet
+
+    def _turn(self, item_id: ItemId) -> CallerTurn:
+        return self._turns.setdefault(item_id, CallerTurn())
 
     # Their beginning and their words
 
-    def begin(self, item_id: ItemId, began_ms: int, silent_since: float) -> None:
+    def begin(self, item_id: ItemId, now: float, silent_since: float) -> None:
         """The VAD heard it begin."""
-        self._began_ms.setdefault(item_id, began_ms)
-        self._silent_before.setdefault(item_id, silent_since)
+        turn = self._turn(item_id)
+        if turn.began_at is None:
+            turn.began_at = now
+        if turn.silent_since is None:
+            turn.silent_since = silent_since
 
-    def began_ms(self, item_id: ItemId) -> int:
-        """When it began; the call's beginning if that was never told."""
-        return self._began_ms.get(item_id, 0)
+    def began_at(self, item_id: ItemId) -> float | None:
+        """When it began; None if that was never told."""
+        return self._turn(item_id).began_at
 
-    def take_began_ms(self, item_id: ItemId, otherwise: int) -> int:
+    def take_began_at(self, item_id: ItemId) -> float | None:
         """When it began; asked once, when it takes its place in the conversation."""
-        return self._began_ms.pop(item_id, otherwise)
+        turn = self._turn(item_id)
+        began_at, turn.began_at = turn.began_at, None
+        return began_at
 
-    def silent_before(self, item_id: ItemId) -> float | None:
-        """Since when both sides had been silent when it began; None if its beginning was never told."""
-        return self._silent_before.pop(item_id, None)
+    def became_item(self, item_id: ItemId, words_until: float) -> tuple[float | None, CallerTranscribed | None]:
+        """It took its place, and its words are on their way: when it began, and words that came before this."""
+        turn = self._awaited[item_id] = self._turn(item_id)
+        turn.words_until = words_until
+        early, turn.early = turn.early, None
+        return self.take_began_at(item_id), early
 
-    def await_words(self, item_id: ItemId, until: float) -> None:
-        """It became an item: its words are on their way."""
-        self._awaited[item_id] = until
+    def words_came(self, event: CallerTranscribed) -> CallerTurn | None:
+        """Its words are there. None if none are awaited: told twice, of another session's item, or ahead of its commit.
 
-    def keep_early(self, event: CallerTranscribed) -> None:
-        """Its words came, and it is no item yet: they wait for that. Nothing where its beginning was never told."""
-        if event.item_id in self._began_ms:
-            self._early[event.item_id] = event
-
-    def take_early(self, item_id: ItemId) -> CallerTranscribed | None:
-        """The words that came before it became an item, once."""
-        return self._early.pop(item_id, None)
-
-    def words_came(self, item_id: ItemId) -> bool:
-        """Its words are there. False if none are awaited: told twice, or an item of another session."""
-        return self._awaited.pop(item_id, None) is not None
+        The last are kept, where its beginning was told.
+        """
+        turn = self._awaited.pop(event.item_id, None)
+        if turn is None and (early := self._turns.get(event.item_id)) is not None and early.began_at is not None:
+            early.early = event
+        return turn
 
     def awaits_words(self, now: float) -> bool:
         """True while the words of a turn may come any moment. Later ones are heeded, but not waited for."""
-        return any(now < until for until in self._awaited.values())
+        return any(now < turn.words_until for turn in self._awaited.values())
 
     @property
     def are_open(self) -> bool:
@@ -68,50 +80,44 @@ class CallerTurns:
     def forget_words(self) -> None:
         """The session is gone, and with it the words that it would have written down."""
         self._awaited.clear()
-        self._early.clear()
+        for turn in self._turns.values():
+            turn.early = None
 
     # What they led to
 
     def were_asked_about(self) -> None:
         """An answer was asked for: it answers the turns, too, whose words are not known yet."""
-        self._answered_unknown.update(self._awaited)
+        for turn in self._awaited.values():
+            turn.is_answered = True
 
-    def answer_was_given_up(self) -> None:
-        """What was asked for answers nothing any more."""
-        self._answered_unknown.clear()
+    def answer_was_given_up(self, by: ItemId | None = None) -> None:
+        """What was asked for answers nothing any more. `by`: the turn for which it was given up, if it was one."""
+        for turn in self._turns.values():
+            turn.is_answered = False
+        if by is not None:
+            self._turn(by).has_interrupted = True
 
     def is_answered(self, item_id: ItemId) -> bool:
         """True if what was asked for before its words were known answers it."""
-        return item_id in self._answered_unknown
-
-    def interrupted(self, item_id: ItemId) -> None:
-        """An answer was given up for it."""
-        self._interrupted.add(item_id)
-
-    def has_interrupted(self, item_id: ItemId) -> bool:
-        """True if an answer was given up for it."""
-        return item_id in self._interrupted
+        return self._turn(item_id).is_answered
 
     def was_misunderstood(self, item_id: ItemId) -> bool:
         """One of the two has not understood it. False if that is known already."""
-        is_new = item_id not in self._misunderstood
-        self._misunderstood.add(item_id)
+        turn = self._turn(item_id)
+        is_new, turn.is_misunderstood = not turn.is_misunderstood, True
         return is_new
 
     def was_not_misunderstood(self, item_id: ItemId) -> bool:
         """It was a noise, which nobody can understand. False if nobody had tried."""
-        was = item_id in self._misunderstood
-        self._misunderstood.discard(item_id)
+        turn = self._turn(item_id)
+        was, turn.is_misunderstood = turn.is_misunderstood, False
         return was
 
     def misunderstandings_were_heeded(self) -> None:
         """A human was rung for them: they are counted anew."""
-        self._misunderstood.clear()
+        for turn in self._turns.values():
+            turn.is_misunderstood = False
 
     def ask_again(self, item_id: ItemId) -> None:
         """The agent asked again, and nobody knows yet whether there were words to be understood."""
-        self._asked_again.add(item_id)
-
-    def was_asked_again(self, item_id: ItemId) -> bool:
-        """True if the agent asked again about it."""
-        return item_id in self._asked_again
+        self._turn(item_id).was_asked_again = True

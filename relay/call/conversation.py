@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from relay.call.actions import (
@@ -96,9 +96,10 @@ class Turn:
         self.started_ms, self.ended_ms = began_ms, max(began_ms, ended_ms)
         self.gap = not self.said
 
-    def was_written_down(self, words: str) -> None:
-        """Its words came."""
+    def was_written_down(self, words: str) -> RecordTurn:
+        """Its words came: its row."""
         self.said, self.gap = words, False
+        return self.row()
 
     # The agent's
 
@@ -149,10 +150,11 @@ class Turn:
         if self.whole and not self.interrupted:
             self.heard = self.spoken
 
-    def was_heard(self, heard: str, ended_ms: int, *, interrupted: bool, latency: TurnLatency | None) -> None:
-        """It is over: so much of it was heard."""
+    def was_heard(self, heard: str, ended_ms: int, *, interrupted: bool, latency: TurnLatency | None) -> RecordTurn:
+        """It is over: so much of it was heard. Its row."""
         self.heard, self.whole, self.interrupted, self.ended_ms = heard, True, interrupted, ended_ms
         self.latency = latency or self.latency
+        return self.row()
 
     def row(self) -> RecordTurn:
         """The turn as a row of the transcript: from when it could be heard."""
@@ -238,21 +240,37 @@ class Conversation:
         """Something the model was told in writing (keys the caller pressed): no turn, but a part of the history."""
         self._entries.append(PastTurn(role, text))
 
+    def heard_of(self, item_id: ItemId, heard_ms: float, said_ms: float, complete: bool) -> tuple[Turn, str] | None:
+        """The turn of an item and its words that were heard, as `Turn.heard_until`; None where it has no place."""
+        turn = self._turns.get(item_id)
+        return None if turn is None else (turn, turn.heard_until(heard_ms, said_ms, complete))
+
     def drop(self, item_id: ItemId) -> None:
         """Forget an item that was deleted."""
         turn = self._turns.pop(item_id, None)
         if turn is not None:
             self._entries.remove(turn)
 
+    def drop_soundless(self, item_ids: Iterable[ItemId]) -> list[ItemId]:
+        """Forget those of the agent's items that never got a sound; which they were."""
+        turns = [self._turns[item] for item in item_ids if item in self._turns]
+        dropped = [turn.item_id for turn in turns if not turn.whole and turn.said_ms == 0]
+        for item in dropped:
+            self.drop(item)
+        return dropped
+
     def knows_call(self, function_call_id: str) -> bool:
         """True for a function call that was written down already."""
         return function_call_id in self._calls
 
-    def called(self, function_call_id: str, name: str, arguments: str) -> None:
-        """A function was called."""
+    def called(self, function_call_id: str, name: str, arguments: str) -> bool:
+        """A function was called. False for one that was written down already."""
+        if self.knows_call(function_call_id):
+            return False
         call = Called(function_call_id, name, arguments)
         self._calls[function_call_id] = call
         self._entries.append(call)
+        return True
 
     def returned(self, function_call_id: str, output: str) -> None:
         """A function's output is there."""
@@ -262,6 +280,12 @@ class Conversation:
     def turns(self) -> list[Turn]:
         """All turns, in the conversation's order."""
         return [entry for entry in self._entries if isinstance(entry, Turn)]
+
+    def newest(self) -> tuple[int, int]:
+        """The numbers of the newest turns: of the caller's, and of those that the model has spoken; -1 for none."""
+        turns = self.turns()
+        caller = max((turn.seq for turn in turns if turn.role == "caller"), default=-1)
+        return caller, max((t.seq for t in turns if t.role == "agent" and not t.own and t.said_ms), default=-1)
 
     def lately_said(self) -> str:
         """What the agent said in its last two turns: an echo can be of these."""

@@ -93,15 +93,17 @@ def transfer(
     *,
     phrase: str = "connecting",
     by_agent: bool = False,
+    by_owner: bool = False,
 ) -> bool:
     """Connect the caller with the human. False if nobody is there: then the model says so.
 
     A goodbye that is being said is taken back for it, and an emergency takes the place of any other reason.
-    `by_agent`: the model has decided it and may have said so; what it says is heard to its end.
+    `by_agent`: the model has decided it and may have said so; what it says is heard to its end. `by_owner`: they know
+    better than HUMAN_HOURS who is there.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
-    if not call.human_is_there(now) and reason is not EndReason.EMERGENCY:
+    if not call.human_is_there(now) and reason is not EndReason.EMERGENCY and not by_owner:
         if call.ending is not None:
             return False
         hears = "that nobody is there now; a message, or what the agent can do"
@@ -116,7 +118,7 @@ def transfer(
         return False
     if call.ending is not None:
         call.phase, call.ending = Phase.TALKING, None
-    call.dialled, call.dialled_by_agent = why, by_agent
+    call.dialled, call.dialled_by_agent, call.dialled_by_owner = why, by_agent, by_owner
     announced = by_agent and call.playout.is_speaking(now)
     words = None if announced else phrase
     leave(call, reason, Next.HUMAN, now, out, phrase=words, after_speech=by_agent, summary=summary)
@@ -161,6 +163,15 @@ def leave(
     call.ending = Ending(reason, then, now + LAST_WORDS_SLACK_S, item, summary, began_at=now)
     _follow_last_words(call, call.ending, now)
     out.append(Report("call.leaving", "info", (("reason", str(reason)), ("then", str(then)))))
+
+
+def hang_up(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
+    """End the call at once, whatever is being said, whoever speaks."""
+    call.floor.release()
+    call.rest.forget()
+    cut_off(call, now, out)
+    call.phase, call.ending = Phase.LEAVING, Ending(reason, Next.HANG_UP, now, None, began_at=now)
+    out.append(Report("call.leaving", "info", (("reason", str(reason)), ("then", str(Next.HANG_UP)))))
 
 
 def say_instead(call: Call, now: float, out: list[Action]) -> None:
@@ -270,6 +281,6 @@ def _close_books(call: Call, out: list[Action]) -> None:
     call.over_at = None
     for turn in call.conversation.turns():
         if turn.role == "caller" and turn.gap:
-            call.record(turn.row(), out)
-    call.unconsented = []
+            out += call.consent.record(turn.row())
+    call.consent.forget_what_waits()
     out.append(ReleaseModel())

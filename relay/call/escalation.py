@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from relay.call.words import Language, Patterns, Sets, Words, plain
+from relay.call.words import Language, Meaning, Patterns, Sets, Words, plain
 
 
 class RulesInvalid(ValueError):
@@ -23,6 +23,15 @@ PROMISE_WORDS = (
     "let me check", "let me look", "let me see", "let me find", "let me book", "i'll check", "i will check",
     "i'm checking", "i'll look", "i will look", "i'm looking", "i'll find out", "i'm booking", "i'll book",
 )  # fmt: skip
+# What the caller's words are listened to for, and the list of the operator's own phrases for it.
+CALLER_SAYS = {
+    "emergency": "emergency_words",
+    "human": "human_words",
+    "angry": "angry_words",
+    "misunderstood": "misunderstood_words",
+    "topics_hard": "topics_hard",
+}
+NO_WORDS = Meaning(is_nothing=True)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
@@ -51,12 +60,20 @@ class Rules:
         """The operator's single words for whom a caller may ask: judged like "agent", not found in every sentence."""
         return tuple(phrase for phrase in self.human_words if len(plain(phrase).split()) == 1)
 
+    def judge(self, text: str) -> Meaning:
+        """What the caller's words mean; `says` of it names what is listened for, of CALLER_SAYS."""
+        if not text:
+            return NO_WORDS
+        return self.words.judge(text, {kind: self._own(name) for kind, name in CALLER_SAYS.items()})
+
     def says(self, name: str, text: str) -> bool:
         """True if `text` says what the list `name` ("human_words", ...) stands for, and means it."""
+        return self.words.says(name.removesuffix("_words"), text, self._own(name))
+
+    def _own(self, name: str) -> Patterns | None:
         if name not in self._patterns:
             self._patterns[name] = self._compiled(name)
-        kind, own = name.removesuffix("_words"), self._patterns[name]
-        return self.words.says(kind, text, own)
+        return self._patterns[name]
 
     def _compiled(self, name: str) -> Patterns | None:
         phrases = [plain(phrase) for phrase in getattr(self, name)]

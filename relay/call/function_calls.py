@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.call import ending, wording
 from relay.call.actions import Action, Report, RunFunction, SendFunctionOutput
-from relay.call.running_functions import ANY, CALLS, SILENT_ROUNDS
+from relay.call.running_functions import ANY
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import (
     EndCall,
@@ -34,26 +34,22 @@ REFUSALS_BEFORE_HUMAN = 3
 
 def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> None:
     """The model calls a function."""
-    if call.conversation.knows_call(event.function_call_id) or call.phase is not Phase.TALKING:
+    if call.phase is not Phase.TALKING:
         return
-    call.conversation.called(event.function_call_id, event.name, event.arguments)
-    if call.answers.is_discarded(event.response_id):  # the caller spoke against it before it was done
+    if not call.conversation.called(event.function_call_id, event.name, event.arguments):
+        return  # told twice
+    may = call.answers.called(event.response_id, now)
+    if may == "nothing":  # the caller spoke against it before it was done
         call.conversation.returned(event.function_call_id, wording.NOT_RUN)
         out.append(SendFunctionOutput(event.function_call_id, wording.NOT_RUN))
         return
-    call.answers.progressed(event.response_id, now)
-    call.answers.completed(event.response_id, now)
-    _listen(call)
-    rounds = call.functions.rounds
-    rounds.calls += 1
-    if rounds.calls > CALLS or call.answers.forbids_functions(event.response_id):
+    phrase, newest = call.plan.holding.get(event.name, "holding") or "", call.conversation.newest()
+    if not call.functions.begin(
+        event.function_call_id, event.response_id, phrase, now, newest=newest, may_call=may == "call"
+    ):
         call.conversation.returned(event.function_call_id, wording.TOO_MANY)
         out.append(SendFunctionOutput(event.function_call_id, wording.TOO_MANY))
-        call.functions.want_answer(event.response_id)
-        rounds.silent = max(rounds.silent, SILENT_ROUNDS)
         return
-    phrase = call.plan.holding.get(event.name, "holding") or ""
-    call.functions.begin(event.function_call_id, event.response_id, phrase, now)
     out.append(RunFunction(event.function_call_id, event.name, event.arguments))
 
 
@@ -79,9 +75,9 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
         case StaySilent():
             call.liveness.stays_silent(now)
         case TakeMessage() | PauseRecording() | ResumeRecording() | None:
-            call.functions.rounds.returned(response_id)
-            call.rest.forget()  # there is something else to be told
-            call.functions.want_answer(response_id)
+            call.functions.output_came(response_id)
+            if call.rest.kept is not None:
+                call.rest.forget()  # there is something else to be told
     if _failed_too_often(call, event):
         what = event.name.replace("_", " ")
         why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
@@ -90,19 +86,11 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
     want_answer(call, now, out)
 
 
-def _listen(call: Call) -> None:
-    """Note who has spoken since functions were last called: what was counted until then is over."""
-    turns = call.conversation.turns()
-    caller = max((turn.seq for turn in turns if turn.role == "caller"), default=-1)
-    model = max((turn.seq for turn in turns if turn.role == "agent" and not turn.own and turn.said_ms), default=-1)
-    if call.functions.rounds.heard(caller, model):
-        call.functions.phrases = 0
-
-
 def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
     """True when the same thing has not worked so often that a human is due. A "no" that the caller can use is none."""
     if event.ok:
-        call.functions.worked(event.name)
+        if call.functions.failed_attempts:
+            call.functions.worked(event.name)
         return False
     # Neither a "no" nor a failure alone: but a model that gets nothing else has come to its end.
     limit = call.plan.rules.human_after_failures
@@ -119,14 +107,14 @@ def want_answer(call: Call, now: float, out: list[Action]) -> None:
 
     A model that calls and calls is asked for an answer without functions; then a human takes over.
     """
-    if not call.functions.complete(call.answers.active):
+    answer = call.functions.next_answer(call.answers.active, call.conversation.newest())
+    if answer == "none":
         return
-    _listen(call)
-    rounds = call.functions.rounds
-    if not rounds.are_enough:
+    if answer == "any":
         call.answers.want("output")
         return
-    if rounds.force():
+    rounds = call.functions.rounds
+    if answer == "in words":
         hears = "an answer without another look-up"
         out.append(Report("functions.without_end", "warning", (("calls", rounds.calls), ("caller_hears", hears))))
         call.answers.want("output", wording.ANSWER_NOW)

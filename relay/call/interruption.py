@@ -60,10 +60,8 @@ def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
             call.due(now, out)
     else:
         call.figures.barge_ins += was_heard
-        if speech is not None:
-            call.caller_turns.interrupted(speech.item_id)
         is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.keypad.is_untold)
-        cuts = cut_off(call, now, out)
+        cuts = cut_off(call, now, out, by=speech.item_id if speech is not None else None)
         if was_heard and is_all:
             _keep_rest(call, cuts, now)
 
@@ -133,12 +131,12 @@ def interrupt(call: Call, now: float, out: list[Action]) -> None:
     cut_off(call, now, out)
 
 
-def cut_off(call: Call, now: float, out: list[Action]) -> list[Cut]:
-    """The agent's answer is given up, exactly where it was heard."""
-    if call.playout.hold(now):
+def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = None) -> list[Cut]:
+    """The agent's answer is given up, exactly where it was heard. `by`: the caller's turn whose sound shows it."""
+    if call.playout.held is None and call.playout.hold(now):
         out.append(ClearPlayback())
     cuts = call.playout.cut(now)
-    call.caller_turns.answer_was_given_up()
+    call.caller_turns.answer_was_given_up(by)
     active = call.answers.active
     cancel = call.answers.cancel(now)
     if cancel is not None:
@@ -152,18 +150,16 @@ def cut_off(call: Call, now: float, out: list[Action]) -> list[Cut]:
 
 def drop_unheard(call: Call, response_id: ResponseId) -> None:
     """Words of an answer that never got a sound, and get none any more: deleted once the answer has ended."""
-    for item in call.answer_items.get(response_id, []):
-        turn = call.conversation.turn(item)
-        if turn is not None and not turn.whole and turn.said_ms == 0:
-            call.conversation.drop(item)
-            call.soundless_items.setdefault(response_id, set()).add(item)
+    dropped = call.conversation.drop_soundless(call.answer_items.get(response_id, []))
+    if dropped:
+        call.soundless_items.setdefault(response_id, set()).update(dropped)
 
 
 def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
-    turn = call.conversation.turn(cut.item)
-    if turn is None:
+    found = call.conversation.heard_of(cut.item, cut.heard_ms, cut.said_ms, cut.complete)
+    if found is None:
         return
-    heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)
+    turn, heard = found
     in_full = cut.complete and int(cut.heard_ms) >= int(cut.said_ms)
     if not turn.whole:
         call.finish_turn(turn, heard, now, out, interrupted=not in_full)

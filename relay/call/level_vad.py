@@ -77,6 +77,7 @@ class CallerVoice:
         self.level_dbfs = -100.0  # of the latest frame
         self.run_ms = 0  # length of the current run of speech, breaks included
         self.quiet_ms = BREAK_MS  # since its last loud frame
+        self.is_up = False  # a run of speech goes on
 
     @property
     def threshold_dbfs(self) -> float:
@@ -99,6 +100,7 @@ class CallerVoice:
             self.quiet_ms = 0
         else:
             self.quiet_ms += ms
+        self.is_up = self.quiet_ms < BREAK_MS
         self._learn_noise(level_dbfs, ms)
 
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
@@ -131,8 +133,3 @@ class CallerVoice:
     def was_echo(self) -> None:
         """What was taken for the caller was our own voice: the line is worse than it was."""
         self._echo_return_db = ECHO_RETURN_AT_FIRST_DB
-
-    @property
-    def is_up(self) -> bool:
-        """True while a run of speech goes on."""
-        return self.quiet_ms < BREAK_MS

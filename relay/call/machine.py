@@ -1,7 +1,8 @@
 """One phone call, as a state machine that does no I/O.
 
 Rule 1: everything that decides what a call does next lives here and in the rooms it dispatches to: greeting (the first
-words), turns and interruption (the caller), responses and function_calls (the model), failover (its sessions), ending.
+words), turns and interruption (the caller), responses and function_calls (the model), failover (its sessions), orders
+(the owner), ending.
 What they share is in state.py; what they know is in the pure rooms behind: playout (what was heard), turn_taking (who
 may speak), response_queue (`response.create`), conversation (what was said), cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
@@ -16,10 +17,9 @@ clock       -                   ladder, caps, silence        deadline: finish   
 
 from __future__ import annotations
 
-from relay.call import ending, failover, function_calls, greeting, refusal, responses, turns, voice_loss
+from relay.call import ending, failover, function_calls, greeting, orders, refusal, responses, turns, voice_loss
 from relay.call.actions import Action
 from relay.call.call_config import CallPlan
-from relay.call.level_vad import BREAK_MS
 from relay.call.state import Call, Ending, Figures, Next, Phase
 from relay.call.vocabulary import (
     CallerArrived,
@@ -35,6 +35,7 @@ from relay.call.vocabulary import (
     Event,
     FunctionAsked,
     FunctionReturned,
+    HangUpOrdered,
     ItemId,
     ItemPlaced,
     MarkReturned,
@@ -47,10 +48,12 @@ from relay.call.vocabulary import (
     MoveFailed,
     NextModelLost,
     NextModelReady,
+    PutThroughOrdered,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
     Rung,
+    SentenceOrdered,
     Ticked,
     VoiceBilled,
     VoiceFailed,
@@ -99,8 +102,7 @@ class Machine:
             call.loud_at = now
             if voice.run_ms >= KNOCK_MS:
                 call.talked_at = now
-        in_run = voice.quiet_ms < BREAK_MS
-        if in_run and call.model_is_ready and call.floor.speech is None and not call.playout.is_speaking(now):
+        if voice.is_up and call.floor.speech is None and call.model_is_ready and not call.playout.is_speaking(now):
             call.unheard.hear(level_dbfs, voice.run_ms, ms, is_loud=voice.quiet_ms == 0)
         out: list[Action] = []
         if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
@@ -221,6 +223,8 @@ class Machine:
                     call.answers.want("correct")
             case DrainBegan(limit_s):
                 call.drain_until = now + limit_s
+            case PutThroughOrdered() | HangUpOrdered() | SentenceOrdered():
+                orders.obey(call, event, now, out)
 
     def _marked(self, name: str, now: float, out: list[Action]) -> None:
         call = self.call
@@ -264,9 +268,10 @@ class Machine:
         if call.sessions.next_is_ready:
             failover.settle(call, now, out)
         if answers.wish is not None:
-            call.liveness.owe(now)
+            if call.liveness.owed_at is None:
+                call.liveness.owe(now)
             responses.ask(call, now, out)
-        if call.playout.queue:
+        if call.playout.queue and call.playout.held is None:
             call.due(now, out)
         if call.phase is not Phase.TALKING:
             ending.settle(call, now, out)

@@ -345,12 +345,14 @@ class Playout:
         """True between `hold` and `resume` or `cut`."""
         return self.held is not None
 
-    def playing(self, now: float) -> Utterance | None:
-        """The utterance the caller hears now, or will hear next; None in silence."""
-        for burst in self._bursts:
-            if burst.to_s + self._late_s > now:
-                return burst.utterance
-        return self.queue[0] if self.queue else None
+    def heard_now(self, now: float) -> tuple[Utterance | None, float]:
+        """What the caller hears now, or will hear next (None in silence); and `quiet_since_s`."""
+        until_s = self._play_end_s + self._late_s
+        if until_s > now:
+            for burst in self._bursts:
+                if burst.to_s + self._late_s > now:
+                    return burst.utterance, until_s
+        return self.queue[0] if self.queue else None, until_s
 
     def left_ms(self, now: float) -> float:
         """How long it takes until everything that is here has been played."""

@@ -163,6 +163,14 @@ class Answers:
             if response_id not in self._discarded:
                 self._complete_at = None
 
+    def called(self, response_id: ResponseId, now: float) -> Literal["call", "speak", "nothing"]:
+        """The response called a function, which may be its last. What it may: that, only speak, or nothing any more."""
+        if self.is_discarded(response_id):
+            return "nothing"
+        self.progressed(response_id, now)
+        self.completed(response_id, now)
+        return "speak" if self.forbids_functions(response_id) else "call"
+
     def completed(self, response_id: ResponseId, now: float) -> None:
         """All that has come of the response is complete: its end is due."""
         if response_id == self.active:

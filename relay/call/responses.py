@@ -110,7 +110,7 @@ def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> Non
     if not turn.whole:
         call.answers.progressed(event.response_id, now, is_audible=False)
         return
-    call.record(turn.row(), out)
+    out += call.consent.record(turn.row())
 
 
 def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:
@@ -246,9 +246,9 @@ def _give_up_if_failed(call: Call, now: float, out: list[Action]) -> None:
 def ask(call: Call, now: float, out: list[Action]) -> None:
     """Ask for the answer that is wished for, if its time has come."""
     ready = call.phase is Phase.TALKING and call.model_is_ready
-    if not ready or not call.answers.is_wanted or call.floor.is_taken or call.playout.is_held:
+    if not ready or call.answers.wish is None or call.floor.is_taken or call.playout.held is not None:
         return
-    if call.notice_is_open(now):
+    if not call.consent.heard and call.notice_is_open(now):
         return  # the answer would wait behind the notice anyway; and a function writes down what it is given
     request = call.answers.due(now)
     if request is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from relay.call.vocabulary import ResponseId
 
@@ -19,6 +20,10 @@ CALLS = 24
 # So often a model is asked for an answer without functions before somebody else takes over: 1 in one turn of the
 # caller's, 2 in the whole call.
 FORCED_IN_A_TURN, FORCED = 1, 2
+
+
+# What is due when outputs are there: nothing yet; an answer; one in words, without functions; a person.
+NextAnswer = Literal["none", "any", "in words", "human"]
 
 
 @dataclass(slots=True)
@@ -84,8 +89,31 @@ class RunningFunctions:
         """True while any of them runs."""
         return bool(self.running)
 
-    def begin(self, function_call_id: str, response_id: ResponseId, phrase: str, now: float) -> None:
-        """The model called a function; an empty `phrase` means that the caller hears nothing of it."""
+    def _listen(self, newest: tuple[int, int]) -> None:
+        """The caller's and the model's newest turns: what was counted until somebody spoke is over."""
+        if self.rounds.heard(*newest):
+            self.phrases = 0
+
+    def begin(
+        self,
+        function_call_id: str,
+        response_id: ResponseId,
+        phrase: str,
+        now: float,
+        *,
+        newest: tuple[int, int],
+        may_call: bool,
+    ) -> bool:
+        """The model calls a function after the `newest` turns; an empty `phrase`: the caller hears nothing of it.
+
+        False if it is not to be run: an answer in words is due, because it may call none, or has called too many.
+        """
+        self._listen(newest)
+        self.rounds.calls += 1
+        if self.rounds.calls > CALLS or not may_call:
+            self.rounds.silent = max(self.rounds.silent, SILENT_ROUNDS)
+            self._want_answer(response_id)
+            return False
         self.running[function_call_id] = response_id
         self._callers.add(response_id)
         if not phrase:
@@ -93,6 +121,7 @@ class RunningFunctions:
         self.phrase, self.asked_at = phrase, now
         if not self.phrases:  # a call that follows another without a word goes on with the same wait
             self.phrase_at = 0.0
+        return True
 
     def end(self, function_call_id: str) -> ResponseId | None:
         """A function's answer is there: which response called it. None for one that does not run (any more)."""
@@ -112,16 +141,30 @@ class RunningFunctions:
         """True for a response that called a function."""
         return response_id in self._callers
 
-    def want_answer(self, response_id: ResponseId) -> None:
+    def output_came(self, response_id: ResponseId) -> None:
+        """An output that wants an answer is there."""
+        self.rounds.returned(response_id)
+        self._want_answer(response_id)
+
+    def _want_answer(self, response_id: ResponseId) -> None:
         """The outputs of this response's functions are to be answered."""
         if response_id not in self._outputs_wanted:
             self._outputs_wanted.append(response_id)
 
-    def complete(self, active: ResponseId | None) -> int:
+    def _take_complete(self, active: ResponseId | None) -> int:
         """Take the responses whose outputs are all there and that are complete themselves; how many there were."""
         due = [r for r in self._outputs_wanted if r != active and not self.were_called_by(r)]
         self._outputs_wanted = [r for r in self._outputs_wanted if r not in due]
         return len(due)
+
+    def next_answer(self, active: ResponseId | None, newest: tuple[int, int]) -> NextAnswer:
+        """What is to answer the outputs that are there, after the `newest` turns; `active`: the response under way."""
+        if not self._take_complete(active):
+            return "none"
+        self._listen(newest)
+        if not self.rounds.are_enough:
+            return "any"
+        return "in words" if self.rounds.force() else "human"
 
     def said_phrase(self, now: float) -> None:
         """The caller was told that it takes a while."""

@@ -6,18 +6,17 @@ The rooms are functions over this object: greeting, turns, responses, failover, 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from relay.call.actions import (
     Action,
     CreateItem,
     RecordConsent,
-    RecordTurn,
     Report,
 )
 from relay.call.call_config import CallPlan, Phrase
 from relay.call.caller_turns import CallerTurns
-from relay.call.consent import Consent, Words
+from relay.call.consent import Consent
 from relay.call.conversation import Conversation, Turn, is_said
 from relay.call.cost import Meter
 from relay.call.gap_filling import Lateness
@@ -132,15 +131,16 @@ class Call:
         self.notice_item: ItemId | None = None
         self.notice_until = 0.0  # its mark may come back until then
         self.consent = Consent(plan.keep_words, plan.greeting.announces, plan.notice_heard, plan.words_refused)
-        self.unconsented: list[RecordTurn] = []  # rows that wait for the notice
         # Functions
         self.functions = RunningFunctions.of(plan.failed_attempts)
         # The end
         self.dialled = ""  # why the caller is to be connected with a human
         self.dialled_by_agent = False  # then it is the model's own reason, and may hold the caller's words
+        self.dialled_by_owner = False  # who may do so outside the human's hours
         self.missed_human = False  # somebody was wanted, outside their hours
         self.warned = False
         self.told_midnight = False  # that there is a new day
+        self.sentence, self.sentence_at = "", 0.0  # what the owner wanted to be said last, and when
         self.voice_fault = ""  # why the voice that spoke what the model writes speaks no more
         self._own_number = 0
 
@@ -169,12 +169,12 @@ class Call:
 
     def agent(self, now: float) -> Agent:
         """What the agent is doing at this moment. A greeting that announces is protected before its first sound too."""
-        speaking = self.playout.is_speaking(now)
-        playing = self.playout.playing(now) if speaking else None
-        announcing = not self.consented and self.notice_item is None and self.answers.is_greeting
+        playing, until_s = self.playout.heard_now(now)
+        speaking = playing is not None
+        announcing = self.notice_item is None and not self.consented and self.answers.is_greeting
         protected = announcing or bool(playing and playing.protected) or self.phase is not Phase.TALKING
         early = speaking and self.since_arrival_s(now) < EARLY_S
-        return Agent(speaking, self.answers.is_busy, protected, early)
+        return Agent(speaking, self.answers.is_busy, protected, early, self._silent_since(until_s))
 
     def is_silent(self, now: float) -> bool:
         """True while nobody speaks, nobody is about to, and nothing is being done."""
@@ -187,7 +187,10 @@ class Call:
 
     def quiet_since(self) -> float:
         """When both sides fell silent (Trio clock); in the future while something is being played."""
-        return max(self.presence.sign_at, self.presence.perhaps_at, self.playout.quiet_since_s, self.arrived_at or 0.0)
+        return self._silent_since(self.playout.quiet_since_s)
+
+    def _silent_since(self, played_until_s: float) -> float:
+        return max(self.presence.sign_at, self.presence.perhaps_at, played_until_s, self.arrived_at or 0.0)
 
     def notice_is_open(self, now: float) -> bool:
         """True while the notice is being played, and until its mark has had the time to come back."""
@@ -276,33 +279,22 @@ class Call:
             if turn is None or not is_said(self.plan.greeting.notice, turn.spoken):
                 out.append(Report("notice.not_said", "error", (("caller_hears", "no notice: no word is stored"),)))
                 return
-            self.consent.heard = True
             out.append(RecordConsent(self.ms(now)))
-            out += self.unconsented
-            self.unconsented = []
+            out += self.consent.was_heard()
 
     def lose_speech(self, now: float) -> None:
         """Forget whom the floor hears; words that were being said, which nobody will write down, are a gap."""
         speech = self.floor.speech
         if speech is not None and speech.voiced_ms >= SHORT_TURN_MS and self.phase is not Phase.GONE:
             turn = self.conversation.place(speech.item_id, "caller", None, self.ms(now))
-            turn.was_spoken(self.caller_turns.take_began_ms(speech.item_id, turn.started_ms), self.ms(now))
+            began_at = self.caller_turns.take_began_at(speech.item_id)
+            turn.was_spoken(turn.started_ms if began_at is None else self.ms(began_at), self.ms(now))
         self.floor.forget()
 
     def finish_turn(self, turn: Turn, heard: str, now: float, out: list[Action], *, interrupted: bool) -> None:
         """An agent's turn is over: this much of it was heard."""
-        turn.was_heard(heard, self.ms(now), interrupted=interrupted, latency=self.waterfalls.take(turn.item_id))
-        self.record(turn.row(), out)
-
-    def record(self, row: RecordTurn, out: list[Action]) -> None:
-        """A row of the transcript: at once, after the notice was heard, or without its words."""
-        match self.consent.words:
-            case Words.KEPT:
-                out.append(row)
-            case Words.WAITING:
-                self.unconsented.append(row)
-            case Words.NEVER:
-                out.append(replace(row, said=None, heard=None))
+        latency = self.waterfalls.take(turn.item_id)
+        out += self.consent.record(turn.was_heard(heard, self.ms(now), interrupted=interrupted, latency=latency))
 
     @property
     def consented(self) -> bool:

@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 
 from relay.call.level_vad import CallerVoice, Sound
 from relay.call.vocabulary import ItemId
-from relay.call.words import Words
+from relay.call.words import Meaning
 
 # Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms): bench/barge_in.
 GIVE_UP_MS = 250
@@ -98,6 +98,10 @@ class Agent:
     thinking: bool  # an answer is asked for or being generated
     protected: bool  # what the caller hears cannot be interrupted
     early: bool  # the greeting's first words
+    silent_since_s: float = 0.0  # when both sides fell silent; in the future while something is being played
+
+
+NO_AGENT = Agent(speaking=False, thinking=False, protected=False, early=False)
 
 
 @dataclass(slots=True)
@@ -128,7 +132,7 @@ class Floor:
 
     def __init__(self) -> None:
         self.speech: Speech | None = None
-        self._awaited: dict[ItemId, _Awaited] = {}
+        self.awaited: dict[ItemId, _Awaited] = {}  # turns whose words tell what they are worth
 
     @property
     def is_taken(self) -> bool:
@@ -154,7 +158,7 @@ class Floor:
     @property
     def is_waiting(self) -> bool:
         """True while a turn's words are to tell what it is worth."""
-        return any(awaited.until < math.inf for awaited in self._awaited.values())
+        return any(awaited.until < math.inf for awaited in self.awaited.values())
 
     def spoke(self, item_id: ItemId, agent: Agent, voice: CallerVoice) -> Step:
         """The VAD heard speech begin."""
@@ -246,21 +250,19 @@ class Floor:
             return Worth.ANSWER
         if speech.voiced_ms >= SHORT_TURN_MS and not speech.overheard and not agent.speaking:
             return Worth.ANSWER
-        self._awaited[item_id] = _Awaited(
+        self.awaited[item_id] = _Awaited(
             now + WORDS_LIMIT_S, speech.voiced_ms, speech.overheard, speech.over_agent, speech.sound
         )
         return Worth.WAIT
 
-    def is_nothing(self, item_id: ItemId, text: str, voice: CallerVoice, words: Words) -> bool:
-        """True for words that nobody said: there are none, they are a noise's, or nothing sounded behind them."""
-        if words.is_nothing(text):
-            return True
-        awaited = self._awaited.get(item_id)
+    def is_soundless(self, item_id: ItemId, voice: CallerVoice) -> bool:
+        """True for a turn whose words are awaited, and behind which nothing sounded."""
+        awaited = self.awaited.get(item_id)
         return awaited is not None and awaited.sound is not None and not voice.is_above_noise(awaited.sound)
 
-    def transcribed(self, item_id: ItemId, text: str | None, agent: Agent, said: str, words: Words) -> Worth:
+    def transcribed(self, item_id: ItemId, text: str | None, agent: Agent, said: str, meaning: Meaning) -> Worth:
         """The words of a turn are there (None: the transcription failed). `said`: the agent's latest words."""
-        awaited = self._awaited.pop(item_id, None)
+        awaited = self.awaited.pop(item_id, None)
         if awaited is None:
             return Worth.LEAVE
         if text is None:
@@ -269,9 +271,9 @@ class Floor:
             return Worth.DELETE
         if awaited.over_agent and awaited.voiced_ms < SHORT_TURN_MS and is_echo(text, said):
             return Worth.DELETE
-        if awaited.overheard and words.is_mere_hello(text):
+        if awaited.overheard and meaning.is_hello:
             return Worth.LEAVE
-        if agent.speaking and words.is_backchannel(text):
+        if agent.speaking and meaning.is_backchannel:
             return Worth.LEAVE
         if agent.protected or not agent.speaking:
             return Worth.ANSWER
@@ -284,16 +286,16 @@ class Floor:
         """
         late = [
             (item, a.voiced_ms >= SHORT_TURN_MS and not agent.speaking)
-            for item, a in self._awaited.items()
+            for item, a in self.awaited.items()
             if now >= a.until
         ]
         for item, answer in late:
-            awaited = self._awaited.pop(item)
+            awaited = self.awaited.pop(item)
             if not answer:
-                self._awaited[item] = replace(awaited, until=math.inf)
+                self.awaited[item] = replace(awaited, until=math.inf)
         return late
 
     def forget(self) -> None:
         """The model session is gone, and with it what it was hearing."""
         self.speech = None
-        self._awaited.clear()
+        self.awaited.clear()

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from relay.call import ending, failover, wording
 from relay.call.actions import Action, DeleteItem, SendSilence
+from relay.call.caller_turns import CallerTurn
 from relay.call.interruption import carry_out, cut_off, go_on, interrupt
 from relay.call.state import Call, Phase
-from relay.call.turn_taking import SHORT_TURN_MS, Worth, is_echo
+from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, State, Worth, is_echo
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
+from relay.call.words import Meaning
 
 # An agent that was stopped and heard neither a word nor the end of it goes on: the VAD or the line has gone silent.
 HOLD_LIMIT_S = 2.0
@@ -28,15 +30,18 @@ WORDS_LIMIT_S = 5.0
 
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
+    agent = call.agent(now)
     call.unheard.forget()
-    call.caller_turns.begin(item_id, call.ms(now), call.quiet_since())
-    carry_out(call, call.floor.spoke(item_id, call.agent(now), call.voice), now, out)
+    call.caller_turns.begin(item_id, now, agent.silent_since_s)
+    carry_out(call, call.floor.spoke(item_id, agent, call.voice), now, out)
 
 
 def frame(call: Call, now: float, out: list[Action]) -> None:
     """A caller frame was measured."""
-    if call.floor.speech is not None:
-        carry_out(call, call.floor.frame(call.agent(now), call.voice), now, out)
+    speech = call.floor.speech
+    if speech is not None:
+        agent = call.agent(now) if speech.state is State.SPEAKS else NO_AGENT  # nothing else can be stopped
+        carry_out(call, call.floor.frame(agent, call.voice), now, out)
 
 
 def paused(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
@@ -53,14 +58,13 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     if call.conversation.turn(item_id) is not None or call.phase is Phase.GONE:
         return  # told twice
     call.ids[item_id] = item_id
-    call.caller_turns.await_words(item_id, now + WORDS_LIMIT_S)
+    began_at, early = call.caller_turns.became_item(item_id, now + WORDS_LIMIT_S)
     turn = call.conversation.place(item_id, "caller", call.ours(previous), call.ms(now))
     stopped = call.waterfalls.stopped(item_id)
     ended_ms = turn.ended_ms if stopped is None else call.ms(stopped)
-    turn.was_spoken(call.caller_turns.take_began_ms(item_id, turn.started_ms), ended_ms)
+    turn.was_spoken(turn.started_ms if began_at is None else call.ms(began_at), ended_ms)
     if call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER:
         _answer(call, item_id)
-    early = call.caller_turns.take_early(item_id)
     if early is not None:
         transcribed(call, early, now, out)
 
@@ -72,11 +76,11 @@ def _answer(call: Call, item_id: ItemId) -> None:
 
 def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
     """The words of a caller's turn are there: what was it, and what follows?"""
-    if not call.caller_turns.words_came(event.item_id):
-        call.caller_turns.keep_early(event)
+    turn = call.caller_turns.words_came(event)
+    if turn is None:
         return  # ahead of its commit; or told twice, or an item of another session
     call.meter.transcribed(event.usage)
-    said = _what_was_it(call, event, now)
+    said = _what_was_it(call, event, turn, now)
     if said.is_nothing:
         _follow_nothing(call, said, now, out)
     elif said.worth is Worth.DELETE:
@@ -92,24 +96,31 @@ class _Said:
 
     item_id: ItemId
     text: str  # empty where its words are not known
+    meaning: Meaning
     worth: Worth
-    is_nothing: bool = False  # a noise, that was taken for a turn
-    is_answered: bool = False  # what was asked for meanwhile answers it, too
+    is_nothing: bool  # a noise, that was taken for a turn
+    is_answered: bool  # what was asked for meanwhile answers it, too
+    turn: CallerTurn
 
 
-def _what_was_it(call: Call, event: CallerTranscribed, now: float) -> _Said:
-    item_id, text, words = event.item_id, (event.text or "").strip(), call.plan.rules.words
-    lately_said = call.conversation.lately_said()
-    is_nothing = event.text is not None and call.floor.is_nothing(item_id, text, call.voice, words)
-    worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, words)
-    if call.caller_turns.has_interrupted(item_id) and (is_nothing or not text or is_echo(text, lately_said)):
+def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float) -> _Said:
+    item_id, text = event.item_id, (event.text or "").strip()
+    meaning = call.plan.rules.judge(text)
+    is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # what its sound has decided already
+    is_open = item_id in call.floor.awaited
+    lately_said = call.conversation.lately_said() if is_open or turn.has_interrupted else ""
+    if is_open:
+        is_nothing = is_nothing or call.floor.is_soundless(item_id, call.voice)
+        worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, meaning)
+    is_nothing = is_nothing and event.text is not None
+    if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
         call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
-    return _Said(item_id, text, worth, is_nothing, call.caller_turns.is_answered(item_id))
+    return _Said(item_id, text, meaning, worth, is_nothing, turn.is_answered, turn)
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """A noise: what it has led to is undone, as far as nobody has heard it."""
-    call.presence.was_nothing(call.caller_turns.silent_before(said.item_id))
+    call.presence.was_nothing(said.turn.silent_since)
     if call.caller_turns.was_not_misunderstood(said.item_id):  # the agent asked what a noise was to mean
         call.figures.misunderstandings -= 1
     if go_on(call, now, out) or said.worth is not Worth.LEAVE:
@@ -148,22 +159,21 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
         return
     call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
     if said.text:
-        turn.was_written_down(said.text)
-        call.record(turn.row(), out)
+        out += call.consent.record(turn.was_written_down(said.text))
 
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """What the words of a turn lead to: a human, the taking back of a goodbye, an answer, or that the agent goes on."""
     text, item_id = said.text, said.item_id
-    if call.phase is Phase.GONE or _bring_a_human(call, text, now, out):
+    if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
-    if ending.can_be_taken_back(call) and _goes_on(call, said):
+    if call.ending is not None and ending.can_be_taken_back(call) and _goes_on(call, said):
         ending.take_back(call, now, out)
-    if call.phase is not Phase.TALKING or _heed(call, item_id, text, now, out):
+    if call.phase is not Phase.TALKING or _heed(call, said, now, out):
         return
     if _was_only_listening(call, said, now, out):
         return
-    if text and call.caller_turns.was_asked_again(item_id) and misunderstood(call, item_id, text, now, out):
+    if text and said.turn.was_asked_again and misunderstood(call, item_id, text, now, out):
         return
     if said.is_answered:
         return
@@ -181,18 +191,18 @@ def _goes_on(call: Call, said: _Said) -> bool:
     if not said.text:
         return said.worth in (Worth.ANSWER, Worth.BARGE_IN)
     if leaving.reason is EndReason.SILENCE_CAP:
-        return not call.plan.rules.words.is_goodbye(said.text)
-    return not call.plan.rules.words.is_farewell(said.text)
+        return not said.meaning.is_goodbye
+    return not said.meaning.is_farewell
 
 
 def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
     """True for "mm-hmm" and "okay", if the agent goes on with what it had given up for them."""
     is_yes = call.rest.kept is not None and call.rest.kept.was_asking
-    if said.text and call.plan.rules.words.is_backchannel(said.text) and not is_yes:
+    if said.meaning.is_backchannel and not is_yes:
         if go_on(call, now, out):
             call.waterfalls.forget(said.item_id)
             return True
-    elif not (said.worth is Worth.LEAVE and _is_older(call, said.item_id)):
+    elif call.rest.kept is not None and not (said.worth is Worth.LEAVE and _is_older(call, said.item_id)):
         call.rest.forget()
     return False
 
@@ -203,24 +213,23 @@ def _is_older(call: Call, item_id: ItemId) -> bool:
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
 
-def _bring_a_human(call: Call, text: str, now: float, out: list[Action]) -> bool:
+def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
     """Words that lead to a human at any time, over a goodbye too. True if the call is on its way there."""
-    rules = call.plan.rules
-    if rules.says("emergency_words", text):
-        return ending.transfer(call, EndReason.EMERGENCY, "emergency", text, now, out, phrase="emergency")
-    if rules.says("human_words", text):
-        return ending.transfer(call, EndReason.TRANSFERRED, "asked for a person", text, now, out)
+    if "emergency" in said.meaning.says:
+        return ending.transfer(call, EndReason.EMERGENCY, "emergency", said.text, now, out, phrase="emergency")
+    if "human" in said.meaning.says:
+        return ending.transfer(call, EndReason.TRANSFERRED, "asked for a person", said.text, now, out)
     return False
 
 
-def _heed(call: Call, item_id: ItemId, text: str, now: float, out: list[Action]) -> bool:
+def _heed(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
     """What else a caller's words set off. True if the call is on its way to a human."""
-    rules = call.plan.rules
-    if rules.says("misunderstood_words", text) and misunderstood(call, item_id, text, now, out):
+    rules, says = call.plan.rules, said.meaning.says
+    if "misunderstood" in says and misunderstood(call, said.item_id, said.text, now, out):
         return True
-    if rules.says("topics_hard", text) or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
+    if "topics_hard" in says or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
-    if rules.says("angry_words", text) and call.model_is_ready and not call.offered_human:
+    if "angry" in says and call.model_is_ready and not call.offered_human:
         call.offered_human = True
         call.rest.forget()  # there is something else to be told
         out.append(call.note(wording.OFFER_HUMAN))
@@ -277,8 +286,7 @@ def end_noise(call: Call, now: float, out: list[Action]) -> None:
     speech = call.floor.speech
     if speech is None or not call.model_is_ready:
         return
-    began_at = (call.arrived_at or 0.0) + call.caller_turns.began_ms(speech.item_id) / 1000
-    quiet_s = now - max(call.loud_at, began_at)
+    quiet_s = now - max(call.loud_at, call.caller_turns.began_at(speech.item_id) or call.arrived_at or 0.0)
     if quiet_s > NOISE_LIMIT_S:
         call.floor.drops_noise()
         out.append(SendSilence(SILENCE_MS))

@@ -37,6 +37,7 @@ class EndReason(enum.StrEnum):
     AGENT_SAID_GOODBYE = "agent_said_goodbye"
     TRANSFERRED = "transferred"
     EMERGENCY = "emergency"
+    HUNG_UP_BY_OWNER = "hung_up_by_owner"
     DURATION_CAP = "duration_cap"
     SILENCE_CAP = "silence_cap"
     COST_CAP = "cost_cap"
@@ -245,6 +246,37 @@ class ModelLost:
     reason: str
 
 
+# Events: from the owner, who watches the call in the console. Each is answered by one AnswerOwner.
+
+
+@dataclass(frozen=True, slots=True)
+class PutThroughOrdered:
+    """The caller is to be connected with the human now."""
+
+
+@dataclass(frozen=True, slots=True)
+class HangUpOrdered:
+    """The call is to end now."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceOrdered:
+    """The agent is to say this sentence to the caller."""
+
+    text: str
+
+
+Order: TypeAlias = PutThroughOrdered | HangUpOrdered | SentenceOrdered
+
+
+class OrderAnswer(enum.StrEnum):
+    """What becomes of an order."""
+
+    DONE = "done"  # it is being carried out
+    ALREADY = "already"  # it was, by somebody's order or the call itself
+    TOO_LATE = "too_late"  # the call is no longer in our hands, or says its last words
+
+
 # Events: from the voice that speaks what the model writes
 
 
@@ -345,6 +377,9 @@ Event: TypeAlias = (
     | NextModelLost
     | ClaimDoubted
     | DrainBegan
+    | PutThroughOrdered
+    | HangUpOrdered
+    | SentenceOrdered
 )
 
 

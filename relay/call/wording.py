@@ -16,6 +16,10 @@ OFFER_HUMAN = "Offer the caller, in one short sentence, to be connected with a p
 NO_HUMAN_NOW = (
     "No person can take the call at this time. Say so, and offer to take a message with take_message or to book."
 )
+OWNER_SAYS = (
+    'The owner of the business is listening and wants the caller to hear something from you now. Say exactly: "{text}" '
+    "Then go on with the call. Do not say who asked you to."
+)
 
 ANSWER_BROKE_OFF = (
     "Your last answer broke off before its end; the caller heard it up to its last words. Unless the caller has said "

@@ -56,16 +56,23 @@ def plain(text: str, contractions: Contractions | None = None) -> str:
 
     A number is one word, however it is parted: 9-1-1 is 911, and $1,911 is not.
     """
+    spelled = _spelled(text)
+    return _bare(spelled if contractions is None else contractions.written_out(spelled))
+
+
+def _spelled(text: str) -> str:
+    """The part of `plain` that is the same in every language; apostrophes are left."""
     text = re.sub(
         "[\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}`]", "'", text.casefold().replace("i\u0307", "i")
     )
     text = re.sub(r"(?<=\d)[-,.](?=\d)", "", text.replace("_", " "))
     text = re.sub(r"[$£€]\s?\d+", " _ ", text)  # a price is no number to dial
     text = re.sub(r"[.!?;:…。！？¡¿]+|\s[-–—]+\s", " . ", text)
-    text = " ".join(re.findall(rf"[\w'{_MARKS}]+|[,.]", re.sub(r"[,،、，]+", " , ", text)))
-    if contractions is not None:
-        text = contractions.written_out(text)
-    return " ".join(text.replace("'", "").split())
+    return " ".join(re.findall(rf"[\w'{_MARKS}]+|[,.]", re.sub(r"[,،、，]+", " , ", text)))
+
+
+def _bare(spelled: str) -> str:
+    return " ".join(spelled.replace("'", "").split())
 
 
 class Contractions:
@@ -167,6 +174,14 @@ class Patterns:
         """True if one of them stands in the text."""
         return next(self.found(text), None) is not None
 
+    def begins(self, text: str) -> bool:
+        """True if the text begins with one of them."""
+        return any(pattern.match(text) for pattern in self._at.get(text.split(" ", 1)[0], ()))
+
+    def can_begin_with(self, words: frozenset[str]) -> bool:
+        """False if none of these words begins any of them: then none is in a text of these words."""
+        return not self._at.keys().isdisjoint(words)
+
     def masked(self, text: str) -> str:
         """The text with `_` for every word that one of them covers."""
         for start, end in {match.span() for match in self.found(text)}:
@@ -190,6 +205,14 @@ class _Kind:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A text as one language reads it: its words in a row (`plain`), and each of them."""
+
+    words: str
+    each: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Language:
     """The words of one language, and how its sentences deny, ask and tell."""
 
@@ -200,16 +223,15 @@ class Language:
     lists: Mapping[str, re.Pattern[str] | None]
     credits: Patterns
 
-    def says(self, kind: str, text: str, own: Patterns | None = None) -> bool:
+    def says(self, kind: str, said: Reading, own: Patterns | None = None) -> bool:
         """True if a phrase of `kind` (or one of the operator's `own`) stands in the text and means what it says."""
         rule = self.kinds[kind]
-        words = plain(text, self.contractions)
-        kept = self.grammar["no_denials"].masked(rule.unless.masked(words))
+        possible = [patterns for patterns in (rule.says, own) if patterns and patterns.can_begin_with(said.each)]
+        if not possible:
+            return False  # nearly always: seven of eight languages are not spoken in a call
+        kept = self.grammar["no_denials"].masked(rule.unless.masked(said.words))
         return any(
-            not self._is_off(kept, match, kind in _OF_NOW)
-            for patterns in (rule.says, own)
-            if patterns is not None
-            for match in patterns.found(kept)
+            not self._is_off(kept, match, kind in _OF_NOW) for patterns in possible for match in patterns.found(kept)
         )
 
     def _is_off(self, words: str, match: re.Match[str], of_now: bool) -> bool:
@@ -236,15 +258,14 @@ class Language:
                 return True
         return False
 
-    def is_only(self, name: str, text: str) -> bool:
+    def is_only(self, name: str, said: Reading) -> bool:
         """True for a text that holds expressions of one list and nothing else."""
         pattern = self.lists[name]
-        return bool(pattern and pattern.fullmatch(plain(text, self.contractions)))
+        return bool(pattern and pattern.fullmatch(said.words))
 
-    def is_credits(self, text: str) -> bool:
+    def is_credits(self, said: Reading) -> bool:
         """True for a text that begins like the credits of a film."""
-        words = plain(text, self.contractions)
-        return any(match.start() == 0 for match in self.credits.found(words))
+        return self.credits.begins(said.words)
 
     @classmethod
     def from_table(
@@ -337,49 +358,83 @@ class _Reader:
 
 
 @dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the words of a turn mean: judged once, and read by all who ask."""
+
+    says: frozenset[str] = frozenset()  # of what was asked for: "emergency", "human", "angry" ...
+    is_nothing: bool = False  # a transcriber's words for a noise
+    is_backchannel: bool = False  # only "go on": no reason to stop or to answer
+    is_hello: bool = False  # a "Hello?" that the agent's greeting has answered already
+    is_farewell: bool = False  # they end a call, or agree to its end
+    is_goodbye: bool = False  # of somebody who leaves: one of them at least is no yes and no hello
+
+
+class _Said:
+    """A text, and how each language reads it."""
+
+    def __init__(self, text: str, languages: Iterable[Language]) -> None:
+        spelled = _spelled(text)
+        self.text = text
+        self.plain = _bare(spelled)
+        self.read: list[tuple[Language, Reading]] = []
+        for language in languages:
+            words = _bare(language.contractions.written_out(spelled))
+            self.read.append((language, Reading(words, frozenset(words.split()))))
+
+    def is_only(self, name: str) -> bool:
+        return any(language.is_only(name, reading) for language, reading in self.read)
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """All languages that are listened for. Whatever language is spoken, each of them is asked."""
 
     languages: tuple[Language, ...] = ()
 
+    def judge(self, text: str, own: Mapping[str, Patterns | None]) -> Meaning:
+        """What a caller's words mean. `own`: the kinds that are listened for, each with the operator's phrases."""
+        said = _Said(text, self.languages)
+        is_farewell, is_backchannel = said.is_only("farewells"), self._is_backchannel(said)
+        is_hello = 0 < _length(text) <= _HELLO_WORDS and said.is_only("hellos")
+        return Meaning(
+            frozenset(kind for kind, phrases in own.items() if self._says(kind, said, phrases)),
+            self._is_nothing(said),
+            is_backchannel,
+            is_hello,
+            is_farewell,
+            is_farewell and not is_backchannel and not is_hello,
+        )
+
     def says(self, kind: str, text: str, own: Patterns | None = None) -> bool:
         """True if a phrase of `kind` stands in the text and means what it says; `own`: the operator's phrases."""
+        return self._says(kind, _Said(text, self.languages), own)
+
+    def _says(self, kind: str, said: _Said, own: Patterns | None) -> bool:
         if kind not in KINDS or not self.languages:
-            return own is not None and own.is_in(plain(text))
-        return any(language.says(kind, text, own if at == 0 else None) for at, language in enumerate(self.languages))
+            return own is not None and own.is_in(said.plain)
+        return any(
+            language.says(kind, reading, own if at == 0 else None) for at, (language, reading) in enumerate(said.read)
+        )
 
-    def is_backchannel(self, text: str) -> bool:
-        """True for words that only say "go on": no reason to stop or to answer."""
-        if text.rstrip().endswith("?") and _HUMS.fullmatch(plain(text)):
+    def _is_backchannel(self, said: _Said) -> bool:
+        is_hum = bool(_HUMS.fullmatch(said.plain))
+        if is_hum and said.text.rstrip().endswith("?"):
             return False  # "Huh?" asks
-        if not 0 < _length(text) <= _BACKCHANNEL_WORDS or self._is_only("not_backchannels", text):
+        if not 0 < _length(said.text) <= _BACKCHANNEL_WORDS or said.is_only("not_backchannels"):
             return False
-        once = _TWICE.sub(r"\1", text)
-        return any(self._is_only("backchannels", said) for said in (text, once)) or bool(_HUMS.fullmatch(plain(text)))
+        if is_hum or said.is_only("backchannels"):
+            return True
+        once = _TWICE.sub(r"\1", said.text)
+        return once != said.text and _Said(once, self.languages).is_only("backchannels")
 
-    def is_farewell(self, text: str) -> bool:
-        """True for words that end a call, or agree to its end."""
-        return self._is_only("farewells", text)
-
-    def is_goodbye(self, text: str) -> bool:
-        """True for the words of somebody who leaves: one of them at least is no yes and no hello."""
-        return self.is_farewell(text) and not self.is_backchannel(text) and not self.is_mere_hello(text)
-
-    def is_mere_hello(self, text: str) -> bool:
-        """True for a "Hello?" that the agent's greeting has answered already."""
-        return 0 < _length(text) <= _HELLO_WORDS and self._is_only("hellos", text)
-
-    def is_nothing(self, text: str) -> bool:
-        """True for what a transcriber makes of a noise: no word at all, a noise's name, or the end of a video."""
-        text = _NOISE.sub(" ", text)
+    def _is_nothing(self, said: _Said) -> bool:
+        text = _NOISE.sub(" ", said.text)
         if not re.search(r"\w", text):
+            return True  # no word at all
+        heard = said if text == said.text else _Said(text, self.languages)
+        if any(language.is_credits(reading) for language, reading in heard.read):
             return True
-        if any(language.is_credits(text) for language in self.languages):
-            return True
-        return self._is_only("nothing", text) and not self._is_only("beside_nothing", text)
-
-    def _is_only(self, name: str, text: str) -> bool:
-        return any(language.is_only(name, text) for language in self.languages)
+        return heard.is_only("nothing") and not heard.is_only("beside_nothing")
 
 
 # Scripts without blanks write a yes that is said twice as one word: はいはい, 네네.

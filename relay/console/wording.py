@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 ENDINGS = {
     "caller_hung_up": "The caller hung up",
     "agent_said_goodbye": "The agent said goodbye",
+    "hung_up_by_owner": "You hung up",
     "transferred": "Put through to a person",
     "emergency": "Emergency: put through to a person",
     "duration_cap": "The time limit was reached",

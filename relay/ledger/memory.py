@@ -77,11 +77,11 @@ class MemoryLedger:
         if isinstance(row, r.Settlement):
             self._settle(row)
             return
+        identity = row.identities()[0]
         if isinstance(row, r.FunctionCallRow) and row.key is not None:
             holder = self._holder(row.key)
-            if holder is not None and holder.identities()[0] != row.identities()[0]:
+            if holder is not None and holder.identities()[0] != identity:
                 row = replace(row, key=None)
-        identity = row.identities()[0]
         table = self._tables[type(row)]
         old = table.get(identity)
         table[identity] = row if old is None else r.merge(old, row)  # type: ignore[type-var]  # one table, one kind

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -312,9 +313,15 @@ ToModel = (
 )
 
 
-def rendered(action: ToModel) -> list[bytes]:
-    """An action of the call as messages to the model."""
+def rendered(actions: Iterable[ToModel | bytes]) -> list[bytes]:
+    """Actions of the call as messages to the model, in their order; what is bytes is a message already."""
+    return [message for action in actions for message in _rendered(action)]
+
+
+def _rendered(action: ToModel | bytes) -> list[bytes]:
     match action:
+        case bytes():
+            return [action]
         case AskForResponse():
             return [ask_for_response(action)]
         case CancelResponse():

@@ -87,7 +87,8 @@ class Transfers:
 
     def dial(self, file: CallFile, say: str | None = None) -> str:
         """Ring the human for this caller, who hears `say` first; outside their hours, do what comes instead."""
-        if file.decision.reason is not EndReason.EMERGENCY and not self._desk.human_is_there():
+        by_rule = file.decision.reason is not EndReason.EMERGENCY and not file.decision.by_owner
+        if by_rule and not self._desk.human_is_there():
             log.info("human.not_there", why="outside HUMAN_HOURS")
             self._settle(file, "closed")
             return self._nobody(file, "closed")

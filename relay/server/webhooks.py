@@ -42,6 +42,7 @@ _ENDED_BY_US = frozenset(
     str(reason)
     for reason in (
         EndReason.AGENT_SAID_GOODBYE,
+        EndReason.HUNG_UP_BY_OWNER,
         EndReason.DURATION_CAP,
         EndReason.SILENCE_CAP,
         EndReason.COST_CAP,

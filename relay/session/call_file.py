@@ -3,6 +3,7 @@
 caller      who calls                                   the first webhook, once
 briefing    what the call knows of the business         the first webhook, once
 streams     the media streams that are open             server/media_endpoint, by `stream_opens` and `stream_closes`
+orders      what the owner wants of a call that rings   server/live_calls, until its stream takes them
 decision    how the last stream ended and what is next  whoever decides it, in that moment, by `decide`
 human       the way to a human                          server/human_transfer
 talk        what the next stream goes on with           session/call_rows, when the rows of a stream are closed
@@ -20,7 +21,7 @@ import trio
 from relay.call.call_config import Bill, PastTurn
 from relay.call.consent import Consent
 from relay.call.machine import Next
-from relay.call.vocabulary import CallSid, EndReason
+from relay.call.vocabulary import CallSid, EndReason, Order
 from relay.functions import Deeds, Once
 from relay.session.briefing import Briefing
 from relay.twilio.caller_id import CallerId
@@ -76,6 +77,7 @@ class Decision:
     reason: EndReason | None = None
     why: str = ""  # for the human, in a few words
     by_agent: bool = False  # then `why` is the model's, and may hold what the caller said
+    by_owner: bool = False  # then a human is rung outside their hours, too
     summary: str = ""  # what the call is about, for the human
 
     @property
@@ -148,6 +150,7 @@ class CallFile:
     outcomes: int = 0  # the number of the last row of its outcome
     asks_until: float = 0.0  # Trio clock: so long Twilio may be on its way to us for this caller
     brings_stream: bool = False  # and then it opens one
+    orders: list[Order] = field(default_factory=list)
     open_streams: list[Stream] = field(default_factory=list)  # the newest last; those before it write their last rows
     at_hand: set[CallSid] = field(default_factory=set)  # of the process: calls that may need it
     _one_closed: trio.Event = field(default_factory=trio.Event)
@@ -166,6 +169,11 @@ class CallFile:
         """The number of the next row of this call's outcome: what orders them, since a clock may be set back."""
         self.outcomes += 1
         return self.outcomes
+
+    def take_orders(self) -> list[Order]:
+        """What the owner ordered while no stream was there; once."""
+        orders, self.orders = self.orders, []
+        return orders
 
     def expects(self, within_s: float, *, stream: bool = False) -> None:
         """Twilio comes to us next for this caller, or for the human who is rung: a process that stops waits for it."""

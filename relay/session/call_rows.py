@@ -21,14 +21,14 @@ from relay.call.call_config import PastTurn
 from relay.call.consent import Words
 from relay.call.machine import Ending, Machine, Next
 from relay.call.vocabulary import ClaimDoubted, EndReason
-from relay.functions import Outcome, TakeMessage
+from relay.functions import Outcome
 from relay.functions.claims.patterns import LISTED
 from relay.functions.outcome import at_a_word
 from relay.ledger import rows
 from relay.session.bills import cost_of
 from relay.session.call_file import CallFile, Decision
 from relay.session.context import Desk
-from relay.session.function_rows import BLOCKED_S, function_row, message_row, table, tell
+from relay.session.function_rows import BLOCKED_S, left_by
 
 log = structlog.get_logger()
 
@@ -182,8 +182,10 @@ class Books:
         The words are the conversation's: the row has none where none are stored.
         """
         call, deeds = self._machine.call, self._file.deeds
+        if turn.role == "caller" or turn.seq in self._judged:
+            return None
         spoken = call.conversation.turn(turn.item_id)
-        if spoken is None or spoken.role == "caller" or spoken.own or turn.seq in self._judged:
+        if spoken is None or spoken.own:
             return None
         if not spoken.said or spoken.heard is None:
             return None  # its transcript comes later than its sound
@@ -200,23 +202,20 @@ class Books:
     def function(self, action: RunFunction, outcome: Outcome) -> None:
         """Write a function call down."""
         file, desk, function = self._file, self._desk, self._desk.registry.get(action.name)
-        output = table(outcome.output)
-        file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
+        left = left_by(file, action, outcome, desk.utc_now())
+        file.deeds.returned(action.name, outcome.ok, left.output, trio.current_time())
         if outcome.ok:
             file.tally.functions_done.append(action.name)
             named_by = function.names_caller if function is not None else None
             if named_by == "known" or (named_by == "said" and not file.caller_name):  # it may be for somebody else
-                file.caller_name = str(output.get("name") or file.caller_name)
-        desk.metrics.functions.labels(self._known(action.name), str(outcome.ok).lower()).inc()
+                file.caller_name = str(left.output.get("name") or file.caller_name)
+        known = action.name if function is not None else "unknown"
+        desk.metrics.functions.labels(known, str(outcome.ok).lower()).inc()
         if outcome.blocked_s > BLOCKED_S:
-            desk.metrics.functions_blocked.labels(self._known(action.name)).inc()
-        self._record_words(function_row(file, action, outcome))
-        if isinstance(outcome.effect, TakeMessage):  # at once: it is no record of the talk
-            desk.record(message_row(file, outcome.effect, desk.utc_now()), file)
-        tell(action.name, outcome)
-
-    def _known(self, name: str) -> str:
-        return name if self._desk.registry.get(name) is not None else "unknown"
+            desk.metrics.functions_blocked.labels(known).inc()
+        self._record_words(left.row)
+        if left.message is not None:  # at once: it is no record of the talk
+            desk.record(left.message, file)
 
     def learn_greeting(self, mulaw: bytes) -> None:
         """A live greeting was spoken to its end: keep it if it is the text, for the next call."""
@@ -265,6 +264,7 @@ class Books:
             reason=ending.reason if ending is not None else EndReason.RELAY_FAULT,
             why=machine.dialled,
             by_agent=machine.call.dialled_by_agent,
+            by_owner=machine.call.dialled_by_owner,
             summary=_matter(ending, machine.conversation.past()),
         )
         self._file.decide(self._decision)

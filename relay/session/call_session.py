@@ -20,6 +20,7 @@ import trio
 
 from relay.call.actions import (
     Action,
+    AnswerOwner,
     AskForResponse,
     CancelResponse,
     ClearPlayback,
@@ -59,6 +60,8 @@ from relay.call.vocabulary import (
     MarkReturned,
     ModelLost,
     ModelReady,
+    Order,
+    OrderAnswer,
     ResponseId,
     StreamSid,
     Ticked,
@@ -135,6 +138,7 @@ class CallSession:
         self._twilio_spoke_at = started_at
         self._probed_at: float | None = None
         self._start: Callable[..., None] = lambda *_: None
+        self._tell_owner: Callable[[OrderAnswer], None] = lambda _: None
         self._scope = trio.CancelScope()
         self._is_leaving = False  # the caller's socket is being closed: what was said goes first
         self._functions = FunctionRunner(desk, file, self.machine, self.books)
@@ -153,6 +157,8 @@ class CallSession:
                 async with trio.open_nursery() as nursery:
                     self._start = nursery.start_soon
                     self._feed(CallerArrived(self.stream_sid))
+                    for order in self._file.take_orders():
+                        self._feed(order)
                     nursery.start_soon(self._read_caller, name="Twilio reader")
                     nursery.start_soon(self._read_model, name="OpenAI reader")
                     nursery.start_soon(self._watch, name="watchdog")
@@ -193,6 +199,35 @@ class CallSession:
         await trio.sleep(SOCKET_SPEAKS_FIRST_S)
         if not self.is_decided:
             self.end(reason)
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What records this stream, where calls are recorded."""
+        return self._recorder
+
+    async def order(self, order: Order) -> OrderAnswer:
+        """The owner orders something. It is carried out by a task of the call: who orders may leave meanwhile."""
+        answers: list[OrderAnswer] = []
+        decided = trio.Event()
+
+        def tell(answer: OrderAnswer) -> None:
+            answers.append(answer)
+            decided.set()
+
+        try:
+            with structlog.contextvars.bound_contextvars(call_sid=self._file.call_sid):
+                self._start(self._obey_owner, order, tell, decided)
+        except RuntimeError:
+            return OrderAnswer.TOO_LATE  # its nursery is closed: the stream is over
+        await decided.wait()
+        return answers[0] if answers else OrderAnswer.TOO_LATE
+
+    async def _obey_owner(self, order: Order, tell: Callable[[OrderAnswer], None], decided: trio.Event) -> None:
+        self._tell_owner = tell
+        try:
+            self._feed(order)
+        finally:
+            decided.set()  # where a bug has ended the call instead, too
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
@@ -434,11 +469,13 @@ class CallSession:
 
     def _feed(self, event: Event) -> None:
         actions = self.machine.handle(event, trio.current_time())
-        if self.machine.call.phase is Phase.GONE:
+        is_gone = self.machine.call.phase is Phase.GONE
+        if is_gone:
             self.books.decide()  # a webhook may ask in the next moment
         if actions:
             self._perform(actions)
-        self._stop_if_over()
+        if is_gone:
+            self._stop_if_over()
 
     def _stop_if_over(self) -> None:
         if self.machine.is_over and not self._is_leaving:
@@ -451,7 +488,7 @@ class CallSession:
         Each socket's messages stay in their order. Rows come behind; and then what takes its time is begun.
         """
         to_caller: list[bytes] = []
-        to_model: list[bytes] = []
+        to_model: list[model_dialect.ToModel | bytes] = []
         rows: list[Action] = []
         orders: list[Action] = []
         sid = self.stream_sid
@@ -467,19 +504,22 @@ class CallSession:
                     if self._recorder is not None:
                         self._recorder.cleared(trio.current_time())
                     to_caller.append(self._dialect.clear(sid))
+                case AnswerOwner(answer):
+                    self._tell_owner(answer)
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
                     rows.append(action)
                 case AskForResponse() | CancelResponse() | TruncateItem() | DeleteItem() | CreateItem():
-                    to_model += model_dialect.rendered(action)
+                    to_model.append(action)
                 case CreateFunctionPair() | SendFunctionOutput():
-                    to_model += model_dialect.rendered(action)
+                    to_model.append(action)
                 case _:
                     orders.append(action)
         try:
             self._post_to_caller(to_caller)
-            self._post_to_model(to_model)
+            if to_model:
+                self._post_to_model(model_dialect.rendered(to_model))
         finally:
             doubts = [doubt for row in rows if (doubt := self._write_down(row)) is not None]
         if to_caller and self.books.greeting_ms is None and any(isinstance(action, Play) for action in actions):

@@ -181,7 +181,7 @@ class Desk:
             closed = bool(briefing.closed_words(began_at))
             file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed)
             file.consent = Consent(s.keeps_words, announces)
-            file.once = Once(ConsentedReservations(self.ledger, lambda: file.consent))
+            file.once = Once(ConsentedReservations(self.ledger, file))
             # No relay numbers so many. Of two that take a call over, one after the other, the clock has to tell.
             file.outcomes = 0 if rings else 1_000 * int(file.started_at.timestamp())
             self.files.add(file, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,15 +21,34 @@ log = structlog.get_logger()
 BLOCKED_S = 0.2
 
 
-def function_row(file: CallFile, action: RunFunction, outcome: Outcome) -> rows.FunctionCallRow:
+@dataclass(frozen=True, slots=True)
+class FunctionLeft:
+    """A function call when it is over: its output as an object, its row, and that of a message it took."""
+
+    output: dict[str, Any]
+    row: rows.FunctionCallRow
+    message: rows.MessageRow | None
+
+
+def left_by(file: CallFile, action: RunFunction, outcome: Outcome, now: dt.datetime) -> FunctionLeft:
+    """What a function call leaves; it is told to the log. Not counted in the file's tally yet."""
+    _tell(action.name, outcome)
+    output, effect = _table(outcome.output), outcome.effect
+    message = _message_row(file, effect, outcome.ok, now) if isinstance(effect, TakeMessage) else None
+    return FunctionLeft(output, _function_row(file, action, outcome, output), message)
+
+
+def _function_row(
+    file: CallFile, action: RunFunction, outcome: Outcome, output: dict[str, Any]
+) -> rows.FunctionCallRow:
     """The row of a function call; a backend's own words stand in it only where words may be kept."""
     keeps_output = outcome.ok or file.consent.words is not Words.NEVER
     return rows.FunctionCallRow(
         call_sid=file.call_sid,
         function_call_id=action.function_call_id,
         name=action.name[:64],
-        arguments=table(action.arguments),
-        output=table(outcome.output) if keeps_output else None,
+        arguments=_table(action.arguments),
+        output=output if keeps_output else None,
         ok=outcome.ok,
         took_ms=round(outcome.took_s * 1000, 1),
         key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
@@ -36,11 +56,11 @@ def function_row(file: CallFile, action: RunFunction, outcome: Outcome) -> rows.
     )
 
 
-def message_row(file: CallFile, message: TakeMessage, now: dt.datetime) -> rows.MessageRow:
+def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetime) -> rows.MessageRow:
     """A message for the business: kept whatever RECORD says, because the caller asked for it."""
     return rows.MessageRow(
         call_sid=file.call_sid,
-        seq=len(file.tally.functions_done),
+        seq=len(file.tally.functions_done) + ok,
         name=message.name,
         phone=str(message.phone),  # a function's Phone is no JSON
         text=message.message,
@@ -49,7 +69,7 @@ def message_row(file: CallFile, message: TakeMessage, now: dt.datetime) -> rows.
     )
 
 
-def tell(name: str, outcome: Outcome) -> None:
+def _tell(name: str, outcome: Outcome) -> None:
     """The function's line in the log."""
     fields: dict[str, object] = {"function": name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
     if outcome.refused:  # its words were meant for the model, and may repeat the caller's
@@ -68,7 +88,7 @@ def tell(name: str, outcome: Outcome) -> None:
         )
 
 
-def table(text: str) -> dict[str, Any]:
+def _table(text: str) -> dict[str, Any]:
     """JSON as an object, whatever it was."""
     try:
         value = msgspec.json.decode(text)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from relay.call.consent import Consent, Words
 from relay.ledger.port import Ledger
@@ -13,18 +12,24 @@ from relay.ledger.rows import Already, Json, Reserved, Unavailable
 _BARE: Final = frozenset({"status", "done", "id"})
 
 
-class ConsentedReservations:
-    """The ledger's reservations; the call's consent is asked anew each time."""
+class HasConsent(Protocol):
+    """A call's file."""
 
-    def __init__(self, ledger: Ledger, consent: Callable[[], Consent]) -> None:
+    consent: Consent
+
+
+class ConsentedReservations:
+    """The ledger's reservations; the consent of the call's newest stream is asked anew each time."""
+
+    def __init__(self, ledger: Ledger, file: HasConsent) -> None:
         self._ledger = ledger
-        self._consent = consent
+        self._file = file
 
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
         """As Ledger.reserve."""
-        said = arguments if self._consent().may_keep else {}
+        said = arguments if self._file.consent.may_keep else {}
         return await self._ledger.reserve(
             key, call_sid, function, said, function_call_id=function_call_id, limit_s=limit_s
         )
@@ -34,7 +39,7 @@ class ConsentedReservations:
         await self._ledger.settle(key, ok, self._kept(output), limit_s=limit_s)
 
     def _kept(self, output: Json) -> Json:
-        match self._consent().words:
+        match self._file.consent.words:
             case Words.KEPT:
                 return output
             case Words.WAITING:

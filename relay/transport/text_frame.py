@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from websockets.frames import apply_mask  # type: ignore[attr-defined] # its C function, or its Python
 
@@ -19,22 +19,24 @@ def _fresh_masks() -> Iterator[bytes]:
             yield pool[at : at + 4]
 
 
-_masks = _fresh_masks()
+masks = _fresh_masks()
 
 
-def text_frame(message: bytes, *, masked: bool) -> bytes:
-    """One text frame; masked, as a client must, by a mask of its own."""
-    size, bit = len(message), MASKED if masked else 0
+def text_frames(messages: Iterable[bytes], *, masked: bool) -> list[bytes]:
+    """Each message as a text frame; `masked`, as a client must."""
+    return [text_frame(message, next(masks) if masked else b"") for message in messages]
+
+
+def text_frame(message: bytes, mask: bytes) -> bytes:
+    """One text frame; masked where a mask is given, as a client must."""
+    size, bit = len(message), MASKED if mask else 0
     if size < 126:
         head = bytes((WHOLE_TEXT, bit | size))
     elif size < 65_536:
         head = bytes((WHOLE_TEXT, bit | 126, size >> 8, size & 255))
     else:
         head = bytes((WHOLE_TEXT, bit | 127)) + size.to_bytes(8, "big")
-    if not masked:
-        return head + message
-    mask = next(_masks)
-    return head + mask + apply_mask(message, mask)
+    return head + mask + apply_mask(message, mask) if mask else head + message
 
 
 def span(data: bytes, at: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from websockets.protocol import OPEN, State
 from websockets.server import ServerProtocol
 from websockets.uri import WebSocketURI, parse_uri
 
-from relay.transport.text_frame import MASKED, WHOLE_TEXT, span, text_frame
+from relay.transport.text_frame import MASKED, WHOLE_TEXT, span, text_frames
 from relay.transport.wire import SocketWire, Wire, default_tls
 
 __all__ = ["Gone", "Refused", "Request", "WebSocketEnd", "answer", "dial", "upgrade"]
@@ -171,8 +171,7 @@ class WebSocketEnd:
         if protocol.state is not OPEN or self._closed:
             raise self._gone()
         out = protocol.data_to_send() if protocol.writes else []
-        is_client = self._is_client
-        out += [text_frame(message, masked=is_client) for message in messages]
+        out += text_frames(messages, masked=self._is_client)
         try:
             return self._wire.post(out[0] if len(out) == 1 else b"".join(out))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from relay.call.vocabulary import ItemId
+from relay.call.vocabulary import ItemId, Position
 
 
 class VoiceFault(enum.StrEnum):
@@ -25,16 +25,9 @@ class VoiceFault(enum.StrEnum):
     UNREACHABLE = "unreachable"  # the service or the way there: no connection
     DROPPED = "dropped"  # the service or the way there: the connection ended
     SILENT = "silent"  # the service: text that was flushed is not spoken
+    SLOW = "slow"  # the service: it speaks more slowly than it sounds
     BAD_AUDIO = "bad_audio"  # the service: what came is no mu-law, or no audio
     REFUSED = "refused"  # the service refused for another reason; its code is in the words
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """After `item_ms` of an item's sound, the first `chars` characters of its text (the model's) have been spoken."""
-
-    chars: int
-    item_ms: float
 
 
 @dataclass(frozen=True, slots=True)

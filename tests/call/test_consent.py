@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.call.consent import Consent, Words, refuses
+from relay.call.consent import Consent, Words
+from relay.call.refusal import refuses
 
 REFUSE = [
     "Hey, I don't want any of this on record.",

@@ -12,11 +12,7 @@ REASONS = {
     "Call.phase": "a call begins to talk in greeting.py and comes to its end in ending.py",
     "Call.ids": "an item is named where the session gets it: replayed, cut off, generated, said by the caller",
     "Call.notice_item": "the notice is ours (greeting.py), the model says it (responses.py), anew (voice_loss.py)",
-    "Call.unconsented": "rows wait in state.py until the notice was heard, and ending.py drops them if it never was",
     "Call.soundless_items": "words without sound: of a cut answer (interruption.py) or an ended one (responses.py)",
-    "RunningFunctions.phrases": "counted where one is said (function_calls.py), set back when a function begins",
-    "Rounds.calls": "counted with each round, set back when the caller was heard or helped (function_calls.py)",
-    "Rounds.silent": "counted with each round, set back when the caller was heard or helped (function_calls.py)",
 }
 
 

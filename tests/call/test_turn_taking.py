@@ -15,7 +15,7 @@ from relay.call.turn_taking import (
     is_echo,
 )
 from relay.call.vocabulary import ItemId
-from tests.helpers.playbook import WORDS
+from tests.helpers.playbook import PLAN
 
 SPEAKING = Agent(speaking=True, thinking=False, protected=False, early=False)
 PROTECTED = Agent(speaking=True, thinking=False, protected=True, early=False)
@@ -41,6 +41,9 @@ class Line:
     def spoke(self, agent: Agent, heard_ms: int = 60) -> Step:
         self.frames(-20.0, heard_ms, agent)
         return self.floor.spoke(ITEM, agent, self.voice)
+
+    def transcribed(self, text: str | None, agent: Agent, said: str = "") -> Worth:
+        return self.floor.transcribed(ITEM, text, agent, said, PLAN.rules.judge(text or ""))
 
 
 def test_speech_stops_the_agent_at_once_and_for_good_after_a_quarter_of_a_second() -> None:
@@ -95,7 +98,7 @@ def test_hello_over_the_first_words_is_no_interruption() -> None:
     assert line.spoke(EARLY) is Step.NOTHING
     assert line.frames(-20.0, 400, EARLY) == []
     assert line.floor.became_item(ITEM, SPEAKING, 1.0) is Worth.WAIT
-    assert line.floor.transcribed(ITEM, "Hello?", SPEAKING, "", WORDS) is Worth.LEAVE
+    assert line.transcribed("Hello?", SPEAKING) is Worth.LEAVE
 
 
 def test_a_caller_who_goes_on_while_the_agent_thinks_takes_the_answer_back() -> None:
@@ -116,7 +119,7 @@ def test_a_turn_of_some_length_is_answered_at_once() -> None:
     line.spoke(SILENT)
     line.frames(-20.0, 400, SILENT)
     assert line.floor.became_item(ITEM, SILENT, 1.0) is Worth.ANSWER
-    assert line.floor.transcribed(ITEM, "anything", SILENT, "", WORDS) is Worth.LEAVE
+    assert line.transcribed("anything", SILENT) is Worth.LEAVE
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_a_short_turn_is_worth_what_its_words_say(text: str | None, agent: Agent
     line = Line()
     line.floor.spoke(ITEM, agent, line.voice)
     assert line.floor.became_item(ITEM, agent, 1.0) is Worth.WAIT
-    assert line.floor.transcribed(ITEM, text, agent, "", WORDS) is worth
+    assert line.transcribed(text, agent) is worth
 
 
 def test_our_own_words_coming_back_are_deleted() -> None:
@@ -142,7 +145,7 @@ def test_our_own_words_coming_back_are_deleted() -> None:
     line.floor.spoke(ITEM, SPEAKING, line.voice)  # the server heard it; it was too faint for us
     assert line.floor.became_item(ITEM, SPEAKING, 1.0) is Worth.WAIT
     said = "We are open until ten at night."
-    assert line.floor.transcribed(ITEM, "until ten at night", SILENT, said, WORDS) is Worth.DELETE
+    assert line.transcribed("until ten at night", SILENT, said) is Worth.DELETE
 
 
 def test_the_callers_own_loud_words_are_no_echo_even_if_they_are_ours() -> None:
@@ -150,7 +153,7 @@ def test_the_callers_own_loud_words_are_no_echo_even_if_they_are_ours() -> None:
     line.spoke(PROTECTED)
     line.frames(-20.0, 400, PROTECTED)
     line.floor.became_item(ITEM, PROTECTED, 1.0)
-    assert line.floor.transcribed(ITEM, "ten at night", SILENT, "until ten at night", WORDS) is Worth.ANSWER
+    assert line.transcribed("ten at night", SILENT, "until ten at night") is Worth.ANSWER
 
 
 def test_words_that_never_come_are_not_awaited_for_ever() -> None:
@@ -161,7 +164,7 @@ def test_words_that_never_come_are_not_awaited_for_ever() -> None:
     assert line.floor.expired(1.0 + WORDS_LIMIT_S, SPEAKING) == [(ITEM, False)]
     assert not line.floor.is_waiting
     assert line.floor.expired(100.0, SPEAKING) == []
-    assert line.floor.transcribed(ITEM, "Stop!", SPEAKING, "", WORDS) is Worth.BARGE_IN
+    assert line.transcribed("Stop!", SPEAKING) is Worth.BARGE_IN
 
 
 def test_a_question_over_the_notice_is_answered_though_its_words_come_late() -> None:
@@ -170,7 +173,7 @@ def test_a_question_over_the_notice_is_answered_though_its_words_come_late() -> 
     line.frames(-20.0, 600, PROTECTED)
     assert line.floor.became_item(ITEM, PROTECTED, 1.0) is Worth.WAIT
     assert line.floor.expired(1.0 + WORDS_LIMIT_S, PROTECTED) == [(ITEM, False)]
-    assert line.floor.transcribed(ITEM, "what time do you open", SILENT, "", WORDS) is Worth.ANSWER
+    assert line.transcribed("what time do you open", SILENT) is Worth.ANSWER
 
 
 def test_an_item_whose_beginning_was_never_told_waits_for_its_words() -> None:
@@ -182,11 +185,12 @@ def test_an_item_whose_beginning_was_never_told_waits_for_its_words() -> None:
 
 
 def test_words_are_told_apart() -> None:
-    assert WORDS.is_backchannel("Uh-huh, okay.")
-    assert not WORDS.is_backchannel("okay but stop")
-    assert not WORDS.is_backchannel("")
-    assert WORDS.is_mere_hello("Hello? Anybody there?")
-    assert not WORDS.is_mere_hello("Hello, I'd like a table")
+    judge = PLAN.rules.judge
+    assert judge("Uh-huh, okay.").is_backchannel
+    assert not judge("okay but stop").is_backchannel
+    assert not judge("").is_backchannel
+    assert judge("Hello? Anybody there?").is_hello
+    assert not judge("Hello, I'd like a table").is_hello
     assert is_echo("the kitchen takes", "and the kitchen takes its last orders")
     assert not is_echo("kitchen the", "and the kitchen takes its last orders")
     assert not is_echo("kitchen", "the kitchen")

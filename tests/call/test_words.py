@@ -11,7 +11,7 @@ from relay.call.escalation import Rules
 from relay.call.words import Language, WordsInvalid
 from relay.phrases import prompts
 from relay.settings import load
-from tests.helpers.playbook import WORDS
+from tests.helpers.playbook import PLAN
 
 SHELF = [
     (expected, sentence)
@@ -31,9 +31,8 @@ def rules() -> Rules:
 
 def heard(rules: Rules, sentence: str) -> str:
     """What the relay does at these words."""
-    if rules.says("emergency_words", sentence):
-        return "emergency"
-    return "human" if rules.says("human_words", sentence) else "harmless"
+    says = rules.judge(sentence).says
+    return "emergency" if "emergency" in says else "human" if "human" in says else "harmless"
 
 
 def test_emergencies_are_recalled_and_harmless_sentences_do_not_alarm(rules: Rules) -> None:
@@ -135,7 +134,7 @@ def test_an_operators_own_words_are_judged_like_ours() -> None:
     ],
 )
 def test_hums_and_yeses_of_any_spelling_say_go_on(text: str) -> None:
-    assert WORDS.is_backchannel(text)
+    assert PLAN.rules.judge(text).is_backchannel
 
 
 @pytest.mark.parametrize(
@@ -155,7 +154,7 @@ def test_hums_and_yeses_of_any_spelling_say_go_on(text: str) -> None:
     ],
 )
 def test_words_that_mean_something_are_no_hum(text: str) -> None:
-    assert not WORDS.is_backchannel(text)
+    assert not PLAN.rules.judge(text).is_backchannel
 
 
 @pytest.mark.parametrize(
@@ -220,7 +219,7 @@ def test_words_that_mean_something_are_no_hum(text: str) -> None:
     ],
 )
 def test_what_a_transcriber_makes_of_noise_is_nothing(text: str) -> None:
-    assert WORDS.is_nothing(text)
+    assert PLAN.rules.judge(text).is_nothing
 
 
 @pytest.mark.parametrize(
@@ -250,7 +249,7 @@ def test_what_a_transcriber_makes_of_noise_is_nothing(text: str) -> None:
     ],
 )
 def test_words_of_a_caller_are_something(text: str) -> None:
-    assert not WORDS.is_nothing(text)
+    assert not PLAN.rules.judge(text).is_nothing
 
 
 @pytest.mark.parametrize(
@@ -272,7 +271,7 @@ def test_words_of_a_caller_are_something(text: str) -> None:
     ],
 )
 def test_the_end_of_a_call_is_known(text: str) -> None:
-    assert WORDS.is_farewell(text)
+    assert PLAN.rules.judge(text).is_farewell
 
 
 @pytest.mark.parametrize(
@@ -290,7 +289,7 @@ def test_the_end_of_a_call_is_known(text: str) -> None:
     ],
 )
 def test_more_than_the_end_of_a_call_is_no_farewell(text: str) -> None:
-    assert not WORDS.is_farewell(text)
+    assert not PLAN.rules.judge(text).is_farewell
 
 
 @pytest.mark.parametrize(

@@ -228,18 +228,18 @@ def test_two_claims_in_one_sentence_are_both_looked_at() -> None:
 
 
 def test_a_success_the_caller_was_not_told_is_flagged() -> None:
-    verdict = check("We have free parking too.", deeds={BOOKED}, untold={BOOKED})
+    verdict = check("We have free parking too.", deeds={BOOKED}, news={BOOKED})
     assert verdict.untold == {BOOKED}
     assert verdict.correction is not None
     assert "the booking was made" in verdict.correction
 
 
 def test_a_success_that_is_told_is_not_untold() -> None:
-    assert check("You're all set for 7 PM.", deeds={BOOKED}, untold={BOOKED}).correction is None
+    assert check("You're all set for 7 PM.", deeds={BOOKED}, news={BOOKED}).correction is None
 
 
 def test_a_success_that_is_denied_is_corrected() -> None:
-    verdict = check("I'm sorry, I wasn't able to book that.", deeds={BOOKED}, untold={BOOKED})
+    verdict = check("I'm sorry, I wasn't able to book that.", deeds={BOOKED}, news={BOOKED})
     assert verdict.withdrawn == {BOOKED}
     assert verdict.correction is not None
     assert "the booking was made" in verdict.correction
@@ -286,12 +286,12 @@ def test_deeds_come_from_successful_outputs(ok: bool, output: dict[str, object],
 
 @given(st.text(max_size=300))
 def test_no_text_breaks_the_check(said: str) -> None:
-    check(said, deeds=(), untold=(BOOKED,))
+    check(said, deeds=(), news=(BOOKED,))
 
 
 def test_a_move_done_by_cancelling_and_booking_anew_is_a_move() -> None:
     said = "I've moved your appointment to Friday at two."
-    assert check(said, deeds={BOOKED, CANCELLED}, untold={BOOKED, CANCELLED}).correction is None
+    assert check(said, deeds={BOOKED, CANCELLED}, news={BOOKED, CANCELLED}).correction is None
     assert check(said, deeds={BOOKED}).unproved == {MOVED}
 
 

@@ -243,7 +243,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("barge_in_notice", "the notice cannot be interrupted", unprotected),
     ("barge_in_function", "a phrase of ours is heard while a function runs", without_phrases),
     ("cough", "250 ms of voice make an interruption", put(turn_taking, "GIVE_UP_MS", 20)),
-    ("cough_with_words", "words that nobody said are nothing", put(words.Words, "is_nothing", no)),
+    ("cough_with_words", "words that nobody said are nothing", put(words.Words, "_is_nothing", no)),
     ("model_odd_audio", "half a sample waits for its other half", whole_samples),
     # The end
     ("goodbye", "the last words are heard to their end", put(ending, "_last_words_heard", lambda *_: True)),

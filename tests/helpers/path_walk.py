@@ -2,17 +2,23 @@
 
 A call is played on memory streams; a trio instrument cuts what is seen into steps of tasks, so that one step of the
 Twilio reader is one frame's way, one of the OpenAI reader one event's. Wires take what is written at once, as sockets
-do.
-`python -m tests.helpers.path_walk` prints the figures of all paths.
+do. Every call from one of our files into another is counted once:
+- the wait for a message belongs to the message that it brings, not to the one before;
+- a coroutine that goes on after a wait is not called anew;
+- of messages that came together, each is read once, and only one of them is the path's.
+`python -m tests.helpers.path_walk` prints the figures of all paths; with words of their names (`hold function`), who
+calls whom on them.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -47,6 +53,7 @@ class Step:
     task: str
     rooms: list[str] = field(default_factory=list)
     entered: list[str] = field(default_factory=list)  # without the ways back
+    ways: list[str] = field(default_factory=list)  # the same with the functions: who called whom
     calls: set[str] = field(default_factory=set)  # the functions it went through, by file and name
 
     @property
@@ -54,9 +61,26 @@ class Step:
         """How often a file called another one."""
         return len(self.entered)
 
+    def begun(self) -> Step:
+        """A step that begins as this one did so far: one message of those that came together."""
+        kept = [at for at, way in enumerate(self.ways) if at == 0 or way != self.ways[at - 1]]
+        return Step(self.task, list(self.rooms), [self.entered[at] for at in kept], [self.ways[at] for at in kept])
+
+
+def _short(room: str) -> str:
+    return Path(room).name.removesuffix(".py")
+
 
 # A step may take several messages; what belongs to one of them begins here.
 BEGINS = ("_take_from_model",)
+# The waits for a message: the next one is the next path's.
+WAITS = ("receive", "read")
+
+
+def _goes_on(frame: FrameType) -> bool:
+    """True for a coroutine that was called before, and goes on after a wait."""
+    is_coroutine = frame.f_code.co_flags & inspect.CO_COROUTINE or frame.f_code.co_name == "__await__"
+    return bool(is_coroutine) and frame.f_lineno != frame.f_code.co_firstlineno
 
 
 class Walk(trio.abc.Instrument):
@@ -87,6 +111,20 @@ class Walk(trio.abc.Instrument):
             self._names[code_file] = name if ours else None
         return self._names[code_file]
 
+    def _is_new(self, frame: FrameType) -> bool:
+        """True for a call that belongs to this step and was not counted in one before."""
+        is_wait, goes_on = frame.f_code.co_name in WAITS, _goes_on(frame)
+        return goes_on if is_wait else not goes_on
+
+    def _way(self, frame: FrameType, room: str) -> str:
+        """Who called whom, by file and function; the deeper the call, the more it is indented."""
+        caller = frame.f_back
+        while caller is not None and self._room(caller.f_code.co_filename) is None:
+            caller = caller.f_back
+        by = f"{_short(self._stack[-1])}.{caller.f_code.co_name}:{caller.f_lineno}" if caller is not None else ""
+        deep = sum(one != other for one, other in pairwise(self._stack))
+        return f"{'  ' * deep}{_short(room)}.{frame.f_code.co_name}  <- {by}"
+
     def profile(self, frame: FrameType, event: str, _: Any) -> None:
         """For sys.setprofile: calls and returns of our own files."""
         step = self._step
@@ -97,12 +135,13 @@ class Walk(trio.abc.Instrument):
             return
         if event == "call" and frame.f_code.co_name in BEGINS and self._received is not None:
             self.steps.append(step)
-            step = self._step = Step(step.task, list(self._received.rooms), list(self._received.entered))
+            step = self._step = self._received.begun()
         elif event == "call" and frame.f_code.co_name in BEGINS and self._received is None:
-            self._received = Step(step.task, list(step.rooms), list(step.entered))
+            self._received = step.begun()
         if event == "call":
-            if self._stack and self._stack[-1] != room:
+            if self._stack and self._stack[-1] != room and self._is_new(frame):
                 step.entered.append(room)
+                step.ways.append(self._way(frame, room))
             step.calls.add(f"{room}:{frame.f_code.co_name}")
             self._stack.append(room)
         elif self._stack:
@@ -180,29 +219,31 @@ PATHS: dict[str, Callable[[list[Step]], Step]] = {
 }
 
 
-def function_changes(steps: list[Step]) -> int:
+def function_steps(steps: list[Step]) -> list[Step]:
     """A writing function: the step in which it is called, and all of its own task until its answer is sent."""
     at = next(at for at, step in enumerate(steps) if any(call.endswith(":_run_function") for call in step.calls))
     begin = next(step for step in reversed(steps[:at]) if any("_obey" in c or "_perform" in c for c in step.calls))
     own = [step for step in steps[at:] if step.task.endswith("_run_function")]
-    count = begin.changes
+    found = [begin]
     for step in own:
-        count += step.changes
+        found.append(step)
         if any(call.endswith(":function_output") for call in step.calls):
             break
-    return count
+    return found
 
 
 def main() -> None:
-    """Print the figures."""
+    """Print the figures; with names of paths ("hold", "function"), who calls whom on them."""
     logging.disable()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     steps = walked()
-    for name, find in PATHS.items():
-        step = find(steps)
-        print(f"{name}: {step.changes} changes of file")
-        print("   " + " ".join(Path(room).name.removesuffix(".py") for room in step.entered))
-    print(f"writing function: {function_changes(steps)} changes of file")
+    paths = {name: [find(steps)] for name, find in PATHS.items()} | {"writing function": function_steps(steps)}
+    for name, path in paths.items():
+        print(f"{name}: {sum(step.changes for step in path)} changes of file")
+        if any(asked in name for asked in sys.argv[1:]):
+            print("\n".join(f"   {way}" for step in path for way in (step.task, *step.ways)))
+        else:
+            print("   " + " | ".join(" ".join(map(_short, step.entered)) for step in path))
 
 
 if __name__ == "__main__":

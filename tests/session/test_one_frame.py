@@ -16,9 +16,9 @@ UPLINK = (
     "gap_filling playout echo level_vad websocket text_frame wire"
 )
 DOWNLINK = (
-    "websocket wire websocket text_frame text_frame call_session protocol downlink line machine responses "
+    "websocket wire websocket text_frame call_session protocol downlink line machine responses "
     "response_queue playout response_queue state state conversation response_queue cost conversation playout state "
-    "playout echo g711 waterfall media_protocol media_protocol websocket text_frame text_frame wire machine"
+    "playout echo g711 waterfall media_protocol media_protocol websocket text_frame wire"
 )
 
 

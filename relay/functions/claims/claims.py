@@ -111,14 +111,16 @@ _CLAUSES: Final = re.compile(r"[,:;()\u2013\u2014]|\s-\s|\b(?:but|and|so|because
 
 @dataclass(frozen=True)
 class Verdict:
-    """`unproved`: deeds claimed that no function did; `untold`: deeds done that these words do not tell either;
-    `withdrawn`: deeds these words deny. `correction`: instructions for the turn to be forced, None when all is well.
+    """`unproved`: deeds claimed that no function did; `told`: news that these words may tell; `untold`: news that they
+    do not tell either; `withdrawn`: deeds these words deny. `correction`: instructions for the turn to be forced, None
+    when all is well.
     """
 
     unproved: frozenset[str] = frozenset()
     untold: frozenset[str] = frozenset()
     withdrawn: frozenset[str] = frozenset()
     correction: str | None = None
+    told: frozenset[str] = frozenset()
 
 
 def deeds_of(function: str, ok: bool, output: Mapping[str, Any]) -> frozenset[str]:
@@ -162,19 +164,20 @@ def _is_taken_back(pattern: Pattern, rest: str, following: str) -> bool:
     return any(_OFFERED[deed].search(question) for deed in pattern.deeds & _OFFERED.keys())
 
 
-def check(said: str, deeds: Collection[str], untold: Collection[str] = ()) -> Verdict:
+def check(said: str, deeds: Collection[str], news: Collection[str] = (), *, more_comes: bool = False) -> Verdict:
     """The verdict on an agent's finished turn.
 
-    `deeds`: all that was done in this call, by `deeds_of`. `untold`: those of them that were done before this turn and
-    that no turn has told since; give () while the agent may still be about to.
+    `deeds`: all that was done in this call, by `deeds_of`. `news`: those of them that were done before this turn and
+    that no turn has told since. `more_comes`: the agent may still be about to tell them.
     """
     claimed = claims(said)
     proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # one way to move
     proved |= {DONE} if proved - {LISTED} else set()  # also a deed that only a function of the user's knows
     unproved = frozenset(_first(claim) for claim in claimed if not claim & proved)
     unproved = unproved - {DONE} or unproved  # "Done. Booked for seven.": one claim
-    silent = frozenset(deed for deed in untold if deed in TOLD_AS and not tells(said, deed))
-    return Verdict(unproved, silent, withdrawn(said), _correction(unproved, silent))
+    told = frozenset(deed for deed in news if tells(said, deed))
+    silent = frozenset() if more_comes else (frozenset(news) - told) & TOLD_AS.keys()
+    return Verdict(unproved, silent, withdrawn(said), _correction(unproved, silent), told)
 
 
 def tells(said: str, deed: str) -> bool:

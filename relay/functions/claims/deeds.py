@@ -52,11 +52,10 @@ class Deeds:
         `more_comes`: another answer is wanted or under way, which may still tell what this one does not.
         """
         known = {deed for deed, at_s in self._news.items() if at_s <= began_s}
-        told = {deed for deed in known if claims.tells(said, deed)}
-        for deed in told:
+        verdict = claims.check(said, self.done, known, more_comes=more_comes)
+        for deed in verdict.told:
             del self._news[deed]
-        self.untold -= told
-        verdict = claims.check(said, self.done, () if more_comes else known - told)
+        self.untold -= verdict.told
         withdrawn = verdict.withdrawn | ({DONE} if verdict.withdrawn else set())
         self.unproved = (self.unproved - withdrawn) | verdict.unproved
         self.untold |= verdict.untold

@@ -1,0 +1,84 @@
+"""What somebody sees who watches a call from outside: where it is, who speaks, the last words. Pure; changes nothing.
+
+Nothing is kept for it while the call runs: whoever looks pays for the look.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from relay.call.consent import Words
+from relay.call.state import Call, Next, Phase
+
+LAST_TURNS = 4
+
+
+class Stage(enum.StrEnum):
+    """Where a call is, as a person would say it."""
+
+    RINGING = "ringing"  # no stream yet
+    GREETING = "greeting"
+    NOTICE = "notice"  # the recording announcement is being said
+    TALK = "talk"
+    FUNCTION = "function"  # one runs, and its answer is awaited
+    HOLDING = "holding"  # the agent has stopped, because the caller may be speaking
+    TRANSFERRING = "transferring"  # the caller is told so, or hears the human's phone ring
+    HUMAN = "human"  # a human has taken the call
+    ENDING = "ending"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A turn: who, and the words: of the caller as transcribed, of the agent what was heard, or what it is saying."""
+
+    by: str  # "caller" or "agent"
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One look at a call. `said` is empty unless its words may be kept."""
+
+    stage: Stage
+    caller_speaks: bool
+    agent_speaks: bool
+    consent: Words
+    said: tuple[Said, ...]
+
+
+def look(call: Call, now: float) -> View:
+    """See the call as it is at this moment."""
+    return View(
+        stage=_stage(call, now),
+        caller_speaks=call.phase is not Phase.GONE and (call.voice.is_up or call.floor.speech is not None),
+        agent_speaks=call.playout.is_speaking(now),
+        consent=call.consent.words,
+        said=_last_said(call) if call.consent.may_keep else (),
+    )
+
+
+def _stage(call: Call, now: float) -> Stage:
+    if call.ending is not None:
+        return Stage.TRANSFERRING if call.ending.then is Next.HUMAN else Stage.ENDING
+    notice = call.notice_item
+    if not call.consented and notice is not None and call.playout.heard_ms(notice, now) is not None:
+        return Stage.NOTICE
+    if call.functions.is_awaited:
+        return Stage.FUNCTION
+    if call.floor.is_holding:
+        return Stage.HOLDING
+    has_begun = call.presence.asked or any(turn.role == "caller" for turn in call.conversation.turns())
+    is_greeting = call.figures.greeting_ms is None or call.playout.is_speaking(now)
+    return Stage.GREETING if is_greeting and not has_begun else Stage.TALK
+
+
+def _last_said(call: Call) -> tuple[Said, ...]:
+    said: list[Said] = []
+    for turn in reversed(call.conversation.turns()):
+        words = turn.said if turn.heard is None else turn.heard
+        if words:
+            said.append(Said("caller" if turn.role == "caller" else "agent", words))
+        if len(said) == LAST_TURNS:
+            break
+    return tuple(reversed(said))

@@ -1,0 +1,73 @@
+"""How the stand-in voice reads a text that comes in pieces: all pieces together sound as the whole text read at once.
+
+It is told beforehand which texts may come (a stand-in model in the same process knows); a piece is then the part of the
+whole text's sound that belongs to it. So a sentence that a client cuts at its commas is still a clip that an ear knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from relay.standin.speech.voice import GAP_MS, RATE_HZ, Voice, clips, words
+
+GAP = b"\xff" * (GAP_MS * RATE_HZ // 1000)
+
+
+def shipped_texts() -> list[str]:
+    """What the agent of the clips says."""
+    return [clip.text for clip in clips().values() if clip.speaker == "agent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a text as it is read: its characters are spread evenly over its sound."""
+
+    text: str
+    mulaw: bytes
+
+
+class Reading:
+    """One context's text."""
+
+    def __init__(self, voice: Voice, foretold: Callable[[], Sequence[str]]) -> None:
+        self._voice, self._foretold = voice, foretold
+        self._whole, self._mulaw = "", b""  # the words of the text that is being read, and its sound
+        self._read = ""  # how much of its words
+        self._has_spoken = False
+
+    def read(self, text: str) -> Piece:
+        """The next piece of text, of any length, as sound."""
+        so_far = words(f"{self._read} {text}")
+        if not self._whole or not _begins_with(self._whole, so_far):
+            so_far = words(text)
+            self._choose(so_far)
+        if not self._whole:
+            self._read = ""
+            return Piece(text, self._gap() + (self._voice.say(text.strip()) if so_far else b""))
+        gap = self._gap() if not self._read else b""
+        begin, end = self._at(self._read), self._at(so_far)
+        self._read = so_far
+        if so_far == self._whole:
+            self._whole = self._read = ""
+        return Piece(text, gap + self._mulaw[begin:end])
+
+    def _choose(self, so_far: str) -> None:
+        """The text that begins so: the newest that was foretold."""
+        self._whole = self._read = ""
+        if so_far:
+            for text in reversed(self._foretold()):
+                if _begins_with(words(text), so_far):
+                    self._whole, self._mulaw = words(text), self._voice.say(text)
+                    return
+
+    def _at(self, read: str) -> int:
+        return len(self._mulaw) * len(read) // len(self._whole)
+
+    def _gap(self) -> bytes:
+        gap, self._has_spoken = GAP if self._has_spoken else b"", True
+        return gap
+
+
+def _begins_with(whole: str, part: str) -> bool:
+    return whole == part or whole.startswith(f"{part} ")

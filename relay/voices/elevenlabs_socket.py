@@ -1,0 +1,310 @@
+"""ElevenLabs' end: dialled with the model when the phone rings, read by a child of the OpenAI reader, kept alive.
+
+A socket holds one of the account's concurrent requests for the whole call, silence included: they are counted. It is on
+the audio path, and uses our own transport. v4 models speak over another endpoint (Text-to-Dialogue), with a dialect of
+its own: that would be another implementation of the same interface (voice.py).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import structlog
+import trio
+
+from relay.call.vocabulary import ItemId
+from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial
+from relay.voices import elevenlabs_protocol as protocol
+from relay.voices.prices import usd_per_character
+from relay.voices.speaking import Speaking
+from relay.voices.voice import Spoken, VoiceEvent, VoiceFault, VoiceLost, VoiceUnavailable
+
+log = structlog.get_logger()
+
+DEFAULT_URL = "wss://api.elevenlabs.io"
+DEFAULT_MODEL = "eleven_flash_v2_5"
+# TCP, TLS and the upgrade; a voice that comes later than the model's own session would hold up the greeting.
+CONNECT_LIMIT_S = 3.0
+# A phrase of ours is under 200 characters, 12 s of speech, and speech is generated several times faster than it sounds.
+RENDER_LIMIT_S = 20.0
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+TICK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceAccess:
+    """Where the service is (ELEVENLABS_URL's origin), as whom we come, and whose voice it is."""
+
+    url: str
+    key: str = field(repr=False)
+    voice_id: str
+    model: str = DEFAULT_MODEL
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+
+class Dial(Protocol):
+    """How a socket is opened: relay.transport.websocket.dial, or a pair of memory streams in a play."""
+
+    async def __call__(
+        self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
+    ) -> WebSocketEnd: ...
+
+
+class ElevenLabs:
+    """Where ElevenLabs' voices come from (voice.Voices). `slots`: sockets at once, for all calls; 0: no count."""
+
+    def __init__(self, access: VoiceAccess, dial_end: Dial = dial, slots: int = 0) -> None:
+        self.access = access
+        self.open_sockets = 0
+        self.trouble = ""  # what the last one met
+        self._dial = dial_end
+        self._slots = slots
+
+    @property
+    def name(self) -> str:
+        """Service, model and voice: for rows, and for the names of files."""
+        return f"elevenlabs/{self.access.model}/{self.access.voice_id}"
+
+    @property
+    def service(self) -> str:
+        """Who speaks there: the URL's host, and on this machine without the port, which changes."""
+        parts = urlsplit(self.access.url)
+        return parts.hostname or "" if parts.hostname in LOOPBACK else _host(self.access.url).lower()
+
+    @property
+    def usd_per_character(self) -> float:
+        """See voice.Voices."""
+        return usd_per_character(self.access.model)
+
+    async def open(self) -> ElevenLabsVoice:
+        """Dial. Raises VoiceUnavailable; no socket is left then."""
+        if self._slots and self.open_sockets >= self._slots:
+            words = f"all {self._slots} sockets of ELEVENLABS_SLOTS are taken"
+            raise self._in_trouble(VoiceUnavailable(VoiceFault.NO_SLOT, words, protocol.remedy(VoiceFault.NO_SLOT)))
+        self.open_sockets += 1
+        try:
+            voice = ElevenLabsVoice(await self._open(), self._closed)
+        except VoiceUnavailable as error:
+            self.open_sockets -= 1
+            raise self._in_trouble(error) from None
+        except BaseException:
+            self.open_sockets -= 1
+            raise
+        self.trouble = ""
+        return voice
+
+    async def _open(self) -> WebSocketEnd:
+        access = self.access
+        url = access.url.rstrip("/") + protocol.path(access.voice_id, access.model)
+        try:
+            return await self._dial(url, {"xi-api-key": access.key}, access.tls, CONNECT_LIMIT_S)
+        except trio.TooSlowError:
+            raise VoiceUnavailable(VoiceFault.UNREACHABLE, f"no connection within {CONNECT_LIMIT_S:.0f} s") from None
+        except Refused as error:
+            raise _refused(error) from None
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise VoiceUnavailable(VoiceFault.UNREACHABLE, f"no connection to {_host(access.url)}: {error}") from None
+
+    def _in_trouble(self, error: VoiceUnavailable) -> VoiceUnavailable:
+        self.trouble = str(error)
+        return error
+
+    def _closed(self) -> None:
+        self.open_sockets -= 1
+
+    async def render(self, text: str) -> bytes:
+        """A phrase's whole sound. Raises VoiceUnavailable."""
+        voice = await self.open()
+        item, sound = ItemId("phrase"), bytearray()
+        lost: VoiceLost | None = None
+
+        async def tell(event: VoiceEvent) -> None:
+            nonlocal lost
+            if isinstance(event, Spoken):
+                sound.extend(event.mulaw)
+                return
+            lost = event if isinstance(event, VoiceLost) else None
+            nursery.cancel_scope.cancel()
+
+        try:
+            with trio.move_on_after(RENDER_LIMIT_S) as limit:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(voice.run, tell)
+                    voice.say(item, text)
+                    voice.finish(item)
+                    while True:
+                        await trio.sleep(TICK_S)
+                        voice.tick()
+        finally:
+            await voice.close()
+        if lost is not None:
+            raise VoiceUnavailable(lost.fault, lost.words, lost.do)
+        if limit.cancelled_caught or not sound:
+            raise VoiceUnavailable(VoiceFault.SILENT, f"a phrase was not spoken within {RENDER_LIMIT_S:.0f} s")
+        return bytes(sound)
+
+
+class ElevenLabsVoice:
+    """One call's voice (voice.Voice)."""
+
+    def __init__(self, end: WebSocketEnd, closed: Callable[[], None]) -> None:
+        self._end = end
+        self._tell_closed = closed
+        self._is_closed = False
+        self._speaking = Speaking()
+        self._speaking.begin(trio.current_time())
+        self._news = trio.Event()  # something to send that the socket did not take, or to tell
+        self._has_to_drain = False
+        self._is_telling = False
+        self._post()
+
+    @property
+    def characters(self) -> int:
+        """See voice.Voice."""
+        return self._speaking.characters
+
+    @property
+    def is_lost(self) -> bool:
+        """See voice.Voice."""
+        return self._speaking.is_lost
+
+    @property
+    def late_audio(self) -> int:
+        """Pieces of sound that were dropped, because their item was cut."""
+        return self._speaking.late_audio
+
+    def say(self, item_id: ItemId, text: str) -> None:
+        """See voice.Voice."""
+        self._speaking.say(item_id, text, trio.current_time())
+        self._post()
+
+    def finish(self, item_id: ItemId) -> None:
+        """See voice.Voice."""
+        self._speaking.finish(item_id, trio.current_time())
+        self._post()
+
+    def cut(self, item_id: ItemId) -> None:
+        """See voice.Voice."""
+        self._speaking.cut(item_id, trio.current_time())
+        self._post()
+
+    def tick(self) -> None:
+        """See voice.Voice."""
+        self._speaking.tick(trio.current_time())
+        self._post()
+
+    def _post(self) -> None:
+        messages = self._speaking.take()
+        if messages and not self._is_closed:
+            try:
+                self._has_to_drain |= self._end.post(*messages)
+            except Gone:
+                pass  # the reader is told the same, behind the error that may have come before it
+        if self._has_to_drain or self._speaking.has_events:
+            self._news.set()
+
+    def _gone(self, gone: Gone) -> None:
+        """The connection is over. A close frame may say whose fault that is, behind an error or instead of it."""
+        code = next((code for code in protocol.KNOWN_ERRORS if code in gone.reason), "")
+        if code:
+            refused = protocol.refused(code, "")
+            self._speaking.lose(refused.fault, str(refused), refused.do)
+        else:
+            words = f"ElevenLabs' connection ended: {gone.code} {protocol.without_key(gone.reason)}".rstrip()
+            self._speaking.lose(VoiceFault.DROPPED, words)
+
+    async def keep(self) -> None:
+        """See voice.Voice."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_alive)
+            while not self.is_lost and not self._is_closed:
+                await self._read()
+            nursery.cancel_scope.cancel()
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await self._drain()
+            await trio.sleep(TICK_S)
+            self.tick()
+
+    async def run(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
+        """See voice.Voice."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._heed_news, tell)
+            while not self.is_lost and not self._is_closed:
+                await self._read()
+                await self._tell(tell)
+            await self._tell(tell)
+            nursery.cancel_scope.cancel()
+        self._count()
+
+    async def _read(self) -> None:
+        """Take in what has arrived, waiting for at least one message, or for the end."""
+        try:
+            messages = await self._end.receive()
+        except Gone as gone:
+            if not self._is_closed:
+                self._gone(gone)
+            return
+        now = trio.current_time()
+        for message in messages:
+            self._speaking.received(message, now)
+        self._post()
+
+    async def _heed_news(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
+        """Send what the socket did not take at once, and tell what did not come from it."""
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            await self._drain()
+            await self._tell(tell)
+
+    async def _drain(self) -> None:
+        if self._has_to_drain:
+            self._has_to_drain = False
+            try:
+                await self._end.drain()
+            except Gone:
+                pass  # as above
+
+    async def _tell(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
+        """Everything that has happened, one after the other, by one task at a time."""
+        if self._is_telling:
+            return
+        self._is_telling = True
+        try:
+            while (event := self._speaking.next_event()) is not None:
+                await tell(event)
+        finally:
+            self._is_telling = False
+
+    def _count(self) -> None:
+        speaking = self._speaking
+        if speaking.bad_messages or speaking.unknown_keys:
+            log.info("voice.strange_messages", unreadable=speaking.bad_messages, unknown_keys=speaking.unknown_keys)
+
+    async def close(self) -> None:
+        """See voice.Voice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._tell_closed()
+        try:
+            self._end.post(protocol.close_socket())
+        except Gone:
+            pass  # it has closed already
+        await self._end.close(1000)
+
+
+def _refused(error: Refused) -> VoiceUnavailable:
+    """A refused upgrade: its status, and what the service says of it."""
+    code, words = protocol.error_in_body(error.body)
+    return protocol.refused(code, words, error.status)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]

@@ -1,0 +1,64 @@
+"""Numbers in English words, as people say them. Pure.
+
+Our own and not a library: what there is (num2words, inflect) brings a dependency without wheels or four packages, for
+these tables. tests/voices compares with inflect.
+"""
+
+from __future__ import annotations
+
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+).split()
+_TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
+_GROUPS = ("", " thousand", " million", " billion", " trillion")
+_ORDINALS = {
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
+    "twelve": "twelfth",
+}  # fmt: skip
+LARGEST = 10 ** (3 * len(_GROUPS)) - 1
+
+
+def cardinal(number: int) -> str:
+    """0 to 999,999,999,999,999: "one hundred twenty-three thousand four hundred five"."""
+    if number < 1000:
+        return _below_thousand(number)
+    words, group = [], 0
+    while number:
+        number, rest = divmod(number, 1000)
+        if rest:
+            words.append(_below_thousand(rest) + _GROUPS[group])
+        group += 1
+    return " ".join(reversed(words))
+
+
+def _below_thousand(number: int) -> str:
+    if number < 20:
+        return _ONES[number]
+    if number < 100:
+        tens, ones = divmod(number, 10)
+        return _TENS[tens] + (f"-{_ONES[ones]}" if ones else "")
+    hundreds, rest = divmod(number, 100)
+    return f"{_ONES[hundreds]} hundred" + (f" {_below_thousand(rest)}" if rest else "")
+
+
+def ordinal(number: int) -> str:
+    """As in "first", "twenty-ninth", "one hundredth"."""
+    head, dash, last = (words := cardinal(number)).rpartition("-" if "-" in words.split()[-1] else " ")
+    regular = f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th"
+    return head + dash + _ORDINALS.get(last, regular)
+
+
+def digits(text: str) -> str:
+    """Digit by digit: "four zero two"."""
+    return " ".join(_ONES[int(each)] for each in text if each.isdecimal())
+
+
+def year(number: int) -> str:
+    """1100 to 2099 in pairs: "nineteen eighty-four", "twenty oh five", "two thousand five"."""
+    hundreds, rest = divmod(number, 100)
+    if 2000 <= number < 2010 or number % 1000 == 0:
+        return cardinal(number)
+    if rest == 0:
+        return f"{cardinal(hundreds)} hundred"
+    return f"{cardinal(hundreds)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"

@@ -1,0 +1,313 @@
+"""What becomes of a call's items at the voice service: text in, messages to send and events out. Pure.
+
+One context for each item. Nothing stops a synthesis: a context that is closed is flushed and speaks to its end, so what
+comes of an item that was cut is dropped here, by its context's id. Times are seconds of the caller's clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from relay.call.vocabulary import ItemId, Position
+from relay.voices import elevenlabs_protocol as protocol
+from relay.voices.elevenlabs_protocol import Aligned, Message, VoiceProtocolError
+from relay.voices.sound_check import trouble
+from relay.voices.text_for_speech import Clause, TextForSpeech
+from relay.voices.voice import Spoken, SpokenWhole, VoiceEvent, VoiceFault, VoiceLost
+
+BYTES_PER_MS = 8
+# The service allows five contexts a socket. One stays open, so that the socket is kept alive between answers by the
+# only means that is documented, a message to a context; and a wrong key or voice shows when the phone rings.
+IDLE = "idle"
+CONTEXTS = 4
+# A third of the limit of 180 s.
+KEEP_ALIVE_S = 60.0
+# A text that was flushed is spoken within 0.15 to 0.44 s (docs/protocol/elevenlabs.md 3). This long
+# behind the end of what is being played, the caller waits for nobody.
+SILENT_S = 0.6
+# However much is still to be played: a service that has not spoken on after so long will not.
+SILENT_LIMIT_S = 5.0
+# Behind its last sound, so long is the last message of a context awaited; longer where nobody knows if it was the last.
+FINAL_S, FINAL_UNALIGNED_S = 0.5, 2.0
+# The pauses inside an item that the service is to blame for, all together: more is no speech any more.
+HOLES_S = 0.8
+# What a text that comes late may take until it sounds; a longer pause is the service's.
+FIRST_SOUND_S = 0.3
+# A context that was cut speaks to its end, several times faster than it sounds; so long it counts as open.
+GHOST_S = 10.0
+# The characters of an alignment need not be exactly those that were sent.
+ALIGNED_SHARE, ALIGNED_LEAST = 0.05, 2
+# A model that writes slowly: its half sentence is spoken when so little is left to be played.
+PRESS_S = 0.3
+
+
+@dataclass(slots=True)
+class _Context:
+    """One item at the service."""
+
+    id: str
+    item_id: ItemId
+    text: TextForSpeech = field(default_factory=TextForSpeech)
+    clauses: deque[Clause] = field(default_factory=deque)  # not sent: no context is free
+    is_open: bool = False  # its first message was sent
+    is_complete: bool = False  # no more text comes
+    is_closing: bool = False  # close_context was sent
+    places: deque[tuple[int, int]] = field(default_factory=deque)  # of what was sent: see Clause
+    sent_sounds: int = 0  # characters that are no blanks
+    heard_sounds: int = 0  # those that came back as sound
+    is_aligned: bool = False  # the service says which
+    bytes: int = 0
+    began_at: float | None = None  # its first sound
+    sent_at: float = 0.0  # its last text that was sent
+    changed_at: float = 0.0  # its last text or sound
+    said_at: float = 0.0  # its last text
+    holes_s: float = 0.0  # the pauses that the caller has heard in it
+    input_at: float = 0.0  # its last message of ours
+
+    @property
+    def played_until(self) -> float:
+        """When what has come would have been played, at the earliest."""
+        return self.changed_at if self.began_at is None else self.began_at + self.bytes / BYTES_PER_MS / 1000
+
+    @property
+    def is_awaited(self) -> bool:
+        """True while text was sent whose sound has not come."""
+        if self.is_aligned:
+            missing = self.sent_sounds - self.heard_sounds
+            return missing > max(ALIGNED_LEAST, ALIGNED_SHARE * self.sent_sounds)
+        return self.sent_sounds > 0 and (self.began_at is None or self.sent_at >= self.changed_at)
+
+
+class Speaking:
+    """The contexts of one socket."""
+
+    def __init__(self) -> None:
+        self.characters = 0
+        self.is_lost = False
+        self.late_audio = 0  # pieces of sound that were dropped: nobody wants them any more
+        self.bad_messages = 0
+        self.unknown_keys = 0
+        self._by_item: dict[ItemId, _Context] = {}
+        self._by_id: dict[str, _Context] = {}
+        self._over: set[ItemId] = set()  # cut, or whole: no text is taken for them
+        self._ghosts: dict[str, float] = {}  # contexts that still speak, for nobody, and since when
+        self._number = 0
+        self._idle_at = 0.0
+        self._out: list[bytes] = []
+        self._events: list[VoiceEvent] = []
+
+    # What goes out
+
+    def take(self) -> list[bytes]:
+        """What is to be sent, in order."""
+        out, self._out = self._out, []
+        return out
+
+    def next_event(self) -> VoiceEvent | None:
+        """What has happened, in order, one by one: what is cut meanwhile is not told any more."""
+        return self._events.pop(0) if self._events else None
+
+    @property
+    def has_events(self) -> bool:
+        """True if something has happened that was not taken."""
+        return bool(self._events)
+
+    # What the call wants
+
+    def begin(self, now: float) -> None:
+        """The socket is open."""
+        self._out.append(protocol.begin_context(IDLE))
+        self._idle_at = now
+
+    def say(self, item_id: ItemId, text: str, now: float) -> None:
+        """A piece of an item's text."""
+        if self.is_lost or item_id in self._over:
+            return
+        context = self._context(item_id)
+        if context.is_complete:
+            return
+        context.said_at = now
+        self._add(context, context.text.feed(text), now)
+
+    def finish(self, item_id: ItemId, now: float) -> None:
+        """The item's text is complete."""
+        if self.is_lost or item_id in self._over:
+            return
+        context = self._context(item_id)
+        context.is_complete = True
+        self._add(context, context.text.end(), now)
+        if not context.is_open and not context.clauses:
+            self._whole(context)  # nothing in it can be said
+        self._close_if_sent(context, now)
+
+    def cut(self, item_id: ItemId, now: float) -> None:
+        """Nothing more of the item is wanted."""
+        self._over.add(item_id)
+        context = self._by_item.pop(item_id, None)
+        if context is None:
+            return
+        del self._by_id[context.id]
+        if context.is_open:
+            self._ghosts[context.id] = now
+            if not context.is_closing:
+                self._out.append(protocol.close_context(context.id))
+        self._events = [each for each in self._events if isinstance(each, VoiceLost) or each.item_id != item_id]
+        self._open_waiting(now)
+
+    def tick(self, now: float) -> None:
+        """What time alone decides."""
+        if self.is_lost:
+            return
+        if now - self._idle_at >= KEEP_ALIVE_S:
+            self._idle_at = now
+            self._out.append(protocol.keep_alive(IDLE))
+        if any(now - since > GHOST_S for since in self._ghosts.values()):
+            self._ghosts = {id_: since for id_, since in self._ghosts.items() if now - since <= GHOST_S}
+            self._open_waiting(now)
+        for context in list(self._by_item.values()):
+            if context.is_open and not context.is_closing and now - context.input_at >= KEEP_ALIVE_S:
+                context.input_at = now
+                self._out.append(protocol.keep_alive(context.id))
+            self._look_at(context, now)
+
+    def _look_at(self, context: _Context, now: float) -> None:
+        since = min(max(context.changed_at, context.played_until), context.changed_at + SILENT_LIMIT_S)
+        if context.is_awaited or context.clauses:
+            if now - since > SILENT_S:
+                words = f"ElevenLabs has said nothing for {now - since:.1f} s to a text that was flushed"
+                self.lose(VoiceFault.SILENT, words)
+        elif context.is_closing:
+            over_at = context.changed_at + FINAL_S if context.is_aligned else since + FINAL_UNALIGNED_S
+            if now > over_at:
+                self._ghosts[context.id] = now  # its last message may still come
+                self._whole(context)
+        elif context.text.is_waiting and context.played_until - now < PRESS_S and now - context.said_at > PRESS_S:
+            self._add(context, context.text.press(), now)
+
+    def lose(self, fault: VoiceFault, words: str, do: str = "") -> None:
+        """This voice speaks no more; the first reason counts."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        unspoken = tuple(self._by_item)
+        self._events.append(VoiceLost(fault, words, do or protocol.remedy(fault), unspoken))
+
+    # To the service
+
+    def _context(self, item_id: ItemId) -> _Context:
+        context = self._by_item.get(item_id)
+        if context is None:
+            self._number += 1
+            context = _Context(f"answer-{self._number}", item_id)
+            self._by_item[item_id] = self._by_id[context.id] = context
+        return context
+
+    def _add(self, context: _Context, clauses: list[Clause], now: float) -> None:
+        if clauses:
+            context.clauses += clauses
+            if not context.is_awaited:
+                context.changed_at = now
+            self._send(context, now)
+
+    def _send(self, context: _Context, now: float) -> None:
+        if context.clauses and not context.is_open:
+            if len(self._ghosts) + sum(each.is_open for each in self._by_item.values()) >= CONTEXTS:
+                return
+            context.is_open = True
+            self._out.append(protocol.begin_context(context.id))
+        while context.clauses:
+            clause = context.clauses.popleft()
+            self._out.append(protocol.speak(context.id, clause.text, flush=True))
+            self.characters += len(clause.text)
+            context.places += [(context.sent_sounds + sounds, chars) for sounds, chars in clause.places]
+            context.sent_sounds += clause.sounds
+            context.input_at = context.sent_at = now
+
+    def _close_if_sent(self, context: _Context, now: float) -> None:
+        if context.is_complete and context.is_open and not context.clauses and not context.is_closing:
+            context.is_closing, context.input_at = True, now
+            self._out.append(protocol.close_context(context.id))
+
+    def _open_waiting(self, now: float) -> None:
+        """A context is free: the items that waited for one."""
+        for context in list(self._by_item.values()):
+            if context.clauses:
+                context.changed_at = now
+                self._send(context, now)
+                self._close_if_sent(context, now)
+
+    # From the service
+
+    def received(self, raw: bytes, now: float) -> None:
+        """A message of the service."""
+        if self.is_lost:
+            return
+        try:
+            message = protocol.read(raw)
+        except VoiceProtocolError:
+            self.bad_messages += 1
+            return
+        self.unknown_keys += message.unknown_keys
+        if message.error:
+            refused = protocol.refused(message.error, message.words)
+            self.lose(refused.fault, str(refused), refused.do)
+            return
+        context = self._by_id.get(message.context_id)
+        if context is None:
+            self.late_audio += bool(message.audio)
+        elif message.audio:
+            self._sounds(context, message, now)
+        if message.is_final and not self.is_lost:
+            self._ended(message.context_id, now)
+
+    def _sounds(self, context: _Context, message: Message, now: float) -> None:
+        if wrong := trouble(message.audio, is_first=context.bytes == 0):
+            self.lose(VoiceFault.BAD_AUDIO, f"ElevenLabs sent {wrong}")
+            return
+        if context.began_at is not None and context.is_awaited:
+            context.holes_s += max(0.0, now - max(context.played_until, context.sent_at + FIRST_SOUND_S))
+            if context.holes_s > HOLES_S:
+                words = f"ElevenLabs speaks more slowly than it sounds: {context.holes_s:.1f} s of pauses in an answer"
+                self.lose(VoiceFault.SLOW, words)
+                return
+        # What came too late to be played without a pause is played from now on.
+        if context.began_at is None or now > context.played_until:
+            context.began_at = now - context.bytes / BYTES_PER_MS / 1000
+        positions = self._positions(context, message.aligned) if message.aligned is not None else ()
+        context.bytes += len(message.audio)
+        context.changed_at = now
+        self._events.append(Spoken(context.item_id, message.audio, positions))
+
+    def _positions(self, context: _Context, aligned: Aligned) -> tuple[Position, ...]:
+        """Where the text is in this piece: its times begin at its own beginning, those of the item at the item's."""
+        context.is_aligned = True
+        before_ms = context.bytes / BYTES_PER_MS
+        found: dict[int, Position] = {}
+        for char, end_ms in zip(aligned.chars, aligned.ends_ms, strict=True):
+            if char.isspace():
+                continue
+            context.heard_sounds += len(char)
+            while context.places and context.places[0][0] <= context.heard_sounds:
+                _, chars = context.places.popleft()
+                found[chars] = Position(chars, before_ms + end_ms)
+        return tuple(found.values())
+
+    def _ended(self, context_id: str, now: float) -> None:
+        """A context's last message."""
+        self._ghosts.pop(context_id, None)
+        context = self._by_id.get(context_id)
+        if context is not None:
+            if context.is_closing:
+                self._whole(context)
+            else:  # nobody closed it: the rest of its text gets another
+                del self._by_id[context_id]
+                self._number += 1
+                context.id, context.is_open = f"answer-{self._number}", False
+                self._by_id[context.id] = context
+        self._open_waiting(now)
+
+    def _whole(self, context: _Context) -> None:
+        self._over.add(context.item_id)
+        del self._by_item[context.item_id], self._by_id[context.id]
+        self._events.append(SpokenWhole(context.item_id))
