@@ -12,13 +12,13 @@ from pathlib import Path
 from tests.helpers.path_walk import PATHS, Step, walked
 
 UPLINK = (
-    "websocket wire websocket text_frame call_session media_protocol uplink gap_filling line protocol machine "
-    "gap_filling playout echo level_vad websocket text_frame wire"
+    "websocket text_frame call_session media_protocol uplink gap_filling line protocol machine gap_filling playout "
+    "echo level_vad websocket text_frame wire"
 )
 DOWNLINK = (
-    "websocket wire websocket text_frame call_session protocol downlink line machine responses "
-    "response_queue playout response_queue state state conversation response_queue cost conversation playout state "
-    "playout echo g711 waterfall media_protocol media_protocol websocket text_frame wire"
+    "websocket text_frame call_session protocol downlink line machine responses response_queue playout response_queue "
+    "state state conversation response_queue cost conversation playout state playout echo g711 waterfall "
+    "media_protocol media_protocol websocket text_frame wire"
 )
 
 
