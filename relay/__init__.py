@@ -9,8 +9,9 @@ The rooms, in the order a caller's audio visits them:
       webhooks.py         a phone rings: Twilio's questions           human_transfer.py   the human's side of a call
       admission.py        which rings get the agent                   descriptors.py      enough of them for calls
       media_endpoint.py   the media socket's door: signature, token, start
-      console_door.py     the console's sockets: session and origin
-      fly_replay.py       the machine that knows the call
+      console_door.py     the console's sockets: session and origin (console_rooms.py: what is behind it)
+      live_calls.py       running calls, for the owner            listening_in.py     their sound, for a browser
+      fly_replay.py       the machine that knows the call         browser_calls.py    test calls from the console's page
     transport/          bytes and messages on sockets
       hub.py              one look at all sockets a pass: what has come is handed over, no task is woken
       wire.py             bytes on a socket, with TLS or not          websocket.py        messages (text_frame.py)
@@ -22,6 +23,7 @@ The rooms, in the order a caller's audio visits them:
       call_session.py     one nursery, three tasks: Twilio reader, OpenAI reader, watchdog
       uplink.py           frames to appends, gaps filled              downlink.py         deltas to mu-law
       model_connector.py  where a call's model sessions come from     context.py          what calls share
+      spoken_answers.py   the model's text, spoken by another voice   warm_voices.py      voices opened while it rings
       call_file.py        what a call keeps over its streams          call_rows.py        its rows, figures, last line
       function_runner.py  the functions that the model calls          function_rows.py    what a function leaves
       reservations.py     exactly-once before the notice          caller_protocol.py  a phone's, or a browser's

@@ -99,6 +99,12 @@ def _parser() -> _Parser:
     demo = add("demo", _demo, "a simulated call through the real daemon; leaves a WAV and the rows")
     demo.add_argument("--scenario", default="good_call", help="a shipped scenario by name, or a .toml file")
     demo.add_argument("--live", action="store_true", help="talk to OpenAI itself (needs OPENAI_API_KEY)")
+    demo.add_argument(
+        "--voice",
+        choices=("openai", "elevenlabs"),
+        default="openai",
+        help="elevenlabs: the model writes, and a stand-in of ElevenLabs speaks",
+    )
     demo.add_argument("--out", type=Path, default=Path("out/demo.wav"), help="where the stereo WAV goes")
     demo.add_argument("--console", action="store_true", help="keep all of it running afterwards, and show its console")
     call = add("call", _call, "a simulated call against any relay, local or deployed")
@@ -265,8 +271,11 @@ def _demo(arguments: argparse.Namespace) -> int:
     loaded = demo.settings_of(arguments.out, live=arguments.live)
     if arguments.live and not loaded.openai_api_key:
         raise CommandFailed("--live needs OPENAI_API_KEY in the environment: a demo reads no .env", USAGE)
+    a = arguments
+    if a.live and a.voice != "openai":
+        raise CommandFailed("--voice is a stand-in, and --live talks to OpenAI itself: take one of them", USAGE)
     try:
-        return demo.run(loaded, arguments.scenario, arguments.out, live=arguments.live, console=arguments.console)
+        return demo.run(loaded, a.scenario, a.out, live=a.live, console=a.console, voice=a.voice)
     except demo.DemoFailed as error:
         raise CommandFailed(str(error)) from None
 
@@ -308,8 +317,9 @@ def _migrate(_: argparse.Namespace) -> None:
 def _greet(arguments: argparse.Namespace) -> int:
     from relay import functions
     from relay.business import owner_files
-    from relay.phrases.phrase_book import PhraseBook
+    from relay.phrases.phrase_book import PhraseBook, by_model, by_voice
     from relay.realtime.client import ModelAccess, Realtime
+    from relay.server.app import voices_of
 
     loaded = _settings(serving=False, keeps_rows=True)
     access = ModelAccess(
@@ -324,10 +334,11 @@ def _greet(arguments: argparse.Namespace) -> int:
         except (owner_files.FilesInvalid, functions.FunctionRefused) as error:
             raise CommandFailed(str(error)) from None
         folder = loaded.data_dir / "greetings"
-        book = PhraseBook(
-            texts, loaded.openai_voice, loaded.openai_model, folder, ledger, also, rendered_by=access.service
-        )
-        missing = trio.run(partial(book.fill, Realtime(access), again=arguments.again))
+        voices = voices_of(loaded)
+        speak = by_model(Realtime(access), loaded.openai_model) if voices is None else by_voice(voices)
+        by = access.service if voices is None else voices.service
+        book = PhraseBook(texts, loaded.phrase_voice, loaded.phrase_model, folder, ledger, also, rendered_by=by)
+        missing = trio.run(partial(book.fill, speak, again=arguments.again))
     for words in missing if book.refused is None else []:  # its reason stands in the log, once
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")

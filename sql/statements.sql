@@ -6,16 +6,16 @@
 insert into calls as t (
     call_sid, started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
     greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed, process,
-    spent_usd, spent_at)
+    spent_usd, spent_at, is_test)
 select
     call_sid, started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
     greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed, process,
-    spent_usd, spent_at
+    spent_usd, spent_at, is_test
 from jsonb_populate_recordset(null::calls, %(rows)s::jsonb)
 on conflict (call_sid) do update set (
     started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
     greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed, process,
-    spent_usd, spent_at) = (
+    spent_usd, spent_at, is_test) = (
     -- Of two legs of a call the later one's words stand, in whatever order they arrive.
     select
         coalesce(a.started_at, b.started_at), coalesce(a.from_number, b.from_number),
@@ -25,7 +25,8 @@ on conflict (call_sid) do update set (
         coalesce(a.greeting_rung, b.greeting_rung), coalesce(a.greeting_ms, b.greeting_ms),
         coalesce(a.greeting_heard_ms, b.greeting_heard_ms), coalesce(a.webhook_greeting_ms, b.webhook_greeting_ms),
         coalesce(a.webhook_greeting_heard_ms, b.webhook_greeting_heard_ms), coalesce(a.resumed, b.resumed),
-        coalesce(a.process, b.process), coalesce(a.spent_usd, b.spent_usd), coalesce(a.spent_at, b.spent_at)
+        coalesce(a.process, b.process), coalesce(a.spent_usd, b.spent_usd), coalesce(a.spent_at, b.spent_at),
+        coalesce(a.is_test, b.is_test)
     from (select coalesce(excluded.resumed, 0) >= coalesce(t.resumed, 0) as newer) as which,
         lateral (select excluded.* where which.newer union all select t.* where not which.newer) as a,
         lateral (select t.* where which.newer union all select excluded.* where not which.newer) as b)
@@ -76,14 +77,14 @@ where t.key = n.key and t.state is distinct from 'done'
 -- name: keep_call_outcomes
 insert into call_outcomes as t (
     call_sid, ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary,
-    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result, process, seq)
+    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result, process, seq, voice_fault)
 select
     call_sid, ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary,
-    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result, process, seq
+    latency_p50_ms, latency_p95_ms, verified, dialled, transfer_result, process, seq, voice_fault
 from jsonb_populate_recordset(null::call_outcomes, %(rows)s::jsonb)
 on conflict (call_sid) do update set (
     ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary, latency_p50_ms,
-    latency_p95_ms, verified, dialled, transfer_result, process, seq) = (
+    latency_p95_ms, verified, dialled, transfer_result, process, seq, voice_fault) = (
     -- The later row's words stand, in whatever order they arrive; what it does not know stays.
     select
         coalesce(a.ended_at, b.ended_at), coalesce(a.end_reason, b.end_reason), coalesce(a.fault, b.fault),
@@ -92,7 +93,7 @@ on conflict (call_sid) do update set (
         coalesce(a.summary, b.summary), coalesce(a.latency_p50_ms, b.latency_p50_ms),
         coalesce(a.latency_p95_ms, b.latency_p95_ms), coalesce(a.verified, b.verified),
         coalesce(a.dialled, b.dialled), coalesce(a.transfer_result, b.transfer_result),
-        coalesce(a.process, b.process), coalesce(a.seq, b.seq)
+        coalesce(a.process, b.process), coalesce(a.seq, b.seq), coalesce(a.voice_fault, b.voice_fault)
     from (select coalesce(excluded.seq, 0) >= coalesce(t.seq, 0) as newer) as which,
         lateral (select excluded.* where which.newer union all select t.* where not which.newer) as a,
         lateral (select t.* where which.newer union all select excluded.* where not which.newer) as b)
@@ -204,13 +205,13 @@ full join (
 select distinct to_number from calls where to_number is not null order by to_number
 
 -- name: calls_from
--- "" asks for those who showed no number.
+-- "" asks for those who showed no number. A test from the console is nobody's ring.
 select count(*) from calls
 where (from_number = %(number)s or (%(number)s = '' and from_number is null))
-    and started_at > now() - make_interval(secs => %(since_s)s)
+    and started_at > now() - make_interval(secs => %(since_s)s) and is_test is not true
 
 -- name: list_calls
 select c.call_sid, c.started_at, c.from_number, c.greeting_ms, o.seconds, o.turns, o.cost_usd, o.end_reason, o.fault,
-    o.outcome, o.verified
+    o.outcome, o.verified, c.is_test
 from calls as c left join call_outcomes as o using (call_sid)
 order by c.started_at desc nulls last limit %(limit)s

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from relay import settings
 from relay.cli import _parser
+from relay.console.live import MOST_WATCHERS
 from relay.server import app
+from relay.server.listening_in import MOST_LISTENERS
 from relay.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +35,8 @@ def test_fly_lets_through_as_many_calls_as_the_relay_admits_and_its_webhooks() -
     assert limits["type"] == "connections"
     assert limits["hard_limit"] >= 1.2 * int(FLY["env"]["MAX_CALLS"])
     assert limits["soft_limit"] < limits["hard_limit"]
+    room = limits["hard_limit"] - int(FLY["env"]["MAX_CALLS"])
+    assert room - MOST_WATCHERS - MOST_LISTENERS >= 8  # for webhooks, checks and metrics, whoever watches
 
 
 def test_fly_checks_readiness_and_waits_for_the_greeting() -> None:

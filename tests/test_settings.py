@@ -255,6 +255,36 @@ def test_a_command_that_keeps_rows_of_a_deployed_relay_needs_its_database() -> N
         load(fine, serving=False, keeps_rows=True)
 
 
+VOICE = {"VOICE": "elevenlabs", "ELEVENLABS_API_KEY": "sk_secret", "ELEVENLABS_VOICE_ID": "21m00Tcm4TlvDq8ikWAM"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"VOICE": "elevenlabs"}, "ELEVENLABS_API_KEY is not set(.|\n)*ELEVENLABS_VOICE_ID is not set"),
+        ({"VOICE": "piper"}, "one of openai, elevenlabs"),
+        ({**VOICE, "ELEVENLABS_VOICE_ID": "21m/../x"}, "letters and digits"),
+        ({**VOICE, "ELEVENLABS_MODEL": "eleven v3"}, "letters and digits"),
+        ({**VOICE, "ELEVENLABS_URL": "wss://api.elevenlabs.io/v1"}, "origin alone"),
+        ({**VOICE, "ELEVENLABS_URL": "ws://api.elevenlabs.io"}, "wss://"),
+        ({**VOICE, "ELEVENLABS_SLOTS": "-1"}, "from 0 to"),
+        ({**VOICE, "ELEVENLABS_API_KEY": "sk\u201csecret"}, "something else copied"),
+    ],
+)
+def test_another_voice_is_set_whole_or_not_at_all(environ: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsInvalid, match=words):
+        load({**GOOD, **environ}, serving=True)
+
+
+def test_another_voice_is_the_one_of_the_phrases_too_and_its_key_is_not_shown() -> None:
+    own, other = load(GOOD, serving=True), load({**GOOD, **VOICE}, serving=True)
+    assert own.speaks_itself
+    assert (own.phrase_voice, own.phrase_model) == (own.openai_voice, own.openai_model)
+    assert not other.speaks_itself
+    assert (other.phrase_voice, other.phrase_model) == ("21m00Tcm4TlvDq8ikWAM", "eleven_flash_v2_5")
+    assert "sk_secret" not in str(other.masked()) + repr(other)
+
+
 @pytest.mark.parametrize(
     ("environ", "words"),
     [

@@ -14,6 +14,8 @@ from relay.call.call_config import Bill, Price, Voice
 # in text tokens (30 text : 91 audio in the documentation's example).
 AUDIO_TOKENS_OUT_PER_S = 20.0
 TEXT_PER_AUDIO_TOKEN = 1 / 3
+# English text has about four characters a token [OpenAI, "What are tokens"].
+CHARACTERS_A_TOKEN = 4.0
 
 
 def _number(table: Mapping[str, object], key: str) -> float:
@@ -67,11 +69,13 @@ class Meter:
         self._by = dict(before.usd_by)  # what is settled
         self.tokens = dict(before.tokens)
         self._pending_ms: dict[str, float] = {}
+        self._pending_characters: dict[str, int] = {}
 
     def serves(self, model: str, price: Price) -> None:
         """Another session answers from here on: bills of the one before do not come any more, so they are estimated."""
-        pending_ms, self._pending_ms = sum(self._pending_ms.values()), {}
-        self._settle(self._model, self._estimate_usd(pending_ms))
+        self._settle(self._model, self._pending_usd)
+        self._pending_ms.clear()
+        self._pending_characters.clear()
         self._model, self.price = model, price
 
     def _settle(self, meter: str, usd: float) -> None:
@@ -83,10 +87,16 @@ class Meter:
         """So much audio of a response has come that is not billed yet."""
         self._pending_ms[response_id] = self._pending_ms.get(response_id, 0.0) + ms
 
+    def wrote(self, response_id: str, characters: int) -> None:
+        """So much text of a response has come, which another voice speaks, and that is not billed yet."""
+        self._pending_characters[response_id] = self._pending_characters.get(response_id, 0) + characters
+
     def responded(self, response_id: str, usage: Mapping[str, object] | None) -> None:
         """A response's bill has come. Without one (cancelled) the estimate stays."""
-        pending_ms = self._pending_ms.pop(response_id, 0.0)
-        self._settle(self._model, response_usd(usage, self.price) if usage else self._estimate_usd(pending_ms))
+        estimate_usd = self._estimate_usd(
+            self._pending_ms.pop(response_id, 0.0), self._pending_characters.pop(response_id, 0)
+        )
+        self._settle(self._model, response_usd(usage, self.price) if usage else estimate_usd)
         for key in ("input_tokens", "output_tokens"):
             self.tokens[key] = self.tokens.get(key, 0) + int(_number(usage or {}, key))
         cached = _number(_table(usage or {}, "input_token_details"), "cached_tokens")
@@ -101,18 +111,23 @@ class Meter:
         self._settle(self._voice.name, characters * self._voice.usd_per_character)
         self.tokens["characters"] = self.tokens.get("characters", 0) + characters
 
-    def _estimate_usd(self, ms: float) -> float:
+    def _estimate_usd(self, ms: float, characters: int) -> float:
         tokens = ms / 1000 * AUDIO_TOKENS_OUT_PER_S
-        return (tokens * self.price.audio_out + tokens * TEXT_PER_AUDIO_TOKEN * self.price.text_out) / 1e6
+        text_tokens = tokens * TEXT_PER_AUDIO_TOKEN + characters / CHARACTERS_A_TOKEN
+        return (tokens * self.price.audio_out + text_tokens * self.price.text_out) / 1e6
+
+    @property
+    def _pending_usd(self) -> float:
+        return self._estimate_usd(sum(self._pending_ms.values()), sum(self._pending_characters.values()))
 
     def bill(self) -> Bill:
         """What each model came to, the answer under way included."""
         by = dict(self._by)
-        if pending_usd := self.usd - self.settled_usd:
+        if pending_usd := self._pending_usd:
             by[self._model] = by.get(self._model, 0.0) + pending_usd
         return Bill(dict(self.tokens), by)
 
     @property
     def usd(self) -> float:
         """All of it, the answer under way included."""
-        return self.settled_usd + self._estimate_usd(sum(self._pending_ms.values()))
+        return self.settled_usd + self._pending_usd

@@ -62,13 +62,21 @@ class Lateness:
 
     def __init__(self) -> None:
         self._media_s = 0.0
+        self._first_s = 0.0
         self._best_s: float | None = None
         self.late_s = 0.0
+
+    @property
+    def ahead_s(self) -> float:
+        """How much more audio has come than time has passed since the first: a phone cannot speak faster than that."""
+        return 0.0 if self._best_s is None else self._first_s - self._best_s
 
     def heard(self, ms: int, now: float) -> None:
         """`ms` of caller audio were read at `now`."""
         self._media_s += ms / 1000
         lag_s = now - self._media_s
+        if self._best_s is None:
+            self._first_s = lag_s
         if self._best_s is None or lag_s <= self._best_s or lag_s - self._best_s > LOST_S:
             self._best_s = lag_s
         else:

@@ -104,6 +104,8 @@ def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> Non
         turn = call.conversation.place(event.item_id, "agent", call.before(event.item_id), call.ms(now))
         _belongs(call, event.response_id, event.item_id)
     turn.goes_on(event.text)
+    if call.plan.voice.name and not call.voice_fault and not call.answers.has_ended(event.response_id):
+        call.meter.wrote(event.response_id, len(event.text))
     if _READ_ALOUD.search(turn.said) and event.response_id == call.answers.active and not turn.own:
         _stop_reading_aloud(call, now, out)
         return

@@ -1,12 +1,15 @@
 """The owner's pages: what happened on the phone, to be seen and heard. Server-rendered, beside the audio path.
 
 console     the routes: each asks for its rows, and fills a page
+live_pages  the routes of the page Live: running calls, and the owner's orders in them
+live        what its watchers are sent, and the words for it
 guard       who may see them: login, session, origin, headers
 password    the hash of the one password                                   (blocking)
 reads       what the pages ask of Postgres, and the few rows they write    (blocking)
 search      a question about calls, from the address line to SQL           (pure)
 wording     reasons, numbers, times and money in the owner's words         (pure)
 story       one call as lines in the order of time                         (pure)
+talk        the page "Talk to it": a call from this browser
 health      is everything well, and the sentence that mends it
 sound       a call's recording as a WAV, by range
 """

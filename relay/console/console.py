@@ -23,8 +23,11 @@ from werkzeug.exceptions import HTTPException
 
 from relay.console import health, story, wording
 from relay.console.guard import Guard, harden
+from relay.console.live import LiveCalls
+from relay.console.live_pages import LIVE_ROUTES, LivePages
 from relay.console.reads import Reads, Row
 from relay.console.search import OUTCOME_WORDS, PAGE, Question, key_of
+from relay.console.talk import Calls, TalkPage
 from relay.ledger.port import LedgerUnavailable
 from relay.recordings.listening import NotHeard
 from relay.settings import Settings
@@ -77,9 +80,11 @@ class Owner:
     utc_now: Callable[[], dt.datetime]
     checks: Sequence[health.Check]
     files: Callable[[], Sequence[File]]
+    live: LiveCalls
     diary: Diary | None = None
     recordings: Recordings | None = None
     send_news: Callable[[], None] | None = None  # wakes who sends; None: nothing is set that it could go to
+    calls: Calls | None = None  # makes calls from the page "Talk to it"
 
     @property
     def today(self) -> dt.date:
@@ -93,6 +98,7 @@ class Console:
     def __init__(self, owner: Owner, reads: Reads) -> None:
         self._owner, self._reads = owner, reads
         self.guard = Guard(owner.settings)
+        self.live = LivePages(owner.live, reads, self._page, self.guard.address)
         self._pages = jinja2.Environment(
             loader=jinja2.FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -116,6 +122,16 @@ class Console:
         pages.after_request(self._after)
         for path, name, methods in ROUTES:
             pages.add_url_rule(path, name, self._answering(getattr(self, f"_{name}")), methods=list(methods))
+        for path, name, methods in LIVE_ROUTES:
+            pages.add_url_rule(path, name, self._answering(getattr(self.live, name)), methods=list(methods))
+        talk = TalkPage(self._owner.settings, self._owner.calls, self._page)
+        for path, name, handler, method in (
+            ("/talk", "talk", talk.show, "GET"),
+            ("/talk/call", "talk_ring", talk.ring, "POST"),
+            ("/talk/<call_sid>", "talk_ended", talk.ended, "GET"),
+            ("/talk/clips/<name>", "talk_clip", talk.clip, "GET"),
+        ):
+            pages.add_url_rule(path, name, self._answering(handler), methods=[method])
         app.register_blueprint(pages)
 
     def _answering(self, handler: Callable[..., Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
@@ -134,12 +150,13 @@ class Console:
 
         return answer
 
-    def _before(self) -> Response | None:
+    # Quart gives what is not async to a thread.
+    async def _before(self) -> Response | None:
         g.nonce = secrets.token_urlsafe(16)
         request.max_content_length = FORM_LIMIT_BYTES
         return self.guard.refusal(request)
 
-    def _after(self, response: Response) -> Response:
+    async def _after(self, response: Response) -> Response:
         is_static = request.endpoint == "console.static" and response.status_code == 200
         harden(response, g.get("nonce", ""), is_static=is_static)
         return response

@@ -43,7 +43,7 @@ TABLES_OF_CALL = {
 
 _COLUMNS = SQL("""
     c.call_sid, c.started_at, c.from_number, o.seconds, o.turns, o.cost_usd, o.end_reason, o.fault, o.outcome,
-    o.verified, o.transfer_result, o.latency_p95_ms, r.verdict""")
+    o.verified, o.transfer_result, o.latency_p95_ms, r.verdict, c.is_test""")
 _FROM = SQL(" from calls c left join call_outcomes o using (call_sid) left join reviews r using (call_sid) ")
 _NAME_OF = """
     select distinct on (call_sid) call_sid, coalesce(nullif(arguments ->> 'name', ''), output ->> 'name') as name
@@ -53,7 +53,9 @@ _NAME_OF = """
 _BOOKED = """
     select f.call_sid, f.name as function, f.arguments, f.output, f.recorded_at
     from function_calls f
-    where f.recorded_at >= %(since)s and f.ok and f.name = any(%(functions)s) order by f.recorded_at desc limit 50"""
+    left join calls c using (call_sid)
+    where f.recorded_at >= %(since)s and f.ok and f.name = any(%(functions)s) and c.is_test is not true
+    order by f.recorded_at desc limit 50"""
 BOOKINGS = ["book_appointment", "cancel_or_move_appointment"]
 
 
@@ -143,25 +145,30 @@ class Reads:
 
         def work(connection: Connection) -> dict[str, Any]:
             wrong = SQL(
-                "select {} {} where c.started_at >= %(since)s and (o.fault is not null or o.verified is false "
-                "or o.transfer_result = any(%(not_taken)s)) order by c.started_at desc limit 20"
+                "select {} {} where c.started_at >= %(since)s and c.is_test is not true and (o.fault is not null "
+                "or o.verified is false or o.transfer_result = any(%(not_taken)s)) "
+                "order by c.started_at desc limit 20"
             ).format(_COLUMNS, _FROM)
             return {
                 "messages": _fetch(connection, _OPEN_MESSAGES, {"limit": 5}),
-                "open": _fetch(connection, "select count(*) as n from messages where done_at is null")[0]["n"],
+                "open": _fetch(connection, _COUNT_OPEN)[0]["n"],
                 "dead": _fetch(connection, "select count(*) as n from outbox where state = 'dead'")[0]["n"],
                 "bookings": _fetch(connection, _BOOKED, values),
                 "wrong": _fetch(connection, wrong, values),
                 "calls": _fetch(
                     connection,
                     "select count(*) as n, count(*) filter (where o.outcome like '%%booked%%') as booked "
-                    "from calls c left join call_outcomes o using (call_sid) where c.started_at >= %(since)s",
+                    "from calls c left join call_outcomes o using (call_sid) "
+                    "where c.started_at >= %(since)s and c.is_test is not true",
                     values,
                 )[0],
                 "usd": _fetch(
                     connection,
-                    "select coalesce(sum(cost_usd) filter (where ended_at >= %(since)s), 0) as day, "
-                    "coalesce(sum(cost_usd), 0) as month from call_outcomes where ended_at >= %(month)s",
+                    "select coalesce(sum(cost_usd) filter (where ended_at >= %(since)s and not is_test), 0) as day, "
+                    "coalesce(sum(cost_usd) filter (where ended_at >= %(since)s and is_test), 0) as tests, "
+                    "coalesce(sum(cost_usd) filter (where not is_test), 0) as month from (select o.cost_usd, "
+                    "o.ended_at, coalesce(c.is_test, false) as is_test from call_outcomes o "
+                    "left join calls c using (call_sid) where o.ended_at >= %(month)s) as ended",
                     values,
                 )[0],
                 "listened": _fetch(connection, _LISTENED, {"first": FIRST_CALLS})[0],
@@ -220,18 +227,25 @@ class Reads:
 
 _OPEN_MESSAGES = """
     select m.call_sid, m.seq, m.name, m.phone, m.text, m.created_at, m.done_at, c.from_number
-    from messages m left join calls c using (call_sid) where m.done_at is null order by m.created_at limit %(limit)s"""
+    from messages m left join calls c using (call_sid) where m.done_at is null and c.is_test is not true
+    order by m.created_at limit %(limit)s"""
+_COUNT_OPEN = """
+    select count(*) as n from messages m left join calls c using (call_sid)
+    where m.done_at is null and c.is_test is not true"""
 _DONE_MESSAGES = """
     select m.call_sid, m.seq, m.name, m.phone, m.text, m.created_at, m.done_at, c.from_number
-    from messages m left join calls c using (call_sid) where m.done_at is not null
+    from messages m left join calls c using (call_sid)
+    where m.done_at is not null and c.is_test is not true
     order by m.done_at desc limit %(limit)s"""
 # Calls with words: nothing can be listened to, or read, in one that ended before it began.
 _NEXT_TO_LISTEN = """
     select c.call_sid from calls c join call_outcomes o using (call_sid) left join reviews r using (call_sid)
-    where r.verdict is null and o.turns > 1 and c.call_sid <> %(skip)s order by c.started_at limit 1"""
+    where r.verdict is null and o.turns > 1 and c.call_sid <> %(skip)s and c.is_test is not true
+    order by c.started_at limit 1"""
 _LISTENED = """
-    select (select count(*) from reviews where verdict is not null) as done, %(first)s::int as of,
-    exists (select from calls) as any"""
+    select (select count(*) from reviews r left join calls c using (call_sid)
+    where r.verdict is not null and c.is_test is not true) as done, %(first)s::int as of,
+    exists (select from calls where is_test is not true) as any"""
 
 
 def _fetch(connection: Connection, query: str | Composable, values: Mapping[str, object] | None = None) -> list[Row]:

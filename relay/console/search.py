@@ -16,7 +16,7 @@ from psycopg.sql import SQL, Composed
 from relay.console.wording import SLOW_MS
 
 PAGE = 25
-_SID = re.compile(r"CA[0-9a-fA-F]{4,32}")
+_SID = re.compile(r"(?:CA|TC)[0-9a-fA-F]{4,32}")  # Twilio's, and a test call's
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 OUTCOME_WORDS = ("booked", "moved", "cancelled", "message_taken", "informed", "talked", "unverified")
 
@@ -33,6 +33,7 @@ class Question:
     slow: str = ""
     cost: str = ""
     heard: str = ""
+    tests: str = ""  # "yes": test calls from the page "Talk to it", and no others
     after: str = ""
     odd: tuple[str, ...] = field(default=(), compare=False)
 
@@ -61,7 +62,10 @@ class Question:
 
     def conditions(self, tz: dt.tzinfo) -> tuple[Composed, dict[str, object]]:
         """What a row of calls (c), call_outcomes (o) and reviews (r) must fulfil, and the values."""
-        found, values = [SQL("c.started_at is not null")], dict[str, object]()
+        # Who asks for one call by its sid gets it, whichever it is.
+        is_one = bool(_SID.fullmatch(self.q))
+        tests = SQL("true" if is_one else "c.is_test" if self.tests == "yes" else "c.is_test is not true")
+        found, values = [SQL("c.started_at is not null"), tests], dict[str, object]()
         for condition, more in (self._words(), self._day(tz), self._facts()):
             found += condition
             values |= more

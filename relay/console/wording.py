@@ -18,10 +18,10 @@ ENDINGS = {
     "cost_cap": "The cost limit of a call was reached",
     "model_lost": "OpenAI's connection was lost",
     "model_unreachable": "OpenAI could not be reached",
-    "caller_socket_lost": "Twilio's connection was lost",
-    "caller_socket_stalled": "Twilio took no more audio",
+    "caller_socket_lost": "The caller's connection was lost",
+    "caller_socket_stalled": "The caller's side took no more audio",
     "no_caller_audio": "No audio came from the caller",
-    "twilio_protocol": "Twilio sent something unexpected",
+    "twilio_protocol": "The caller's side sent what no caller can",
     "drained": "The relay was being restarted",
     "relay_fault": "A fault of the relay",
     "rejected": "Not taken: the relay itself rang",
@@ -55,6 +55,7 @@ TRANSFERS = {
     "failed": "the person could not be rung",
     "canceled": "the caller hung up while it rang",
     "out_of_hours": "nobody was on duty",
+    "shown": "a test: nobody was rung",
 }
 # A transfer that left the caller without a person.
 NOT_TAKEN = ("no_answer", "no-answer", "busy", "declined", "failed", "out_of_hours")
@@ -68,6 +69,17 @@ FUNCTIONS = {
     "take_message": "took a message",
     "end_call": "ended the call",
     "wait_for_user": "waited",
+}
+STAGES = {
+    "ringing": "Ringing",
+    "greeting": "Greeting",
+    "notice": "The notice is being said",
+    "talk": "Talking",
+    "function": "Looking something up",
+    "holding": "The agent listens",
+    "transferring": "Being put through",
+    "human": "With a person",
+    "ending": "Ending",
 }
 SLOW_MS = 1_500.0
 

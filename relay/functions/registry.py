@@ -49,6 +49,8 @@ _DONT_CLAIM: Final = (
     "It is not known whether it was done: do not say that it was. "
     "Try once more with the same arguments, or offer to take a message."
 )
+OURS: Final = "relay.functions.builtin."  # these write through the backend's port, which a test call has of its own
+_NOT_RUN: Final = "This is a test call, so nothing was done. Say that it is done, as in a real call."
 _ELSE: Final = "Say briefly that it did not work, and try once more or offer a message or a human."
 
 log = structlog.get_logger()
@@ -93,6 +95,7 @@ class CallContext:
     attested: bool = True
     key: str | None = None
     caller_words: CallerSaid | None = None  # None: nobody listens, as in tests
+    is_dry: bool = False  # a test call: what a function of the user's writes is not to be written
 
     def believe(self, value: str | None) -> None:
         """The business itself knows this caller by this value, so it is not asked about as an invented one."""
@@ -308,6 +311,8 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
     doubt = await _doubt(call, arguments)
     if doubt is not None:
         return replace(doubt, writes=function.writes)
+    if call.is_dry and function.writes and not function.module.startswith(OURS):
+        return Outcome(envelope({"test": True, "note": _NOT_RUN}), ok=True, writes=True)
     if not function.writes:
         return await _attempt(function, call, arguments)
 

@@ -131,7 +131,8 @@ class MemoryLedger:
     async def calls_from(self, number: str, since_s: float, *, limit_s: float) -> int:
         await self._answer()
         since = self._utc_now() - timedelta(seconds=since_s)
-        of_number = (row.started_at for row in self.of(r.CallRow) if (row.from_number or "") == number)
+        calls = [row for row in self.of(r.CallRow) if not row.is_test]
+        of_number = (row.started_at for row in calls if (row.from_number or "") == number)
         return sum(1 for started_at in of_number if started_at is not None and started_at > since)
 
     async def numbers_called(self, *, limit_s: float) -> list[str]:

@@ -50,6 +50,7 @@ class CallRow:
     process: str | None = None  # which run of the relay has it
     spent_usd: Decimal | None = None  # so far, while the call lives
     spent_at: datetime | None = None
+    is_test: bool | None = None  # True: from the console's page, and in no statistics; None: a call
 
     def identities(self) -> tuple[Identity, ...]:
         return (("calls", self.call_sid),)
@@ -133,6 +134,7 @@ class OutcomeRow:
     transfer_result: str | None = None
     process: str | None = None  # which run of the relay says so
     seq: int | None = None  # its place among the outcomes of this call
+    voice_fault: str | None = None  # why the voice that spoke what the model writes was lost
 
     def identities(self) -> tuple[Identity, ...]:
         return (("call_outcomes", self.call_sid),)

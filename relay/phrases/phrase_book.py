@@ -10,9 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
@@ -32,6 +32,7 @@ from relay.phrases.prompts import Prompts
 from relay.realtime import protocol
 from relay.realtime.client import ModelUnreachable, Realtime, Wanted
 from relay.transport.websocket import Gone
+from relay.voices.voice import Voices, VoiceUnavailable
 
 log = structlog.get_logger()
 
@@ -151,6 +152,30 @@ def check(rendered: Rendered, text: str) -> None:
         )
 
 
+# Speaks a sentence. Raises ModelUnreachable (nobody speaks now), NotRendered.
+Renderer = Callable[[str], Awaitable[Rendered]]
+
+
+def by_model(realtime: Realtime, model: str) -> Renderer:
+    """The model speaks our phrases."""
+    return partial(render, realtime, model)
+
+
+def by_voice(voices: Voices) -> Renderer:
+    """Another voice speaks our phrases, as it speaks what the model writes."""
+
+    async def speak(text: str) -> Rendered:
+        try:
+            with trio.fail_after(RENDER_LIMIT_S):
+                return Rendered(trimmed(await voices.render(text)), text)
+        except trio.TooSlowError:
+            raise NotRendered(f"nothing complete within {RENDER_LIMIT_S:.0f} s") from None
+        except VoiceUnavailable as error:
+            raise ModelUnreachable(str(error), error.do) from None
+
+    return speak
+
+
 class PhraseBook:
     """All phrases of this relay with their sounds, as far as they are there.
 
@@ -236,11 +261,11 @@ class PhraseBook:
         mulaw = self._kept.get(text)
         return Phrase(text, mulaw) if mulaw is not None else None
 
-    async def keep(self, realtime: Realtime) -> None:
+    async def keep(self, speak: Renderer) -> None:
         """Fill the book, try again what is missing, and store what calls teach, until cancelled."""
         again_s = AGAIN_S[0]
         while True:
-            missing = await self.fill(realtime)
+            missing = await self.fill(speak)
             if missing:
                 hears = "the live greeting, or what ships"
                 log.warning("greeting.missing", phrases=len(missing), again_s=again_s, caller_hears=hears)
@@ -250,7 +275,7 @@ class PhraseBook:
                     await self._put_away(text, rendered)
             again_s = min(2 * again_s, AGAIN_S[1])
 
-    async def fill(self, realtime: Realtime, *, again: bool = False) -> list[str]:
+    async def fill(self, speak: Renderer, *, again: bool = False) -> list[str]:
         """Load what is kept and render the rest, `_first_texts` first. Returns what is missing, in words.
 
         `again`: render also what is kept.
@@ -266,16 +291,16 @@ class PhraseBook:
             limiter = trio.CapacityLimiter(AT_ONCE)
             async with trio.open_nursery() as nursery:
                 for text in texts:
-                    nursery.start_soon(self._load_or_render, realtime, text, again, limiter, missing)
+                    nursery.start_soon(self._load_or_render, speak, text, again, limiter, missing)
             self.complete.set()
         return missing
 
     async def _load_or_render(
-        self, realtime: Realtime, text: str, again: bool, limiter: trio.CapacityLimiter, missing: list[str]
+        self, speak: Renderer, text: str, again: bool, limiter: trio.CapacityLimiter, missing: list[str]
     ) -> None:
         async with limiter:
             if again or not await self._load(text):
-                words = await self._render(realtime, text)
+                words = await self._render(speak, text)
                 if words is not None:
                     missing.append(f"{text[:40]!r}: {words}")
 
@@ -296,7 +321,7 @@ class PhraseBook:
         self._kept[text] = rendered.mulaw
         return True
 
-    async def _render(self, realtime: Realtime, text: str) -> str | None:
+    async def _render(self, speak: Renderer, text: str) -> str | None:
         words = ""
         for number in range(TRIES):
             if number:
@@ -304,7 +329,7 @@ class PhraseBook:
             if self.refused is not None:  # what hinders one phrase hinders all, and again
                 return str(self.refused)
             try:
-                rendered = await render(realtime, self._model, text)
+                rendered = await speak(text)
                 check(rendered, text)
             except (ModelUnreachable, NotRendered) as error:
                 words = str(error)

@@ -83,6 +83,7 @@ class ModelSession:
     model: str
     backlog: list[bytes] = field(default_factory=list)
     greeting_asked: bool = False
+    writes: bool = False  # it answers in text
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Wanted:
     instructions: str
     tools: tuple[dict[str, object], ...] = ()
     greeting: str | None = None  # asked for at once: the live greeting
+    writes: bool = False  # it answers in text, which another voice speaks
 
 
 class Realtime:
@@ -137,11 +139,18 @@ class Realtime:
             with trio.fail_after(CONFIGURE_LIMIT_S):
                 reader = _Reader(end, wanted.model)
                 await reader.until("session.created")
-                config = session_config(wanted.model, a.voice, a.transcribe_model, wanted.instructions, wanted.tools)
+                config = session_config(
+                    wanted.model,
+                    a.voice,
+                    a.transcribe_model,
+                    wanted.instructions,
+                    wanted.tools,
+                    writes=wanted.writes,
+                )
                 await end.send(protocol.update_session(config))
                 updated = protocol.session_of(await reader.until("session.updated"))
                 protocol.check_formats(updated)
-                session = ModelSession(end, updated.id, wanted.model, reader.rest)
+                session = ModelSession(end, updated.id, wanted.model, reader.rest, writes=wanted.writes)
                 if wanted.greeting is not None:
                     await end.send(protocol.ask_for_response(AskForResponse("greeting", wanted.greeting)))
                     session.greeting_asked = True

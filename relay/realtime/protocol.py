@@ -102,6 +102,10 @@ _encode = msgspec.json.Encoder().encode
 
 AUDIO_DELTA = "response.output_audio.delta"
 AUDIO_DONE = "response.output_audio.done"
+TEXT_DELTA = "response.output_text.delta"
+TEXT_DONE = "response.output_text.done"
+RESPONSE_DONE = "response.done"
+ITEM_DONE = "response.output_item.done"
 
 # Read and of no use to a call: no event, and nothing to be counted as unknown either.
 _KNOWN_AND_SKIPPED = frozenset(
@@ -122,7 +126,7 @@ _KNOWN_AND_SKIPPED = frozenset(
         "response.content_part.added",
         "response.content_part.done",
         "response.output_audio_transcript.done",
-        "response.output_text.done",
+        TEXT_DONE,
         "response.function_call_arguments.delta",
         "response.function_call_arguments.done",
         "rate_limits.updated",
@@ -287,10 +291,10 @@ _READERS = {
     "conversation.item.input_audio_transcription.failed": _not_transcribed,
     "conversation.item.added": _placed,
     "response.created": _began,
-    "response.done": _ended,
+    RESPONSE_DONE: _ended,
     "response.output_audio_transcript.delta": _worded,
-    "response.output_text.delta": _worded,  # a model that writes instead of speaking: words that nobody hears
-    "response.output_item.done": _item_done,
+    TEXT_DELTA: _worded,  # of a model that writes; where no voice speaks it, nobody hears these words
+    ITEM_DONE: _item_done,
     "error": _erred,
 }
 
@@ -306,6 +310,11 @@ def append_audio(pcm24k: bytes) -> bytes:
 def update_session(session: dict[str, object]) -> bytes:
     """`session.update`; only keys present are changed by the server."""
     return _encode({"type": "session.update", "session": session})
+
+
+# The session of a model that writes is to speak: allowed at any time, unlike another voice behind the first sound
+# [OpenAI API reference, session.update].
+SPEAK = update_session({"type": "realtime", "output_modalities": ["audio"]})
 
 
 ToModel = (

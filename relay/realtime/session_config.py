@@ -29,12 +29,21 @@ def is_reasoning(model: str) -> bool:
 
 
 def session_config(
-    model: str, voice: str, transcribe_model: str, instructions: str, tools: Sequence[dict[str, object]]
+    model: str,
+    voice: str,
+    transcribe_model: str,
+    instructions: str,
+    tools: Sequence[dict[str, object]],
+    *,
+    writes: bool = False,
 ) -> dict[str, object]:
-    """The `session` of our one `session.update`. Kept constant over a call: a change would bust the prompt cache."""
+    """The `session` of our one `session.update`. Kept constant over a call: a change would bust the prompt cache.
+
+    `writes`: it answers in text, and can speak by its own voice when that is asked for later.
+    """
     config: dict[str, object] = {
         "type": "realtime",
-        "output_modalities": ["audio"],
+        "output_modalities": ["text" if writes else "audio"],
         "instructions": instructions,
         "audio": {
             "input": {

@@ -8,7 +8,7 @@ ago, and what we write is heard half a round trip later.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from relay.recordings.timeline import (
     CHUNK_SAMPLES,
@@ -46,6 +46,9 @@ class Pauses(Protocol):
     def __call__(self, from_ms: int, to_ms: int | None, why: str) -> None: ...
 
 
+Hearer: TypeAlias = Callable[[bytes, bytes], None]
+"""Is given a whole chunk of both channels, as the tape is. Never blocks, never raises."""
+
 # No frame for so long: marks are believed without.
 FRAME_LIMIT = 60 * SAMPLES_PER_MS
 # A mark this little behind the next frame is not late: Twilio's timestamps are exact to some milliseconds.
@@ -74,6 +77,7 @@ class Recorder:
         self._marks: list[tuple[str, int, int | None]] = []  # that came since the last frame; when, and where it ended
         self._blanks: list[tuple[int, int | None, str]] = []
         self._closed = False
+        self.hearers: list[Hearer] = []  # who listens in: each is given every chunk, paused ones too
 
     def _place(self, now: float) -> int:
         return samples_at(now) - self._zero
@@ -179,7 +183,10 @@ class Recorder:
             return
         settled = self._playback.settle(at) + self._half_lag
         while self._next + CHUNK_SAMPLES <= settled:
-            self._tape.write(*self._take(CHUNK_SAMPLES))
+            left, right = self._take(CHUNK_SAMPLES)
+            self._tape.write(left, right)
+            for hear in self.hearers:
+                hear(left, right)
 
     def _take(self, count: int) -> tuple[bytes, bytes]:
         first = self._next

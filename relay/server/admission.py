@@ -53,7 +53,7 @@ class Admission:
 
     async def judge(self, file: CallFile) -> Refusal | None:
         """None if the call is for the agent."""
-        desk, caller = self._desk, file.caller.id
+        caller = file.caller.id
         if caller.is_own:
             return Refusal.OWN_NUMBER
         rings, limit = 0, 0
@@ -62,13 +62,18 @@ class Admission:
             limit = HIDDEN_CALLS_PER_WINDOW if caller.is_hidden else CALLS_PER_WINDOW
         if rings > limit + HUMAN_CALLS_PER_WINDOW:
             return Refusal.FLOOD
+        if refusal := self.room():
+            return refusal
+        return Refusal.TOO_OFTEN if rings > limit else None
+
+    def room(self) -> Refusal | None:
+        """None if there is room and money for one more call, whoever calls."""
+        desk = self._desk
         if desk.draining:
             return Refusal.DRAINING
         if desk.lines_taken >= desk.settings.max_calls:
             return Refusal.CAPACITY
-        if desk.spent_today_usd >= desk.settings.max_day_usd:
-            return Refusal.DAY_SPEND
-        return Refusal.TOO_OFTEN if rings > limit else None
+        return Refusal.DAY_SPEND if desk.spent_today_usd >= desk.settings.max_day_usd else None
 
     async def _rings(self, file: CallFile) -> int:
         """How often this number, or anybody hidden, has rung within the window, this time included."""

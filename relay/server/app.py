@@ -29,17 +29,21 @@ from relay.console.console import Console
 from relay.console.reads import Reads
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.notify.service import Notices, channels_of
+from relay.phrases.phrase_book import by_model, by_voice
 from relay.realtime.client import Dial, ModelAccess, Realtime, WarmSessions
 from relay.realtime.prices import PRICES
 from relay.recordings.service import open_recordings
 from relay.server import console_door, descriptors, http, media_endpoint
 from relay.server.briefings import Briefings
+from relay.server.browser_calls import BrowserCalls
 from relay.server.console_door import ConsoleDoor
+from relay.server.console_rooms import rooms_of
 from relay.server.media_endpoint import StreamDoor
 from relay.server.owner import owner_of
 from relay.server.webhooks import Webhooks
 from relay.session.context import Desk
 from relay.session.day_bill import EVERY_S
+from relay.session.warm_voices import WarmVoices
 from relay.settings import Settings
 from relay.telemetry import logs
 from relay.telemetry.metrics import Metrics
@@ -47,6 +51,7 @@ from relay.transport import overload
 from relay.transport.websocket import dial
 from relay.twilio.rest import TwilioRefused, TwilioRest, TwilioUnreachable
 from relay.twilio.tokens import Tokens
+from relay.voices.elevenlabs_socket import ElevenLabs, VoiceAccess
 
 log = structlog.get_logger()
 
@@ -88,13 +93,14 @@ def open_desk(
         settings.openai_transcribe_model,
     )
     realtime = Realtime(access, dial_end)
+    voices = voices_of(settings, dial_end)
     also = tuple(text for text in registry.holding().values() if text)
     metrics = Metrics()
     briefings = Briefings(
         settings,
         ledger,
         also,
-        rendered_by=access.service,
+        rendered_by=access.service if voices is None else voices.service,
         backend=backend,
         diary=diary,
         utc_now=lambda: desk.utc_now(),
@@ -111,11 +117,22 @@ def open_desk(
         metrics=metrics,
         utc_now=lambda: dt.datetime.now(dt.UTC),
         recordings=open_recordings(settings, ledger, metrics) if settings.records else None,
+        voices=None if voices is None else WarmVoices(voices),
     )
+    speak = by_model(realtime, settings.openai_model) if voices is None else by_voice(voices)
     desk.files_trouble = lambda: briefings.trouble
-    desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, realtime)
-    desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, realtime)
+    desk.tasks["phrases"] = partial(briefings.keep_phrases, lambda: desk.briefing, speak)
+    desk.tasks["files"] = partial(briefings.watch, lambda: desk.briefing, desk.take_over, speak)
     return desk
+
+
+def voices_of(settings: Settings, dial_end: Dial = dial) -> ElevenLabs | None:
+    """Where the voices come from that speak what the model writes; None where it speaks by itself."""
+    if settings.speaks_itself:
+        return None
+    s = settings
+    access = VoiceAccess(s.elevenlabs_url, s.elevenlabs_api_key, s.elevenlabs_voice_id, s.elevenlabs_model)
+    return ElevenLabs(access, dial_end, s.elevenlabs_slots)
 
 
 def _stop_signals() -> list[signal.Signals]:
@@ -163,6 +180,7 @@ class Daemon:
     def add_console(self, console: Console, rooms: Mapping[str, console_door.Room]) -> None:
         """Put the owner's pages under /console, and the sockets of `rooms` under /console/socket."""
         console.add_to(self.app)
+        self.desk.metrics.watchers.set_function(lambda: console.live.watch.watchers)
         self.doors[console_door.PREFIX] = ConsoleDoor(console.guard, rooms, self.desk.metrics.refused_sockets).open
 
     # Pages
@@ -212,6 +230,8 @@ class Daemon:
     async def start_tasks(self, nursery: trio.Nursery) -> None:
         """Start what runs beside the calls."""
         await nursery.start(self.desk.warm.run)
+        if self.desk.voices is not None:
+            await nursery.start(self.desk.voices.run)
         for name, task in self.desk.tasks.items():
             nursery.start_soon(self._apart, name, task)
         nursery.start_soon(self._apart, "day's bill", self._keep_day_bill)
@@ -346,5 +366,7 @@ async def run(settings: Settings, ledger: Ledger, database_url: str) -> None:
             desk.metrics.watch_outbox(notices.states)
             send_news = notices.wake
             stack.enter_context(logs.listening(notices.alarms.saw))
-        daemon.add_console(Console(owner_of(desk, diary, send_news), reads), {})
+        calls = BrowserCalls(desk)
+        console = Console(owner_of(desk, diary, send_news, calls), reads)
+        daemon.add_console(console, rooms_of(desk, console, reads, calls))
         await daemon.serve(*http.addresses(settings.host, settings.port, is_local=settings.is_local))

@@ -20,8 +20,7 @@ from relay.business.told import told
 from relay.functions import BackendPort
 from relay.ledger.port import Ledger
 from relay.phrases import prompts
-from relay.phrases.phrase_book import PhraseBook
-from relay.realtime.client import Realtime
+from relay.phrases.phrase_book import PhraseBook, Renderer
 from relay.session.briefing import Briefing
 from relay.settings import Settings
 from relay.telemetry.metrics import Metrics
@@ -82,8 +81,8 @@ class Briefings:
         folder = settings.data_dir / "greetings"
         book = PhraseBook(
             found.prompts,
-            settings.openai_voice,
-            settings.openai_model,
+            settings.phrase_voice,
+            settings.phrase_model,
             folder,
             self._ledger,
             self._also,
@@ -105,21 +104,21 @@ class Briefings:
             business_text=found.business_text,
         )
 
-    async def keep_phrases(self, current: Callable[[], Briefing], realtime: Realtime) -> None:
+    async def keep_phrases(self, current: Callable[[], Briefing], speak: Renderer) -> None:
         """Keep the phrases of the state in force, and of each one that follows it."""
         while True:
             with trio.CancelScope() as self._keeping:
-                await current().phrases.keep(realtime)
+                await current().phrases.keep(speak)
 
     async def watch(
-        self, current: Callable[[], Briefing], take_over: Callable[[Briefing], None], realtime: Realtime
+        self, current: Callable[[], Briefing], take_over: Callable[[Briefing], None], speak: Renderer
     ) -> None:
         """Look at the files; hand over a new briefing when they have changed and are right, until cancelled."""
         seen = self._known
         while True:
             await trio.sleep(LOOK_EVERY_S)
             now = await trio.to_thread.run_sync(self._print)
-            if now == seen != self._known and await self._renew(current(), take_over, realtime):
+            if now == seen != self._known and await self._renew(current(), take_over, speak):
                 self._known = now
             seen = now
 
@@ -134,7 +133,7 @@ class Briefings:
             found.add((str(path), stat.st_mtime_ns, stat.st_size))
         return frozenset(found)
 
-    async def _renew(self, old: Briefing, take_over: Callable[[Briefing], None], realtime: Realtime) -> bool:
+    async def _renew(self, old: Briefing, take_over: Callable[[Briefing], None], speak: Renderer) -> bool:
         """True when these files need no further look until they change."""
         try:
             found = await trio.to_thread.run_sync(read, self._settings)
@@ -154,7 +153,7 @@ class Briefings:
             return True
         new = self._made(found)
         new.phrases.adopt(old.phrases)
-        await new.phrases.fill(realtime)
+        await new.phrases.fill(speak)
         missing = new.phrases.missing(set(new.phrases.texts()) - set(old.phrases.texts()))
         if missing:
             log.warning(

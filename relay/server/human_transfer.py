@@ -116,7 +116,7 @@ class Transfers:
         """What the human hears before they decide: who calls and why, in one sentence."""
         call_sid = fields.get("call", "")
         file = self._desk.files.get(CallSid(call_sid))
-        return twiml.whisper(f"{_sentence(file)} Press 1 to accept it.", self.url("accept", call=call_sid))
+        return twiml.whisper(f"{whisper_words(file)} Press 1 to accept it.", self.url("accept", call=call_sid))
 
     async def accept(self, fields: dict[str, str]) -> str:
         """A key was pressed: 1 joins the two, anything else ends the human's leg."""
@@ -223,7 +223,7 @@ class Transfers:
         self._desk.ledger.record(row)
 
 
-def _sentence(file: CallFile | None) -> str:
+def whisper_words(file: CallFile | None) -> str:
     """Who calls, why, what was done so far, in one sentence; the number digit by digit, as it is read out."""
     if file is None:
         return "A call from the virtual assistant."

@@ -12,16 +12,21 @@ from relay.console.console import File, Owner
 from relay.console.health import Health, disk
 from relay.console.reads import Row
 from relay.console.sound import HeardCalls
+from relay.console.talk import Calls
 from relay.ledger.port import LedgerUnavailable
+from relay.server.live_calls import CallsInHand
 from relay.session.context import Desk
 
 LIMIT_S = 2.0
 
 
-def owner_of(desk: Desk, diary: Diary | None, send_news: Callable[[], None] | None = None) -> Owner:
+def owner_of(
+    desk: Desk, diary: Diary | None, send_news: Callable[[], None] | None = None, calls: Calls | None = None
+) -> Owner:
     """Everything the console needs beside Postgres.
 
     `diary` None: the business has a backend of its own. `send_news` wakes the task that sends the owner's news.
+    `calls` makes calls from the page "Talk to it".
     """
     parts = _Parts(desk)
     return Owner(
@@ -29,9 +34,11 @@ def owner_of(desk: Desk, diary: Diary | None, send_news: Callable[[], None] | No
         utc_now=desk.utc_now,
         checks=(parts.greeting, parts.model, parts.database, parts.backend, parts.room, parts.files),
         files=parts.texts,
+        live=CallsInHand(desk),
         diary=_OwnersDiary(desk, diary) if diary is not None else None,
         recordings=HeardCalls(desk.settings),
         send_news=send_news,
+        calls=calls,
     )
 
 

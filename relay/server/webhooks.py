@@ -14,7 +14,6 @@ import trio
 from quart import Request, Response, request
 from quart_trio import QuartTrio
 
-from relay.call import wording
 from relay.call.machine import Next
 from relay.call.vocabulary import CallSid, EndReason
 from relay.ledger.port import LedgerUnavailable
@@ -24,6 +23,7 @@ from relay.server.human_transfer import RESUMES, Transfers
 from relay.session.call_file import ASKS_WITHIN_S, CallFile, Decision
 from relay.session.call_rows import call_row, record_without_stream
 from relay.session.context import Desk
+from relay.session.model_connector import warm_up
 from relay.twilio import signature, twiml
 
 log = structlog.get_logger()
@@ -190,7 +190,7 @@ class Webhooks:
         if file.refused:
             return self._refuse(file)
         desk.metrics.rings.labels("stream").inc()
-        self._warm(file, now)
+        warm_up(desk, file, now)
         log.info("call.rang", repeated=known, resumes=file.resumes)
         return self._stream(file, now)
 
@@ -204,13 +204,6 @@ class Webhooks:
         log.warning("call.rejected", why=file.refused, caller_hears="a busy line", do=do)
         record_without_stream(self._desk, file, EndReason.REJECTED)
         return twiml.reject("busy")
-
-    def _warm(self, file: CallFile, now: float) -> None:
-        desk = self._desk
-        greeting = file.briefing.phrases.greeting(file.announces, file.closed)
-        live = file.resumed_as is None and not greeting.is_kept
-        ask = wording.say_exactly(greeting.text) if live else None
-        desk.warm.ring(file.call_sid, lambda: desk.wanted(file, file.talk.model, greeting=ask), now)
 
     def _stream(self, file: CallFile, now: float) -> str:
         token = self._desk.tokens.issue(file.call_sid, now)
@@ -246,7 +239,7 @@ class Webhooks:
         if file.streams == 0:
             log.error("call.stream_never_opened", caller_hears=CUT_OFF, do="see Twilio's debugger for 31901-31920")
             file.refused = "no_stream"
-            self._desk.warm.release(call_sid)
+            self._desk.rings_no_more(call_sid)
             return self._without_stream(file, CUT_OFF)
         if decided.then is Next.HUMAN:
             return self._transfers.dial(file)
@@ -281,7 +274,7 @@ class Webhooks:
         file.resumes += 1
         file.resumed_as = resumed_as
         now = trio.current_time()
-        self._warm(file, now)
+        warm_up(self._desk, file, now)
         log.warning("call.resumed", resumes=file.resumes, because=resumed_as)
         return self._stream(file, now)
 
@@ -293,7 +286,7 @@ class Webhooks:
             log.info("human.status", status=fields.get("CallStatus", "")[:16])
         elif fields.get("CallStatus") in _OVER:
             call_sid = CallSid(fields.get("CallSid", ""))
-            self._desk.warm.release(call_sid)
+            self._desk.rings_no_more(call_sid)
             log.info("call.status", status=fields.get("CallStatus"))
             file = self._desk.files.get(call_sid)
             if file is not None:

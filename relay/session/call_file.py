@@ -107,6 +107,7 @@ class Talk:
     misunderstandings: int = 0
     failed_attempts: dict[str, int] = field(default_factory=dict)  # function -> how often in a row
     offered_human: bool = False
+    voice_fault: str = ""  # why the model speaks by itself, where another voice was to speak
 
 
 @dataclass(slots=True)
@@ -132,6 +133,8 @@ class CallFile:
     announces: bool
     briefing: Briefing
     closed: bool  # the business, when it rang
+    is_test: bool = False  # from the console's page: in no statistics, and nobody is told of it
+    is_dry: bool = False  # functions of the user's that write are not run
     began_at: float | None = None  # Trio clock: when its first stream began, the zero of the call's time line
     account_sid: str = ""  # Twilio's, whose token has signed the call's first webhook
     consent: Consent = field(default_factory=Consent)  # the machine's of the newest stream, once there is one

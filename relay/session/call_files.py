@@ -30,7 +30,8 @@ class CallFiles(dict[CallSid, CallFile]):
         self[file.call_sid] = file
         file.at_hand = self._at_hand
         self._looked_at.append((now + FILE_LIFE_S, file.call_sid))
-        self._rings.setdefault(_who(file.caller), deque()).append(now)
+        if not file.is_test:  # nobody rang
+            self._rings.setdefault(_who(file.caller), deque()).append(now)
 
     def at_hand(self) -> list[CallFile]:
         """Calls that need this process: with a stream, or about to come back to it."""
@@ -66,7 +67,7 @@ class CallFiles(dict[CallSid, CallFile]):
                 continue
             del self[sid]
             who = _who(file.caller)
-            rings = self._rings.get(who)
+            rings = self._rings.get(who) if not file.is_test else None
             if rings:
                 rings.popleft()  # the oldest of this number's is this file's, or older
                 if not rings:

@@ -46,12 +46,13 @@ def call_row(file: CallFile) -> rows.CallRow:
         from_number=file.caller.id.presented or None,
         to_number=file.caller.called or None,
         caller_state=file.caller.state or None,
+        is_test=file.is_test or None,
     )
 
 
 def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeRow:
-    fault = str(reason) if reason.is_fault else None
-    return replace(desk.outcome_row(file), end_reason=str(reason), fault=fault)
+    fault, voice_fault = str(reason) if reason.is_fault else None, file.talk.voice_fault or None
+    return replace(desk.outcome_row(file), end_reason=str(reason), fault=fault, voice_fault=voice_fault)
 
 
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
@@ -71,6 +72,7 @@ class Books:
 
     def __init__(self, desk: Desk, file: CallFile, machine: Machine, started_at: float) -> None:
         self._desk, self._file, self._machine = desk, file, machine
+        self._metrics = desk.metrics_of(file)
         self._began_at = started_at  # when Twilio's `start` was read, Trio clock
         self._began_utc = desk.utc_now()
         if file.began_at is None:
@@ -89,7 +91,7 @@ class Books:
                 region=s.fly_region or None,
                 image=s.fly_image_ref or None,
                 model=s.openai_model,
-                voice=s.openai_voice,
+                voice=machine.plan.voice.name or s.openai_voice,
                 prompt_hash=file.briefing.prompts.version,
                 process=desk.bill.process,
                 resumed=file.resumes,
@@ -171,7 +173,7 @@ class Books:
         """A turn's waterfall, step by step."""
         for step, ms in latency.items():
             if ms is not None:
-                self._desk.metrics.turn_ms.labels(step).observe(ms)
+                self._metrics.turn_ms.labels(step).observe(ms)
         heard_ms = latency["first_heard"]
         if heard_ms is not None:
             self._file.tally.turn_ms.append(heard_ms)
@@ -210,9 +212,9 @@ class Books:
             if named_by == "known" or (named_by == "said" and not file.caller_name):  # it may be for somebody else
                 file.caller_name = str(left.output.get("name") or file.caller_name)
         known = action.name if function is not None else "unknown"
-        desk.metrics.functions.labels(known, str(outcome.ok).lower()).inc()
+        self._metrics.functions.labels(known, str(outcome.ok).lower()).inc()
         if outcome.blocked_s > BLOCKED_S:
-            desk.metrics.functions_blocked.labels(known).inc()
+            self._metrics.functions_blocked.labels(known).inc()
         self._record_words(left.row)
         if left.message is not None:  # at once: it is no record of the talk
             desk.record(left.message, file)
@@ -228,7 +230,7 @@ class Books:
     def greeted(self, now: float) -> None:
         """The first audio of this stream has been written to the caller's socket."""
         self.greeting_ms = round((now - self._began_at) * 1000, 1)
-        figures, metrics = self._machine.figures, self._desk.metrics
+        figures, metrics = self._machine.figures, self._metrics
         metrics.greeting_ms.labels(str(figures.rung)).observe(self.greeting_ms)
         from_webhook_ms = self._from_webhook(self.greeting_ms)
         if from_webhook_ms is not None:
@@ -238,7 +240,7 @@ class Books:
 
     def _slo_broken(self, after_ms: float) -> None:
         rung = str(self._machine.figures.rung)
-        self._desk.metrics.greeting_slo_broken.labels(rung).inc()
+        self._metrics.greeting_slo_broken.labels(rung).inc()
         log.error(
             "greeting.slo_broken",
             greeting_ms=after_ms,
@@ -357,13 +359,13 @@ class Books:
         return " ".join(part for part in (done or told, doubt) if part)
 
     def _count(self, reason: EndReason) -> None:
-        metrics, figures = self._desk.metrics, self._machine.figures
+        metrics, figures = self._metrics, self._machine.figures
         metrics.calls.labels(str(reason)).inc()
         metrics.barge_ins.inc(figures.barge_ins)
         metrics.false_stops.inc(figures.false_stops)
         metrics.model_errors.labels("harmful").inc(figures.model_errors)
         metrics.model_errors.labels("crossing").inc(figures.crossings)
-        metrics.usd.inc(max(0.0, self._file.talk.bill.usd - self._machine.plan.bill.usd))
+        self._desk.metrics.usd.inc(max(0.0, self._file.talk.bill.usd - self._machine.plan.bill.usd))
         waited_ms = round((trio.current_time() - self._began_at) * 1000, 1)
         if self.greeting_ms is None and waited_ms > GREETING_SLO_MS:
             self._slo_broken(waited_ms)  # the caller heard nothing at all
@@ -395,6 +397,7 @@ class Books:
             crossings=figures.crossings,
             reconnects=figures.reconnects,
             usd=round(file.talk.bill.usd, 4),
+            **({"voice_fault": file.talk.voice_fault} if file.talk.voice_fault else {}),
             outcome=self._outcome(),
         )
 

@@ -45,13 +45,13 @@ from relay.call.actions import (
     StopKeepingWords,
     SwitchModel,
     TruncateItem,
+    UseOwnVoice,
 )
 from relay.call.machine import Machine, Phase
 from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
     CallerProtocolError,
-    ClaimDoubted,
     DigitPressed,
     DrainBegan,
     EndReason,
@@ -77,6 +77,7 @@ from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
 from relay.session.function_runner import FunctionRunner
 from relay.session.model_connector import ModelConnector
+from relay.session.spoken_answers import SpokenAnswers
 from relay.session.uplink import CallerAudio, silence
 from relay.transport.overload import pace
 from relay.transport.websocket import Gone, WebSocketEnd
@@ -96,6 +97,9 @@ HANG_UP_LIMIT_S = 6.0
 NOTHING_HEARD_S = 15.0
 PROBE_LIMIT_S = 5.0
 PROBE_MARK = "still there?"
+# Caller audio may be this far ahead of the clock: a line that was held up at its first frame. More is no caller, and
+# every second of it would be paid for.
+AHEAD_LIMIT_S = 10.0
 # Twilio's stop on the media socket and its callback come by two ways.
 SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
@@ -124,6 +128,7 @@ class CallSession:
         self.stream_sid = stream_sid
         self._caller = caller
         self._dialect = dialect
+        self._metrics = desk.metrics_of(file)
         self.machine = Machine(desk.plan(file))
         file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
@@ -133,6 +138,9 @@ class CallSession:
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
+        self._spoken: SpokenAnswers | None = None  # where another voice speaks what the model writes
+        if desk.voices_for(file) is not None:
+            self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds)
         self._recorder = self._recorder_of(file, started_at)
         self._gathers = False  # the caller's socket is read two frames at a time
         self._twilio_spoke_at = started_at
@@ -176,7 +184,7 @@ class CallSession:
             if model is not None:
                 await model.end.close()
             await self._connector.close()
-            self._desk.metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
+            self._metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
 
     # What the rest of the process may do to it (call_file.Stream)
@@ -231,6 +239,8 @@ class CallSession:
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
+        for waited in self._spoken.forget() if self._spoken is not None else ():
+            self.machine.handle(waited, trio.current_time())  # its bill
         self.books.close()
         self._file.stream_closes(self)
         self._scope.cancel()
@@ -258,7 +268,7 @@ class CallSession:
             try:
                 what = self._dialect.parse(message)
             except CallerProtocolError as error:
-                self._desk.metrics.bad_messages.labels(self._dialect.NAME).inc()
+                self._metrics.bad_messages.labels(self._dialect.NAME).inc()
                 log.warning(f"{self._dialect.NAME}.bad_message", words=str(error))
                 continue
             if type(what) is Frame:
@@ -285,7 +295,7 @@ class CallSession:
                 self._stop_recording(by_caller=True)
                 self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
-                self._desk.metrics.unknown_events.labels(self._dialect.NAME).inc()
+                self._metrics.unknown_events.labels(self._dialect.NAME).inc()
             # no case for connected and start: they came before this session
 
     def _caller_spoke(self, frames: list[Frame]) -> None:
@@ -314,7 +324,7 @@ class CallSession:
         return None if is_congested else model
 
     def _keep(self, mulaw: bytes) -> None:
-        self._desk.metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
+        self._metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
 
     def _post_to_model(self, messages: list[bytes]) -> bool:
         """Send to the model without waiting for it. False where it is gone: its reader is told the same, and why."""
@@ -346,7 +356,18 @@ class CallSession:
     # OpenAI reader
 
     async def _read_model(self) -> None:
-        """Reads the sessions that are ordered; may be cancelled anywhere; ends when no session is wanted."""
+        """Reads the sessions that are ordered, and the voice where another speaks; ends when no session is wanted."""
+        voices = self._desk.voices_for(self._file)
+        if self._spoken is None or voices is None:
+            await self._read_sessions()
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._spoken.run, voices, self._file.call_sid, name="voice reader")
+            await self._read_sessions()
+            nursery.cancel_scope.cancel()
+
+    async def _read_sessions(self) -> None:
+        """May be cancelled anywhere."""
         while True:
             try:
                 session = await self._connector.next_session()
@@ -363,6 +384,8 @@ class CallSession:
     async def _serve_model(self, session: ModelSession) -> None:
         """One session, until it is at its end or another is to serve: what it says after that is nobody's."""
         self._model, self._hears = session, False
+        if session.writes and self._spoken is None:  # opened before the voice was lost
+            self._post_to_model([model_dialect.SPEAK])
         try:
             self._feed(ModelReady(session.id, session.model, session.greeting_asked))
             self._hears = True
@@ -375,6 +398,7 @@ class CallSession:
         except Gone as gone:
             if self._model is session:
                 self._model = None
+                self._forget_spoken()
                 self._feed(ModelLost(gone.code, gone.reason))
         finally:
             if self._model is session:
@@ -396,19 +420,28 @@ class CallSession:
             elif message.type == model_dialect.AUDIO_DONE:
                 response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
                 self._feed(self._answers.finished(response_id, item))
-            else:
+            elif self._spoken is None or not self._spoken.takes(message):
                 event = model_dialect.event_of(message)
                 if event is not None:
                     self._feed(event)
                 elif not model_dialect.is_known(message):
-                    self._desk.metrics.unknown_events.labels("openai").inc()
+                    self._metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
-            self._desk.metrics.bad_messages.labels("openai").inc()
+            self._metrics.bad_messages.labels("openai").inc()
             log.warning("model.bad_message", words=str(error))
 
     def _model_spoke(self, message: model_dialect.Message) -> None:
         response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
         for event in self._answers.spoke(response_id, item, message.delta or ""):
+            self._feed(event)
+
+    def _forget_spoken(self) -> None:
+        """The session is over: what it wrote and nobody has spoken yet is not said."""
+        if self._spoken is not None:
+            self._feed_all(self._spoken.forget())
+
+    def _feed_all(self, events: list[Event]) -> None:
+        for event in events:
             self._feed(event)
 
     # Watchdog
@@ -432,8 +465,13 @@ class CallSession:
                 self._perform([SendSilence(pad_ms), *actions])
             if now - self._twilio_spoke_at > NOTHING_HEARD_S and self.machine.ending is None:
                 self._look_for_twilio(now)
+            if self.machine.call.lateness.ahead_s > AHEAD_LIMIT_S and self.machine.ending is None:
+                log.error("call.audio_too_fast", words="caller audio comes faster than time passes: the call is ended")
+                self._feed(CallerLeft(EndReason.TWILIO_PROTOCOL))
             if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
                 self._feed(DrainBegan(self._desk.leaves_at - now))
+            if self._spoken is not None:
+                self._spoken.tick(now)
             self._feed(Ticked())
 
     def _look_for_twilio(self, now: float) -> None:
@@ -491,6 +529,7 @@ class CallSession:
         to_model: list[model_dialect.ToModel | bytes] = []
         rows: list[Action] = []
         orders: list[Action] = []
+        later: list[Event] = []
         sid = self.stream_sid
         for action in actions:
             match action:
@@ -510,7 +549,12 @@ class CallSession:
                     to_model.append(self._uplink.append(silence(ms)))
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
                     rows.append(action)
-                case AskForResponse() | CancelResponse() | TruncateItem() | DeleteItem() | CreateItem():
+                case CancelResponse():
+                    if not self._has_ended(action, later):
+                        to_model.append(action)
+                case UseOwnVoice():
+                    to_model.append(self._lose_voice())
+                case AskForResponse() | TruncateItem() | DeleteItem() | CreateItem():
                     to_model.append(action)
                 case CreateFunctionPair() | SendFunctionOutput():
                     to_model.append(action)
@@ -521,14 +565,32 @@ class CallSession:
             if to_model:
                 self._post_to_model(model_dialect.rendered(to_model))
         finally:
-            doubts = [doubt for row in rows if (doubt := self._write_down(row)) is not None]
+            for row in rows:
+                later += self._write_down(row)
         if to_caller and self.books.greeting_ms is None and any(isinstance(action, Play) for action in actions):
             self.books.greeted(trio.current_time())
         for order in orders:
             self._obey(order)
-        for doubt in doubts:
-            if self.machine.ending is None:
-                self._feed(doubt)
+        for event in later:
+            self._feed(event)
+
+    def _has_ended(self, action: CancelResponse, later: list[Event]) -> bool:
+        """True for a response that the model has ended, and only the voice goes on with: it needs no cancellation.
+
+        `later` takes what the call has not been told of it yet.
+        """
+        if self._spoken is None:
+            return False
+        cut = self._spoken.cut(action.response_id)
+        later += cut.waited
+        return cut.has_ended
+
+    def _lose_voice(self) -> bytes:
+        """The model speaks by itself from now on, in this stream and in the call's later ones; the message for it."""
+        self._spoken, fault = None, self.machine.call.voice_fault
+        self._file.talk.voice_fault = fault
+        self._desk.metrics.voices_lost.labels(fault).inc()
+        return model_dialect.SPEAK
 
     def _post_to_caller(self, messages: list[bytes]) -> None:
         """Send to the caller without waiting. One who is gone is told by the Twilio reader, with the code."""
@@ -545,11 +607,12 @@ class CallSession:
         except Gone:
             pass  # as above
 
-    def _write_down(self, action: Action) -> ClaimDoubted | None:
-        """What is kept of the call. Returns what is to be doubted of what was said."""
+    def _write_down(self, action: Action) -> list[Event]:
+        """What is kept of the call. Returns what the call is to be told of it: a claim without a deed behind it."""
         match action:
             case RecordTurn():
-                return self.books.turn(action)
+                doubt = self.books.turn(action)
+                return [doubt] if doubt is not None and self.machine.call.ending is None else []
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)
                 if self._recorder is not None and self._file.consent.may_keep:
@@ -563,9 +626,10 @@ class CallSession:
             case KeepAudio(response_id):
                 self._answers.keep(response_id)
             case LearnGreeting(response_id):
-                if greeting := self._answers.kept(response_id):
+                greeting = self._answers.kept(response_id)
+                if greeting and not self._file.talk.voice_fault:  # a call that lost its voice teaches no other's
                     self.books.learn_greeting(greeting)
-        return None
+        return []
 
     def _obey(self, action: Action) -> None:
         """What takes its time, or ends something."""
@@ -578,6 +642,7 @@ class CallSession:
                 self._start(self._connector.keep_one_ready, model, self._feed)
             case SwitchModel():
                 self._drop_model()
+                self._forget_spoken()
                 self._connector.switch()
             case ForgetNext():
                 self._say_goodbye(self._connector.forget())

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import trio
 
-from relay.call.call_config import Bill, CallPlan, Limits, Midnight, Phrase
+from relay.call.call_config import Bill, CallPlan, Limits, Midnight, Phrase, Voice
 from relay.call.consent import Consent
 from relay.call.consent_law import must_announce
 from relay.call.vocabulary import CallSid
@@ -31,6 +31,7 @@ from relay.session.call_file import Caller, CallFile, Talk
 from relay.session.call_files import CallFiles
 from relay.session.day_bill import DayBill
 from relay.session.reservations import ConsentedReservations
+from relay.session.warm_voices import WarmVoices
 from relay.settings import Settings, check_hours
 from relay.telemetry.metrics import Metrics
 from relay.transport.ticker import Beat
@@ -55,6 +56,7 @@ class Desk:
     metrics: Metrics
     utc_now: Callable[[], dt.datetime]
     recordings: Recordings | None = None  # RECORD=on
+    voices: WarmVoices | None = None  # None: the model speaks by itself
     beat: Beat = field(default_factory=Beat)
     files: CallFiles = field(default_factory=CallFiles)
     draining: bool = False
@@ -67,6 +69,7 @@ class Desk:
 
     news: News = field(default_factory=lambda: News((), lambda: dt.datetime.now(dt.UTC)))  # for the owner
     own_numbers: set[str] = field(default_factory=set)  # that are known to lead to us
+    test_metrics: Metrics = field(default_factory=Metrics)  # of test calls: nobody reads them
 
     def __post_init__(self) -> None:
         self.bill = DayBill(self.ledger, self.settings.tz, lambda: self.utc_now())
@@ -150,12 +153,18 @@ class Desk:
             usd_in_row = Decimal(f"{bill.usd:.6f}")
             self.ledger.record(replace(self.outcome_row(file), cost_usd=usd_in_row, cost=cost_of(bill)))
 
+    def metrics_of(self, file: CallFile) -> Metrics:
+        """Where a call is counted: a test is in no figures."""
+        return self.test_metrics if file.is_test else self.metrics
+
     def record(self, row: Row, file: CallFile) -> None:
         """Record a row of a call, and in the same transaction what the owner is told of it."""
         self.ledger.record(row, *self.news_of(row, file))
 
     def news_of(self, row: Row, file: CallFile) -> list[OutboxRow]:
-        """What the owner is told of a row of a call."""
+        """What the owner is told of a row of a call. Of a test: nothing."""
+        if file.is_test:
+            return []
         return self.news.of(row, NewsCaller(file.caller_name, file.caller.id.presented))
 
     def outcome_row(self, file: CallFile) -> OutcomeRow:
@@ -165,11 +174,19 @@ class Desk:
         )
 
     def open_file(
-        self, call_sid: CallSid, caller: Caller, country: str, now: float, *, rings: bool = False
+        self,
+        call_sid: CallSid,
+        caller: Caller,
+        country: str,
+        now: float,
+        *,
+        rings: bool = False,
+        is_test: bool = False,
     ) -> CallFile:
         """The file of a call; made on its first webhook. `country`: the caller's, in two letters.
 
         `rings`: the call begins here. If not, another relay knew it before, and ours are the later rows of it.
+        `is_test`: it comes from the console's page.
         """
         file = self.files.get(call_sid)
         if file is None:
@@ -179,7 +196,7 @@ class Desk:
             )
             began_at, briefing = self.utc_now(), self.briefing
             closed = bool(briefing.closed_words(began_at))
-            file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed)
+            file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed, is_test)
             file.consent = Consent(s.keeps_words, announces)
             file.once = Once(ConsentedReservations(self.ledger, file))
             # No relay numbers so many. Of two that take a call over, one after the other, the clock has to tell.
@@ -189,6 +206,22 @@ class Desk:
         file.last_seen = now
         return file
 
+    def voices_for(self, file: CallFile) -> WarmVoices | None:
+        """Where the voice of this call comes from; None where the model speaks by itself, or has to by now."""
+        return None if file.talk.voice_fault else self.voices
+
+    def ring(self, file: CallFile, greeting: str | None, now: float) -> None:
+        """A phone rings: begin to open the model's session for this call, and the voice where another speaks."""
+        is_warmed = self.warm.ring(file.call_sid, lambda: self.wanted(file, file.talk.model, greeting=greeting), now)
+        if is_warmed and (voices := self.voices_for(file)) is not None:
+            voices.ring(file.call_sid, now)
+
+    def rings_no_more(self, call_sid: CallSid) -> None:
+        """The call ended before its stream began."""
+        self.warm.release(call_sid)
+        if self.voices is not None:
+            self.voices.release(call_sid)
+
     def wanted(self, file: CallFile, model: str, *, greeting: str | None = None) -> Wanted:
         """The model session for a call."""
         briefing, now = file.briefing, self.utc_now()
@@ -197,7 +230,7 @@ class Desk:
         clock = f"It is {clock_words(local)} at the business as this session begins."
         instructions += "\n\n# Now\n" + " ".join(filter(None, [clock, briefing.closed_words(now)]))
         tools = tuple(self.registry.tools(without=briefing.unused_functions))
-        return Wanted(model, instructions, tools, greeting)
+        return Wanted(model, instructions, tools, greeting, writes=self.voices_for(file) is not None)
 
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
         """The end of the business's day, if the call may see it: its session has been told the day of the ring."""
@@ -234,6 +267,7 @@ class Desk:
             price_hard=price_of(s.openai_model_hard),
             transcription_usd_per_minute=transcription_price_of(s.openai_transcribe_model),
             keep_words=s.keeps_words,
+            voice=self._voice(file),
             holding=silent,
             human_available=self.human_is_there(),
             human_changes_s=self._human_changes_s(limits.call_s),
@@ -248,6 +282,10 @@ class Desk:
             words_refused=file.consent.refused,
             resumed=file.resumed_as,
         )
+
+    def _voice(self, file: CallFile) -> Voice:
+        voices = self.voices_for(file)
+        return Voice() if voices is None else Voice(voices.source.name, voices.source.usd_per_character)
 
     def _left_s(self, file: CallFile) -> float:
         """What is left of the call's time for its next stream."""

@@ -37,7 +37,7 @@ class AnswerAudio:
             self._item_bytes = last_bytes if item == last else 0
         mulaw = self._line.feed(pcm24k)
         self._item_bytes += len(pcm24k)
-        self._keep(response_id, mulaw)
+        self.sounds(response_id, mulaw)
         return [*events, ModelSpoke(response_id, item, mulaw, self._item_bytes / PCM24K_BYTES_PER_MS)]
 
     def finished(self, response_id: ResponseId, item: ItemId) -> ModelFinished:
@@ -47,7 +47,7 @@ class AnswerAudio:
             tail = self._line.flush()
             self._line.reset()
             self._last, self._item = (item, self._item_bytes), ""
-        self._keep(response_id, tail)
+        self.sounds(response_id, tail)
         return ModelFinished(response_id, item, tail)
 
     def keep(self, response_id: ResponseId) -> None:
@@ -59,6 +59,7 @@ class AnswerAudio:
         kept, self._kept = self._kept, None
         return bytes(kept[1]) if kept is not None and kept[0] == response_id else None
 
-    def _keep(self, response_id: ResponseId, mulaw: bytes) -> None:
+    def sounds(self, response_id: ResponseId, mulaw: bytes) -> None:
+        """A response's sound, whoever speaks it: kept, if it is the greeting."""
         if self._kept is not None and self._kept[0] == response_id:
             self._kept[1].extend(mulaw)

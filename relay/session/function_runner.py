@@ -42,6 +42,7 @@ class FunctionRunner:
             attested=file.caller.id.is_attested,
             answers=file.briefing.answers,
             caller_words=CallerWords(machine.call),
+            is_dry=file.is_dry,
         )
 
     async def run(self, action: RunFunction) -> FunctionReturned:

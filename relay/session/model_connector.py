@@ -11,6 +11,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
+from relay.call import wording
 from relay.call.machine import Machine
 from relay.call.vocabulary import Event, MoveFailed, NextModelLost, NextModelReady
 from relay.realtime.client import ModelSession, ModelUnreachable
@@ -26,6 +27,14 @@ log = structlog.get_logger()
 REDIAL_PAUSE_S = 0.3
 REDIAL_PAUSE_LIMIT_S = 2.0
 RETRY_AFTER_LIMIT_S = 5.0
+
+
+def warm_up(desk: Desk, file: CallFile, now: float) -> None:
+    """Open a session for a call that rings; where its greeting is not kept, the session is asked for it at once."""
+    greeting = file.briefing.phrases.greeting(file.announces, file.closed)
+    live = file.resumed_as is None and not greeting.is_kept
+    ask = wording.say_exactly(greeting.text) if live else None
+    desk.ring(file, ask, now)
 
 
 class ModelConnector:

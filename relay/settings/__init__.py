@@ -49,6 +49,12 @@ class Settings:
     openai_model_hard: str = "gpt-realtime-2.1"
     openai_voice: str = "marin"
     openai_transcribe_model: str = "gpt-transcribe"
+    voice: str = "openai"
+    elevenlabs_api_key: str = _secret()
+    elevenlabs_voice_id: str = ""
+    elevenlabs_model: str = "eleven_flash_v2_5"
+    elevenlabs_slots: int = 0
+    elevenlabs_url: str = "wss://api.elevenlabs.io"
     agent_name: str = "Robin"
     business_name: str = "our office"
     twilio_api_base: str = "https://api.twilio.com"
@@ -98,6 +104,21 @@ class Settings:
     def tz(self) -> ZoneInfo:
         """The business's time zone."""
         return ZoneInfo(self.business_tz)
+
+    @property
+    def speaks_itself(self) -> bool:
+        """True if the model speaks; else another voice speaks what it writes."""
+        return self.voice == "openai"
+
+    @property
+    def phrase_voice(self) -> str:
+        """The voice of the relay's own phrases: the one that speaks the answers."""
+        return self.openai_voice if self.speaks_itself else self.elevenlabs_voice_id
+
+    @property
+    def phrase_model(self) -> str:
+        """The model that speaks the relay's own phrases."""
+        return self.openai_model if self.speaks_itself else self.elevenlabs_model
 
     @property
     def machine(self) -> str:
@@ -177,16 +198,19 @@ _NUMBERS: dict[str, tuple[Callable[[str], float], float, float]] = {
     "max_call_usd": (float, 0.01, 1_000),
     "max_day_usd": (float, 0.01, 1_000_000),
     "max_calls": (int, 1, 10_000),
+    "elevenlabs_slots": (int, 0, 10_000),
     "retention_days": (int, 1, 36_500),
 }
 _CHOICES = {
     "record": ("off", "transcripts", "on"),
+    "voice": ("openai", "elevenlabs"),
     "business_api_http": ("loopback", "private"),
     "record_notice": ("always", "by_state"),
     "log_format": ("", "json", "text"),
     "notify_webhook_private": ("off", "on"),
 }
-_IN_HEADERS = ("openai_api_key", "twilio_api_key", "twilio_api_secret", "business_api_key")
+_IN_HEADERS = ("openai_api_key", "twilio_api_key", "twilio_api_secret", "business_api_key", "elevenlabs_api_key")
+_IN_PATHS = ("elevenlabs_voice_id", "elevenlabs_model")
 _PHONES = ("twilio_phone_number", "human_transfer_number")
 _PLACES = {
     "business_state": "state, like CA: by them it is decided who hears the notice",
@@ -194,6 +218,7 @@ _PLACES = {
 }
 _URLS = {
     "openai_realtime_url": ("wss", "ws"),
+    "elevenlabs_url": ("wss", "ws"),
     "twilio_api_base": ("https", "http"),
     "business_api_base": ("https", "http"),
     "public_url": ("https", "http"),
@@ -238,6 +263,10 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
         )
     if bool(settings.twilio_api_key) != bool(settings.twilio_api_secret):
         wrong.append("TWILIO_API_KEY and TWILIO_API_SECRET go together: set both, or neither")
+    if settings.voice == "elevenlabs":
+        named = {line.split()[0] for line in wrong}
+        lacks = [name for name in ("ELEVENLABS_API_KEY", "ELEVENLABS_VOICE_ID") if name.lower() not in values]
+        wrong += [f"{name} is not set: VOICE=elevenlabs needs it" for name in lacks if name not in named]
     for first, others in (
         ("NOTIFY_EMAIL", ("SMTP_URL", "NOTIFY_FROM")),
         ("NOTIFY_WEBHOOK_URL", ("NOTIFY_WEBHOOK_SECRET",)),
@@ -389,6 +418,8 @@ def _read(name: str, text: str) -> object:
         return _database_url(text)
     elif name in _IN_HEADERS and not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong(_COPIED)
+    elif name in _IN_PATHS and not re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        raise _Wrong("must be letters and digits, as ElevenLabs shows it")
     elif name in _PLACES:
         if not re.fullmatch(r"[A-Za-z]{2}", text):
             raise _Wrong(f"must be the two letters of a {_PLACES[name]}")
@@ -479,6 +510,8 @@ def _read_url(name: str, text: str) -> str:
         raise _Wrong("must be an origin alone, like https://api.twilio.com: paths are put behind it")
     if name not in ("openai_realtime_url", "notify_webhook_url") and (parts.query or parts.fragment):
         raise _Wrong("must have no query and no fragment: paths are put behind it")
+    if name == "elevenlabs_url" and parts.path not in ("", "/"):
+        raise _Wrong("must be an origin alone, like wss://api.elevenlabs.io: the voice's path is put behind it")
     if parts.fragment:
         raise _Wrong("must have no fragment: the model is put behind it")
     # Put together anew: a scheme in capitals is found by nobody behind us, nor is what follows a lone "?" or "#".

@@ -70,6 +70,9 @@ class Metrics:
             ["function"],
             registry=r,
         )
+        self.voices_lost = Counter(
+            "relay_voices_lost", "Calls whose voice was lost, so that the model speaks by itself", ["fault"], registry=r
+        )
         self.usd = Counter("relay_usd", "Dollars spent on models", registry=r)
         self.unknown_events = Counter("relay_unknown_events", "Messages of a kind not known here", ["peer"], registry=r)
         self.bad_messages = Counter("relay_bad_messages", "Messages that could not be read", ["peer"], registry=r)
@@ -96,6 +99,14 @@ class Metrics:
         self.files_broken = Gauge(
             "relay_files_broken",
             "1 while the files have a mistake: the state before stays in force",
+            registry=r,
+        )
+        self.watchers = Gauge("relay_console_watchers", "Pages that watch running calls at this moment", registry=r)
+        self.listeners = Gauge("relay_console_listeners", "Sockets that listen in at this moment", registry=r)
+        self.orders = Counter(
+            "relay_owner_orders",
+            "Orders in running calls: put_through, hang_up, say; done, already, too_late",
+            ["order", "answer"],
             registry=r,
         )
         self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)

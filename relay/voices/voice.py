@@ -107,6 +107,10 @@ class Voices(Protocol):
     """Where voices come from; one a process."""
 
     @property
+    def name(self) -> str:
+        """Whose voice it is, by which model: for bills, and for the keys of what is kept."""
+
+    @property
     def usd_per_character(self) -> float:
         """What `Voice.characters` costs (dated table: prices.py)."""
 

@@ -48,7 +48,7 @@ from relay.call.vocabulary import (
     VoiceFailed,
 )
 from relay.call.wording import ANSWER_BROKE_OFF
-from tests.helpers.playbook import NOTICE, PLAIN, PLAN, SPEECH_DBFS, Stage, tone
+from tests.helpers.playbook import NOTICE, PLAIN, PLAN, PRICE, SPEECH_DBFS, Stage, tone
 
 TEXT = "We are open tomorrow from eleven in the morning until ten at night."
 R1, R2 = ResponseId("resp_1"), ResponseId("resp_2")
@@ -141,7 +141,10 @@ def test_sound_of_another_voice_is_not_billed_as_the_models_and_its_characters_a
     stage.tell(VoiceBilled(40))
     speak(stage, 4_000, positions(TEXT, 50), whole=False)
     stage.tell(VoiceBilled(27))
-    assert stage.machine.meter.usd - before_usd == pytest.approx(67 * 0.00005)
+    text_usd = len(TEXT) / 4 * PRICE.text_out / 1e6  # estimated until the bill comes
+    assert stage.machine.meter.usd - before_usd == pytest.approx(67 * 0.00005 + text_usd)
+    stage.tell(ResponseEnded(R1, "completed", None, {"output_token_details": {"text_tokens": 1_000}}))
+    assert stage.machine.meter.usd - before_usd == pytest.approx(67 * 0.00005 + 1_000 * PRICE.text_out / 1e6)
     bill = stage.machine.meter.bill()
     assert bill.usd_by["another"] == pytest.approx(67 * 0.00005)
     assert bill.tokens["characters"] == 67

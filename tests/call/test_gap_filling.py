@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,3 +76,16 @@ def test_audio_that_is_lost_for_good_makes_nothing_late_for_ever() -> None:
     late.heard(20, 1.0)
     late.heard(20, 31.0)
     assert late.late_s == 0.0
+
+
+def test_audio_that_outruns_the_clock_is_ahead_of_it_and_a_line_that_was_held_up_is_hardly() -> None:
+    steady, held_up, mad = Lateness(), Lateness(), Lateness()
+    assert steady.ahead_s == 0
+    for frame in range(500):
+        now = 1.0 + frame * 0.02
+        steady.heard(20, now)
+        held_up.heard(20, max(now, 3.0))  # two seconds of it come at once
+        mad.heard(1000, now)
+    assert steady.ahead_s == pytest.approx(0, abs=0.001)
+    assert held_up.ahead_s == pytest.approx(2.0, abs=0.05)
+    assert mad.ahead_s == pytest.approx(489, abs=1)

@@ -273,7 +273,7 @@ async def test_readyz_waits_ten_seconds_for_the_greeting_and_not_longer(
 ) -> None:
     async with stage(script=Script(faults=Faults(**fault)), kept=False) as play:
         assert await play.daemon.not_ready() == "rendering the greeting"
-        play.nursery.start_soon(play.daemon.desk.phrases.keep, play.daemon.desk.realtime)
+        play.nursery.start_soon(play.daemon.desk.tasks["phrases"])
         await trio.sleep(ready_after_s - 0.5 if fault else ready_after_s)
         if fault:
             assert await play.daemon.not_ready() == "rendering the greeting"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relay.console.reads import Reads
+from tests.helpers.chromium import chromium
 from tests.helpers.console_app import console_app
 
 
@@ -24,3 +26,19 @@ async def opened() -> AsyncIterator[Callable[..., Any]]:
     yield open_console
     for reads in all_reads:
         await reads.close()
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A new Chromium, whose console must stay empty."""
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture
+def axe() -> str:
+    """Deque's accessibility checks, which `make test-console` fetches from the npm registry."""
+    path = Path(__file__).parents[2] / "out" / "axe.min.js"
+    if not path.exists():
+        pytest.skip("LEFT OUT: out/axe.min.js is not there; `make test-console` fetches it, and needs npm for it")
+    return path.read_text()

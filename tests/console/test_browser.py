@@ -6,49 +6,31 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 import dsp
 from relay.console.password import hashed
 from relay.console.sound import wav_header
+from tests.helpers.chromium import (
+    PASSWORD,
+    be_a_phone,
+    be_of_scheme,
+    check_fits_and_is_named,
+    sign_in,
+    text,
+    troubles_for_screen_readers,
+    wait,
+)
 from tests.helpers.console_server import RECORDED, SECONDS, tones
 from tests.helpers.owner_data import sid
 
+PAGES = ("", "live", "calls", f"calls/{sid(RECORDED)}", "messages", "diary", "words", "listen")
 pytestmark = [pytest.mark.browser, pytest.mark.real]
-PASSWORD = "a long password"
-LIMIT_S = 20
-FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required
-    --window-size=1200,900""".split()
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """A new Chromium with an empty profile. What it says of itself is read at the end: no error, no CSP report."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with tempfile.TemporaryDirectory() as profile:
-        options.add_argument(f"--user-data-dir={profile}")
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-        try:
-            yield driver
-            log: list[dict[str, str]] = driver.get_log("browser")  # type: ignore[no-untyped-call]
-            told = [line["message"] for line in log if line["level"] in ("SEVERE", "WARNING")]
-            assert told == []
-        finally:
-            driver.quit()
 
 
 @pytest.fixture
@@ -62,33 +44,6 @@ def address(database_url: str, tmp_path: Path) -> Iterator[str]:
             yield server.stdout.readline().strip()
         finally:
             server.kill()
-
-
-@pytest.fixture
-def axe() -> str:
-    """Deque's accessibility checks, which `make test-console` fetches from the npm registry."""
-    path = Path(__file__).parents[2] / "out" / "axe.min.js"
-    if not path.exists():
-        pytest.skip("LEFT OUT: out/axe.min.js is not there; `make test-console` fetches it, and needs npm for it")
-    return path.read_text()
-
-
-def wait(browser: Any, until: Any) -> Any:
-    """Wait until this is true."""
-    ignored = (NoSuchElementException, StaleElementReferenceException)  # the page is being replaced
-    return WebDriverWait(browser, LIMIT_S, ignored_exceptions=ignored).until(lambda _: until())
-
-
-def sign_in(browser: Any, address: str) -> None:
-    browser.get(f"{address}/console/")
-    wait(browser, lambda: browser.find_elements(By.ID, "password"))
-    browser.find_element(By.ID, "password").send_keys(PASSWORD)
-    browser.find_element(By.CSS_SELECTOR, "button").click()
-    wait(browser, lambda: browser.title.startswith("Today"))
-
-
-def text(browser: Any) -> str:
-    return str(browser.find_element(By.TAG_NAME, "main").text)
 
 
 def test_an_owner_signs_in_finds_yesterday_s_call_hears_it_and_keeps_a_judgement(browser: Any, address: str) -> None:
@@ -160,21 +115,14 @@ def test_more_calls_come_without_leaving_the_page(browser: Any, address: str) ->
     wait(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "tbody tr")) == 51)
 
 
-@pytest.mark.parametrize("page", ["", "calls", f"calls/{sid(RECORDED)}", "messages", "diary", "words", "listen"])
+@pytest.mark.parametrize(
+    "page", ["", "live", "calls", f"calls/{sid(RECORDED)}", "messages", "diary", "words", "listen"]
+)
 def test_a_page_fits_a_phone_and_has_a_name_for_everything(browser: Any, address: str, page: str) -> None:
     sign_in(browser, address)
-    browser.set_window_size(500, 900)
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 375, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    )
+    be_a_phone(browser)
     browser.get(f"{address}/console/{page}")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 375
-    unnamed = browser.execute_script("""
-        return [...document.querySelectorAll("a, button, input:not([type=hidden]), select, textarea, [role]")]
-          .filter((each) => !(each.innerText || each.ariaLabel || each.labels?.length || each.title || each.textContent
-            || each.getAttribute("aria-labelledby")))
-          .map((each) => each.outerHTML)""")
-    assert unnamed == []
+    check_fits_and_is_named(browser)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -182,16 +130,7 @@ def test_nothing_serious_stands_between_a_page_and_a_screen_reader(
     browser: Any, address: str, axe: str, scheme: str
 ) -> None:
     sign_in(browser, address)
-    # axe itself is evaluated by the browser's debugger; the page's own policy forbids eval, and stays in force.
-    browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
-    for page in ("", "calls", f"calls/{sid(RECORDED)}", "messages", "diary", "words", "listen"):
+    be_of_scheme(browser, scheme)
+    for page in PAGES:
         browser.get(f"{address}/console/{page}")
-        browser.execute_script(axe)
-        found = browser.execute_async_script("""
-            const done = arguments[0];
-            axe.run(document, { resultTypes: ["violations"] }).then((all) => done(all.violations
-              .filter((one) => ["serious", "critical"].includes(one.impact))
-              .map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`)));""")
-        assert found == [], page
+        assert troubles_for_screen_readers(browser, axe) == [], page

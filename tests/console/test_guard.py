@@ -22,6 +22,12 @@ HASH = password.hashed(PASSWORD)
 ORIGIN = {"Origin": "https://relay.example.com"}
 
 
+@pytest.fixture(autouse=True)
+def short_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of events ends at once: here its headers count."""
+    monkeypatch.setattr("relay.console.live.STREAM_LIMIT_S", 0.0)
+
+
 @pytest.fixture
 def app() -> QuartTrio:
     """A deployed relay's console."""
@@ -97,7 +103,7 @@ async def test_every_answer_has_the_hard_headers(app: QuartTrio) -> None:
         assert "unsafe" not in policy
         assert "default-src 'none'" in policy
         assert answer.headers["Cache-Control"] == "no-store", path
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
         assert answer.headers["X-Frame-Options"] == "DENY"
 
 
@@ -180,8 +186,9 @@ async def test_without_a_password_the_own_machine_sees_it_and_a_tunnel_or_a_fore
 
 async def test_on_the_own_machine_another_page_of_it_changes_nothing() -> None:
     app = console_app(NOWHERE, LOCAL)
-    headers = {"Host": "localhost:8080", "Origin": "http://localhost:3000"}
-    assert (await browser(app).post("/console/calls/CA1/review", headers=headers)).status_code == 403
+    for origin in ("http://localhost:3000", "null", "file://"):
+        headers = {"Host": "localhost:8080", "Origin": origin}
+        assert (await browser(app).post("/console/calls/CA1/review", headers=headers)).status_code == 403, origin
 
 
 async def test_hashing_a_password_does_not_stop_the_loop(app: QuartTrio) -> None:

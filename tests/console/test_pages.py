@@ -240,3 +240,39 @@ async def test_a_postgres_that_is_away_gives_a_page_with_words(opened: Open) -> 
     answer = await opened("postgresql://127.0.0.1:9/none").get("/console/calls", headers=HOST)
     assert answer.status_code == 503
     assert "Postgres cannot be asked" in await answer.get_data(as_text=True)
+
+
+def same(text: str) -> str:
+    """A page without what differs at each request, and without the money that tests have cost."""
+    text = re.sub(r">\s+<", "><", re.sub(r'nonce="[^"]*"', "", text))
+    text = re.sub(r"<div><dt>Tests today</dt>.*?</div>", "", text)
+    return re.sub(r'<progress max="50.*?</progress>', "", text)
+
+
+@pytest.mark.parametrize("path", ["/", "/messages", "/messages?show=done", "/listen", "/calls"])
+async def test_sixty_test_calls_change_no_page_but_the_money_that_they_cost(
+    opened: Open, database_url: str, path: str
+) -> None:
+    before = await text_of(opened, database_url, f"/console{path}")
+    fill(database_url, CALLS)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update calls set is_test = true")
+        connection.execute("update messages set done_at = now() where call_sid < %s", [sid(20)])
+        connection.execute("insert into reviews (call_sid, verdict) values (%s, 'good')", [sid(3)])
+    after = await text_of(opened, database_url, f"/console{path}")
+    assert ("Tests today" in after) == (path == "/")
+    if path == "/calls":  # its filters name the functions that were used
+        assert "No call yet" in after
+    else:
+        assert same(after) == same(before)
+
+
+async def test_test_calls_are_found_by_their_filter_and_each_by_its_sid(opened: Open, url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("update calls set is_test = true where call_sid < %s", [sid(10)])
+    assert "50 calls" in await text_of(opened, url, "/console/calls")
+    tests = await text_of(opened, url, "/console/calls?tests=yes")
+    assert "10 calls" in tests
+    assert tests.count('<span class="tag">test</span>') == 10
+    assert "1 call" in await text_of(opened, url, f"/console/calls?q={sid(3)}")
+    assert '<span class="tag">test</span>' in await text_of(opened, url, f"/console/calls/{sid(3)}")

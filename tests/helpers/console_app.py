@@ -9,13 +9,32 @@ from pathlib import Path
 
 from quart_trio import QuartTrio
 
+from relay.call.vocabulary import Order, OrderAnswer
 from relay.console.console import Console, Diary, File, Owner, Recordings
 from relay.console.health import Health, disk
+from relay.console.live import LiveCall, LiveCalls
 from relay.console.reads import Reads
 from relay.settings import Settings
 from tests.helpers.owner_data import NOW
 
 LOCAL = Settings(business_name="Harbor Table", business_tz="America/New_York")
+
+
+class Calls:
+    """Running calls that a test sets; what is ordered is kept."""
+
+    machine = "local"
+
+    def __init__(self, *calls: LiveCall) -> None:
+        self.calls = list(calls)
+        self.ordered: list[tuple[str, Order]] = []
+
+    def seen(self) -> list[LiveCall]:
+        return [*self.calls]
+
+    async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
+        self.ordered.append((call_sid, order))
+        return OrderAnswer.DONE if any(call.call_sid == call_sid for call in self.calls) else None
 
 
 async def _well() -> Health:
@@ -34,6 +53,7 @@ def console_app(
     url: str,
     settings: Settings = LOCAL,
     *,
+    live: LiveCalls | None = None,
     diary: Diary | None = None,
     recordings: Recordings | None = None,
     trouble: bool = False,
@@ -46,7 +66,7 @@ def console_app(
     app = QuartTrio("console")
     checks = (_well, _disk, _away) if trouble else (_well, _disk)
     shown = files or (File("prompts/system.md", "You are {AGENT_NAME}.", "f264db1e862c"),)
-    owner = Owner(settings, lambda: now, checks, lambda: shown, diary, recordings, send_news)
+    owner = Owner(settings, lambda: now, checks, lambda: shown, live or Calls(), diary, recordings, send_news)
     Console(owner, reads or Reads(url)).add_to(app)
     return app
 

@@ -32,6 +32,7 @@ from relay.standin.model.script import Script
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
 from relay.transport.wire import StreamWire
+from tests.helpers.browser_caller import LOCAL, browser_call, open_console
 from tests.helpers.pipe import Pipe
 from tests.helpers.play import stage
 
@@ -92,6 +93,15 @@ class Walk(trio.abc.Instrument):
         self._received: Step | None = None  # what the step did before it took its first message
         self._stack: list[str] = []
         self._names: dict[str, str | None] = {}
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Watch calls of functions while the block runs."""
+        sys.setprofile(self.profile)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._step, self._stack, self._received = Step(task.name), [], None
@@ -173,18 +183,38 @@ def wires_that_take_all() -> Iterator[None]:
         StreamWire._push = push  # type: ignore[method-assign]
 
 
-def walked() -> list[Step]:
-    """Play a call; all steps of it."""
+async def _by_phone(walk: Walk) -> None:
+    async with stage(script=Script(pace=1.0)) as play:
+        with walk.on():
+            await run_scenario(parse(CALL, "walk"), play.exchange)
+
+
+async def _from_a_browser(walk: Walk) -> None:
+    async with stage(script=Script(pace=1.0), settings=LOCAL) as play:
+        open_console(play.daemon)
+        async with browser_call(play, number="+12125550107") as caller:
+            with walk.on():
+                await caller.until_quiet()
+                await trio.sleep_until(caller.say("ask_booking"))
+                await caller.until_quiet()
+                await trio.sleep_until(caller.say("yes_right"))
+                await caller.until_quiet()
+                await trio.sleep_until(caller.say("ask_hours"))
+                await trio.sleep(6.0)
+                await trio.sleep_until(caller.say("stop_stop"))
+                await trio.sleep(6.0)
+                await caller.send(kind="hang_up")
+                await caller.is_over.wait()
+                await trio.sleep(3.0)
+
+
+def walked(*, by_phone: bool = True) -> list[Step]:
+    """Play a call, by phone or from the console's page; all steps of it."""
     walk = Walk()
 
     async def main() -> None:
         with wires_that_take_all():
-            async with stage(script=Script(pace=1.0)) as play:
-                sys.setprofile(walk.profile)
-                try:
-                    await run_scenario(parse(CALL, "walk"), play.exchange)
-                finally:
-                    sys.setprofile(None)
+            await (_by_phone if by_phone else _from_a_browser)(walk)
 
     trio.run(main, clock=MockClock(autojump_threshold=0), instruments=[walk])
     return walk.steps

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import msgspec
 import trio
 from trio.testing import lockstep_stream_pair
 
@@ -30,6 +31,8 @@ from relay.phrases.phrase_book import PhraseBook, trimmed
 from relay.server.app import Daemon, open_desk
 from relay.standin.business.app import BusinessApp, business_app, stage_diary
 from relay.standin.business.faults import Faults
+from relay.standin.elevenlabs.server import StandInVoice
+from relay.standin.elevenlabs.voice_script import VoiceScript
 from relay.standin.model.script import Script
 from relay.standin.model.server import StandInModel
 from relay.standin.scenario import own_business
@@ -64,6 +67,12 @@ ENVIRONMENT = {
     "DATABASE_URL": "postgresql://play",
     "BUSINESS_NAME": "Harbor Table",
     "AGENT_NAME": "Robin",
+}
+ANOTHER_VOICE = {
+    "VOICE": "elevenlabs",
+    "ELEVENLABS_API_KEY": "sk_play",
+    "ELEVENLABS_VOICE_ID": "standInVoice000000000",
+    "ELEVENLABS_URL": "ws://127.0.0.1:4",
 }
 
 
@@ -112,6 +121,7 @@ class Play:
     own: scenarios.BusinessTable = dataclasses.field(default_factory=scenarios.BusinessTable)
     model_is_gone: bool = False
     alone: bool = True  # one call only: every model session is its
+    voice: StandInVoice = dataclasses.field(default_factory=StandInVoice)
     broken: list[str] = dataclasses.field(default_factory=list)  # what must hold in every play, and did not
 
     async def make(self, trouble: str) -> None:
@@ -249,6 +259,7 @@ async def stage(
     kept: bool = True,
     epoch: dt.datetime = EPOCH,
     diary: MemoryDiary | None = None,
+    voice: VoiceScript | None = None,
 ) -> AsyncIterator[Play]:
     """Set the stage; `kept`: the greeting and all phrases are rendered already; `epoch`: when the play begins."""
     env = {**ENVIRONMENT, **(settings or {})}
@@ -259,6 +270,7 @@ async def stage(
         ledger = MemoryLedger(keep_words=config.keeps_words, utc_now=utc_now)
         business = business_app(stage_diary(config.tz, utc_now), faults)
         model = StandInModel(dataclasses.replace(script or Script(), time_zone=config.business_tz), utc_now)
+        speaker = StandInVoice(voice, model.said)
         dialled = 0
         async with trio.open_nursery() as nursery:
 
@@ -266,6 +278,8 @@ async def stage(
                 url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
             ) -> WebSocketEnd:
                 nonlocal dialled
+                if url.startswith(ANOTHER_VOICE["ELEVENLABS_URL"]):
+                    return await connect(speaker.speak_to, pipe(), url, headers, limit_s)
                 dialled += 1
                 faults = model.script.faults
                 if faults.connect_refused and (not faults.connections or dialled <= faults.connections):
@@ -273,9 +287,18 @@ async def stage(
                 if play.model_is_gone:
                     raise ConnectionRefusedError("the stand-in model refuses")
                 # Memory takes whatever is written; with a model that reads slowly a write waits for it, as on a socket.
-                ours, theirs = lockstep_stream_pair() if faults.slow_read_s else pipe()
-                nursery.start_soon(play.serve_model, theirs)
-                wire = StreamWire(ours)
+                pair = lockstep_stream_pair() if faults.slow_read_s else pipe()
+                return await connect(play.serve_model, pair, url, headers, limit_s)
+
+            async def connect(
+                serve: Callable[[trio.abc.Stream], Awaitable[None]],
+                pair: tuple[trio.abc.Stream, trio.abc.Stream],
+                url: str,
+                headers: Mapping[str, str],
+                limit_s: float,
+            ) -> WebSocketEnd:
+                nursery.start_soon(serve, pair[1])
+                wire = StreamWire(pair[0])
                 try:
                     with trio.fail_after(limit_s):
                         return await upgrade(wire, url, headers)
@@ -307,13 +330,15 @@ async def stage(
                     if kept:
                         keep_greeting(desk.phrases)
                     await nursery.start(desk.warm.run)
+                    if desk.voices is not None:
+                        await nursery.start(desk.voices.run)
                     nursery.start_soon(desk.beat.run)
                     return Daemon(desk)
 
                 await nursery.start(ledger.run)
                 daemon = await start_relay()
                 play = Play(nursery, daemon, exchange, model, business, ledger, rest, cast(PlayDoor, None))
-                play.diary = diary
+                play.diary, play.voice = diary, speaker
                 play.start_relay = start_relay
                 play.door = PlayDoor(play)
                 exchange.door = play.door
@@ -322,11 +347,21 @@ async def stage(
                 nursery.cancel_scope.cancel()
 
 
+# From a flush to the voice's first sound (VoiceScript.first_audio_ms), and a frame: so much later than a model that
+# speaks, whose first delta comes as soon as the first text of one that writes.
+VOICE_MS = 200
+
+
 async def perform(
-    name: str, epoch: dt.datetime = EPOCH, settings: Mapping[str, str] | None = None
+    name: str, epoch: dt.datetime = EPOCH, settings: Mapping[str, str] | None = None, *, another_voice: bool = False
 ) -> tuple[CallReport, list[str], Play]:
     """Play a shipped scenario; returns its report, what was not as expected, and the stage."""
     scenario = scenarios.load(name)
+    if another_voice or scenario.voice is not None:
+        settings = {**(settings or {}), **ANOTHER_VOICE}
+        limits = {key: getattr(scenario.expect, key) for key in ("answer_within_ms", "no_silence_over_ms")}
+        later = {key: limit + VOICE_MS for key, limit in limits.items() if limit is not None}
+        scenario = msgspec.structs.replace(scenario, expect=msgspec.structs.replace(scenario.expect, **later))
     table = settings_of(scenario, epoch) | dict(settings or {})
     with tempfile.TemporaryDirectory() as folder:
         if scenario.business.file:
@@ -342,10 +377,10 @@ async def _perform(
     found = read(played)
     own = own_words(played, found.prompts, epoch, is_closed=found.is_closed(epoch))
     scenario = fitted(scenario, own)
-    script = Script.from_table(scenario.model)
+    script, voice = Script.from_table(scenario.model), VoiceScript.from_table(scenario.voice or {})
     faults = Faults.from_table(scenario.backend) if scenario.backend else None
     diary = MemoryDiary() if scenario.business.file else None
-    async with stage(script=script, settings=table, faults=faults, epoch=epoch, diary=diary) as play:
+    async with stage(script=script, settings=table, faults=faults, epoch=epoch, diary=diary, voice=voice) as play:
         play.own = scenario.business
         play.alone = scenario.caller.calls_meanwhile == 0
 

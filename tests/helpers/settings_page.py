@@ -98,6 +98,16 @@ GROUPS: dict[str, dict[str, str]] = {
         "openai_transcribe_model": "The model that writes down what callers say.",
         "openai_realtime_url": "Where the model is reached.",
     },
+    "Another voice": {
+        "voice": "Who speaks. `openai`: the model itself. `elevenlabs`: the model writes and ElevenLabs speaks; the "
+        "two settings below are needed. See [cost.md](cost.md) for what it costs.",
+        "elevenlabs_api_key": "The key of your ElevenLabs account.",
+        "elevenlabs_voice_id": "The id of the voice, as ElevenLabs shows it.",
+        "elevenlabs_model": "The model that speaks. v4 models do not work here: they have another protocol.",
+        "elevenlabs_slots": "How many calls this process may have spoken at once. Each holds one of your account's "
+        "slots. Beyond it the model speaks by itself. `0` leaves the counting to ElevenLabs.",
+        "elevenlabs_url": "Where ElevenLabs is reached.",
+    },
     "Twilio's REST API": {
         "twilio_api_key": "An API key instead of the auth token. It goes together with TWILIO_API_SECRET.",
         "twilio_api_secret": "The secret of that key.",

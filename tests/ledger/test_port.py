@@ -111,6 +111,7 @@ FULL_ROWS: list[r.Row] = [
         process="p1",
         spent_usd=Decimal("0.012000"),
         spent_at=NOON,
+        is_test=True,
     ),
     r.TranscriptRow(
         call_sid="CA1",
@@ -155,6 +156,7 @@ FULL_ROWS: list[r.Row] = [
         transfer_result="accepted",
         process="p1",
         seq=2,
+        voice_fault="silent",
     ),
     r.ConsentRow(
         call_sid="CA1",
@@ -311,6 +313,8 @@ async def test_calls_of_a_number_are_counted_back_to_a_moment(bench: Bench) -> N
             r.CallRow(call_sid=f"CA{number}", from_number="+12125550101", started_at=now - timedelta(seconds=age_s))
         )
     bench.ledger.record(r.CallRow(call_sid="CA9", from_number="+12125550109", started_at=now))
+    bench.ledger.record(r.CallRow(call_sid="TC1", from_number="+12125550101", started_at=now, is_test=True))
+    bench.ledger.record(r.CallRow(call_sid="TC2", started_at=now, is_test=True))
     await bench.rows(r.CallRow)
     assert await bench.ledger.calls_from("+12125550101", 3600, limit_s=LIMIT_S) == 2
     assert await bench.ledger.calls_from("+12125550105", 3600, limit_s=LIMIT_S) == 0

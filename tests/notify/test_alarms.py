@@ -68,3 +68,11 @@ def test_other_lines_are_no_alarms() -> None:
     for event in ("call.ended", "function.refused", "outbox.dead", None):
         told.alarms.saw({"event": event})
     assert told.all == []
+
+
+def test_a_line_of_a_test_call_from_the_console_is_no_alarm() -> None:
+    told = Told()
+    told.alarms.saw({"event": "model.unreachable", "test": True})
+    assert told.all == []
+    told.alarms.saw({"event": "model.unreachable"})
+    assert len(told.all) == 1

@@ -17,7 +17,7 @@ from relay import settings
 from relay.ledger.memory import MemoryLedger
 from relay.phrases import phrase_book as phrase_book_module
 from relay.phrases import prompts
-from relay.phrases.phrase_book import NotRendered, PhraseBook, Rendered, check, key_of, trimmed
+from relay.phrases.phrase_book import NotRendered, PhraseBook, Rendered, by_model, check, key_of, trimmed
 from relay.phrases.prompts import Prompts
 from relay.realtime.client import ModelAccess
 from relay.standin.model.script import Faults, Script
@@ -50,7 +50,7 @@ async def filled(book: PhraseBook, script: Script = QUICK, *, again: bool = Fals
     """Fill the book; returns what is missing, and how many sessions that took."""
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, script)
-        missing = await book.fill(door.realtime, again=again)
+        missing = await book.fill(by_model(door.realtime, MODEL), again=again)
         assert door.open_ends == 0
         nursery.cancel_scope.cancel()
     return missing, len(door.urls)
@@ -282,7 +282,7 @@ async def test_why_nothing_can_be_rendered_is_said_at_once_and_once_not_for_ever
     shelf.ledger.away = True
     door = ModelDoor(nursery, Script(faults=Faults(connect_error="invalid_api_key")))
     with structlog.testing.capture_logs() as lines:
-        nursery.start_soon(shelf.book().keep, door.realtime)
+        nursery.start_soon(shelf.book().keep, by_model(door.realtime, MODEL))
         await trio.sleep(1)
         assert lines[0]["event"] == "greeting.not_rendered"
         assert "invalid_api_key" in lines[0]["words"]
@@ -313,7 +313,7 @@ async def test_what_is_missing_is_tried_again_while_the_relay_runs(autojump_cloc
     book = Shelf(tmp_path).book()
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, dataclasses.replace(QUICK, faults=Faults(connect_refused=True)))
-        nursery.start_soon(book.keep, door.realtime)
+        nursery.start_soon(book.keep, by_model(door.realtime, MODEL))
         await trio.sleep(120)
         assert book.complete.is_set()
         assert not book.greeting(True).is_kept
@@ -338,7 +338,7 @@ async def test_a_greeting_learned_from_a_call_serves_the_next_one_and_the_next_s
     sound = spoken(whole)
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, dataclasses.replace(QUICK, faults=Faults(connect_refused=True)))
-        nursery.start_soon(book.keep, door.realtime)
+        nursery.start_soon(book.keep, by_model(door.realtime, MODEL))
         await trio.sleep(30)
         assert not book.learn(whole, sound.mulaw, "Hello, how can I help you?")
         assert not book.learn("Something else.", sound.mulaw, "Something else.")
@@ -368,7 +368,7 @@ async def test_a_learned_greeting_is_in_postgres_too_and_gives_way_to_its_parts(
     whole = book.greeting(True).text
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, dataclasses.replace(QUICK, faults=Faults(connect_refused=True)))
-        nursery.start_soon(book.keep, door.realtime)
+        nursery.start_soon(book.keep, by_model(door.realtime, MODEL))
         await trio.sleep(30)
         assert book.learn(whole, spoken(whole).mulaw, whole)
         await trio.sleep(1)
@@ -395,7 +395,7 @@ async def test_the_emergency_number_is_rendered_before_calls_are_taken(
 ) -> None:
     book = Shelf(tmp_path).book(prompts.load(settings.load({"BUSINESS_COUNTRY": "GB"}, serving=False)))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(book.fill, ModelDoor(nursery, QUICK).realtime)
+        nursery.start_soon(book.fill, by_model(ModelDoor(nursery, QUICK).realtime, MODEL))
         await book.complete.wait()
         assert "dial nine nine nine" in book.phrases()["emergency"].text
         nursery.cancel_scope.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from relay.ledger import rows
 from relay.standin.scenario.scenario_file import load, shipped
 from tests.helpers.play import perform
 
@@ -18,8 +19,31 @@ async def test_a_shipped_scenario_goes_as_expected(name: str, autojump_clock: tr
     assert wrong == [], f"{got.heard}\n{got.evidence}"
 
 
+# A tenth of the scenarios, for turns and phrases; with the voice of somebody else than the model.
+SPOKEN = (
+    "backchannel", "backend_slow", "barge_in_early", "barge_in_function", "barge_in_twice", "cough_with_words",
+    "emergency_over_the_goodbye", "good_call", "goodbye", "misunderstood", "model_dies_in_answer", "model_two_messages",
+    "transfer_declined",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SPOKEN else pytest.mark.deep) for name in NAMES]
+)
+async def test_a_shipped_scenario_goes_the_same_when_another_voice_speaks(
+    name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    got, wrong, play = await perform(name, another_voice=True)
+    assert wrong == [], f"{got.heard}\n{got.evidence}"
+    outcomes = play.ledger.of(rows.OutcomeRow, got.call_sid)
+    is_lost = any(outcome.voice_fault for outcome in outcomes)
+    assert is_lost == bool((load(name).voice or {}).get("faults"))
+
+
 def test_more_scenarios_are_shipped_than_the_issue_asks_for() -> None:
     assert len(NAMES) >= 25
+    assert len(SPOKEN) * 10 >= len(NAMES)
+    assert set(SPOKEN) <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import trio
 
-from relay.call import cost, ending, failover, playout, response_queue, state, turn_taking, turns
+from relay.call import cost, ending, failover, playout, response_queue, state, turn_taking, turns, voice_loss
 from relay.call.conversation import Conversation
 from relay.call.vocabulary import CallerLeft, EndReason
 from relay.functions import idempotency, registry
@@ -173,6 +173,9 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("model_reads_slowly", "a model that does not read is left", wait_for_a_reader),
     ("model_dies_in_silence", "a lost session is dialled again", put(failover, "RECONNECTS", 0)),
     ("model_dies_for_good", "a model that stays away is given up", put(failover, "RECONNECTS", 10**9)),
+    # Another voice
+    ("voice_drops", "a voice that is lost is followed by the model's own", put(voice_loss, "lost", nothing)),
+    ("voice_refuses_key", "a voice that is lost is followed by the model's own", put(voice_loss, "lost", nothing)),
     # What callers do
     ("backchannel", "what a listener's sound cut off is said after all", put(turns, "go_on", no)),
     ("barge_in_greeting", "the question behind the notice can be interrupted", interruptible_never),

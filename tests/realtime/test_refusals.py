@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from relay.ledger.memory import MemoryLedger
 from relay.phrases import prompts
-from relay.phrases.phrase_book import PhraseBook
+from relay.phrases.phrase_book import PhraseBook, by_model
 from relay.realtime.client import ModelAccess, ModelUnreachable, Realtime, Wanted
 from relay.realtime.refusals import remedy, remedy_of_status
 from relay.settings import Settings
@@ -85,7 +85,7 @@ async def test_a_bad_key_ends_the_rendering_at_once_and_is_told_once(autojump_cl
     with structlog.testing.capture_logs() as told:
         async with trio.open_nursery() as nursery:
             door = ModelDoor(nursery, Script(faults=Faults(connect_error="invalid_api_key")))
-            nursery.start_soon(book.keep, door.realtime)
+            nursery.start_soon(book.keep, by_model(door.realtime, MODEL))
             await trio.sleep(30)
             nursery.cancel_scope.cancel()
     assert len(door.urls) <= 4  # those that were on their way together
@@ -98,7 +98,7 @@ async def test_a_bad_key_ends_the_rendering_at_once_and_is_told_once(autojump_cl
 async def test_what_passes_is_tried_again(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, Script(faults=Faults(connect_error="server_error", connections=1)))
-        assert await _book(tmp_path).fill(door.realtime) == []
+        assert await _book(tmp_path).fill(by_model(door.realtime, MODEL)) == []
         nursery.cancel_scope.cancel()
 
 

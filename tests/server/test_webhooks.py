@@ -281,7 +281,7 @@ async def test_a_bug_in_a_webhook_leads_to_the_human_and_not_to_a_500(
         got = await ask(play, "/twilio/incoming")
         assert got.status == 200
         assert got.verbs == ["Say", "Dial", "Hangup"]
-        monkeypatch.setattr(human_transfer, "_sentence", lambda *_: 1 / 0)
+        monkeypatch.setattr(human_transfer, "whisper_words", lambda *_: 1 / 0)
         assert (await ask(play, f"/twilio/whisper?call={SID}")).status == 200
         assert (await ask(play, "/twilio/stream-status")).verbs == []
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.path_walk import PATHS, Step, walked
 
 UPLINK = (
@@ -23,12 +25,13 @@ DOWNLINK = (
 
 
 @cache
-def steps() -> tuple[Step, ...]:
-    return tuple(walked())
+def steps(*, by_phone: bool = True) -> tuple[Step, ...]:
+    return tuple(walked(by_phone=by_phone))
 
 
-def rooms(path: str) -> str:
-    return " ".join(Path(room).name.removesuffix(".py") for room in PATHS[path](list(steps())).entered)
+def rooms(path: str, *, by_phone: bool = True) -> str:
+    found = PATHS[path](list(steps(by_phone=by_phone)))
+    return " ".join(Path(room).name.removesuffix(".py") for room in found.entered)
 
 
 def test_a_caller_frame_goes_from_twilios_socket_to_the_models_through_these_rooms() -> None:
@@ -37,3 +40,24 @@ def test_a_caller_frame_goes_from_twilios_socket_to_the_models_through_these_roo
 
 def test_a_delta_goes_from_the_models_socket_to_twilios_through_these_rooms() -> None:
     assert rooms("downlink delta") == DOWNLINK
+
+
+def rooms_of(task: str, *, by_phone: bool) -> set[str]:
+    """Every file that a task of the session went through in the whole call."""
+    found = [step for step in steps(by_phone=by_phone) if step.task.endswith(task)]
+    assert found, task
+    return {room for step in found for room in step.rooms}
+
+
+@pytest.mark.parametrize("path", ["uplink frame", "downlink delta", "barge-in hold"])
+def test_a_call_from_the_consoles_page_goes_the_same_way_but_for_its_protocol(path: str) -> None:
+    phones = rooms(path)
+    assert "media_protocol" in phones
+    assert rooms(path, by_phone=False) == phones.replace("media_protocol", "browser_protocol")
+
+
+@pytest.mark.parametrize("task", ["Twilio reader", "OpenAI reader", "watchdog", "_run_function"])
+def test_the_session_of_a_call_from_the_page_enters_the_same_rooms_but_for_its_protocol(task: str) -> None:
+    phone, browser = (rooms_of(task, by_phone=by_phone) for by_phone in (True, False))
+    assert phone - browser <= {"relay/twilio/media_protocol.py", "relay/notify/news.py"}  # nobody is told of a test
+    assert browser - phone <= {"relay/browser/browser_protocol.py", "relay/functions/backend/dry_diary.py"}

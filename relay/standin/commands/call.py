@@ -162,7 +162,7 @@ def _conclude(reports: list[CallReport], play: Scenario, out: Path | None, as_js
             tell("What the scenario expects of the ledger cannot be seen from here and was not checked.")
         for note in sorted({note for _, note in verdicts.values() if note}):
             tell(note)
-        given = " and ".join(f"[{name}]" for name in ("model", "backend") if getattr(play, name))
+        given = " and ".join(f"[{name}]" for name in ("model", "voice", "backend") if getattr(play, name))
         if given:
             tell(f"{given} of the scenario is for a stage of ours (relay demo --scenario): this relay has its own.")
     if not reached:

@@ -45,11 +45,14 @@ from relay.standin.commands.demo_stage import (
     STAGE,
     DemoFailed,
     Hands,
+    another_voice,
     environment_of,
     free_port,
     say,
     stop_when_told,
 )
+from relay.standin.elevenlabs.server import StandInVoice
+from relay.standin.elevenlabs.voice_script import VoiceScript
 from relay.standin.model.script import Script, ScriptError
 from relay.standin.model.server import StandInModel
 from relay.standin.own_environment import OF_THE_MODEL, only_own_environment
@@ -93,16 +96,18 @@ def settings_of(out: Path, *, live: bool) -> Settings:
     return load_settings(environ | {"DATA_DIR": str(folder.absolute())}, serving=False)
 
 
-def run(settings: Settings, scenario_name: str, out: Path, *, live: bool, console: bool = False) -> int:
+def run(
+    settings: Settings, scenario_name: str, out: Path, *, live: bool, console: bool = False, voice: str = "openai"
+) -> int:
     """The whole demo; returns the exit code. Raises DemoFailed.
 
     Of the environment it sees the allow-list alone: what is exported belongs to a relay that takes real calls.
     """
     with only_own_environment(OF_THE_MODEL if live else ()):
-        return _run(settings, scenario_name, out, live=live, console=console)
+        return _run(settings, scenario_name, out, live=live, console=console, voice=voice)
 
 
-def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, console: bool) -> int:
+def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, console: bool, voice: str) -> int:
     try:
         scenario = load(scenario_name)
         table = STAGE | {"RECORD": "on", "RECORDING_KEY": key_of(settings)} | fitting.settings_of(scenario, utc_now())
@@ -113,6 +118,8 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, conso
         found = read(played)
         own = fitting.own_words(played, found.prompts, utc_now(), is_closed=found.is_closed(utc_now()))
         scenario = msgspec.structs.replace(fitting.fitted(scenario, own), relay=table)
+        if voice != "openai" and scenario.voice is None:
+            scenario = msgspec.structs.replace(scenario, voice={})
         script = Script.from_table(scenario.model, played.business_tz)
     except (ScenarioError, ScriptError, SettingsInvalid, PromptsInvalid) as error:
         raise DemoFailed(str(error)) from None
@@ -177,6 +184,11 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool
             hands.spend_the_day = partial(_spend_the_day, exchange)
             hands.owner = partial(_owner_does, stage, url)
             model_port = 0 if live else await hands.model_port(await nursery.start(model.serve, 0))
+            speaks: dict[str, str] = {}
+            if scenario.voice is not None and not live:
+                voice = StandInVoice(VoiceScript.from_table(scenario.voice), model.said)
+                speaks = another_voice(await nursery.start(voice.serve, 0))
+                say("the model writes, and the stand-in of ElevenLabs speaks")
             backend = "embedded"
             if not stage.is_embedded:
                 (backend, *_) = await nursery.start(partial(serve_business, 0, business))
@@ -187,7 +199,7 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool
             )
             if live:
                 environment |= {name: str(getattr(settings, name.lower())) for name in OF_THE_MODEL}
-            await hands.start_relay(environment | scenario.relay)
+            await hands.start_relay(environment | scenario.relay | speaks)
             say("it takes calls; the stand-in Twilio rings\n")
             began_at = time.monotonic()
             ask = partial(evidence, url, None if stage.is_embedded else business)
@@ -210,6 +222,7 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool
 async def _show_console(address: str) -> None:
     """Keep the demo running until Ctrl-C, so that its call can be looked at and heard."""
     print(f"\nthe console is at {address} (Ctrl-C ends the demo)", flush=True)
+    print(f"talk to the agent yourself at {address}talk", flush=True)
     with trio.open_signal_receiver(signal.SIGINT) as signals:
         await anext(signals)
 
@@ -308,7 +321,9 @@ def _conclude(
     print(f"  functions {functions or 'none'}")
     if outcome:
         print(f"  barge-in  {outcome['barge_ins']} of the caller")
-        print(f"  cost      {outcome['cost_usd']} USD of model tokens")
+        print(f"  cost      {outcome['cost_usd']} USD of tokens and characters")
+        if outcome.get("voice_fault"):
+            print(f"  voice     lost ({outcome['voice_fault']}): the model spoke by itself")
         print(f"  end       {outcome['end_reason']}, outcome {outcome['outcome']}")
     else:
         print("  end       no row in call_outcomes: the relay was not there to write it")

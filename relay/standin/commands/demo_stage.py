@@ -188,6 +188,16 @@ def environment_of(
     }
 
 
+def another_voice(port: int) -> dict[str, str]:
+    """The settings of a relay whose model writes, and the stand-in of ElevenLabs at this port speaks."""
+    return {
+        "VOICE": "elevenlabs",
+        "ELEVENLABS_API_KEY": "sk_demo",
+        "ELEVENLABS_VOICE_ID": "demo",
+        "ELEVENLABS_URL": f"ws://127.0.0.1:{port}",
+    }
+
+
 def free_port() -> int:
     """A port of this machine that nobody uses now."""
     with socket.socket() as probe:

@@ -81,6 +81,8 @@ class Director:
         if text:
             return Plan(text)
         recent = _behind_last(items, lambda each: each.role == "assistant")
+        if text := next((literal(each.text) for each in recent if each.role == "system" and literal(each.text)), ""):
+            return Plan(text)  # what it was told while the caller spoke
         output = next((each for each in reversed(recent) if _counts(each)), None)
         if output is not None and output.type == "function_call_output":
             return self._answered(output, items, turn)

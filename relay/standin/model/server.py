@@ -64,6 +64,10 @@ class StandInModel:
         """Texts that could only be babbled, because there is no clip of them."""
         return self.voice.babbled
 
+    def said(self) -> list[str]:
+        """All that was said, or written, so far."""
+        return [text for session in self.sessions for text in session.report.said]
+
     async def serve(
         self,
         port: int,

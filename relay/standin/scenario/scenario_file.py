@@ -36,6 +36,9 @@ after_s = 6
 [model]                                               # relay/standin/model/script.py
 first_delta_ms = 400
 
+[voice]                                               # ElevenLabs speaks: relay/standin/elevenlabs/voice_script.py
+faults = { drops_after_ms = 1500 }
+
 [backend]                                             # relay/standin/business/faults.py
 "POST /appointments" = { kind = "slow", ms = 2000 }   # or "/appointments", or "*" for all
 
@@ -64,6 +67,7 @@ import msgspec
 
 from relay.settings import Settings
 from relay.standin.business.faults import Faults
+from relay.standin.elevenlabs.voice_script import VoiceScript, VoiceScriptError
 from relay.standin.model.script import Script, ScriptError
 from relay.standin.speech.audio_files import AudioRefused, read_wav
 from relay.standin.speech.voice import find, words
@@ -259,6 +263,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: NetworkTable = NetworkTable()
     number: NumberTable = NumberTable()
     model: dict[str, Any] = {}
+    voice: dict[str, Any] | None = None  # the model writes, and the stand-in of ElevenLabs speaks
     backend: dict[str, Any] = {}
     relay: dict[str, str] = {}
     business: BusinessTable = BusinessTable()
@@ -287,10 +292,11 @@ def parse(text: str, name: str, file: str = "") -> Scenario:
     try:
         scenario = msgspec.convert({"name": name, **tomllib.loads(text)}, Scenario)
         Script.from_table(scenario.model)
+        VoiceScript.from_table(scenario.voice or {})
         Faults.from_table(scenario.backend)
     except msgspec.ValidationError as error:
         raise ScenarioError(f"{where}: {in_words(error, Scenario)}") from error
-    except (tomllib.TOMLDecodeError, ScriptError) as error:
+    except (tomllib.TOMLDecodeError, ScriptError, VoiceScriptError) as error:
         raise ScenarioError(f"{where}: {error}") from error
     except ValueError as error:
         raise ScenarioError(f"{where}: backend: {error}") from error

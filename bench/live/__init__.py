@@ -1,0 +1,1 @@
+"""What it costs 20 calls that five pages watch them."""

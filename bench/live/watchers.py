@@ -1,0 +1,45 @@
+"""Event clients in a process of their own: `python -m bench.live.watchers PORT COUNT`.
+
+Each reads the event stream of the page Live. Prints "ready" when all have got their first snapshot. At the end of its
+input it prints how many snapshots all have got, and how many bytes, and ends.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import sys
+
+ASK = b"GET /console/live/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n"
+
+
+def main() -> int:
+    """Read until told to stop."""
+    port, count = int(sys.argv[1]), int(sys.argv[2])
+    selector, events, n_bytes, waiting = selectors.DefaultSelector(), 0, 0, set[int]()
+    for _ in range(count):
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.sendall(ASK % port)
+        selector.register(sock, selectors.EVENT_READ)
+        waiting.add(sock.fileno())
+    selector.register(sys.stdin, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is sys.stdin:
+                print(events, n_bytes, flush=True)
+                return 0
+            assert isinstance(key.fileobj, socket.socket)
+            data = key.fileobj.recv(65_536)
+            if not data:
+                print("an event stream has ended", file=sys.stderr)
+                return 1
+            n_bytes += len(data)
+            events += data.count(b"data: ")
+            if b"data: " in data and key.fd in waiting:
+                waiting.discard(key.fd)
+                if not waiting:
+                    print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

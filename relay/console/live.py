@@ -1,0 +1,147 @@
+"""The calls that run, for the page Live: one snapshot for all who watch, and the words for what was ordered.
+
+Nothing is computed while nobody watches. A snapshot holds everything, so a watcher that reads slowly misses some and
+is right again with the next; what it has not read costs its own connection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+import trio
+
+from relay.call.vocabulary import HangUpOrdered, Order, OrderAnswer, PutThroughOrdered, SentenceOrdered
+from relay.console import wording
+
+# How often a page hears of its calls. All watchers wake in the same moment, and share what is computed then.
+STEP_S = 0.5
+# A proxy closes what says nothing for a minute; an event with no news keeps the line open.
+KEEP_ALIVE_S = 15.0
+# After so long a page has to ask again, so that a session that has ended sees nothing more.
+STREAM_LIMIT_S = 3_600.0
+# Each takes one of the connections that fly.toml keeps beyond MAX_CALLS.
+MOST_WATCHERS = 8
+SENTENCE_CHARS = 300
+NO_WORDS_YET = "No words yet: the caller has not heard the notice."
+NO_WORDS = "No words of this call are kept."
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCall:
+    """A running call as the page shows it."""
+
+    call_sid: str
+    caller: str  # the last digits of the number
+    stage: str  # of relay/call/view.py
+    seconds: int  # since it rang
+    usd: float
+    caller_speaks: bool = False
+    agent_speaks: bool = False
+    words: str = "waiting"  # kept, waiting (for the notice) or never
+    said: tuple[tuple[str, str], ...] = ()  # "caller" or "agent", words; the last of the call, where they may be kept
+    has_agent: bool = False  # or is about to: orders reach it
+    can_listen: bool = False
+    is_test: bool = False
+
+    def shown(self) -> dict[str, Any]:
+        """The call in the owner's words: what the page puts into its card."""
+        no_words = {"waiting": NO_WORDS_YET, "never": NO_WORDS}.get(self.words, "")
+        speaks = {(True, False): "The caller speaks", (False, True): "The agent speaks", (True, True): "Both speak"}
+        return {
+            "sid": self.call_sid,
+            "caller": self.caller,
+            "stage": wording.STAGES.get(self.stage, self.stage),
+            "length": wording.seconds(self.seconds),
+            "usd": wording.usd(self.usd),
+            "speaks": speaks.get((self.caller_speaks, self.agent_speaks), ""),
+            "said": self.said,
+            "no_words": no_words if self.has_agent else "",
+            "has_agent": self.has_agent,
+            "can_listen": self.can_listen,
+            "is_test": self.is_test,
+        }
+
+
+class LiveCalls(Protocol):
+    """The calls of this process."""
+
+    @property
+    def machine(self) -> str:
+        """The machine whose calls these are."""
+
+    def seen(self) -> list[LiveCall]:
+        """Every call in hand, the oldest first."""
+
+    async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
+        """Order something in a call. None: there is no such call here."""
+
+
+class Watch:
+    """Everybody who watches the calls of this process."""
+
+    def __init__(self, calls: LiveCalls) -> None:
+        self._calls = calls
+        self.watchers = 0
+        self._event = b""
+        self._seen_at = -math.inf
+
+    @property
+    def is_full(self) -> bool:
+        """True while as many watch as may."""
+        return self.watchers >= MOST_WATCHERS
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """One watcher's stream: a snapshot whenever something has changed; until it is cancelled or its time is up."""
+        self.watchers += 1
+        try:
+            began_at = sent_at = trio.current_time()
+            sent = b""
+            yield b"retry: 3000\n\n"
+            while (now := trio.current_time()) - began_at < STREAM_LIMIT_S:
+                event = self._snapshot(now)
+                if event != sent:
+                    sent, sent_at = event, now
+                    yield event
+                elif now - sent_at >= KEEP_ALIVE_S:
+                    sent_at = now
+                    yield b": still there\n\n"
+                await trio.sleep_until((math.floor(trio.current_time() / STEP_S) + 1) * STEP_S)
+        finally:
+            self.watchers -= 1
+
+    def _snapshot(self, now: float) -> bytes:
+        if now - self._seen_at >= STEP_S / 2:
+            self._seen_at = now
+            calls = [call.shown() for call in self._calls.seen()]
+            self._event = b"data: " + msgspec.json.encode(calls) + b"\n\n"
+        return self._event
+
+
+# What the owner is told, by order and answer.
+WORDS: dict[type[Order], dict[OrderAnswer, str]] = {
+    PutThroughOrdered: {
+        OrderAnswer.DONE: "The caller is told so; then a person's phone rings.",
+        OrderAnswer.ALREADY: "The caller is being put through already.",
+        OrderAnswer.TOO_LATE: "Too late: the call is at its end.",
+    },
+    HangUpOrdered: {
+        OrderAnswer.DONE: "Hung up.",
+        OrderAnswer.ALREADY: "It was hung up already.",
+        OrderAnswer.TOO_LATE: "Too late: the agent no longer has this call.",
+    },
+    SentenceOrdered: {
+        OrderAnswer.DONE: "The agent was told. It says so when it has its next turn.",
+        OrderAnswer.ALREADY: "The agent was told this a moment ago.",
+        OrderAnswer.TOO_LATE: "Too late: the agent says its last words, or no longer has this call.",
+    },
+}
+NOT_HERE = "This call is over, or it is not on this machine."
+
+
+def sentence_of(text: str) -> str:
+    """A sentence as it is given to the agent: one line, not too long; "" where there is none."""
+    return " ".join(text.split())[:SENTENCE_CHARS].strip()

@@ -1,0 +1,169 @@
+"""The page "Talk to it": what it offers, how a call from it begins, and what it says when the call is over."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import phonenumbers
+from quart import Response, request
+
+from relay.call.vocabulary import EndReason
+from relay.console import wording
+from relay.console.guard import LOOPBACK_NAMES
+from relay.settings import Settings
+
+# What the stand-in model understands, in the order of a first talk. Its clips lie beside the stand-ins.
+CLIPS_DIR = Path(__file__).parents[1] / "standin" / "speech" / "clips"
+SENTENCES = {
+    "ask_hours": "Ask for the hours",
+    "oh_wait": "Interrupt it",
+    "ask_booking": "Book a table",
+    "yes_right": "Say yes",
+    "ask_human": "Ask for a person",
+    "bye": "Say goodbye",
+}
+
+
+_LOST = {
+    EndReason.CALLER_SOCKET_LOST: "the connection to your browser was lost",
+    EndReason.CALLER_SOCKET_STALLED: "your browser took no more sound",
+    EndReason.NO_CALLER_AUDIO: "your browser sent nothing any more",
+    EndReason.TWILIO_PROTOCOL: "your browser sent sound faster than time passes",
+}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A call has begun to ring: the path of the socket that the page has to open, and on which machine it is."""
+
+    call_sid: str
+    socket: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class TurnedAway:
+    """There is no call: why, in words for the page."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a call ended; `reason` None: it never began. `human`: whose phone would ring; they would hear `whisper`."""
+
+    reason: EndReason | None
+    human: str = ""
+    whisper: str = ""
+    is_lost: bool = False  # a phone's caller would be taken up again
+
+
+class Calls(Protocol):
+    """Where calls from the page are made."""
+
+    def ring(self, number: str, *, is_real: bool) -> Rung | TurnedAway:
+        """Begin a call. `number`: whose it is to be, "" for a hidden one. `is_real`: it books where callers book."""
+
+    def ended(self, call_sid: str) -> Ended | None:
+        """How a call ended; None where this process does not know it."""
+
+    def elsewhere(self, machine: str, failed: str | None) -> dict[str, str] | None:
+        """The header that brings a request to the machine that has the call; None where that is this one."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sentence that the page says for the owner."""
+
+    name: str
+    label: str
+    text: str
+
+
+class TalkPage:
+    """The routes of the page. `page` fills a template."""
+
+    def __init__(self, settings: Settings, calls: Calls | None, page: Callable[..., Response]) -> None:
+        self._settings, self._calls, self._page = settings, calls, page
+
+    async def show(self) -> Response:
+        """The page itself."""
+        settings = self._settings
+        return self._page("talk.html", settings=settings, clips=clips_of(settings), number=example_number(settings))
+
+    async def ring(self) -> Response:
+        """A call begins: JSON with the socket's path, or with words that say why there is none."""
+        if self._calls is None:
+            return _json({"words": "This relay takes no calls from a browser."}, 503)
+        form = await request.form
+        got = self._calls.ring(form.get("number", "")[:40], is_real=form.get("real") == "yes")
+        if isinstance(got, TurnedAway):
+            return _json({"words": got.words}, 409)
+        end = f"/console/talk/{got.call_sid}?machine={quote(got.machine)}"
+        return _json({"socket": got.socket, "end": end})
+
+    async def ended(self, call_sid: str) -> Response:
+        """What became of a call: JSON with words, and where it can be read."""
+        if self._calls is None:
+            return _json({"words": "This relay takes no calls from a browser."}, 503)
+        machine, failed = request.args.get("machine", ""), request.headers.get("fly-replay-failed")
+        if there := self._calls.elsewhere(machine, failed):
+            return Response("", 307, there)
+        found = self._calls.ended(call_sid)
+        if found is None:
+            return _json({"words": "This relay does not know the call: perhaps it has restarted."}, 404)
+        return _json({"words": words_of(found), "href": f"/console/calls/{call_sid}" if found.reason else ""})
+
+    async def clip(self, name: str) -> Response:
+        """A sentence of the stand-in's callers: raw mu-law at 8 kHz."""
+        if name not in {clip.name for clip in clips_of(self._settings)}:
+            return Response("there is no such sentence\n", 404, content_type="text/plain; charset=utf-8")
+        return Response((CLIPS_DIR / f"{name}.ulaw").read_bytes(), content_type="application/octet-stream")
+
+
+def clips_of(settings: Settings) -> tuple[Clip, ...]:
+    """The sentences to offer: none where a real model answers, since it understands whatever is said."""
+    return _clips() if urlsplit(settings.openai_realtime_url).hostname in LOOPBACK_NAMES else ()
+
+
+@cache
+def _clips() -> tuple[Clip, ...]:
+    try:
+        texts = tomllib.loads((CLIPS_DIR / "index.toml").read_text("utf-8"))["caller"]
+    except OSError:
+        return ()  # a relay that was installed without its stand-ins
+    return tuple(Clip(name, label, texts[name]) for name, label in SENTENCES.items())
+
+
+def example_number(settings: Settings) -> str:
+    """A number of the business's country that stands in examples, in E.164."""
+    found = phonenumbers.example_number(settings.business_country)
+    return phonenumbers.format_number(found, phonenumbers.PhoneNumberFormat.E164) if found is not None else ""
+
+
+def words_of(ended: Ended) -> str:
+    """What the owner is told at a call's end."""
+    if ended.reason is None:
+        return "The call did not begin: its connection was not opened. Press Call again."
+    if ended.human:
+        person = wording.short_number(ended.human)
+        why = "" if ended.reason is EndReason.TRANSFERRED else f" ({wording.ending(ended.reason)})"
+        rings = f"A caller would be put through now{why}: the phone {person} would ring."
+        return f"{rings} Whoever takes it would hear: “{ended.whisper}”"
+    if ended.reason is EndReason.CALLER_HUNG_UP:
+        return "You hung up."
+    if ended.is_lost:
+        why = _LOST.get(ended.reason, wording.ending(ended.reason))
+        return f"The call broke off: {why}. A caller on the phone would be taken up again by the agent."
+    return f"{wording.ending(ended.reason)}."
+
+
+def _json(told: dict[str, Any], status: int = 200) -> Response:
+    return Response(msgspec.json.encode(told), status, content_type="application/json")

@@ -1,0 +1,117 @@
+"""Bookings of test calls over a backend of the user's: that is read and never written to; what tests book is kept here.
+
+All test calls of a process share one: what one has booked, the next one finds, moves and cancels. A restart forgets it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import msgspec
+
+from relay.functions.backend.contract import Appointment, Caller, Hours, Refused, Taken
+from relay.functions.backend.port import BackendPort
+
+NOT_FOUND = 404
+# The oldest are forgotten: whoever plays for days must not fill the memory.
+KEEP = 500
+ALTERNATIVES = 3
+
+
+@dataclass
+class DryBookings:
+    """What tests have booked, moved and cancelled."""
+
+    made: OrderedDict[str, tuple[str, Appointment]] = field(default_factory=OrderedDict)  # key -> number, appointment
+    moved: OrderedDict[str, dt.datetime] = field(default_factory=OrderedDict)  # id -> its new start
+    cancelled: OrderedDict[str, None] = field(default_factory=OrderedDict)  # ids
+
+    def standing(self) -> list[tuple[str, Appointment]]:
+        """Number and appointment of what tests have booked, as it stands now."""
+        return [(number, self.as_left(each)) for number, each in self.made.values() if each.id not in self.cancelled]
+
+    def as_left(self, appointment: Appointment) -> Appointment:
+        """An appointment, with the time to which a test has moved it."""
+        start = self.moved.get(str(appointment.id), appointment.start)
+        return msgspec.structs.replace(appointment, start=start)
+
+    def forget_old(self) -> None:
+        """Keep the newest."""
+        for kept in (self.made, self.moved, self.cancelled):
+            while len(kept) > KEEP:
+                kept.popitem(last=False)
+
+
+@dataclass(frozen=True)
+class DryDiary:
+    """The port, for one call or for none."""
+
+    real: BackendPort
+    tests: DryBookings
+
+    def for_call(self, call_sid: str) -> DryDiary:
+        """The same, with the backend's questions asked in the call's name."""
+        return DryDiary(self.real.for_call(call_sid), self.tests)
+
+    async def hours(self, day: dt.date) -> Hours:
+        """The backend's."""
+        return await self.real.hours(day)
+
+    async def caller(self, phone: str) -> Caller | None:
+        """The backend's."""
+        return await self.real.caller(phone)
+
+    async def availability(
+        self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
+    ) -> list[dt.datetime]:
+        """The backend's free times, without those that a test has booked."""
+        free = await self.real.availability(service, day, until=until, who=who)
+        taken = {each.start for _, each in self.tests.standing()}
+        return [each for each in free if each not in taken]
+
+    async def appointments(self, phone: str) -> list[Appointment]:
+        """The backend's as tests have left them, and what tests have booked for this number."""
+        theirs = [self.tests.as_left(each) for each in await self.real.appointments(phone)]
+        theirs = [each for each in theirs if str(each.id) not in self.tests.cancelled]
+        ours = [each for number, each in self.tests.standing() if number == phone]
+        return sorted(theirs + ours, key=lambda each: each.start)
+
+    async def book(
+        self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
+    ) -> Appointment:
+        """A test's appointment. Raises Taken where this is none of the day's free times."""
+        if key in self.tests.made:
+            return self.tests.made[key][1]
+        await self._refuse_taken(service, start, who)
+        made = Appointment(id=f"test-{secrets.token_hex(4)}", start=start, service=service, who=who, name=name)
+        self.tests.made[key] = phone, made
+        self.tests.forget_old()
+        return made
+
+    async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
+        """Raises Refused where a test has cancelled it."""
+        self._refuse_cancelled(appointment)
+        self.tests.moved[appointment] = start
+        self.tests.forget_old()
+
+    async def cancel(self, key: str, appointment: str) -> None:
+        """May be called again: it is cancelled all the same."""
+        self.tests.cancelled[appointment] = None
+        self.tests.forget_old()
+
+    async def _refuse_taken(self, service: str, start: dt.datetime, who: str) -> None:
+        free = await self.availability(service, start.date(), who=who)
+        if start not in free:
+            near = sorted(free, key=lambda each: abs(each - start))[:ALTERNATIVES]
+            raise Taken(sorted(near))
+
+    def _refuse_cancelled(self, appointment: str) -> None:
+        if appointment in self.tests.cancelled:
+            raise Refused("a test call has cancelled this appointment", NOT_FOUND)
+
+    async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
+        """Raises Refused with status 404: a test's message stands in the table `messages` alone."""
+        raise Refused("a test call's message goes to nobody: it is in the table `messages`", NOT_FOUND)

@@ -1,0 +1,153 @@
+"""Listening in: both channels of a running call, to a browser's socket, as the recorder places them.
+
+Only where the call is recorded and the notice was heard; pauses and a caller's refusal are silence here too, because
+what is heard here is what is written down. It comes about a second behind the call. It costs the call one list that is
+looked at four times a second. A listener that does not read is dropped: nobody waits for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pybase64
+import structlog
+import trio
+from prometheus_client import Gauge
+
+from relay.call.vocabulary import CallSid
+from relay.ledger.port import LedgerUnavailable
+from relay.server.live_calls import can_listen, session_of
+from relay.session.call_file import CallFile
+from relay.session.call_files import CallFiles
+from relay.session.call_session import CallSession
+from relay.transport.websocket import Gone, Request, WebSocketEnd
+
+log = structlog.get_logger()
+
+Audit = Callable[[str, str, str], Awaitable[None]]
+
+# Each takes one of the connections that fly.toml keeps beyond MAX_CALLS.
+MOST_LISTENERS = 4
+# What a listener has not taken yet: four seconds of sound.
+WAITING_PIECES = 16
+LOOK_S = 0.5
+OVER, POLICY, TOO_SLOW = 1000, 1008, 1013
+
+
+class Ear:
+    """What one listener is still to be sent."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[bytes, bytes]] = deque()
+        self._came = trio.Event()
+        self.is_full = False
+
+    def hear(self, caller: bytes, agent: bytes) -> None:
+        """A piece of both channels. Called on the audio path: it waits for nothing."""
+        if len(self._pieces) < WAITING_PIECES:
+            self._pieces.append((caller, agent))
+        else:
+            self.is_full = True
+        self._came.set()
+
+    async def pieces(self) -> list[tuple[bytes, bytes]]:
+        """What has come since the last time; after LOOK_S perhaps nothing."""
+        with trio.move_on_after(LOOK_S):
+            await self._came.wait()
+        self._came = trio.Event()
+        pieces = [*self._pieces]
+        self._pieces.clear()
+        return pieces
+
+
+class ListeningIn:
+    """The room behind /console/socket/listen/CALL_SID."""
+
+    def __init__(
+        self, files: CallFiles, audit: Audit, address: Callable[[Request, WebSocketEnd], str], listeners: Gauge
+    ) -> None:
+        self._files, self._audit, self._address, self._gauge = files, audit, address, listeners
+        self.listeners = 0
+
+    async def open(self, request: Request, end: WebSocketEnd, rest: str) -> None:
+        """Let one browser hear one call, from the upgrade until either is over."""
+        file = self._files.get(CallSid(rest))
+        session = session_of(file) if file is not None else None
+        if file is None or session is None or session.recorder is None:
+            await end.reject(404, "There is no such call here that is recorded.\n")
+            return
+        if not can_listen(session, file):
+            await end.reject(403, "The caller has not heard the notice yet, or does not want to be recorded.\n")
+            return
+        if self.listeners >= MOST_LISTENERS:
+            await end.reject(503, f"{MOST_LISTENERS} are listening already.\n")
+            return
+        self.listeners += 1
+        self._gauge.set(self.listeners)
+        try:
+            with structlog.contextvars.bound_contextvars(call_sid=file.call_sid):
+                await self._serve(request, end, file, session)
+        finally:
+            self.listeners -= 1
+            self._gauge.set(self.listeners)
+
+    async def _serve(self, request: Request, end: WebSocketEnd, file: CallFile, session: CallSession) -> None:
+        address = self._address(request, end)
+        try:
+            await self._audit("began to listen in", file.call_sid, address)
+        except LedgerUnavailable as error:
+            log.warning("console.not_audited", words=str(error), do="nobody listens in before it can be written down")
+            await end.reject(503, f"It cannot be written down who listens: {error}\n")
+            return
+        log.info("console.listen_began", caller_hears="nothing of it")
+        try:
+            await end.accept(request)
+            await self._play(end, file, session)
+        finally:
+            with trio.CancelScope(shield=True):
+                try:
+                    await self._audit("stopped listening in", file.call_sid, address)
+                except LedgerUnavailable as error:
+                    log.error("console.not_audited", words=str(error), do="this line stands for the row")
+            log.info("console.listen_ended")
+
+    async def _play(self, end: WebSocketEnd, file: CallFile, session: CallSession) -> None:
+        assert session.recorder is not None
+        ear, code, words = Ear(), OVER, ""
+        session.recorder.hearers.append(ear.hear)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_until_it_leaves, end, nursery.cancel_scope)
+                code, words = await _send(end, ear, file, session)
+                nursery.cancel_scope.cancel()
+        finally:
+            session.recorder.hearers.remove(ear.hear)
+        await end.close(code, words)
+
+
+async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
+    """A listener has nothing to say: whatever comes from it is its end."""
+    try:
+        await end.receive()
+    except Gone:
+        pass
+    scope.cancel()
+
+
+async def _send(end: WebSocketEnd, ear: Ear, file: CallFile, session: CallSession) -> tuple[int, str]:
+    """Send what is heard until one of the two is over; returns the close code and why."""
+    try:
+        while True:
+            for caller, agent in await ear.pieces():
+                sound = {"caller": pybase64.b64encode(caller).decode(), "agent": pybase64.b64encode(agent).decode()}
+                await end.send(msgspec.json.encode(sound))
+            if ear.is_full:
+                return TOO_SLOW, "this listener does not read"
+            if session.is_decided:
+                return OVER, "the call is over"
+            if not can_listen(session, file):
+                return POLICY, "the caller does not want to be recorded"
+    except Gone:
+        return OVER, ""

@@ -1,0 +1,105 @@
+"""The calls of this process for the page Live: what is seen of each, and what the owner orders."""
+
+from __future__ import annotations
+
+import trio
+
+from relay.call.machine import Next
+from relay.call.view import Stage, look
+from relay.call.vocabulary import CallSid, EndReason, HangUpOrdered, Order, OrderAnswer, PutThroughOrdered
+from relay.console.live import LiveCall
+from relay.console.wording import short_number
+from relay.session.call_file import CallFile
+from relay.session.call_session import CallSession
+from relay.session.context import Desk
+
+
+class CallsInHand:
+    """The calls that this process has. Another machine's are not among them: one would ask it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @property
+    def machine(self) -> str:
+        """The machine whose calls these are."""
+        return self._desk.settings.machine
+
+    def seen(self) -> list[LiveCall]:
+        """Every call in hand, the oldest first."""
+        now = trio.current_time()
+        files = sorted(self._desk.files.at_hand(), key=lambda file: file.rang_at)
+        return [call for file in files if (call := _seen(file, now)) is not None]
+
+    async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
+        """Order something in a call. None: there is no such call here."""
+        file = self._desk.files.get(CallSid(call_sid))
+        if file is None:
+            return None
+        session = session_of(file)
+        if session is not None:
+            answer = await session.order(order)
+        elif _rings(file):
+            answer = OrderAnswer.ALREADY if order in file.orders else OrderAnswer.DONE
+            if answer is OrderAnswer.DONE:
+                file.orders.append(order)  # its stream begins with it
+        else:
+            answer = _too_late(file, order)
+        self._desk.metrics.orders.labels(_NAMES.get(type(order), "say"), str(answer)).inc()
+        return answer
+
+
+_NAMES: dict[type[Order], str] = {PutThroughOrdered: "put_through", HangUpOrdered: "hang_up"}
+
+
+def session_of(file: CallFile) -> CallSession | None:
+    """The session that has the caller now."""
+    streams = [stream for stream in file.open_streams if isinstance(stream, CallSession) and not stream.is_decided]
+    return streams[-1] if streams else None
+
+
+def can_listen(session: CallSession, file: CallFile) -> bool:
+    """True while this call may be heard: it is recorded, and the caller knows."""
+    return session.recorder is not None and file.consent.may_keep
+
+
+def _rings(file: CallFile) -> bool:
+    """True while a stream of this call is on its way."""
+    waits = file.brings_stream and trio.current_time() < file.asks_until
+    return file.is_served or (waits and file.decision.then is not Next.HUMAN)
+
+
+def _too_late(file: CallFile, order: Order) -> OrderAnswer:
+    """The agent no longer has this call: was it given away, or ended, by such an order?"""
+    was_put = isinstance(order, PutThroughOrdered) and file.decision.then is Next.HUMAN
+    was_hung_up = isinstance(order, HangUpOrdered) and file.decision.reason is EndReason.HUNG_UP_BY_OWNER
+    return OrderAnswer.ALREADY if was_put or was_hung_up else OrderAnswer.TOO_LATE
+
+
+def _seen(file: CallFile, now: float) -> LiveCall | None:
+    caller, seconds, usd = short_number(file.caller.id.presented), int(now - file.rang_at), file.talk.spent_usd
+    session = session_of(file)
+    if session is None:
+        if _rings(file):
+            stage = Stage.RINGING
+        elif file.decision.then is Next.HUMAN and file.human.result == "asked":
+            stage = Stage.HUMAN if file.human.accepted else Stage.TRANSFERRING
+        else:
+            return None  # over, but for its last rows
+        has_agent = stage is Stage.RINGING
+        return LiveCall(file.call_sid, caller, stage, seconds, round(usd, 3), has_agent=has_agent, is_test=file.is_test)
+    view = look(session.machine.call, now)
+    return LiveCall(
+        file.call_sid,
+        caller,
+        view.stage,
+        seconds,
+        round(usd, 3),
+        view.caller_speaks,
+        view.agent_speaks,
+        view.consent.value,
+        tuple((said.by, said.words) for said in view.said),
+        has_agent=True,
+        can_listen=can_listen(session, file),
+        is_test=file.is_test,
+    )

@@ -1,0 +1,255 @@
+"""Answers that the model writes and a voice speaks: its text to the voice, the voice's sound to the call.
+
+The call sees them as answers that the model speaks. So it is told of a function when the words before it have begun to
+sound ("let me book that"), and of the end of a response when the last of its sound is here; until then they wait here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import structlog
+import trio
+
+from relay.call.vocabulary import (
+    CallSid,
+    Event,
+    FunctionAsked,
+    ItemId,
+    ModelFinished,
+    ModelSpoke,
+    ModelWorded,
+    ResponseEnded,
+    ResponseId,
+    VoiceBilled,
+    VoiceFailed,
+)
+from relay.realtime import protocol as model_dialect
+from relay.session.warm_voices import WarmVoices
+from relay.voices.voice import Spoken, SpokenWhole, Voice, VoiceEvent, VoiceFault, VoiceLost, VoiceUnavailable
+
+log = structlog.get_logger()
+
+MULAW_BYTES_PER_MS = 8
+# Text waits so long for a voice that is still being connected: as long as a voice may be silent.
+VOICE_LIMIT_S = 0.6
+
+
+@dataclass(slots=True)
+class _Item:
+    """A message of the model's that is being spoken."""
+
+    response_id: ResponseId
+    said_bytes: int = 0
+    is_written: bool = False  # all its text is here
+    text: list[str] = field(default_factory=list)  # from before the voice was there
+    early: list[Spoken | SpokenWhole] = field(default_factory=list)  # from before the message in front was spoken
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A response that was cut off: what the call was not told of it, and whether it has ended at the model."""
+
+    waited: list[Event]
+    has_ended: bool
+
+
+class SpokenAnswers:
+    """The answers of one stream, while a voice speaks them. `wants`: is this still to be heard?"""
+
+    def __init__(
+        self,
+        feed: Callable[[Event], None],
+        wants: Callable[[ResponseId, ItemId], bool],
+        sounds: Callable[[ResponseId, bytes], None],
+    ) -> None:
+        self._feed, self._wants, self._sounds = feed, wants, sounds
+        self._voice: Voice | None = None
+        self._items: dict[ItemId, _Item] = {}  # in the order in which they are to be heard
+        self._asked: dict[ResponseId, list[FunctionAsked]] = {}  # functions that wait for the words before them
+        self._ended: dict[ResponseId, ResponseEnded] = {}  # ends that wait for the last sound
+        self._billed = 0
+        self._waits_since: float | None = None  # text waits for the voice
+        self._is_lost = False
+
+    async def run(self, voices: WarmVoices, call_sid: CallSid) -> None:
+        """Read the voice until it is lost or this is cancelled. A child of the OpenAI reader."""
+        try:
+            voice = await voices.claim(call_sid)
+        except VoiceUnavailable as error:
+            self._lose(error.fault, str(error), error.do)
+            return
+        try:
+            if not self._is_lost:
+                self._begin(voice)
+                await voice.run(self._listen)
+        finally:
+            await voice.close()
+
+    # From the model
+
+    def takes(self, message: model_dialect.Message) -> bool:
+        """True for what is about the model's text, and is done with; all else is the call's as it is."""
+        match message.type:
+            case model_dialect.TEXT_DELTA:
+                event = model_dialect.event_of(message)
+                if isinstance(event, ModelWorded):
+                    self._wrote(event)
+            case model_dialect.TEXT_DONE:
+                self._finish(ItemId(message.item_id or ""))
+            case model_dialect.RESPONSE_DONE:
+                event = model_dialect.event_of(message)
+                if isinstance(event, ResponseEnded):
+                    self._response_ended(event)
+            case model_dialect.ITEM_DONE:
+                event = model_dialect.event_of(message)
+                if not isinstance(event, FunctionAsked) or not self._is_mute(event.response_id):
+                    return False
+                self._asked.setdefault(event.response_id, []).append(event)
+            case _:
+                return False
+        return True
+
+    def _is_mute(self, response_id: ResponseId) -> bool:
+        """True while a response has words that do not sound yet."""
+        return any(item.response_id == response_id and not item.said_bytes for item in self._items.values())
+
+    def _wrote(self, event: ModelWorded) -> None:
+        self._feed(event)
+        if self._is_lost or not event.text or not self._wants(event.response_id, event.item_id):
+            return
+        item = self._items.setdefault(event.item_id, _Item(event.response_id))
+        if self._voice is None:
+            item.text.append(event.text)
+            if self._waits_since is None:
+                self._waits_since = trio.current_time()
+            return
+        self._voice.say(event.item_id, event.text)
+        self._bill()
+
+    def _finish(self, item_id: ItemId) -> None:
+        item = self._items.get(item_id)
+        if item is not None and not item.is_written:
+            item.is_written = True
+            if self._voice is not None:
+                self._voice.finish(item_id)
+
+    def _response_ended(self, event: ResponseEnded) -> None:
+        mine = [item_id for item_id, item in self._items.items() if item.response_id == event.response_id]
+        for item_id in mine:
+            self._finish(item_id)
+        self._bill()
+        if any(item_id in self._items for item_id in mine):
+            self._ended[event.response_id] = event
+        else:
+            self._feed(event)
+
+    def _bill(self) -> None:
+        """What was sent to be spoken is paid for from now on."""
+        characters = self._voice.characters - self._billed if self._voice is not None else 0
+        if characters:
+            self._billed += characters
+            self._feed(VoiceBilled(characters))
+
+    # From the voice
+
+    def _begin(self, voice: Voice) -> None:
+        self._voice, self._waits_since = voice, None
+        for item_id, item in [*self._items.items()]:
+            for text in item.text:
+                voice.say(item_id, text)
+            item.text.clear()
+            if item.is_written:
+                voice.finish(item_id)
+        self._bill()
+
+    async def _listen(self, event: VoiceEvent) -> None:
+        """What a voice calls: it may wait for us, and never has to."""
+        self._hear(event)
+
+    def _hear(self, event: VoiceEvent) -> None:
+        if isinstance(event, VoiceLost):
+            self._lose(event.fault, event.words, event.do)
+            return
+        item = self._items.get(event.item_id)
+        if item is None:
+            return  # cut off meanwhile
+        if event.item_id != next(iter(self._items)):
+            item.early.append(event)
+        elif isinstance(event, Spoken):
+            self._spoke(event, item)
+        else:
+            self._spoke_whole(event.item_id, item)
+
+    def _spoke(self, event: Spoken, item: _Item) -> None:
+        item.said_bytes += len(event.mulaw)
+        self._sounds(item.response_id, event.mulaw)
+        said_ms = item.said_bytes / MULAW_BYTES_PER_MS
+        self._feed(ModelSpoke(item.response_id, event.item_id, event.mulaw, said_ms, event.positions))
+        self._let_functions_go(item.response_id)
+
+    def _let_functions_go(self, response_id: ResponseId) -> None:
+        if response_id in self._asked and not self._is_mute(response_id):
+            for asked in self._asked.pop(response_id):
+                self._feed(asked)
+
+    def _spoke_whole(self, item_id: ItemId, item: _Item) -> None:
+        del self._items[item_id]
+        self._bill()  # a flush may have sent more
+        self._feed(ModelFinished(item.response_id, item_id, b""))
+        self._let_functions_go(item.response_id)
+        if all(other.response_id != item.response_id for other in self._items.values()):
+            ended = self._ended.pop(item.response_id, None)
+            if ended is not None:
+                self._feed(ended)
+        if self._items:
+            following = next(iter(self._items.values()))
+            early, following.early = following.early, []
+            for event in early:
+                self._hear(event)
+
+    def _lose(self, fault: VoiceFault, words: str, do: str) -> None:
+        if self._is_lost:
+            return
+        self._is_lost = True
+        hears = "a pause or a request to wait, then the rest of the answer in the model's own voice"
+        log.error("voice.lost", fault=str(fault), words=words, caller_hears=hears, **({"do": do} if do else {}))
+        self._bill()
+        self._items.clear()
+        self._feed(VoiceFailed(str(fault)))
+        for waited in self.forget():
+            self._feed(waited)
+
+    # From the call
+
+    def cut(self, response_id: ResponseId) -> Cut:
+        """Nothing more of this response is to be heard. Returns what of it the model has told, and the call not yet."""
+        for item_id in [each for each, item in self._items.items() if item.response_id == response_id]:
+            self._drop(item_id)
+        waited: list[Event] = [*self._asked.pop(response_id, ())]
+        ended = self._ended.pop(response_id, None)
+        if ended is not None:
+            waited.append(replace(ended, status="cancelled", detail="cut off while it was spoken"))
+        return Cut(waited, ended is not None)
+
+    def forget(self) -> list[Event]:
+        """The session is gone: nothing more of its answers is spoken. Returns what the call was not told yet."""
+        for item_id in [*self._items]:
+            self._drop(item_id)
+        asked, self._asked = self._asked, {}
+        ended, self._ended = [*self._ended.values()], {}
+        waited: list[Event] = [each for some in asked.values() for each in some]
+        return [*waited, *(replace(each, status="incomplete", detail="not spoken to its end") for each in ended)]
+
+    def _drop(self, item_id: ItemId) -> None:
+        del self._items[item_id]
+        if self._voice is not None:
+            self._voice.cut(item_id)
+
+    def tick(self, now: float) -> None:
+        """Look at the clock."""
+        if self._voice is not None:
+            self._voice.tick()
+        elif self._waits_since is not None and now - self._waits_since > VOICE_LIMIT_S:
+            self._lose(VoiceFault.UNREACHABLE, "it was not connected when the first answer was to be spoken", "")

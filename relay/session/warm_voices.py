@@ -1,0 +1,101 @@
+"""Voices that were opened when a phone rang, one a call, each claimed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from relay.call.vocabulary import CallSid
+from relay.voices.voice import Voice, VoiceFault, Voices, VoiceUnavailable
+
+log = structlog.get_logger()
+
+# As a model session that waits for its call (realtime/client.py): a stream that never starts must not hold a slot.
+WARM_LIFE_S = 30.0
+
+
+@dataclass(slots=True)
+class _Warm:
+    """A voice on its way to one call, or waiting for it."""
+
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends an unclaimed voice
+    idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends the waiting, not the voice
+    done: trio.Event = field(default_factory=trio.Event)
+    voice: Voice | None = None
+    error: VoiceUnavailable | None = None
+    claimed: bool = False
+
+
+class WarmVoices:
+    """The voices of a process's calls."""
+
+    def __init__(self, voices: Voices) -> None:
+        self.source = voices
+        self._warm: dict[CallSid, _Warm] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def ring(self, call_sid: CallSid, now: float) -> None:
+        """Begin to open a voice for a call that rings."""
+        if call_sid in self._warm or self._nursery is None:
+            return
+        warm = self._warm[call_sid] = _Warm()
+        warm.life.deadline = now + WARM_LIFE_S
+        self._nursery.start_soon(self._hold, call_sid, warm)
+
+    def release(self, call_sid: CallSid) -> None:
+        """The call ended before its stream began."""
+        warm = self._warm.get(call_sid)
+        if warm is not None:
+            warm.life.cancel()
+
+    async def claim(self, call_sid: CallSid) -> Voice:
+        """The call's voice, waiting while it is on its way; another where none was kept. Raises VoiceUnavailable.
+
+        From here on it is the caller's to close.
+        """
+        warm = self._warm.pop(call_sid, None)
+        if warm is None:
+            return await self.source.open()
+        warm.claimed = True
+        warm.idle.cancel()
+        try:
+            await warm.done.wait()
+        except trio.Cancelled:  # the call ended while it waited: nobody else will close this voice
+            warm.claimed = False
+            warm.life.cancel()
+            if warm.voice is not None:
+                await warm.voice.close()
+            raise
+        if warm.voice is None:
+            raise warm.error or VoiceUnavailable(VoiceFault.UNREACHABLE, "it was not claimed in its time")
+        return warm.voice
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Open and hold voices until cancelled. Lives in the process's nursery."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _hold(self, call_sid: CallSid, warm: _Warm) -> None:
+        voice: Voice | None = None
+        try:
+            with warm.life:
+                voice = await self.source.open()
+                with warm.idle:
+                    await voice.keep()
+                    await trio.sleep_forever()  # it was lost, which its `run` will tell
+            if warm.claimed:
+                warm.voice, voice = voice, None
+        except VoiceUnavailable as error:
+            warm.error = error
+        except Exception as error:
+            log.exception("voice.warm_voice_broke", words="our own bug: the model speaks by itself")
+            warm.error = VoiceUnavailable(VoiceFault.UNREACHABLE, f"a bug of the relay: {error}")
+        finally:
+            if self._warm.get(call_sid) is warm:
+                del self._warm[call_sid]
+            warm.done.set()
+            if voice is not None:
+                await voice.close()

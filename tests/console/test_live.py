@@ -1,0 +1,137 @@
+"""The page Live: what is computed and when, what a card says, and how orders are answered and written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from relay.call.vocabulary import HangUpOrdered, PutThroughOrdered, SentenceOrdered
+from relay.console import live
+from relay.console.live import LiveCall, Watch, sentence_of
+from tests.helpers.console_app import Calls, console_app
+
+NOWHERE = "postgresql://127.0.0.1:9/none"
+HOST = {"Host": "localhost", "Origin": "http://localhost"}
+CALL = LiveCall("CA1", "… 0107", "talk", 67, 0.0123, agent_speaks=True, words="kept", has_agent=True)
+
+
+class CountedCalls(Calls):
+    """Counts how often somebody looks."""
+
+    looks = 0
+
+    def seen(self) -> list[LiveCall]:
+        self.looks += 1
+        return super().seen()
+
+
+async def read(events: AsyncIterator[bytes], into: list[bytes]) -> None:
+    async for event in events:
+        into.append(event)
+
+
+def calls_in(event: bytes) -> Any:
+    assert event.startswith(b"data: ")
+    assert event.endswith(b"\n\n")
+    assert event.count(b"\n") == 2
+    return json.loads(event.removeprefix(b"data: "))
+
+
+async def test_nothing_is_computed_while_nobody_watches_and_once_for_all_who_do(autojump_clock: MockClock) -> None:
+    calls = CountedCalls(CALL)
+    watch = Watch(calls)
+    await trio.sleep(60)
+    assert calls.looks == 0
+    got: list[list[bytes]] = [[] for _ in range(5)]
+    with trio.move_on_after(10):
+        async with trio.open_nursery() as nursery:
+            for each in got:
+                nursery.start_soon(read, watch.events(), each)
+                await trio.sleep(0.13)  # they do not come together
+    assert calls.looks <= 10 / live.STEP_S + len(got)
+    assert all(calls_in(each[1])[0]["sid"] == "CA1" for each in got)
+    looks = calls.looks
+    await trio.sleep(60)
+    assert (calls.looks, watch.watchers) == (looks, 0)
+
+
+async def test_an_event_comes_when_something_has_changed_and_a_sign_of_life_when_nothing_has(
+    autojump_clock: MockClock,
+) -> None:
+    calls, got = Calls(CALL), list[bytes]()
+    with trio.move_on_after(31):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, Watch(calls).events(), got)
+            await trio.sleep(1.2)
+            calls.calls[0] = replace(CALL, stage="ending")
+            await trio.sleep(0.6)
+            calls.calls.clear()
+    assert got[0] == b"retry: 3000\n\n"
+    assert [[call["stage"] for call in calls_in(event)] for event in got[1:4]] == [["Talking"], ["Ending"], []]
+    assert got[4:] == [b": still there\n\n"]
+
+
+async def test_a_slow_watcher_misses_snapshots_and_is_right_with_the_next(autojump_clock: MockClock) -> None:
+    calls = Calls(CALL)
+    events = Watch(calls).events()
+    assert await anext(events) == b"retry: 3000\n\n"
+    assert calls_in(await anext(events))[0]["length"] == "1:07"
+    for seconds in range(68, 100):
+        calls.calls[0] = replace(CALL, seconds=seconds)
+        await trio.sleep(1)
+    assert calls_in(await anext(events))[0]["length"] == "1:39"  # not 1:08, and no memory of 31 events
+    await cast(Any, events).aclose()
+
+
+async def test_a_stream_ends_after_its_time_so_that_a_session_is_asked_for_again(autojump_clock: MockClock) -> None:
+    got: list[bytes] = []
+    await read(Watch(Calls()).events(), got)
+    assert trio.current_time() == pytest.approx(live.STREAM_LIMIT_S, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [
+        (CALL, {"stage": "Talking", "length": "1:07", "usd": "1.2 ¢", "speaks": "The agent speaks", "no_words": ""}),
+        (replace(CALL, caller_speaks=True), {"speaks": "Both speak"}),
+        (replace(CALL, words="waiting"), {"no_words": "No words yet: the caller has not heard the notice."}),
+        (replace(CALL, words="never"), {"no_words": "No words of this call are kept."}),
+        (replace(CALL, stage="human", has_agent=False, words="never"), {"stage": "With a person", "no_words": ""}),
+    ],
+)
+def test_a_card_says_what_the_call_is_in_the_owners_words(call: LiveCall, wanted: dict[str, str]) -> None:
+    shown = call.shown()
+    assert {name: shown[name] for name in wanted} == wanted
+
+
+def test_a_sentence_is_one_line_and_not_too_long() -> None:
+    assert sentence_of("  We close\n early\ttoday. ") == "We close early today."
+    assert len(sentence_of("word " * 200)) <= 300
+    assert sentence_of(" \r\n ") == ""
+
+
+async def test_orders_reach_the_call_and_the_page_is_told_even_where_the_audit_is_away() -> None:
+    calls = Calls(CALL)
+    client = cast(Any, console_app(NOWHERE, live=calls)).test_client()
+    for path, form in (("put-through", {}), ("hang-up", {}), ("say", {"text": " We close\nearly. "})):
+        answer = await client.post(f"/console/live/CA1/{path}", form=form, headers=HOST)
+        told = await answer.get_json()
+        assert told["answer"] == "done"
+        assert "could not be written into the audit" in told["words"]  # there is no Postgres here
+    expected = [PutThroughOrdered(), HangUpOrdered(), SentenceOrdered("We close early.")]
+    assert calls.ordered == [("CA1", order) for order in expected]
+    answer = await client.post("/console/live/CA2/hang-up", headers=HOST)
+    assert "not on this machine" in (await answer.get_json())["words"]
+
+
+async def test_the_page_names_the_machine_and_needs_no_postgres() -> None:
+    answer = await cast(Any, console_app(NOWHERE)).test_client().get("/console/live", headers=HOST)
+    text = await answer.get_data(as_text=True)
+    assert answer.status_code == 200
+    assert "Calls on machine <strong>local</strong>" in text

@@ -1,0 +1,160 @@
+"""A real Chromium in front of a real relay's page Live: an owner watches, listens, has a sentence said, hangs up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from relay.console.password import hashed
+from tests.helpers.chromium import (
+    PASSWORD,
+    be_a_phone,
+    be_of_scheme,
+    check_fits_and_is_named,
+    sign_in,
+    text,
+    troubles_for_screen_readers,
+    wait,
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.real]
+ASKS = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { silent_s = 90 }'
+SENTENCE = "We are open from eleven in the morning until ten at night."
+LIMIT_S = 60
+
+
+@dataclass
+class Relay:
+    """A relay in a process of its own, and callers for it."""
+
+    address: str
+    database_url: str
+    process: subprocess.Popen[str]
+
+    def ring(self, steps: str = ASKS) -> None:
+        """A phone rings; a caller does these steps. "" hangs up all that call."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+
+    def audits(self) -> list[str]:
+        with psycopg.connect(self.database_url) as connection:
+            return [what for (what,) in connection.execute("select what from audit order by id").fetchall()]
+
+
+@pytest.fixture
+def relay(database_url: str, tmp_path: Path) -> Iterator[Relay]:
+    command = [sys.executable, "-m", "tests.helpers.live_server", database_url, str(tmp_path), hashed(PASSWORD)]
+    root, pipe = Path(__file__).parents[2], subprocess.PIPE
+    with subprocess.Popen(command, cwd=root, stdin=pipe, stdout=pipe, text=True, env=dict(os.environ)) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        try:
+            yield Relay(server.stdout.readline().strip(), database_url, server)
+            server.stdin.close()
+            server.wait(LIMIT_S)
+        finally:
+            server.kill()
+
+
+def card(browser: Any) -> WebElement:
+    found: WebElement = browser.find_element(By.CSS_SELECTOR, "#calls article")
+    return found
+
+
+def until(browser: Any, words: str) -> None:
+    wait(browser, lambda: words in text(browser), LIMIT_S)
+
+
+def press(browser: Any, words: str) -> None:
+    button = browser.find_element(By.XPATH, f"//button[text()='{words}']")
+    browser.execute_script("arguments[0].scrollIntoView()", button)
+    button.click()
+
+
+def test_an_owner_watches_a_call_has_a_sentence_said_listens_and_hangs_up(browser: Any, relay: Relay) -> None:
+    sign_in(browser, relay.address)
+    browser.find_element(By.LINK_TEXT, "Live").click()
+    until(browser, "No call at the moment")
+    relay.ring()
+    until(browser, "The notice is being said")
+    until(browser, "No words yet: the caller has not heard the notice.")
+    assert not browser.find_element(By.CSS_SELECTOR, "[data-listen]").is_displayed()
+    until(browser, "Caller: Hi, what time do you open tomorrow?")
+    until(browser, "The agent speaks")
+
+    field = browser.find_element(By.CSS_SELECTOR, "[name=text]")
+    field.send_keys(SENTENCE[:20])
+    length = card(browser).find_element(By.CSS_SELECTOR, "[data-show=length]")
+    before = length.text
+    wait(browser, lambda: length.text != before)
+    field.send_keys(SENTENCE[20:])  # an update takes neither the words nor the place
+    press(browser, "Say")
+    until(browser, "The agent was told.")
+    assert field.get_property("value") == ""
+    until(browser, f"Agent: {SENTENCE}")
+
+    press(browser, "Listen in")
+    wait(browser, lambda: int(card(browser).get_attribute("data-heard") or 0) > 12, LIMIT_S)
+    press(browser, "Stop listening")
+    wait(browser, lambda: "stopped listening in" in relay.audits())
+
+    press(browser, "Hang up")
+    assert card(browser).is_displayed()
+    press(browser, "Really hang up?")
+    until(browser, "No call at the moment")
+    assert relay.audits() == [
+        "had the agent say a sentence in a running call: done",
+        "began to listen in",
+        "stopped listening in",
+        "hung up a running call: done",
+    ]
+
+
+def test_an_owner_puts_a_caller_through_and_sees_that_a_person_has_the_call(browser: Any, relay: Relay) -> None:
+    sign_in(browser, relay.address)
+    browser.get(f"{relay.address}/console/live")
+    relay.ring()
+    until(browser, "The notice is being said")
+    press(browser, "Put through to a person")
+    until(browser, "The caller is told so; then a person's phone rings.")
+    until(browser, "Being put through")
+    until(browser, "With a person")
+    assert not browser.find_element(By.CSS_SELECTOR, "[data-order]").is_displayed()
+    relay.ring("")
+    until(browser, "No call at the moment")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_running_call_fits_a_phone_and_can_be_read_by_a_screen_reader(
+    browser: Any, relay: Relay, axe: str, scheme: str
+) -> None:
+    sign_in(browser, relay.address)
+    be_of_scheme(browser, scheme)
+    browser.get(f"{relay.address}/console/live")
+    relay.ring()
+    relay.ring()
+    until(browser, "Agent: We are open tomorrow")
+    press(browser, "Listen in")
+    keep(browser, f"live-{scheme}")
+    assert troubles_for_screen_readers(browser, axe) == []
+    be_a_phone(browser)
+    check_fits_and_is_named(browser)
+    keep(browser, f"live-{scheme}-375")
+
+
+def keep(browser: Any, name: str) -> None:
+    """A picture to look at."""
+    folder = Path(__file__).parents[2] / "out"
+    folder.mkdir(exist_ok=True)
+    browser.save_screenshot(str(folder / f"{name}.png"))

@@ -1,0 +1,218 @@
+"""A real Chromium with a fake microphone calls the relay: it asks, hears the answer, interrupts it, and hangs up."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+import pytest
+from scipy.io import wavfile
+from scipy.signal import resample_poly
+from selenium.webdriver.common.by import By
+
+import dsp
+from relay.standin.speech.ear import Ear
+from relay.standin.speech.voice import clips
+from tests.helpers.fake_microphone import chromium, wait, with_microphone
+
+pytestmark = [pytest.mark.browser, pytest.mark.real]
+ROOT = Path(__file__).parents[2]
+TAPE = (ROOT / "tests" / "helpers" / "tape.js").read_text()
+# The tape's own way to record; the page uses none of it.
+TAPES_OWN = ("ScriptProcessorNode is deprecated",)
+LOUD = 500  # int16, a peak: the clips' silence is zero
+CALL_LIMIT_S = 60
+
+
+@pytest.fixture
+def address(database_url: str, tmp_path: Path) -> Iterator[str]:
+    """A relay with a stand-in model, in a process of its own."""
+    command = [sys.executable, "-m", "tests.helpers.talk_server", database_url, str(tmp_path)]
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True, env=dict(os.environ)
+        ) as server,
+    ):
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def speak(path: Path, *parts: str | float) -> Path:
+    """A WAV file at 48 kHz of clips, and of seconds of silence between them."""
+    sound = [
+        resample_poly(dsp.decode(clips()[part].mulaw).astype(np.float64), 6, 1)
+        if isinstance(part, str)
+        else np.zeros(round(part * 48_000))
+        for part in parts
+    ]
+    wavfile.write(path, 48_000, np.concatenate(sound).clip(-32_768, 32_767).astype(np.int16))
+    return path
+
+
+@dataclass
+class Tape:
+    """What the page played and what it sent, each sample with the browser's time."""
+
+    played: npt.NDArray[np.int16]
+    played_at: npt.NDArray[np.float64]  # ms, of each sample
+    sent: npt.NDArray[np.int16]
+    sent_at: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, browser: Any) -> Tape:
+        told = browser.execute_script("return [tape.played(), tape.sent]")
+        played = np.frombuffer(base64.b64decode(told[0]["pcm"]), np.int16)
+        frames = [dsp.decode(base64.b64decode(mulaw)) for _, _, mulaw in told[1]]
+        return cls(
+            played,
+            np.concatenate([at - np.arange(256, 0, -1) / 8 for at in told[0]["times"]]),
+            np.concatenate(frames),
+            np.concatenate([at - np.arange(160, 0, -1) / 8 for at, _, _ in told[1]]),
+        )
+
+    def answers(self) -> list[tuple[str, float, float]]:
+        """The agent's sentences: clip, and from when to when (ms of the browser's clock)."""
+        return self._found(("agent",), self.played, self.played_at)
+
+    def said(self) -> list[tuple[str, float, float]]:
+        """The caller's sentences, as they were sent."""
+        return self._found(("caller",), self.sent, self.sent_at)
+
+    @staticmethod
+    def _found(
+        speakers: tuple[str, ...], sound: npt.NDArray[np.int16], at: npt.NDArray[np.float64]
+    ) -> list[tuple[str, float, float]]:
+        spoken = []
+        for heard in Ear(speakers).hear(sound, 8000):
+            first, last = heard.start_ms * 8, min(heard.start_ms * 8 + len(heard.clip.mulaw), len(sound)) - 1
+            loud = np.flatnonzero(np.abs(sound[first : last + 1]) > LOUD)
+            spoken.append((heard.clip.id, float(at[first + loud[0]]), float(at[first + loud[-1]])))
+        return spoken
+
+    def first_sound_after(self, ms: float) -> float:
+        """When something sounds again after a moment (ms)."""
+        later = self.played_at > ms
+        return float(self.played_at[later][np.flatnonzero(np.abs(self.played[later]) > LOUD)[0]])
+
+    def last_sound_before(self, ms: float) -> float:
+        """When something sounded last before a moment (ms)."""
+        before = self.played_at < ms
+        return float(self.played_at[before][np.flatnonzero(np.abs(self.played[before]) > LOUD)[-1]])
+
+
+@contextmanager
+def page(address: str, *flags: str, may_say: tuple[str, ...] = TAPES_OWN) -> Iterator[Any]:
+    with chromium(*flags, may_say=may_say) as browser:
+        browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": TAPE})
+        browser.get(f"{address}/console/talk")
+        yield browser
+
+
+def state(browser: Any) -> str:
+    return str(browser.find_element(By.ID, "state").text)
+
+
+def told(browser: Any) -> str:
+    return str(browser.find_element(By.ID, "told").text)
+
+
+def call(browser: Any) -> None:
+    browser.find_element(By.ID, "begin").click()
+    wait(browser, lambda: browser.find_element(By.ID, "end").is_displayed())
+
+
+def until_over(browser: Any) -> None:
+    wait(browser, lambda: state(browser) == "No call is running." and told(browser), CALL_LIMIT_S)
+
+
+def test_a_spoken_question_is_answered_an_interruption_stops_the_answer_and_a_goodbye_ends_the_call(
+    address: str, database_url: str, tmp_path: Path
+) -> None:
+    # The browser raises a low voice within its first sentence, which the stand-in's strict ear does not forgive: that
+    # one is for the browser.
+    wav = speak(tmp_path / "mic.wav", 10.0, "off_topic", 7.0, "ask_hours", 6.0, "oh_wait", 6.0, "bye", 30.0)
+    with page(address, *with_microphone(wav)) as browser:
+        call(browser)
+        until_over(browser)
+        assert told(browser).startswith("The agent said goodbye.")
+        tape = Tape.of(browser)
+        browser.find_element(By.LINK_TEXT, "Read the call").click()
+        wait(browser, lambda: browser.title.startswith("Call "))
+        assert browser.find_element(By.CSS_SELECTOR, "h1 .tag").text == "test"
+    said = {clip: (begun, over) for clip, begun, over in tape.said()}
+    answers = [clip for clip, _, _ in tape.answers()]
+    assert {"ask_hours", "oh_wait", "bye"} <= said.keys()
+    assert answers[0] == "greeting"
+    assert answers[-2:] == ["no_problem", "goodbye"]
+    assert "hours" not in answers  # it was begun, and cut off
+    latency_ms = tape.first_sound_after(said["ask_hours"][1]) - said["ask_hours"][1]
+    stop_ms = tape.last_sound_before(said["oh_wait"][1] + 400) - said["oh_wait"][0]
+    print(f"question's end to the answer's first sound: {latency_ms:.0f} ms; interruption to silence: {stop_ms:.0f} ms")
+    with psycopg.connect(database_url) as connection:
+        heard, spoken = connection.execute(
+            "select heard, said from transcripts where interrupted and said like 'We are open%'"
+        ).fetchone() or ("", "")
+        (is_test,) = connection.execute("select is_test from calls").fetchone() or (None,)
+    assert is_test is True
+    assert 0 < len(heard) < len(spoken) - 40
+
+
+def test_a_newcomer_without_a_microphone_talks_by_the_buttons(address: str, tmp_path: Path) -> None:
+    with page(address) as browser:
+        setting = {"permission": {"name": "microphone"}, "setting": "denied", "origin": address}
+        browser.execute_cdp_cmd("Browser.setPermission", setting)
+        call(browser)
+        assert "was not allowed to use the microphone" in told(browser)
+        assert "You can still use the sentences below." in told(browser)
+        for button in ("Ask for the hours", "Interrupt it", "Ask for a person"):
+            wait(browser, lambda: state(browser) == "The agent speaks.", CALL_LIMIT_S)
+            if button != "Interrupt it":
+                wait(browser, lambda: state(browser) == "The agent listens.", CALL_LIMIT_S)
+            found = browser.find_element(By.XPATH, f"//button[text()='{button}']")
+            wait(browser, found.is_enabled)
+            found.click()
+        until_over(browser)
+        assert "A caller would be put through now: the phone … 0102 would ring." in told(browser)
+        assert [clip for clip, _, _ in Tape.of(browser).said()] == ["ask_hours", "oh_wait", "ask_human"]
+
+
+def test_hang_up_ends_the_call_and_another_can_be_made(address: str, tmp_path: Path) -> None:
+    with page(address, *with_microphone(speak(tmp_path / "mic.wav", 60.0))) as browser:
+        for _ in range(2):
+            call(browser)
+            wait(browser, lambda: state(browser) == "The agent speaks.")
+            browser.find_element(By.ID, "end").click()
+            until_over(browser)
+            assert told(browser).startswith("You hung up.")
+
+
+def test_a_page_that_came_by_plain_http_says_why_there_is_no_call(address: str) -> None:
+    with page(address) as browser:
+        browser.execute_script("Object.defineProperty(window, 'isSecureContext', { get: () => false })")
+        browser.find_element(By.ID, "begin").click()
+        wait(browser, lambda: "only to a page that came by https, or from the machine itself" in told(browser))
+        assert state(browser) == "No call is running."
+
+
+def test_a_relay_that_takes_no_call_says_why(address: str, tmp_path: Path) -> None:
+    with page(address, *with_microphone(speak(tmp_path / "mic.wav", 5.0)), may_say=("409",)) as browser:
+        number = browser.find_element(By.NAME, "number")
+        number.clear()
+        number.send_keys("12")
+        browser.find_element(By.ID, "begin").click()
+        wait(browser, lambda: told(browser).startswith("12 is no phone number."))
+        assert state(browser) == "No call is running."

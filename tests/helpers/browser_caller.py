@@ -1,0 +1,169 @@
+"""A caller in a browser, in a play: the page's requests and its socket, with a mouth and an ear on the play's clock."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import httpx
+import trio
+
+from relay.console.console import Console
+from relay.console.reads import Reads
+from relay.server import browser_calls, console_door
+from relay.server.app import Daemon
+from relay.server.browser_calls import BrowserCalls
+from relay.server.owner import owner_of
+from relay.standin.speech.voice import clips
+from relay.standin.twilio.mouth import Mouth
+from relay.standin.twilio.playback import Playback, samples_at
+from relay.transport.websocket import Gone, WebSocketEnd, answer, upgrade
+from relay.transport.wire import StreamWire
+from tests.helpers.pipe import pipe
+from tests.helpers.play import Play
+
+ORIGIN = "http://127.0.0.1:8080"
+LOCAL = {"PUBLIC_URL": ORIGIN}
+OWN = {"Origin": ORIGIN}
+FRAME_S = 0.02
+
+
+def open_console(daemon: Daemon) -> BrowserCalls:
+    """Put the console on a play's relay, as `relay serve` does. Its pages with rows have no Postgres here."""
+    calls = BrowserCalls(daemon.desk)
+    console = Console(owner_of(daemon.desk, None, calls=calls), Reads("postgresql://nobody@127.0.0.1:1/none"))
+    daemon.add_console(console, {browser_calls.ROOM: calls.room})
+    return calls
+
+
+async def ask(
+    play: Play, method: str, path: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] = OWN
+) -> tuple[int, dict[str, Any]]:
+    """A request of the page's: status and JSON."""
+    transport = httpx.ASGITransport(cast(Any, play.daemon.app))
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+        got = await client.request(method, path, headers=dict(headers), data=dict(form or {}))
+    return got.status_code, got.json() if got.headers.get("content-type") == "application/json" else {}
+
+
+async def open_socket(play: Play, path: str, headers: Mapping[str, str] = OWN) -> WebSocketEnd:
+    """The page's socket. Raises Refused."""
+    ours, theirs = pipe()
+
+    async def serve() -> None:
+        try:
+            request, end = await answer(StreamWire(theirs))
+        except Gone:
+            return
+        end.peer = "127.0.0.1"
+        try:
+            await play.daemon.doors[console_door.PREFIX](request, end)
+        except Gone:
+            pass
+        finally:
+            await end.close()
+
+    play.nursery.start_soon(serve)
+    return await upgrade(StreamWire(ours), f"{ORIGIN.replace('http', 'ws')}{path}", headers)
+
+
+class BrowserCaller:
+    """One call. It plays what it is sent, gives marks back when they were heard, and says clips."""
+
+    def __init__(self, end: WebSocketEnd, told: Mapping[str, str]) -> None:
+        self.end, self.told = end, told
+        self.ear, self.mouth = Playback(), Mouth()
+        self.began_at = trio.current_time()
+        self.gone: Gone | None = None
+        self.is_over = trio.Event()
+        self.clears = 0
+        self.sent_ms = 0
+        self.frame_s = FRAME_S
+
+    @property
+    def call_sid(self) -> str:
+        """The call's sid, as the page knows it."""
+        return self.told["end"].rpartition("/")[2].partition("?")[0]
+
+    async def send(self, **message: object) -> None:
+        """A message of the page's; nothing where the call is over."""
+        try:
+            await self.end.send(json.dumps(message).encode())
+        except Gone:
+            pass
+
+    def say(self, clip: str) -> float:
+        """Say a clip from now on; when it ends (the play's clock)."""
+        found = clips()[clip]
+        return self.mouth.say(found.mulaw, trio.current_time(), found.text)
+
+    async def hear(self) -> None:
+        """Read the socket until it is over."""
+        try:
+            while True:
+                for message in await self.end.receive():
+                    await self._take(json.loads(message))
+        except Gone as gone:
+            self.gone = gone
+            self.ear.stop(trio.current_time())
+            self.is_over.set()
+
+    async def _take(self, message: dict[str, str]) -> None:
+        now = trio.current_time()
+        match message["kind"]:
+            case "audio":
+                self.ear.media(base64.b64decode(message["mulaw"]), now)
+            case "mark":
+                self.ear.mark(message["name"], now)
+            case "clear":
+                self.clears += 1
+                for name in self.ear.clear(now):
+                    await self.send(kind="mark", name=name)
+
+    async def speak(self) -> None:
+        """Send a frame every 20 ms, and marks when they are due."""
+        due = trio.current_time()
+        while not self.is_over.is_set():
+            mulaw = self.mouth.read(samples_at(due), 160)
+            await self.send(kind="audio", ms=self.sent_ms, mulaw=base64.b64encode(mulaw).decode())
+            self.sent_ms += 20
+            due += self.frame_s
+            await trio.sleep_until(due)
+            for name in self.ear.played_marks(trio.current_time()):
+                await self.send(kind="mark", name=name)
+
+    async def until_quiet(self, for_s: float = 1.0, limit_s: float = 30.0) -> None:
+        """Wait until the agent has spoken, and has said nothing for a while; or until the call is over."""
+        began_at = trio.current_time()
+        with trio.fail_after(limit_s):
+            while not self.is_over.is_set():
+                now = trio.current_time()
+                last = max((end for _, end in self.ear.runs(now)), default=0.0)
+                if last > began_at and now - last >= for_s:
+                    return
+                await trio.sleep(0.05)
+
+    def heard(self) -> bytes:
+        """All that was played so far, mu-law, silence between."""
+        first = samples_at(self.began_at)
+        return self.ear.read(first, samples_at(trio.current_time()) - first)
+
+
+@asynccontextmanager
+async def browser_call(play: Play, **form: str) -> AsyncIterator[BrowserCaller]:
+    """Ring, connect, and talk while the block runs; then the tab is closed, where the call still runs."""
+    status, told = await ask(play, "POST", "/console/talk/call", form)
+    assert status == 200, told
+    caller = BrowserCaller(await open_socket(play, told["socket"]), told)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(caller.hear)
+        nursery.start_soon(caller.speak)
+        yield caller
+        await caller.end.close(1001)
+        nursery.cancel_scope.cancel()
+    with trio.fail_after(10.0):
+        while play.daemon.desk.live_calls:  # noqa: ASYNC110 -- a relay tells nobody that a call's rows are written
+            await trio.sleep(0.1)

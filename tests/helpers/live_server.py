@@ -1,0 +1,80 @@
+"""A real relay with its stand-ins, for a browser: `python -m tests.helpers.live_server DATABASE_URL DATA_DIR HASH`.
+
+Prints the relay's address. Each line on its input is the steps of a caller, as in a scenario: it rings with them. An
+empty line hangs up whoever calls.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import trio
+from hypercorn.typing import ASGIFramework
+
+from relay.recordings.cipher import new_key
+from relay.standin.commands import demo_stage
+from relay.standin.commands.call import Target, serve_http
+from relay.standin.commands.demo_stage import (
+    ACCOUNT,
+    NUMBER,
+    STAGE,
+    environment_of,
+    free_port,
+    serving,
+    wait_until_ready,
+)
+from relay.standin.model.server import StandInModel
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from relay.standin.twilio.exchange import Exchange
+from relay.standin.twilio.rest import RestApi, asgi_app
+
+TEXT = """
+title = "a caller"
+[caller]
+steps = [%s]
+[human]
+ring_s = 3
+talk_s = 30
+"""
+
+
+async def main(database_url: str, data_dir: str, password_hash: str) -> None:
+    """Serve, and ring when told, until the input is at its end."""
+    demo_stage.START_LIMIT_S = 180.0  # a browser starts beside it, on a machine that may be busy
+    folder, port = Path(data_dir), free_port()
+    target = Target(f"http://127.0.0.1:{port}", ACCOUNT, NUMBER)
+    exchange = target.exchange(lambda kind, fields: None)
+    async with trio.open_nursery() as nursery:
+        model_port = await nursery.start(StandInModel().serve, 0)
+        rest_port = await nursery.start(serve_http, cast("ASGIFramework", asgi_app(RestApi(exchange))), 0)
+        environment = environment_of(target.url, port, database_url, folder, model_port, rest_port, "embedded")
+        environment |= STAGE | {"RECORD": "on", "RECORDING_KEY": new_key(), "CONSOLE_PASSWORD_HASH": password_hash}
+        with serving(environment, folder / "relay.log") as daemon:
+            await wait_until_ready(target.url, daemon, folder / "relay.log")
+            print(target.url, flush=True)
+            await _ring_as_told(exchange, nursery)
+        nursery.cancel_scope.cancel()
+
+
+async def _ring_as_told(exchange: Exchange, nursery: trio.Nursery) -> None:
+    calls = trio.CancelScope()
+    while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
+        if line.strip():
+            nursery.start_soon(partial(_ring, exchange, line.strip(), calls))
+        else:
+            calls.cancel()
+            calls = trio.CancelScope()
+    calls.cancel()
+
+
+async def _ring(exchange: Exchange, steps: str, scope: trio.CancelScope) -> None:
+    with scope:
+        await run_scenario(parse(TEXT % steps, "live"), exchange)
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], sys.argv[2], sys.argv[3])

@@ -1,0 +1,200 @@
+"""Listening in to a running call, as plays: who may, what is heard, and what a listener that does not read costs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, lockstep_stream_pair
+
+from relay.recordings.cipher import Keys, new_key
+from relay.recordings.listening import recordings_of, stereo
+from relay.recordings.stores import FolderStore
+from relay.server import listening_in
+from relay.standin.scenario.report import CallReport
+from relay.standin.scenario.run import run_scenario
+from relay.standin.scenario.scenario_file import parse
+from relay.transport.websocket import Gone, Refused, WebSocketEnd
+from tests.helpers.live_stage import HASH, OwnerAtLive
+from tests.helpers.pipe import pipe
+from tests.helpers.play import Play, stage
+
+KEY = new_key()
+STEPS = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { silent_s = 3 }, { hang_up = true }'
+Act = Callable[[str], Awaitable[None]]
+
+
+def settings(folder: Path, record: str = "on") -> dict[str, str]:
+    key = {"RECORDING_KEY": KEY} if record == "on" else {}
+    return {"RECORD": record, "DATA_DIR": str(folder), "CONSOLE_PASSWORD_HASH": HASH, **key}
+
+
+async def call(play: Play, owner: OwnerAtLive, at: str, act: Act, steps: str = STEPS) -> CallReport:
+    """A call in which something is done when it comes to a stage."""
+
+    async def wait_and_act() -> None:
+        seen = await owner.when(lambda seen: seen.stage == at)
+        await act(seen.call_sid)
+        acted.set()
+
+    acted = trio.Event()
+    play.nursery.start_soon(wait_and_act)
+    got = await run_scenario(parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n', "t"), play.exchange)
+    await acted.wait()
+    await trio.sleep(5)
+    return got
+
+
+async def hear(end: WebSocketEnd, heard: list[tuple[bytes, bytes]]) -> Gone:
+    """Everything until the end, and the end."""
+    try:
+        while True:
+            for message in await end.receive():
+                sound = json.loads(message)
+                heard.append((base64.b64decode(sound["caller"]), base64.b64decode(sound["agent"])))
+    except Gone as gone:
+        return gone
+
+
+async def test_a_listener_hears_both_sides_as_they_are_recorded_and_it_is_written_down(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    heard: list[tuple[bytes, bytes]] = []
+    ends: list[Gone] = []
+    async with stage(settings=settings(tmp_path)) as play:
+        owner = OwnerAtLive(play)
+
+        async def listen(call_sid: str) -> None:
+            end = await owner.listen(call_sid, wire=pipe())
+            ends.append(await hear(end, heard))
+
+        got = await call(play, owner, "talk", listen)
+        recordings = recordings_of(got.call_sid, [], FolderStore(tmp_path / "recordings"), None, Keys.parse(KEY))
+        both = b"".join(stereo(recordings))
+        assert play.daemon.desk.metrics.listeners._value.get() == 0
+    caller = b"".join(left for left, _ in heard)
+    agent = b"".join(right for _, right in heard)
+    assert len(caller) == len(agent) > 8_000 * 8
+    assert caller in both[0::2]
+    assert agent in both[1::2]
+    assert caller.strip(b"\xff")
+    assert agent.strip(b"\xff")
+    assert (ends[0].code, ends[0].reason) == (1000, "the call is over")
+    assert owner.audits.rows == [("began to listen in", got.call_sid), ("stopped listening in", got.call_sid)]
+
+
+@pytest.mark.parametrize(
+    ("record", "at", "status"), [("on", "notice", 403), ("transcripts", "talk", 404), ("off", "talk", 404)]
+)
+async def test_before_the_notice_and_where_no_call_is_recorded_nobody_listens(
+    record: str, at: str, status: int, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with stage(settings=settings(tmp_path, record)) as play:
+        owner = OwnerAtLive(play)
+        refused: list[int] = []
+
+        async def listen(call_sid: str) -> None:
+            assert not next(iter(owner.calls.seen())).can_listen
+            for sid in (call_sid, "CAnone", ""):
+                try:
+                    await owner.listen(sid, wire=pipe())
+                except Refused as error:
+                    refused.append(error.status)
+
+        got = await call(play, owner, at, listen)
+        assert refused == [status, 404, 404]
+        with pytest.raises(Refused, match="404"):
+            await owner.listen(got.call_sid, wire=pipe())  # it is over
+        assert owner.audits.rows == []
+
+
+async def test_nobody_listens_while_it_cannot_be_written_down(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with stage(settings=settings(tmp_path)) as play:
+        owner = OwnerAtLive(play)
+        owner.audits.away = True
+
+        async def listen(call_sid: str) -> None:
+            with pytest.raises(Refused, match="503"):
+                await owner.listen(call_sid, wire=pipe())
+
+        await call(play, owner, "talk", listen)
+
+
+async def test_a_listener_that_does_not_read_is_dropped_and_neither_the_call_nor_another_listener_notices(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    heard: list[tuple[bytes, bytes]] = []
+    left = trio.Event()
+    async with stage(settings=settings(tmp_path)) as play:
+        owner = OwnerAtLive(play)
+        room = play.daemon.desk.metrics.listeners._value
+
+        async def listen(call_sid: str) -> None:
+            deaf = await owner.listen(call_sid, wire=lockstep_stream_pair())
+            good = await owner.listen(call_sid, wire=pipe())
+            assert room.get() == 2
+            play.nursery.start_soon(watch, deaf)
+            await hear(good, heard)
+
+        async def watch(deaf: WebSocketEnd) -> None:
+            while room.get() == 2:  # noqa: ASYNC110 -- a figure has no event
+                await trio.sleep(0.1)
+            left.set()
+            assert owner.calls.seen()  # the call goes on
+
+        got = await call(play, owner, "talk", listen)
+        assert left.is_set()
+        assert room.get() == 0
+    assert got.failures == []
+    assert got.ended_by == "caller"
+    assert len(heard) > 40
+    assert [what for what, _ in owner.audits.rows].count("stopped listening in") == 2
+
+
+async def test_a_caller_who_does_not_want_to_be_recorded_is_heard_no_longer(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    heard: list[tuple[bytes, bytes]] = []
+    ends: list[Gone] = []
+    async with stage(settings=settings(tmp_path)) as play:
+        owner = OwnerAtLive(play)
+
+        async def refuse(call_sid: str) -> None:
+            await trio.sleep(3)
+            play.daemon.desk.files[call_sid].consent.refused = True  # type: ignore[index]
+
+        async def listen(call_sid: str) -> None:
+            end = await owner.listen(call_sid, wire=pipe())
+            play.nursery.start_soon(refuse, call_sid)
+            ends.append(await hear(end, heard))
+            with pytest.raises(Refused, match="403"):
+                await owner.listen(call_sid, wire=pipe())
+
+        await call(play, owner, "talk", listen)
+    assert ends[0].code == 1008
+    assert len(heard) < 20
+
+
+async def test_no_more_listen_than_may_and_one_that_leaves_or_talks_makes_room(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with stage(settings=settings(tmp_path)) as play:
+        owner = OwnerAtLive(play)
+        room = play.daemon.desk.metrics.listeners._value
+
+        async def listen(call_sid: str) -> None:
+            ends = [await owner.listen(call_sid, wire=pipe()) for _ in range(listening_in.MOST_LISTENERS)]
+            with pytest.raises(Refused, match="503"):
+                await owner.listen(call_sid, wire=pipe())
+            await ends[0].close()
+            await ends[1].send(b"hello?")
+            await trio.sleep(3)  # a goodbye is waited for, two seconds
+            assert room.get() == listening_in.MOST_LISTENERS - 2
+            await owner.listen(call_sid, wire=pipe())
+
+        await call(play, owner, "talk", listen)
+        assert room.get() == 0
