@@ -571,8 +571,12 @@ class CallSession:
             self.books.greeted(trio.current_time())
         for order in orders:
             self._obey(order)
-        for event in later:
-            self._feed(event)
+        if later:
+            self._start(self._feed_later, later)
+
+    async def _feed_later(self, events: list[Event]) -> None:
+        """What follows from carrying out actions is fed when all that is under way is done."""
+        self._feed_all(events)
 
     def _has_ended(self, action: CancelResponse, later: list[Event]) -> bool:
         """True for a response that the model has ended, and only the voice goes on with: it needs no cancellation.
