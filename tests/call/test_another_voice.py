@@ -134,6 +134,34 @@ def test_an_answer_that_was_heard_in_full_is_left_as_it_is() -> None:
     assert of(stage, CreateItem, DeleteItem, TruncateItem) == []
 
 
+def test_an_answer_whose_voice_gives_no_positions_was_heard_by_its_share_and_in_full_at_its_end() -> None:
+    stage = talking()
+    write(stage)
+    speak(stage, 1_000, (), whole=True)
+    stage.wait(1_200)
+    assert [row.heard for row in rows(stage)] == [TEXT]
+
+    stage = talking()
+    write(stage)
+    speak(stage, 4_000, (), whole=True)
+    stage.wait(2_000)
+    interrupt(stage)
+    (row,) = rows(stage)
+    assert row.heard == "We are open tomorrow from eleven", "half of it, to a word"
+
+
+def test_a_position_inside_a_word_counts_for_the_words_before_it() -> None:
+    said = "We are open."
+    where = tuple(Position(at, at * 100.0) for at in range(1, len(said) + 1))  # a position for each character
+    assert words_at(said, where, 99) == ""
+    assert words_at(said, where, 200) == "We"
+    assert words_at(said, where, 590) == "We"
+    assert words_at(said, where, 600) == "We are"
+    assert words_at(said, where, 700) == "We are"
+    assert words_at(said, where, 1_150) == "We are"
+    assert words_at(said, where, 1_200) == said
+
+
 def test_sound_of_another_voice_is_not_billed_as_the_models_and_its_characters_are() -> None:
     stage = talking()
     before_usd = stage.machine.meter.usd
