@@ -1,4 +1,4 @@
-"""The relay that is measured, as it runs in production: `relay serve`, a Postgres, both on the core they belong to."""
+"""The relay that is measured, as in production: `relay serve` and a Postgres, each on its own core."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def machine() -> str:
 
 @contextmanager
 def ours() -> Iterator[Relay]:
-    """`relay serve` with all that a real call has on; its Postgres runs beside it, not on its core."""
+    """`relay serve` with everything that a real call has. Its Postgres runs beside it, not on its core."""
     os.sched_setaffinity(0, {LOAD_CORE})
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder, database("embedded", Path(folder)) as url:
         migrate(url)
@@ -44,9 +44,10 @@ def ours() -> Iterator[Relay]:
 
 
 def quieten() -> None:
-    """Keep the load's own collector from stopping it; BENCH_REALTIME=1 (as root) keeps a busy machine's other work off.
+    """Keep the load's own garbage collector from stopping it.
 
-    Real-time priority, for us and all that is started from here, makes a shared machine look like one's own.
+    BENCH_REALTIME=1 (as root) gives real-time priority to us and to everything that is started from here. So a shared
+    machine looks like one that nobody else uses.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Measure a relay at several numbers of calls, and set the figures down: a table, JSON, how far two runs are apart."""
+"""Measure a relay at several numbers of calls, and write the figures: a table, JSON, and how different two runs are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEAD = (
 
 
 def line(step: Step) -> str:
-    """One row of the table. `others`: what somebody else took of the relay's core."""
+    """One row of the table. `others`: what other programs used of the relay's core."""
     verdict = "yes" if step.keeps_up() else "no"
     if not step.is_valid:
         verdict += ", but the load was too busy to be believed"
@@ -35,7 +35,7 @@ def line(step: Step) -> str:
 def climb(
     relay: AbstractContextManager[Relay], calls: Sequence[int], seconds: float, *, tls: bool, to_the_end: bool = False
 ) -> list[Step]:
-    """Steps of one relay process; stops at the first that does not keep up, unless `to_the_end`."""
+    """Steps of one relay process. Stops at the first that does not keep up, unless `to_the_end`."""
     steps: list[Step] = []
     with relay as one:
         log = OUT / f"{one.name.replace(' ', '-')}.log"
@@ -65,7 +65,7 @@ def apart(first: Sequence[Step], second: Sequence[Step]) -> str:
 
 
 def save(name: str, runs: Sequence[Sequence[Step]], more: dict[str, object] | None = None) -> Path:
-    """Write out/NAME.json and, for the eye, out/NAME.txt."""
+    """Write out/NAME.json, and out/NAME.txt to read."""
     OUT.mkdir(exist_ok=True)
     table = [machine(), HEAD, *(line(step) for run in runs for step in run)]
     (OUT / f"{name}.txt").write_text("\n".join(table) + "\n")

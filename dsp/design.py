@@ -25,8 +25,8 @@ from dsp.taps import PASS_HZ, RATE_HZ, RIPPLE_DB, STOP_HZ, TAPS, UNIT, Q
 Floats = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-10
-POWER_UNIT = 1e-8  # the stop band's power is near 1e-8; in this unit the solver's tolerance is far below it
-RIPPLE_ROOM_DB = 0.0005  # between the grid's frequencies the ripple is a hair larger
+POWER_UNIT = 1e-8  # The stop band's power is near 1e-8. In this unit the solver's tolerance is far below it.
+RIPPLE_ROOM_DB = 0.0005  # Between the frequencies of the grid the ripple is a little larger.
 
 
 def cosines(freq_hz: Floats, lags: int) -> Floats:
@@ -37,7 +37,7 @@ def cosines(freq_hz: Floats, lags: int) -> Floats:
 
 
 def dense(low_hz: float, high_hz: float, points: int) -> Floats:
-    """Frequencies from low to high, closer together at the ends, where the extrema crowd."""
+    """Frequencies from low to high. They are closer together at the ends, where most extrema are."""
     return (low_hz + high_hz) / 2 - (high_hz - low_hz) / 2 * np.cos(np.pi * np.arange(points) / (points - 1))
 
 
@@ -85,7 +85,7 @@ def autocorrelation(taps: int, stop_hz: float, ripple_db: float) -> tuple[Floats
 
 
 def minimum_phase(lags: Floats, lift: float) -> Floats:
-    """The minimum-phase sequence with this autocorrelation; `lift` keeps the logarithm away from the zeros."""
+    """The minimum-phase sequence with this autocorrelation. `lift` keeps the logarithm away from the zeros."""
     size = 1 << 17
     ring = np.zeros(size)
     ring[: len(lags)] = lags
@@ -99,7 +99,7 @@ def minimum_phase(lags: Floats, lift: float) -> Floats:
 
 
 def to_integers(q: Floats) -> list[int]:
-    """q as integers whose sum is UNIT; the few units that rounding leaves over go to the largest taps."""
+    """q as integers whose sum is UNIT. What rounding leaves over is added to the largest taps."""
     whole = np.rint(q * (UNIT / q.sum())).astype(np.int64)
     left = int(UNIT - whole.sum())
     for place in np.argsort(-np.abs(whole))[: abs(left)]:

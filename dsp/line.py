@@ -1,18 +1,18 @@
-"""The telephone line: the caller's mu-law to the model's PCM16 at 24 kHz (Uplink) and back (Downlink), fused and fast.
+"""The telephone line: the caller's mu-law to the model's PCM16 at 24 kHz (Uplink) and back (Downlink), in few steps.
 
-The samples are those of decode, Upsampler, Downsampler and encode, bit for bit (tests/dsp/test_line.py); what is
-saved is the way between them. The decode table already holds the offset that makes every sum positive and the half that
-rounding needs, so a sum cut to an integer is the index of the finished sample in a saturating table:
+The samples are the same as those of decode, Upsampler, Downsampler and encode, bit for bit (tests/dsp/test_line.py).
+Only the steps between them are saved. The decode table already holds an offset. It makes every sum positive, and it
+holds the half that rounding needs. So the sum, cut to an integer, is the index of the finished sample in a table:
 
     up     sum + 32768.5          -> table of 65,536 int16
     down   (sum + 98305.5) / 4    -> table of 49,152 mu-law codes
 
-Going down the sum is three times the sample, and G.711 takes 14 bits of it: floor((sum + 1.5) / 12), counted from
--8192. The matrix holds the quarter, the table the third: the floor of a third is the third of the floor, floored.
+Going down, the sum is three times the sample, and G.711 takes 14 bits of it: floor((sum + 1.5) / 12), counted from
+-8192. The matrix divides by four, the table by three.
 
-All calls of a thread work on the same few desks (buffers for one to ten frames), because those stay in the cache: with
-240 calls, buffers of their own cost 1.3 us a frame more going up and 1.7 us down. What a call itself keeps is less than
-500 bytes.
+All calls of a thread share a few sets of buffers (for one to ten frames), because these stay in the CPU's
+cache. With 240 calls, buffers for each call would cost 1.3 us more a frame going up and 1.7 us going down. A call
+itself keeps less than 500 bytes.
 """
 
 import threading
@@ -23,7 +23,7 @@ from dsp.g711 import DECODE, ENCODE, SILENCE, Mulaw, as_bytes
 from dsp.polyphase import BLOCK, DOWN, DOWN_FLUSH, DOWN_HISTORY, DOWN_WINDOW, UP, UP_HISTORY, UP_WINDOW
 
 FRAME = 160  # mu-law bytes, 20 ms
-MOST_FRAMES = 10  # on one desk; longer audio is worked off in pieces
+MOST_FRAMES = 10  # At once. Longer audio is done in pieces.
 PCM = np.dtype("<i2")
 PCM_FRAME = 6 * FRAME  # bytes
 UP_SILENCE = bytes([SILENCE]) * UP_HISTORY
@@ -31,11 +31,12 @@ DOWN_SILENCE = bytes(2 * DOWN_HISTORY)
 
 UP_VALUES = DECODE + 32768.5
 UP_SAMPLES = np.arange(-32768, 32768).astype(PCM)
-DOWN_MATRIX = np.vstack([DOWN, np.full((1, BLOCK), 98305.5)]) / 4  # its last row meets a column of ones: the offset
+# Its last row meets a column of ones: this adds the offset.
+DOWN_MATRIX = np.vstack([DOWN, np.full((1, BLOCK), 98305.5)]) / 4
 DOWN_CODES = ENCODE[(np.arange(3 * 16384) // 3 - 8192) * 4 & 0xFFFF]
 
 
-class _UpDesk:
+class _UpBuffers:
     """Buffers to turn up to `frames` frames into PCM."""
 
     def __init__(self, frames: int) -> None:
@@ -57,7 +58,7 @@ class _UpDesk:
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
 
 
-class _DownDesk:
+class _DownBuffers:
     """Buffers to turn PCM into up to `frames` frames."""
 
     def __init__(self, frames: int) -> None:
@@ -78,25 +79,28 @@ class _DownDesk:
         DOWN_CODES.take(self.index, mode="clip", out=self.codes)
 
 
-class _Desks(threading.local):
-    """The desks of one thread, by frames, made when first needed. No call can see another's audio: see _run."""
+class _BuffersOfThread(threading.local):
+    """The buffers of one thread, by the number of frames, made when first needed.
+
+    No call can get another call's audio: `_run` says why.
+    """
 
     def __init__(self) -> None:
-        self.up: dict[int, _UpDesk] = {}
-        self.down: dict[int, _DownDesk] = {}
+        self.up: dict[int, _UpBuffers] = {}
+        self.down: dict[int, _DownBuffers] = {}
 
 
-_desks = _Desks()
+_buffers = _BuffersOfThread()
 
 
 class Uplink:
-    """The caller's mu-law bytes in, PCM16 little-endian at 24 kHz out: six bytes for each byte, at once."""
+    """The caller's mu-law bytes in, PCM16 little-endian at 24 kHz out: six bytes for each byte, with no delay."""
 
     def __init__(self) -> None:
-        self._tail: bytes | bytearray = UP_SILENCE  # the codes that still sound
+        self._tail: bytes | bytearray = UP_SILENCE  # the last codes of the audio before: the filter still needs them
 
     def feed(self, mulaw: Mulaw) -> bytes:
-        """Any number n of mu-law bytes to 6n bytes of PCM; several frames at once cost less. Raises BadAudio."""
+        """n mu-law bytes to 6n bytes of PCM. Several frames at once cost less. Raises BadAudio."""
         if type(mulaw) is not bytes:
             mulaw = as_bytes(mulaw)
         if len(mulaw) > MOST_FRAMES * FRAME:
@@ -108,34 +112,36 @@ class Uplink:
         self._tail = UP_SILENCE
 
     def _run(self, mulaw: bytes) -> memoryview:
-        """The PCM of at most MOST_FRAMES frames, still on the desk: copy it before anything else is fed."""
+        """The PCM of at most MOST_FRAMES frames. It is in the buffer: copy it before anything else is fed."""
         n = len(mulaw)
         if n == 0:
             return memoryview(b"")
         frames = (n + FRAME - 1) // FRAME
-        desk = _desks.up.get(frames)
-        if desk is None:
-            desk = _desks.up.setdefault(frames, _UpDesk(frames))
-        codes = desk.codes
+        buffers = _buffers.up.get(frames)
+        if buffers is None:
+            buffers = _buffers.up.setdefault(frames, _UpBuffers(frames))
+        codes = buffers.codes
         codes[:UP_HISTORY] = self._tail
         codes[UP_HISTORY : UP_HISTORY + n] = mulaw
         self._tail = codes[n : n + UP_HISTORY]
-        desk.work()  # what lies on the desk after the n bytes is old, and so is what comes of it: it is cut off
-        return desk.pcm24k if n == frames * FRAME else desk.pcm24k[: 6 * n]
+        # Behind the n bytes the buffers still hold older audio, perhaps of another call. Its result is cut off below.
+        buffers.work()
+        return buffers.pcm24k if n == frames * FRAME else buffers.pcm24k[: 6 * n]
 
 
 class Downlink:
-    """PCM16 little-endian at 24 kHz in, mu-law bytes for the caller out: at once, a byte for every three samples.
+    """PCM16 little-endian at 24 kHz in, mu-law bytes for the caller out: one byte for three samples, with no delay.
 
-    After n whole samples exactly n // 3 bytes have come out; flush() adds the filter's tail: (n + 71) // 3 in all.
+    After n whole samples exactly n // 3 bytes have come out. flush() adds the end of the filter: (n + 71) // 3 in all.
     """
 
     def __init__(self) -> None:
-        self._tail = DOWN_SILENCE  # 69 samples that still sound, then up to 2 left over and half of one
+        # The last 69 samples, which the filter still needs; up to 2 samples left over; perhaps half of one.
+        self._tail = DOWN_SILENCE
         self._fresh = True
 
     def feed(self, pcm24k: Mulaw) -> bytes:
-        """Any number of bytes, also an odd one, to all mu-law bytes that are due. Raises BadAudio."""
+        """Any number of bytes, also an odd one, to all mu-law bytes that are complete. Raises BadAudio."""
         if type(pcm24k) is not bytes:
             pcm24k = as_bytes(pcm24k)
         if len(pcm24k) > MOST_FRAMES * PCM_FRAME:
@@ -143,10 +149,11 @@ class Downlink:
         return self._run(pcm24k)
 
     def flush(self) -> bytes:
-        """What is carried and what the filter still rings, 23 or 24 bytes (3 ms); nothing if no sample was fed.
+        """The end of the audio: what was left over, and what the filter still gives. 23 or 24 bytes (3 ms).
 
-        For the end of an item. The caller hears these bytes too, but they are no part of the item's own length, which
-        is its samples / 24 ms. Half a sample at the very end is no sample and is dropped. Equal to new afterwards.
+        Nothing if no sample was fed. It is called at the end of an item. The caller hears these bytes, but they do not
+        count as length of the item, which is its samples / 24 ms. Half a sample at the very end is dropped. Afterwards
+        the object is as new.
         """
         whole = len(self._tail) & ~1
         nothing = self._fresh and whole == len(DOWN_SILENCE)
@@ -168,16 +175,16 @@ class Downlink:
             return b""
         self._fresh = False
         frames = (n + FRAME - 1) // FRAME
-        desk = _desks.down.get(frames)
-        if desk is None:
-            desk = _desks.down.setdefault(frames, _DownDesk(frames))
-        line = desk.pcm24k
+        buffers = _buffers.down.get(frames)
+        if buffers is None:
+            buffers = _buffers.down.setdefault(frames, _DownBuffers(frames))
+        line = buffers.pcm24k
         taken = 6 * n + 2 * DOWN_HISTORY - len(tail)
         line[: len(tail)] = tail
         line[len(tail) : len(tail) + taken] = pcm24k[:taken]
         self._tail = bytes(line[6 * n : 6 * n + 2 * DOWN_HISTORY]) + pcm24k[taken:]
-        desk.work()
-        return bytes(desk.mulaw if n == frames * FRAME else desk.mulaw[:n])
+        buffers.work()
+        return bytes(buffers.mulaw if n == frames * FRAME else buffers.mulaw[:n])
 
 
 def _pieces(audio: bytes, size: int) -> list[bytes]:

@@ -1,13 +1,13 @@
-"""8 kHz to 24 kHz and back, as streams without seams: any cut of the same samples gives the same samples.
+"""8 kHz to 24 kHz and back, as streams: the same samples give the same result, in pieces of any size.
 
 The filter is dsp/taps.py: H[0..71] / 2**30, with x[i] the input and everything before the first sample 0:
 
     up     y[3i + p] = sum over j of H[3j + p] * x[i - j]           p = 0, 1, 2
     down   y[k]      = sum over j of H[j] * x[3k + 2 - j] / 3
 
-Both are computed sixteen input (up) or output (down) samples at a time: overlapping rows of the input times one
-matrix. Every sum is exact (dsp/taps.py says why), so how the rows fall cannot be heard or measured.
-Results are rounded half up and saturate; nothing is dithered, so silence stays silence.
+Both are computed sixteen input (up) or output (down) samples at a time: overlapping rows of the input times one matrix.
+Every sum is exact (dsp/taps.py says why). So it makes no difference where the rows begin.
+Results are rounded half up. Too large values become the largest one. No noise is added, so silence stays silence.
 """
 
 import numpy as np
@@ -18,12 +18,12 @@ from dsp.taps import DELAY_MS, PROTOTYPE, RATE_HZ, TAPS, UNIT
 
 Matrix = npt.NDArray[np.float64]
 
-BLOCK = 16  # samples at 8 kHz a row: rows of 8 to 20 cost the same, and a frame is ten of 16
-UP_HISTORY = TAPS // 3 - 1  # input samples that still sound: 23
-DOWN_HISTORY = TAPS - 3  # 69: the three newest samples of a window are always new
+BLOCK = 16  # Samples at 8 kHz in a row. Rows of 8 to 20 cost the same. A frame is ten rows of 16.
+UP_HISTORY = TAPS // 3 - 1  # The filter still needs so many earlier input samples: 23.
+DOWN_HISTORY = TAPS - 3  # 69: the three newest samples of a window are always new.
 UP_WINDOW = UP_HISTORY + BLOCK
 DOWN_WINDOW = DOWN_HISTORY + 3 * BLOCK
-DOWN_FLUSH = TAPS - 1  # zeros after which nothing of the input sounds any more
+DOWN_FLUSH = TAPS - 1  # After so many zeros nothing of the input is left in the output.
 
 
 def _up_matrix() -> Matrix:
@@ -38,7 +38,7 @@ def _up_matrix() -> Matrix:
 def _down_matrix() -> Matrix:
     """[window place, output]: a window of DOWN_WINDOW inputs gives BLOCK outputs, three times too large.
 
-    A third of the taps would not be a multiple of 2**-30, so the sums are kept whole and divided at the end.
+    A third of the taps would not be a multiple of 2**-30. So the sums are whole numbers, and are divided at the end.
     """
     matrix = np.zeros((DOWN_WINDOW, BLOCK))
     for place in range(BLOCK):
@@ -52,7 +52,7 @@ DOWN = _down_matrix()
 
 
 def _windows(samples: Samples, rows: int, width: int, step: int) -> Matrix:
-    """Overlapping rows of the samples as float64, padded with zeros where they run out."""
+    """Overlapping rows of the samples as float64. Zeros stand where the samples end."""
     padded = np.zeros((rows - 1) * step + width, np.int16)
     padded[: len(samples)] = samples
     return np.lib.stride_tricks.sliding_window_view(padded, width)[::step].astype(np.float64)
@@ -64,10 +64,10 @@ def _saturated(whole: Matrix) -> Samples:
 
 
 class Upsampler:
-    """8 kHz int16 in, 24 kHz int16 out: three samples for each, at once."""
+    """8 kHz int16 in, 24 kHz int16 out: three samples for each, with no delay."""
 
     delay_ms = DELAY_MS
-    """The filter's mean delay over 300-3400 Hz; nothing is held back beyond it."""
+    """The filter's mean delay over 300-3400 Hz. Nothing is held back beyond it."""
 
     def __init__(self) -> None:
         self._history = np.zeros(UP_HISTORY, np.int16)
@@ -85,7 +85,7 @@ class Upsampler:
         return _saturated(np.floor(sums + 0.5).reshape(-1)[: 3 * n])
 
     def flush(self) -> Samples:
-        """What the filter still rings: 69 samples (none if nothing was fed). Equal to new afterwards."""
+        """What the filter still gives: 69 samples, or none if nothing was fed. Afterwards the object is as new."""
         tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(UP_HISTORY, np.int16))
         self.reset()
         return tail
@@ -97,17 +97,23 @@ class Upsampler:
 
 
 class Downsampler:
-    """24 kHz int16 in, 8 kHz int16 out: n samples in all give n // 3, the rest of the division is carried."""
+    """24 kHz int16 in, 8 kHz int16 out. n samples give n // 3. What is left over is kept for the next call."""
 
     delay_ms = DELAY_MS - 2000 / RATE_HZ
-    """The filter's mean delay over 300-3400 Hz, less the two samples by which output k precedes input 3k + 2."""
+    """The filter's mean delay over 300-3400 Hz, minus two samples.
+
+    Output k is made as soon as input 3k + 2 is there.
+    """
 
     def __init__(self) -> None:
         self._line = np.zeros(DOWN_HISTORY, np.int16)
         self._fresh = True
 
     def feed(self, samples: Samples) -> Samples:
-        """Every sample that is due: a third of those fed so far, rounded down. Raises BadAudio as Upsampler does."""
+        """Every sample that is complete: a third of those fed so far, rounded down.
+
+        Raises BadAudio as Upsampler does.
+        """
         if len(as_samples(samples)) == 0:
             return np.empty(0, np.int16)
         line = np.concatenate([self._line, samples])
@@ -119,14 +125,14 @@ class Downsampler:
         rows = -(-n // BLOCK)
         line = line[: 3 * n + DOWN_HISTORY]
         thrice = _windows(line, rows, DOWN_WINDOW, 3 * BLOCK).dot(DOWN)
-        # Exact too: a quotient that is not whole is at least 2**-30 / 3 away from the next whole number, and float64
-        # is a hundred times finer there, so the correctly rounded quotient never reaches it.
+        # This is exact too. A quotient that is not whole is at least 2**-30 / 3 away from the next whole number.
+        # float64 is a hundred times finer there. So rounding never reaches the whole number.
         return _saturated(np.floor((thrice + 1.5) / 3).reshape(-1)[:n])
 
     def flush(self) -> Samples:
-        """What is carried and what the filter still rings; n samples fed have then given (n + 71) // 3 in all.
+        """What was left over, and what the filter still gives. With it, n samples have given (n + 71) // 3.
 
-        Nothing if nothing was fed. Equal to new afterwards.
+        Nothing if nothing was fed. Afterwards the object is as new.
         """
         tail = np.empty(0, np.int16) if self._fresh else self.feed(np.zeros(DOWN_FLUSH, np.int16))
         self.reset()

@@ -1,6 +1,7 @@
-"""Proves this build's audio path before the first call: a sweep and an impulse through it, a few milliseconds of CPU.
+"""Checks the audio path of this build before the first call. It takes a few milliseconds.
 
-A wrong numpy build, BLAS, table or tap makes self_test() raise SelfTestFailed with the figure that is wrong.
+A sweep and an impulse go through it. If numpy, BLAS, a table or a tap is wrong, self_test() raises SelfTestFailed with
+the wrong figure.
 """
 
 import itertools
@@ -19,7 +20,7 @@ ENCODE_CRC = 0x19DEA352
 
 
 class SelfTestFailed(RuntimeError):
-    """The audio path of this build is not the one that was tested; the message holds the figure."""
+    """The audio path of this build is not the one that was tested. The message has the figure."""
 
 
 def self_test() -> None:
@@ -63,7 +64,7 @@ def _sweep(rate_hz: int, end_hz: float) -> Integers:
 
 
 def _cut(audio: bytes) -> list[bytes]:
-    """The audio in pieces of unlike sizes, odd ones too, up to several frames."""
+    """The audio in pieces of different sizes, also odd ones, up to several frames."""
     places = [0, 1, 2, 40, 201, 361, 1326, 2286, len(audio)]
     return [audio[start:end] for start, end in itertools.pairwise(places)]
 

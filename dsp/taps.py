@@ -28,7 +28,7 @@ heard, for this one already reaches the PESQ of a single mu-law pass, the bound 
 a waveform is not preserved, its sound is.
 """
 
-RATE_HZ = 24_000  # the rate the filter runs at
+RATE_HZ = 24_000  # The filter runs at this rate.
 TAPS = 72
 PASS_HZ = 3_400.0
 STOP_HZ = 4_500.0
@@ -38,7 +38,8 @@ DELAY_MS = 0.318  # mean over 300-3400 Hz
 
 UNIT = 2**30  # the taps are integers in this unit
 
-# The filter is (1, 1, 1) * Q: the three ones are the exact zero at 8 kHz and make the three phases' sums equal.
+# The filter is (1, 1, 1) * Q. The three ones are the exact zero at 8 kHz. They also make the sums of the three phases
+# equal.
 Q = (
     4800050,
     23008977,
@@ -117,5 +118,5 @@ def _prototype() -> tuple[int, ...]:
     return tuple(sum(Q[max(0, n - 2) : n + 1]) for n in range(TAPS))
 
 
-# The filter itself: 72 integers. Each of PROTOTYPE[0::3], [1::3], [2::3] sums to UNIT.
+# The filter itself: 72 integers. Each of PROTOTYPE[0::3], [1::3] and [2::3] has the sum UNIT.
 PROTOTYPE = _prototype()

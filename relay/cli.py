@@ -251,7 +251,7 @@ def _serve(_: argparse.Namespace) -> None:
             structlog.get_logger().error(
                 "relay.crashed", exc_info=error, caller_hears="what the number's fallback says"
             )
-            raise CommandFailed("it has ended by a bug: relay.crashed in its log says where") from None
+            raise CommandFailed("it ended because of a bug: the line relay.crashed in its log says where") from None
 
 
 def _ledger(url: str, loaded: Settings) -> PostgresLedger:

@@ -1,8 +1,8 @@
 -- The outbox's statements (relay/notify/outbox.py). All times are the server's: machines' clocks differ.
 
 -- name: claim
--- What is due, in the order of each call: news waits while an earlier one of its call and channel waits.
--- Who wants to be called back is told first. What is held waits for the day's letter, and nothing waits for it.
+-- What is due, in the order of each call: news waits while earlier news of its call and channel waits.
+-- News of callers who want to be called back goes first. Held news waits for the day's mail, and nothing waits for it.
 with due as (
     select news, channel from outbox as o
     where state = 'waiting' and next_at <= clock_timestamp() and channel = any(%(channels)s)
@@ -32,8 +32,8 @@ update outbox set state = %(state)s, words = %(words)s, leased_until = null,
 where news = %(news)s and channel = %(channel)s and state = 'waiting'
 
 -- name: gather
--- Make the day's letter of what is held and older than it. It stands for its members: they are no longer sent alone.
--- A letter that was made already stays as it is; what is held then waits for the next one.
+-- Make the day's mail of the held news that is older than it. This news is then no longer sent alone.
+-- If the mail was made already, it stays as it is. News that is held now waits for the next one.
 with members as (
     select news, number from outbox
     where state = 'waiting' and channel = 'email' and kind = any(%(held)s) and created_at < %(before)s
@@ -50,7 +50,7 @@ update outbox set state = 'sent', words = 'in ' || made.news, sent_at = clock_ti
 from made where channel = 'email' and outbox.news in (select news from members)
 
 -- name: members
--- What a day's letter holds.
+-- The news in a day's mail.
 select o.news, o.channel, o.kind, o.body, o.created_at, o.call_sid, (
     select count(*)::integer from outbox as b
     where b.channel = o.channel and b.kind = 'booking' and b.body ->> 'booking' = o.body ->> 'booking'
@@ -59,7 +59,7 @@ select o.news, o.channel, o.kind, o.body, o.created_at, o.call_sid, (
 from outbox as o where o.channel = %(channel)s and o.news = any(%(news)s) order by o.number
 
 -- name: next_in
--- Seconds until something is due or a lease is over; null if nothing waits.
+-- Seconds until something is due or a lease ends; null if nothing waits.
 select min(
     case when channel = 'email' and kind = any(%(held)s) then %(digest_in_s)s
     else extract(epoch from greatest(next_at, coalesce(leased_until, next_at)) - clock_timestamp())::float8 end
@@ -79,6 +79,6 @@ update outbox set state = 'waiting', tries = 0, next_at = clock_timestamp() wher
 returning news
 
 -- name: dead
--- Dead letters, the newest first: for the console.
+-- Dead letters, newest first: for the console.
 select news, channel, kind, body, created_at, call_sid, tries, words from outbox
 where state = 'dead' order by number desc limit 100

@@ -1,6 +1,6 @@
 -- The ledger's statements, each under its name (relay/ledger/statements.py reads them).
--- A keep_ statement takes many rows as one JSON array; a row that is there already is completed:
--- what the new row does not know (null) stays, the rest is replaced. merge() in rows.py is the same law.
+-- A keep_ statement takes many rows as one JSON array. A row that is there already is completed: what the new row does
+-- not know (null) stays, the rest is replaced. merge() in rows.py does the same.
 
 -- name: keep_calls
 insert into calls as t (
@@ -16,7 +16,7 @@ on conflict (call_sid) do update set (
     started_at, from_number, to_number, caller_state, machine, region, image, model, voice, prompt_hash,
     greeting_rung, greeting_ms, greeting_heard_ms, webhook_greeting_ms, webhook_greeting_heard_ms, resumed, process,
     spent_usd, spent_at, is_test) = (
-    -- Of two legs of a call the later one's words stand, in whatever order they arrive.
+    -- Of two streams of a call the later one's words count, in whatever order they arrive.
     select
         coalesce(a.started_at, b.started_at), coalesce(a.from_number, b.from_number),
         coalesce(a.to_number, b.to_number), coalesce(a.caller_state, b.caller_state),
@@ -48,7 +48,7 @@ on conflict (call_sid, seq) do update set
     latency = coalesce(excluded.latency, t.latency)
 
 -- name: keep_function_calls
--- A key that another row holds already is left out: that row is the one that was done, this one a repeat of it.
+-- If another row has the key already, this row gets none: that row is the one that was done, this one is a repeat.
 insert into function_calls as t (
     call_sid, function_call_id, name, arguments, output, ok, took_ms, key, state)
 select
@@ -85,7 +85,7 @@ from jsonb_populate_recordset(null::call_outcomes, %(rows)s::jsonb)
 on conflict (call_sid) do update set (
     ended_at, end_reason, fault, seconds, turns, barge_ins, cost_usd, cost, outcome, summary, latency_p50_ms,
     latency_p95_ms, verified, dialled, transfer_result, process, seq, voice_fault) = (
-    -- The later row's words stand, in whatever order they arrive; what it does not know stays.
+    -- The later row's words count, in whatever order they arrive. What it does not know stays.
     select
         coalesce(a.ended_at, b.ended_at), coalesce(a.end_reason, b.end_reason), coalesce(a.fault, b.fault),
         coalesce(a.seconds, b.seconds), coalesce(a.turns, b.turns), coalesce(a.barge_ins, b.barge_ins),
@@ -169,8 +169,8 @@ select key, text, mulaw, ms, voice, model, transcript, loudness_dbfs, created_at
 from greetings where key = %(key)s
 
 -- name: reserve
--- The row that claims the key. A row of this very function call may stand there without one: then it gets it.
--- A row that has the key already makes the unique index refuse, and nothing is returned.
+-- The row that claims the key. If a row of this function call is there without a key, it gets the key.
+-- If another row has the key, the unique index refuses, and nothing is returned.
 insert into function_calls as t (call_sid, function_call_id, name, arguments, key, state)
 select %(call_sid)s, %(function_call_id)s, %(function)s, %(arguments)s, %(key)s, 'reserved'
 where not exists (select from function_calls where key = %(key)s)
@@ -188,14 +188,15 @@ from (select * from calls where call_sid = %(call_sid)s) as c
 full join (select * from call_outcomes where call_sid = %(call_sid)s) as o using (call_sid)
 
 -- name: spent_usd
--- Of calls that have ended what they came to; of those that live what they have come to so far. `besides` knows its own.
+-- Calls that have ended count what they cost. Running calls count what they have cost so far.
+-- `besides`: a run of the relay that counts its own calls.
 select coalesce(sum(greatest(o.cost_usd, c.spent_usd)), 0)
 from (
     select call_sid, cost_usd from call_outcomes
     where ended_at >= %(since)s and ended_at < %(until)s and process is distinct from %(besides)s
 ) as o
 full join (
-    -- By started_at there is an index, and no call lasts a day.
+    -- There is an index on started_at, and no call lasts a day.
     select call_sid, spent_usd from calls
     where started_at >= %(since)s - interval '1 day' and spent_at >= %(since)s and spent_at < %(until)s
         and process is distinct from %(besides)s
@@ -205,7 +206,7 @@ full join (
 select distinct to_number from calls where to_number is not null order by to_number
 
 -- name: calls_from
--- "" asks for those who showed no number. A test from the console is nobody's ring.
+-- "" means callers who showed no number. A test from the console does not count.
 select count(*) from calls
 where (from_number = %(number)s or (%(number)s = '' and from_number is null))
     and started_at > now() - make_interval(secs => %(since_s)s) and is_test is not true

@@ -1,4 +1,7 @@
-"""What all tests share: how hard hypothesis tries, and a real Postgres: one server a session, a database a test."""
+"""What all tests share: how many examples hypothesis tries, and a real Postgres.
+
+There is one server for each session, and one database for each test.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,13 @@ from relay.ledger.migrate import migrate
 from relay.settings import Settings
 from relay.settings.env_file import CHOICE
 
-# What is exported where the tests are started is some business's: its database, its keys. Nor is its `.env` read.
+# Exported variables may belong to a real business: its database, its keys. So they are removed. Its `.env` is not read
+# either.
 for _name in [name for name in os.environ if name.lower() in Settings.__dataclass_fields__ or name.startswith("PG")]:
     del os.environ[_name]
 os.environ[CHOICE] = ""
 
-# No deadlines: other work on the machine must not fail a property. `fast` draws the same examples every time.
+# No deadlines: other work on the machine must not make a property fail. `fast` draws the same examples every time.
 settings.register_profile("fast", max_examples=100, deadline=None, derandomize=True)
 settings.register_profile(
     "deep", max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -35,7 +39,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, since real tests mostly wait; five at most, since each has all to import."""
+    """One worker more than there are cores, because real tests mostly wait.
+
+    Five at most, because each must import everything.
+    """
     return min(os.cpu_count() or 1, 4) + 1
 
 
@@ -46,14 +53,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _log_as_it_was() -> Iterator[None]:
-    """A test that configures the log (every command does) leaves none of it to the next."""
+    """Every command configures the log. A test that does so must not change the log of the next test."""
     yield
     structlog.reset_defaults()
 
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user may enter (as root, Postgres runs as another one; pytest's own are for us alone)."""
+    """A folder that every user may enter.
+
+    As root, Postgres runs as another user, and pytest's own folders are only for us.
+    """
     yield from _open_folder()
 
 
@@ -75,7 +85,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
-    """An own, migrated database."""
+    """A migrated database of its own."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(SQL("create database {}").format(Identifier(name)))
@@ -85,7 +95,7 @@ def database_url(postgres: str) -> Iterator[str]:
 
 @pytest.fixture
 def empty_database_url(postgres: str) -> Iterator[str]:
-    """An own database without a table."""
+    """A database of its own, without a table."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(SQL("create database {} template template0").format(Identifier(name)))

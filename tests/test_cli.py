@@ -128,7 +128,7 @@ def test_broken_prompts_stop_the_start_and_name_the_file(monkeypatch: pytest.Mon
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "relay serve: prompts/ needs mending" in done.stderr
+    assert "relay serve: these files in prompts/ are wrong" in done.stderr
     assert "system.md cannot be read" in done.stderr
 
 
@@ -247,7 +247,7 @@ def test_a_process_that_ends_by_a_bug_says_so_in_its_log_and_without_values(
     assert main(["serve"]) == 1
     told = capsys.readouterr().err
     assert "relay.crashed" in told
-    assert "relay serve: it has ended by a bug" in told
+    assert "relay serve: it ended because of a bug" in told
     assert words not in told
 
 

@@ -1,4 +1,4 @@
-"""Dockerfile, fly.toml, .env.example and the locks, held against the code they start."""
+"""Dockerfile, fly.toml, .env.example and the locks, compared with the code that they start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`.env`: what it holds is read as it stands, the environment wins, and a slip in it is named."""
+"""`.env`: it is read as it is written, the environment wins, and a typing error in it is reported."""
 
 from __future__ import annotations
 
@@ -132,5 +132,5 @@ def test_another_programs_name_for_a_setting_is_pointed_out(tmp_path: Path, line
 def test_quotes_of_prose_around_a_value_are_pointed_out(tmp_path: Path, value: str) -> None:
     got = _read(tmp_path, f"BUSINESS_NAME={value}\n")
     assert got.values["BUSINESS_NAME"] == value
-    assert "quote of prose" in got.hints[0]
+    assert "typographic quote" in got.hints[0]
     assert _read(tmp_path, "BUSINESS_NAME=Bella\u2019s \u201cBarbershop\u201d\n").hints == ()

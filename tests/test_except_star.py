@@ -1,4 +1,4 @@
-"""An `except*` with a `raise` in it ends in a traceback on Python 3.11.2, which Debian 12 has: none in the relay."""
+"""An `except*` with a `raise` in it fails on Python 3.11.2, which Debian 12 has. The relay has none."""
 
 from __future__ import annotations
 

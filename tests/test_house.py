@@ -1,4 +1,4 @@
-"""The house keeps its promises: imports form a line, pure rooms are pure, a start imports no stand-in."""
+"""The structure holds: imports form a line, pure rooms are pure, a start imports no stand-in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A copy of the code, to be broken."""
+    """A copy of the code, which a test breaks."""
     for name in ("relay", "dsp"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.ulaw", "*.toml"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

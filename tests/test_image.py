@@ -1,6 +1,6 @@
 """The Dockerfile's own steps, run in a clean environment by a user who is not root, until the relay answers.
 
-There is no container engine where these tests run: each RUN, COPY, ENV and CMD line is read from the file and carried
+There is no container engine where these tests run. Each RUN, COPY, ENV and CMD line is read from the file and carried
 out below a folder of its own.
 """
 
@@ -38,7 +38,7 @@ def _as_nobody() -> dict[str, object]:
 
 
 def _python() -> str:
-    """A Python that the unprivileged user may run too: an interpreter below root's home is closed to them."""
+    """A Python that the unprivileged user may run too: root's home is closed to them."""
     found = [getattr(sys, "_base_executable", sys.executable), "/usr/bin/python3", "/usr/local/bin/python3"]
     for python in found:
         try:

@@ -1,4 +1,4 @@
-"""The log: JSON, one line an event, and nothing in it that is a caller's."""
+"""The log: JSON, one line for each event, and nothing in it that is a caller's."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ PLATFORMS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-ap
 
 
 def _missing(lock: str, platform: str, version: str, folder: Path) -> str:
-    """What the resolver says is missing for a platform; empty where every wheel is there."""
+    """What the resolver says is missing for a platform. Empty if there is a wheel for every package."""
     command: list[str | Path] = [
         UV,
         "pip",

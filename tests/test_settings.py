@@ -205,8 +205,8 @@ def test_any_environment_gives_settings_or_words(environ: dict[str, str]) -> Non
     except SettingsInvalid as error:
         words = str(error)
     else:
-        words = "the environment needs mending:"
-    assert words.startswith("the environment needs mending:")
+        words = "these settings are wrong:"
+    assert words.startswith("these settings are wrong:")
 
 
 def test_without_a_backend_of_ones_own_the_embedded_one_answers() -> None:

@@ -1,4 +1,4 @@
-"""Functions on the path of a call are short and simple, or say in a sentence why not."""
+"""Functions on the path of a call are short and simple, or say in a sentence why they are not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "relay"
 LONGEST_LINES = 40
 MOST_COMPLEX = 15
-# What a function that is longer or more complex must say in a comment above it or in it, followed by the reason.
+# What a function that is longer or more complex must say in a comment, above it or in it, before the reason.
 EXCUSES = ("# Long because ", "# Complex because ")
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.Assert)
 
@@ -32,7 +32,10 @@ def functions(source: str) -> Iterator[tuple[str, int, int, bool]]:
 
 
 def complexity(function: ast.AST) -> int:
-    """McCabe's number, as ruff counts it: one, and one for each branch; a case of a match that takes all is none."""
+    """McCabe's number, as ruff counts it: one, and one for each branch.
+
+    A case of a match that takes everything does not count.
+    """
     count = 1
     for node in ast.walk(function):
         if isinstance(node, _BRANCHES):

@@ -1,9 +1,9 @@
-"""`python -m bench.barge_in [--calls 1 20] [--interruptions 300]`: truncations that are true, and `clear` in time.
+"""`python -m bench.barge_in [--calls 1 20] [--interruptions 300]`: exact truncations, and `clear` in time?
 
-The truth of truncations: a real relay, the stand-in model and callers who listen, in processes of their own. The time
-from the model's `speech_started` to the `clear` at the caller: the cheap load of bench/latency, one process for both
-ends, wss to the model; the relay's own share and two ways over loopback are in it. Leaves out/barge_in.txt and .json.
-Exit code 1 if a truncation was more than 20 ms off, one was missing, or the p99 to the clear over 5 ms.
+Exactness: a real relay, the stand-in model and callers who listen, in processes of their own. The time from the model's
+`speech_started` to the `clear` at the caller: with the small load of bench/latency, one process for both ends, wss to
+the model. It includes the relay's own time and two ways over loopback. Writes out/barge_in.txt and .json. Exit code 1
+if a truncation was more than 20 ms off, one was missing, or the p99 to the clear was over 5 ms.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from relay.standin.load.generator import SETTLE_S, Spread, running
 from relay.standin.model.server import PATH
 
 ERROR_LIMIT_MS, CLEAR_LIMIT_MS = 20.0, 5.0
-# Turns of the load come so fast that each interrupts the two seconds of the answer before it in their middle.
+# The turns of the load come so fast that each interrupts the answer before it (2 s) in its middle.
 TURN_S = 2.4
 
 
 @dataclasses.dataclass(slots=True)
 class Truth:
-    """How true the truncations of so many calls at a time were."""
+    """How exact the truncations were with so many calls at a time."""
 
     calls: int
     interruptions: int
@@ -47,13 +47,13 @@ class Truth:
 
 @dataclasses.dataclass(slots=True)
 class Speed:
-    """How soon so many calls at a time were stopped."""
+    """How soon the agent was stopped with so many calls at a time."""
 
     calls: int
     interruptions: int
     clear_ms: Spread  # speech_started -> clear
-    load_late_ms: Spread  # how late the load itself was: what it measures cannot be truer
-    others_busy: float  # what somebody else, the machine's owner among them, took of the relay's core
+    load_late_ms: Spread  # how late the load itself was: nothing can be measured more exactly
+    others_busy: float  # what other programs used of the relay's core
 
     @property
     def missing(self) -> int:
@@ -62,7 +62,7 @@ class Speed:
 
 
 class Told:
-    """What the model's process tells."""
+    """What the model's process reports."""
 
     def __init__(self) -> None:
         self.truncated: dict[str, list[int]] = {}
@@ -97,7 +97,7 @@ class Told:
 
 
 def figures(calls: int, load: Load, told: Told) -> Truth:
-    """Hold the callers' side against the model's."""
+    """Compare the callers' side with the model's."""
     by_caller: dict[str, list[Cleared]] = {}
     for each in load.cleared:
         by_caller.setdefault(each.who, []).append(each)
@@ -153,7 +153,7 @@ def speeds(calls: list[int], interruptions: int) -> list[Speed]:
 
 
 def harmful(one: Truth) -> list[str]:
-    """Errors that are none of a cancellation which crossed the answer's own end: that race is nobody's mistake."""
+    """Errors without those of a cancellation that met the end of the answer: nobody is at fault there."""
     return [words for words in one.errors if not words.startswith("Cancellation failed")]
 
 

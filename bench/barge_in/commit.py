@@ -1,8 +1,8 @@
-"""What another GIVE_UP_MS would do, by simulation: the shipped clips through the relay's own level tracker and floor.
+"""What another GIVE_UP_MS would do, simulated: the shipped clips through the relay's own level tracker and turn-taking.
 
-A cough is the clip at five loudnesses and eight positions of the frames, once and twice within half a second. A word
-is the first word of a clip, or all of it. The server's VAD is taken to tell after 60 ms; words are known 1.25 s after
-the VAD's 500 ms of silence [Realtime captures].
+A cough is the clip at five levels and eight positions of the frames, once and twice within half a second. A word is the
+first word of a clip, or all of it. The server's VAD is assumed to report after 60 ms. Words are known 1.25 s after the
+VAD's 500 ms of silence (docs/protocol/openai.md 3).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WORDS = {  # clip -> ms of it that are one short word; None: all of it
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One choice: shares of sounds, and ms."""
+    """The result for one value: shares of sounds, and ms."""
 
     commit_ms: int
     coughs_that_cut: float
@@ -54,7 +54,7 @@ def _sound(mulaw: bytes, gain_db: float, offset: int) -> bytes:
 
 
 def _act(sound: bytes) -> tuple[bool, int, int]:
-    """A sound over the agent's words: was the answer given up; how long was the agent silent; when did it go on."""
+    """A sound over the agent's words: was the answer given up, how long was the agent silent, when did it go on?"""
     voice, floor = CallerVoice(), Floor()
     line = sound + b"\xff" * 8_000
     loud_ms = silent_ms = 0
@@ -92,7 +92,7 @@ def _words() -> Iterator[bytes]:
 
 
 def table() -> list[Row]:
-    """One row a choice."""
+    """One row for each value."""
     rows = []
     usual = floors.GIVE_UP_MS
     try:

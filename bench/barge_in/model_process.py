@@ -1,4 +1,4 @@
-"""`python -m bench.barge_in.model_process`: the stand-in model, which tells what it was told.
+"""`python -m bench.barge_in.model_process`: the stand-in model, which reports what it was told.
 
 Prints its port, then JSON lines {"who", "kind", "ms", "words"}: `kind` is truncated or error.
 """
@@ -26,7 +26,7 @@ SCRIPT = Script(reactions=(Reaction(clip="oh_wait", say=LONG), Reaction(clip="as
 
 
 class TellingPeer(realtime_peer.RealtimePeer):
-    """A session that tells."""
+    """A session that reports."""
 
     def emit(self, type_: str, **fields: Any) -> None:
         """See RealtimePeer."""

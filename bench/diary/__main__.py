@@ -1,7 +1,6 @@
 """`python -m bench.diary`: the free times of a month among 2,000 appointments, in a real Postgres; the loop meanwhile.
 
-Ten barbers, 30 minutes each; and a restaurant with ten tables, whose hours are shared. Exit code 1 if half of the
-answers took 20 ms or longer.
+Ten barbers, 30 minutes each; and a restaurant with ten tables. Exit code 1 if half of the answers took 20 ms or longer.
 """
 
 from __future__ import annotations

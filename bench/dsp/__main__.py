@@ -1,4 +1,4 @@
-"""`python -m bench.dsp [--build]`: the table of figures, what is asked beside what is measured."""
+"""`python -m bench.dsp [--build]`: the table of figures: the goals beside what is measured."""
 
 import json
 import os
@@ -20,7 +20,7 @@ Row = tuple[str, str, str, str]
 
 
 def measure() -> dict[str, Any]:
-    """Everything, in an order that keeps the first self-test first and the timings away from other work."""
+    """Measure everything, the first self-test first, and the timings apart from other work."""
     self_test_ms = cost.self_test_ms()
     timings = cost.microseconds()
     rising, falling = response.up(), response.down()

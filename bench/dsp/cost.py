@@ -17,7 +17,7 @@ import dsp
 RUNS = 9  # interleaved; each figure is the median of its runs, each ratio the median of the ratios
 REPEATS = 40
 FRAMES = 50
-GROWTH_FRAMES = 1_000_002  # a multiple of six, after which the odd bytes carried come round again
+GROWTH_FRAMES = 1_000_002  # a multiple of six, after which the odd bytes that are kept come back to the beginning
 
 Step = Callable[[], object]
 

@@ -1,4 +1,4 @@
-"""Bits: any cut, BLAS kernel and thread count gives the same bytes; counts are exact; G.711 is ITU's."""
+"""Bits: pieces of any size, any BLAS kernel and any thread count give the same bytes. G.711 is ITU's."""
 
 import csv
 import os
@@ -17,7 +17,7 @@ KERNELS = ("SkylakeX", "Haswell", "Sandybridge", "Nehalem", "Katmai")
 
 
 def g711_differences() -> dict[str, int]:
-    """Inputs whose code, and codes whose value, is not that of the golden tables."""
+    """Inputs with another code than in the golden tables, and codes with another value."""
     with (GOLDEN / "g711_decode.csv").open(newline="") as table:
         values = [int(row["value"]) for row in csv.DictReader(table)]
     found = dsp.decode(bytes(range(256))).tolist()
@@ -61,7 +61,10 @@ def kernels() -> dict[str, int]:
 
 
 def held_back() -> int:
-    """The most samples ever owed: frames of 20 ms give 480 for 160 and 160 for 480 from the very first."""
+    """The most samples that were ever missing.
+
+    Frames of 20 ms give 480 for 160 and 160 for 480 from the first one on.
+    """
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     short = 0
     for _ in range(100):

@@ -1,7 +1,7 @@
-"""PESQ of the model's voice as the caller hears it, against one mu-law pass of the same clips: the bound.
+"""PESQ of the model's voice as the caller hears it, compared with one mu-law pass of the same clips, the upper limit.
 
-PESQ (ITU-T P.862, narrow band) comes from the `pesq` package, which is built from C source, and the voices from
-espeak-ng; both live in an environment of their own under out/, so that neither the relay nor its tests need them.
+PESQ (ITU-T P.862, narrow band) comes from the package `pesq`, built from C source; the voices come from espeak-ng. Both
+are in an environment of their own under out/, so that neither the relay nor its tests need them.
 """
 
 import itertools
@@ -59,7 +59,7 @@ def _cut_in_deltas(downlink: dsp.Downlink, pcm24k: bytes) -> bytes:
 
 
 def measure() -> dict[str, object] | str:
-    """Mean and least PESQ of the downlink and of the bound; or the sentence that says what is missing."""
+    """Mean and lowest PESQ of the downlink and of the upper limit. Or the sentence that says what is missing."""
     if not (ENVIRONMENT / "bin" / "python").exists():
         return "not measured: `python -m bench.dsp --build` first builds pesq and the voices in out/dsp-venv"
     CLIPS.mkdir(parents=True, exist_ok=True)

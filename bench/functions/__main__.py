@@ -1,8 +1,8 @@
 """`python -m bench.functions [--calls 1 20] [--rounds 4]`: slow functions (2 s) under load, as each caller hears them.
 
 A real relay with its ledger, the model and the business, and the callers, in processes of their own. All callers ask
-for something that takes two seconds, again and again; every fifth speaks while it runs. Leaves out/functions.txt and
-.json. Exit code 1 if anybody heard over 900 ms of silence, a hole in the agent's words, or an agent that went on.
+for something that takes two seconds, again and again. Every fifth speaks while it runs. Writes out/functions.txt and
+.json. Exit code 1 if anybody heard over 900 ms of silence, a gap in the agent's words, or an agent that went on.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Figures:
     calls: int
     functions: int
     silence_ms: Spread  # from the caller's last sound to the agent's next, and between the agent's
-    gaps_ms: Spread  # holes in the agent's words, where its buffer ran dry
-    stop_ms: Spread  # an interruption: the caller's first sound to the agent's last
-    answered: int  # callers' words during a function that got an answer of their own
+    gaps_ms: Spread  # gaps in the agent's words, when its buffer was empty
+    stop_ms: Spread  # at an interruption: from the caller's first sound to the agent's last
+    answered: int  # callers' words during a function that were answered
     interruptions: int
     failures: list[str]
 

@@ -1,6 +1,6 @@
-"""`python -m bench.greeting [--calls 100] [--at-once 20] [--only WORDS]`: every rung, in real processes.
+"""`python -m bench.greeting [--calls 100] [--at-once 20] [--only WORDS]`: every step of the ladder, in real processes.
 
-Leaves out/greeting.txt, .json and .png. Exit code 1 if any call heard nothing by 500 ms.
+Writes out/greeting.txt, .json and .png. Exit code 1 if any call heard nothing by 500 ms.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def measure(case: Case, database_url: str, folder: Path, calls: int, at_on
         environ = environment(port, url, database_url if case.postgres else NOBODY, folder)
         served: dict[str, int] = {}
         for number in range(min(STARTS, calls) if case.fresh else 1):
-            if not case.kept:  # what one start rendered, the next shall not find
+            if not case.kept:  # what one start rendered must not be there at the next
                 environ["OPENAI_VOICE"] = VOICES[number % len(VOICES)]
             async with serving(environ, log, ready=not case.fresh) as origin, trio.open_nursery() as nursery:
                 load = Load(origin)
@@ -111,7 +111,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, set(range((os.cpu_count() or 1) - 1)))  # the relay has the last core to itself
-    quieten()  # BENCH_REALTIME=1 keeps other work of a busy machine off
+    quieten()  # BENCH_REALTIME=1 keeps other programs of a busy machine away
     found = run(arguments.calls, arguments.at_once, arguments.only)
     text = report.table(found)
     OUT.mkdir(exist_ok=True)

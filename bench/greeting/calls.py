@@ -16,18 +16,19 @@ from relay.standin.twilio.exchange import CallerLine, Exchange, LiveCall
 from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.streaming import Network
 
-# Who hears nothing for so long hangs up; the bench has failed then.
+# A caller who hears nothing for so long hangs up, and the bench has failed.
 PATIENCE_S = 3.0
 # After the first audio: a mark comes back, then the caller hangs up.
 STAYS_S = 0.1
 LAG_EVERY_S = 0.005
-# Twilio takes about 365 ms from the TwiML to its socket [measured]; not the same for every call, so drawn around that.
+# Twilio takes about 365 ms from the TwiML to its socket (docs/protocol/twilio.md 1.3). The value of each call is drawn
+# around it.
 CONNECT_MS = (265.0, 465.0)
 
 
 @dataclass(slots=True)
 class Heard:
-    """One call, as the caller's side saw it; None: nothing was heard."""
+    """One call, as the caller's side saw it. None: nothing was heard."""
 
     greeting_ms: float | None  # `start` sent -> first media frame here
     ring_ms: float | None  # first ring -> first media frame here
@@ -80,7 +81,7 @@ class Load:
         self.heard.append(Heard(after_ms, None if media is None else round(media * 1000, 2)))
 
     async def watch_lag(self) -> None:
-        """How late this process wakes up: what it measures cannot be truer than that."""
+        """How late this process wakes up: nothing can be measured more exactly."""
         while True:
             due = trio.current_time() + LAG_EVERY_S
             await trio.sleep_until(due)
@@ -88,7 +89,7 @@ class Load:
 
 
 async def rungs(origin: str) -> dict[str, int]:
-    """Which rung served how many calls, by the relay's own count."""
+    """How many calls each step of the ladder served, by the relay's own count."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{origin}/metrics", timeout=5.0)).text
     found = re.findall(r'relay_greeting_ms_count\{rung="(\w+)"\} (\d+)', text)
@@ -96,7 +97,7 @@ async def rungs(origin: str) -> dict[str, int]:
 
 
 async def own_p99_ms(origin: str) -> float | None:
-    """The relay's own greeting_ms: the smallest bucket bound that 99 of 100 calls stay under."""
+    """The relay's own greeting_ms: the smallest bucket bound that 99 of 100 calls are below."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{origin}/metrics", timeout=5.0)).text
     sums: dict[float, float] = {}

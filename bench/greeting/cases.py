@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from relay.standin.model.script import Faults, Script
 from relay.standin.speech.voice import Voice
 
-# A model on an ordinary day: 150 ms to the open socket, 300-700 ms to the first delta, drawn [Realtime captures].
+# A usual model: 150 ms to the open socket, 300 to 700 ms to the first delta (docs/protocol/openai.md 3).
 CONNECT_MS = 150.0
 ORDINARY = Script(connect_ms=CONNECT_MS)
-# As if the session had been dialled long before: the most that a pool of configured sessions could bring.
+# As if the session had been opened long before: the best that a pool of configured sessions could do.
 POOLED = Script(connect_ms=0.0)
 DEAD = Script(faults=Faults(connect_refused=True))
 HUNG = Script(faults=Faults(silent_after_connect=True))
 
 
 class Hoarse(Voice):
-    """Says the greeting, but neither of its parts alone: their renderings are silent, and refused."""
+    """Says the greeting, but not its parts alone: their renderings are silent, and refused."""
 
     def say(self, text: str) -> bytes:
         sound = super().say(text)

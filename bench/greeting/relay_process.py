@@ -24,11 +24,11 @@ STOP_LIMIT_S = 15.0
 
 
 class RelayFailed(Exception):
-    """The relay did not start, or stopped: says where its log is."""
+    """The relay did not start, or stopped. The message says where its log is."""
 
 
 def environment(port: int, model_url: str, database_url: str, folder: Path) -> dict[str, str]:
-    """What a deployed relay has, on loopback. The business backend and Twilio's REST API are down: nobody is there."""
+    """The environment of a deployed relay, on loopback. The business backend and Twilio's REST API do not answer."""
     return {
         **own_environment(os.environ),
         "OPENAI_API_KEY": "sk-bench",

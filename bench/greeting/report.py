@@ -19,7 +19,7 @@ LIMIT_MS = 500.0
 
 @dataclass(slots=True)
 class Measured:
-    """A case's figures in ms; `alone` is one call after another, `together` many at once. None: nothing was heard."""
+    """A case's figures in ms. `alone` is one call after another, `together` many at once. None: nothing was heard."""
 
     case: Case
     alone: list[float | None]
@@ -40,7 +40,7 @@ class Measured:
 
 
 def percentile(values: Sequence[float | None], share: float) -> float:
-    """Of all calls; one that heard nothing counts as for ever. nan without calls."""
+    """Of all calls. A call that heard nothing counts as infinite. nan without calls."""
     ordered = sorted(float("inf") if ms is None else ms for ms in values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 

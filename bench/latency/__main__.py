@@ -1,4 +1,4 @@
-"""`python -m bench.latency [SECONDS]`: what the relay adds at 1 and 20 calls, wss to the model; twice, from scratch."""
+"""`python -m bench.latency [SECONDS]`: what the relay adds at 1 and 20 calls, wss to the model; measured twice."""
 
 import sys
 

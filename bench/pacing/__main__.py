@@ -1,6 +1,7 @@
-"""`python -m bench.pacing`: the lead against pushing through: delay, work, what a stop must undo, gaps under trouble.
+"""`python -m bench.pacing`: the lead compared with pushing through: delay, work, what a stop must undo, gaps under
+trouble.
 
-Leaves out/pacing.txt and .json. Exit code 1 if the lead has a gap where its stall is 150 ms.
+Writes out/pacing.txt and .json. Exit code 1 if the lead has a gap with a stall of 150 ms.
 """
 
 from __future__ import annotations

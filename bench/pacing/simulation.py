@@ -1,7 +1,7 @@
-"""Two minutes of one call's answers through the real playout ledger, on a clock of 1 ms, with trouble on the way.
+"""Two minutes of one call's answers through the real playout, on a clock of 1 ms, with trouble on the way.
 
-Answers of 10 s come in deltas of 250 ms, five times as fast as speech, every 12 s. The caller's frames wake the relay
-every 20 ms; a stall stops it. Twilio is the stand-in's playback.
+Answers of 10 s come every 12 s, in deltas of 250 ms, five times as fast as speech. The caller's frames wake the relay
+every 20 ms. A stall stops it. Twilio is the stand-in's playback.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ APART_S = 0.5  # between two troubles
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What goes wrong: the loop stands still, or the way to Twilio is held up, so often and for so long."""
+    """What goes wrong: the loop stops, or the way to Twilio is blocked, so often and for so long."""
 
     name: str
     stall_ms: int = 0
@@ -50,8 +50,8 @@ class Row:
     delay_ms: float  # first delta -> first frame written, mean
     cpu_us_per_call_s: float  # the ledger's own work
     messages_per_call_s: float
-    at_twilio_ms: float  # what a `clear` has to throw away, mean over random moments of speech
-    resent_kb: float  # sent again after a cough that was undone, a cough every 3 s of speech
+    at_twilio_ms: float  # what a `clear` throws away, mean over random moments of speech
+    resent_kb: float  # sent again after a cough that was undone; a cough every 3 s of speech
     gaps: int
     gaps_ms: float
 
@@ -63,7 +63,7 @@ def measure(way: str, lead: Lead, trouble: Trouble) -> Row:
 
 
 def run(way: str, lead: Lead, trouble: Trouble, *, coughs: bool, seed: int = 7) -> Row:
-    """One call. With `coughs` every silence is one, and its gaps say nothing."""
+    """One call. With `coughs` every silence is a cough, and its gaps mean nothing."""
     chance, playout, ear = random.Random(seed), Playout(lead), Playback()
     coming: deque[tuple[float, Play]] = deque()
     pushed: dict[ItemId, float] = {}

@@ -1,4 +1,4 @@
-"""`python -m bench.peers [NAME…]`: ours beside the others under the same load in the same run, and ratios.
+"""`python -m bench.peers [NAME…]`: our relay and others under the same load in the same run, and ratios.
 
 Names: passthrough agents pipecat (all, if none is given). They are installed into out/peers first.
 """
@@ -31,7 +31,7 @@ def _one(name: str) -> list[Step]:
 
 
 def main() -> int:
-    """Measure all in turn, twice; print; leave out/peers.json. 1 where ours costs over twice the passthrough's CPU."""
+    """Measure all, twice; print; write out/peers.json. Returns 1 if ours costs over twice the passthrough's CPU."""
     names = sys.argv[1:] or list(PEERS)
     os.sched_setaffinity(0, {LOAD_CORE})
     quieten()

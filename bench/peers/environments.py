@@ -1,4 +1,4 @@
-"""The relays of others, installed on demand into out/peers, and how each is started. Nothing of theirs is here."""
+"""Other relays, installed on demand into out/peers, and how each is started. Nothing of theirs is in the repository."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`python -m bench.profile [CALLS [SECONDS]]`: where a caller frame's microseconds go, by room and by function.
 
-By py-spy, which looks at the real `relay serve` from outside, 400 times a second; installed into out/profile-venv.
-The microseconds are the process's CPU over the callers' frames: answers, marks and the ledger are in them.
+It uses py-spy, which looks at the real `relay serve` from outside, 400 times a second; installed into out/profile-venv.
+The microseconds are the CPU of the process divided by the callers' frames: answers, marks and the ledger are included.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ RATE_HZ = 400
 SHOWN, ROOMS_SHOWN = 45, 20
 FRAMES_PER_S = 50
 FOLDER = OUT / "profile-venv"
-# Everything that the loop does happens below this frame of Trio's; the ledger's threads do not.
+# Everything that the loop does is below this frame of Trio's. The ledger's threads are not.
 LOOP = "unrolled_run"
 
 

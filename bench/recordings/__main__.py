@@ -1,7 +1,7 @@
 """`python -m bench.recordings [PAIRS [SECONDS [CALLS]]]`: RECORD=on against RECORD=transcripts, in interleaved pairs.
 
-Each run is a fresh `relay serve` with the same load. The figure is the median over the pairs of the difference of p99,
-with an interval of 95 % by bootstrap; the goal is under 1 ms each way.
+Each run is a new `relay serve` with the same load. The figure is the median over the pairs of the difference of p99,
+with a 95 % interval by bootstrap. The goal is under 1 ms.
 """
 
 import random
@@ -23,7 +23,10 @@ DRAWS = 10_000
 
 @contextmanager
 def recording() -> Iterator[Relay]:
-    """`relay serve` as in `ours`, with RECORD=on. Says so if nothing was recorded: then nothing was measured."""
+    """`relay serve` as in `ours`, with RECORD=on.
+
+    Says so if nothing was recorded, because then nothing was measured.
+    """
     with ours() as relay:
         more = {"RECORD": "on", "RECORDING_KEY": new_key()}
         yield replace(relay, name="relay, recording", environ={**relay.environ, **more})

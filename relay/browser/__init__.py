@@ -1,1 +1,1 @@
-"""The browser's side of a test call: what the page "Talk to it" says on its socket, and what it is told."""
+"""The browser's side of a test call: what the page "Talk to it" sends on its socket, and what it gets."""

@@ -22,9 +22,9 @@ from relay.call.vocabulary import CallerProtocolError, CallSid, DigitPressed, Ma
 from relay.twilio.media_protocol import Event, Frame, Stopped
 
 NAME: Final = "browser"
-# The page's socket is the whole call: it is over when we close it.
+# The page's socket is the whole call: closing it ends the call.
 IS_A_PHONE_CALL: Final = False
-# The page sends 20 ms at once. A second is what a tab that was held up may send in one message.
+# The page sends 20 ms at a time. A tab that was delayed may send up to a second in one message.
 LONGEST_AUDIO_BYTES: Final = 8_000
 _DIGITS: Final = frozenset("0123456789*#")
 
@@ -53,9 +53,9 @@ _KINDS: Final = frozenset({"audio", "mark", "key", "hang_up"})
 
 
 def parse(message: bytes) -> Frame | Event | None:
-    """Return what a message of the page's says: a caller's Frame, an event, or None for a kind that is new to us.
+    """What a message of the page's says: a caller's Frame, an event, or None for a new kind.
 
-    Raises BrowserProtocolError for what is no JSON object with a `kind`, or a known kind without its parts.
+    Raises BrowserProtocolError if it is not a JSON object with a `kind`, or if a known kind lacks its parts.
     """
     try:
         told = _decode(message)
@@ -96,22 +96,22 @@ def _refuse_broken(message: bytes, error: Exception) -> None:
 
 
 def _words(error: Exception) -> str:
-    """Say what is wrong by place and type; a UnicodeDecodeError would quote the message itself."""
+    """What is wrong, by place and type. A UnicodeDecodeError would quote the message itself."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return str(error) if isinstance(error, msgspec.MsgspecError) else "not UTF-8 text"
 
 
 def media(stream_sid: str, mulaw: bytes) -> bytes:
-    """Return the message that plays `mulaw` (8 kHz, any length). The page has one stream: it needs no `stream_sid`."""
+    """The message that plays `mulaw` (8 kHz, any length). The page has one stream, so it needs no `stream_sid`."""
     return b'{"kind":"audio","mulaw":"%b"}' % pybase64.b64encode(mulaw)
 
 
 def mark(stream_sid: str, name: str) -> bytes:
-    """Return the message that asks for a receipt when what was sent before it has been played, or cleared."""
+    """The message that asks for a receipt when what was sent before it has been played, or cleared."""
     return b'{"kind":"mark","name":%b}' % _quote(name)
 
 
 def clear(stream_sid: str) -> bytes:
-    """Return the message that makes the page forget what it has not played; every pending mark comes back at once."""
+    """The message that makes the page drop what it has not played. Every pending mark then comes back at once."""
     return b'{"kind":"clear"}'

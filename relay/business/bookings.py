@@ -1,7 +1,7 @@
-"""The receptionist: what a caller may book, move and cancel, and the words for what is not possible (pure).
+"""The receptionist: what a caller may book, move and cancel, and what is said when it is not possible (pure).
 
-Each method is the work of one transaction of the diary (`Store`), at a given minute. A definite no is raised and leaves
-no trace; what was done is kept under its key, and a repeat of it gets the first answer.
+Each method is the work of one transaction of the diary (`Store`), at a given minute. A refusal is raised and changes
+nothing. A change is kept under its key. If it is asked for again, the first answer is given again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from relay.business.rules import Business, Person, Resource, Service
 from relay.functions.builtin.times import clock_words, time_words
 
 ALTERNATIVES: Final = 3
-LOOK_AHEAD_DAYS: Final = 14  # for alternatives, when the day of the wish has none
+LOOK_AHEAD_DAYS: Final = 14  # for alternatives, if the day that the caller wants has none
 
 
 class NotFree(Exception):
-    """This time cannot be booked; `alternatives` can (minutes). `why` is a sentence for the caller."""
+    """This time cannot be booked. `alternatives` are times that can (in minutes).
+
+    `why` is a sentence for the caller.
+    """
 
     def __init__(self, why: str, alternatives: Sequence[int]) -> None:
         super().__init__(why)
@@ -31,7 +34,7 @@ class NotFree(Exception):
 
 
 class NotOffered(Exception):
-    """There is no such service, or nobody of that name does it; `choices` are there."""
+    """There is no such service, or nobody of that name does it. `choices` are what there is."""
 
     def __init__(self, why: str, choices: Sequence[str]) -> None:
         super().__init__(why)
@@ -40,11 +43,11 @@ class NotOffered(Exception):
 
 
 class NoSuchAppointment(Exception):
-    """There is no standing appointment of this id."""
+    """No appointment with this id is booked."""
 
 
 class KeyReused(Exception):
-    """The key stands for another kind of change."""
+    """This key was used for another kind of change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,12 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """Under which key and for whom something is changed. An owner may do what a caller may not (`anyway`)."""
+    """The key of a change, and who makes it. An owner may do what a caller may not (`anyway`)."""
 
     key: str
     call_sid: str = ""
     by: str = "caller"
-    anyway: bool = False  # outside hours, notice and horizon; never twice at one time
+    anyway: bool = False  # also outside hours, notice and horizon; never two at one time
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Reception:
         return found
 
     def person(self, name: str, service: Service) -> Person | None:
-        """Whom the caller asks for; None: anybody. Raises NotOffered."""
+        """The person that the caller asks for; None: anybody. Raises NotOffered."""
         if not name.strip():
             return None
         person = self.business.person(name)
@@ -96,7 +99,7 @@ class Reception:
         return person
 
     def free(self, store: Store, now: int, service: str, first: dt.date, last: dt.date, who: str = "") -> list[int]:
-        """The starts that are offered on these local days. Raises NotOffered."""
+        """The times that are offered on these local days. Raises NotOffered."""
         wanted = self.service(service)
         person = self.person(who, wanted)
         return self._free(store, now, wanted, first, last, person)
@@ -145,7 +148,7 @@ class Reception:
         return store.keep(Change("booked", made, deed.key, deed.by, deed.call_sid))
 
     def move(self, store: Store, now: int, appointment_id: str, start_min: int, deed: Deed) -> Appointment:
-        """To another time, with the same person where there was one. Raises NotFree, NoSuchAppointment, KeyReused."""
+        """Move to another time, with the same person if there was one. Raises NotFree, NoSuchAppointment, KeyReused."""
         before = _before(store, "moved", deed)
         if before is not None:
             return before
@@ -171,7 +174,7 @@ class Reception:
         return found
 
     def _service_of(self, old: Appointment) -> Service:
-        """The service as it was booked, though the file may have changed since."""
+        """The service as it was booked. The file may have changed since."""
         now = next((each for each in self.business.services if each.name == old.service), None)
         buffer = old.busy_min - old.minutes
         if now is None:
@@ -182,7 +185,7 @@ class Reception:
     def _resource(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, deed: Deed, but: str = ""
     ) -> Resource:
-        """Who or what is free; `but`: an appointment that is being moved away. Raises NotFree."""
+        """A person or place that is free. `but`: an appointment that is moved away from its time. Raises NotFree."""
         day = day_of(start, self.business.tz)
         able = choices(self.business, service, day, day, person.name if person else "")
         limits = bookable(self.business, service, now)
@@ -199,7 +202,7 @@ class Reception:
     def _alternatives(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, but: str
     ) -> list[int]:
-        """Free times nearest to a wish: of its day, and of days after it where it has too few."""
+        """The free times nearest to what the caller wants: on that day, and on later days if that day has too few."""
         tz = self.business.tz
         earliest, beyond = bookable(self.business, service, now)
         day = day_of(min(max(start, earliest), beyond - 1), tz)
@@ -211,7 +214,7 @@ class Reception:
     def _why_not(
         self, store: Store, now: int, service: Service, start: int, person: Person | None, able: Sequence[Choice]
     ) -> str:
-        """The reason in a sentence that the agent can say."""
+        """The reason, in a sentence that the agent can say."""
         tz = self.business.tz
         when = time_words(moment_of(start, tz), tz)
         earliest, beyond = bookable(self.business, service, now)

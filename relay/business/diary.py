@@ -1,6 +1,6 @@
-"""The diary's port: appointments and what is blocked; and one in memory, for plays and the stand-in (no I/O).
+"""The port of the diary: appointments and blocked times. Also one in memory, for plays and the stand-in (no I/O).
 
-`Store` is what one transaction sees. The work given to `Diary.write` runs alone, and whole or not at all.
+`Store` is what one transaction sees. The work that `Diary.write` gets runs alone. It is done as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Kind = Literal["booked", "moved", "cancelled"]
 
 
 class DiaryUnavailable(Exception):
-    """The diary could not be read or written. The words hold no name and no number of a caller.
+    """The diary could not be read or written. The message holds no name and no number of a caller.
 
-    `may_have_happened`: the answer to a write was lost.
+    `may_have_happened`: a write may have been done, because its answer was lost.
     """
 
     def __init__(self, words: str, *, may_have_happened: bool = False) -> None:
@@ -52,7 +52,7 @@ class Appointment:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Time in which nothing is booked. `who` "": the whole business."""
+    """Time in which nothing is booked. `who` "" means the whole business."""
 
     span: Span
     who: str = ""
@@ -62,7 +62,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of an appointment's history: how it stood after it. `key` makes a repeat of it known."""
+    """One row of an appointment's history: the appointment after the change. By `key` a repeat is recognised."""
 
     kind: Kind
     appointment: Appointment
@@ -75,25 +75,25 @@ class Store(Protocol):
     """The diary within one transaction."""
 
     def busy(self, resources: Sequence[Resource], span: Span, but: str = "") -> Mapping[Resource, Sequence[Span]]:
-        """What is taken or blocked for each of them and touches the span; not counting appointment `but`."""
+        """For each of them, what is booked or blocked in the span. The appointment `but` does not count."""
 
     def appointment(self, appointment_id: str) -> Appointment | None:
-        """Standing or cancelled."""
+        """The appointment, booked or cancelled."""
 
     def of_phone(self, phone: str, after_min: int) -> list[Appointment]:
-        """The standing appointments of a number that begin after this minute, soonest first."""
+        """The booked appointments of a number that begin after this minute, the next one first."""
 
     def last_name(self, phone: str) -> str:
-        """The name of the number's latest appointment, "" for none."""
+        """The name in the number's latest appointment, or ""."""
 
     def change(self, key: str) -> Change | None:
         """What was done under this key."""
 
     def keep(self, change: Change) -> Appointment:
-        """Write an appointment as it stands after the change, and the change. Gives a new one its id."""
+        """Write an appointment as it is after the change, and the change. A new one gets its id."""
 
     def listed(self, span: Span) -> list[Appointment]:
-        """Standing appointments that begin in a span, in order."""
+        """The booked appointments that begin in a span, in order."""
 
     def blocks(self, span: Span) -> list[Block]:
         """What is blocked in a span, in order."""
@@ -112,14 +112,14 @@ class Diary(Protocol):
         """Run `work`, which only reads."""
 
     async def write(self, work: Callable[[Store], T], *, limit_s: float) -> T:
-        """Run `work` alone, and whole or not at all."""
+        """Run `work` alone. It is done as a whole or not at all."""
 
 
 @dataclass
 class MemoryStore:
     """A diary in memory."""
 
-    appointments: dict[str, Appointment] = field(default_factory=dict)  # in the order they were made
+    appointments: dict[str, Appointment] = field(default_factory=dict)  # in the order in which they were made
     history: list[Change] = field(default_factory=list)
     blocked: dict[str, Block] = field(default_factory=dict)
 
@@ -182,7 +182,7 @@ def _touch(one: Span, other: Span) -> bool:
 
 @dataclass
 class MemoryDiary:
-    """The port over a `MemoryStore`: there is no await in the work, so it is alone. `away`: it cannot be reached."""
+    """The port over a `MemoryStore`. The work has no await, so nothing runs beside it. `away`: it cannot be reached."""
 
     store: MemoryStore = field(default_factory=MemoryStore)
     away: bool = False

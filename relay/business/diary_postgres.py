@@ -1,9 +1,9 @@
 """The diary in Postgres.
 
-Rule 1: no resource is ever booked twice at one time: the table's own exclusion constraint says so to everybody.
-Rule 2: a change is one transaction under one lock, so that a free time that was looked up is still free when it is
-        written, and of two relays the second one sees what the first has done.
-Rule 3: a change that is asked for again under its key is found in the history, so it may be tried again after a break.
+Rule 1: nobody and no place is booked twice at one time. The table's exclusion constraint refuses it, whoever writes.
+Rule 2: a change is one transaction under one lock. So a time that was found free is still free when it is written. Of
+        two relays, the second sees what the first has done.
+Rule 3: a change that comes again under its key is found in the history. So it may be tried again after a lost answer.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from relay.ledger.postgres_thread import Connection, PostgresThread, words_of
 
 T = TypeVar("T")
 
-LOCK: Final = 0x6469617279  # "diary" in ASCII: the advisory lock's number
-TRIES: Final = 3  # of a change that met another one; under the lock only who writes without it can be met
+LOCK: Final = 0x6469617279  # "diary" in ASCII: the number of the advisory lock
+TRIES: Final = 3  # when a change met another one; under the lock, only a writer without the lock can be met
 CLOSE_LIMIT_S: Final = 1.0
 IDLE_EVERY_S: Final = 30.0
 
@@ -32,7 +32,7 @@ STATEMENTS: Final = statements.read(statements.SQL_DIR / "diary.sql")
 
 
 class PostgresDiary:
-    """The port. One thread and one connection of its own."""
+    """The port. It has a thread and a connection of its own."""
 
     def __init__(self, url: str) -> None:
         self._thread = PostgresThread(url)
@@ -44,7 +44,7 @@ class PostgresDiary:
         return await self._use(lambda connection: _alone(connection, work), limit_s, writes=True)
 
     async def keep_idle_closed(self) -> None:
-        """Close the connection while nobody books, until cancelled: a database may sleep then."""
+        """Close the connection while nobody books, until cancelled. A database that sleeps when idle can then sleep."""
         while True:
             await trio.sleep(IDLE_EVERY_S)
             await self._thread.close_if_idle()
@@ -67,7 +67,7 @@ class PostgresDiary:
 
 @dataclass(frozen=True, slots=True)
 class _Told(Generic[T]):
-    """What the work returned or, as its answer too, raised: a refusal is no reason to give the connection up."""
+    """What the work returned or raised. A refusal is an answer too: the connection stays good."""
 
     result: T | None = None
     refusal: Exception | None = None
@@ -85,7 +85,8 @@ def _told(work: Callable[[Store], T], store: Store) -> _Told[T]:
 def _alone(connection: Connection, work: Callable[[Store], T]) -> _Told[T]:
     for number in range(TRIES):
         try:
-            with connection.transaction():  # within the thread's own: what was met is undone up to here
+            # Inside the thread's own transaction: what met another change is undone only up to here
+            with connection.transaction():
                 connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
                 return _told(work, PostgresStore(connection))
         except (psycopg.errors.ExclusionViolation, psycopg.errors.UniqueViolation):
@@ -188,6 +189,6 @@ def _appointment(row: Sequence[Any]) -> Appointment:
 
 
 def _number(shown_id: str) -> int:
-    """The number in `apt_12`; one that nothing has for anything else."""
+    """The number in `apt_12`. For anything else a number that no appointment has."""
     digits = shown_id.rpartition("_")[2]
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 18 else -1

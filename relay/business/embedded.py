@@ -1,6 +1,6 @@
 """The embedded backend: the `Backend` port, answered in this process from the business file and the diary.
 
-One is one state of the file. A call keeps the one that it began with; the diary behind all of them is the same.
+Each object has one version of the file. A call keeps the one that it began with. All of them use the same diary.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from relay.business.rules import Business
 from relay.functions.backend.contract import Appointment, BackendFault, Caller, Hours, Refused, Taken
 from relay.functions.builtin.times import clock_words, time_words
 
-LIMIT_S: Final = 2.5  # as for a backend of the user's
-MARGIN_S: Final = 0.05  # before a function's own deadline, so that our words are told
+LIMIT_S: Final = 2.5  # as for a backend of your own
+MARGIN_S: Final = 0.05  # before the function's own deadline, so that our answer is the one that is used
 NOT_FOUND: Final = 404
 UNCLEAR: Final = 422
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Embedded:
-    """The port for one call (`call_sid` "": for none)."""
+    """The port for one call (`call_sid`). "" means: for no call."""
 
     business: Business
     diary: Diary
@@ -39,7 +39,7 @@ class Embedded:
     call_sid: str = ""
 
     def for_call(self, call_sid: str) -> Embedded:
-        """The same, for a call: its changes stand in the history under its name."""
+        """The same for a call: its changes are in the history under its CallSid."""
         return replace(self, call_sid=call_sid)
 
     async def hours(self, day: dt.date) -> Hours:
@@ -49,7 +49,7 @@ class Embedded:
     async def availability(
         self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """Starts that are offered from `day` to `until`. Raises Refused with words for the caller."""
+        """The times that are offered from `day` to `until`. Raises Refused with words for the caller."""
         free = await self._ask(
             lambda store: self._reception.free(store, self._now, service, day, until or day, who), writes=False
         )
@@ -61,7 +61,7 @@ class Embedded:
         return [self._shown(each) for each in found]
 
     async def caller(self, phone: str) -> Caller | None:
-        """The name under which the number has booked; nobody vouches for it."""
+        """The name under which this number has booked before. Nobody has checked it."""
         name = await self._ask(lambda store: store.last_name(phone), writes=False)
         return Caller(name=name) if name else None
 
@@ -73,16 +73,16 @@ class Embedded:
         return self._shown(await self._ask(lambda store: self._reception.book(store, self._now, wish, self._deed(key))))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Raises Taken; Refused with status 404 when there is no such appointment."""
+        """Move it. Raises Taken; Refused with status 404 if there is no such appointment."""
         minute = minute_of(start)
         await self._ask(lambda store: self._reception.move(store, self._now, appointment, minute, self._deed(key)))
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Raises Refused with status 404 when there is no such appointment."""
+        """Cancel it. Raises Refused with status 404 if there is no such appointment."""
         await self._ask(lambda store: self._reception.cancel(store, appointment, self._deed(key)))
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
-        """Raises Refused with status 404: the row in `messages` is where a message is kept."""
+        """Raises Refused with status 404: a message is kept in the table `messages` instead."""
         raise Refused("the embedded backend takes no messages: they are in the table `messages`", NOT_FOUND)
 
     @property
@@ -101,7 +101,7 @@ class Embedded:
         return Appointment(entry.id, moment_of(entry.start_min, self.business.tz), entry.service, person, entry.name)
 
     async def _ask(self, work: Callable[[Store], T], *, writes: bool = True) -> T:
-        """The work's result, with the engine's refusals as the port's."""
+        """The result of the work. The refusals of the receptionist become those of the port."""
         use = self.diary.write if writes else self.diary.read
         limit_s = min(LIMIT_S, trio.current_effective_deadline() - MARGIN_S - trio.current_time())
         try:
@@ -120,7 +120,7 @@ class Embedded:
 
 
 def hours_of(business: Business, day: dt.date) -> Hours:
-    """A day's hours in the contract's form; breaks, and what the file says of the day, stand in its notes."""
+    """A day's hours in the form of the contract. Breaks, and the file's note about the day, are in its notes."""
     tz = business.tz
     spans = [(moment_of(start, tz), moment_of(end, tz)) for start, end in hours_on(business, day)]
     special = business.special_day(day)

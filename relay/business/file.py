@@ -1,4 +1,4 @@
-"""`business.toml`: read, checked, every mistake named at once with its line (pure but for `load`)."""
+"""`business.toml`, read and checked. Every mistake is named at once, with its line (pure but for `load`)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SERVICE = ("name", "also", "minutes", "buffer_minutes", "price", "places", "ste
 
 
 class BusinessFileInvalid(ValueError):
-    """A business file that cannot be used; the message names every mistake, `mistakes` has them one by one."""
+    """A business file that cannot be used. The message names every mistake; `mistakes` has them one by one."""
 
     def __init__(self, name: str, mistakes: Sequence[str]) -> None:
         super().__init__(f"{name} needs mending:\n" + "\n".join(f"  - {each}" for each in mistakes))
@@ -76,7 +76,7 @@ def parse(text: str, name: str = "business.toml") -> Business:
 
 @dataclass
 class _Reader:
-    """Collects mistakes, each with its line."""
+    """Reads the file and collects its mistakes, each with its line."""
 
     name: str
     lines: Mapping[KeyPath, int]
@@ -89,7 +89,7 @@ class _Reader:
 
 
 class _Table:
-    """One table of the file; what is asked for is taken out, and the rest is unknown."""
+    """One table of the file. Keys that are read are taken out. What is left over is unknown."""
 
     def __init__(self, reader: _Reader, path: KeyPath, table: Mapping[str, Any]) -> None:
         self._reader, self.path, self._table = reader, path, dict(table)
@@ -146,7 +146,7 @@ class _Table:
         return _Table(self._reader, (*self.path, key), value)
 
     def read(self, key: str, value: object, read: Callable[[Any], T]) -> T | None:
-        """`read` of a value; None where a mistake is in it."""
+        """`read` of a value; None if it has a mistake."""
         try:
             return read(value)
         except ValueError as error:
@@ -211,7 +211,7 @@ def _zone(top: _Table) -> ZoneInfo:
 
 
 def _week(table: _Table) -> Week:
-    """The weekly hours; a day that is not named is closed."""
+    """The weekly hours. A day that is not named is closed."""
     days: list[tuple[Span, ...]] = [()] * 7
     named: set[int] = set()
     for key, value in table.items():
@@ -253,7 +253,7 @@ def _special(table: _Table) -> SpecialDay:
 
 
 def _special_once(tables: Sequence[_Table], special: Sequence[SpecialDay]) -> None:
-    """Two entries for one day, both with a year or both without, contradict each other."""
+    """Report two entries for one day. One with a year and one without are allowed."""
     for number, (table, one) in enumerate(zip(tables, special, strict=True)):
         for other in special[:number]:
             if one.days.every_year == other.days.every_year and _meet(one.days, other.days):
@@ -320,7 +320,7 @@ def _names_once(tables: Sequence[_Table], names: Sequence[str], kind: str) -> No
 def _who_and_where(
     services: Sequence[tuple[_Table, Service]], people: Sequence[tuple[_Table, Person]], places: Mapping[str, int]
 ) -> None:
-    """Whether each service has somebody, or a place, and each person something to do."""
+    """Check that each service has somebody or a place, and each person something to do."""
     known = [service.name for _, service in services]
     for table, person in people:
         if not person.does and person.name:
@@ -349,10 +349,10 @@ def _who_and_where(
 
 
 def _can_ever_happen(services: Sequence[tuple[_Table, Service]], week: Week, special: Sequence[SpecialDay]) -> None:
-    """Whether each service fits into some opening."""
+    """Check that each service fits into some opening."""
     spans = [span for hours in (*week, *(each.hours for each in special)) for span in hours]
     if any(start == 0 for start, _ in spans) and any(end >= DAY_MIN for _, end in spans):
-        return  # a night may go on in the next day's hours
+        return  # an evening may go on in the hours of the next day
     longest = max((end - start for start, end in spans), default=0)
     for table, service in services:
         if longest and service.minutes > longest:

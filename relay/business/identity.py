@@ -1,4 +1,4 @@
-"""Who the business is, where both the environment and its file say it (pure): the environment wins."""
+"""Who the business is, if both the environment and its file say it (pure). The environment wins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.settings import Settings
 
 
 def settle(settings: Settings, business: Business) -> tuple[Settings, Business, list[str]]:
-    """The settings and the business with one name, zone and country; and what the two disagreed on, in words."""
+    """The settings and the business with one name, zone and country. Also what the two disagreed on, in words."""
     said = {
         "business_name": business.name,
         "business_tz": business.tz.key,

@@ -1,9 +1,9 @@
 """Which times are free, which of them are offered, and who or what is booked then (pure).
 
-Rule 1: an appointment lies whole within opening hours and within those of its person; its buffer may run past closing.
+Rule 1: an appointment lies within the opening hours, and within those of its person. Its buffer may end after closing.
 Rule 2: its person or place is free for the appointment and its buffer.
 Rule 3: it begins after the notice, and on a day within the horizon.
-Whatever keeps these rules can be booked. Offered is a step of it, counted from each opening at a full part of the hour.
+Any time that keeps these rules can be booked. Offered are only times in steps, counted from each opening.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from relay.business.opening import (
 )
 from relay.business.rules import DAY_MIN, Business, Resource, Service, Span
 
-# Between two changes of the clock lie more days than these.
+# Two changes of the clock are always further apart than this.
 SEASON_MIN: Final = 60 * DAY_MIN
 
 Busy = Mapping[Resource, Sequence[Span]]
@@ -34,15 +34,15 @@ Busy = Mapping[Resource, Sequence[Span]]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Resources with the same hours, and where an appointment may begin in these."""
+    """People or places with the same hours, and the times at which an appointment may begin in these hours."""
 
     resources: tuple[Resource, ...]
     pieces: tuple[Span, ...]
-    fits: tuple[Span, ...]  # of starts: the end is the first minute that is too late
+    fits: tuple[Span, ...]  # of starts; the end is the first minute that is too late
 
 
 def choices(business: Business, service: Service, first: dt.date, last: dt.date, who: str = "") -> list[Choice]:
-    """Who could do it on these days; `who`: only this person."""
+    """Who could do it on these days. `who`: only this person."""
     pieces = business_pieces(business, first, last)
     if service.places:
         return [_choice(tuple(business.resources_of(service)), pieces, service)]
@@ -60,13 +60,13 @@ def _choice(resources: tuple[Resource, ...], pieces: Sequence[Span], service: Se
 
 
 def bookable(business: Business, service: Service, now: int) -> Span:
-    """The first minute that keeps the notice, and the first one beyond the horizon."""
+    """The first minute that keeps the notice, and the first minute after the horizon."""
     beyond = day_of(now, business.tz) + dt.timedelta(days=service.ahead_days + 1)
     return now + max(service.notice_minutes, 1), first_minute(beyond, 0, business.tz)
 
 
 def open_starts(choice: Choice, service: Service, busy: Busy, limits: Span) -> list[Span]:
-    """Spans of starts at which one of the choice's resources is free."""
+    """Spans of starts at which one of the people or places is free."""
     need = service.minutes + service.buffer_minutes
     within = common(choice.fits, [limits])
     return merged(
@@ -88,7 +88,7 @@ def _gaps(busy: Sequence[Span], need: int, limits: Span) -> list[Span]:
 
 
 def offered(business: Business, service: Service, choices_: Sequence[Choice], busy: Busy, limits: Span) -> list[int]:
-    """The free starts that are offered, soonest first. A time that the autumn shows twice is offered once."""
+    """The free starts that are offered, in order. A time that comes twice when the clocks change is offered once."""
     found: set[int] = set()
     for choice in choices_:
         spans = open_starts(choice, service, busy, limits)
@@ -101,15 +101,15 @@ def offered(business: Business, service: Service, choices_: Sequence[Choice], bu
 
 
 def _first_step(piece: Span, step: int, business: Business) -> int:
-    """The opening, rounded up to a part of the hour that the step keeps to."""
+    """The opening, rounded up to a part of the hour that fits the step."""
     part, minute = gcd(step, 60), piece[0]
     while past := moment_of(minute, business.tz).minute % part:
-        minute += part - past  # once, but where the clock changes by half an hour meanwhile
+        minute += part - past  # runs once, or more often if the clock changes by half an hour meanwhile
     return minute
 
 
 def _once_each(minutes: list[int], business: Business) -> list[int]:
-    """Without the times that the wall shows for the second time."""
+    """Without times that the clock shows for the second time."""
     if not minutes:
         return minutes
     before, after = (moment_of(each, business.tz).utcoffset() for each in (minutes[0] - DAY_MIN, minutes[-1]))
@@ -121,7 +121,7 @@ def _once_each(minutes: list[int], business: Business) -> list[int]:
 def free_resource(
     choices_: Sequence[Choice], service: Service, busy: Busy, start: int, limits: Span
 ) -> Resource | None:
-    """The first resource that can be booked at this minute; None: none can."""
+    """The first person or place that can be booked at this minute; None if there is none."""
     if not limits[0] <= start < limits[1]:
         return None
     end = start + service.minutes + service.buffer_minutes
@@ -134,5 +134,5 @@ def free_resource(
 
 
 def nearest(free: Sequence[int], start: int, number: int) -> list[int]:
-    """The free times that lie nearest to a wish, in the day's order."""
+    """The free times that are nearest to what the caller wants, in order."""
     return sorted(sorted(free, key=lambda each: (abs(each - start), each))[:number])

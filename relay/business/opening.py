@@ -1,8 +1,8 @@
 """When a business or a person is there, as spans in the calendar (pure).
 
-Times on the wall become minutes since 1970 in UTC by one rule: a time is reached at the first moment at which the wall
-shows it or a later one. So a closing time that the spring's change leaves out is the moment of the change, and one
-that the autumn shows twice is the first.
+Local times become minutes since 1970 in UTC by one rule: a time is the first moment at which the clock shows it or a
+later time. When the clocks go forward, a time that is left out is the moment of the change. When they go back, a time
+that comes twice is the first one.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def day_of(minute: int, tz: ZoneInfo) -> dt.date:
 
 @lru_cache(maxsize=4096)
 def first_minute(day: dt.date, minute: int, tz: ZoneInfo) -> int:
-    """The first moment at which the wall shows this minute of the day (up to 48 h) or a later one."""
+    """The first moment at which the clock shows this minute of the day (up to 48 h) or a later one."""
     wall = dt.datetime.combine(day, _MIDNIGHT) + dt.timedelta(minutes=minute)
     found = minute_of(wall.replace(tzinfo=tz))
     if moment_of(found, tz).replace(tzinfo=None) == wall:
         return found
-    low = minute_of(wall.replace(tzinfo=tz, fold=1))  # before the gap, in which no wall shows this time
+    low = minute_of(wall.replace(tzinfo=tz, fold=1))  # before the change: no clock shows this time
     while low + 1 < found:
         middle = (low + found) // 2
         if moment_of(middle, tz).replace(tzinfo=None) < wall:
@@ -52,7 +52,7 @@ def first_minute(day: dt.date, minute: int, tz: ZoneInfo) -> int:
 
 
 def business_pieces(business: Business, first: dt.date, last: dt.date) -> list[Span]:
-    """The spans that begin on these days, and on the day before and the day after: nights run over midnight."""
+    """The spans that begin on these days, and on the day before and after: hours may go on after midnight."""
     return _pieces(first, last, business.tz, lambda day: _hours_on(business, day))
 
 
@@ -73,14 +73,14 @@ def is_open(business: Business, minute: int) -> bool:
 
 
 def next_opening(business: Business, minute: int, days: int = 60) -> int | None:
-    """When it opens next after this minute; None: not within so many days."""
+    """When it opens next after this minute; None if not within so many days."""
     day = day_of(minute, business.tz)
     spans = merged(business_pieces(business, day, day + dt.timedelta(days=days)))
     return next((start for start, _ in spans if start > minute), None)
 
 
 def hours_on(business: Business, day: dt.date) -> list[Span]:
-    """The spans that begin on this day, as they are told to a caller."""
+    """The spans that begin on this day, as callers are told."""
     return merged(_spans_of(day, business.tz, _hours_on(business, day)))
 
 
@@ -106,7 +106,7 @@ def _pieces(first: dt.date, last: dt.date, tz: ZoneInfo, hours: Callable[[dt.dat
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """Sorted, without empty ones; those that touch are one."""
+    """Sorted, without empty ones. Spans that touch become one."""
     joined: list[Span] = []
     for start, end in sorted(span for span in spans if span[0] < span[1]):
         if joined and start <= joined[-1][1]:

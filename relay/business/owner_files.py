@@ -1,6 +1,6 @@
 """The owner's files, read and checked together: settings, prompts and the business file.
 
-Every mistake in every one of them is named in one message.
+One message names every mistake in all of them.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from relay.settings import Settings
 
 
 class FilesInvalid(PromptsInvalid):
-    """Files that cannot be used; the message names every mistake in every one of them."""
+    """Files that cannot be used. The message names every mistake in all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What stands in the files."""
+    """What the files say."""
 
     settings: Settings
     prompts: Prompts
     business: Business | None
-    conflicts: tuple[str, ...] = ()  # between the environment and the business file
+    conflicts: tuple[str, ...] = ()  # where the environment and the business file disagree
     business_text: str = ""  # the business file, word for word
 
     def is_closed(self, now: dt.datetime) -> bool:
@@ -66,7 +66,10 @@ def read(settings: Settings) -> Read:
 
 
 def closed_words(business: Business, now: dt.datetime) -> str:
-    """What the model is told while the business is closed; "" while it is open, or nothing stands in the file."""
+    """What the model is told while the business is closed.
+
+    "" while it is open, or if the file says nothing about it.
+    """
     minute = minute_of(now)
     if business.after_hours is None or is_open(business, minute):
         return ""

@@ -1,7 +1,7 @@
 """What a business is, as its file says it: hours, special days, services, people, places, answers (pure).
 
-A *span* is a pair of minutes: of a day where hours are written down (the end may lie past 24:00), or since 1970 in UTC
-where they stand in the calendar. A *resource* is what can be booked once at a time: a person, or one numbered place.
+A *span* is a pair of minutes. In opening hours they are minutes of a day (the end may be after 24:00). In the calendar
+they are minutes since 1970 in UTC. A *resource* is what can be booked once at a time: a person, or one numbered place.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Resource(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """A day or several in a row; `every_year`: their year does not count."""
+    """A day, or several in a row. `every_year`: the year does not count."""
 
     first: dt.date
     last: dt.date
@@ -48,7 +48,7 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class SpecialDay:
-    """Days with other hours than their weekday's; no spans: closed."""
+    """Days with hours of their own. Without spans they are closed."""
 
     days: Days
     hours: tuple[Span, ...] = ()
@@ -57,23 +57,23 @@ class SpecialDay:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What can be booked. It is done by `people`, or at one of the `places` of that kind."""
+    """What can be booked. It is done by `people`, or at one of the `places` of this kind."""
 
     name: str
     minutes: int
     people: tuple[str, ...] = ()
     places: str = ""
     also: tuple[str, ...] = ()
-    buffer_minutes: int = 0  # after it: the person or place is not free yet; may run past closing
+    buffer_minutes: int = 0  # after it the person or place is not free yet; it may end after closing
     price: str = ""
-    step_minutes: int = 30  # between the times that are offered
+    step_minutes: int = 30  # between two times that are offered
     notice_minutes: int = 0
     ahead_days: int = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who does services. `hours` None: those of the business; never outside of these."""
+    """Somebody who does services. `hours` None: those of the business. Own hours count only within them."""
 
     name: str
     does: tuple[str, ...]
@@ -84,7 +84,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What callers ask again and again."""
+    """An answer to what callers often ask."""
 
     about: str
     answer: str
@@ -117,12 +117,12 @@ class Business:
     after_hours: AfterHours | None = None
 
     def special_day(self, day: dt.date) -> SpecialDay | None:
-        """What the file says of this very day: an entry with its year goes before one of every year."""
+        """What the file says of exactly this day. An entry with its year wins over one of every year."""
         found = [each for each in self.special if each.days.holds(day)]
         return min(found, key=lambda each: each.days.every_year, default=None)
 
     def person(self, name: str) -> Person | None:
-        """By name, or by first name where only one has it; case does not matter."""
+        """The person with this name, or with this first name if only one has it. Case does not matter."""
         wanted = _plain(name)
         full = [each for each in self.people if _plain(each.name) == wanted]
         first = [each for each in self.people if _plain(each.name).split()[:1] == wanted.split()[:1]]
@@ -130,7 +130,7 @@ class Business:
         return found[0] if found else None
 
     def service(self, words: str) -> Service | None:
-        """The service that the caller's words mean; None when none does, or several do."""
+        """The service that the caller's words mean; None if no service or several fit."""
         wanted = _plain(words)
         called = [(_plain(name), each) for each in self.services for name in (each.name, *each.also)]
         exact = [each for name, each in called if name == wanted]
@@ -155,7 +155,7 @@ def _plain(words: str) -> str:
 
 
 def _stems(plain: str) -> frozenset[str]:
-    """Words without the plural's s: "haircuts" are a haircut."""
+    """Words without the s of the plural: "haircuts" means a haircut."""
     return frozenset(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in plain.split())
 
 

@@ -1,6 +1,6 @@
-"""What the agent is told of the business beforehand: a section of its prompt within a budget of tokens (pure).
+"""What the agent knows of the business from the start: a section of its prompt, within a budget of tokens (pure).
 
-Services and answers that find no room there are looked up by a function.
+Services and answers that do not fit are looked up by a function.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Final
 
 from relay.business.rules import Answer, Business, Service
 
-# What the section may take of each turn's input. A token is counted for 3 bytes of UTF-8: English has 4 or 5, other
-# languages have fewer, so that this is never too little.
+# How much the section may add to the input of each turn. A token counts for 3 bytes of UTF-8. English has 4 or 5, other
+# languages have fewer. So the count is never too low.
 SERVICES_TOKENS: Final = 400
 ANSWERS_TOKENS: Final = 400
 BYTES_PER_TOKEN: Final = 3
-SHORT_TOKENS: Final = 80  # a longer answer is looked up, even where there is room
+SHORT_TOKENS: Final = 80  # a longer answer is looked up, even if there is room
 
 
 def tokens(text: str) -> int:
@@ -65,7 +65,7 @@ def _service_words(business: Business, service: Service) -> str:
 
 
 def _within(texts: list[str], budget: int) -> list[int]:
-    """The numbers of those that fit into a budget together, in their order."""
+    """The indexes of those that fit into the budget together, in order."""
     kept: list[int] = []
     for number, text in enumerate(texts):
         budget -= tokens(text) + 1

@@ -1,6 +1,6 @@
-"""On which line of a TOML file each key stands, so that a mistake can be shown where it is (pure).
+"""The line of each key in a TOML file, so that a mistake can be reported with its line (pure).
 
-tomllib has read the text before: what is walked here is right TOML.
+tomllib has read the text before, so it is valid TOML.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def lines_of(text: str) -> dict[Path, int]:
 
 
 def line_at(lines: Mapping[Path, int], path: Path) -> int:
-    """The line of a path, or of the nearest table around it; 1 for what is missing at the top."""
+    """The line of a path, or of the nearest table around it. 1 for what is missing at the top."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
@@ -60,7 +60,7 @@ class _Walk:
         return path
 
     def _latest(self, path: Path) -> Path:
-        """A dotted key or header that goes on from [[tables]] means the last of them."""
+        """In a dotted key or header below [[tables]], the last of them is meant."""
         return (*path, self._counts[path] - 1) if path in self._counts else path
 
     def _header(self) -> Path:

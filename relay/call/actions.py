@@ -12,7 +12,7 @@ from relay.call.vocabulary import ItemId, OrderAnswer, ResponseId
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """Write audio: whole frames of 160 bytes; then the mark, if there is one."""
+    """Write audio: whole frames of 160 bytes, then the mark, if there is one."""
 
     mulaw: bytes = field(repr=False)
     mark: str | None
@@ -21,7 +21,7 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class ClearPlayback:
-    """Make Twilio forget what it has not played."""
+    """Make Twilio drop what it has not played."""
 
 
 # To the model
@@ -35,7 +35,7 @@ class AskForResponse:
     instructions: str | None = None
 
 
-# The event id of a cancellation is this and the response's: an error about it names it.
+# The event id of a cancellation is this and the response's id. An error about it then names the response.
 CANCEL_PREFIX = "cancel-"
 
 
@@ -56,14 +56,14 @@ class TruncateItem:
 
 @dataclass(frozen=True, slots=True)
 class DeleteItem:
-    """Take an item out of the conversation: never heard, or without words."""
+    """Take an item out of the conversation: it was never heard, or has no words."""
 
     item_id: ItemId
 
 
 @dataclass(frozen=True, slots=True)
 class CreateItem:
-    """Put text into the conversation: role "user", "assistant" or "system"; at its end, or `behind` an item."""
+    """Put text into the conversation: role "user", "assistant" or "system"; at the end, or `behind` an item."""
 
     item_id: ItemId
     role: str
@@ -73,7 +73,7 @@ class CreateItem:
 
 @dataclass(frozen=True, slots=True)
 class CreateFunctionPair:
-    """Put a past function call into a new session's conversation, with its output unless it is still running."""
+    """Put a past function call into a new session's conversation, with its output if it has ended."""
 
     function_call_id: str
     name: str
@@ -91,12 +91,12 @@ class SendFunctionOutput:
 
 @dataclass(frozen=True, slots=True)
 class UseOwnVoice:
-    """The model speaks by itself from now on: the voice that has spoken what it wrote is lost."""
+    """The model speaks by itself from now on: the voice that spoke its text is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendSilence:
-    """Caller audio that never came: `ms` of silence, so that the model's VAD can end a turn."""
+    """Silence in place of caller audio that never came: `ms` of it, so that the model's VAD can end a turn."""
 
     ms: int
 
@@ -113,7 +113,7 @@ class KeepAudio:
 
 @dataclass(frozen=True, slots=True)
 class LearnGreeting:
-    """The live greeting has been generated to its end: its sound, which was kept, may greet the next caller."""
+    """The live greeting was generated to its end. Its sound, which was kept, may greet the next caller."""
 
     response_id: ResponseId
 
@@ -129,9 +129,9 @@ class RunFunction:
 
 @dataclass(frozen=True, slots=True)
 class DialModel:
-    """Open a model session that serves at once, as none does: `model` names which, `why` goes to the log.
+    """Open a model session that serves at once, because none does. `model` names which, `why` goes to the log.
 
-    Its one answer: ModelReady, or ModelLost with code 0. See sessions.py for all orders and their answers.
+    It is answered by ModelReady, or by ModelLost with code 0. sessions.py has all orders and their answers.
     """
 
     model: str
@@ -140,7 +140,10 @@ class DialModel:
 
 @dataclass(frozen=True, slots=True)
 class DialBeside:
-    """Open a model session and keep it, while the present one serves. Its one answer: NextModelReady or MoveFailed."""
+    """Open a model session and keep it, while the present one serves.
+
+    It is answered by NextModelReady or MoveFailed.
+    """
 
     model: str
     why: str
@@ -148,12 +151,12 @@ class DialBeside:
 
 @dataclass(frozen=True, slots=True)
 class SwitchModel:
-    """Close the present model session and serve by the one that is kept. Its one answer is that of DialModel."""
+    """Close the present model session, and serve with the one that is kept. Its answer is that of DialModel."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetNext:
-    """Close the model session that is kept: it is not wanted any more. Nothing answers."""
+    """Close the model session that is kept: it is not needed any more. It has no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ class HangUp:
 
 @dataclass(frozen=True, slots=True)
 class LeaveStream:
-    """Close the caller's socket; Twilio then asks `/twilio/after` what comes next."""
+    """Close the caller's socket. Twilio then asks `/twilio/after` what comes next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ class RecordTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnLatency:
-    """A turn's waterfall: milliseconds after the caller stopped; None where a step was not seen.
+    """Where the time of a turn went: milliseconds after the caller stopped; None if a step was not seen.
 
     `stopped_heard`: the model said that speech stopped. `first_delta`: its first audio. `first_written`: our first
     frame to Twilio. `first_heard`: the first mark came back.
@@ -210,7 +213,7 @@ class RecordConsent:
 
 @dataclass(frozen=True, slots=True)
 class StopKeepingWords:
-    """The caller does not want their words kept: none from now on, in no row and in no recording."""
+    """The caller does not want their words kept. From now on no row and no recording has any."""
 
     at_ms: int
 
@@ -224,7 +227,7 @@ class AnswerOwner:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A line for the operator's log: a dotted name and fields that hold neither words nor numbers of people."""
+    """A line for the operator's log: a dotted name, and fields without words and without people's numbers."""
 
     name: str
     level: str = "info"

@@ -10,7 +10,7 @@ from relay.call.escalation import Rules
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words of ours with their sound: `mulaw` is 8 kHz G.711, or None while nothing has been rendered yet."""
+    """Words of ours with their sound: `mulaw` is 8 kHz G.711, or None while it is not rendered yet."""
 
     text: str
     mulaw: bytes | None = field(default=None, repr=False)
@@ -18,7 +18,7 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """The first words: an `opening` that holds the notice cannot be interrupted, the `question` can."""
+    """The first words. An `opening` with the notice cannot be interrupted. The `question` can."""
 
     opening: Phrase
     question: Phrase
@@ -26,12 +26,12 @@ class Greeting:
 
     @property
     def text(self) -> str:
-        """All of it, as the model is told that it said."""
+        """All of it, as the model is told that it was said."""
         return f"{self.opening.text} {self.question.text}".strip()
 
     @property
     def announces(self) -> bool:
-        """True if it holds a notice, which must have been heard before anything is stored."""
+        """True if it has a notice, which must be heard before anything is stored."""
         return bool(self.notice)
 
     @property
@@ -65,7 +65,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """The voice that speaks what the model writes, by its name on the bill; "": the model speaks by itself."""
+    """The voice that speaks the model's text, by its name on the bill. "": the model speaks by itself."""
 
     name: str = ""
     usd_per_character: float = 0.0
@@ -73,7 +73,7 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a call has cost: tokens and characters by their kind, and USD by model; transcription is one of its own."""
+    """What a call has cost: tokens and characters by kind, and USD by model. Transcription counts as a model."""
 
     tokens: Mapping[str, int] = field(default_factory=dict)
     usd_by: Mapping[str, float] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """A turn or function call from before this stream: replayed as text into a new model session."""
+    """A turn or function call from before this stream. A new model session gets it as text."""
 
     role: str  # "user", "assistant", "system", or "function"
     text: str
@@ -97,7 +97,7 @@ class PastTurn:
 
 @dataclass(frozen=True, slots=True)
 class Midnight:
-    """A day of the business's ends during the call: so long after the stream's beginning, and the day that comes."""
+    """A day of the business's that ends during the call: when, after the beginning of the stream, and the next day."""
 
     in_s: float
     day: str
@@ -105,23 +105,24 @@ class Midnight:
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """Everything the machine needs to know that does not happen during the call."""
+    """Everything that the machine must know and that does not happen during the call."""
 
     call_sid: str
     greeting: Greeting
     phrases: dict[str, Phrase]
     limits: Limits
     rules: Rules
-    model: str  # that serves the call when the stream begins
+    model: str  # serves the call when the stream begins
     model_hard: str
     price: Price
     price_hard: Price
     transcription_usd_per_minute: float
-    keep_words: bool  # False: RECORD=off, no words are stored at all
-    holding: dict[str, str | None] = field(default_factory=dict)  # function -> its holding phrase; None: silent
+    keep_words: bool  # False: RECORD=off, no words are stored
+    # Function -> its holding phrase; None: nothing is said
+    holding: dict[str, str | None] = field(default_factory=dict)
     voice: Voice = Voice()
     human_available: bool = True  # when the stream begins
-    human_changes_s: float | None = None  # and so long after it, it is the other way round
+    human_changes_s: float | None = None  # it changes to the other after this time
     history: tuple[PastTurn, ...] = ()
     first_seq: int = 0
     # Of the earlier streams of this call
@@ -131,5 +132,5 @@ class CallPlan:
     offered_human: bool = False
     notice_heard: bool = False
     midnight: Midnight | None = None
-    words_refused: bool = False  # the caller has said that they do not want them kept
+    words_refused: bool = False  # the caller has said that their words must not be kept
     resumed: str | None = None  # why the caller is back: "no_answer", "lost", ...

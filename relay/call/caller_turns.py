@@ -46,7 +46,7 @@ class CallerTurns:
         return self._turn(item_id).began_at
 
     def take_began_at(self, item_id: ItemId) -> float | None:
-        """When it began; asked once, when it takes its place in the conversation."""
+        """When it began. Asked once, when it takes its place in the conversation."""
         turn = self._turn(item_id)
         began_at, turn.began_at = turn.began_at, None
         return began_at
@@ -69,7 +69,7 @@ class CallerTurns:
         return turn
 
     def awaits_words(self, now: float) -> bool:
-        """True while the words of a turn may come any moment. Later ones are heeded, but not waited for."""
+        """True while the words of a turn may come at any moment. Later words count, but nobody waits for them."""
         return any(now < turn.words_until for turn in self._awaited.values())
 
     @property
@@ -78,7 +78,7 @@ class CallerTurns:
         return bool(self._awaited)
 
     def forget_words(self) -> None:
-        """The session is gone, and with it the words that it would have written down."""
+        """The session has ended, and its transcriptions with it."""
         self._awaited.clear()
         for turn in self._turns.values():
             turn.early = None
@@ -86,7 +86,7 @@ class CallerTurns:
     # What they led to
 
     def were_asked_about(self) -> None:
-        """An answer was asked for: it answers the turns, too, whose words are not known yet."""
+        """An answer was asked for. It also answers the turns whose words are not known yet."""
         for turn in self._awaited.values():
             turn.is_answered = True
 
@@ -98,26 +98,26 @@ class CallerTurns:
             self._turn(by).has_interrupted = True
 
     def is_answered(self, item_id: ItemId) -> bool:
-        """True if what was asked for before its words were known answers it."""
+        """True if an answer that was asked for before its words were known answers it."""
         return self._turn(item_id).is_answered
 
     def was_misunderstood(self, item_id: ItemId) -> bool:
-        """One of the two has not understood it. False if that is known already."""
+        """One of the two has not understood it. False if that was known already."""
         turn = self._turn(item_id)
         is_new, turn.is_misunderstood = not turn.is_misunderstood, True
         return is_new
 
     def was_not_misunderstood(self, item_id: ItemId) -> bool:
-        """It was a noise, which nobody can understand. False if nobody had tried."""
+        """It was a noise, which nobody can understand. False if it was not counted."""
         turn = self._turn(item_id)
         was, turn.is_misunderstood = turn.is_misunderstood, False
         return was
 
     def misunderstandings_were_heeded(self) -> None:
-        """A human was rung for them: they are counted anew."""
+        """A human was called because of them: counting begins again."""
         for turn in self._turns.values():
             turn.is_misunderstood = False
 
     def ask_again(self, item_id: ItemId) -> None:
-        """The agent asked again, and nobody knows yet whether there were words to be understood."""
+        """The agent asked again. It is not known yet whether there were words to understand."""
         self._turn(item_id).was_asked_again = True

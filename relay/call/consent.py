@@ -1,10 +1,10 @@
-"""Whether a call's words may be kept: the one rule that every writer asks. Pure.
+"""Whether the words of a call may be kept: the one rule that all code that writes words asks. Pure.
 
-No word is kept with RECORD=off; none before the notice was heard, where this caller must hear one; and none from the
-moment on when the caller has said that they do not want it. What is kept all the same: that something happened, when,
-and what it cost; and what the caller asks to be kept, a message or the notes of a booking.
+No word is kept with RECORD=off. None is kept before the notice was heard, if this caller must hear one. None is kept
+after the caller has said that they do not want it. These are kept anyway: that something happened, when, and what it
+cost; and what the caller asks to be kept (a message, the notes of a booking).
 
-The machine writes this; whoever is about to write words down asks `words`. Whom the law makes hear a notice is in
+The machine writes this state. Code that is about to write words down reads `words`. Who must hear a notice by law is in
 consent_law.py.
 """
 
@@ -17,7 +17,7 @@ from relay.call.actions import RecordTurn
 
 
 class Words(enum.Enum):
-    """What becomes of words at this moment."""
+    """What happens with words at this moment."""
 
     KEPT = "kept"
     WAITING = "waiting"  # until the notice was heard; then they are kept
@@ -34,12 +34,12 @@ class Consent:
     keeps: bool = True
     announces: bool = False
     heard: bool = False  # the notice
-    refused: bool = False  # by the caller, in so many words
+    refused: bool = False  # by the caller, in words
     _waiting: list[RecordTurn] = field(default_factory=list)  # rows with words, for the notice to be heard
 
     @property
     def is_given(self) -> bool:
-        """True once the notice was heard, where there must be one."""
+        """True once the notice was heard, if this caller must hear one."""
         return self.heard or not self.announces
 
     @property

@@ -1,13 +1,13 @@
 """Who must be told before a call is written down or recorded: two-party states, as data with their sources. Pure.
 
-Not legal advice. An area code is not a location, so the default (`RECORD_NOTICE=always`) tells everybody; `by_state`
-tells when any party may be in a state of the list, or nobody knows.
+Not legal advice. An area code is not a location. So the default (`RECORD_NOTICE=always`) tells everybody. `by_state`
+tells the caller if any party may be in a state of the list, or if that is not known.
 """
 
 from __future__ import annotations
 
-# All-party consent for recording a telephone call, and the law that says so. The first nine are the usual list;
-# the others are added because their law reads so too. Edit to your lawyer's liking.
+# All parties must agree to the recording of a telephone call, and the law that says so. The first nine are the usual
+# list. The others are added because their law can be read so too. Change it as your lawyer says.
 TWO_PARTY_STATES: dict[str, str] = {
     "CA": "Cal. Penal Code § 632",
     "FL": "Fla. Stat. § 934.03",
@@ -24,7 +24,7 @@ TWO_PARTY_STATES: dict[str, str] = {
     "OR": "Or. Rev. Stat. § 165.540 (in person; telephone one-party, listed for caution)",
 }
 
-# Area codes of those states, as assigned by the North American Numbering Plan (2026). A hint, never a proof.
+# Area codes of those states (North American Numbering Plan, 2026). A hint, never a proof.
 _AREA_CODES: dict[str, str] = {
     "CA": (
         "209 213 279 310 323 341 350 357 369 408 415 424 442 510 530 559 562 619 "

@@ -1,8 +1,9 @@
 """The conversation in its own order: turns as they were said and heard, functions as they were called.
 
-Order is the model's (`previous_item_id`), not that of arrival: transcriptions come a second late. A turn keeps the
-number it got when it took its place, so that a row can be written early and completed later; numbers leave room for
-turns that turn out to stand between two others, so that rows sorted by them stand in the conversation's order.
+The order is the model's (`previous_item_id`), not that of arrival, because transcriptions come a second late. A turn
+keeps the number that it got with its place. So its row can be written early and completed later. Between the numbers
+there is room for turns that turn out to be between two others. So rows sorted by number are in the order of the
+conversation.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ from relay.call.call_config import PastTurn
 from relay.call.vocabulary import ItemId, Position
 from relay.call.wording import BROKEN_OFF
 
-# Speech at an ordinary pace (the shipped clips: 16 to 22 characters a second); used while an item's length is open.
+# Speech at a usual pace (the clips that ship have 16 to 22 characters a second). Used while the length of an item is
+# not known.
 CHARACTERS_PER_MS = 0.0185
-# Between two turns that came one after the other: room for three halvings. A leg of a call has 10,000 numbers.
+# Between the numbers of two turns in a row: room for three halvings. A stream of a call has 10,000 numbers.
 NUMBERS_APART = 10
 
 
 def heard_words(said: str, said_ms: float, heard_ms: float, complete: bool = True) -> str:
     """The words of `said` that fit into `heard_ms` of its `said_ms`: whole words, by their share of the length.
 
-    The API gives no times for words; speech is even enough that a share of the characters is right to about a word.
-    Its transcript runs ahead of the audio: while an item is not `complete`, the pace of speech takes the share's place.
+    The API gives no times for words. Speech is so even that the share of characters is right to about one word. The
+    transcript comes before the audio. So while an item is not `complete`, the usual pace of speech is used instead.
     """
     if said_ms <= 0 or heard_ms <= 0:
         return ""
@@ -50,7 +52,10 @@ def heard_words(said: str, said_ms: float, heard_ms: float, complete: bool = Tru
 
 
 def words_at(said: str, positions: Sequence[Position], heard_ms: float) -> str:
-    """The words of `said` that were heard after `heard_ms`, by the positions of its sound (rising): whole words."""
+    """The words of `said` that were heard after `heard_ms`, by the positions of its sound (rising).
+
+    Whole words only.
+    """
     index = bisect_right(positions, heard_ms, key=lambda position: position.item_ms)
     cut = min(positions[index - 1].chars, len(said)) if index else 0
     while 0 < cut < len(said) and not said[cut].isspace():
@@ -64,13 +69,13 @@ def is_said(text: str, said: str) -> bool:
 
 
 def words_of(text: str) -> list[str]:
-    """The words alone, to compare what was to be said with a transcript of it."""
+    """The words alone, to compare a transcript with what was to be said."""
     return re.findall(r"[\w']+", text.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
 
 
 @dataclass(slots=True)
 class Turn:
-    """One side's say."""
+    """What one side says until the other one does."""
 
     seq: int
     item_id: ItemId
@@ -86,13 +91,13 @@ class Turn:
     interrupted: bool = False
     gap: bool = False
     latency: TurnLatency | None = None
-    positions: list[Position] | None = None  # of text that another voice speaks: where its sound is in it
+    positions: list[Position] | None = None  # of text that another voice speaks: where in the text its sound is
     is_spoken: bool = False  # all of that text has its sound
 
     # The caller's
 
     def was_spoken(self, began_ms: int, ended_ms: int) -> None:
-        """The caller said it from here to there; its words are a gap until they come."""
+        """The caller spoke from here to there. Until the words come, they are a gap."""
         self.started_ms, self.ended_ms = began_ms, max(began_ms, ended_ms)
         self.gap = not self.said
 
@@ -108,11 +113,11 @@ class Turn:
         self.said, self.said_ms = words, said_ms
 
     def begins(self, now_ms: int, waits_ms: int) -> None:
-        """Its first sound came; it is heard when what is being played has ended."""
+        """Its first sound came. It is heard when what is being played has ended."""
         self.started_ms, self.waits_ms = now_ms, waits_ms
 
     def sounds(self, said_ms: float, positions: tuple[Position, ...] | None = None) -> None:
-        """Audio of it came: it is so long by now. One that was heard in full, and goes on, is not over yet."""
+        """Audio of it came: it is now so long. If it was heard in full and goes on, it has not ended yet."""
         if self.whole and not self.interrupted:
             self.whole, self.heard = False, None
         self.said_ms = max(self.said_ms, said_ms)
@@ -131,11 +136,14 @@ class Turn:
 
     @property
     def spoken(self) -> str:
-        """The words that have a sound. A model that speaks says no word without; text may be ahead of its voice."""
+        """The words that have a sound. A model that speaks says no word without sound.
+
+        Text may be ahead of its voice.
+        """
         return self.said if self.positions is None else self.heard_until(self.said_ms, self.said_ms)
 
     def heard_until(self, heard_ms: float, said_ms: float, complete: bool = True) -> str:
-        """Its words that were heard after `heard_ms`, of the `said_ms` that are here; `complete` as in heard_words."""
+        """Its words that were heard after `heard_ms`, of the `said_ms` that are here. `complete` as in heard_words."""
         if self.positions is None:
             return heard_words(self.said, said_ms, heard_ms, complete)
         if self.is_spoken and heard_ms >= said_ms - 1:
@@ -145,7 +153,7 @@ class Turn:
         return heard_words(self.said, said_ms, heard_ms, self.is_spoken)
 
     def goes_on(self, words: str) -> None:
-        """More of its words came; mostly ahead of the audio, at times when it was heard already."""
+        """More of its words came. Mostly before the audio, sometimes after it was heard."""
         self.said += words
         if self.whole and not self.interrupted:
             self.heard = self.spoken
@@ -159,7 +167,7 @@ class Turn:
     def row(self) -> RecordTurn:
         """The turn as a row of the transcript: from when it could be heard."""
         begins_ms = self.started_ms + self.waits_ms
-        if self.whole:  # cut off before its time had come
+        if self.whole:  # it was cut off before its time had come
             begins_ms = min(begins_ms, max(self.started_ms, self.ended_ms))
         return RecordTurn(
             self.seq,
@@ -176,13 +184,16 @@ class Turn:
 
 
 def _stays_with_the_turn_before(entry: Turn | Called | PastTurn) -> bool:
-    """True for a call, and for a part of an answer that was given up unheard: the model's chain has forgotten it."""
+    """True for a call, and for a part of an answer that was given up unheard.
+
+    The model's order does not have it any more.
+    """
     return not isinstance(entry, Turn) or (entry.interrupted and not entry.heard)
 
 
 @dataclass(slots=True)
 class Called:
-    """A function call and its output, None while it runs."""
+    """A function call and its output; None while it runs."""
 
     function_call_id: str
     name: str
@@ -206,7 +217,7 @@ class Conversation:
         return self._next_seq
 
     def place(self, item_id: ItemId, role: str, after: ItemId | None, now_ms: int, own: bool = False) -> Turn:
-        """The turn of an item; made and put behind `after` (or at the end) when it is new."""
+        """The turn of an item. A new one is made, and put behind `after` (or at the end)."""
         turn = self._turns.get(item_id)
         if turn is not None:
             return turn
@@ -221,7 +232,7 @@ class Conversation:
         return turn
 
     def _number(self, at: int) -> int:
-        """A number for a turn at this place: between its neighbours', as long as there is one."""
+        """A number for a turn at this place: between those of its neighbours, if there is one."""
         before, behind = (
             [e.seq for e in part if isinstance(e, Turn)] for part in (self._entries[:at], self._entries[at:])
         )
@@ -233,11 +244,14 @@ class Conversation:
         return seq
 
     def turn(self, item_id: ItemId) -> Turn | None:
-        """The turn of an item that has taken its place."""
+        """The turn of an item that has its place."""
         return self._turns.get(item_id)
 
     def noted(self, role: str, text: str) -> None:
-        """Something the model was told in writing (keys the caller pressed): no turn, but a part of the history."""
+        """Something that the model was told in writing (keys of the caller's).
+
+        It is not a turn, but a part of the history.
+        """
         self._entries.append(PastTurn(role, text))
 
     def heard_of(self, item_id: ItemId, heard_ms: float, said_ms: float, complete: bool) -> tuple[Turn, str] | None:
@@ -260,7 +274,7 @@ class Conversation:
         return dropped
 
     def knows_call(self, function_call_id: str) -> bool:
-        """True for a function call that was written down already."""
+        """True for a function call that was noted already."""
         return function_call_id in self._calls
 
     def called(self, function_call_id: str, name: str, arguments: str) -> bool:
@@ -288,19 +302,19 @@ class Conversation:
         return caller, max((t.seq for t in turns if t.role == "agent" and not t.own and t.said_ms), default=-1)
 
     def lately_said(self) -> str:
-        """What the agent said in its last two turns: an echo can be of these."""
+        """What the agent said in its last two turns. An echo can be of these."""
         said = [turn.said for turn in self.turns() if turn.role == "agent"]
         return " ".join(said[-2:])
 
     def words_are_missing(self) -> bool:
-        """True if nobody knows the words of the caller's newest turn, and no answer of the model's stands behind it."""
+        """True if nobody knows the words of the caller's newest turn, and the model has not answered it."""
         newest = next((turn for turn in reversed(self.turns()) if not turn.own), None)
         return newest is not None and newest.role == "caller" and not newest.said
 
     def past(self) -> tuple[PastTurn, ...]:
-        """Everything so far as text, for the next stream: what was heard of the agent, what was said by the caller.
+        """Everything so far as text, for the next stream: what was heard of the agent, and what the caller said.
 
-        A function that runs until now ends with this stream: the model must not wait for its answer for ever.
+        A function that still runs ends with this stream: the model must not wait for its answer.
         """
         past = [each for _, each in self._past()]
         return tuple(replace(p, text=BROKEN_OFF) if p.role == "function" and not p.text else p for p in past)
@@ -318,9 +332,9 @@ class Conversation:
         return past
 
     def replay(self, prefix: str) -> tuple[list[CreateItem | CreateFunctionPair], dict[ItemId, ItemId]]:
-        """The items that give a new model session this conversation; `prefix` makes their ids new.
+        """The items that give this conversation to a new model session. `prefix` makes their ids new.
 
-        Returns them, and which id each turn has there.
+        Returns them, and the id that each turn has there.
         """
         items: list[CreateItem | CreateFunctionPair] = []
         ids: dict[ItemId, ItemId] = {}

@@ -1,7 +1,7 @@
-"""What a call has cost so far: usage as it comes, plus an estimate for the answer under way.
+"""What a call has cost so far: usage as it comes, plus an estimate for the answer that is being generated.
 
-`usage` comes with `response.done` only, its cached tokens are a subset of its input tokens, and generated audio is
-paid for whether it was heard or not [OpenAI, guide "Managing costs"].
+`usage` comes only with `response.done`. Its cached tokens are a part of its input tokens. Generated audio is paid for,
+heard or not. Source: docs/protocol/openai.md 5.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from relay.call.call_config import Bill, Price, Voice
 
-# [OpenAI, guide "Managing costs"]: the model's audio is one token per 50 ms; its transcript adds about a third of that
-# in text tokens (30 text : 91 audio in the documentation's example).
+# The model's audio is one token per 50 ms. Its transcript adds about a third of that in text tokens
+# (docs/protocol/openai.md 5).
 AUDIO_TOKENS_OUT_PER_S = 20.0
 TEXT_PER_AUDIO_TOKEN = 1 / 3
 # English text has about four characters a token [OpenAI, "What are tokens"].
@@ -29,7 +29,7 @@ def _table(table: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 
 def response_usd(usage: Mapping[str, object] | None, price: Price) -> float:
-    """Dollars of one `response.done.usage`; 0 where there is none (cancelled, failed)."""
+    """Dollars of one `response.done.usage`. 0 if there is none (cancelled, failed)."""
     if not usage:
         return 0.0
     inputs, outputs = _table(usage, "input_token_details"), _table(usage, "output_token_details")
@@ -57,7 +57,7 @@ def transcription_usd(usage: Mapping[str, object] | None, usd_per_minute: float)
 
 
 class Meter:
-    """The running bill of one call; `before` is that of its earlier streams."""
+    """The bill of one call so far. `before` is that of its earlier streams."""
 
     def __init__(
         self, model: str, price: Price, transcription_usd_per_minute: float, before: Bill, *, voice: Voice | None = None
@@ -66,13 +66,16 @@ class Meter:
         self._per_minute = transcription_usd_per_minute
         self._voice = voice or Voice()
         self.settled_usd = before.usd
-        self._by = dict(before.usd_by)  # what is settled
+        self._by = dict(before.usd_by)  # what is billed
         self.tokens = dict(before.tokens)
         self._pending_ms: dict[str, float] = {}
         self._pending_characters: dict[str, int] = {}
 
     def serves(self, model: str, price: Price) -> None:
-        """Another session answers from here on: bills of the one before do not come any more, so they are estimated."""
+        """Another session answers from now on.
+
+        The bills of the one before do not come any more, so they are estimated.
+        """
         self._settle(self._model, self._pending_usd)
         self._pending_ms.clear()
         self._pending_characters.clear()
@@ -84,7 +87,7 @@ class Meter:
             self._by[meter] = self._by.get(meter, 0.0) + usd
 
     def generated(self, response_id: str, ms: float) -> None:
-        """So much audio of a response has come that is not billed yet."""
+        """Audio of a response has come that is not billed yet: so many milliseconds."""
         self._pending_ms[response_id] = self._pending_ms.get(response_id, 0.0) + ms
 
     def wrote(self, response_id: str, characters: int) -> None:
@@ -107,7 +110,7 @@ class Meter:
         self._settle("transcription", transcription_usd(usage, self._per_minute))
 
     def spoken(self, characters: int) -> None:
-        """So many more characters of the model's text were sent to be spoken: paid for, heard or not."""
+        """So many more characters of the model's text were sent to be spoken. They are paid for, heard or not."""
         self._settle(self._voice.name, characters * self._voice.usd_per_character)
         self.tokens["characters"] = self.tokens.get("characters", 0) + characters
 
@@ -121,7 +124,7 @@ class Meter:
         return self._estimate_usd(sum(self._pending_ms.values()), sum(self._pending_characters.values()))
 
     def bill(self) -> Bill:
-        """What each model came to, the answer under way included."""
+        """The cost of each model, with that of the present answer."""
         by = dict(self._by)
         if pending_usd := self._pending_usd:
             by[self._model] = by.get(self._model, 0.0) + pending_usd
@@ -129,5 +132,5 @@ class Meter:
 
     @property
     def usd(self) -> float:
-        """All of it, the answer under way included."""
+        """The cost of everything, with that of the present answer."""
         return self.settled_usd + self._pending_usd

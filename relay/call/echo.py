@@ -1,7 +1,7 @@
-"""What of our own voice may come back from the caller's phone: the levels of what was sent, by the time it was played.
+"""What of our own voice may come back from the caller's phone: the levels of what was sent, and when it was played.
 
-A hands-free phone returns the agent's words to us 50 to 300 ms later and 10 to 30 dB quieter. What we send is known
-exactly, so what may come back is known too: `caller_voice` asks here before it takes a loud frame for the caller.
+A hands-free phone returns the agent's words 50 to 300 ms later, and 10 to 30 dB quieter. We know exactly what we send.
+So we also know what may come back. `level_vad` asks here before it takes a loud frame for the caller.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections import deque
 
 import dsp
 
-# Carrier and acoustic echo comes 50-300 ms after the sound was played; a frame of slack on both sides.
+# Echo of the network or of a room comes 50 to 300 ms after the sound was played. One frame more on both sides.
 SOONEST_S = 0.030
 LATEST_S = 0.340
-# Levels are kept by pieces of this length: shorter than a syllable, long enough for a steady level.
+# Levels are kept for pieces of this length: shorter than a syllable, long enough for a stable level.
 PIECE_BYTES = 800
 BYTES_PER_S = 8_000
 NOTHING_DBFS = -100.0
-# Quieter than this nobody hears anything: a model's silence is digital, soft words on a phone line are above -45.
+# Below this nobody hears anything. A model's silence is digital zero. Soft words on a phone line are above -45.
 AUDIBLE_DBFS = -60.0
 
 
@@ -27,10 +27,14 @@ class Echo:
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[float, float, float]] = deque()  # from_s, to_s, level_dbfs; in order
-        self._loudest, self._from_s, self._to_s = NOTHING_DBFS, 0.0, 0.0  # what was found, and when it is so
+        # What was found, and from when to when it is valid
+        self._loudest, self._from_s, self._to_s = NOTHING_DBFS, 0.0, 0.0
 
     def sent(self, mulaw: bytes, from_s: float) -> float | None:
-        """Audio that is played from `from_s` on (Trio clock). When the last of it that can be heard ends, if any."""
+        """Audio that is played from `from_s` on (Trio clock).
+
+        Returns when its last audible part ends, if it has one.
+        """
         self._to_s = self._from_s
         audible_until_s = None
         for start in range(0, len(mulaw), PIECE_BYTES):
@@ -43,7 +47,7 @@ class Echo:
         return audible_until_s
 
     def cleared(self, now: float) -> None:
-        """What was not played by `now` never will be."""
+        """What was not played by `now` will never be."""
         self._to_s = self._from_s
         while self._pieces and self._pieces[-1][0] >= now:
             self._pieces.pop()
@@ -52,14 +56,14 @@ class Echo:
             self._pieces.append((since_s, now, level_dbfs))
 
     def level_dbfs(self, now: float, lag_s: float = 0.0) -> float:
-        """The loudest piece that can be in what is heard at `now`; `lag_s` is the way to Twilio and back."""
+        """The loudest piece that may be in what is heard at `now`. `lag_s` is the way to Twilio and back."""
         played_s = now - lag_s
         if self._from_s <= played_s < self._to_s:
             return self._loudest
         since_s, until_s = played_s - LATEST_S, played_s - SOONEST_S
         while self._pieces and self._pieces[0][1] <= since_s:
             self._pieces.popleft()
-        # It stays so until the first piece is too old, or the next begins: four frames or so
+        # It is valid until the first piece is too old, or the next begins: about four frames.
         self._loudest, self._from_s = NOTHING_DBFS, played_s
         self._to_s = self._pieces[0][1] + LATEST_S if self._pieces else math.inf
         for from_s, _, level_dbfs in self._pieces:

@@ -1,4 +1,4 @@
-"""How a call ends: its caps, silence, a transfer, the last words and that they were heard, the late words after it."""
+"""How a call ends: its limits, silence, a transfer, the last words, and the late words of the caller after it."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from relay.call.interruption import cut_off
 from relay.call.state import Call, Ending, Next, Phase
 from relay.call.vocabulary import EndReason
 
-# The model is told to come to an end this long before the cap.
+# The model is told to come to an end this long before the limit.
 WARN_BEFORE_CAP_S = 30.0
-# After the first "are you still there", the second and then the goodbye come this much later.
+# After the first "are you still there", the second comes this much later, and the goodbye again as much later.
 STILL_THERE_AGAIN_S = 10.0
-# Nobody is asked whether they are there so soon behind their own words.
+# Nobody is asked whether they are there within this time after their own words.
 BEHIND_WORDS_S = 4.0
 ASKED_STILL_THERE = 2
-# Last words whose mark never comes back keep the line for no longer than what is there of them takes to be played, and
-# this. More of them may still come: a model that talks on for ever is cut off.
+# If the mark of the last words never comes back, the line stays open for as long as they take to be played, and this.
+# More words may still come. A model that never stops is cut off.
 LAST_WORDS_SLACK_S = 2.0
 LAST_WORDS_LIMIT_S = 120.0
 FRAME_MS = 20
-# Who speaks over a goodbye is waited for so long beyond it: a sentence, or a noise that nobody can tell from one.
+# If the caller speaks over a goodbye, the call waits so long after it: for a sentence, or for a noise that cannot be
+# told from one.
 SPOKEN_OVER_LIMIT_S = 30.0
-# Of these the caller's own words can say that it is too early. A cap stands, whatever is said.
+# For these ends the caller's words can say that it is too early. A limit stays, whatever is said.
 _TAKEN_BACK_BY_WORDS = frozenset({EndReason.AGENT_SAID_GOODBYE, EndReason.SILENCE_CAP})
-# Words that come after the call's end are awaited this long (transcription takes 1.0-1.5 s).
+# Words that come after the end of the call are awaited this long. A transcription takes 1.0 to 1.5 s
+# (docs/protocol/openai.md 3).
 LATE_WORDS_S = 2.0
-# A caller who is still there goes on to another stream within half a second. That one goes on with what was said here,
-# and waits for it no longer than 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
+# A caller who is still there gets another stream within half a second. That stream uses what was said here, and waits
+# for it at most 1.5 s (SETTLE_LIMIT_S in session/call_file.py).
 LATE_WORDS_OF_A_WAITING_CALLER_S = 1.0
 
 
 def check_caps(call: Call, now: float, out: list[Action]) -> None:
-    """Money, time, and a process that stops."""
+    """Check money, time, and whether the process stops."""
     limits, age_s = call.plan.limits, call.since_arrival_s(now)
     if call.meter.usd >= limits.call_usd:
         leave(call, EndReason.COST_CAP, Next.HANG_UP, now, out, phrase="limit")
@@ -56,23 +58,23 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _midnight_is_past(call: Call, age_s: float) -> bool:
-    """True when the session believes in yesterday: its instructions were written before midnight."""
+    """True if the session's instructions were written before midnight, and it is after midnight now."""
     midnight = call.plan.midnight
     return midnight is not None and not call.told_midnight and age_s >= midnight.in_s and call.model_is_ready
 
 
 def check_silence(call: Call, now: float, out: list[Action]) -> None:
-    """The conversation stands still: ask twice, then say goodbye.
+    """Nobody says anything: ask twice, then say goodbye.
 
-    It counts from what the caller last heard of us. Words of theirs that nothing answered do not put it off; words that
-    are still to be answered are the business of liveness.py.
+    It counts from what the caller last heard of us. Words of theirs that were not answered do not change that. Words
+    that still wait for an answer are handled by liveness.py.
     """
     if not call.is_silent(now) or call.liveness.is_owed or now - call.quiet_since() < BEHIND_WORDS_S:
         return
     limit_s = STILL_THERE_AGAIN_S if call.presence.asked else call.plan.limits.silence_s
     agent_quiet_since = max(call.playout.quiet_since_s, call.arrived_at or 0.0)
     silent_s = call.presence.silent_s(now, agent_quiet_since, STILL_THERE_AGAIN_S)
-    if not call.presence.asked:  # words that nothing answers do not put it off
+    if not call.presence.asked:  # words that got no answer do not change it
         silent_s = max(silent_s, now - agent_quiet_since)
     if call.awaits_words(now) or silent_s < limit_s:
         return
@@ -97,9 +99,9 @@ def transfer(
 ) -> bool:
     """Connect the caller with the human. False if nobody is there: then the model says so.
 
-    A goodbye that is being said is taken back for it, and an emergency takes the place of any other reason.
-    `by_agent`: the model has decided it and may have said so; what it says is heard to its end. `by_owner`: they know
-    better than HUMAN_HOURS who is there.
+    A goodbye that is being said is taken back. An emergency replaces any other reason. `by_agent`: the model has
+    decided it and may have said so; what it says is heard to its end. `by_owner`: HUMAN_HOURS do not count, because
+    the owner knows who is there.
     """
     if call.ending is not None and call.ending.then is not Next.HANG_UP and not _is_graver(call.ending, reason):
         return False
@@ -112,8 +114,8 @@ def transfer(
         if call.model_is_ready:
             out.append(call.note(wording.NO_HUMAN_NOW))
         else:
-            call.conversation.noted("system", wording.NO_HUMAN_NOW)  # for the session that is on its way
-        call.rest.forget()  # there is something else to be told
+            call.conversation.noted("system", wording.NO_HUMAN_NOW)  # for the session that is being opened
+        call.rest.forget()  # there is something else to say
         call.answers.want("turn")
         return False
     if call.ending is not None:
@@ -126,7 +128,10 @@ def transfer(
 
 
 def _is_graver(ending: Ending, reason: EndReason) -> bool:
-    """True for an emergency, told while the caller is put through for something else: they must hear what to dial."""
+    """True for an emergency that comes while the caller is put through for another reason.
+
+    They must hear what to dial.
+    """
     return reason is EndReason.EMERGENCY and ending.then is Next.HUMAN and ending.reason is not EndReason.EMERGENCY
 
 
@@ -141,9 +146,9 @@ def leave(
     after_speech: bool = False,
     summary: str = "",
 ) -> None:
-    """Come to an end: say the last words, wait until they were heard, then go.
+    """End the call: say the last words, wait until they were heard, then go.
 
-    `after_speech`: what the agent is saying is heard to its end first; otherwise it is cut off.
+    `after_speech`: what the agent is saying is heard to its end first. Otherwise it is cut off.
     """
     if call.phase is not Phase.TALKING:
         return
@@ -175,19 +180,19 @@ def hang_up(call: Call, reason: EndReason, now: float, out: list[Action]) -> Non
 
 
 def say_instead(call: Call, now: float, out: list[Action]) -> None:
-    """The agent's own last words broke off: a phrase of ours takes their place."""
+    """The agent's own last words broke off: say a phrase of ours instead."""
     if call.phase is Phase.LEAVING and call.ending is not None and call.ending.item is None:
         phrase = "goodbye" if call.ending.then is Next.HANG_UP else "connecting"
         call.ending.item = call.say(phrase, now, out, protected=True)
 
 
 def can_be_taken_back(call: Call) -> bool:
-    """True while a goodbye is said that the caller's own words can take back."""
+    """True while a goodbye is said that the caller's words can take back."""
     return call.phase is Phase.LEAVING and call.ending is not None and call.ending.reason in _TAKEN_BACK_BY_WORDS
 
 
 def take_back(call: Call, now: float, out: list[Action]) -> None:
-    """The caller has more to say over a goodbye: the call goes on."""
+    """The caller says more over a goodbye: the call goes on."""
     out.append(Report("call.goodbye_taken_back", "info"))
     cut_off(call, now, out)
     call.phase, call.ending = Phase.TALKING, None
@@ -197,7 +202,7 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
 
 
 def settle(call: Call, now: float, out: list[Action]) -> None:
-    """Go when the last words were heard; close the books when the last words have come."""
+    """Go when the last words were heard. End everything when the last words of the caller have come."""
     if call.phase is Phase.LEAVING and call.ending is not None:
         _follow_last_words(call, call.ending, now)
         has_spoken = _has_spoken(call, now)
@@ -213,9 +218,12 @@ def settle(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _follow_last_words(call: Call, ending: Ending, now: float) -> None:
-    """The deadline follows what is left to be played: last words may be long, and come while they are being played."""
+    """Move the deadline to the end of what is left to be played.
+
+    Last words may be long, and may come while they play.
+    """
     left_ms = call.playout.left_ms(now)
-    is_a_frame = left_ms >= FRAME_MS  # less is the beginning of one whose rest never came
+    is_a_frame = left_ms >= FRAME_MS  # less is the beginning of a frame whose rest never came
     if now < ending.deadline and is_a_frame and not call.playout.is_held:
         until = now + left_ms / 1000 + LAST_WORDS_SLACK_S
         ending.deadline = min(max(ending.deadline, until), ending.began_at + LAST_WORDS_LIMIT_S)
@@ -229,13 +237,16 @@ def _last_words_heard(call: Call) -> bool:
 
 
 def _has_spoken(call: Call, now: float) -> bool:
-    """True while a caller who is about to be hung up on speaks, or has: it may be an emergency, or one more thing."""
+    """True while a caller who is about to be hung up on speaks, or has spoken.
+
+    It may be an emergency, or one more wish.
+    """
     hears = call.model_is_ready and call.ending is not None and call.ending.then is Next.HANG_UP
     return hears and (call.floor.is_taken or call.awaits_words(now))
 
 
 def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) -> None:
-    """The caller's side of the stream is over."""
+    """The stream has ended on the caller's side."""
     if call.phase is Phase.GONE:
         return
     if call.ending is None:
@@ -247,7 +258,7 @@ def caller_left(call: Call, reason: EndReason, now: float, out: list[Action]) ->
 
 
 def _go(call: Call, now: float, out: list[Action]) -> None:
-    """The stream is over: write down what is left, release what costs money."""
+    """The stream has ended: write down what is left, and release what costs money."""
     call.lose_speech(now)
     call.phase = Phase.GONE
     cuts = {cut.item: cut for cut in call.playout.cut(now)}
@@ -255,7 +266,7 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
         if turn.role != "agent" or turn.whole:
             continue
         cut = cuts.get(turn.item_id)
-        if cut is None:  # played to its end, its last mark not back yet; or words that never got a sound
+        if cut is None:  # It was played to its end and its last mark is not back yet; or its words never got a sound.
             heard = turn.spoken if turn.said_ms > 0 else ""
         else:
             heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)
@@ -267,9 +278,10 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _is_awaited(call: Call, now: float) -> bool:
-    """Late words, for a while; and functions: a booking on its way is written down.
+    """True while late words may come, or a function runs: a booking that is being made is written down.
 
-    A function ends by its own deadline. Where the caller goes on to somebody, it has as long as late words have.
+    A function ends by its own deadline. If the caller goes on to another stream or a human, it has only the time of
+    late words.
     """
     if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True

@@ -1,7 +1,7 @@
 """Ways to a human that need no model: words of the caller, counted failures.
 
-The rules are data: `prompts/escalation.toml` holds the numbers and the operator's own phrases, `prompts/words/` what is
-listened for in each language.
+`prompts/escalation.toml` has the numbers and the operator's own phrases. `prompts/words/` has what is listened for in
+each language.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class RulesInvalid(ValueError):
     """The operator's file cannot be used; the message names every mistake in it."""
 
 
-# An agent that says so at the end of an answer is about to do something, or should be.
+# An agent that says this at the end of an answer is about to do something, or should be.
 PROMISE_WORDS = (
     "one moment", "one second", "just a moment", "just a second", "a moment please", "hold on", "bear with me",
     "let me check", "let me look", "let me see", "let me find", "let me book", "i'll check", "i will check",
@@ -37,27 +37,33 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What makes a call go to a human, or to the harder model. The phrases are the operator's own, beside `words`."""
+    """What makes a call go to a human, or to the harder model. The phrases are the operator's own.
+
+    They are used beside `words`.
+    """
 
     human_words: tuple[str, ...] = ()
     emergency_words: tuple[str, ...] = ()
     angry_words: tuple[str, ...] = ()
     topics_hard: tuple[str, ...] = ()
     misunderstood_words: tuple[str, ...] = ()
-    repeat_words: tuple[str, ...] = ()  # the agent's own
-    promise_words: tuple[str, ...] = PROMISE_WORDS  # the agent's own
+    repeat_words: tuple[str, ...] = ()  # of the agent
+    promise_words: tuple[str, ...] = PROMISE_WORDS  # of the agent
     hard_after_misunderstandings: int = 2
     human_after_misunderstandings: int = 3
     human_after_failures: int = 2
     human_digit: str = "0"
-    emergency_number: str = "the emergency number"  # as the agent says it
+    emergency_number: str = "the emergency number"  # in the agent's words
     numbers: tuple[str, ...] = ()  # how the emergency number is said
     words: Words = field(default_factory=Words, repr=False)
     _patterns: dict[str, Patterns | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def clerks(self) -> tuple[str, ...]:
-        """The operator's single words for whom a caller may ask: judged like "agent", not found in every sentence."""
+        """The operator's single words for a person.
+
+        They are judged like "agent": not every sentence with them asks for one.
+        """
         return tuple(phrase for phrase in self.human_words if len(plain(phrase).split()) == 1)
 
     def judge(self, text: str) -> Meaning:
@@ -96,9 +102,9 @@ class Rules:
 
     @classmethod
     def from_table(cls, table: Mapping[str, object], country: str = "US") -> Rules:
-        """Check a parsed TOML table. Raises RulesInvalid naming every key that is unknown or of the wrong kind.
+        """Check a parsed TOML table. Raises RulesInvalid with every key that is unknown or of the wrong kind.
 
-        `country`: two letters; its emergency numbers become emergency words.
+        `country`: two letters. Its emergency numbers become emergency words.
         """
         mistakes: list[str] = []
         values: dict[str, object] = {}
@@ -141,7 +147,7 @@ def _phrases(value: object) -> bool:
 
 
 def _emergency_numbers(table: object, country: str, mistakes: list[str]) -> list[str]:
-    """How the country's emergency number is said; empty where the operator lists none at all."""
+    """How the country's emergency number is said. Empty if the operator lists none."""
     if not isinstance(table, dict) or not all(_phrases(said) and said for said in table.values()):
         mistakes.append('emergency_numbers must be a table like US = ["nine one one", "911"]')
         return []

@@ -18,17 +18,18 @@ from relay.call.vocabulary import (
     TransferCall,
 )
 
-# The holding phrase (a complaint of this field: dead air). A function that takes no longer than this needs none ...
+# When the holding phrase is due, so that there is no dead air. A function that takes less than this needs none ...
 HOLDING_AFTER_S = 0.700
-# ... unless the caller has been waiting since before it began, because the model thought and called it without a word:
-# what counts for them is the silence, of which 0.9 s are too long. The rest of that is a frame, a clip's first and a
-# voice's last quiet tenth, and the way to the ear: 160 ms, with a busy machine's worst 310 (bench/functions).
+# ... unless the caller was already waiting before it began, because the model thought, and then called it without a
+# word. For this caller the whole silence counts, and more than 0.9 s is too long. What is needed after this time is 160
+# ms, at worst 310 on a busy machine: a frame, the quiet beginning of a clip, the quiet end of a voice, and the way to
+# the caller (bench/functions).
 SILENCE_LIMIT_S = 0.560
-# Another answer is being thought of while the function runs: it comes first, unless the caller waits for this long.
+# If another answer is on its way while the function runs, it comes first, unless the caller waits for this long.
 HOLDING_BEHIND_ANSWER_S = 2.0
 HOLDING_AGAIN_S = 5.0
 PHRASES_AGAIN = ("one_moment_again", "holding_again")
-# A function that has not worked brings a human after two failures; so many more where some of them were a "no".
+# After two failures of functions a human takes over. So many more are allowed if some of them were a clear no.
 REFUSALS_BEFORE_HUMAN = 3
 
 
@@ -77,7 +78,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
         case TakeMessage() | PauseRecording() | ResumeRecording() | None:
             call.functions.output_came(response_id)
             if call.rest.kept is not None:
-                call.rest.forget()  # there is something else to be told
+                call.rest.forget()  # there is something else to say
     if _failed_too_often(call, event):
         what = event.name.replace("_", " ")
         why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
@@ -87,12 +88,15 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
 
 
 def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
-    """True when the same thing has not worked so often that a human is due. A "no" that the caller can use is none."""
+    """True if the same thing has failed so often that a human must take over.
+
+    A clear no that helps the caller is no failure.
+    """
     if event.ok:
         if call.functions.failed_attempts:
             call.functions.worked(event.name)
         return False
-    # Neither a "no" nor a failure alone: but a model that gets nothing else has come to its end.
+    # A mixture of no and failure alone is not enough. But a model that gets nothing else cannot go on.
     limit = call.plan.rules.human_after_failures
     if call.functions.failed(ANY) < limit + REFUSALS_BEFORE_HUMAN and (
         event.refused or call.functions.failed(event.name) < limit
@@ -103,9 +107,10 @@ def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
 
 
 def want_answer(call: Call, now: float, out: list[Action]) -> None:
-    """N outputs of one answer are one request: when the answer is complete, and the last of them is there.
+    """The outputs of one answer's functions are answered together: when the answer is complete and the last output is
+    there.
 
-    A model that calls and calls is asked for an answer without functions; then a human takes over.
+    A model that calls again and again is asked for an answer without functions. After that a human takes over.
     """
     answer = call.functions.next_answer(call.answers.active, call.conversation.newest())
     if answer == "none":
@@ -135,7 +140,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def say_phrase(call: Call, now: float, out: list[Action]) -> None:
-    """Tell the caller that it takes a while; never in the same words twice in a row."""
+    """Tell the caller that it takes a while, never in the same words twice in a row."""
     functions = call.functions
     first = functions.phrase if functions.phrase in call.plan.phrases else "holding"
     again = PHRASES_AGAIN[functions.phrases % len(PHRASES_AGAIN)]
@@ -144,12 +149,12 @@ def say_phrase(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _phrase_due(call: Call) -> float:
-    """When the next phrase is to be heard (Trio clock), if nobody speaks until then."""
+    """When the next phrase must be heard (Trio clock), if nobody speaks until then."""
     functions = call.functions
     if functions.phrase_at:
         due = max(call.quiet_since(), functions.phrase_at) + HOLDING_AGAIN_S
     else:
-        silent_since = max(call.loud_at, call.playout.quiet_since_s)  # on a line with a loud noise: never
+        silent_since = max(call.loud_at, call.playout.quiet_since_s)  # with a loud noise on the line this never comes
         due = max(call.quiet_since(), functions.asked_at) + HOLDING_AFTER_S
         due = min(due, max(silent_since + SILENCE_LIMIT_S, functions.asked_at))
     another = call.answers.is_busy and not functions.were_called_by(call.answers.active)

@@ -1,21 +1,22 @@
-"""Caller audio that never came, or came late: how much silence to put in its place, and how late the rest is.
+"""Caller audio that never came, or came late: how much silence replaces it, and how late the rest is.
 
-Twilio's timestamps step by about 20 ms, not exactly, and jump where audio was lost or muted; the model's VAD counts
-audio bytes, so without padding a turn before a gap never ends [openai-agents-js pads the same way].
+Twilio's timestamps step by about 20 ms, not exactly. They jump where audio was lost or muted. The model's VAD counts
+bytes of audio. So without this silence, a turn before a gap would never end (openai-agents-js does the same).
 """
 
 from __future__ import annotations
 
-# Steps of Twilio's timestamps were 0-19 ms off in live captures; three frames is no jitter any more.
+# Steps of Twilio's timestamps were 0 to 19 ms off in captures. Three frames are more than jitter.
 JITTER_MS = 60
-# Nobody waits for more, and ten seconds end any turn.
+# More is not needed: ten seconds end any turn.
 LONGEST_PAD_MS = 10_000
-# While the caller is speaking and nothing comes for this long, a second of silence is put in (agents-js: the same).
+# If nothing comes for this long while the caller speaks, a second of silence is put in (openai-agents-js does the
+# same).
 IDLE_BEFORE_PAD_S = 0.750
 IDLE_PAD_MS = 1_000
-# Two crystals differ by less than a millisecond in a second; what grows more slowly than this is no lateness.
+# Two crystals differ by less than a millisecond in a second. What grows more slowly is not lateness.
 DRIFT_S_PER_S = 0.001
-# Later than this is no lateness either: audio was lost, and the count begins anew.
+# More than this is not lateness either: audio was lost, and the count begins again.
 LOST_S = 2.0
 
 
@@ -25,12 +26,12 @@ class Gaps:
     def __init__(self) -> None:
         self._expected_ms: float | None = None
         self._last_at = 0.0
-        self._ahead_ms = 0  # silence already given for audio whose timestamp has not been seen yet
+        self._ahead_ms = 0  # silence given in advance for audio whose timestamp has not come yet
         self.padded_ms = 0
         self.lost_ms = 0
 
     def before(self, media_ms: int, length_ms: int, now: float) -> int:
-        """Milliseconds of silence to put before audio that carries this timestamp; nearly always 0."""
+        """Milliseconds of silence to put before audio with this timestamp. Nearly always 0."""
         expected, self._expected_ms, self._last_at = self._expected_ms, media_ms + length_ms, now
         if expected is None or media_ms - expected <= JITTER_MS:
             self._ahead_ms = 0
@@ -43,7 +44,7 @@ class Gaps:
         return pad
 
     def while_idle(self, now: float, caller_speaks: bool) -> int:
-        """Milliseconds of silence to put in because nothing comes in the middle of the caller's speech."""
+        """Milliseconds of silence to put in because nothing comes while the caller speaks."""
         if not caller_speaks or self._expected_ms is None or now - self._last_at < IDLE_BEFORE_PAD_S:
             return 0
         if self._ahead_ms >= LONGEST_PAD_MS:
@@ -55,9 +56,9 @@ class Gaps:
 
 
 class Lateness:
-    """How late caller audio comes, against the best it ever came: a burst on its way, or a stall of our own loop.
+    """How late caller audio comes, compared with the best so far: a burst on its way, or a stall of our own loop.
 
-    Marks travel the same way, so what holds the audio back holds them back as long.
+    Marks come the same way, so they are held back for as long.
     """
 
     def __init__(self) -> None:

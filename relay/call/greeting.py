@@ -25,7 +25,8 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
     greeting, resumed = call.plan.greeting, call.plan.resumed
     if resumed is not None:
         call.figures.rung = Rung.KEPT
-        if not call.consented and greeting.opening.mulaw is not None:  # cut off by what was lost: said again
+        # It was cut off when the stream was lost: say it again
+        if not call.consented and greeting.opening.mulaw is not None:
             call.notice_item = call.own(greeting.opening, now, out, protected=True)
         unanswered = resumed == "lost" and bool(call.plan.history) and call.plan.history[-1].role == "user"
         if unanswered:
@@ -43,9 +44,9 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
 
 
 def climb(call: Call, now: float, out: list[Action]) -> None:
-    """The ladder's lower rungs: the live greeting as soon as it is there, else the clip, else the human.
+    """The lower steps of the ladder: the live greeting as soon as it is there, else the clip, else the human.
 
-    What counts is audio that was written: a first delta too small to be played is no greeting yet.
+    What counts is audio that was written. A first delta that is too small to be played is not a greeting yet.
     """
     if call.figures.rung is not Rung.NONE or call.phase is not Phase.TALKING:
         return
@@ -58,7 +59,7 @@ def climb(call: Call, now: float, out: list[Action]) -> None:
 
 
 def overdue(call: Call, now: float) -> bool:
-    """True if the caller has waited long enough for a model that is not there."""
+    """True if the caller has waited long enough for a model that does not come."""
     waited_s = call.since_arrival_s(now)
     if call.figures.rung in (Rung.CLIP, Rung.NONE) and not call.answer_items:
         return waited_s >= HUMAN_AFTER_S

@@ -1,9 +1,9 @@
-"""Stopping the agent, undoing that, giving its answer up exactly where it was heard, and going on with it after all.
+"""Stop the agent, undo that, give its answer up exactly where it was heard, or go on with the answer after all.
 
 An answer is given up long before the words of the interruption are known. If they mean nothing ("mm-hmm", a sneeze),
-the agent goes on with it after all, from the last pause that was heard. In the model's conversation that is a new text,
-since what was truncated cannot be had back; what the model has made of the interruption is not heard.
-Of an answer that more was to follow nobody has the rest: then the model goes on (prompts/system.md, Interruptions).
+the agent goes on with the answer, from the last pause that was heard. In the model's conversation this is a new text,
+because what was truncated cannot be had back. What the model answers to the interruption is then not heard. If the
+answer was not generated to its end, nobody has the rest. Then the model goes on (prompts/system.md, Interruptions).
 """
 
 from __future__ import annotations
@@ -27,27 +27,28 @@ from relay.call.vocabulary import ItemId, ResponseId
 
 # A listener's "mm-hmm" takes 250 to 600 ms: so much longer than what gives an answer up.
 SHORT_S = 0.400
-# The words of a short interruption come 0.5 s (the VAD) and 1.15 to 1.3 s behind it; what the model says to it, 0.5 s
-# and 0.65 to 1.0 s [Realtime captures]. Where so little is between the two, the sound waits for the words: the agent
-# has stopped in any case. That of a quicker model waits for nothing.
+# The words of a short interruption come 1.65 to 1.8 s after it (0.5 s of the VAD and 1.15 to 1.3 s). The model's answer
+# comes after 1.15 to 1.5 s (0.5 s and 0.65 to 1.0 s). Both were seen in captures. As they are so close, the answer
+# waits for the words; the agent is silent in any case. A quicker model's answer does not wait.
 WORDS_BEHIND_VOICE_S = 1.8
 WITHHELD_LIMIT_S = 0.5
-# Who goes on after a break of seconds does so at a word: behind the last pause, if there was one in this long. Three
-# quiet frames are a pause and no consonant.
+# After a break of seconds the agent goes on at a word: behind the last pause, if there was one within this time. Three
+# quiet frames are a pause, and longer than a consonant.
 REWIND_BYTES = 1_500 * BYTES_PER_MS
 PAUSE_FRAMES = 3
 PAUSE_DBFS = -45.0
-# Less than this is no rest: whoever says "okay" here has heard all of it, and waits for what comes next.
+# If less than this is left, the agent does not go on with it: a caller who says "okay" here has heard nearly all of it,
+# and waits for what comes next.
 LEAST_REST_MS = 500
 _SENTENCE_ENDS = re.compile(r"[.!?](?=\s|$)")  # not in 7.30
 
 
 def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
-    """Do what was decided about the agent's speech."""
+    """Carry out the decision about the agent's speech."""
     if step is Step.NOTHING or call.phase is not Phase.TALKING:
         return
     speech = call.floor.speech
-    # The agent, when it was stopped; what is withheld was not
+    # the agent, when it was stopped; not an answer that was withheld
     was_heard = speech is not None and speech.over_agent and call.rest.kept is None
     if step is Step.HOLD:
         call.held_at = now
@@ -82,14 +83,14 @@ def _keep_rest(call: Call, cuts: list[Cut], now: float) -> None:
 
 
 def _asks(heard: str, said: str) -> bool:
-    """True if what was heard asks something, or is inside a question: its answer often comes before its last word."""
+    """True if what was heard asks something, or is inside a question: the answer often comes before its last word."""
     began = _SENTENCE_ENDS.split(heard)[-1].strip()
     end = _SENTENCE_ENDS.search(said, len(heard))
     return "?" in heard or (bool(began) and end is not None and end.group() == "?")
 
 
 def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
-    """Where speech goes on after a break of seconds: a frame in the last pause before the break, or at the break."""
+    """Where speech goes on after a break of seconds: in the last pause before the break, or at the break."""
     stopped = max(0, heard_bytes - RESUME_EARLIER_BYTES) // FRAME_BYTES * FRAME_BYTES
     quiet = 0
     for at in range(stopped, max(0, stopped - REWIND_BYTES) - 1, -FRAME_BYTES):
@@ -100,7 +101,10 @@ def _pause_before(mulaw: bytearray, heard_bytes: int) -> int:
 
 
 def withhold(call: Call, now: float) -> None:
-    """The first sound of an answer came; to a short interruption, whose words come any moment, it waits for them."""
+    """The first sound of an answer to a short interruption has come.
+
+    It waits for the words, which may come at any moment.
+    """
     kept = call.rest.kept
     if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
         return
@@ -109,7 +113,7 @@ def withhold(call: Call, now: float) -> None:
 
 
 def go_on(call: Call, now: float, out: list[Action]) -> bool:
-    """The interruption was none: say what was given up for it. False if that is too late, or not the moment."""
+    """It was not an interruption: say what was given up for it. False if that is too late, or not possible now."""
     kept = call.rest.kept
     if kept is None or call.phase is not Phase.TALKING:
         return False
@@ -149,7 +153,7 @@ def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = No
 
 
 def drop_unheard(call: Call, response_id: ResponseId) -> None:
-    """Words of an answer that never got a sound, and get none any more: deleted once the answer has ended."""
+    """Words of an answer that will have no sound: they are deleted when the answer has ended."""
     dropped = call.conversation.drop_soundless(call.answer_items.get(response_id, []))
     if dropped:
         call.soundless_items.setdefault(response_id, set()).update(dropped)
@@ -166,7 +170,7 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
     known = call.ids.get(cut.item)
     if not call.model_is_ready or known is None or in_full:
         return
-    if cut.own or known != cut.item or turn.is_text:  # text in this session: it cannot be truncated, only said anew
+    if cut.own or known != cut.item or turn.is_text:  # text in this session: it cannot be truncated, only created again
         say_anew(call, cut.item, heard, out)
     elif cut.heard_ms < 1.0:
         out.append(DeleteItem(known))
@@ -176,11 +180,11 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
 
 
 def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
-    """Of a text item the model is to know these words alone: it is deleted, and created again where it stood."""
+    """Leave only these words of a text item: it is deleted, and created again in its place."""
     known = call.ids.pop(item, None)
     if known is None:
         return
-    if words:  # the words that stopped it may stand behind it already
+    if words:  # the words that stopped it may already be behind it
         call.ids[item] = ItemId(f"{known}_h")
         out.append(CreateItem(call.ids[item], "assistant", words, behind=known))
     out.append(DeleteItem(known))

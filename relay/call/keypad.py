@@ -1,21 +1,21 @@
-"""The keys that the caller presses: rows of them for the model, and the key that brings a human when it stands alone.
+"""The keys that the caller presses: rows of them for the model, and the key for a human when it is alone.
 
-A 0 inside a number is a digit of it. So a row is judged when nothing was pressed for `KEYS_TOGETHER_S`: one that holds
-the human's key and nothing else asks for a human; any other is told to the model.
+A 0 inside a number is a digit. So a row is judged when nothing was pressed for `KEYS_TOGETHER_S`. If it has only the
+human's key, it asks for a human. Any other row is told to the model.
 """
 
 from __future__ import annotations
 
-# A row of keys is read as one input once this long nothing was pressed.
+# When nothing was pressed for this long, a row of keys is complete.
 KEYS_TOGETHER_S = 1.5
 
 
 class Keypad:
-    """What was pressed and is not told yet."""
+    """The keys that were pressed and not told yet."""
 
     def __init__(self, human_key: str) -> None:
         self._human_key = human_key
-        self._row = ""  # pressed one soon after the other, told or not
+        self._row = ""  # pressed one shortly after the other, told or not
         self._untold = ""
         self._at = 0.0
 
@@ -29,7 +29,7 @@ class Keypad:
 
     @property
     def may_ask_for_human(self) -> bool:
-        """True while the row holds the human's key alone, and was not heeded."""
+        """True while the row has only the human's key, and has had no effect yet."""
         return bool(self._row) and set(self._row) == {self._human_key}
 
     @property
@@ -38,16 +38,16 @@ class Keypad:
         return bool(self._untold)
 
     def is_complete(self, now: float) -> bool:
-        """True if something waits to be told, or judged, and its row has ended."""
+        """True if something is to be told or judged, and its row has ended."""
         return self.is_untold and now - self._at >= KEYS_TOGETHER_S
 
     def take_call_for_human(self) -> None:
-        """The row was a call for a human, and is nothing to be told."""
+        """The row was a call for a human. It is not told to the model."""
         self._untold = self._untold.removesuffix(self._row)
         self._row = ""
 
     def take(self) -> str:
-        """What is to be told to the model now; a row that may still ask for a human waits."""
+        """What is to be told to the model now. A row that may still ask for a human waits."""
         kept = self._row if self.may_ask_for_human else ""
         taken, self._untold = self._untold.removesuffix(kept), kept
         return taken

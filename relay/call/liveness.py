@@ -1,13 +1,13 @@
-"""Dead air: how long a caller who waits for us has heard nothing, measured at playout, and what is due against it.
+"""Dead air: how long a waiting caller has heard nothing, measured at the playout, and what must be done about it.
 
-The other rooms each know why the agent may be silent: an answer is under way, a session is being opened, a move waits
-for its moment. Any of them may be wrong. This room believes none of them: it knows when something that can be heard was
-last playing, when the caller last spoke, and that the caller is owed an answer. A debt begins with any wish for an
-answer and ends when something that answers is heard, whatever becomes of the wish in between. Our own phrases that ask
-for patience end no debt.
+The other rooms each have a reason why the agent may be silent: an answer is on its way, a session is being opened, a
+move waits. Any of them may be wrong. So this room does not use their reasons. It knows three things: when something
+audible was last playing, when the caller last spoke, and whether the caller is owed an answer. A debt begins with any
+wish for an answer. It ends when something that answers is heard, whatever became of the wish. Our own phrases that ask
+for patience do not end it.
 
-After LIMIT_S of dead air the caller hears a phrase, and what is owed is asked for if nothing is under way; after as
-much again another session is opened; after the third time a person takes the call.
+After LIMIT_S of dead air the caller hears a phrase, and the answer is asked for if none is on its way. After the same
+time again another session is opened. After the third time a human takes the call.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from typing import Literal
 
 from relay.call.vocabulary import ItemId
 
-# What has not come: what the agent said that it would do, or an answer to a turn that it chose to leave unanswered.
+# What has not come: something that the agent said it would do, or an answer to a turn that the model left unanswered.
 Missing = Literal["promise", "answer"]
 
-# Nobody is to hear nothing for 6 s. The watchdog looks five times a second, and a clip begins with a quiet tenth. The
-# slowest first audio of a healthy model was 4.7 s behind the request, which follows the caller's last sound by 0.5 s.
+# Nobody should hear nothing for 6 s. The watchdog looks five times a second, and a clip begins with 0.1 s of silence.
+# The slowest first audio of a working model was 4.7 s after the request, which comes 0.5 s after the caller's last
+# sound.
 LIMIT_S = 5.3
-# A debt that begins so much later than the last sound is none of the caller's turn: a key, or a function's answer. The
-# silence before it was nobody's fault.
+# A debt that begins so much later than the last sound does not come from the caller's turn, but from a key or a
+# function's answer. The silence before it does not count.
 UNRELATED_S = 3.5
-# The agent has said that it looks something up, and does not: it is asked to after a breath or two. A turn that the
-# model chose to leave unanswered may have been for somebody else.
+# The agent said that it would look something up, and does not: after this time it is asked to. A turn that the model
+# left unanswered may have been for somebody else.
 NUDGE_AFTER_S: dict[Missing, float] = {"promise": 2.0, "answer": 4.0}
-# So often the model is told what is missing, then a person is the better answer.
+# The model is told so often what is missing. Then a human takes over.
 NUDGES = 2
 
 Due = Literal["nothing", "nudge", "phrase", "session", "human"]
@@ -41,10 +42,10 @@ class Liveness:
     """What the caller of one stream is owed, and since when they hear nothing."""
 
     steps: int = 0  # how often something was due since the caller was last answered
-    silent_turns: int = 0  # in a row: turns of the caller that the model did not want to answer
-    answered_at: float = 0.0  # when a debt was last paid
+    silent_turns: int = 0  # in a row: turns of the caller that the model left unanswered
+    answered_at: float = 0.0  # when a debt last ended
     owed_at: float | None = None
-    nudges: int = 0  # how often the model was told what is missing, since it last gave an answer that is one
+    nudges: int = 0  # how often the model was told what is missing, since its last real answer
     _missing: Missing | None = None
     _bridges: set[ItemId] = field(default_factory=set)  # our phrases that ask for patience
 
@@ -54,40 +55,40 @@ class Liveness:
         return self.owed_at is not None
 
     def owe(self, now: float) -> None:
-        """An answer is wished for."""
+        """An answer is wanted."""
         if self.owed_at is None:
             self.owed_at = now
 
     def forgive(self) -> None:
-        """Nothing is owed any more: it turned out that nothing was asked."""
+        """Nothing is owed any more: nothing was asked after all."""
         self.owed_at, self._missing, self.steps = None, None, 0
 
     def missing(self, what: Missing, now: float) -> None:
-        """What the caller was promised, or asked for, has not come."""
+        """The caller was promised something, or asked for it, and it has not come."""
         self.owe(now)
         self._missing = what
 
     def stays_silent(self, now: float) -> None:
-        """The model chose not to answer a turn of the caller's."""
+        """The model left a turn of the caller's unanswered."""
         self.silent_turns += 1
         self.missing("answer", now)
 
     def nudge(self) -> Missing | None:
-        """What the model is to be told of, once."""
+        """What the model must be told, once."""
         missing, self._missing = self._missing, None
         self.nudges += 1
         return missing
 
     def was_answered(self) -> None:
-        """The model said what it was told of: the next time is a first one."""
+        """The model did what it was told. The next time counts as the first."""
         self.nudges = 0
 
     def bridge(self, item: ItemId) -> None:
-        """These words of ours ask for patience: they are no answer."""
+        """These words of ours ask for patience: they are not an answer."""
         self._bridges.add(item)
 
     def heard(self, item: ItemId, now: float) -> bool:
-        """Something audible of this item is played. True if that pays a debt."""
+        """Something audible of this item is playing. True if that ends a debt."""
         if item in self._bridges:
             return False
         was_owed = self.is_owed
@@ -96,10 +97,10 @@ class Liveness:
         return was_owed
 
     def due(self, now: float, *, heard_until: float, spoke_until: float, under_way: bool, function_runs: bool) -> Due:
-        """What is due now, once. `under_way`: an answer is asked for, or being generated, as far as anybody knows.
+        """What is due now, once. `under_way`: by the other rooms, an answer was asked for or is being generated.
 
-        `heard_until`: the end of what the caller heard of us; `spoke_until`: of what we heard of the caller. A function
-        ends by its own deadline: while one runs, a phrase is all that is due.
+        `heard_until`: the end of what the caller heard of us. `spoke_until`: the end of what we heard of the caller. A
+        function ends by its own deadline. While one runs, only a phrase is due.
         """
         if self.owed_at is None and not under_way:
             return "nothing"

@@ -1,13 +1,13 @@
-"""One phone call, as a state machine that does no I/O.
+"""One phone call, as a state machine without I/O.
 
-Rule 1: everything that decides what a call does next lives here and in the rooms it dispatches to: greeting (the first
-words), turns and interruption (the caller), responses and function_calls (the model), failover (its sessions), orders
-(the owner), ending.
-What they share is in state.py; what they know is in the pure rooms behind: playout (what was heard), turn_taking (who
-may speak), response_queue (`response.create`), conversation (what was said), cost.
+Rule 1: everything that decides what a call does next is here, and in the rooms that it calls: greeting (the first
+        words), turns and interruption (the caller), responses and function_calls (the model), failover (its sessions),
+        orders (the owner), ending. What they share is in state.py. What they know is in pure rooms: playout (what was
+        heard), turn_taking (who may speak), response_queue (`response.create`), conversation (what was said), cost.
 Rule 2: nothing here waits, reads a clock, draws a random number or knows JSON. `now` is the Trio clock in seconds.
-Rule 3: an event in, all its actions out. Caller audio is the one other door: fifty times a second, and mostly ().
-Rule 4: what a peer does is never an exception here; a strange event is counted or ignored.
+Rule 3: an event goes in, and all its actions come out. Caller audio has a method of its own: it comes fifty times a
+        second, and mostly returns ().
+Rule 4: what a peer does never raises an exception here. A strange event is counted or ignored.
 
             Arriving            Talking                      Leaving               Gone
 model       greeting item       answers, barge-in            ignored               ignored
@@ -62,12 +62,12 @@ from relay.call.vocabulary import (
 __all__ = ["Ending", "Figures", "Machine", "Next", "Phase"]
 
 
-# A run of the caller's voice that is shorter is a knock, or a coat that rubs: nobody spoke.
+# A shorter run of sound is a knock, or cloth that rubs on the phone: nobody spoke.
 KNOCK_MS = 200
 
 
 class Machine:
-    """One call on one stream: two doors, and what others may look at."""
+    """One call on one stream: two methods for what comes in, and what others may read."""
 
     def __init__(self, plan: CallPlan) -> None:
         self.call = Call(plan)
@@ -80,19 +80,19 @@ class Machine:
         self.conversation = self.call.conversation
         self.meter = self.call.meter
 
-    # The two doors
+    # What comes in
 
     def handle(self, event: Event, now: float) -> list[Action]:
-        """Take in an event; return everything it wants done, in order."""
+        """Take in an event. Returns everything that it causes, in order."""
         out: list[Action] = []
         self._dispatch(event, now, out)
         self._settle(now, out)
         return out
 
     def caller_audio(self, level_dbfs: float, ms: int, now: float) -> list[Action]:
-        """Take in `ms` of caller audio by its level (a frame, or padding); return what is due, nearly always nothing.
+        """Take in `ms` of caller audio by its level (a frame, or padding). Returns what is due, nearly always nothing.
 
-        One call a frame: what comes in a burst is measured frame by frame all the same.
+        Called once for each frame. In a burst each frame is measured too.
         """
         call = self.call
         call.lateness.heard(ms, now)
@@ -111,12 +111,12 @@ class Machine:
             if call.figures.rung is Rung.NONE:
                 greeting.climb(call, now, out)
             if call.functions.running:
-                function_calls.tick(call, now, out)  # by the frame: the watchdog's step is a quarter of the wait
+                function_calls.tick(call, now, out)  # at each frame: the watchdog's step is a quarter of the wait
         if call.playout.queue:
             call.due(now, out)
         return out
 
-    # What others may look at
+    # What others may read
 
     @property
     def phase(self) -> Phase:
@@ -125,7 +125,7 @@ class Machine:
 
     @property
     def ending(self) -> Ending | None:
-        """How the call is coming to its end, once it is."""
+        """How the call is ending, if it is."""
         return self.call.ending
 
     @property
@@ -140,26 +140,26 @@ class Machine:
 
     @property
     def notice_was_begun(self) -> bool:
-        """True if the notice was played, or its beginning was."""
+        """True if the notice was played, or a part of it."""
         return self.call.notice_item is not None and self.call.figures.greeting_ms is not None
 
     @property
     def dialled(self) -> str:
-        """Why the caller is to be connected with the human; empty if that was not asked for."""
+        """Why the caller is to be connected with the human; empty if this was not asked for."""
         return self.call.dialled
 
     @property
     def is_over(self) -> bool:
-        """True once nothing more is awaited: the session can be torn down."""
+        """True when nothing more is awaited: the session can be closed."""
         return self.call.phase is Phase.GONE and self.call.over_at is None
 
     def wants(self, response_id: ResponseId, item_id: ItemId) -> bool:
-        """False for audio that must not be heard any more: of a cancelled answer, of a cut or complete item."""
+        """False for audio that must not be heard: of a cancelled answer, or of an item that was cut or is complete."""
         return responses.wants(self.call, response_id, item_id)
 
     # Dispatch
 
-    # Long because it is the table of all events, a line each.
+    # Long because it is the table of all events, one on each line.
     def _dispatch(self, event: Event, now: float, out: list[Action]) -> None:
         call = self.call
         match event:  # the frequent ones first
@@ -260,7 +260,7 @@ class Machine:
             failover.rescue(call, now, out)
 
     def _settle(self, now: float, out: list[Action]) -> None:
-        """What every event ends with; a room is entered only where it has something to settle."""
+        """What follows every event. A room is called only if it has something to do."""
         call = self.call
         answers = call.answers
         if call.playout.held is not None and not call.floor.is_holding:

@@ -1,6 +1,6 @@
 """What the owner orders in a running call: put it through, hang up, say this sentence.
 
-Two people may order the same, twice, or too late: each order has one answer, and is carried out once.
+Two people may order the same, twice, or too late. Each order has one answer, and is carried out once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from relay.call.vocabulary import (
 )
 
 WHY = "the owner put the call through"
-# The same sentence within this long is a second click, or a second person who has pressed the same.
+# The same sentence within this time is a second click, or a second person who pressed the same button.
 SAME_SENTENCE_S = 10.0
 
 
 def obey(call: Call, order: Order, now: float, out: list[Action]) -> None:
-    """Carry out an order as far as the call allows it, and answer it."""
+    """Carry out an order, if the call allows it, and answer it."""
     match order:
         case PutThroughOrdered():
             answer = _put_through(call, now, out)
@@ -63,6 +63,6 @@ def _say(call: Call, text: str, now: float, out: list[Action]) -> OrderAnswer:
     call.conversation.noted("system", words)  # for the next session, if this one is lost before it has said it
     if call.model_is_ready:
         out.append(call.note(words))
-    call.rest.forget()  # there is something else to be told
+    call.rest.forget()  # there is something else to say
     call.answers.want("order")
     return OrderAnswer.DONE

@@ -1,16 +1,17 @@
 """Playout: what was sent to the caller, what of it was heard, and where to cut.
 
-Twilio plays what it gets, in order, at real time, and returns a mark when what came before it has been played, but also
-when it was thrown away by a `clear` [Media Streams, WebSocket messages]. So marks wear a generation: those of an
-older generation prove nothing. Between marks the position is known from the playback clock: what is written while
-something plays is played when that has ended, what is written into silence is played at once. A constant delay to
-Twilio cancels out, because the `clear` that stops the playback takes as long as the audio did.
+Twilio plays what it gets, in order, in real time. It returns a mark when the audio before it was played, but also when
+a `clear` dropped that audio (docs/protocol/twilio.md 3.2). So each mark has a generation, and marks of an older
+generation prove nothing. Between marks, the playback clock gives the position: what is written while something plays
+comes after it, and what is written during silence plays at once. A constant delay to Twilio makes no difference,
+because the `clear` takes as long as the audio did.
 
-Only little of an answer is handed to Twilio ahead of time (`Lead`); the rest waits here. So a barge-in stops the
-caller's playback with one `clear`, and a false alarm can be undone: the answer goes on from the frame where it stopped.
+Only a little of an answer is given to Twilio ahead of time (`Lead`). The rest waits here. So one `clear` stops what the
+caller hears, and a false alarm can be undone: the answer goes on from the frame where it stopped.
 
-Rule 1: `item_ms` counts the model's own audio; the filter's tail and the 0xFF that fills the last frame count nowhere.
-Rule 2: nothing here reads a clock; `now` is the Trio clock in seconds.
+Rule 1: `item_ms` counts the model's own audio. The end of the filter, and the 0xFF that fills the last frame, do not
+count.
+Rule 2: nothing here reads a clock. `now` is the Trio clock in seconds.
 """
 
 from __future__ import annotations
@@ -27,30 +28,31 @@ BYTES_PER_MS = 8  # G.711 at 8 kHz
 FRAME_BYTES = 160  # 20 ms, the frame of every capture of Twilio's streams
 SILENCE = b"\xff"  # mu-law zero
 
-# The first piece of an answer waits until this much is there, so that a model that starts with tiny deltas does not
-# stutter (openai-agents-python #1906); a usual first delta is 250 ms and waits for nothing.
+# The first piece of an answer waits until this much is there. Otherwise a model that begins with tiny deltas would
+# stutter (openai-agents-python #1906). A usual first delta has 250 ms and does not wait.
 PREBUFFER_MS = 60
 PREBUFFER_LIMIT_S = 0.1
-# The first mark of an answer stands behind its first frame: it says when the caller began to hear.
+# The first mark of an answer is behind its first frame: it says when the caller began to hear it.
 FIRST_MARK_BYTES = FRAME_BYTES
-# A mark that comes this much later than marks usually do tells of a playback that runs late (a stall on the way there);
-# below it is jitter of the mark's own way back.
+# If a mark comes this much later than usual, the playback is late: there was a stall on the way to Twilio. A smaller
+# delay is jitter on the mark's way back.
 LATE_MARK_S = 0.040
-# What is usual may grow by this much a mark (some four a second), so that a longer way is learned within a minute.
+# The usual delay may grow by so much a mark (there are about four a second). So a longer way is learned within a
+# minute.
 USUAL_GROWS_S = 0.001
-# An undone stop goes on from the frame in which the caller's playback stood a millisecond ago: our clock and Twilio's
-# round differently, and to hear a frame twice is nothing, to lose a sample of speech is a click.
+# An undone stop goes on from the frame that was playing a millisecond ago. Our clock and Twilio's round differently. To
+# hear a frame twice is not noticed, to lose a sample of speech is a click.
 RESUME_EARLIER_BYTES = BYTES_PER_MS
-# Trio's clock counts from a machine's start, a million seconds on top: after a year its seconds are exact to 4 ns, so
-# that what has been played to its end may seem to lack this much of a byte.
+# Trio's clock counts from the start of the machine, plus a million seconds. After a year its seconds are exact only to
+# 4 ns, so audio that was played to its end may seem to lack this part of a byte.
 CLOCK_ROUNDS_BYTES = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """How much Twilio holds: topped up to `high_ms` whenever it is under `low_ms`.
+    """How much audio Twilio holds. Below `low_ms` it is filled up to `high_ms`.
 
-    200 and 400: a stall of 150 ms of the loop is not heard, and a barge-in has at most 400 ms to clear (bench/pacing).
+    200 and 400: a stall of the loop of 150 ms is not heard, and a barge-in has at most 400 ms to clear (bench/pacing).
     """
 
     low_ms: int = 200
@@ -65,16 +67,16 @@ class Utterance:
     """One item's audio on its way to the caller."""
 
     item: ItemId
-    own: bool  # True: ours (greeting, phrase), not generated by the model in this conversation
-    protected: bool  # True: cannot be interrupted (notice, goodbye, emergency words)
+    own: bool  # True: our words (greeting, phrase), not generated by the model in this conversation
+    protected: bool  # True: cannot be interrupted (notice, goodbye, emergency)
     first_at: float  # when its first byte came
     mulaw: bytearray = field(default_factory=bytearray)
     sent_bytes: int = 0
     heard_bytes: int = 0  # heard before the last stop
-    proved_bytes: int = 0  # heard for certain: a mark came back
+    proved_bytes: int = 0  # a mark has proved that these were heard
     said_ms: float = 0.0
-    complete: bool = False  # all its audio is here
-    filled_bytes: int = 0  # silence at the end of its last frame
+    complete: bool = False  # all its audio has come
+    filled_bytes: int = 0  # of silence at the end of its last frame
     written: bool = False
     stopped: bool = False  # the silence before its next frame is wanted
 
@@ -89,7 +91,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Frames that went out together: bytes [start, end) of an utterance, played from `from_s` to `to_s`."""
+    """Frames that were sent together: bytes [start, end) of an utterance, played from `from_s` to `to_s`."""
 
     utterance: Utterance
     start: int
@@ -100,7 +102,7 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A mark proved that an item was heard up to `heard_ms`; `whole` when that was its end."""
+    """A mark proved that an item was heard up to `heard_ms`. `whole`: that was its end."""
 
     item: ItemId
     heard_ms: float
@@ -117,7 +119,7 @@ class Cut:
     said_ms: float
     complete: bool
     own: bool
-    mulaw: bytearray = field(repr=False)  # all there is of it
+    mulaw: bytearray = field(repr=False)  # all of it that has come
 
 
 class Playout:
@@ -125,8 +127,8 @@ class Playout:
 
     def __init__(self, lead: Lead | None = None) -> None:
         self._lead = lead or Lead()
-        self.queue: deque[Utterance] = deque()  # not wholly sent, or not complete; in order
-        self._bursts: deque[Burst] = deque()  # sent and not played yet
+        self.queue: deque[Utterance] = deque()  # not completely sent, or not complete; in order
+        self._bursts: deque[Burst] = deque()  # sent, but not played yet
         self._echo = Echo()
         self._play_end_s = 0.0
         self._late_s = 0.0
@@ -134,12 +136,12 @@ class Playout:
         self._generation = 0
         self._mark_number = 0
         self._marks: dict[str, Burst] = {}
-        self.held: dict[ItemId, float] | None = None  # heard ms of what is stopped, while it is held
-        self._finished: set[ItemId] = set()  # no more audio is taken for them
-        self._complete: dict[ItemId, Utterance] = {}  # complete, as far as is known; more may come all the same
-        self.audible_until_s = 0.0  # when the last of what can be heard has been played, or will have been
-        self.sounded: ItemId | None = None  # whose audible sound the newest `due` wrote
-        self.gaps_ms = 0.0  # silence the caller heard inside an answer, because nothing was there to be sent
+        self.held: dict[ItemId, float] | None = None  # heard ms of what was stopped, while the stop can be undone
+        self._finished: set[ItemId] = set()  # no more audio is taken for these
+        self._complete: dict[ItemId, Utterance] = {}  # probably complete; more may still come
+        self.audible_until_s = 0.0  # when the end of what can be heard was played, or will be
+        self.sounded: ItemId | None = None  # the item whose audible sound the last `due` wrote
+        self.gaps_ms = 0.0  # silence inside an answer that the caller heard because nothing was there to be sent
         self.cleared_marks = 0  # receipts of an older generation
         self.unknown_marks = 0
 
@@ -156,10 +158,10 @@ class Playout:
         protected: bool = False,
         first: bool = False,
     ) -> None:
-        """Add audio of an item. `said_ms` is the item's length so far; None counts the bytes.
+        """Add audio of an item. `said_ms` is the item's length so far; None: count the bytes.
 
-        `first`: a new item goes before all that waits.
-        Audio of an item that was finished or cut is not taken: there is no place for it any more.
+        `first`: a new item is played before all that waits. Audio of an item that was finished or cut is not taken,
+        because there is no place for it.
         """
         if item in self._finished:
             return
@@ -172,7 +174,7 @@ class Playout:
         utterance.said_ms = length_ms if said_ms is None else max(utterance.said_ms, said_ms)
 
     def _go_on(self, item: ItemId) -> Utterance | None:
-        """More audio of an item that was said to be complete: it goes on where it ended, before what came later."""
+        """More audio of an item that seemed complete: it goes on where it ended, before what came later."""
         utterance = self._complete.pop(item, None)
         if utterance is None:
             return None
@@ -183,9 +185,9 @@ class Playout:
         return utterance
 
     def complete(self, item: ItemId, tail: bytes = b"") -> Heard | None:
-        """All audio of this item seems to be here: add the filter's tail and fill the last frame with silence.
+        """All audio of this item seems to be here: add the end of the filter, and fill the last frame with silence.
 
-        Returns what the marks prove already: an item whose last byte was heard before it was known to be the last.
+        Returns what the marks prove already: the last byte of an item may be heard before it is known to be the last.
         """
         utterance = self._open(item)
         if utterance is None or utterance.complete:
@@ -202,14 +204,14 @@ class Playout:
         return None
 
     def finish(self, item: ItemId) -> Heard | None:
-        """No more audio is taken for this item: it is complete by now, or what more of it comes is not wanted."""
+        """No more audio is taken for this item: it is complete, or the rest is not wanted."""
         heard = self.complete(item)
         self._complete.pop(item, None)
         self._finished.add(item)
         return heard
 
     def is_finished(self, item: ItemId) -> bool:
-        """True for an item that takes no more audio: it is complete, or was cut."""
+        """True for an item that takes no more audio: it is complete, or it was cut."""
         return item in self._finished
 
     def _open(self, item: ItemId) -> Utterance | None:
@@ -221,11 +223,12 @@ class Playout:
     # What comes out
 
     def due(self, now: float) -> list[Play]:
-        """What to write to the caller now; empty nearly always (one comparison)."""
+        """What to write to the caller now. Nearly always empty (one comparison)."""
         self.sounded = None
         if not self.queue or self.held is not None:
             return []
-        ahead_s = self._play_end_s - now  # a playback that runs late may have more; a late mark may also be just late
+        # A playback that is late may have more. But a late mark may also only be late itself.
+        ahead_s = self._play_end_s - now
         if ahead_s * 1000 >= self._lead.low_ms:
             return []
         room = (int(self._lead.high_ms - max(0.0, ahead_s) * 1000) * BYTES_PER_MS) // FRAME_BYTES * FRAME_BYTES
@@ -236,7 +239,7 @@ class Playout:
             if ready == 0:
                 if not (utterance.complete and utterance.waiting_bytes == 0):
                     break
-                self.queue.popleft()  # its end was being held when it became complete
+                self.queue.popleft()  # its end was kept back until it became complete
                 continue
             if not self._may_start(utterance, now):
                 break
@@ -257,7 +260,7 @@ class Playout:
         return now - utterance.first_at >= PREBUFFER_LIMIT_S
 
     def _catch_up(self, now: float, utterance: Utterance) -> None:
-        """What is written into silence is played at once."""
+        """What is written during silence plays at once."""
         silent_s = now - self._play_end_s - self._late_s
         if silent_s < 0:
             return
@@ -290,7 +293,7 @@ class Playout:
     # What was heard
 
     def marked(self, name: str, now: float) -> Heard | None:
-        """A mark came back. None where it proves nothing: an older generation's, or no mark of ours."""
+        """A mark came back. None if it proves nothing: it is of an older generation, or not one of ours."""
         burst = self._marks.pop(name, None)
         if burst is None:
             generation = name.split(".", 1)[0]
@@ -315,7 +318,7 @@ class Playout:
         return max(0, min(played, burst.end - burst.start))
 
     def _unheard(self, now: float) -> Iterator[tuple[Utterance, int]]:
-        """Every utterance with audio the caller has not heard, and the bytes of it that were heard; in order."""
+        """Every utterance with audio that the caller has not heard, and how many bytes of it were heard; in order."""
         at: dict[int, tuple[Utterance, int]] = {}
         for burst in self._bursts:
             played = self._played_bytes(burst, now)
@@ -328,12 +331,12 @@ class Playout:
 
     @property
     def quiet_since_s(self) -> float:
-        """When the last of what was sent has been played, or will have been (Trio clock, s)."""
+        """When the end of what was sent was played, or will be (Trio clock, s)."""
         return self._play_end_s + self._late_s
 
     @property
     def is_all_proved(self) -> bool:
-        """True when nothing waits and every receipt is there: the caller has heard all of it."""
+        """True if nothing waits and every receipt is there: the caller has heard everything."""
         return not self.queue and not self._marks
 
     def is_speaking(self, now: float) -> bool:
@@ -355,12 +358,12 @@ class Playout:
         return self.queue[0] if self.queue else None, until_s
 
     def left_ms(self, now: float) -> float:
-        """How long it takes until everything that is here has been played."""
+        """How long it takes until everything that is here was played."""
         waiting = sum(utterance.waiting_bytes for utterance in self.queue)
         return max(0.0, (self._play_end_s + self._late_s - now) * 1000) + waiting / BYTES_PER_MS
 
     def heard_ms(self, item: ItemId, now: float) -> float | None:
-        """How much of an item the caller has heard; None once it was heard in full, or was never here."""
+        """How much of an item the caller has heard. None if it was heard in full, or was never here."""
         for utterance, heard_bytes in self._unheard(now):
             if utterance.item == item:
                 if self.held is not None:
@@ -369,18 +372,18 @@ class Playout:
         return None
 
     def echo_level_dbfs(self, now: float) -> float:
-        """How loud our own voice was in what can come back from the caller's phone at this moment."""
+        """The level of our own voice in what may come back from the caller's phone now."""
         return self._echo.level_dbfs(now, self._usual_lag_s or 0.0)
 
     # Barge-in
 
     def hold(self, now: float) -> bool:
-        """Stop where the caller is. True if a `clear` must be written: Twilio holds something."""
+        """Stop where the caller is. True if a `clear` must be written: Twilio holds audio."""
         if self.held is not None:
             return False
         self.held = {}
         back: list[Utterance] = []
-        # A mark of what has been played to its end is on its way back and still proves it; all others prove nothing.
+        # A mark of audio that was played to its end is on its way back, and still proves it. All others prove nothing.
         ended = {n: b for n, b in self._marks.items() if self._played_bytes(b, now) == b.end - b.start}
         for utterance, heard_bytes in self._unheard(now):
             self.held[utterance.item] = min(heard_bytes / BYTES_PER_MS, utterance.said_ms)
@@ -399,17 +402,20 @@ class Playout:
         return outstanding
 
     def resume(self) -> None:
-        """Go on from the frame where `hold` stopped. What is due comes with the next `due`."""
+        """Go on from the frame where `hold` stopped. The next `due` writes it."""
         self.held = None
 
     def cut(self, now: float) -> list[Cut]:
-        """Give up everything that was not heard; holds first, if it was not held. In order of playing."""
+        """Give up everything that was not heard. Holds first, if it was not held.
+
+        Returns it in the order of playing.
+        """
         if self.held is None:
             self.hold(now)
         held, self.held = self.held or {}, None
         cuts = [
             Cut(u.item, held.get(u.item, 0.0), u.said_ms, u.complete, u.own, u.mulaw)
-            for u in self.queue  # appended after the hold: nothing heard
+            for u in self.queue  # it was appended after the hold: nothing of it was heard
         ]
         for cut in cuts:
             self._finished.add(cut.item)

@@ -1,4 +1,4 @@
-"""The caller says that their words are not to be kept: from that moment on none are, and the agent confirms it."""
+"""The caller says that their words must not be kept. From then on none are, and the agent confirms it."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def refuses(text: str) -> bool:
 
 
 def heed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> bool:
-    """True if the caller says so with these words. Asked before they are recorded: they are not kept either."""
+    """True if the caller says so with these words. Asked before they are recorded: these words are not kept either."""
     if call.consent.refused or not refuses(event.text or ""):
         return False
     out += call.consent.refuse()
@@ -141,7 +141,7 @@ def heed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) ->
 
 
 def confirm(call: Call, now: float, out: list[Action]) -> None:
-    """The agent says that it is so; what it was saying to these words meanwhile is not heard."""
+    """The agent confirms it. What it was saying to these words meanwhile is not heard."""
     if call.phase is not Phase.TALKING or not call.model_is_ready:
         return
     cut_off(call, now, out)

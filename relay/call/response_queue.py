@@ -1,7 +1,8 @@
-"""The one owner of `response.create`: a queue of one, and what is still to be thrown away of what came before.
+"""The only owner of `response.create`: a queue of one, and what must still be dropped of earlier answers.
 
-Only one response may write to the conversation at a time; asking again meanwhile is an error that other relays die of
-[openai-agents-python #1466, #1168]. So a wish waits until the active response has ended, and later wishes replace it.
+Only one response may write to the conversation at a time (docs/protocol/openai.md 2.1). Asking for another one is an
+error that has ended calls of other relays (openai-agents-python #1466, #1168). So a wish waits until the active
+response has ended. A later wish replaces it.
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ from typing import Literal
 from relay.call.actions import AskForResponse, CancelResponse
 from relay.call.vocabulary import ResponseId
 
-# `response.created` follows the request by one round trip (0.28 s seen from India); nothing for this long is a fault.
+# `response.created` follows the request after one round trip (0.28 s from India). Nothing for this long is a fault.
 BEGIN_LIMIT_S = 5.0
-# A response that produces neither audio nor an end for this long is stuck. Slowest first audio measured: 4.7 s.
+# A response without audio and without an end for this long is stuck. The slowest first audio measured was 4.7 s.
 PROGRESS_LIMIT_S = 10.0
 ASK_AGAIN_LIMIT = 2
-# A refused or failed request is not repeated at once: the server would be asked at the speed of the line. One that is
-# refused because another response is active comes after twice as long each time.
+# A request that was refused or failed is not repeated at once; otherwise the server would be asked without pause. If it
+# was refused because another response is active, the pause doubles each time.
 ASK_AGAIN_AFTER_S = 0.5
 ASK_AGAIN_AFTER_LIMIT_S = 4.0
-# "Please try again in 2.5s": that long, and a little for the two clocks. All waits for one answer together are no
-# longer than this, then a person is the better answer.
+# "Please try again in 2.5s": wait that long, and a little more for the two clocks. All waits for one answer together
+# are no longer than this. After that a human is better.
 RETRY_MARGIN_S = 0.1
 RETRY_LIMIT_S = 15.0
-# All of a response that has come is complete, and its end is not told: it follows within 50 ms (live captures). Whoever
-# wants to ask the next thing asks it after this long (a server that is not done refuses, and nothing is lost) ...
+# Everything of a response has come, but its end was not told. The end follows within 50 ms (captures). Whoever wants
+# the next answer asks for it after this time (if the server is not done, it refuses, and nothing is lost) ...
 END_EXPECTED_S = 1.0
-# ... and after this long it is over for everybody. A function that is called behind a spoken preamble may take as long.
+# ... and after this time it has ended for everybody. A function that is called after spoken words may take as long.
 END_LIMIT_S = 3.0
 
 # What follows when a response has ended: nothing; the same is asked again; the rest of what broke off is asked for; it
@@ -38,7 +39,7 @@ Follows = Literal["nothing", "again", "rest", "later", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A response that is wanted: why, and special instructions."""
+    """A response that is wanted: why, and with which special instructions."""
 
     kind: str
     instructions: str | None = None
@@ -51,7 +52,7 @@ class Answers:
         self.active: ResponseId | None = None
         self.active_ref = ""
         self._active_wish = Wish("turn")
-        self._produced = False  # the active response has sounded or called something
+        self._produced = False  # the active response has given sound or called a function
         self.wish: Wish | None = None
         self._asked: Wish | None = None
         self._asked_ref = ""
@@ -60,13 +61,13 @@ class Answers:
         self._number = 0
         self._failures = 0
         self._refusals = 0  # in a row, because another response was active
-        self._retry_until = 0.0  # the server said to ask again then
+        self._retry_until = 0.0  # the server said: ask again at this time
         self._retry_s = 0.0  # all such waits for the present wish
-        self._complete_at: float | None = None  # all that has come of the active response is complete since then
+        self._complete_at: float | None = None  # since then everything of the active response is here
         self._cancel_when_begun = False
         self._discarded: set[ResponseId] = set()
         self._ended: set[ResponseId] = set()
-        self._presumed: set[ResponseId] = set()  # of those: nobody told their end
+        self._presumed: set[ResponseId] = set()  # of these nobody told the end
 
     @property
     def is_busy(self) -> bool:
@@ -86,12 +87,12 @@ class Answers:
 
     @property
     def is_pending(self) -> bool:
-        """True while an answer that the caller shall hear is wished for, asked for or being generated."""
+        """True while an answer that the caller should hear is wished for, asked for or being generated."""
         asked = self._asked is not None and not self._cancel_when_begun
         return self.is_wanted or asked or (self.active is not None and self.active not in self._discarded)
 
     def want(self, kind: str, instructions: str | None = None) -> None:
-        """Wish for a response. A wish with instructions is not replaced by one without."""
+        """Wish for a response. A wish without instructions does not replace one with them."""
         if self.wish is None or instructions is not None or self.wish.instructions is None:
             self.wish = Wish(kind, instructions)
 
@@ -102,19 +103,19 @@ class Answers:
 
     @property
     def is_going_on(self) -> bool:
-        """True while the caller is to hear more: `is_pending`, less a response of which nothing more seems to come."""
+        """True while the caller will hear more: `is_pending`, except for a response that seems to have nothing more."""
         return self.is_asked or (self.is_pending and self._complete_at is None)
 
     def waits_as_told(self, now: float) -> bool:
-        """True while the server has said when to ask again, and it is not yet then."""
+        """True before the time at which the server said to ask again."""
         return self.is_wanted and now < self._retry_until
 
     def forbids_functions(self, response_id: ResponseId) -> bool:
-        """True for an answer that was asked for in words: with instructions, it may call nothing."""
+        """True for an answer that must be in words: it has instructions, and may call no function."""
         return response_id == self.active and self._active_wish.instructions is not None
 
     def due(self, now: float) -> AskForResponse | None:
-        """The request to send now, if there is one to send and nothing is active, or nothing seems to be."""
+        """The request to send now, if there is one and no response is active, or seems to be."""
         if self.wish is None or self._asked is not None or now < max(self._not_before, self._retry_until):
             return None
         if self.active is not None and not self._seems_over(now, END_EXPECTED_S):
@@ -129,21 +130,21 @@ class Answers:
         return self._complete_at is not None and now - self._complete_at >= after_s
 
     def unended(self, now: float) -> ResponseId | None:
-        """The active response, if it is over although nobody told its end."""
+        """The active response, if it has ended and nobody told its end."""
         return self.active if self._seems_over(now, END_LIMIT_S) else None
 
     def expect(self, ref: str, now: float, instructions: str | None = None) -> None:
-        """A response was asked for before the call had this session (the greeting, at the webhook)."""
+        """A response was asked for before the call had this session (the greeting, when the phone rang)."""
         self._asked, self._asked_ref, self._since = Wish(ref, instructions), ref, now
 
     def began(self, response_id: ResponseId, ref: str | None, now: float) -> CancelResponse | None:
-        """A response began. Returns its cancellation where it came too late to be wanted."""
+        """A response began. Returns its cancellation if it came too late to be wanted."""
         if response_id in self._ended or response_id == self.active:
             return None
         self.active, self.active_ref, self._since, self._produced = response_id, ref or "", now, False
         self._active_wish, self._complete_at, self._refusals = Wish("turn"), None, 0
         if self._asked is None or ref not in (None, self._asked_ref):
-            return None  # not asked for by us: it is heard like any other
+            return None  # we did not ask for it: it is heard like any other
         self._active_wish, self._asked = self._asked, None
         if self._cancel_when_begun:
             self._cancel_when_begun = False
@@ -153,8 +154,8 @@ class Answers:
         return None
 
     def progressed(self, response_id: ResponseId, now: float, *, is_audible: bool = True) -> None:
-        """The response produced sound or a function call; or words, which alone nobody hears (`is_audible` false)."""
-        if self.active is None and response_id in self._presumed:  # it was slow, and is not over
+        """The response gave sound or a function call. Or only words, which nobody hears (`is_audible` false)."""
+        if self.active is None and response_id in self._presumed:  # it was slow, and has not ended
             self._presumed.discard(response_id)
             self._ended.discard(response_id)
             self.active, self._active_wish, self._produced = response_id, Wish("turn"), True
@@ -172,20 +173,20 @@ class Answers:
         return "speak" if self.forbids_functions(response_id) else "call"
 
     def completed(self, response_id: ResponseId, now: float) -> None:
-        """All that has come of the response is complete: its end is due."""
+        """Everything that has come of the response is complete: its end is due."""
         if response_id == self.active:
             self._since = self._complete_at = now
 
     def discard(self, response_id: ResponseId) -> None:
-        """Nothing of this response is to be heard: it came of a session that was given up."""
+        """Nothing of this response must be heard: its session was given up."""
         self._discarded.add(response_id)
 
     def presume_ended(self, response_id: ResponseId) -> None:
-        """Nobody told the end of this response, and it is over: `ended` comes next."""
+        """Nobody told the end of this response, but it has ended: `ended` comes next."""
         self._presumed.add(response_id)
 
     def ended(self, response_id: ResponseId, status: str, now: float, retry_after_s: float | None = None) -> Follows:
-        """A response ended. What follows: it may have failed, broken off, or had nothing to be heard or done."""
+        """A response ended. Returns what follows: it may have failed, broken off, or been empty."""
         self._ended.add(response_id)
         if self.active != response_id:
             return "nothing"
@@ -197,7 +198,7 @@ class Answers:
             self._failures, self._retry_s = 0, 0.0
             return "nothing"
         if self._produced:
-            return self._ask_again(Wish("rest"), now)  # begun words are not begun anew
+            return self._ask_again(Wish("rest"), now)  # words that were begun are not begun again
         return self._ask_again(self._active_wish, now, retry_after_s)
 
     def has_ended(self, response_id: ResponseId) -> bool:
@@ -205,14 +206,14 @@ class Answers:
         return response_id in self._ended
 
     def was_presumed_ended(self, response_id: ResponseId) -> bool:
-        """True, once, for a response whose end was not told in its time: its bill comes with the end."""
+        """True, once, for a response whose end was not told in time: its bill comes with the end."""
         if response_id not in self._presumed:
             return False
         self._presumed.discard(response_id)
         return True
 
     def ask_again(self, now: float) -> Follows:
-        """What has come of the answer was none, and was cancelled: ask for it anew."""
+        """What came was not an answer, and was cancelled: ask for it again."""
         return self._ask_again(Wish("again"), now)
 
     def _ask_again(self, wish: Wish, now: float, retry_after_s: float | None = None) -> Follows:
@@ -230,11 +231,14 @@ class Answers:
 
     @property
     def has_failed(self) -> bool:
-        """True once the model failed to answer more often than it may."""
+        """True if the model has failed to answer too often."""
         return self._failures > ASK_AGAIN_LIMIT
 
     def refused(self, ref: str | None, as_active: bool, now: float, retry_after_s: float | None = None) -> Follows:
-        """An error came instead of a response. `as_active`: one runs already, so wait for its end and ask again."""
+        """An error came instead of a response.
+
+        `as_active`: one is active already, so wait for its end and ask again.
+        """
         asked = self._asked
         if asked is None or (ref != self._asked_ref and not (as_active and ref is None)):
             return "nothing"
@@ -251,12 +255,12 @@ class Answers:
         return self._ask_again(asked, now, retry_after_s)
 
     def nothing_is_active(self, cancelled: ResponseId | None) -> ResponseId | None:
-        """The server had nothing to cancel: the response that we cancelled has ended, and nobody told. Returns it."""
+        """The server had nothing to cancel: the response that we cancelled had ended, and nobody told. Returns it."""
         active = self.active
         return active if active in self._discarded and cancelled in (None, active) else None
 
     def cancel(self, now: float) -> CancelResponse | None:
-        """Throw the active answer away, whatever still comes of it. Nothing active: nothing is sent."""
+        """Drop the active answer, whatever still comes of it. If none is active, nothing is sent."""
         self.wish = None
         if self._asked is not None:
             self._cancel_when_begun = True
@@ -267,9 +271,9 @@ class Answers:
         return None
 
     def restart(self, now: float, *, wants_rest: bool) -> CancelResponse | None:
-        """What was asked is to be answered in another way: it is given up, and wished for anew.
+        """The answer must be given in another way: drop it, and wish for it again.
 
-        Of an answer that was begun the rest is, if `wants_rest`; of a greeting all of it.
+        If it was begun and `wants_rest` is set, only the rest is wanted. Of a greeting all of it is.
         """
         again = self.wish
         if again is None and self._asked is not None and not self._cancel_when_begun:
@@ -288,23 +292,23 @@ class Answers:
         return response_id in self._discarded
 
     def is_stuck(self, now: float) -> bool:
-        """True if the model has neither begun nor gone on for too long."""
+        """True if the model has not begun, or has not gone on, for too long."""
         if self._asked is not None:
             return now - self._since > BEGIN_LIMIT_S
         return self.active is not None and now - self._since > PROGRESS_LIMIT_S
 
     @property
     def has_begun(self) -> bool:
-        """True while an answer is under way of which something has been produced."""
+        """True while an answer is active of which something has come."""
         return self.active is not None and self._produced
 
     def lost(self) -> None:
-        """The session is gone: what was asked of it must be asked again of the next one."""
+        """The session has ended: what was asked of it must be asked of the next one."""
         again: Wish | None = None
         if self._asked is not None and not self._cancel_when_begun:
             again = self._asked
         elif self.active is not None and self.active not in self._discarded:
-            again = Wish("again") if self._produced else self._active_wish  # begun words are not begun anew
+            again = Wish("again") if self._produced else self._active_wish  # words that were begun are not begun again
         self.wish = self.wish or again
         if self.active is not None:
             self._ended.add(self.active)

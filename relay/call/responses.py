@@ -1,4 +1,4 @@
-"""The model's side: its answers, as they are generated. (The functions it calls: function_calls.py.)"""
+"""The model's answers, as they are generated. (The functions that it calls are in function_calls.py.)"""
 
 from __future__ import annotations
 
@@ -22,33 +22,34 @@ from relay.call.vocabulary import (
     Rung,
 )
 
-# What we sent crossed what the server had just done: it began an answer, or ended one. Nobody's mistake, no harm
-# [Realtime captures: a cancellation in 300 interruptions of 20 calls].
+# We sent something just when the server began or ended an answer. Nobody made a mistake, and it does no harm. In
+# captures: one such cancellation in 300 interruptions of 20 calls.
 ALREADY_ACTIVE = "conversation_already_has_active_response"
 NOT_ACTIVE = "response_cancel_not_active"
 CROSSINGS = frozenset({ALREADY_ACTIVE, NOT_ACTIVE})
-# Who has to wait longer than this for the server's leave to ask again is told to.
+# If the server makes the caller wait longer than this, the caller is told so.
 WAIT_WITHOUT_WORDS_S = 1.5
 # The transcript of a model that reads a function call aloud instead of making it: no speech has a brace and a quote.
 _READ_ALOUD = re.compile(r"""[{\[]\s*[{"']|["']arguments["']\s*:|^\s*```""")
 
 
 def wants(call: Call, response_id: ResponseId, item_id: ItemId) -> bool:
-    """False for what must not be heard any more: of a cancelled answer, of a cut or ended item, at the end."""
+    """False for what must not be heard: of a cancelled answer, of an item that has ended, at the end of the call."""
     if call.answers.is_discarded(response_id) or call.playout.is_finished(item_id) or call.phase is Phase.GONE:
         return False
     return call.ending is None or call.ending.item is None
 
 
 def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
-    """Something of a cancelled answer: the model believes that it was heard, so it is to be deleted there."""
+    """Something of a cancelled answer came. The model believes that it was heard, so it must be deleted there."""
     if call.answers.is_discarded(response_id) and call.conversation.turn(item_id) is None:
         call.soundless_items.setdefault(response_id, set()).add(item_id)
 
 
 def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
     """The model began to answer."""
-    if not call.model_is_ready and call.sessions.count:  # too late: the session was given up, the next one is asked
+    # Too late: this session was given up, and the next one is asked
+    if not call.model_is_ready and call.sessions.count:
         call.answers.discard(event.response_id)
         out.append(CancelResponse(event.response_id))
         return
@@ -95,7 +96,7 @@ def _belongs(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
 
 
 def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> None:
-    """A piece of the transcript of what the model says; mostly ahead of the audio, at times behind it."""
+    """A piece of the transcript of what the model says. Mostly before its audio, sometimes after it."""
     turn = call.conversation.turn(event.item_id)
     if turn is None:
         if not wants(call, event.response_id, event.item_id):
@@ -116,7 +117,7 @@ def worded(call: Call, event: ModelWorded, now: float, out: list[Action]) -> Non
 
 
 def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:
-    """The model speaks the text of a function call: nobody is to hear that. It is asked once more."""
+    """The model speaks the text of a function call. Nobody must hear that, and it is asked once more."""
     hears = "nothing of it: the model is asked again"
     out.append(Report("model.reads_function_aloud", "warning", (("caller_hears", hears),)))
     cut_off(call, now, out)
@@ -136,7 +137,7 @@ def finished(call: Call, event: ModelFinished, now: float, out: list[Action]) ->
 
 
 def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is_told: bool = True) -> None:
-    """The model's answer is generated. `is_told` false: nobody said so, and it must be."""
+    """The model's answer was generated. `is_told` false: no event said so, but it must be."""
     response_id = event.response_id
     if call.answers.has_ended(response_id):  # told twice, or late
         if call.answers.was_presumed_ended(response_id):
@@ -161,7 +162,7 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is
 
 
 def _end_untold(call: Call, response_id: ResponseId | None, now: float, out: list[Action]) -> None:
-    """A response is over, and its end was never told."""
+    """A response has ended, and its end was never told."""
     if response_id is None:
         return
     call.answers.presume_ended(response_id)
@@ -176,7 +177,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out: list[Action]) -> None:
-    """Say in the log, to the model and to the caller, what comes after an answer that was none, or no whole one."""
+    """Tell the log, the model and the caller what follows an answer that was empty or broke off."""
     match follows:
         case "nothing":
             return
@@ -203,7 +204,7 @@ def _ask_to_wait(call: Call, retry_after_s: float | None, now: float, out: list[
 
 
 def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:
-    """What an agent says of itself: that it has not understood, or that it does something which it then does not."""
+    """What an agent says about itself: that it has not understood, or that it does something, and then does not."""
     items = call.answer_items.get(response_id, [])
     spoken = [call.conversation.turn(item) for item in items]
     said = " ".join(turn.said for turn in spoken if turn is not None)
@@ -211,21 +212,21 @@ def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[A
         return
     if call.plan.rules.promises(said) and not call.functions.has_called(response_id):
         for item in items:
-            call.liveness.bridge(item)  # it asks for patience, and answers nothing
+            call.liveness.bridge(item)  # it asks for patience, which is no answer
         call.liveness.missing("promise", now)
     else:
         call.liveness.was_answered()
     asked = next((turn for turn in reversed(call.conversation.turns()) if turn.role == "caller"), None)
     if asked is None or not call.plan.rules.says("repeat_words", said):
         return
-    if call.rest.kept is not None:  # perhaps it asks what a sneeze was to mean
+    if call.rest.kept is not None:  # perhaps it asks what a noise meant
         call.caller_turns.ask_again(asked.item_id)
     else:
         turns.misunderstood(call, asked.item_id, asked.said, now, out)
 
 
 def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) -> None:
-    """An error event: benign ones are benign, and none ends a call by itself."""
+    """An error event. Harmless ones are counted; none ends a call by itself."""
     follows = call.answers.refused(event.event_id, event.code == ALREADY_ACTIVE, now, event.retry_after_s)
     if event.code == NOT_ACTIVE:
         cancelled = (event.event_id or "").removeprefix(CANCEL_PREFIX)
@@ -246,12 +247,12 @@ def _give_up_if_failed(call: Call, now: float, out: list[Action]) -> None:
 
 
 def ask(call: Call, now: float, out: list[Action]) -> None:
-    """Ask for the answer that is wished for, if its time has come."""
+    """Ask for the answer that is wanted, if its time has come."""
     ready = call.phase is Phase.TALKING and call.model_is_ready
     if not ready or call.answers.wish is None or call.floor.is_taken or call.playout.held is not None:
         return
     if not call.consent.heard and call.notice_is_open(now):
-        return  # the answer would wait behind the notice anyway; and a function writes down what it is given
+        return  # The answer would wait behind the notice anyway, and a function would write down what it is given.
     request = call.answers.due(now)
     if request is None:
         return

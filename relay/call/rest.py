@@ -1,4 +1,4 @@
-"""The rest of an answer that was given up for an interruption, kept until its words tell whether it was one."""
+"""The rest of an answer that was given up for an interruption, kept until its words show whether it was one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class GivenUp:
 
     at: float
     parts: tuple[tuple[str, bytes], ...]  # words and sound, from the last pause before the cut
-    was_asking: bool  # what was heard of it asks something, or had begun to: "yes" is an answer
-    withheld_until: float = 0.0  # what the model makes of the interruption is not heard before
+    was_asking: bool  # what was heard of it asks something, or had begun to: then "yes" is an answer
+    withheld_until: float = 0.0  # what the model says to the interruption is not heard before
     was_none: bool = False  # its words meant nothing, at a moment when somebody spoke or more words were awaited
 
 
@@ -27,9 +27,9 @@ class Rest:
         self.kept = given_up
 
     def forget(self) -> None:
-        """There is something else to be told, or nothing to go back to."""
+        """There is something else to say, or nothing to go back to."""
         self.kept = None
 
     def is_withheld(self, now: float) -> bool:
-        """True while what the model makes of the interruption waits for its words."""
+        """True while what the model says to the interruption waits for the words."""
         return self.kept is not None and now < self.kept.withheld_until

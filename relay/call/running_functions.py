@@ -1,4 +1,4 @@
-"""The functions of a call that run: which of them the caller waits for, and what was said to them meanwhile."""
+"""The functions of a call that run: which of them the caller waits for, and what the caller was told meanwhile."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Literal
 
 from relay.call.vocabulary import ResponseId
 
-# Failures and refusals of whatever function, in a row, under this name.
+# Failures and refusals of all functions together, in a row, are counted under this name.
 ANY = ""
-# Answers in a row that only call functions. Three look-ups before one answer are honest; so are a look-up of the
-# caller, of the hours, of two days, and a booking. A model that goes on has lost its way.
+# The most answers in a row that only call functions. Three look-ups before an answer are usual. So are one of the
+# caller, of the hours, of two days, and a booking. A model that goes on is lost.
 SILENT_ROUNDS = 6
 # The same with words in between ("let me check"), until the caller has said something.
 ROUNDS = 10
-# Functions that one of the caller's turns may set off, also where one answer calls many at once.
+# The most functions that one of the caller's turns may start, also if one answer calls many at once.
 CALLS = 24
-# So often a model is asked for an answer without functions before somebody else takes over: 1 in one turn of the
-# caller's, 2 in the whole call.
+# How often a model is asked for an answer without functions before a human takes over: once in one turn of the
+# caller's, twice in the whole call.
 FORCED_IN_A_TURN, FORCED = 1, 2
 
 
@@ -28,9 +28,9 @@ NextAnswer = Literal["none", "any", "in words", "human"]
 
 @dataclass(slots=True)
 class Rounds:
-    """How often the model has called functions without coming to an answer."""
+    """How often the model has called functions without an answer in words."""
 
-    silent: int = 0  # since the model or the caller has last been heard
+    silent: int = 0  # since the model or the caller was last heard
     since_caller: int = 0  # since the caller's last turn
     calls: int = 0  # functions since then
     forced_in_turn: int = 0  # answers without functions that were asked for since then
@@ -39,7 +39,7 @@ class Rounds:
     _heard: tuple[int, int] = (-1, -1)  # the numbers of the caller's and of the model's last turns
 
     def heard(self, caller_turn: int, model_turn: int) -> bool:
-        """What has been said so far. True if the caller or the model has spoken since this was last asked."""
+        """What has been said so far. True if the caller or the model has spoken since the last time."""
         if (caller_turn, model_turn) == self._heard:
             return False
         if caller_turn != self._heard[0]:
@@ -48,18 +48,18 @@ class Rounds:
         return True
 
     def returned(self, response_id: ResponseId) -> None:
-        """The output of a function, which wants an answer, is there."""
+        """The output of a function has come, and wants an answer."""
         if response_id != self._last:
             self._last = response_id
             self.silent, self.since_caller = self.silent + 1, self.since_caller + 1
 
     @property
     def are_enough(self) -> bool:
-        """True when the next answer is to be one in words."""
+        """True if the next answer must be in words."""
         return self.silent >= SILENT_ROUNDS or self.since_caller >= ROUNDS or self.calls >= CALLS
 
     def force(self) -> bool:
-        """An answer in words is due. False if that was asked for before, so that a human is due instead."""
+        """An answer in words must come. False if it was asked for before: then a human takes over."""
         self.silent = 0
         self.forced_in_turn, self.forced = self.forced_in_turn + 1, self.forced + 1
         return self.forced_in_turn <= FORCED_IN_A_TURN and self.forced <= FORCED
@@ -67,22 +67,22 @@ class Rounds:
 
 @dataclass(slots=True)
 class RunningFunctions:
-    """What the model has called and has no answer to yet."""
+    """What the model has called and has no output for yet."""
 
     failed_attempts: dict[str, int]  # function -> how often in a row
     running: dict[str, ResponseId] = field(default_factory=dict)  # call id -> the response that called it
     _quiet: set[str] = field(default_factory=set)  # of these the caller hears nothing
     _outputs_wanted: list[ResponseId] = field(default_factory=list)  # responses whose outputs want an answer
-    _callers: set[ResponseId] = field(default_factory=set)  # responses that called any
-    phrase: str = "holding"  # what is said first while the newest of them runs
+    _callers: set[ResponseId] = field(default_factory=set)  # responses that called a function
+    phrase: str = "holding"  # the first thing to be said while the newest of them runs
     phrase_at: float = 0.0  # when the last phrase was said for them; 0: none yet
     asked_at: float = 0.0  # when the newest of them was called
-    phrases: int = 0  # said in a row, without a word of the model's or the caller's between them
+    phrases: int = 0  # said in a row, without words of the model's or the caller's between them
     rounds: Rounds = field(default_factory=lambda: Rounds())
 
     @classmethod
     def of(cls, failed_attempts: Mapping[str, int]) -> RunningFunctions:
-        """None run; `failed_attempts` come from the call's earlier streams."""
+        """None runs. `failed_attempts` come from the call's earlier streams."""
         return cls(dict(failed_attempts))
 
     def __bool__(self) -> bool:
@@ -119,12 +119,15 @@ class RunningFunctions:
         if not phrase:
             self._quiet.add(function_call_id)
         self.phrase, self.asked_at = phrase, now
-        if not self.phrases:  # a call that follows another without a word goes on with the same wait
+        if not self.phrases:  # a function that follows another without words continues the same wait
             self.phrase_at = 0.0
         return True
 
     def end(self, function_call_id: str) -> ResponseId | None:
-        """A function's answer is there: which response called it. None for one that does not run (any more)."""
+        """A function's answer has come.
+
+        Returns the response that called it; None if the function does not run (any more).
+        """
         self._quiet.discard(function_call_id)
         return self.running.pop(function_call_id, None)
 
@@ -147,12 +150,12 @@ class RunningFunctions:
         self._want_answer(response_id)
 
     def _want_answer(self, response_id: ResponseId) -> None:
-        """The outputs of this response's functions are to be answered."""
+        """The outputs of this response's functions must be answered."""
         if response_id not in self._outputs_wanted:
             self._outputs_wanted.append(response_id)
 
     def _take_complete(self, active: ResponseId | None) -> int:
-        """Take the responses whose outputs are all there and that are complete themselves; how many there were."""
+        """Take the responses that are complete and whose outputs have all come. Returns how many."""
         due = [r for r in self._outputs_wanted if r != active and not self.were_called_by(r)]
         self._outputs_wanted = [r for r in self._outputs_wanted if r not in due]
         return len(due)
@@ -171,11 +174,11 @@ class RunningFunctions:
         self.phrase_at, self.phrases = now, self.phrases + 1
 
     def failed(self, name: str) -> int:
-        """An attempt failed. How many did in a row."""
+        """An attempt failed. Returns how many did in a row."""
         self.failed_attempts[name] = self.failed_attempts.get(name, 0) + 1
         return self.failed_attempts[name]
 
     def worked(self, name: str) -> None:
-        """An attempt did not fail, or its failures were heeded: they are counted anew."""
+        """An attempt did not fail, or the failures have had their effect: the count begins again."""
         self.failed_attempts.pop(name, None)
         self.failed_attempts.pop(ANY, None)

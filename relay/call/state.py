@@ -1,6 +1,6 @@
-"""The state of one call that all rooms of the machine share, and the few things that all of them do with it.
+"""The state of one call, which all rooms of the machine share, and the few things that all of them do with it.
 
-The rooms are functions over this object: greeting, turns, responses, failover, ending. None keeps state of its own.
+The rooms are functions over this object: greeting, turns, responses, failover, ending. None has state of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from relay.call.vocabulary import (
 )
 from relay.call.waterfall import Waterfalls
 
-# A mark comes back within a second; a caller whose marks are lost is talked with all the same, and nothing is stored.
+# A mark comes back within a second. If the caller's marks are lost, the call goes on, but no words are stored.
 NOTICE_PROOF_LIMIT_S = 2.0
 
 
@@ -53,7 +53,7 @@ class Phase(enum.Enum):
 
 
 class Next(enum.StrEnum):
-    """What happens to the caller when the stream is over."""
+    """What happens to the caller when the stream has ended."""
 
     HANG_UP = "hang_up"
     HUMAN = "human"
@@ -68,14 +68,14 @@ class Ending:
     reason: EndReason
     then: Next
     deadline: float
-    item: ItemId | None  # the last words; None: as soon as nothing is playing
+    item: ItemId | None  # the last words; None: end as soon as nothing is playing
     summary: str = ""
     began_at: float = 0.0
 
 
 @dataclass(slots=True)
 class Figures:
-    """What the call's one closing line says."""
+    """What the one log line at the end of the call says."""
 
     rung: Rung = Rung.NONE
     greeting_ms: int | None = None
@@ -85,14 +85,14 @@ class Figures:
     late_deltas: int = 0
     reconnects: int = 0
     model_errors: int = 0
-    crossings: int = 0  # benign errors: what we sent crossed what the model had just done
+    crossings: int = 0  # harmless errors: we sent something for which the model had just done something else
     misunderstandings: int = 0
 
 
 class Call:
     """The state of one call on one stream."""
 
-    # Long because it names all that a call consists of, a line each.
+    # Long because it names all parts of a call, one on each line.
     def __init__(self, plan: CallPlan) -> None:
         self.plan = plan
         self.phase = Phase.ARRIVING
@@ -111,15 +111,15 @@ class Call:
         # The model's session
         self.sessions = Sessions(plan.model)
         self.liveness = Liveness()
-        self.ids: dict[ItemId, ItemId] = {}  # items that the present session has: ours -> its own
-        self._before: dict[ItemId, ItemId | None] = {}  # the session's items -> what each of them stands behind
+        self.ids: dict[ItemId, ItemId] = {}  # items that the present session has: our name -> its own
+        self._before: dict[ItemId, ItemId | None] = {}  # the session's items -> the item in front of each
         self.answer_items: dict[ResponseId, list[ItemId]] = {}
-        self.soundless_items: dict[ResponseId, set[ItemId]] = {}  # of answers that never got a sound
+        self.soundless_items: dict[ResponseId, set[ItemId]] = {}  # of answers that never got any sound
         # The caller's turns
         self.arrived_at: float | None = None
         self.presence = Presence()
-        self.loud_at = 0.0  # the caller's voice was last up
-        self.talked_at = 0.0  # and went on for longer than a knock does
+        self.loud_at = 0.0  # when the caller's voice was last up
+        self.talked_at = 0.0  # and when it was up for longer than a knock
         self.held_at = 0.0
         self.caller_turns = CallerTurns()
         self.rest = Rest()
@@ -136,12 +136,12 @@ class Call:
         # The end
         self.dialled = ""  # why the caller is to be connected with a human
         self.dialled_by_agent = False  # then it is the model's own reason, and may hold the caller's words
-        self.dialled_by_owner = False  # who may do so outside the human's hours
-        self.missed_human = False  # somebody was wanted, outside their hours
+        self.dialled_by_owner = False  # the owner may do so outside the human's hours
+        self.missed_human = False  # a human was wanted outside their hours
         self.warned = False
-        self.told_midnight = False  # that there is a new day
-        self.sentence, self.sentence_at = "", 0.0  # what the owner wanted to be said last, and when
-        self.voice_fault = ""  # why the voice that spoke what the model writes speaks no more
+        self.told_midnight = False  # the model was told that there is a new day
+        self.sentence, self.sentence_at = "", 0.0  # the last sentence that the owner wanted to be said, and when
+        self.voice_fault = ""  # why the voice that speaks the model's text has stopped
         self._own_number = 0
 
     @property
@@ -151,7 +151,7 @@ class Call:
 
     @property
     def model_is_ready(self) -> bool:
-        """True while a session serves that is believed in."""
+        """True while a session serves and seems to work."""
         return self.sessions.serves
 
     def ms(self, now: float) -> int:
@@ -163,12 +163,12 @@ class Call:
         return now - self.arrived_at if self.arrived_at is not None else 0.0
 
     def human_is_there(self, now: float) -> bool:
-        """True inside the human's hours, which may begin or end while the caller talks."""
+        """True inside the human's hours. These may begin or end during the call."""
         after_s = self.plan.human_changes_s
         return self.plan.human_available != (after_s is not None and self.since_arrival_s(now) >= after_s)
 
     def agent(self, now: float) -> Agent:
-        """What the agent is doing at this moment. A greeting that announces is protected before its first sound too."""
+        """What the agent is doing now. A greeting with the notice is protected even before its first sound."""
         playing, until_s = self.playout.heard_now(now)
         speaking = playing is not None
         announcing = self.notice_item is None and not self.consented and self.answers.is_greeting
@@ -177,23 +177,26 @@ class Call:
         return Agent(speaking, self.answers.is_busy, protected, early, self._silent_since(until_s))
 
     def is_silent(self, now: float) -> bool:
-        """True while nobody speaks, nobody is about to, and nothing is being done."""
+        """True while nobody speaks, nobody is about to speak, and nothing is being done."""
         busy = self.playout.is_speaking(now) or self.floor.is_taken or bool(self.functions)
         return not busy and not self.answers.is_busy and not self.answers.is_wanted
 
     def awaits_words(self, now: float) -> bool:
-        """True while the words of a caller's turn may come any moment. Later ones are heeded, but not waited for."""
+        """True while the words of a caller's turn may come at any moment.
+
+        Later words count, but nobody waits for them.
+        """
         return self.caller_turns.awaits_words(now)
 
     def quiet_since(self) -> float:
-        """When both sides fell silent (Trio clock); in the future while something is being played."""
+        """When both sides stopped speaking (Trio clock). It is in the future while something is playing."""
         return self._silent_since(self.playout.quiet_since_s)
 
     def _silent_since(self, played_until_s: float) -> float:
         return max(self.presence.sign_at, self.presence.perhaps_at, played_until_s, self.arrived_at or 0.0)
 
     def notice_is_open(self, now: float) -> bool:
-        """True while the notice is being played, and until its mark has had the time to come back."""
+        """True while the notice is playing, and until its mark has had time to come back."""
         if self.consented or self.notice_item is None:
             return False
         if self.playout.heard_ms(self.notice_item, now) is not None:
@@ -206,20 +209,23 @@ class Call:
         self._before[item_id] = previous
 
     def before(self, item_id: ItemId) -> ItemId | None:
-        """The item that this one of the session's stands behind, by our name for it."""
+        """The item in front of this one, by our name for it."""
         return self.ours(self._before.get(item_id))
 
     def ours(self, known: ItemId | None) -> ItemId | None:
-        """Our name for what the present session calls `known`: a part that was said anew has another name there."""
+        """Our name for what the present session calls `known`.
+
+        An item that was created again has another name there.
+        """
         return next((our for our, its in self.ids.items() if its == known), known)
 
     def note(self, text: str) -> CreateItem:
-        """A system item: a word to the model that the caller does not hear."""
+        """A system item: words for the model that the caller does not hear."""
         self._own_number += 1
         return CreateItem(ItemId(f"note_{self.plan.first_seq}_{self._own_number}"), "system", text)
 
     def keys(self, text: str) -> CreateItem:
-        """The keys that the caller pressed, as words of the caller."""
+        """The keys that the caller pressed, as a turn of the caller's."""
         text = f"[keys: {text}]"
         self._own_number += 1
         self.conversation.noted("user", text)
@@ -235,7 +241,7 @@ class Call:
         first: bool = False,
         bridges: bool = False,
     ) -> ItemId:
-        """Play a phrase of ours; `first`: before all that waits to be played; `bridges`: it only asks for patience."""
+        """Play one of our phrases. `first`: before everything that waits. `bridges`: it only asks for patience."""
         return self.own(self.plan.phrases[key], now, out, protected=protected, first=first, bridges=bridges)
 
     def own(
@@ -249,9 +255,9 @@ class Call:
         rest: bool = False,
         bridges: bool = False,
     ) -> ItemId:
-        """Play words of ours and put them into the conversation as the assistant's.
+        """Play words of ours, and put them into the conversation as the assistant's.
 
-        `rest`: they are the model's, and were given up before. `bridges`: whoever waits for an answer still does.
+        `rest`: they are the model's words, which were given up before. `bridges`: the caller still waits for an answer.
         """
         self._own_number += 1
         item = ItemId(f"{'rest' if rest else 'own'}_{self.plan.first_seq}_{self._own_number}")
@@ -269,7 +275,7 @@ class Call:
         return item
 
     def heard(self, heard: Heard | None, now: float, out: list[Action]) -> None:
-        """A mark, or the end of an item whose marks were all there, proved that something was heard."""
+        """A mark, or the end of an item whose marks had all come back, proved that something was heard."""
         if heard is None or not heard.whole:
             return
         turn = self.conversation.turn(heard.item)
@@ -283,7 +289,10 @@ class Call:
             out += self.consent.was_heard()
 
     def lose_speech(self, now: float) -> None:
-        """Forget whom the floor hears; words that were being said, which nobody will write down, are a gap."""
+        """Forget the speech that the turn-taking hears.
+
+        Words that were being said are a gap, because nobody will write them down.
+        """
         speech = self.floor.speech
         if speech is not None and speech.voiced_ms >= SHORT_TURN_MS and self.phase is not Phase.GONE:
             turn = self.conversation.place(speech.item_id, "caller", None, self.ms(now))
@@ -292,13 +301,13 @@ class Call:
         self.floor.forget()
 
     def finish_turn(self, turn: Turn, heard: str, now: float, out: list[Action], *, interrupted: bool) -> None:
-        """An agent's turn is over: this much of it was heard."""
+        """An agent's turn has ended: this much of it was heard."""
         latency = self.waterfalls.take(turn.item_id)
         out += self.consent.record(turn.was_heard(heard, self.ms(now), interrupted=interrupted, latency=latency))
 
     @property
     def consented(self) -> bool:
-        """True once the notice was heard, where there must be one."""
+        """True once the notice was heard, if this caller must hear one."""
         return self.consent.is_given
 
     def due(self, now: float, out: list[Action]) -> None:

@@ -1,13 +1,13 @@
-"""Who speaks now: what the caller's speech does to the agent's, and whether a turn wants an answer.
+"""Who speaks now: what the caller's speech does to the agent's speech, and whether a turn wants an answer.
 
-The one room that says who speaks: of the caller's side it keeps `Speech`, of ours it is told `Agent` with each event.
-Decisions only; interruption.py and turns.py carry them out. The caller is in one of four states, by the server's VAD
-and by our own ear (level_vad.py):
+Only this room decides who speaks. It keeps the caller's `Speech`, and gets the state of the `Agent` with each event. It
+only decides; interruption.py and turns.py carry it out. The caller is in one of four states, by the server's VAD and by
+our own measure of the level (level_vad.py):
 
     QUIET         the VAD hears nobody
     SPEAKS        the VAD hears speech; the agent goes on, or is silent anyway
     STOPS_AGENT   the agent was stopped at once and nothing is lost yet: it may be a cough
-    INTERRUPTS    it was none: the agent's answer was given up
+    INTERRUPTS    it was not a cough: the agent's answer was given up
 
     event                         QUIET     SPEAKS                      STOPS_AGENT                 INTERRUPTS
     the VAD hears it begin        SPEAKS    (told twice)                stays: its end got lost     SPEAKS
@@ -16,14 +16,14 @@ and by our own ear (level_vad.py):
                                             thinks, unprotected
     frame, the voice is down      -         -                           SPEAKS: resume              -
     the VAD hears it end          -         pause                       SPEAKS: resume, pause       pause
-    its item is made              (waits)   QUIET: answer, if long      QUIET: its words tell       QUIET: answer
-                                            enough; else its words tell
+    its item is made              (waits)   QUIET: answer, if long      QUIET: its words decide     QUIET: answer
+                                            enough; else its words do
     its words come                nothing, a listener's "mm-hmm", an answer, or an interruption after all
-    two seconds by our ear alone  -         idle: noise that the VAD hears, which keeps nobody waiting
+    two seconds by our level      -         idle: noise that the VAD hears; nobody waits for it
     the session is lost           -         QUIET                       QUIET                       QUIET
 
-What is protected (the notice, last words) is not stopped: such speech is only overheard, and its words tell.
-What another GIVE_UP_MS would do, by simulation with clips: bench/barge_in.
+What is protected (the notice, last words) is not stopped. Speech over it is only noted, and its words decide.
+bench/barge_in simulates other values of GIVE_UP_MS with clips.
 """
 
 from __future__ import annotations
@@ -37,17 +37,19 @@ from relay.call.level_vad import CallerVoice, Sound
 from relay.call.vocabulary import ItemId
 from relay.call.words import Meaning
 
-# Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms): bench/barge_in.
+# Longer than a cough (150-200 ms), shorter than the shortest word that means it ("stop": 300 ms). Measured by
+# bench/barge_in.
 GIVE_UP_MS = 250
-# A turn shorter than this is answered only once its transcript has words: it may be a cough, a door, a key.
+# A shorter turn is answered only when its transcript has words. It may be a cough, a door, a key.
 SHORT_TURN_MS = 250
-# Transcripts come 1.0-1.5 s after the turn was committed (live captures).
+# Transcripts come 1.0 to 1.5 s after the turn was committed (docs/protocol/openai.md 3).
 WORDS_LIMIT_S = 2.5
-# Over the greeting's first words a short "Hello?" is no barge-in: callers say it 250-450 ms after pickup (Patter #95).
+# A short "Hello?" over the first words of the greeting is not a barge-in. Callers say it 250 to 450 ms after the answer
+# (Patter #95).
 EARLY_S = 1.5
 EARLY_WORD_MS = 1_000
 
-# Echo comes back as whole pieces of what we said: so many words in a row are no coincidence any more.
+# Echo repeats whole pieces of what we said. So many equal words in a row are not chance any more.
 ECHO_WORDS = 2
 
 
@@ -64,7 +66,7 @@ def is_echo(text: str, said: str) -> bool:
 
 
 class Step(enum.Enum):
-    """What the caller's speech does to the agent's."""
+    """What the caller's speech does to the agent's speech."""
 
     NOTHING = "nothing"
     HOLD = "hold"
@@ -73,7 +75,7 @@ class Step(enum.Enum):
 
 
 class State(enum.Enum):
-    """Where the caller's speech is; no speech at all is the fourth state, QUIET."""
+    """The state of the caller's speech. Without any speech it is the fourth state, QUIET."""
 
     SPEAKS = "speaks"
     STOPS_AGENT = "stops the agent"
@@ -81,22 +83,22 @@ class State(enum.Enum):
 
 
 class Worth(enum.Enum):
-    """What a caller's turn is worth."""
+    """What follows from a caller's turn."""
 
     ANSWER = "answer"  # ask for a response
     BARGE_IN = "barge_in"  # stop the agent, then ask for a response
-    WAIT = "wait"  # its words will tell
-    LEAVE = "leave"  # leave it in the conversation, unanswered
+    WAIT = "wait"  # its words decide
+    LEAVE = "leave"  # keep it in the conversation, without an answer
     DELETE = "delete"  # no words: take it out
 
 
 @dataclass(slots=True)
 class Agent:
-    """What the agent is doing at this moment."""
+    """What the agent is doing now."""
 
     speaking: bool  # the caller hears it, or will
     thinking: bool  # an answer is asked for or being generated
-    protected: bool  # what the caller hears cannot be interrupted
+    protected: bool  # what the caller hears must not be interrupted
     early: bool  # the greeting's first words
     silent_since_s: float = 0.0  # when both sides fell silent; in the future while something is being played
 
@@ -106,16 +108,16 @@ NO_AGENT = Agent(speaking=False, thinking=False, protected=False, early=False)
 
 @dataclass(slots=True)
 class Speech:
-    """The caller's speech between the VAD's start and the commit of its item."""
+    """The caller's speech, from the VAD's start to the commit of its item."""
 
     item_id: ItemId
     voiced_ms: int = 0  # the longest run of the caller's own voice in it
-    sound: Sound | None = None  # what sounded in it; None: its beginning was never told
+    sound: Sound | None = None  # how loud it was; None: its beginning was never told
     state: State = State.SPEAKS
-    overheard: bool = False  # began while the agent could not be interrupted
+    overheard: bool = False  # it began while the agent could not be interrupted
     over_agent: bool = False  # some of it was over the agent's words
     paused: bool = False
-    idle: bool = False  # our own ear has heard nobody in it for a while
+    idle: bool = False  # by our own level, nobody has spoken in it for a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class _Awaited:
 
 
 class Floor:
-    """The caller's side of the turn-taking."""
+    """The caller's side of the turn-taking: whose turn it is to speak."""
 
     def __init__(self) -> None:
         self.speech: Speech | None = None
@@ -136,28 +138,28 @@ class Floor:
 
     @property
     def is_taken(self) -> bool:
-        """True from the VAD's start to the commit of the item, unless it is noise that the VAD hears."""
+        """True from the VAD's start to the commit of the item, unless the VAD hears only noise."""
         return self.speech is not None and not self.speech.idle
 
     @property
     def caller_speaks(self) -> bool:
-        """True between the VAD's start and its stop, noise aside."""
+        """True between the VAD's start and its stop, except for noise."""
         return self.speech is not None and not (self.speech.paused or self.speech.idle)
 
     @property
     def caller_waits(self) -> bool:
-        """True if the caller has said, or is saying, what wants an answer."""
+        """True if the caller has said, or is saying, something that wants an answer."""
         speaks = self.speech is not None and (not self.speech.idle or self.speech.voiced_ms >= SHORT_TURN_MS)
         return speaks or self.is_waiting
 
     @property
     def is_holding(self) -> bool:
-        """True while it is open whether the caller's speech is one."""
+        """True while it is not decided whether the caller's sound is speech."""
         return self.speech is not None and self.speech.state is State.STOPS_AGENT
 
     @property
     def is_waiting(self) -> bool:
-        """True while a turn's words are to tell what it is worth."""
+        """True while the words of a turn are awaited to decide about it."""
         return any(awaited.until < math.inf for awaited in self.awaited.values())
 
     def spoke(self, item_id: ItemId, agent: Agent, voice: CallerVoice) -> Step:
@@ -190,7 +192,7 @@ class Floor:
             return self._judge_stop(speech, voice)
         if not (agent.speaking or agent.thinking):
             if voice.is_up:
-                speech.overheard = False  # it goes on where the agent is silent: a turn like any other
+                speech.overheard = False  # it goes on while the agent is silent: now it is a turn like any other
             return Step.NOTHING
         speech.over_agent = speech.over_agent or agent.speaking
         if agent.protected or (agent.early and speech.voiced_ms < EARLY_WORD_MS):
@@ -202,7 +204,7 @@ class Floor:
         if voice.run_ms >= GIVE_UP_MS:
             speech.state = State.INTERRUPTS
             return Step.GIVE_UP
-        speech.state = State.STOPS_AGENT  # an answer that is on its way does not begin over the caller either
+        speech.state = State.STOPS_AGENT  # an answer that is on its way must not begin over the caller either
         return Step.HOLD
 
     @staticmethod
@@ -231,12 +233,12 @@ class Floor:
         return Step.RESUME
 
     def falls_idle(self) -> None:
-        """By our own ear the caller has said what they wanted: what the VAD still hears is noise."""
+        """By our own level the caller has finished. What the VAD still hears is noise."""
         if self.speech is not None:
             self.speech.idle = True
 
     def drops_noise(self) -> None:
-        """What the VAD has heard for so long is nobody's speech."""
+        """What the VAD has heard for so long is not speech."""
         self.speech = None
 
     def became_item(self, item_id: ItemId, agent: Agent, now: float) -> Worth:
@@ -261,7 +263,7 @@ class Floor:
         return awaited is not None and awaited.sound is not None and not voice.is_above_noise(awaited.sound)
 
     def transcribed(self, item_id: ItemId, text: str | None, agent: Agent, said: str, meaning: Meaning) -> Worth:
-        """The words of a turn are there (None: the transcription failed). `said`: the agent's latest words."""
+        """The words of a turn have come (None: the transcription failed). `said`: the agent's latest words."""
         awaited = self.awaited.pop(item_id, None)
         if awaited is None:
             return Worth.LEAVE
@@ -280,9 +282,9 @@ class Floor:
         return Worth.BARGE_IN
 
     def expired(self, now: float, agent: Agent) -> list[tuple[ItemId, bool]]:
-        """Turns whose words did not come in time, and whether they were long enough to be answered unheard.
+        """Turns whose words did not come in time, and whether they were long enough to be answered without them.
 
-        Those that were not, or came while the agent speaks, still are worth what their words say, when they come.
+        For the others, and for those that came while the agent spoke, the words still decide when they come.
         """
         late = [
             (item, a.voiced_ms >= SHORT_TURN_MS and not agent.speaking)
@@ -296,6 +298,6 @@ class Floor:
         return late
 
     def forget(self) -> None:
-        """The model session is gone, and with it what it was hearing."""
+        """The model session has ended, and with it what it was hearing."""
         self.speech = None
         self.awaited.clear()

@@ -13,18 +13,20 @@ from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, State, Worth, is_ech
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 from relay.call.words import Meaning
 
-# An agent that was stopped and heard neither a word nor the end of it goes on: the VAD or the line has gone silent.
+# An agent that was stopped goes on if neither words nor the end of the speech come: the VAD or the line has gone
+# silent.
 HOLD_LIMIT_S = 2.0
-# A VAD takes a noisy place for speech that never ends, and nobody is answered there. By our own ear, which knows the
-# noise, a caller who has said something is done after this long: four times the pause that a VAD asks for. Then it is
-# given the silence that it waits for ...
+# A VAD may take a noisy place for speech that never ends, and then nobody is answered. Our own level knows the noise.
+# By it, a caller who has said something has finished after this time: four times the pause that a VAD needs. Then the
+# VAD is given the silence that it waits for ...
 DONE_AFTER_S = 2.0
-# ... and noise alone as well, so that the next turn does not begin with minutes of it. A VAD that goes on then is none
-# (twilio-samples python #6): if it misses the caller's next words, the session is deaf.
+# ... also after noise alone, so that the next turn does not begin with minutes of noise. If the VAD still hears speech
+# after that, it does not work (twilio-samples python #6). If it then misses the caller's next words, the session is
+# deaf.
 NOISE_LIMIT_S = 15.0
 SILENCE_MS = 1_000
-# Nobody waits longer for a transcription: live ones took 1.0 to 1.5 s. That of a minute's speech may come later, and
-# what it says is heeded all the same.
+# Nobody waits longer for a transcription. Real ones took 1.0 to 1.5 s. That of a minute's speech may come later, and
+# still counts.
 WORDS_LIMIT_S = 5.0
 
 
@@ -75,10 +77,10 @@ def _answer(call: Call, item_id: ItemId) -> None:
 
 
 def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
-    """The words of a caller's turn are there: what was it, and what follows?"""
+    """The words of a caller's turn have come: what was it, and what follows?"""
     turn = call.caller_turns.words_came(event)
     if turn is None:
-        return  # ahead of its commit; or told twice, or an item of another session
+        return  # it is early (before its commit), told twice, or an item of another session
     call.meter.transcribed(event.usage)
     said = _what_was_it(call, event, turn, now)
     if said.is_nothing:
@@ -95,7 +97,7 @@ class _Said:
     """What a turn was."""
 
     item_id: ItemId
-    text: str  # empty where its words are not known
+    text: str  # empty if its words are not known
     meaning: Meaning
     worth: Worth
     is_nothing: bool  # a noise, that was taken for a turn
@@ -114,14 +116,14 @@ def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: fl
         worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, meaning)
     is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
-        call.voice.was_echo()  # an answer was given up for nothing: harder to be had the next time
+        call.voice.was_echo()  # An answer was given up for nothing: the next time more is needed.
     return _Said(item_id, text, meaning, worth, is_nothing, turn.is_answered, turn)
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
-    """A noise: what it has led to is undone, as far as nobody has heard it."""
+    """A noise: what it has caused is undone, if nobody has heard it."""
     call.presence.was_nothing(said.turn.silent_since)
-    if call.caller_turns.was_not_misunderstood(said.item_id):  # the agent asked what a noise was to mean
+    if call.caller_turns.was_not_misunderstood(said.item_id):  # the agent asked what a noise meant
         call.figures.misunderstandings -= 1
     if go_on(call, now, out) or said.worth is not Worth.LEAVE:
         _delete(call, said.item_id, out)
@@ -133,7 +135,7 @@ def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> N
 
 
 def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
-    """True if an answer to this turn, and to nothing else, is on its way and has not been heard."""
+    """True if an answer to this turn alone is on its way, and nothing of it was heard."""
     if call.phase is not Phase.TALKING or not call.answers.is_pending or call.playout.is_speaking(now):
         return False
     if call.functions or call.keypad.is_untold or call.floor.caller_waits or call.awaits_words(now):
@@ -145,7 +147,7 @@ def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
 
 
 def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
-    """A turn that was none is taken out of the conversation."""
+    """Take a turn that was only noise out of the conversation."""
     call.conversation.drop(item_id)
     call.waterfalls.forget(item_id)
     known = call.ids.pop(item_id, None)
@@ -163,7 +165,7 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
 
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
-    """What the words of a turn lead to: a human, the taking back of a goodbye, an answer, or that the agent goes on."""
+    """What the words of a turn lead to: a human, taking back a goodbye, an answer, or that the agent goes on."""
     text, item_id = said.text, said.item_id
     if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
@@ -184,10 +186,10 @@ def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
 
 
 def _goes_on(call: Call, said: _Said) -> bool:
-    """True for a turn over a goodbye that is more than the end of a call."""
+    """True for a turn over a goodbye that means more than the end of the call."""
     turn, leaving = call.conversation.turn(said.item_id), call.ending
     if turn is None or leaving is None or turn.ended_ms <= call.ms(leaving.began_at):
-        return False  # said before the goodbye, and answered by it
+        return False  # it was said before the goodbye, which answers it
     if not said.text:
         return said.worth in (Worth.ANSWER, Worth.BARGE_IN)
     if leaving.reason is EndReason.SILENCE_CAP:
@@ -196,7 +198,7 @@ def _goes_on(call: Call, said: _Said) -> bool:
 
 
 def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
-    """True for "mm-hmm" and "okay", if the agent goes on with what it had given up for them."""
+    """True for "mm-hmm" and "okay", if the agent goes on with what it gave up for them."""
     is_yes = call.rest.kept is not None and call.rest.kept.was_asking
     if said.meaning.is_backchannel and not is_yes:
         if go_on(call, now, out):
@@ -208,13 +210,13 @@ def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) 
 
 
 def _is_older(call: Call, item_id: ItemId) -> bool:
-    """True for a turn before the interruption: late words that were answered say nothing of what came in between."""
+    """True for a turn before the interruption. Its late words do not decide about what came after it."""
     turn, kept = call.conversation.turn(item_id), call.rest.kept
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
 
 def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
-    """Words that lead to a human at any time, over a goodbye too. True if the call is on its way there."""
+    """Words that lead to a human at any time, also over a goodbye. True if the call is on its way to one."""
     if "emergency" in said.meaning.says:
         return ending.transfer(call, EndReason.EMERGENCY, "emergency", said.text, now, out, phrase="emergency")
     if "human" in said.meaning.says:
@@ -223,7 +225,7 @@ def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bo
 
 
 def _heed(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
-    """What else a caller's words set off. True if the call is on its way to a human."""
+    """What else the caller's words cause. True if the call is on its way to a human."""
     rules, says = call.plan.rules, said.meaning.says
     if "misunderstood" in says and misunderstood(call, said.item_id, said.text, now, out):
         return True
@@ -231,14 +233,14 @@ def _heed(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
         _bring_the_harder_model(call, out)
     if "angry" in says and call.model_is_ready and not call.offered_human:
         call.offered_human = True
-        call.rest.forget()  # there is something else to be told
+        call.rest.forget()  # there is something else to say
         out.append(call.note(wording.OFFER_HUMAN))
-        call.answers.want("offer")  # the answer to these words was asked for a second before they were known
+        call.answers.want("offer")  # the answer to these words was asked for a moment before they were known
     return False
 
 
 def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[Action]) -> bool:
-    """The two do not understand each other in this turn of the caller's, whichever of them says so; it counts once.
+    """In this turn the two do not understand each other, whoever says so. A turn counts once.
 
     True if the call is on its way to a human.
     """
@@ -248,7 +250,8 @@ def misunderstood(call: Call, item_id: ItemId, text: str, now: float, out: list[
     if call.figures.misunderstandings >= call.plan.rules.human_after_misunderstandings:
         transferred = ending.transfer(call, EndReason.TRANSFERRED, "misunderstood too often", text, now, out)
         if transferred:
-            call.figures.misunderstandings = 0  # heeded: if nobody takes the call, the next one alone rings no human
+            # They have had their effect. If nobody takes the call, the next misunderstanding alone rings no human.
+            call.figures.misunderstandings = 0
             call.caller_turns.misunderstandings_were_heeded()
         return transferred
     if call.figures.misunderstandings >= call.plan.rules.hard_after_misunderstandings:
@@ -271,7 +274,7 @@ def digit(call: Call, key: str, now: float, out: list[Action]) -> None:
 
 
 def judge_keys(call: Call, now: float, out: list[Action]) -> None:
-    """A row of keys has ended: the key for a human alone brings one, also over a goodbye; others want an answer."""
+    """A row of keys has ended. The key for a human alone brings one, also over a goodbye. Others want an answer."""
     if not call.keypad.is_complete(now):
         return
     if call.keypad.may_ask_for_human:
@@ -282,7 +285,7 @@ def judge_keys(call: Call, now: float, out: list[Action]) -> None:
 
 
 def end_noise(call: Call, now: float, out: list[Action]) -> None:
-    """Speech that only the server's VAD hears comes to its end."""
+    """Speech that only the server's VAD hears is ended."""
     speech = call.floor.speech
     if speech is None or not call.model_is_ready:
         return
@@ -303,7 +306,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
     end_noise(call, now, out)
     kept = call.rest.kept
     if kept is not None and kept.was_none and not call.answers.is_pending:
-        go_on(call, now, out)  # the model says nothing to it either: the agent would be silent until asked
+        go_on(call, now, out)  # the model does not answer it either: the agent would be silent until the caller asks
     if not call.awaits_words(now) and call.floor.speech is None:
         call.presence.words_are_overdue()
     for item_id, answer in call.floor.expired(now, call.agent(now)):

@@ -1,33 +1,33 @@
-"""Speech that the server's VAD does not hear: a session that misses it is deaf.
+"""Speech that the server's VAD does not hear. A session that misses it is deaf.
 
-Loud alone is not enough. A fan that starts, a car that passes or a coat that rubs is as loud as a voice for a second,
-and no VAD calls it speech. Speech swings: its level falls and rises again by 5 dB or more with each syllable, three to
-five times a second, and a run of it lasts longer than a knock.
+A loud sound is not enough. A fan, a car or cloth on the phone may be as loud as a voice for a second, and no VAD calls
+it speech. The level of speech swings: it falls and rises by 5 dB or more with each syllable, three to five times a
+second. And a run of speech is longer than a knock.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# So much speech in the caller's line and none to the server's VAD: the session is deaf. Real VADs hear a voice within
-# 0.3 s.
+# With so much speech on the caller's line, and none for the server's VAD, the session is deaf. A VAD that works hears a
+# voice within 0.3 s.
 DEAF_AFTER_MS = 1_500
-# A short question is enough once the caller has waited behind it: a cough or two words to somebody else are shorter.
+# After a short question the caller waits, and then less is enough. A cough, or two words to somebody else, are shorter.
 QUESTION_MS = 600
 WAITED_S = 2.5
-# Shorter runs are knocks, whatever their level does.
+# Shorter runs are knocks, however their level changes.
 RUN_MS = 400
-# A swing is a fall and a rise by so much; a run with so many is speech.
+# A swing is a fall and a rise by so much. A run with so many swings is speech.
 SWING_DB = 5.0
 SWINGS = 2
-LONG_RUN_MS = 1_500  # a longer run needs as many more
-# "Can you hear me?" has one swing: that is enough for a run of QUESTION_MS, if it is so deep. White and rumbling noise
-# that begins swings by up to 5 dB, the short questions of the clips by 10 and more.
+LONG_RUN_MS = 1_500  # a longer run needs more of them, in proportion
+# "Can you hear me?" has one swing. For a run of QUESTION_MS one is enough, if it is so deep. White and rumbling noise
+# swings by up to 5 dB when it begins, the short questions of the clips by 10 and more.
 DEEP_SWING_DB = 9.0
 # Quiet frames for longer than this are a break in the run. Single ones may be lost packets.
 BREAK_MS = 40
-# The level of rumbling noise jumps from frame to frame, that of speech from syllable to syllable: so much of each
-# frame's counts.
+# The level of rumbling noise changes from frame to frame, that of speech from syllable to syllable. So each frame
+# counts only this much.
 SMOOTHING = 0.35
 
 
@@ -41,10 +41,10 @@ class UnheardSpeech:
     _deepest_db: float = 0.0  # of the swings
     _high_dbfs: float = -100.0  # since the last fall
     _low_dbfs: float = 0.0  # since the last rise
-    _high_before_dbfs: float = -100.0  # ahead of that low
+    _high_before_dbfs: float = -100.0  # before that low
     _falls: bool = False
     _smooth_dbfs: float = -100.0
-    _break_dbfs: float = -100.0  # the loudest of the quiet frames that go on
+    _break_dbfs: float = -100.0  # the loudest of the quiet frames at present
 
     def hear(self, level_dbfs: float, run_ms: int, ms: int, *, is_loud: bool) -> None:
         """A frame of `ms` in a run of speech, which is `run_ms` long up to its latest loud frame."""
@@ -88,11 +88,11 @@ class UnheardSpeech:
         return self._run_ms if is_speech or is_question else 0
 
     def is_enough(self, waited_s: float) -> bool:
-        """True if the session must be deaf; `waited_s`: so long the caller has been quiet again."""
+        """True if the session must be deaf. `waited_s`: for how long the caller has been quiet again."""
         ms = self._ms + self._speech_ms
         return ms >= DEAF_AFTER_MS or (ms >= QUESTION_MS and waited_s >= WAITED_S)
 
     def forget(self) -> None:
-        """The VAD heard something, or another session listens: all of it is counted anew."""
+        """The VAD heard something, or another session listens: counting begins again."""
         self._begin()
         self._ms = 0

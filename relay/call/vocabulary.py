@@ -1,7 +1,7 @@
 """The words of a call: what can happen to it (events), and how it can end. What it can do is in actions.py.
 
-Events are past tense, actions imperative: the tense tells the direction. All are frozen values, so that a call can be
-written down and played again. Caller audio is no event (`Machine.caller_audio`): it comes fifty times a second.
+Events are in the past tense, actions in the imperative. All are frozen values, so that a call can be written down and
+played again. Caller audio is not an event (`Machine.caller_audio`), because it comes fifty times a second.
 Pure room: imports nothing of ours.
 """
 
@@ -18,20 +18,20 @@ ResponseId = NewType("ResponseId", str)
 
 
 class CallerProtocolError(Exception):
-    """A message from the caller's socket that breaks its protocol: says what is wrong, never what was said."""
+    """A message from the caller's socket that breaks its protocol. Says what is wrong, never what was said."""
 
 
 class Rung(enum.StrEnum):
-    """Which step of the ladder served the first audio a caller heard."""
+    """Where the first audio came from that the caller heard: a step of the ladder (greeting.py)."""
 
     KEPT = "kept"  # rendered before, in the agent's own voice
-    LIVE = "live"  # asked of the warm session at the webhook
+    LIVE = "live"  # asked of the warm session when the phone rang
     CLIP = "clip"  # the clip that ships with the relay
-    NONE = "none"  # nothing was written: the call ended first
+    NONE = "none"  # no audio was written: the call ended before
 
 
 class EndReason(enum.StrEnum):
-    """Why a call ended: who ended it and, where something broke, what."""
+    """Why a call ended: who ended it, or what broke."""
 
     CALLER_HUNG_UP = "caller_hung_up"
     AGENT_SAID_GOODBYE = "agent_said_goodbye"
@@ -53,7 +53,7 @@ class EndReason(enum.StrEnum):
 
     @property
     def is_fault(self) -> bool:
-        """True where something broke, so that the line in the log is an error."""
+        """True if something broke. The line in the log is then an error."""
         return self in _FAULTS
 
 
@@ -75,14 +75,14 @@ _FAULTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CallerArrived:
-    """Twilio's `start` was read: the caller can hear and be heard."""
+    """Twilio's `start` was read: the caller can hear, and can be heard."""
 
     stream_sid: StreamSid
 
 
 @dataclass(frozen=True, slots=True)
 class MarkReturned:
-    """Twilio's playback receipt, sent when played and also after a clear."""
+    """Twilio's receipt: the audio before the mark was played, or dropped by a clear."""
 
     name: str
 
@@ -96,7 +96,7 @@ class DigitPressed:
 
 @dataclass(frozen=True, slots=True)
 class CallerLeft:
-    """The caller's leg is over for this stream: `stop`, or the socket's end (`reason` says which)."""
+    """This stream has ended on the caller's side: by `stop`, or with the socket (`reason` says which)."""
 
     reason: EndReason
 
@@ -110,7 +110,7 @@ class ModelReady:
 
     session_id: str
     model: str
-    greeting_asked: bool = False  # it was asked for the live greeting at the webhook
+    greeting_asked: bool = False  # the live greeting was asked of it when the phone rang
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class CallerCommitted:
 
 @dataclass(frozen=True, slots=True)
 class CallerTranscribed:
-    """The words of a caller's item; None where the transcription failed. `usage` is the API's, as sent."""
+    """The words of a caller's item; None if the transcription failed. `usage` is the API's, as sent."""
 
     item_id: ItemId
     text: str | None
@@ -148,7 +148,7 @@ class CallerTranscribed:
 
 @dataclass(frozen=True, slots=True)
 class ResponseBegan:
-    """The model began to answer; `ref` is the reference we gave with the request, if it was ours."""
+    """The model began to answer. `ref` is the reference that we sent with the request, if we asked."""
 
     response_id: ResponseId
     ref: str | None
@@ -156,11 +156,11 @@ class ResponseBegan:
 
 @dataclass(frozen=True, slots=True)
 class ItemPlaced:
-    """An item took its place in the conversation."""
+    """An item got its place in the conversation."""
 
     item_id: ItemId
     previous_item_id: ItemId | None
-    role: str  # "user", "assistant", "system" or "" where it is no message
+    role: str  # "user", "assistant", "system", or "" if it is not a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +173,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpoke:
-    """A delta, already mu-law at 8 kHz: `said_ms` is the item's length so far, counted on the bytes received.
+    """A delta, already mu-law at 8 kHz. `said_ms` is the item's length so far, by the bytes received.
 
-    `positions`: None where the model itself speaks. Else the item is text in its conversation, which another voice
-    speaks, and these say where in it the sound is, as far as that is known.
+    `positions`: None if the model itself speaks. Otherwise the item is text in the conversation, and another voice
+    speaks it. Then the positions say how far in the text the sound is, as far as known.
     """
 
     response_id: ResponseId
@@ -197,7 +197,7 @@ class ModelWorded:
 
 @dataclass(frozen=True, slots=True)
 class ModelFinished:
-    """An item's audio is complete; `mulaw` is the filter's tail. The caller has not heard it yet."""
+    """An item's audio is complete. `mulaw` is the end of the filter. The caller has not heard it yet."""
 
     response_id: ResponseId
     item_id: ItemId
@@ -206,7 +206,7 @@ class ModelFinished:
 
 @dataclass(frozen=True, slots=True)
 class FunctionAsked:
-    """The model calls a function; only complete calls come here."""
+    """The model calls a function. Only complete calls come here."""
 
     response_id: ResponseId
     function_call_id: str
@@ -230,7 +230,10 @@ class ResponseEnded:
 
 @dataclass(frozen=True, slots=True)
 class ModelObjected:
-    """An `error` event, which ends no call by itself: a CLOSE does. `retry_after_s`: when to ask again, if it says."""
+    """An `error` event. It does not end the call; only a close does.
+
+    `retry_after_s`: when to ask again, if it says so.
+    """
 
     code: str
     message: str
@@ -240,7 +243,7 @@ class ModelObjected:
 
 @dataclass(frozen=True, slots=True)
 class ModelLost:
-    """The model's socket is at its end; with `code` 0: the session that was ordered could not be had."""
+    """The model's socket has ended. With `code` 0: the session that was ordered could not be opened."""
 
     code: int
     reason: str
@@ -282,14 +285,14 @@ class OrderAnswer(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VoiceBilled:
-    """So many more characters were sent to be spoken: they are paid for, heard or not."""
+    """So many more characters were sent to be spoken. They are paid for, heard or not."""
 
     characters: int
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceFailed:
-    """The voice speaks no more in this call; `fault` says why in one word."""
+    """The voice cannot speak any more in this call. `fault` says why in one word."""
 
     fault: str
 
@@ -299,7 +302,7 @@ class VoiceFailed:
 
 @dataclass(frozen=True, slots=True)
 class FunctionReturned:
-    """A function's answer: `output` is the JSON for the model, `effect` what it wants of the call."""
+    """A function's answer. `output` is the JSON for the model, `effect` is what it wants of the call."""
 
     function_call_id: str
     name: str
@@ -307,7 +310,7 @@ class FunctionReturned:
     ok: bool
     took_ms: int
     effect: Effect | None = None
-    refused: bool = False  # a definite no (taken, unknown), not a failed attempt
+    refused: bool = False  # a clear no (taken, unknown), not a failed attempt
     unsure: bool = False  # a write whose answer was lost
 
 
@@ -318,12 +321,12 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True)
 class NextModelReady:
-    """The session that was dialled beside the present one is open and configured; the present one still serves."""
+    """The session that is opened beside the present one is configured. The present one still serves."""
 
 
 @dataclass(frozen=True, slots=True)
 class MoveFailed:
-    """The session that was dialled beside the present one could not be opened."""
+    """The session that was ordered beside the present one could not be opened."""
 
     reason: str
 
@@ -337,14 +340,14 @@ class NextModelLost:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDoubted:
-    """The agent said that something was done which no function did, or the other way round."""
+    """The agent said that something was done, and no function did it; or the other way round."""
 
     correction: str
 
 
 @dataclass(frozen=True, slots=True)
 class DrainBegan:
-    """The process is about to stop; the call has this long to come to an end."""
+    """The process is going to stop. The call must end within this time."""
 
     limit_s: float
 
@@ -396,7 +399,7 @@ class TransferCall:
 
 @dataclass(frozen=True, slots=True)
 class EndCall:
-    """Hang up once the goodbye has been heard."""
+    """Hang up when the goodbye was heard."""
 
     reason: str
 
@@ -408,7 +411,7 @@ class StaySilent:
 
 @dataclass(frozen=True, slots=True)
 class TakeMessage:
-    """Keep a row in `messages`. `delivered` says whether the business has the message as well."""
+    """Keep a row in `messages`. `delivered`: the business has the message too."""
 
     name: str
     phone: str
@@ -418,9 +421,9 @@ class TakeMessage:
 
 @dataclass(frozen=True, slots=True)
 class PauseRecording:
-    """Record silence from now on, where calls are recorded: the caller is about to say what nobody may keep.
+    """Record silence from now on, if calls are recorded: the caller is about to say something that nobody may keep.
 
-    `why` is a word for the operator, like "card number"; it stands in a row, so it must be none of the caller's.
+    `why` is a word for the operator, like "card number". It is kept in a row, so it must not be the caller's.
     """
 
     why: str

@@ -1,20 +1,20 @@
-"""The voice that spoke what the model writes is lost: the model speaks by itself for the rest of the call.
+"""The voice that speaks the model's text is lost: the model speaks by itself for the rest of the call.
 
-What has a sound is heard to its end, and is all that the model is told it said; the rest of the answer is asked for
-anew. A session that has only written may begin to speak, so that no other is opened for it.
+What has a sound is heard to its end, and the model is told that it said only this. The rest of the answer is asked for
+again. A session that has only written may begin to speak, so no other one is opened.
 """
 
 from __future__ import annotations
 
 from relay.call import ending, failover, wording
 from relay.call.actions import Action, Report, UseOwnVoice
-from relay.call.interruption import drop_unheard, say_anew
+from relay.call.interruption import say_anew
 from relay.call.state import Call, Phase
 from relay.call.vocabulary import ItemId, ResponseId, VoiceFailed
 
 
 def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
-    """The voice speaks no more; told once."""
+    """The voice cannot speak any more. Told once."""
     if call.voice_fault:
         return
     call.voice_fault = event.fault
@@ -41,16 +41,14 @@ def _give_up(call: Call, now: float, out: list[Action]) -> bool:
     cancel = call.answers.restart(now, wants_rest=not calls)
     if cancel is not None:
         out.append(cancel)
-    if active is not None:
-        drop_unheard(call, active)
     out.append(UseOwnVoice())  # behind the cancellation, which is of what the model wrote; before it is asked anew
     if greets and not call.consented:
-        call.notice_item = None  # it is said anew, from its beginning
+        call.notice_item = None  # it is said again, from its beginning
     return begun and not greets and not calls
 
 
 def _keep_what_is_spoken(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> bool:
-    """What has a sound of this answer is said to its end; the model is told of no more. True if anything has."""
+    """What has a sound of this answer is said to its end. The model is told only of this. True if there is any."""
     begun = False
     for item in call.answer_items.get(response_id, []):
         turn = call.conversation.turn(item)

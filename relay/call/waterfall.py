@@ -1,4 +1,4 @@
-"""How long a caller waits for an answer, step by step: from their last sound to our first one in their ear."""
+"""How long a caller waits for an answer, step by step: from their last sound to our first sound at their ear."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Waterfall:
 
 @dataclass(slots=True)
 class Waterfalls:
-    """The waterfalls of a call: of turns that ended, of the one that is being answered, and of answers."""
+    """The waterfalls of a call: of turns that have ended, of the one that is being answered, and of answers."""
 
     _paused: dict[ItemId, Waterfall] = field(default_factory=dict)
     _answered: Waterfall | None = None
@@ -47,7 +47,7 @@ class Waterfalls:
         return None if waterfall is None else waterfall.stopped
 
     def forget(self, item_id: ItemId) -> None:
-        """A turn wants no answer."""
+        """This turn wants no answer."""
         self._paused.pop(item_id, None)
 
     def answer(self, item_id: ItemId) -> None:
@@ -55,7 +55,7 @@ class Waterfalls:
         self._answered = self._paused.pop(item_id, None) or self._answered
 
     def nobody_waits(self) -> None:
-        """The answer that was wished for is not wanted any more."""
+        """The answer is not wanted any more."""
         self._answered = None
 
     def began(self, item_id: ItemId, now: float) -> None:
@@ -77,6 +77,6 @@ class Waterfalls:
             waterfall.first_heard = now
 
     def take(self, item_id: ItemId) -> TurnLatency | None:
-        """An answer is over: how long its caller had waited."""
+        """An answer has ended: how long its caller had waited."""
         waterfall = self._of_answer.pop(item_id, None)
         return None if waterfall is None else waterfall.latency()

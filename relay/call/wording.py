@@ -66,7 +66,7 @@ BROKEN_OFF = (
     'done: do not say that it was. If it is still wanted, call it again with the same arguments."}'
 )
 
-# Why the caller is back on the line -> the phrase they hear first.
+# Why the caller is back on the line -> the phrase that they hear first.
 RESUMED = {"no_answer": "nobody_answered", "declined": "nobody_answered", "lost": "resumed"}
 
 

@@ -1,9 +1,9 @@
 """What a transcript says: an emergency, the wish for a person, anger, "go on", a hello, or nothing at all.
 
-The words are data, a file a language: `prompts/words/`. This file knows how to read them and how a sentence is judged.
-A word alone proves little: "It's not an emergency", "a crane operator" and "are you a human?" hold the words of other
-wishes. So a phrase counts only where it is not denied, not part of another expression, and not asked about or told of
-the past. What is left open is left to the model, which heard the sentence too.
+The words are data: one file for each language in `prompts/words/`. This file reads them and judges sentences by them. A
+word alone is not enough: "It's not an emergency", "a crane operator" and "are you a human?" have the words of other
+wishes. So a phrase counts only if it is not denied, not part of another expression, not asked about, and not told of
+the past. What stays open is left to the model, which heard the sentence too.
 
 A pattern is a row of words. `a|b` is one of several words, `word?` may be missing, `{name}` is one of a set of
 expressions, `...` is up to three words, `^` and `$` are the ends of a clause.
@@ -15,41 +15,39 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-# "not" denies what follows it by up to this many words: "I do not think that it is an emergency".
+# "not" denies what comes up to this many words after it: "I do not think that it is an emergency".
 DENIES_WORDS = 6
-# "no" denies the next word or two: "no real emergency".
+# "no" denies the next one or two words: "no real emergency".
 DENIES_NEXT_WORDS = 2
 GAP_WORDS = 3
 
 _NOTHING = r"[^\s\S]"  # matches nothing
-_BETWEEN = r"(?: [,.])* "  # punctuation between two words does not matter: a transcriber puts it where it likes
+_BETWEEN = r"(?: [,.])* "  # punctuation between two words does not count: transcribers set it differently
 _WORD = r"[^\s,.]+"
-_MARKS = (
-    "\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f"  # signs that belong to a letter, and are none for a regular expression
-)
-# mm, hmm, mhm, um, uh, huh, hum, ah, oh, aha: each transcriber writes a hum its own way, in every language.
+_MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f"  # signs that belong to a letter, but not for a regular expression
+# mm, hmm, mhm, um, uh, huh, hum, ah, oh, aha: each transcriber writes these sounds differently, in every language.
 _HUM = r"(?:[hm]+|u+[hm]+|h+u+[hm]+|[aeo]+h+|a+h+a+)"
-# What stands in brackets, stars or notes is a transcriber's word for a noise: [music], (coughs), *click*.
+# In brackets, stars or notes a transcriber names a noise: [music], (coughs), *click*.
 _NOISE = re.compile(r"\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|<[^>]*>|【[^】]*】|[♪♫]+(?:[^♪♫]*[♪♫]+)?")
-# So many words of a listener at most; more of them are a sentence.
+# A listener says so many words at most. More are a sentence.
 _BACKCHANNEL_WORDS = 4
 _HELLO_WORDS = 4
 
 KINDS = ("emergency", "human", "angry", "misunderstood", "repeat")
 _LISTS = ("backchannels", "not_backchannels", "hellos", "farewells", "nothing", "credits", "beside_nothing")
 _GRAMMAR = ("denials", "denials_of_the_next", "answers", "no_denials", "turns", "past", "now", "questions")
-# Only of an emergency it matters whether it is asked about or long over: "can I talk to a person?" is a wish.
+# Only for an emergency it matters whether it is asked about or long over. "can I talk to a person?" is a wish.
 _OF_NOW = frozenset({"emergency"})
 
 
 class WordsInvalid(ValueError):
-    """A file of words cannot be used; the message names every mistake in it."""
+    """A file of words cannot be used. The message names every mistake in it."""
 
 
 def plain(text: str, contractions: Contractions | None = None) -> str:
-    """Words in small letters, one blank between them; of the punctuation only `,` and `.` are left, as words.
+    """Words in small letters, with one blank between them. Of the punctuation only `,` and `.` are left, as words.
 
-    A number is one word, however it is parted: 9-1-1 is 911, and $1,911 is not.
+    A number is one word, however it is grouped: 9-1-1 is 911, and $1,911 is not.
     """
     spelled = _spelled(text)
     return _bare(spelled if contractions is None else contractions.written_out(spelled))
@@ -61,7 +59,7 @@ def _spelled(text: str) -> str:
         "[\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}`]", "'", text.casefold().replace("i\u0307", "i")
     )
     text = re.sub(r"(?<=\d)[-,.](?=\d)", "", text.replace("_", " "))
-    text = re.sub(r"[$£€]\s?\d+", " _ ", text)  # a price is no number to dial
+    text = re.sub(r"[$£€]\s?\d+", " _ ", text)  # a price is not a number to dial
     text = re.sub(r"[.!?;:…。！？¡¿]+|\s[-–—]+\s", " . ", text)
     return " ".join(re.findall(rf"[\w'{_MARKS}]+|[,.]", re.sub(r"[,،、，]+", " , ", text)))
 
@@ -71,7 +69,7 @@ def _bare(spelled: str) -> str:
 
 
 class Contractions:
-    """Short forms and what they are in full: "n't" and "'s" end a word, "l'" begins one, "dont" is one."""
+    """Short forms and their full forms: "n't" and "'s" end a word, "l'" begins one, "dont" is one."""
 
     def __init__(self, long_of: Mapping[str, str]) -> None:
         self._long_of = dict(long_of)
@@ -88,28 +86,28 @@ class Contractions:
 
 
 class Sets:
-    """The named expressions of a language, as parts of regular expressions, and the words that each can begin with."""
+    """The named expressions of a language, as parts of regular expressions, and the words with which each can begin."""
 
     def __init__(self, gap: str = "") -> None:
-        self.gap = gap  # what a word of a gap must not be
+        self.gap = gap  # a word of a gap must not be one of these
         self._compiled: dict[str, str] = {}
         self._first: dict[str, frozenset[str]] = {}
 
     def add(self, name: str, patterns: Iterable[str]) -> None:
-        """Name these expressions; those that they are made of are named already."""
+        """Name these expressions. Those that they are made of have their names already."""
         rows = sorted(patterns, key=len, reverse=True)
         self._compiled[name] = "|".join(self.compiled(row) for row in rows) or _NOTHING
         self._first[name] = frozenset[str]().union(*(self.first_words(row) for row in rows))
 
     def add_numbers(self, name: str, phrases: Iterable[str]) -> None:
-        """Name ways to say a number. Digits are not found between the groups of a longer number, as in 0400 000 123."""
+        """Name ways to say a number. Digits inside a longer number, as in 0400 000 123, are not found."""
         rows = [plain(phrase) for phrase in phrases if plain(phrase)]
         alone = [rf"(?<!\d\d\d ){row}(?: {row})*(?! \d\d\d)" if row.isdecimal() else re.escape(row) for row in rows]
         self._compiled[name] = "|".join(alone) or _NOTHING
         self._first[name] = frozenset(row.split()[0] for row in rows)
 
     def compiled(self, pattern: str) -> str:
-        """One pattern as a regular expression over `plain` text. KeyError names a set that is not there."""
+        """One pattern as a regular expression over `plain` text. KeyError: a set is missing."""
         out, is_first = "", True
         for part in pattern.split():
             if part == "^":
@@ -129,7 +127,7 @@ class Sets:
         return out
 
     def first_words(self, pattern: str) -> frozenset[str]:
-        """The words that what the pattern finds can begin with."""
+        """The words with which the pattern can begin."""
         first: set[str] = set()
         for part in pattern.split():
             if part == "^":
@@ -146,7 +144,7 @@ def _words(part: str) -> list[str]:
 
 
 class Patterns:
-    """Many patterns, looked for where a word stands that they can begin with: the audio's loop waits for no list."""
+    """Many patterns. Each is tried only at words with which it can begin, so that the audio's loop does not wait."""
 
     def __init__(self, rows: Iterable[str], sets: Sets) -> None:
         self._at: dict[str, list[re.Pattern[str]]] = {}
@@ -164,7 +162,7 @@ class Patterns:
                     yield match
 
     def is_in(self, text: str) -> bool:
-        """True if one of them stands in the text."""
+        """True if one of them is in the text."""
         return next(self.found(text), None) is not None
 
     def begins(self, text: str) -> bool:
@@ -183,7 +181,7 @@ class Patterns:
 
 
 def _only(rows: Iterable[str], sets: Sets, also: str = "") -> re.Pattern[str] | None:
-    """A text that holds these patterns and nothing else."""
+    """A pattern for a text that has these patterns and nothing else."""
     parts = [sets.compiled(row) for row in sorted(rows, key=len, reverse=True)] + ([also] if also else [])
     one = "|".join(parts)
     return re.compile(rf"(?:[,.] )*(?:{one})(?:{_BETWEEN}(?:{one}))*(?: [,.])*") if parts else None
@@ -191,7 +189,7 @@ def _only(rows: Iterable[str], sets: Sets, also: str = "") -> re.Pattern[str] | 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What says one thing, and what only seems to."""
+    """What says one thing, and what only seems to say it."""
 
     says: Patterns
     unless: Patterns
@@ -217,7 +215,7 @@ class Language:
     credits: Patterns
 
     def says(self, kind: str, said: Reading, own: Patterns | None = None) -> bool:
-        """True if a phrase of `kind` (or one of the operator's `own`) stands in the text and means what it says."""
+        """True if a phrase of `kind` (or one of the operator's `own`) is in the text and means what it says."""
         rule = self.kinds[kind]
         possible = [patterns for patterns in (rule.says, own) if patterns and patterns.can_begin_with(said.each)]
         if not possible:
@@ -228,7 +226,7 @@ class Language:
         )
 
     def _is_off(self, words: str, match: re.Match[str], of_now: bool) -> bool:
-        """True for a phrase that is denied; `of_now`: or asked about, or told of the past."""
+        """True for a phrase that is denied. With `of_now` also for one that is asked about, or told of the past."""
         before = words[: match.start()]
         clause = re.split(r"[,.] ", before)[-1]
         for turn in self.grammar["turns"].found(clause):
@@ -252,7 +250,7 @@ class Language:
         return False
 
     def is_only(self, name: str, said: Reading) -> bool:
-        """True for a text that holds expressions of one list and nothing else."""
+        """True for a text that has expressions of one list and nothing else."""
         pattern = self.lists[name]
         return bool(pattern and pattern.fullmatch(said.words))
 
@@ -266,7 +264,7 @@ class Language:
     ) -> Language:
         """Check a parsed TOML table. Raises WordsInvalid.
 
-        `numbers`: how the emergency number is said. `clerks`: the operator's own words for whom a caller may ask.
+        `numbers`: how the emergency number is said. `clerks`: the operator's own words for a person.
         """
         mistakes: list[str] = []
         reader = _Reader(table, mistakes)
@@ -314,7 +312,7 @@ def _sets(
 
 
 def _texts(listening: Mapping[str, tuple[str, ...]], sets: Sets) -> dict[str, re.Pattern[str] | None]:
-    """The lists whose expressions make up a whole text."""
+    """The lists whose expressions are a whole text."""
     return {
         "backchannels": _only(listening["backchannels"], sets, _HUM),
         "not_backchannels": _only(listening["not_backchannels"], sets),
@@ -380,7 +378,7 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """All languages that are listened for. Whatever language is spoken, each of them is asked."""
+    """All languages that are listened for. Each of them is asked, whatever language is spoken."""
 
     languages: tuple[Language, ...] = ()
 
@@ -399,7 +397,7 @@ class Words:
         )
 
     def says(self, kind: str, text: str, own: Patterns | None = None) -> bool:
-        """True if a phrase of `kind` stands in the text and means what it says; `own`: the operator's phrases."""
+        """True if a phrase of `kind` is in the text and means what it says. `own`: the operator's phrases."""
         return self._says(kind, _Said(text, self.languages), own)
 
     def _says(self, kind: str, said: _Said, own: Patterns | None) -> bool:
@@ -430,7 +428,7 @@ class Words:
         return heard.is_only("nothing") and not heard.is_only("beside_nothing")
 
 
-# Scripts without blanks write a yes that is said twice as one word: はいはい, 네네.
+# Scripts without blanks write a repeated yes as one word: はいはい, 네네.
 _TWICE = re.compile(r"([\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]{1,2})\1+")
 _HUMS = re.compile(rf"(?:[,.] )*{_HUM}(?:{_BETWEEN}{_HUM})*(?: [,.])*")
 

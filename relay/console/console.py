@@ -1,4 +1,4 @@
-"""The routes of the console. Each asks for its rows, and fills a page; what it writes leaves an audit row."""
+"""The routes of the console. Each asks for its rows, and fills a page. What it writes leaves an audit row."""
 
 from __future__ import annotations
 

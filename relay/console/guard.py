@@ -1,8 +1,8 @@
-"""Who may see the console, its pages and its sockets: one password, a signed session, the own origin; and the headers.
+"""Who may see the console, its pages and its sockets: one password, a signed session, the own origin, and the headers.
 
 Without CONSOLE_PASSWORD_HASH the console answers only on the owner's own machine: PUBLIC_URL is unset or loopback, the
-Host header is loopback, the peer is loopback, and no header tells of a proxy. A tunnel and DNS rebinding both arrive
-from loopback; the first adds a forwarding header, the second asks for another host.
+Host header is loopback, the peer is loopback, and no header shows a proxy. A tunnel and DNS rebinding both come from
+loopback. A tunnel adds a forwarding header, DNS rebinding asks for another host.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 @dataclass
 class Tries:
-    """Wrong passwords, by address. Addresses are forgotten with their last try."""
+    """Wrong passwords, by address. An address is dropped with its last try."""
 
     _by_address: dict[str, deque[float]] = field(default_factory=dict)
     _all: deque[float] = field(default_factory=deque)
 
     def wait_s(self, address: str, now: float) -> float:
-        """How long this address has to wait until its next try; 0 if it need not."""
+        """How long this address must wait until its next try; 0 if it need not."""
         own = self._by_address.get(address, deque())
         while own and own[0] < now - TRIES_WINDOW_S:
             own.popleft()
@@ -106,10 +106,10 @@ class Guard:
         return _words(401, SIGNED_OUT, {"HX-Redirect": "/console/login"})
 
     def socket_refusal(self, headers: Headers, address: str) -> tuple[int, str] | None:
-        """Why this socket gets nothing, as a status and words; None if it may go on. To be asked before the upgrade.
+        """Why this socket gets nothing, as a status and words; None if it may go on. Asked before the upgrade.
 
-        A browser lets any page open a socket to us, and sends our cookie along where the page is of the same site: so
-        the Origin is needed, and there is no way around it.
+        A browser lets any page open a socket to us, and sends our cookie if the page is of the same site. So the Origin
+        is needed, without exception.
         """
         if any(len(headers.getlist(name)) > 1 for name in ("Host", "Origin", "Cookie")):
             return 400, "A header came twice."
@@ -133,7 +133,7 @@ class Guard:
         return True
 
     async def sign_in(self, request: Request, tried: str) -> str:
-        """Check a password: "" if it fits, else what to tell. Raises nothing."""
+        """Check a password: "" if it is right, otherwise what to tell. Raises nothing."""
         address, now = self.address(request), trio.current_time()
         if (wait_s := self._tries.wait_s(address, now)) > 0:
             return f"Too many wrong passwords. Please try again in {max(1, round(wait_s / 60))} minutes."
@@ -144,7 +144,7 @@ class Guard:
         return "That is not the password."
 
     def open_session(self, response: Response) -> None:
-        """Put a fresh session cookie on the answer."""
+        """Put a new session cookie on the answer."""
         token = self._signer.sign(secrets.token_urlsafe(18)).decode()
         response.set_cookie(
             COOKIE,
@@ -161,7 +161,7 @@ class Guard:
         response.delete_cookie(COOKIE, path="/console", httponly=True, samesite="Strict")
 
     def address(self, request: Request) -> str:
-        """Who asks, as far as it can be known: Fly's own header on Fly, else what the nearest proxy wrote."""
+        """Who asks, as far as it can be known: Fly's own header on Fly, otherwise what the nearest proxy wrote."""
         return self.address_of(request.headers, request.remote_addr or "")
 
     def address_of(self, headers: Headers, peer: str) -> str:
@@ -224,7 +224,7 @@ def _once_more() -> Response:
 
 
 def harden(response: Response, nonce: str, *, is_static: bool) -> None:
-    """The headers of every answer. The nonce stands in the page's script tags and htmx attributes."""
+    """The headers of every answer. The nonce is in the page's script tags and htmx attributes."""
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self'; img-src 'self'; media-src 'self'; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "

@@ -1,4 +1,4 @@
-"""Is everything well? Each part says so itself; where it is not, with the sentence that mends it."""
+"""Is everything well? Each part says so itself. If it is not, it says what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMIT_S = 3.0
 
 @dataclass(frozen=True)
 class Health:
-    """One part: `trouble` is empty where it is well, else what is wrong and what to do."""
+    """One part. `trouble` is empty if it is well. Otherwise it says what is wrong and what to do."""
 
     part: str
     well: str
@@ -26,7 +26,7 @@ Check = Callable[[], Awaitable[Health]]
 
 
 async def all_of(checks: Sequence[Check]) -> list[Health]:
-    """Ask every part at once, each within a limit, so that a part that hangs does not hold up the page."""
+    """Ask every part at once, each with a limit, so that a part that hangs does not stop the page."""
     found: list[Health | None] = [None] * len(checks)
 
     async def ask(index: int, check: Check) -> None:

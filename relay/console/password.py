@@ -5,14 +5,14 @@ from __future__ import annotations
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-# What is shorter is guessed: the login is open to the internet.
+# A shorter password can be guessed: the login is open to the internet.
 SHORTEST = 10
 
 _hasher = PasswordHasher()
 
 
 def hashed(password: str) -> str:
-    """The line for CONSOLE_PASSWORD_HASH. Raises ValueError where the password is too short."""
+    """The line for CONSOLE_PASSWORD_HASH. Raises ValueError if the password is too short."""
     if len(password) < SHORTEST:
         raise ValueError(f"the password needs {SHORTEST} characters or more")
     return _hasher.hash(password)

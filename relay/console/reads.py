@@ -1,6 +1,6 @@
-"""What the console asks of Postgres, and the few rows it writes. One thread and one connection of its own.
+"""What the console asks of Postgres, and the few rows it writes. It has a thread and a connection of its own.
 
-A slow question of the owner's must not wait for a call's row, nor a call's row for it.
+A slow search of the owner's must not make a call's row wait, nor the other way round.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ BOOKINGS = ["book_appointment", "cancel_or_move_appointment"]
 
 
 class Reads:
-    """The questions of the pages. Each raises LedgerUnavailable with words that say what to do."""
+    """What the pages ask. Each method raises LedgerUnavailable with words that say what to do."""
 
     def __init__(self, url: str) -> None:
         self._thread = PostgresThread(url)
@@ -80,7 +80,7 @@ class Reads:
         await self._thread.close(limit_s=1.0)
 
     async def keep_idle_closed(self) -> None:
-        """Let a database sleep that nobody asks, until cancelled."""
+        """Close the connection while nobody asks, until cancelled. A database that sleeps when idle can then sleep."""
         while True:
             await trio.sleep(IDLE_LOOK_S)
             await self._thread.close_if_idle()
@@ -88,7 +88,7 @@ class Reads:
     # Calls
 
     async def calls(self, asked: Question, tz: dt.tzinfo) -> tuple[list[Row], int]:
-        """A page of calls, newest first, one row more than a page where there are more; and how many fit in all."""
+        """A page of calls, newest first, with one row more if there are more; and how many calls match in all."""
         where, values = asked.conditions(tz)
         beyond, key = asked.beyond()
         listed = SQL("select {} {} where {} and {} order by c.started_at desc, c.call_sid desc limit {}").format(
@@ -104,13 +104,13 @@ class Reads:
         return await self._use(work)
 
     async def every_call(self, asked: Question, tz: dt.tzinfo) -> list[Row]:
-        """For a table file: the calls of a question, newest first, at most CSV_ROWS."""
+        """For a CSV file: the calls of a search, newest first, at most CSV_ROWS."""
         where, values = asked.conditions(tz)
         query = SQL("select {} {} where {} order by c.started_at desc, c.call_sid desc limit {}")
         return await self._rows(query.format(_COLUMNS, _FROM, where, SQL(str(CSV_ROWS))), values)
 
     async def call(self, call_sid: str) -> dict[str, list[Row]]:
-        """Every row of a call; empty lists where it is not known."""
+        """Every row of a call; empty lists if the call is not known."""
 
         def work(connection: Connection) -> dict[str, list[Row]]:
             found = {}
@@ -127,7 +127,7 @@ class Reads:
         return found[0]["from_number"] if found else None
 
     async def functions(self) -> list[str]:
-        """The functions that calls have used."""
+        """The functions that calls have used so far."""
         rows = await self._rows(
             "with recursive t as ((select min(name) as name from function_calls) union all "
             "select (select min(name) from function_calls where name > t.name) from t where t.name is not null) "
@@ -138,7 +138,7 @@ class Reads:
     # Today
 
     async def today(self, day: dt.date, tz: dt.tzinfo) -> dict[str, Any]:
-        """What the first page shows, in one transaction."""
+        """What the page Today shows, in one transaction."""
         since = dt.datetime.combine(day, dt.time(), tz)
         month = dt.datetime.combine(day.replace(day=1), dt.time(), tz)
         values = {"since": since, "month": month, "functions": BOOKINGS, "not_taken": list(NOT_TAKEN)}
@@ -179,12 +179,12 @@ class Reads:
     # What the owner does
 
     async def messages(self, *, done: bool) -> list[Row]:
-        """Messages: those that wait, oldest first; or the last that were done."""
+        """Messages: those that wait, oldest first, or the last ones that were done."""
         query = _DONE_MESSAGES if done else _OPEN_MESSAGES
         return await self._rows(query, {"limit": 100})
 
     async def set_done(self, call_sid: str, seq: int, done: bool) -> bool:
-        """Mark a message as done, or as waiting again; False where there is no such message."""
+        """Mark a message as done, or as waiting again. False if there is no such message."""
         query = (
             "update messages set done_at = case when %(done)s then clock_timestamp() end "
             "where call_sid = %(sid)s and seq = %(seq)s returning call_sid"
@@ -192,15 +192,15 @@ class Reads:
         return bool(await self._rows(query, {"sid": call_sid, "seq": seq, "done": done}))
 
     async def dead_letters(self) -> list[Row]:
-        """News for the owner that was given up, the newest first."""
+        """News for the owner that was given up, newest first."""
         return await self._rows(self._outbox["dead"].decode())
 
     async def send_again(self, news: str | None, channel: str | None) -> int:
-        """Let a dead letter wait anew; all of them where none is named. Returns how many there were."""
+        """Let a dead letter wait again, or all of them if none is named. Returns how many there were."""
         return len(await self._rows(self._outbox["again"].decode(), {"news": news, "channel": channel}))
 
     async def review(self, call_sid: str, verdict: str | None, note: str | None) -> None:
-        """Keep what the owner thinks of a call; None leaves what is there."""
+        """Keep what the owner thinks of a call. None changes nothing."""
         await self._rows(
             "insert into reviews as t (call_sid, verdict, note) values (%(sid)s, %(verdict)s, %(note)s) "
             "on conflict (call_sid) do update set verdict = coalesce(excluded.verdict, t.verdict), "
@@ -209,7 +209,10 @@ class Reads:
         )
 
     async def to_listen(self, skip: str = "") -> tuple[Row | None, Row]:
-        """The next call that nobody has listened to (the oldest of the first ten first), and how many were."""
+        """The next call that nobody has listened to, and how many have been listened to.
+
+        The oldest of the first ten calls comes first.
+        """
 
         def work(connection: Connection) -> tuple[Row | None, Row]:
             rows = _fetch(connection, _NEXT_TO_LISTEN, {"skip": skip})
@@ -218,7 +221,7 @@ class Reads:
         return await self._use(work)
 
     async def audit(self, what: str, call_sid: str, address: str) -> None:
-        """Write down who looked at what. Where this cannot be written, the look is refused (it raises)."""
+        """Write down who looked at what. If this cannot be written, it raises, and nothing is shown."""
         await self._rows(
             "insert into audit (what, call_sid, address) values (%(what)s, %(sid)s, %(address)s) returning id",
             {"what": what, "sid": call_sid, "address": address},
@@ -237,7 +240,7 @@ _DONE_MESSAGES = """
     from messages m left join calls c using (call_sid)
     where m.done_at is not null and c.is_test is not true
     order by m.done_at desc limit %(limit)s"""
-# Calls with words: nothing can be listened to, or read, in one that ended before it began.
+# Calls with words. A call that ended before it began has nothing to hear or read.
 _NEXT_TO_LISTEN = """
     select c.call_sid from calls c join call_outcomes o using (call_sid) left join reviews r using (call_sid)
     where r.verdict is null and o.turns > 1 and c.call_sid <> %(skip)s and c.is_test is not true

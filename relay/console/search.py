@@ -1,6 +1,6 @@
-"""A question about calls: from the address line to conditions in SQL, and back to a link. Pure.
+"""A search for calls: from the address line to conditions in SQL, and back to a link. Pure.
 
-What cannot be understood is left out and named, so that an old or mistyped link still shows calls.
+What cannot be understood is left out and named. So an old or mistyped link still shows calls.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ class Question:
 
     @property
     def is_everything(self) -> bool:
-        """True where nothing is asked for."""
+        """True if all calls are wanted."""
         return not any(getattr(self, name) for name in _NAMES if name != "after")
 
     def link(self, **changes: str) -> str:
-        """The query string of this question, with these changes; starts with "?"."""
+        """The query string of this search with these changes. It starts with "?"."""
         asked = {name: getattr(self, name) for name in _NAMES} | {"after": ""} | changes
         return "?" + urlencode({name: value for name, value in asked.items() if value})
 
     def conditions(self, tz: dt.tzinfo) -> tuple[Composed, dict[str, object]]:
-        """What a row of calls (c), call_outcomes (o) and reviews (r) must fulfil, and the values."""
-        # Who asks for one call by its sid gets it, whichever it is.
+        """Conditions for a row of calls (c), call_outcomes (o) and reviews (r), and their values."""
+        # A search for one call by its SID finds it, also if it is a test.
         is_one = bool(_SID.fullmatch(self.q))
         tests = SQL("true" if is_one else "c.is_test" if self.tests == "yes" else "c.is_test is not true")
         found, values = [SQL("c.started_at is not null"), tests], dict[str, object]()
@@ -82,7 +82,7 @@ class Question:
         words = _WORD.findall(self.q.lower())
         if not words:
             return [SQL("false")], {}
-        # Each word may be the beginning of one: a person types until the call is there.
+        # Each word may be the beginning of one: a person types until the call appears.
         return [
             SQL(
                 "c.call_sid in ("

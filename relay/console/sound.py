@@ -22,7 +22,7 @@ FRAME_BYTES = 4  # two samples of 16 bits
 
 
 class CallSound:
-    """One call from its start on; silence where nothing was recorded."""
+    """One call from its start on. Silence where nothing was recorded."""
 
     def __init__(self, recordings: Sequence[Recording]) -> None:
         self._recordings = recordings
@@ -46,7 +46,7 @@ class CallSound:
         return head + pcm[skip : skip + end - start]
 
     def _mulaw(self, first: int, count: int) -> bytes:
-        """Both channels, left byte, right byte, ...; of two recordings of one moment the first one stands."""
+        """Both channels, left byte, right byte, ... If two recordings have the same moment, the first one is used."""
         found = bytearray(SILENCE * count)
         for one in reversed(self._recordings):
             begin = max(first, one.first_sample)
@@ -57,7 +57,7 @@ class CallSound:
 
 
 def wav_header(frames: int) -> bytes:
-    """The 44 bytes in front of the samples."""
+    """The 44 bytes before the samples."""
     size = frames * FRAME_BYTES
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
@@ -66,13 +66,13 @@ def wav_header(frames: int) -> bytes:
 
 
 class HeardCalls:
-    """The recordings of this relay, wherever they lie."""
+    """The recordings of this relay, on disk and in the store."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     async def sound(self, tables: dict[str, list[Row]]) -> CallSound | None:
-        """A call's recording; None if there is none. Raises NotHeard where it lies where it cannot be heard."""
+        """A call's recording; None if there is none. Raises NotHeard if it is somewhere where it cannot be played."""
         rows = [row for row in tables["recordings"] if row.get("deleted_at") is None]
         if not rows:
             return None

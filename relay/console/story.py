@@ -11,7 +11,7 @@ from relay.console.wording import SLOW_MS, function
 
 Row = Mapping[str, Any]
 
-# The steps of a turn's answer, in order: the row's name and the owner's word.
+# The steps of a turn's answer, in order: the name in the row, and the owner's word.
 STEPS = (
     ("stopped_heard", "the caller had finished"),
     ("first_delta", "the model answered"),
@@ -22,7 +22,7 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Step:
-    """A stretch of a turn's waterfall: when it began after the caller stopped, its length, both in ms and percent."""
+    """A part of a turn's waterfall: when it began after the caller stopped, and its length, both in ms and percent."""
 
     words: str
     from_ms: int
@@ -38,7 +38,7 @@ class Line:
     kind: str
     at_ms: int
     words: str = ""
-    said: str = ""  # where more was said than was heard
+    said: str = ""  # if more was said than was heard
     to_ms: int = 0
     interrupted: bool = False
     is_slow: bool = False

@@ -57,7 +57,7 @@ TRANSFERS = {
     "out_of_hours": "nobody was on duty",
     "shown": "a test: nobody was rung",
 }
-# A transfer that left the caller without a person.
+# Transfers that left the caller without a person.
 NOT_TAKEN = ("no_answer", "no-answer", "busy", "declined", "failed", "out_of_hours")
 FUNCTIONS = {
     "lookup_hours": "looked up the hours",
@@ -85,7 +85,7 @@ SLOW_MS = 1_500.0
 
 
 def ending(reason: str | None) -> str:
-    """Why a call ended; a word that is not known stands as it is."""
+    """Why a call ended. An unknown reason is shown as it is."""
     if not reason:
         return "Still running, or its end is not known"
     return ENDINGS.get(reason, reason.replace("_", " "))
@@ -108,12 +108,12 @@ def transfer(result: str | None) -> str:
 
 
 def function(name: str) -> str:
-    """What a function does, in the past tense; a business's own by its name."""
+    """What a function does, in the past tense. A function of the business's own is shown by its name."""
     return FUNCTIONS.get(name, name.replace("_", " "))
 
 
 def wrong(row: Mapping[str, Any]) -> str:
-    """What went wrong in a call, in one sentence; empty where nothing did."""
+    """What went wrong in a call, in one sentence; empty if nothing did."""
     if row.get("fault"):
         return f"{ending(row['fault'])}."
     if row.get("transfer_result") in NOT_TAKEN:
@@ -124,21 +124,21 @@ def wrong(row: Mapping[str, Any]) -> str:
 
 
 def short_number(number: str | None) -> str:
-    """A phone number that is not shown in full: its last four digits, of a short one two."""
+    """A phone number that is not shown in full: its last four digits, or the last two of a short one."""
     if not number:
         return "hidden number"
     return f"… {number[-4:]}" if len(number) > 8 else f"… {number[-2:]}"
 
 
 def target(channel: str, email: str, webhook_url: str) -> str:
-    """Where a piece of news was to go. Of a webhook only the host: the rest of its URL may be a secret."""
+    """Where news was to go. Of a webhook only the host is shown: the rest of its URL may be a secret."""
     where = {"email": email, "webhook": urlsplit(webhook_url).hostname if webhook_url else ""}.get(channel)
     by = "by mail" if channel == "email" else "by webhook"
     return f"{by} to {where}" if where else f"{by}, which is not set any more"
 
 
 def usd(amount: Any) -> str:
-    """Money: cents where it is a call's, dollars where it is more."""
+    """Money: cents for a call, dollars for more."""
     if amount is None:
         return "–"
     amount = float(amount)

@@ -1,7 +1,7 @@
 """From a Python signature to a JSON schema, and from the model's JSON to checked values (pure).
 
-msgspec does both; no schema is written by hand. What the model writes is input from a stranger: bounded, stripped of
-control characters, converted strictly to the types of the signature.
+msgspec does both; no schema is written by hand. What the model writes may be anything. So it is limited in size,
+control characters are removed, and it is converted strictly to the types of the signature.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from typing import Any, Final
 
 import msgspec
 
-ARGUMENTS_LIMIT_CHARS: Final = 4096  # the longest honest call is a message of 500 characters
-# What is no text: Postgres refuses NUL, logs suffer from the rest; marks that nobody sees turn the words around them,
-# or are a name made of nothing. (Joiners stay: there are scripts that need them.)
+ARGUMENTS_LIMIT_CHARS: Final = 4096  # the longest real call is a message of 500 characters
+# Characters that are not text. Postgres refuses NUL, and other control characters break log lines. Invisible marks
+# reverse the words around them, or make a name of nothing. (Joiners stay: some scripts need them.)
 _CONTROLS: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+"
 )
-_NANP: Final = frozenset({"US", "CA", "PR", "DO", "JM", "BS", "BB", "TT"})  # countries that dial +1
+_NANP: Final = frozenset({"US", "CA", "PR", "DO", "JM", "BS", "BB", "TT"})  # countries with the code +1
 
 
 class BadArguments(ValueError):
-    """The model's arguments do not fit the signature; the message says which and why."""
+    """The model's arguments do not fit the signature. The message says which, and why."""
 
 
 class Phone(str):
-    """A phone number in E.164, such as +12125550123. As an optional argument left out: the caller's own number."""
+    """A phone number in E.164, such as +12125550123.
+
+    As an optional argument that is left out: the caller's own number.
+    """
 
     __slots__ = ()
 
@@ -37,7 +40,7 @@ class Phone(str):
     def parse(cls, text: str, country: str) -> Phone:
         """Any usual spelling. Without a country code only numbers of +1 countries can be completed.
 
-        Raises ValueError in words for the model.
+        Raises a ValueError in words for the model.
         """
         digits = re.sub(r"[\s().\-/\u2010-\u2015]", "", text)
         if digits.startswith("00"):
@@ -52,7 +55,7 @@ class Phone(str):
 
 
 def plain(value: object) -> str:
-    """msgspec's `enc_hook`: a Phone as the text it is. Raises TypeError for anything else that is no JSON."""
+    """msgspec's `enc_hook`: a Phone as its text. Raises TypeError for anything else that is not JSON."""
     if isinstance(value, Phone):
         return str(value)
     raise TypeError(f"{type(value).__name__} is no JSON")
@@ -61,7 +64,7 @@ def plain(value: object) -> str:
 def signature(function: Callable[..., Any]) -> type[msgspec.Struct]:
     """The arguments after the first one (the call) as a struct type.
 
-    Raises ValueError in words when the signature cannot be given to a model.
+    Raises a ValueError in words if the signature cannot be given to a model.
     """
     hints = typing.get_type_hints(function, include_extras=True)
     parameters = list(inspect.signature(function).parameters.values())
@@ -110,7 +113,7 @@ def _inline(node: Any, definitions: Mapping[str, Any], seen: tuple[str, ...]) ->
         inner = _inline(definitions[name], definitions, (*seen, name))
         return {**inner, **{key: value for key, value in node.items() if key not in ("$ref", "$defs")}}
     return {
-        # "title" is also a name an argument may have: only the string beside "type" is decoration.
+        # An argument may be called "title" too. Only the string beside "type" is a label.
         key: _inline(value, definitions, seen)
         for key, value in node.items()
         if key != "$defs" and not (key == "title" and isinstance(value, str))
@@ -169,7 +172,7 @@ def _kinds(annotation: Any) -> frozenset[Any]:
 
 
 def _loosen(raw: dict[str, Any], fields: tuple[msgspec.structs.FieldInfo, ...]) -> dict[str, Any]:
-    """What models get nearly right: null or "" for something left out, a time without its seconds."""
+    """Correct what models often get nearly right: null or "" for something left out, a time without seconds."""
     loose = dict(raw)
     for field in fields:
         if field.name not in raw:
@@ -190,9 +193,9 @@ _TIMES: Final[dict[Any, tuple[Callable[[str], Any], str]]] = {
 
 
 def _time(name: str, value: Any, kinds: frozenset[Any]) -> Any:
-    """msgspec alone would take a bare number as seconds since 1970, and refuse a time without seconds."""
+    """msgspec would take a bare number as seconds since 1970, and would refuse a time without seconds."""
     read, words = next(_TIMES[kind] for kind in _TIMES if kind in kinds)
-    # fromisoformat would make midnight of a date alone, and nobody books midnight by leaving the time out.
+    # fromisoformat would read a date alone as midnight. Nobody who leaves out the time wants midnight.
     if isinstance(value, str) and (":" in value or "T" in value or dt.datetime not in kinds):
         try:
             return read(value)

@@ -1,17 +1,18 @@
-"""A function that writes runs exactly once by (call, function, what makes two wishes the same).
+"""A function that writes runs exactly once for the same call, the same function and the same wish.
 
-Three guards, each enough where the others fail: the call's own record (a repeat while the first runs waits for it, a
-repeat after a success gets the first result), a reservation in Postgres (another machine that resumes the call finds
-the result there), and the same key as the backend's Idempotency-Key (a retry after a lost answer books nothing new).
+There are three guards. Each is enough when the others fail. First, the call's own record: a repeat waits while the
+first one runs, and gets its result if it succeeded. Second, a reservation in Postgres: another machine that resumes the
+call finds the result there. Third, the same key as the backend's Idempotency-Key: a retry after a lost answer books
+nothing new.
 
-What makes two wishes the same is declared by the function: for a booking its time, not its notes or how the name is
-spelled. The same wish in other words, after a success, is asked about; if the caller wants a second one, it is one.
-Only a success is final. After a definite no (the time is taken) the next try has a new key, since a backend that keeps
-its answers by key would say no for ever. While an attempt is unsure, because its answer was lost, the key stays: and
-then a no is none, since the first attempt may be what stands in the way.
-When another write of the call changes the same thing (it cancels the booking, moves it on), the earlier success no
-longer stands, and a repeat of it is a new wish with a new key. "The same thing" is what both functions declare to be
-about, and the `id` in both results: ids of two tables may well be equal.
+The function declares what makes two wishes the same. For a booking this is its time, not its notes or the spelling of
+the name. The same wish in other words, after a success, is asked about. If the caller wants a second one, it is done.
+Only a success is final. After a clear no (the time is taken) the next try gets a new key. A backend that keeps its
+answers by key would otherwise repeat its no. While it is not known what an attempt did, because its answer was lost,
+the key stays. Then a no is not taken as a no: the first attempt may be its cause.
+Another write of the call may change the same thing: it cancels the booking, or moves it. Then the earlier success no
+longer counts, and a repeat of it is a new wish with a new key. It is the same thing if both functions declare to be
+about the same, and both results have the same `id`. The id alone is not enough: ids of two tables may be equal.
 """
 
 from __future__ import annotations
@@ -33,26 +34,30 @@ from relay.functions.outcome import Outcome, envelope
 from relay.functions.questions import Questions
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-RESERVE_LIMIT_S: Final = 0.3  # a Postgres that is away must not be heard: the Idempotency-Key holds alone
+# The caller must not hear that Postgres is away: without it the Idempotency-Key is the guard
+RESERVE_LIMIT_S: Final = 0.3
 
 log = structlog.get_logger()
 
 
 class Reservations(Protocol):
-    """Where keys outlive the process: the part of `relay.ledger.port.Ledger` that is needed here."""
+    """Where keys outlive the process: the part of `relay.ledger.port.Ledger` that is used here."""
 
     async def reserve(
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
-        """Claim a key. Already(state="done") holds the first result; any other state means: go on, same key."""
+        """Claim a key. Already(state="done") holds the first result.
+
+        Any other state means: go on, with the same key.
+        """
 
     async def settle(self, key: str, ok: bool, output: Json, *, limit_s: float) -> None:
-        """Say how it ended. The first success stands for ever."""
+        """Say how it ended. The first success is never replaced."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the model asks for: one function of one call with these arguments, defaults filled in.
+    """What the model asks for: one function of one call with these arguments, with defaults filled in.
 
     `same`: the arguments that make two wishes the same; None: all of them. `about`: what the result's `id` names.
     """
@@ -66,13 +71,16 @@ class Wish:
     about: str | None = None
 
     def digest(self, again: int = 0) -> str:
-        """64 hex digits, equal on every machine for two ways of saying the same. `again` counts the keys given up."""
+        """64 hex digits, equal on every machine for two ways of saying the same.
+
+        `again` counts the keys that were given up.
+        """
         said = self._said(self.same)
         parts: list[Any] = [self.call_sid, self.function, normalised(said, self.tz)]
         return hashlib.sha256(msgspec.json.encode([*parts, again] if again else parts)).hexdigest()
 
     def words(self) -> dict[str, Any]:
-        """All that was said, in one way of saying it."""
+        """Everything that was said, in one form."""
         return normalised(self._said(None), self.tz)
 
     def _said(self, names: tuple[str, ...] | None) -> dict[str, Any]:
@@ -81,7 +89,7 @@ class Wish:
 
 
 def normalised(arguments: Mapping[str, Any], tz: ZoneInfo) -> dict[str, Any]:
-    """Arguments without what does not matter: case and blanks of text, offsets of times, order."""
+    """Arguments without what makes no difference: case and blanks of text, offsets of times, order."""
     return {name: _normal(value, tz) for name, value in sorted(arguments.items())}
 
 
@@ -94,7 +102,7 @@ def _normal(value: Any, tz: ZoneInfo) -> Any:
         aware = value if value.tzinfo else value.replace(tzinfo=tz)
         try:
             return aware.astimezone(dt.UTC).isoformat()
-        except OverflowError:  # the ends of the calendar: the function will refuse them
+        except OverflowError:  # the ends of the calendar: the function refuses them
             return aware.isoformat()
     if isinstance(value, list | tuple):
         return [_normal(each, tz) for each in value]
@@ -105,13 +113,14 @@ def _normal(value: Any, tz: ZoneInfo) -> Any:
 
 @dataclass
 class _Record:
-    """What has become of one wish. `wish` is in the words of the attempt that counts: backends compare bodies."""
+    """What became of one wish. `wish` has the words of the attempt that counts, because backends compare bodies."""
 
     wish: Wish
-    again: int = 0  # keys that were given up: undone by another write, answered with a no, or a second one wanted
+    # Keys that were given up: undone by another write, answered with a no, or the caller wants a second one
+    again: int = 0
     under_way: trio.Event | None = None
     outcome: Outcome | None = None
-    unsure: bool = False  # an attempt whose answer was lost stays so, until a success
+    unsure: bool = False  # the answer of an attempt was lost; this stays true until a success
     changed: object = None  # the id of what a success wrote
 
     @property
@@ -123,7 +132,7 @@ class _Record:
         return self.outcome is not None and self.outcome.ok
 
     def give_up_key(self) -> None:
-        """What stood under the key does so no more: the next try is a wish of its own."""
+        """What was done under the key no longer counts: the next try is a new wish."""
         self.again, self.outcome, self.unsure, self.changed = self.again + 1, None, False, None
 
 
@@ -136,20 +145,20 @@ class Once:
         self.questions = Questions()
 
     def key(self, wish: Wish) -> str:
-        """The exactly-once key of this wish now."""
+        """The exactly-once key of this wish at present."""
         record = self._records.get(wish.digest())
         return record.key if record is not None else wish.digest()
 
     async def run(
         self, wish: Wish, work: Callable[[str, Any], Awaitable[Outcome]], *, caller_turn: int | None = None
     ) -> Outcome:
-        """The wish's outcome: of `work(key, arguments)`, or of the time before. `work` must not raise."""
+        """The wish's outcome: of `work(key, arguments)`, or of an earlier time. `work` must not raise."""
         record = self._records.setdefault(wish.digest(), _Record(wish))
         while record.under_way is not None:
             await record.under_way.wait()
             if record.outcome is not None and record.wish.words() == wish.words():
                 return replace(record.outcome, effect=None)
-            # The first attempt was cancelled before it had an outcome: this one takes its place.
+            # The first attempt was cancelled before it had an outcome. This one takes its place.
         if record.is_done:
             assert record.outcome is not None
             if record.wish.words() == wish.words():
@@ -164,7 +173,7 @@ class Once:
             record.outcome = await self._settled(record, work)
             record.unsure = record.outcome.unsure
         finally:
-            record.unsure = record.unsure or record.outcome is None  # cancelled half-way
+            record.unsure = record.unsure or record.outcome is None  # it was cancelled while it ran
             record.under_way.set()
             record.under_way = None
         outcome = record.outcome
@@ -175,7 +184,7 @@ class Once:
         return outcome
 
     async def _settled(self, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> Outcome:
-        """The outcome under the first key that no relay has had a no for: that no may be an old answer."""
+        """The outcome under the first key for which no relay has had a no: that no may be an old answer."""
         while True:
             outcome, had_failed = await self._attempt(record, work)
             if not (outcome.is_no and had_failed):
@@ -183,7 +192,7 @@ class Once:
             record.again += 1
 
     async def _attempt(self, record: _Record, work: Callable[[str, Any], Awaitable[Outcome]]) -> tuple[Outcome, bool]:
-        """One attempt under the wish's key, and whether an earlier one under it had failed."""
+        """One attempt under the wish's key, and whether an earlier one under this key had failed."""
         before = await self._reserve(record)
         if isinstance(before, Already) and before.state == "done" and before.ok and before.output is not None:
             return Outcome(msgspec.json.encode(before.output).decode(), ok=True, writes=True, key=record.key), False
@@ -195,12 +204,12 @@ class Once:
                     outcome, output=_UNKNOWN, refused=False, is_no=False, error="a no after a lost answer"
                 )
             outcome = replace(outcome, unsure=True)
-        if not outcome.unsure:  # what nobody knows has not ended
+        if not outcome.unsure:  # an attempt whose result is not known has not ended
             await self._settle(record.key, outcome)
         return outcome, isinstance(before, Already) and before.state == "failed"
 
     def _give_up_what_it_undoes(self, record: _Record) -> None:
-        """Another success that this one has changed no longer stands."""
+        """If this success has changed what another one did, the other one no longer counts."""
         assert record.outcome is not None
         output = msgspec.json.decode(record.outcome.output)
         record.changed = output.get("id")
@@ -249,7 +258,7 @@ def _question(wish: Wish) -> str:
 
 
 def _second(record: _Record) -> Outcome:
-    """The same wish in other words, after it was done: is another one wanted?"""
+    """The same wish in other words, after it was done: does the caller want another one?"""
     assert record.outcome is not None
     first = {name: value for name, value in msgspec.json.decode(record.outcome.output).items() if name != "status"}
     words = "This was done for this caller in this call already, under other words; nothing was done again."
@@ -259,10 +268,10 @@ def _second(record: _Record) -> Outcome:
 
 
 def _undoes(newer: Wish, older: Wish, output: Mapping[str, Any]) -> bool:
-    """True when a success changes what an older one wrote, given that the ids in both results are equal.
+    """True if a success changes what an older one wrote, when the ids in both results are equal.
 
-    Functions that do not say what they are about undo each other only where the newer one was given that id and says
-    that it has cancelled or moved it.
+    If the functions do not say what they are about, the newer one must have been given that id, and say that it
+    cancelled or moved it.
     """
     if newer.about is not None or older.about is not None:
         return newer.about == older.about

@@ -1,6 +1,7 @@
-"""Values that a model puts where the caller has not told it anything: "John Doe", "[NAME]", 555-1234 (pure).
+"""Values that a model invents when the caller has not said anything: "John Doe", "[NAME]", 555-1234 (pure).
 
-Such a value is refused once, with a question to ask. A caller who confirms it is believed: people are called John Doe.
+Such a value is refused once, with a question to ask. If the caller confirms it, it is believed: some people are called
+John Doe.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from typing import Any, Final
 
 from relay.functions.arguments import Phone
 
-# Names that stand for anybody, by the languages that have them. Jane Doe is left out: she is the caller of our own
-# stand-ins, and calls in every rehearsal.
+# Placeholder names of several languages. Jane Doe is left out: our own stand-ins use this name in every rehearsal.
 _NOBODY: Final = """
     john doe|johnny doe|john q public|joe bloggs|john smith|john public|jane roe|richard roe
     joe schmoe|max mustermann|erika mustermann|juan perez|juan pérez|fulano de tal|jean dupont|mario rossi|jan jansen
@@ -24,21 +24,21 @@ _NOBODY: Final = """
     to be determined|someone|somebody|mr x|mr. x
 """
 _NOBODIES: Final = frozenset(" ".join(name.split()) for name in re.split(r"[|\n]", _NOBODY) if name.strip())
-# "[NAME]", "<name>", "{{name}}", "___", "XXXX": a form that was not filled in.
+# "[NAME]", "<name>", "{{name}}", "___", "XXXX": a placeholder that was not filled in.
 _BLANK: Final = re.compile(
     r"\[[A-Za-z][\w '/-]{0,40}\]|<[A-Za-z][\w '/-]{0,40}>|\{\{?[A-Za-z][\w '/-]{0,40}\}?\}|_{3,}|\bX{3,}\b|\?{3,}|"
     r"\b(?:insert|enter) (?:your |the )?(?:full )?(?:name|number|phone)\b",
     re.IGNORECASE,
 )
-# A national number that is counted up or down, one digit over and over, or of the films' exchange. The range 555-0100
-# to 555-0199 of a real area code is left out: it is what documentation and our own stand-ins use.
+# A national number whose digits go up or down or are all the same, or a number of films (555). The range 555-0100 to
+# 555-0199 with a real area code is left out: documentation and our own stand-ins use it.
 _FILM: Final = re.compile(r"(?:\+?1)?(?:555\d{7}|\d{3}555(?:1212|1234|5555|4321|6789|9999)|\d{3}1234567)")
 _IN_A_ROW: Final = ("0123456789", "1234567890", "9876543210", "0987654321")
 _MAIL: Final = re.compile(r"@(?:example\.(?:com|org|net)|test\.com|email\.com|domain\.com)$", re.IGNORECASE)
 
 
 def invented(arguments: Mapping[str, Any], caller_number: str) -> Iterator[tuple[str, str]]:
-    """(argument, value) of each that is no value of a person's."""
+    """(argument, value) of each value that looks invented."""
     for name, value in arguments.items():
         if not isinstance(value, str) or not value:
             continue

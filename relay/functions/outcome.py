@@ -1,10 +1,11 @@
-"""What a function hands back: an outcome for the model, and at most one effect on the call (pure).
+"""What a function returns: an outcome for the model, and at most one effect on the call (pure).
 
-Functions never touch the call's sockets or the telephone. One that wants the call to end or to go to a human
-returns an effect, and the call's machine carries it out when the words before it have been heard.
+Functions never touch the call's sockets or the telephone. To end the call, or to transfer it, a function returns an
+effect. The call's machine carries it out when the words before it have been heard.
 
-Every output is billed again as text on each later turn, so it holds 1 kB at most. What is larger is summarised
-field by field, and stays whole JSON: lists lose whole elements and `more` says how many, strings end at a word.
+Every output is billed again as text on each later turn (docs/protocol/openai.md 4). So it has at most 1 kB. A larger
+one is shortened field by field, and stays valid JSON. Lists lose whole elements, and `more` says how many. Strings end
+after a word.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ _KEY_CHARS: Final = 40
 class Outcome:
     """The end of one function call.
 
-    `output` is JSON for the model, at most 1,024 bytes. `ok` is true only when the thing asked for was done.
-    `error` is for the operator, in words without phone numbers; None when nothing went wrong.
-    `key` is the exactly-once key of a function that writes, else None. `effect` is None on a repeat: it was carried
-    out the first time. `blocked_s` is the longest time that the function kept all calls waiting at once.
+    `output` is JSON for the model, at most 1,024 bytes. `ok` is true only if the thing asked for was done. `error` is
+    for the operator, in words without phone numbers; None if nothing went wrong. `key` is the exactly-once key of a
+    function that writes, else None. `effect` is None on a repeat, because it was carried out the first time.
+    `blocked_s` is the longest time for which the function made all calls wait.
     """
 
     output: str
@@ -53,15 +54,15 @@ class Outcome:
     writes: bool = False
     key: str | None = None
     took_s: float = 0.0
-    refused: bool = False  # a definite no that the caller can be told (taken, unknown): nothing broke
-    unsure: bool = False  # a write that may have been done all the same: only a repeat can tell
-    is_no: bool = False  # whoever was asked has answered no: nothing was done, and the next try is a new one
+    refused: bool = False  # a clear no that the caller can be told (taken, unknown): nothing is broken
+    unsure: bool = False  # a write that may have been done although it failed: only a repeat can tell
+    is_no: bool = False  # the other side has answered no: nothing was done, and the next try is a new one
     error: str | None = None
     blocked_s: float = 0.0
 
 
 class NotPossible(Exception):
-    """A definite no that the model should hear in words; `fields` go into its output (alternatives, choices).
+    """A clear no in words for the model. `fields` go into its output (alternatives, choices).
 
     Nothing was written when this is raised.
     """
@@ -73,9 +74,9 @@ class NotPossible(Exception):
 
 
 def envelope(result: Mapping[str, Any], limit_bytes: int = OUTPUT_LIMIT_BYTES) -> str:
-    """`{"status": ..., ...}` as JSON of at most `limit_bytes`; `status` is "ok" unless the result says another one.
+    """`{"status": ..., ...}` as JSON of at most `limit_bytes`. `status` is "ok" unless the result has another one.
 
-    Raises TypeError when the result holds something that is no JSON: that is a bug of the function.
+    Raises TypeError if the result holds something that is not JSON. That is a mistake in the function.
     """
     whole = msgspec.to_builtins({"status": "ok", **result}, str_keys=True, enc_hook=plain)
     text = _json(whole)
@@ -113,7 +114,7 @@ def _shorten_mapping(value: dict[str, Any], keys: int, characters: int, elements
 
 
 def at_a_word(text: str, limit: int) -> str:
-    """`text`, or its beginning up to a word's end and "…", at most `limit` characters."""
+    """`text`, or its beginning up to the end of a word and "…", at most `limit` characters."""
     if len(text) <= limit:
         return text
     head = text[: limit - 1]
@@ -122,7 +123,7 @@ def at_a_word(text: str, limit: int) -> str:
 
 
 def _leave_out(whole: dict[str, Any], limit_bytes: int) -> bytes:
-    """The status and as many of the first fields, at their shortest, as fit; `more` counts the rest."""
+    """The status and as many of the first fields as fit, at their shortest. `more` counts the rest."""
     elements, characters = _STEPS[-1]
     kept: dict[str, Any] = {}
     for name, value in whole.items():

@@ -1,6 +1,7 @@
 """What the caller is asked before a function goes on: an invented name, a second booking at the same time (pure).
 
-Each question is asked once. The same wish after it is believed, if the caller has said something in between.
+Each question is asked once. If the same wish comes again after it, and the caller has spoken in between, it is
+believed.
 """
 
 from __future__ import annotations
@@ -8,20 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-QUESTIONS_LIMIT: Final = 200  # a model that asks something new for ever is refused for ever
+QUESTIONS_LIMIT: Final = 200  # after so many questions, every new one is refused without being asked
 
 
 @dataclass(slots=True)
 class Questions:
     """One call's questions, over all its streams."""
 
-    _asked_at: dict[str, int | None] = field(default_factory=dict)  # question -> the caller's turn then
+    # Question -> the number of the caller's turn when it was asked
+    _asked_at: dict[str, int | None] = field(default_factory=dict)
     _believed: set[str] = field(default_factory=set)
 
     def is_answered(self, question: str, caller_turn: int | None) -> bool:
-        """True if this was asked before, and the caller has spoken since; else it is asked now.
+        """True if this was asked before, and the caller has spoken since. Otherwise it is asked now.
 
-        `caller_turn` is the number of the caller's last turn; None where nobody counts them.
+        `caller_turn` is the number of the caller's last turn; None if turns are not counted.
         """
         if question in self._believed:
             return True
@@ -35,5 +37,5 @@ class Questions:
         return False
 
     def believe(self, question: str) -> None:
-        """No need to ask: the business knows it."""
+        """Do not ask: the business knows it."""
         self._believed.add(question)

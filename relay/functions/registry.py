@@ -1,6 +1,6 @@
-"""The functions a model may call: what they are, how they are found, how one is run.
+"""The functions that a model may call: what they are, how they are found, how one is run.
 
-A function is one async Python function in its own file. Its signature and docstring are all the model is told;
+A function is one async Python function in its own file. The model is told only its signature and its docstring.
 `@function` adds the deadline, whether it writes, and what the caller hears while it takes its time.
 """
 
@@ -44,7 +44,7 @@ __all__ = [
 ]  # fmt: skip
 
 NAME: Final = re.compile(r"^[a-z_]{1,64}$")
-DEADLINE_S: Final = 2.5  # the backend's deadline, too
+DEADLINE_S: Final = 2.5  # also the backend's deadline
 _DONT_CLAIM: Final = (
     "It is not known whether it was done: do not say that it was. "
     "Try once more with the same arguments, or offer to take a message."
@@ -55,13 +55,13 @@ _ELSE: Final = "Say briefly that it did not work, and try once more or offer a m
 
 log = structlog.get_logger()
 
-# Whose word for the caller's name a result holds.
+# From whom the caller's name in a result comes.
 NamesCaller: TypeAlias = Literal["known", "said"]
 Result: TypeAlias = Mapping[str, Any] | Effect | tuple[Mapping[str, Any], Effect]
 
 
 class FunctionRefused(Exception):
-    """A function that cannot be given to a model; the message names it and says what to change."""
+    """A function that cannot be given to a model. The message names it, and says what to change."""
 
 
 class CallerSaid(Protocol):
@@ -69,7 +69,7 @@ class CallerSaid(Protocol):
 
     @property
     def turn(self) -> int:
-        """The number of the caller's last turn: a question is answered by a later one."""
+        """The number of the caller's last turn. A question is answered in a later turn."""
 
     async def have(self, value: str) -> bool:
         """True if the caller has said this name or number."""
@@ -77,7 +77,7 @@ class CallerSaid(Protocol):
 
 @dataclass(frozen=True)
 class CallContext:
-    """What a function knows of its call. `caller_number` is E.164, "" for an anonymous caller."""
+    """What a function knows of its call. `caller_number` is E.164, or "" for a hidden number."""
 
     call_sid: str
     caller_number: str
@@ -86,25 +86,25 @@ class CallContext:
     now: Callable[[], dt.datetime]
     once: Once = field(default_factory=Once)
     country: str = "US"
-    # Appointments that the backend has shown or given to this caller during this call: the only ones to be changed.
+    # Appointments that the backend has shown or given to this caller in this call. Only these can be changed.
     own_ids: set[str] = field(default_factory=set)
-    # What callers ask again and again and the prompt has no room for: subject -> answer.
+    # Answers that do not fit into the prompt: subject -> answer.
     answers: Mapping[str, str] = field(default_factory=dict)
-    # False: the caller's network does not vouch for the number, so it may be somebody else's. Nothing may be told or
-    # changed on its strength alone.
+    # False: the caller's network does not vouch for the number, so it may be somebody else's. Then the number alone is
+    # not enough to tell or change anything.
     attested: bool = True
     key: str | None = None
     caller_words: CallerSaid | None = None  # None: nobody listens, as in tests
     is_dry: bool = False  # a test call: what a function of the user's writes is not to be written
 
     def believe(self, value: str | None) -> None:
-        """The business itself knows this caller by this value, so it is not asked about as an invented one."""
+        """The business knows this caller by this value. So it is not taken for an invented one."""
         if value:
             self.once.questions.believe(_is_it_real(value))
 
     @property
     def idempotency_key(self) -> str:
-        """The exactly-once key of the write under way. Raises RuntimeError in a function that does not write."""
+        """The exactly-once key of the write that runs. Raises RuntimeError in a function that does not write."""
         if self.key is None:
             raise RuntimeError("only a function declared with writes=True may write")
         return self.key
@@ -112,7 +112,7 @@ class CallContext:
 
 @dataclass(frozen=True)
 class Function:
-    """One function as the registry holds it. Calling it calls the Python function itself (for tests)."""
+    """One function in the registry. Calling it calls the Python function itself (for tests)."""
 
     name: str
     description: str
@@ -131,7 +131,7 @@ class Function:
 
     @property
     def has_news(self) -> bool:
-        """True unless its result tells the caller nothing."""
+        """False if its result tells the caller nothing new."""
         return self.tells is not False
 
     async def __call__(self, call: CallContext, **arguments: Any) -> Result:
@@ -149,16 +149,16 @@ def function(
     tells: bool | None = None,
     names_caller: NamesCaller | None = None,
 ) -> Callable[[Callable[..., Coroutine[Any, Any, Result]]], Function]:
-    """Offer an async function to the model. Its docstring's first paragraph is the description.
+    """Offer an async function to the model. The first paragraph of its docstring is the description.
 
-    `holding` is said when it takes longer than 700 ms (None: nothing); `silent` means that nothing is said meanwhile,
-    and goes with the effect StaySilent.
-    `same`, of one that writes: the arguments that make two calls the same wish, however the others are worded; the
-    second one is asked about. None: all of them. `about`: what the `id` in its result names, such as "appointment";
-    of two functions about one thing the later undoes what the earlier did to the same id.
+    `holding` is said when it takes longer than 700 ms (None: nothing). `silent`: nothing is said meanwhile; it goes
+    with the effect StaySilent.
+    `same`, for a function that writes: the arguments that make two calls the same wish, however the others are worded.
+    The second call is asked about. None: all arguments. `about`: what the `id` in its result names, such as
+    "appointment". Of two functions about one thing, the later undoes what the earlier did to the same id.
     `tells=False`: its result is no news for the caller. `names_caller`: the `name` in its result is the caller's, as
-    the business knows it ("known") or as the caller said it ("said").
-    Raises FunctionRefused by name when the signature or the docstring will not do.
+    the business knows it ("known"), or as the caller said it ("said").
+    Raises FunctionRefused with the name if the signature or the docstring cannot be used.
     """
 
     def offered(body: Callable[..., Coroutine[Any, Any, Result]]) -> Function:
@@ -222,7 +222,7 @@ class Registry:
         return self._functions.get(name)
 
     def tools(self, without: Collection[str] = ()) -> list[dict[str, Any]]:
-        """The `tools` of an OpenAI session, but for those that this call has no use for."""
+        """The `tools` of an OpenAI session, without those that this call cannot use."""
         return [
             {"type": "function", "name": f.name, "description": f.description, "parameters": f.parameters}
             for f in self
@@ -230,14 +230,14 @@ class Registry:
         ]
 
     def holding(self) -> dict[str, str | None]:
-        """Name -> the phrase the caller hears while it takes its time."""
+        """Name -> the phrase that the caller hears while the function takes its time."""
         return {f.name: f.holding for f in self}
 
 
 def load(package: str | None = None) -> Registry:
-    """The functions of `relay.functions.builtin`, and those of the user's package, which replace ours of the same name.
+    """The functions of `relay.functions.builtin`, and those of your package. Yours replace ours of the same name.
 
-    Raises FunctionRefused, naming the function or file, when one is broken: at start, not in a call.
+    If one is broken, raises FunctionRefused with the function or file: at start, not in a call.
     """
     found = _of_package("relay.functions.builtin")
     if package:
@@ -246,7 +246,7 @@ def load(package: str | None = None) -> Registry:
 
 
 def _in_place_of(ours: Function | None, theirs: Function) -> Function:
-    """A function of the user's that takes the place of ours stands for the same thing, unless it says otherwise."""
+    """A function of yours that replaces one of ours is about the same thing, unless it says otherwise."""
     if ours is None:
         return theirs
     fits = ours.same is not None and set(ours.same) <= set(theirs.arguments.__struct_fields__)
@@ -266,7 +266,7 @@ def _of_package(package: str) -> dict[str, Function]:
     for module in (root, *(_import(name) for name in names)):
         for each in vars(module).values():
             if not isinstance(each, Function) or each.module != module.__name__:
-                continue  # something it imports
+                continue  # it was imported into this file
             if each.name in found and found[each.name] is not each:
                 raise FunctionRefused(f"function {each.name} is in {found[each.name].module} and in {each.module}")
             found[each.name] = each
@@ -288,7 +288,7 @@ def _import(module: str) -> Any:
 async def run(
     registry: Registry, call: CallContext, name: str, arguments_json: str, function_call_id: str = ""
 ) -> Outcome:
-    """One function call of the model, to its end. Never raises, whatever model or backend do."""
+    """One function call of the model, to its end. Never raises, whatever the model or the backend does."""
     began = trio.current_time()
     function = registry.get(name)
     if function is None:
@@ -297,7 +297,7 @@ async def run(
     else:
         try:
             outcome = await _run(function, call, arguments_json, function_call_id)
-        except Exception as error:  # ours, around the function: the call goes on all the same
+        except Exception as error:  # our own error around the function: the call goes on
             outcome = _mapped(function, error)
     return replace(outcome, took_s=trio.current_time() - began)
 
@@ -327,7 +327,10 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
 
 
 async def _doubt(call: CallContext, arguments: msgspec.Struct) -> Outcome | None:
-    """Values that look made up are refused once, with a question; a caller who said or confirms them is believed."""
+    """A value that looks invented is refused once, with a question.
+
+    If the caller has said or confirms it, it is believed.
+    """
     said = call.caller_words
     for name, value in invented(msgspec.structs.asdict(arguments), call.caller_number):
         if said is not None and await said.have(value):
@@ -358,7 +361,7 @@ async def _attempt(function: Function, call: CallContext, arguments: msgspec.Str
 
 
 def _innermost(error: Exception) -> BaseException:
-    """The one error in nested groups of one, as nurseries raise them."""
+    """The one error in nested groups of one error. Nurseries raise such groups."""
     inner: BaseException = error
     while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]
@@ -401,7 +404,7 @@ def _outcome(result: Result) -> Outcome:
         effect = result
     if not isinstance(effect, Effect | None):
         raise TypeError(f"it returned {type(effect).__name__}: return a mapping, an effect, or both as a tuple")
-    # "error" alone is a failure: an order's status may be anything else.
+    # Only "error" is a failure: a status may also be that of an order, and anything.
     return Outcome(envelope(mapping), ok=mapping.get("status") != "error", effect=effect)
 
 

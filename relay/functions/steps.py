@@ -1,4 +1,4 @@
-"""A coroutine run step by step, so that one which keeps the whole loop waiting is known by its name."""
+"""A coroutine run step by step. If it makes the whole loop wait, it is reported by its name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class Steps(Generic[T]):
-    """Await it once, like the coroutine itself. `longest_s`: the longest time between two of its waits (real seconds).
+    """Await it once, like the coroutine itself. `longest_s`: the longest time between two of its awaits (real seconds).
 
-    While a step runs nothing else does: no call hears or says anything.
+    While a step runs, nothing else does: no call hears or says anything.
     """
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:

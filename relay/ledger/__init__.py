@@ -1,17 +1,17 @@
-"""The ledger: what is kept of a call, and how it gets to Postgres without ever holding up the caller.
+"""The ledger: what is kept of a call, and how it gets to Postgres. It never makes a caller wait.
 
 rows.py       what is kept: frozen typed rows (pure)
 port.py       `Ledger`: what a call may ask of it
 store.py      `PostgresLedger`: writer, reads
 backlog.py    the rows that wait, in order: in memory, or on disk while Postgres is away
 spill.py      the folder where they wait on disk
-batch.py      many rows in one transaction; a row that spoils it is set aside
-postgres_thread.py  one thread with one connection; a hung server is cut off, not waited for
+batch.py      many rows in one transaction; a row that makes it fail is set aside
+postgres_thread.py  one thread with one connection; a server that hangs is given up
 statements.py sql/statements.sql by name
 memory.py     `MemoryLedger`: the same port without threads, for plays on a fake clock
-migrate.py    `migrate(url)`: sql/ forward only
+migrate.py    `migrate(url)`: applies sql/, forward only
 history.py    calls to read afterwards: `list_calls`, `rows_of_call`
-dev_postgres/ `embedded(data_dir)`: a Postgres of our own, shared by the commands that run; keeper.py guards it
+dev_postgres/ `embedded(data_dir)`: a Postgres of our own, shared by the commands that run; keeper.py keeps it up
 
-The way of a row: record() -> backlog -> writer -> Postgres. What Postgres does not take at once goes on disk meanwhile.
+The way of a row: record() -> backlog -> writer -> Postgres. What Postgres does not take at once waits on disk.
 """

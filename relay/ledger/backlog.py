@@ -1,9 +1,10 @@
 """The rows that Postgres has not taken yet, oldest first: pieces in memory or on disk, then the queue.
 
-Rule 1: the order of the pieces is the order in which their rows were recorded, wherever each piece lies. A newer
-        version of a row is never written before an older one.
-Rule 2: a piece keeps its name from the moment it is made, so that it has its place among the files after a kill too.
-Rule 3: memory is bounded (the queue, what is being written, and one piece that the disk refused). The disk is not.
+Rule 1: the order of the pieces is the order in which their rows were recorded, in memory or on disk. A newer version
+        of a row is never written before an older one.
+Rule 2: a piece gets its name when it is made. So its place among the files is known, also after a kill.
+Rule 3: memory is bounded: the queue, what is being written, and one piece that the disk refused. The disk is not
+bounded.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ import trio
 from relay.ledger import rows as r
 from relay.ledger.spill import Entry, Spill
 
-# A call makes about one row a second: 100 calls fill this in 40 s, and while Postgres is away it is emptied to disk
-# every second. Should that come too late, `add` does it at once (10-60 ms for 2 MiB on a busy disk: a jolt, no loss).
+# A call makes about one row a second: 100 calls fill this in 40 s. While Postgres is away it is emptied to disk every
+# second. If that comes too late, `add` does it at once: 10 to 60 ms for 2 MiB on a busy disk. All calls wait so long,
+# and nothing is lost.
 QUEUE_ROWS = 4_096
 QUEUE_BYTES = 2 << 20
-# A disk that has refused is asked again by `add` no sooner than this: at each row it would stop all calls' audio.
+# After the disk has refused, `add` waits so long before it tries again. A try at each row would stop the audio of all
+# calls.
 DISK_PAUSE_S = 1.0
-TELL_AGAIN_S = 60.0  # a full disk is told once a minute, not once a second
-# How many calls that lie on disk are known by heart, for Twilio's question of what comes after a stream.
+TELL_AGAIN_S = 60.0  # a full disk is reported once a minute, not once a second
+# How many calls that are on disk are also kept in memory. Twilio asks what comes after a stream, and the answer needs
+# them.
 CALLS_KNOWN = 4_096
 
 log = structlog.get_logger()
@@ -35,18 +39,18 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """Some rows, in order. `left`: those of them that Postgres has not taken."""
+    """Some rows, in order. `left`: how many of them Postgres has not taken."""
 
     path: Path
     left: int
-    entries: list[Entry] | None  # None: they are on disk alone
+    entries: list[Entry] | None  # None: they are only on disk
     on_disk: bool
     since: float = 0.0  # when its oldest row came, by time.monotonic()
     being_put: bool = False
 
 
 class Backlog:
-    """Rows that wait. Construct it before the first call: it reads what an earlier run left. May raise OSError then."""
+    """The rows that wait. Make it before the first call: it reads what an earlier run left, and may raise OSError."""
 
     def __init__(self, folder: Path) -> None:
         self._spill = Spill(folder)
@@ -64,7 +68,7 @@ class Backlog:
     # Rows in
 
     def add(self, entry: Entry) -> bool:
-        """Take a row. False: neither memory nor disk has room, and it is lost."""
+        """Take a row. False if neither memory nor disk has room: the row is lost."""
         full = len(self._queue) >= QUEUE_ROWS or self._queue_bytes + len(entry.encoded) > QUEUE_BYTES
         if full and (time.monotonic() < self._disk_again_at or not self.put_now()):
             return False
@@ -76,22 +80,22 @@ class Backlog:
 
     @property
     def in_memory(self) -> int:
-        """Rows that a killed process would lose."""
+        """Rows that would be lost if the process were killed."""
         return len(self._queue) + sum(piece.left for piece in self._pieces if not piece.on_disk)
 
     @property
     def on_disk(self) -> int:
-        """Rows that lie on disk and not in Postgres."""
+        """Rows that are on disk and not in Postgres."""
         return self._stays + sum(piece.left for piece in self._pieces if piece.on_disk)
 
     @property
     def waits_s(self) -> float:
-        """How long the oldest row has been in memory alone."""
+        """How long the oldest row has been only in memory."""
         since = next((piece.since for piece in self._pieces if not piece.on_disk), self._since if self._queue else None)
         return 0.0 if since is None else time.monotonic() - since
 
     def of_call(self, call_sid: str) -> list[r.CallRow | r.OutcomeRow]:
-        """What waits and says how a call stands, oldest first."""
+        """The rows that wait and say how a call stands, oldest first."""
         known = [row for (_, sid), row in self._calls.items() if sid == call_sid] if self._calls else []
         waiting = [entry.row for piece in self._pieces for entry in piece.entries or ()]
         waiting += [entry.row for entry in self._queue]
@@ -102,7 +106,7 @@ class Backlog:
     # To disk
 
     def put_now(self) -> bool:
-        """Put all that is in memory on disk, at once. False if the disk refuses: then it stays where it is."""
+        """Put everything that is in memory on disk, at once. False if the disk refuses; then it stays in memory."""
         for piece in self._pieces:
             if not piece.on_disk and not piece.being_put and not self._try_to_put(piece):
                 return False
@@ -124,7 +128,7 @@ class Backlog:
         return True
 
     def forget(self) -> None:
-        """Let go of what is in memory: neither Postgres nor the disk took it."""
+        """Drop what is in memory: neither Postgres nor the disk took it."""
         self._pieces = deque(piece for piece in self._pieces if piece.on_disk)
         self._queue, self._queue_bytes = [], 0
 
@@ -152,7 +156,7 @@ class Backlog:
         return True
 
     def _sealed(self) -> Piece:
-        """The queue as a piece, behind all others."""
+        """The queue as a new piece, behind all others."""
         return Piece(self._spill.next_file(), len(self._queue), self._queue, on_disk=False, since=self._since)
 
     def _take_queue(self, piece: Piece) -> None:
@@ -189,9 +193,9 @@ class Backlog:
     # Rows out
 
     async def first(self) -> tuple[Piece, deque[Entry]] | None:
-        """The oldest piece and its rows; None if nothing waits. Lines that are no rows are set aside here."""
+        """The oldest piece and its rows; None if nothing waits. Lines that are not rows are set aside here."""
         while True:
-            async with self._disk:  # what is being put is not touched
+            async with self._disk:  # not while a thread puts pieces on disk
                 if not self._pieces and self._queue:
                     self._take_queue(self._sealed())
             if not self._pieces:
@@ -220,7 +224,7 @@ class Backlog:
         return entries
 
     async def written(self, piece: Piece, rows: int) -> None:
-        """The first `rows` rows of what was left of the piece are in Postgres, or set aside."""
+        """The next `rows` rows of the piece are in Postgres, or set aside."""
         async with self._disk:
             piece.left -= rows
             if piece.entries is not None:
@@ -236,15 +240,16 @@ class Backlog:
             self._calls.clear()
         try:
             self._spill.remove(piece.path)
-        except OSError as error:  # a disk that has gone read-only; twice is once, so the next start ships it again
+        # The disk may be read-only now. The next start writes the rows again; written twice is as written once.
+        except OSError as error:
             self._stays += rows
             log.error("ledger.spill_stays", error=error.strerror, do="look at DATA_DIR: can the relay write to it?")
             return
         log.info("ledger.spill_shipped", rows=rows)
 
     def set_aside(self, lines: list[bytes], words: str) -> None:
-        """Lines that Postgres will never take: kept for a human, told and counted."""
+        """Keep lines that Postgres will never take, for a human. They are logged and counted."""
         self.refused += len(lines)
         log.error("ledger.row_refused", rows=len(lines), error=words, do="see refused.jsonl in DATA_DIR/ledger-spill")
-        with suppress(OSError):  # the disk is full: the count and the log line are what is left of it
+        with suppress(OSError):  # if the disk is full, only the count and the log line are left
             self._spill.set_aside(lines)

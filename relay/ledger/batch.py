@@ -30,13 +30,13 @@ from relay.ledger.spill import Entry
 BATCH_ROWS = 256  # more rows are hardly faster: 20,700 rows/s at 256, 22,400 at 1,000 (docs/protocol/postgres.md 2)
 BATCH_BYTES = 1 << 20
 
-# SQLSTATE classes of what is the server's matter, whatever the row: connection, transaction state, login, database,
-# rollback by a conflict, resources, object state, intervention, system. Such rows are written again.
+# SQLSTATE classes of the server's own errors: connection, transaction state, login, database, rollback by a conflict,
+# resources, object state, intervention, system. Rows that met one are written again.
 _OF_THE_SERVER = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
-# Of those, the ones that say nothing of a row even if they come each time: a full disk or memory.
+# Of these, the errors that are never the fault of a row: disk or memory is full.
 _NEVER_OF_A_ROW = ("53", "58")
 
-# A plain row of each kind. A database that takes it and refuses another one refuses that one for itself.
+# A plain row of each kind. If the database takes it and refuses another row, the fault is in that row.
 _PLAIN: tuple[Row, ...] = (
     CallRow(call_sid="plain"),
     TranscriptRow(call_sid="plain", seq=0, role="system"),
@@ -52,7 +52,10 @@ _PLAIN: tuple[Row, ...] = (
 
 
 def take(waiting: deque[Entry]) -> list[Entry]:
-    """Take the next batch off the queue's head. It ends before an identity repeats: ON CONFLICT meets a row once."""
+    """Take the next batch from the head of the queue.
+
+    It has no identity twice: ON CONFLICT may meet a row only once.
+    """
     batch: list[Entry] = []
     seen: set[Identity] = set()
     size_bytes = 0
@@ -68,9 +71,9 @@ def take(waiting: deque[Entry]) -> list[Entry]:
 
 
 def write(connection: Connection, statements: Mapping[str, bytes], entries: list[Entry]) -> list[tuple[Entry, str]]:
-    """Write a batch. If a row spoils it, row by row; returns those that Postgres will never take.
+    """Write a batch. If a row makes it fail, write row by row. Returns the rows that Postgres will never take.
 
-    Runs in a transaction; a savepoint keeps it alive when a row is refused. Raises what is the database's fault.
+    Runs in a transaction. A savepoint keeps the transaction alive when a row is refused. Raises errors of the server's.
     """
     try:
         _write_together(connection, statements, entries)
@@ -80,11 +83,11 @@ def write(connection: Connection, statements: Mapping[str, bytes], entries: list
             raise
         failure = error
     if not isinstance(failure, REFUSALS):
-        take_plain_rows(connection, statements, entries)  # raises if these tables take nothing at all
+        take_plain_rows(connection, statements, entries)  # raises if these tables take no row at all
     if len(entries) > 1:
         return [refused for entry in entries for refused in write(connection, statements, [entry])]
     if isinstance(failure, psycopg.errors.UniqueViolation):
-        # A key that another relay claimed in this very moment is no refusal: the second look sees it.
+        # Another relay may have claimed this key just now. The second try sees its row.
         try:
             _write_together(connection, statements, entries)
             return []
@@ -94,21 +97,27 @@ def write(connection: Connection, statements: Mapping[str, bytes], entries: list
 
 
 def is_of_the_row(error: Exception) -> bool:
-    """True if the same row may well fail again on a database that is well: also for errors that no driver knows."""
+    """True if the same row may fail again on a server that works.
+
+    Also true for errors that do not come from the driver.
+    """
     if not isinstance(error, psycopg.Error) or isinstance(error, REFUSALS):
         return True
     return error.sqlstate is not None and error.sqlstate[:2] not in _OF_THE_SERVER
 
 
 def may_be_of_the_row(error: Exception) -> bool:
-    """True if this error, come again and again, may yet be one row's: it kills its backend, or hangs it."""
+    """True if this error, when it comes again and again, may be the fault of one row.
+
+    Such a row makes its backend crash or hang.
+    """
     return not (isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in _NEVER_OF_A_ROW)
 
 
 def take_plain_rows(
     connection: Connection, statements: Mapping[str, bytes], entries: list[Entry] | None = None
 ) -> None:
-    """Write a plain row of each kind that the batch has (None: of all), and take it back. Raises psycopg.Error."""
+    """Write a plain row of each kind in the batch (None: of all kinds), and roll it back. Raises psycopg.Error."""
     kinds = set(ROW_TYPES) if entries is None else {type(one.row) for entry in entries for one in entry.all()}
     plain = [Entry(row, encode(row)) for row in _PLAIN if type(row) in kinds]
     with connection.transaction(force_rollback=True):

@@ -1,4 +1,7 @@
-"""Calls to read afterwards: for the demo's end and `relay calls`. Blocking; not for a process that carries calls."""
+"""Calls to read afterwards: for the end of the demo and `relay calls`.
+
+Blocking: not for a process that carries calls.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from relay.ledger import statements
 from relay.ledger.port import LedgerUnavailable
 from relay.ledger.postgres_thread import connect, transaction, words_of
 
-# The tables of a call, in the order in which its story is told. Values: what its rows are sorted by.
+# The tables of a call, in the order in which they are shown. Values: the columns by which their rows are sorted.
 TABLES_OF_CALL = {
     "calls": "call_sid",
     "consents": "seq",

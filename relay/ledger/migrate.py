@@ -1,10 +1,10 @@
 """Migrations: the numbered files of sql/, applied once each, in order, forward only.
 
-Rule 1: what was applied is never changed: its checksum is kept, and a file that differs from it is refused.
-Rule 2: all that is pending is applied in one transaction, or none of it.
-Rule 3: who migrates holds an advisory lock (for its transaction: it works through a pooler too); others wait.
-Rule 4: a table `migrations` of somebody else's is left alone: then ours is `relay_migrations`.
-A database that is ahead of these files is left alone, so that an older release can still be started.
+Rule 1: a file that was applied must not be changed. Its checksum is kept, and a file that differs is refused.
+Rule 2: all new files are applied in one transaction, or none of them.
+Rule 3: a migration holds an advisory lock, and others wait. The lock is for its transaction, so a pooler is no problem.
+Rule 4: if there is a table `migrations` of another program's, ours is `relay_migrations`.
+A database that is ahead of these files is accepted, so that an older release can still be started.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from psycopg.sql import SQL, Identifier
 from relay.ledger.postgres_thread import Connection, words_of
 from relay.ledger.statements import SQL_DIR
 
-LOCK = 0x72656C6179  # "relay" in ASCII: the advisory lock's number; nobody else in this database uses it
+LOCK = 0x72656C6179  # "relay" in ASCII: the number of the advisory lock. Nobody else in this database uses it.
 LOCK_LIMIT_S = 60
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -36,7 +36,7 @@ create table {} (
 
 
 class MigrationRefused(Exception):
-    """Nothing was applied. The words say why and what to do."""
+    """Nothing was applied. The message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,15 @@ class Migration:
 
 
 def read_migrations(sql_dir: Path = SQL_DIR) -> list[Migration]:
-    """The numbered files in order. Raises MigrationRefused for a gap, a number used twice, or a name it cannot read."""
+    """The numbered files in order. Raises MigrationRefused for a gap, a number used twice, or a wrong name."""
     found = []
     for path in sorted(sql_dir.glob("[0-9]*.sql")):
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
-            raise MigrationRefused(f"{path} is no migration's name: four digits, an underscore, small letters, .sql.")
-        found.append(Migration(int(match[1]), path.name, path.read_text()))  # text mode: CRLF reads as LF
+            raise MigrationRefused(
+                f"{path} is not the name of a migration: four digits, an underscore, small letters, .sql."
+            )
+        found.append(Migration(int(match[1]), path.name, path.read_text()))  # in text mode CRLF is read as LF
     numbers = [migration.number for migration in found]
     if not found or numbers != list(range(1, len(found) + 1)):
         raise MigrationRefused(f"The migrations in {sql_dir} must be numbered from 0001 without gaps: {numbers}.")
@@ -72,7 +74,7 @@ def migrate(url: str, sql_dir: Path = SQL_DIR) -> list[str]:
     try:
         with psycopg.connect(url, connect_timeout=10, client_encoding="UTF8", application_name="relay") as connection:
             _check_encoding(connection)
-            # For this transaction alone: behind a pooler the session is somebody else's next.
+            # Only for this transaction: behind a pooler another client gets the session next.
             connection.execute(f"set local lock_timeout = '{LOCK_LIMIT_S}s'")
             connection.execute("set local statement_timeout = 0")
             connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
@@ -88,12 +90,12 @@ def migrate(url: str, sql_dir: Path = SQL_DIR) -> list[str]:
 
 
 def _check_encoding(connection: Connection) -> None:
-    """Callers' words need an encoding that has all letters; SQL_ASCII keeps bytes as they come."""
+    """What callers say needs an encoding with all letters. SQL_ASCII does not check the bytes."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in ("UTF8", "SQL_ASCII", None):
         raise MigrationRefused(
             f"The database's encoding is {encoding}: it lacks letters that callers' names have, and would refuse their "
-            "rows. Make the database anew with: create database relay encoding 'UTF8' template template0"
+            "rows. Create the database again with: create database relay encoding 'UTF8' template template0"
         )
 
 
@@ -113,7 +115,7 @@ def _table_of_migrations(connection: Connection) -> Identifier:
 
 
 def _words(error: psycopg.Error) -> str:
-    """What is wrong and what to do, where `relay migrate` is what failed."""
+    """What is wrong and what to do, when `relay migrate` failed."""
     primary = error.diag.message_primary or type(error).__name__
     match error:
         case errors.InsufficientPrivilege() | errors.InvalidSchemaName():

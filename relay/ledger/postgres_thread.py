@@ -1,13 +1,13 @@
-"""The thread that talks to Postgres: one thread, one connection, and a caller who never waits longer than it said.
+"""The thread that talks to Postgres: one thread, one connection. Nobody waits longer than the limit that they gave.
 
-psycopg knows no Trio, so it runs in a thread. A hung server would hold that thread, and Trio cannot stop one: when the
-limit is over the caller goes on (`abandon_on_cancel`), and the connection's socket is shut down under the thread, which
-then ends by an error. The next use dials anew.
+psycopg has no support for Trio, so it runs in a thread (docs/protocol/postgres.md 1). A server that hangs would hold
+this thread, and Trio cannot stop a thread. So at the limit the caller goes on (`abandon_on_cancel`), and the
+connection's socket is shut down: the thread then ends with an error. The next use connects again.
 
-Rule 1: a connection is kept only after work that succeeded, or an error that is a row's own. After anything else the
-        next use dials anew: a server that has become read-only answers for ever, and refuses for ever.
-Rule 2: nothing is set for the session. A pooler in transaction mode hands it to other clients, with what we had set.
-        What our statements need is set for each transaction (`transaction`).
+Rule 1: a connection is kept only after work that succeeded, or after an error of a row's own. After anything else the
+        next use connects again. Otherwise a server that has become read-only would refuse every row from then on.
+Rule 2: nothing is set for the session. A pooler in transaction mode gives the session to other clients, with all that
+        was set. What our statements need is set for each transaction (`transaction`).
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ Result = TypeVar("Result")
 Connection = psycopg.Connection[tuple[object, ...]]
 
 CONNECT_LIMIT_S = 3
-STATEMENT_LIMIT_MS = 5_000  # longer than any of our statements by a factor of 100; a forgotten lock ends there
-# A connection that nobody has used for so long is closed: a database that sleeps when nobody is connected may sleep.
+STATEMENT_LIMIT_MS = 5_000  # 100 times longer than any of our statements; a forgotten lock ends here
+# A connection that was not used for so long is closed. A database that sleeps while nobody is connected can then sleep.
 IDLE_LIMIT_S = 60.0
 
-# What our statements count on, whatever the server, the database or the role has as its default. psycopg reads
-# timestamps only in the ISO style. The encoding is part of the connection's start: a pooler keeps it for each client.
+# What our statements rely on, whatever the defaults of the server, the database or the role are. psycopg reads
+# timestamps only in the ISO style. The encoding is part of the start of a connection: a pooler keeps it for each
+# client.
 _BEGIN = f"""begin;
 set local statement_timeout = {STATEMENT_LIMIT_MS};
 set local timezone = 'UTC';
 set local datestyle = 'ISO, MDY';
 set local standard_conforming_strings = on"""
 
-# Errors that are the row's own: written again it would fail again, and the connection is as good as before.
+# Errors of a row's own: the same row would fail again, and the connection is still good.
 REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
-# What the server reports of itself, unasked, as soon as it changes (Postgres 14 and later).
+# The server sends these when they change, without being asked (Postgres 14 and later).
 _READ_ONLY = ("in_hot_standby", "default_transaction_read_only")
 
 
@@ -50,12 +51,12 @@ def connect(url: str) -> Connection:
     """A connection for short statements. Raises psycopg.Error."""
     connection: Connection = psycopg.connect(
         url,
-        autocommit=True,  # `transaction` begins and ends ours
+        autocommit=True,  # `transaction` begins and ends our transactions
         connect_timeout=CONNECT_LIMIT_S,
-        prepare_threshold=None,  # a pooler in transaction mode loses prepared statements
+        prepare_threshold=None,  # behind a pooler in transaction mode prepared statements are lost
         client_encoding="UTF8",
         application_name="relay",
-        keepalives_idle=5,  # a peer that is gone without a word is noticed in about 10 s
+        keepalives_idle=5,  # a peer that has gone is noticed in about 10 s
         keepalives_interval=2,
         keepalives_count=3,
         tcp_user_timeout=10_000,
@@ -65,7 +66,10 @@ def connect(url: str) -> Connection:
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
-    """One transaction with what our statements need; no other client of a pooler meets it afterwards."""
+    """One transaction with the settings that our statements need.
+
+    They end with it, so no other client of a pooler gets them.
+    """
     connection.execute(_BEGIN)
     try:
         yield
@@ -77,12 +81,15 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 
 def is_read_only(connection: Connection) -> bool:
-    """True if the server has told that it takes no rows: it was the main one before a failover."""
+    """True if the server has reported that it takes no rows: a failover has made another server the main one."""
     return any(connection.info.parameter_status(name) == "on" for name in _READ_ONLY)
 
 
 class _Use:
-    """What the thread and its caller know of each other. Flags of one writer each, under the GIL: no lock."""
+    """What the thread and its caller know of each other.
+
+    Each flag has one writer, and the GIL makes a lock unnecessary.
+    """
 
     __slots__ = ("abandoned", "again", "running")
 
@@ -93,7 +100,7 @@ class _Use:
 
 
 class PostgresThread:
-    """One thread with one connection. One use at a time; a second one waits for the first, within its own limit."""
+    """One thread with one connection. One use at a time. A second one waits for the first, within its own limit."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -116,7 +123,7 @@ class PostgresThread:
             raise LedgerUnavailable(f"Postgres did not answer within {limit_s:g} s.")
         finally:
             use.abandoned = True
-            if use.running:  # and not another use, for which we have only been waiting
+            if use.running:  # only if this use runs; it may still have been waiting for another one
                 self._cut()
 
     def _work(self, work: Callable[[Connection], Result], use: _Use) -> Result:
@@ -136,7 +143,7 @@ class PostgresThread:
             use.running = False
 
     def _try(self, work: Callable[[Connection], Result]) -> Result:
-        """Once, in one transaction. A connection is closed here, in its thread: nobody else uses it."""
+        """Once, in one transaction. A connection is closed here, in its own thread, because nobody else uses it."""
         connection = self._connection = self._connection or connect(self._url)
         try:
             with transaction(connection):
@@ -153,15 +160,15 @@ class PostgresThread:
         return result
 
     def _cut(self) -> None:
-        """Shut the socket down under the thread that waits for it: its statement ends by an error."""
+        """Shut down the socket that the thread waits for. Its statement then ends with an error."""
         connection = self._connection
         if connection is None or connection.closed:
-            return  # still dialling: CONNECT_LIMIT_S ends that
+            return  # still connecting: CONNECT_LIMIT_S ends that
         try:
             with socket.socket(fileno=os.dup(connection.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)
         except (OSError, psycopg.Error):
-            pass  # closed in this very moment: what we wanted
+            pass  # it was closed at this moment, which is what we wanted
 
     async def close_if_idle(self) -> None:
         """Close the connection if nobody has used it for IDLE_LIMIT_S."""
@@ -171,7 +178,7 @@ class PostgresThread:
         await trio.to_thread.run_sync(self._close, limiter=self._limiter)
 
     async def close(self, *, limit_s: float) -> None:
-        """Close the connection, in its thread; cut it if the thread does not come to it."""
+        """Close the connection, in its thread. Cut it if the thread does not do so in time."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limit_s) as scope:
             await trio.to_thread.run_sync(self._close, abandon_on_cancel=True, limiter=self._limiter)
         if scope.cancelled_caught:
@@ -184,17 +191,17 @@ class PostgresThread:
 
 
 def _nothing_stands(error: psycopg.Error) -> bool:
-    """True if the server has said no to our transaction, so that it can be tried again without being done twice.
+    """True if the server has refused our transaction. It can then be tried again, and nothing is done twice.
 
-    Classes 08 and 57: the connection or the server ended, perhaps after a commit whose answer was lost.
+    Not for classes 08 and 57: the connection or the server ended, perhaps after a commit whose answer was lost.
     """
     return error.sqlstate is not None and error.sqlstate[:2] not in ("08", "57")
 
 
 def words_of(error: Exception) -> str:
-    """What a database error says, without the values of a row (its details, and some messages, quote them)."""
+    """What a database error says, without the values of a row. Details, and some messages, quote these."""
     if not isinstance(error, psycopg.Error):
-        return f"{type(error).__name__} in the relay's own code"  # its words may quote a row
+        return f"{type(error).__name__} in the relay's own code"  # its message may quote a row
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return "the tables are not there, or are older than this relay: run `relay migrate`"
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
@@ -205,5 +212,5 @@ def words_of(error: Exception) -> str:
         return f"{type(error).__name__} (SQLSTATE {error.sqlstate})"
     if isinstance(error, psycopg.OperationalError):
         return " ".join(str(error).split())[:300]  # the connection's own words: host, port, user; never the password
-    # A URL that cannot be parsed is quoted in full, password and all.
+    # A URL that cannot be parsed is quoted as a whole, with the password.
     return f"{type(error).__name__}: DATABASE_URL is not a connection string, or the connection is gone"

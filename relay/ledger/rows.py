@@ -1,11 +1,11 @@
 """What the ledger keeps, as frozen typed rows.
 
-Rule 1: a field that is None is not known yet; it leaves alone what stands in the table. Anything else replaces it.
-So a row may be recorded early with little in it, and again later, under the same identity, with the rest.
-Rule 2: an identity is natural (call, position in the call), so that a row written twice is one row.
-Rule 3: rows are encoded when they are recorded: what happens to a dict afterwards does not reach the ledger.
+Rule 1: None in a field means: not known yet. It changes nothing in the table. Any other value replaces what is there.
+So a row may be recorded early with few fields, and again later, with the same identity, with the others.
+Rule 2: an identity is natural (call, position in the call). So a row that is written twice is one row.
+Rule 3: a row is encoded when it is recorded. If a dict is changed afterwards, the ledger does not see it.
 
-The columns of each table carry the names of these fields (tests/ledger/test_postgres.py holds the two together).
+The columns of each table have the names of these fields. tests/ledger/test_postgres.py compares them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Identity = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRow:
-    """A call as it came in and as it was greeted. The numbers are personal data: a column, never a log line."""
+    """A call as it came in and as it was greeted. Phone numbers are personal data: in a column, never in a log line."""
 
     statement: ClassVar[str] = "keep_calls"
     call_sid: str
@@ -46,9 +46,9 @@ class CallRow:
     greeting_heard_ms: float | None = None  # stream `start` received -> the greeting's first mark
     webhook_greeting_ms: float | None = None  # the same two, from the webhook on
     webhook_greeting_heard_ms: float | None = None
-    resumed: int | None = None  # how often another leg took the call over
-    process: str | None = None  # which run of the relay has it
-    spent_usd: Decimal | None = None  # so far, while the call lives
+    resumed: int | None = None  # how often another stream took over the call
+    process: str | None = None  # which run of the relay carries it
+    spent_usd: Decimal | None = None  # so far, while the call runs
     spent_at: datetime | None = None
     is_test: bool | None = None  # True: from the console's page, and in no statistics; None: a call
 
@@ -70,8 +70,8 @@ class TranscriptRow:
     started_ms: int | None = None
     ended_ms: int | None = None
     interrupted: bool | None = None
-    gap: bool | None = None  # words are missing here, and it is known that they are
-    latency: Json | None = None  # the waterfall of this turn: name -> ms
+    gap: bool | None = None  # True: words are missing here
+    latency: Json | None = None  # where the time of this turn went: name -> ms
 
     def identities(self) -> tuple[Identity, ...]:
         return (("transcripts", self.call_sid, self.seq),)
@@ -79,7 +79,7 @@ class TranscriptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionCallRow:
-    """One function call of the model. `key` belongs to the first row that claims it; repeats stand there without."""
+    """One function call of the model. The first row that claims `key` has it. Repeats have None."""
 
     statement: ClassVar[str] = "keep_function_calls"
     call_sid: str
@@ -99,7 +99,7 @@ class FunctionCallRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """How a reserved function ended. The first `done` stands for ever."""
+    """How a reserved function ended. The first `done` is never replaced."""
 
     statement: ClassVar[str] = "settle_function_calls"
     key: str
@@ -113,7 +113,10 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeRow:
-    """How a call ended and what it cost. Of two, the one with the higher `seq` stands: a clock may be set back."""
+    """How a call ended and what it cost.
+
+    Of two rows the one with the higher `seq` counts: the clock may be set back.
+    """
 
     statement: ClassVar[str] = "keep_call_outcomes"
     call_sid: str
@@ -124,16 +127,16 @@ class OutcomeRow:
     turns: int | None = None
     barge_ins: int | None = None
     cost_usd: Decimal | None = None
-    cost: Json | None = None  # meter -> what it counted and what it came to
+    cost: Json | None = None  # for each kind of cost: what was counted, and the dollars
     outcome: str | None = None  # from facts: which functions succeeded
     summary: str | None = None
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
-    verified: bool | None = None  # False: the agent claimed what no function row bears out
+    verified: bool | None = None  # False: the agent said that it did something, and no function row shows it
     dialled: str | None = None  # a phone number: never a log line
     transfer_result: str | None = None
     process: str | None = None  # which run of the relay says so
-    seq: int | None = None  # its place among the outcomes of this call
+    seq: int | None = None  # its number among the outcomes of this call
     voice_fault: str | None = None  # why the voice that spoke what the model writes was lost
 
     def identities(self) -> tuple[Identity, ...]:
@@ -142,7 +145,7 @@ class OutcomeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentRow:
-    """What was announced about recording, under which rule, and when it had been heard."""
+    """What was announced about recording, by which rule, and when it was heard."""
 
     statement: ClassVar[str] = "keep_consents"
     call_sid: str
@@ -152,7 +155,7 @@ class ConsentRow:
     rule: str | None = None
     announced_at: datetime | None = None
     heard_at: datetime | None = None
-    refused_at: datetime | None = None  # the caller asked that no words are kept: none are from then on
+    refused_at: datetime | None = None  # the caller asked that no words are kept: from then on none are
 
     def identities(self) -> tuple[Identity, ...]:
         return (("consents", self.call_sid, self.seq),)
@@ -177,7 +180,10 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingRow:
-    """One file of a call's recording: a call has one a stream. `name` is the file's, in its folder and every store."""
+    """One file of a call's recording. A call has one for each stream.
+
+    `name` is the file's name, on disk and in every store.
+    """
 
     statement: ClassVar[str] = "keep_recordings"
     name: str
@@ -188,8 +194,9 @@ class RecordingRow:
     n_bytes: int | None = None
     key_id: str | None = None  # which key of RECORDING_KEY opens it
     ended: str | None = None  # "whole", "closed after a crash", or why it stopped
-    peaks_step_ms: int | None = None  # what a pair of peaks stands for
-    peaks: str | None = None  # bytes as Postgres reads them ("\\x..."): pairs left, right; 0 silence, 127 the loudest
+    peaks_step_ms: int | None = None  # the time that a pair of peaks covers
+    # Bytes as Postgres reads them ("\\x..."): pairs left, right; 0 is silence, 127 the loudest
+    peaks: str | None = None
     created_at: datetime | None = None
     deleted_at: datetime | None = None
 
@@ -199,7 +206,7 @@ class RecordingRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingPauseRow:
-    """A stretch of a call that is not in its recording: there both channels are silent, or there is no file."""
+    """A part of a call that is not in its recording. There both channels are silent, or there is no file."""
 
     statement: ClassVar[str] = "keep_recording_pauses"
     call_sid: str
@@ -213,10 +220,10 @@ class RecordingPauseRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRow:
-    """A piece of news for the owner, for one channel. Written once; relay/notify sends it and keeps its state."""
+    """News for the owner, for one channel. Written once; relay/notify sends it and keeps its state."""
 
     statement: ClassVar[str] = "keep_outbox"
-    news: str  # its id: the same news has the same one, however often it is recorded or sent
+    news: str  # its id: the same news has the same id, even if it is recorded or sent twice
     channel: str
     kind: str
     body: Json
@@ -268,7 +275,7 @@ ROW_TYPES: tuple[type[Row], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:
-    """A greeting rendered in the agent's own voice. `key` is a hash of all that went into it."""
+    """A greeting rendered in the agent's own voice. `key` is a hash of everything that it was made from."""
 
     key: str
     text: str
@@ -288,7 +295,7 @@ class SeenCall:
     call_sid: str
     resumed: int = 0
     started_at: datetime | None = None
-    ended_at: datetime | None = None  # None: no outcome was recorded: the call was lost
+    ended_at: datetime | None = None  # None: no outcome was recorded, so the call was lost
     end_reason: str | None = None
     transfer_result: str | None = None
     outcome_seq: int = 0
@@ -301,7 +308,10 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Already:
-    """The key was reserved before. `done`: return `output`; `reserved`: under way elsewhere, or its relay died."""
+    """The key was reserved before. `done`: return `output`.
+
+    `reserved`: another relay does it now, or died while it did.
+    """
 
     state: FunctionState
     ok: bool | None
@@ -310,14 +320,14 @@ class Already:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Postgres did not answer: only the call's own record and the backend's Idempotency-Key guard this one."""
+    """Postgres did not answer. Only the call's own record and the backend's Idempotency-Key prevent doing it twice."""
 
     words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Rows since the start. recorded = written + queued + spilled + refused + lost, a merged row counted each time."""
+    """Rows since the start. recorded = written + queued + spilled + refused + lost; a merged row counts each time."""
 
     recorded: int
     written: int
@@ -328,7 +338,7 @@ class Counts:
 
 
 def encode(row: Row) -> bytes:
-    """A row as JSON, one key a field. Raises what msgspec raises for a value that is no JSON."""
+    """A row as JSON, with its fields as keys. Raises what msgspec raises for a value that is not JSON."""
     try:
         encoded = msgspec.json.encode(row)
     except UnicodeEncodeError:
@@ -338,7 +348,8 @@ def encode(row: Row) -> bytes:
     return encoded
 
 
-# Half of a surrogate pair is no UTF-8, and Postgres' text and jsonb hold no NUL. A model's transcript can have both.
+# UTF-8 has no half of a surrogate pair, and Postgres' text and jsonb have no NUL. A transcript of the model's can have
+# both.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -353,10 +364,10 @@ def _storable(value: object) -> object:
 
 
 def without_words(row: Row) -> Row:
-    """The row as RECORD=off may keep it: outcomes, times and costs, nothing that was spoken.
+    """The row as RECORD=off may keep it: outcomes, times and costs, and nothing that was spoken.
 
-    Two things stay, because they are not a record of the talk but what the caller asked to be done: the result of a
-    function that is guarded by a key (else it could not be returned instead of being done twice), and a message left.
+    Two things stay, because the caller asked for them: a message that was left, and the result of a function that is
+    guarded by a key. Without the result, a repeat would do it again instead of returning it.
     """
     if isinstance(row, TranscriptRow):
         return replace(row, said=None, heard=None)
@@ -368,7 +379,7 @@ def without_words(row: Row) -> Row:
 
 
 def merge(old: AnyRow, new: AnyRow) -> AnyRow:
-    """What stands after `new` was recorded over `old`: the law that sql/statements.sql follows too."""
+    """The row after `new` was recorded over `old`. sql/statements.sql does the same."""
     if isinstance(old, OutcomeRow) and isinstance(new, OutcomeRow) and (new.seq or 0) < (old.seq or 0):
         old, new = new, old
     if isinstance(old, CallRow) and isinstance(new, CallRow) and (new.resumed or 0) < (old.resumed or 0):
@@ -382,7 +393,7 @@ def merge(old: AnyRow, new: AnyRow) -> AnyRow:
 
 
 def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | OutcomeRow]) -> SeenCall | None:
-    """What is known of a call: what Postgres has of it, and over that the rows that are not there yet, in order."""
+    """What is known of a call: what Postgres has of it, and then the rows that are not there yet, in order."""
     known = stored
     for row in pending:
         if row.call_sid != call_sid:
@@ -412,5 +423,8 @@ def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | Out
 
 
 def day_bounds(day: date, tz: tzinfo) -> tuple[datetime, datetime]:
-    """The first moment of a day in a time zone and of the next one: 23 to 25 hours, as its clocks are set."""
+    """The first moment of a day in a time zone, and of the next day.
+
+    Between them are 23 to 25 hours, because clocks change.
+    """
     return datetime.combine(day, time(), tz), datetime.combine(day + timedelta(days=1), time(), tz)

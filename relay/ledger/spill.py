@@ -1,8 +1,9 @@
-"""The folder where rows wait on disk while Postgres is away: one file a piece, oldest first, gone when it is written.
+"""The folder where rows wait on disk while Postgres is away: one file for each piece, removed when it is written.
 
-A file is written once, beside its place, and moved there: it is whole or it is not there. Shipping one twice does no
-harm (rows are idempotent), so two relays on one folder do none either. It holds words and numbers: for our eyes only.
-No fsync: the rows it saves are those of a Postgres that is away and of a killed process, not of a power cut.
+A file is written beside its place and then moved there. So it is complete, or it is not there. Writing one to Postgres
+twice does no harm (rows are idempotent), so two relays may share a folder. It holds words and numbers, so only our user
+can read it. There is no fsync: the rows are kept for the time when Postgres is away, and when the process is killed,
+but not for a power cut.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class _Line(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row and its JSON, as it was when it was recorded; `also` goes into the same transaction."""
+    """A row and its JSON at the time when it was recorded. `also` goes into the same transaction."""
 
     row: Row
     encoded: bytes
@@ -42,7 +43,7 @@ class Entry:
         return (self, *self.also)
 
     def line(self) -> bytes:
-        """The line of a file."""
+        """The line in a file."""
         return self._json() + b"\n"
 
     def _json(self) -> bytes:
@@ -51,7 +52,7 @@ class Entry:
 
 
 class Spill:
-    """The folder of spilled rows. Its methods do disk I/O at once and may raise OSError; `next_file` does none."""
+    """The folder of rows that wait. Its methods use the disk at once and may raise OSError; `next_file` does not."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -61,13 +62,16 @@ class Spill:
         return sorted(self._folder.glob("rows-*.jsonl"))
 
     def found(self) -> list[tuple[Path, int]]:
-        """What lies there, oldest first, with the number of its rows. Read once, at the start, before any call."""
+        """The files that are there, oldest first, with the number of rows in each.
+
+        Read once at the start, before any call.
+        """
         return [(path, path.read_bytes().count(b"\n")) for path in self._files()]
 
     def next_file(self) -> Path:
-        """A name behind all others: what is put there is shipped after all that lies there already."""
-        # The time makes the names of two relays differ in order; the number before makes a clock that is set back
-        # harmless, also over a restart while files lie there.
+        """A name behind all others: these rows are written after those of all other files."""
+        # The time keeps the files of two relays in order. The number before it keeps the order when the clock is set
+        # back, also over a restart while files are there.
         self._last = max(time.time_ns(), self._last + 1)
         return self._folder / f"rows-{self._last:020d}-{os.getpid()}.jsonl"
 
@@ -79,26 +83,26 @@ class Spill:
             _write(fresh, b"".join(entry.line() for entry in entries), os.O_TRUNC)
             fresh.rename(path)
         except OSError:
-            with suppress(OSError):  # half a file is read by nobody, and takes what room is left
+            with suppress(OSError):  # nobody reads half a file, and it takes the room that is left
                 fresh.unlink()
             raise
 
     def read(self, path: Path) -> tuple[list[Entry], list[bytes]]:
-        """The rows of a file in order, and the lines that are no rows (of a newer relay, or of a broken disk)."""
+        """The rows of a file in order, and the lines that are not rows (of a newer relay, or from a broken disk)."""
         entries, unreadable = [], []
         for text in path.read_bytes().splitlines():
             try:
                 entries.append(_entry(msgspec.json.decode(text, type=_Line)))
-            except Exception:  # whatever a line does to the decoder, the others get past it
+            except Exception:  # if the decoder fails at one line, the others are still read
                 unreadable.append(text)
         return entries, unreadable
 
     def remove(self, path: Path) -> None:
-        """The file's rows are in Postgres."""
+        """The rows of this file are in Postgres: remove it."""
         path.unlink(missing_ok=True)
 
     def set_aside(self, lines: Iterable[bytes]) -> None:
-        """Keep for a human what Postgres will never take."""
+        """Keep lines that Postgres will never take, for a human."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(self._folder / "refused.jsonl", b"".join(line.rstrip(b"\n") + b"\n" for line in lines), os.O_APPEND)
 

@@ -1,11 +1,11 @@
 """The ledger in Postgres: a backlog, a writer with its own thread, and reads beside it.
 
-Rule 1: nothing here may hold up a call. record() appends to a list; reads have their caller's limit.
-Rule 2: no row is lost while either Postgres or the disk works. What Postgres does not take at once is put on disk: at
-        the first refusal, and every second after it, so that a killed process loses a second of rows at most.
-Rule 3: a row is written again until Postgres has said yes; statements are idempotent, so twice is once.
-Rule 4: a row that Postgres will never take is set aside, so that the others get past it, whatever it does to us.
-Rule 5: an idle ledger asks nothing and keeps no connection: a database that sleeps when nobody uses it may sleep.
+Rule 1: nothing here may make a call wait. record() appends to a list. Reads have a limit.
+Rule 2: no row is lost while either Postgres or the disk works. What Postgres does not take goes to disk: at the first
+        refusal, and every second after it. So a killed process loses one second of rows at most.
+Rule 3: a row is written again until Postgres has confirmed it. Statements are idempotent: twice is as once.
+Rule 4: a row that Postgres will never take is set aside, so that the rows behind it are written.
+Rule 5: an idle ledger asks nothing and keeps no connection. A database that sleeps while nobody uses it can sleep.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from relay.ledger.spill import Entry
 
 Result = TypeVar("Result")
 
-GATHER_S = 0.05  # rows wait this long for company
-SPILL_EVERY_S = 1.0  # and in memory alone no longer than this, if Postgres does not take them
-WRITE_LIMIT_S = 10.0  # twice the statement timeout: then the server hangs, and its connection is cut
+GATHER_S = 0.05  # rows wait so long, so that more are written together
+SPILL_EVERY_S = 1.0  # rows are only in memory no longer than this, if Postgres does not take them
+WRITE_LIMIT_S = 10.0  # twice the statement timeout: after that the server hangs, and its connection is cut
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0  # between tries while Postgres is away
 CLOSE_LIMIT_S = 1.0
-# Rows that have failed so often and for so long, while the same tables take other rows, are looked at one by one: one
-# of them kills its backend or hangs it each time. Long enough for a lock that somebody holds, and for a failover.
+# Some rows have failed so often and for so long, while the same tables take other rows. Then they are tried one by one:
+# one of them makes its backend crash or hang. The time is long enough for a lock that somebody holds, and for a
+# failover.
 SUSPECT_TRIES, SUSPECT_S = 5, 60.0
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ class PostgresLedger:
         self._keep_words = keep_words
         self._drain_limit_s = drain_limit_s
         self._wake = trio.Event()
-        self._refused_now = trio.Event()  # Postgres has refused for the first time since it took rows
+        self._refused_now = trio.Event()  # Postgres refuses now, and did not refuse before
         self._ended = False
         self._trouble: str | None = None
         self._recorded = self._written = self._lost = self._no_json = 0
@@ -65,7 +66,8 @@ class PostgresLedger:
         try:
             row = row if self._keep_words else r.without_words(row)
             entry = Entry(row, r.encode(row), tuple(Entry(one, r.encode(one)) for one in also))
-        except Exception as error:  # whatever a dict of the model's holds: a call does not end over its ledger
+        # A dict from the model may hold anything. A call must not end because of its ledger.
+        except Exception as error:
             self._no_json += 1
             log.error("ledger.row_refused", statement=row.statement, error=type(error).__name__, do="report it: a bug")
             return
@@ -74,7 +76,7 @@ class PostgresLedger:
             return
         self._wake.set()
         if self._ended:
-            self._backlog.put_now()  # no writer any more: the next start ships it
+            self._backlog.put_now()  # there is no writer any more: the next start writes it
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -93,14 +95,14 @@ class PostgresLedger:
                     if self._trouble is not None:
                         await self._backlog.put()
                     await self._write_what_waits()
-            finally:  # a bug that has ended the writer meets us here again: its rows must not stay in memory
+            finally:  # an error that ended the writer may come again here: the rows must not stay in memory
                 self._ended = True
                 self._keep_the_rest()
                 await self._writer.close(limit_s=CLOSE_LIMIT_S)
                 await self._asker.close(limit_s=CLOSE_LIMIT_S)
 
     def _keep_the_rest(self) -> None:
-        """What Postgres has not taken in time: to disk, each in its place."""
+        """Put what Postgres has not taken in time on disk, in order."""
         if not self._backlog.put_now():
             rows = self._backlog.in_memory
             self._lost += rows
@@ -108,7 +110,7 @@ class PostgresLedger:
             log.error("ledger.rows_lost", rows=rows, do="make room in DATA_DIR before the next start")
 
     async def _keep_on_disk(self) -> None:
-        """Put on disk what Postgres does not take; close connections that nobody uses."""
+        """Put on disk what Postgres does not take. Close connections that nobody uses."""
         while True:
             with trio.move_on_after(SPILL_EVERY_S):
                 await self._refused_now.wait()
@@ -132,14 +134,15 @@ class PostgresLedger:
             await self._backlog.finish(piece, rows)
 
     async def _write(self, entries: list[Entry]) -> list[tuple[Entry, str]]:
-        """Write until Postgres has said yes, or until it is plain that rows are at fault: those are returned."""
+        """Write until Postgres has confirmed it. If single rows are at fault, these are returned."""
         pause_s, tries, began_at = FIRST_PAUSE_S, 0, trio.current_time()
         while True:
             try:
                 work = partial(write, statements=self._statements, entries=entries)
                 refused = await self._writer.use(work, limit_s=WRITE_LIMIT_S, again=True)
                 break
-            except Exception as error:  # of any kind: the writer must not end, nor begin each start with the same end
+            # Any error: the writer must not end, and the next start must not end the same way
+            except Exception as error:
                 failure = error
             self._in_trouble(failure)
             tries += 1
@@ -163,7 +166,7 @@ class PostgresLedger:
         self._trouble = words
 
     async def _takes_plain_rows(self, entries: list[Entry]) -> bool:
-        """True if the tables that these rows go to are well."""
+        """True if the tables of these rows take other rows."""
         try:
             work = partial(take_plain_rows, statements=self._statements, entries=entries)
             await self._writer.use(work, limit_s=WRITE_LIMIT_S, again=True)
@@ -184,7 +187,7 @@ class PostgresLedger:
     async def _ask(self, work: Callable[[Connection], Result], limit_s: float, again: bool = True) -> Result:
         try:
             return await self._asker.use(work, limit_s=limit_s, again=again)
-        except (psycopg.Error, UnicodeError, ValueError, TypeError) as error:  # ValueError: what it says cannot be read
+        except (psycopg.Error, UnicodeError, ValueError, TypeError) as error:  # ValueError: the answer cannot be read
             raise LedgerUnavailable(words_of(error)) from error
 
     def _query(self, name: str, **values: object) -> Callable[[Connection], tuple[object, ...] | None]:
@@ -259,9 +262,10 @@ class PostgresLedger:
 
         try:
             with trio.fail_after(limit_s):
-                holder = await self._ask(before, limit_s)  # and finds out whether our connection still lives
+                holder = await self._ask(before, limit_s)  # this also shows whether our connection still works
                 if holder is None:
-                    # Not again: a claim whose answer was lost may stand, and would look like somebody else's.
+                    # Not twice: a claim whose answer was lost may have succeeded. It would then look like another
+                    # relay's.
                     if await self._ask(claim_or_none, limit_s, again=False):
                         return r.Reserved()
                     holder = await self._ask(before, limit_s)
@@ -280,7 +284,7 @@ class PostgresLedger:
             values = {"rows": "[" + r.encode(settlement).decode() + "]"}
             statement = self._statements["settle_function_calls"]
             await self._ask(lambda connection: connection.execute(statement, values), limit_s)
-        except Exception:  # Postgres is away, or the output is no JSON: record() knows what to do with either
+        except Exception:  # Postgres is away, or the output is not JSON: record() handles both
             self.record(settlement)
 
     async def ready(self, *, limit_s: float) -> str | None:

@@ -1,7 +1,7 @@
-"""Alarms: the few lines of the log that the owner must hear of, each with what to do; one of a kind an hour, over all
-machines: the hour is part of an alarm's id, and an id stands in the outbox once.
+"""Alarms: the few log lines that the owner must know of, each with what to do.
 
-No alarm quotes a caller: the log does not either. That Postgres was away is told when it is back, with the rest.
+Each kind comes once an hour at most, over all machines: the hour is part of an alarm's id, and an id is in the outbox
+only once. No alarm quotes a caller, because the log does not. That Postgres was away is told when it is back.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from datetime import datetime
 
 from relay.ledger.rows import Json
 
-MISSED_IN_A_ROW = 3  # transfers that nobody took
+MISSED_IN_A_ROW = 3  # transfers in a row that nobody took
 
-# Event of the log -> kind, title, what to do.
+# event of the log -> kind, title, what to do.
 _ALARMS: dict[str, tuple[str, str, str]] = {
     "greeting.slo_broken": (
         "greeting_late",
@@ -48,12 +48,12 @@ _ALARMS: dict[str, tuple[str, str, str]] = {
     "recording.stopped": (
         "recording_stopped",
         "a recording stopped",
-        "Look at the room in DATA_DIR, and at `relay calls` for the call.",
+        "Look at the free space in DATA_DIR, and at `relay calls` for the call.",
     ),
     "files.broken": (
         "file_broken",
         "business.toml or a prompt has a mistake",
-        "Run `relay check`: it names every mistake. The old state stays in force until then.",
+        "Run `relay check`: it names every mistake. The old files stay in use until then.",
     ),
     "call.told_wrong": (
         "claim_without_deed",
@@ -76,14 +76,14 @@ _REFUSED = {
 _MISSED = (
     "nobody_answers",
     f"{MISSED_IN_A_ROW} transfers in a row were taken by nobody",
-    "Look whether HUMAN_TRANSFER_NUMBER is right, and whether somebody is there in HUMAN_HOURS.",
+    "Check that HUMAN_TRANSFER_NUMBER is right, and that somebody is there in HUMAN_HOURS.",
 )
 
 Tell = Callable[[str, str, Json], None]  # id, kind, body
 
 
 class Alarms:
-    """Watches the log of a process. Pass `saw` each line as it is written."""
+    """Watches the log of a process. Give `saw` each line as it is written."""
 
     def __init__(self, tell: Tell, utc_now: Callable[[], datetime]) -> None:
         self._tell, self._utc_now = tell, utc_now
@@ -94,7 +94,7 @@ class Alarms:
     def saw(self, line: Mapping[str, object]) -> None:
         """A line of the log."""
         if self._telling or line.get("test"):
-            return  # a line about the telling itself, or of a test call from the console
+            return  # about the sending itself, or about a test call from the console
         alarm = self._alarm_of(line)
         if alarm is None:
             return
@@ -107,7 +107,7 @@ class Alarms:
         try:
             body: Json = {"alarm": kind, "title": title, "do": do}
             if call := line.get("call_sid"):
-                body["call"] = str(call)  # the one in which it was seen first: the mail links to it
+                body["call"] = str(call)  # the call in which it was first seen: the mail links to it
             self._tell(f"alarm.{kind}.{hour}", "alarm", body)
         finally:
             self._telling = False

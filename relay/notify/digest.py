@@ -1,7 +1,7 @@
-"""The day's letter, by choice (NOTIFY_DIGEST): what need not be known at once comes once a day, in one mail (pure).
+"""The digest: one mail a day for news that can wait, if NOTIFY_DIGEST is set (pure).
 
-A day's letter has one id, by its date in the business's zone. What it holds is settled when it is made: sent twice, it
-is the same letter. Messages, call backs and alarms never wait for it, and neither do webhooks.
+A digest has one id, by its date in the business's zone. Its content is fixed when it is made: if it is sent twice, it
+is the same mail. Messages, call backs and alarms never wait for it. Webhooks do not wait either.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HELD_KINDS = ("booking", "fault")
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """When the day's letter is made."""
+    """When the digest is made."""
 
     at: time
     tz: tzinfo
@@ -27,7 +27,7 @@ class Digest:
         return None if setting == "off" else cls(time.fromisoformat(setting), tz, utc_now)
 
     def last(self) -> tuple[str, datetime]:
-        """The id of the letter that was due last, and when that was: it holds what is older."""
+        """The id of the last digest that was due, and its time. It holds the news that is older than this time."""
         now = self.utc_now().astimezone(self.tz)
         due = datetime.combine(now.date(), self.at, self.tz)
         if due > now:
@@ -35,7 +35,7 @@ class Digest:
         return f"digest.{due.date()}", due
 
     def next_in_s(self) -> float:
-        """Seconds until the next one is due."""
+        """Seconds until the next digest is due."""
         now = self.utc_now()
         day = self.last()[1].date() + timedelta(days=1)
         return max(0.0, datetime.combine(day, self.at, self.tz).timestamp() - now.timestamp())

@@ -1,6 +1,6 @@
-"""The invitation in a booking's mail, by RFC 5546 and 6047 (pure).
+"""The invitation in the mail about a booking, by RFC 5546 and 6047 (pure).
 
-One UID a booking for all time; each later version has a higher SEQUENCE. ORGANIZER is the sender, ATTENDEE the reader.
+A booking keeps one UID. Each later version has a higher SEQUENCE. ORGANIZER is the sender, ATTENDEE the reader.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from icalendar import Calendar, Event, vCalAddress, vText
 
 from relay.notify.letter import Item
 
-# What a booking takes where nobody says so.
+# The length of a booking whose length is not known.
 MINUTES = 60
 
 
 def method_of(item: Item) -> str | None:
-    """REQUEST or CANCEL; None where there is no time to put into a calendar."""
+    """REQUEST or CANCEL; None if there is no time for a calendar."""
     if item.kind != "booking" or not item.body.get("booking"):
         return None
     if item.body.get("done") == "cancelled":
@@ -25,7 +25,7 @@ def method_of(item: Item) -> str | None:
 
 
 def invitation(item: Item, *, sender: str, reader: str, host: str, tz: tzinfo) -> bytes:
-    """The calendar of one event. Only where `method_of` says which."""
+    """The calendar with one event. Only if `method_of` says which method."""
     method = method_of(item)
     assert method is not None
     body = {name: " ".join(str(value).split()) for name, value in item.body.items() if value is not None}
@@ -54,7 +54,7 @@ def invitation(item: Item, *, sender: str, reader: str, host: str, tz: tzinfo) -
 
 
 def _start(item: Item, tz: tzinfo) -> datetime | None:
-    """When it begins. A time without an offset is the business's."""
+    """When it begins. A time without an offset is local time of the business."""
     try:
         start = datetime.fromisoformat(str(item.body.get("start") or ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""A piece of news in words: what to do first, then what it is about (pure). Mail and terminal share them."""
+"""News in words: first what to do, then what it is about (pure). Mail and terminal share them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.ledger.rows import Json
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row of the outbox, claimed for sending. `sequence`: how many pieces of news of its booking came before."""
+    """A row of the outbox, claimed for sending. `sequence`: how much news of its booking came before."""
 
     news: str  # its id
     channel: str
@@ -20,18 +20,18 @@ class Item:
     call_sid: str | None = None
     sequence: int = 0
     tries: int = 1
-    members: tuple[Item, ...] = ()  # of a day's letter
+    members: tuple[Item, ...] = ()  # of a digest
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """The words of a piece of news. `facts`: name and value, in the order in which they matter."""
+    """News in words. `facts`: name and value, the most important first."""
 
     subject: str
     do: str
     facts: tuple[tuple[str, str], ...] = ()
     link: str = ""
-    words: str = field(default="", repr=False)  # the caller's own, or the alarm's
+    words: str = field(default="", repr=False)  # the caller's own words, or the alarm's
 
 
 _DONE = {"booked": "New booking", "moved": "Booking moved", "cancelled": "Booking cancelled"}
@@ -88,7 +88,7 @@ def letter(item: Item, public_url: str) -> Letter:
 
 
 def _digest(item: Item) -> Letter:
-    """The head of the day's letter; its members follow, each in its own words."""
+    """The head of the digest. Its members follow, each in its own words."""
     bookings = sum(one.kind == "booking" for one in item.members)
     faults = len(item.members) - bookings
     told = [

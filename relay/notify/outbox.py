@@ -1,6 +1,6 @@
-"""The outbox in Postgres: what waits is claimed by one machine at a time, for as long as a lease lasts.
+"""The outbox in Postgres. One machine at a time claims what waits, for the time of a lease.
 
-A machine that is killed while it sends keeps its lease to the end; then another one sends the same news again.
+If a machine is killed while it sends, its lease runs out. Then another machine sends the same news again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from relay.ledger.statements import SQL_DIR
 from relay.notify.digest import HELD_KINDS, Digest
 from relay.notify.letter import Item
 
-LEASE_S = 120.0  # longer than the longest try: a mail server may take 60 s, and a webhook 15
+LEASE_S = 120.0  # longer than the longest try: a mail server may take 60 s, a webhook 15 s
 CLAIM_ROWS = 10
 LIMIT_S = 5.0
 
@@ -33,7 +33,7 @@ class Outbox:
         self._statements = statements.read(SQL_DIR / "outbox.sql")
 
     async def claim(self) -> list[Item]:
-        """News that is due, ours until the lease is over."""
+        """News that is due. It is ours until the lease ends."""
         values = {"channels": self._channels, "limit": CLAIM_ROWS, "lease_s": LEASE_S, "held": self._held}
 
         def work(connection: Connection) -> list[Item]:
@@ -52,7 +52,7 @@ class Outbox:
             raise LedgerUnavailable(words_of(error)) from error
 
     async def gather(self) -> None:
-        """Make the day's letter, where one is due that nobody has made yet and something waits for it."""
+        """Make the digest, if one is due, nobody has made it yet, and something waits for it."""
         if self._digest is not None:
             news, before = self._digest.last()
             await self._query("gather", {"news": news, "before": before, "held": self._held})
@@ -84,7 +84,7 @@ class Outbox:
             raise LedgerUnavailable(words_of(error)) from error
 
     async def close_if_idle(self) -> None:
-        """Let a database sleep that sleeps when nobody is connected."""
+        """Close the connection if it is idle. A database that sleeps when nobody is connected can then sleep."""
         await self._thread.close_if_idle()
 
     async def close(self) -> None:
@@ -102,7 +102,7 @@ def waiting(url: str) -> list[dict[str, object]]:
 
 
 def send_again(url: str) -> int:
-    """Let dead letters wait anew; returns how many. Blocking. Raises LedgerUnavailable."""
+    """Let dead letters wait again; returns how many. Blocking. Raises LedgerUnavailable."""
     try:
         with connect(url) as connection, transaction(connection):
             return connection.execute(

@@ -1,10 +1,10 @@
-"""What a try to send can end in."""
+"""How a try to send can end."""
 
 from __future__ import annotations
 
 
 class NotSent(Exception):
-    """It did not get there. `for_good`: another try would end the same way. The words hold nothing of the news."""
+    """It did not arrive. `for_good`: another try would end the same way. The message holds nothing of the news."""
 
     def __init__(self, words: str, *, for_good: bool = False, after_s: float | None = None) -> None:
         super().__init__(words)

@@ -1,4 +1,4 @@
-"""The notify room of a process: what is set decides which channels there are."""
+"""What a process runs to tell the owner. The settings decide which channels there are."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def _send_mail(settings: Settings, item: Item) -> str:
 
 
 def http_client() -> httpx.AsyncClient:
-    """For webhooks: no proxy of the environment, no redirects."""
+    """The client for webhooks: no proxy from the environment, no redirects."""
     return httpx.AsyncClient(trust_env=False, timeout=15.0)
 
 
@@ -89,7 +89,7 @@ class Notices:
             self._delivery.wake()
 
     def states(self) -> dict[str, int]:
-        """How many pieces of news are in each state, as of the last look."""
+        """How much news is in each state, as of the last look."""
         return self._delivery.states if self._delivery is not None else {}
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""A mail to a server: smtplib, in a thread. TLS is required but on this machine itself."""
+"""A mail to a server: smtplib, in a thread. TLS is required, except on this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import trio
 from relay.notify.sending import NotSent
 
 SOCKET_LIMIT_S = 20.0  # for each answer of the server
-SEND_LIMIT_S = 60.0  # for the whole of it; a thread that hangs longer is left behind, and ends by the socket's limit
+SEND_LIMIT_S = 60.0  # for all of it; a thread that hangs longer is left behind, and ends at the socket's limit
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class SmtpUrlUnclear(ValueError):
-    """What is wrong with SMTP_URL, to be put behind its name; holds nothing of it."""
+    """What is wrong with SMTP_URL. The message follows the name, and holds nothing of the URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +81,4 @@ def _send(server: Server, message: EmailMessage, tls: ssl.SSLContext | None) -> 
         raise NotSent(f"the mail server answered {error.smtp_code}", for_good=500 <= error.smtp_code < 600) from None
     except (smtplib.SMTPException, OSError) as error:
         what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise NotSent(f"the mail server was not reached, or broke off: {what}") from None
+        raise NotSent(f"the mail server was not reached, or closed the connection: {what}") from None

@@ -1,7 +1,7 @@
-"""A piece of news as a signed request, by Standard Webhooks. Its body's schema: docs/webhook.schema.json.
+"""News as a signed request, by Standard Webhooks. The schema of its body is docs/webhook.schema.json.
 
-No redirect is followed. A private address is asked only where NOTIFY_WEBHOOK_PRIVATE allows it: what resolves to one
-may be a service of the machine's own network that trusts whoever reaches it.
+No redirect is followed. A private address is asked only if NOTIFY_WEBHOOK_PRIVATE allows it. Otherwise a name could
+lead to a service of the machine's own network, which trusts everybody who reaches it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from relay.notify.signing import headers
 
 VERSION = 1
 LIMIT_S = 15.0
-_ASKED = {429, 503}  # answers that may carry Retry-After
+_ASKED = {429, 503}  # these answers may have Retry-After
 
 
 def body_of(item: Item) -> bytes:
-    """The request's body: the same bytes at every try."""
+    """The body of the request: the same bytes at every try."""
     return msgspec.json.encode(
         {
             "version": VERSION,
@@ -46,7 +46,7 @@ class Webhook:
         self._url, self._secrets, self._private, self._utc_s, self._client = url, secrets, private, utc_s, client
 
     async def send(self, item: Item) -> str:
-        """Post it; returns what came back. Raises NotSent."""
+        """Post it. Returns the answer. Raises NotSent."""
         if not self._private:
             await _refuse_private(self._url)
         body = body_of(item)

@@ -1,8 +1,8 @@
-"""Our own words in the agent's own voice: rendered once through the model, checked, kept, and found again by a hash.
+"""Our own words in the agent's voice: rendered once by the model, checked, kept, and found again by a hash.
 
-Kept in Postgres and on disk under a key of all that went into them (words, voice, model, how they were asked for).
-Until a phrase is kept, its words as they ship come in the voice that ships with the relay (`relay/phrases/clips/`).
-A greeting has no such stand-in: its ladder is in call/greeting.py.
+They are kept in Postgres and on disk, under a hash of everything that they were made from (words, voice, model, how
+they were asked for). Until a phrase is kept, its clip is played in the voice that ships with the relay
+(`relay/phrases/clips/`). A greeting has no clip: relay/call/greeting.py says what is played instead.
 """
 
 from __future__ import annotations
@@ -37,30 +37,31 @@ from relay.voices.voice import Voices, VoiceUnavailable
 log = structlog.get_logger()
 
 CLIPS_DIR = Path(__file__).parent / "clips"
-# How a phrase is asked for; a change here makes every key new.
+# How a phrase is asked for. A change here changes every key.
 _STYLE = "You are the voice of a phone line. You speak exactly the sentence you are given, warmly, and nothing else."
-# A sentence of speech takes 40-130 ms a character (piper and the API's voices, measured); outside it is no sentence.
+# Speech takes 40 to 130 ms for each character (measured with piper and the API's voices). Anything else is not the
+# sentence.
 MS_PER_CHARACTER = (30, 160)
-# The API's voices come at -18..-28 dBFS; quieter than this is silence, louder is clipped.
+# The API's voices have -18 to -28 dBFS. Quieter than this is silence, louder is distorted.
 LOUDNESS_DBFS = (-45.0, -3.0)
-# Models begin with 75-340 ms of silence: what is over this is cut off, so that the caller hears us sooner.
+# Models begin with 75 to 340 ms of silence. What is over this is cut off, so that the caller hears us sooner.
 LEADING_SILENCE_MS = 40
 QUIET_DBFS = -50.0
 RENDER_LIMIT_S = 30.0
 TRIES = 3
-# Phrases rendered at the same time: a start is quick, and the model's rate limits are not felt.
+# Phrases that are rendered at the same time: the start is quick, and the model's rate limits are not reached.
 AT_ONCE = 4
-# What could not be rendered is tried again after this long, then after twice as long, and so on up to the second.
+# What could not be rendered is tried again after the first time, then after twice as long, up to the second time.
 AGAIN_S = (60.0, 3_600.0)
-# Greetings that calls have taught and that wait to be stored; there are two at most, one with the notice, one without.
+# Greetings that were learnt from calls and wait to be stored. There are two at most: one with the notice, one without.
 LEARNED_WAITING = 8
 LEDGER_LIMIT_S = 2.0
-EMERGENCY = "emergency"  # a phrase's key
+EMERGENCY = "emergency"  # the key of this phrase
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class NotRendered(Exception):
-    """A phrase could not be rendered, or what came was not the phrase: says which check failed."""
+    """A phrase could not be rendered, or the sound was not the phrase. The message says which check failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,14 @@ def shipped_texts() -> dict[str, str]:
 
 @cache
 def shipped_clip(key: str) -> Phrase:
-    """The phrase that ships with the relay, in its own words. Raises KeyError for a key that has none."""
+    """The clip of a phrase, with the words that ship. Raises KeyError if the phrase has no clip."""
     return Phrase(shipped_texts()[key], (CLIPS_DIR / f"{key}.ulaw").read_bytes())
 
 
 def key_of(text: str, voice: str, model: str, rendered_by: str = "") -> str:
-    """The hash under which a phrase is kept: everything that went into its sound, and whose sound it is.
+    """The hash under which a phrase is kept: everything that its sound was made from, and who speaks.
 
-    A stand-in or a proxy speaks under the names of OpenAI's voices: what it rendered is nobody else's voice.
+    A stand-in or a proxy uses the names of OpenAI's voices. What it rendered must not be taken for OpenAI's.
     """
     return hashlib.sha256(
         "\0".join((wording.say_exactly(text), voice, model, _STYLE, rendered_by)).encode()
@@ -129,7 +130,7 @@ async def render(realtime: Realtime, model: str, text: str) -> Rendered:
 
 
 def trimmed(mulaw: bytes) -> bytes:
-    """Without the silence before the first sound, but for 40 ms, and in whole frames."""
+    """The sound without the silence before it (40 ms stay), in whole frames."""
     start = 0
     while start + 80 <= len(mulaw) and dsp.level_dbfs(mulaw[start : start + 80]) < QUIET_DBFS:
         start += 80
@@ -177,10 +178,9 @@ def by_voice(voices: Voices) -> Renderer:
 
 
 class PhraseBook:
-    """All phrases of this relay with their sounds, as far as they are there.
+    """All phrases of this relay, with their sounds as far as they exist.
 
-    `also`: sentences of ours from elsewhere (the functions' own holding phrases). `rendered_by`: the service whose
-    voice it is.
+    `also`: more sentences of ours (the functions' own holding phrases). `rendered_by`: the service that speaks.
     """
 
     def __init__(
@@ -199,27 +199,28 @@ class PhraseBook:
         self._voice, self._model, self._rendered_by = voice, model, rendered_by
         self._folder = folder
         self._ledger = ledger
-        self._kept: dict[str, bytes] = {}  # text -> mulaw
+        self._kept: dict[str, bytes] = {}  # text -> mu-law
         self._teach, self._taught = trio.open_memory_channel[tuple[str, Rendered]](LEARNED_WAITING)
-        self._told: set[tuple[str, str]] = set()  # complaints of this filling
-        self.refused: ModelUnreachable | None = None  # by this filling's service, for a reason that does not pass
-        self.complete = trio.Event()  # what no call can do without is there, or has been tried
+        self._told: set[tuple[str, str]] = set()  # what was reported while the book was filled this time
+        # The service's refusal while the book was filled this time, if it does not pass by itself
+        self.refused: ModelUnreachable | None = None
+        self.complete = trio.Event()  # the phrases that every call needs are there, or were tried
 
     def adopt(self, other: PhraseBook) -> None:
-        """Take over the sounds that another book of this voice and model has."""
+        """Take the sounds of another book that has this voice and model."""
         wanted = {*self.texts(), *self._wholes()}
         self._kept.update((text, mulaw) for text, mulaw in other._kept.items() if text in wanted)
 
     def missing(self, texts: Iterable[str]) -> list[str]:
-        """Those of the texts that have no sound yet."""
+        """The texts that have no sound yet."""
         return [text for text in texts if text not in self._kept]
 
     def texts(self) -> list[str]:
-        """Everything that is to be rendered."""
+        """All texts that are rendered."""
         return list(dict.fromkeys((*self._first_texts(), *self._prompts.phrases.values(), *self._also)))
 
     def _first_texts(self) -> list[str]:
-        """What is rendered before calls are taken: the greetings, and the number to dial in an emergency."""
+        """What is rendered before calls are taken: the greetings, and the emergency number."""
         return list(dict.fromkeys((*self._parts(), self._prompts.phrases[EMERGENCY])))
 
     def _parts(self) -> list[str]:
@@ -233,7 +234,7 @@ class PhraseBook:
         return list(dict.fromkeys(" ".join(filter(None, greeting)) for greeting in self._greetings()))
 
     def greeting(self, announces: bool, closed: bool = False) -> Greeting:
-        """The greeting with what sound there is: in its two parts, else in one piece as a call has taught it."""
+        """The greeting with the sound that exists: in its two parts, or else in one piece, as learnt from a call."""
         opening, question = self._prompts.greeting(announces, closed)
         notice = self._prompts.notice if announces else ""
         parts = Greeting(Phrase(opening, self._kept.get(opening)), Phrase(question, self._kept.get(question)), notice)
@@ -243,7 +244,7 @@ class PhraseBook:
         return parts
 
     def phrases(self) -> dict[str, Phrase]:
-        """The phrases by key: kept ones in the agent's voice, the others as they ship."""
+        """The phrases by key: kept ones in the agent's voice, clips for the others."""
         book: dict[str, Phrase] = {}
         for key, text in self._prompts.phrases.items():
             mulaw = self._kept.get(text)
@@ -253,7 +254,7 @@ class PhraseBook:
     def _shipped(self, key: str) -> Phrase:
         clip = shipped_clip(key)
         if key == EMERGENCY and self._prompts.rules.emergency_number not in clip.text:
-            return shipped_clip("emergency_elsewhere")  # it names no number: better than a wrong one
+            return shipped_clip("emergency_elsewhere")  # it says no number, which is better than a wrong one
         return clip
 
     def holding(self, text: str) -> Phrase | None:
@@ -262,7 +263,7 @@ class PhraseBook:
         return Phrase(text, mulaw) if mulaw is not None else None
 
     async def keep(self, speak: Renderer) -> None:
-        """Fill the book, try again what is missing, and store what calls teach, until cancelled."""
+        """Fill the book, try again what is missing, and store what was learnt from calls, until cancelled."""
         again_s = AGAIN_S[0]
         while True:
             missing = await self.fill(speak)
@@ -278,14 +279,14 @@ class PhraseBook:
     async def fill(self, speak: Renderer, *, again: bool = False) -> list[str]:
         """Load what is kept and render the rest, `_first_texts` first. Returns what is missing, in words.
 
-        `again`: render also what is kept.
+        `again`: also render what is kept.
         """
         missing: list[str] = []
         self._told.clear()
         self.refused = None
         first = self._first_texts()
         if not again:
-            for whole in self._wholes():  # what an earlier call taught serves until its parts are there
+            for whole in self._wholes():  # what an earlier call taught is used until its parts are there
                 await self._load(whole)
         for texts in (first, [text for text in self.texts() if text not in first]):
             limiter = trio.CapacityLimiter(AT_ONCE)
@@ -305,9 +306,10 @@ class PhraseBook:
                     missing.append(f"{text[:40]!r}: {words}")
 
     def learn(self, text: str, mulaw: bytes, transcript: str) -> bool:
-        """Keep a greeting that a call has just heard live, in one piece. False if it is not the text, or kept already.
+        """Keep a greeting that a call has just heard live, in one piece.
 
-        It is stored by `keep`: nothing here waits, a call is being served.
+        False if it is not the text, or is kept already. `keep` stores it. Nothing here waits, because a call is
+        running.
         """
         if text in self._kept or text not in self._wholes():
             return False
@@ -326,7 +328,7 @@ class PhraseBook:
         for number in range(TRIES):
             if number:
                 await trio.sleep(2.0**number)
-            if self.refused is not None:  # what hinders one phrase hinders all, and again
+            if self.refused is not None:  # what stops one phrase stops all of them, every time
                 return str(self.refused)
             try:
                 rendered = await speak(text)
@@ -348,7 +350,7 @@ class PhraseBook:
         self._write(text, rendered.mulaw)
         await self._store(text, rendered)
 
-    # On disk: the SHA-256 of the sound, then the sound
+    # On disk: the SHA-256 of the sound, then the sound.
 
     def _read(self, text: str) -> bytes | None:
         path = self._path(text)
@@ -358,7 +360,7 @@ class PhraseBook:
             return None  # not on this disk: perhaps another machine rendered it
         digest, mulaw = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
         if not mulaw or hashlib.sha256(mulaw).digest() != digest:
-            log.warning("greeting.file_is_broken", file=path.name, do="nothing: it is fetched or rendered anew")
+            log.warning("greeting.file_is_broken", file=path.name, do="nothing: it is fetched or rendered again")
             return None
         return mulaw
 
@@ -371,7 +373,9 @@ class PhraseBook:
             part.replace(path)
         except OSError as error:
             words = error.strerror or type(error).__name__
-            self._complain("greeting.not_on_disk", words, "look at DATA_DIR: is it full, is it ours?")
+            self._complain(
+                "greeting.not_on_disk", words, "look at DATA_DIR: is it full, and may the relay write to it?"
+            )
 
     def _path(self, text: str) -> Path:
         return self._folder / f"{self._key(text)}.phrase"
@@ -403,7 +407,7 @@ class PhraseBook:
         try:
             check(Rendered(kept.mulaw, kept.transcript), text)
         except NotRendered as error:
-            log.warning("greeting.row_is_broken", words=str(error), do="nothing: it is rendered anew")
+            log.warning("greeting.row_is_broken", words=str(error), do="nothing: it is rendered again")
             return None
         return kept.mulaw
 
@@ -427,7 +431,7 @@ class PhraseBook:
             )
 
     def _complain(self, event: str, words: str, do: str) -> None:
-        """At once, and once a filling: what hinders one phrase hinders all."""
+        """Report it at once, and once each time that the book is filled: what stops one phrase stops all."""
         if (event, words) not in self._told:
             self._told.add((event, words))
             log.warning(event, words=words, do=do)

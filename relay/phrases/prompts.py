@@ -1,4 +1,7 @@
-"""What the agent is told and says: `prompts/`, filled in and checked at start. A mistake there is named, not spoken."""
+"""What the agent is told and what it says: `prompts/`, filled in and checked at start.
+
+A mistake is reported at start, so that no caller hears it.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ from relay.settings.shipped import folder
 
 PROMPTS_DIR = folder("prompts")
 
-# Filled in at start; these two only when a call begins, at the prompt's end of what can be cached.
+# Filled in at start. These two are filled in when a call begins, at the end of the part that can be cached.
 _OF_THE_CALL = {"TODAY", "CALLER"}
-# Where the facts of the business stand; only the model is told them.
+# The place for the facts of the business. Only the model is told them.
 _BUSINESS = "{BUSINESS}"
 _NOTICES = {"transcripts": "notice", "on": "notice_recorded"}
 PHRASES = (
@@ -42,12 +45,12 @@ PHRASES = (
 
 
 class PromptsInvalid(ValueError):
-    """Files under prompts/ that cannot be used; the message names every mistake."""
+    """Files under prompts/ that cannot be used. The message names every mistake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """All texts. `opening` is the greeting up to its notice, `notice` is "" where nothing is recorded."""
+    """All texts. `opening` is the greeting up to its notice. `notice` is "" if nothing is recorded."""
 
     system: str
     opening: str
@@ -55,7 +58,7 @@ class Prompts:
     question: str
     phrases: dict[str, str]
     rules: Rules
-    closed_greeting: tuple[str, str] | None = None  # while the business is closed; None: the usual one
+    closed_greeting: tuple[str, str] | None = None  # while the business is closed; None: the usual greeting
 
     def instructions(self, today: dt.date, caller: str) -> str:
         """The model's instructions for one call."""
@@ -63,13 +66,16 @@ class Prompts:
         return self.system.replace("{TODAY}", day).replace("{CALLER}", caller or "not shown")
 
     def greeting(self, announces: bool, closed: bool = False) -> tuple[str, str]:
-        """The greeting's two parts: what cannot be interrupted, and what can. `closed`: the business is, now."""
+        """The two parts of the greeting: what cannot be interrupted, and what can.
+
+        `closed`: the business is closed now.
+        """
         opening, question = self.closed_greeting if closed and self.closed_greeting else (self.opening, self.question)
         return f"{opening} {self.notice}".strip() if announces else opening, question
 
     @property
     def version(self) -> str:
-        """A hash of everything the model is told: which prompt a call ran under."""
+        """A hash of everything that the model is told: under which prompt a call ran."""
         return hashlib.sha256(self.system.encode()).hexdigest()[:12]
 
 
@@ -80,16 +86,17 @@ def load(
     business: str = "",
     closed_greeting: tuple[str, str] | None = None,
 ) -> Prompts:
-    """Read and check the folder. Raises PromptsInvalid naming every file and mistake.
+    """Read and check the folder. Raises PromptsInvalid with every file and mistake.
 
-    `business`: the facts for the model. `closed_greeting`: its two parts, as the business file has them; without a
-    second one the usual question is asked.
+    `business`: the facts for the model. `closed_greeting`: its two parts, from the business file. Without the second
+    one, the usual question is asked.
     """
     wrong: list[str] = []
 
     def text_of(name: str) -> str:
         try:
-            return (folder / name).read_text("utf-8-sig")  # Windows puts a mark before it, which would be spoken
+            # Windows puts a byte order mark at the start, which would be spoken
+            return (folder / name).read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             wrong.append(f"{name} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
             return ""
@@ -112,7 +119,7 @@ def load(
 
     def speak(name: str, text: str) -> str:
         spoken = fill(name, text, set())
-        if re.search(r"[{}]", re.sub(r"\{[A-Za-z_]\w*\}", "", spoken)):  # unknown placeholders are named already
+        if re.search(r"[{}]", re.sub(r"\{[A-Za-z_]\w*\}", "", spoken)):  # unknown placeholders are reported already
             wrong.append(f"{name}: a brace that is no placeholder would be read out")
         return spoken
 
@@ -128,11 +135,11 @@ def load(
     closed = tuple(speak(f"{settings.business_file.name}, after_hours", part) for part in closed_greeting or ())
     before = len(wrong)
     table = _toml("phrases.toml", text_of("phrases.toml"), wrong)
-    phrases = _phrases(table, speak, wrong) if len(wrong) == before else {}  # said once is enough
+    phrases = _phrases(table, speak, wrong) if len(wrong) == before else {}  # one report is enough
     if not system and not wrong:
         wrong.append("system.md: it is empty")
     if wrong:
-        raise PromptsInvalid("prompts/ needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
+        raise PromptsInvalid("these files in prompts/ are wrong:\n" + "\n".join(f"  - {line}" for line in wrong))
     notice = phrases.get(_NOTICES.get(settings.record, ""), "")
     spoken = {key: phrases[key] for key in PHRASES}
     question = " ".join(question.split())
@@ -166,7 +173,7 @@ def _phrases(table: dict[str, object], speak: Callable[[str, str], str], wrong: 
 
 
 def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, ...]:
-    """What is listened for: a file a language. English first, where it is: the operator's own phrases are English."""
+    """What is listened for: one file for each language. English comes first: the operator's own phrases are English."""
     languages = []
     files = sorted((folder / "words").glob("*.toml"), key=lambda path: (path.stem != "en", path.stem))
     if not files:
@@ -179,7 +186,7 @@ def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, 
     return tuple(languages)
 
 
-@functools.lru_cache(maxsize=64)  # made of many hundred patterns: half a second for all
+@functools.lru_cache(maxsize=64)  # it has many hundred patterns: half a second for all
 def _language(name: str, text: str, numbers: tuple[str, ...], clerks: tuple[str, ...]) -> Language:
     return Language.from_table(name, tomllib.loads(text), numbers, clerks)
 

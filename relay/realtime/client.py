@@ -1,7 +1,8 @@
-"""The model's end: dialled, configured, checked; and sessions kept warm for calls that are just ringing.
+"""The client of the model: connects, configures, checks. It also keeps sessions warm for calls that are just ringing.
 
-OpenAI answers every upgrade with 101 and fails in-band: connected means `session.created`, configured means a
-`session.updated` whose formats are the ones asked for. A session that is not claimed within its life is closed.
+OpenAI answers every upgrade with 101 and reports errors as events (docs/protocol/openai.md 1.2). So connected means
+`session.created`. Configured means a `session.updated` with the formats that were asked for. A session that nobody
+claims within its life is closed.
 """
 
 from __future__ import annotations
@@ -27,20 +28,21 @@ from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial
 
 log = structlog.get_logger()
 
-# TLS, upgrade and `session.created` took 0.84-2.1 s from India, the farthest capture there is.
+# TLS, upgrade and `session.created` took 0.84 to 2.1 s from India, the farthest capture there is.
 CONNECT_LIMIT_S = 5.0
 CONFIGURE_LIMIT_S = 5.0
-# An unclaimed session costs nothing but a socket; a caller whose stream never starts must not hold it (gptme #792).
+# A session that nobody claims costs nothing but a socket. It must not stay open when a caller's stream never starts
+# (gptme #792).
 WARM_LIFE_S = 30.0
-# Robocalls cannot burn sessions: beyond this many in a minute a call dials its own when its stream starts.
+# Robocalls must not use up sessions. Beyond so many in a minute, a call opens its own when its stream starts.
 WARM_PER_MINUTE = 60
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ModelUnreachable(Exception):
-    """No usable session came about: says why in words, with the server's own code, never with the key.
+    """There is no usable session. Says why in words, with the server's own code, never with the key.
 
-    `do`: what to do about it, where it does not pass by itself. `retry_after_s`: the server wants to be asked then.
+    `do`: what to do, if it does not pass by itself. `retry_after_s`: the server wants to be asked after this time.
     """
 
     def __init__(self, words: str, do: str = "", retry_after_s: float | None = None) -> None:
@@ -50,7 +52,7 @@ class ModelUnreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelAccess:
-    """Where the model is and as whom we come."""
+    """The address of the model, and the key."""
 
     url: str
     key: str = field(repr=False)
@@ -60,7 +62,7 @@ class ModelAccess:
 
     @property
     def service(self) -> str:
-        """Who speaks there: the URL without its scheme, and on this machine without the port, which changes."""
+        """Who speaks there: the URL without its scheme. On this machine also without the port, which changes."""
         parts = urlsplit(self.url)
         host = parts.hostname if parts.hostname in LOOPBACK else parts.netloc.rpartition("@")[2].lower()
         return f"{host}{parts.path}" + (f"?{parts.query}" if parts.query else "")
@@ -88,7 +90,7 @@ class ModelSession:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A session to be opened: which model, what it is told, and what it may call."""
+    """A session to be opened: the model, its instructions, and its functions."""
 
     model: str
     instructions: str
@@ -106,7 +108,10 @@ class Realtime:
         self.trouble = ""
 
     async def open(self, wanted: Wanted) -> ModelSession:
-        """Dial and configure. Raises ModelUnreachable; no socket is left then. `trouble` is what the last one met."""
+        """Connect and configure. Raises ModelUnreachable, and then leaves no socket open.
+
+        `trouble` is what the last one met.
+        """
         try:
             session = await self._open(wanted)
         except ModelUnreachable as error:
@@ -164,12 +169,12 @@ class Realtime:
             raise ModelUnreachable(str(error)) from None
 
 
-# A refusal quotes a part of the key that it refuses.
+# A refusal quotes a part of the key.
 _KEY = re.compile(r"\bsk-[\w*-]+")
 
 
 def _refused(error: Refused) -> ModelUnreachable:
-    """A refused upgrade in words: the status, what the server says of it, and when it wants to be asked again."""
+    """A refused upgrade in words: the status, the server's reason, and when it wants to be asked again."""
     body = _KEY.sub("sk-...", " ".join(error.body.split()))[:300]
     words = f"the upgrade was refused with HTTP {error.status}"
     if body:
@@ -179,13 +184,13 @@ def _refused(error: Refused) -> ModelUnreachable:
     try:
         retry_after_s = float(error.retry_after or "")
     except ValueError:
-        retry_after_s = -1.0  # none, or a date
+        retry_after_s = -1.0  # there is none, or it is a date
     told = retry_after_s if 0 <= retry_after_s < math.inf else None
     return ModelUnreachable(words, remedy_of_status(error.status), told)
 
 
 class _Reader:
-    """Reads a new session's first events; what is not waited for stays in `rest`."""
+    """Reads the first events of a new session. Events that are not waited for stay in `rest`."""
 
     def __init__(self, end: WebSocketEnd, model: str) -> None:
         self._end, self._model = end, model
@@ -207,10 +212,10 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Warm:
-    """A session on its way to one call, or waiting for it."""
+    """A session that is being opened for one call, or waits for it."""
 
     wanted: Callable[[], Wanted]
-    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends an unclaimed session
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends a session that nobody claimed
     idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends the waiting, not the session
     done: trio.Event = field(default_factory=trio.Event)
     session: ModelSession | None = None
@@ -220,21 +225,24 @@ class _Warm:
 
 
 class WarmSessions:
-    """Sessions that were dialled when a phone rang, one a call, each claimed once."""
+    """Sessions that were opened when a phone rang: one for a call, each claimed once."""
 
     def __init__(self, realtime: Realtime) -> None:
         self._realtime = realtime
         self._warm: dict[CallSid, _Warm] = {}
         self._nursery: trio.Nursery | None = None
         self._recent: deque[float] = deque()
-        # Told of a session with a greeting that was asked for and is heard by nobody: it is paid for.
+        # Called for a session whose greeting was asked for and is heard by nobody. The greeting is paid for.
         self.unheard: Callable[[CallSid, ModelSession], None] = lambda *_: None
 
     def __len__(self) -> int:
         return len(self._warm)
 
     def ring(self, call_sid: CallSid, wanted: Callable[[], Wanted], now: float) -> bool:
-        """Begin to open a session for a call that rings. False: the minute's budget is spent, the call dials itself."""
+        """Begin to open a session for a call that rings.
+
+        False: this minute's number is used up, and the call opens its own.
+        """
         if call_sid in self._warm:
             return True  # Twilio asked twice
         while self._recent and self._recent[0] <= now - 60:
@@ -249,13 +257,13 @@ class WarmSessions:
         return True
 
     def knows(self, call_sid: CallSid) -> bool:
-        """True while a session for this call is there or on its way, and was not claimed."""
+        """True if there is a session for this call, open or being opened, that was not claimed."""
         return call_sid in self._warm
 
     async def claim(self, call_sid: CallSid) -> ModelSession:
-        """The call's session, waiting while it is on its way. Raises ModelUnreachable: none, or it failed.
+        """The call's session. Waits while it is being opened. Raises ModelUnreachable: there is none, or it failed.
 
-        From here on it is the caller's to close.
+        From now on the caller must close it.
         """
         warm = self._warm.pop(call_sid, None)
         if warm is None:
@@ -264,7 +272,7 @@ class WarmSessions:
         warm.idle.cancel()
         try:
             await warm.done.wait()
-        except trio.Cancelled:  # the call ended while it waited: nobody else will close this session
+        except trio.Cancelled:  # the call ended while it waited: nobody else closes this session
             warm.claimed = False
             warm.life.cancel()
             if warm.session is not None:
@@ -276,13 +284,13 @@ class WarmSessions:
         return warm.session
 
     def release(self, call_sid: CallSid) -> None:
-        """The call ended before its stream began: its session is closed, or not opened any further."""
+        """The call ended before its stream began. Its session is closed, or is not opened any more."""
         warm = self._warm.get(call_sid)
         if warm is not None:
             warm.life.cancel()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Open and hold sessions until cancelled. Lives in the process's nursery."""
+        """Open and hold sessions until cancelled. Runs in the process's nursery."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
@@ -293,7 +301,7 @@ class WarmSessions:
             with warm.life:
                 session = await self._realtime.open(warm.wanted())
                 with warm.idle:
-                    while True:  # pings are answered, and what comes is kept
+                    while True:  # answer pings, and keep what comes
                         session.backlog += await session.end.receive()
             if warm.claimed:
                 warm.session, session = session, None
@@ -304,7 +312,7 @@ class WarmSessions:
         except Gone as error:
             warm.error = f"the model closed the session before the call began: {error.code} {error.reason}"
         except Exception as error:
-            log.exception("model.warm_session_broke", words="our own bug: the call dials for itself")
+            log.exception("model.warm_session_broke", words="a bug of the relay: the call opens a session of its own")
             warm.error = f"a bug of the relay: {error}"
         finally:
             if self._warm.get(call_sid) is warm:

@@ -1,7 +1,7 @@
-"""What models cost: USD per million tokens, as published on the model pages (mirrored mid to late 2026).
+"""What models cost: USD per million tokens, from the model pages in the second half of 2026.
 
-Re-check before billing anybody. A model without a line here is charged like the dearest one, so that a cap never
-comes too late; `relay serve` says so at start.
+Check them before you bill anybody. A model that is not here is charged like the most expensive one, so that no limit
+comes too late. `relay serve` says so at start.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ TRANSCRIPTION = {
 
 
 def price_of(model: str) -> Price:
-    """The price of a model; the dearest known one where it has no line."""
+    """The price of a model. For an unknown model it is the highest one."""
     return PRICES.get(model, _LARGE)
 
 
 def transcription_price_of(model: str) -> float:
-    """USD per minute; the dearest known one where the model has no line."""
+    """USD per minute. For an unknown model it is the highest one."""
     return TRANSCRIPTION.get(model, max(TRANSCRIPTION.values()))

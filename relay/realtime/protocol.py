@@ -1,7 +1,7 @@
-"""OpenAI's Realtime dialect (GA): their JSON to our events, our actions to their JSON. Pure.
+"""OpenAI's Realtime protocol (GA): their JSON to our events, our actions to their JSON. Pure.
 
-Only what is needed is decoded, into one flat struct; unknown events and keys are ignored. Outgoing audio is put
-together from byte templates: it goes fifty times a second. Shapes: OpenAI API reference, Realtime events.
+Only the keys that are needed are decoded, into one flat struct. Unknown events and keys are ignored. Outgoing audio is
+put together from byte templates, because it goes fifty times a second. Source: OpenAI API reference, Realtime events.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from relay.call.vocabulary import (
 
 
 class ModelProtocolError(Exception):
-    """The model's side sent something that is not its protocol: says what, never the content."""
+    """The model's side sent something against its protocol. The message says what, never the content."""
 
 
 class _Error(msgspec.Struct):
@@ -77,7 +77,7 @@ class _Response(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """The keys of server events that the relay reads; everything else is skipped undecoded."""
+    """The keys of server events that the relay reads. Everything else is skipped without decoding."""
 
     type: str
     event_id: str | None = None
@@ -106,7 +106,7 @@ TEXT_DONE = "response.output_text.done"
 RESPONSE_DONE = "response.done"
 ITEM_DONE = "response.output_item.done"
 
-# Read and of no use to a call: no event, and nothing to be counted as unknown either.
+# Known events that a call does not need. They are not counted as unknown.
 _KNOWN_AND_SKIPPED = frozenset(
     {
         "session.created",
@@ -136,7 +136,7 @@ _KNOWN_AND_SKIPPED = frozenset(
 def decode(message: bytes) -> Message:
     """One server event. Raises ModelProtocolError if it is not JSON or has no type.
 
-    An event is worth more than its worst field: what cannot be read in it is left out, the rest counts.
+    If one field cannot be read, it is left out, and the rest of the event counts.
     """
     try:
         return _decoder.decode(message)
@@ -145,7 +145,7 @@ def decode(message: bytes) -> Message:
 
 
 def _decode_what_can_be_read(message: bytes, error: Exception) -> Message:
-    """Half an emoji (a lone surrogate), broken UTF-8, or a key of another type than documented: the slow way."""
+    """The slow way, for half an emoji (a lone surrogate), broken UTF-8, or a key with another type than documented."""
     try:
         table = json.loads(message.decode(errors="replace"))
         kind = table["type"]
@@ -167,7 +167,7 @@ def _decode_what_can_be_read(message: bytes, error: Exception) -> Message:
 
 
 def _whole_text(value: Any) -> Any:
-    """The value with every lone surrogate replaced: no text with one can be written anywhere."""
+    """The value with every lone surrogate replaced: text with one cannot be written anywhere."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
@@ -178,12 +178,12 @@ def _whole_text(value: Any) -> Any:
 
 
 def is_known(message: Message) -> bool:
-    """True for an event that is read or skipped on purpose."""
+    """True for an event that is read, or skipped on purpose."""
     return message.type in _READERS or message.type in _KNOWN_AND_SKIPPED or message.type in (AUDIO_DELTA, AUDIO_DONE)
 
 
 def event_of(message: Message) -> Event | None:
-    """The call's event, or None where there is nothing in it for the call. Audio is the session's own business."""
+    """The call's event, or None if the event has nothing for the call. Audio is handled by the session itself."""
     reader = _READERS.get(message.type)
     return reader(message) if reader else None
 
@@ -245,12 +245,12 @@ def _ended(m: Message) -> Event | None:
 
 # "Rate limit reached for ... Please try again in 2.5s."; also "in 820ms" and "in 1m2.5s".
 _TRY_AGAIN = re.compile(r"try again in (?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(ms|s))?", re.IGNORECASE)
-# An account limit that names no time is asked again after this long.
+# If an account limit names no time, it is tried again after this time.
 RATE_LIMIT_S = 1.0
 
 
 def _retry_after_s(error: _Error | None) -> float | None:
-    """When the server wants to be asked again; None where it says nothing of the kind."""
+    """The time after which the server wants to be asked again; None if it names none."""
     if error is None:
         return None
     found = _TRY_AGAIN.search(error.message or "")
@@ -269,7 +269,7 @@ def _worded(m: Message) -> Event:
 def _item_done(m: Message) -> Event | None:
     item = m.item
     if item is None or item.type != "function_call" or item.status != "completed":
-        return None  # a cancelled call may carry half an argument string
+        return None  # a cancelled call may have half an argument string
     if not item.call_id or not item.name:
         raise ModelProtocolError("a function call came without call_id or name")
     return FunctionAsked(ResponseId(m.response_id or ""), item.call_id, item.name, item.arguments or "{}")
@@ -298,7 +298,7 @@ _READERS = {
 }
 
 
-# Ours to theirs
+# From us to OpenAI
 
 
 def append_audio(pcm24k_base64: bytes) -> bytes:
@@ -307,7 +307,7 @@ def append_audio(pcm24k_base64: bytes) -> bytes:
 
 
 def update_session(session: dict[str, object]) -> bytes:
-    """`session.update`; only keys present are changed by the server."""
+    """`session.update`. The server changes only the keys that are present."""
     return _encode({"type": "session.update", "session": session})
 
 
@@ -347,7 +347,7 @@ def _rendered(action: ToModel | bytes) -> list[bytes]:
 
 
 def ask_for_response(action: AskForResponse) -> bytes:
-    """`response.create`; the reference travels in the metadata and comes back with the response."""
+    """`response.create`. The reference is sent in the metadata and comes back with the response."""
     response: dict[str, object] = {"metadata": {"ref": action.ref}}
     if action.instructions is not None:
         response |= {"instructions": action.instructions, "tool_choice": "none"}
@@ -355,7 +355,7 @@ def ask_for_response(action: AskForResponse) -> bytes:
 
 
 def cancel_response(action: CancelResponse) -> bytes:
-    """`response.cancel` of one response; an error about it names the event, and so the response."""
+    """`response.cancel` of one response. An error about it names this event, and so the response."""
     event_id = f"{CANCEL_PREFIX}{action.response_id}"
     return _encode({"type": "response.cancel", "event_id": event_id, "response_id": action.response_id})
 
@@ -378,7 +378,7 @@ def delete_item(action: DeleteItem) -> bytes:
 
 
 def create_item(action: CreateItem) -> bytes:
-    """A text item; the assistant's own text is `output_text`, everybody else's `input_text`."""
+    """A text item. The assistant's own text is `output_text`, other text is `input_text`."""
     kind = "output_text" if action.role == "assistant" else "input_text"
     content = [{"type": kind, "text": action.text}]
     item = {"id": action.item_id, "type": "message", "role": action.role, "content": content}
@@ -401,7 +401,7 @@ def create_function_pair(action: CreateFunctionPair) -> list[bytes]:
 
 
 def function_output(action: SendFunctionOutput) -> bytes:
-    """A function's answer; it makes no response by itself."""
+    """A function's answer. It does not make a response by itself."""
     item = {"type": "function_call_output", "call_id": action.function_call_id, "output": action.output}
     return _encode({"type": "conversation.item.create", "item": item})
 
@@ -438,7 +438,10 @@ def session_of(message: Message) -> _Session:
 
 
 def check_formats(session: _Session) -> None:
-    """Raise ModelProtocolError unless both directions are PCM16 at 24 kHz: anything else is noise on the line."""
+    """Raise ModelProtocolError unless both directions are PCM16 at 24 kHz.
+
+    Anything else would be noise for the caller.
+    """
     for name in ("input", "output"):
         side = getattr(session.audio, name, None)
         found = side.format if side is not None else None

@@ -1,4 +1,4 @@
-"""What of a refusal by the model's service does not pass by itself, and which setting it is about. Pure."""
+"""Refusals of the model's service that do not pass by themselves, and the setting that each is about. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _OF_THE_BILL = frozenset(
 
 
 def remedy(code: str, param: str = "", model: str = "") -> str:
-    """What to do about a refusal with this code, which names this parameter; empty where it may pass by itself."""
-    code = code.rpartition(".")[2]  # a close's reason is type.code
+    """What to do about a refusal with this code and this parameter; empty if it may pass by itself."""
+    code = code.rpartition(".")[2]  # the reason of a close is type.code
     if param.endswith("output.voice") or param == "voice" or "voice_id" in code:
         return "set OPENAI_VOICE to a voice of the Realtime API"
     if "transcription" in param:

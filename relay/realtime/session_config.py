@@ -1,4 +1,4 @@
-"""The model session as we ask for it: PCM16 24 kHz both ways, a server VAD that only tells, our prompt, our functions.
+"""The model session as we ask for it: PCM16 at 24 kHz both ways, a VAD that only reports, our prompt, our functions.
 
 Pure.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# The server's VAD says what it hears; when to answer and when to stop is decided by the call (call/turn_taking.py).
-# 0.5 and 300 are the API's defaults; 500 ms of silence end a turn as the documentation has it (the live default of 200
-# cuts people off in the middle of a phone number).
+# The server's VAD says what it hears. The call decides when to answer and when to stop (relay/call/turn_taking.py). 0.5
+# and 300 are the API's defaults. A turn ends after 500 ms of silence, as in the documentation. The real default of 200
+# cuts people off in the middle of a phone number (docs/protocol/openai.md 2.1).
 _TURN_DETECTION = {
     "type": "server_vad",
     "threshold": 0.5,
@@ -19,7 +19,7 @@ _TURN_DETECTION = {
     "interrupt_response": False,
 }
 _PCM24K = {"type": "audio/pcm", "rate": 24000}
-# One answer on the phone; longer is a monologue that costs a minute of audio.
+# One answer on the phone. A longer one would be a monologue, and costs a minute of audio.
 _MAX_OUTPUT_TOKENS = 2_048
 
 

@@ -4,10 +4,10 @@ recorder   one stream: what both sides heard, when it may be kept, in chunks of 
 timeline   each piece at its place: Twilio's timestamps, Twilio's playback clock            (pure)
 cipher     AES-256-GCM in chunks; keys                                                      (pure)
 peaks      the waveform                                                                     (pure)
-files      the file while it is written, after a crash, and to be heard                     (blocking)
+files      the file: while it is written, after a crash, and when it is played              (blocking)
 writer     the thread that writes
 stores     a folder, or S3
-service    what a process does with recordings: open, write down, upload, delete by age
+service    what a process does with recordings: open, write rows, upload, delete by age
 listening  a call's recordings as one: WAV, export
 
 The way of a frame: session -> recorder -> (writer's thread) files: cipher -> DATA_DIR/recordings -> store.

@@ -5,12 +5,13 @@
     chunk  = 250 ms of both channels (left byte, right byte, ...; mu-law at 8 kHz) and a tag of 16 bytes
     nonce  = the file's prefix (7 bytes), the chunk's number (4), and 1 for the last chunk, else 0 (1)
 
-Every chunk but the last is full, so that the place of each is known: seeking reads one chunk. The last one is always
-shorter. The file's own key comes from RECORDING_KEY, the salt and the whole header by HKDF, so that a changed header
-opens nothing. A chunk that was changed, cut, swapped or moved has another number or flag, and is refused.
+Every chunk but the last is full. So the place of each is known, and one chunk is read to go to any moment. The last one
+is always shorter. The key of a file comes from RECORDING_KEY, the salt and the whole header, by HKDF. So a file with a
+changed header cannot be opened. A chunk that was changed, cut, swapped or moved has another number or flag, and is
+refused.
 
-Rule: no chunk is ever sealed twice under one file key and nonce. Whoever changes a recording writes a new file under a
-fresh header and deletes the old one.
+Rule: no chunk is ever encrypted twice with the same file key and nonce. To change a recording, write a new file with a
+new header and delete the old one.
 Source: Hoang, Reyhanitabar, Rogaway, Vizar, "Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance",
 2015 (STREAM).
 """
@@ -45,19 +46,19 @@ _INFO = b"relay recording, AES-256-GCM STREAM, version 1"
 
 
 class RecordingRefused(Exception):
-    """The file is no recording, or was damaged, cut off or changed: it is not played. The words say which."""
+    """The file is not a recording, or it was damaged, cut off or changed. It is not played. The message says which."""
 
 
 class KeyMissing(Exception):
-    """None of our keys opens this file. The words say which key it wants."""
+    """None of our keys opens this file. The message says which key is needed."""
 
 
 class KeyUnusable(ValueError):
-    """A text that is no recording key."""
+    """A text that is not a recording key."""
 
 
 def new_key() -> str:
-    """A fresh key, as it stands in RECORDING_KEY."""
+    """A new key, in the form of RECORDING_KEY."""
     return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode().rstrip("=")
 
 
@@ -72,16 +73,16 @@ def _key_of(text: str) -> bytes:
 
 
 def key_id(key: bytes) -> bytes:
-    """What a header calls this key: eight bytes that tell nothing of it."""
+    """The id of a key in a header: eight bytes that do not reveal the key."""
     return hashlib.sha256(b"relay recording key id" + key).digest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys in RECORDING_KEY: the first one seals, each of them opens."""
+    """The keys in RECORDING_KEY. The first one encrypts. Each of them opens."""
 
     by_id: Mapping[bytes, bytes] = field(repr=False)
-    first: bytes  # the id of the key that seals
+    first: bytes  # the id of the key that encrypts
 
     @classmethod
     def parse(cls, text: str) -> Keys:
@@ -94,7 +95,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself. All of it is bound to the file's key: a changed header opens nothing."""
+    """What a file says of itself. The file's key depends on all of it: with a changed header nothing can be opened."""
 
     key_id: bytes
     salt: bytes = field(repr=False)
@@ -105,7 +106,7 @@ class Header:
 
     @classmethod
     def fresh(cls, keys: Keys, call_sid: str, first_sample: int, call_started_ms: int) -> Header:
-        """The header of a new file: a salt and a nonce prefix that were never used before."""
+        """The header of a new file, with a new salt and nonce prefix."""
         salt, prefix = secrets.token_bytes(32), secrets.token_bytes(7)
         return cls(keys.first, salt, prefix, first_sample, call_started_ms, call_sid)
 
@@ -120,7 +121,7 @@ class Header:
     def decode(cls, data: bytes) -> Header:
         """Read a header. Raises RecordingRefused."""
         if len(data) < HEADER_BYTES or not data.startswith(_MAGIC):
-            raise RecordingRefused("this is no recording of a relay")
+            raise RecordingRefused("this is not a recording of a relay")
         _, kid, salt, prefix, first_sample, started_ms, sid = _HEADER.unpack_from(data)
         try:
             call_sid = sid.rstrip(b"\0").decode("ascii")
@@ -130,7 +131,7 @@ class Header:
 
 
 class ChunkCipher:
-    """Seals and opens the chunks of one file."""
+    """Encrypts and opens the chunks of one file."""
 
     def __init__(self, keys: Keys, header: Header) -> None:
         """Raises KeyMissing."""
@@ -148,7 +149,7 @@ class ChunkCipher:
         return self._prefix + number.to_bytes(4, "big") + (b"\1" if last else b"\0")
 
     def seal(self, number: int, stereo: bytes, *, last: bool) -> bytes:
-        """Encrypt a chunk. The caller never seals the same number twice."""
+        """Encrypt a chunk. The caller never uses the same number twice."""
         assert (len(stereo) < CHUNK_BYTES) if last else (len(stereo) == CHUNK_BYTES)
         return self._aead.encrypt(self._nonce(number, last), stereo, None)
 
@@ -163,5 +164,5 @@ class ChunkCipher:
 
 
 def ids(keys: Keys) -> Sequence[str]:
-    """The keys' ids as they are shown."""
+    """The ids of the keys, in the form that is shown."""
     return [kid.hex() for kid in keys.by_id]

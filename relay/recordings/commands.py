@@ -14,7 +14,7 @@ from relay.settings import Settings
 
 
 def listen(settings: Settings, url: str, call_sid: str, out: Path | None) -> str:
-    """Play a call, or write it as a WAV; returns a line for the terminal. Raises NotHeard, LedgerUnavailable."""
+    """Play a call, or write it as a WAV. Returns a line for the terminal. Raises NotHeard, LedgerUnavailable."""
     recordings = _opened(settings, call_sid, history.rows_of_call(url, call_sid))
     if out is None:
         play(recordings)
@@ -24,14 +24,14 @@ def listen(settings: Settings, url: str, call_sid: str, out: Path | None) -> str
 
 
 def export_call(settings: Settings, url: str, call_sid: str, out: Path | None) -> list[Path]:
-    """Write a call as one folder; returns its files. Raises NotHeard where nothing is known of the call."""
+    """Write a call as one folder. Returns its files. Raises NotHeard if nothing is known of the call."""
     tables = history.rows_of_call(url, call_sid)
     try:
         recordings = _opened(settings, call_sid, tables)
     except NotHeard:
         if not any(tables.values()) or tables["recordings"]:
             raise
-        recordings = []  # it was not recorded: its words and rows are all there is
+        recordings = []  # it was not recorded: there are only its words and rows
     return export(out or Path(call_sid), tables, recordings)
 
 

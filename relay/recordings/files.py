@@ -2,8 +2,8 @@
 
     DATA_DIR/recordings/2026-11-29/140512-CA0123...-4f2a9c1b.rec          (.rec.part while the call lasts)
 
-A file that a dead process left as .part has all of its whole chunks. `close_left_over` writes them into a new file
-under a fresh key and deletes the old one: the last chunk may be half there, and no nonce is used twice.
+A process that died leaves a .part file with all of its complete chunks. `close_left_over` writes them into a new file
+with a new key, and deletes the old one. The last chunk may be incomplete, and no nonce may be used twice.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from relay.recordings.peaks import Peaks
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
 SUFFIX, PART, CLOSING, NEW = ".rec", ".rec.part", ".rec.closing", ".rec.new"
-# A file without its name is another process's, unless it is as old as this.
+# A file that has not got its name yet belongs to another process, unless it is this old.
 STALE_S = 60.0
 WHOLE, AFTER_A_CRASH = "whole", "closed after a crash"
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A file that is closed: what its row says."""
+    """A closed file: what its row says."""
 
     name: str  # below the folder, and in every store
     header: Header
     samples: int
     n_bytes: int
-    ended: str  # WHOLE, AFTER_A_CRASH, or what stopped it, in words
+    ended: str  # WHOLE, AFTER_A_CRASH, or why it stopped, in words
     peaks_step_ms: int
     peaks: bytes = field(repr=False)
 
     @property
     def started_ms(self) -> int:
-        """Its beginning on the call's time line."""
+        """Where it begins on the call's time line."""
         return self.header.first_sample * 1000 // RATE_HZ
 
 
@@ -54,7 +54,7 @@ def name_of(header: Header, begun_at: datetime) -> str:
 
 
 class FileInProgress:
-    """A recording while it is being written. Its methods raise OSError."""
+    """A recording while it is written. Its methods raise OSError."""
 
     def __init__(self, folder: Path, name: str, keys: Keys, header: Header, meanwhile: str = PART) -> None:
         """`meanwhile`: its suffix until it is closed. Nothing is on disk before `open`. Raises KeyMissing."""
@@ -65,7 +65,7 @@ class FileInProgress:
         self._peaks = Peaks()
         self._fd = -1
         self._chunks = 0
-        self._written = 0  # whole bytes, up to the last chunk
+        self._written = 0  # bytes of complete chunks
 
     @property
     def is_open(self) -> bool:
@@ -73,7 +73,7 @@ class FileInProgress:
         return self._fd >= 0
 
     def open(self) -> None:
-        """Make the file. It is locked before it has its name: no other process takes it for left over."""
+        """Make the file. It is locked before it gets its name, so no other process takes it for one that was left."""
         self._part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = self._path.with_suffix(NEW)
         self._fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -82,14 +82,14 @@ class FileInProgress:
         new.rename(self._part)
 
     def append(self, stereo: bytes) -> None:
-        """A whole chunk."""
+        """Write a full chunk."""
         sealed = self._cipher.seal(self._chunks, stereo, last=False)
-        self._chunks += 1  # also where it fails: its nonce is used
+        self._chunks += 1  # also if it fails: its nonce is used
         self._write(sealed)
         self._peaks.add(stereo)
 
     def close(self, stereo: bytes, ended: str = WHOLE) -> Finished:
-        """The last chunk, shorter than the others; then the file gets its name."""
+        """Write the last chunk, which is shorter. Then the file gets its name."""
         self._write(self._cipher.seal(self._chunks, stereo, last=True))
         self._peaks.add(stereo)
         os.fsync(self._fd)
@@ -100,7 +100,7 @@ class FileInProgress:
         return Finished(self.name, self.header, samples, self._written, ended, step_ms, pairs)
 
     def give_up(self, why: str) -> Finished | None:
-        """The disk took no more: close what is there, if it takes that; else the next start does."""
+        """The disk takes no more. Close what is there if that is possible; otherwise the next start does."""
         try:
             os.ftruncate(self._fd, self._written)
             return self.close(b"", why)
@@ -109,7 +109,7 @@ class FileInProgress:
             return None
 
     def discard(self) -> None:
-        """Delete it unfinished."""
+        """Delete the unfinished file."""
         self._release()
         self._part.unlink(missing_ok=True)
 
@@ -129,7 +129,7 @@ class FileInProgress:
 
 
 class Recording:
-    """A closed recording, opened to be heard. `read_at(offset, count)` brings its bytes, from a file or a store."""
+    """A closed recording, opened to be played. `read_at(offset, count)` reads its bytes, from a file or a store."""
 
     def __init__(self, size: int, read_at: Callable[[int, int], bytes], keys: Keys) -> None:
         """Raises RecordingRefused, KeyMissing, and what `read_at` raises."""
@@ -141,11 +141,11 @@ class Recording:
             raise RecordingRefused("the recording is damaged: its end is missing")
         self._last = rest
         self.samples = self._full * CHUNK_SAMPLES + (rest - TAG_BYTES) // 2
-        self.chunk(self._full)  # proves the end
+        self.chunk(self._full)  # reads the last chunk, which proves that nothing is cut off
 
     @property
     def first_sample(self) -> int:
-        """Its place on the call's time line."""
+        """Where it begins on the call's time line."""
         return self.header.first_sample
 
     def chunk(self, number: int) -> bytes:
@@ -155,7 +155,7 @@ class Recording:
         return self._cipher.open(number, sealed, last=last)
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` samples of both channels from this one on (0 is the file's first); less at the end."""
+        """`count` samples of both channels from this one on (0 is the file's first); fewer at the end."""
         end = min(first + count, self.samples)
         if first >= end:
             return b""
@@ -198,7 +198,10 @@ def finished_of(folder: Path, name: str, keys: Keys, ended: str = WHOLE) -> Fini
 
 
 def left_over(folder: Path) -> list[Path]:
-    """The files that no living process writes: their lock is free. What a dying process had half rewritten goes."""
+    """The files that no living process writes: nobody holds their lock.
+
+    Half rewritten files of a dead process are deleted.
+    """
     for path in [*folder.glob(f"*/*{CLOSING}"), *folder.glob(f"*/*{NEW}")]:
         with suppress(OSError):
             if _is_free(path) and (path.suffix != ".new" or time.time() - path.stat().st_mtime > STALE_S):
@@ -221,7 +224,7 @@ def _is_free(path: Path) -> bool:
 
 
 def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
-    """Close a file whose process died; None where there was not one whole chunk in it.
+    """Close a file whose process has died. None if there was not one complete chunk in it.
 
     Raises OSError, KeyMissing, RecordingRefused.
     """
@@ -237,7 +240,7 @@ def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
         closed = path.with_name(path.name.removesuffix(PART) + SUFFIX)
         path.rename(closed)
         return finished_of(folder, str(closed.relative_to(folder)), keys)
-    for closed in path.parent.glob(f"{time_and_call}-*{SUFFIX}"):  # it died between the rewriting and the deletion
+    for closed in path.parent.glob(f"{time_and_call}-*{SUFFIX}"):  # it died after the rewriting, before the deletion
         if open_file(closed, keys).first_sample == header.first_sample:
             path.unlink()
             return finished_of(folder, str(closed.relative_to(folder)), keys, AFTER_A_CRASH)
@@ -260,7 +263,7 @@ def close_left_over(folder: Path, path: Path, keys: Keys) -> Finished | None:
 
 
 def _whole_chunks(path: Path, cipher: ChunkCipher) -> Iterator[bytes]:
-    """The chunks up to the first one that is not whole."""
+    """The chunks before the first one that is incomplete."""
     with path.open("rb") as file:
         file.seek(HEADER_BYTES)
         for number in itertools.count():

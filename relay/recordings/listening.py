@@ -1,4 +1,4 @@
-"""A call's recordings as one sound: to be heard, or exported with its transcript and rows. Blocking: for a command."""
+"""A call's recordings as one sound: to be played, or exported with transcript and rows. Blocking: for a command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relay.recordings.files import Recording
 from relay.recordings.stores import FolderStore, ObjectStore, StoreFailed
 from relay.recordings.timeline import CHUNK_SAMPLES, RATE_HZ
 
-# Players that take a WAV on their standard input: the sound never lies on the disk in clear.
+# Players that take a WAV on their standard input. So the sound is never on the disk without encryption.
 PLAYERS = (("paplay",), ("aplay", "-q"), ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error", "-"))
 SILENCE = b"\xff\xff"  # mu-law zero, both channels
 
@@ -25,15 +25,15 @@ Tables = dict[str, list[dict[str, object]]]
 
 
 class NotHeard(Exception):
-    """There is nothing to be heard, or it cannot be. The words say why."""
+    """There is nothing to play, or it cannot be played. The message says why."""
 
 
 def recordings_of(
     call_sid: str, rows: Sequence[dict[str, object]], disk: FolderStore, store: ObjectStore | None, keys: Keys
 ) -> list[Recording]:
-    """A call's recordings in order, wherever they lie. `rows` are its rows of `recordings`. Raises NotHeard.
+    """A call's recordings in order, on disk and in the store. `rows` are its rows of `recordings`. Raises NotHeard.
 
-    A file on this disk is found without a row, too: a process may have been killed before it wrote one.
+    A file on this disk is found without a row too: its process may have been killed before it wrote one.
     """
     deleted = {str(row["name"]) for row in rows if row.get("deleted_at") is not None}
     names = {str(row["name"]): str(row.get("stored_in") or "") for row in rows}
@@ -63,7 +63,7 @@ def _open(place: FolderStore | ObjectStore, name: str, keys: Keys) -> Recording 
 
 
 def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
-    """All of a call from its start on, silence where nothing was recorded: left byte, right byte, ... (mu-law).
+    """A whole call from its start. Silence where nothing was recorded. Left byte, right byte, ... (mu-law).
 
     Raises RecordingRefused, StoreFailed.
     """
@@ -73,7 +73,8 @@ def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
             step = min(missing, CHUNK_SAMPLES)
             yield SILENCE * step
             at += step
-        skip = at - recording.first_sample  # two machines may have heard the same moment: the first one stands
+        # Two machines may have recorded the same moment: the first recording is used
+        skip = at - recording.first_sample
         for chunk in recording.chunks():
             piece = chunk[2 * skip :]
             skip = max(0, skip - len(chunk) // 2)
@@ -82,9 +83,9 @@ def stereo(recordings: Sequence[Recording]) -> Iterator[bytes]:
 
 
 def write_wav(file: IO[bytes], recordings: Sequence[Recording]) -> None:
-    """A WAV: stereo, 8 kHz, PCM16; the caller left, what the caller heard right. Raises NotHeard, OSError.
+    """A WAV: stereo, 8 kHz, PCM16. The caller is left, what the caller heard is right. Raises NotHeard, OSError.
 
-    Its header comes first and knows its length: a pipe to a player cannot be rewound.
+    The header comes first and says the length, because a pipe to a player cannot go back.
     """
     n_bytes = 4 * max(one.first_sample + one.samples for one in recordings)
     form = struct.pack("<IHHIIHH", 16, 1, 2, RATE_HZ, 4 * RATE_HZ, 4, 16)
@@ -98,7 +99,7 @@ def write_wav(file: IO[bytes], recordings: Sequence[Recording]) -> None:
 
 
 def write_wav_file(path: Path, recordings: Sequence[Recording]) -> None:
-    """Write a WAV at this path, all of it or nothing. Raises NotHeard, OSError."""
+    """Write a WAV at this path, complete or not at all. Raises NotHeard, OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")
     try:
@@ -110,14 +111,14 @@ def write_wav_file(path: Path, recordings: Sequence[Recording]) -> None:
 
 
 def play(recordings: Sequence[Recording]) -> None:
-    """Play it by a player of this machine. Raises NotHeard."""
+    """Play it with a player of this machine. Raises NotHeard."""
     player = next((one for one in PLAYERS if shutil.which(one[0])), None)
     if player is None:
         names = ", ".join(one[0] for one in PLAYERS)
         raise NotHeard(f"there is no player here ({names}): write it with --out FILE.wav")
     process = subprocess.Popen(player, stdin=subprocess.PIPE)  # noqa: S603 -- one of the names above
     assert process.stdin is not None
-    with suppress(BrokenPipeError):  # it was closed
+    with suppress(BrokenPipeError):  # somebody closed the player
         write_wav(process.stdin, recordings)
         process.stdin.close()
     if process.wait() != 0:
@@ -142,7 +143,7 @@ def export(folder: Path, tables: Tables, recordings: Sequence[Recording]) -> lis
 
 
 def transcript_lines(turns: Sequence[dict[str, object]]) -> Iterator[str]:
-    """A transcript to be read along: the moment in the recording, who, and the words."""
+    """A transcript to read along: the moment in the recording, who speaks, and the words."""
     for turn in turns:
         ms = turn.get("started_ms")
         at = f"{ms // 60_000:02d}:{ms % 60_000 / 1000:04.1f}" if isinstance(ms, int) else "  :    "
@@ -152,7 +153,7 @@ def transcript_lines(turns: Sequence[dict[str, object]]) -> Iterator[str]:
 
 
 def _shown(row: dict[str, object]) -> dict[str, object]:
-    """A row as JSON can hold it."""
+    """A row in a form that JSON can hold."""
     return {name: _plain(value) for name, value in row.items() if value is not None}
 
 

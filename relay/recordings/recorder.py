@@ -1,8 +1,8 @@
-"""Records one stream of a call: takes what both sides heard, hands it on in chunks of 250 ms. Pure but for its tape.
+"""Records one stream of a call: what both sides heard, handed on in chunks of 250 ms. Pure but for its tape.
 
-Nothing is kept before `begin` (the notice was heard). While it is paused both channels are silent.
-The way to Twilio takes as long as the way back, as far as anybody can know: what we hear was said half a round trip
-ago, and what we write is heard half a round trip later.
+Nothing is kept before `begin` (the notice was heard). During a pause both channels are silent.
+The way to Twilio and the way back are taken as equally long; nobody can measure them apart. So what we hear was said
+half a round trip ago, and what we write is heard half a round trip later.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Tape(Protocol):
 
 
 class Pauses(Protocol):
-    """Who is told when a recording is paused, and until when; None: still."""
+    """Called when a pause begins or ends: from when, until when (None: it goes on), and why."""
 
     def __call__(self, from_ms: int, to_ms: int | None, why: str) -> None: ...
 
@@ -49,11 +49,11 @@ class Pauses(Protocol):
 Hearer: TypeAlias = Callable[[bytes, bytes], None]
 """Is given a whole chunk of both channels, as the tape is. Never blocks, never raises."""
 
-# No frame for so long: marks are believed without.
+# If no frame comes for so long, a mark's own time is used.
 FRAME_LIMIT = 60 * SAMPLES_PER_MS
-# A mark this little behind the next frame is not late: Twilio's timestamps are exact to some milliseconds.
+# A mark this little behind the next frame is not late: Twilio's timestamps are exact only to some milliseconds.
 MARK_JITTER = 5 * SAMPLES_PER_MS
-# Before it records, what was played so long ago is forgotten; its mark has come, on the longest way.
+# Before recording begins, audio that was played so long ago is dropped. Its mark has come, also over the longest way.
 FORGOTTEN = 4_000 * SAMPLES_PER_MS
 
 NOTICE = "the notice had not been heard"
@@ -61,20 +61,21 @@ WISH = "the caller does not want to be recorded"
 
 
 class Recorder:
-    """The recorder of one stream. Its methods are called on the audio path: none waits."""
+    """The recorder of one stream. Its methods are called on the audio path, so none of them waits."""
 
     def __init__(self, call_began_s: float, open_tape: Callable[[int], Tape], paused: Pauses) -> None:
-        """`call_began_s`: the zero of the call's time line, on the clock of every `now`."""
+        """`call_began_s` is the zero of the call's time line, on the clock of every `now`."""
         self._zero = samples_at(call_began_s)
         self._open_tape, self._paused = open_tape, paused
         self._caller, self._playback = CallerTrack(), PlaybackTrack()
         self._tape: Tape | None = None
-        self._next = 0  # the place of the next chunk
+        self._next = 0  # where the next chunk begins
         self._half_lag = 0
         self._began_at = 0
-        self._waits = False  # for the notice
+        self._waits = False  # for the notice to be heard
         self._refused = False
-        self._marks: list[tuple[str, int, int | None]] = []  # that came since the last frame; when, and where it ended
+        # That came since the last frame: name, time, and where that frame ended
+        self._marks: list[tuple[str, int, int | None]] = []
         self._blanks: list[tuple[int, int | None, str]] = []
         self._closed = False
         self.hearers: list[Hearer] = []  # who listens in: each is given every chunk, paused ones too
@@ -85,7 +86,7 @@ class Recorder:
     # When it records
 
     def start(self, now: float, *, consented: bool, refused: bool = False) -> None:
-        """The stream begins. Unless there is consent already, what comes before `begin` is kept nowhere."""
+        """The stream begins. Without consent, what comes before `begin` is not kept anywhere."""
         self._began_at = max(0, self._place(now))
         if refused:
             self.refuse(now)
@@ -96,7 +97,7 @@ class Recorder:
             self._waits = True
 
     def begin(self, now: float) -> None:
-        """The notice was heard, or none is needed: record from here on."""
+        """The notice was heard, or none is needed: record from now on."""
         if self._tape is not None or self._closed or self._refused:
             return
         self._take_marks()
@@ -109,7 +110,7 @@ class Recorder:
             self._paused(self._began_at // SAMPLES_PER_MS, self._next // SAMPLES_PER_MS, NOTICE)
 
     def pause(self, why: str, now: float) -> None:
-        """Record silence from here on. A pause inside a pause is the first one, going on."""
+        """Record silence from now on. A pause during a pause changes nothing."""
         if self._closed or (self._blanks and self._blanks[-1][1] is None):
             return
         at = max(self._next, self._place(now) - self._half_lag)
@@ -125,7 +126,7 @@ class Recorder:
             self._paused(start // SAMPLES_PER_MS, end // SAMPLES_PER_MS, why)
 
     def refuse(self, now: float) -> None:
-        """The caller wants no recording: silence from here to the call's end, whatever a function says."""
+        """The caller wants no recording: silence until the end of the call. No function can change that."""
         if not self._refused:
             self.resume(now)
             self.pause(WISH, now)
@@ -134,7 +135,7 @@ class Recorder:
     # What is heard
 
     def caller(self, frames: Sequence[Frame], now: float) -> None:
-        """Frames of the caller's came."""
+        """Frames of the caller's have come."""
         at = self._place(now) - self._half_lag
         for frame in frames:
             self._caller.append(frame.mulaw, frame.media_ms, at)
@@ -152,7 +153,7 @@ class Recorder:
         self._playback.cleared(self._place(now))
 
     def marked(self, mark: str, now: float) -> None:
-        """A mark came back. When, on Twilio's clock, is told by the caller's frames before and behind it."""
+        """A mark has come back. The caller's frames before and behind it tell when, on Twilio's clock."""
         self._marks.append((mark, self._place(now), self._caller.heard_to))
 
     def _take_marks(self, *, frame_came: bool = False) -> None:
@@ -162,7 +163,7 @@ class Recorder:
             self._playback.marked(mark, self._undisturbed(at, before, after))
 
     def _undisturbed(self, at: int, before: int | None, after: int | None) -> int:
-        """When a mark would have come, had nothing held it up: it was sent between two of the caller's frames."""
+        """When a mark would have come without delay. Twilio sent it between two of the caller's frames."""
         if before is None or after is None or before >= after:
             return at
         first, last = before + self._half_lag, after + self._half_lag
@@ -171,7 +172,7 @@ class Recorder:
         return at
 
     def tick(self, now: float) -> None:
-        """Hand on what is settled; nearly always one comparison."""
+        """Hand on what no longer changes. Nearly always this is one comparison."""
         at = self._place(now)
         if at - self._next < CHUNK_SAMPLES + SETTLE_SAMPLES:
             return
@@ -204,7 +205,7 @@ class Recorder:
     # The end
 
     def close(self, now: float, *, by_caller: bool) -> None:
-        """The stream is over. `by_caller`: it ended at Twilio's side, half a round trip before we heard of it."""
+        """The stream has ended. `by_caller`: it ended at Twilio, half a round trip before we learned of it."""
         if self._closed:
             return
         self._closed = True

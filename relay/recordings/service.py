@@ -1,4 +1,4 @@
-"""What a process does with recordings: opens them, writes their rows, uploads them, deletes them by age."""
+"""What a process does with recordings: open them, write their rows, upload them, delete them by age."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from relay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-# An upload that failed is tried again after this, and after a call at the latest.
+# A failed upload is tried again after this time, or after the next call.
 UPLOAD_AGAIN_S = 60.0
-# Recordings are deleted by age every hour, so many at once with a pause in between.
+# Recordings are deleted by age every hour: so many at once, with a pause in between.
 DELETE_EVERY_S = 3600.0
 DELETE_BATCH, BATCH_PAUSE_S = 50, 1.0
-# At the process's end a disk may go away with it: what can be uploaded in this time is.
+# When the process ends, its disk may go away too. What can be uploaded in this time is uploaded.
 LAST_UPLOADS_S = 10.0
-# A process that is killed right after a call may not have written its row: the newest files' rows are written again.
+# A process that is killed right after a call may not have written its row. So the rows of the newest files are written
+# again.
 ROWS_AGAIN = 20
 
 
 class Recordings:
-    """The recordings of a process. While `run` does not run, everything is written at once: so it is in plays."""
+    """The recordings of a process. While `run` does not run, everything is written at once, as in plays."""
 
     def __init__(
         self,
@@ -60,9 +61,9 @@ class Recordings:
     # For a call
 
     def recorder(self, call_sid: str, call_began_s: float, now_utc: dt.datetime, consent: Consent) -> Recorder:
-        """The recorder of a stream that begins now; `call_began_s` (Trio clock) is the zero of the call's time line.
+        """The recorder of a stream that begins now. `call_began_s` (Trio clock) is the zero of the call's time line.
 
-        Where the notice must be heard first, it waits for `begin`; where the caller has refused, it records nothing.
+        If the notice must be heard first, it waits for `begin`. If the caller has refused, it records nothing.
         """
         now = trio.current_time()
         began_at = now_utc - dt.timedelta(seconds=now - call_began_s)
@@ -118,7 +119,7 @@ class Recordings:
     # The process
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write by a thread, close what a dead process left, upload, delete by age; until cancelled."""
+        """Write in a thread, close what a dead process left, upload, and delete by age, until cancelled."""
         self._writer.start()
         try:
             async with trio.open_nursery() as nursery:
@@ -167,7 +168,7 @@ class Recordings:
     # The store
 
     async def _upload_all(self) -> None:
-        """Upload every closed file, oldest first; stops at the first that the store does not take."""
+        """Upload every closed file, oldest first. Stops at the first that the store does not take."""
         assert self._store is not None
         waiting = 0
         for name in await trio.to_thread.run_sync(lambda: list(self._disk.names())):
@@ -182,7 +183,7 @@ class Recordings:
             except (RecordingRefused, KeyMissing) as error:
                 log.error("recording.unreadable", file=name, words=str(error), do="it stays where it is")
                 continue
-            self._write_row(finished, self._store.where)  # before the removal: then it can always be found
+            self._write_row(finished, self._store.where)  # before the file is removed: so it can always be found
             await trio.to_thread.run_sync(self._disk.delete, [name])
             waiting -= 1
         self._metrics.recordings_waiting.set(waiting)
@@ -201,7 +202,7 @@ class Recordings:
             await trio.sleep(DELETE_EVERY_S)
 
     async def _delete_old(self, store: FolderStore | ObjectStore) -> None:
-        """Delete in small batches what is older than RETENTION_DAYS; then tell how old the oldest is."""
+        """Delete in small groups what is older than RETENTION_DAYS. Then report how old the oldest is."""
         before = f"{self.utc_now() - self._keep:%Y-%m-%d/%H%M%S}"
         while batch := await trio.to_thread.run_sync(lambda: list(islice(store.names(before), DELETE_BATCH))):
             await trio.to_thread.run_sync(store.delete, batch)

@@ -1,6 +1,6 @@
-"""Where closed recordings lie: a folder, or any S3-compatible store (Tigris, R2, MinIO, AWS). Blocking: for a thread.
+"""Where closed recordings are kept: a folder, or an S3-compatible store (Tigris, R2, MinIO, AWS). Blocking.
 
-Names are the same in both: 2026-11-29/140512-CA...-4f2a9c1b.rec, so that the oldest come first in a list.
+Names are the same in both: 2026-11-29/140512-CA...-4f2a9c1b.rec. So the oldest come first in a list.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from relay.recordings.files import SUFFIX, Recording, open_file
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-# A recording of ten minutes has 10 MB. A store that does not take it in this time is asked again later.
+# A recording of ten minutes has 10 MB. If the store does not take it in this time, it is tried again later.
 REQUEST_LIMIT = timedelta(seconds=60)
 CONNECT_LIMIT = timedelta(seconds=10)
 
 
 class StoreFailed(Exception):
-    """The store did not do what it was asked for. The words say why; it is worth another try."""
+    """The store did not do what it was asked for. The message says why. Another try may succeed."""
 
 
 class StoreUnusable(Exception):
-    """RECORDINGS_URL cannot be used at all. The words say what to do."""
+    """RECORDINGS_URL cannot be used at all. The message says what to do."""
 
 
 class Store(Protocol):
     """A place for closed recordings. All methods raise StoreFailed."""
 
-    where: str  # as it stands in a row
+    where: str  # the name that a row has for it
 
     def open(self, name: str, keys: Keys) -> Recording:
-        """Open a recording. Raises RecordingRefused and KeyMissing as well, FileNotFoundError where it is not there."""
+        """Open a recording. Also raises RecordingRefused, KeyMissing, and FileNotFoundError if it is not there."""
 
     def names(self, before: str = "") -> Iterator[str]:
-        """The names, oldest first where the store can; those under `before`, if it is given."""
+        """The names, oldest first if the store can do that. `before`: only those that come before this one."""
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete them; one that is gone already is no mistake."""
+        """Delete them. If one is gone already, that is no error."""
 
 
 def begun_at(name: str) -> datetime | None:
-    """When a recording began, by its name; None where it is no recording's."""
+    """When a recording began, by its name; None if the name is not a recording's."""
     with suppress(ValueError):
         return datetime.strptime(name[:17], "%Y-%m-%d/%H%M%S").replace(tzinfo=UTC)
     return None
@@ -86,13 +86,13 @@ class FolderStore:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise StoreFailed(f"{name} cannot be deleted: {error.strerror}") from None
-            with suppress(OSError):  # other recordings of that day lie there
+            with suppress(OSError):  # other recordings of that day are there
                 path.parent.rmdir()
 
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """What the store is reached with, by the usual AWS names."""
+    """The access to the store, by the usual AWS names."""
 
     url: str  # s3://bucket/prefix
     endpoint: str = ""
@@ -137,9 +137,9 @@ class ObjectStore:
         )
 
     def put(self, name: str, path: Path) -> None:
-        """Upload a file; when this returns, the store has confirmed that it has all of it. Raises StoreFailed."""
+        """Upload a file. When this returns, the store has confirmed that it has all of it. Raises StoreFailed."""
         size = path.stat().st_size
-        if self.size(name) == size:  # a process was killed between the upload and the removal
+        if self.size(name) == size:  # a process was killed after the upload, before it removed the file
             return
         try:
             self._api.put(self._store, name, path)
@@ -150,7 +150,7 @@ class ObjectStore:
             raise StoreFailed(f"the store says that it has {kept} bytes of {size}")
 
     def size(self, name: str) -> int | None:
-        """How many bytes the store has under this name; None if it has none. Raises StoreFailed."""
+        """How many bytes the store has under this name; None if it has no such name. Raises StoreFailed."""
         try:
             return int(self._api.head(self._store, name)["size"])
         except FileNotFoundError:
@@ -188,12 +188,12 @@ class ObjectStore:
         try:
             self._api.delete(self._store, wanted)
         except FileNotFoundError:
-            pass  # gone already
+            pass  # it is gone already
         except Exception as error:
             raise StoreFailed(_words(error)) from None
 
 
 def _words(error: Exception) -> str:
-    """One line of what the store says, without what may be secret: a signed URL has its signature behind a "?"."""
+    """One line of the store's message, without what may be secret: a signed URL has its signature behind a "?"."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text.split('?', 1)[0][:200]}"

@@ -1,12 +1,12 @@
 """What both sides of a call heard, each piece at its place on the call's time line. Pure.
 
-Places are samples (8,000 a second) since the call's start; `at` is the present moment in that count.
+Places are samples (8,000 a second) since the start of the call. `at` is the present moment in samples.
 
-CallerTrack    the caller as received, placed by Twilio's timestamps: a gap stays a gap of its length.
-PlaybackTrack  what the caller heard of us, on Twilio's playback clock. What is written into silence plays at once, what
-               is written while something plays follows it, and a `clear` drops what has not been played. A mark proves
-               that its piece was played, and when: it stands between two of the caller's frames, whose timestamps are
-               Twilio's own. So a piece is settled only when its mark is there, or should long have been.
+CallerTrack    The caller as received, placed by Twilio's timestamps. A gap keeps its length.
+PlaybackTrack  What the caller heard of us, on Twilio's playback clock. What is written during silence plays at once.
+               What is written while something plays comes after it. A `clear` drops what was not played. A mark proves
+               that its piece was played, and when: it comes between two of the caller's frames, whose timestamps are
+               Twilio's own. So a piece is settled (never moved again) only when its mark has come or is overdue.
 """
 
 from __future__ import annotations
@@ -16,33 +16,35 @@ from dataclasses import dataclass
 
 SAMPLES_PER_MS = 8
 RATE_HZ = 8_000
-CHUNK_SAMPLES = 2_000  # 250 ms: what is handed on and encrypted at once
+CHUNK_SAMPLES = 2_000  # 250 ms: handed on and encrypted together
 FRAME_SAMPLES = 160  # 20 ms
 SILENCE = b"\xff"  # mu-law zero
 
-# Below this a step of Twilio's timestamps is their jitter (two frames of live captures were up to 19 ms off).
+# A smaller step of Twilio's timestamps is jitter. In captures two frames were up to 19 ms off.
 GAP_SAMPLES = 30 * SAMPLES_PER_MS
-# A timestamp this far ahead of the clock is wrong: the audio is placed by its arrival.
+# A timestamp so far ahead of the clock is wrong. Its audio is placed by its arrival.
 AHEAD_SAMPLES = 1_000 * SAMPLES_PER_MS
-# Audio that came in a burst after a stall stands later than it was said. Its silence is left out until this is made up.
+# Audio that came in a burst after a stall is placed later than it was said. Its silence is left out until the delay is
+# made up.
 BEHIND_SAMPLES = 100 * SAMPLES_PER_MS
 QUIET_HEIGHT = 32  # of 127: about -48 dBFS
 _HEIGHT = bytes(127 - (code & 0x7F) for code in range(256))
 
 NEVER = -(1 << 60)
 
-# A mark tells the moment to 10 ms (half a frame); less than this is no lateness, but Twilio's rounding.
+# A mark is exact to 10 ms (half a frame). A smaller delay comes from Twilio's rounding.
 JITTER_SAMPLES = 6 * SAMPLES_PER_MS
-# What is usual may grow by a millisecond a mark, so that a longer way is learned within a minute.
+# The usual delay may grow by 1 ms a mark. So a longer way is learned within a minute.
 USUAL_GROWS = SAMPLES_PER_MS
-# Before the first mark nobody knows how long they take: Twilio's take under this.
+# Before the first mark, nobody knows the delay of marks. Twilio's is below this.
 USUAL_AT_FIRST = 400 * SAMPLES_PER_MS
-# What lies this far back is settled where its mark is there; bursts of 233 ms are normal on the way from Twilio.
+# What is this old is settled if its mark has come. Bursts of 233 ms are normal (docs/protocol/twilio.md 3.3).
 SETTLE_SAMPLES = 300 * SAMPLES_PER_MS
-# And this far back in any case: a piece whose mark is not there by then is not being played yet, and moves on.
+# What is this old is settled anyway. A piece whose mark has not come by then is not being played yet, and is moved
+# later.
 HOLD_SAMPLES = 600 * SAMPLES_PER_MS
 USUAL_LIMIT = 1_500 * SAMPLES_PER_MS
-# No mark for so long: this peer returns none, and the clock alone is believed.
+# No mark for so long: this peer returns none, and only the clock is used.
 NO_MARKS_SAMPLES = 5_000 * SAMPLES_PER_MS
 
 
@@ -55,24 +57,24 @@ class CallerTrack:
     """The caller's audio of one stream."""
 
     def __init__(self) -> None:
-        self._offset: int | None = None  # place of timestamp 0: the least that any arrival allows
+        self._offset: int | None = None  # the place of timestamp 0: the earliest that any arrival allows
         self.heard_to: int | None = None  # where the last frame ends on the time line
         self._from: int | None = None  # nothing before this place is taken
-        self._taken_to = 0  # what lies before has been read
+        self._taken_to = 0  # what is before this was read
         self._audio_to = 0  # the end of the last audio
         self._mulaw = bytearray()  # from _taken_to on
 
     @property
     def end(self) -> int:
-        """Where the audio that is here ends."""
+        """Where the received audio ends."""
         return self._taken_to + len(self._mulaw)
 
     def begin(self, place: int) -> None:
-        """Take audio from this place on. What came before is kept nowhere."""
+        """Take audio from this place on. What came before is not kept anywhere."""
         self._from = self._taken_to = place
 
     def append(self, mulaw: bytes, media_ms: int, at: int) -> None:
-        """Audio that has come just now, with Twilio's timestamp."""
+        """Audio that has just come, with Twilio's timestamp."""
         offset = at - len(mulaw) - media_ms * SAMPLES_PER_MS
         if self._offset is None or offset < self._offset:
             self._offset = offset
@@ -90,7 +92,7 @@ class CallerTrack:
             self._offset = offset
             gap = at - len(mulaw) - self._audio_to
         if gap >= GAP_SAMPLES:
-            # Whole frames are missing: timestamps are exact to some milliseconds only.
+            # Only whole frames count as missing: timestamps are exact only to some milliseconds.
             self._put(self._audio_to + (gap + FRAME_SAMPLES // 2) // FRAME_SAMPLES * FRAME_SAMPLES, mulaw)
         elif self.end - target > BEHIND_SAMPLES and max(mulaw.translate(_HEIGHT), default=0) < QUIET_HEIGHT:
             return
@@ -105,7 +107,7 @@ class CallerTrack:
         self._audio_to = self.heard_to = self.end
 
     def read(self, count: int) -> bytes:
-        """The next `count` samples, silence where nothing came."""
+        """The next `count` samples. Silence where nothing came."""
         mulaw = bytes(self._mulaw[:count])
         del self._mulaw[:count]
         self._taken_to += count
@@ -114,16 +116,16 @@ class CallerTrack:
 
 @dataclass(slots=True)
 class Piece:
-    """Audio that was written at once, and where it is believed to be played."""
+    """Audio that was written at once, and the place where it was probably played."""
 
     mulaw: bytes
     mark: str | None
-    planned: int  # its place if the playback runs on time
+    planned: int  # its place if nothing delays the playback
     start: int
     late: int = 0
     proved: bool = False
     moved: bool = False  # its mark is overdue: it is not being played yet
-    follows: bool = False  # it was written while the piece before it was to be played
+    follows: bool = False  # it was written while the piece before it was still to be played
 
     @property
     def end(self) -> int:
@@ -131,7 +133,7 @@ class Piece:
 
 
 class PlaybackTrack:
-    """What one stream's caller hears of us."""
+    """What the caller of one stream hears of us."""
 
     def __init__(self) -> None:
         self._pieces: deque[Piece] = deque()
@@ -140,16 +142,16 @@ class PlaybackTrack:
         self._played_to = NEVER  # the end of the pieces that were dropped
         self._settled_to = NEVER
         self._usual: int | None = None
-        self._base: int | None = None  # the lag by which pieces are placed, once recording has begun
+        self._base: int | None = None  # the delay by which pieces are placed, once recording has begun
         self._trusts_clock = False
 
     @property
     def lag(self) -> int:
-        """Samples from the end of a piece to its mark, as they usually are: the way to Twilio and back."""
+        """The usual number of samples from the end of a piece to its mark: the way to Twilio and back."""
         return min(self._usual or 0, USUAL_LIMIT)
 
     def begin(self) -> None:
-        """From here on places count: what marks usually take is what a piece in its place takes."""
+        """From now on places count. A piece whose mark takes the usual time is in its place."""
         self._base = self.lag
 
     def played(self, mulaw: bytes, mark: str | None, at: int) -> None:
@@ -164,7 +166,7 @@ class PlaybackTrack:
             self._marks[mark] = piece
 
     def marked(self, name: str, at: int) -> None:
-        """A mark came back; `at` is when it would have come on an undisturbed way."""
+        """A mark came back. `at` is when it would have come without delay on its way."""
         piece = self._marks.pop(name, None)
         if piece is None:
             return
@@ -176,7 +178,7 @@ class PlaybackTrack:
         self._place()
 
     def _hindsight(self, piece: Piece) -> None:
-        """A playback never catches up: what was played before this in one go was no later than it is."""
+        """A playback never catches up. So what played just before this piece was not later than this piece."""
         pieces = list(self._pieces)
         if piece not in pieces:
             return
@@ -196,7 +198,7 @@ class PlaybackTrack:
             end = piece.end
 
     def cleared(self, at: int) -> None:
-        """What has not been played by now is never heard."""
+        """What was not played by now is never heard."""
         while self._pieces:
             piece = self._pieces[-1]
             if not piece.moved and piece.start < at:
@@ -211,7 +213,7 @@ class PlaybackTrack:
         self._planned_to = min(self._planned_to, at)
 
     def settle(self, at: int) -> int:
-        """Up to which place nothing changes any more."""
+        """The place up to which nothing changes any more."""
         usual = USUAL_AT_FIRST if self._usual is None and self._marks else self.lag
         settled, latest = at - SETTLE_SAMPLES - usual, at - HOLD_SAMPLES - usual
         for piece in self._pieces:
@@ -229,8 +231,8 @@ class PlaybackTrack:
         return self._settled_to
 
     def _move_on(self, piece: Piece, to: int) -> None:
-        """The mark of this piece is overdue: it waits somewhere on its way, and what is behind it as well."""
-        if piece.start < self._settled_to:  # a part of it is written already
+        """The mark of this piece is overdue. The piece is somewhere on its way, and so is everything behind it."""
+        if piece.start < self._settled_to:  # a part of it was written already
             piece.proved = True
             return
         piece.late, piece.moved = to - piece.planned, True
@@ -240,7 +242,7 @@ class PlaybackTrack:
         self._place()
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` samples from this place on, silence where nothing is played; what lies before is forgotten."""
+        """`count` samples from this place on. Silence where nothing is played. What is before this place is dropped."""
         while self._pieces and self._pieces[0].end <= first:
             piece = self._pieces.popleft()
             self._played_to = piece.end

@@ -1,6 +1,6 @@
-"""The thread that writes recordings, and the tape by which a call hands it chunks.
+"""The thread that writes recordings, and the tape by which a call gives it chunks.
 
-While no thread runs, each job is done at once: so it is in plays, whose clock no thread may share.
+While no thread runs, each job is done at once. Plays need this: their clock cannot be shared with a thread.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from relay.recordings.files import WHOLE, FileInProgress, Finished
 
 log = structlog.get_logger()
 
-# A disk that takes nothing for so long: this call's recording ends there. Eight seconds are 128 kB of memory.
+# If the disk takes nothing for so long, the recording of this call stops. Eight seconds are 128 kB of memory.
 WAITING_LIMIT = 32  # chunks of 250 ms
-# How long the process waits at its end for what is still to be written.
+# The process waits this long at its end for what is still to be written.
 STOP_LIMIT_S = 5.0
 
 Job = Callable[[], None]
 
 
 class Writer:
-    """Does jobs in order, in one thread of its own between `start` and `stop`."""
+    """Does jobs in order, in a thread of its own between `start` and `stop`."""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -34,21 +34,21 @@ class Writer:
         self._tell: Callable[[Job], None] | None = None
 
     def do(self, job: Job) -> None:
-        """Do a job in the thread, or now if there is none. Never blocks while there is one."""
+        """Do a job in the thread, or at once if there is none. Never blocks if there is one."""
         if self._thread is None:
             job()
         else:
             self._jobs.put(job)
 
     def tell(self, news: Job) -> None:
-        """From a job: have this done in Trio's thread."""
+        """From a job: do this in Trio's thread."""
         if self._tell is None:
             news()
             return
         try:
             self._tell(news)
         except trio.RunFinishedError:
-            pass  # nobody is left to be told; the next start finds the file
+            pass  # nobody can be told any more; the next start finds the file
 
     def start(self) -> None:
         """Start the thread, from Trio's."""
@@ -66,7 +66,7 @@ class Writer:
             await trio.to_thread.run_sync(thread.join, STOP_LIMIT_S)
             if not thread.is_alive():
                 self._thread = self._tell = None
-            await trio.lowlevel.checkpoint()  # what it has told is done now
+            await trio.lowlevel.checkpoint()  # What the thread has reported is done now.
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -77,11 +77,12 @@ class Writer:
 
 
 class FileTape:
-    """One recording on its way to the disk. `done` is told, in Trio's thread, what became of it."""
+    """One recording on its way to the disk. `done` is called in Trio's thread with what became of it."""
 
     def __init__(self, writer: Writer, file: FileInProgress, done: Callable[[Finished | None, str], None]) -> None:
         self._writer, self._file, self._done = writer, file, done
-        self._sent = self._taken = 0  # chunks: ours to write, the thread's to write; each has one writer
+        # Chunks that were handed over, and chunks that were written; each count has one writer
+        self._sent = self._taken = 0
         self._over = False
         self._failed = False
         writer.do(self._open)
@@ -131,7 +132,7 @@ class FileTape:
         self._writer.tell(lambda: self._done(finished, ""))
 
     def _stop(self, why: str) -> None:
-        """Nothing more is written: the call goes on without."""
+        """Write nothing more. The call goes on."""
         if self._failed:
             return
         self._failed = True

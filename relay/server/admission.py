@@ -1,7 +1,7 @@
 """Which rings get the agent, which the human's phone, and which nobody.
 
-A caller who rings again and again is put through to the human, as somebody whom the agent cannot help; but not for
-ever, or a machine that rings us would ring the human. The ledger counts the rings of all machines.
+A caller who rings again and again is put through to the human, because the agent cannot help them. But not without end:
+a machine that rings us would ring the human. The ledger counts the rings of all machines.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ WINDOW_S = 600.0
 # One number gets the agent so often within the window. Hidden callers are many, and are counted together.
 CALLS_PER_WINDOW = 10
 HIDDEN_CALLS_PER_WINDOW = 30
-# After those, so many rings reach the human's phone; then it is busy until the window has passed.
+# After those, so many rings reach the human's phone. Then it is busy until the window has passed.
 HUMAN_CALLS_PER_WINDOW = 3
-# A ring waits no longer than this for the other machines' count.
+# A ring waits this long for the count of the other machines.
 COUNT_LIMIT_S = 0.1
 
 
 class Refusal(enum.StrEnum):
-    """Why a call is not for the agent; also the outcome in its row."""
+    """Why a call does not get the agent. It is also the outcome in its row."""
 
     DRAINING = "draining"
     CAPACITY = "capacity"
@@ -38,7 +38,7 @@ class Refusal(enum.StrEnum):
     OWN_NUMBER = "own_number"  # a human's phone that forwards back to us: our own call comes in again
 
 
-# Not even the human is rung for these: the call is rejected, and nobody pays for it. What the operator can do:
+# For these not even the human is rung. The call is rejected, and nobody pays for it. What the operator can do:
 FOR_NOBODY: dict[str, str] = {
     Refusal.OWN_NUMBER: "the human's phone forwards its calls back to the agent's number: turn that off",
     Refusal.FLOOD: "block the number at Twilio if it goes on",
@@ -57,7 +57,7 @@ class Admission:
         if caller.is_own:
             return Refusal.OWN_NUMBER
         rings, limit = 0, 0
-        if not caller.is_shared:  # whoever calls by a line that many use is not the one who rang before
+        if not caller.is_shared:  # a caller on a line that many use may not be the one who rang before
             rings = await self._rings(file)
             limit = HIDDEN_CALLS_PER_WINDOW if caller.is_hidden else CALLS_PER_WINDOW
         if rings > limit + HUMAN_CALLS_PER_WINDOW:
@@ -76,7 +76,7 @@ class Admission:
         return Refusal.DAY_SPEND if desk.spent_today_usd >= desk.settings.max_day_usd else None
 
     async def _rings(self, file: CallFile) -> int:
-        """How often this number, or anybody hidden, has rung within the window, this time included."""
+        """How often this number rang within the window, with this ring. Hidden callers count together."""
         caller, now = file.caller.id, trio.current_time()
         here = self._desk.files.rings(file.caller, WINDOW_S, now)
         try:
@@ -84,6 +84,6 @@ class Admission:
         except LedgerUnavailable as error:
             log.info("ring.counted_here_only", words=str(error))
             return here
-        # What the ledger has of this process is counted already, with those who rang while it was asked.
+        # The ledger's rows of this process are counted already, with those who rang while it was asked.
         besides = everywhere - (self._desk.files.rings(file.caller, WINDOW_S, now) - 1)
         return here + max(0, besides)

@@ -1,7 +1,8 @@
-"""The process: everything that outlives a call, nested by lifetime; admission, readiness, drain.
+"""The process: everything that lives longer than a call, nested by lifetime; admission, readiness, drain.
 
     ledger > kept sessions, phrases, the day's bill, the loop's lag > HTTP and media sockets > calls
-The first signal drains: no new calls, `/readyz` 503, running calls have `DRAIN_S` to come to an end. The second leaves.
+The first signal drains: no new calls, `/readyz` is 503, running calls have `DRAIN_S` to end. The second signal ends the
+process.
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ from relay.voices.elevenlabs_socket import ElevenLabs, VoiceAccess
 
 log = structlog.get_logger()
 
-# Fly kills a machine at most 300 s after its signal (kill_timeout in fly.toml); twenty of them are for the ledger.
+# Fly kills a machine at most 300 s after its signal (docs/protocol/fly.md 1). Twenty of them are for the ledger.
 DRAIN_S = 280.0
-# `/readyz` waits this long for the kept greeting, then calls are taken without it.
+# `/readyz` waits this long for the kept greeting. Then calls are taken without it.
 GREETING_WAIT_S = 10.0
 LAG_EVERY_S = 0.5
-# Some runners pass one Ctrl-C on as SIGINT and SIGTERM: within so long they are one wish.
+# Some runners send one Ctrl-C as SIGINT and SIGTERM. Within this time they count as one.
 SAME_WISH_S = 0.05
-# Headers by which proxies say for whom they ask, beside all that begin with X-Forwarded-.
+# Headers by which proxies say for whom they ask. All that begin with X-Forwarded- count too.
 _PROXIES_HEADERS = frozenset(
     "forwarded via x-real-ip x-client-ip x-cluster-client-ip x-original-forwarded-for x-original-host true-client-ip"
     " client-ip cf-connecting-ip cf-connecting-ipv6 cf-ray cdn-loop fastly-client-ip fly-client-ip fly-forwarded-port"
@@ -71,7 +72,7 @@ _PROXIES_HEADERS = frozenset(
 )
 
 
-# Long because it opens all that the calls share, each thing after those that it needs.
+# Long because it opens everything that the calls share, each thing after those that it needs.
 def open_desk(
     settings: Settings,
     ledger: Ledger,
@@ -81,7 +82,7 @@ def open_desk(
     rest: TwilioRest,
     dial_end: Dial = dial,
 ) -> Desk:
-    """Everything the calls of a process share. `backend` None: the embedded one, over the diary.
+    """Everything that the calls of a process share. `backend` None: the embedded one, over the diary.
 
     Raises FilesInvalid, FunctionRefused.
     """
@@ -136,7 +137,10 @@ def voices_of(settings: Settings, dial_end: Dial = dial) -> ElevenLabs | None:
 
 
 def _stop_signals() -> list[signal.Signals]:
-    """What asks the process to stop. SIGHUP comes when its terminal is closed; `nohup` has it ignored, and so do we."""
+    """The signals that ask the process to stop. SIGHUP comes when its terminal is closed.
+
+    With `nohup` it is ignored, also here.
+    """
     asked = [signal.SIGTERM, signal.SIGINT]
     return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*asked, signal.SIGHUP]
 
@@ -153,7 +157,7 @@ def _is_a_proxys(header: str) -> bool:
 
 
 def rest_of(settings: Settings) -> TwilioRest:
-    """Twilio's REST client: by API key where there is one."""
+    """Twilio's REST client, with the API key if there is one."""
     if settings.twilio_api_key:
         auths = [(settings.twilio_api_key, settings.twilio_api_secret)]
     else:
@@ -193,7 +197,10 @@ class Daemon:
         return Response(f"{words or 'ready'}\n", 503 if words else 200, content_type="text/plain")
 
     async def not_ready(self) -> str | None:
-        """Why no calls are taken now, in words; None if they are. A dead Postgres is no reason: rows wait on disk."""
+        """Why no calls are taken now, in words; None if they are.
+
+        That Postgres is away is no reason: rows wait on disk.
+        """
         if self.desk.draining:
             return "draining: running calls come to an end, no new ones are taken"
         waited_s = trio.current_time() - self._began_at
@@ -202,8 +209,8 @@ class Daemon:
         return None
 
     async def _metrics(self) -> Response:
-        # Calls and dollars are not the public's. Fly scrapes directly, and every proxy says whom it speaks for.
-        # One that says nothing asks at least for the host that the public knows.
+        # Calls and dollars are not public. Fly reads them directly, and every proxy says for whom it asks. For a proxy
+        # that does not say so, the host is checked: it is the public one.
         settings = self.desk.settings
         is_public = not settings.is_local and _host(f"//{request.host}") == _host(settings.public_url)
         if is_public or any(_is_a_proxys(name) for name, _ in request.headers):
@@ -242,7 +249,7 @@ class Daemon:
         nursery.start_soon(self.desk.beat.run)
 
     async def _apart(self, name: str, task: Callable[..., Awaitable[None]], **status: trio.TaskStatus[None]) -> None:
-        """Run what calls can do without: a bug in it must not end them."""
+        """Run something that calls do not need. An error in it must not end them."""
         try:
             await task(**status)
         except Exception:
@@ -264,7 +271,7 @@ class Daemon:
         )
 
     async def _keep_day_bill(self) -> None:
-        """Ask what the others have spent: at the start, while calls are at hand, and when one rings."""
+        """Ask what the other machines have spent: at the start, while calls run, and when one rings."""
         while True:
             self.desk.bill.tell(file for file in self.desk.files.at_hand() if file.live)
             await self.desk.bill.read()
@@ -274,14 +281,14 @@ class Daemon:
                 await self.desk.rang.wait()
 
     async def _learn_own_numbers(self) -> None:
-        """Which numbers lead to us: those ever called, by the ledger, and the account's, by Twilio."""
+        """The numbers that lead to us: those ever called, by the ledger, and the account's, by Twilio."""
         desk, settings = self.desk, self.desk.settings
         try:
             desk.learn_own(*await desk.ledger.numbers_called(limit_s=5.0))
         except LedgerUnavailable as error:
-            log.info("numbers.not_read", words=str(error), caller_hears="nothing: those that ring are learned anew")
+            log.info("numbers.not_read", words=str(error), caller_hears="nothing: numbers are learned when they ring")
         if settings.is_local and settings.twilio_api_base == Settings().twilio_api_base:
-            return  # nobody can call a relay that is on this machine alone
+            return  # nobody else can call a relay on this machine
         try:
             ours = await desk.rest.own_numbers()
         except TwilioUnreachable as error:
@@ -325,7 +332,7 @@ class Daemon:
         leave()
 
     async def drain(self) -> None:
-        """Take no more calls; return when those in hand are over, also those whose human is being rung."""
+        """Take no more calls. Returns when those in hand have ended, also those whose human is being rung."""
         self.desk.begin_drain(DRAIN_S - 20.0)
         with trio.move_on_after(DRAIN_S):
             while self.desk.calls_in_hand:  # noqa: ASYNC110 -- many calls end one by one; a tenth of a second is soon

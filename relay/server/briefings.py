@@ -143,8 +143,8 @@ class Briefings:
             log.error(
                 "files.broken",
                 words=str(error),
-                caller_hears="what they heard before: the old state stays in force",
-                do="mend the file: it is looked at again when it changes; `relay check` names every mistake",
+                caller_hears="what they heard before: the old files stay in use",
+                do="correct the file: it is read again when it changes; `relay check` names every mistake",
             )
             return True
         self._metrics.files_broken.set(0)
@@ -160,7 +160,7 @@ class Briefings:
                 "files.not_rendered",
                 phrases=len(missing),
                 again_s=AGAIN_S,
-                caller_hears="what they heard before: the old state stays in force until its words are rendered",
+                caller_hears="what they heard before: the old files stay in use until the new words are rendered",
             )
             await trio.sleep(AGAIN_S)
             return False

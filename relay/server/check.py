@@ -10,7 +10,7 @@ from relay.settings import Settings, SettingsInvalid
 
 
 def mistakes(load: Callable[[], Settings], environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """What is wrong, and what is worth knowing where nothing is, in words. `load` reads the settings of `serve`."""
+    """What is wrong, or what is worth knowing if nothing is, in words. `load` reads the settings of `serve`."""
     wrong: list[str] = []
     told: list[str] = []
     try:

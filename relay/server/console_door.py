@@ -1,7 +1,8 @@
 """The door of the console's sockets: who may open one, and which room is behind it.
 
-The password or the own machine, the session and the origin are checked before the upgrade, as for the pages. Then the
-room that the path names is entered: it may refuse as well, accepts, and stays until the socket is over.
+Before the upgrade, the same things are checked as for the pages: the password or the own machine, the session, and the
+origin. Then the room in the path gets the socket. It may refuse it too. It accepts it and stays until the socket has
+ended.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ log = structlog.get_logger()
 PREFIX = "/console/socket/"
 
 Room: TypeAlias = Callable[[Request, WebSocketEnd, str], Awaitable[None]]
-"""Called before the upgrade, with what stands in the path behind the room's name, query and all. See http.Door."""
+"""Called before the upgrade, with the part of the path behind the room's name, with its query. See http.Door."""
 
 
 def headers_of(request: Request) -> Headers:
-    """The request's headers as the pages' are: names in any case, doubles kept."""
+    """The request's headers in the form of the pages': names in any case, doubles kept."""
     return Headers(list(request.headers.raw_items()))
 
 

@@ -1,4 +1,4 @@
-"""File descriptors: each connection takes one, and a process that has none left cannot even accept a ring."""
+"""File descriptors: each connection needs one. A process without a free one cannot even accept a ring."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ log = structlog.get_logger()
 
 # More is never needed, and some systems say "unlimited".
 ENOUGH = 65_536
-# A call has the caller's socket, one or two of the model's, and now and then one of the backend's.
+# A call has the caller's socket, one or two of the model's, and sometimes one of the backend's.
 BY_CALL = 4
 # The log, the ledger, the listening sockets, HTTP for rings and health.
 BESIDES_CALLS = 100
-# So much of all descriptors may be held by connections on which nobody asks anything.
+# The share of all descriptors that connections without a request may use.
 IDLE_SHARE = 4
 FEWEST_IDLE = 16
 
 
 def raise_limit(max_calls: int) -> int:
-    """Raise the soft limit as far as the system lets us; returns what we have. Warns where MAX_CALLS needs more."""
+    """Raise the soft limit as far as the system allows. Returns the limit. Warns if MAX_CALLS needs more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # macOS has a lower one that it does not tell
+        with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit, which it does not report
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     has = limit()
     needed = BY_CALL * max_calls + BESIDES_CALLS
@@ -48,11 +48,11 @@ def limit() -> int:
 
 
 class IdleConnections:
-    """Connections on which no request is under way. Where there are too many, the one that waits longest is closed."""
+    """Connections without a request. If there are too many, the one that has waited longest is closed."""
 
     def __init__(self, most: int | None = None) -> None:
         self._most = max(FEWEST_IDLE, limit() // IDLE_SHARE) if most is None else most
-        self._waiting: dict[Hashable, Callable[[], None]] = {}  # the longest first
+        self._waiting: dict[Hashable, Callable[[], None]] = {}  # the one that has waited longest comes first
         self.shed = 0
 
     def __len__(self) -> int:
@@ -72,5 +72,5 @@ class IdleConnections:
                 )
 
     def remove(self, connection: Hashable) -> None:
-        """A request is under way on it, or it is closed."""
+        """A request has come on it, or it is closed."""
         self._waiting.pop(connection, None)

@@ -1,4 +1,7 @@
-"""Which machine a request is for: Fly's proxy spreads them over all there are, and a call lives on one. Pure."""
+"""Which machine a request is for: Fly's proxy spreads requests over all machines, and a call is on one of them.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from relay.settings import Settings
 
 
 def replay(settings: Settings, machine: str, failed: str | None) -> dict[str, str] | None:
-    """The header that has the proxy bring a request to its machine; None where that is this one, or is none.
+    """The header with which the proxy brings a request to its machine. None if that is this machine, or none.
 
-    500 ms, then it comes back here: `failed` is what it brings along then (`fly-replay-failed`).
+    If this does not work within 500 ms, the request comes back here, with `fly-replay-failed` (`failed`). Source:
+    docs/protocol/fly.md 5.
     """
     ours = settings.fly_machine_id
     if not ours or failed or machine == ours or not machine.isalnum() or len(machine) > 64:

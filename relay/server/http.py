@@ -1,11 +1,10 @@
-"""One port, two ways in: hypercorn serves HTTP, and sockets leave it before their upgrade.
+"""One port for two things: hypercorn serves HTTP, and sockets leave it before their upgrade.
 
 A connection whose next request is a GET below a door's prefix (`/twilio/stream/…`, `/console/socket/…`) is taken from
-hypercorn and given, as a WebSocket end on the bare socket, to that *door*; also after earlier requests on the same
-kept-alive connection. Hypercorn's own
-WebSockets cost half of the calls a core can carry, shield every send from cancellation and lose the peer's close
-code. This file subclasses hypercorn's TCP server: hypercorn is pinned to 0.18, and
-tests/server/test_http.py watches the seam.
+hypercorn. That *door* gets it, as a WebSocket end on the bare socket. This also works after earlier requests on the
+same connection. Hypercorn's own WebSockets cost half of the calls that a core can carry, shield every send from
+cancellation, and lose the peer's close code. This file subclasses hypercorn's TCP server. So hypercorn is pinned to
+0.18, and tests/server/test_http.py checks where the two meet.
 """
 
 from __future__ import annotations
@@ -43,17 +42,17 @@ Door: TypeAlias = Callable[[Request, WebSocketEnd], Awaitable[None]]
 exception (logged), 1012 where the process stops."""
 
 HEAD_LIMIT_S = 5.0
-# For a plain HTTP response that the peer does not read: hypercorn alone would wait for ever, and SIGTERM with it.
+# For a plain HTTP response that the peer does not read. Hypercorn alone would wait for ever, also at SIGTERM.
 SEND_LIMIT_S = 5.0
-# Twilio keeps its connections; a longer wait means fewer requests that meet a socket about to be closed.
+# Twilio keeps its connections. With a longer wait, fewer requests meet a socket that is about to be closed.
 KEEP_ALIVE_S = 75
-# Connections that wait while the loop is busy: a burst of rings is two each.
+# Connections that wait while the loop is busy. A burst of rings needs two each.
 BACKLOG = 512
 ALL_IPV6 = "[::]"
 
 
 class PortUnusable(OSError):
-    """Nobody can listen there; `strerror` says why, and what to do."""
+    """Nobody can listen there. `strerror` says why, and what to do."""
 
 
 async def serve(
@@ -68,7 +67,7 @@ async def serve(
     """Serve `app` over HTTP, and sockets through `doors` (path prefix -> door), on `bind` ("host:port"; 0 = any free).
 
     Reports the bound URLs ("http://127.0.0.1:8080") when it listens. After `shutdown` it takes no more connections,
-    gives those that are open `graceful_s` and returns. Raises PortUnusable.
+    gives the open ones `graceful_s`, and returns. Raises PortUnusable.
     """
     config = _Config(doors)
     config.graceful_timeout = graceful_s
@@ -90,9 +89,9 @@ async def serve(
 
 
 def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
-    """Where to listen: on HOST, else on this machine alone while nobody else is to call, else on all its addresses.
+    """Where to listen: on HOST, or only on this machine if nobody else is to call, or on all its addresses.
 
-    All are IPv4's and IPv6's: a private network may have the latter alone (Fly's has).
+    All means IPv4 and IPv6: a private network may have only IPv6 (Fly's does).
     """
     if not host and is_local:
         host = "127.0.0.1"
@@ -102,7 +101,7 @@ def addresses(host: str, port: int, *, is_local: bool) -> list[str]:
 
 
 def _listen_on(bind: list[str], stack: ExitStack) -> list[socket.socket]:
-    """A socket for each address; on all addresses of IPv6 only where the machine has any. Raises PortUnusable."""
+    """A socket for each address. On all IPv6 addresses only if the machine has any. Raises PortUnusable."""
     listening: list[socket.socket] = []
     for address in bind:
         try:
@@ -117,7 +116,7 @@ def _listen_on(bind: list[str], stack: ExitStack) -> list[socket.socket]:
 
 
 def _listen(address: str) -> socket.socket:
-    """Listen on "host:port" (an IPv6 host in brackets or not); hypercorn's own way leaks the socket where it fails."""
+    """Listen on "host:port" (an IPv6 host in brackets or not). If it fails, hypercorn's own way leaks the socket."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     try:
@@ -127,7 +126,8 @@ def _listen(address: str) -> socket.socket:
     except socket.gaierror:
         raise PortUnusable(errno.EADDRNOTAVAIL, f"{host} is no address of this machine: look at HOST.") from None
     try:
-        sock = socket.create_server(where, family=family, backlog=BACKLOG)  # IPv6's takes no IPv4: each has its own
+        # That of IPv6 takes no IPv4, so each has its own
+        sock = socket.create_server(where, family=family, backlog=BACKLOG)
     except OSError as e:
         hint = " Is another relay running?" if e.errno == errno.EADDRINUSE else ""
         name = "HOST" if e.errno == errno.EADDRNOTAVAIL else "PORT"
@@ -139,19 +139,21 @@ def _listen(address: str) -> socket.socket:
 
 
 class _Config(Config):
-    """Hypercorn's configuration, with our doors: the one thing of ours that reaches every connection."""
+    """Hypercorn's configuration with our doors: it is the one object of ours that reaches every connection."""
 
     def __init__(self, doors: Mapping[str, Door]) -> None:
         super().__init__()
-        self.doors = {f"GET {prefix}".encode(): door for prefix, door in doors.items()}  # by a request's first words
+        # By the first words of a request
+        self.doors = {f"GET {prefix}".encode(): door for prefix, door in doors.items()}
         self.idle = IdleConnections()
 
 
 class _PlainHttp(H11Protocol):
-    """Hypercorn's HTTP/1.1 without its WebSockets: nobody here opens one, and one that it refuses it never closes."""
+    """Hypercorn's HTTP/1.1 without its WebSockets: nobody uses them here, and it never closes one that it refuses."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]  # a server may be deaf to it
+        # A server may ignore an upgrade
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         version = request.http_version
         await super()._create_stream(
             h11.Request(method=request.method, target=request.target, headers=headers, http_version=version)
@@ -159,13 +161,13 @@ class _PlainHttp(H11Protocol):
 
 
 class HandoverServer(TCPServer):
-    """Hypercorn's connection, made to let go of what asks for a door, and to give up on peers that do not read."""
+    """Hypercorn's connection. It gives away what asks for a door, and gives up peers that do not read."""
 
     config: _Config
     stream: trio.SocketStream  # type: ignore[assignment] # we never give hypercorn a certificate: TLS ends before us
 
     async def run(self) -> None:
-        """Serve one connection. An error ends this connection: any that got out would end the whole server."""
+        """Serve one connection. An error ends this connection only. If it got out, it would end the whole server."""
         self.config.idle.add(self, self._shed)
         try:
             await super().run()
@@ -181,20 +183,20 @@ class HandoverServer(TCPServer):
             self.config.idle.remove(self)
 
     def _shed(self) -> None:
-        """Close the socket under an idle connection; its reader sees that and ends."""
+        """Close the socket of an idle connection. Its reader notices, and ends."""
         self.stream.socket.close()
 
     async def protocol_send(self, event: Event) -> None:
-        """Send a piece of an HTTP response, for so long and no longer; or note that a request began or ended."""
+        """Send a piece of an HTTP response, within a limit. Or note that a request began or ended."""
         if isinstance(event, Updated):
             if event.idle:
                 self.config.idle.add(self, self._shed)
             else:
                 self.config.idle.remove(self)
         if not isinstance(event, RawData):
-            # A request ends inside the app's task, which Quart cancels in that moment. Without the shield the
-            # keep-alive timer never starts again, an idle connection holds up the shutdown, and one that is to be
-            # closed behind its answer stays open for as long as the peer likes.
+            # A request ends inside the app's task, which Quart cancels at that moment. Without the shield the
+            # keep-alive timer never starts again: an idle connection delays the shutdown, and one that must be closed
+            # after its answer stays open as long as the peer likes.
             with trio.CancelScope(shield=True):
                 await super().protocol_send(event)
             return
@@ -206,7 +208,7 @@ class HandoverServer(TCPServer):
                     return
                 await trio.aclose_forcefully(self.stream)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # the peer left; hypercorn is told below
+                pass  # the peer has gone; hypercorn learns it below
             await self.protocol.handle(Closed())
 
     async def _read_data(self) -> None:
@@ -218,8 +220,8 @@ class HandoverServer(TCPServer):
                     if (door := self._door_of(data)) is not None:
                         await self._hand_over(data, door)
                         return
-                # Past hypercorn's wrapper, which would go over to HTTP/2: nobody here needs it, it never counts as
-                # idle, and 64 kB of its smallest frames keep the loop, and so every call, from its work for 100 ms.
+                # This passes by hypercorn's wrapper, which would change to HTTP/2. Nobody needs HTTP/2 here. It never
+                # counts as idle, and 64 kB of its smallest frames would stop the loop, and so every call, for 100 ms.
                 await self.protocol.protocol.handle(RawData(data))
                 if not data:
                     break
@@ -228,10 +230,10 @@ class HandoverServer(TCPServer):
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             pass
         await self.protocol.handle(Closed())
-        await self.idle_task.stop()  # or hypercorn keeps the socket until the keep-alive time is up
+        await self.idle_task.stop()  # otherwise hypercorn keeps the socket until the keep-alive time is over
 
     def _is_between_requests(self) -> bool:
-        """True when the next byte is the first of a request line: a body may well contain one that looks like it."""
+        """True if the next byte is the first of a request line. A body may have text that looks like a request."""
         connection: Any = getattr(self.protocol.protocol, "connection", None)
         return (
             isinstance(connection, h11.Connection)
@@ -241,11 +243,11 @@ class HandoverServer(TCPServer):
         )
 
     def _door_of(self, data: bytes) -> Door | None:
-        """The door that a request of these first words asks for."""
+        """The door for a request with these first words."""
         return next((door for words, door in self.config.doors.items() if data.startswith(words)), None)
 
     async def _read_first_words(self, data: bytes) -> bytes:
-        """Read on while `data` could become a request for a door: it may come byte by byte."""
+        """Read on while `data` may become a request for a door. It may come byte by byte."""
         with trio.move_on_after(HEAD_LIMIT_S):
             while any(len(data) < len(words) and words.startswith(data) for words in self.config.doors):
                 if not (more := await self.stream.receive_some(MAX_RECV)):
@@ -295,5 +297,5 @@ def _address_of(stream: trio.SocketStream) -> str:
 
 
 def _connection(app: Any, config: Config, *rest: Any) -> TCPServer:
-    """A connection of ours, or hypercorn's own where somebody else in this process serves with its plain settings."""
+    """A connection of ours. Hypercorn's own if other code in this process serves with hypercorn's plain settings."""
     return (HandoverServer if isinstance(config, _Config) else TCPServer)(app, config, *rest)

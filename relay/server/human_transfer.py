@@ -1,8 +1,8 @@
 """The human's side of a call: who is rung, what they are told, and what becomes of a caller whom nobody took.
 
-The caller's own leg is redirected to `<Dial>`; the model's session is closed by then. Whoever answers hears who calls
-and why, and presses 1: a voicemail cannot. Only HUMAN_TRANSFER_NUMBER and, one after the other, HUMAN_NUMBERS_ALSO are
-ever dialled. A caller whom nobody took goes back to the agent, or leaves a recorded message where there is none.
+The caller's own leg is redirected to `<Dial>`. The model's session is closed by then. The human hears who calls and
+why, and must press 1: a voicemail cannot. Only HUMAN_TRANSFER_NUMBER and then HUMAN_NUMBERS_ALSO, one after the other,
+are ever dialled. A caller whom nobody took goes back to the agent. If there is no agent, they leave a recorded message.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from relay.twilio.caller_id import as_presented, caller_id
 
 log = structlog.get_logger()
 
-# A stream that was lost, or a human who was not there, brings the agent back this often; then nobody is asked again.
+# The agent comes back so often after a lost stream, or when no human was there. Then nobody is asked again.
 RESUMES = 3
-# A human's phone rings this long (Twilio adds about five seconds); longer is voicemail.
+# A human's phone rings this long (Twilio adds about five seconds). After that it is voicemail.
 RING_S = 20
 # To Twilio's extra ringing come the whisper, at most 25 s of speech, and the wait for a key.
 WHISPER_LIMIT_S = 40
-# Nobody talks to a human for longer at our cost.
+# At our cost nobody talks to a human for longer.
 HUMAN_LIMIT_S = 3_600
-# Two minutes hold any message that somebody will listen to.
+# Two minutes are enough for any message that somebody will listen to.
 MESSAGE_LIMIT_S = 120
-# The callback entry of a call is row 0 of its messages; those that the agent takes count from 1.
+# The call back of a call is row 0 of its messages. Those that the agent takes count from 1.
 CALLBACK_SEQ = 0
 
 LEAVE_MESSAGE = (
@@ -50,20 +50,20 @@ _WHISPER_NAME, _WHISPER_REASON = 60, 80
 
 
 class Transfers:
-    """Dials humans for the callers of a process. `resume(file, why)` is the TwiML that leads back to the agent."""
+    """Rings humans for the callers of a process. `resume(file, why)` is the TwiML that leads back to the agent."""
 
     def __init__(self, desk: Desk, resume: Callable[[CallFile, str], str]) -> None:
         self._desk = desk
         self._resume = resume
 
     def url(self, name: str, **query: str) -> str:
-        """The absolute URL of one of our webhooks, and on which machine the call is known."""
+        """The absolute URL of one of our webhooks, with the machine that knows the call."""
         if machine := self._desk.settings.fly_machine_id:
             query["machine"] = machine
         return f"{self._desk.settings.public_url}/twilio/{name}" + (f"?{urlencode(query)}" if query else "")
 
     def file(self, call_sid: CallSid, fields: dict[str, str], *, rings: bool = False) -> CallFile:
-        """The file of a call; made anew where this process has never heard of it. `rings`: it begins here."""
+        """The file of a call. Made again if this process does not know the call. `rings`: it begins here."""
         desk = self._desk
         country = desk.settings.business_country
         who = caller_id(fields, country=country, own=desk.own_numbers, humans=self._numbers)
@@ -86,7 +86,7 @@ class Transfers:
         return (self._desk.settings.human_transfer_number, *self._desk.settings.human_numbers_also)
 
     def dial(self, file: CallFile, say: str | None = None) -> str:
-        """Ring the human for this caller, who hears `say` first; outside their hours, do what comes instead."""
+        """Ring the human for this caller, who first hears `say`. Outside the human's hours, do what comes instead."""
         by_rule = file.decision.reason is not EndReason.EMERGENCY and not file.decision.by_owner
         if by_rule and not self._desk.human_is_there():
             log.info("human.not_there", why="outside HUMAN_HOURS")
@@ -95,7 +95,7 @@ class Transfers:
         return self._ring(file, 0, say)
 
     def _ring(self, file: CallFile, which: int, say: str | None = None) -> str:
-        """Ring one of the numbers. Its place stands in the URL: a relay that has started meanwhile rings the next."""
+        """Ring one of the numbers. Its index is in the URL: a relay that was started meanwhile rings the next one."""
         called = self._numbers[which]
         file.human.accepted, file.human.result = False, "asked"
         file.expects(RING_S + WHISPER_LIMIT_S)
@@ -119,7 +119,7 @@ class Transfers:
         return twiml.whisper(f"{whisper_words(file)} Press 1 to accept it.", self.url("accept", call=call_sid))
 
     async def accept(self, fields: dict[str, str]) -> str:
-        """A key was pressed: 1 joins the two, anything else ends the human's leg."""
+        """A key was pressed. 1 connects the two. Any other key ends the human's leg."""
         accepted = fields.get("Digits") == "1"
         log.info("human.accepted" if accepted else "human.declined")
         file = self._desk.files.get(CallSid(fields.get("call", "")))
@@ -129,13 +129,13 @@ class Transfers:
         return twiml.empty() if accepted else twiml.hang_up()
 
     async def dialed(self, fields: dict[str, str]) -> str:
-        """The dialling is over: the two have talked, or the caller needs something else."""
+        """The dialling has ended: the two have talked, or the caller needs something else."""
         call_sid = CallSid(fields.get("call") or fields.get("CallSid", ""))
         here = call_sid in self._desk.files
         file = self.file(call_sid, fields)
         status = fields.get("DialCallStatus", "") or "unknown"
         bridged = fields.get("DialBridged", "").casefold() != "false"
-        # A relay that has started since knows nothing of the key that was pressed: then Twilio's word is enough.
+        # A relay that was started meanwhile does not know the key. Then Twilio's status is enough.
         taken = status in ("completed", "answered") and bridged and (file.human.accepted or not here)
         result = "accepted" if taken else "declined" if status in ("completed", "answered") else status
         log.info("human.done", status=status[:16], accepted=file.human.accepted, taken=taken)
@@ -153,14 +153,14 @@ class Transfers:
         return self._nobody(file, result)
 
     def caller_left(self, file: CallFile) -> None:
-        """The caller's phone was put down: a transfer that was still under way has come to nothing."""
+        """The caller has hung up: a transfer that was not finished has failed."""
         if file.human.result == "asked":
             self._settle(file, "accepted" if file.human.accepted else "caller_hung_up")
 
     # Nobody
 
     def _nobody(self, file: CallFile, result: str) -> str:
-        """Back to the agent with the conversation so far; where there is no agent, a recorded message."""
+        """Back to the agent with the conversation so far. If there is no agent, a recorded message."""
         self._keep_callback(file)
         no_model = file.decision.reason in (EndReason.MODEL_LOST, EndReason.MODEL_UNREACHABLE)
         if file.streams and not file.refused and not no_model and file.resumes < RESUMES and not self._desk.draining:
@@ -171,7 +171,7 @@ class Transfers:
         return twiml.record_message(LEAVE_MESSAGE, action, action, MESSAGE_LIMIT_S)
 
     async def message(self, fields: dict[str, str]) -> str:
-        """A message was recorded. Asked for twice: as what comes next, and when the sound can be fetched."""
+        """A message was recorded. Twilio asks twice: for what comes next, and when the sound can be fetched."""
         file = self.file(CallSid(fields.get("call") or fields.get("CallSid", "")), fields)
         where = fields.get("RecordingUrl", "")
         if not re.fullmatch(r"https://[\w.-]+/[\w./-]{1,300}", where):
@@ -197,7 +197,7 @@ class Transfers:
         return True
 
     def _keep_callback(self, file: CallFile) -> None:
-        """Somebody has to call back: an entry stands, whatever the caller does next."""
+        """Somebody must call back. The row stays, whatever the caller does next."""
         why = file.decision.why if file.consent.may_keep else file.decision.own_why
         why = (why or "no reason is known")[:120]
         log.info("human.missed")
@@ -224,7 +224,10 @@ class Transfers:
 
 
 def whisper_words(file: CallFile | None) -> str:
-    """Who calls, why, what was done so far, in one sentence; the number digit by digit, as it is read out."""
+    """Who calls, why, and what was done so far, in one sentence.
+
+    The number is spelled digit by digit, to be read aloud.
+    """
     if file is None:
         return "A call from the virtual assistant."
     digits = " ".join(file.caller.id.presented.lstrip("+")) or "a hidden number"
@@ -236,5 +239,5 @@ def whisper_words(file: CallFile | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """Words that do not end the sentence they stand in."""
+    """Words that do not end their sentence."""
     return re.sub(r"[.!?\u2026]+(?=\s|$)", ",", " ".join(text.split())).rstrip(", ")

@@ -1,7 +1,7 @@
 """The door of the media socket: who may open it, and the call behind it.
 
-Signature and one-use token before the upgrade (else 403), the start message within five seconds and of the same call
-after it (else 1008). A path of another machine is answered with `fly-replay` before any upgrade.
+Before the upgrade: signature and one-use token (else 403). After it: a start message within five seconds and of the
+same call (else 1008). A path of another machine is answered with `fly-replay` before the upgrade.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from relay.twilio import media_protocol, signature
 log = structlog.get_logger()
 
 PREFIX = "/twilio/stream/"
-# `start` follows the upgrade at once; five seconds are patience for a slow path.
+# `start` follows the upgrade at once. Five seconds are enough for a slow network.
 START_LIMIT_S = 5.0
 POLICY = 1008
 
 
 class StreamRefused(Exception):
-    """The socket is accepted, but what it says is not what we asked for: closed with 1008 and these words."""
+    """The socket is accepted, but it says something that we did not ask for. It is closed with 1008 and these words."""
 
 
 class _Arriving:
@@ -38,7 +38,7 @@ class _Arriving:
         self.scope = trio.CancelScope()
 
     def end(self, reason: EndReason) -> None:
-        """Twilio says that it is over, before it began."""
+        """Twilio says that it has ended, before it began."""
         log.info("stream.over_before_start", reason=str(reason))
         self.close_rows()
 
@@ -47,7 +47,7 @@ class _Arriving:
         self.end(reason)
 
     def close_rows(self) -> None:
-        """It has none: stop waiting."""
+        """It has no rows: stop waiting."""
         self.is_decided = True
         self.scope.cancel()
 
@@ -81,10 +81,13 @@ class StreamDoor:
                     return
                 await self._serve(file, stream, started, end)
             finally:
-                file.stream_closes(stream)  # a socket that broke on its way in must not count as a call for ever
+                file.stream_closes(stream)  # a socket that broke while it was opened must not count as a call for ever
 
     async def _start(self, request: Request, end: WebSocketEnd, file: CallFile) -> media_protocol.Started | None:
-        """Twilio's first words; None if there were none, or others than we asked for: then the socket is closed."""
+        """Twilio's first messages.
+
+        None if there were none, or not those that we asked for: then the socket is closed.
+        """
         await end.accept(request)
         try:
             with trio.fail_after(START_LIMIT_S):
@@ -118,7 +121,7 @@ class StreamDoor:
         await end.reject(307, "", header)
 
     async def _admit(self, request: Request, end: WebSocketEnd, token: str) -> CallFile | None:
-        """The call's file, if the request is Twilio's and its token ours; else answered with 403."""
+        """The call's file, if the request is Twilio's and its token is ours. Otherwise it is answered with 403."""
         desk = self._desk
         try:
             signature.check_handshake(
@@ -153,7 +156,7 @@ class StreamDoor:
                 if not isinstance(what, media_protocol.Started):
                     raise StreamRefused("the first message was not start")
                 _check(what, file.call_sid, file.account_sid or self._desk.settings.twilio_account_sid)
-                end.unread(messages[at + 1 :])  # the caller's first words may have come with it
+                end.unread(messages[at + 1 :])  # the caller's first audio may have come with it
                 return what
 
 

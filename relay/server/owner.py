@@ -23,7 +23,7 @@ LIMIT_S = 2.0
 def owner_of(
     desk: Desk, diary: Diary | None, send_news: Callable[[], None] | None = None, calls: Calls | None = None
 ) -> Owner:
-    """Everything the console needs beside Postgres.
+    """Everything that the console needs beside Postgres.
 
     `diary` None: the business has a backend of its own. `send_news` wakes the task that sends the owner's news.
     `calls` makes calls from the page "Talk to it".
@@ -43,7 +43,7 @@ def owner_of(
 
 
 class _Parts:
-    """The parts of the relay, each of which says how it is."""
+    """The parts of the relay. Each says how it is."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -60,7 +60,7 @@ class _Parts:
         trouble = self._desk.realtime.trouble
         if trouble:
             return Health(
-                "OpenAI", "", f"The last session could not be had: {trouble}. Callers get a person meanwhile."
+                "OpenAI", "", f"The last session could not be opened: {trouble}. Callers get a person meanwhile."
             )
         return Health("OpenAI", self._desk.settings.openai_model)
 
@@ -79,8 +79,8 @@ class _Parts:
 
     async def files(self) -> Health:
         trouble = self._desk.files_trouble()
-        words = f"A changed file has a mistake, and the state before is in force. {trouble}" if trouble else ""
-        return Health("Files", "in force as they lie there", words)
+        words = f"A changed file has a mistake. The version before it stays in use. {trouble}" if trouble else ""
+        return Health("Files", "all files are in use as they are", words)
 
     def texts(self) -> Sequence[File]:
         """The words as the next call uses them."""

@@ -1,6 +1,6 @@
-"""Twilio's webhooks: a phone rings, a stream is over, a call has ended. No answer leaves a caller in silence.
+"""Twilio's webhooks: a phone rings, a stream has ended, a call has ended. No answer leaves a caller in silence.
 
-Each request is checked against PUBLIC_URL, never against what it claims of itself. Answers never wait for the model.
+Each request is checked against PUBLIC_URL, never against its own headers. Answers never wait for the model.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from relay.twilio import signature, twiml
 log = structlog.get_logger()
 
 LEDGER_LIMIT_S = 0.5
-# A webhook is 1 to 2 kB and comes in one piece. Reading 15 MB of a stranger's would keep every call's audio waiting for
-# 1.7 s, before it is even known that Twilio has not signed it.
+# A webhook has 1 to 2 kB and comes in one piece. To read 15 MB of a stranger's would make the audio of every call wait
+# for 1.7 s, before it is even known that Twilio has not signed it.
 MAX_BODY_BYTES = 65_536
 BODY_LIMIT_S = 5
 
 CUT_OFF = "Sorry, we were cut off. I am connecting you with a person."
 BUSY = "Thank you for calling. I am connecting you with a person."
 
-# A call that a relay ended so is over; after any other end the caller is still there and needs somebody.
+# A call that the relay ended so has ended. After any other end the caller is still there and needs somebody.
 _ENDED_BY_US = frozenset(
     str(reason)
     for reason in (
@@ -59,7 +59,7 @@ def _xml(document: str) -> Response:
 
 
 def _one(asked: Request, name: str) -> str | None:
-    """A header that must not come twice: of two it is not clear which one a proxy has looked at."""
+    """A header that must not come twice: of two it is not clear which one a proxy has checked."""
     values = asked.headers.getlist(name)
     return values[0] if len(values) == 1 else None
 
@@ -111,14 +111,15 @@ class Webhooks:
             with structlog.contextvars.bound_contextvars(call_sid=call_sid):
                 try:
                     return _xml(await answer(fields))
-                except Exception:  # our own bug: a 500 would end the call with Twilio's words
+                # Our own error: with a 500 the caller would hear Twilio's error message, and the call would end
+                except Exception:
                     log.exception("webhook.broke", path=request.path, caller_hears=CUT_OFF)
                     return _xml(self._after_bug(request.path))
 
         return view
 
     async def _signed_fields(self) -> dict[str, str]:
-        """The fields of the request at hand. Raises SignatureRefused where Twilio has not signed it."""
+        """The fields of this request. Raises SignatureRefused if Twilio has not signed it."""
         body = await request.get_data(as_text=False)
         scope = request.scope
         target = scope["raw_path"].decode("latin-1")
@@ -137,7 +138,7 @@ class Webhooks:
         return fields | {name: value for name, value in request.args.items() if name not in fields}
 
     async def _not_found(self, _: Exception) -> Response:
-        """A page that is not there. Twilio itself asks for one only where its console names a wrong URL: say it."""
+        """A page that does not exist. Twilio asks for one only if its console has a wrong URL: log it."""
         answer = Response("not found\n", 404, content_type="text/plain")
         if signature.SIGNATURE_HEADER not in request.headers:
             return answer
@@ -155,7 +156,10 @@ class Webhooks:
         return Response(f"There is no such page here. The URL is {url}\n", 404, content_type="text/plain")
 
     def _look_at_account(self, account_sid: str) -> None:
-        """Say once that calls come from another account than TWILIO_ACCOUNT_SID. Its token is ours: they are served."""
+        """Log once that calls come from another account than TWILIO_ACCOUNT_SID.
+
+        Its token is ours, so they are served.
+        """
         if account_sid in ("", self._desk.settings.twilio_account_sid) or account_sid in self._other_accounts:
             return
         self._other_accounts.add(account_sid)
@@ -167,7 +171,7 @@ class Webhooks:
         )
 
     def _after_bug(self, path: str) -> str:
-        """The human, by a document that needs no more of us; nothing where the request was no caller's."""
+        """The human, by a document that needs nothing more from us. Nothing if the request was not a caller's."""
         path = path.rstrip("/")
         if path in _CALLERS_PATHS:
             settings = self._desk.settings
@@ -195,7 +199,7 @@ class Webhooks:
         return self._stream(file, now)
 
     def _refuse(self, file: CallFile) -> str:
-        """The human, or nobody, for a call that is not for the agent."""
+        """The human, or nobody, for a call that does not get the agent."""
         self._desk.metrics.rings.labels(file.refused).inc()
         do = FOR_NOBODY.get(file.refused)
         if do is None:
@@ -217,15 +221,15 @@ class Webhooks:
         )
 
     def _without_stream(self, file: CallFile, say: str) -> str:
-        """The human for a call that never had a stream: nobody else writes its rows."""
+        """The human for a call that never had a stream. Nobody else writes its rows."""
         record_without_stream(self._desk, file, EndReason.TRANSFERRED)
         file.decide(Decision(Next.HUMAN, EndReason.TRANSFERRED, file.refused.replace("_", " ")))
         return self._transfers.dial(file, say)
 
-    # A stream is over
+    # A stream has ended
 
     async def _after(self, fields: dict[str, str]) -> str:
-        """What comes next. Twilio asks because the stream is over: that ends ours, if it has not noticed yet."""
+        """What comes next. Twilio asks because the stream has ended. This ends ours, if it has not noticed yet."""
         call_sid = CallSid(fields.get("CallSid", ""))
         file = self._desk.files.get(call_sid)
         if fields.get("CallStatus") in _OVER:
@@ -245,18 +249,18 @@ class Webhooks:
             return self._transfers.dial(file)
         if decided.then is Next.HANG_UP or (decided.reason is not None and decided.reason in _ENDED_BY_US):
             return twiml.hang_up()
-        # Also where the socket's end looked like a caller's: Twilio asks, so they are still there.
+        # Also if the socket's end looked like a hang-up: Twilio asks, so the caller is still there.
         return self._after_loss(file)
 
     async def _after_unknown(self, call_sid: CallSid, fields: dict[str, str]) -> str:
-        """A call of another machine, or of this one before it died: the ledger may know how it ended."""
+        """A call of another machine, or of this one before it died. The ledger may know how it ended."""
         try:
             seen = await self._desk.ledger.fetch_call(call_sid, limit_s=LEDGER_LIMIT_S)
         except LedgerUnavailable:
             seen = None
         if seen is not None and seen.end_reason in _ENDED_BY_US:
             return twiml.hang_up()
-        log.error("call.lost_by_a_relay", caller_hears=CUT_OFF, do="look why a relay stopped in the middle of a call")
+        log.error("call.lost_by_a_relay", caller_hears=CUT_OFF, do="find out why a relay stopped during a call")
         file = self._transfers.file(call_sid, fields)
         file.refused = "relay_lost"
         file.decide(Decision(Next.HUMAN, EndReason.TRANSFERRED, "the call was cut off"))
@@ -278,10 +282,13 @@ class Webhooks:
         log.warning("call.resumed", resumes=file.resumes, because=resumed_as)
         return self._stream(file, now)
 
-    # What Twilio tells us besides
+    # What else Twilio reports
 
     async def _status(self, fields: dict[str, str]) -> str:
-        """The number's status callback, once at the call's end; and those of a human's leg, which name their `call`."""
+        """The number's status callback, once at the end of the call.
+
+        Also those of a human's leg, which name their `call`.
+        """
         if "call" in fields:
             log.info("human.status", status=fields.get("CallStatus", "")[:16])
         elif fields.get("CallStatus") in _OVER:
@@ -294,14 +301,14 @@ class Webhooks:
         return twiml.empty()
 
     def _call_is_over(self, file: CallFile) -> None:
-        """The phone was put down: that ends whatever of the call is still going on here."""
+        """The caller has hung up: this ends everything of the call that still runs here."""
         file.end_streams(EndReason.CALLER_HUNG_UP)
-        # A relay that took over while a human's phone rang never saw the stream: the other one wrote it down.
+        # A relay that took over while a human's phone rang never saw the stream. The other one wrote it down.
         if file.streams == 0 and not file.refused and not file.human.result:
             record_without_stream(self._desk, file, EndReason.CALLER_HUNG_UP)
             file.expects(0)
         self._transfers.caller_left(file)
-        # What was recorded of them is told a moment later.
+        # What they recorded is reported a moment later.
         file.asks_until = min(file.asks_until, trio.current_time() + ASKS_WITHIN_S)
 
     async def _stream_status(self, fields: dict[str, str]) -> str:

@@ -1,6 +1,6 @@
-"""What a call knows of the business, from its ring to its end: settings, words, sounds, and whom it asks.
+"""What a call knows of the business, from its ring to its end: settings, words, sounds, and the backend.
 
-A process has one at a time. Files that change make a new one, for the calls that come then.
+A process has one at a time. When a file changes, a new one is made for the calls that come from then on.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from relay.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Briefing:
-    """One state of the files. `closed_words`: what the model is told while the business is closed, "" while open."""
+    """One version of the files.
+
+    `closed_words`: what the model is told while the business is closed; "" while it is open.
+    """
 
     settings: Settings
     prompts: Prompts
     phrases: PhraseBook
     backend: BackendPort
-    answers: Mapping[str, str] = field(default_factory=dict)  # those the prompt has no room for
-    business_text: str = ""  # the business file, word for word; "" where none is read
+    answers: Mapping[str, str] = field(default_factory=dict)  # those that do not fit into the prompt
+    business_text: str = ""  # the business file, word for word; "" if none is read
     closed_words: Callable[[dt.datetime], str] = lambda _: ""
 
     @property

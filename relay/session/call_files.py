@@ -1,4 +1,4 @@
-"""The files of a process's calls. A ring looks at the calls at hand, not at hours of them."""
+"""The files of a process's calls. A ring looks only at the calls that need this process, not at those of hours."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import trio
 from relay.call.vocabulary import CallSid
 from relay.session.call_file import Caller, CallFile
 
-# A call's file is kept this long after its last sign of life: Twilio's longest call is four hours.
+# A call's file is kept for this long after its last event. Twilio's longest call is four hours.
 FILE_LIFE_S = 4 * 3600.0
-# A ring forgets so many old files at most. One is added, so two keep up.
+# A ring drops at most so many old files. It adds one, so two are enough.
 FORGET_AT_ONCE = 8
 
 
@@ -21,7 +21,7 @@ class CallFiles(dict[CallSid, CallFile]):
     def __init__(self) -> None:
         super().__init__()
         self._at_hand: set[CallSid] = set()
-        self._looked_at: deque[tuple[float, CallSid]] = deque()  # when to look whether the file can go
+        self._looked_at: deque[tuple[float, CallSid]] = deque()  # when to look whether the file can be dropped
         self._rings: dict[str, deque[float]] = {}
 
     def add(self, file: CallFile, now: float) -> None:
@@ -46,9 +46,10 @@ class CallFiles(dict[CallSid, CallFile]):
         return found
 
     def rings(self, caller: Caller, within_s: float, now: float) -> int:
-        """How often this number, or anybody hidden, rang in the last `within_s` seconds, this time included."""
+        """How often this number rang in the last `within_s` seconds, with this ring. Hidden callers count together."""
         count = 0
-        for at in reversed(self._rings.get(_who(caller), ())):  # the newest first: an hour of others is not looked at
+        # The newest first, so that an hour of other rings is not looked at
+        for at in reversed(self._rings.get(_who(caller), ())):
             if now - at >= within_s:
                 break
             count += 1
@@ -69,7 +70,7 @@ class CallFiles(dict[CallSid, CallFile]):
             who = _who(file.caller)
             rings = self._rings.get(who) if not file.is_test else None
             if rings:
-                rings.popleft()  # the oldest of this number's is this file's, or older
+                rings.popleft()  # the oldest ring of this number is this file's, or older
                 if not rings:
                     del self._rings[who]
 

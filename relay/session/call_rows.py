@@ -1,7 +1,7 @@
-"""What a call leaves behind: its rows, its figures, and one closing line for each of its streams.
+"""What a call leaves behind: its rows, its figures, and one last log line for each of its streams.
 
-Whatever stands in the call's outcome (turns, barge-ins, latencies, costs) is counted over all its streams, in the line
-too; the rest of the line is the stream's.
+The figures of a call's outcome (turns, barge-ins, latencies, costs) are counted over all its streams, also in the log
+line. The rest of the line is about one stream.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from relay.session.function_rows import BLOCKED_S, left_by
 
 log = structlog.get_logger()
 
-# A caller who waits longer than this for the first sound hangs up (the field's own figure); ours to keep.
+# A caller who waits longer than this for the first sound hangs up. The relay promises to be faster.
 GREETING_SLO_MS = 500
-# Letters of an outcome, where functions of the user's name many deeds.
+# Letters of an outcome: functions of your own may name many deeds.
 DEEDS_CHARS = 200
 
 
 def call_row(file: CallFile) -> rows.CallRow:
-    """Who calls whom, and since when: known from the ring on."""
+    """Who calls whom, and since when. Known from the ring on."""
     return rows.CallRow(
         call_sid=file.call_sid,
         started_at=file.started_at,
@@ -56,7 +56,7 @@ def _outcome_row(desk: Desk, file: CallFile, reason: EndReason) -> rows.OutcomeR
 
 
 def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None:
-    """Write down a call that has no stream here: refused, hung up before it began, or cut off by a relay's death.
+    """Write down a call that has no stream here: refused, hung up before it began, or lost when another relay died.
 
     What another relay knew of it stays as it is.
     """
@@ -68,7 +68,7 @@ def record_without_stream(desk: Desk, file: CallFile, reason: EndReason) -> None
 
 
 class Books:
-    """The books of one stream."""
+    """The rows of one stream."""
 
     def __init__(self, desk: Desk, file: CallFile, machine: Machine, started_at: float) -> None:
         self._desk, self._file, self._machine = desk, file, machine
@@ -78,7 +78,7 @@ class Books:
         if file.began_at is None:
             file.began_at = started_at
         self._since_call_ms = round((started_at - file.began_at) * 1000)  # from the call's first stream to this one
-        self.greeting_ms: float | None = None  # to the moment when the first audio had been written to the socket
+        self.greeting_ms: float | None = None  # until the first audio was written to the socket
         self._held_rows: list[rows.Row] = []  # with words, from before the notice was heard
         self._judged: set[int] = set()
         self._decision: Decision | None = None
@@ -105,7 +105,7 @@ class Books:
         self._let_go()
 
     def refuse(self, at_ms: int) -> None:
-        """The caller does not want their words kept: the row says so, and what waited is written without words."""
+        """The caller does not want their words kept. The row says so, and what waited is written without words."""
         log.info("call.words_refused", at_ms=at_ms, caller_hears="the agent confirms it")
         at = self._began_utc + dt.timedelta(milliseconds=at_ms)
         self._desk.ledger.record(rows.ConsentRow(call_sid=self._file.call_sid, seq=self._file.streams, refused_at=at))
@@ -117,7 +117,10 @@ class Books:
             self._record_words(row)
 
     def _record_notice(self, heard_ms: int | None) -> None:
-        """What was announced, in which version, by which rule, and when it was heard (None: the caller had gone)."""
+        """What was announced, in which version, by which rule, and when it was heard.
+
+        `heard_ms` None: the caller hung up before.
+        """
         notice = self._machine.plan.greeting.notice
         heard_at = None if heard_ms is None else self._began_utc + dt.timedelta(milliseconds=heard_ms)
         self._desk.ledger.record(
@@ -133,7 +136,7 @@ class Books:
         )
 
     def _record_words(self, row: rows.Row) -> None:
-        """A row that holds somebody's words: stored, held until the notice was heard, or without them."""
+        """A row with somebody's words: stored now, held until the notice was heard, or stored without them."""
         news = self._desk.news_of(row, self._file)
         match self._file.consent.words:
             case Words.KEPT:
@@ -142,11 +145,11 @@ class Books:
                 self._desk.ledger.record(rows.without_words(row), *news)
             case Words.WAITING:
                 self._held_rows.append(row)
-                for one in news:  # a booking stands, and its owner must know of it, whatever becomes of its row
+                for one in news:  # an appointment is booked: its owner must be told, whatever happens to its row
                     self._desk.ledger.record(one)
 
     def turn(self, turn: RecordTurn) -> ClaimDoubted | None:
-        """Write a turn; hold an agent's words against what was done."""
+        """Write a turn, and compare an agent's words with what was done."""
         latency = asdict(turn.latency) if turn.latency is not None else None
         self._desk.ledger.record(
             rows.TranscriptRow(
@@ -164,7 +167,7 @@ class Books:
             )
         )
         tally = self._file.tally
-        if latency is not None and turn.seq not in tally.turns:  # not once more for a newer version of the row
+        if latency is not None and turn.seq not in tally.turns:  # not again for a newer version of the row
             self._time(latency)
         tally.turns.add(turn.seq)
         return self._judge(turn)
@@ -179,9 +182,9 @@ class Books:
             self._file.tally.turn_ms.append(heard_ms)
 
     def _judge(self, turn: RecordTurn) -> ClaimDoubted | None:
-        """Hold what the caller heard of the model's words against what was done; our own words claim nothing.
+        """Compare what the caller heard of the model's words with what was done. Our own words claim nothing.
 
-        The words are the conversation's: the row has none where none are stored.
+        The words are taken from the conversation: the row has none if no words are stored.
         """
         call, deeds = self._machine.call, self._file.deeds
         if turn.role == "caller" or turn.seq in self._judged:
@@ -209,7 +212,8 @@ class Books:
         if outcome.ok:
             file.tally.functions_done.append(action.name)
             named_by = function.names_caller if function is not None else None
-            if named_by == "known" or (named_by == "said" and not file.caller_name):  # it may be for somebody else
+            # The name in it may be somebody else's
+            if named_by == "known" or (named_by == "said" and not file.caller_name):
                 file.caller_name = str(left.output.get("name") or file.caller_name)
         known = action.name if function is not None else "unknown"
         self._metrics.functions.labels(known, str(outcome.ok).lower()).inc()
@@ -220,7 +224,7 @@ class Books:
             desk.record(left.message, file)
 
     def learn_greeting(self, mulaw: bytes) -> None:
-        """A live greeting was spoken to its end: keep it if it is the text, for the next call."""
+        """A live greeting was spoken to its end. If it is the right text, keep it for the next call."""
         said = next(
             (turn.said for turn in self._machine.conversation.turns() if turn.role == "agent" and not turn.own), ""
         )
@@ -228,7 +232,7 @@ class Books:
             log.info("greeting.learned", ms=len(mulaw) // 8)
 
     def greeted(self, now: float) -> None:
-        """The first audio of this stream has been written to the caller's socket."""
+        """The first audio of this stream was written to the caller's socket."""
         self.greeting_ms = round((now - self._began_at) * 1000, 1)
         figures, metrics = self._machine.figures, self._metrics
         metrics.greeting_ms.labels(str(figures.rung)).observe(self.greeting_ms)
@@ -254,9 +258,9 @@ class Books:
         return self._decision is not None
 
     def decide(self) -> None:
-        """How the stream ended and what comes next: written the moment the machine knows it, before any socket closes.
+        """How the stream ended and what comes next. Written as soon as the machine knows it, before any socket closes.
 
-        Until `close` there may be more words, so only the summary changes after this.
+        Until `close` more words may come, so only the summary changes after this.
         """
         if self._decision is not None:
             return
@@ -272,9 +276,11 @@ class Books:
         self._file.decide(self._decision)
 
     def close(self) -> None:
-        """The stream is over: the outcome, the figures, the line. Synchronous, so that nothing can cut it off.
+        """The stream has ended: write the outcome, the figures, the log line.
 
-        A second call does nothing: the next stream of the call closes this one, if it takes too long."""
+        Synchronous, so that nothing can interrupt it. A second call does nothing: the next stream of the call closes
+        this one if it takes too long.
+        """
         if self._closed:
             return
         self._closed = True
@@ -289,7 +295,7 @@ class Books:
         desk.bill.ended(file.talk.bill.usd - machine.plan.bill.usd)
         if machine.notice_was_begun and not file.consent.heard:
             self._record_notice(None)
-        if file.streams == 1:  # who comes back is not greeted a second time
+        if file.streams == 1:  # a caller who comes back is not greeted again
             self._record_greeting()
         p50, p95 = _percentiles(file.tally.turn_ms)
         desk.record(
@@ -304,7 +310,7 @@ class Books:
                 latency_p50_ms=p50,
                 latency_p95_ms=p95,
                 verified=file.deeds.are_told_right,
-                # Twilio may have asked already, and a human been rung, while late words were awaited.
+                # While late words were awaited, Twilio may already have asked, and a human may have been rung.
                 transfer_result=self._transfer_result(decision),
             ),
             file,
@@ -350,7 +356,7 @@ class Books:
         return round((self._began_at - self._file.rang_at) * 1000 + ms, 1)
 
     def _outcome(self) -> str:
-        """From facts: what was done in this call, never what was said of it."""
+        """The outcome by what was done in this call, never by what was said about it."""
         deeds = self._file.deeds
         done = at_a_word(",".join(sorted(deeds.done - {LISTED})), DEEDS_CHARS)
         functions = map(self._desk.registry.get, self._file.tally.functions_done)
@@ -403,8 +409,11 @@ class Books:
 
 
 def _matter(ending: Ending | None, past: Sequence[PastTurn]) -> str:
-    """What the call is about, for a human: the model's own sentence; else the caller's longest, since "Operator!" says
-    nothing; but in an emergency the words that told of it."""
+    """What the call is about, for a human.
+
+    It is the model's own sentence, or else the caller's longest, because "Operator!" says nothing. In an emergency it
+    is the words that told of it.
+    """
     said = [turn.text for turn in past if turn.role == "user"]
     if ending is not None and ending.summary and (ending.reason is EndReason.EMERGENCY or ending.summary not in said):
         return ending.summary

@@ -3,8 +3,8 @@
     Twilio reader   caller -> gaps -> uplink -> model; marks, digits      ends with the caller's socket
     OpenAI reader   model -> downlink -> machine -> caller; dials again   ends when the model is released
     watchdog        the clock: caps, silence, liveness, padding           ends with the call
-Functions are children of the same nursery, never awaited in a reader. One frame is one stack: whoever read it sends it.
-The model is closed before the caller's socket: a stalled caller cannot hold a paid session open.
+Functions are children of the same nursery. A reader never awaits them. A frame is sent by the task that read it.
+The model is closed before the caller's socket, so that a caller's stalled socket does not keep a paid session open.
 Exception groups are opened here and nowhere else.
 """
 
@@ -86,24 +86,24 @@ from relay.twilio.rest import TwilioRefused, TwilioUnreachable
 
 log = structlog.get_logger()
 
-# Before the first word was written the watchdog looks more often than the beat, for the clip at 150 ms.
+# Before the first audio was written, the watchdog looks more often than the ticker, for the clip at 150 ms.
 FIRST_TICKS_S = 0.025
 HANG_UP_LIMIT_S = 6.0
-# Twilio sends 50 frames a second, but none while the caller's phone is muted. After so long without a word of Twilio's
-# it is asked for a mark, which it gives back at once where nothing plays; no mark is a dead socket.
+# Twilio sends 50 frames a second, but none while the caller's phone is muted. After so long without any message, Twilio
+# is asked for a mark. It returns the mark at once if nothing is playing. If no mark comes back, the socket is dead.
 NOTHING_HEARD_S = 15.0
 PROBE_LIMIT_S = 5.0
 PROBE_MARK = "still there?"
-# Caller audio may be this far ahead of the clock: a line that was held up at its first frame. More is no caller, and
-# every second of it would be paid for.
+# Caller audio may be this far ahead of the clock, if the line was held up at its first frame. More does not come from a
+# caller, and every second of it would be paid for.
 AHEAD_LIMIT_S = 10.0
-# Twilio's stop on the media socket and its callback come by two ways.
+# Twilio's stop on the media socket and its callback come by different ways.
 SOCKET_SPEAKS_FIRST_S = 1.0
 SILENCE_DBFS = -100.0
-# Twilio's media message is 360 to 400 bytes, its mark 110: more than a frame, and no more than a frame and a mark.
+# Twilio's media message has 360 to 400 bytes, its mark 110: more than one frame, and at most a frame and a mark.
 TWO_FRAMES_BYTES = 450
-# More than this waits for the model's socket (a quarter of a second of audio): it is congested, and the newest audio is
-# kept apart, where the oldest can be dropped.
+# If more than this waits for the model's socket (a quarter of a second of audio), it is congested. Then the newest
+# audio is kept apart, where the oldest can be dropped.
 CONGESTED_BYTES = 16_384
 
 
@@ -130,8 +130,8 @@ class CallSession:
         file.consent = self.machine.call.consent
         self.books = Books(desk, file, self.machine, started_at)
         self._model: ModelSession | None = None
-        self._drains = False  # its socket did not take all, and a task waits for that
-        self._hears = False  # it gets the caller's audio: what waited comes first
+        self._drains = False  # its socket did not take everything, and a task waits for that
+        self._hears = False  # it gets the caller's audio, after what was waiting
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
@@ -139,7 +139,7 @@ class CallSession:
         if desk.voices_for(file) is not None:
             self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds)
         self._recorder = self._recorder_of(file, started_at)
-        self._gathers = False  # the caller's socket is read two frames at a time
+        self._gathers = False  # two frames are read from the caller's socket at a time
         self._twilio_spoke_at = started_at
         self._probed_at: float | None = None
         self._start: Callable[..., None] = lambda *_: None
@@ -154,7 +154,7 @@ class CallSession:
         return self._desk.recordings.recorder(file.call_sid, file.began_at, self._desk.utc_now(), file.consent)
 
     async def run(self) -> None:
-        """Serve the stream until it is over. What breaks on the way ends in the ledger, not in an exception."""
+        """Serve the stream until it has ended. An error on the way is written to the ledger, not raised."""
         failure: BaseException | None = None
         try:
             with self._scope:
@@ -168,11 +168,11 @@ class CallSession:
                     nursery.start_soon(self._watch, name="watchdog")
         except* Exception as group:
             failure = group.exceptions[0]
-            log.error("call.broke", words="our own bug: the call goes to the human", exc_info=failure)
+            log.error("call.broke", words="a bug of the relay: the call goes to the human", exc_info=failure)
             if self.machine.ending is None:
                 self.machine.handle(CallerLeft(EndReason.RELAY_FAULT), trio.current_time())
         finally:
-            if self.machine.ending is None:  # cancelled from outside: the process stops
+            if self.machine.ending is None:  # it was cancelled from outside: the process stops
                 self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
             self._stop_recording(by_caller=False)
             self.close_rows()
@@ -181,7 +181,7 @@ class CallSession:
             self._metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
 
-    # What the rest of the process may do to it (call_file.Stream)
+    # What the rest of the process may do with it (call_file.Stream)
 
     @property
     def is_decided(self) -> bool:
@@ -189,7 +189,10 @@ class CallSession:
         return self.books.is_decided
 
     def end(self, reason: EndReason) -> None:
-        """Twilio says that the stream is over, whatever the socket says: decided now, carried out by our own tasks."""
+        """Twilio says that the stream has ended, whatever the socket shows.
+
+        It is decided now, and our own tasks carry it out.
+        """
         self._stop_recording(by_caller=True)
         actions = self.machine.handle(CallerLeft(reason), trio.current_time())
         self.books.decide()
@@ -239,7 +242,7 @@ class CallSession:
             decided.set()  # where a bug has ended the call instead, too
 
     def close_rows(self) -> None:
-        """Write the last rows and stop: after the end, or where the call's next stream waits no longer."""
+        """Write the last rows and stop: after the end, or when the call's next stream does not wait any longer."""
         for waited in self._spoken.forget() if self._spoken is not None else ():
             self.machine.handle(waited, trio.current_time())  # its bill
         self.books.close()
@@ -249,7 +252,7 @@ class CallSession:
     # Twilio reader
 
     async def _read_caller(self) -> None:
-        """Reads the caller's socket; may be cancelled anywhere; ends when the socket is at its end."""
+        """Reads the caller's socket. May be cancelled anywhere. Ends with the socket."""
         try:
             while True:
                 await self._take(await self._caller.receive())
@@ -264,7 +267,7 @@ class CallSession:
             await self._feed(CallerLeft(reason))
 
     async def _take(self, messages: list[bytes]) -> None:
-        """Everything that arrived together: frames in a row become one append."""
+        """Everything that arrived together. Frames in a row become one append."""
         frames: list[Frame] = []
         for message in messages:
             try:
@@ -315,7 +318,10 @@ class CallSession:
         self._to_model(audio[0] if len(audio) == 1 else b"".join(audio))
 
     def _to_model(self, mulaw: bytes) -> None:
-        """Caller audio to the model, which is never waited for: what its socket does not take is kept, the newest."""
+        """Send caller audio to the model without waiting for it.
+
+        If its socket does not take it, the newest audio is kept.
+        """
         model = self._model
         if model is not None and self._hears:
             if self._drains and (self._uplink.is_waiting or model.end.waiting_bytes > CONGESTED_BYTES):
@@ -329,7 +335,7 @@ class CallSession:
         self._metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
 
     def _post_to_model(self, messages: list[bytes]) -> bool:
-        """Send to the model without waiting for it. False where it is gone: its reader is told the same, and why."""
+        """Send to the model without waiting for it. False if it has gone: its reader learns the same, and why."""
         model = self._model
         if model is None or not messages:
             return False
@@ -342,7 +348,10 @@ class CallSession:
         return True
 
     async def _drain_model(self, model: ModelSession) -> None:
-        """Wait in everybody's place for a socket that did not take all; may be cancelled when the call is over."""
+        """Wait for a socket that did not take everything, so that no other task has to.
+
+        May be cancelled when the call ends.
+        """
         try:
             while True:
                 await model.end.drain()
@@ -351,7 +360,7 @@ class CallSession:
                 if not model.end.post(self._uplink.append(waiting)):
                     return
         except Gone:
-            pass  # its reader is told the same, with the code, and opens the one that is to hear what waits
+            pass  # its reader learns the same, with the code, and opens the session that will hear what waits
         finally:
             self._drains = False
 
@@ -384,7 +393,7 @@ class CallSession:
             await self._serve_model(session)
 
     async def _serve_model(self, session: ModelSession) -> None:
-        """One session, until it is at its end or another is to serve: what it says after that is nobody's."""
+        """One session, until it has ended or another one must serve. What it says after that is dropped."""
         self._model, self._hears = session, False
         if session.writes and self._spoken is None:  # opened before the voice was lost
             self._post_to_model([model_dialect.SPEAK])
@@ -444,7 +453,7 @@ class CallSession:
     # Watchdog
 
     async def _watch(self) -> None:
-        """Looks at the clock; may be cancelled anywhere; ends with the call."""
+        """Looks at the clock. May be cancelled anywhere. Ends with the call."""
         beat = self._desk.beat
         lot = beat.join()
         while True:
@@ -472,7 +481,10 @@ class CallSession:
             await self._feed(Ticked())
 
     async def _look_for_twilio(self, now: float) -> None:
-        """A muted caller and a dead socket sound the same: ask Twilio for a mark, and take no answer for the end."""
+        """A muted caller and a dead socket look the same. Ask Twilio for a mark.
+
+        If none comes, the stream has ended.
+        """
         if self._probed_at is None or self._probed_at < self._twilio_spoke_at:
             self._probed_at = now
             if self._post_to_caller([self._dialect.mark(self.stream_sid, PROBE_MARK)]):
@@ -510,18 +522,18 @@ class CallSession:
     async def _feed(self, event: Event) -> None:
         actions = self.machine.handle(event, trio.current_time())
         if self.machine.call.phase is Phase.GONE:
-            self.books.decide()  # before the first await: a webhook may ask in this moment
+            self.books.decide()  # before the first await: a webhook may ask at this moment
         if actions:
             await self._perform(actions)
         if self.machine.call.phase is Phase.GONE and self.machine.is_over:
             self._scope.cancel()
 
-    # Long because it is the table of all actions, a few lines each.
+    # Long because it is the table of all actions, a few lines for each.
     async def _perform(self, actions: list[Action]) -> None:
-        """Carry out the machine's actions: the sockets first, the caller's before all (a `clear` is urgent).
+        """Carry out the machine's actions: first the caller's socket (a `clear` is urgent), then the model's.
 
-        Each socket's messages stay in their order. Rows come behind, also where the caller's socket was cut off or
-        this task is cancelled; and then what takes its time.
+        The messages of each socket keep their order. Rows come after them, also if the caller's socket was cut or this
+        task is cancelled. Last comes what takes time.
         """
         to_caller: list[bytes] = []
         to_model: list[model_dialect.ToModel | bytes] = []
@@ -591,7 +603,7 @@ class CallSession:
         try:
             return bool(messages) and self._caller.post(*messages)
         except Gone:
-            return False  # its reader is told the same, with the code, and decides
+            return False  # its reader learns the same, with the code, and decides
 
     async def _drain_caller(self) -> None:
         try:
@@ -624,7 +636,7 @@ class CallSession:
                     self.books.learn_greeting(greeting)
 
     async def _obey(self, action: Action) -> None:
-        """What takes its time, or ends something."""
+        """Actions that take time, or end something."""
         match action:
             case RunFunction():
                 self._start(self._run_function, action)
@@ -633,10 +645,10 @@ class CallSession:
             case DialBeside(model):
                 self._start(self._connector.keep_one_ready, model, self._feed)
             case SwitchModel():
-                present, self._model = self._model, None  # what it still says is nobody's
+                present, self._model = self._model, None  # what it still says is dropped
                 await self._forget_spoken()
                 if present is not None:
-                    self._start(present.end.close)  # one that is stuck may not say goodbye for 2 s
+                    self._start(present.end.close)  # a session that is stuck may not answer the close for 2 s
                 self._connector.switch()
             case ForgetNext():
                 await self._connector.forget()
@@ -649,12 +661,12 @@ class CallSession:
                 await self._leave_stream()
 
     async def _release_model(self) -> None:
-        model, self._model = self._model, None  # while it says goodbye, the caller's words wait for the next one
+        model, self._model = self._model, None  # while it closes, the caller's words wait for the next one
         if model is not None:
             await model.end.close()
 
     async def _hang_up(self) -> None:
-        """End the phone call by REST. The stream is closed behind it, so that Twilio never waits for us."""
+        """End the phone call by REST. The stream is closed after that, so that Twilio never waits for us."""
         with trio.CancelScope(shield=True):
             if self._desk.hang_up_by_rest and self._dialect.IS_A_PHONE_CALL:
                 try:

@@ -1,4 +1,4 @@
-"""What a session asks of the protocol on its caller's socket: a phone's (twilio) or a browser's. Both are modules."""
+"""What a session needs of the protocol on its caller's socket: a phone's (twilio) or a browser's. Both are modules."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class CallerProtocol(Protocol):
 
     @property
     def NAME(self) -> str:  # noqa: N802 -- a module's constant
-        """Whose messages these are, in log lines and figures."""
+        """Whose messages these are, in log lines and metrics."""
 
     @property
     def IS_A_PHONE_CALL(self) -> bool:  # noqa: N802
-        """True where the caller's phone has to be hung up besides."""
+        """True if the caller's phone must be hung up too."""
 
     def parse(self, message: bytes) -> Frame | Event | None:
-        """What a message says; None where it is nothing to us. Raises CallerProtocolError."""
+        """What a message says; None if we do not need it. Raises CallerProtocolError."""
 
     def media(self, stream_sid: str, mulaw: bytes) -> bytes:
         """The message that plays this."""

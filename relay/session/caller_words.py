@@ -1,4 +1,4 @@
-"""What functions may ask about the caller's own words: did they say this, have they spoken since?"""
+"""What functions may ask about the caller's own words: have they said this, have they spoken since?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import trio
 
 from relay.call.state import Call
 
-# Words of the caller's last turn that are still on their way: live transcriptions took 1.0 to 1.5 s.
+# For so long, words of the caller's last turn may still come: transcriptions took 1.0 to 1.5 s (docs/protocol/openai.md
+# 3).
 WORDS_LIMIT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 0.1
 
@@ -26,7 +27,10 @@ class CallerWords:
         return max((turn.seq for turn in self._call.conversation.turns() if turn.role == "caller"), default=-1)
 
     async def have(self, value: str) -> bool:
-        """True if the caller has said this name or number. Waits a moment for words that are still transcribed."""
+        """True if the caller has said this name or number.
+
+        Waits a moment for words that are still being transcribed.
+        """
         with trio.move_on_after(WORDS_LIMIT_S):
             while not self._hold(value) and self._call.caller_turns.are_open:  # noqa: ASYNC110  # the machine has no events
                 await trio.sleep(LOOK_AGAIN_S)

@@ -38,13 +38,13 @@ from relay.transport.ticker import Beat
 from relay.twilio.rest import TwilioRest
 from relay.twilio.tokens import Tokens
 
-# Who comes back from a human that did not take them has so long at least, for a message, whatever the cap says.
+# A caller who comes back because no human took the call has at least so long for a message, whatever the limit is.
 LAST_WORDS_S = 60.0
 
 
 @dataclass(slots=True)
 class Desk:
-    """Everything a call needs of its process."""
+    """Everything that a call needs from its process."""
 
     briefing: Briefing
     ledger: Ledger
@@ -60,12 +60,12 @@ class Desk:
     beat: Beat = field(default_factory=Beat)
     files: CallFiles = field(default_factory=CallFiles)
     draining: bool = False
-    leaves_at: float | None = None  # Trio clock: when the streams of a process that drains must be over
+    leaves_at: float | None = None  # Trio clock: when the streams of a process that drains must have ended
     hang_up_by_rest: bool = True
-    files_trouble: Callable[[], str] = lambda: ""  # what is wrong with changed files that are not in force
+    files_trouble: Callable[[], str] = lambda: ""  # what is wrong with changed files that are not used
     rang: trio.Event = field(default_factory=trio.Event)  # set by the next call that is new here
     bill: DayBill = field(init=False)
-    tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)  # what runs beside the calls
+    tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)  # set when the next new call rings
 
     news: News = field(default_factory=lambda: News((), lambda: dt.datetime.now(dt.UTC)))  # for the owner
     own_numbers: set[str] = field(default_factory=set)  # that are known to lead to us
@@ -76,18 +76,19 @@ class Desk:
         self.metrics.watch_ledger(self.ledger.counts)
         self.warm.unheard = self._bill_unheard
         self.learn_own(self.settings.twilio_phone_number)
-        self.metrics.live_calls.set_function(lambda: self.live_calls)  # when it is asked for: never a stale one
+        # Read whenever somebody looks, so it is never old
+        self.metrics.live_calls.set_function(lambda: self.live_calls)
 
     def learn_own(self, *numbers: str) -> None:
-        """Numbers of ours. A human's is never one, also where it belongs to the same account."""
+        """Numbers of ours. A human's number is never one, even if it belongs to the same account."""
         humans = {self.settings.human_transfer_number, *self.settings.human_numbers_also}
         self.own_numbers.update({*numbers} - humans - {""})
 
     def take_over(self, briefing: Briefing) -> None:
-        """From now on calls begin with this one; those that run keep their own."""
+        """From now on calls begin with this one. Running calls keep their own."""
         self.briefing = briefing
 
-    # As they are for the next call; a call has its own in its file.
+    # As they are for the next call. A running call has its own in its file.
 
     @property
     def settings(self) -> Settings:
@@ -107,16 +108,16 @@ class Desk:
 
     @property
     def live_calls(self) -> int:
-        """Calls with a stream at this moment."""
+        """Calls that have a stream now."""
         return sum(file.live for file in self.files.at_hand())
 
     @property
     def lines_taken(self) -> int:
-        """Calls with a stream, or with one on its way: a burst of rings is not let in before the first is there."""
+        """Calls with a stream, or with one on its way. So a burst of rings is counted before its streams are there."""
         return sum(file.live or file.brings_stream for file in self.files.at_hand())
 
     def begin_drain(self, limit_s: float) -> None:
-        """No more calls; the streams that are open, and those that open for calls in hand, have so long."""
+        """Take no more calls. The streams that are open, and those that open for calls in hand, have so long."""
         self.draining, self.leaves_at = True, trio.current_time() + limit_s
 
     @property
@@ -135,12 +136,12 @@ class Desk:
 
     @property
     def spent_today_usd(self) -> float:
-        """Dollars of today, running calls included."""
+        """Dollars of today, with running calls."""
         # What a call's earlier streams cost is in the bill already.
         return self.bill.usd + sum(f.talk.spent_usd - f.talk.bill.usd for f in self.files.at_hand() if f.live)
 
     def _bill_unheard(self, call_sid: CallSid, session: ModelSession) -> None:
-        """A greeting was generated for a caller who never came to hear it. It is paid for all the same."""
+        """A greeting was generated for a caller who never heard it. It is paid for."""
         file = self.files.get(call_sid)
         before = file.talk.bill if file is not None else Bill()
         bill = bill_of_unheard(session, before)
@@ -154,11 +155,11 @@ class Desk:
             self.ledger.record(replace(self.outcome_row(file), cost_usd=usd_in_row, cost=cost_of(bill)))
 
     def metrics_of(self, file: CallFile) -> Metrics:
-        """Where a call is counted: a test is in no figures."""
+        """The metrics in which a call counts. A test is in no figures."""
         return self.test_metrics if file.is_test else self.metrics
 
     def record(self, row: Row, file: CallFile) -> None:
-        """Record a row of a call, and in the same transaction what the owner is told of it."""
+        """Record a row of a call. In the same transaction, record what the owner is told of it."""
         self.ledger.record(row, *self.news_of(row, file))
 
     def news_of(self, row: Row, file: CallFile) -> list[OutboxRow]:
@@ -168,7 +169,7 @@ class Desk:
         return self.news.of(row, NewsCaller(file.caller_name, file.caller.id.presented))
 
     def outcome_row(self, file: CallFile) -> OutcomeRow:
-        """The next row of a call's outcome, to be filled."""
+        """The next row of a call's outcome, not filled yet."""
         return OutcomeRow(
             call_sid=file.call_sid, ended_at=self.utc_now(), process=self.bill.process, seq=file.next_outcome()
         )
@@ -183,9 +184,9 @@ class Desk:
         rings: bool = False,
         is_test: bool = False,
     ) -> CallFile:
-        """The file of a call; made on its first webhook. `country`: the caller's, in two letters.
+        """The file of a call. Its first webhook makes it. `country`: the caller's, in two letters.
 
-        `rings`: the call begins here. If not, another relay knew it before, and ours are the later rows of it.
+        `rings`: the call begins here. If not, another relay knew it before, and our rows are the later ones.
         `is_test`: it comes from the console's page.
         """
         file = self.files.get(call_sid)
@@ -199,7 +200,7 @@ class Desk:
             file = CallFile(call_sid, caller, Talk(s.openai_model), began_at, now, announces, briefing, closed, is_test)
             file.consent = Consent(s.keeps_words, announces)
             file.once = Once(ConsentedReservations(self.ledger, file))
-            # No relay numbers so many. Of two that take a call over, one after the other, the clock has to tell.
+            # No relay numbers so many. If two relays take over a call one after the other, the clock decides.
             file.outcomes = 0 if rings else 1_000 * int(file.started_at.timestamp())
             self.files.add(file, now)
             self.rang.set()
@@ -233,7 +234,7 @@ class Desk:
         return Wanted(model, instructions, tools, greeting, writes=self.voices_for(file) is not None)
 
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
-        """The end of the business's day, if the call may see it: its session has been told the day of the ring."""
+        """The end of the business's day, if it comes during the call: the session was told the day of the ring."""
         now = self.utc_now()
         today = now.astimezone(tz).date()
         if rang_at.astimezone(tz).date() < today:
@@ -288,12 +289,12 @@ class Desk:
         return Voice() if voices is None else Voice(voices.source.name, voices.source.usd_per_character)
 
     def _left_s(self, file: CallFile) -> float:
-        """What is left of the call's time for its next stream."""
+        """The time that is left for the call's next stream."""
         limit_s = self.settings.max_call_s
         return max(min(LAST_WORDS_S, limit_s), limit_s - file.talk.talked_s)
 
     def human_is_there(self, in_s: float = 0.0) -> bool:
-        """True inside HUMAN_HOURS, in the business's time zone; `in_s` from now."""
+        """True inside HUMAN_HOURS, in the business's time zone, `in_s` from now."""
         rows = check_hours(self.settings.human_hours)
         if rows is None:
             return True
@@ -302,7 +303,7 @@ class Desk:
         return any(day == at.weekday() and opens <= clock < closes for day, opens, closes in rows)
 
     def _human_changes_s(self, limit_s: float) -> float | None:
-        """How long it is until a human comes or goes, if that is before the call's end."""
+        """How long it is until a human comes or goes, if that is before the end of the call."""
         is_there, past_s = self.human_is_there(), self.utc_now().second
         minutes = (60.0 * minute - past_s for minute in range(1, int(limit_s // 60) + 2))
         return next((in_s for in_s in minutes if self.human_is_there(in_s) != is_there), None)

@@ -1,9 +1,10 @@
 """Dollars of today, over all machines: our own from memory, the others' from the ledger.
 
-Rule 1: what this run of the relay spent is counted here alone, and left out of what the ledger is asked. So no call is
-        forgotten, or counted twice, that ends while the ledger is read.
-Rule 2: others learn what our live calls cost by their rows, every EVERY_S while a call lives.
-Rule 3: without calls nothing is asked: a database that sleeps may sleep.
+Rule 1: what this run of the relay spent is counted only here, and the ledger's sum leaves it out. So a call that ends
+while
+        the ledger is read is neither missing nor counted twice.
+Rule 2: other machines learn what our running calls cost by rows, every EVERY_S while a call runs.
+Rule 3: without calls nothing is asked, so a database that sleeps when idle can sleep.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ READ_LIMIT_S = 2.0
 
 
 class DayBill:
-    """The bill of one day in the business's time zone; it begins anew at midnight."""
+    """The bill of one day in the business's time zone. It begins again at midnight."""
 
     def __init__(self, ledger: Ledger, tz: dt.tzinfo, utc_now: Callable[[], dt.datetime]) -> None:
         self.process = secrets.token_hex(6)  # this run of the relay, in rows
@@ -46,7 +47,7 @@ class DayBill:
 
     @property
     def usd(self) -> float:
-        """What has been spent today, without the streams that are open here."""
+        """What was spent today, without the streams that are open here."""
         self._turn_page()
         return self._others_usd + self._own_usd
 
@@ -61,7 +62,7 @@ class DayBill:
         self._own_usd += usd
 
     def tell(self, live: Iterable[CallFile]) -> None:
-        """Record what our live calls have cost so far, for the others."""
+        """Record what our running calls have cost so far, for the other machines."""
         told, self._told = self._told, {}
         for file in live:
             self._told[file.call_sid] = file.talk.spent_usd
@@ -77,7 +78,7 @@ class DayBill:
                 )
 
     async def read(self) -> None:
-        """Ask the ledger what the others have spent."""
+        """Ask the ledger what the other machines have spent."""
         self._turn_page()
         day = self._day
         try:

@@ -1,4 +1,7 @@
-"""The model's audio on its way to playout: deltas in base64 to mu-law, item by item; and the greeting, to be kept."""
+"""The model's audio on its way to the playout: deltas in base64 to mu-law, item by item.
+
+Also the greeting, to be kept.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,21 @@ PCM24K_BYTES_PER_MS = 48
 
 
 class AnswerAudio:
-    """The answers of one stream: one item sounds at a time. What of it is wanted, the call decides."""
+    """The answers of one stream. One item sounds at a time. The call decides what of it is wanted."""
 
     def __init__(self) -> None:
         self._line = dsp.Downlink()
         self._item = ""
         self._response_id = ResponseId("")
         self._item_bytes = 0  # of PCM, as the model sent it
-        self._last: tuple[str, int] = ("", 0)  # the item that was complete last, and its bytes
+        self._last: tuple[str, int] = ("", 0)  # the last item that was complete, and its bytes
         self._kept: tuple[ResponseId, bytearray] | None = None  # the greeting, spoken live
 
     def spoke(self, response_id: ResponseId, item: ItemId, delta: str) -> list[ModelFinished | ModelSpoke]:
-        """A delta: base64 of PCM16 at 24 kHz, of any length. Raises ValueError where it is not base64.
+        """A delta: base64 of PCM16 at 24 kHz, of any length. Raises ValueError if it is not base64.
 
-        Before it, the end of the item that sounded until now, if it has none yet: a long answer may come in several
-        messages, and the ends of all behind the last (gpt-realtime-2). An item that was complete may go on.
+        Before it comes the end of the item that sounded until now, if it has not had its end: a long answer may come in
+        several messages, with all ends after the last one (gpt-realtime-2). An item that was complete may go on.
         """
         pcm24k = pybase64.b64decode(delta, validate=True)
         events: list[ModelFinished | ModelSpoke] = []
@@ -41,7 +44,7 @@ class AnswerAudio:
         return [*events, ModelSpoke(response_id, item, mulaw, self._item_bytes / PCM24K_BYTES_PER_MS)]
 
     def finished(self, response_id: ResponseId, item: ItemId) -> ModelFinished:
-        """The item's audio is complete: the filter's tail ends it."""
+        """The item's audio is complete. The end of the filter follows."""
         tail = b""
         if item == self._item:
             tail = self._line.flush()

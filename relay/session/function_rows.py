@@ -1,4 +1,4 @@
-"""What a function call leaves behind: its row, the message that it took, and its line in the log."""
+"""What a function call leaves behind: its row, the message that it took, and its log line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relay.session.call_file import CallFile
 
 log = structlog.get_logger()
 
-# A function that keeps the whole process waiting for longer than this is told: ten frames of every call.
+# A function that makes the whole process wait longer than this is reported. It is ten frames of every call.
 BLOCKED_S = 0.2
 
 
@@ -41,7 +41,7 @@ def left_by(file: CallFile, action: RunFunction, outcome: Outcome, now: dt.datet
 def _function_row(
     file: CallFile, action: RunFunction, outcome: Outcome, output: dict[str, Any]
 ) -> rows.FunctionCallRow:
-    """The row of a function call; a backend's own words stand in it only where words may be kept."""
+    """The row of a function call. A backend's own words are in it only if words may be kept."""
     keeps_output = outcome.ok or file.consent.words is not Words.NEVER
     return rows.FunctionCallRow(
         call_sid=file.call_sid,
@@ -57,12 +57,12 @@ def _function_row(
 
 
 def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetime) -> rows.MessageRow:
-    """A message for the business: kept whatever RECORD says, because the caller asked for it."""
+    """A message for the business. It is kept whatever RECORD says, because the caller asked for it."""
     return rows.MessageRow(
         call_sid=file.call_sid,
         seq=len(file.tally.functions_done) + ok,
         name=message.name,
-        phone=str(message.phone),  # a function's Phone is no JSON
+        phone=str(message.phone),  # a function's Phone is not JSON
         text=message.message,
         created_at=now,
         delivered=message.delivered,
@@ -72,7 +72,7 @@ def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetim
 def _tell(name: str, outcome: Outcome) -> None:
     """The function's line in the log."""
     fields: dict[str, object] = {"function": name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
-    if outcome.refused:  # its words were meant for the model, and may repeat the caller's
+    if outcome.refused:  # its words are for the model, and may repeat the caller's
         log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
     elif outcome.error:
         log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)

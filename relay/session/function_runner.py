@@ -1,4 +1,4 @@
-"""The functions that a call's model asks for: run one, and say what came of it."""
+"""The functions that a call's model asks for: run one, and report the result."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class FunctionRunner:
         )
 
     async def run(self, action: RunFunction) -> FunctionReturned:
-        """Run it to its end and write it down. Never raises: our own bug is an outcome, too."""
+        """Run it to its end and write it down. Never raises: our own error is an outcome too."""
         try:
             outcome = await run(
                 self._desk.registry, self._context, action.name, action.arguments, action.function_call_id
             )
-        except Exception:  # our own bug, around a function: loud here, and the call goes on
+        except Exception:  # our own error around a function: it is logged, and the call goes on
             log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
             outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
         if isinstance(outcome.effect, TransferCall) and not self._machine.call.human_is_there(trio.current_time()):

@@ -1,7 +1,7 @@
-"""Where a stream's model sessions come from: kept warm since it rang, dialled, or kept ready beside the present one.
+"""Where a stream's model sessions come from: warm since the phone rang, newly opened, or kept beside the present one.
 
-It carries out the machine's orders (call/sessions.py), and each of them is answered once: by what `next_session`
-returns or raises, or by what `keep_one_ready` tells.
+It carries out the machine's orders (call/sessions.py). Each is answered once: by what `next_session` returns or raises,
+or by what `keep_one_ready` reports.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from relay.transport.websocket import Gone
 
 log = structlog.get_logger()
 
-# A model that was lost is dialled again after this long, one that cannot be had after twice as long each time, up to
-# the limit. A server that says when to come back (Retry-After) is asked then, up to the other limit.
+# After a lost model, the next one is opened after this time. If it cannot be opened, the time doubles each time, up to
+# the limit. If the server says when to come back (Retry-After), it is asked then, up to the other limit.
 REDIAL_PAUSE_S = 0.3
 REDIAL_PAUSE_LIMIT_S = 2.0
 RETRY_AFTER_LIMIT_S = 5.0
@@ -47,7 +47,7 @@ class ModelConnector:
         self._to_dial: str | None = machine.plan.model  # ordered, and nobody has begun to open it
         self._to_switch = False
         self._is_released = False
-        self._ordered = trio.Event()  # something of these three
+        self._ordered = trio.Event()  # one of these three was ordered
         self._pause_s = 0.0  # before the next dial
         self._kept: ModelSession | None = None
         self._kept_waits = trio.CancelScope()  # ends the waiting of the kept session, not the session
@@ -56,12 +56,12 @@ class ModelConnector:
     # Orders
 
     def dial(self, model: str) -> None:
-        """A session of this model is to serve at once."""
+        """A session of this model must serve at once."""
         self._to_dial = model
         self._ordered.set()
 
     def switch(self) -> None:
-        """The session that is kept is to serve."""
+        """The session that is kept must serve."""
         self._to_switch = True
         self._ordered.set()
 
@@ -71,18 +71,18 @@ class ModelConnector:
         self._ordered.set()
 
     async def forget(self) -> None:
-        """The session that is kept is not wanted any more."""
+        """The session that is kept is not needed any more."""
         session, self._kept = self._kept, None
         if session is not None:
             self._kept_waits.cancel()
             await session.end.close()
 
-    # What becomes of them
+    # What becomes of the orders
 
     async def next_session(self) -> ModelSession | None:
-        """The session that serves from now on; waits for the order. None: none is wanted any more.
+        """The session that serves from now on. Waits for the order. None: none is wanted any more.
 
-        Raises ModelUnreachable: the one that was ordered could not be had.
+        Raises ModelUnreachable: the one that was ordered could not be opened.
         """
         while not self._is_released:
             if self._to_switch:
@@ -98,7 +98,7 @@ class ModelConnector:
     async def _take_kept(self) -> ModelSession:
         session, self._kept = self._kept, None
         if session is None:
-            raise ModelUnreachable("the session that was kept ready was closed in the moment when it was to serve")
+            raise ModelUnreachable("the session that was kept ready was closed just when it was needed")
         self._kept_waits.cancel()
         await self._kept_is_free.wait()
         return session
@@ -116,14 +116,14 @@ class ModelConnector:
         return session
 
     async def _find(self, model: str) -> ModelSession:
-        """The session that was dialled when the phone rang, if there is one."""
+        """The session that was opened when the phone rang, if there is one."""
         if self._desk.warm.knows(self._file.call_sid):
             try:
                 session = await self._desk.warm.claim(self._file.call_sid)
                 if not (session.greeting_asked and self._machine.plan.greeting.is_kept):
                     return session
                 count_unheard(self._machine.meter, session)
-                await session.end.close()  # kept since it rang: this one would greet a second time
+                await session.end.close()  # it was kept since the phone rang: it would greet the caller a second time
             except ModelUnreachable as error:
                 log.warning("model.warm_session_lost", words=str(error), caller_hears="nothing yet: another is dialled")
         return await self._dial(model)
@@ -132,7 +132,7 @@ class ModelConnector:
         return await self._desk.realtime.open(self._desk.wanted(self._file, model))
 
     async def keep_one_ready(self, model: str, tell: Callable[[Event], Awaitable[None]]) -> None:
-        """Open the session that is to take the conversation over, and keep it until the machine switches."""
+        """Open the session that will take over the conversation, and keep it until the machine switches."""
         try:
             session = await self._open(model, may_be_warm=False)
         except ModelUnreachable as error:
@@ -143,7 +143,7 @@ class ModelConnector:
         try:
             await tell(NextModelReady())
             with self._kept_waits:
-                while self._kept is session:  # pings are answered, and what comes is kept
+                while self._kept is session:  # answer pings, and keep what comes
                     session.backlog += await session.end.receive()
         except Gone as gone:
             if self._kept is session:
@@ -153,6 +153,6 @@ class ModelConnector:
             is_free.set()
 
     async def close(self) -> None:
-        """The stream is over: nobody takes the kept session any more."""
+        """The stream has ended: nobody takes the kept session any more."""
         if self._kept is not None:
             await self._kept.end.close(1000)

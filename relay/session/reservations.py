@@ -1,4 +1,4 @@
-"""Exactly-once keys of a call, claimed as ever, with no more words than may be kept."""
+"""The exactly-once keys of a call, claimed with no more words than may be kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from relay.call.consent import Consent, Words
 from relay.ledger.port import Ledger
 from relay.ledger.rows import Already, Json, Reserved, Unavailable
 
-# What a repeat on another machine needs, and holds no words: that it was done, and to what.
+# What a repeat on another machine needs, and holds no words: that it was done, and its id.
 _BARE: Final = frozenset({"status", "done", "id"})
 
 

@@ -1,4 +1,4 @@
-"""The caller's audio on its way to the model: gaps filled, kept while no model is there, converted to appends."""
+"""The caller's audio on its way to the model: gaps are filled, and it waits while there is no model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.call.gap_filling import Gaps
 from relay.realtime import protocol as model_dialect
 from relay.twilio.media_protocol import Frame
 
-# Audio that waits for a model which is still being dialled: 10 s, 80 kB; then the oldest is dropped.
+# Audio that waits for a model that is being opened: 10 s, 80 kB. Then the oldest is dropped.
 WAITING_LIMIT_BYTES = 80_000
 FRAME_BYTES = 160
 MULAW_BYTES_PER_MS = 8
@@ -31,9 +31,9 @@ class CallerAudio:
         self._waiting = bytearray()
 
     def pieces(self, frames: Iterable[Frame], now: float, *, paired: bool) -> list[bytes]:
-        """Mu-law to be measured piece by piece, what is missing filled in: a cough in a burst must not seem speech.
+        """Mu-law in pieces to be measured, with gaps filled. So a cough in a burst does not look like speech.
 
-        `paired`: two frames are one piece, for half the measurements while the loop is behind.
+        `paired`: two frames are one piece. This halves the measurements while the loop is behind.
         """
         audio: list[bytes] = []
         for frame in frames:
@@ -59,15 +59,15 @@ class CallerAudio:
 
     @property
     def is_waiting(self) -> bool:
-        """True while audio waits for a model, or for its socket: what comes now goes behind it."""
+        """True while audio waits for a model, or for its socket. New audio goes behind it."""
         return bool(self._waiting)
 
     def take(self) -> bytes:
-        """What waited (mu-law); nothing waits any more."""
+        """What waited (mu-law). Nothing waits any more."""
         waiting, self._waiting = bytes(self._waiting), bytearray()
         return waiting
 
     def begin(self) -> bytes:
-        """A model is there: its audio begins with what waited (mu-law)."""
+        """A model is there. Its audio begins with what waited (mu-law)."""
         self._line.reset()
         return self.take()

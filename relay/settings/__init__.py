@@ -1,6 +1,6 @@
-"""The environment as one frozen, checked, maskable object. Nothing else reads the environment.
+"""All settings, read from the environment and checked. Nothing else reads the environment.
 
-Every mistake is named in one message, so that one look mends them all.
+One message names every mistake, so that all of them can be corrected at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class SettingsInvalid(ValueError):
-    """What is missing or wrong in the environment, all of it, in words. The process ends with code 2."""
+    """What is missing or wrong in the environment, all of it, in words. The command ends with code 2."""
 
 
 def _secret(default: str = "") -> str:
@@ -30,7 +30,7 @@ def _secret(default: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings, by the names of their environment variables in small letters. Seconds and dollars are floats."""
+    """All settings. A name here is the environment variable in small letters. Seconds and dollars are floats."""
 
     openai_api_key: str = _secret()
     twilio_account_sid: str = ""
@@ -97,7 +97,7 @@ class Settings:
     fly_machine_id: str = ""
     fly_region: str = ""
     fly_image_ref: str = ""
-    # The names that the environment sets; the others may come from the business file.
+    # The names that the environment sets. The others may come from the business file.
     given: frozenset[str] = field(default=frozenset(), metadata={"derived": True})
 
     @property
@@ -122,12 +122,12 @@ class Settings:
 
     @property
     def machine(self) -> str:
-        """The machine's name in stream paths: Fly's id, or "local"."""
+        """The name of this machine in the paths of streams: Fly's id, or "local"."""
         return self.fly_machine_id or "local"
 
     @property
     def twilio_auth_tokens(self) -> tuple[str, ...]:
-        """All tokens that may have signed: two while the token is being changed."""
+        """All tokens that Twilio may sign with: two while the token is being changed."""
         return tuple(self.twilio_auth_token.split(",")) if self.twilio_auth_token else ()
 
     @property
@@ -137,12 +137,12 @@ class Settings:
 
     @property
     def business_is_embedded(self) -> bool:
-        """True if the relay answers for the business itself, from BUSINESS_FILE and its own diary."""
+        """True if the relay itself answers for the business, from BUSINESS_FILE and its own diary."""
         return self.business_api_base == "embedded"
 
     @property
     def reads_business_file(self) -> bool:
-        """With a backend of the user's the file is read only where it was asked for."""
+        """Whether the business file is read. With a backend of your own it is read only if BUSINESS_FILE is set."""
         return self.business_is_embedded or "business_file" in self.given
 
     @property
@@ -156,7 +156,10 @@ class Settings:
         return self.record == "on"
 
     def masked(self) -> dict[str, object]:
-        """Everything for the log at start: secrets as "set" or "", people's numbers by their last two digits."""
+        """Everything, for the log line at start. Secrets show as "set" or "".
+
+        Phone numbers show their last two digits.
+        """
         shown: dict[str, object] = {}
         for one in fields(self):
             value = getattr(self, one.name)
@@ -173,7 +176,7 @@ class Settings:
         return shown
 
 
-# Required to serve callers; a demo, a test or a stand-in needs none of them.
+# Needed to take calls. A demo, a test and a stand-in need none of them.
 REQUIRED = {
     "openai_api_key": "the key of your OpenAI project",
     "twilio_account_sid": "your Twilio account, AC…",
@@ -232,7 +235,7 @@ _RECORDING_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False) -> Settings:
     """Read the environment. `serving`: everything that callers need must be there. Raises SettingsInvalid.
 
-    `keeps_rows`: a command that reads or writes the relay's database, so it must be the one that `serve` would use.
+    `keeps_rows` is for a command that reads or writes the relay's database. It must be the database that `serve` uses.
     """
     wrong: list[str] = []
     values: dict[str, object] = {}
@@ -275,7 +278,7 @@ def load(environ: Mapping[str, str], *, serving: bool, keeps_rows: bool = False)
         if 0 < sum(name.lower() in values for name in together) < len(together):
             wrong.append(f"{' and '.join(together)} go together: set all of them, or none")
     if wrong:
-        raise SettingsInvalid("the environment needs mending:\n" + "\n".join(f"  - {line}" for line in wrong))
+        raise SettingsInvalid("these settings are wrong:\n" + "\n".join(f"  - {line}" for line in wrong))
     return settings
 
 
@@ -283,9 +286,9 @@ _PRIVATE_NAMES = (".internal", ".flycast", ".local", ".lan", ".home.arpa", ".svc
 
 
 def _encrypted(name: str, text: str, environ: Mapping[str, str]) -> str:
-    """The text; raises where it would send callers' data unencrypted to where others may read it.
+    """The text. Raises if callers' data would be sent without encryption over a network that others can read.
 
-    BUSINESS_API_HTTP=private lets a backend in a private network (compose, Fly's .flycast, 10.x) go without TLS.
+    BUSINESS_API_HTTP=private allows a backend without TLS in a private network (compose, Fly's .flycast, 10.x).
     """
     if name != "business_api_base" or not text.casefold().startswith("http://"):
         return text
@@ -293,7 +296,7 @@ def _encrypted(name: str, text: str, environ: Mapping[str, str]) -> str:
     try:
         host = urlsplit(text).hostname or ""
     except ValueError:
-        return text  # it is no URL: said elsewhere
+        return text  # it is not a URL: another check says so
     if host in _LOOPBACK or (allowed and _is_private(host)):
         return text
     hint = "BUSINESS_API_HTTP=private allows http:// in a private network"
@@ -301,7 +304,7 @@ def _encrypted(name: str, text: str, environ: Mapping[str, str]) -> str:
 
 
 def _is_private(host: str) -> bool:
-    """True for an address or a name that is reached in a private network only: callers' data stay in it."""
+    """True for an address or a name that only a private network can reach."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -309,7 +312,7 @@ def _is_private(host: str) -> bool:
     return address.is_private and not address.is_unspecified
 
 
-# What the files depend on.
+# The settings that the files depend on.
 _OF_THE_FILES = (
     "BUSINESS_API_HTTP", "BUSINESS_API_BASE", "BUSINESS_FILE", "BUSINESS_NAME", "BUSINESS_TZ", "BUSINESS_COUNTRY",
     "AGENT_NAME", "FUNCTIONS",
@@ -317,7 +320,10 @@ _OF_THE_FILES = (
 
 
 def load_what_is_right(environ: Mapping[str, str]) -> Settings:
-    """What the files depend on, as far as it is right: for a command that names the files' mistakes as well."""
+    """The settings that the files depend on, without those that are wrong.
+
+    For a command that names the mistakes in the files as well as those in the settings.
+    """
     right: dict[str, str] = {}
     for name in _OF_THE_FILES:
         try:
@@ -331,7 +337,7 @@ def load_what_is_right(environ: Mapping[str, str]) -> Settings:
 
 
 def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
-    """What recordings lack. `named`: settings that are said to be wrong already."""
+    """What is missing for recordings. `named`: settings that are already reported."""
     wrong: list[str] = []
     if not settings.records:
         return wrong
@@ -343,7 +349,7 @@ def _recording_mistakes(settings: Settings, named: set[str]) -> list[str]:
 
 
 def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """What a deployed relay can run with and is hardly meant, in words: said once, at its start."""
+    """What a deployed relay can run with, but probably should not, in words. It is said once, at the start."""
     if settings.is_local:
         return []
     told = [
@@ -356,18 +362,18 @@ def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     ]
     if settings.database_url == "embedded":
         told.append(
-            f"DATABASE_URL=embedded keeps every call in {settings.data_dir}/postgres alone: see that this disk stays, "
-            "and is backed up"
+            f"DATABASE_URL=embedded keeps every call in {settings.data_dir}/postgres alone: make sure that this disk "
+            "stays, and is backed up"
         )
     return told
 
 
-# Names of a fixed distance from Greenwich. UTC is left: who writes it means it.
+# Names of a fixed distance from Greenwich. UTC is allowed: it is hardly written by mistake.
 _FIXED_OFFSET = re.compile(r"EST|MST|HST|GMT.*|Greenwich|Etc/(?!UTC|UCT|Universal|Zulu).*")
 
 
 def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
-    """Why a deployed relay may not keep its rows in a database of its own; empty where it may."""
+    """Why a deployed relay may not use the embedded database; empty if it may."""
     if settings.fly_app_name:
         how = "is embedded" if is_asked_for else "is not set"
         return [
@@ -382,7 +388,7 @@ def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
 
 
 def _unquoted(text: str) -> str:
-    """Without the quotes that .env needs around spaces: a shell takes them off, `docker --env-file` leaves them on."""
+    """The text without quotes around it. A shell removes the quotes of a line in .env, `docker --env-file` does not."""
     return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
@@ -430,15 +436,13 @@ def _read(name: str, text: str) -> object:
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half a name is a folder of zones
             raise _Wrong("must be a time zone like America/New_York") from None
         if _FIXED_OFFSET.fullmatch(text):
-            raise _Wrong(
-                f"{text} knows no summer time, so appointments would be an hour late: name a place in its zone"
-            )
+            raise _Wrong(f"{text} has no summer time, so appointments would be an hour late: name a place in its zone")
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")
     elif name in ("data_dir", "business_file"):
         try:
-            return Path(text).expanduser()  # a shell does it only where no quotes stand around the value
-        except RuntimeError:  # "~somebody" is nobody here
+            return Path(text).expanduser()  # a shell does this only without quotes around the value
+        except RuntimeError:  # "~somebody": this machine has no such user
             what = "folder" if name == "data_dir" else "file"
             raise _Wrong(f"must be a {what}: this machine knows no such home") from None
     elif name == "host" and not re.fullmatch(r"[A-Za-z0-9.:_%-]+", text.strip("[]")):
@@ -475,7 +479,7 @@ _COPIED = "must be plain letters, digits and signs without a space: was somethin
 
 
 def _auth_tokens(text: str) -> str:
-    """One token, or the old and the new one with a comma between them, while Twilio changes from one to the other."""
+    """One token, or two with a comma between them: the old and the new one, while the token is being changed."""
     tokens = [token.strip() for token in text.split(",") if token.strip()]
     if not tokens or not all(re.fullmatch(r"[\x21-\x7e]+", token) for token in tokens):
         raise _Wrong(_COPIED)
@@ -483,7 +487,7 @@ def _auth_tokens(text: str) -> str:
 
 
 def _is_host(host: str) -> bool:
-    """True for an address, and for a name whose labels are as the DNS has them."""
+    """True for an address, and for a name that the DNS allows."""
     return ":" in host or all(
         re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", label) for label in host.removesuffix(".").split(".")
     )
@@ -494,7 +498,7 @@ def _read_url(name: str, text: str) -> str:
     try:
         parts = urlsplit(text)
         is_url = parts.scheme in (secure, plain) and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port or an IPv6 address that is none
+    except ValueError:  # the port or the IPv6 address is wrong
         is_url = False
     if not is_url or not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _Wrong(f"must be a URL that begins with {secure}://")
@@ -514,7 +518,7 @@ def _read_url(name: str, text: str) -> str:
         raise _Wrong("must be an origin alone, like wss://api.elevenlabs.io: the voice's path is put behind it")
     if parts.fragment:
         raise _Wrong("must have no fragment: the model is put behind it")
-    # Put together anew: a scheme in capitals is found by nobody behind us, nor is what follows a lone "?" or "#".
+    # Put together again. Other code does not know a scheme in capitals, nor a "?" or "#" with nothing behind it.
     return parts.geturl().rstrip("/")
 
 
@@ -532,7 +536,7 @@ _HOURS = re.compile(r"(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))? (?P<open>\d\d:
 def check_hours(text: str) -> list[tuple[int, str, str]] | None:
     """HUMAN_HOURS as (weekday, opens, closes) rows; None for "always". Example: "mon-fri 09:00-17:00, sat 18:00-02:00".
 
-    What closes past midnight goes on in a row of the next day. Raises a ValueError in words.
+    Hours that end after midnight go on in a row of the next day. Raises a ValueError in words.
     """
     if text == "always":
         return None

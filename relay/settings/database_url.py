@@ -1,6 +1,6 @@
-"""DATABASE_URL as people have it (pure): what other programs put into it is taken out, what is misread is refused.
+"""DATABASE_URL as people copy it (pure). Parameters of other programs are removed. What libpq would misread is refused.
 
-No word of the URL is quoted in an error: any part of it may be the password.
+No error quotes the URL: any part of it may be the password.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ ENCODE = (
     "has a user name or a password with a sign that must be percent-encoded: write @ as %40, / as %2F, : as %3A, "
     "? as %3F, # as %23, % as %25"
 )
-# Words to Prisma in the URLs that Supabase, Neon and others show. They ask nothing of us: no statement of ours is
-# prepared, nothing is set for a session.
+# Parameters for Prisma. They are in the URLs that Supabase, Neon and others show. The relay needs none of them: it
+# prepares no statement and sets nothing for a session.
 _OF_PRISMA = frozenset({"pgbouncer", "connection_limit", "pool_timeout", "statement_cache_size", "socket_timeout"})
 _URL = re.compile(r"postgres(?:ql)?://(?P<authority>[^/?]*)(?P<rest>[^?]*)(?:\?(?P<query>.*))?", re.DOTALL)
 
 
 class DatabaseUrlUnclear(ValueError):
-    """What is wrong with DATABASE_URL, to be put behind its name. Holds nothing of the URL but names of parameters."""
+    """What is wrong with DATABASE_URL. The message follows the name. Of the URL it holds only names of parameters."""
 
 
 def understood(text: str) -> str:
@@ -33,10 +33,10 @@ def understood(text: str) -> str:
     text = _without_foreign_parameters(text) if text.startswith(("postgres://", "postgresql://")) else text
     try:
         parts = conninfo_to_dict(text)
-    except (psycopg.Error, ValueError):  # its words quote the URL, password and all
+    except (psycopg.Error, ValueError):  # its message quotes the URL with the password
         raise DatabaseUrlUnclear(_why_unreadable(text)) from None
-    # libpq ends a user name at the first @ or /, and a host at the first colon. What follows a sign of the password is
-    # taken for a host, a port or a database, and said in its errors.
+    # libpq ends a user name at the first @ or /, and a host at the first colon. If the password has such a sign, the
+    # rest of it is taken for a host, a port or a database. libpq's errors would then show it.
     host, port, dbname = (str(parts.get(name) or "") for name in ("host", "port", "dbname"))
     misread = any("@" in one[1:] for one in host.split(",") if not one.startswith("/"))
     if misread or "@" in dbname or "@" in port:
@@ -49,7 +49,7 @@ def understood(text: str) -> str:
 def _without_foreign_parameters(text: str) -> str:
     before, mark, query = text.partition("?")
     if not mark or ("@" in query and "@" not in before):
-        return text  # a question mark in the password: libpq will tell
+        return text  # a question mark in the password: libpq reports it
     parameters, kept = parse_qsl(query, keep_blank_values=True), []
     for name, value in parameters:
         if name == "schema" and value != "public":
@@ -68,7 +68,7 @@ def _why_unreadable(text: str) -> str:
     if match is None:
         return SHAPE
     if "@" in match["rest"] or ("@" not in match["authority"] and "@" in (match["query"] or "")):
-        return ENCODE  # the authority ended early: at a / or a ? of the password
+        return ENCODE  # a / or a ? of the password has ended the host too early
     if re.search(r"%(?![0-9A-Fa-f]{2})", match["authority"]):
         return ENCODE
     known = {info.keyword.decode() for info in psycopg.pq.Conninfo.get_defaults()}

@@ -1,7 +1,7 @@
-"""`.env`: the file beside the environment from which every command reads its settings.
+"""`.env`: the file from which every command reads its settings, besides the environment.
 
-What the environment has wins. Nothing is interpolated: a `$` in a password stays one. A line that cannot be read is a
-mistake that is named by its number: a default would take the place of what it was to set, and nobody would be told.
+The environment wins over the file. Nothing is interpolated: a `$` in a password stays a `$`. A line that cannot be read
+is a mistake, and is named by its number. Otherwise a default would be used instead, and nobody would notice.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dotenv.parser import parse_stream
 
 from relay.settings import Settings, SettingsInvalid
 
-# Names another file; empty: none is read. A demo and the tests read none, whatever lies in the folder.
+# Names another file; empty: no file is read. A demo and the tests read none, even if there is one in the folder.
 CHOICE = "RELAY_ENV_FILE"
 DEFAULT = ".env"
-# So alike must a name be to one of ours to be taken for a slip of the pen. Letters two by two exchanged are at 0.92;
-# in the environment stand names of other programs, too, of which HOSTNAME is the nearest (0.67 to HOST).
+# A name that is so similar to one of ours is probably a typing error. Two exchanged letters give 0.92. The environment
+# also holds names of other programs. The nearest of these is HOSTNAME (0.67 to HOST).
 ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.8, 0.85
 
-# Names that other programs have for what we name otherwise: no letters tell that they are meant.
+# Other programs use these names for the same things. The letters alone would not show what is meant.
 _MEANT = {
     "TIMEZONE": "BUSINESS_TZ",
     "TIME_ZONE": "BUSINESS_TZ",
@@ -46,7 +46,7 @@ _MEANT = {
     "PUBLIC_HOST": "PUBLIC_URL",
     "BUSINESS_API_URL": "BUSINESS_API_BASE",
 }
-# An editor for prose puts these around a value: they are no quotes for a file of settings, and would be part of it.
+# A word processor puts these around a value. In a file of settings they are not quotes, and become part of the value.
 _PROSE_QUOTES = (
     "\N{LEFT DOUBLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}"
 )
@@ -56,20 +56,23 @@ _KNOWN = frozenset(one.name.upper() for one in fields(Settings))
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The environment with the file's values in it. `hints`: what in it is probably meant otherwise, in words."""
+    """The environment together with the file's values.
+
+    `hints`: settings that are probably meant otherwise, in words.
+    """
 
     values: Mapping[str, str]
     hints: tuple[str, ...] = ()
 
 
 def read(environ: Mapping[str, str], folder: Path = Path()) -> Environment:
-    """Complete the environment from the file of this folder. Raises SettingsInvalid: every line that is broken."""
+    """Add the file of this folder to the environment. Raises SettingsInvalid with every line that is wrong."""
     name = environ.get(CHOICE, DEFAULT)
     path = folder / name
     if not name:
         return Environment(environ, tuple(_misspelt(environ, "", ALIKE_IN_ENVIRONMENT)))
     try:
-        text = path.read_text("utf-8-sig")  # Windows puts a mark before it
+        text = path.read_text("utf-8-sig")  # Windows puts a byte order mark at the start
     except FileNotFoundError:
         if CHOICE in environ:
             raise SettingsInvalid(f"{CHOICE} names {name}, and there is no such file") from None
@@ -93,28 +96,32 @@ def _parse(name: str, text: str) -> tuple[dict[str, str], list[str]]:
         line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
         key, value = binding.key, binding.value
         if binding.error or (key is not None and value is None):
-            wrong.append(f"line {line} cannot be read")  # its words may hold half a key: they are not shown
+            wrong.append(f"line {line} cannot be read")  # the parser's message may hold half a key, so it is not shown
         elif key is not None and value is not None:
             if "\n" in value:
                 wrong.append(f"line {line}: the value of {key} has no end on its line")
             if value[:1] in tuple(_PROSE_QUOTES):
-                hints.append(f"{key} in {name} begins with a quote of prose, which is kept: are ' or \" meant?")
+                hints.append(
+                    f"{key} in {name} begins with a typographic quote, which becomes part of the value: "
+                    "write ' or \" instead"
+                )
             if key in found:
                 hints.append(f"{key} stands twice in {name}, in lines {lines[key]} and {line}: the last one counts")
             found[key], lines[key] = value, line
     if wrong:
         raise SettingsInvalid(
-            f"{name} needs mending (NAME=value; a value with a quote in it stands in the other kind of quotes):\n"
+            f"{name} has mistakes (write NAME=value; put a value with a quote in it into the other kind of quotes):\n"
             + "\n".join(f"  - {words}" for words in wrong)
         )
     return found, hints
 
 
 def _misspelt(names: Mapping[str, str], where: str, alike: float) -> list[str]:
-    """A sentence for each name that is none of ours and nearly one."""
+    """A sentence for each name that is nearly one of ours."""
     told = []
     for name in names:
-        meant = [_MEANT[name]] if where and name in _MEANT else []  # in the environment others may mean something else
+        # In the environment these names may belong to other programs
+        meant = [_MEANT[name]] if where and name in _MEANT else []
         near = (meant or difflib.get_close_matches(name.upper(), _KNOWN, 1, alike)) if name not in _KNOWN else []
         if near and near[0] not in names:
             told.append(f"{name}{where} is no setting: is {near[0]} meant?")

@@ -1,3 +1,3 @@
-"""The version: `relay --version`, the wheel and the log say it. CONTRIBUTING.md tells how to release."""
+"""The version. `relay --version`, the wheel and the log show it. CONTRIBUTING.md says how to release."""
 
 VERSION = "0.1.0"

@@ -1,7 +1,7 @@
-"""The environment of what a demo, a bench or a test starts: an allow-list of the one around it, and no `.env`.
+"""The environment of what a demo, a bench or a test starts: some variables of the one around it, and no `.env`.
 
-What is exported there, or stands in the folder's `.env`, belongs to a business that takes calls: its database, its
-keys and its limits are none of a rehearsal's.
+What is exported around it, or is in the folder's `.env`, belongs to a relay that takes real calls. A rehearsal must not
+use its database, its keys or its limits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from relay.settings.env_file import CHOICE
 
-# How a program is found, started and run; nothing of what it is to do.
+# How a program is found, started and run. Nothing about what it has to do.
 _NAMES = frozenset(
     "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM TMPDIR TMP TEMP VIRTUAL_ENV SSL_CERT_FILE SSL_CERT_DIR "
     "LD_PRELOAD LD_LIBRARY_PATH OPENBLAS_NUM_THREADS".split()
@@ -30,7 +30,7 @@ OF_THE_MODEL = (
 
 
 def own_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> dict[str, str]:
-    """What of this environment a rehearsal may see; `also`: names beyond the allow-list."""
+    """The part of this environment that a rehearsal may see. `also`: more names."""
     kept = {
         name: value for name, value in environ.items() if name in _NAMES or name in also or name.startswith(_BEGINNINGS)
     }
@@ -39,7 +39,7 @@ def own_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> d
 
 @contextmanager
 def only_own_environment(also: tuple[str, ...] = ()) -> Iterator[None]:
-    """Let this process see no more than that: also its libraries read the environment (libpq, the PG… names)."""
+    """Let this process see no more than that. Its libraries read the environment too (libpq, the PG… names)."""
     before = dict(os.environ)
     try:
         _become(own_environment(before, also))

@@ -1,1 +1,1 @@
-"""What the process tells of itself: log lines, figures, and what ended a nursery."""
+"""What the process reports about itself: log lines, metrics, and the error that ended a nursery."""

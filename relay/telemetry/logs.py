@@ -1,4 +1,7 @@
-"""The log: JSON off a terminal, one line an event, never audio, keys, words or phone numbers in clear."""
+"""The log: one line for each event, JSON unless it goes to a terminal.
+
+It never holds audio, keys, words or phone numbers.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,24 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-# A phone number in a text that came from elsewhere (an error, a URL): all but its last two digits are hidden.
+# A phone number in a text from elsewhere (an error, a URL). Only its last two digits are shown.
 _PHONE = re.compile(r"(?:\+|%2[Bb])[1-9](?:[ ().-]{0,2}\d){4,12}[ ().-]{0,2}(\d)[ ().-]?(\d)")
 _KEY = re.compile(r"\b(?:sk-|Bearer )[A-Za-z0-9_\-.]{6,}")
 _PASSWORD = re.compile(r"(?<=://)[^/\s]+@")
 _IN_QUERY = re.compile(r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s]+", re.IGNORECASE)
 
-# Errors whose words are made of names in the code, or by the system. Any other may quote what it choked on: a caller's
-# words (KeyError and ValueError do), so its type and its place must do.
+# The messages of these errors are made by the system, or of names in the code. Any other message may quote what a
+# caller said (KeyError and ValueError do). Then the log shows only the type and the place.
 _TELL_NO_TALES = (AssertionError, AttributeError, ImportError, NameError, NotImplementedError, OSError, TypeError)
 _WITHHELD = "(its words are left out: they may be a caller's)"
-# Of a recursion without end the last calls say enough.
+# For a recursion without end, the last calls are enough.
 _FRAMES = 30
 
 
 class _Stderr:
-    """Whatever `sys.stderr` is at the moment of a line: loggers are kept for good, streams may be exchanged.
+    """The `sys.stderr` of the moment when a line is written: loggers are kept for ever, but the stream may be replaced.
 
-    A full disk, or a pipe whose reader has left, costs the line and no call.
+    If the disk is full, or nobody reads the pipe any more, the line is lost. Calls go on.
     """
 
     def write(self, text: str) -> int:
@@ -43,7 +46,7 @@ class _Stderr:
 
 
 class _FromLibraries(logging.Handler):
-    """What libraries log, as lines like ours."""
+    """What libraries log, in the form of our lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tell = structlog.get_logger().error if record.levelno >= logging.ERROR else structlog.get_logger().warning
@@ -52,7 +55,7 @@ class _FromLibraries(logging.Handler):
 
 
 def mask(text: str) -> str:
-    """The text without phone numbers, keys and passwords in URLs."""
+    """The text with phone numbers, keys, and passwords in URLs hidden."""
     return _IN_QUERY.sub(r"\1…", _PASSWORD.sub("…@", _KEY.sub("[key]", _PHONE.sub(r"+…\1\2", text))))
 
 
@@ -64,7 +67,7 @@ def _masked(_logger: object, _name: str, event: MutableMapping[str, Any]) -> Mut
 
 
 def _with_trace(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The error of a line as text."""
+    """Write the error of a line as text."""
     error = event.pop("exc_info", None)
     error = sys.exc_info()[1] if error is True else error
     if isinstance(error, BaseException):
@@ -73,7 +76,7 @@ def _with_trace(_logger: object, _name: str, event: MutableMapping[str, Any]) ->
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """Where an error came from and what it is: no values, and words only where they cannot be a caller's."""
+    """Where an error came from, and its type. No values. Its message only if it cannot hold a caller's words."""
     seen.add(id(error))
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before is not None and id(before) not in seen:
@@ -93,7 +96,7 @@ _listeners: list[Callable[[Mapping[str, object]], None]] = []
 
 @contextmanager
 def listening(saw: Callable[[Mapping[str, object]], None]) -> Iterator[None]:
-    """While the block runs, `saw` is told of each line, as it is written."""
+    """While the block runs, `saw` gets each line as it is written."""
     _listeners.append(saw)
     try:
         yield
@@ -123,7 +126,7 @@ def configure(log_format: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
-        cache_logger_on_first_use=False,  # lines are few; a test may configure the log anew
+        cache_logger_on_first_use=False,  # there are few lines, and a test may configure the log again
     )
     for noisy in ("httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)  # their INFO lines hold phone numbers in URLs

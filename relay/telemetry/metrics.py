@@ -1,4 +1,4 @@
-"""What Prometheus reads. Labels are few and known beforehand: never a call, a number or a word."""
+"""The metrics that Prometheus reads. Labels have few values, known beforehand: never a call, a number or a word."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _GREETING_MS = (5, 10, 20, 50, 100, 200, 350, 500, 1000, 2000, 4000)
-# Twilio's socket and `start` take about 565 ms after the webhook [Media Streams, measured].
+# Twilio's `start` comes about 565 ms after the webhook (docs/protocol/twilio.md 1.3).
 _WEBHOOK_MS = (200, 400, 500, 600, 700, 800, 1000, 1500, 2000, 3000, 5000)
 _TURN_MS = (200, 400, 600, 800, 1000, 1250, 1500, 2000, 3000, 5000)
 
 
 class Metrics:
-    """The process's figures, in a registry of their own (several relays may live in one test)."""
+    """The metrics of one process. Each has a registry of its own, because several relays may run in one test."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -112,7 +112,7 @@ class Metrics:
         self.files_taken_over = Counter("relay_files_taken_over", "Changes of the files, taken over", registry=r)
 
     def watch_ledger(self, counts: Callable[[], object]) -> None:
-        """Have the ledger's figures (its `Counts`) asked for when somebody looks: never a stale one."""
+        """Show the ledger's `Counts`. They are read whenever somebody looks at the metrics, so they are never old."""
         rows = Gauge(
             "relay_ledger_rows",
             "Rows: queued (in memory), spilled (on disk, until Postgres takes them), refused (set aside), lost",
@@ -123,7 +123,7 @@ class Metrics:
             rows.labels(state).set_function(partial(lambda name: getattr(counts(), name), state))
 
     def watch_outbox(self, states: Callable[[], Mapping[str, int]]) -> None:
-        """News for the owner: how many pieces wait, were sent, are dead letters."""
+        """Show the news for the owner: how many wait, were sent, are dead letters."""
         news = Gauge(
             "relay_outbox", "News for the owner, by state, as of the last look", ["state"], registry=self._registry
         )
@@ -131,5 +131,5 @@ class Metrics:
             news.labels(state).set_function(partial(lambda name: states().get(name, 0), state))
 
     def text(self) -> bytes:
-        """The exposition, in Prometheus' text format."""
+        """The metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,8 +1,8 @@
-"""Is the loop behind? Then two caller frames are sent to the model as one: less work a frame, for 20 ms of delay.
+"""Is the loop behind? Then two caller frames are sent to the model as one: less work for each, and 20 ms of delay.
 
-What is measured is how long a pass of the loop takes, from one look at the sockets to the next: so long a frame that
-has just come has to wait; and how much of its time the loop is at work at all: a core that a neighbour has taken for a
-moment makes long passes, and is not full. A relay that is not full never does this (bench/capacity).
+Two things are measured. How long a pass of the loop takes, from one look at the sockets to the next: a frame that has
+just come may wait so long. And the share of time in which the loop works: another program on this core can make passes
+long although the core is not full. A relay whose core is not full never does this (bench/capacity).
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import time
 
 import trio
 
-# At 80 % of a core passes take 1-2 ms, at its end 20 and more (bench/capacity). Between the two it stays as it is,
-# so that the work that is saved does not end the saving.
+# At 80 % of a core a pass takes 1 to 2 ms, at its limit 20 and more (bench/capacity). Between the two values nothing
+# changes, so that the work that is saved does not switch the saving off.
 BEHIND_S = 0.004
 LEVEL_S = 0.0005
-# The share of its time in which a loop that is behind is at work, and below which it is not behind any more. A core is
-# 95 % at work with 140 calls, 75 % when their frames are paired, and 25 % with 20 calls (bench/capacity).
+# A loop that is behind works for this share of its time. Below the second value it is not behind any more. A core works
+# 95 % of its time with 140 calls, 75 % when their frames are paired, and 25 % with 20 calls (bench/capacity).
 FULL, ROOM = 0.80, 0.60
 # Smoothed over so much time,
 SHARE_MEMORY_S = 1.0
-# and over so much work; one stall counts as no more than a frame, and is not an overload.
+# and over so much work; one stall counts as one frame at most, and is no overload
 MEMORY_S = 0.5
 LONGEST_S = 0.020
 
 
 class Pace(trio.abc.Instrument):
-    """A Trio instrument: two clock readings a pass, nothing a task."""
+    """A Trio instrument: it reads the clock twice a pass, and does nothing for each task."""
 
     def __init__(self) -> None:
         self.is_behind = False
@@ -41,7 +41,7 @@ class Pace(trio.abc.Instrument):
         self._woke_at = time.perf_counter()
 
     def before_io_wait(self, timeout: float) -> None:
-        """A pass ends. It counts by its own length: a frame is more likely to come in a long one."""
+        """A pass ends. It counts by its own length, because a frame is more likely to come in a long one."""
         now = time.perf_counter()
         if self._slept_at:
             self.passed(now - self._woke_at, self._woke_at - self._slept_at)
@@ -59,18 +59,22 @@ class Pace(trio.abc.Instrument):
             self.is_behind = self._pass_s > BEHIND_S and self._at_work > FULL
 
 
-# A thread that is at work (the ledger's) gives the interpreter back to the loop after so long; Python's own is 5 ms,
-# a quarter of a frame.
+# After so long a working thread (the ledger's) gives the interpreter back to the loop. Python's own value is 5 ms, a
+# quarter of a frame.
 SWITCH_S = 0.0005
 
 
-# A full collection stops every call for some 50 ms at 200 calls, and Python makes one every few seconds there. This
-# many young collections are five minutes of 200 calls, or 20 MB of what ended calls leave; 10 is Python's own.
+# A full collection stops every call for about 50 ms at 200 calls, and Python makes one every few seconds there. So many
+# young collections are five minutes of 200 calls, or 20 MB that ended calls leave. Python's own value is 10.
 FULL_COLLECTION_AFTER = 300
 
 
 def keep_collector_off() -> None:
-    """Let Python's collector stop the loop rarely: what stands now stands for ever, the rest seldom needs it."""
+    """Make Python's garbage collector stop the loop rarely.
+
+    What exists now is needed until the process ends, so it is not looked at again. The rest is rarely garbage that
+    reference counting does not free.
+    """
     gc.collect()
     gc.freeze()
     young, middle, _ = gc.get_threshold()
@@ -78,10 +82,10 @@ def keep_collector_off() -> None:
 
 
 def install() -> None:
-    """Watch the loop of this process, and let nothing keep it waiting for long. Called once, inside the run."""
+    """Watch the loop of this process, and keep it from waiting long. Called once, inside the run."""
     sys.setswitchinterval(SWITCH_S)
     trio.lowlevel.add_instrument(pace)
 
 
-# One loop a process, so one pace. In a run where it is not installed, nobody is ever behind.
+# A process has one loop, so there is one pace. In a run where it is not installed, nobody is ever behind.
 pace = Pace()

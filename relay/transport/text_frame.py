@@ -12,7 +12,7 @@ WHOLE_TEXT, MASKED = 0x81, 0x80
 
 
 def _fresh_masks() -> Iterator[bytes]:
-    """Masks that nobody can foretell (RFC 6455 5.3), a thousand drawn from the system at a time."""
+    """Masks that nobody can predict (RFC 6455 5.3). A thousand are drawn from the system at a time."""
     while True:
         pool = os.urandom(4096)
         for at in range(0, 4096, 4):
@@ -28,7 +28,7 @@ def text_frames(messages: Iterable[bytes], *, masked: bool) -> list[bytes]:
 
 
 def text_frame(message: bytes, mask: bytes) -> bytes:
-    """One text frame; masked where a mask is given, as a client must."""
+    """One text frame. It is masked if a mask is given, as a client must do."""
     size, bit = len(message), MASKED if mask else 0
     if size < 126:
         head = bytes((WHOLE_TEXT, bit | size))
@@ -40,7 +40,7 @@ def text_frame(message: bytes, mask: bytes) -> bytes:
 
 
 def span(data: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of the frame at `at` begins (behind its mask) and ends; (0, 0): its head is not all here."""
+    """Where the payload of the frame at `at` begins (after its mask) and ends. (0, 0): its head is not complete."""
     try:
         size = data[at + 1]
         begin = at + 6 if size & MASKED else at + 2

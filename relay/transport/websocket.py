@@ -1,9 +1,10 @@
-"""Messages on a wire: both ends of the audio path, by `websockets`' sans-I/O core. Knows neither Twilio nor OpenAI.
+"""Messages on a wire: both ends of the audio path, on the protocol core of `websockets`.
 
-Whole text frames, nearly all of the traffic, are cut and made here (text_frame.py): the core's own way, written for
-every case, costs several microseconds more a frame. Control frames, fragments and mistakes go through the core.
-A caller of `send` and `receive` meets one exception, `Gone`; a caller of `dial` meets OSError, ssl.SSLError,
-trio.TooSlowError and `Refused`. Nothing is compressed: mu-law and base64 gain nothing, and Twilio offers none.
+It knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here
+(text_frame.py), because the core handles every case and takes several microseconds more for each. Control frames,
+fragments and mistakes go through the core. `send` and `receive` raise one exception, `Gone`. `dial` raises OSError,
+ssl.SSLError, trio.TooSlowError and `Refused`. Nothing is compressed: mu-law and base64 become no smaller, and Twilio
+does not offer it.
 """
 
 from __future__ import annotations
@@ -27,26 +28,27 @@ from relay.transport.wire import SocketWire, Wire, default_tls
 
 __all__ = ["Gone", "Refused", "Request", "WebSocketEnd", "answer", "dial", "upgrade"]
 
-# Twilio's frames are 300 bytes; a start message with customParameters stays under 10 kB.
+# Twilio's frames have 300 bytes. A start message with customParameters stays under 10 kB.
 MAX_FROM_CALLER_BYTES = 65_536
-# OpenAI's largest events are deltas and conversation items; trio-websocket's 1 MiB was too little.
+# OpenAI's largest events are deltas and conversation items. The 1 MiB of trio-websocket was too little.
 MAX_FROM_MODEL_BYTES = 16 << 20
-# How long a close waits for the peer's own close frame. Less would reset the connection under Twilio's last frames.
+# How long a close waits for the peer's close frame. A shorter wait would reset the connection before Twilio's last
+# frames.
 CLOSE_S = 2.0
 MAX_HEAD_BYTES = 16_384
 # RFC 6455 5.5.1: a control frame carries 125 bytes, two of them are the code.
 MAX_REASON_BYTES = 123
 
-# A text frame that is not all here is kept until it is, up to this size; beyond it the core gathers it, copying less.
+# An incomplete text frame is kept here up to this size. Beyond it the core collects it, with less copying.
 KEEP_BYTES = 1 << 17
 
-# The library logs every frame, audio and all, where its logger is at DEBUG. This one never is.
+# The library logs every frame, with its audio, if its logger is at DEBUG. This logger never is.
 _QUIET = logging.getLogger("relay.transport.websocket")
 _QUIET.setLevel(logging.WARNING)
 
 
 class Gone(Exception):
-    """The connection is over: the peer's close code and reason, else ours, else 1006 and what broke."""
+    """The connection has ended: the peer's close code and reason, else ours, else 1006 and what broke."""
 
     def __init__(self, code: int, reason: str = "") -> None:
         super().__init__(f"the connection is over: {code} {reason}".rstrip())
@@ -54,7 +56,7 @@ class Gone(Exception):
 
 
 class Refused(Exception):
-    """The server answered the upgrade with something other than a good 101: its status and (text) body.
+    """The server answered the upgrade with something else than a valid 101: its status and body (text).
 
     `retry_after`: its header of that name, as it came.
     """
@@ -65,27 +67,26 @@ class Refused(Exception):
 
 
 class WebSocketEnd:
-    """One end of a WebSocket on a wire; it has no task, queue or lock of its own.
+    """One end of a WebSocket on a wire. It has no task, queue or lock of its own.
 
-    One task receives; any task may send or close. Messages are bytes as they came, text or binary, unchecked
-    UTF-8. A sender that is cancelled in the middle of a frame takes the connection with it
-    (see relay/transport/wire.py).
+    One task receives. Any task may send or close. Messages are bytes as they came, text or binary, not checked for
+    UTF-8. If a sender is cancelled in the middle of a frame, the connection is lost (relay/transport/wire.py says why).
     """
 
     def __init__(self, wire: Wire, protocol: ClientProtocol | ServerProtocol) -> None:
         self._wire = wire
         self._protocol = protocol
         self._ready: list[bytes] = []
-        self._part: list[bytes] = []  # a fragmented message so far
+        self._part: list[bytes] = []  # a fragmented message, so far
         self._is_client = isinstance(protocol, ClientProtocol)
         self._their_mask = 0 if self._is_client else MASKED
         self._max_bytes = MAX_FROM_MODEL_BYTES if self._is_client else MAX_FROM_CALLER_BYTES
-        self._rest = b""  # the beginning of a frame whose end has not come, kept from the core
+        self._rest = b""  # the beginning of a frame whose end has not come; the core does not get it
         self._owed = 0  # bytes of a frame whose beginning the core has
         self._early = b""  # what came behind the upgrade request before it was answered
         self._receiving = False
         self._closed = False
-        self.peer = ""  # the other side's IP address, where whoever took the connection has said it
+        self.peer = ""  # the other side's IP address, if it is known
 
     @property
     def is_open(self) -> bool:
@@ -93,9 +94,9 @@ class WebSocketEnd:
         return self._protocol.state is OPEN and not self._closed
 
     async def receive(self) -> list[bytes]:
-        """Return all complete messages that have arrived, waiting for at least one. Raises Gone at the end.
+        """All complete messages that have arrived. Waits for at least one. Raises Gone at the end.
 
-        Answers pings and the peer's close on the way.
+        Answers pings and the peer's close meanwhile.
         """
         protocol = self._protocol
         while True:
@@ -117,11 +118,14 @@ class WebSocketEnd:
                 self._receiving = False
 
     def unread(self, messages: list[bytes]) -> None:
-        """Give messages back, in their order: the next `receive` returns them first."""
+        """Give messages back, in order. The next `receive` returns them first."""
         self._ready[:0] = messages
 
     def gather(self, n_bytes: int) -> None:
-        """Let `receive` wait for so many bytes, or the end: fewer wakes, later messages. 1 for no such wait."""
+        """Let `receive` wait for so many bytes, or the end.
+
+        So it wakes less often, and messages come later. 1: do not wait.
+        """
         self._wire.gather(n_bytes)
 
     async def send(self, *messages: bytes) -> None:
@@ -130,7 +134,7 @@ class WebSocketEnd:
             await self.drain()
 
     def post(self, *messages: bytes) -> bool:
-        """Send text messages without waiting for anybody. True: somebody has to call `drain`. Raises Gone."""
+        """Send text messages without waiting. True: some task must call `drain`. Raises Gone."""
         protocol = self._protocol
         if protocol.state is not OPEN or self._closed:
             raise self._gone()
@@ -142,7 +146,10 @@ class WebSocketEnd:
             raise self._gone(e) from e
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what was posted; at once where another task waits for that. Raises Gone."""
+        """Wait until the peer has taken what was posted. Returns at once if another task waits for that.
+
+        Raises Gone.
+        """
         try:
             await self._wire.drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
@@ -150,15 +157,15 @@ class WebSocketEnd:
 
     @property
     def waiting_bytes(self) -> int:
-        """What was posted, or is being sent, and the peer has not taken yet."""
+        """What was posted or is being sent, and the peer has not taken yet."""
         return self._wire.waiting_bytes
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Say goodbye, give the peer 2 s to say it too, close the socket. Never raises, may be called again.
+        """Send a close frame, give the peer 2 s to answer, and close the socket. Never raises. May be called again.
 
-        A server's end that was never accepted answers 503 instead.
-        Runs to its end even when its task is cancelled: the peer shall get a real code. While another task
-        receives, the peer's answer is not waited for, and that task gets Gone.
+        A server's end that was never accepted answers 503 instead. It runs to its end also if its task is cancelled, so
+        that the peer gets a real close code. If another task receives, the peer's answer is not waited for, and that
+        task gets Gone.
         """
         if self._closed:
             return
@@ -167,7 +174,7 @@ class WebSocketEnd:
             try:
                 await self._say_goodbye(code, reason)
             except (Gone, trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # nobody left to tell
+                pass  # nobody can be told any more
         self._wire.abort()
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
@@ -184,7 +191,7 @@ class WebSocketEnd:
             self._ready.clear()
 
     async def accept(self, request: Request) -> None:
-        """Answer 101 and open. Raises Gone(1002) after it refused a request that is no proper upgrade."""
+        """Answer 101 and open. Raises Gone(1002) after refusing a request that is not a valid upgrade."""
         assert isinstance(self._protocol, ServerProtocol), "only a server accepts"
         response = self._protocol.accept(request)
         await self._respond(response)
@@ -194,7 +201,7 @@ class WebSocketEnd:
         self._begin()
 
     async def reject(self, status: int, text: str = "", headers: Mapping[str, str] | None = None) -> None:
-        """Answer an HTTP status instead of opening, and close. Raises Gone when the peer went first."""
+        """Answer an HTTP status instead of opening, and close. Raises Gone if the peer has gone."""
         assert isinstance(self._protocol, ServerProtocol), "only a server rejects"
         response = self._protocol.reject(status, text)
         for name, value in (headers or {}).items():
@@ -211,18 +218,21 @@ class WebSocketEnd:
             raise self._gone(e) from e
 
     def abort(self) -> None:
-        """Close the socket without a word."""
+        """Close the socket without a close frame."""
         self._closed = True
         self._wire.abort()
 
     def _begin(self) -> None:
-        """The upgrade is done: read what came behind it in the same packet, whole frames or not."""
+        """The upgrade is done: read what came behind it in the same packet, complete frames or not."""
         early, self._early = self._early, b""
         if early:
             self._feed(early)
 
     def _feed(self, data: bytes) -> None:
-        """Take in what has arrived: whole text frames are cut out here, the core gets the rest, and all in a close."""
+        """Take in what has arrived. Whole text frames are cut out here.
+
+        The core gets the rest, and everything in a close.
+        """
         protocol, ready, their_mask = self._protocol, self._ready, self._their_mask
         if not data:
             self._hand_on(self._rest)
@@ -260,7 +270,7 @@ class WebSocketEnd:
             at = stop
 
     def _hand_on(self, data: bytes) -> None:
-        """Let the core read these bytes."""
+        """Give these bytes to the core."""
         if data:
             self._protocol.receive_data(data)
             self._take(self._protocol.events_received())
@@ -293,9 +303,10 @@ class WebSocketEnd:
 async def dial(
     url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
 ) -> WebSocketEnd:
-    """Connect to a ws:// or wss:// URL and upgrade, all within `limit_s`; on any failure no socket is left.
+    """Connect to a ws:// or wss:// URL and upgrade, all within `limit_s`. After a failure no socket is left open.
 
-    Raises ValueError (no such URL), OSError (name, connection), ssl.SSLError (certificate), trio.TooSlowError, Refused.
+    Raises ValueError (not such a URL), OSError (name, connection), ssl.SSLError (certificate), trio.TooSlowError,
+    Refused.
     """
     uri = _parse(url)
     with trio.fail_after(limit_s):
@@ -338,7 +349,7 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
         return end
     wire.abort()
     if response is None:
-        raise ConnectionError("the server closed, or spoke no HTTP, before it answered the WebSocket upgrade")
+        raise ConnectionError("the server closed, or did not speak HTTP, before it answered the WebSocket upgrade")
     if response.status_code == 101:
         raise Refused(101, f"its upgrade is not valid: {protocol.handshake_exc}")
     body = (response.body or b"").decode(errors="replace")
@@ -346,9 +357,9 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
 
 
 class _Head:
-    """Gives an HTTP head to the core, and keeps what comes behind it: those bytes are frames, and `_feed` reads them.
+    """Gives an HTTP head to the core, and keeps what comes behind it: those bytes are frames, which `_feed` reads.
 
-    The core would take them too. Of half a frame that it holds we know nothing, and would take the other half for the
+    The core would take them too. But if it held half a frame, we would not know, and would take the other half for the
     beginning of another frame.
     """
 
@@ -359,7 +370,7 @@ class _Head:
         self.rest = b""
 
     def feed(self, data: bytes) -> list[Request | Response | Frame]:
-        """What the core makes of these bytes; b"" is the end of the stream."""
+        """What the core makes of these bytes. b"" is the end of the stream."""
         if not data:
             self._protocol.receive_eof()
             return self._protocol.events_received()
@@ -373,7 +384,7 @@ class _Head:
         return self._protocol.events_received()
 
     def feed_rest(self) -> list[Request | Response | Frame]:
-        """Give the core what stands behind the head after all: it is a body."""
+        """Give the core what is behind the head after all: it is a body."""
         rest, self.rest = self.rest, b""
         if rest:
             self._protocol.receive_data(rest)
@@ -388,11 +399,11 @@ def _parse(url: str) -> WebSocketURI:
 
 
 async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[Request, WebSocketEnd]:
-    """Be the server on a connected wire: read the upgrade request, beginning with `first`, already read.
+    """Be the server on a connected wire: read the upgrade request. It begins with `first`, which was read already.
 
-    The caller looks at `request.path` and `request.headers` (names in any case; `.get_all` where one may come
-    twice) and then calls `end.accept(request)` or `end.reject(...)`.
-    Raises Gone after it answered 400 or 408 to what is no request, or when the peer left first.
+    The caller looks at `request.path` and `request.headers` (names in any case; `.get_all` for a name that may come
+    twice). Then it calls `end.accept(request)` or `end.reject(...)`. Raises Gone after answering 400 or 408 to
+    something that is not a request, or if the peer has gone.
     """
     protocol = ServerProtocol(max_size=MAX_FROM_CALLER_BYTES, logger=_QUIET)
     end = WebSocketEnd(wire, protocol)
@@ -422,10 +433,10 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
 
 
 async def _turn_away(wire: Wire, status: str) -> None:
-    """Answer a few words to something that `ServerProtocol` cannot answer any more."""
+    """Answer something that `ServerProtocol` cannot answer any more."""
     try:
         with trio.move_on_after(CLOSE_S):
             await wire.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # it left without the answer
+        pass  # it has gone without the answer
     wire.abort()

@@ -1,6 +1,6 @@
-"""Bytes to and from one peer, over a TCP socket (with TLS or not) or a Trio stream; several tasks may write.
+"""Bytes to and from one peer, over a TCP socket (with TLS or not) or a Trio stream. Several tasks may write.
 
-A wire knows no messages. Both ends of the audio path (`relay/transport/websocket.py`) stand on one.
+A wire knows no messages. Both ends of the audio path (`relay/transport/websocket.py`) use one.
 """
 
 from __future__ import annotations
@@ -14,46 +14,47 @@ from typing import Any, Protocol
 
 import trio
 
-# What may wait in user space for a peer that reads slowly: two minutes of mu-law in base64. More is a dead peer.
+# What may wait in user space for a peer that reads slowly: two minutes of mu-law in base64. With more the peer is dead.
 OUT_LIMIT_BYTES = 1 << 20
-# A peer that takes not one byte for so long is cut. Twilio and OpenAI both read within milliseconds.
+# A peer that takes no byte for so long is cut. Twilio and OpenAI both read within milliseconds.
 NO_PROGRESS_S = 5.0
-# More than a TLS record, 16 kB: the rest of one would lie inside OpenSSL, where no poll of the socket sees it.
+# More than a TLS record (16 kB). Otherwise the rest of one would be inside OpenSSL, where no poll of the socket sees
+# it.
 RECV_BYTES = 65_536
 
-# A vanished peer is noticed after 5 + 3 * 2 s when idle and after 10 s when we are sending; the kernel's
-# own defaults are two hours and fifteen minutes. Not every system has every one of them.
+# A peer that vanished is noticed after 5 + 3 * 2 s when idle, and after 10 s while we send. The kernel's own values are
+# two hours and fifteen minutes. Not every system has all of these options.
 _TCP_OPTIONS = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
 
 
 class Wire(Protocol):
-    """What a WebSocket end needs of a transport. One task reads, any number write; frames never interleave."""
+    """What a WebSocket end needs from a transport. One task reads, any number write. Frames are never mixed."""
 
     async def read(self) -> bytes:
-        """Return what has arrived, at least one byte; b"" at the end. Raises trio.Broken-/ClosedResourceError."""
+        """What has arrived, at least one byte; b"" at the end. Raises trio.Broken-/ClosedResourceError."""
 
     async def write(self, data: bytes) -> None:
-        """Send `data` behind whatever was written before. Raises trio.Broken-/ClosedResourceError."""
+        """Send `data` behind what was written before. Raises trio.Broken-/ClosedResourceError."""
 
     @property
     def waiting_bytes(self) -> int:
         """What was written and has not reached the peer's side of the wire."""
 
     def post(self, data: bytes) -> bool:
-        """Like `write`, and waits for nothing: where it returns True, somebody has to `drain`."""
+        """Like `write`, but without waiting. If it returns True, some task must call `drain`."""
 
     async def drain(self) -> None:
         """Wait until the peer has taken what waits. Raises trio.Broken-/ClosedResourceError."""
 
     def gather(self, n_bytes: int) -> None:
-        """Let `read` wait until so many bytes are there, or the end; 1, as it begins, for no such wait."""
+        """Let `read` wait until so many bytes are there, or the end. 1, as at the beginning: do not wait."""
 
     def abort(self) -> None:
-        """Close at once, without a word; tasks that wait here are woken with an error. May be called twice."""
+        """Close at once, without a close frame. Tasks that wait here get an error. May be called twice."""
 
 
 def notice_dead_peers(sock: socket.socket) -> None:
-    """Make the kernel find out about a vanished peer. Sockets accepted from a listening one inherit it."""
+    """Let the kernel notice a peer that vanished. Sockets accepted from a listening one inherit this."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _TCP_OPTIONS:
         if hasattr(socket, name):
@@ -62,18 +63,18 @@ def notice_dead_peers(sock: socket.socket) -> None:
 
 @cache
 def default_tls() -> ssl.SSLContext:
-    """Return the process's client context: made once, because loading the CA file takes tens of milliseconds."""
+    """The process's client context. Made once, because loading the CA file takes tens of milliseconds."""
     context = ssl.create_default_context()
-    context.options |= ssl.OP_NO_RENEGOTIATION  # then a write can never ask for a read
+    context.options |= ssl.OP_NO_RENEGOTIATION  # then a write never needs a read
     return context
 
 
 class _OneOutBuffer(ABC):
-    """The rule by which tasks share a wire: who finds bytes waiting adds its own behind them and returns.
+    """How tasks share a wire: a task that finds bytes waiting adds its own behind them, and returns.
 
-    The one whose bytes did not fit drains for all. So nothing interleaves, nothing is lost and no task or lock
-    is needed; and because half a frame cannot be taken back, a drainer that is cancelled takes the wire with it.
-    Who must not wait posts, and leaves the draining to a task that may.
+    The task whose bytes did not fit waits for all of them. So nothing is mixed, nothing is lost, and no task or lock is
+    needed. Half a frame cannot be taken back. So if the task that waits is cancelled, the wire is lost. A task that
+    must not wait posts, and leaves the draining to another task.
     """
 
     def __init__(self) -> None:
@@ -87,19 +88,19 @@ class _OneOutBuffer(ABC):
 
     @abstractmethod
     def _push(self, data: bytes) -> int:
-        """Hand over what fits without waiting and return how many bytes that was."""
+        """Hand over what fits without waiting. Returns how many bytes that was."""
 
     @abstractmethod
     async def _pass_on(self) -> None:
-        """Wait for room and move some of `_waiting` to the peer."""
+        """Wait for room, and move some of `_waiting` to the peer."""
 
     @abstractmethod
     def abort(self) -> None: ...
 
     def post(self, data: bytes) -> bool:
-        """Take `data` behind whatever was written before, without waiting. True: somebody has to call `drain`.
+        """Take `data` behind what was written before, without waiting. True: some task must call `drain`.
 
-        Raises trio.BrokenResourceError when the peer is gone or does not read, trio.ClosedResourceError after `abort`.
+        Raises trio.BrokenResourceError if the peer has gone or does not read, trio.ClosedResourceError after `abort`.
         """
         waiting = self._waiting
         if waiting:
@@ -115,7 +116,7 @@ class _OneOutBuffer(ABC):
         return True
 
     async def write(self, data: bytes) -> None:
-        """Send `data` behind whatever was written before; returns at once where the kernel takes it all.
+        """Send `data` behind what was written before. Returns at once if the kernel takes all of it.
 
         Raises like `post`.
         """
@@ -123,7 +124,10 @@ class _OneOutBuffer(ABC):
             await self.drain()
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what waits; at once where another task does so. Raises like `post`."""
+        """Wait until the peer has taken what waits. Returns at once if another task waits for that.
+
+        Raises like `post`.
+        """
         if self._is_draining:
             return
         self._is_draining, whole = True, False
@@ -141,12 +145,12 @@ class _OneOutBuffer(ABC):
 
 
 class SocketWire(_OneOutBuffer):
-    """A wire on a connected TCP socket that it owns; TLS by `ssl.MemoryBIO` on top where a context is given.
+    """A wire on a connected TCP socket of its own. With a context, TLS by `ssl.MemoryBIO` is on top.
 
-    It talks to the kernel directly and waits only when it must: Trio's stream methods pass the scheduler on
-    every call (23 µs a send against 10), its SSLStream costs 49 µs a send where a MemoryBIO costs 1.4.
-    A read does wait first: after a read the kernel has nothing left, so trying at once would be a wasted call,
-    and a peer that floods us cannot keep the other tasks from their turn.
+    It talks to the kernel directly and waits only when it must. Trio's stream methods pass the scheduler at every call
+    (23 µs a send against 10). Its SSLStream costs 49 µs a send, a MemoryBIO 1.4. A read waits first: after a read the
+    kernel has nothing left, so a try would be a wasted call. And a peer that floods us cannot keep other tasks from
+    running.
     """
 
     def __init__(
@@ -164,13 +168,13 @@ class SocketWire(_OneOutBuffer):
     def take(
         cls, stream: trio.SocketStream, tls: ssl.SSLContext | None = None, server_hostname: str | None = None
     ) -> SocketWire:
-        """Take the connection out of a Trio stream that nobody is using; the stream is closed afterwards."""
+        """Take the connection out of a Trio stream that nobody uses. The stream is closed afterwards."""
         sock = socket.socket(fileno=stream.socket.detach())
         try:
             notice_dead_peers(sock)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
-            pass  # not TCP, or already reset: the first read says so
+            pass  # not TCP, or already reset: the first read reports it
         return cls(sock, tls, server_hostname)
 
     async def handshake(self) -> None:
@@ -192,31 +196,34 @@ class SocketWire(_OneOutBuffer):
             self._tls_in.write(data)
 
     def _tell_why(self) -> None:
-        """Send the TLS alert that says why we refuse, if the socket takes it now: for the log on the other side."""
+        """Send the TLS alert with the reason of our refusal, if the socket takes it now: for the other side's log."""
         try:
             self._sock.send(self._tls_out.read())
         except OSError:
-            pass  # a courtesy only
+            pass  # it helps the other side, and is not needed
 
     def read(self) -> Coroutine[Any, Any, bytes]:
-        """Return what has arrived, at least one byte; b"" at the end. See Wire.read."""
+        """What has arrived, at least one byte; b"" at the end. See Wire.read."""
         return self._recv() if self._tls is None else self._read_tls(self._tls)
 
     async def _read_tls(self, tls: ssl.SSLObject) -> bytes:
-        """All records that are whole. Looks before it reads: an SSLWantReadError a record would cost as much as it."""
+        """All complete records.
+
+        It looks before it reads: an SSLWantReadError for each record would cost as much as the record.
+        """
         parts: list[bytes] = []
         bio = self._tls_in
         while True:
             try:
                 while bio.pending or bio.eof:
                     if not (part := tls.read(RECV_BYTES)):
-                        bio.write_eof()  # the peer said goodbye in TLS: this is the end, whatever follows
+                        bio.write_eof()  # the peer has closed TLS: this is the end, whatever follows
                         return b"".join(parts)
                     parts.append(part)
             except ssl.SSLWantReadError:
                 pass  # half a record
             except ssl.SSLEOFError:
-                return b"".join(parts)  # no goodbye in TLS: the close frame above it is what counts
+                return b"".join(parts)  # no close in TLS: the close frame above it counts
             except ssl.SSLError as e:
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
@@ -233,7 +240,7 @@ class SocketWire(_OneOutBuffer):
         """Encrypt and send. See _OneOutBuffer.post: the records enter its order in the same step."""
         if (tls := self._tls) is not None:
             try:
-                tls.write(data)  # a MemoryBIO takes it whole
+                tls.write(data)  # a MemoryBIO takes all of it
             except ssl.SSLError as e:
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
@@ -241,14 +248,14 @@ class SocketWire(_OneOutBuffer):
         return super().post(data)
 
     async def _write_records(self) -> None:
-        """Send what TLS itself has to say: it is encrypted already."""
+        """Send what TLS itself has to send. It is encrypted already."""
         if super().post(self._tls_out.read()):
             await self.drain()
 
     async def _recv(self) -> bytes:
         sock = self._sock
         while True:
-            self._check_open()  # Trio would wait for descriptor -1, and remember it
+            self._check_open()  # Trio would wait for descriptor -1, and keep it
             try:
                 await trio.lowlevel.wait_readable(sock)
                 return sock.recv(RECV_BYTES)
@@ -258,11 +265,14 @@ class SocketWire(_OneOutBuffer):
                 raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
 
     def gather(self, n_bytes: int) -> None:
-        """See Wire.gather. The kernel does it: its poll knows SO_RCVLOWAT (Linux since 2.6.28), at no cost a read."""
+        """See Wire.gather.
+
+        The kernel does it: its poll knows SO_RCVLOWAT (Linux since 2.6.28), without a cost for each read.
+        """
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
         except OSError:
-            pass  # closed, or a system without it: then every byte wakes the reader, as ever
+            pass  # it is closed, or the system does not have it: then every byte wakes the reader
 
     def _push(self, data: bytes) -> int:
         try:
@@ -296,7 +306,7 @@ class SocketWire(_OneOutBuffer):
 
 
 class StreamWire(_OneOutBuffer):
-    """A wire on any Trio stream, by the same rule: plays run over `trio.testing.memory_stream_pair()`."""
+    """A wire on any Trio stream, with the same rule. Plays run over `trio.testing.memory_stream_pair()`."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         super().__init__()
@@ -304,7 +314,7 @@ class StreamWire(_OneOutBuffer):
         self._aborted = False
 
     async def read(self) -> bytes:
-        """Return what has arrived, at least one byte; b"" at the end. See Wire.read."""
+        """What has arrived, at least one byte; b"" at the end. See Wire.read."""
         if self._aborted:
             raise trio.ClosedResourceError("this wire was closed")
         return bytes(await self._stream.receive_some())

@@ -1,7 +1,7 @@
-"""Who calls, as far as a webhook says it, and what that is worth. Pure.
+"""Who calls, by the fields of a webhook, and how far that can be trusted. Pure.
 
-A number is what the caller's network presents. It stands for one caller only if the plan of its country has it, and if
-it is not a number that many callers present: the line that forwards to us, or our own.
+A number is what the caller's network shows. It stands for one caller only if its country has such numbers, and if it is
+not shown by many callers: the line that forwards to us, or our own number.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from urllib.parse import unquote
 
 import phonenumbers
 
-# ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN, BLOCKED as a phone's keys spell them: so Twilio writes withheld numbers
-# (its changelog of 2022-11-16), with or without the country code 1 before them. +17378742833 would else be a number
-# of Austin, Texas.
+# ANONYMOUS, RESTRICTED, UNAVAILABLE, UNKNOWN, BLOCKED in the digits of a phone's keys. Twilio writes hidden numbers so
+# (its changelog of 2022-11-16), with or without the country code 1. Otherwise +17378742833 would be a number of Austin,
+# Texas.
 _WITHHELD = re.compile(r"\+?1?(?:266696687|7378742833|86282452253|8656696|2562533)")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _SCHEME = re.compile(r"(?:sips?|tel|client|whatsapp|rcs):", re.IGNORECASE)
-# Where networks sign numbers (STIR/SHAKEN): from there a call without a signature says something.
+# Where networks sign numbers (STIR/SHAKEN). From there, a call without a signature is suspicious.
 _SIGNING_COUNTRIES = frozenset({"US", "CA"})
 
 
@@ -34,12 +34,12 @@ class Attestation(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallerId:
-    """Who calls. Numbers are E.164; "" where there is none."""
+    """Who calls. Numbers are E.164; "" if there is none."""
 
-    presented: str  # what the network showed, for the books
-    number: str  # the same where it stands for one caller, else ""
+    presented: str  # what the network showed, for the rows
+    number: str  # the same if it stands for one caller, else ""
     attestation: Attestation
-    is_attested: bool  # False: nothing may be told or changed on the strength of this number alone
+    is_attested: bool  # False: this number alone is not enough to tell or change anything
     is_own: bool = False  # a number of ours calls us: a human's phone forwards back to the agent
     is_shared: bool = (
         False  # a number that many callers present: the forwarding line, or our own in a call that we made
@@ -47,17 +47,17 @@ class CallerId:
 
     @property
     def is_hidden(self) -> bool:
-        """True where no number was shown, or one that is nobody's."""
+        """True if no number was shown, or one that cannot be anybody's."""
         return not self.number and not self.is_shared and not self.is_own
 
 
 def caller_id(
     fields: Mapping[str, str], *, country: str, own: Collection[str] = (), humans: Collection[str] = ()
 ) -> CallerId:
-    """Read a webhook's fields. `country`: by its plan a number without a country code is understood.
+    """Read a webhook's fields. A number without a country code is understood as one of `country`.
 
-    `own`: numbers of ours. `humans`: whom we connect callers with; a number of theirs that calls is a line that
-    forwards its customers to us, or the owner who tries it out, and never our own echo.
+    `own`: our numbers. `humans`: the people whom callers are connected with. If one of their numbers calls, it forwards
+    its callers to us, or the owner tries it out. It is never taken for a loop.
     """
     by_us = fields.get("Direction", "inbound").startswith("outbound")
     attestation = attested(fields.get("StirVerstat", ""))
@@ -72,7 +72,7 @@ def caller_id(
 
 
 def attested(verstat: str) -> Attestation:
-    """Twilio's word: TN-Validation-Passed-A, TN-Validation-Failed-C-Diverted, No-TN-Validation, or none."""
+    """Twilio's value: TN-Validation-Passed-A, TN-Validation-Failed-C-Diverted, No-TN-Validation, or none."""
     told = verstat.strip().casefold()
     if told.startswith("tn-validation-passed"):
         return Attestation.PASSED
@@ -97,7 +97,7 @@ def as_presented(text: str, country: str) -> str:
 
 
 def is_a_number(e164: str) -> bool:
-    """True if the plan of its country has such a number: +10000000000 is nobody's."""
+    """True if its country has such numbers. +10000000000 is nobody's."""
     found = _parsed(e164, None) if e164 else None
     return found is not None and phonenumbers.is_valid_number(found)
 

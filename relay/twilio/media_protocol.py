@@ -1,8 +1,8 @@
-"""Twilio's Media Streams protocol: JSON messages in, our words out, and back. Pure.
+"""Twilio's Media Streams protocol: JSON messages to our events, and back. Pure.
 
-Only what is needed is decoded; fields may be extra, out of order, strings or numbers. What Twilio sends is told
-apart into `Frame` (fifty a second: a light struct, no event of the machine), events, and None for what a later
-Twilio may add. What we send has exactly the fields that Twilio knows: one more is its warning 31951.
+Only what is needed is decoded. Fields may be more, in any order, strings or numbers. Twilio's messages become a `Frame`
+(fifty a second: a light struct, not an event of the machine), an event, or None for something new of Twilio's. What we
+send has exactly the fields that Twilio knows. One more gives warning 31951 (docs/protocol/twilio.md 3.2).
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from relay.call.vocabulary import (
 )
 
 NAME: Final = "twilio"
-# The caller's phone stays connected when its stream is closed: it is hung up by Twilio's REST API.
+# When its stream is closed, the caller's phone stays connected. Twilio's REST API hangs it up.
 IS_A_PHONE_CALL: Final = True
 
 
 class TwilioProtocolError(CallerProtocolError):
-    """A message that breaks the protocol: says what is wrong, never what was said."""
+    """A message that breaks the protocol. Says what is wrong, never what was said."""
 
 
 class Frame(msgspec.Struct, gc=False):
-    """A piece of caller audio, 160 bytes (20 ms) in practice; the size is not promised.
+    """A piece of caller audio: 160 bytes (20 ms) in practice. The size is not promised.
 
-    `media_ms` is Twilio's stream time at its beginning; the first is about 100, a jump means lost audio.
+    `media_ms` is Twilio's stream time at its beginning. The first is about 100. A jump means lost audio.
     """
 
     mulaw: bytes = msgspec.field(name="payload")
@@ -46,7 +46,7 @@ class Frame(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The first message: it names protocol and version, no stream yet."""
+    """The first message. It names protocol and version, but no stream yet."""
 
     protocol: str
     version: str
@@ -54,7 +54,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The stream has begun: whose it is, what it sends, and the `<Parameter>`s of our TwiML."""
+    """The stream has begun: its ids, its format, and the `<Parameter>`s of our TwiML."""
 
     stream_sid: StreamSid
     call_sid: CallSid
@@ -68,7 +68,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The stream is over: the caller hung up, or the call was sent elsewhere. `call_sid` is "" where it is missing."""
+    """The stream has ended: the caller hung up, or the call got a new document. `call_sid` is "" if it is missing."""
 
     call_sid: CallSid
 
@@ -92,7 +92,7 @@ class _Connected(msgspec.Struct):
 
 
 class _MediaFormat(msgspec.Struct, rename="camel"):
-    # Where a field is missing: the only format that Twilio documents.
+    # For a missing field: the only format that Twilio documents.
     encoding: str = "audio/x-mulaw"
     sample_rate: int = 8000
     channels: int = 1
@@ -136,7 +136,7 @@ class _StopMessage(msgspec.Struct):
     stop: _Stop = msgspec.field(default_factory=_Stop)
 
 
-# strict=False: "155" is the number 155. Twilio's documents promise neither.
+# strict=False: "155" is the number 155. Twilio's documents promise neither form (docs/protocol/twilio.md 3.1).
 _decode = msgspec.json.Decoder(_Message, strict=False).decode
 _decode_any = msgspec.json.Decoder(_Any).decode
 _decode_connected = msgspec.json.Decoder(_Connected, strict=False).decode
@@ -149,10 +149,10 @@ _MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def parse(message: bytes) -> Frame | Event | None:
-    """Return what a message of Twilio's says: a caller's Frame, an event, or None where it is nothing to us.
+    """What a message of Twilio's says: a Frame of the caller's, an event, or None if we do not need it.
 
-    None: an event that we do not know, or a frame of a track that is not the caller's.
-    Raises TwilioProtocolError for what is no JSON object with an `event`, or a known event without its parts.
+    None: an event that we do not know, or a frame of a track that is not the caller's. Raises TwilioProtocolError if it
+    is not a JSON object with an `event`, or if a known event lacks its parts.
     """
     try:
         decoded = _decode(message)
@@ -161,7 +161,7 @@ def parse(message: bytes) -> Frame | Event | None:
     if decoded.event == "media":
         frame = decoded.media
         if frame is None:
-            raise TwilioProtocolError("Twilio's media message carries no media")
+            raise TwilioProtocolError("Twilio's media message has no media")
         if frame.track != "inbound" and frame.track != "inbound_track":
             return None
         frame.sequence = decoded.sequence
@@ -170,11 +170,11 @@ def parse(message: bytes) -> Frame | Event | None:
 
 
 def _second_look(message: bytes, error: Exception) -> Event | None:
-    """Tell a broken message from one whose event is new to us, or whose unused parts have an odd shape."""
+    """Tell a broken message from one with a new event, or with unused parts of an unexpected shape."""
     try:
         event = _decode_any(message).event
     except _MALFORMED as e:
-        raise TwilioProtocolError(f"Twilio sent what is no message: {_words(e)}") from None
+        raise TwilioProtocolError(f"Twilio sent something that is not a message: {_words(e)}") from None
     if event == "media":
         raise TwilioProtocolError(f"Twilio's media message is malformed: {_words(error)}") from None
     return _parse_rare(event, message)
@@ -191,7 +191,7 @@ def _parse_rare(event: str, message: bytes) -> Event | None:
 
 
 def _words(error: Exception) -> str:
-    """Say what is wrong by place and type; a UnicodeDecodeError would quote the message itself."""
+    """What is wrong, by place and type. A UnicodeDecodeError would quote the message itself."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return str(error) if isinstance(error, msgspec.MsgspecError) else "not UTF-8 text"
@@ -241,7 +241,7 @@ _RARE: dict[str, Callable[[bytes], Event]] = {
 
 
 def media(stream_sid: str, mulaw: bytes) -> bytes:
-    """Return the message that plays `mulaw` (8 kHz, any length; whole frames of 160 bytes play best)."""
+    """The message that plays `mulaw` (8 kHz, any length; whole frames of 160 bytes play best)."""
     return b'{"event":"media","streamSid":%b,"media":{"payload":"%b"}}' % (
         _quote(stream_sid),
         pybase64.b64encode(mulaw),
@@ -249,10 +249,10 @@ def media(stream_sid: str, mulaw: bytes) -> bytes:
 
 
 def mark(stream_sid: str, name: str) -> bytes:
-    """Return the message that asks for a receipt when what was sent before it has been played, or cleared."""
+    """The message that asks for a receipt when what was sent before it has been played, or cleared."""
     return b'{"event":"mark","streamSid":%b,"mark":{"name":%b}}' % (_quote(stream_sid), _quote(name))
 
 
 def clear(stream_sid: str) -> bytes:
-    """Return the message that makes Twilio forget what it has not played; every pending mark comes back at once."""
+    """The message that makes Twilio drop what it has not played. Every pending mark then comes back at once."""
     return b'{"event":"clear","streamSid":%b}' % _quote(stream_sid)

@@ -1,6 +1,6 @@
-"""Twilio's REST API, as far as a relay needs it: ending and redirecting live calls, a number's webhooks.
+"""Twilio's REST API, as far as the relay needs it: end and redirect live calls, set a number's webhooks.
 
-Every call comes back within `limit_s`, with an answer or with one of two errors that say what to do.
+Every request ends within `limit_s`: with an answer, or with one of two errors that say what to do.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from relay.transport.wire import default_tls
 
 log = structlog.get_logger()
 
-LIMIT_S = 10.0  # for one call of this client, its retries included
-TRY_LIMIT_S = 4.0  # for one request
+LIMIT_S = 10.0  # for one request to this client, with all its tries
+TRY_LIMIT_S = 4.0  # for one try
 MAX_TRIES = 4
 FIRST_PAUSE_S = 0.25  # doubles with each try
-# "Call is not in-progress" and "not found": the call is over, or was never ours.
+# "Call is not in-progress" and "not found": the call has ended, or it was never ours.
 UNKNOWN_CODE = 20404
 OVER_CODES = {21220, UNKNOWN_CODE}
 API_VERSION = "2010-04-01"
-# What Twilio says in words may hold phone numbers; logs may not.
+# Twilio's error messages may hold phone numbers. Log lines may not.
 _LONG_NUMBER = re.compile(r"\+?\d{7,}")
 
 
 class TwilioRefused(Exception):
-    """Twilio said no, and would again: names the setting or the value that is wrong."""
+    """Twilio said no, and would say it again. The message names the setting or the value that is wrong."""
 
 
 class TwilioUnreachable(Exception):
-    """Twilio could not be asked within the time, or was too busy each time."""
+    """Twilio could not be asked in time, or was too busy at each try."""
 
 
 class Number(msgspec.Struct, frozen=True):
-    """A phone number of the account and where its calls are sent. With an application or trunk, URLs are ignored."""
+    """A phone number of the account, and where its calls go. With an application or a trunk, the URLs are ignored."""
 
     sid: str
     phone_number: str
@@ -65,7 +65,7 @@ class _ErrorBody(msgspec.Struct):
 
 
 class _Over(Exception):
-    """The call, or whatever was asked for, is not there (any more). `is_unknown`: Twilio has never heard of it."""
+    """The call, or another thing that was asked for, is not there (any more). `is_unknown`: Twilio does not know it."""
 
     def __init__(self, *, is_unknown: bool = False) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class _Over(Exception):
 
 
 class _Busy(Exception):
-    """No answer, or one that may be better next time."""
+    """No answer, or one that may be better at the next try."""
 
     def __init__(self, words: str, *, wait_s: float = 0.0) -> None:
         super().__init__(words)
@@ -81,10 +81,10 @@ class _Busy(Exception):
 
 
 class TwilioRest:
-    """A client for one account; use it as an async context manager.
+    """A client for one account. Use it as an async context manager.
 
-    `auth`: (account SID, auth token), or better (API key, its secret); several while a token is being changed, of which
-    the one that Twilio takes is kept to. `base`: the origin, without a path.
+    `auth`: (account SID, auth token), or better (API key, its secret). While a token is being changed there are
+    several; the one that Twilio accepts is used from then on. `base`: the origin, without a path.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class TwilioRest:
             timeout=None,  # noqa: S113 -- _once bounds the whole request; httpx would bound each read
             transport=transport,
             verify=default_tls(),
-            trust_env=False,  # what the relay dials is what its settings say, nothing else
+            trust_env=False,  # only the relay's own settings decide where it connects
         )
 
     async def __aenter__(self) -> Self:
@@ -112,7 +112,7 @@ class TwilioRest:
             await self._http.aclose()
 
     async def hang_up(self, call_sid: CallSid, limit_s: float = LIMIT_S) -> bool:
-        """End the call; False when it was over already. Raises TwilioRefused, TwilioUnreachable."""
+        """End the call. False if it had ended already. Raises TwilioRefused, TwilioUnreachable."""
         with _within(limit_s):
             try:
                 await self._ask("POST", f"Calls/{call_sid}.json", {"Status": "completed"})
@@ -127,7 +127,7 @@ class TwilioRest:
             return True
 
     async def own_numbers(self, limit_s: float = LIMIT_S) -> list[str]:
-        """Return the account's numbers, at most a thousand. Raises TwilioRefused, TwilioUnreachable."""
+        """The account's numbers, at most a thousand. Raises TwilioRefused, TwilioUnreachable."""
         with _within(limit_s):
             try:
                 body = await self._ask("GET", "IncomingPhoneNumbers.json", {"PageSize": "1000"})
@@ -136,7 +136,7 @@ class TwilioRest:
         return [number.phone_number for number in _read(body, _NumbersBody).incoming_phone_numbers]
 
     async def find_number(self, e164: str, limit_s: float = LIMIT_S) -> Number | None:
-        """Return the account's number, None when it has no such number. Raises TwilioRefused, TwilioUnreachable."""
+        """This number of the account; None if the account does not have it. Raises TwilioRefused, TwilioUnreachable."""
         with _within(limit_s):
             try:
                 body = await self._ask("GET", "IncomingPhoneNumbers.json", {"PhoneNumber": e164})
@@ -153,7 +153,7 @@ class TwilioRest:
         fallback_url: str | None = None,
         limit_s: float = LIMIT_S,
     ) -> Number:
-        """Send the number's calls to `voice_url` by POST and return what Twilio then has; None keeps the fallback.
+        """Send the number's calls to `voice_url` by POST. Returns what Twilio then has. None keeps the fallback.
 
         Raises TwilioRefused, TwilioUnreachable.
         """
@@ -169,7 +169,7 @@ class TwilioRest:
         return _read(body, Number)
 
     async def _ask(self, method: str, path: str, fields: Mapping[str, str]) -> bytes:
-        """Return the body of a good answer, asking again while Twilio is busy."""
+        """The body of a good answer. Asks again while Twilio is busy."""
         for n_try in range(1, MAX_TRIES + 1):
             try:
                 return await self._once(method, path, fields)
@@ -177,7 +177,7 @@ class TwilioRest:
                 if n_try == MAX_TRIES:
                     raise TwilioUnreachable(f"{e} ({MAX_TRIES} times)") from e
                 busy = e
-            # Jitter: a hundred calls that met the same outage shall not come back in the same moment.
+            # Random, so that a hundred calls after the same outage do not ask again at the same moment.
             await trio.sleep(max(busy.wait_s, FIRST_PAUSE_S * 2 ** (n_try - 1) * random.uniform(0.5, 1.5)))
         raise AssertionError("the last try returned or raised")
 
@@ -208,7 +208,7 @@ def _is_one(auth: tuple[str, str] | Sequence[tuple[str, str]]) -> TypeGuard[tupl
 
 
 def _judge(response: httpx.Response) -> Exception:
-    """Return what an error answer means for us."""
+    """What an error answer means for us."""
     status = response.status_code
     try:
         error = msgspec.json.decode(response.content, type=_ErrorBody)
@@ -222,8 +222,8 @@ def _judge(response: httpx.Response) -> Exception:
         )
     if error.code in OVER_CODES:
         return _Over(is_unknown=error.code == UNKNOWN_CODE)
-    if status == 429:  # "never processed and always safe to retry"
-        return _Busy("Twilio is asked too often", wait_s=_wait_s(response))
+    if status == 429:  # "never processed and always safe to retry" (docs/protocol/twilio.md 4)
+        return _Busy("Twilio is asked too often by this account", wait_s=_wait_s(response))
     if status >= 500:
         return _Busy(f"Twilio failed with HTTP {status}", wait_s=_wait_s(response))
     if status in (401, 403):
@@ -253,7 +253,7 @@ def _read(body: bytes, kind: type[T]) -> T:
 
 @contextmanager
 def _within(limit_s: float) -> Iterator[None]:
-    """Bound a call of this client, retries and all."""
+    """Limit the time of a request to this client, with all its tries."""
     try:
         with trio.fail_after(limit_s):
             yield

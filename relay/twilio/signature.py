@@ -1,8 +1,8 @@
-"""X-Twilio-Signature: who asks is Twilio, on webhooks and on the media socket's handshake. Pure.
+"""X-Twilio-Signature: proves that a webhook or a media socket's handshake is Twilio's. Pure.
 
-What was signed is rebuilt from the configured PUBLIC_URL and the request target as it came, never from what the
-request says of its own host: a proxy or an attacker can write those headers. A signature has no time in it, so a
-recorded request stays valid: CallSid and the one-use stream token (tokens.py) bind it to one call.
+What was signed is rebuilt from the configured PUBLIC_URL and the path of the request. The request's own headers are not
+used for it, because a proxy or an attacker can write them. A signature has no time, so a recorded request stays valid.
+CallSid and the one-use stream token (tokens.py) bind it to one call. Source: docs/protocol/twilio.md 2.1, 2.2, 2.3.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 SIGNATURE_HEADER = "X-Twilio-Signature"
-# Sent where the account signs with a shared key: "key=<id>,algorithm=<name>" (beta in 2026).
+# Sent if the account signs with a shared key: "key=<id>,algorithm=<name>" (docs/protocol/twilio.md 2.2).
 SETTINGS_HEADER = "X-Twilio-Webhooks-Signature-Settings"
 
 _ALGORITHMS = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
@@ -22,15 +22,15 @@ _MAX_FIELDS = 1000  # a real webhook has about 35
 
 
 class SignatureRefused(Exception):
-    """The request is not proven to be Twilio's: says why, never what the right signature is."""
+    """The request is not proved to be Twilio's. Says why, never what the right signature is."""
 
 
 def sign(token: str, url: str, fields: Iterable[tuple[str, str]] = (), algorithm: str = "HMAC_SHA1") -> str:
-    """Return what Twilio puts into SIGNATURE_HEADER for a request of `url` with the form `fields`.
+    """What Twilio puts into SIGNATURE_HEADER for a request of `url` with the form `fields`.
 
-    Names are sorted; a name that comes twice contributes its different values, sorted, as in the twilio package.
+    Names are sorted. A name that comes twice gives its different values, sorted, as in the twilio package.
     """
-    # The bytes of a target that is not ASCII come in as surrogates, and must go out as the same bytes.
+    # Bytes of a target that are not ASCII come in as surrogates. They must go out as the same bytes.
     text = url + "".join(name + value for name, value in sorted(set(fields)))
     digest = hmac.new(token.encode(), text.encode(errors="surrogateescape"), _ALGORITHMS[algorithm]).digest()
     return base64.b64encode(digest).decode()
@@ -47,13 +47,13 @@ def check_webhook(
     body: bytes = b"",
     host: str | None = None,
 ) -> dict[str, str]:
-    """Return the fields of a webhook that Twilio signed: the form's, or the query's of a GET. Blanks are kept.
+    """The fields of a webhook that Twilio signed: the form's, or the query's of a GET. Empty values are kept.
 
-    `tokens`: every key that may have signed (two while the auth token rotates; a shared key's secret counts).
-    `target`: path and query as they came, undecoded. `signature`, `settings`: the two headers, None where missing.
-    `host`: the request's Host header. Where it differs from PUBLIC_URL's in capitals alone, it may be what was signed.
-    `body`: as it came. JSON must carry its hash in the query (bodySHA256); its fields are left to the caller.
-    Raises SignatureRefused.
+    `tokens`: every key that may have signed (two while the auth token is being changed; also the secret of a shared
+    key). `target`: path and query as they came, not decoded. `signature`, `settings`: the two headers, None if missing.
+    `host`: the request's Host header. If it differs from PUBLIC_URL's only in capitals, it may be what was signed.
+    `body`: as it came. JSON must have its hash in the query (bodySHA256); its fields are left to the caller. Raises
+    SignatureRefused.
     """
     kind = (content_type or "").partition(";")[0].strip().lower()
     query = _fields(urlsplit(target).query)
@@ -78,9 +78,9 @@ def check_handshake(
     settings: str | None = None,
     host: str | None = None,
 ) -> None:
-    """Return if Twilio signed the media socket's handshake; arguments as in check_webhook. Raises SignatureRefused.
+    """Return if Twilio signed the media socket's handshake. Arguments as in check_webhook. Raises SignatureRefused.
 
-    Twilio signs the wss:// URL of the TwiML, sometimes with a slash behind it, with the port or without.
+    Twilio signs the wss:// URL of the TwiML, sometimes with a slash at the end, with the port or without it.
     """
     sockets = [origin.replace("http", "ws", 1) for origin in _origins(public_url, host)]
     urls = [origin + target + slash for origin in sockets for slash in ("", "/")]
@@ -88,9 +88,9 @@ def check_handshake(
 
 
 def _origins(public_url: str, asked: str | None) -> list[str]:
-    """Return scheme and host of PUBLIC_URL without a port and with one; user and password are never signed.
+    """Scheme and host of PUBLIC_URL, without a port and with one. User and password are never signed.
 
-    A host's name is the same in capitals and without; Twilio signs it as it stands in its console or in our TwiML.
+    Capitals make no difference in a host's name. Twilio signs it as it is written in its console or in our TwiML.
     """
     parts = urlsplit(public_url)
     plain = _host(public_url).casefold()
@@ -102,7 +102,7 @@ def _origins(public_url: str, asked: str | None) -> list[str]:
 
 
 def _host(url: str) -> str:
-    """Return the host of a URL as it is written, without user and port; an IPv6 address keeps its brackets."""
+    """The host of a URL as it is written, without user and port. An IPv6 address keeps its brackets."""
     try:
         host = urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:  # half an IPv6 address
@@ -118,7 +118,7 @@ def _fields(encoded: str) -> list[tuple[str, str]]:
 
 
 def _readable(text: str) -> str:
-    """Return text that every encoder takes: bytes that were not UTF-8 become the replacement character."""
+    """Text that every encoder takes. Bytes that were not UTF-8 become the replacement character."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -159,7 +159,7 @@ def _check(
 
 
 def _read_settings(settings: str | None) -> tuple[str, str]:
-    """Return (algorithm, shared key's id or ""). No header means the auth token and SHA1."""
+    """(algorithm, the shared key's id or ""). Without the header: the auth token and SHA1."""
     told = dict(part.strip().partition("=")[::2] for part in (settings or "").split(","))
     algorithm = told.get("algorithm", "").strip().upper() or "HMAC_SHA1"
     if algorithm not in _ALGORITHMS:

@@ -1,7 +1,7 @@
 """The documents that tell Twilio what to do with a call. Pure: words and URLs in, XML out.
 
-Each ends in a verb that leaves nobody in silence. The twilio package would build the same XML (tests hold us to
-it); it is no dependency, because it brings four HTTP libraries for thirty lines.
+Each ends in a verb that leaves nobody in silence. The twilio package would build the same XML (tests compare them). It
+is not used here, because it brings four HTTP libraries for thirty lines.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-MAX_BYTES = 64 * 1024  # answered to a webhook: error 11750
+MAX_BYTES = 64 * 1024  # in an answer to a webhook: error 11750
 MAX_PARAMETER_CHARS = 499  # name and value together stay under 500
-ACCEPT_WAIT_S = 8  # how long the human has to press a key after the whisper
+ACCEPT_WAIT_S = 8  # the human has this long to press a key after the whisper
 ALL_LEG_EVENTS = "initiated ringing answered completed"
 
-# XML 1.0 cannot carry these at all, not even escaped; a model's summary may hold one.
+# XML 1.0 cannot hold these, not even escaped. A summary of the model's may have one.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class TwimlError(ValueError):
-    """A document that Twilio would refuse, found before it is sent."""
+    """A document that Twilio would refuse. It is found before it is sent."""
 
 
 class UrlNotAbsolute(TwimlError):
-    """A URL without scheme and host: in a live call's update Twilio answers 15004."""
+    """A URL without scheme and host. In an update of a live call Twilio answers 15004."""
 
 
 class TooLong(TwimlError):
-    """More than Twilio takes in this place."""
+    """More than Twilio takes here."""
 
 
 def connect_stream(stream_url: str, status_callback: str, after_url: str, parameters: Mapping[str, str]) -> str:
-    """Return: stream the call to `stream_url` (wss, no query), and ask `after_url` once the stream is over.
+    """Stream the call to `stream_url` (wss, no query), and ask `after_url` when the stream has ended.
 
-    `parameters` arrive in Twilio's start message; a name and its value together have under 500 characters.
+    `parameters` arrive in Twilio's start message. A name and its value together have under 500 characters.
     """
     if "?" in stream_url or "#" in stream_url:
         raise TwimlError("Twilio takes no query in a stream's URL (error 31920): use the path or a parameter")
@@ -64,7 +64,7 @@ def dial_human(
     limit_s: int,
     say: str | None = None,
 ) -> str:
-    """Return: ring the human, whose end hears `whisper_url` before the two are joined; then ask `action_url`.
+    """Ring the human, who hears `whisper_url` before the two are connected. Then ask `action_url`.
 
     `timeout_s`: how long it rings (Twilio adds about 5 s). `limit_s`: how long they may talk. `say`: said first.
     """
@@ -86,7 +86,7 @@ def dial_human(
 
 
 def whisper(text: str, accept_url: str) -> str:
-    """Return: tell the human `text`; a key within 8 s goes to `accept_url`, no key ends the human's leg."""
+    """Tell the human `text`. A key within 8 s goes to `accept_url`. Without a key the human's line is ended."""
     response = ET.Element("Response")
     attributes = {"numDigits": "1", "timeout": str(ACCEPT_WAIT_S), "action": _web(accept_url), "method": "POST"}
     _text(ET.SubElement(response, "Gather", attributes), "Say", text)
@@ -95,9 +95,9 @@ def whisper(text: str, accept_url: str) -> str:
 
 
 def record_message(text: str, action_url: str, status_url: str, limit_s: int) -> str:
-    """Return: say `text`, beep, record up to `limit_s`, then ask `action_url`; a recording of nothing hangs up.
+    """Say `text`, beep, record up to `limit_s`, then ask `action_url`. If nothing is recorded, hang up.
 
-    `status_url` is told when the recording can be fetched.
+    `status_url` is asked when the recording can be fetched.
     """
     response = ET.Element("Response")
     _text(response, "Say", text)
@@ -115,9 +115,10 @@ def record_message(text: str, action_url: str, status_url: str, limit_s: int) ->
 
 
 def fallback(number: str, text: str, caller_id: str = "") -> str:
-    """Return the document for another host (a TwiML Bin) while no relay answers: it names no URL of ours.
+    """The document for another host (a TwiML Bin), for when no relay answers. It names no URL of ours.
 
-    `caller_id`: a number of ours. Without it Twilio shows the caller's, and refuses one who has none (SIP, client).
+    `caller_id`: a number of ours. Without it Twilio shows the caller's, and refuses a caller who has none (SIP,
+    client).
     """
     response = ET.Element("Response")
     _text(response, "Say", text)
@@ -127,7 +128,7 @@ def fallback(number: str, text: str, caller_id: str = "") -> str:
 
 
 def say_and_hang_up(text: str) -> str:
-    """Return: say `text`, then end the call."""
+    """Say `text`, then end the call."""
     response = ET.Element("Response")
     _text(response, "Say", text)
     ET.SubElement(response, "Hangup")
@@ -135,19 +136,19 @@ def say_and_hang_up(text: str) -> str:
 
 
 def hang_up() -> str:
-    """Return: end the call."""
+    """End the call."""
     return _render(_response_with("Hangup"))
 
 
 def reject(reason: str = "") -> str:
-    """Return: refuse the call without answering it, so that nobody pays for it. "busy": so it sounds to the caller."""
+    """Refuse the call without answering it, so that nobody pays for it. "busy" is what the caller hears."""
     response = ET.Element("Response")
     ET.SubElement(response, "Reject", {"reason": reason} if reason else {})
     return _render(response)
 
 
 def empty() -> str:
-    """Return: nothing (more) to do: answers a status callback, and lets a whispered human through."""
+    """Nothing (more) to do. Answers a status callback, and connects a human who has heard the whisper."""
     return _render(ET.Element("Response"))
 
 

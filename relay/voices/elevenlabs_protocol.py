@@ -1,7 +1,7 @@
-"""ElevenLabs' multi-context dialect: our messages to their JSON, theirs to what is in it. Pure.
+"""ElevenLabs' multi-context protocol: our messages to their JSON, theirs to what is in it. Pure.
 
-Shapes: docs/protocol/elevenlabs.md 2. The service's reference, its examples and its own package spell keys in two ways
-(contextId, context_id): both are read. What is unknown is skipped and counted.
+Source: docs/protocol/elevenlabs.md 2. The service's reference, its examples and its own package write keys in two ways
+(contextId, context_id). Both are read. What is unknown is skipped and counted.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from relay.voices.voice import VoiceFault, VoiceUnavailable
 
 # The longest that is allowed (default 20 s).
 INACTIVITY_TIMEOUT_S = 180
-# The documentation's own defaults, said so that nobody's change of a voice in its library changes a call's sound.
+# The defaults of the documentation. They are sent, so that a change of the voice in its library does not change a
+# call's sound.
 VOICE_SETTINGS = {"stability": 0.5, "similarity_boost": 0.75, "speed": 1.0}
 
 _encode = msgspec.json.Encoder().encode
 
 
 class VoiceProtocolError(Exception):
-    """The service sent something that is not its protocol: says what, never the content."""
+    """The service sent something against its protocol. Says what, never the content."""
 
 
 def path(voice_id: str, model: str) -> str:
@@ -45,7 +46,7 @@ def path(voice_id: str, model: str) -> str:
     return f"/v1/text-to-speech/{quote(voice_id, safe='')}/multi-stream-input?{urlencode(query)}"
 
 
-# Ours to theirs
+# From us to ElevenLabs
 
 
 def begin_context(context_id: str) -> bytes:
@@ -65,7 +66,7 @@ def close_context(context_id: str) -> bytes:
 
 
 def keep_alive(context_id: str) -> bytes:
-    """Let a context's time begin anew."""
+    """Start a context's time limit again."""
     return _encode({"text": "", "context_id": context_id})
 
 
@@ -74,7 +75,7 @@ def close_socket() -> bytes:
     return _encode({"close_socket": True})
 
 
-# Theirs to ours
+# From ElevenLabs to us
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ _KEYS = {
 
 
 def read(raw: bytes) -> Message:
-    """One message. Raises VoiceProtocolError where nothing in it can be used."""
+    """One message. Raises VoiceProtocolError if nothing in it can be used."""
     try:
         table = _fields.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -147,7 +148,7 @@ def read(raw: bytes) -> Message:
 
 
 def _text(raw: msgspec.Raw | None) -> str:
-    """A JSON value as text; "" for what is none."""
+    """A JSON value as text; "" if it is not text."""
     if raw is None:
         return ""
     value = _value(raw)
@@ -162,7 +163,7 @@ def _value(raw: msgspec.Raw) -> object:
 
 
 def _error(known: dict[str, msgspec.Raw]) -> tuple[str, str]:
-    """The code and the words of an error: {message, error, code}, or as HTTP answers have it {detail: {...}}."""
+    """The code and the words of an error: {message, error, code}, or in HTTP answers {detail: {...}}."""
     if "detail" in known:
         return error_in_body(bytes(known["detail"]).decode(errors="replace"))
     if "error" in known or "code" in known:
@@ -192,7 +193,7 @@ _SPELLINGS = (
 
 
 def _aligned(raw: msgspec.Raw | None) -> Aligned | None:
-    """An alignment, or None where it says nothing that can be used."""
+    """An alignment; None if it has nothing that can be used."""
     table = _value(raw) if raw is not None else None
     if not isinstance(table, dict):
         return None
@@ -209,7 +210,7 @@ def _aligned(raw: msgspec.Raw | None) -> Aligned | None:
 
 # Whose fault it is
 
-_KEY = re.compile(r"\bsk_\w+")  # a refusal may quote the key that it refuses
+_KEY = re.compile(r"\bsk_\w+")  # a refusal may quote the key
 _BY_CODE = {
     "invalid_api_key": VoiceFault.WRONG_KEY,
     "missing_api_key": VoiceFault.WRONG_KEY,
@@ -238,12 +239,12 @@ _DO = {
 
 
 def fault_of(code: str, status: int = 0) -> VoiceFault:
-    """Whose fault an error is: by its code, else by the HTTP status."""
+    """Whose fault an error is: by its code, or else by the HTTP status."""
     return _BY_CODE.get(code) or _BY_STATUS.get(status) or VoiceFault.REFUSED
 
 
 def remedy(fault: VoiceFault) -> str:
-    """What to do about it; "" where it passes by itself."""
+    """What to do about it; "" if it passes by itself."""
     return _DO.get(fault, "")
 
 

@@ -27,9 +27,9 @@ log = structlog.get_logger()
 
 DEFAULT_URL = "wss://api.elevenlabs.io"
 DEFAULT_MODEL = "eleven_flash_v2_5"
-# TCP, TLS and the upgrade; a voice that comes later than the model's own session would hold up the greeting.
+# TCP, TLS and the upgrade. A voice that comes later than the model's own session would delay the greeting.
 CONNECT_LIMIT_S = 3.0
-# A phrase of ours is under 200 characters, 12 s of speech, and speech is generated several times faster than it sounds.
+# A phrase of ours has under 200 characters, 12 s of speech. Speech is generated several times faster than it plays.
 RENDER_LIMIT_S = 20.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TICK_S = 0.1
@@ -37,7 +37,7 @@ TICK_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class VoiceAccess:
-    """Where the service is (ELEVENLABS_URL's origin), as whom we come, and whose voice it is."""
+    """The address of the service (ELEVENLABS_URL), the key, and the voice."""
 
     url: str
     key: str = field(repr=False)
@@ -55,7 +55,7 @@ class Dial(Protocol):
 
 
 class ElevenLabs:
-    """Where ElevenLabs' voices come from (voice.Voices). `slots`: sockets at once, for all calls; 0: no count."""
+    """Where ElevenLabs' voices come from (voice.Voices). `slots`: sockets at a time, for all calls; 0: no limit."""
 
     def __init__(self, access: VoiceAccess, dial_end: Dial = dial, slots: int = 0) -> None:
         self.access = access
@@ -71,7 +71,7 @@ class ElevenLabs:
 
     @property
     def service(self) -> str:
-        """Who speaks there: the URL's host, and on this machine without the port, which changes."""
+        """Who speaks there: the URL's host. On this machine without the port, which changes."""
         parts = urlsplit(self.access.url)
         return parts.hostname or "" if parts.hostname in LOOPBACK else _host(self.access.url).lower()
 
@@ -81,7 +81,7 @@ class ElevenLabs:
         return usd_per_character(self.access.model)
 
     async def open(self) -> ElevenLabsVoice:
-        """Dial. Raises VoiceUnavailable; no socket is left then."""
+        """Open the socket. Raises VoiceUnavailable, and then leaves no socket open."""
         if self._slots and self.open_sockets >= self._slots:
             words = f"all {self._slots} sockets of ELEVENLABS_SLOTS are taken"
             raise self._in_trouble(VoiceUnavailable(VoiceFault.NO_SLOT, words, protocol.remedy(VoiceFault.NO_SLOT)))
@@ -157,7 +157,7 @@ class ElevenLabsVoice:
         self._is_closed = False
         self._speaking = Speaking()
         self._speaking.begin(trio.current_time())
-        self._news = trio.Event()  # something to send that the socket did not take, or to tell
+        self._news = trio.Event()  # something to send that the socket did not take, or something to report
         self._has_to_drain = False
         self._is_telling = False
         self._post()
@@ -203,12 +203,12 @@ class ElevenLabsVoice:
             try:
                 self._has_to_drain |= self._end.post(*messages)
             except Gone:
-                pass  # the reader is told the same, behind the error that may have come before it
+                pass  # the reader learns the same, after an error that may have come before it
         if self._has_to_drain or self._speaking.has_events:
             self._news.set()
 
     def _gone(self, gone: Gone) -> None:
-        """The connection is over. A close frame may say whose fault that is, behind an error or instead of it."""
+        """The connection has ended. A close frame may say whose fault it is, after an error or instead of it."""
         code = next((code for code in protocol.KNOWN_ERRORS if code in gone.reason), "")
         if code:
             refused = protocol.refused(code, "")
@@ -243,7 +243,7 @@ class ElevenLabsVoice:
         self._count()
 
     async def _read(self) -> None:
-        """Take in what has arrived, waiting for at least one message, or for the end."""
+        """Take in what has arrived. Waits for at least one message, or for the end."""
         try:
             messages = await self._end.receive()
         except Gone as gone:
@@ -256,7 +256,7 @@ class ElevenLabsVoice:
         self._post()
 
     async def _heed_news(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
-        """Send what the socket did not take at once, and tell what did not come from it."""
+        """Send what the socket did not take at once, and report what did not come from it."""
         while True:
             await self._news.wait()
             self._news = trio.Event()
@@ -272,7 +272,7 @@ class ElevenLabsVoice:
                 pass  # as above
 
     async def _tell(self, tell: Callable[[VoiceEvent], Awaitable[None]]) -> None:
-        """Everything that has happened, one after the other, by one task at a time."""
+        """Everything that has happened, in order, by one task at a time."""
         if self._is_telling:
             return
         self._is_telling = True

@@ -1,7 +1,7 @@
 """Numbers in English words, as people say them. Pure.
 
-Our own and not a library: what there is (num2words, inflect) brings a dependency without wheels or four packages, for
-these tables. tests/voices compares with inflect.
+These tables are our own: a library (num2words, inflect) would bring a dependency without wheels, or four packages.
+tests/voices compares them with inflect.
 """
 
 from __future__ import annotations

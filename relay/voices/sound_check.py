@@ -1,8 +1,8 @@
-"""Is this mu-law at 8 kHz, as was asked for? Pure.
+"""Is this mu-law at 8 kHz, as we asked for? Pure.
 
-A service that sends something else, by a mistake of anybody's, would be heard as noise at full volume. What is no
-mu-law is very loud, or loud and rough: PCM16 read so has every second byte near the codes of full scale, and compressed
-audio has all codes alike. Speech that is loud is smooth: each sample is near the one before it.
+If a service sends something else by mistake, the caller would hear noise at full volume. What is not mu-law is very
+loud, or loud and rough. If PCM16 is read so, every second byte is near full scale. Compressed audio has all codes
+equally often. Loud speech is smooth: each sample is near the one before it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ import numpy as np
 
 import dsp
 
-# Of the shipped speech (81 clips in pieces of 300 ms) no piece is louder than -17.4 dBFS, and where it is played 12 dB
-# too loud and clipped, no neighbours are less alike than 0.55. PCM16 read as mu-law is at -6.6 dBFS and more, random
-# bytes at -10.9 to -9.4 with a correlation of neighbours under 0.1.
+# No piece of the shipped speech (81 clips in pieces of 300 ms) is louder than -17.4 dBFS. If it is played 12 dB too
+# loud and clipped, the correlation of neighbours is never under 0.55. PCM16 read as mu-law has -6.6 dBFS and more.
+# Random bytes have -10.9 to -9.4, with a correlation of neighbours under 0.1.
 TOO_LOUD_RMS = 32768 * 10 ** (-8 / 20)
 LOUD_RMS = 32768 * 10 ** (-16 / 20)
 SMOOTH = 0.45  # correlation of neighbouring samples
-LEAST_BYTES = 320  # 40 ms; less says nothing
+LEAST_BYTES = 320  # 40 ms; a shorter piece says nothing
 
 
 def trouble(audio: bytes, *, is_first: bool) -> str:
-    """What is wrong with a piece of sound, in words for the operator; "" for nothing. `is_first`: of its text."""
+    """What is wrong with a piece of sound, in words for the operator; "" if nothing is.
+
+    `is_first`: the first of its text.
+    """
     if is_first and audio[:4] in (b"RIFF", b"OggS", b"fLaC"):
         return f"a {audio[:4].decode()} file instead of raw mu-law"
     if is_first and audio[:3] == b"ID3":

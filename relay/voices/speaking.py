@@ -1,7 +1,8 @@
 """What becomes of a call's items at the voice service: text in, messages to send and events out. Pure.
 
-One context for each item. Nothing stops a synthesis: a context that is closed is flushed and speaks to its end, so what
-comes of an item that was cut is dropped here, by its context's id. Times are seconds of the caller's clock.
+There is one context for each item. Nothing stops a synthesis: a context that is closed is flushed and speaks to its
+end. So the sound of an item that was cut is dropped here, by the id of its context. Times are seconds of the caller's
+clock.
 """
 
 from __future__ import annotations
@@ -17,28 +18,29 @@ from relay.voices.text_for_speech import Clause, TextForSpeech
 from relay.voices.voice import Spoken, SpokenWhole, VoiceEvent, VoiceFault, VoiceLost
 
 BYTES_PER_MS = 8
-# The service allows five contexts a socket. One stays open, so that the socket is kept alive between answers by the
-# only means that is documented, a message to a context; and a wrong key or voice shows when the phone rings.
+# The service allows five contexts on a socket. One stays open: a message to a context is the only documented way to
+# keep the socket alive between answers. It also shows a wrong key or voice when the phone rings.
 IDLE = "idle"
 CONTEXTS = 4
 # A third of the limit of 180 s.
 KEEP_ALIVE_S = 60.0
-# A text that was flushed is spoken within 0.15 to 0.44 s (docs/protocol/elevenlabs.md 3). This long
-# behind the end of what is being played, the caller waits for nobody.
+# A text that was flushed is spoken within 0.15 to 0.44 s (docs/protocol/elevenlabs.md 3). Up to this long after the end
+# of what is being played, the caller does not notice a wait.
 SILENT_S = 0.6
-# However much is still to be played: a service that has not spoken on after so long will not.
+# A service that has not gone on after this time will not go on, however much is still to be played.
 SILENT_LIMIT_S = 5.0
-# Behind its last sound, so long is the last message of a context awaited; longer where nobody knows if it was the last.
+# After its last sound, the last message of a context is awaited this long. Longer if it is not known whether that sound
+# was the last.
 FINAL_S, FINAL_UNALIGNED_S = 0.5, 2.0
-# The pauses inside an item that the service is to blame for, all together: more is no speech any more.
+# All pauses inside an item that come from the service. With more than this it is not speech any more.
 HOLES_S = 0.8
-# What a text that comes late may take until it sounds; a longer pause is the service's.
+# A text that comes late may take this long until it sounds. A longer pause comes from the service.
 FIRST_SOUND_S = 0.3
-# A context that was cut speaks to its end, several times faster than it sounds; so long it counts as open.
+# A context that was cut speaks to its end, several times faster than it plays. It counts as open for this long.
 GHOST_S = 10.0
-# The characters of an alignment need not be exactly those that were sent.
+# The characters of an alignment may differ from those that were sent by this share.
 ALIGNED_SHARE, ALIGNED_LEAST = 0.05, 2
-# A model that writes slowly: its half sentence is spoken when so little is left to be played.
+# A model that writes slowly: its half sentence is spoken when this little is left to be played.
 PRESS_S = 0.3
 
 
@@ -54,20 +56,20 @@ class _Context:
     is_complete: bool = False  # no more text comes
     is_closing: bool = False  # close_context was sent
     places: deque[tuple[int, int]] = field(default_factory=deque)  # of what was sent: see Clause
-    sent_sounds: int = 0  # characters that are no blanks
-    heard_sounds: int = 0  # those that came back as sound
+    sent_sounds: int = 0  # characters that are not blanks
+    heard_sounds: int = 0  # those whose sound has come back
     is_aligned: bool = False  # the service says which
     bytes: int = 0
     began_at: float | None = None  # its first sound
     sent_at: float = 0.0  # its last text that was sent
     changed_at: float = 0.0  # its last text or sound
     said_at: float = 0.0  # its last text
-    holes_s: float = 0.0  # the pauses that the caller has heard in it
-    input_at: float = 0.0  # its last message of ours
+    holes_s: float = 0.0  # the pauses in it that the caller has heard
+    input_at: float = 0.0  # our last message to it
 
     @property
     def played_until(self) -> float:
-        """When what has come would have been played, at the earliest."""
+        """When the sound that has come will have been played, at the earliest."""
         return self.changed_at if self.began_at is None else self.began_at + self.bytes / BYTES_PER_MS / 1000
 
     @property
@@ -85,13 +87,13 @@ class Speaking:
     def __init__(self) -> None:
         self.characters = 0
         self.is_lost = False
-        self.late_audio = 0  # pieces of sound that were dropped: nobody wants them any more
+        self.late_audio = 0  # pieces of sound that were dropped, because nobody wants them any more
         self.bad_messages = 0
         self.unknown_keys = 0
         self._by_item: dict[ItemId, _Context] = {}
         self._by_id: dict[str, _Context] = {}
-        self._over: set[ItemId] = set()  # cut, or whole: no text is taken for them
-        self._ghosts: dict[str, float] = {}  # contexts that still speak, for nobody, and since when
+        self._over: set[ItemId] = set()  # cut, or complete: no text is taken for them
+        self._ghosts: dict[str, float] = {}  # contexts that still speak although nobody wants it, and since when
         self._number = 0
         self._idle_at = 0.0
         self._out: list[bytes] = []
@@ -105,7 +107,7 @@ class Speaking:
         return out
 
     def next_event(self) -> VoiceEvent | None:
-        """What has happened, in order, one by one: what is cut meanwhile is not told any more."""
+        """What has happened, in order, one by one. What is cut meanwhile is not reported any more."""
         return self._events.pop(0) if self._events else None
 
     @property
@@ -138,7 +140,7 @@ class Speaking:
         context.is_complete = True
         self._add(context, context.text.end(), now)
         if not context.is_open and not context.clauses:
-            self._whole(context)  # nothing in it can be said
+            self._whole(context)  # it has nothing that can be said
         self._close_if_sent(context, now)
 
     def cut(self, item_id: ItemId, now: float) -> None:
@@ -186,7 +188,7 @@ class Speaking:
             self._add(context, context.text.press(), now)
 
     def lose(self, fault: VoiceFault, words: str, do: str = "") -> None:
-        """This voice speaks no more; the first reason counts."""
+        """This voice cannot speak any more. The first reason counts."""
         if self.is_lost:
             return
         self.is_lost = True
@@ -230,7 +232,7 @@ class Speaking:
             self._out.append(protocol.close_context(context.id))
 
     def _open_waiting(self, now: float) -> None:
-        """A context is free: the items that waited for one."""
+        """A context is free: open the items that waited for one."""
         for context in list(self._by_item.values()):
             if context.clauses:
                 context.changed_at = now
@@ -280,7 +282,10 @@ class Speaking:
         self._events.append(Spoken(context.item_id, message.audio, positions))
 
     def _positions(self, context: _Context, aligned: Aligned) -> tuple[Position, ...]:
-        """Where the text is in this piece: its times begin at its own beginning, those of the item at the item's."""
+        """Where the text is in this piece.
+
+        The times of a piece begin at its own beginning, those of the item at the item's.
+        """
         context.is_aligned = True
         before_ms = context.bytes / BYTES_PER_MS
         found: dict[int, Position] = {}
@@ -300,7 +305,7 @@ class Speaking:
         if context is not None:
             if context.is_closing:
                 self._whole(context)
-            else:  # nobody closed it: the rest of its text gets another
+            else:  # we did not close it: the rest of its text gets another
                 del self._by_id[context_id]
                 self._number += 1
                 context.id, context.is_open = f"answer-{self._number}", False

@@ -1,7 +1,7 @@
-"""A text as it is to be read aloud: no markdown, no emoji; numbers, dates, times, prices and addresses in words. Pure.
+"""A text as it is read aloud: no markdown, no emoji; numbers, dates, times, prices and addresses in words. Pure.
 
-English. The service does not do it: its own normalisation is for large accounts on the fast models (ElevenLabs' API
-reference, apply_text_normalization), and what it made of a digit would have no place in the model's text.
+English only. The service does not do it: its own normalisation is for large accounts on the fast models (ElevenLabs'
+API reference, apply_text_normalization). And what it made of a digit would have no place in the model's text.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from relay.voices.number_words import LARGEST, cardinal, digits, ordinal, year
 
 MONTHS = ("January February March April May June July August September October November December").split()
-# In capitals only: a table for 5 may be free.
+# Only in capitals: "a table for 5 may be free".
 _MONTH = "(?-i:" + "|".join(f"{name}|{name[:3]}\\.?" for name in MONTHS) + r"|Sept\.?)"
 _CURRENCIES = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny")}
 _FRACTIONS = {"1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4": "one quarter", "3/4": "three quarters"}
 _STOPS = ".,;:!?…"
-_APART = ("blank", "line", "sign", "range", "hyphen")  # what is said around these is apart
+_APART = ("blank", "line", "sign", "range", "hyphen")  # a blank is said around these
 _SIGNS = {"&": "and", "+": "plus", "=": "equals", "@": "at", "%": "percent", "°": "degrees"}
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the text, and what is said for it; `end` is where it ends in the text."""
+    """A piece of the text, and what is said for it. `end`: where it ends in the text."""
 
     spoken: str
     end: int
@@ -33,15 +33,15 @@ class Token:
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """The text from its beginning to its end. What is not said has an empty `spoken`."""
+    """The pieces of the text, from its beginning to its end. What is not said has an empty `spoken`."""
     apart, before = True, ""
     for match in _TOKENS.finditer(text):
         kind = match.lastgroup or ""
         says = _SAYS[kind](match.group())
         if kind == "line" and before and before[-1] not in _STOPS:
-            says = "."  # a heading or a line of a list: a pause, or it runs into the next
+            says = "."  # a heading or a line of a list: without a pause it would run into the next
         elif kind == "stop" and before.endswith("."):
-            says = says.lstrip(".")  # behind "p.m."
+            says = says.lstrip(".")  # after "p.m."
         if kind != "blank":
             yield Token(says, match.end(), apart or kind in _APART)
         apart = kind in _APART or (apart and not says) or (not says and kind not in ("mark", "stop"))
@@ -57,7 +57,7 @@ def spoken(text: str) -> str:
 
 
 def joint(before: str, token: Token) -> str:
-    """The blank between what is said so far and the next token, if there is to be one."""
+    """The blank between what was said so far and the next piece, if there must be one."""
     if not before or not token.spoken or before.endswith(" "):
         return ""
     return " " if token.is_apart and token.spoken[0] not in _STOPS else ""
@@ -79,7 +79,7 @@ def _integer(text: str, *, grouped: bool) -> str:
         return cardinal(number)
     if len(text) == 4:
         return year(number) if 1100 <= number < 2100 else cardinal(number)
-    return digits(text)  # a postcode, an order: nobody says it as a quantity
+    return digits(text)  # a postcode or an order number: nobody says it as a quantity
 
 
 def _price(text: str) -> str:
@@ -116,7 +116,7 @@ def _clock(text: str) -> str:
 
 
 def _phone(text: str) -> str:
-    """In the groups in which it is written; a number without groups in threes, the last four together."""
+    """In the groups in which it is written. A number without groups: groups of three, and the last four together."""
     groups = re.findall(r"\d+", text)
     if len(groups) == 1:
         run = groups[0]
@@ -182,7 +182,7 @@ def _spell_out(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """A code of letters and digits: each by itself, but for a short number behind a letter (A12)."""
+    """A code of letters and digits: each by itself, except a short number after a letter (A12)."""
     match = re.fullmatch(r"([A-Za-z]{1,2})-?(\d{1,2})", text)
     if match:
         return f"{' '.join(match[1])} {cardinal(int(match[2]))}"
@@ -193,7 +193,7 @@ def _other(text: str) -> str:
     return text if unicodedata.category(text)[0] in "LMN" else ""
 
 
-# A price, a clock and a date are looked at again by the rule that says them.
+# The rule for a price, a clock or a date looks at these again.
 _PRICE = re.compile(r"([$€£])\s?(\d[\d,]*(?:\.\d+)?)(?: (thousand|million|billion))?", re.IGNORECASE)
 _HALF = r"[ap]\.?m\b\.?"
 _CLOCK = re.compile(rf"(\d{{1,2}})(?::(\d{{2}}))?(\s?{_HALF})?", re.IGNORECASE)

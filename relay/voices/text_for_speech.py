@@ -1,9 +1,9 @@
 """The model's text on its way to a voice service: deltas in, clauses out, each with its places in the text. Pure.
 
-The first clause of an item goes early, since the caller hears nothing before it: at the first comma, or before a word
-that begins a phrase. Later ones are whole sentences where they are not long, since what has been sent sounds meanwhile,
-and a voice that knows more of a sentence speaks it better. Each is flushed: below some 40 characters the service would
-wait for more.
+The first clause of an item goes early, because the caller hears nothing before it: at the first comma, or before a word
+that begins a phrase. Later clauses are whole sentences, unless these are long: what was sent plays meanwhile, and a
+voice that knows more of a sentence speaks it better. Each clause is flushed. Below about 40 characters the service
+would wait for more.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from relay.voices.spoken_words import joint, tokens
 
-# Characters of a clause, from which it may end there. The first: at a comma ("I'm sorry,"), or before a phrase ("Your
-# table for two is booked | for tomorrow"). Later: 40 characters last 2.4 s, so the next are there in time.
+# From so many characters on, a clause may end. The first: at a comma ("I'm sorry,"), or before a phrase ("Your table
+# for two is booked | for tomorrow"). Later ones: 40 characters last 2.4 s, so the next ones come in time.
 FIRST_COMMA, FIRST_PHRASE = 8, 20
 LATER_SENTENCE, LATER_COMMA = 40, 90
 LONGEST = 240
@@ -33,9 +33,9 @@ _OPEN_LINK = re.compile(r"\[[^\]]*$|\]\([^)]*$")
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A piece to be spoken, as it is sent: ends with a space.
+    """A piece to be spoken, as it is sent: it ends with a space.
 
-    `places`: after so many characters of it that are no blanks, the text has been spoken up to there.
+    `places`: after so many of its characters that are not blanks, the text was spoken up to there.
     """
 
     text: str
@@ -43,7 +43,7 @@ class Clause:
 
     @property
     def sounds(self) -> int:
-        """Its characters that are no blanks."""
+        """Its characters that are not blanks."""
         return self.places[-1][0]
 
 
@@ -66,11 +66,11 @@ class TextForSpeech:
         return self._give(is_end=False)
 
     def end(self) -> list[Clause]:
-        """All the rest: no more text comes."""
+        """The rest: no more text comes."""
         return self._give(is_end=True)
 
     def press(self) -> list[Clause]:
-        """What there is up to the last whole phrase: the caller hears nothing meanwhile."""
+        """What is there, up to the last whole phrase: the caller hears nothing meanwhile."""
         self._is_first = True
         return self._give(is_end=False)
 
@@ -96,14 +96,14 @@ def _size(text: str, *, is_first: bool, is_end: bool) -> int | None:
     if len(text) > LONGEST:
         ends.append(_first(_BLANK, text, LONGEST))
     size = min((end for end in ends if end is not None), default=None)
-    # A last word of a sentence that is not long by itself goes with the rest of the item.
+    # If the last word of a sentence is not long, it goes together with the rest of the item.
     if whole is not None and (size is None or (not is_first and whole <= LATER_COMMA)):
         return whole
     return size
 
 
 def _first(pattern: re.Pattern[str], text: str, at_least: int) -> int | None:
-    """The first end of a clause by this pattern behind so many characters, where what follows has begun."""
+    """The first end of a clause by this pattern after so many characters, if the next clause has begun."""
     for match in pattern.finditer(text):
         before, after = text[: match.end()], text[match.end() :].lstrip()
         if not after or len(before.strip()) < at_least:
@@ -118,7 +118,7 @@ def _first(pattern: re.Pattern[str], text: str, at_least: int) -> int | None:
 
 
 def _clause(text: str, given: int) -> Clause | None:
-    """The piece as it is spoken; None where nothing of it is. `given`: characters of the item before it."""
+    """The piece as it is spoken; None if nothing of it is. `given`: characters of the item before it."""
     spoken, places, sounds = "", [], 0
     for token in tokens(text):
         spoken += joint(spoken, token) + token.spoken

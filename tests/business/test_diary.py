@@ -1,4 +1,4 @@
-"""The diary: both kinds alike, and Postgres' own against everybody who writes at the same moment."""
+"""The diary: both kinds behave alike, and Postgres holds against everybody who writes at the same moment."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_of_many_who_book_the_last_time_at_once_one_gets_it_and_all_others_get_a
 
     async def one(number: int) -> None:
         async with postgres(database_url) as diary:
-            await diary.read(lambda store: store.last_name(""), limit_s=LIMIT_S)  # the connection is there
+            await diary.read(lambda store: store.last_name(""), limit_s=LIMIT_S)  # so that the connection is open
             together.wait(20)
             try:
                 got.append(await book(diary, key=f"k{number}", who="Tom"))

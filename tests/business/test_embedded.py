@@ -1,4 +1,4 @@
-"""The functions over the embedded backend: what a caller of the barber's hears, and what stands in the diary."""
+"""The functions over the embedded backend: what a caller of the barber's hears, and what is in the diary."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_the_next_free_one_is_one_question_even_after_a_holiday() -> None:
     shop = Shop()
     shop.now = local("2026-12-23T17:50", BARBER.tz)
     _, told = await shop.ask("check_availability", service="beard trim")
-    assert told["next_free"][0] == "Tuesday, January 5 at 9 AM"  # Maria alone does it, and is away until January 2
+    assert told["next_free"][0] == "Tuesday, January 5 at 9 AM"  # only Maria does it, and she is away until January 2
 
 
 async def test_thursday_afternoon_with_tom_is_one_question() -> None:

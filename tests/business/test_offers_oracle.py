@@ -15,7 +15,7 @@ from tests.helpers.business_oracle import LENGTH_DAYS, Oracle, World, worlds
 WISHES = st.lists(
     st.tuples(
         st.integers(0, 1),  # which service
-        st.integers(0, 2),  # whom: anybody, or one of two
+        st.integers(0, 2),  # for anybody, or for one of two people
         st.sampled_from(["offered", "any"]),
         st.integers(0, LENGTH_DAYS * 1440 - 1),
     ),

@@ -44,7 +44,7 @@ def relay(url: str, file: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def race(url: str, folder: Path, times: int) -> None:
-    """So many races for one slot each, and the count of what came of them."""
+    """So many races for one time each, and the count of the results."""
     (folder / "business.toml").write_text(FILE)
     first = dt.datetime.combine(dt.datetime.now(dt.UTC).date() + dt.timedelta(days=3), dt.time(12))
     with ExitStack() as stack:

@@ -1,7 +1,7 @@
-"""The whole call machine under any order of what can happen to it: deltas, marks, speech, words, functions, losses.
+"""The whole call machine with events in any order: deltas, marks, speech, words, functions, losses.
 
-The rules play a model server, a Twilio that plays step by step and a caller; `Watched` holds every action against the
-protocols the moment it is done. Late and repeated events are rules of their own.
+The rules play a model server, a Twilio that plays step by step, and a caller. `Watched` compares every action with the
+protocols when it is done. Late and repeated events are rules of their own.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Calls(RuleBasedStateMachine):
 
     @property
     def session(self) -> bool:
-        """True while a session tells what it hears: one that has to make room for the next tells nothing more."""
+        """True while a session reports what it hears. One that must make room for the next reports nothing more."""
         return self.is_open and not isinstance(self.stage.order, SwitchModel)
 
     def new(self, prefix: str) -> str:
@@ -241,7 +241,10 @@ class Calls(RuleBasedStateMachine):
         answered_ms=st.sampled_from([0, 100, 0, 200, 700]),
     )
     def listener_makes_a_sound(self, ms: int, words: str | None, answered_ms: int) -> None:
-        """Into an answer that is there in full. What the model makes of that comes before its words, or behind."""
+        """The caller makes a sound during a complete answer.
+
+        The model's answer to it comes before its words, or after.
+        """
         self.question_and_answer([4_000] * 6, 900, True, 0, 0)
         self.stage.tell(*(CallerTranscribed(item, "what time") for item in self.caller_items))
         self.caller_talks(ms, True)
@@ -290,7 +293,7 @@ class Calls(RuleBasedStateMachine):
     def late_delta(self, data: st.DataObject, size: int) -> None:
         response = data.draw(st.sampled_from(sorted(self.response_items)))
         for item in self.response_items[response]:
-            ended = item in self.stage.tails and response != self.stage.active  # one that is not may go on
+            ended = item in self.stage.tails and response != self.stage.active  # one that is not active may go on
             if ended or item in self.stage.gone:
                 if self.stage.machine.wants(response, item):
                     assert False, "wants what is complete or cut"  # noqa: B011, PT015 -- says what went wrong
@@ -401,7 +404,7 @@ class Calls(RuleBasedStateMachine):
         assert not self.stage.ear.holes, self.stage.ear.holes
 
     def teardown(self) -> None:
-        """Everybody comes to an end; then the sums must be right."""
+        """Everything ends. Then the sums must be right."""
         if not hasattr(self, "stage"):
             return
         stage = self.stage
@@ -419,7 +422,7 @@ class Calls(RuleBasedStateMachine):
         if stage.machine.phase is Phase.TALKING:
             stage.wait(min(left_ms, 60_000) // 5 * 5 + 3_000)
         else:
-            stage.wait(100)  # what was on its way to the ear when the call took its leave
+            stage.wait(100)  # what was on its way to the ear when the call ended
         assert not stage.ear.holes, stage.ear.holes
         self.check_truncations()
         if stage.machine.phase is Phase.TALKING and left_ms < 60_000:
@@ -438,14 +441,14 @@ class Calls(RuleBasedStateMachine):
             assert abs(heard_ms - ms) <= 20, f"{item}: truncated at {ms}, heard {heard_ms}"
 
     def check_all_was_heard(self) -> None:
-        """Model frames sent = received - dropped: what was not given up was heard to its end, and said to be so."""
+        """Model frames sent = received - dropped: what was not given up was heard to its end, and reported so."""
         given_up = {item for response in self.stage.cancelled for item in self.response_items[response]}
         cut = {turn.item_id for turn in self.stage.machine.conversation.turns() if turn.interrupted}
         for item, size in self.stage.received.items():
             if item in self.stage.gone or item in given_up or item in cut:
                 continue
             if self.stage.machine.conversation.turn(item) is None:
-                continue  # came when the call was on its way out
+                continue  # it came when the call was ending
             assert self.stage.ear.heard.get(item, 0) >= size, f"{item} was not heard to its end"
             turn = self.stage.machine.conversation.turn(item)
             assert turn is not None
@@ -461,6 +464,6 @@ TestCalls = Calls.TestCase
 
 @pytest.mark.deep
 class TestManyCalls(Calls.TestCase):  # type: ignore[misc, valid-type] # hypothesis makes it at run time
-    """The same, for long."""
+    """The same, for a long time."""
 
     settings = settings(max_examples=3_000, stateful_step_count=120, deadline=None, derandomize=False)

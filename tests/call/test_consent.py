@@ -1,4 +1,4 @@
-"""Whether a call's words may be kept, and what a caller says who does not want it."""
+"""Whether a call's words may be kept, and what callers say who do not want it."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_rows_sorted_by_their_numbers_stand_in_the_conversations_order(places: l
         talk.place(ItemId(f"i{number}"), "caller", ItemId(f"i{place}"), 0)  # behind one that is there, or at the end
         numbers = [turn.seq for turn in talk.turns()]
         assert len(set(numbers)) == len(numbers)
-        if number < 4:  # three halvings fit; a fifth turn between the same two gets a number of its own all the same
+        if number < 4:  # three halvings fit; a fifth turn between the same two gets a number of its own too
             assert numbers == sorted(numbers)
 
 

@@ -1,4 +1,4 @@
-"""What may come back of our own voice: remembered between frames, and the same as if it were looked up anew."""
+"""What may come back of our own voice: what is kept between frames gives the same as a new search each time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEP = st.one_of(
 
 
 class Anew:
-    """The same by brute force: every piece is kept, and looked at each time."""
+    """The same by brute force: every piece is kept, and checked each time."""
 
     def __init__(self) -> None:
         self.pieces: list[tuple[float, float, float]] = []
@@ -40,7 +40,7 @@ class Anew:
 @given(st.lists(STEP, max_size=40))
 def test_what_is_remembered_of_our_voice_is_what_was_sent(steps: list[tuple[str, int, int]]) -> None:
     echo, anew = Echo(), Anew()
-    now, play_end = 0.0037, 0.0  # off the grid of frames: a border met exactly may fall to either side
+    now, play_end = 0.0037, 0.0  # not at the edge of a frame: a border that is met exactly may fall to either side
     for what, count, more in steps:
         if what == "send":
             play_end = max(play_end, now)
@@ -56,6 +56,6 @@ def test_what_is_remembered_of_our_voice_is_what_was_sent(steps: list[tuple[str,
             for _ in range(count):
                 now += 0.0201
                 assert echo.level_dbfs(now, 0.0) == anew.level_dbfs(now)
-            if more:  # a lag that was measured anew: the place jumps back
+            if more:  # a lag that was measured again: the place jumps back
                 later = now + 0.01 * more
                 assert echo.level_dbfs(later, 0.01 * more + 1e-7) == anew.level_dbfs(later - 0.01 * more - 1e-7)

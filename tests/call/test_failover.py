@@ -1,4 +1,7 @@
-"""Another model session takes a call over: after a loss, before the expiry, for a harder call. A pause is all of it."""
+"""Another model session takes over a call: after a loss, before the expiry, for a harder call.
+
+The caller hears a pause only.
+"""
 
 from __future__ import annotations
 
@@ -181,7 +184,7 @@ async def test_words_that_begin_while_the_old_session_says_goodbye_are_heard_by_
     say_goodbye = WebSocketEnd._say_goodbye
 
     async def and_wait(end: WebSocketEnd, code: int, reason: str) -> None:
-        """The model answers a close as late as it may; whoever reads beside it does not wait for that."""
+        """The model answers a close as late as it may. A reader beside it does not wait for that."""
         waits = end._is_client and not end._receiving
         await say_goodbye(end, code, reason)
         await trio.sleep(1.0 if waits else 0.0)

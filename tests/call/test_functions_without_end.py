@@ -1,4 +1,4 @@
-"""A model that calls functions and never comes to an answer: bounded, with an answer in words, then a human."""
+"""A model that calls functions and never comes to an answer: it is stopped by an answer in words, then by a human."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Looping:
         self.seen = 0
 
     def go(self, limit: int = 200) -> int:
-        """Until nothing more is asked of it. How many functions ran."""
+        """Until nothing more is asked of it. Returns how many functions ran."""
         for _ in range(limit):
             self.stage.wait(700)
             requests = of(self.stage, AskForResponse)[self.seen :]

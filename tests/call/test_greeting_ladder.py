@@ -1,6 +1,6 @@
-"""The greeting is heard, whatever is broken: each rung of the ladder in a whole call, on a fake clock.
+"""The greeting is heard, whatever is broken: each step of the ladder in a whole call, on a fake clock.
 
-Times are exact here: the clock is Trio's own and moves only while everybody waits.
+Times are exact here: the clock is Trio's own and moves only while every task waits.
 """
 
 from __future__ import annotations

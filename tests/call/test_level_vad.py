@@ -11,7 +11,7 @@ from relay.standin.speech.voice import clips
 
 
 def longest_run(mulaw: bytes, offset_bytes: int = 0) -> int:
-    """How long the voice is up without a break, when the frames begin at any byte of it."""
+    """How long the voice is up without a break, if the frames begin at any byte of it."""
     voice, longest = CallerVoice(), 0
     line = b"\xff" * (8_000 + offset_bytes) + mulaw + b"\xff" * 4_000
     for at in range(0, len(line) - 159, 160):

@@ -1,4 +1,4 @@
-"""Dead air: the caller waits and hears nothing. What happens then, whatever the other rooms believe."""
+"""Dead air: the caller waits and hears nothing. What happens then, whatever the other rooms say."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def own_words(stage: Stage) -> list[str]:
 
 
 def dead_air_s(stage: Stage, seconds: float) -> float:
-    """Let so much time pass, or until the call takes its leave; the longest silence in it, as the caller's ear has it.
+    """Let so much time pass, or until the call ends. Returns the longest silence in it, at the caller's ear.
 
     The silence before the first step counts: the caller's last sound is half a second old when a turn is committed.
     """
@@ -121,13 +121,13 @@ def test_words_without_sound_are_no_sign_of_life() -> None:
 
 def test_endless_silence_from_the_model_is_no_answer() -> None:
     stage, item = talking(), ItemId("item_1")
-    send = stage.ear.send  # the ear knows tones only, and is spared the silence
+    send = stage.ear.send  # the ear knows only tones, and does not get the silence
 
     def spared(action: Play | ClearPlayback) -> None:
         if getattr(action, "item_id", "") != item:
             send(action)
 
-    stage.ear.send = spared  # type: ignore[method-assign] # the same ear, with a hand on it
+    stage.ear.send = spared  # type: ignore[method-assign] # the same ear, with a filter before it
     stage.tell(ResponseBegan(R1, "turn-1"))
     for number in range(1, 40):
         stage.tell(ModelSpoke(R1, item, bytes([0xFF]) * 2_000, 250.0 * number))

@@ -1,4 +1,4 @@
-"""Barge-in, step by step: the script of events on the left, what the relay does about it on the right."""
+"""Barge-in, step by step: a script of events, and what the relay does at each."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rows(stage: Stage) -> list[RecordTurn]:
 
 
 def interrupt(stage: Stage, ms: int) -> None:
-    """The caller's voice is up for so long; the VAD tells after 60 ms."""
+    """The caller's voice is up for so long. The VAD reports it after 60 ms."""
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(60)
     stage.tell(CallerSpoke(ItemId("caller_2"), 0))

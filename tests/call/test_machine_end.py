@@ -1,4 +1,4 @@
-"""How a call ends, by script: last words that are heard, caps, silence, a human, and rows that come after the end."""
+"""How a call ends, by script: last words that are heard, limits, silence, a human, and rows that come after the end."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def is_over(stage: Stage) -> bool:
 
 
 def press_zero(stage: Stage) -> list[Action]:
-    """The key for a human, and the time in which it turns out to stand alone."""
+    """The key for a human, and the time after which it counts as alone."""
     return stage.tell(DigitPressed("0")) + stage.wait(1_600)
 
 
@@ -172,7 +172,7 @@ BYE_S = 2.0
 
 
 def speaks_over(text: str | None, *, after_ms: int = 600, says_ms: int = 3_000, reason: str = "goodbye") -> Stage:
-    """The caller begins to speak over the goodbye, and their words are there 1.5 s behind the last of them."""
+    """The caller begins to speak over the goodbye. Their words come 1.5 s after the last of them."""
     limits = replace(PLAIN.limits, call_s=25.0) if reason == "cap" else replace(PLAIN.limits, silence_s=10.0)
     stage = talking(limits=limits)
     if reason == "goodbye":
@@ -386,7 +386,7 @@ def test_what_a_caller_was_saying_when_the_line_went_is_a_gap() -> None:
 def test_a_mark_that_never_comes_back_does_not_keep_the_line() -> None:
     stage = talking()
     press_zero(stage)
-    for _ in range(20):  # the caller's side has gone deaf: no mark, no frame
+    for _ in range(20):  # the caller's side sends nothing: no mark, no frame
         stage.ear.step()
     later = stage.now + 4.0
     assert LeaveStream() in stage.machine.handle(Ticked(), later)

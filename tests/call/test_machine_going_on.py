@@ -1,4 +1,4 @@
-"""Interruptions that were none, by script: the agent goes on with what it gave up, once their words mean nothing."""
+"""Sounds that did not interrupt, by script: the agent goes on with what it gave up, when their words mean nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ R2 = ResponseId("resp_2")
 
 
 def interrupted(ms: int = 420, text: str = TEXT, plan_text: str = "what time", ended: bool = True) -> Stage:
-    """The agent was cut off in the middle of an answer by a sound of this length, and has been asked about it."""
+    """A sound of this length cut the agent off in the middle of an answer, and the agent was asked about it."""
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says(plan_text, 1)
     stage.answer(1, 6_000, text, ended=ended)
@@ -64,7 +64,7 @@ def interrupted(ms: int = 420, text: str = TEXT, plan_text: str = "what time", e
 
 
 def make_a_sound(stage: Stage, item: ItemId, ms: int) -> None:
-    """The caller makes a sound of this length; the server's VAD knows its beginning and its end."""
+    """The caller makes a sound of this length. The server's VAD reports its beginning and its end."""
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(60)
     stage.tell(CallerSpoke(item, 0))
@@ -75,7 +75,7 @@ def make_a_sound(stage: Stage, item: ItemId, ms: int) -> None:
 
 
 def gone_on() -> Stage:
-    """The sound was a listener's: the agent is going on, and what the model was about to say is cancelled."""
+    """The sound was a listener's: the agent goes on, and what the model was about to say is cancelled."""
     stage = interrupted()
     stage.wait(1_100)
     stage.tell(
@@ -85,7 +85,7 @@ def gone_on() -> Stage:
 
 
 def answers_after(stage: Stage, ms: int, number: int = 2) -> ItemId:
-    """What the model makes of it, so long after it was asked."""
+    """What the model answers to it, so long after it was asked."""
     stage.wait(ms)
     return stage.answer(number, 1_000, "Sorry, could you repeat that?")
 
@@ -95,7 +95,7 @@ def rests(stage: Stage) -> list[str]:
 
 
 def heard_in_all_ms(stage: Stage) -> float:
-    """How much of the answer was heard, the rest taken together with what was heard before."""
+    """How much of the answer was heard, with the rest that came later."""
     rest = next(item for item in stage.ear.heard if item.startswith("rest_"))
     return (stage.ear.begins[rest] * 160 + stage.ear.heard[rest]) / 8
 
@@ -375,7 +375,7 @@ def test_a_sound_over_what_is_withheld_interrupts_nothing() -> None:
 
 
 def cut_off_at_once(plan: CallPlan = PLAIN) -> Stage:
-    """The caller coughs into the first words of an answer, before the words that it answers are known."""
+    """The caller coughs into the first words of an answer, before the words of the question are known."""
     stage = Stage(plan).arrive(1_500)
     stage.caller_says(None, 1)
     stage.wait(650)

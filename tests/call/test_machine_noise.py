@@ -1,4 +1,4 @@
-"""A noisy place, by script: the server's VAD hears speech that never ends, our own ear knows when the caller speaks."""
+"""A noisy place, by script: the server's VAD hears speech without end, our own level knows when the caller speaks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOISE = ItemId("caller_9")
 
 
 def noisy() -> Stage:
-    """The greeting was heard, a first answer too; the VAD hears speech, and nobody speaks."""
+    """The greeting was heard, and a first answer. The VAD hears speech, and nobody speaks."""
     stage = talking()
     stage.answer(1, 500, "At ten.")
     stage.wait(1_000)
@@ -39,14 +39,14 @@ def noisy() -> Stage:
 
 
 def says(stage: Stage, ms: int) -> None:
-    """The caller speaks for so long, and the VAD does not notice that it is over."""
+    """The caller speaks for so long, and the VAD does not notice the end."""
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(ms)
     stage.level_dbfs = SILENCE_DBFS
 
 
 def talks(stage: Stage, ms: int) -> None:
-    """The same, by a voice that swings as speech does: a syllable and its end take a quarter of a second."""
+    """The same with a voice that swings like speech: a syllable and its end take a quarter of a second."""
     for at in range(0, ms, 20):
         stage.level_dbfs = SPEECH_DBFS - (10.0 if at % 240 >= 160 else 0.0)
         stage.wait(20)
@@ -134,7 +134,7 @@ def test_a_move_waits_for_the_end_of_a_turn_in_the_noise() -> None:
 
 
 def hears(stage: Stage, number: int, text: str | None, level_dbfs: float, ms: int, lag_ms: int = 0) -> None:
-    """A sound on the caller's line that the VAD takes for speech, and what the transcriber makes of it."""
+    """A sound on the caller's line that the VAD takes for speech, and how the transcriber writes it."""
     item = ItemId(f"sound_{number}")
     stage.level_dbfs = level_dbfs
     stage.wait(ms)

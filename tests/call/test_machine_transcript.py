@@ -1,4 +1,4 @@
-"""The transcript's order is the conversation's, whatever came first; its figures are the turn's own."""
+"""The transcript has the order of the conversation, whatever came first. Its figures are the turn's own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIRST, ANSWER, SECOND = ItemId("caller_1"), ItemId("item_1"), ItemId("caller_2")
 
 
 def order(stage: Stage) -> list[str]:
-    """The turns in the conversation's order; their numbers, which the ledger sorts by, must say the same."""
+    """The turns in the conversation's order. Their numbers, by which the ledger sorts, must give the same order."""
     turns = stage.machine.conversation.turns()
     assert [turn.seq for turn in turns] == sorted(turn.seq for turn in turns)
     return [turn.item_id for turn in turns]

@@ -1,4 +1,4 @@
-"""The recording notice: who hears it, that nothing is stored before it was heard, and what the ledger says of it."""
+"""The recording notice: who hears it, that nothing is stored before it was heard, and what the ledger has about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.greeting_play import NOTICE, OPENING, QUESTION, WHOLE, Told, 
 from tests.helpers.play import stage
 
 STATE = {"RECORD_NOTICE": "by_state"}
-# Says something over the notice, in time for its words to be transcribed before the notice is at its end.
+# Says something over the notice, early enough that its words are transcribed before the notice ends.
 EARLY_WORDS = '{ interrupt_after_ms = 2000, say = "ask_hours" }'
 
 

@@ -1,4 +1,4 @@
-"""The playout ledger, situation by situation; any order of them is in test_playout_oracle.py."""
+"""The playout, situation by situation. test_playout_oracle.py has them in any order."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_an_undone_stop_goes_on_within_the_frame_and_is_no_gap() -> None:
     assert playout.due(10.3) == []
     playout.resume()
     again = playout.due(10.3)
-    assert again[0].mulaw[0] == tone(60)[-1]  # the third frame, in which the caller was
+    assert again[0].mulaw[0] == tone(60)[-1]  # the third frame: the caller was hearing it
     assert playout.gaps_ms == 0
     assert playout.heard_ms(A, 10.3) == 55.0
 

@@ -1,8 +1,8 @@
-"""The playout ledger against a brute-force ear: any order of audio, stops, resumes and cuts, any constant delay.
+"""The playout compared with a brute-force ear: any order of audio, stops, resumes and cuts, any constant delay.
 
-Seen red by: marks of the old generation taken as proof, `heard` not clamped to what was received, a resume from the
-frame after the one that was cut, a `clear` that is not written when only marks are pending, `whole` told only by marks,
-a clock of many digits whose rounding makes the last byte unheard.
+Seen red with: marks of the old generation taken as proof, `heard` not limited to what was received, a resume from the
+frame after the one that was cut, a `clear` that is not written when only marks are pending, `whole` reported only by
+marks, a clock with many digits whose rounding makes the last byte unheard.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STEPS = st.lists(st.tuples(DOING, st.sampled_from([0, 1, 3, 11, 25, 60, 110])), 
 
 
 class Bench:
-    """A playout, an ear, and what the ear should have got."""
+    """A playout, an ear, and what the ear should have heard."""
 
     def __init__(self, delay_ms: int, lead: Lead, clock_s: float) -> None:
         self.playout = Playout(lead)

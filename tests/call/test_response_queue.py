@@ -1,4 +1,4 @@
-"""The one owner of response.create."""
+"""The only owner of response.create."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_failures_are_tried_again_but_not_for_ever() -> None:
 
 @pytest.mark.parametrize("status", ["completed", "incomplete", "cancelled"])
 def test_an_answer_without_anything_in_it_is_asked_for_again_however_it_ended(status: str) -> None:
-    """`incomplete` too: a filter before the first sound, or a model that spent its tokens on thinking."""
+    """`incomplete` too: a filter before the first sound, or a model that used its tokens for thinking."""
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)

@@ -1,4 +1,4 @@
-"""The state of a call has owners: an attribute is written by one file, or there is a reason why by more."""
+"""The state of a call has owners: each attribute is written by one file, or there is a reason for more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who has the floor: stop, give up, go on; and what a turn is worth."""
+"""Who may speak: stop, give up, go on; and what follows from a turn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ITEM = ItemId("caller_1")
 
 
 class Line:
-    """A caller's line, frame by frame, and what it does to the agent."""
+    """A caller's line, frame by frame, and its effect on the agent."""
 
     def __init__(self) -> None:
         self.voice, self.floor = CallerVoice(), Floor()

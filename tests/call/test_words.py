@@ -1,4 +1,4 @@
-"""What a transcript says: the shelf of sentences, yeses and hums, and what transcribers make of noises."""
+"""What a transcript says: the collection of sentences, yeses and hums, and what transcribers make of noises."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHELF = [
     for sentence in sentences
 ]
 
-# Hums, yeses and noises in many languages, each round written before its mistakes were mended.
+# Hums, yeses and noises in many languages. Each set was written before its mistakes were corrected.
 REVIEWED: dict[str, list[str]] = tomllib.loads((Path(__file__).parent / "short_words.toml").read_text("utf-8"))
 
 

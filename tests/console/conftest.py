@@ -15,7 +15,7 @@ from tests.helpers.console_app import console_app
 
 @pytest.fixture
 async def opened() -> AsyncIterator[Callable[..., Any]]:
-    """Opens the console over a database; gives a browser's client. Its connections are closed behind the test."""
+    """Opens the console over a database. Returns a browser's client. Its connections are closed after the test."""
     all_reads: list[Reads] = []
 
     def open_console(url: str, **parts: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A real Chromium plays the owner: sign in, find yesterday's call, press play, judge, note, take along."""
+"""A real Chromium plays the owner: sign in, find yesterday's call, press play, judge, write a note, export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages over a real Postgres: what an owner finds, marks, hears and takes along."""
+"""The pages over a real Postgres: what an owner finds, marks, hears and exports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALLS = 60
 
 
 class Tape:
-    """A recording of 3 s whose bytes say their place."""
+    """A recording of 3 s whose bytes say where they are."""
 
     n_bytes = 96_044
 
@@ -207,7 +207,7 @@ async def test_news_that_was_given_up_is_told_on_the_first_page_and_tried_again_
     woken: list[str] = []
     client = opened(url, send_news=lambda: woken.append("woken"))
     form = {"news": "CA1.message.1", "channel": "email"}
-    for expected in ("again=1", "again=0"):  # pressed twice: it is not dead any more
+    for expected in ("again=1", "again=0"):  # pressed twice: it is not a dead letter any more
         answer = await client.post("/console/outbox/again", form=form, headers=HOST)
         assert answer.headers["Location"] == f"/console/outbox?{expected}"
     waits = "select news, channel, tries from outbox where state = 'waiting' order by news"

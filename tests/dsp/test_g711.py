@@ -1,4 +1,4 @@
-"""G.711 against ITU-T G.191's own tables, every code and every sample; audioop is no oracle (it differs in 508)."""
+"""G.711 compared with ITU-T G.191's own tables, every code and every sample. audioop differs in 508 of them."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The fused path of a call: the bytes of its parts and of the oracle, under any cut, thread, BLAS and neighbour."""
+"""The fused path of a call gives the bytes of its parts and of the oracle, with any cut, thread and BLAS."""
 
 import os
 import subprocess
@@ -132,7 +132,7 @@ def test_flush_brings_the_tail_and_equals_new(before: bytes, after: bytes) -> No
 
 
 def test_silence_stays_silence() -> None:
-    """No dither, no bias: 0xff in is 0 at 24 kHz, and 0 is 0xff again; other chains hum."""
+    """No dither, no bias: 0xff in is 0 at 24 kHz, and 0 is 0xff again. Other relays hum here."""
     pcm24k = dsp.Uplink().feed(b"\xff" * 1600)
     assert pcm24k == bytes(9600)
     downlink = dsp.Downlink()
@@ -168,7 +168,7 @@ def test_any_bytes_like_audio_gives_the_same_bytes() -> None:
 
 
 def test_bytes_given_out_do_not_change_with_the_next_frame() -> None:
-    """The desk is used again by the next frame; what was handed out must be a copy."""
+    """The next frame uses the same buffers. What was handed out must be a copy."""
     for make in (dsp.Uplink, dsp.Downlink):
         link = make()
         out = link.feed(SPEECHLIKE[:960])
@@ -190,13 +190,13 @@ def test_calls_that_take_turns_do_not_hear_each_other() -> None:
 
 
 def test_calls_in_several_threads_do_not_hear_each_other() -> None:
-    """BLAS lets other threads run in the middle of a frame, so each thread has desks of its own."""
+    """BLAS lets other threads run in the middle of a frame, so each thread has buffers of its own."""
     seen: dict[int, tuple[int, int]] = {}
 
     def note(thread: int) -> None:
         dsp.Uplink().feed(SPEECHLIKE[:160])
         dsp.Downlink().feed(SPEECHLIKE[:960])
-        seen[thread] = id(line._desks.up[1]), id(line._desks.down[1])
+        seen[thread] = id(line._buffers.up[1]), id(line._buffers.down[1])
 
     note(0)
     other = threading.Thread(target=note, args=(1,))

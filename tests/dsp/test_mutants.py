@@ -1,4 +1,4 @@
-"""The list of mutants keeps up with the source; `python -m tests.helpers.mutants` runs them."""
+"""The list of mutants matches the source. `python -m tests.helpers.mutants` runs them."""
 
 import importlib
 

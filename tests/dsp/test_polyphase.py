@@ -1,4 +1,4 @@
-"""The laws of resampling as a stream: counts, cuts, reset, flush, linearity, saturation, and the slow oracle."""
+"""The rules of resampling as a stream: counts, cuts, reset, flush, linearity, saturation, and the slow oracle."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,7 @@ def test_chunked_pieces_join_to_the_stream(data: st.DataObject, stream: bytes) -
 
 
 def test_taps_of_each_phase_sum_to_one() -> None:
-    """Else a constant ripples at 8 kHz. The sums are equal because (1, 1, 1) is a factor of the filter."""
+    """Otherwise a constant ripples at 8 kHz. The sums are equal because (1, 1, 1) is a factor of the filter."""
     assert len(PROTOTYPE) == TAPS
     assert [sum(PROTOTYPE[phase::3]) for phase in range(3)] == [UNIT] * 3
 
@@ -139,7 +139,7 @@ def test_a_sum_resamples_to_the_sum_within_rounding(make: type[Resampler], one: 
 
 @pytest.mark.parametrize(("make", "step"), [(Upsampler, 2), (Downsampler, 2), (Downsampler, 12), (Upsampler, 8)])
 def test_overload_saturates_and_never_wraps(make: Callable[[], Resampler], step: int) -> None:
-    """A full-scale square overshoots by a fifth; a plain cast would turn the peaks into their opposites."""
+    """A full-scale square wave overshoots by a fifth. A plain cast would turn the peaks into their opposites."""
     square = np.tile(np.repeat(np.array([32767, -32768], np.int16), step), 400)
     oracle = oracle_dsp.upsampled if make is Upsampler else oracle_dsp.downsampled
     found = make().feed(square)
@@ -151,7 +151,7 @@ def test_overload_saturates_and_never_wraps(make: Callable[[], Resampler], step:
 
 @both
 def test_rounding_has_no_bias(make: type[Resampler]) -> None:
-    """Floor would shift noise by half a step and leave an idle line humming at -1."""
+    """Floor would shift noise by half a step, and an idle line would hum at -1."""
     noise = np.random.default_rng(5).integers(-3000, 3000, 30_000).astype(np.int16)
     found = make().feed(noise).astype(float)
     exact = np.convolve(noise if make is Downsampler else np.kron(noise, [1, 0, 0]), np.array(PROTOTYPE) / UNIT)

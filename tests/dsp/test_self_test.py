@@ -1,4 +1,4 @@
-"""The start-up proof: it passes here, and names the figure when a table, a tap, the BLAS or the filter is wrong."""
+"""The test at start: it passes here, and names the figure if a table, a tap, the BLAS or the filter is wrong."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def test_unequal_phases_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_filter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its phases sum to one, but it is no low pass worth the name."""
+    """Its phases sum to one, but it is not a good low pass."""
     third = taps.UNIT
     monkeypatch.setattr(taps, "PROTOTYPE", (third, third, third, *[0] * 69))
     with pytest.raises(dsp.SelfTestFailed, match=r"dB of ripple and a stop band at -\d+\.\d dB"):
@@ -53,7 +53,7 @@ def test_another_filter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arithmetic_that_errs_by_the_last_bits_is_refused_going_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a BLAS would that works in float32."""
+    """As with a BLAS that computes in float32."""
     monkeypatch.setattr("dsp.line.UP", polyphase.UP.astype(np.float32).astype(np.float64))
     with pytest.raises(dsp.SelfTestFailed, match=r"uplink differs .* in \d+ of 6219 samples .* by up to 1"):
         dsp.self_test()

@@ -1,7 +1,7 @@
-"""What each direction alone does to tones, against the data sheet in dsp/taps.py.
+"""What each direction alone does to tones, compared with the data sheet in dsp/taps.py.
 
-A round trip is blind: going up makes images, going down folds them back onto the tone, and the worst resampler, which
-repeats and drops samples, comes back perfect. So images are measured at 24 kHz and aliases at 8 kHz, each by itself.
+A round trip shows nothing: going up makes images, and going down folds them back onto the tone. So the worst resampler,
+which repeats and drops samples, looks perfect. Therefore images are measured at 24 kHz, and aliases at 8 kHz.
 """
 
 import numpy as np

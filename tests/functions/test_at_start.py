@@ -1,4 +1,4 @@
-"""A user's functions as the relay meets them when it starts: the documented one runs, a broken one stops it by name."""
+"""Functions of your own when the relay starts: the documented one runs, a broken one stops the start by name."""
 
 from __future__ import annotations
 

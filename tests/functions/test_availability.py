@@ -1,4 +1,4 @@
-"""The next free one, Thursday afternoon, with Maria: one function call each, and a backend's own words for a no."""
+"""The next free time, Thursday afternoon, with Maria: one function call each; and a backend's own words for a no."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backends as people have them: frameworks' errors, odd lists, compression, private authorities, patience asked for."""
+"""Backends as they are in practice: errors of frameworks, odd lists, compression, private authorities, Retry-After."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ async def test_hours_in_another_zone_are_told_in_the_business_one() -> None:
 
 
 class Patient(httpx.AsyncBaseTransport):
-    """A backend that asks for patience once, and answers those who had it."""
+    """A backend that asks to wait once, and answers a client that has waited."""
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
         self.status, self.headers, self.asked_at = status, headers, list[float]()

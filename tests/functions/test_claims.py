@@ -13,7 +13,7 @@ from relay.functions.claims.claims import check, claims, deeds_of, withdrawn
 from relay.functions.claims.patterns import BOOKED, CANCELLED, DONE, LISTED, MESSAGE, MOVED, SENT
 
 SHELVES = Path(__file__).parent / "shelves"
-# Written down before the rules were, so that the rules are not measured on what they were made from.
+# Written before the rules, so that the rules are not measured with the sentences that they were made from.
 BEFORE: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_before.toml").read_text("utf-8"))
 AFTER: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_after.toml").read_text("utf-8"))
 REVIEWED: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_reviewed.toml").read_text("utf-8"))
@@ -157,7 +157,7 @@ NO_CLAIM = [
 
 
 def misses(shelf: dict[str, list[str]]) -> list[str]:
-    """Sentences that claim a deed, and are not seen to claim it."""
+    """Sentences that claim a deed, and are not recognised."""
     wanted = [(said, deed) for deed, sentences in shelf.items() if deed != "harmless" for said in sentences]
     return [
         said for said, deed in wanted if not any(deed in claim or (deed == "any" and claim) for claim in claims(said))
@@ -165,7 +165,7 @@ def misses(shelf: dict[str, list[str]]) -> list[str]:
 
 
 def false_alarms(shelf: dict[str, list[str]]) -> list[str]:
-    """Sentences that claim nothing, and are seen to."""
+    """Sentences that claim nothing, and are taken for a claim."""
     return [said for said in shelf["harmless"] if claims(said)]
 
 

@@ -1,4 +1,4 @@
-"""What was done in a call against what the caller was told, turn by turn, both ways."""
+"""What was done in a call, compared with what the caller was told, turn by turn, both ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each function against the stand-in backend: what the model hears, what stands in the books."""
+"""Each function with the stand-in backend: what the model hears, what is in the diary."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def ask(call: CallContext, function: str, /, **arguments: Any) -> tuple[Ou
 
 
 def one(app: BusinessApp, phone: str = CALLER, start: dt.datetime = NOW + dt.timedelta(days=1)) -> str:
-    """A booking that stands before the call; its id."""
+    """A booking made before the call; its id."""
     return app.diary.book("Dana Reed", phone, "table", start).id
 
 

@@ -38,7 +38,7 @@ async def book(call: CallContext, **changed: Any) -> Outcome:
 
 
 async def _give_up_after(patience_s: float, ask: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
-    """As a call that ends: cancelled at once, with no deadline that could be seen coming."""
+    """As when a call ends: cancelled at once, without a deadline that could be seen before."""
     outcome: Outcome | None = None
 
     async with trio.open_nursery() as nursery:
@@ -381,7 +381,7 @@ async def test_a_plain_no_stays_a_plain_no() -> None:
 
 
 def _two_tables() -> tuple[Function, Function]:
-    """Functions of a user's whose backend numbers each table from 1, as ours may."""
+    """Functions of your own whose backend counts each table from 1, as ours may."""
 
     @function(writes=True)
     async def order_flowers(call: CallContext, bunches: int) -> dict[str, object]:
@@ -492,7 +492,7 @@ async def test_what_nobody_knows_stays_reserved_until_somebody_says_yes(
         app, ledger = standin(faults), MemoryLedger()
         async with business(app, [None, None, "refuse", "refuse"]) as (backend, _):
             call = a_call(backend, once=Once(ledger))
-            for _ in range(2):  # the second one never leaves, and tells nothing of the first
+            for _ in range(2):  # the second one is never sent, and says nothing about the first
                 await book(call)
                 assert [row.state for row in ledger.of(FunctionCallRow)] == ["reserved"]
             await book(call)
@@ -554,8 +554,8 @@ async def test_look_ups_are_always_asked_afresh() -> None:
         assert len(line.requests) == 3
 
 
-# One life of one wish, drawn at random: faults of the backend, breaks of the line, duplicates at once, impatient
-# callers, reconnects to another machine, a database that comes and goes. It ends when the wish is granted.
+# One life of one wish, drawn at random: faults of the backend, broken connections, duplicates at once, impatient
+# callers, reconnects to another machine, a database that comes and goes. It ends when the wish is done.
 _FAULTS: tuple[Any, ...] = (
     "500", "hang", "garbage", "wrong_types", "huge", "redirect", {"kind": "slow", "ms": 900},
     {"kind": "slow", "ms": 3000},
@@ -589,7 +589,7 @@ async def _one_life(seed: int) -> None:
 
 
 async def _ask_at_once(call: CallContext, chance: random.Random, granted: list[Outcome]) -> None:
-    """One to three times the same wish, some given up half-way."""
+    """One to three times the same wish, some given up while they run."""
 
     async def ask(said: dict[str, Any], patience_s: float) -> None:
         outcome = await _give_up_after(patience_s, lambda: book(call, **said))

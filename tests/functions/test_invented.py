@@ -1,4 +1,4 @@
-"""Values that nobody has said are refused once, with a question; a caller who confirms one is believed."""
+"""Values that nobody has said are refused once, with a question. A caller who confirms one is believed."""
 
 from __future__ import annotations
 

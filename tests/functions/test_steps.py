@@ -73,7 +73,7 @@ async def test_a_nursery_inside_still_works() -> None:
 async def test_a_function_that_blocks_says_for_how_long() -> None:
     @function()
     async def slow(call: CallContext) -> dict[str, object]:
-        """Sleep where nobody may."""
+        """Sleeps where nobody may sleep."""
         time.sleep(0.3)  # noqa: ASYNC251  # what it must not do
         return {"rested": True}
 

@@ -1,4 +1,4 @@
-"""A call on a stage that talks already, and its first answer."""
+"""A call on a stage, after the greeting, and its first answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the stand-in model's answers come to."""
+"""What the stand-in model's answers cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relay.standin.model.realtime_peer import RealtimePeer
 
 
 def collect_bills(patch: pytest.MonkeyPatch) -> dict[str, float]:
-    """What the stand-in's answers come to, by the model that was dialled and that model's price."""
+    """What the stand-in's answers cost, by model, with that model's price."""
     usd: dict[str, float] = {}
     emit = RealtimePeer.emit
 

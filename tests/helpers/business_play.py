@@ -66,7 +66,7 @@ class Line(httpx.ASGITransport):
 
 @asynccontextmanager
 async def business(app: BusinessApp, breaks: Sequence[str | None] = ()) -> AsyncIterator[tuple[Backend, Line]]:
-    """The real client on such a line."""
+    """The real client on such a connection."""
     line = Line(app, breaks)
     async with Backend("http://business.test/", transport=line) as backend:
         yield backend, line
@@ -80,7 +80,7 @@ def a_call(
 
 
 def local(text: str, tz: ZoneInfo = TZ) -> dt.datetime:
-    """A time on the wall of the business."""
+    """A local time of the business."""
     return dt.datetime.fromisoformat(text).replace(tzinfo=tz)
 
 

@@ -1,6 +1,7 @@
-"""The relay's defences, and how a test takes each away: a scenario that goes well all the same would prove nothing.
+"""The relay's defences, and how a test takes each away.
 
-Each entry names a scenario, the defence, and how a test takes it away.
+A scenario that goes well without its defence would prove nothing. Each entry names a scenario, the defence, and how a
+test takes it away.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def put(where: Any, name: str, value: Any) -> Callable[[Patch], None]:
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """In place of a step that does something."""
+    """Instead of a step that does something."""
 
 
 async def nothing_async(*_: Any, **__: Any) -> None:
@@ -68,7 +69,7 @@ def no(*_: Any, **__: Any) -> bool:
 
 
 def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    """Break something, and the stop for dead air as well, which would make up for it."""
+    """Break something, and also the rescue from dead air, which would make up for it."""
 
     def both(patch: Patch) -> None:
         patch.setattr(liveness.Liveness, "due", lambda *_, **__: "nothing")
@@ -78,7 +79,7 @@ def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
 
 
 def deaf_to(kind: str) -> Callable[[Patch], None]:
-    """One kind of the caller's words is not heeded."""
+    """One kind of the caller's words has no effect."""
     says = escalation.Rules.says
     return put(escalation.Rules, "says", lambda rules, asked, text: asked != kind and says(rules, asked, text))
 
@@ -128,7 +129,7 @@ def unknown_words_are_words(patch: Patch) -> None:
 
 
 def take_late_audio(patch: Patch) -> None:
-    """Two refuse it: the answer that was cancelled, and the item that was cut."""
+    """Two places refuse it: the answer that was cancelled, and the item that was cut."""
     append = playout.Playout.append
 
     def append_anyway(line: playout.Playout, item: Any, *audio: Any, **how: Any) -> None:

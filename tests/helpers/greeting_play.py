@@ -23,13 +23,13 @@ TROUBLE = "I'm sorry, we are having a technical problem. I'm connecting you with
 
 
 def prompt_model(faults: Faults | None = None) -> Script:
-    """A model so prompt that the live greeting is there before the stream is."""
+    """A model that is so quick that the live greeting is there before the stream is."""
     return Script(first_delta_ms=(50, 50), faults=faults or Faults())
 
 
 @dataclass
 class Told:
-    """What came of a call."""
+    """The result of a call."""
 
     report: CallReport
     play: Play
@@ -46,7 +46,7 @@ class Told:
 
     @property
     def call(self) -> rows.CallRow:
-        """The call's row, its versions in one."""
+        """The call's row, with all its versions merged."""
         merged: dict[str, Any] = {}
         for row in self.play.ledger.of(rows.CallRow, self.report.call_sid):
             merged |= {name: value for name in row.__slots__ if (value := getattr(row, name)) is not None}

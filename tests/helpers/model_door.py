@@ -1,4 +1,4 @@
-"""A way to the stand-in model over memory streams: what `relay.transport.websocket.dial` is on a network."""
+"""A way to the stand-in model over memory streams. On a network `relay.transport.websocket.dial` does this."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ HOURS_TOOL = {
 
 
 def say(line: Line, text: str, **response: Any) -> list[dict[str, Any]]:
-    """response.create with words to be spoken literally."""
+    """response.create with words that must be spoken exactly."""
     return line.send("response.create", response={"instructions": f"Say exactly: {text}", **response})
 
 

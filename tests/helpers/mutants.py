@@ -1,8 +1,8 @@
-"""Breaks the audio path on purpose, one way at a time; a named test must catch each: `python -m tests.helpers.mutants`.
+"""Breaks the audio path on purpose, one way at a time. A named test must catch each: `python -m tests.helpers.mutants`.
 
-Each mutant is a line of dsp/ changed in a copy of the source, as the field has it wrong (0xff that becomes 0x7e, state
-dropped at every frame, no filter before taking every third sample ...). The copy runs the one test that is named.
-Exit status 1 if a mutant survives, or if a test fails on the unchanged copy.
+Each mutant is a line of dsp/ that is changed in a copy of the source, as other relays have it wrong (0xff that becomes
+0x7e, state dropped at every frame, no filter before taking every third sample ...). The copy runs the one test that is
+named. Exit status 1 if a mutant survives, or if a test fails on the unchanged copy.
 """
 
 import concurrent.futures
@@ -262,24 +262,24 @@ MUTANTS = [
         "test_line::test_flush_brings_the_tail_and_equals_new",
     ),
     Mutant(
-        "the history is what the last call left on the desk",
+        "the history is what the last call left in the buffers",
         "line.py",
         "codes[:UP_HISTORY] = self._tail",
         "codes[:UP_HISTORY] = codes[-UP_HISTORY:]",
         "test_line::test_calls_that_take_turns_do_not_hear_each_other",
     ),
     Mutant(
-        "the desk itself is handed out, and changes under its holder",
+        "the buffer itself is handed out, and changes later",
         "line.py",
         "return bytes(self._run(mulaw))",
         "return self._run(mulaw)",
         "test_line::test_bytes_given_out_do_not_change_with_the_next_frame",
     ),
     Mutant(
-        "threads share desks",
+        "threads share buffers",
         "line.py",
-        "class _Desks(threading.local):",
-        "class _Desks:",
+        "class _BuffersOfThread(threading.local):",
+        "class _BuffersOfThread:",
         "test_line::test_calls_in_several_threads_do_not_hear_each_other",
     ),
 ]
@@ -299,7 +299,7 @@ def copied(folder: str) -> Path:
 
 
 def passes(copy: Path, tests: list[str]) -> bool:
-    """Whether the named tests pass in the copy. A copy that cannot even be collected is an error, not a catch."""
+    """Whether the named tests pass in the copy. A copy whose tests cannot be collected is an error, not a catch."""
     ran = subprocess.run(
         [
             sys.executable,
@@ -322,7 +322,7 @@ def passes(copy: Path, tests: list[str]) -> bool:
 
 
 def mutated(mutant: Mutant, source: str) -> str:
-    """The source with the mutation. Raises ValueError when the line it changes is gone or no longer the only one."""
+    """The source with the mutation. Raises ValueError if the line is gone, or is there twice."""
     if source.count(mutant.text) != 1:
         raise ValueError(f"{mutant.name}: {mutant.text!r} is {source.count(mutant.text)} times in dsp/{mutant.file}")
     return source.replace(mutant.text, mutant.instead)

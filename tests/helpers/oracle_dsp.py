@@ -1,8 +1,8 @@
-"""A slow second opinion on the audio path: plain Python integers, straight from the definitions, no numpy.
+"""A slow second version of the audio path: plain Python integers, from the definitions, without numpy.
 
 G.711 comes from golden tables computed with the ITU-T G.191 reference code (openitu/STL @139db497, src/g711), not from
-our formula. The filters are the textbook's: put zeros between, convolve, take every third, all in whole numbers.
-Only the taps are shared with dsp/; tests/dsp/test_spectrum.py judges those by what they do to tones.
+our formula. The filters are those of the textbook: put zeros between, convolve, take every third, all in whole numbers.
+Only the taps are shared with dsp/. tests/dsp/test_spectrum.py checks those by what they do to tones.
 """
 
 import csv
@@ -21,7 +21,7 @@ def golden_decode() -> dict[int, int]:
 
 
 def golden_encode() -> dict[int, int]:
-    """The code of each of the 65,536 samples, from 256 runs of samples that share one."""
+    """The code of each of the 65,536 samples. 256 runs of samples have one code each."""
     with (GOLDEN / "g711_encode_runs.csv").open(newline="") as table:
         runs = [(int(row["from"]), int(row["to"]), int(row["code"], 16)) for row in csv.DictReader(table)]
     return {sample: code for first, last, code in runs for sample in range(first, last + 1)}
@@ -32,7 +32,7 @@ ENCODE = golden_encode()
 
 
 def saturated(sample: int) -> int:
-    """The sample, or the end of int16 that it lies beyond."""
+    """The sample, or the end of int16 if it is beyond it."""
     return max(-32768, min(32767, sample))
 
 

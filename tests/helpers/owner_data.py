@@ -1,4 +1,4 @@
-"""Rows as weeks of calls leave them, for the console's tests: many, at once, with every kind of end."""
+"""Rows as weeks of calls leave them, for the console's tests: many, written at once, with every kind of end."""
 
 from __future__ import annotations
 

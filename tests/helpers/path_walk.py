@@ -1,4 +1,4 @@
-"""Which files control visits on a path through the relay, and how often it passes from one file to another.
+"""Which files a path through the relay visits, and how often it passes from one file to another.
 
 A call is played on memory streams; a trio instrument cuts what is seen into steps of tasks, so that one step of the
 Twilio reader is one frame's way, one of the OpenAI reader one event's. Wires take what is written at once, as sockets
@@ -49,11 +49,11 @@ steps = [
 
 @dataclass
 class Step:
-    """One step of one task: the files it entered, in order; each is another one than the one before."""
+    """One step of one task: the files that it entered, in order. Each differs from the one before."""
 
     task: str
     rooms: list[str] = field(default_factory=list)
-    entered: list[str] = field(default_factory=list)  # without the ways back
+    entered: list[str] = field(default_factory=list)  # without the returns
     ways: list[str] = field(default_factory=list)  # the same with the functions: who called whom
     calls: set[str] = field(default_factory=set)  # the functions it went through, by file and name
 
@@ -72,7 +72,7 @@ def _short(room: str) -> str:
     return Path(room).name.removesuffix(".py")
 
 
-# A step may take several messages; what belongs to one of them begins here.
+# A step may take several messages. What belongs to one of them begins here.
 BEGINS = ("_take_from_model",)
 # The waits for a message: the next one is the next path's.
 WAITS = ("receive", "read")
@@ -231,7 +231,7 @@ def without(*calls: str) -> Callable[[Step], bool]:
 
 
 def shortest(steps: list[Step], *conditions: Callable[[Step], bool]) -> Step:
-    """The step with the fewest changes among those that meet the conditions: that path and nothing beside it."""
+    """The step with the fewest changes among those that meet the conditions: that path and nothing else."""
     found = [step for step in steps if all(condition(step) for condition in conditions)]
     assert found, "no step of this kind"
     return min(found, key=lambda step: step.changes)

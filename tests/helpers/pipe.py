@@ -1,7 +1,7 @@
-"""A pair of byte streams in memory for plays: a write is no step of the loop, a read is one, and only if it must wait.
+"""A pair of byte streams in memory for plays. A write is no step of the loop. A read is one only if it must wait.
 
-Trio's own `memory_stream_pair` makes each a schedule point or two, which is most of what a play costs at fifty frames
-a second each way.
+Trio's own `memory_stream_pair` makes each of them one or two schedule points. At fifty frames a second each way, this
+is most of what a play costs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import trio
 
 
 class Pipe(trio.abc.HalfCloseableStream):
-    """One end. Its writes are held without bound by the other end until they are read."""
+    """One end. The other end holds its writes without a limit until they are read."""
 
     def __init__(self) -> None:
         self._other: Pipe = self
@@ -37,7 +37,7 @@ class Pipe(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint_if_cancelled()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What has come; b"" when the other end said that it was all."""
+        """What has come; b"" if the other end has closed its direction."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             if self._closed:
@@ -52,13 +52,13 @@ class Pipe(trio.abc.HalfCloseableStream):
         return data
 
     async def send_eof(self) -> None:
-        """Say that no more comes."""
+        """Say that nothing more comes."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._other._eof = True
         self._other._wake()
 
     async def aclose(self) -> None:
-        """Close both directions; whoever reads here or there is woken."""
+        """Close both directions. A reader on either side is woken."""
         self._closed = True
         self._other._eof = True
         self._wake()

@@ -52,7 +52,7 @@ from tests.helpers.pipe import pipe
 PUBLIC_URL = "https://relay.example.com"
 NUMBER = "+12125550100"
 EPOCH = dt.datetime(2026, 11, 23, 15, 0, tzinfo=dt.UTC)
-ROWS_LIMIT_S = 5.0  # a call that is over waits for late words, and for what a function still does
+ROWS_LIMIT_S = 5.0  # a call that has ended waits for late words, and for functions that still run
 ACCOUNT = Account("AC" + "0" * 31 + "1", "play-auth-token")
 ENVIRONMENT = {
     "OPENAI_API_KEY": "sk-play",
@@ -120,16 +120,16 @@ class Play:
     diary: MemoryDiary | None = None  # of a relay that answers for the business itself
     own: scenarios.BusinessTable = dataclasses.field(default_factory=scenarios.BusinessTable)
     model_is_gone: bool = False
-    alone: bool = True  # one call only: every model session is its
+    alone: bool = True  # there is only one call, so every model session is its own
     voice: StandInVoice = dataclasses.field(default_factory=StandInVoice)
     broken: list[str] = dataclasses.field(default_factory=list)  # what must hold in every play, and did not
 
     async def make(self, trouble: str) -> None:
-        """The stagehand: troubles by their names in a scenario."""
+        """Makes a scenario's troubles by their names."""
         match trouble:
             case "relay_dies":
                 self.door.dead = True
-                self.daemon.desk.ledger = MemoryLedger()  # what is written from here on is lost with the process
+                self.daemon.desk.ledger = MemoryLedger()  # what is written from now on is lost with the process
                 for stream in self.media_streams:
                     await trio.aclose_forcefully(stream)  # the kernel closes what a killed process had open
                 self.kill_model_sessions()
@@ -168,7 +168,7 @@ class Play:
         self.nursery.start_soon(desk.tasks["files"])
 
     def observe(self, kind: str, fields: dict[str, Any]) -> None:
-        """What must hold in every play, at the moment of each event."""
+        """What must be true in every play, checked at each event."""
         if kind == "bridged" and self.alone and any(not scope.cancel_called for scope in self.model_scopes):
             self.broken.append("a model session was open, and paid for, while the caller talked with a human")
         ours = self.daemon.desk.settings
@@ -245,7 +245,7 @@ def keep_greeting(book: PhraseBook) -> None:
 
 
 def clock_from(epoch: dt.datetime) -> Callable[[], dt.datetime]:
-    """The wall clock of a play: a call rings at the same time of day in every run."""
+    """The clock of a play: a call rings at the same time of day in every run."""
     began_s = trio.current_time()
     return lambda: epoch + dt.timedelta(seconds=trio.current_time() - began_s)
 
@@ -261,7 +261,7 @@ async def stage(
     diary: MemoryDiary | None = None,
     voice: VoiceScript | None = None,
 ) -> AsyncIterator[Play]:
-    """Set the stage; `kept`: the greeting and all phrases are rendered already; `epoch`: when the play begins."""
+    """Set the stage. `kept`: the greeting and all phrases are rendered already. `epoch`: when the play begins."""
     env = {**ENVIRONMENT, **(settings or {})}
     with tempfile.TemporaryDirectory() as folder:
         env.setdefault("DATA_DIR", folder)
@@ -286,7 +286,8 @@ async def stage(
                     raise ConnectionRefusedError("the stand-in model refuses")
                 if play.model_is_gone:
                     raise ConnectionRefusedError("the stand-in model refuses")
-                # Memory takes whatever is written; with a model that reads slowly a write waits for it, as on a socket.
+                # Memory takes whatever is written. With a model that reads slowly a write must wait for it, as on a
+                # socket.
                 pair = lockstep_stream_pair() if faults.slow_read_s else pipe()
                 return await connect(play.serve_model, pair, url, headers, limit_s)
 
@@ -302,7 +303,7 @@ async def stage(
                 try:
                     with trio.fail_after(limit_s):
                         return await upgrade(wire, url, headers)
-                except BaseException:  # as `dial` does: no connection is left of one that was not to be
+                except BaseException:  # as `dial` does: if it is cancelled, no connection is left
                     wire.abort()
                     raise
 

@@ -1,6 +1,6 @@
-"""A stage for the pure call machine: scripts of events against actions, and a Twilio that plays step by step.
+"""A stage for the pure call machine: scripts of events and actions, and a Twilio that plays step by step.
 
-`Ear` is the oracle of what was heard: it knows nothing of playout clocks, it eats forty bytes every five milliseconds.
+`Ear` is the oracle of what was heard. It knows no playback clock: it takes forty bytes every five milliseconds.
 """
 
 from __future__ import annotations
@@ -101,17 +101,18 @@ class Run:
 
 @dataclass
 class Ear:
-    """The caller's ear: a buffer that is played at eight bytes a millisecond, at the end of a way of `delay_ms`.
+    """The caller's ear: a buffer that is played at eight bytes a millisecond, after a way of `delay_ms`.
 
-    `sound` says what an item's bytes are, so that a frame in the wrong place is seen; by default it is `tone`.
+    `sound` says what an item's bytes are, so that a frame in the wrong place is noticed. By default it is `tone`.
     """
 
     delay_ms: int = 0
-    heard: dict[ItemId, int] = field(default_factory=dict)  # so many bytes from the item's beginning, without a hole
+    # Bytes from the item's beginning that were heard without a gap
+    heard: dict[ItemId, int] = field(default_factory=dict)
     repeated: dict[ItemId, int] = field(default_factory=dict)  # bytes that were heard a second time
     holes: list[str] = field(default_factory=list)
     now_ms: int = 0
-    begins: dict[ItemId, int] = field(default_factory=dict)  # the frame of its item that a rest begins with
+    begins: dict[ItemId, int] = field(default_factory=dict)  # the frame of its item with which a rest begins
     _next: dict[ItemId, int] = field(default_factory=dict)
     _coming: deque[tuple[int, Action]] = field(default_factory=deque)
     _buffer: deque[Run | str] = field(default_factory=deque)
@@ -135,7 +136,7 @@ class Ear:
                 self._going.extend((self.now_ms + self.delay_ms, name) for name in names)
 
     def _placed(self, play: Play) -> Run:
-        """Which bytes of its item these are: `tone` writes the number of each frame into it."""
+        """The place of these bytes in their item: `tone` writes the number of each frame into it."""
         item, frame = play.item_id, CODES.index(play.mulaw[0])
         begins = self.begins.setdefault(item, frame if item.startswith("rest_") else 0)
         following = self._next.get(item, 0)
@@ -188,7 +189,7 @@ class Ear:
 
 
 class Stage:
-    """A machine, an ear, a caller's line and a clock of whole steps of five milliseconds."""
+    """A machine, an ear, a caller's line, and a clock in steps of five milliseconds."""
 
     def __init__(self, plan: CallPlan = PLAN, delay_ms: int = 0) -> None:
         self.machine = Machine(plan)
@@ -204,7 +205,7 @@ class Stage:
         return 1_000.0 + self.ear.now_ms / 1000
 
     def tell(self, *events: Event) -> list[Action]:
-        """Feed events; returns everything they led to, the caller's audio included."""
+        """Feed events. Returns everything that they led to, also through the caller's audio."""
         done: list[Action] = []
         for event in events:
             done += self._do(self.machine.handle(event, self.now))
@@ -255,7 +256,7 @@ class Stage:
         return item
 
     def caller_says(self, text: str | None, number: int, ms: int = 600) -> list[Action]:
-        """The caller speaks for so long; the VAD hears it 60 ms late and its end 500 ms late; words 1 s later."""
+        """The caller speaks for so long. The VAD hears it 60 ms late, and its end 500 ms late. Words come 1 s later."""
         item = ItemId(f"caller_{number}")
         self.level_dbfs = SPEECH_DBFS
         done = self.wait(60)
@@ -276,7 +277,7 @@ def without_reports(actions: list[Action]) -> list[Action]:
 
 
 def expect(got: list[Action], wanted: list[Action]) -> None:
-    """Compare actions (audio and reports aside) and show the two columns where they differ."""
+    """Compare actions (without audio and reports), and show the two columns where they differ."""
     ours = [str(a) for a in without_reports(got) if not isinstance(a, Play)]
     theirs = [str(a) for a in wanted]
     assert ours == theirs, "\n" + "\n".join(difflib.ndiff(theirs, ours))

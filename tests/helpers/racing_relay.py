@@ -1,7 +1,7 @@
-"""A relay's process, without its telephone: the functions over the embedded backend and a real Postgres.
+"""A relay's process without its telephone: the functions over the embedded backend and a real Postgres.
 
-`python -m tests.helpers.racing_relay URL BUSINESS_FILE`. Each line on stdin is a wish and the moment to ask for it;
-each line on stdout is what the model would be told.
+`python -m tests.helpers.racing_relay URL BUSINESS_FILE`. Each line on stdin is a wish and the moment at which to ask
+for it. Each line on stdout is what the model would be told.
 """
 
 from __future__ import annotations

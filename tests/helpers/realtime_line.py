@@ -32,7 +32,7 @@ class Line:
     def __init__(
         self, script: Script | None = None, url: str = URL, headers: dict[str, str] | None = None, typed: bool = True
     ) -> None:
-        """`typed` is off where a fault sends what no type knows."""
+        """`typed` is off when a fault sends what no type allows."""
         self.now = 0.0
         self.events: list[tuple[float, dict[str, Any]]] = []
         self.closed: Close | None = None
@@ -72,7 +72,7 @@ class Line:
         return answer
 
     def hear(self, *parts: bytes | int, form: dict[str, Any] | None = None, frame_ms: int = 20) -> list[dict[str, Any]]:
-        """Mu-law, or so many ms of silence, in frames and in real time; returns what came meanwhile."""
+        """Mu-law, or so many ms of silence, in frames and in real time. Returns what came meanwhile."""
         start = len(self.events)
         mulaw = b"".join(part if isinstance(part, bytes) else b"\xff" * (8 * part) for part in parts)
         form = form or self.peer.session["audio"]["input"]["format"]

@@ -1,7 +1,7 @@
 """A process that records calls in real time, to be killed: `python -m tests.helpers.recording_process FOLDER KEY N`.
 
-Each call's frames say by themselves which they are, so that what is found afterwards can be placed. How many frames
-each call has had, and how many ms the busy machine made one late at most, stands in FOLDER.progress.
+Each call's frames say which they are, so that what is found afterwards can be placed. FOLDER.progress has how many
+frames each call has had, and how late the busy machine made one at most, in ms.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Frame:
 
 
 def sound(call: int, number: int, side: int) -> bytes:
-    """The 20 ms that this side of this call says as its frame of this number: found nowhere else."""
+    """The 20 ms that this side of this call says in its frame of this number. They are found nowhere else."""
     return (bytes([1 + side, call, number >> 7 & 0x7F, number & 0x7F]) + b"\x55\x2a\x55\x2a") * 20
 
 

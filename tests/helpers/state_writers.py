@@ -1,8 +1,8 @@
 """Who writes the state of a call: which attribute is written in which files, read from the source.
 
-The state of a call is the class `Call` and what it holds: the classes of `relay.call` that its attributes name. A
-write is an assignment to an attribute, a deletion, or a call of a method that changes a set, a dict, a list or a deque.
-What a constructor sets first is no write. An attribute whose owner alone writes it can be understood in one file.
+The state of a call is the class `Call` and what it holds: the classes of `relay.call` that its attributes name. A write
+is an assignment to an attribute, a deletion, or a call of a method that changes a set, a dict, a list or a deque. What
+a constructor sets first is not a write. An attribute that only its owner writes can be understood in one file.
 Run it: `python -m tests.helpers.state_writers`.
 """
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for streams: audio that is hard on a codec, and the same stream cut in every possible way."""
+"""Hypothesis strategies for streams: audio that is hard for a codec, and the same stream cut in every possible way."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 @st.composite
 def chunked(draw: st.DrawFn, stream: bytes, most_cuts: int = 12) -> list[bytes]:
-    """The stream in pieces that join to it again: cut anywhere, twice at one place too (an empty piece)."""
+    """The stream in pieces that join to it again. It may be cut anywhere, also twice at one place (an empty piece)."""
     places = draw(st.lists(st.integers(0, len(stream)), max_size=most_cuts).map(sorted))
     return [stream[start:end] for start, end in zip([0, *places], [*places, len(stream)], strict=True)]
 

@@ -1,4 +1,4 @@
-"""A relay of a few lines for tests of the stand-in Twilio: canned documents, and a media socket that a test drives."""
+"""A relay of a few lines for tests of the stand-in Twilio: fixed documents, and a media socket that a test controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage that holds each action against what the peers would say to it."""
+"""A stage that compares each action with what the peers would say to it."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from tests.helpers.playbook import PLAN, Stage
 
 
 class Watched(Stage):
-    """A stage that holds each action against what the peers would say to it."""
+    """A stage that compares each action with what the peers would say to it."""
 
     def __init__(self, plan: CallPlan, delay_ms: int) -> None:
         self.items: dict[ItemId, str] = {}  # what the present model session has: "audio", "text", "caller"
-        self.gone: set[ItemId] = set()  # truncated or deleted: not to be heard any more
+        self.gone: set[ItemId] = set()  # truncated or deleted: must not be heard any more
         self.received: dict[ItemId, int] = {}  # bytes of model audio, by item
         self.tails: dict[ItemId, int] = {}
         self.truncated: dict[ItemId, int] = {}
@@ -66,12 +66,12 @@ class Watched(Stage):
         for action in actions:
             self.check(action)
         done = super()._do(actions)
-        while self.probes:  # the server is not done with the answer before
+        while self.probes:  # the server has not ended the answer before
             self.tell(ModelObjected(ALREADY_ACTIVE, "words", self.probes.pop().ref))
         return done
 
     def check(self, action: Action) -> None:
-        """Say what is wrong with an action, at the moment it is done."""
+        """Say what is wrong with an action, when it is done."""
         gone = self.machine.phase is Phase.GONE
         match action:
             case Play(mulaw, mark, item):
@@ -95,7 +95,7 @@ class Watched(Stage):
                 assert self.machine.phase is Phase.TALKING
                 if self.active is None:
                     self.asked = action
-                else:  # whoever asks over an answer has reason to think that its end was lost
+                else:  # a request over an answer means that its end was probably lost
                     complete = all(item in self.tails or item in self.gone for item in self.items_of(self.active))
                     assert self.active in self.cancelled or complete, "two responses at a time"
                     self.probes.append(action)

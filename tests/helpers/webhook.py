@@ -54,7 +54,10 @@ async def ask(
     content_type: str = FORM,
     headers: Mapping[str, str] | None = None,
 ) -> Document:
-    """One request of a webhook; `path` may hold a query. `signature` is sent as it is, but for "right"; None: none."""
+    """One request to a webhook. `path` may have a query. `signature` is sent as it is, except "right".
+
+    None: no signature.
+    """
     form = {
         "AccountSid": ACCOUNT.sid,
         "CallSid": SID,
@@ -82,7 +85,7 @@ def caller(number: str = "+12125550101") -> Caller:
 
 
 def call_file(play: Play, *, streams: int = 1, then: Next = Next.HUMAN, **known: Any) -> CallFile:
-    """The file of a call whose stream is over; `known`: fields of it or of its decision, or the caller's number."""
+    """The file of a call whose stream has ended. `known`: fields of it or of its decision, or the caller's number."""
     file = play.daemon.desk.open_file(SID, caller(known.pop("number", "+12125550101")), "US", 0.0)
     decided = {name: known.pop(name) for name in ("reason", "why", "summary") if name in known}
     file.streams, file.decision = streams, Decision(then, **decided)
@@ -92,7 +95,7 @@ def call_file(play: Play, *, streams: int = 1, then: Next = Next.HUMAN, **known:
 
 
 class OpenStream:
-    """A stream that serves its caller until it is told that it is over."""
+    """A stream that serves its caller until it is told that it has ended."""
 
     def __init__(self, file: CallFile, then: Next = Next.RESUME) -> None:
         self._file, self._then = file, then

@@ -1,4 +1,4 @@
-"""DATABASE_URL as people have it: what works as it is, what is taken out, and what is refused in words that help."""
+"""DATABASE_URL as people have it: what works as it is, what is removed, and what is refused in words that help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded Postgres: started by the first, shared, stopped by the last, whatever becomes of them."""
+"""The embedded Postgres: the first command starts it, others share it, the last one stops it, however they end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port `Ledger`: the same cases against the one in memory and the one in Postgres, so that plays tell the truth."""
+"""The port `Ledger`: the same cases for the one in memory and the one in Postgres, so that plays can be trusted."""
 
 from __future__ import annotations
 
@@ -449,7 +449,7 @@ few = st.integers(0, 2)
 calls = few.map("CA{}".format)
 words = st.none() | st.sampled_from(["a", "b"])
 values = st.none() | st.just({"a": 1}) | st.just({"b": [None, "é\x00"]})
-# Few identities, many holes: rows that meet each other.
+# Few identities and many empty fields: rows that meet each other.
 any_rows: st.SearchStrategy[list[r.Row]] = st.lists(
     st.one_of(
         st.builds(r.CallRow, call_sid=calls, machine=words, started_at=st.just(NOON), resumed=st.none() | few),

@@ -1,6 +1,6 @@
-"""The ledger against a Postgres that stops, hangs, restarts, refuses: calls go on, nothing is lost, nothing doubled.
+"""The ledger with a Postgres that stops, hangs, restarts, refuses: calls go on, nothing is lost, nothing is doubled.
 
-Every test has a server or a database of its own. What both ledgers must do alike is in test_ledger_port.py.
+Every test has a server or a database of its own. What both ledgers must do alike is in test_port.py.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def test_every_table_has_the_columns_of_its_rows(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         for table, kind in tables.items():
             columns = {str(column) for (column,) in connection.execute(query, [table])}
-            # The order in which rows came is Postgres' own; when a message was done with is the owner's.
+            # The order in which rows came is known only to Postgres. When a message was done is known only to the
+            # owner.
             of_others = {"function_calls": {"recorded_at", "number"}, "messages": {"done_at"}}.get(table, set())
             assert columns - of_others == {field.name for field in fields(kind)}, table
 
@@ -321,7 +322,7 @@ async def test_a_hung_postgres_holds_up_no_caller_and_loses_nothing(server: Serv
                 await ledger.settle("k", True, {}, limit_s=0.2)
                 assert await ledger.ready(limit_s=0.2) is not None
             assert ledger.counts().queued == 2
-            # No thread stays with a hung server: its connection was cut under it.
+            # No thread stays with a server that hangs: its connection was cut.
             await until(lambda: ledger._asker._limiter.borrowed_tokens == 0)
         finally:
             server.go_on(pids)
@@ -365,7 +366,7 @@ async def test_a_read_after_a_restart_dials_anew_by_itself(server: Server, spill
         with trio.fail_after(60):
             while not await answered():  # noqa: ASYNC110  # the server is another process
                 await trio.sleep(0.05)
-        # The connection is cut behind our back, as a pooler does: the next read must not notice.
+        # The connection is cut without our knowledge, as a pooler does it. The next read must not notice.
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'relay'"

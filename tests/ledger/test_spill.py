@@ -41,7 +41,7 @@ def test_a_relay_killed_while_postgres_is_away_leaves_its_rows_on_disk(tmp_path:
     relay = subprocess.Popen([sys.executable, "-c", AWAY, tmp_path], stdout=subprocess.PIPE, text=True)
     assert relay.stdout is not None
     with relay.stdout:
-        # The first write that fails puts its rows there; those that come later are there within a second.
+        # The first write that fails puts its rows on disk. Those that come later are there within a second.
         for _ in range(2):
             assert "on disk\n" in iter(relay.stdout.readline, "")
     relay.kill()

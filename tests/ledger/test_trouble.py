@@ -1,4 +1,4 @@
-"""Databases as people have them: failed over, pooled, in another encoding, with triggers of their own.
+"""Databases as they are in practice: failed over, pooled, in another encoding, with triggers of their own.
 
 Every test has a database of its own.
 """
@@ -181,7 +181,7 @@ async def test_a_session_with_foreign_defaults_takes_and_gives_the_same(database
     assert said(database_url) == ["Zażółć 中文 😀"]
 
 
-# Rows that poison the writer
+# Rows that make the writer fail
 
 
 TRIGGER = """

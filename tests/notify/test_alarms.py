@@ -1,4 +1,4 @@
-"""Alarms: few, each with what to do, one of a kind an hour."""
+"""Alarms: few, each with what to do, one of each kind an hour."""
 
 from __future__ import annotations
 

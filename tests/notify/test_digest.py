@@ -1,4 +1,4 @@
-"""The day's letter: what need not be known at once comes once a day, in one mail, and what is urgent does not wait."""
+"""The digest: news that can wait comes once a day, in one mail. Urgent news does not wait."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def booking(sid: str, done: str, name: str = "17") -> r.FunctionCallRow:
 
 
 class Day:
-    """Two channels, a clock, and an outbox with the day's letter at 18:00."""
+    """Two channels, a clock, and an outbox with the digest at 18:00."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder, self.clock = url, folder, Clock("2026-11-24 12:00")
@@ -129,7 +129,7 @@ async def test_a_message_comes_at_once_and_bookings_and_faults_come_together_at_
     assert (letter.kind, letter.news) == ("digest", "digest.2026-11-24")
     assert [(one.kind, one.call_sid) for one in letter.members] == [("booking", "CA1"), ("fault", "CA2")]
     assert await day.outboxes[0].next_in_s() is None
-    # What comes after it waits for the next one, of which there is none before its time.
+    # News after it waits for the next digest, which does not come before its time.
     await day.record(booking("CA3", "moved"))
     assert await day.mails() == []
     day.clock.set("2026-11-25 17:59")

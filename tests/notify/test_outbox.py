@@ -1,4 +1,4 @@
-"""The outbox: news is in the same transaction as what it tells of, sent at least once, in order, by one machine."""
+"""The outbox: news is in the same transaction as what it is about, sent at least once, in order, by one machine."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ async def test_later_versions_of_a_booking_count_up(database_url: str, tmp_path:
     await outbox.close()
 
 
-# A relay that records and sends, told by lines on its standard input, and killed at any moment.
+# A relay that records and sends, controlled by lines on its standard input, and killed at any moment.
 RELAY = """
 import datetime as dt, pathlib, sys, trio
 from relay.ledger import rows as r
@@ -268,7 +268,7 @@ def _kills(database_url: str, folder: Path, running: list[Receiver], count: int)
     chance = random.Random(count)
     relay = Killable(database_url, str(folder / "spill"), running[0].url, SECRET)
     recorded = [(f"CA{number % 7}", number) for number in range(1, count + 1)]
-    often = max(1.0, count / 400)  # the longer, the more: some 40 kills in 2,000
+    often = max(1.0, count / 400)  # in longer runs more often: some 40 kills in 2,000
     kills = 0
     for number, (sid, seq) in enumerate(recorded):
         if chance.random() < 8 * often / count:

@@ -139,8 +139,8 @@ async def test_without_tls_a_mail_goes_to_this_machine_alone(
         ("refused", "recipient was refused", True),
         ("later", "recipient was refused", False),
         ("no", "answered 554", True),
-        ("closes", "broke off", False),
-        ("hangs", "broke off", False),
+        ("closes", "closed the connection", False),
+        ("hangs", "closed the connection", False),
     ],
 )
 async def test_a_mail_server_with_a_fault_is_asked_again_unless_it_said_no(

@@ -29,7 +29,7 @@ QUICK = Script(first_delta_ms=(10, 10), pace=50.0)
 
 
 def texts(record: str = "transcripts") -> Prompts:
-    """The shipped texts, but for all phrases save two: a book of five."""
+    """The shipped texts without all phrases but two: a book of five."""
     names = {"BUSINESS_NAME": "Harbor Table", "AGENT_NAME": "Robin", "RECORD": record}
     loaded = prompts.load(settings.load(names, serving=False))
     return dataclasses.replace(loaded, phrases={key: loaded.phrases[key] for key in ("goodbye", "emergency")})
@@ -47,7 +47,7 @@ class Shelf:
 
 
 async def filled(book: PhraseBook, script: Script = QUICK, *, again: bool = False) -> tuple[list[str], int]:
-    """Fill the book; returns what is missing, and how many sessions that took."""
+    """Fill the book. Returns what is missing, and how many sessions that took."""
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, script)
         missing = await book.fill(by_model(door.realtime, MODEL), again=again)

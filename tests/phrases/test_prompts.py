@@ -1,4 +1,4 @@
-"""Prompts: filled in at start; a mistake is named, not spoken."""
+"""Prompts: filled in at start. A mistake is reported, not spoken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rehearsal goes the same on any day: summer and winter time, their first days, feasts, and 29 February."""
+"""A rehearsal goes the same on any day: summer and winter time, the days of their change, holidays, and 29 February."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DAYS = [
     "2028-02-28", "2028-02-29", "2028-03-11", "2028-03-12", "2028-07-04", "2028-11-04", "2028-11-05", "2028-12-31",
 ]  # fmt: skip
 A_FEW = ["2026-12-24", "2027-03-13", "2027-06-10"]
-# In the morning and late in the evening of New York, where London's day is the next one.
+# In the morning and late in the evening of New York, when it is the next day in London.
 HOURS = [dt.time(15, 5, tzinfo=dt.UTC), dt.time(3, 40, tzinfo=dt.UTC)]
 
 
 def _with_a_date() -> list[str]:
-    """The scenarios in which a day or an hour is spoken of, or kept."""
+    """The scenarios in which a day or an hour is spoken of, or booked."""
     return [
         name
         for name in shipped()

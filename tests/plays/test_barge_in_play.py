@@ -1,6 +1,6 @@
 """Barge-ins and coughs in whole calls: what the model was told is what the caller's ear got, to the frame.
 
-The truth is the stand-in exchange's ear: the unbroken run of playback that the `clear` ended.
+The reference is the stand-in exchange's ear: the part of playback without a break that the `clear` ended.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ async def tell(text: str, play: Play) -> Told:
 
 
 def interruptions(seed: int, number: int, delay_ms: int) -> str:
-    """A caller who interrupts again and again, and at times hears a short answer to its end first."""
+    """A caller who interrupts again and again, and sometimes hears a short answer to its end first."""
     rng = random.Random(seed)
     steps = ["{ listen = true }", '{ say = "ask_hours" }']
     for _ in range(number):
@@ -84,7 +84,7 @@ def interruptions(seed: int, number: int, delay_ms: int) -> str:
 
 
 async def check_interruptions(seed: int, number: int, delay_ms: int, late_deltas: int) -> int:
-    """Act them and hold the model's memory against the ear; returns how many there were."""
+    """Act them and compare the model's memory with the ear. Returns how many there were."""
     text = interruptions(seed, number, delay_ms)
     script = Script.from_table({**_model_table(text), "seed": seed, "faults": {"late_deltas": late_deltas}})
     async with stage(script=script) as play:
@@ -92,7 +92,7 @@ async def check_interruptions(seed: int, number: int, delay_ms: int, late_deltas
     assert not told.errors, told.errors
     cuts = told.cuts
     assert len(cuts) >= number
-    # An answer that had been generated but for its last word is cut all the same; each is truncated once.
+    # An answer that had been generated except for its last word is cut too. Each is truncated once.
     assert len(told.truncated) == len(cuts)
     limit_ms = 40 if delay_ms else 20
     for item, (_, _, heard_ms) in zip(told.truncated, cuts, strict=True):

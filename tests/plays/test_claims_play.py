@@ -1,4 +1,4 @@
-"""The claim check in whole calls: what it does where no words are stored, and that it leaves honest agents alone."""
+"""The claim check in whole calls: what it does when no words are stored, and that it does not disturb honest agents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wall clock that is set back in the middle of a call: it dates, and neither orders nor measures."""
+"""A wall clock that is set back during a call: it gives dates, but neither order nor durations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_calls_times_go_on_over_its_streams_and_behind_what_is_being_sai
         assert file.streams == 2
         turns = sorted(play.ledger.of(rows.TranscriptRow), key=lambda row: row.seq)
     agents = [row for row in turns if row.role == "agent"]
-    # The greeting's second part is heard when its first, the notice, has been.
+    # The greeting's second part is heard after its first, the notice.
     assert agents[0].started_ms == 0
     assert (agents[1].started_ms or 0) >= (agents[0].ended_ms or 0) - 400 > 1_000
     began = [row.started_ms or 0 for row in turns]

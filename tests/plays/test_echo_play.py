@@ -1,4 +1,4 @@
-"""Speakerphones: the agent's own voice comes back 10 to 30 dB down and 50 to 300 ms late, and is nobody's turn."""
+"""Speakerphones: the agent's own voice comes back 10 to 30 dB quieter and 50 to 300 ms late. It is nobody's turn."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def echo_on(play: Play, loss_db: float, delay_ms: int) -> None:
 
 
 async def listen_with_echo(loss_db: float, delay_ms: int) -> None:
-    """A caller who asks once and listens to a long answer on a speakerphone: it is heard to its end, and only it."""
+    """A caller who asks once and listens to a long answer on a speakerphone: all of it is heard, and nothing else."""
     steps = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { silent_s = 5 }, { hang_up = true }'
     text = f'title = "t"\n[caller]\nsteps = [{steps}]\n{MODEL}'
     async with stage(script=Script.from_table(dict(parse(text, "t").model))) as play:

@@ -184,7 +184,7 @@ async def until(done: Callable[[], object]) -> None:
 
 @pytest.fixture
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wall clock does not move in a play: so a change is seen by its size, which every text here changes."""
+    """The clock does not move in a play. So a change is noticed by its size, which every text here changes."""
     monkeypatch.setattr(briefings, "LOOK_EVERY_S", 0.2)
 
 

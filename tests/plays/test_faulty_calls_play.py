@@ -1,6 +1,6 @@
-"""Random calls in which the model, the business and the line go wrong: nobody is left in silence, and nothing is left.
+"""Random calls in which the model, the business and the line fail: nobody is left in silence, and nothing is left open.
 
-Each call has a seed, which is printed when something is not as it must be. A thousand of them run under `deep`.
+Each call has a seed, which is printed if something is not as it must be. A thousand of them run under `deep`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from relay.standin.scenario.scenario_file import Scenario, parse
 from tests.helpers.play import stage
 
 LONGEST_S = 6.0
-# Words that stop for the caller's are over so soon.
+# The agent's words that stop because the caller speaks end within this time.
 GOES_ON_S = 1.0
-# What asks for patience answers nothing: the caller goes on waiting behind it.
+# Words that ask for patience are no answer: the caller goes on waiting after them.
 PATIENCE = ("one moment", "still checking", "still looking", "thank you for waiting")
 QUESTIONS = ["ask_hours", "can_you_hear", "ask_booking", "ask_friday", "message", "off_topic"]
 REACTIONS = """
@@ -105,7 +105,7 @@ class Orders:
         patch.setattr(Machine, "handle", counted)
 
     def wrong(self) -> list[str]:
-        """Orders that were answered more than once; or less, by more than the one that the call's end cuts off."""
+        """Orders that were answered more than once. Or less, by more than the one that the end of the call cuts off."""
         counts = [(self.ordered[key], self.answered.get(key, 0)) for key in self.ordered]
         return [
             f"{ordered} orders, {answered} answers" for ordered, answered in counts if ordered - answered not in (0, 1)
@@ -150,7 +150,7 @@ def script_of(rng: random.Random, scenario: Scenario) -> Script:
 
 
 def _waits_behind(turn: Turn, waits_from: float) -> float | None:
-    """Since when the caller waits once the agent has said this; None if it was an answer."""
+    """Since when the caller waits after the agent has said this. None if it was an answer."""
     last = re.split(r"(?<=[.!?]) ", turn.text.casefold().strip())[-1]
     return max(waits_from, turn.to_s) if any(words in last for words in PATIENCE) else None
 
@@ -158,7 +158,7 @@ def _waits_behind(turn: Turn, waits_from: float) -> float | None:
 def dead_air_s(got: CallReport) -> list[float]:
     """How long the caller waited for an answer in silence, piece by piece: until it came, or the call was put through.
 
-    A human's phone that rings is heard by the caller, so it is no silence.
+    The caller hears a human's phone ring, so that is no silence.
     """
     silences: list[float] = []
     dialled = [event.at_s - got.events[0].at_s for event in got.events if event.kind == "dialled"]
@@ -169,7 +169,7 @@ def dead_air_s(got: CallReport) -> list[float]:
         if waits_from is not None and turn.from_s > waits_from:
             silences.append(min(turn.from_s, over_s) - waits_from)
         if turn.who == "caller":
-            # Our words stopped for the caller's and went on behind them: the ear's report calls that one turn
+            # Our words stopped for the caller's and went on after them: the ear's report calls that one turn.
             goes_on = [each for each in agents if each.from_s < turn.from_s and each.to_s > turn.to_s + GOES_ON_S]
             waits_from = _waits_behind(goes_on[0], turn.to_s) if goes_on else turn.to_s
         elif waits_from is not None:
@@ -180,7 +180,7 @@ def dead_air_s(got: CallReport) -> list[float]:
 
 
 async def one_call(seed: int) -> list[str]:
-    """Play it; what was not as it must be, in words."""
+    """Play it. Returns what was not as it must be, in words."""
     rng = random.Random(seed)
     scenario = scenario_of(rng)
     script = script_of(rng, scenario)

@@ -1,4 +1,4 @@
-"""Caller audio that never came, in whole calls: the model's clock goes on, so that its turns can end."""
+"""Caller audio that never came, in whole calls: the model's clock goes on, so that turns can end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.helpers.play import Play, stage
 
 
 def padded_ms(play: Play) -> float:
-    """What the metrics say of it."""
+    """What the metrics say about it."""
     found = re.search(r"^relay_padded_caller_ms_total (.+)$", play.daemon.desk.metrics.text().decode(), re.MULTILINE)
     return float(found[1]) if found else -1.0
 

@@ -51,7 +51,7 @@ async def test_back_from_a_human_the_model_knows_all_that_was_said_and_done(auto
     output = next(words for role, words in after if role == "output")
     assert "Jane Doe" in call
     assert '"done":"booked"' in output
-    # Of the agent's words only what was heard goes over; and the human was there before the model's own call for one.
+    # Of the agent's words only what was heard is passed on. The human was there before the model's own call for one.
     callers = [each for each in before if each[0] not in ("system", "assistant", "transfer_to_human")]
     assert [each for each in after if each[0] not in ("system", "assistant")][: len(callers)] == callers
     assert any(role == "system" and "do not greet again" in words for role, words in after)
@@ -126,11 +126,11 @@ async def test_an_agent_that_has_to_ask_twice_gives_way_to_the_harder_model(auto
     assert models == [settings.openai_model, settings.openai_model_hard]
 
 
-# What Twilio's REST API answers to the one thing that is asked of it: the end of a call
+# Twilio's REST API is asked for one thing: the end of a call
 
 
 async def hung_up(play: Play, step: str) -> tuple[Any, list[tuple[str, str]]]:
-    """A call that the agent ends, and what REST was asked for it. Twilio's refusals must be none to the relay."""
+    """A call that the agent ends, and what REST was asked for it. Twilio's refusals must not matter to the relay."""
     with structlog.testing.capture_logs() as lines:
         got = await run_scenario(parse(GOODBYE % step, "goodbye"), play.exchange, None)
         await trio.sleep(10)

@@ -1,4 +1,4 @@
-"""The lead in a whole call: a loop that stands still, and a line that sends nothing, are not heard in an answer."""
+"""The lead in a whole call: a loop that stalls, and a line that sends nothing, are not heard in an answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LISTENS, SENDS_NOTHING = "{ listen = true }", "{ mute_s = 13 }"
 
 
 async def stand_still(clock: MockClock, seed: int, stall_s: float) -> None:
-    """The whole process does nothing for so long, some twenty times a minute: time passes and no task runs."""
+    """The whole process does nothing for so long, about twenty times a minute: time passes and no task runs."""
     rng = random.Random(seed)
     while True:
         await trio.sleep(rng.uniform(0.7, 3.0))
@@ -32,7 +32,10 @@ async def stand_still(clock: MockClock, seed: int, stall_s: float) -> None:
 
 
 async def gaps_in_the_answer(clock: MockClock, seed: int, stall_s: float, meanwhile: str = LISTENS) -> list[int]:
-    """A call with a long answer and a loop that stalls; the silences (ms) that the caller heard inside the answer."""
+    """A call with a long answer and a loop that stalls.
+
+    Returns the silences (ms) that the caller heard inside the answer.
+    """
     ears: list[Playback] = []
     steps = f'{{ listen = true }}, {{ say = "ask_hours" }}, {meanwhile}, {{ silent_s = 2 }}, {{ hang_up = true }}'
     scenario = parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n{MODEL}', "t")

@@ -1,4 +1,4 @@
-"""A call of several streams is one conversation: its patience, its model and its figures outlive each of them."""
+"""A call of several streams is one conversation: its patience, its model and its figures outlast each stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios that bite: with one defence of the relay taken away, the scenario that is there for it fails."""
+"""Without the defence that it is there for, a scenario fails."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every fault that the stand-ins know bites: there is a scenario that has it alone, and fails without a defence.
+"""For every fault that the stand-ins know there is a scenario that has only this fault, and fails without a defence.
 
-The names of the faults come from the stand-ins' own types, so that a fault that is added without a scenario and a bite
-fails here: nobody would know what it is good for. `good_call` and `transfer_accepted` have nothing to defend against.
+The names of the faults come from the stand-ins' own types. So a fault that is added without a scenario and a defence
+fails here. `good_call` and `transfer_accepted` need no defence.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("same_order")
 
 
 def no_order_but_the_live_one(patch: Patch) -> None:
-    """A reader that takes an item for done only when the conversation's own event has said so before."""
+    """A reader that takes an item as done only if the conversation's own event has said so before."""
     done: set[str] = set()
     read = model_dialect._READERS["response.output_item.done"]
 
@@ -82,7 +82,7 @@ def wait_for_a_reader(patch: Patch) -> None:
 
 
 def every_mark_in_time(patch: Patch) -> None:
-    """What marks usually take is not learned: what a long way takes looks like a playback that runs late."""
+    """The usual delay of marks is not learned. So a long way looks like a playback that is late."""
     marked = playout.Playout.marked
 
     def as_on_a_short_way(line: playout.Playout, name: str, now: float) -> Any:
@@ -93,7 +93,7 @@ def every_mark_in_time(patch: Patch) -> None:
 
 
 def lead(low_ms: int) -> Callable[[Patch], None]:
-    """Twilio holds so little before it gets more."""
+    """So little is given to Twilio ahead of time."""
     return put(playout.Lead.__init__, "__defaults__", (low_ms, 400))
 
 
@@ -110,7 +110,7 @@ def no_fallback(patch: Patch) -> None:
 
 
 def proofless(patch: Patch) -> None:
-    """Two know that an answer is over: the mark that comes back, and the playback clock."""
+    """Two places know that an answer has ended: the mark that comes back, and the playback clock."""
     marked = playout.Playout.marked
 
     def late_and_unheeded(line: playout.Playout, name: str, now: float) -> Any:
@@ -133,7 +133,7 @@ def interruptible_never(patch: Patch) -> None:
 
 
 def wait_for_its_end(patch: Patch) -> None:
-    """A message that has no end yet is followed by none, whatever came behind it."""
+    """After a message without an end no other one follows, whatever came after it."""
     spoke = downlink.AnswerAudio.spoke
     patch.setattr(downlink.AnswerAudio, "spoke", lambda self, *told, **more: spoke(self, *told, **more)[-1:])
 
@@ -254,7 +254,7 @@ def of_model(faults: Faults) -> set[str]:
     if "response_failed" in names:
         names = names - {"response_failed"} | {faults.response_failed}
     if "stall_s" in names:
-        names -= {"stall_after_deltas"}  # a stall for ever is another fault than one that ends
+        names -= {"stall_after_deltas"}  # a stall without an end is another fault than one that ends
     return {f"model: {name}" for name in names}
 
 
@@ -289,7 +289,7 @@ def known() -> set[str]:
         *(f"business: {kind}" for kind in (*typing.get_args(Kind), "after")),
         *(f"human: {does}" for does in set(typing.get_args(Behaviour)) - {"accepts"}),
         *(f"trouble: {does}" for does in set(troubles) - RECOVERIES),
-        # The time until a stream is open is no fault, and the length of a burst says only how bad it is.
+        # The time until a stream is open is not a fault. The length of a burst only says how bad it is.
         *(f"network: {name}" for name in set(NetworkTable.__struct_fields__) - {"connect_ms", "burst_ms"}),
     }
 
@@ -306,14 +306,14 @@ async def test_it_is_the_fault_that_bites(
     monkeypatch: pytest.MonkeyPatch,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A caller who asks for the hours, gets them and hangs up does not miss the defence."""
+    """A caller who asks for the hours, gets them and hangs up does not need the defence."""
     take_away(monkeypatch)
     _, wrong, _ = await perform("record_off")
     assert wrong == [], f"without the fault of {name} it matters too that {defence}"
 
 
-# Files are looked at in a thread, which the fake clock does not wait for: in a play these two change nothing in time.
-# tests/plays/test_embedded_play.py holds the reload, and takes its defences away.
+# Files are read in a thread, and the fake clock does not wait for it: in a play these two come too late to have an
+# effect. tests/plays/test_embedded_play.py tests the reload, and takes its defences away.
 BY_A_THREAD = {"trouble: business_breaks", "trouble: business_changes"}
 
 
@@ -325,7 +325,7 @@ def test_each_fault_has_a_scenario_of_its_own_that_bites(fault: str) -> None:
 
 
 def test_no_scenario_has_a_fault_that_nobody_knows() -> None:
-    """The two lists are made in different ways; a name that is only in the scenarios would be proved by nothing."""
+    """The two lists are made in different ways. A name that is only in the scenarios would prove nothing."""
     assert {fault for name in shipped() for fault in faults_of(load(name))} <= known()
 
 

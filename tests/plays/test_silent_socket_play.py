@@ -1,6 +1,6 @@
-"""The shipped scenarios of a broken media socket, played once more with one that dies without a word to the relay.
+"""The shipped scenarios of a broken media socket, played again with one that dies without telling the relay.
 
-Nothing closes, nothing breaks: what the relay sends is swallowed, and nothing more comes. Only Twilio's question tells.
+Nothing closes, nothing breaks: what the relay sends is lost, and nothing more comes. Only Twilio's question shows it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Clock = trio.testing.MockClock
 
 
 def die_in_silence(stream: Pipe) -> None:
-    """Closing this end is noticed by nobody at the other."""
+    """Closing this end is not noticed at the other end."""
     is_dead = False
     read = stream.receive_some
 

@@ -40,7 +40,7 @@ MODEL = {
 
 
 def caller(number: int) -> Scenario:
-    """Every other one meets a model that calls its function without a word; two of them speak while it runs."""
+    """Every second caller meets a model that calls its function without a word. Two of them speak while it runs."""
     says = ANNOUNCED if number % 2 == 0 else MUTE
     speaks = '{ interrupt_after_ms = 400, say = "Hello?" },' if number in INTERRUPTERS else ""
     steps = f'{{ listen = true }}, {{ say = "{says}" }}, {speaks} {{ silent_s = 7 }}, {{ hang_up = true }}'

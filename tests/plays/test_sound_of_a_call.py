@@ -38,7 +38,7 @@ async def _call(steps: str, monkeypatch: pytest.MonkeyPatch) -> tuple[CallReport
 
 
 def _find(needle: Samples, hay: Samples) -> int:
-    """Where in `hay` the needle is, by correlation."""
+    """Where the needle is in `hay`, by correlation."""
     a, b = hay.astype(float), needle.astype(float)
     size = 1 << (len(a) + len(b)).bit_length()
     return int(np.argmax(np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)))[: len(a)]))
@@ -62,7 +62,7 @@ async def test_the_caller_hears_the_agent_at_its_level_without_clipping_or_frame
     heard = dsp.decode(got.heard_mulaw)
     start = _find(spoken, heard)
     part = heard[start : start + len(spoken)]
-    # Word for word, sample for sample, but for the filters' phase: twice mu-law leaves it over 20 dB above the rest.
+    # Every word, every sample, except for the phase of the filters: twice mu-law leaves it over 20 dB above the rest.
     assert np.corrcoef(part, spoken)[0, 1] > 0.9
     assert abs(dsp.level_dbfs(dsp.encode(part)) - dsp.level_dbfs(clip.mulaw)) < 0.5
     assert np.max(np.abs(part)) < 32_000

@@ -24,7 +24,7 @@ STEPS = 14
 
 
 class Twilio:
-    """One phone call, driven by chance: sockets may die in silence, and questions come early, late, or twice."""
+    """One phone call at random: sockets may die in silence, and questions come early, late, or twice."""
 
     def __init__(self, play: Play, seed: int) -> None:
         self.play, self.random = play, random.Random(seed)
@@ -42,7 +42,7 @@ class Twilio:
         return got
 
     async def open(self) -> None:
-        """A socket for the last document; the relay may refuse one that it has served."""
+        """A socket for the last document. The relay may refuse one that was used already."""
         if not self.url:
             return
         self.told.append("socket")

@@ -1,4 +1,4 @@
-"""Two hundred calls in one relay, some of them broken off in every way: nothing is left behind."""
+"""Two hundred calls in one relay, some of them broken off in every way: nothing is left open."""
 
 from __future__ import annotations
 

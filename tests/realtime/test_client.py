@@ -1,4 +1,4 @@
-"""Opening a model session: every way in which it can fail has its words, its limit, and leaves no socket."""
+"""Opening a model session: every way to fail has its words and its limit, and leaves no socket open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The price list, held against the published one: what is wrong here is wrong on the operator's bill."""
+"""The price list compared with the published one: a mistake here is a mistake on the operator's bill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our JSON to the model and its JSON to our events: held against the types of OpenAI's own package."""
+"""Our JSON to the model and its JSON to our events, checked with the types of OpenAI's own package."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ IDS = st.text("abcdefghijklmnopqrstuvwxyz0123456789_", min_size=1, max_size=32)
 
 
 def accepted(message: bytes) -> dict[str, Any]:
-    """The message, after OpenAI's types have taken it and no key of it was unknown to them."""
+    """The message, if OpenAI's types accept it and know every key of it."""
     sent: dict[str, Any] = json.loads(message)
     typed = CLIENT_EVENT.validate_json(message)
     assert typed.type == sent["type"]
@@ -59,7 +59,7 @@ def accepted(message: bytes) -> dict[str, Any]:
     return sent
 
 
-# Ours to theirs
+# From us to OpenAI
 
 
 @given(ref=IDS, instructions=st.none() | TEXTS)
@@ -108,11 +108,11 @@ def test_the_session_update_is_taken() -> None:
     accepted(protocol.update_session(session_config("gpt-realtime-2.1", "marin", "gpt-transcribe", "…", [])))
 
 
-# Theirs to ours
+# From OpenAI to us
 
 
 def everything(script: Script | None = None, *, typed: bool = True) -> list[dict[str, Any]]:
-    """What the stand-in says in a call with speech, words, an answer, a function, its output, a cut and an error."""
+    """What the stand-in sends in a call with speech, words, an answer, a function, its output, a cut and an error."""
     line = Line(script, typed=typed)
     tool = {"type": "function", "name": "lookup_hours", "parameters": PARAMETERS}
     audio = {"input": {"format": PCM, "transcription": {"model": "gpt-transcribe"}}, "output": {"format": PCM}}

@@ -1,4 +1,4 @@
-"""A recording that was damaged, cut, swapped, reordered or put under another header is refused; so is a wrong key."""
+"""A recording that was damaged, cut, swapped, reordered or given another header is refused. So is a wrong key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that is killed while it records: all but the last second is there, and nothing lies in clear."""
+"""A process that is killed while it records: all but the last second is there, and nothing is without encryption."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _check(folder: Path) -> None:
         assert recording.samples >= due.pop(call)
         stereo = recording.read(0, recording.samples)
         for side in (0, 1):
-            heard = stereo[side::2].replace(b"\xff", b"")  # a busy machine leaves holes between frames
+            heard = stereo[side::2].replace(b"\xff", b"")  # on a busy machine there are gaps between frames
             whole = b"".join(sound(call, number, side) for number in range(recording.samples // 160 + 20))
             assert heard in whole
             assert len(heard) > recording.samples - RATE_HZ // 2

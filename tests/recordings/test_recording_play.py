@@ -1,4 +1,4 @@
-"""When a call may be recorded, as plays: after the notice, in pauses, over streams, and where the disk fails."""
+"""When a call may be recorded, as plays: after the notice, in pauses, over streams, and when the disk fails."""
 
 from __future__ import annotations
 

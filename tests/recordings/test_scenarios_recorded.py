@@ -21,18 +21,18 @@ from relay.standin.twilio.playback import samples_at
 from tests.helpers.play import perform
 
 FRAME = 160
-# Half a frame for the mark, and what the way itself is uncertain by.
+# Half a frame for the mark, and the uncertainty of the way itself.
 PLACE_LIMIT = 20 * 8
 KEY = new_key()
 KEYS = Keys.parse(KEY)
-# One of each kind: talk, interruptions, transfers that come back, lost streams, muted lines, rough ways.
+# One of each kind: talk, interruptions, transfers that come back, lost streams, muted lines, bad networks.
 CHOSEN = (
     "good_call", "barge_in_twice", "backchannel", "cough", "transfer_declined", "socket_cut", "muted_line",
     "network_delay", "network_bursts", "rough_network", "model_dies_in_answer", "goodbye", "emergency",
 )  # fmt: skip
 NO_SOUND = {"day_spend", "hangup_before_stream", "hangup_during_greeting", "key_zero", "relay_dead"}
 NO_SOUND |= {"relay_dies_in_call", "relay_killed", "socket_cut_again_and_again", "too_often"}
-# The way delays each message by another time, so that our clock and Twilio's never meet to the sample.
+# The network delays each message by another time, so that our clock and Twilio's are never equal to the sample.
 ROUGH = {"network_bursts", "network_jitter", "rough_network"}
 
 Frames = dict[str, list[tuple[int, bytes]]]
@@ -54,7 +54,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Frames:
 
 
 def _check_left(left: bytes, base: int, frames: list[tuple[int, bytes]]) -> None:
-    """All that was sent since the recording began, in one piece, with gaps of their length."""
+    """Everything that was sent since the recording began, in one piece, with gaps of their length."""
     recorded = [(began, mulaw) for began, mulaw in frames if began >= base + PLACE_LIMIT]
     if not recorded:
         return

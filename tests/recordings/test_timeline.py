@@ -1,4 +1,4 @@
-"""What both sides heard, at its place: held against the stand-in's playback clock and line, also on a slow network."""
+"""What both sides heard, at its place: compared with the stand-in's playback clock and line, also on a slow network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Frame:
 
 
 class Line:
-    """Twilio's end with a way of `delay_s` each: plays what the recorder's side writes, and returns marks."""
+    """Twilio's end, with `delay_s` each way: plays what the recorder's side writes, and returns marks."""
 
     def __init__(self, recorder: Recorder, delay: Callable[[], float]) -> None:
         self.recorder, self.ear, self._delay = recorder, Playback(), delay
@@ -116,7 +116,7 @@ def _recorder(call_began_s: float = 100.0) -> tuple[Recorder, list[Tape]]:
 
 
 def _talk(line: Line, rng: random.Random, seconds: float, *, clears: bool = True) -> float:
-    """Talk and be interrupted at random, as playout does: up to 400 ms ahead, marks behind each burst."""
+    """Talk and be interrupted at random, as the playout does: up to 400 ms ahead, a mark behind each burst."""
     now, until, number = 100.0, 100.0 + seconds, 0
     ahead_to, talks = now, True
     line.recorder.begin(now)

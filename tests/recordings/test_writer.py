@@ -1,4 +1,4 @@
-"""The thread that writes: a disk that stalls costs a recording its rest, never memory without bound, never a call."""
+"""The thread that writes. A disk that stalls ends the recording, but never the call, and memory is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the relay listens: on this machine alone, or on all addresses, also IPv6: Fly's network has no others."""
+"""Where the relay listens: only on this machine, or on all addresses, also IPv6: Fly's network has no others."""
 
 from __future__ import annotations
 

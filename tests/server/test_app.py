@@ -1,4 +1,4 @@
-"""The process around the calls: what breaks beside them does not end them."""
+"""The process around the calls: an error beside them does not end them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.real
 
 @asynccontextmanager
 async def serving(nursery: trio.Nursery, folder: Path, ledger: MemoryLedger) -> AsyncIterator[tuple[Daemon, str]]:
-    """A daemon on a port of its own. Whoever ends it waits for `over`."""
+    """A daemon on a port of its own. The test that ends it waits for `over`."""
     loaded = settings.load({**ENVIRONMENT, "DATA_DIR": str(folder)}, serving=True)
     async with functions.Backend("http://127.0.0.1:9") as backend, rest_of(loaded) as rest:
         daemon = Daemon(open_desk(loaded, ledger, backend=backend, rest=rest))

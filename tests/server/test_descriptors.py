@@ -1,4 +1,4 @@
-"""Descriptors: what a process may have, and that idle connections do not keep a ring out."""
+"""Descriptors: how many a process may have; idle connections do not keep a ring out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that is told to stop: it stays for as long as one of its callers still needs it, and no longer."""
+"""A process that is told to stop stays as long as one of its callers still needs it, and no longer."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_caller_whom_nobody_takes_leaves_a_message_before_the_process_en
 
 async def test_a_caller_who_rang_before_the_drain_is_served_and_told_when_to_end(autojump_clock: Clock) -> None:
     async with stage() as play:
-        # Half a second lies between the webhook and the stream.
+        # Between the webhook and the stream there is half a second.
         report, over_s = await call_and_drain(play, '{ listen = true }, { say = "ask_hours" }, { silent_s = 900 }', 0.2)
         (outcome,) = play.ledger.of(rows.OutcomeRow)
     assert any("We are open tomorrow" in text for text in report.heard)

@@ -1,4 +1,4 @@
-"""The seam in hypercorn: HTTP stays with it, sockets leave it by their doors, and no peer can stop the server."""
+"""Where our code meets hypercorn: HTTP stays with it, sockets leave it by their doors, no peer can stop the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door of the media socket: who may open it, what must be said first, and that nothing is left of the refused."""
+"""The door of the media socket: who may open it, what must be said first, and what refused sockets leave behind."""
 
 from __future__ import annotations
 

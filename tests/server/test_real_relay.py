@@ -1,4 +1,4 @@
-"""The real daemon in its own process, real sockets, a real Postgres: what dies around a call does not take it along."""
+"""The real daemon in its own process, real sockets, a real Postgres: what dies beside a call does not end the call."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.real
 
 
 class CuttingDoor(NetworkDoor):
-    """The exchange's way to the relay; remembers its media sockets, so that a test can break one."""
+    """The exchange's way to the relay. It keeps its media sockets, so that a test can break one."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The webhooks: who may ask, whom the model is for, and what comes after each end of a stream or a human's call."""
+"""The webhooks: who may ask, who gets the model, and what comes after each end of a stream or of a human's call."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ async def test_a_burst_of_rings_is_not_let_in_before_the_first_stream_is_there(a
         sids = [f"CA{number:032d}" for number in range(4)]
         got = [(await ask(play, "/twilio/incoming", {"CallSid": sid})).verbs[0] for sid in sids[:3]]
         assert got == ["Connect", "Connect", "Say"]
-        # One hangs up before its stream, and the other never brings it.
+        # One hangs up before the stream, and for the other the stream never comes.
         await ask(play, "/twilio/status", {"CallSid": sids[0], "CallStatus": "completed"})
         assert play.daemon.desk.lines_taken == 1
         await trio.sleep(ASKS_WITHIN_S)
@@ -258,7 +258,7 @@ async def test_what_follows_a_ring_comes_to_the_machine_that_knows_the_call(auto
         )
         assert SID not in other.daemon.desk.files
         assert (await ask(play, path)).said() == ""  # nobody is told that they were cut off
-        # That machine is gone: the request is back, and this one takes over.
+        # That machine is gone: the request has come back, and this one takes over.
         back = await ask(other, path, headers={"fly-replay-failed": "148e0000"})
         assert (back.status, back.verbs) == (200, ["Say", "Dial"])
 
@@ -286,7 +286,7 @@ async def test_a_bug_in_a_webhook_leads_to_the_human_and_not_to_a_500(
         assert (await ask(play, "/twilio/stream-status")).verbs == []
 
 
-# What a console may hold that is not quite right
+# What the console of Twilio may have that is not quite right
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,4 +1,4 @@
-"""Hours of old calls: a ring does not look at them, and they are forgotten in their time."""
+"""Hours of old calls: a ring does not look at them, and they are dropped in time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers.webhook import OpenStream, ask, caller
 
 
 class Old(CallFile):
-    """A call of an hour ago, at which nobody may look."""
+    """A call of an hour ago. Nobody may look at it."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
 """What a caller's frame costs, counted and not timed: wake-ups of tasks, looks at the sockets, sends, reads.
 
-The real daemon on real sockets in this process, the benches' load in a thread of its own. A queue, a task or a lock
-between the caller's socket and the model's shows here as one more step a frame, on any machine.
+The real daemon on real sockets in this process, and the benches' load in a thread of its own. A queue, a task or a lock
+between the caller's socket and the model's shows as one more step a frame, on any machine.
 """
 
 from __future__ import annotations

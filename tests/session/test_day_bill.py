@@ -1,4 +1,4 @@
-"""The day's bill: no call is forgotten or counted twice, whoever has it, and a relay without calls asks nothing."""
+"""The day's bill: no call is missing or counted twice, on whatever machine, and a relay without calls asks nothing."""
 
 from __future__ import annotations
 

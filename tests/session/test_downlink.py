@@ -1,4 +1,4 @@
-"""The model's audio on its way to playout: each item is a sound of its own, to its last sample."""
+"""The model's audio on its way to the playout: each item is a sound of its own, to its last sample."""
 
 from __future__ import annotations
 

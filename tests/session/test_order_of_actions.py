@@ -1,4 +1,4 @@
-"""What one event wants done: the sockets first, the books behind them, whatever becomes of the sockets."""
+"""The actions of one event: the sockets first, the rows after them, whatever happens to the sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers import play as plays
 CALL = parse('title = "t"\n[caller]\nsteps = [{ silent_s = 14 }, { hang_up = true }]\n', "t")
 SEQ, ITEM = 77, ItemId("item_77")
 ROW = RecordTurn(SEQ, ITEM, "agent", "At ten.", "At ten.", 9_000, 9_500)
-# The rows stand in front: their place in the list is not what puts them behind the sockets.
+# The rows come first in this list: it is not their place in the list that puts them after the sockets.
 ACTIONS: list[Action] = [
     ROW,
     RecordConsent(9_500),

@@ -1,4 +1,4 @@
-"""How long a caller waits for an answer, step by step: in the ledger, in the metrics, and as the caller lived it."""
+"""How long a caller waits for an answer, step by step: in the ledger, in the metrics, and at the caller."""
 
 from __future__ import annotations
 

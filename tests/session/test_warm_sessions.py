@@ -1,4 +1,4 @@
-"""Sessions dialled while a phone rings: one a call, claimed once, and none left behind."""
+"""Sessions opened while a phone rings: one for each call, claimed once, and none left open."""
 
 from __future__ import annotations
 

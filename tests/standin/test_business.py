@@ -1,4 +1,4 @@
-"""The stand-in backend keeps the contract, books nothing twice, and breaks on order."""
+"""The stand-in backend keeps the contract, books nothing twice, and fails on order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`relay demo`: which troubles it can make, and one of them made with real processes."""
+"""`relay demo`: which troubles it can make; one of them is made with real processes."""
 
 from __future__ import annotations
 

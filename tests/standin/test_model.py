@@ -454,7 +454,7 @@ def test_07_pcm_output_begins_where_the_clip_begins() -> None:
     pcm = np.frombuffer(to_wire(clip.mulaw, PCM), "<i2").astype(float)
     wanted = np.repeat(dsp.decode(clip.mulaw).astype(float), 3)
     assert len(pcm) == len(wanted)
-    # A quarter of a millisecond is left to the filter, whose delay is not the same for all pitches.
+    # A quarter of a millisecond is left for the filter, whose delay is not the same for all pitches.
     alike = {shift: float(wanted[50:-50] @ pcm[50 + shift : len(pcm) - 50 + shift]) for shift in range(-40, 41)}
     best = max(alike, key=lambda shift: alike[shift])
     assert abs(best) <= 6
@@ -902,7 +902,7 @@ def test_14_session_expires_with_an_error_and_close_1001(lifetime_s: float) -> N
     assert (line.closed.code, line.closed.reason) == (1001, expired["message"])
 
 
-# What the relay relies on beside the list
+# What the relay relies on besides the list
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Each fault of the stand-in model bites, and bites only where it was ordered."""
+"""Each fault of the stand-in model has an effect, and only where it was ordered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a client sends, the stand-in model answers by the book and lives; every answer has its official type."""
+"""Whatever a client sends, the stand-in model answers as documented and goes on. Every answer has its official type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line that is cut and mended, on real sockets of this machine."""
+"""A connection that is cut and restored, on real sockets of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.standin.net.line import Line
 
 
 class FarEnd:
-    """What the line leads to: says back what it hears, in capitals; may be away for some dials."""
+    """The far end: it repeats what it hears, in capitals. It may be away for some dials."""
 
     def __init__(self, nursery: trio.Nursery, away: int = 0) -> None:
         self._nursery, self.away, self.dialled = nursery, away, 0

@@ -1,4 +1,4 @@
-"""The fiction's numbers: nobody's, and each caller's own."""
+"""Numbers reserved for fiction: nobody's, and another one for each caller."""
 
 from __future__ import annotations
 

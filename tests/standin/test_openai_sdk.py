@@ -1,4 +1,4 @@
-"""Clients that are not ours hold a voice turn, a barge-in and a tool loop against the stand-in model.
+"""Clients that are not ours have a voice turn, a barge-in and a tool loop with the stand-in model.
 
 The official `openai` client and the `openai-agents` SDK, each in a thread beside the Trio run that serves them.
 """

@@ -1,4 +1,4 @@
-"""A relay with settings and words of its own is rehearsed as it is: a scenario follows it, or says why it cannot."""
+"""A relay with settings and words of its own is rehearsed as it is: a scenario adapts to it, or says why it cannot."""
 
 from __future__ import annotations
 

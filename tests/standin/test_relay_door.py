@@ -1,4 +1,4 @@
-"""The way to a relay over the network: what a server does wrong is an error that the exchange knows, not a crash."""
+"""The way to a relay over the network: a server's mistake is an error that the exchange knows, not a crash."""
 
 from __future__ import annotations
 

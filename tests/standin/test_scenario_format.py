@@ -1,4 +1,4 @@
-"""Scenarios: the files, the caller who acts them, and the report that holds a call against what was expected."""
+"""Scenarios: the files, the caller who acts them, and the report that compares a call with what was expected."""
 
 from __future__ import annotations
 

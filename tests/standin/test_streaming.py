@@ -1,4 +1,4 @@
-"""The order of things on one media stream: keys before there is one, what is under way when it ends."""
+"""The order of things on one media stream: keys before there is one, what is on its way when it ends."""
 
 from __future__ import annotations
 

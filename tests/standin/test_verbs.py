@@ -1,4 +1,4 @@
-"""Verbs of the stand-in Twilio where callers do the unexpected: they talk too early, and documents repeat for ever."""
+"""Verbs of the stand-in Twilio when callers talk too early, and when documents repeat without end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the stand-ins say is audible and the right length; what they hear is only what arrived whole."""
+"""What the stand-ins say is audible and has the right length. What they hear is only what arrived undamaged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EAR = Ear()
 
 
 def line(mulaw: bytes, lead_ms: int = 300, tail_ms: int = 500) -> bytes:
-    """A clip as it stands on a phone line, with silence around it."""
+    """A clip on a phone line, with silence around it."""
     return b"\xff" * (8 * lead_ms) + mulaw + b"\xff" * (8 * tail_ms)
 
 
@@ -215,7 +215,7 @@ def clicks_at_frame_edges(samples: Samples) -> Samples:
 
 
 def resampled_frame_by_frame(samples: Samples) -> Samples:
-    """What a relay makes that forgets its filter's state between frames."""
+    """What a relay makes that drops its filter's state between frames."""
     frames = [each[::3] for each in _frames(samples)]
     return np.concatenate([np.concatenate([dsp.Upsampler().feed(each)]) for each in frames])
 
@@ -251,7 +251,7 @@ def mulaw_taken_for_pcm(samples: Samples) -> Samples:
     ids=lambda function: function.__name__,
 )  # fmt: skip
 def test_audio_that_was_broken_on_its_way_is_not_understood(broken: Break) -> None:
-    """Of the sentences that take longer than a second; a shorter one may slip between two faults."""
+    """Of the sentences that take longer than a second. A shorter one may be between two faults."""
     long = [clip for clip in CALLERS if clip.ms > 1500]
     understood = [clip.id for clip in long if heard(broken(arrived(line(clip.mulaw))))]
     assert len(understood) <= len(long) // 5, understood

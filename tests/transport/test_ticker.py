@@ -1,4 +1,4 @@
-"""The beat: who waits is woken once in a period, the lots apart, and nothing runs while nobody waits."""
+"""The ticker: a task that waits is woken once in a period, the groups apart, and nothing runs while no task waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both ends of a WebSocket: against each other, against wsproto (trio-websocket), and against peers that misbehave."""
+"""Both ends of a WebSocket: with each other, with wsproto (trio-websocket), and with peers that misbehave."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def ends() -> AsyncIterator[tuple[WebSocketEnd, WebSocketEnd]]:
 
 
 def raw_client() -> tuple[ClientProtocol, WebSocketEnd, trio.abc.Stream]:
-    """A protocol core to send anything with, our server's end, and the stream between."""
+    """A protocol core that can send anything, our server's end, and the stream between."""
     ours, theirs = trio.testing.memory_stream_pair()
     end = WebSocketEnd(StreamWire(ours), ServerProtocol(state=State.OPEN, max_size=65_536))
     return ClientProtocol(parse_uri(URL), state=State.OPEN), end, theirs
@@ -403,7 +403,7 @@ async def test_messages_in_the_packet_of_the_101_are_not_lost() -> None:
 
 
 CREATED = b'{"type":"session.created","instructions":"%b"}' % (b"x" * 300)
-# Its length is written as 0x81 0x05: whoever lost the place takes that for a text of five bytes.
+# Its length is written as 0x81 0x05: a reader that has lost its place takes that for a text of five bytes.
 UPDATED = b'{"type":"session.updated","instructions":"%b"}' % (b"y" * (0x8105 - 46))
 
 

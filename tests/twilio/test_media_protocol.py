@@ -1,4 +1,4 @@
-"""Twilio's stream messages: what is read from them, and that what we write has Twilio's fields and no others."""
+"""Twilio's stream messages: what is read from them, and that what we write has exactly Twilio's fields."""
 
 from __future__ import annotations
 
@@ -110,12 +110,12 @@ def test_each_other_event_is_told_apart(raw: bytes, event: object) -> None:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"RIFF\x00", "no message"),
-        (b"[]", "no message"),
+        (b"RIFF\x00", "not a message"),
+        (b"[]", "not a message"),
         (b'{"streamSid":"MZ1"}', "missing required field `event`"),
         (b'{"event":7}', "`$.event`"),
         (b'{"event":"\xff"}', "not UTF-8"),
-        (b'{"event":"media"}', "carries no media"),
+        (b'{"event":"media"}', "has no media"),
         (message("media", media=media(timestamp="secret")), "`$.media.timestamp`"),
         (message("media", media={"payload": "/w=="}), "`timestamp`"),
         (message("media", media=media(payload="secret!")), "base64"),

@@ -1,4 +1,4 @@
-"""Twilio's REST API from the client's side, against a Twilio that answers with the real bodies."""
+"""Twilio's REST API from the client's side, with a Twilio that answers with the real bodies."""
 
 from __future__ import annotations
 

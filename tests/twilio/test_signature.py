@@ -1,4 +1,4 @@
-"""Twilio's signatures against the printed vectors and the twilio package."""
+"""Twilio's signatures compared with the printed vectors and the twilio package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our TwiML against what the twilio package builds: the same document, as canonical XML."""
+"""Our TwiML compared with what the twilio package builds: the same document, as canonical XML."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""The business backend: one shared HTTP client for all calls, by the contract in docs/functions.md.
+"""The client of the business backend, one for all calls, by the contract in docs/functions.md.
 
-Rule 1: an answer within 2.5 s or a `BackendFault`, whatever the backend does.
-Rule 2: nothing from a caller goes into a URL unescaped, and no redirect is followed: the key goes to one host only.
-Rule 3: look-ups are retried; a write is retried once, because it carries its Idempotency-Key both times.
-Rule 4: after an attempt whose answer was lost, a no is none: the first attempt may be what it speaks of.
-Rule 5: the backend's own words never reach the log: they may quote anybody.
+Rule 1: it gives an answer within 2.5 s, or a `BackendFault`, whatever the backend does.
+Rule 2: nothing from a caller goes into a URL without escaping. Redirects are not followed: the key goes to one host
+only.
+Rule 3: look-ups are tried again. A write is tried again once, with the same Idempotency-Key.
+Rule 4: after a lost answer, a no is not taken as a no: the first attempt may be its cause.
+Rule 5: the backend's own words are never logged: they may quote anybody.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ from relay.functions.outcome import at_a_word
 
 __all__ = ["Appointment", "Backend", "BackendFault", "Caller", "Hours", "Refused", "Taken"]
 
-LIMIT_S: Final = 2.5  # a caller waits; docs/functions.md tells it
-MARGIN_S: Final = 0.05  # before a function's own deadline, so that our words are told and the breaker counts
+LIMIT_S: Final = 2.5  # a caller waits; docs/functions.md states it
+# Before the function's own deadline, so that the fault is reported in our words, and the breaker counts it
+MARGIN_S: Final = 0.05
 BODY_LIMIT_BYTES: Final = 64 * 1024
 READ_ATTEMPTS: Final = 3
 WRITE_ATTEMPTS: Final = 2
-UNSURE_KEYS: Final = 1_000  # remembered, the newest; a call has one or two
-_MARK: Final = b"\xef\xbb\xbf"  # that some editors and frameworks put before UTF-8
+UNSURE_KEYS: Final = 1_000  # the newest keys that are remembered; a call has one or two
+_MARK: Final = b"\xef\xbb\xbf"  # some editors and frameworks put it before UTF-8
 CONNECTIONS: Final = 40  # kept open; a call asks one thing at a time
-# Nothing has left for the backend yet when one of these is raised.
+# When one of these is raised, nothing was sent to the backend yet.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 T = TypeVar("T")
@@ -48,7 +50,7 @@ log = structlog.get_logger()
 
 
 class Backend:
-    """The client: `async with Backend(BUSINESS_API_BASE, BUSINESS_API_KEY) as business`, once a process."""
+    """The client: `async with Backend(BUSINESS_API_BASE, BUSINESS_API_KEY) as business`, once for a process."""
 
     def __init__(self, base: str, key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "relay"}
@@ -61,15 +63,15 @@ class Backend:
             verify=_trusted() if transport is None else True,
             timeout=None,  # noqa: S113  # Trio's deadline in `_ask` covers the whole exchange, retries included
             follow_redirects=False,
-            trust_env=False,  # no proxy, no .netrc: settings.py alone reads the environment
+            trust_env=False,  # no proxy, no .netrc: only relay/settings reads the environment
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         )
         self.breaker = Breaker()
-        self._unsure: dict[str, None] = {}  # keys of writes that may have been carried out without our knowing
+        self._unsure: dict[str, None] = {}  # keys of writes that may have been done although the answer was lost
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the backend, for the owner; empty while it answers."""
+        """What is wrong with the backend, for the owner. Empty while it answers."""
         if self.breaker.faults < FAULTS_TO_OPEN:
             return ""
         return f"It failed {self.breaker.faults} times in a row. Look at the server behind BUSINESS_API_BASE."
@@ -86,13 +88,13 @@ class Backend:
         return await self._get("GET /hours", "/hours", {"date": day.isoformat()}, lambda a: a.typed(Hours))
 
     def for_call(self, call_sid: str) -> Backend:
-        """The same: this contract knows no calls."""
+        """The same object: this contract does not know calls."""
         return self
 
     async def availability(
         self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """Free starts on a day, or up to another; a backend that does not know `until` and `with` ignores them."""
+        """Free times on a day, or up to another day. A backend that does not know `until` and `with` ignores them."""
         query = {"service": service, "date": day.isoformat()}
         query |= ({"until": until.isoformat()} if until else {}) | ({"with": who} if who else {})
         slots, odd = await self._get("GET /availability", "/availability", query, Answer.slots)
@@ -107,7 +109,7 @@ class Backend:
         return appointments
 
     async def caller(self, phone: str) -> Caller | None:
-        """What is known of a number; None: nothing."""
+        """What is known of a number; None if nothing is."""
         path = f"/callers/{segment(phone)}"
         return await self._get("GET /callers/{phone}", path, {}, Answer.caller)
 
@@ -120,17 +122,17 @@ class Backend:
         return await self._write("POST /appointments", "/appointments", key, body, lambda a: a.typed(Appointment))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Raises Taken; Refused with status 404 when there is no such appointment."""
+        """Move it. Raises Taken; Refused with status 404 if there is no such appointment."""
         path, body = f"/appointments/{segment(appointment)}", {"start": start.isoformat()}
         await self._write("PATCH /appointments/{id}", path, key, body, Answer.accept)
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Raises Refused with status 404 when there is no such appointment."""
+        """Cancel it. Raises Refused with status 404 if there is no such appointment."""
         path = f"/appointments/{segment(appointment)}"
         await self._write("DELETE /appointments/{id}", path, key, None, Answer.gone)
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
-        """Raises Refused with status 404 or 405 when this backend takes no messages."""
+        """Raises Refused with status 404 or 405 if this backend takes no messages."""
         body = {"name": name, "phone": phone, "message": message}
         await self._write("POST /messages", "/messages", key, body, Answer.accept)
 
@@ -145,7 +147,7 @@ class Backend:
         headers = {"Idempotency-Key": key} | ({"Content-Type": "application/json"} if content else {})
         request = self._client.build_request(route.split()[0], path, content=content, headers=headers)
         was_lost = key in self._unsure
-        self._unsure[key] = None  # also if the caller hangs up half-way
+        self._unsure[key] = None  # also if the caller hangs up meanwhile
         while len(self._unsure) > UNSURE_KEYS:
             del self._unsure[next(iter(self._unsure))]
         try:
@@ -162,7 +164,7 @@ class Backend:
     async def _ask(
         self, route: str, request: httpx.Request, attempts: int, read: Callable[[Answer], T], *, was_lost: bool
     ) -> T:
-        """What `read` makes of the answer. Every fault counts for the breaker; a refusal is a good answer."""
+        """Ask, and give the answer to `read`. Every fault counts for the breaker. A refusal is a good answer."""
         now = trio.current_time()
         wait_s = self.breaker.wait_s(now)
         if wait_s:
@@ -186,8 +188,8 @@ class Backend:
         return result
 
     async def _answer(self, route: str, request: httpx.Request, attempts: int, was_lost: bool) -> Answer:
-        """The first answer that is no passing fault; the last fault when the attempts are used up."""
-        lost = was_lost  # an attempt that may have been carried out stays so, whatever the next one meets
+        """The first answer, or the fault of the last attempt. Only passing faults are tried again."""
+        lost = was_lost  # once an attempt may have been done, this stays true for the later ones
         try:
             async for attempt in stamina.retry_context(
                 on=_try_again,
@@ -239,7 +241,10 @@ class Backend:
 
 
 def _try_again(error: Exception) -> bool | float:
-    """Whether to ask once more, and after how many seconds where the backend says so: not if nobody waits so long."""
+    """Whether to ask once more, and after how many seconds if the backend names a time.
+
+    Not if that is longer than a caller waits.
+    """
     if not isinstance(error, BackendFault) or not error.passing:
         return False
     if error.retry_after_s is None:
@@ -249,7 +254,7 @@ def _try_again(error: Exception) -> bool | float:
 
 
 def _retry_after_s(headers: httpx.Headers) -> float | None:
-    """Retry-After in seconds, also where it is a date; None where there is none that can be read."""
+    """Retry-After in seconds, also if it is a date. None if it is missing or cannot be read."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,6}", text):
         return float(text)
@@ -260,15 +265,18 @@ def _retry_after_s(headers: httpx.Headers) -> float | None:
 
 
 def _trusted() -> ssl.SSLContext:
-    """The authorities that certificates are checked against: the system's, SSL_CERT_FILE's and SSL_CERT_DIR's (OpenSSL
-    reads both), and those that Mozilla trusts."""
-    context = httpx.create_ssl_context(trust_env=False)  # Mozilla's, and with trust_env one of the two, not both
+    """The authorities by which certificates are checked.
+
+    Those of the system, of SSL_CERT_FILE and SSL_CERT_DIR (OpenSSL reads both), and those that Mozilla trusts.
+    """
+    # Mozilla's; with trust_env it would be one of the two, not both
+    context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     return context
 
 
 def why(error: BaseException) -> str:
-    """Why a connection failed, by the innermost error that says so. Bytes of the peer's are not quoted."""
+    """Why a connection failed, by the innermost error. Bytes of the other side are not quoted."""
     said = type(error).__name__
     for each in _chain(error):
         if isinstance(each, ssl.SSLCertVerificationError):
@@ -290,10 +298,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def unpacked(body: bytes, packed: str) -> bytes:
-    """A body that was sent compressed, cut off over the limit. Raises ValueError, with what is wrong."""
+    """A body that was sent compressed, cut off at the limit. Raises a ValueError that says what is wrong."""
     if packed not in ("gzip", "x-gzip", "deflate"):
         raise ValueError("in a way that is not known here")
-    for window_bits in (47, -15):  # gzip or zlib, by its head; "deflate" without any
+    for window_bits in (47, -15):  # gzip or zlib, with a header; "deflate" without one
         try:
             return zlib.decompressobj(window_bits).decompress(body, BODY_LIMIT_BYTES + 1)
         except zlib.error:
@@ -309,10 +317,10 @@ def _tell_odd(route: str, odd: int) -> None:
 
 
 async def _bounded(response: httpx.Response) -> bytes:
-    """The body as sent, cut off over the limit.
+    """The body as sent, cut off at the limit.
 
-    Leaving the loop would abandon httpx's nested generators half-read, which Trio warns of: cancelling ends the next
-    read inside the innermost, and with it all of them.
+    Leaving the loop early would leave httpx's nested generators unfinished, and Trio warns of that. Cancelling ends the
+    next read in the innermost one, and so all of them.
     """
     body = bytearray()
     with trio.CancelScope() as reading:

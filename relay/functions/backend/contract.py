@@ -1,6 +1,6 @@
-"""What the business backend may answer , as types; and what it means when it answers otherwise (pure).
+"""What the business backend may answer, as types, and what a different answer means (pure).
 
-Keys beyond these are fine. Wrong types, missing keys and times without offset are a `BackendFault` in words.
+More keys are allowed. Wrong types, missing keys and times without offset are a `BackendFault` in words.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 WORDS_LIMIT: Final = 300  # characters of a backend's own sentence
 _LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-# A machine's word: a name of a person has no underscore, capital inside or digit in it.
+# A code of one word. A person's name has no underscore, no capital inside, and no digit.
 _CODE = re.compile(r"\d{1,6}|[a-z]+(?:[_.-][a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+")
 _WHY = ("message", "error", "errors", "detail", "details", "msg", "title", "description", "error_description", "reason")
 _DEPTH = 4
@@ -32,9 +32,9 @@ _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 class BackendFault(Exception):
     """The backend gave no usable answer.
 
-    `words` are for the operator and hold no phone number, `told` is for the model. `may_have_happened`: a write whose
-    answer is lost; only a repeat with the same Idempotency-Key can tell. `passing`: a second attempt may succeed, after
-    `retry_after_s` where the backend says so. `reason`: what the backend itself says; it may quote anybody, so it is
+    `words` are for the operator and hold no phone number. `told` is for the model. `may_have_happened`: a write whose
+    answer was lost; only a repeat with the same Idempotency-Key can tell. `passing`: another attempt may succeed, after
+    `retry_after_s` if the backend names a time. `reason`: the backend's own words. They may quote anybody, so they are
     for the model and for rows that may hold words, never for the log.
     """
 
@@ -58,9 +58,9 @@ class BackendFault(Exception):
 
 
 class Refused(BackendFault):
-    """The backend understood and said no (4xx): nothing was done, and asking again changes nothing.
+    """The backend understood, and said no (4xx). Nothing was done, and asking again changes nothing.
 
-    `told`: the reason in words that the caller can be told, where the backend gives one; then nothing is broken.
+    `told` is the reason in words for the caller, if the backend gives one. Then nothing is broken.
     """
 
     def __init__(self, words: str, status: int, told: str = "", reason: str = "") -> None:
@@ -70,7 +70,7 @@ class Refused(BackendFault):
 
 
 class Taken(Exception):
-    """409: the time is not free; `alternatives` are. `why` is a sentence for the caller, "" where there is none."""
+    """409: the time is not free. `alternatives` are free. `why` is a sentence for the caller, or ""."""
 
     def __init__(self, alternatives: list[dt.datetime], why: str = "") -> None:
         super().__init__("the time is taken")
@@ -79,7 +79,7 @@ class Taken(Exception):
 
 
 class Hours(msgspec.Struct):
-    """One day. `open` and `close` as the backend writes them: a time with offset, or a bare local `11:00`."""
+    """One day. `open` and `close` are as the backend writes them: a time with offset, or a local `11:00`."""
 
     timezone: str = ""
     open: str | None = None
@@ -104,9 +104,9 @@ _CLOCK = re.compile(
 
 
 def clock(text: str, tz: dt.tzinfo | None = None, day: dt.date | None = None) -> dt.time:
-    """The time of day in `11:00`, `9 AM`, `16:00Z` or `2026-11-24T16:00:00Z`; one with an offset is told in `tz`.
+    """The time of day in `11:00`, `9 AM`, `16:00Z` or `2026-11-24T16:00:00Z`. With an offset it is converted to `tz`.
 
-    `day` is the one that an offset without a date is for. Raises ValueError, which does not quote the text.
+    `day` is the day of an offset without a date. Raises a ValueError, which does not quote the text.
     """
     date, separator, time = text.strip().rpartition("T") if "T" in text else ("", "", text.strip())
     match = _CLOCK.fullmatch(time)
@@ -126,23 +126,23 @@ def _moment(match: re.Match[str], day: dt.date) -> dt.datetime:
             raise ValueError
         hour = hour % 12 + (12 if match["half"] in "pP" else 0)
     if (hour, minute) == (24, 0):
-        hour = 0  # ISO 8601's end of a day, which Python does not read
+        hour = 0  # 24:00 is ISO 8601's end of a day; Python does not read it
     offset = (match["offset"] or "").upper().replace("Z", "+00:00")
     return dt.datetime.fromisoformat(f"{day.isoformat()}T{hour:02}:{minute:02}{offset}")
 
 
 class Appointment(msgspec.Struct):
-    """An appointment on the books; `with` whom, where that is a person."""
+    """A booked appointment. `with`: the person, if it is a person."""
 
     id: Id
     start: Aware
     service: str = ""
     who: str = msgspec.field(default="", name="with")
-    name: str | None = None  # in which it was booked, where the backend tells it
+    name: str | None = None  # the name on the booking, if the backend gives it
 
 
 class Caller(msgspec.Struct):
-    """What the business knows of a number. `verified`: it vouches for who calls from there. `id`: which person."""
+    """What the business knows of a number. `verified`: it vouches for who calls from there. `id`: the person."""
 
     id: Id | None = None
     name: str | None = None
@@ -151,7 +151,7 @@ class Caller(msgspec.Struct):
 
 
 class Alternatives(msgspec.Struct):
-    """Starts that are free instead, and why the one asked for is not."""
+    """Times that are free instead, and why the one asked for is not."""
 
     alternatives: list[Any] | None = None
     why: str = ""
@@ -163,10 +163,10 @@ class _Error(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Answer:
-    """A status and its bounded body, to a request that `writes` or not.
+    """A status and its body (limited in size). `writes`: the answer is to a write.
 
-    `was_lost`: an earlier attempt of this write got no answer and may have been carried out. Then a 4xx is no "no": it
-    may say that there is nothing left to do.
+    `was_lost`: an earlier attempt of this write got no answer and may have been done. Then a 4xx is not a no: it may
+    say that there is nothing left to do.
     """
 
     route: str
@@ -177,7 +177,7 @@ class Answer:
     retry_after_s: float | None = None
 
     def raise_for_fault(self) -> None:
-        """Raises BackendFault for 5xx, 3xx, and what asks for patience."""
+        """Raises BackendFault for 5xx, 3xx, and answers that ask to wait."""
         if self.status >= 500 or self.status in (408, 425, 429):
             raise BackendFault(
                 self._words(),
@@ -191,7 +191,7 @@ class Answer:
             raise BackendFault(words, may_have_happened=self.writes)
 
     def accept(self) -> None:
-        """Raises Taken for a write's 409, Refused for any other 4xx; neither after an attempt that was lost."""
+        """Raises Taken for a write's 409, Refused for any other 4xx. Raises neither after a lost attempt."""
         if self.status < 400:
             return
         if self.was_lost:
@@ -203,7 +203,10 @@ class Answer:
         raise Refused(self._words(), self.status, self._told(), self.reason())
 
     def gone(self) -> None:
-        """Accepted as what ends something: it may be gone already, by an attempt whose answer was lost."""
+        """Accept the answer to a request that ends something.
+
+        It may be gone already, by an attempt whose answer was lost.
+        """
         if not (self.was_lost and self.status in (404, 410)):
             self.accept()
 
@@ -216,13 +219,13 @@ class Answer:
             raise self._not_agreed(str(error)) from None
 
     def caller(self) -> Caller | None:
-        """Who is known by a number. "Nobody" comes in many ways: 404, 204, null, [] or {}."""
+        """Who is known under a number. "Nobody" is written in many ways: 404, 204, null, [] or {}."""
         if self.status == 404 or self._is_nothing():
             return None
         return self.typed(Caller)
 
     def appointments(self) -> tuple[list[Appointment], int]:
-        """The appointments of a number, and how many of them could not be read. "None" comes in as many ways."""
+        """The appointments of a number, and how many of them could not be read. "None" is written in as many ways."""
         if self.status == 404 or self._is_nothing():
             return [], 0
         raw = self.typed(object)
@@ -236,7 +239,10 @@ class Answer:
         return read, odd
 
     def _each(self, listed: object, kind: Any, name: str) -> tuple[list[Any], int]:
-        """What can be read of a list. One odd element must not take the others away; a list of nothing else does."""
+        """What can be read of a list. One wrong element does not spoil the others.
+
+        A list with only wrong ones is a fault.
+        """
         if not isinstance(listed, list):
             raise self._not_agreed(f"no list of `{name}`")
         read, why = _read(listed, kind)
@@ -252,7 +258,10 @@ class Answer:
         return BackendFault(words, may_have_happened=self.writes)
 
     def _taken(self) -> Taken:
-        """A 409, with the free times that it names. It is a no whatever its body is, and nothing that broke."""
+        """Raise for a 409, with the free times that it names.
+
+        It is a no whatever its body is, and nothing is broken.
+        """
         try:
             instead = msgspec.json.decode(self.body, type=Alternatives)
             return Taken(_read(instead.alternatives or [], Aware)[0], at_a_word(instead.why, WORDS_LIMIT))
@@ -267,7 +276,10 @@ class Answer:
             return ""
 
     def _words(self) -> str:
-        """What happened, for the log: no words of the backend's, which may quote anybody; a code of one word may."""
+        """What happened, for the log. Without the backend's words, which may quote anybody.
+
+        A code of one word is allowed.
+        """
         code = error_code(self.body)
         return f"{self.route} answered {self.status}" + (f" ({code})" if code else "")
 
@@ -278,7 +290,7 @@ class Answer:
 
 
 def _read(listed: list[Any], kind: Any) -> tuple[list[Any], str]:
-    """The elements that are of this kind, and why the last one that is not is none."""
+    """The elements of this type, and why the last wrong one is wrong."""
     read: list[Any] = []
     why = ""
     for each in listed:
@@ -290,10 +302,10 @@ def _read(listed: list[Any], kind: Any) -> tuple[list[Any], str]:
 
 
 def error_words(body: bytes) -> str:
-    """Why, in the words of an error body, as frameworks write it; "" if there are none.
+    """The reason in an error body, in the forms of several frameworks; "" if there is none.
 
-    {"error": "…"} (ours) · {"detail": "…"} and {"detail": [{"loc", "msg"}]} (FastAPI) · {"message", "errors": {field:
-    ["…"]}} (Laravel) · {"error": {"code", "message"}} (Cal.com) · {"title", "detail"} (RFC 9457) · {"errors": [{…}]}.
+    {"error": "…"} (ours)   {"detail": "…"} and {"detail": [{"loc", "msg"}]} (FastAPI)   {"message", "errors": {field:
+    ["…"]}} (Laravel)   {"error": {"code", "message"}} (Cal.com)   {"title", "detail"} (RFC 9457)   {"errors": [{…}]}.
     """
     try:
         said = msgspec.json.decode(body)
@@ -319,7 +331,7 @@ def _words_of(said: Any, depth: int = 0) -> Iterator[str]:
 
 
 def error_code(body: bytes) -> str:
-    """The machine's word for an error, such as `validation_error`; "" if there is none."""
+    """The code of an error, such as `validation_error`; "" if there is none."""
     try:
         said = msgspec.json.decode(body)
     except _UNREADABLE:
@@ -332,7 +344,7 @@ def error_code(body: bytes) -> str:
 
 
 def segment(text: str) -> str:
-    """A phone number or id as one path segment. Raises BackendFault for what no escaping can make safe."""
+    """A phone number or id as one part of a path. Raises BackendFault if escaping cannot make it safe."""
     if text in ("", ".", ".."):
         raise BackendFault(f"{text!r} cannot stand in a path")
     return quote(text, safe="", errors="replace")

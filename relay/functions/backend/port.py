@@ -1,4 +1,4 @@
-"""The port behind which a business's hours and bookings are: over HTTP, or embedded in this process."""
+"""The port to a business's hours and bookings: over HTTP, or embedded in this process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from relay.functions.backend.contract import Appointment, Caller, Hours
 
 
 class BackendPort(Protocol):
-    """What functions ask. Raises BackendFault where there is no usable answer, Refused and Taken for a definite no."""
+    """What functions ask. Raises BackendFault without a usable answer, Refused and Taken for a clear no."""
 
     def for_call(self, call_sid: str) -> BackendPort:
-        """The port as one call uses it, from its first question to its last."""
+        """The port for one call, from its first question to its last."""
 
     async def hours(self, day: dt.date) -> Hours:
         """When the business is open on a day."""
@@ -20,13 +20,13 @@ class BackendPort(Protocol):
     async def availability(
         self, service: str, day: dt.date, *, until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """Free starts on a day, or up to another; `who`: with this person."""
+        """Free times on a day, or up to another day. `who`: with this person."""
 
     async def appointments(self, phone: str) -> list[Appointment]:
         """The coming appointments of a number."""
 
     async def caller(self, phone: str) -> Caller | None:
-        """What is known of a number; None: nothing."""
+        """What is known of a number; None if nothing is."""
 
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
@@ -34,10 +34,10 @@ class BackendPort(Protocol):
         """A new appointment. Raises Taken."""
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Raises Taken; Refused with status 404 when there is no such appointment."""
+        """Move it. Raises Taken; Refused with status 404 if there is no such appointment."""
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """Raises Refused with status 404 when there is no such appointment."""
+        """Cancel it. Raises Refused with status 404 if there is no such appointment."""
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
-        """Raises Refused with status 404 or 405 when this backend takes no messages."""
+        """Raises Refused with status 404 or 405 if this backend takes no messages."""

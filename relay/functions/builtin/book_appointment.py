@@ -16,7 +16,8 @@ from relay.functions.registry import CallContext, NotPossible, function
 @function(
     writes=True,
     holding="One moment, I'm booking that for you.",
-    same=("start",),  # the caller, the kind and the time: a note more, or a name spelled anew, is no second booking
+    # The caller, the kind and the time: another note, or another spelling of the name, is no second booking
+    same=("start",),
     about="appointment",
     names_caller="said",
 )
@@ -64,7 +65,7 @@ async def book_appointment(
 
 
 async def _on_the_books(call: CallContext, phone: Phone, start: dt.datetime) -> Appointment | None:
-    """What stands at this time under this number; None if nothing does, or nobody can tell."""
+    """The appointment at this time under this number. None if there is none, or if nobody can tell."""
     try:
         standing = await call.business.appointments(phone)
     except BackendFault:

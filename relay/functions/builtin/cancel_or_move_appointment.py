@@ -1,4 +1,4 @@
-"""An appointment cancelled, or moved to another time: only one of the caller's own."""
+"""Cancel an appointment, or move it to another time. Only one of the caller's own."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def _move(call: CallContext, appointment_id: str, start: dt.datetime, phon
     except BackendFault as fault:
         if not (fault.may_have_happened and phone):
             raise
-        try:  # its answer was lost: the list tells
+        try:  # its answer was lost: the list of appointments shows what happened
             standing = await call.business.appointments(phone)
         except BackendFault:
             raise fault from None
@@ -69,9 +69,9 @@ async def _move(call: CallContext, appointment_id: str, start: dt.datetime, phon
 
 
 async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None) -> None:
-    """Raises NotPossible unless the backend has the appointment under a number that is this caller's."""
+    """Raises NotPossible unless the backend has the appointment under this caller's number."""
     if appointment_id in call.own_ids:
-        return  # shown or given to this caller before; also a retry, when it may be gone from the list already
+        return  # shown or given to this caller before; on a retry it may already be gone from the list
     if not call.caller_number or phone is None:
         raise NotPossible("The caller's number is hidden, so nothing can be changed. Offer a message or a human.")
     if not call.attested:
@@ -84,7 +84,7 @@ async def _check_own(call: CallContext, appointment_id: str, phone: Phone | None
 
 
 async def _same_person(call: CallContext, phone: Phone) -> bool:
-    """True when the backend vouches for both numbers and knows them as one person's: by its id, never by a name."""
+    """True if the backend vouches for both numbers and knows them as one person's. Only its id counts, never a name."""
     calling = await call.business.caller(call.caller_number)
     booked = await call.business.caller(phone)
     if calling is None or booked is None or not (calling.verified and booked.verified):

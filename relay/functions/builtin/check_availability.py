@@ -1,4 +1,4 @@
-"""Which times are free: on a day, in a part of it, with somebody, or the next ones at all."""
+"""Which times are free: on a day, in a part of it, with somebody, or the next ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from relay.functions.registry import CallContext, function
 PartOfDay = Literal["morning", "afternoon", "evening"]
 NOON_H, EVENING_H = 12, 17
 FEW: Final = 6  # times of one day: the agent offers two or three of them
-NEXT: Final = 4  # times of the next days
+NEXT: Final = 4  # times on the next days
 A_DAY: Final = 2  # of these on one day
-# How many days a search for the next free times asks about at once, and how often: eight weeks.
+# A search for the next free times asks for so many days at once, and so often: eight weeks.
 WINDOW_DAYS, WINDOWS = 14, 4
 
 
@@ -55,7 +55,7 @@ async def check_availability(
 async def _next(
     call: CallContext, service: str, first: dt.date, part_of_day: PartOfDay | None, with_whom: str
 ) -> list[str]:
-    """The soonest free times from a day on, of several days where there are."""
+    """The next free times from a day on, on several days if possible."""
     for _ in range(WINDOWS):
         last = first + dt.timedelta(days=WINDOW_DAYS - 1)
         slots = await call.business.availability(service, first, until=last, who=with_whom)
@@ -86,7 +86,7 @@ def _is_in(slot: dt.datetime, part_of_day: PartOfDay | None) -> bool:
 
 
 def few(slots: Sequence[dt.datetime], number: int) -> list[dt.datetime]:
-    """At most so many, spread over all of them, and of neighbours the one that is said most easily."""
+    """At most so many times, spread over all of them. Of neighbours, the one that is easiest to say."""
     if len(slots) <= number:
         return list(slots)
     ends = [len(slots) * part // number for part in range(number + 1)]
@@ -94,5 +94,5 @@ def few(slots: Sequence[dt.datetime], number: int) -> list[dt.datetime]:
 
 
 def _trouble(slot: dt.datetime) -> int:
-    """Full hours are said most easily, then half ones, then quarters."""
+    """Full hours are the easiest to say, then half hours, then quarters."""
     return next(rank for rank, minutes in enumerate((60, 30, 15, 1)) if slot.minute % minutes == 0)

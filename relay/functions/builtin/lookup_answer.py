@@ -1,4 +1,4 @@
-"""What callers ask again and again, where the agent's prompt has no room for it."""
+"""Answers to what callers often ask, when they do not fit into the agent's prompt."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ async def lookup_answer(
 
 
 def _words(text: str) -> frozenset[str]:
-    """Its words, without the plural's s."""
+    """Its words, without the s of the plural."""
     plain = "".join(letter if letter.isalnum() else " " for letter in text.casefold())
     return frozenset(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in plain.split())

@@ -1,4 +1,4 @@
-"""A message for the business, which is never lost: it is in the ledger when the backend takes none."""
+"""A message for the business. It is never lost: if the backend takes none, the ledger has it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relay.functions.registry import CallContext, TakeMessage, function
 @function(
     writes=True,
     holding="One moment, I'm writing that down.",
-    same=(),  # a call leaves one message; what it says in other words, or what comes later, is asked about
+    same=(),  # a call leaves one message; about other words, or another message, the caller is asked
 )
 async def take_message(
     call: CallContext,
@@ -30,7 +30,7 @@ async def take_message(
         await call.business.message(call.idempotency_key, name=name, phone=number, message=message)
         delivered = True
     except (BackendFault, Taken):
-        delivered = False  # the row in `messages` stands for it; whoever reads both sees the same words
+        delivered = False  # the row in `messages` is the message; it has the same words
     return {"done": "message_taken", "callback_number_known": bool(number)}, TakeMessage(
         name, number, message, delivered
     )

@@ -1,4 +1,4 @@
-"""The caller handed to a human."""
+"""Connect the caller with a human."""
 
 from __future__ import annotations
 

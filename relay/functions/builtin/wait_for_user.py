@@ -1,4 +1,4 @@
-"""Nothing said, on purpose."""
+"""Say nothing, on purpose."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the agent says it did, held against what was done."""
+"""What the agent says it did, compared with what was done."""

@@ -1,13 +1,13 @@
-"""What the agent says was done, held against what was done (pure, English).
+"""What the agent says was done, compared with what was done (pure, English).
 
-Rule 1: a claim is a finished deed in the agent's own mouth: "I've booked", "your table is booked". Offers, questions,
-plans, conditions, denials, and what is summed up before "shall I?" are none; in doubt it is no claim, since a false
-alarm makes the agent contradict itself.
-Rule 2: a deed is a success of a function that writes (`done` in its output). What a look-up showed stands for the
-claim that something *is* booked, never for having booked it.
-Rule 3: a deed is told by less than a claim ("see you at seven", "all set"); words in another language than English
-are taken to tell everything, since nothing can be said of them.
-Rule 4: there are words only. That the day and hour told are the ones booked is not looked at here.
+Rule 1: a claim is a finished deed in the agent's own words: "I've booked", "your table is booked". These are no claims:
+offers, questions, plans, conditions, denials, and what is summed up before "shall I?". In doubt it is no claim, because
+a false alarm makes the agent contradict itself.
+Rule 2: a deed is a success of a function that writes (`done` in its output). What a look-up showed supports the claim
+that something *is* booked, but not the claim of having booked it.
+Rule 3: less is needed to tell a deed than to claim it ("see you at seven", "all set"). Words in another language than
+English count as telling everything, because they cannot be read here.
+Rule 4: only words are checked here, not whether the day and the hour are those that were booked.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _DENIALS: Final = tuple(
         (r"(?:send|sent|text|texted|e-?mail|e-?mailed)\b", SENT),
     )
 )
-# Before the claim in its clause: then it is an offer, a plan, a wish or a denial.
+# If this stands before the claim in its clause, it is an offer, a plan, a wish or a denial.
 _NOT_A_CLAIM: Final = re.compile(
     r"\b(?:would|shall|should|could|might|may|must|can(?! (?:see|confirm|tell))|cannot|not|never|no|nothing|without|"
     r"want|need|like|let|let's|going to|gonna|about to|try|trying|make sure|making sure|to (?:have|get|see|be)|"
@@ -65,19 +65,19 @@ _NOT_A_CLAIM: Final = re.compile(
     r"right now|somebody|someone|appears|apparently|should|just need|it seems|whether|who|was told|were told)\b|"
     r"n't\b|'ll\b|\bwill\b|'d\b|\b(?:after|while|hopefully)\s*$"
 )
-# Anywhere before the claim in its sentence; after it, in its clause.
+# Anywhere before the claim in its sentence. After the claim only in its clause.
 _CONDITION_BEFORE: Final = re.compile(r"\b(?:if|unless|once|as soon as|until|whether|when|whenever|in case|before)\b")
 _CONDITION_AFTER: Final = re.compile(
     r"\b(?:if|unless|once|as soon as|when|by (?:someone|somebody|another)|yesterday|earlier|already|within|it seems|"
     r"(?<!as )last (?:week|night|month|year)|(?:day|week|month|year|hour)s? ago|as far as i|in my notes|"
     r"in the meantime|i think|i believe|i hope|apparently)\b|^ by (?!phone|text|e-?mail|now)|\bfirst$"
 )
-# A table that is kept for some kind of guest: no booking of this caller's.
+# A table that is kept for some kind of guest is not a booking of this caller's.
 _FOR_OTHERS: Final = re.compile(rf"^ (?:for|to) (?!you\b|your\b|the two\b|the \w+ of you|{WHEN}|under\b)")
-# "That's confirmed, seven is free": it is the fact that is confirmed.
+# "That's confirmed, seven is free": the fact is confirmed, not a booking.
 _FACT: Final = re.compile(r"^(?:yes |yep |and |okay |so )*(?:that|it)(?:'s| is) (?:\w+ )?confirmed$")
 _STATES_FACT: Final = re.compile(r"\b(?:is|are|'s|'re|do|does|have|has|free|open|available|works)\b")
-# A question that asks for no detail: what was said before it is finished.
+# A question that does not ask for a detail: what was said before it is finished.
 _CLOSING: Final = re.compile(r"\belse\b|\b(?:okay|all right|alright|sound good|sounds good|fair enough)\s*\?$")
 # The sentence before such a question sums up what is to be done.
 _OFFER: Final = r"\b(?:(?:shall|should|can|may|could) i|(?:would you like|do you want|want) me to)(?: \w+){0,3}? "
@@ -124,7 +124,7 @@ class Verdict:
 
 
 def deeds_of(function: str, ok: bool, output: Mapping[str, Any]) -> frozenset[str]:
-    """What an outcome proves: its `done`, and "listed" when a look-up showed appointments."""
+    """What an outcome proves: its `done`, and "listed" if a look-up showed appointments."""
     if not ok:
         return frozenset()
     done = output.get("done")
@@ -134,11 +134,12 @@ def deeds_of(function: str, ok: bool, output: Mapping[str, Any]) -> frozenset[st
 
 @functools.lru_cache(maxsize=64)  # a turn is asked about once for each deed that waits to be told
 def claims(said: str) -> tuple[frozenset[str], ...]:
-    """Each claim in the agent's words, as the deeds any of which would make it true."""
+    """Each claim in the agent's words, as the deeds of which any one would make it true."""
     found: list[frozenset[str]] = []
     sentences = _SENTENCES.split(_plain(said))
     for sentence, following in zip(sentences, [*sentences[1:], ""], strict=True):
-        condition = _CONDITION_BEFORE.search(sentence)  # once a sentence: a model that counts has a thousand clauses
+        # Once for each sentence: a model that counts may have a thousand clauses
+        condition = _CONDITION_BEFORE.search(sentence)
         offset = 0
         for clause in _clauses(sentence):
             start = sentence.index(clause, offset)
@@ -153,7 +154,7 @@ def claims(said: str) -> tuple[frozenset[str], ...]:
 
 
 def _is_taken_back(pattern: Pattern, rest: str, following: str) -> bool:
-    """True when the question behind a claim asks whether to do that, whether that is right, or for the next detail."""
+    """True if the question after a claim asks whether to do it, whether it is right, or for the next detail."""
     question = rest if rest.rstrip().endswith("?") else following
     if not question.endswith("?"):
         return False
@@ -172,16 +173,16 @@ def check(said: str, deeds: Collection[str], news: Collection[str] = (), *, more
     """
     claimed = claims(said)
     proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # one way to move
-    proved |= {DONE} if proved - {LISTED} else set()  # also a deed that only a function of the user's knows
+    proved |= {DONE} if proved - {LISTED} else set()  # also a deed that only a function of yours knows
     unproved = frozenset(_first(claim) for claim in claimed if not claim & proved)
-    unproved = unproved - {DONE} or unproved  # "Done. Booked for seven.": one claim
+    unproved = unproved - {DONE} or unproved  # "Done. Booked for seven.": this is one claim
     told = frozenset(deed for deed in news if tells(said, deed))
     silent = frozenset() if more_comes else (frozenset(news) - told) & TOLD_AS.keys()
     return Verdict(unproved, silent, withdrawn(said), _correction(unproved, silent), told)
 
 
 def tells(said: str, deed: str) -> bool:
-    """True if these words may tell the caller that a deed was done; in doubt they do."""
+    """True if these words may tell the caller that a deed was done. In doubt it is True."""
     plain = _plain(said)
     if deed not in _TELLS or (plain and not _ENGLISH.search(plain)):
         return True
@@ -200,12 +201,12 @@ def withdrawn(said: str) -> frozenset[str]:
 
 def _plain(said: str) -> str:
     text = " ".join(said.replace("\u2019", "'").casefold().split())
-    text = re.sub(r"\b(dr|mr|mrs|ms)\. ", r"\1 ", text)  # its point ends no sentence
+    text = re.sub(r"\b(dr|mr|mrs|ms)\. ", r"\1 ", text)  # the point does not end a sentence
     text = re.sub(
         r"\b(?:booked|confirmed|set|scheduled) and (?:ready|confirmed|good to go|set|booked)\b", "confirmed", text
     )
     text = re.sub(r"\b([ap])\.m\.", r"\1m", text)
-    return re.sub(r"\b(?:gone|went) ahead and ", "", text)  # its "and" parts no clauses
+    return re.sub(r"\b(?:gone|went) ahead and ", "", text)  # this "and" does not separate clauses
 
 
 def _clauses(sentence: str) -> list[str]:
@@ -213,12 +214,12 @@ def _clauses(sentence: str) -> list[str]:
 
 
 def _asks(sentence: str, end: int) -> bool:
-    """True when the clause that ends at `end` is the asking one: only the question mark is left, or "is that right"."""
+    """True if the clause that ends at `end` asks: after it comes only the question mark, or "is that right"."""
     return sentence.endswith("?") and sentence[end:].strip(" ,?") in _TAGS
 
 
 def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
-    """The pattern by which this clause claims a deed; `rest` is what the sentence goes on with."""
+    """The pattern by which this clause claims a deed. `rest` is the rest of the sentence."""
     clause = clause.strip(" .!?\"'")
     is_own = OWN.search(clause) is not None
     for pattern in CLAIMS:
@@ -239,7 +240,7 @@ def _claimed_in(clause: str, sentence: str, rest: str) -> Pattern | None:
 
 
 def _first(claim: frozenset[str]) -> str:
-    """The deed a claim is named by: the one that takes most to be true."""
+    """The deed that names a claim: the one that is hardest to make true."""
     return next(deed for deed in (DONE, BOOKED, CANCELLED, MOVED, SENT, MESSAGE) if deed in claim)
 
 

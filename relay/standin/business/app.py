@@ -1,11 +1,11 @@
 """The stand-in business backend: the embedded backend's engine behind the HTTP contract.
 
-Rule 1: one Idempotency-Key, one answer: a repeat gets the first answer, refusals included, however its body is
-written; the key on another route, or with a body that says something else, is refused (422).
-Rule 2: a fault on order never changes the books by itself; with `after` the books change and the answer is lost.
+Rule 1: one Idempotency-Key, one answer. A repeat gets the first answer, also a refusal, however its body is written.
+        The same key on another route, or with another content, is refused (422).
+Rule 2: a fault on order does not change the diary. With `after` the diary changes and the answer is lost.
 
-Beyond the contract: `POST /standin/faults` (a table for `Faults.from_table`), `GET /standin/bookings` (all that was
-ever booked, messages, and how often each route was asked).
+Beyond the contract: `POST /standin/faults` (a table for `Faults.from_table`), `GET /standin/bookings` (all bookings and
+messages so far, and how often each route was asked).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _NewMessage(msgspec.Struct):
 
 @dataclass(frozen=True)
 class _Kept:
-    """What stands under one Idempotency-Key."""
+    """What was done under one Idempotency-Key."""
 
     route: str
     asked: Any
@@ -71,7 +71,7 @@ class _Kept:
 
 
 class BusinessApp(QuartTrio):
-    """The app, with its books and faults in reach of tests."""
+    """The app. Tests can reach its diary and its faults."""
 
     diary: Diary
     faults: Faults
@@ -101,9 +101,9 @@ def stage_diary(
     capacity: int = 1,
     business: Business | None = None,
 ) -> Diary:
-    """The books for a rehearsal, by its clock: of this business, or of a restaurant that is open on every day.
+    """The diary for a rehearsal, on its clock: of this business, or of a restaurant that is open every day.
 
-    `capacity`: so many tables, rooms or chairs there are, for a rehearsal by many callers at once.
+    `capacity`: how many tables, rooms or chairs there are, for a rehearsal with many callers at once.
     """
     diary = Diary(zone, capacity, closed_days=frozenset(), callers=dict(KNOWN), file=business)
     if utc_now is not None:
@@ -119,7 +119,7 @@ async def serve_business(
     shutdown: Callable[[], Awaitable[None]] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve it until `shutdown` returns or cancelled; starts with its URLs. Port 0 picks a free one."""
+    """Serve it until `shutdown` returns or cancelled. Starts with its URLs. Port 0 takes a free one."""
     config = Config()
     config.bind = [f"{host}:{port}"]
     config.graceful_timeout = 0.5
@@ -136,7 +136,7 @@ def _refused(status: int, words: str) -> Response:
 
 
 def _add_doors(app: BusinessApp, api_key: str | None) -> None:
-    """Counting, the key, faults, and errors in the contract's form: around every route of it."""
+    """Around every route of the contract: counting, the key, faults, and errors in the form of the contract."""
 
     @app.errorhandler(HTTPException)
     async def in_words(error: HTTPException) -> Response:
@@ -188,7 +188,7 @@ def _add_lookups(app: BusinessApp, diary: Diary) -> None:
     @app.get("/appointments")
     async def appointments() -> Response:
         phone = request.args.get("phone", "")
-        if not E164.fullmatch(phone):  # a plus sign that was not percent-encoded comes as a blank
+        if not E164.fullmatch(phone):  # a plus sign that was not percent-encoded arrives as a blank
             return _refused(422, "phone is required: E.164, percent-encoded, such as %2B12125550147")
         return _json(200, {"appointments": [_shown(booking) for booking in diary.of(phone)]})
 
@@ -245,7 +245,7 @@ async def _exactly_once(keys: dict[str, _Kept], act: Callable[[bytes], tuple[int
     route = f"{request.method} {request.path}"
     kept = keys.get(key)
     if kept is None:
-        # No await between look and book: of two requests at one moment the second sees what the first did.
+        # No await between look and book: of two requests at the same moment, the second sees what the first did.
         kept = keys[key] = _Kept(route, _meant(body), *_carried_out(act, body))
     elif kept.route != route:
         return _refused(422, "this Idempotency-Key belongs to another route")
@@ -255,7 +255,10 @@ async def _exactly_once(keys: dict[str, _Kept], act: Callable[[bytes], tuple[int
 
 
 def _meant(body: bytes) -> Any:
-    """What a body says, without the order of its keys, and case and blanks of its texts; what is no JSON is itself."""
+    """What a body says, without the order of its keys, and without case and blanks of its texts.
+
+    If it is not JSON, the body itself.
+    """
     try:
         said = msgspec.json.decode(body)
     except msgspec.MsgspecError:

@@ -1,6 +1,6 @@
-"""The books of the stand-in: the embedded backend's own engine over a diary in memory, and messages.
+"""The diary of the stand-in: the embedded backend's own engine over a diary in memory, and messages.
 
-Without a business file it is a small restaurant that is open from 11 to 22; with one it is that business.
+Without a business file it is a small restaurant, open from 11 to 22. With a file it is that business.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from relay.functions.backend.contract import Hours
 LENGTH: Final = dt.timedelta(hours=1)  # how long a table of the small restaurant is taken
 NAME: Final = "Harbor Table"
 OPENS_MIN, CLOSES_MIN = 11 * 60, 22 * 60
-LEAP_YEAR: Final = 2000  # special days of every year have a year that has them all
+LEAP_YEAR: Final = 2000  # a leap year has all the days that a special day of every year can name
 
 
 @dataclass(frozen=True)
 class Booking:
-    """One appointment, standing or cancelled."""
+    """One appointment, booked or cancelled."""
 
     id: str
     name: str
@@ -41,7 +41,7 @@ class Booking:
 
 @dataclass(frozen=True)
 class Known:
-    """A caller the business knows."""
+    """A caller whom the business knows."""
 
     name: str
     verified: bool = False
@@ -59,7 +59,7 @@ class Message:
 
 
 class NotFree(Exception):
-    """The time cannot be booked; `why` says it, `alternatives` are free."""
+    """The time cannot be booked. `why` says why, `alternatives` are free."""
 
     def __init__(self, why: str, alternatives: list[dt.datetime]) -> None:
         super().__init__(why)
@@ -82,7 +82,7 @@ def restaurant(tz: ZoneInfo, tables: int, closed_days: frozenset[tuple[int, int]
 
 @dataclass
 class Diary:
-    """The books. `capacity`: so many tables, rooms or chairs there are of each kind; None: as the file says."""
+    """The diary. `capacity`: how many tables, rooms or chairs there are of each kind; None: as the file says."""
 
     tz: ZoneInfo = field(default_factory=lambda: ZoneInfo("America/New_York"))
     capacity: int | None = 1
@@ -99,7 +99,7 @@ class Diary:
 
     @property
     def business(self) -> Business:
-        """Whose books these are."""
+        """The business of this diary."""
         business = self.file or self._restaurant
         if self.capacity is None:
             return business
@@ -107,7 +107,7 @@ class Diary:
 
     @property
     def bookings(self) -> dict[str, Booking]:
-        """In the order they were made, cancelled ones too."""
+        """In the order in which they were made, with cancelled ones."""
         return {each.id: self._shown(each) for each in self.store.appointments.values()}
 
     def hours(self, day: dt.date) -> Hours:
@@ -117,7 +117,7 @@ class Diary:
     def free(
         self, day: dt.date, service: str = "table", until: dt.date | None = None, who: str = ""
     ) -> list[dt.datetime]:
-        """Starts that are offered. Raises engine.NotOffered."""
+        """The times that are offered. Raises engine.NotOffered."""
         words = self._service(service)
         free = self._reception.free(self.store, self._minute, words, day, until or day, who)
         return [self._moment(each) for each in free]
@@ -128,16 +128,16 @@ class Diary:
         return self._change(lambda: self._reception.book(self.store, self._minute, wish, engine.Deed("")))
 
     def move(self, booking: str, start: dt.datetime) -> Booking:
-        """Raises KeyError for no such standing booking, NotFree."""
+        """Raises KeyError if there is no such booking, NotFree."""
         to = minute_of(start)
         return self._change(lambda: self._reception.move(self.store, self._minute, booking, to, engine.Deed("")))
 
     def cancel(self, booking: str) -> Booking:
-        """Raises KeyError for no such standing booking."""
+        """Raises KeyError if there is no such booking."""
         return self._change(lambda: self._reception.cancel(self.store, booking, engine.Deed("")))
 
     def of(self, phone: str) -> list[Booking]:
-        """The coming bookings of a number, soonest first."""
+        """The coming bookings of a number, the next one first."""
         return [self._shown(each) for each in self.store.of_phone(phone, self._minute)]
 
     def _change(self, change: Callable[[], Appointment]) -> Booking:
@@ -149,7 +149,7 @@ class Diary:
             raise KeyError(str(none)) from None
 
     def _service(self, words: str) -> str:
-        """The small restaurant has tables only, whatever they are called."""
+        """The small restaurant has only tables, whatever they are called."""
         return words if self.file else "table"
 
     @property

@@ -1,4 +1,4 @@
-"""What goes wrong in the stand-in backend, on order: which fault, on which request, how often."""
+"""What goes wrong in the stand-in backend, on order: which fault, at which request, how often."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay.standin.table_errors import in_words
 
 Kind = Literal["slow", "500", "409", "garbage", "wrong_types", "redirect", "huge", "hang"]
 HUGE_BYTES: Final = 1_000_000
-ELSEWHERE: Final = "http://127.0.0.1:9"  # another host, where nobody is
+ELSEWHERE: Final = "http://127.0.0.1:9"  # another host, where nobody answers
 _WRONG_TYPES: Final = {
     "open": 11, "close": ["22"], "closed": "maybe", "timezone": 5, "slots": "plenty", "appointments": {"id": 7},
     "id": [], "start": "soon", "alternatives": "later", "name": 7, "verified": "perhaps",
@@ -26,8 +26,11 @@ _RIGHT_TYPES: Final = {
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One fault. `ms`: how long "slow" takes. `times`: on how many requests (None: on all).
-    `after`: the request is carried out first, and only its answer is spoilt: what a retry must survive."""
+    """One fault.
+
+    `ms`: how long "slow" takes. `times`: at how many requests (None: at all). `after`: the request is carried out
+    first, and only its answer is spoilt. A retry must survive that.
+    """
 
     kind: Kind
     ms: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -35,7 +38,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: bool = False
 
     async def strike(self) -> Response | None:
-        """The spoilt answer, or None to go on."""
+        """The spoilt answer, or None: go on."""
         if self.kind == "slow":
             await trio.sleep(self.ms / 1000)
             return None
@@ -59,16 +62,16 @@ _ANSWERS: Final = {
 
 
 class Faults:
-    """Faults by "METHOD /room", "/room" or "*", the closest first; several of one place strike one after another."""
+    """Faults by "METHOD /room", "/room" or "*". The closest one counts. Several at one place come one after another."""
 
     def __init__(self, places: Mapping[str, list[Fault]] | None = None) -> None:
         self._places = {place: list(faults) for place, faults in (places or {}).items()}
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Faults:
-        """`{"POST /appointments": {"kind": "slow", "ms": 2000}, "*": "hang"}`; a list is a sequence of faults.
+        """`{"POST /appointments": {"kind": "slow", "ms": 2000}, "*": "hang"}`. A list is a sequence of faults.
 
-        Raises ValueError in words for what is no fault.
+        Raises a ValueError in words if it is not a fault.
         """
         places: dict[str, list[Fault]] = {}
         for place, given in table.items():
@@ -83,7 +86,7 @@ class Faults:
         return cls(places)
 
     def replace(self, other: Faults) -> None:
-        """Forget these, take the other's."""
+        """Drop these, take the other's."""
         self._places = other._places
 
     def next(self, method: str, path: str) -> Fault | None:

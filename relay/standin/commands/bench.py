@@ -1,8 +1,8 @@
 """`relay bench`: how many calls this machine carries, and what to write into the environment and fly.toml.
 
-It runs the real `relay serve` with its ledger on one core and the load on another, with TLS to the model as in real
-life, and rings more and more calls until one is late. With a single core both share it, so the limit is reckoned from
-the CPU of a few calls instead. Nothing leaves the machine; a minute or two of its time is all it costs.
+It runs the real `relay serve` with its ledger on one core, and the load on another, with TLS to the model. It rings
+more and more calls until one is late. With a single core both share it, and then the limit is computed from the CPU of
+a few calls. Nothing leaves the machine. It takes a minute or two.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database
 from relay.ledger.migrate import migrate
 from relay.standin.load.generator import SETTLE_S, LoadFailed, Relay, Step, running
 
-# More than any core carried so far (bench/capacity).
+# More than any core has carried so far (bench/capacity).
 STEPS = (10, 20, 40, 80, 120, 160, 200, 240, 280, 320)
 ALONE_STEPS = (10, 20, 40)
 WINDOW_S = 12.0
-# What is left free: webhooks, consoles, a burst of rings, a noisier neighbour than today's.
+# What is left free: for webhooks, consoles, a burst of rings, and other programs.
 HEADROOM = 0.8
-# Who else takes more of the relay's core than this makes the found limit too low, and is told of.
+# If something else uses more of the relay's core than this, the limit is too low, and the report says so.
 OTHERS_LIMIT = 0.05
-# The share of a core that calls may take where it was reckoned and not tried.
+# The share of a core for calls, if the limit was computed and not tried.
 RECKONED_BUSY = 0.6
 
 
 def serve_command(database_url: str, data_dir: Path) -> Relay:
-    """How `relay serve` is started for the load: everything on that a real call has, limits out of the way."""
+    """How `relay serve` is started for the load: with everything that a real call has, and without limits."""
     environ = {
         "OPENAI_API_KEY": "sk-load",
         "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
@@ -60,7 +60,7 @@ def serve_command(database_url: str, data_dir: Path) -> Relay:
 
 
 def limit_of(steps: list[Step]) -> int:
-    """Calls that were carried, all of them in time, by figures that can be believed; 0 where none were."""
+    """The most calls that were carried in time, by figures that can be trusted. 0 if there are none."""
     carried = 0
     for step in steps:
         if not step.keeps_up() or not step.is_valid:
@@ -70,7 +70,10 @@ def limit_of(steps: list[Step]) -> int:
 
 
 def reckoned(steps: list[Step]) -> int:
-    """Calls a core should carry by the CPU of the largest step that kept up; more calls cost less each."""
+    """The calls that a core can carry, by the CPU of the largest step that kept up.
+
+    With more calls, each costs less.
+    """
     good = [step for step in steps if step.keeps_up()]
     return int(RECKONED_BUSY * 1000 / good[-1].cpu_ms_per_call_s) if good else 0
 
@@ -86,7 +89,7 @@ def advice(limit: int) -> str:
 
 
 def disturbed(steps: list[Step]) -> str:
-    """A sentence where the last step was late and something else had taken of its core; else empty."""
+    """A sentence if the last step was late and something else used its core. Otherwise empty."""
     last = steps[-1]
     if last.keeps_up() or last.others_busy <= OTHERS_LIMIT:
         return ""
@@ -109,7 +112,7 @@ def _climb(relay: Relay, cores: list[int], log: Path) -> list[Step]:
         for calls in ALONE_STEPS if alone else STEPS:
             load.ring_up_to(calls)
             load.loop.run(lambda: False, SETTLE_S)
-            for _ in range(2):  # late twice is late: once may be the neighbour's fault
+            for _ in range(2):  # late twice is late: once may come from another program
                 step = load.measure("relay", calls, WINDOW_S, pid, cores[0])
                 _say(step)
                 if step.keeps_up():
@@ -121,7 +124,7 @@ def _climb(relay: Relay, cores: list[int], log: Path) -> list[Step]:
 
 
 def main_bench() -> int:
-    """Find this machine's limit and print it; 0, or 1 with a sentence on stderr where no figures came about."""
+    """Find this machine's limit and print it. Returns 0, or 1 with a sentence on stderr if there are no figures."""
     cores = sorted(os.sched_getaffinity(0))
     gc.disable()
     try:

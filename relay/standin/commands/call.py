@@ -49,7 +49,7 @@ class Target:
 
     @property
     def unusable(self) -> str:
-        """Why it cannot be rung, in a sentence; empty when it can."""
+        """Why it cannot be rung, in a sentence. Empty if it can."""
         if not _is_origin(self.url):
             return f"This is no http or https URL of a relay: {self.url!r}"
         if not self.account.auth_token:
@@ -59,7 +59,7 @@ class Target:
     def exchange(self, on_event: OnEvent) -> Exchange:
         """An exchange whose number points to this relay, as an operator would set it up.
 
-        Each draws CallSids of its own: to a relay, a CallSid that it has seen is the same call once more.
+        Each has CallSids of its own: a relay takes a CallSid that it has seen for the same call.
         """
         parts = urlsplit(self.url)
         origin = f"{parts.scheme}://{parts.netloc}"
@@ -128,7 +128,7 @@ async def main_call(
 
 
 def _check_troubles(play: Scenario, *, with_rest: bool) -> None:
-    """Raises ScenarioError for what a scenario wants done to the relay, which the exchange cannot do."""
+    """Raises ScenarioError if a scenario does something to the relay that the exchange cannot do."""
     ours = {each.does for each in play.trouble if each.does == "socket_cut" or (with_rest and each.of_rest)}
     if beyond := sorted({each.does for each in play.trouble} - ours):
         way = " (or serve the REST API, with --rest-port)" if all(each.of_rest for each in play.trouble) else ""
@@ -207,7 +207,7 @@ def _row(name: str, values: list[int], unit: str) -> str:
 
 
 def tell_event(tell: Line, kind: str, fields: dict[str, Any]) -> None:
-    """One line for an event that a person who watches wants to see."""
+    """One line for an event that is worth showing."""
     words = {
         "ringing": "rings     {number}, from {caller}",
         "twiml": "twiml     {url} in {took_ms} ms",
@@ -239,7 +239,7 @@ def _is_origin(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port or an address that is none
+    except ValueError:  # a port or an address is wrong
         return False
 
 
@@ -248,7 +248,7 @@ async def serve_http(
     port: int,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an ASGI application on loopback until cancelled; started with the port it got."""
+    """Serve an ASGI application on loopback until cancelled. Started with its port."""
     config = Config()
     config.bind, config.graceful_timeout = [f"127.0.0.1:{port}"], 0.2
     config.errorlog = logging.getLogger("relay.standin.http")

@@ -1,7 +1,7 @@
-"""`relay demo`: a simulated call through the real daemon, in its own process, against all stand-ins; then the proof.
+"""`relay demo`: a simulated call through the real daemon, in a process of its own, against all stand-ins.
 
-The transcript is printed as it happens; afterwards the figures, the call's recording as a WAV, decrypted (caller left,
-what the caller heard right), and the rows in Postgres. A failure at any step is one sentence, and its code is not 0.
+The conversation is printed as it happens. Then come the figures, the call's recording as a WAV (caller left, what the
+caller heard right), and the rows in Postgres. If a step fails, one sentence says so, and the exit code is not 0.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ from relay.telemetry.errors import first_error
 
 __all__ = ["DemoFailed", "bugs", "evidence", "lacking", "run", "settings_of"]
 
-# Rows are written in batches of 50 ms; the last ones of a call are there soon after it, or when Postgres is back.
+# Rows are written together every 50 ms. The last rows of a call are there soon after it, or when Postgres is back.
 ROWS_LIMIT_S = 10.0
-# Lines of the log that nothing from outside can cause.
+# Log lines that nothing from outside can cause.
 OUR_BUGS = frozenset(
     {
         "call.broke",
@@ -84,12 +84,12 @@ OUR_BUGS = frozenset(
 
 
 def utc_now() -> dt.datetime:
-    """The stage's clock: the machine's, which the relay's process has too."""
+    """The clock of the stage: the machine's, which the relay's process has too."""
     return dt.datetime.now(dt.UTC)
 
 
 def settings_of(out: Path, *, live: bool) -> Settings:
-    """The demo's own settings: its data folder lies beside the WAV, and its database in that folder."""
+    """The demo's own settings. Its data folder is beside the WAV, and its database in that folder."""
     also = OF_THE_MODEL if live else ()
     environ = {name: value for name, value in os.environ.items() if name in also}
     folder = out.with_suffix("") if out.suffix else out.with_name(f"{out.name}.data")
@@ -101,7 +101,7 @@ def run(
 ) -> int:
     """The whole demo; returns the exit code. Raises DemoFailed.
 
-    Of the environment it sees the allow-list alone: what is exported belongs to a relay that takes real calls.
+    It sees only the allowed part of the environment: what is exported belongs to a relay that takes real calls.
     """
     with only_own_environment(OF_THE_MODEL if live else ()):
         return _run(settings, scenario_name, out, live=live, console=console, voice=voice)
@@ -151,7 +151,7 @@ def _run(settings: Settings, scenario_name: str, out: Path, *, live: bool, conso
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What is played, and for whom: the demo's own settings, and those of the relay in it."""
+    """What is played: the demo's own settings, and those of the relay in it."""
 
     settings: Settings
     relays: Settings
@@ -161,7 +161,7 @@ class _Stage:
 
     @property
     def is_embedded(self) -> bool:
-        """True if the relay answers for the business itself: unless something of a backend's is in the scenario."""
+        """True if the relay answers for the business itself. False if the scenario has something about a backend."""
         asks = self.scenario.backend or self.scenario.expect.asked
         return not asks and not any(trouble.does.startswith("postgres") for trouble in self.scenario.trouble)
 
@@ -220,7 +220,7 @@ async def _play(stage: _Stage, url: str, out: Path, *, live: bool, console: bool
 
 
 async def _show_console(address: str) -> None:
-    """Keep the demo running until Ctrl-C, so that its call can be looked at and heard."""
+    """Keep the demo running until Ctrl-C, so that its call can be seen and heard in the console."""
     print(f"\nthe console is at {address} (Ctrl-C ends the demo)", flush=True)
     print(f"talk to the agent yourself at {address}talk", flush=True)
     with trio.open_signal_receiver(signal.SIGINT) as signals:
@@ -242,13 +242,13 @@ async def _owner_does(stage: _Stage, url: str, trouble: str) -> None:
 
 
 async def _spend_the_day(exchange: Exchange) -> None:
-    """A call that costs more than the scenario lets a day cost."""
+    """A call that costs more than the scenario allows for a day."""
     say("another call spends the day's money first\n")
     await run_scenario(load("good_call"), exchange)
 
 
 async def evidence(url: str, business: BusinessApp | None, call_sid: str) -> Evidence:
-    """What the ledger and the business know, once the outcome's row is there. No business: the relay's own diary."""
+    """What the ledger and the business know, when the outcome's row is there. No business: the relay's own diary."""
     tables: dict[str, list[dict[str, object]]] = {}
     deadline = trio.current_time() + ROWS_LIMIT_S
     while not tables.get("call_outcomes") and trio.current_time() < deadline:
@@ -280,13 +280,13 @@ def _booked(url: str) -> int:
 
 
 def _empty_diary(url: str) -> None:
-    """Of an earlier demo: on its tenth run of a day the table would be taken."""
+    """From an earlier demo: on the tenth run of a day the table would be taken."""
     with psycopg.connect(url) as connection:
         connection.execute("truncate appointments, appointment_history, blocks restart identity")
 
 
 def key_of(settings: Settings) -> str:
-    """The key of the demo's own recordings, kept beside them: nothing in them is anybody's."""
+    """The key of the demo's own recordings, kept beside them. They hold nothing of anybody's."""
     path = settings.data_dir / "recording.key"
     try:
         return path.read_text("ascii")
@@ -298,7 +298,7 @@ def key_of(settings: Settings) -> str:
 
 
 def write_sound(settings: Settings, url: str, got: CallReport, out: Path) -> str:
-    """Write the call's WAV: its recording, decrypted; returns what the WAV is."""
+    """Write the call's WAV from its recording. Returns what the WAV is."""
     try:
         listen(replace(settings, recording_key=key_of(settings)), url, got.call_sid, out)
         return "the relay's recording, decrypted: caller left, what the caller heard right"
@@ -340,7 +340,7 @@ def _conclude(
 
 
 def bugs(log_path: Path) -> list[str]:
-    """What the relay's log says of mistakes of its own, a line each: no scenario, no fault excuses one."""
+    """The relay's own errors in its log, one line each. No scenario and no fault may cause one."""
     try:
         lines = log_path.read_text("utf-8", errors="replace").splitlines()
     except OSError:
@@ -351,7 +351,7 @@ def bugs(log_path: Path) -> list[str]:
 
 
 def lacking(model: StandInModel) -> list[str]:
-    """What the stand-in model could not do as the scenario wants it: words without a clip, functions nobody has."""
+    """What the stand-in model could not do as the scenario wants: words without a clip, unknown functions."""
     babbled = [f"babbled   {text} (no recorded clip)" for text in model.babbled]
     return babbled + [f"script    {note}" for session in model.sessions for note in session.report.notes]
 

@@ -1,6 +1,7 @@
-"""The stage of `relay demo`: relay processes that can be killed, and lines that can be cut, for a scenario's troubles.
+"""The stage of `relay demo`: relay processes that can be killed, and connections that can be cut, for a scenario's
+troubles.
 
-A line is put in only where a scenario breaks it: otherwise the relay talks to its peers directly.
+A connection that can be cut is used only if the scenario cuts it. Otherwise the relay talks to its peers directly.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from relay.standin.twilio.rest import RestApi
 
 START_LIMIT_S = 45.0
 STOP_LIMIT_S = 15.0
-# A relay is ready two seconds after its start; the edge proxy in front of one waits for it, as Fly's does.
+# A relay is ready two seconds after its start. The edge proxy in front of one waits for it, as Fly's does.
 EDGE_PATIENCE_S = 12.0
 ACCOUNT = Account("AC" + "0" * 31 + "1", "the-token-of-the-demo")
 NUMBER = "+12125550190"
-# The relay's settings that its callers notice; a scenario's [relay] may change them.
+# The relay's settings that callers notice. A scenario's [relay] may change them.
 STAGE = {
     "BUSINESS_NAME": "Harbor Table",
     "AGENT_NAME": "Robin",
@@ -39,12 +40,12 @@ STAGE = {
     "HUMAN_TRANSFER_NUMBER": "+12125550102",
 }
 
-# A drain gives running calls 260 s, longer than a caller who says nothing is kept.
+# A drain gives running calls 260 s. A caller who says nothing is not kept so long.
 NOT_HERE = frozenset({"relay_drains"})
 
 
 class DemoFailed(Exception):
-    """A step of the demo failed; the message is the one sentence for the terminal."""
+    """A step of the demo failed. The message is one sentence for the terminal."""
 
 
 def say(text: str) -> None:
@@ -53,7 +54,7 @@ def say(text: str) -> None:
 
 
 class Hands:
-    """Makes a scenario's troubles with real processes and sockets. `needs`: the troubles there will be."""
+    """Makes a scenario's troubles with real processes and sockets. `needs`: the troubles that will come."""
 
     def __init__(self, needs: set[str], daemons: ExitStack, nursery: trio.Nursery, log_path: Path) -> None:
         self._needs, self._daemons, self._nursery, self._log_path = needs, daemons, nursery, log_path
@@ -91,7 +92,7 @@ class Hands:
         return int(await self._nursery.start(edge.serve))
 
     async def _open_relay(self, port: int) -> trio.abc.Stream:
-        if self._killed:  # a dying process takes connections to its last moment, and answers none
+        if self._killed:  # a dying process accepts connections until it ends, and answers none
             raise ConnectionRefusedError("the relay is being killed")
         return await trio.open_tcp_stream("127.0.0.1", port)
 
@@ -111,7 +112,7 @@ class Hands:
 
     @property
     def relay_fell(self) -> bool:
-        """True if the relay has ended, and nobody killed it."""
+        """True if the relay has ended although nobody killed it."""
         return self._daemon is not None and self._daemon.poll() is not None and not self._killed
 
     # Troubles
@@ -152,7 +153,7 @@ class Hands:
         await trio.to_thread.run_sync(self._daemon.wait)
 
     async def _start_another(self) -> None:
-        """The troubles of one moment come in any order: a relay takes the place of one that is dead."""
+        """Troubles of one moment come in any order. A new relay takes the place of one that is dead."""
         assert self._daemon is not None
         while self._daemon.poll() is None:  # noqa: ASYNC110 -- a process tells nobody that it has ended
             await trio.sleep(0.02)

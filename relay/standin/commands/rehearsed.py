@@ -1,7 +1,7 @@
-"""The relay that `relay call` rings: what of it is known here, and what of a scenario can so be judged from outside.
+"""The relay that `relay call` rings: what is known of it here, and so what can be judged from outside.
 
-Its settings are those of the folder the command is started in (`.env`, the environment): a relay elsewhere may have
-others. What is not known is not held against it, and the report says what was not checked.
+Its settings are taken from the folder in which the command is started (`.env`, the environment). A relay elsewhere may
+have others. What is not known is not checked, and the report says so.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from relay.standin.scenario.scenario_file import Expect, Scenario, ScenarioError
 from relay.standin.speech.voice import words
 from relay.standin.twilio.numbers import fictional_number
 
-# Callers who ring at once have numbers from here on; a scenario's other callers have the first ones.
+# Callers who ring at the same time have numbers from here on. A scenario's other callers have the first ones.
 OTHERS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """A relay as it is known here: `given` are the names of the settings that are set, not defaults."""
+    """A relay as far as it is known here. `given` are the names of the settings that are set."""
 
     settings: Settings
     given: frozenset[str] = frozenset()
     utc_now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
 
     def fit(self, scenario: Scenario, number: int = 0) -> tuple[Scenario, tuple[str, ...]]:
-        """The scenario for caller `number` of this relay, and what the relay says in its own words.
+        """The scenario for caller `number` of this relay, with the relay's own words.
 
-        Raises ScenarioError where the relay would have to be set otherwise.
+        Raises ScenarioError if the relay must have other settings for it.
         """
         now = self.utc_now()
         try:
@@ -60,7 +60,7 @@ class Rehearsed:
 
 
 def judged(got: CallReport, expect: Expect) -> tuple[list[str], str]:
-    """What is not as expected, and what could not be checked: words in a voice that nobody here knows."""
+    """What is not as expected, and what could not be checked: words in a voice that is not known here."""
     agents = [turn.text for turn in got.turns if turn.who == "agent" and not turn.cut]
     shipped = {words(text) for text in shipped_texts().values()}
     known = [text for text in agents if text and words(text) not in shipped]

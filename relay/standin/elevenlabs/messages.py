@@ -1,7 +1,7 @@
-"""The stand-in voice service's side of the protocol: what clients send is checked, what it says is spelled.
+"""The stand-in voice service's side of the protocol: it checks what clients send, and writes what it sends.
 
-Shapes: docs/protocol/elevenlabs.md 2. Its examples and its own package spell keys in two ways, so a client has to bear
-both. Errors: {message, error, code}, then the end with that code (1.2).
+Source: docs/protocol/elevenlabs.md 2. The service's examples and its own package write keys in two ways, so a client
+must accept both. Errors: {message, error, code}, then a close with that code (docs/protocol/elevenlabs.md 1.2).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class RefusedError(Exception):
 
     error: str
     message: str
-    status: int = 400  # where it is said in the upgrade
+    status: int = 400  # if it comes in the upgrade
 
     def wire(self) -> str:
         """As a message."""
@@ -85,7 +85,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def order_of(message: bytes) -> Order:
-    """What a client wants. Raises RefusedError for what is no message of the protocol."""
+    """What a client wants. Raises RefusedError if it is not a message of the protocol."""
     try:
         table = json.loads(message)
     except ValueError:
@@ -106,7 +106,7 @@ def order_of(message: bytes) -> Order:
 
 
 class Spelling:
-    """Spells keys in one way, or in the two ways by turns."""
+    """Writes keys in one way, or in the two ways by turns."""
 
     def __init__(self, spelling: str, unknown_keys: bool) -> None:
         self._spelling, self._unknown, self._turn = spelling, unknown_keys, 0

@@ -1,7 +1,7 @@
-"""How the stand-in voice reads a text that comes in pieces: all pieces together sound as the whole text read at once.
+"""How the stand-in voice reads a text that comes in pieces: all pieces together sound like the whole text read at once.
 
-It is told beforehand which texts may come (a stand-in model in the same process knows); a piece is then the part of the
-whole text's sound that belongs to it. So a sentence that a client cuts at its commas is still a clip that an ear knows.
+It is told beforehand which texts may come (a stand-in model in the same process knows). A piece is then its part of the
+whole text's sound. So a sentence that a client cuts at its commas is still a clip that an ear knows.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Reading:
         return Piece(text, gap + self._mulaw[begin:end])
 
     def _choose(self, so_far: str) -> None:
-        """The text that begins so: the newest that was foretold."""
+        """The text that begins like this: the newest one that was announced."""
         self._whole = self._read = ""
         if so_far:
             for text in reversed(self._foretold()):

@@ -1,6 +1,6 @@
 """The stand-in voice service: ElevenLabs' multi-context socket for demo, tests and rehearsals.
 
-`StandInVoice` is the house; it serves a port (`serve`) or any Trio stream (`speak_to`), so that plays can hold it on a
+`StandInVoice` is the server. It serves a port (`serve`) or any Trio stream (`speak_to`), so that plays can use it on a
 fake clock. Nothing stops a synthesis: a context that is closed is flushed, and speaks to its end.
 """
 
@@ -64,7 +64,7 @@ class _Context:
 
 
 class StandInVoice:
-    """One service: a script, a voice, and what happened in its connections so far."""
+    """One service: a script, a voice, and what has happened in its connections."""
 
     def __init__(
         self, script: VoiceScript | None = None, foretold: Callable[[], Sequence[str]] = shipped_texts
@@ -85,7 +85,7 @@ class StandInVoice:
         tls: ssl.SSLContext | None = None,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until cancelled. Port 0 takes a free one; `task_status` is started with the port in use."""
+        """Serve until cancelled. Port 0 takes a free one. `task_status` is started with the port."""
         listeners = await trio.open_tcp_listeners(port, host=host)
 
         async def serve_one(stream: trio.SocketStream) -> None:
@@ -97,7 +97,7 @@ class StandInVoice:
             task_status.started(listeners[0].socket.getsockname()[1])
 
     async def speak_to(self, stream: trio.abc.Stream) -> None:
-        """Serve one connection over any stream, upgrade included. Never raises for what the client does."""
+        """Serve one connection over any stream, with its upgrade. Never raises, whatever the client does."""
         report = Report()
         self.connections.append(report)
         faults = self.script.faults
@@ -112,7 +112,7 @@ class StandInVoice:
             await trio.aclose_forcefully(stream)
 
     def spend(self, text: str, faults: VoiceFaults) -> None:
-        """Charge the account for a text. Raises RefusedError: it has not so many characters."""
+        """Charge the account for a text. Raises RefusedError if it has fewer characters."""
         limit = faults.quota_after if faults.quota_after is not None else self.script.characters
         if limit is not None and self.characters + len(text) > limit:
             raise messages.QUOTA
@@ -120,7 +120,7 @@ class StandInVoice:
 
 
 class _Connection:
-    """One socket: a task that reads, one that minds the time, and one for each context that speaks."""
+    """One socket: a task that reads, one that watches the time, and one for each context that speaks."""
 
     def __init__(self, house: StandInVoice, stream: trio.abc.Stream, faults: VoiceFaults, report: Report) -> None:
         self._house, self._stream, self._faults, self._report = house, stream, faults, report
@@ -166,7 +166,7 @@ class _Connection:
             self._house.open_sockets -= 1
 
     def _refusal(self, request: Request) -> tuple[RefusedError | None, str]:
-        """Why this client is not served, if it is not; and where it is told so."""
+        """Why this client is not served, and where it is told so; None if it is served."""
         faults, script = self._faults, self._script
         parts = urlsplit(request.path)
         segments = parts.path.strip("/").split("/")
@@ -221,7 +221,8 @@ class _Connection:
                 context.is_closing = True
                 self._generate(context)
             return False
-        if context is None or context.is_closing:  # a closed id may be used again, unlinked to the old one
+        # A closed id may be used again, and has nothing to do with the old one
+        if context is None or context.is_closing:
             if len(self._contexts) >= self._script.contexts:
                 raise messages.TOO_MANY_CONTEXTS
             context = self._contexts[order.context_id] = _Context(
@@ -252,7 +253,7 @@ class _Connection:
             self._nursery.start_soon(self._speak, context)
 
     async def _mind_the_time(self) -> None:
-        """No input for too long ends the socket: of any context that is open, or of all of it."""
+        """Without input for too long the socket ends: for any open context, or for all of it."""
         while True:
             inputs = [each.last_input_s for each in self._contexts.values() if not each.is_closing]
             over_at = min(inputs, default=self._last_input_s) + self._timeout_s
@@ -271,7 +272,7 @@ class _Connection:
     # Speaking
 
     async def _speak(self, context: _Context) -> None:
-        """All that one context has to say; its last message, once it is closed."""
+        """All that one context has to say, and its last message when it is closed."""
         while context.texts:
             text = context.texts.popleft()
             self._report.spoken.append(text)
@@ -285,7 +286,7 @@ class _Connection:
         if not self._faults.never_final and not self._is_dumb:
             await self._send(self._spelling.final(context.id))
         for _ in range(self._faults.late_chunks):
-            late = b"\x2a\xaa" * 800  # loud: whoever plays it is heard
+            late = b"\x2a\xaa" * 800  # loud: if it is played, it is heard
             await self._send(self._spelling.audio(context.id, late, [("x", 0, 200)]))
 
     async def _say(self, context: _Context, piece: Piece) -> None:
@@ -310,7 +311,7 @@ class _Connection:
             await trio.sleep(len(mulaw) / BYTES_PER_MS / 1000 / (faults.pace or script.pace))
 
     async def _mishap(self, context: _Context) -> None:
-        """What was ordered to go wrong before this piece."""
+        """The fault that the script orders before this piece."""
         faults = self._faults
         if faults.silent_after_ms is not None and self._audio_ms >= faults.silent_after_ms:
             self._is_dumb = True
@@ -335,7 +336,7 @@ class _Connection:
 
 
 def _spread(piece: Piece, begin: int, end: int) -> list[tuple[str, int, int]]:
-    """The characters whose sound begins in these bytes of a piece, with their times from `begin` on."""
+    """The characters whose sound begins in these bytes of a piece, with their times after `begin`."""
     total, count = max(1, len(piece.mulaw)), len(piece.text)
     chars = []
     for number, char in enumerate(piece.text):
@@ -360,7 +361,7 @@ def _misformed(mulaw: bytes, faults: VoiceFaults, *, is_first: bool) -> bytes:
 
 
 def _reset(stream: trio.abc.Stream) -> None:
-    """Let the close that follows be a TCP reset, where there is TCP underneath."""
+    """Make the next close a TCP reset, if the stream is TCP."""
     transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     if isinstance(transport, trio.SocketStream):
         transport.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
@@ -378,9 +379,9 @@ def load_voice_script(path: str | None, faults: str = "") -> VoiceScript:
 
 
 async def main_elevenlabs(port: int, script: VoiceScript, host: str = "127.0.0.1") -> None:
-    """`relay standin elevenlabs`: serve until interrupted, and say what happens in each connection.
+    """`relay standin elevenlabs`: serve until interrupted, and print what happens in each connection.
 
-    Raises OSError where the port is taken.
+    Raises OSError if the port is taken.
     """
     house = StandInVoice(script)
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""What the stand-in voice service is told: its timing, its limits, and what goes wrong on order.
+"""What the stand-in voice service is told: its timing, its limits, and its faults.
 
 None of these times was measured at the real service. Sources: docs/protocol/elevenlabs.md 3.
 """
@@ -21,7 +21,7 @@ Format = Literal["", "pcm_8000", "pcm_16000", "mp3", "empty"]
 
 
 class VoiceScriptError(Exception):
-    """A script or a fault that is none: the place, and what could stand there."""
+    """A wrong script or fault: its place, and what is allowed there."""
 
 
 # What each does, for `relay standin --help`.
@@ -50,9 +50,9 @@ SAYS = {
 class VoiceFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What goes wrong, on the connections from `from_connection` on, `connections` of them (0: all).
 
-    At opening a fault is told by "http", where the upgrade is refused, or by "socket": 101, then an error and the end.
-    Which of the two the real service does is not documented, so both must be borne. `after_ms` counts a connection's
-    own sound.
+    At opening, a fault comes by "http" (the upgrade is refused) or by "socket" (101, then an error and the end). It is
+    not documented which of the two the real service does, so a client must handle both. `after_ms` counts a
+    connection's own sound.
     """
 
     from_connection: Count = 1
@@ -96,7 +96,7 @@ class VoiceScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     faults: VoiceFaults = VoiceFaults()
     seed: int = 1
-    connect_ms: Duration = 0.0  # TCP, TLS and the upgrade on a real way
+    connect_ms: Duration = 0.0  # a real connection needs TCP, TLS and the upgrade
     # From a flush to its first audio: 75 ms of inference, and the way there and back from the US.
     first_audio_ms: tuple[Duration, Duration] = (130.0, 180.0)
     chunk_ms: Count = 300  # assumption: captures in issues show some 0.2-0.6 s of sound in a message
@@ -105,8 +105,8 @@ class VoiceScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contexts: Count = 5  # docs/protocol/elevenlabs.md 2.3
     slots: Ordinal = 0  # sockets at once; 0: without a limit
     slot_refusal: Literal["http", "socket"] = "http"
-    characters: Ordinal | None = None  # of the account; None: without end
-    spelling: Literal["mixed", "camel", "snake"] = "mixed"  # of keys: the two that its own sources have
+    characters: Ordinal | None = None  # of the account; None: without a limit
+    spelling: Literal["mixed", "camel", "snake"] = "mixed"  # of keys: the two ways that its own sources have
     api_key: str = ""  # the only key that is accepted; empty: any
     voices: tuple[str, ...] = ()  # the only voices there are; empty: any
     piper: bool = False  # texts without a clip by piper, where it is installed

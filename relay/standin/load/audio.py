@@ -1,7 +1,7 @@
-"""What the load says: frames and deltas made beforehand, and a marker in them by which latency is measured.
+"""What the load says: frames and deltas made beforehand, and a marker in them for measuring latency.
 
-The marker is 20 ms of a constant loud level (a step, -1.4 dBFS) between quiet or ordinary audio: it passes every
-resampler, and is found again in mu-law as in PCM, however the relay between cuts, joins or converts.
+The marker is 20 ms of a constant loud level (a step, -1.4 dBFS) between quiet or ordinary audio. It passes every
+resampler, and is found again in mu-law and in PCM, however the relay cuts, joins or converts the audio.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import dsp
 
 LOUD = 28_000
 THRESHOLD = 16_000
-SPEECH_LEVEL = 3_000  # a square wave of 500 Hz at about -21 dBFS: a voice to the relay, no marker to us
+SPEECH_LEVEL = 3_000  # a square wave of 500 Hz at about -21 dBFS: a voice for the relay, not a marker for us
 QUIET_LEVEL = 12  # line noise, -69 dBFS
 FRAME_MS = 20
 DELTA_MS = 250
@@ -42,7 +42,7 @@ QUIET = pybase64.b64encode(_mulaw(_square(QUIET_LEVEL, FRAME_MS, 8000)))
 SPEECH = pybase64.b64encode(_mulaw(_square(SPEECH_LEVEL, FRAME_MS, 8000)))
 MARKER = pybase64.b64encode(_mulaw(_constant(FRAME_MS, 8000)))
 
-# Mu-law codes that no marker has: what is left when they are taken out is the marker.
+# Mu-law codes that no marker has. What remains without them is the marker.
 _LOUD_CODES = {code for code in range(256) if abs(int(dsp.decode(bytes([code]))[0])) >= THRESHOLD}
 _OTHER_CODES = bytes(code for code in range(256) if code not in _LOUD_CODES)
 

@@ -1,8 +1,8 @@
-"""A caller of the load: rings and streams as Twilio does, signed; fifty frames a second; plays what comes.
+"""A caller of the load: rings and streams as Twilio does, signed; sends fifty frames a second; plays what comes.
 
-What it measures of the relay: the way up (with load/model.py, from the marker's frame to the model), the way down
-(from the delta to the frame with its marker), whether the answer ever ran dry at the caller's ear, and how soon after
-the model's speech_started it was stopped.
+It measures: the way up (with load/model.py, from the marker's frame to the model), the way down (from the delta to the
+frame with its marker), whether the caller ran out of audio inside an answer, and how soon after the model's
+speech_started the answer was stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.signing import signature
 
 MARKER_EVERY = 50  # frames: once a second
-# An answer's sound that is late by less than this is the clock's grain, not a gap.
+# A shorter break in an answer comes from the clock's resolution, and is not a gap.
 GRAIN_S = 0.001
 _HEAD = b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"'
 
@@ -172,7 +172,7 @@ class Caller:
         self._link.write(frame(message, masked=True))
 
     def _frame(self) -> None:
-        """Send the frame that is due, and the receipts of what has been played; ask to be called for the next."""
+        """Send the frame that is due, and the receipts of what was played. Then plan the next one."""
         if not self.is_streaming:
             return
         now, number = clock(), self._sent
@@ -215,7 +215,7 @@ class Caller:
             session.stop_asked = 0.0
 
     def hears_for_s(self, now: float) -> float:
-        """How long what has been sent to this caller still plays."""
+        """How long the audio sent to this caller still plays."""
         return max(0.0, self._play_end - now)
 
     def _play(self, payload: bytes, now: float) -> None:

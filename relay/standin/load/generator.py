@@ -1,7 +1,7 @@
-"""The load: many callers and their model in one cheap process, beside a real relay process; figures of each step.
+"""The load: many callers and their model in one small process, beside a real relay process; figures of each step.
 
-The relay runs on a core of its own, the load on another, so that the relay is what is measured. The load watches
-itself: over `LOAD_LIMIT` of its core its figures are worth nothing, and it says so. Used by bench/ and `relay bench`.
+The relay runs on a core of its own, the load on another, so that only the relay is measured. The load also measures
+itself: above `LOAD_LIMIT` of its core its figures cannot be trusted, and it says so. Used by bench/ and `relay bench`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from relay.standin.own_environment import own_environment
 LOAD_LIMIT = 0.70
 READY_LIMIT_S = 40.0
 CALL_LIMIT_S = 15.0
-# Greeting, first turns: a step's figures begin this long after its last call.
+# Greeting and first turns: the figures of a step begin so long after its last call.
 SETTLE_S = 10.0
-# Calls are rung one by one (so that each model session is known to belong to one), at most so many a second.
+# Calls are rung one by one, so that each model session is known to belong to one; at most so many a second.
 RINGS_PER_S = 20.0
 STOP_LIMIT_S = 8.0
 
 
 class LoadFailed(Exception):
-    """No figures came about: says what failed and, where it is known, what to do."""
+    """There are no figures. Says what failed and, if it is known, what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Spread:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Spread:
-        """Of values in seconds; nan where there are none."""
+        """Of values in seconds; nan if there are none."""
         ordered = sorted(seconds)
         if not ordered:
             return cls(float("nan"), float("nan"), float("nan"), 0)
@@ -82,7 +82,7 @@ class Step:
     seconds: float
     up: Spread
     down: Spread
-    dry_ms: float  # silence inside answers, all calls together
+    dry_ms: float  # silence inside answers, of all calls together
     lost_markers: int  # sent more than a second ago, not heard by the model
     appends_a_frame: float
     cpu_ms_per_call_s: float
@@ -90,16 +90,16 @@ class Step:
     rss_mb: float
     load_busy: float
     load_late: Spread
-    others_busy: float  # what somebody else took of the relay's core
+    others_busy: float  # what other programs used of the relay's core
     failures: tuple[str, ...]
 
     @property
     def is_valid(self) -> bool:
-        """False where the load itself was too busy to be believed."""
+        """False if the load itself was too busy, so that its figures cannot be trusted."""
         return self.load_busy <= LOAD_LIMIT
 
     def keeps_up(self, limit_ms: float = 40.0) -> bool:
-        """True if nothing was behind real time: p99 within the limit both ways, nothing lost, nothing ran dry."""
+        """True if nothing was late: p99 within the limit both ways, nothing lost, no gap in an answer."""
         in_time = self.up.p99 <= limit_ms and self.down.p99 <= limit_ms
         return in_time and not self.failures and not self.lost_markers and self.dry_ms < self.calls
 
@@ -116,14 +116,14 @@ class Load:
         self._ringing: CallerEnd | None = None
 
     def new_session(self, session: ModelEnd) -> None:
-        """The relay opened a model session: it belongs to the call that is being set up, if one is."""
+        """The relay opened a model session. It belongs to the call that is being set up, if there is one."""
         self.sessions += 1
         caller = self._ringing
         if caller is not None and caller.session is None:
             session.caller, caller.session = caller, session
 
     def ring_up_to(self, calls: int) -> None:
-        """Set up calls, one by one, until there are so many. Raises LoadFailed."""
+        """Set up calls one by one, until there are so many. Raises LoadFailed."""
         while len(self.callers) < calls:
             self._ring()
         self._ringing = None
@@ -204,7 +204,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 def running(
     relay: Relay, *, tls: bool, core: int | None, log: Path, run_id: int = 1, turn_s: float = TURN_S
 ) -> Iterator[tuple[Load, int]]:
-    """Start the model and a relay that uses it; yields the load and the relay's process id. Raises LoadFailed."""
+    """Start the model and a relay that uses it. Yields the load and the relay's process id. Raises LoadFailed."""
     with tempfile.TemporaryDirectory(prefix="relay-load-") as temporary:
         loop, context, cert = Loop(), None, Path()
         if tls:

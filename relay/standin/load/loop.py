@@ -1,4 +1,4 @@
-"""The load's loop: sockets by epoll, timers by a heap, one thread. Asyncio or Trio cost several times more."""
+"""The load's loop: sockets by epoll, timers by a heap, one thread. Asyncio and Trio cost several times more."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Loop:
         self._epoll.register(one.fileno(), select.EPOLLIN)
 
     def forget(self, one: Readable) -> None:
-        """Watch it no more; to be called before its socket is closed."""
+        """Stop watching it. Called before its socket is closed."""
         number = one.fileno()
         if self._watched.pop(number, None) is not None:
             self._epoll.unregister(number)
@@ -47,7 +47,7 @@ class Loop:
         heapq.heappush(self._timers, (due, self._number, callback))
 
     def run(self, until: Callable[[], bool], limit_s: float) -> bool:
-        """Work until `until()` is true (looked at every 50 ms at the latest); False after `limit_s`."""
+        """Work until `until()` is true (checked at least every 50 ms). False after `limit_s`."""
         timers, watched = self._timers, self._watched
         end = clock() + limit_s
         while not until():

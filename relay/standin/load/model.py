@@ -1,8 +1,8 @@
 """The model of the load: Realtime sessions that hear markers and answer every turn with two seconds of audio.
 
-A turn, every four seconds: speech_started a moment after the caller's voice, a second later speech_stopped and
-committed, then the answer (asked for by the relay, or by itself where the session wants it so): eight deltas of 250 ms
-at five times real time. So it talks half of the time. Where turns come faster, each interrupts the answer before it.
+A turn comes every four seconds: speech_started a moment after the caller's voice, a second later speech_stopped and
+committed, then the answer (when the relay asks for it, or by itself if the session wants that): eight deltas of 250 ms
+at five times real time. So it talks half of the time. If turns come faster, each interrupts the answer before it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from relay.standin.load.stage import CallerEnd, Stage
 
 TURN_S = 4.0
 SPEECH_S = 1.0
-ONSET_S = 0.1  # what a VAD needs of a voice before it says so
+ONSET_S = 0.1  # a VAD needs so much of a voice before it reports it
 FIRST_TURN_S = 7.0  # after the greeting
 DELTA_EVERY_S = audio.DELTA_MS / 1000 / 5
 DELTAS_AN_ANSWER = audio.ANSWER_MS // audio.DELTA_MS
 TRANSCRIBED_AFTER_S = 0.3
-# A phrase that is rendered is spoken so fast: a character of a real sentence takes 40-130 ms.
+# A phrase is rendered at this pace. A character of a real sentence takes 40 to 130 ms.
 PHRASE_MS_PER_CHARACTER = 45
 _SAY = "Say exactly: "  # relay/call/wording.py
 _WORDS = "And so it goes on, word by word. ".split()
@@ -45,7 +45,7 @@ _encode = msgspec.json.encode
 
 
 def _kind(told: object, before: str) -> str:
-    """The audio format that a session asks for, by today's name or by the one of before."""
+    """The audio format that a session asks for, by its present name or its old one."""
     name = told.get("type") if isinstance(told, dict) else told
     if not name:
         return before
@@ -80,7 +80,7 @@ class Listener:
 
 
 class Session:
-    """One session of the relay's; `caller` is whose it is, None for the rendering of a phrase."""
+    """One session of the relay's. `caller` is its caller; None for the rendering of a phrase."""
 
     def __init__(self, load: Stage, link: Link) -> None:
         self._load, self._link = load, link
@@ -198,7 +198,7 @@ class Session:
         self._link.write(frame(_encode(event), masked=False))
 
     def begin_turns(self, caller: CallerEnd) -> None:
-        """The call is on: the caller speaks every four seconds, each call at its own moment."""
+        """The call runs: the caller speaks every four seconds. Each call begins at another moment."""
         if not self._turns_run:
             self._turns_run = True
             self._load.loop.at(caller.began + FIRST_TURN_S + caller.number * 0.37 % self._load.turn_s, self._turn)
@@ -263,7 +263,7 @@ class Session:
 
 
 class _Answer:
-    """One response while it is generated: its deltas, and its many events around them."""
+    """One response while it is generated: its deltas, and the other events around them."""
 
     def __init__(self, session: Session, load: Stage, metadata: object, phrase: str) -> None:
         self._session, self._load = session, load

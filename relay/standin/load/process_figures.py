@@ -1,4 +1,4 @@
-"""What a process has used, by the kernel's own books (/proc): CPU seconds, memory, and what else ran on its core."""
+"""What a process has used, by the kernel (/proc): CPU seconds, memory, and what else ran on its core."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rss_mb(pid: int) -> float:
 
 
 def core_busy_s(core: int) -> float:
-    """Seconds in which a core was not idle, whoever used it, time stolen by the host included."""
+    """Seconds in which a core was not idle, for whatever program, with the time that the host took."""
     for line in Path("/proc/stat").read_text().splitlines():
         if line.startswith(f"cpu{core} "):
             user, nice, system, _idle, _wait, irq, softirq, steal = (int(part) for part in line.split()[1:9])

@@ -1,6 +1,6 @@
-"""What the two ends of the load share: the called relay, the window of figures, and what each end sees of the other.
+"""What the two ends of the load share: the relay that is called, the figures, and what each end sees of the other.
 
-The generator makes the callers and the model's listener. Each end knows the other and the load by these types alone.
+The generator makes the callers and the model's listener. Each end knows the other and the load only by these types.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from relay.standin.load.loop import Loop
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the callers ring, and by whose name they sign."""
+    """Where the callers ring, and the account with which they sign."""
 
     origin: str
     webhook_path: str = "/twilio/incoming"
@@ -24,11 +24,11 @@ class Target:
 
 @dataclass(slots=True)
 class Window:
-    """What is gathered while a step is measured; times in seconds."""
+    """What is gathered while a step is measured. Times are in seconds."""
 
     up: list[float] = field(default_factory=list)
     down: list[float] = field(default_factory=list)
-    clear: list[float] = field(default_factory=list)  # from speech_started over an answer to the `clear` of it
+    clear: list[float] = field(default_factory=list)  # from speech_started over an answer to its `clear`
     interruptions: int = 0
     dry_s: list[float] = field(default_factory=list)
     late_s: list[float] = field(default_factory=list)
@@ -51,11 +51,11 @@ class CallerEnd(Protocol):
     up_pending: deque[float]
 
     def hears_for_s(self, now: float) -> float:
-        """How long the answer still sounds at the caller's ear."""
+        """How long the answer still plays at the caller."""
 
 
 class ModelEnd(Protocol):
-    """What the caller's end sees of its model session; times in seconds, 0.0: nothing is awaited."""
+    """What the caller's end sees of its model session. Times are in seconds; 0.0: nothing is awaited."""
 
     caller: CallerEnd | None
     down_sent: float  # when the delta with the marker was sent that the caller has not heard yet

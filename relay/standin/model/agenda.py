@@ -1,4 +1,4 @@
-"""What a session will do later: actions by time, on a clock that is passed in."""
+"""What a session will do later: actions with their times, on a clock that is passed in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Agenda:
-    """Actions in the order of their times; of equal times, in the order they were planned."""
+    """Actions in the order of their times. With equal times, in the order in which they were planned."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -16,11 +16,11 @@ class Agenda:
         self._order = itertools.count()
 
     def after(self, delay_s: float, action: Callable[[], None]) -> None:
-        """Plan an action; one that is infinitely far away never comes."""
+        """Plan an action. An infinite delay means never."""
         heapq.heappush(self._entries, (self.now + delay_s, next(self._order), action))
 
     def due(self, now: float) -> None:
-        """Do what the time has come for, each at its own time."""
+        """Do everything whose time has come, each at its own time."""
         while self.next_deadline <= now:
             self.now, _, action = heapq.heappop(self._entries)
             action()
@@ -32,5 +32,5 @@ class Agenda:
 
     @property
     def next_deadline(self) -> float:
-        """When `due` has something to do; infinity if nothing is planned."""
+        """When `due` has something to do. Infinity if nothing is planned."""
         return self._entries[0][0] if self._entries else float("inf")

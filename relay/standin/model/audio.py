@@ -1,6 +1,6 @@
-"""The formats of the Realtime API on the wire: bytes of PCM16 24 kHz, mu-law or A-law, to samples and back.
+"""The audio formats of the Realtime API: bytes of PCM16 24 kHz, mu-law or A-law, to samples and back.
 
-Inside, the stand-in model speaks mu-law at 8 kHz, for that is what its clips are.
+Inside, the stand-in model speaks mu-law at 8 kHz, because its clips have this format.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def bytes_per_ms(form: dict[str, Any]) -> int:
 
 
 def from_wire(data: bytes, form: dict[str, Any]) -> Samples:
-    """What a client appended, as int16 samples at the format's own rate; `data` must be whole samples."""
+    """What a client appended, as int16 samples at the format's own rate. `data` must be whole samples."""
     if form["type"] == "audio/pcm":
         return np.frombuffer(data, "<i2").astype(np.int16)
     return dsp.decode(data) if form["type"] == "audio/pcmu" else _alaw_table()[np.frombuffer(data, np.uint8)]
 
 
 def to_wire(mulaw: bytes, form: dict[str, Any]) -> bytes:
-    """Speech in the format of a session's output: exactly as long as the mu-law is."""
+    """Speech in the output format of a session, exactly as long as the mu-law."""
     if form["type"] == "audio/pcmu":
         return mulaw
     return _upsampled(mulaw) if form["type"] == "audio/pcm" else _to_alaw(mulaw)

@@ -1,4 +1,4 @@
-"""What a client may send: the keys of each event, checked before anything is done, and items read from the wire."""
+"""What a client may send: the keys of each event, checked before anything is done, and the items that it creates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from relay.standin.model.items import History, Item
 
 Kind = type | tuple[type, ...]
 
-# Each event's own keys, with the JSON types they take; `!` marks the ones it needs (docs/protocol/openai.md 2.1).
+# The keys of each event, with the JSON types they take. `!` marks the keys that are needed (docs/protocol/openai.md
+# 2.1).
 EVENTS: Mapping[str, Mapping[str, Kind]] = {
     "session.update": {"session!": dict},
     "session.close": {},
@@ -73,7 +74,7 @@ def decoded(message: str | bytes) -> dict[str, Any]:
 
 
 def check_client_event(event: dict[str, Any]) -> None:
-    """The event's type, keys and their kinds; RefusedError in the server's words."""
+    """Check the event's type, its keys and their types. RefusedError in the server's words."""
     if not isinstance(event["type"], str):
         raise RefusedError(invalid_type("type", "a string", event["type"]))
     if event["type"] not in EVENTS:
@@ -84,7 +85,7 @@ def check_client_event(event: dict[str, Any]) -> None:
 
 
 def item_from_wire(wire: Any, fresh_id: str, hear: Callable[[bytes], tuple[str, int]], history: History | None) -> Item:
-    """An item that a client creates. `history`, if given, must hold the call that a function's output answers."""
+    """An item that a client creates. `history`, if given, must have the call that a function's output answers."""
     if not isinstance(wire, dict):
         raise RefusedError(invalid_type("item", "an object", wire))
     kind = wire.get("type", "message" if "role" in wire else None)
@@ -140,7 +141,7 @@ def _read_message(item: Item, wire: dict[str, Any], hear: Callable[[bytes], tupl
 
 
 def decoded_audio(text: str) -> bytes:
-    """The bytes of audio in base64; RefusedError where it is none."""
+    """The bytes of audio in base64. RefusedError if it is not base64."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -19,7 +19,10 @@ def asked_model(path: str) -> str:
 
 
 def refusal(path: str, headers: Mapping[str, str], only_key: str) -> tuple[int, Refusal] | None:
-    """Close code and error of a connection that is not let in. `headers` in lower case; `only_key` "" takes any key."""
+    """Close code and error for a connection that is refused; None if it is accepted.
+
+    `headers` are in lower case. With `only_key` "" any key is accepted.
+    """
     key, model = offered_key(headers), asked_model(path)
     if not key:
         return errors.NO_KEY

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Refusal:
-    """What one `error` event says: nothing of what was asked happens. Not fatal by itself."""
+    """The content of one `error` event. Nothing of what was asked is done. Not fatal by itself."""
 
     message: str
     code: str | None = None
@@ -30,7 +30,7 @@ class Refusal:
 
 
 class RefusedError(Exception):
-    """Raised where a client's event is found wanting; carries the answer."""
+    """Raised when a client's event is wrong. It carries the answer."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -38,7 +38,7 @@ class RefusedError(Exception):
 
 
 def one_of(values: Sequence[str]) -> str:
-    """'a', 'b', and 'c': how the server lists what it would have taken."""
+    """'a', 'b', and 'c': how the server lists the values that it would take."""
     quoted = [f"'{value}'" for value in values]
     if len(quoted) < 3:
         return " and ".join(quoted)
@@ -116,7 +116,7 @@ NO_QUOTA = Refusal(
 
 
 def server_error(session_id: str) -> Refusal:
-    """The server's own fault."""
+    """An error of the server's own."""
     return Refusal(
         "The server had an error while processing your request. Sorry about that! Please contact us through our help "
         f"center at help.openai.com if the error persists. (include session ID in your message: {session_id}). "
@@ -150,7 +150,7 @@ def already_shorter(audio_ms: int, asked_ms: int) -> Refusal:
 
 
 def commit_empty(buffered_ms: float) -> Refusal:
-    """A commit of less than 100 ms."""
+    """A commit of less than 100 ms of audio."""
     return Refusal(
         "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
         f"but buffer only has {buffered_ms:.2f}ms of audio.",
@@ -169,7 +169,7 @@ def no_such_item(verb: str, item_id: str) -> Refusal:
 # How a connection is refused, after its upgrade: (close code, what is said). 3000 means the key, 4000 the request
 # (docs/protocol/openai.md 1.2).
 def bad_key(key: str) -> tuple[int, Refusal]:
-    """A key that is not the account's; the server masks it."""
+    """A key that the account does not have. The server masks it."""
     masked = key if len(key) < 12 else f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"
     return 3000, Refusal(
         f"Incorrect API key provided: {masked}. "
@@ -196,7 +196,7 @@ BETA = (
 
 
 def unknown_model(model: str) -> tuple[int, Refusal]:
-    """A model that does not speak Realtime."""
+    """A model that has no Realtime API."""
     return 4000, Refusal(f'Model "{model}" is not supported in realtime mode.', "invalid_model")
 
 

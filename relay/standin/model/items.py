@@ -1,4 +1,4 @@
-"""The conversation as the model keeps it: items in order, what each weighs in tokens, and what a response costs.
+"""The conversation as the model keeps it: items in order, their size in tokens, and what a response costs.
 
 One token is 100 ms of a caller's audio, 50 ms of the model's (docs/protocol/openai.md 5), or four characters of text.
 """
@@ -15,13 +15,13 @@ CHARACTERS_A_TOKEN = 4
 
 
 def tokens_of(text: str) -> int:
-    """Of English, roughly."""
+    """The tokens of an English text, about."""
     return -(-len(text) // CHARACTERS_A_TOKEN)
 
 
 @dataclass
 class Item:
-    """One item. `text` is what was said or heard in it, whatever the transcript on the wire shows."""
+    """One item. `text` is what was said or heard in it, even if the transcript on the wire shows something else."""
 
     id: str
     type: str  # message | function_call | function_call_output
@@ -31,7 +31,7 @@ class Item:
     audio_ms: int = 0  # of the caller's or the model's audio in it
     audio: bytes = b""  # the same, for `retrieve`, in the session's format
     truncated: bool = False  # then it has no transcript any more
-    content: list[dict[str, Any]] = field(default_factory=list)  # as it stands on the wire
+    content: list[dict[str, Any]] = field(default_factory=list)  # in the form of the wire
     call_id: str = ""
     name: str = ""
     arguments: str = ""
@@ -50,7 +50,7 @@ class Item:
         return {**head, "role": self.role, "content": content}
 
     def tokens(self) -> tuple[int, int]:
-        """(text, audio) tokens that this item is as input."""
+        """The (text, audio) tokens of this item as input."""
         audio = self.audio_ms // (100 if self.role == "user" else 50)
         text = self.arguments + self.output if self.type != "message" else "" if self.audio_ms else self.text
         return tokens_of(text), audio
@@ -61,21 +61,21 @@ class History:
 
     def __init__(self) -> None:
         self.items: list[Item] = []
-        self._known: set[int] = set()  # beginnings of what responses had as input, each as a hash
+        self._known: set[int] = set()  # the beginnings of all inputs so far, each as a hash
 
     def find(self, item_id: str) -> Item | None:
         """The item with this id."""
         return next((item for item in self.items if item.id == item_id), None)
 
     def require(self, item_id: str, verb: str) -> Item:
-        """The item with this id; RefusedError in the words for `verb` where there is none."""
+        """The item with this id. RefusedError in the words for `verb` if there is none."""
         item = self.find(item_id)
         if item is None:
             raise RefusedError(no_such_item(verb, item_id))
         return item
 
     def add(self, item: Item, previous: str | None = None) -> str | None:
-        """Put an item after `previous` ("root": first, None: last); returns the id that now precedes it."""
+        """Put an item behind `previous` ("root": first, None: last). Returns the id that is now in front of it."""
         if self.find(item.id):
             message = f"Error adding item: an item with id '{item.id}' already exists."
             raise RefusedError(Refusal(message, "item_create_duplicate_item_id", "item.id"))
@@ -108,12 +108,14 @@ class History:
 
     @property
     def has_voice(self) -> bool:
-        """Whether assistant audio is in the conversation: then its voice is fixed."""
+        """True if the conversation has audio of the assistant's: then its voice cannot change."""
         return any(each.role == "assistant" and each.audio_ms for each in self.items)
 
     def input_tokens(self, instructions_and_tools: str, items: list[Item]) -> dict[str, Any]:
-        """What a response to these items has as input, as `usage` spells it: what any response before it began with
-        is cached. So nothing is under other instructions or tools, nor behind an item that was cut or deleted.
+        """The input of a response to these items, in the form of `usage`.
+
+        What an earlier response began with is cached. So nothing is cached with other instructions or tools, nor behind
+        an item that was cut or deleted.
         """
         text = audio = cached_text = cached_audio = beginning = 0
         parts = [(instructions_and_tools, tokens_of(instructions_and_tools), 0)]
@@ -134,7 +136,7 @@ class History:
 
 
 def usage(input_details: dict[str, Any], text_tokens: int, audio_tokens: int) -> dict[str, Any]:
-    """The `usage` of response.done from its input's details and its output's tokens."""
+    """The `usage` of response.done, from the details of its input and the tokens of its output."""
     tokens_in, tokens_out = input_details["text_tokens"] + input_details["audio_tokens"], text_tokens + audio_tokens
     return {
         "total_tokens": tokens_in + tokens_out,

@@ -1,6 +1,6 @@
-"""The input audio buffer of a session: what was appended, where speech is in it, and what a commit takes out.
+"""The input audio buffer of a session: what was appended, where the speech is in it, and what a commit takes out.
 
-In VAD mode only the speech and its prefix are kept, so that an hour of silence costs nothing. Positions are
+In VAD mode only the speech and its prefix are kept, so that an hour of silence needs no memory. Positions are
 milliseconds of audio since the session began.
 """
 
@@ -13,26 +13,26 @@ import numpy as np
 from relay.standin.model.audio import Samples, from_wire, rate_hz
 from relay.standin.model.vad import Started, Stopped, Vad
 
-KEEP_MS = 1000  # beside the prefix, while nobody speaks
+KEEP_MS = 1000  # more than the prefix, while nobody speaks
 # Semantic VAD ends a turn after such a pause. The real one waits up to 8, 4 or 2 s when a sentence sounds unfinished
 # (docs/protocol/openai.md 2.1). This one cannot tell, so it takes the shorter times.
 SEMANTIC_SILENCE_MS = {"low": 1500, "medium": 900, "auto": 900, "high": 500}
 
 
 class InputBuffer:
-    """One a session; `configure` again after each session.update."""
+    """One for each session. Call `configure` again after each session.update."""
 
     def __init__(self) -> None:
         self._vad: Vad | None = None
         self._prefix_ms = 0
         self._samples: list[Samples] = []
         self._held = 0  # samples in the list
-        self._dropped_ms = 0.0  # audio that is no longer held, or was held at another rate
+        self._dropped_ms = 0.0  # audio that is not held any more, or was held at another rate
         self._settings: tuple[Any, Any] | None = None
         self._format: dict[str, Any] = {"type": "audio/pcm"}
 
     def configure(self, session_input: dict[str, Any]) -> None:
-        """Follow the session's `audio.input`; a change of format or turn detection starts a new detector."""
+        """Use the session's `audio.input`. Another format or turn detection starts a new detector."""
         detection, form = session_input["turn_detection"], session_input["format"]
         if self._settings == (detection, form):
             return
@@ -58,11 +58,11 @@ class InputBuffer:
 
     @property
     def speaking(self) -> bool:
-        """Whether the detector is inside somebody's speech."""
+        """True while the detector hears speech."""
         return self._vad is not None and self._vad.speaking
 
     def append(self, data: bytes) -> list[Started | Stopped]:
-        """Take whole samples in the session's input format; returns what the detector noticed."""
+        """Take whole samples in the session's input format. Returns what the detector noticed."""
         samples = from_wire(data, self._format)
         self._samples.append(samples)
         self._held += len(samples)
@@ -74,7 +74,7 @@ class InputBuffer:
         return events
 
     def take(self, from_ms: float | None = None, until_ms: float | None = None) -> Samples:
-        """Empty the buffer up to `until_ms` (default: all), and return what is after `from_ms` (default: all)."""
+        """Empty the buffer up to `until_ms` (default: all). Returns what is after `from_ms` (default: all)."""
         held = np.concatenate(self._samples) if self._samples else np.empty(0, np.int16)
         per_ms = rate_hz(self._format) / 1000
         start = 0 if from_ms is None else max(0, round((from_ms - self._dropped_ms) * per_ms))
@@ -84,7 +84,7 @@ class InputBuffer:
         return held[start:end]
 
     def clear(self) -> None:
-        """input_audio_buffer.clear: forget what was not committed."""
+        """input_audio_buffer.clear: drop what was not committed."""
         self.take()
 
     def _forget_silence(self) -> None:

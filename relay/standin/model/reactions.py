@@ -1,7 +1,7 @@
-"""Which line of the script applies: from what was heard, told and answered to what is said and called.
+"""Which line of the script applies, by what was heard, told and answered. Pure.
 
-Pure. A response looks at the items behind the assistant's last message; what the relay says for the agent (a greeting,
-a holding phrase) is such a message too.
+A response looks at the items behind the assistant's last message. What the relay says for the agent (a greeting, a
+holding phrase) is such a message too.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»"}
 
 @dataclass(frozen=True)
 class Plan:
-    """What a response will contain: a message, a function call, both or nothing."""
+    """What a response will have: a message, a function call, both, or nothing."""
 
     say: str = ""
     call: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    then: str = ""  # for the answer of that call
+    then: str = ""  # what to say when this call was answered
 
 
 def literal(text: str) -> str:
-    """The words that an instruction like `Say exactly: "Hello."` demands, or nothing."""
+    """The words that an instruction like `Say exactly: "Hello."` asks for, or nothing."""
     match = SAY_EXACTLY.search(text)
     wanted = match[1].strip() if match else ""
     if not wanted:
@@ -45,16 +45,16 @@ def literal(text: str) -> str:
 
 
 class Director:
-    """Chooses reactions for one session; counts how often each was used."""
+    """Chooses the reactions of one session, and counts how often each was used."""
 
     def __init__(self, script: Script, now: datetime.datetime) -> None:
         self._script, self._now = script, now
         self._used: Counter[int] = Counter()
         self._then: dict[str, str] = {}  # call_id -> what to say when it is answered
-        self.notes: list[str] = []  # what the script wanted and could not have
+        self.notes: list[str] = []  # what the script asked for and could not get
 
     def calls(self, call_id: str, plan: Plan) -> None:
-        """Remember which call a plan has made."""
+        """Remember the call that a plan makes."""
         self._then[call_id] = plan.then
 
     def choose(
@@ -66,9 +66,10 @@ class Director:
         *,
         must_call: bool = False,
     ) -> Plan:
-        """The plan for a response to these items; `declared` are the tools the model may call, or must call one of.
+        """The plan for a response to these items. `declared` are the tools that the model may call, or one of which it
+        must call.
 
-        Where it must and the script calls none, it calls the first without a word: as often as it is asked.
+        If it must call one and the script has no call, it calls the first one without words, as often as it is asked.
         """
         plan = self._choose(items, instructions, turn, declared)
         functions = [each for each in declared if each["type"] == "function"]
@@ -86,7 +87,7 @@ class Director:
         output = next((each for each in reversed(recent) if _counts(each)), None)
         if output is not None and output.type == "function_call_output":
             return self._answered(output, items, turn)
-        new = _behind_last(recent, lambda each: each.type != "message")  # what came before a call led to it
+        new = _behind_last(recent, lambda each: each.type != "message")  # what came before a call was its cause
         heard = " ".join(each.text for each in new if each.role == "user")
         told = " ".join([instructions, *(each.text for each in recent if each.role == "system")])
         reaction = self._first(lambda each: not each.after and _fits(each, heard, told, turn))
@@ -110,7 +111,7 @@ class Director:
         return Plan(fill(self._then.get(output.call_id, "") or self._script.default, output.output))
 
     def _allowed(self, plan: Plan, declared: list[dict[str, Any]]) -> Plan:
-        """A model cannot call what it was not told of, nor pass arguments that a function does not have."""
+        """True if the model may make this call: it knows the function, and the function has these arguments."""
         tool = next((each for each in declared if each.get("name") == plan.call), None)
         if not plan.call:
             return plan
@@ -132,7 +133,7 @@ class Director:
         return None
 
     def _filled(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments with {today}, {tomorrow} and {offset} filled in: the offset of the time that it stands behind."""
+        """Arguments with {today}, {tomorrow} and {offset} filled in. The offset is that of the time in front of it."""
         here = self._now.astimezone(self._script.zone)
         known = {
             "{today}": here.date().isoformat(),
@@ -154,7 +155,7 @@ class Director:
 
 
 def fill(text: str, output: str) -> str:
-    """`{field}` and `{a.b}` from a function's JSON answer, also where it is inside `result`; unknown ones stay."""
+    """Fill `{field}` and `{a.b}` from a function's JSON answer, also from inside `result`. Unknown ones stay."""
     try:
         answer = json.loads(output)
     except ValueError:
@@ -173,7 +174,7 @@ def fill(text: str, output: str) -> str:
 
 
 def _least(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments that a function's schema just allows: what a model that must call has to invent."""
+    """The fewest arguments that a function's schema allows: a model that must call has to invent them."""
     return {name: _any_of(parameters.get("properties", {}).get(name)) for name in parameters.get("required", ())}
 
 
@@ -198,7 +199,10 @@ def _behind_last(items: list[Item], ends: Callable[[Item], bool]) -> list[Item]:
 
 
 def _counts(item: Item) -> bool:
-    """Whether an item can be what a response is about: words, or a function's answer; not a cough behind one."""
+    """True if a response can be about this item: words, or a function's answer.
+
+    False for a cough behind such an item.
+    """
     return item.type == "function_call_output" or (item.role == "user" and bool(item.text))
 
 

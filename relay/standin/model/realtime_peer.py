@@ -27,7 +27,7 @@ from relay.standin.model.listening import InputBuffer
 from relay.standin.model.reactions import Director, Plan
 from relay.standin.model.script import Faults, Script
 from relay.standin.model.transcription import transcribe
-from relay.standin.model.turns import Floor
+from relay.standin.model.turns import Responses
 from relay.standin.model.vad import Started
 from relay.standin.speech.ear import Ear
 from relay.standin.speech.voice import Voice
@@ -49,7 +49,7 @@ class Ping:
 
 @dataclass(frozen=True)
 class Close:
-    """A close frame; with code 1006 half of the last text frame is written and the connection is cut instead."""
+    """A close frame. With code 1006, half of the last text frame is written and the connection is cut instead."""
 
     code: int
     reason: str
@@ -60,25 +60,28 @@ Out = Send | Ping | Close
 
 @dataclass
 class Report:
-    """What happened in a session, for tests and for the operator. `story` has it all in order, as lines to print."""
+    """What happened in a session, for tests and for the operator. `story` has all of it in order, as lines to print."""
 
-    heard: list[str] = field(default_factory=list)  # a caller's turn each; "" for one without words
-    said: list[str] = field(default_factory=list)  # what the model set out to say
+    heard: list[str] = field(default_factory=list)  # the caller's turns; "" for a turn without words
+    said: list[str] = field(default_factory=list)  # what the model began to say
     called: list[str] = field(default_factory=list)  # names of functions
     errors: list[str] = field(default_factory=list)  # messages of the error events that were sent
     received: list[str] = field(default_factory=list)  # types of the client's events, without audio
-    notes: list[str] = field(default_factory=list)  # what the script wanted and could not have
+    notes: list[str] = field(default_factory=list)  # what the script asked for and could not get
     story: list[str] = field(default_factory=list)
 
 
 class RealtimePeer:
-    """One session. Create it when the upgrade is done, then `opened`, `receive`, `due` and `take`."""
+    """One session. Create it after the upgrade, then use `opened`, `receive`, `due` and `take`."""
 
     def __init__(
         self, script: Script, voice: Voice, ear: Ear, path: str, headers: Mapping[str, str],
         epoch_s: int, connection: int = 1,
     ) -> None:  # fmt: skip
-        """`headers` in lower case; `epoch_s` is the date for expires_at and {tomorrow}; `connection` counts from 1."""
+        """`headers` are in lower case. `epoch_s` is the date for expires_at and {tomorrow}.
+
+        `connection` counts from 1.
+        """
         self.script, self._ear = script, ear
         faults = script.faults.with_header(headers.get("x-standin-faults", ""))
         self.faults = faults if not faults.connections or connection <= faults.connections else Faults()
@@ -91,7 +94,7 @@ class RealtimePeer:
         self._agenda = Agenda()
         self._director = Director(script, datetime.datetime.fromtimestamp(epoch_s, datetime.UTC))
         self.report.notes = self._director.notes
-        self._floor = Floor(
+        self._responses = Responses(
             self, self._agenda, voice, self._director, self.faults, self.new_id("conv"), self._response_is_over
         )
         self._input = InputBuffer()
@@ -99,11 +102,11 @@ class RealtimePeer:
         self._speech_item = ""  # the id that speech_started announced
         self._speech_start_ms = 0
         self._turns = 0
-        self._idle_round = 0  # a planned idle timeout counts only while this has not moved on
+        self._idle_round = 0  # a planned idle timeout counts only if this number has not changed
         self._outs: list[Out] = []
         self.closed = False
 
-    # The shell's side
+    # For the shell
 
     def opened(self, now: float) -> None:
         """The upgrade is done: send session.created, or the refusal instead (docs/protocol/openai.md 1.2)."""
@@ -140,12 +143,12 @@ class RealtimePeer:
             self._error(refused.refusal, client_event_id)
 
     def due(self, now: float) -> None:
-        """Do what the time has come for."""
+        """Do everything whose time has come."""
         self._agenda.due(now)
 
     @property
     def next_deadline(self) -> float:
-        """When `due` or `take` has something to do; infinity if nothing is planned."""
+        """When `due` or `take` has something to do. Infinity if nothing is planned."""
         return -float("inf") if self._outs else self._agenda.next_deadline
 
     def take(self) -> list[Out]:
@@ -153,7 +156,7 @@ class RealtimePeer:
         outs, self._outs = self._outs, []
         return outs
 
-    # The stage of responses (model_response.Stage)
+    # For the responses (response.Stage)
 
     def emit(self, type_: str, **fields: Any) -> None:
         """Send an event."""
@@ -166,7 +169,7 @@ class RealtimePeer:
             self._outs.append(Send(msgspec.json.encode(strange).decode()))
 
     def new_id(self, prefix: str) -> str:
-        """prefix_ and 21 base62 characters, as the server makes them."""
+        """prefix_ and 21 base62 characters, as the server makes ids."""
         return f"{prefix}_" + "".join(self.chance.choices(BASE62, k=21))
 
     def padding(self) -> str:
@@ -254,13 +257,13 @@ class RealtimePeer:
         self.emit("conversation.item.retrieved", item=item.wire(base64.b64encode(item.audio).decode()))
 
     def _create_response(self, event: dict[str, Any]) -> None:
-        # null means "as the session has it": LiveKit's plugin sends `instructions: null` in production.
+        # null means: as the session has it. LiveKit's plugin sends `instructions: null` in production.
         asked = {key: value for key, value in (event.get("response") or {}).items() if value is not None}
         settings.check_response(self.session["model"], asked)
         self._respond(asked, self._context(asked))
 
     def _context(self, asked: dict[str, Any]) -> list[Item]:
-        """The items that a response sees: those of `input`, where it is given, instead of the conversation's."""
+        """The items that a response sees: those of `input` if it is given, otherwise those of the conversation."""
         if "input" not in asked:
             return self.history.items
         items = []
@@ -272,7 +275,7 @@ class RealtimePeer:
         return items
 
     def _cancel_response(self, event: dict[str, Any]) -> None:
-        self._floor.cancel(event.get("response_id"))
+        self._responses.cancel(event.get("response_id"))
 
     def _close_session(self, event: dict[str, Any]) -> None:
         self.close(1000, "")
@@ -299,12 +302,12 @@ class RealtimePeer:
         self._speech_item, self._speech_start_ms = self.new_id("item"), audio_start_ms
         fields = {"audio_start_ms": audio_start_ms, "item_id": self._speech_item}
         if self._detection.get("interrupt_response", True):
-            self._floor.interrupt(lambda: self.emit("input_audio_buffer.speech_started", **fields))
+            self._responses.interrupt(lambda: self.emit("input_audio_buffer.speech_started", **fields))
         else:
             self.emit("input_audio_buffer.speech_started", **fields)
 
     def _speech_stopped(self, audio_end_ms: int) -> None:
-        self._floor.settle()
+        self._responses.settle()
         item_id, self._speech_item = self._speech_item, ""
         self.emit("input_audio_buffer.speech_stopped", audio_end_ms=audio_end_ms, item_id=item_id)
         self._committed(item_id, self._input.take(self._speech_start_ms, audio_end_ms))
@@ -332,7 +335,7 @@ class RealtimePeer:
         self.emit("conversation.item.done", previous_item_id=previous, item=item.wire())
 
     def _hear(self, data: bytes) -> tuple[str, int]:
-        """Words and length of an input_audio part in a client's item."""
+        """Words and length of an input_audio part in an item of the client's."""
         buffer = InputBuffer()
         buffer.configure({**self.session["audio"]["input"], "turn_detection": None})
         if len(data) % bytes_a_sample(self.session["audio"]["input"]["format"]):
@@ -352,7 +355,7 @@ class RealtimePeer:
     def _respond(self, asked: dict[str, Any], items: list[Item]) -> None:
         self._idle_round += 1
         known = len(self.report.notes)
-        said = self._floor.respond(self.session, asked, items, self._turns)
+        said = self._responses.respond(self.session, asked, items, self._turns)
         self.report.story += self.report.notes[known:]
         if said:
             self.report.said.append(said)

@@ -1,6 +1,6 @@
-"""What the stand-in model does in a scenario: whom it answers how, at what pace, and which faults it has on order.
+"""What the stand-in model does in a scenario: what it answers, how fast, and which faults it has.
 
-A scenario's `[model]` table becomes a `Script`; the same fault names work as a request header,
+A scenario's `[model]` table becomes a `Script`. The same fault names work as a request header,
 `X-Standin-Faults: stall_after_deltas=2, response=3`.
 
 ```toml
@@ -9,7 +9,7 @@ first_delta_ms = 400
 [model.faults]
 close_after_deltas = 3
 close_code = 1011
-response = 2                                   # only the second spoken response suffers
+response = 2                                   # only the second spoken response has the fault
 [[model.reaction]]
 heard = "what time do you open"                # words of the caller (or `clip = "ask_hours"`)
 call = "lookup_hours"
@@ -37,27 +37,27 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from relay.standin.speech.voice import clips
 
 T = TypeVar("T")
-# RFC 6455, 7.4: what an end may send, and 1006 for none at all. 1004, 1005 and 1015 are never on the wire.
+# RFC 6455, 7.4: the codes that a close may have, and 1006 for no close at all. 1004, 1005 and 1015 are never sent.
 CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1006, *range(1007, 1015), *range(3000, 5000)})
 
 
 class ScriptError(ValueError):
-    """A `[model]` table or a fault list that cannot be understood; the message names the key."""
+    """A `[model]` table or a list of faults that cannot be understood. The message names the key."""
 
 
 @dataclass(frozen=True)
 class Reaction:
     """One line of the script: when it applies (all conditions that are set must hold), and what the model does then.
 
-    With no condition at all it is the default. Words are compared without case and punctuation.
+    Without any condition it is the default. Words are compared without case and punctuation.
     """
 
     heard: str = ""  # part of what the caller said since the model last spoke
     clip: str = ""  # id of a caller's clip: the same by name
     told: str = ""  # part of the response's instructions or of a system item since the model last spoke
-    after: str = ""  # name of the function whose answer has just come
+    after: str = ""  # the name of the function whose answer has just come
     output: str = ""  # part of that answer, as JSON text
-    turn: int = 0  # the caller's turn, counted from 1, wordless ones too
+    turn: int = 0  # the caller's turn, counted from 1; turns without words count too
     times: int = 0  # how often it may apply in a session; 0 means always
 
     say: str = ""
@@ -73,7 +73,7 @@ class Reaction:
 
 
 def _within(table: object, low: float, high: float, *names: str) -> None:
-    """Raises ScriptError for a number out of its range; a pair must rise. None is no number."""
+    """Raises ScriptError for a number out of its range. A pair must rise. None is accepted."""
     for name in names:
         value = getattr(table, name)
         numbers = value if isinstance(value, tuple) else (value,)
@@ -84,7 +84,7 @@ def _within(table: object, low: float, high: float, *names: str) -> None:
 
 
 def _fault(default: Any, says: str) -> Any:
-    """A fault, with what `relay standin model --help` says of it."""
+    """A fault, and what `relay standin model --help` says about it."""
     return field(default=default, metadata={"says": says})
 
 
@@ -92,7 +92,7 @@ def _fault(default: Any, says: str) -> Any:
 class Faults:
     """What goes wrong, and when. The defaults are a model without faults."""
 
-    # Whom it hits
+    # Which responses and connections
     response: int = _fault(0, "only the n-th response of the default conversation suffers")
     connections: int = _fault(0, "only the first n connections to this stand-in suffer, so that a reconnect succeeds")
 
@@ -149,7 +149,7 @@ class Faults:
 
     @classmethod
     def described(cls) -> list[tuple[str, str]]:
-        """Each fault as it is written in a header, and what it does."""
+        """Each fault in the form of a header, and what it does."""
         kinds = typing.get_type_hints(cls)
         values = {bool: "", int: "=N", float: "=X", str: "=CODE"}
         return [
@@ -158,7 +158,10 @@ class Faults:
         ]
 
     def with_header(self, header: str) -> Faults:
-        """These faults, changed by `name=value, name`: a bare name means true. Raises ScriptError like `from_table`."""
+        """These faults, changed by `name=value, name`. A name alone means true.
+
+        Raises ScriptError like `from_table`.
+        """
         kinds = typing.get_type_hints(Faults)
         changes: dict[str, Any] = {}
         for entry in filter(None, (part.strip() for part in header.split(","))):
@@ -171,16 +174,17 @@ class Faults:
 
 @dataclass(frozen=True)
 class Script:
-    """All that the stand-in model is told about one scenario. `Script()` converses: it has the demo's reactions."""
+    """What the stand-in model is told about one scenario. `Script()` has the demo's reactions."""
 
     reactions: tuple[Reaction, ...] = field(default_factory=lambda: DEMO_REACTIONS)
-    opening: str = "Hello, how can I help you?"  # said to a response.create before anybody has spoken
+    opening: str = "Hello, how can I help you?"  # said at a response.create before anybody has spoken
     default: str = "Sorry, could you repeat that?"  # said when no reaction fits
     faults: Faults = Faults()
 
     seed: int = 1
-    connect_ms: float = 0.0  # until it looks at a new connection: TCP, TLS and the upgrade on a real way
-    first_delta_ms: tuple[int, int] = (300, 700)  # drawn between the two for each response (docs/protocol/openai.md 3)
+    connect_ms: float = 0.0  # until it looks at a new connection: a real connection needs TCP, TLS and the upgrade
+    # A random value between the two for each response (docs/protocol/openai.md 3)
+    first_delta_ms: tuple[int, int] = (300, 700)
     delta_ms: int = 250  # a delta of the real one is 12,000 bytes of PCM16 (docs/protocol/openai.md 3)
     pace: float = 5.0  # times real time (docs/protocol/openai.md 3)
     transcription_s: tuple[float, float] = (1.0, 1.5)  # after the commit (docs/protocol/openai.md 6)
@@ -188,9 +192,10 @@ class Script:
     ping_s: float = 20.0  # docs/protocol/openai.md 1.3
     api_key: str = ""  # the only key that is accepted; empty: any key
     time_zone: str = "America/New_York"  # the business's, for {today}, {tomorrow} and {offset} in arguments
-    utc_offset: str = ""  # the same by a fixed offset, where no zone is meant
-    # Text without a clip by piper, where it is installed, instead of by babble. A second of its speech stops everything
-    # in the process for half a one: fine in `relay standin model`, where it is the default, not beside others.
+    utc_offset: str = ""  # the same as a fixed offset, if no zone is meant
+    # Speak text without a clip by piper, if it is installed, instead of babbling. A second of its speech stops
+    # everything in this process for half a second. That is fine in `relay standin model`, where it is the default, but
+    # not beside calls.
     piper: bool = False
 
     def __post_init__(self) -> None:
@@ -207,7 +212,7 @@ class Script:
 
     @property
     def zone(self) -> datetime.tzinfo:
-        """The business's, by its name or its offset."""
+        """The business's zone, by its name or its offset."""
         if not self.utc_offset:
             return ZoneInfo(self.time_zone)
         zone = datetime.datetime.strptime(self.utc_offset, "%z").tzinfo
@@ -216,11 +221,10 @@ class Script:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any], time_zone: str = "") -> Script:
-        """A script from a scenario's `[model]` table; raises ScriptError with the key that is wrong.
+        """A script from a scenario's `[model]` table. Raises ScriptError with the key that is wrong.
 
-        `time_zone`: the stage's, where the table names none. `first_delta_ms` and `transcription_s` may be one number.
-        The demo's reactions come after those of the table, unless it says
-        `only_these = true`.
+        `time_zone` is used if the table names none. `first_delta_ms` and `transcription_s` may be one number. The
+        demo's reactions come after those of the table, unless it says `only_these = true`.
         """
         if not isinstance(table, Mapping):
             raise ScriptError(f"model must be a table, not {table!r}")
@@ -300,8 +304,8 @@ def _unknown(name: str, known: Iterable[str], what: str) -> str:
     return f"unknown {what} {name!r}; there are: {', '.join(sorted(known))}"
 
 
-# The conversation of `relay demo`, and of `relay standin model` without a script. Texts that are clips are spoken.
-# Times are local and without an offset, as the relay asks for them: so they are right in every relay's zone.
+# The conversation of `relay demo`, and of `relay standin model` without a script. Texts that have a clip are spoken.
+# Times are local and without an offset, as the relay asks for them. So they are right in every zone.
 DEMO_REACTIONS: tuple[Reaction, ...] = (
     Reaction(after="book_appointment", output="alternatives", say="I'm sorry, that time is already taken. "
              "Would half past seven work for you?"),

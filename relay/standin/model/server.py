@@ -1,7 +1,7 @@
 """The stand-in model on a socket: OpenAI's Realtime endpoint for demo, tests and rehearsals.
 
-`StandInModel` is the house; each connection is one `RealtimePeer` behind the `websockets` sans-I/O core. It serves a
-port (`serve`) or any Trio stream (`speak_to`), so that plays can hold it on a fake clock.
+`StandInModel` is the server. Each connection is one `RealtimePeer` behind the protocol core of `websockets`. It serves
+a port (`serve`) or any Trio stream (`speak_to`), so that plays can use it on a fake clock.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CLOSE_LIMIT_S = 2.0  # how long a client may take to answer a close
 
 
 class StandInModel:
-    """One stand-in: a script, a voice, and what happened in its connections so far."""
+    """One stand-in: a script, a voice, and what has happened in its connections."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class StandInModel:
         utc_now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
         hears: Iterable[str] = (),
     ) -> None:
-        """Without a script it holds the demo's conversation. `utc_now`: the stage's clock, for "tomorrow".
+        """Without a script it has the demo's conversation. `utc_now`: the clock of the stage, for "tomorrow".
 
-        `hears`: what callers will say that is no clip, and is babbled.
+        `hears`: texts of callers that have no clip, and are babbled.
         """
         self.script = script if script is not None else Script()
         self.utc_now = utc_now
@@ -61,7 +61,7 @@ class StandInModel:
 
     @property
     def babbled(self) -> list[str]:
-        """Texts that could only be babbled, because there is no clip of them."""
+        """Texts that were only babbled, because they have no clip."""
         return self.voice.babbled
 
     def said(self) -> list[str]:
@@ -76,12 +76,12 @@ class StandInModel:
         tls: ssl.SSLContext | None = None,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until cancelled. Port 0 takes a free one; `task_status` is started with the port in use."""
+        """Serve until cancelled. Port 0 takes a free one. `task_status` is started with the port."""
         listeners = await trio.open_tcp_listeners(port, host=host)
         port = listeners[0].socket.getsockname()[1]
         if self.script.faults.connect_refused and not self.script.faults.connections:
             for listener in listeners:
-                await listener.aclose()  # the port is known, and nobody answers there
+                await listener.aclose()  # the port is known now, and nobody answers there
             task_status.started(port)
             await trio.sleep_forever()
 
@@ -94,19 +94,19 @@ class StandInModel:
             task_status.started(port)
 
     async def speak_to(self, stream: trio.abc.Stream) -> None:
-        """Serve one connection over any stream, upgrade included. Never raises for what the client does."""
+        """Serve one connection over any stream, with its upgrade. Never raises, whatever the client does."""
         self._connections += 1
         try:
             await trio.sleep(self.script.connect_ms / 1000)
             await _Connection(self, stream, self._connections).run()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-            pass  # the client has gone, in whatever way
+            pass  # the client has gone
         finally:
             await trio.aclose_forcefully(stream)
 
 
 class _Connection:
-    """One WebSocket: a reading task, and a writing task that alone sends."""
+    """One WebSocket: a task that reads, and a task that writes. Only the second one sends."""
 
     def __init__(self, house: StandInModel, stream: trio.abc.Stream, number: int) -> None:
         self._house, self._stream, self._number = house, stream, number
@@ -118,10 +118,10 @@ class _Connection:
         self._peer: RealtimePeer | None = None
         self._parts: list[bytes] = []  # of a message that comes in several frames
         self._text = True
-        self._unsent: list[bytes] = []  # b"" stands for the end of the stream
+        self._unsent: list[bytes] = []  # b"" means the end of the stream
         self._cut = False
-        self._news = trio.Event()  # the writer is to look again
-        self._looks_at_s = math.inf  # when it does so by itself
+        self._news = trio.Event()  # the writer must look again
+        self._looks_at_s = math.inf  # when it looks by itself
 
     async def run(self) -> None:
         """Until one side has ended."""
@@ -155,7 +155,7 @@ class _Connection:
                 await trio.sleep(slow_s)
 
     async def _write(self) -> None:
-        """Send what the session and the protocol have to say, until the stream is to end."""
+        """Send what the session and the protocol have to send, until the stream ends."""
         while True:
             self._news = trio.Event()
             self._speak()
@@ -178,7 +178,7 @@ class _Connection:
                 await self._news.wait()
 
     def _has_news(self) -> bool:
-        """Whether the writer has something to do sooner than it thinks; most frames of a caller bring nothing."""
+        """True if the writer has something to do sooner than planned. Most of a caller's frames change nothing."""
         if self._peer is None or self._unsent or self._protocol.state is not State.OPEN:
             return True
         return self._peer.next_deadline < self._looks_at_s
@@ -239,7 +239,7 @@ class _Connection:
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
             self._text = frame.opcode is Opcode.TEXT
         elif frame.opcode is not Opcode.CONT:
-            return  # pings and closes are answered by the protocol
+            return  # the protocol answers pings and closes
         self._parts.append(bytes(frame.data))
         if frame.fin and self._peer is not None:
             data, self._parts = b"".join(self._parts), []
@@ -257,19 +257,19 @@ async def serve_model(
     tls: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """`StandInModel(script).serve(...)`, for those who need no report."""
+    """`StandInModel(script).serve(...)`, if no report is needed."""
     await StandInModel(script).serve(port, host=host, tls=tls, task_status=task_status)
 
 
 async def speak_to(stream: trio.abc.Stream, script: Script | None = None) -> None:
-    """`StandInModel(script).speak_to(stream)`, for those who need no report."""
+    """`StandInModel(script).speak_to(stream)`, if no report is needed."""
     await StandInModel(script).speak_to(stream)
 
 
 async def main_model(port: int, script: Script, host: str = "127.0.0.1") -> None:
-    """`relay standin model`: serve until interrupted, and say what happens in each session.
+    """`relay standin model`: serve until interrupted, and print what happens in each session.
 
-    Raises OSError where the port is taken.
+    Raises OSError if the port is taken.
     """
     house = StandInModel(script)
     async with trio.open_nursery() as nursery:
@@ -281,10 +281,10 @@ async def main_model(port: int, script: Script, host: str = "127.0.0.1") -> None
 def load_script(path: str | None, faults: str = "", time_zone: str = "") -> Script:
     """The script of `relay standin model --script path --faults "name=value, name"`.
 
-    The file is a scenario, or any TOML file with a `[model]` table; without one the demo's conversation is held. Text
-    without a clip is spoken by piper, where it is installed and the file does not say `piper = false`. `time_zone`:
-    the business's, where the file names none.
-    Raises ScriptError, naming what is wrong, and OSError or tomllib.TOMLDecodeError where the file cannot be read.
+    The file is a scenario, or any TOML file with a `[model]` table. Without a file it is the demo's conversation. Text
+    without a clip is spoken by piper, if it is installed and the file does not say `piper = false`. `time_zone` is the
+    business's, if the file names none.
+    Raises ScriptError that names what is wrong, and OSError or tomllib.TOMLDecodeError if the file cannot be read.
     """
     table = tomllib.loads(Path(path).read_text("utf-8")).get("model", {}) if path else {}
     script = Script.from_table(table, time_zone)
@@ -310,17 +310,17 @@ async def _tell(house: StandInModel) -> None:
 
 
 def _applying(faults: Faults, connection: int) -> Faults:
-    """The faults that hit the n-th connection."""
+    """The faults for the n-th connection."""
     return faults if not faults.connections or connection <= faults.connections else Faults()
 
 
 def _choose_subprotocol(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Browsers offer `realtime` beside their key; everybody else offers nothing (docs/protocol/openai.md 1.1)."""
+    """A browser offers `realtime` beside its key. Other clients offer nothing (docs/protocol/openai.md 1.1)."""
     return Subprotocol("realtime") if "realtime" in offered else None
 
 
 def _reset(stream: trio.abc.Stream) -> None:
-    """Let the close that follows be a TCP reset, where there is TCP underneath."""
+    """Make the next close a TCP reset, if the stream is TCP."""
     transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     if isinstance(transport, trio.SocketStream):
         transport.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))

@@ -119,7 +119,7 @@ def _only_reasoning_models(model: str, key: str) -> None:
         )
 
 
-WHOLE = {"format", "tool_choice", "truncation", "tracing", "prompt", "reasoning"}  # replaced, never mixed
+WHOLE = {"format", "tool_choice", "truncation", "tracing", "prompt", "reasoning"}  # replaced as a whole, never merged
 
 
 def _merged(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _merged(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
     return new
 
 
-# What follows is the schema: each check raises the refusal that the server would send.
+# The schema. Each check raises the refusal that the server would send.
 
 
 def _text(path: str, value: Any) -> None:
@@ -201,7 +201,7 @@ def _table(keys: Mapping[str, Check], required: tuple[str, ...] = ()) -> Check:
 
 
 def _by_type(tables: Mapping[str, Check]) -> Check:
-    """One of several tables, told apart by their `type`."""
+    """One of several tables, chosen by `type`."""
 
     def check(path: str, value: Any) -> None:
         _object(path, value)
@@ -252,7 +252,7 @@ def _metadata(path: str, value: Any) -> None:
 
 
 def _parameters(path: str, value: Any) -> None:
-    """A function's JSON schema, as far as it is looked at."""
+    """A function's JSON schema, as far as it is checked."""
     _object(path, value)
     required = value.get("required", [])
     if not (

@@ -1,4 +1,4 @@
-"""The words of the caller's turns, told when they are known: long after the turn, often after the answer has begun."""
+"""The words of the caller's turns. They come long after the turn, often after the answer has begun."""
 
 from __future__ import annotations
 

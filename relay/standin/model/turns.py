@@ -1,4 +1,4 @@
-"""Who has the floor: the responses of a session, one in the conversation and any number out of band."""
+"""The responses of a session: at most one in the conversation, and any number beside it (out of band)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ CANCEL_S = 0.02
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
-class Floor:
-    """The responses of one session. `on_over` is called when one in the conversation has ended, with its audio's ms."""
+class Responses:
+    """The responses of one session.
+
+    `on_over` is called when one in the conversation has ended, with the ms of its audio.
+    """
 
     def __init__(
         self, stage: Stage, agenda: Agenda, voice: Voice, director: Director, faults: Faults, conversation_id: str,
@@ -39,9 +42,10 @@ class Floor:
         self._count = 0
 
     def respond(self, session: Mapping[str, Any], asked: Mapping[str, Any], items: list[Item], turn: int) -> str:
-        """Begin a response to `items` by session settings and what response.create asked; returns what will be said.
+        """Begin a response to `items`, by the session's settings and what response.create asked. Returns what will be
+        said.
 
-        `asked` has been checked. RefusedError where another response has the floor, or another voice has spoken.
+        `asked` was checked. RefusedError if another response runs, or if another voice has spoken.
         """
         in_conversation = asked.get("conversation", "auto") == "auto"
         if in_conversation and self._active is not None:
@@ -60,7 +64,7 @@ class Floor:
         return response.order.plan.say
 
     def cancel(self, response_id: str | None) -> None:
-        """response.cancel: the one with this id, or the conversation's; RefusedError where it does not run."""
+        """response.cancel: the response with this id, or the conversation's. RefusedError if it does not run."""
         running = (self._active, *self._beside) if response_id else (self._active,)
         meant = next((each for each in running if each and response_id in (None, each.id)), None)
         if meant is None:
@@ -68,7 +72,7 @@ class Floor:
         self._stop(meant, "client_cancelled")
 
     def interrupt(self, announce: Callable[[], None]) -> None:
-        """The caller has begun to speak: announce it, and stop what is being generated in the conversation."""
+        """The caller begins to speak: announce it, and stop what is being generated in the conversation."""
         active = self._active
         if active is not None and self._faults.cancel_first:
             self._stop(active, "turn_detected")
@@ -78,7 +82,7 @@ class Floor:
             self._agenda.after(CANCEL_S, self.settle)
 
     def settle(self) -> None:
-        """End what an interruption has begun to end: now, for the turn that interrupted is over already."""
+        """End the interrupted response now: the turn that interrupted it is over already."""
         interrupted, self._interrupted = self._interrupted, None
         if interrupted is not None:
             self._stop(interrupted, "turn_detected")

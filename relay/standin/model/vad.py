@@ -1,7 +1,7 @@
-"""When somebody speaks: an energy detector on the audio that has arrived, with the real model's knobs.
+"""When somebody speaks: an energy detector with the settings of the real one.
 
-Its clock is the audio that was received (docs/protocol/openai.md 2.2). While no audio comes, nothing starts and
-nothing ends.
+Its clock is the audio that was received (docs/protocol/openai.md 2.2). While no audio comes, nothing starts and nothing
+ends.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ ONSET_OF = 5
 
 @dataclass(frozen=True)
 class Started:
-    """Speech began at this point of the session's audio, prefix padding included."""
+    """Speech began at this place in the session's audio, minus the prefix padding."""
 
     audio_start_ms: int
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """Speech ended at this point of the session's audio, the silence that proved it included."""
+    """Speech ended at this place in the session's audio, with the silence that proved it."""
 
     audio_end_ms: int
 
@@ -39,7 +39,7 @@ class Vad:
     def __init__(
         self, rate_hz: int, threshold: float = 0.5, prefix_ms: int = 300, silence_ms: int = 500, clock_ms: int = 0
     ) -> None:
-        """`threshold` 0-1 stands for -55 to -30 dBFS; `clock_ms` is the audio the session had before."""
+        """`threshold` from 0 to 1 means -55 to -30 dBFS. `clock_ms`: the audio that the session had before."""
         self._rms = 32768 * 10 ** ((-55 + 25 * threshold) / 20)
         self._window = rate_hz * WINDOW_MS // 1000
         self._prefix_ms, self._silence_ms = prefix_ms, silence_ms
@@ -50,7 +50,7 @@ class Vad:
         self.speaking = False
 
     def feed(self, samples: npt.NDArray[np.int16]) -> list[Started | Stopped]:
-        """What int16 samples of any number bring to light, in order. Less than 10 ms is kept for the next call."""
+        """What these samples (int16, any number) show, in order. Less than 10 ms is kept for the next call."""
         samples = np.concatenate([self._rest, samples])
         whole = len(samples) // self._window * self._window
         self._rest = samples[whole:]

@@ -1,1 +1,1 @@
-"""Networks that break: lines between processes that can be cut and mended."""
+"""Networks that break: connections between processes that can be cut and restored."""

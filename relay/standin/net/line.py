@@ -1,4 +1,4 @@
-"""A line between two processes that can be cut and mended: what comes in at a port of its own is passed on.
+"""A connection between two processes that can be cut and restored. It passes on what comes in at a port of its own.
 
 For rehearsals: a Postgres that cannot be reached for a while, a model that goes away, an edge proxy that waits for a
 relay which is just starting.
@@ -14,11 +14,11 @@ RETRY_S = 0.1
 CHUNK_BYTES = 65_536
 
 Dial = Callable[[], Awaitable[trio.abc.Stream]]
-"""Opens a connection to where the line leads. Raises OSError."""
+"""Opens a connection to the far end. Raises OSError."""
 
 
 class Line:
-    """A port on loopback that leads to `dial`. `patience_s`: so long is a far end awaited that nobody answers at."""
+    """A port on loopback that leads to `dial`. `patience_s`: how long it waits for a far end that does not answer."""
 
     def __init__(self, dial: Dial, patience_s: float = 0.0) -> None:
         self._dial, self._patience_s = dial, patience_s
@@ -28,7 +28,7 @@ class Line:
         self.port = 0
 
     async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-        """Pass on until cancelled; started with the port, which stays the same for ever."""
+        """Pass on until cancelled. Started with the port, which stays the same."""
         told = False
         while True:
             await self._whole.wait()
@@ -41,7 +41,7 @@ class Line:
                 await trio.serve_listeners(self._pass_on, listeners)
 
     def cut(self) -> None:
-        """Every connection breaks, and nobody listens any more."""
+        """Break every connection, and stop listening."""
         self._whole = trio.Event()
         self._scope.cancel()
 
@@ -53,7 +53,7 @@ class Line:
         try:
             far = await self._reach()
         except OSError:
-            return  # the near end is closed behind us, as a refusal
+            return  # the near end is closed after this, which looks like a refusal
         async with far, trio.open_nursery() as nursery:
             nursery.start_soon(_pump, near, far, nursery.cancel_scope)
             nursery.start_soon(_pump, far, near, nursery.cancel_scope)
@@ -74,5 +74,5 @@ async def _pump(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream, over:
         while data := await source.receive_some(CHUNK_BYTES):
             await sink.send_all(data)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # one end broke: so does the other
+        pass  # one end broke, so the other one is closed
     over.cancel()

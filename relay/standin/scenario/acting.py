@@ -13,24 +13,27 @@ from relay.standin.speech.voice import Clip, Voice, find
 from relay.standin.twilio.exchange import LiveCall
 
 LOOK_S = 0.02
-"""How often the caller listens up: once a frame."""
+"""How often the caller checks what is heard: once a frame."""
 
 HINDSIGHT_S = 2 * LOOK_S
-"""Sound that is only noticed now may have begun so long ago."""
+"""Sound that is noticed only now may have begun so long ago."""
 
 
 class Actor:
-    """Performs a scenario's steps on one call; `failures` are the steps that could not be done, in words."""
+    """Does a scenario's steps in one call. `failures` are the steps that could not be done, in words."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.failures: list[str] = []
-        self.babbled: list[str] = []  # what nobody recorded
+        self.babbled: list[str] = []  # texts that have no clip
         self._scenario = scenario
-        self._listened_until = 0.0  # an answer that began before this is none to what the caller did last
+        self._listened_until = 0.0  # an answer that began before this does not answer what the caller did last
         self._events_seen = 0
 
     async def act(self, call: LiveCall) -> None:
-        """Do one step after the other; then stay on the line for a while, and hang up. A wait in vain ends the call."""
+        """Do one step after the other. Then stay on the line for a while, and hang up.
+
+        A wait without result ends the call.
+        """
         self._listened_until = trio.current_time()
         for number, step in enumerate(self._scenario.caller.steps, 1):
             with trio.move_on_after(step.limit_s) as limit:
@@ -55,7 +58,7 @@ class Actor:
             await self._answer_over(call, quiet_ms / 1000)
         if step.until is not None:
             await self._event(call, step.until)
-            self._listened_until = trio.current_time()  # what is to be listened to comes after it
+            self._listened_until = trio.current_time()  # what will be listened to comes after it
 
     async def _do(self, call: LiveCall, step: Step) -> None:
         mouth, now = call.state.mouth, trio.current_time()
@@ -63,7 +66,7 @@ class Actor:
             clip = find(step.say or "cough") or self._babbled(step.say or "")
             text = "" if clip.speaker == "noise" else clip.text
             if text:
-                self._listened_until = now  # what answers this begins later
+                self._listened_until = now  # an answer to this begins later
             call.state.log(now, "caller_said", text=text or clip.text, clip=clip.id)
             await trio.sleep_until(mouth.say(clip.mulaw, now, text, "speech" if text else "cough"))
         elif step.play is not None:
@@ -85,14 +88,14 @@ class Actor:
             call.hang_up()
 
     def _babbled(self, text: str) -> Clip:
-        """A text that is no clip, or not as a whole; what of it could only be babbled is remembered for the report."""
+        """A text without a clip, or with one for only a part of it. What was babbled is kept for the report."""
         voice = Voice()
         clip = Clip("", "caller", text, voice.say(text))
         self.babbled += voice.babbled
         return clip
 
     async def _answer_over(self, call: LiveCall, quiet_s: float) -> None:
-        """Until something new was heard, and then nothing for a while."""
+        """Wait until something new was heard, and then nothing for a while."""
 
         def missing_s() -> float:
             now = trio.current_time()
@@ -104,7 +107,7 @@ class Actor:
         self._listened_until = trio.current_time() - quiet_s
 
     async def _into_answer(self, call: LiveCall, for_s: float) -> None:
-        """Until the agent speaks and has spoken for a while."""
+        """Wait until the agent speaks and has spoken for a while."""
 
         def missing_s() -> float:
             now = trio.current_time()
@@ -117,11 +120,11 @@ class Actor:
         await _until(missing_s)
 
     def _is_new(self, begun: float | None) -> bool:
-        """Whether an answer that began then answers what the caller did last."""
+        """True if an answer that began then answers what the caller did last."""
         return begun is not None and begun > self._listened_until
 
     async def _event(self, call: LiveCall, kind: str) -> None:
-        """Until the exchange logs an event of this kind, counted from the last one that was waited for."""
+        """Wait until the exchange logs an event of this kind, after the last one that was waited for."""
 
         events = call.state.events
         while True:
@@ -133,6 +136,6 @@ class Actor:
 
 
 async def _until(missing_s: Callable[[], float]) -> None:
-    """Look up until nothing is missing, at the times of a look each LOOK_S but for those that would be too early."""
+    """Check until nothing is missing, every LOOK_S, but not when it would be too early."""
     while (missing := missing_s()) > 0:  # noqa: ASYNC110 -- what is heard changes with the clock, without an event
         await trio.sleep(max(1, int(missing / LOOK_S)) * LOOK_S)

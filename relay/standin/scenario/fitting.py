@@ -1,6 +1,6 @@
 """A scenario fitted to the relay that is rehearsed: its names, its own words, its people's numbers and hours.
 
-A scenario writes `{AGENT_NAME}` or `{greeting}` where every relay has something of its own, `{another_day}` where it
+A scenario has `{AGENT_NAME}` or `{greeting}` where every relay has something of its own, and `{another_day}` where it
 needs a weekday that is not today's. What a relay has is taken from its settings and `prompts/`.
 """
 
@@ -24,7 +24,7 @@ from relay.standin.scenario.scenario_file import ANY_NUMBER, Expect, Scenario, S
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _NAMES: Final = ("AGENT_NAME", "BUSINESS_NAME", "HUMAN_TRANSFER_NUMBER")
 NUMBERS_ALSO: Final = "HUMAN_NUMBERS_ALSO"
-# In [relay]: a weekday that is neither today nor yesterday or tomorrow, in whatever zone one looks.
+# In [relay]: a weekday that is not today, yesterday or tomorrow, in any time zone.
 ANOTHER_DAY: Final = "another_day"
 _SPOKEN: Final = ("greeting", "notice", "question", "closed_greeting", "closed_question", *PHRASES)
 KNOWN: Final = frozenset({*_NAMES, NUMBERS_ALSO, "CALLER", *_SPOKEN})
@@ -35,7 +35,7 @@ _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 @dataclass(frozen=True, slots=True)
 class OwnWords:
-    """What a relay has of its own. `words` by placeholder: None is something that is not known here."""
+    """What a relay has of its own. `words` by placeholder. None: it is not known here."""
 
     words: Mapping[str, str | None]
     numbers_also: tuple[str, ...]
@@ -43,7 +43,7 @@ class OwnWords:
 
     @property
     def spoken(self) -> tuple[str, ...]:
-        """All that the relay says in its own words, for the ear."""
+        """Everything that the relay says in its own words, for the ear."""
         return tuple(text for key in _SPOKEN if (text := self.words.get(key)))
 
 
@@ -57,8 +57,8 @@ def own_words(
 ) -> OwnWords:
     """What a relay with these settings and prompts has of its own, at this time. Raises PromptsInvalid.
 
-    `is_closed`: the business is, at this time, and another greeting is said.
-    `given`: the settings that are known, by their names; None for all. Of a relay elsewhere only what is set here is.
+    `is_closed`: the business is closed at this time, and another greeting is said. `given`: the names of the known
+    settings; None for all. Of a relay elsewhere only what is set here is known.
     """
     notice = prompts.notice or load_prompts(dataclasses.replace(settings, record="transcripts")).notice
     names: dict[str, str | None] = {
@@ -80,17 +80,17 @@ def _is_there(settings: Settings, utc_now: dt.datetime) -> bool:
 
 
 def settings_of(scenario: Scenario, utc_now: dt.datetime) -> dict[str, str]:
-    """A scenario's [relay] table as it is on this day."""
+    """A scenario's [relay] table for this day."""
     day = _DAYS[(utc_now.weekday() + 3) % 7]
     return {name: value.replace(f"{{{ANOTHER_DAY}}}", day) for name, value in scenario.relay.items()}
 
 
 def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
-    """The scenario as it goes at this relay. Raises ScenarioError for a placeholder that nobody knows."""
+    """The scenario for this relay. Raises ScenarioError for an unknown placeholder."""
     words = {**own.words, "CALLER": " ".join(scenario.caller.number.removeprefix("+"))}
 
     def fill(text: str) -> str | None:
-        """The text with the relay's words in it; None where some of them are not known here."""
+        """The text with the relay's words in it. None if some of them are not known here."""
         for name in _PLACEHOLDER.findall(text):
             if name not in KNOWN:
                 raise ScenarioError(f"scenario {scenario.name}: {{{name}}} is unknown; there are: {_listed()}")
@@ -107,7 +107,7 @@ def fitted(scenario: Scenario, own: OwnWords) -> Scenario:
             own.numbers_also if each == f"{{{NUMBERS_ALSO}}}" else (fill(each) or ANY_NUMBER,) for each in dialled
         ]
         dialled = tuple(number for some in numbers for number in some)
-        if expect.human_legs and len(dialled) > len(expect.human_legs):  # each further one goes as the last
+        if expect.human_legs and len(dialled) > len(expect.human_legs):  # each further one goes like the last
             legs = (*expect.human_legs, *(len(dialled) - len(expect.human_legs)) * expect.human_legs[-1:])
             expect = msgspec.structs.replace(expect, human_legs=legs)
     told = None if expect.whisper_contains is None else fill(expect.whisper_contains)
@@ -130,7 +130,7 @@ def _listed() -> str:
 
 
 def _without_a_human(scenario: Scenario) -> Scenario:
-    """The same outside HUMAN_HOURS: nobody is rung, and the caller hangs up where a human would have come."""
+    """The same outside HUMAN_HOURS: nobody is rung, and the caller hangs up when a human would have come."""
     if scenario.expect.end_reason == "emergency":
         return scenario  # an emergency is put through at any hour
     steps: list[Step] = []
@@ -148,7 +148,7 @@ def _without_a_human(scenario: Scenario) -> Scenario:
 
 
 def other_settings(scenario: Scenario, settings: Settings, utc_now: dt.datetime) -> list[str]:
-    """What a scenario needs set otherwise than this relay has it, as NAME=value. Raises SettingsInvalid."""
+    """The settings that a scenario needs and this relay does not have, as NAME=value. Raises SettingsInvalid."""
     table = settings_of(scenario, utc_now)
     wanted = load_settings(table, serving=False)
     own = ["BUSINESS_FILE=the scenario's own"] if scenario.business.file else []

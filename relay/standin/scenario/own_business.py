@@ -1,6 +1,6 @@
 """A scenario's own business: the file that the relay on the stage reads, and what happens to it during the call.
 
-In its texts `{today}` and `{tomorrow}` are days of the stage's clock, and `{another_time}` an hour that is not now.
+In its texts `{today}` and `{tomorrow}` are days of the stage's clock, and `{another_time}` is an hour that is not now.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OTHERS_NUMBER: Final = "+12125550111"
 
 
 def settings_of(business: BusinessTable, folder: Path, zone: dt.tzinfo, utc_now: dt.datetime) -> dict[str, str]:
-    """Write the file; returns the settings by which the relay finds it. Raises ScenarioError."""
+    """Write the file. Returns the settings with which the relay finds it. Raises ScenarioError."""
     path = folder / FILE_NAME
     _write(path, _filled(business.file, zone, utc_now))
     try:
@@ -45,7 +45,7 @@ def break_(path: Path) -> None:
 
 
 def take_slot(business: BusinessTable, path: Path, utc_now: dt.datetime, store: Store) -> Appointment:
-    """Another caller books the scenario's slot."""
+    """Another caller books the time that the scenario wants."""
     own = load(path)
     start = dt.datetime.fromisoformat(_filled(business.taken, own.tz, utc_now)).replace(tzinfo=own.tz)
     wish = Wish(own.services[0].name, minute_of(start), "Another Caller", OTHERS_NUMBER)

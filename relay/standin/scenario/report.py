@@ -1,4 +1,4 @@
-"""What came of a call at the stand-in Twilio: figures, who was heard saying what, and whether it was as expected."""
+"""The result of a call at the stand-in Twilio: figures, who was heard saying what, and whether it was as expected."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from relay.standin.twilio.playback import samples_at
 from relay.standin.twilio.ringing import with_ringing
 
 GAP_LIMIT_S = 1.0
-"""A buffer that is empty for longer is a pause between answers, not a hole in one."""
+"""If the buffer is empty for longer, it is a pause between answers, not a gap in one."""
 
 RESUMED_S = 2.0
-"""A held answer that goes on does so within this time: it takes 250 ms of the caller's level to be an interruption."""
+"""An answer that was held goes on within this time: an interruption needs 250 ms of the caller's level."""
 
 PAUSED_S = 5.0
 """A model that pauses in the middle of a word and goes on within this time has said one thing."""
 
 AROUND_S = 0.1
-"""Audio on both sides of a stretch that is shown to the ear with it."""
+"""Audio on both sides of a part that the ear gets with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One side's say, in seconds from the first ring; `text` is empty when no words were recognised."""
+    """What one side says, in seconds from the first ring. `text` is empty if no words were recognised."""
 
     who: Literal["caller", "agent", "twilio"]
     from_s: float
@@ -49,7 +49,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the relay's ledger and the stand-in business know of the call; the runner of a scenario brings it."""
+    """What the relay's ledger and the stand-in business know of the call. The runner of a scenario provides it."""
 
     end_reason: str = ""
     outcome: str = ""
@@ -60,12 +60,12 @@ class Evidence:
     rows: dict[str, int] = field(default_factory=dict)
     bookings: int = 0
     messages: int = 0
-    asked: Mapping[str, int] = field(default_factory=dict)  # of the business, by route
+    asked: Mapping[str, int] = field(default_factory=dict)  # how often each route of the business was asked
 
 
 @dataclass(slots=True)
 class CallReport:
-    """One call, summed up. Times are ms unless their name says otherwise."""
+    """The summary of one call. Times are ms unless their name says otherwise."""
 
     scenario: str
     call_sid: str
@@ -75,9 +75,9 @@ class CallReport:
     greeting_ms: int | None  # from the stream's `start` to the first sound
     pickup_ms: int | None  # from the first ring to the first sound
     turns: list[Turn]
-    latencies_ms: list[int]  # a turn of the caller's: their last sound to the agent's first
-    stops_ms: list[int]  # an interruption: the caller's first sound to the agent's last
-    gaps_ms: list[int]  # the buffer ran dry while the agent spoke
+    latencies_ms: list[int]  # for each turn of the caller's: from their last sound to the agent's first
+    stops_ms: list[int]  # for each interruption: from the caller's first sound to the agent's last
+    gaps_ms: list[int]  # the buffer was empty while the agent spoke
     silences_ms: list[int]  # nobody spoke although it was the agent's turn
     complaints: list[Complaint]
     streams: int
@@ -88,7 +88,7 @@ class CallReport:
     bridged_s: float
     recordings: int
     failures: list[str]
-    babbled: list[str]  # the caller's sentences of which there is no clip
+    babbled: list[str]  # the caller's sentences that have no clip
     events: list[Event]
     evidence: Evidence | None
     caller_mulaw: bytes = b""

@@ -81,7 +81,7 @@ from relay.standin.twilio.streaming import Network
 FOLDER = Path(__file__).parent / "scenarios"
 
 ANSWERED_MS = 3_000
-"""So long is it quiet behind an answer; behind a holding phrase the answer comes sooner."""
+"""It is quiet this long after an answer. After a holding phrase the answer comes sooner."""
 
 NO_ANSWERS = tuple(f"{{{key}}}" for key in (
     "one_moment", "one_moment_again", "holding", "holding_again", "still_there", "nobody_there", "trouble",
@@ -92,7 +92,7 @@ ANY_NUMBER = "?"
 """In `dialled`: a number that is not known here."""
 
 QUIET_MS = 900
-"""So long must the agent be quiet before a caller thinks that it has finished."""
+"""The agent must be quiet this long before a caller thinks that it has finished."""
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Ms = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]

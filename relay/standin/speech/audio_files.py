@@ -1,4 +1,4 @@
-"""Audio files to and from the telephone's mu-law: what `<Play>` and `--wav` read, and the stereo WAV of a call."""
+"""Audio files to and from the telephone's mu-law: for `<Play>` and `--wav`, and the stereo WAV of a call."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import dsp
 
 RATE_HZ = 8_000
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
-"""What sound cards know; a header that says anything else is broken."""
+"""Rates that sound cards know. A header with another one is broken."""
 
 
 class AudioRefused(Exception):
-    """A sound file that cannot be played; the message says why."""
+    """A sound file that cannot be played. The message says why."""
 
 
 def mulaw_of(data: bytes, content_type: str = "audio/wav") -> bytes:
@@ -44,7 +44,7 @@ def mulaw_of(data: bytes, content_type: str = "audio/wav") -> bytes:
 
 
 def read_wav(path: Path) -> bytes:
-    """The mu-law audio of a WAV file on disk. Raises AudioRefused, also where there is no sound in it, and OSError."""
+    """The mu-law audio of a WAV file on disk. Raises AudioRefused, also if there is no sound in it, and OSError."""
     mulaw = mulaw_of(path.read_bytes())
     if not mulaw:
         raise AudioRefused("there is not one sample in it")
@@ -52,13 +52,13 @@ def read_wav(path: Path) -> bytes:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before a call whether its WAV can be written to this path. Raises OSError."""
+    """Check before a call whether its WAV can be written to this path. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.open("ab").close()
 
 
 def write_stereo(path: Path, left_mulaw: bytes, right_mulaw: bytes) -> None:
-    """Write a 16-bit stereo WAV at 8 kHz; the shorter side is filled with silence."""
+    """Write a 16-bit stereo WAV at 8 kHz. The shorter side is filled with silence."""
     count = max(len(left_mulaw), len(right_mulaw))
     sides = [dsp.decode(side + b"\xff" * (count - len(side))) for side in (left_mulaw, right_mulaw)]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,10 @@ def write_stereo(path: Path, left_mulaw: bytes, right_mulaw: bytes) -> None:
 
 
 def _at_line_rate(samples: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
-    """A whole clip at 8 kHz, by cutting its spectrum at 4 kHz: offline, so exact is cheaper than streaming."""
+    """A whole clip at 8 kHz, by cutting its spectrum at 4 kHz.
+
+    For whole clips this is exact and simpler than a stream.
+    """
     if rate_hz == RATE_HZ or not len(samples):
         return samples.astype(np.int16)
     count = round(len(samples) * RATE_HZ / rate_hz)

@@ -1,9 +1,9 @@
-"""How the stand-in model hears: what arrived is compared with the clips that callers speak, by its envelope.
+"""How the stand-in model hears: it compares what arrived with the callers' clips.
 
-The envelope (level every 10 ms) finds which clip it can be and where; twelve bands between 200 and 3400 Hz confirm it.
-A few dB, some noise and any shift do no harm. Audio that was broken on its way is not understood: frames that were
-lost, clicks at frame edges, a wrong rate, a wrong codec. A human would still catch some of that; a model that forgives
-would hide the relay's mistakes.
+The envelope (level every 10 ms) finds which clip it can be, and where. Twelve bands between 200 and 3400 Hz confirm it.
+A few dB, some noise and any shift in time do not matter. Audio that was damaged on its way is not understood: lost
+frames, clicks at the edges of frames, a wrong rate, a wrong codec. A human would still understand some of it. But a
+model that forgives would hide the relay's mistakes.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from relay.standin.speech.voice import Clip, babbled_clips, clips
 Array = npt.NDArray[np.float64]
 
 STEP_MS, WINDOW_MS = 10, 20
-FINE_STEP_MS = 5  # so that clip and audio are never more than 2.5 ms out of step
+FINE_STEP_MS = 5  # so that clip and audio are never more than 2.5 ms apart
 BIN_HZ = 1000 // WINDOW_MS
-# Band edges in bins of 50 Hz, growing as the ear's do.
+# Edges of the bands in bins of 50 Hz. They grow as the ear's bands do.
 EDGES = np.array([4, 6, 8, 10, 13, 16, 20, 25, 31, 38, 46, 56, 68])
-HIGH_FROM_BAND = 9  # 1.9 kHz and up: where speech is weak and clicks are not
+HIGH_FROM_BAND = 9  # 1.9 kHz and up: speech is weak there, and clicks are not
 FLOOR_DB = -75.0  # below the quietest phone line: silence must not look like detail
 
-ENVELOPE_ALIKE = 0.80  # correlation from which a clip is looked at closely
-CELL_DB = 5.0  # how far a band may be off after the levels were matched
+ENVELOPE_ALIKE = 0.80  # from this correlation on, a clip is compared in detail
+CELL_DB = 5.0  # how much a band may differ after the levels were matched
 CELLS_ALIKE = 0.85
-HOLE_DB, HOLES = 12.0, 0.03  # frames that lost so much; what share of the speech may
-SPIKE_DB, SPIKES = 8.0, 0.06  # frames with so much more treble than was spoken
-SPIKE_BELOW_DB = 24.0  # treble that is so far under the loudest band is a line's noise
-ABOVE_HZ = 4500  # a phone line carries nothing up there; a click does
-CLICK_PEAK, CLICK_CREST, CLICKS_A_S = 500, 6.0, 3.0  # int16; peak over RMS of 5 ms; more than a crackling line has
-DEPTH_DB = 25.0  # how far under the loudest the envelope is followed: below that a line's own noise fills it
+HOLE_DB, HOLES = 12.0, 0.03  # frames that lost so much, and the share of the speech that may
+SPIKE_DB, SPIKES = 8.0, 0.06  # frames with so much more treble than was spoken, and their share
+SPIKE_BELOW_DB = 24.0  # treble so far under the loudest band is noise of the line
+ABOVE_HZ = 4500  # a phone line carries nothing above this; a click does
+CLICK_PEAK, CLICK_CREST, CLICKS_A_S = 500, 6.0, 3.0  # int16; peak over RMS of 5 ms; more than a noisy line has
+DEPTH_DB = 25.0  # how far below the loudest part the envelope is used: further down is noise of the line
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class _Print:
-    """A clip as the ear remembers it: its speech without the silence around it."""
+    """A clip as the ear keeps it: its speech without the silence around it."""
 
     clip: Clip
     bands_db: Array  # [steps, 12], every 10 ms
@@ -59,15 +59,16 @@ class _Print:
 
 
 class Ear:
-    """Knows some speakers' clips, and the sentences it is told of, as the stand-ins speak them; nothing else."""
+    """Knows the clips of some speakers, and the sentences that it is told of, as the stand-ins speak them."""
 
     def __init__(self, speakers: tuple[str, ...] = ("caller",), also: Iterable[str] = ()) -> None:
         self._prints = [_print(clip) for clip in clips().values() if clip.speaker in speakers]
         self._prints += [_print(clip) for text in also for clip in babbled_clips(text)]
 
     def hear(self, samples: npt.NDArray[np.int16], rate_hz: int) -> list[Heard]:
-        """The clips in int16 audio of 8000 or 24000 Hz, in the order they were spoken."""
-        pad = np.zeros(rate_hz * 3 // 10, np.int16)  # a clip may begin before the audio does, by its quiet start
+        """The clips in int16 audio of 8000 or 24000 Hz, in order."""
+        # A clip may begin before the audio does, because its beginning is quiet
+        pad = np.zeros(rate_hz * 3 // 10, np.int16)
         padded = np.concatenate([pad, samples, pad])
         if _has_clicks(padded, rate_hz):
             return []
@@ -82,7 +83,7 @@ class Ear:
         return sorted(kept, key=lambda heard: heard.start_ms)
 
     def transcribe(self, samples: npt.NDArray[np.int16], rate_hz: int) -> str:
-        """What was said, as text; empty where no known voice said anything."""
+        """What was said, as text. Empty if no known voice said anything."""
         return " ".join(heard.clip.text for heard in self.hear(samples, rate_hz))
 
 
@@ -96,7 +97,10 @@ def _print(clip: Clip) -> _Print:
 
 
 def _bands(samples: npt.NDArray[np.int16], rate_hz: int, step_ms: int) -> Array:
-    """[n] int16 -> [steps, 12] dBFS: a 20 ms window has bins of 50 Hz at any rate, so rates need not be changed."""
+    """[n] int16 -> [steps, 12] dBFS.
+
+    A window of 20 ms has bins of 50 Hz at any rate, so the rate need not be changed.
+    """
     window, step = rate_hz * WINDOW_MS // 1000, rate_hz * step_ms // 1000
     if len(samples) < window:
         return np.full((0, len(EDGES) - 1), FLOOR_DB)
@@ -107,7 +111,7 @@ def _bands(samples: npt.NDArray[np.int16], rate_hz: int, step_ms: int) -> Array:
 
 
 def _has_clicks(samples: npt.NDArray[np.int16], rate_hz: int) -> bool:
-    """Whether 24 kHz audio has peaks above the phone band that stand alone, as steps between frames make them."""
+    """True if 24 kHz audio has single peaks above the phone band. Steps between frames make such peaks."""
     if rate_hz <= 2 * ABOVE_HZ:
         return False
     spectrum = np.fft.rfft(samples.astype(np.float64))
@@ -124,7 +128,7 @@ def _level(bands_db: Array) -> Array:
 
 
 def _search(print_: _Print, fine: Array) -> list[Heard]:
-    """Where in the audio the clip can be, with how well it fits: a few steps around each place."""
+    """Where in the audio the clip can be, and how well it fits: a few steps around each place."""
     found = []
     for phase in range(STEP_MS // FINE_STEP_MS):
         bands_db = fine[phase :: STEP_MS // FINE_STEP_MS]
@@ -139,7 +143,7 @@ def _search(print_: _Print, fine: Array) -> list[Heard]:
 
 
 def _correlate(wanted: Array, level_db: Array) -> Array:
-    """Normalised correlation of a clip's envelope with the audio's, for every place where the clip could be."""
+    """Correlation of a clip's envelope with the audio's (normalised), for every place where the clip could be."""
     count = len(wanted)
     wanted = np.maximum(wanted, wanted.max() - DEPTH_DB)
     level_db = np.maximum(level_db, level_db.max() - DEPTH_DB)
@@ -152,7 +156,7 @@ def _correlate(wanted: Array, level_db: Array) -> Array:
 
 
 def _peaks(alike: Array, apart: int) -> list[int]:
-    """The best three steps of each place: neighbours of a peak are as good as it is, so one step apart is enough."""
+    """The best three steps of each place. Neighbours of a peak are nearly as good, so one step apart is enough."""
     found: list[int] = []
     for lag in np.argsort(alike)[::-1]:
         if alike[lag] < ENVELOPE_ALIKE:
@@ -163,7 +167,7 @@ def _peaks(alike: Array, apart: int) -> list[int]:
 
 
 def _confirm(print_: _Print, bands_db: Array) -> float:
-    """The share of loud cells that fit, or 0 where the audio is too unlike or was broken."""
+    """The share of loud cells that fit. 0 if the audio is too different, or was damaged."""
     loudest = print_.bands_db.max()
     loud = print_.bands_db > loudest - 25
     difference = bands_db - print_.bands_db

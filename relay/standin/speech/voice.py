@@ -1,9 +1,9 @@
-"""How the stand-ins speak: a text becomes mu-law audio, by a kept clip where there is one, else by piper or babble.
+"""How the stand-ins speak: a text becomes mu-law audio, by a clip if there is one, else by piper or by babble.
 
-The clips are made by make_clips.py. A text is cut into sentences and the longest runs of them that are clips are used
-as they are, so "Let me book that for you. Is there anything else I can help with?" is real speech although nobody
-recorded it in one go. What has no clip is babbled: 60 ms a character, pitched and shaped like speech but without
-words, and `Voice.babbled` keeps the list for the report.
+make_clips.py makes the clips. A text is cut into sentences, and the longest parts that are clips are used as they are.
+So "Let me book that for you. Is there anything else I can help with?" is real speech, although nobody recorded it as
+one sentence. Text without a clip is babbled: 60 ms for each character, with the pitch and the shape of speech, but
+without words. `Voice.babbled` has the list for the report.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ import dsp
 
 FOLDER = Path(__file__).parent / "clips"
 RATE_HZ = 8000
-BABBLE_MS_PER_CHARACTER = 60  # about 165 words a minute, an ordinary reading pace
-GAP_MS = 80  # between two sentences, beside the 70 ms of silence at a clip's ends
+BABBLE_MS_PER_CHARACTER = 60  # about 165 words a minute, a usual reading speed
+GAP_MS = 80  # between two sentences, more than the 70 ms of silence at a clip's ends
 LEVEL = 32768 * 10 ** (-22 / 20)  # RMS of the clips (make_clips.SPEECH_DBFS)
-# Where the energy of a vowel lies (F1, F2 in Hz); rough, it only has to sound like somebody.
+# Where the energy of a vowel is (F1, F2 in Hz). This is rough: it only has to sound like somebody.
 FORMANTS = {"a": (750, 1250), "e": (550, 1850), "i": (320, 2250), "o": (500, 950), "u": (340, 1050), "y": (400, 2000)}
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A phrase that was spoken once: G.711 mu-law, 8 kHz, mono, no header."""
+    """A phrase that was spoken once: G.711 mu-law, 8 kHz, mono, without a header."""
 
     id: str
     speaker: str  # agent | caller | human | noise
@@ -61,12 +61,12 @@ def clips() -> Mapping[str, Clip]:
 
 
 def find(name: str) -> Clip | None:
-    """The clip with this id, or else with this text; None where there is neither."""
+    """The clip with this id, or with this text. None if there is none."""
     return clips().get(name) or _by_words().get(words(name))
 
 
 def words(text: str) -> str:
-    """A text without case, punctuation and doubled blanks: what two people would agree was said."""
+    """A text without case, punctuation and double blanks, to compare what was said."""
     return " ".join(re.sub(r"[^\w' ]+", " ", text.lower().replace("’", "'")).split())
 
 
@@ -76,11 +76,11 @@ def _by_words() -> Mapping[str, Clip]:
 
 
 class Voice:
-    """Speaks any text; remembers which ones it could only babble. One per stand-in, shared by its connections."""
+    """Speaks any text, and keeps what it could only babble. One for each stand-in, shared by its connections."""
 
     def __init__(self, piper: bool = False) -> None:
         self.babbled: list[str] = []
-        self._spoken: dict[str, bytes] = {}  # by piper, who never says a thing twice alike and takes his time
+        self._spoken: dict[str, bytes] = {}  # by piper, which is slow and never says a text twice in the same way
         self._piper = _load_piper() if piper and piper_is_installed() else None
 
     def say(self, text: str) -> bytes:
@@ -99,7 +99,7 @@ class Voice:
 
 
 def _parts(text: str) -> list[Clip | str]:
-    """The longest runs of sentences that are clips, and the sentences between them that are none."""
+    """The longest parts that are clips, and the sentences between them that are not."""
     sentences = [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
     parts: list[Clip | str] = []
     while sentences:
@@ -117,12 +117,12 @@ def _parts(text: str) -> list[Clip | str]:
 
 @functools.cache
 def babbled_clips(text: str) -> tuple[Clip, ...]:
-    """The sentences of a text that nobody recorded, as they are babbled: clips for an ear that is to know them."""
+    """The sentences of a text without clips, as they are babbled: clips for an ear that must know them."""
     return tuple(Clip("", "", part, babble(part)) for part in _parts(text) if isinstance(part, str))
 
 
 def babble(text: str) -> bytes:
-    """Speech-like sound of the text's length, without words, as mu-law: the same for the same text."""
+    """Speech-like sound of the text's length, without words, as mu-law. The same text gives the same sound."""
     chance = random.Random(zlib.crc32(text.encode()))
     length = BABBLE_MS_PER_CHARACTER * RATE_HZ // 1000
     pitch_hz = 105 + 25 * chance.random()
@@ -141,7 +141,7 @@ def babble(text: str) -> bytes:
 def _sound(
     character: str, phases: npt.NDArray[np.float64], hz: float, chance: random.Random
 ) -> npt.NDArray[np.float64]:
-    """One character: a vowel is harmonics under two formants, a consonant a short weak one, a blank a pause."""
+    """One character: a vowel has harmonics under two formants, a consonant is short and weak, a blank is a pause."""
     swell = np.sin(np.linspace(0.15, np.pi - 0.15, len(phases)))
     if not character.isalnum():
         return np.zeros(len(phases))
@@ -172,7 +172,7 @@ def _speak(piper: Any, sentence: str) -> bytes:
     samples = np.concatenate([np.asarray(chunk.audio_float_array, np.float64) for chunk in chunks])
     spectrum = np.fft.rfft(samples)
     length = len(samples) * RATE_HZ // chunks[0].sample_rate
-    # Cutting the spectrum at 4 kHz and going back with fewer samples is resampling, exact for a whole utterance.
+    # Cutting the spectrum at 4 kHz and going back with fewer samples is exact resampling for a whole utterance.
     low = np.fft.irfft(spectrum[: length // 2 + 1], length) * length / len(samples)
     rms = float(np.sqrt((low**2).mean())) or 1.0
     return dsp.encode((low * LEVEL / rms).clip(-32000, 32000).astype(np.int16))

@@ -1,6 +1,6 @@
-"""The state of one call at the stand-in Twilio: its legs, what was heard, what was complained about, and who ended it.
+"""The state of one call at the stand-in Twilio: its legs, what was heard, Twilio's complaints, and who ended it.
 
-Pure: the time comes in with each call. The shell around it is `exchange.py`.
+Pure: the time is passed in. The shell around it is `exchange.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EndedBy = Literal["caller", "relay", "human", "twilio"]
 Status = Literal[
     "queued", "initiated", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"
 ]
-# What happens in a call, as it is logged, and as a scenario may wait for it.
+# What happens in a call, as it is logged. A scenario may wait for these.
 EventKind = Literal[
     "agent_said",
     "agent_said_by_twilio",
@@ -73,7 +73,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Words that Twilio itself read out (`<Say>`), in seconds of the clock."""
+    """Words that Twilio itself read aloud (`<Say>`), in seconds of the clock."""
 
     from_s: float
     to_s: float
@@ -98,7 +98,7 @@ class Leg:
     keys: str = ""
 
     def duration_s(self, now: float) -> int:
-        """Whole seconds since the answer, as Twilio bills them; 0 when nobody answered."""
+        """Whole seconds since the answer, as Twilio bills them. 0 if nobody answered."""
         if self.answered_s is None:
             return 0
         return round((now if self.ended_s is None else self.ended_s) - self.answered_s)
@@ -106,7 +106,7 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What Twilio knows of where a number is from; blanks are normal (docs/protocol/twilio.md 1.1)."""
+    """Where a number is from, as far as Twilio knows. Blanks are usual (docs/protocol/twilio.md 1.1)."""
 
     city: str = ""
     state: str = ""
@@ -153,11 +153,11 @@ class CallState:
         return f"{prefix}{self.rng.getrandbits(128):032x}"
 
     def wall(self, now: float) -> datetime:
-        """The time of day at a moment of the clock, for the fields that carry one."""
+        """The time of day at a moment of the clock, for fields with a time."""
         return self._epoch + timedelta(seconds=now - self._epoch_s)
 
     def log(self, now: float, kind: EventKind, **fields: Any) -> None:
-        """Keep an event, and tell whoever watches."""
+        """Keep an event, and tell the listener."""
         self.events.append(Event(now - self.started_s, kind, fields))
         self._on_event(kind, {"at_s": now - self.started_s, "call_sid": self.sid, **fields})
 
@@ -166,18 +166,18 @@ class CallState:
         self.take_complaint(Complaint(code, rule, detail, now, level), now)
 
     def take_complaint(self, complaint: Complaint, now: float) -> None:
-        """The same, ready made."""
+        """The same with a finished entry."""
         self.complaints.append(complaint)
         self.log(now, "complaint", code=complaint.code, text=str(complaint), level=complaint.level)
 
     def answer(self, now: float) -> None:
-        """The caller's leg is answered, once: Twilio picks up at the first verb that is no <Reject>."""
+        """The caller's leg is answered, once: at the first verb that is not <Reject>."""
         if self.leg.answered_s is None:
             self.leg.status, self.leg.answered_s = "in-progress", now
             self.log(now, "answered")
 
     def end(self, now: float, by: EndedBy, status: Status = "completed") -> None:
-        """The call is over; who was first counts."""
+        """The call has ended. The first reason counts."""
         if self.ended_by is None:
             self.ended_by = by
             self.leg.status, self.leg.ended_s = status, now
@@ -185,7 +185,7 @@ class CallState:
             self.log(now, "ended", by=by, status=status)
 
     def read_out(self, leg: Leg, text: str, now: float) -> float:
-        """Twilio reads a text to one leg; returns when it is done (seconds)."""
+        """Twilio reads a text to one leg. Returns when it will have ended (seconds)."""
         words = Words(now, now + len(text) * SAY_S_PER_CHARACTER, text)
         leg.words.append(words)
         if leg is self.leg:
@@ -195,7 +195,7 @@ class CallState:
         return words.to_s
 
     def quiet_for_s(self, now: float) -> float:
-        """How long the caller has heard nothing; since the first ring when nothing was heard yet."""
+        """How long the caller has heard nothing. Since the first ring if nothing was heard yet."""
         self.listener.listen(now)
         last = self.listener.stretches[-1][1] if self.listener.stretches else self.started_s
         if self.leg.words:
@@ -203,7 +203,7 @@ class CallState:
         return max(0.0, now - last)
 
     def answer_begun_s(self, now: float) -> float | None:
-        """When what the caller hears last, or hears now, began (seconds)."""
+        """When the last thing that the caller hears, or heard, began (seconds)."""
         self.listener.listen(now)
         begun = [self.listener.stretches[-1][0]] if self.listener.stretches else []
         begun += [self.leg.words[-1].from_s] if self.leg.words else []

@@ -18,7 +18,7 @@ ANSWER_BUFFER_S = 5.0
 """Twilio lets a phone ring about so much longer than `timeout` says (docs/protocol/twilio.md 5.1)."""
 
 THINK_S = 1.0
-"""How long a human takes to press a key when the question has been asked."""
+"""How long a human takes to press a key after the question."""
 
 Behaviour = Literal["accepts", "declines", "hangs_up", "no_answer", "busy", "failed", "voicemail"]
 
@@ -30,17 +30,17 @@ class Human:
     does: Behaviour = "accepts"
     ring_s: float = 4.0
     talk_s: float = 5.0
-    hello: bytes = b""  # mu-law: what the caller hears when bridged
+    hello: bytes = b""  # mu-law: what the caller hears when they are connected
 
 
 class DialHost(Protocol):
-    """What dialling needs of the call it happens in."""
+    """What dialling needs from its call."""
 
     state: CallState
     webhooks: Webhooks
 
     def next_human(self) -> Human:
-        """How the human who is dialled next behaves."""
+        """How the next human who is dialled behaves."""
 
     def notify(self, url: str, method: str, fields: dict[str, str]) -> None:
         """Send a status callback in the background."""
@@ -50,7 +50,7 @@ class DialHost(Protocol):
 
 
 class Dialling:
-    """One `<Dial>` while it lasts."""
+    """One `<Dial>`, while it runs."""
 
     def __init__(self, host: DialHost, verb: Dial) -> None:
         self._host, self._state, self._verb = host, host.state, verb
@@ -60,9 +60,9 @@ class Dialling:
         self._rings_from_s: float | None = None
 
     async def run(self) -> dict[str, str]:
-        """Dial until the bridge is over or nobody is left; returns the fields of the action request.
+        """Dial until the talk has ended or nobody is left. Returns the fields of the action request.
 
-        Cancelled (the caller hung up, REST took over): every leg that rings or talks is ended.
+        If it is cancelled (the caller hung up, or REST took over), every leg that rings or talks is ended.
         """
         try:
             last = await self._dial_all()
@@ -79,7 +79,7 @@ class Dialling:
         return fields
 
     async def _dial_all(self) -> Leg:
-        """Dial one after the other or all at once; returns the leg by which it is judged."""
+        """Dial one after the other, or all at once. Returns the leg that decides the result."""
         legs: list[Leg] = []
         if self._verb.sequential:
             for number in self._verb.numbers:
@@ -114,7 +114,7 @@ class Dialling:
             if answered:
                 await self._talk(number, leg, human)
         finally:
-            if leg.ended_s is None:  # cancelled: the caller is gone, or has another document
+            if leg.ended_s is None:  # cancelled: the caller has gone, or has another document
                 self._hang_up(number, leg, "completed" if leg.answered_s is not None else "canceled")
         return leg
 
@@ -143,7 +143,7 @@ class Dialling:
         leg.status, leg.answered_s = "in-progress", trio.current_time()
         self._state.log(leg.answered_s, "human_answered", number=leg.number, does=human.does)
         self._report(number, leg, "answered")
-        if not self._verb.answer_on_bridge:  # else it rings on for the caller while the human hears the whisper
+        if not self._verb.answer_on_bridge:  # otherwise it rings for the caller while the human hears the whisper
             self._stop_ringing()
         return True
 
@@ -165,7 +165,7 @@ class Dialling:
         self._hang_up(number, leg, "completed")
 
     async def _whisper(self, number: Number, leg: Leg, human: Human) -> bool:
-        """Run the documents on the human's leg; True when they end without a hang-up: the legs are bridged."""
+        """Run the documents on the human's leg. True if they end without a hang-up: then the two are connected."""
         state, phone = self._state, Phone(self._state, leg, self._host.webhooks)
         url, method, fields = number.url, number.method, state.human_fields(leg)
 

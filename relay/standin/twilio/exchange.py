@@ -1,7 +1,7 @@
-"""The stand-in Twilio: an exchange with a number on it, and the calls that go through it.
+"""The stand-in Twilio: an exchange with a number, and the calls to it.
 
-`Exchange.ring` is one call from the first ring to the last status callback: it asks the relay's webhook, plays the
-TwiML verb by verb on the caller's leg, and lets a caller (a coroutine) listen, speak, press keys and hang up.
+`Exchange.ring` is one call, from the first ring to the last status callback. It asks the relay's webhook and plays the
+TwiML verb by verb on the caller's leg. The caller is a coroutine that listens, speaks, presses keys and hangs up.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from relay.standin.twilio.twiml_verbs import (
 from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
-"""What a caller hears of a document that cannot be had (docs/protocol/twilio.md 1.2)."""
+"""What a caller hears when Twilio cannot get a document (docs/protocol/twilio.md 1.2)."""
 
 NO_PHONES = ("sip:", "sips:", "client:")
-"""How callers are named who have no phone number that a `<Dial>` could pass on."""
+"""Callers with such an address have no phone number that a `<Dial>` could show."""
 
 MAX_DOCUMENTS = 100
-"""More documents in one call are a loop of redirects."""
+"""More documents than this in one call are a loop of redirects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The credentials of a Twilio account; the API key is one more way into REST."""
+    """The credentials of a Twilio account. The API key is another way into REST."""
 
     sid: str
     auth_token: str
@@ -78,7 +78,7 @@ LOS_ANGELES = Place("LOS ANGELES", "CA", "91604", "US")
 
 @dataclass(frozen=True, slots=True)
 class CallerLine:
-    """Who rings, and over what kind of line."""
+    """Who calls, and over what kind of line."""
 
     number: str = "+12125550101"
     place: Place = LOS_ANGELES
@@ -89,7 +89,7 @@ class CallerLine:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What REST wants done with a live call: a document, a URL to ask for one, or the end."""
+    """What REST wants done with a live call: a document, a URL that has one, or the end."""
 
     twiml: Document | None = None
     url: str = ""
@@ -98,7 +98,7 @@ class _Order:
 
 @dataclass(slots=True)
 class Exchange:
-    """One account's Twilio. `bins` are documents that Twilio hosts itself (TwiML Bins), by URL."""
+    """The Twilio of one account. `bins` are documents that Twilio hosts itself (TwiML Bins), by URL."""
 
     door: RelayDoor
     account: Account
@@ -112,7 +112,7 @@ class Exchange:
     _rung: int = 0
 
     async def ring(self, line: CallerLine, act: Callable[[LiveCall], Awaitable[None]]) -> LiveCall:
-        """Make one call; returns when it is over and every callback was sent. `act` is what the caller does."""
+        """Make one call. Returns when it has ended and every callback was sent. `act` is what the caller does."""
         self._rung += 1
         call = LiveCall(self, line, random.Random(f"{self.seed} {self._rung}"))
         self.calls[call.state.sid] = call
@@ -121,7 +121,7 @@ class Exchange:
 
 
 class LiveCall:
-    """One call while it lasts: the shell around its `CallState`."""
+    """One call while it runs: the shell around its `CallState`."""
 
     def __init__(self, exchange: Exchange, line: CallerLine, rng: random.Random) -> None:
         self._exchange, self._line = exchange, line
@@ -152,13 +152,13 @@ class LiveCall:
     # what the caller does
 
     def hang_up(self, by: EndedBy = "caller", status: Status = "canceled") -> None:
-        """The caller puts the phone down, or REST ends the call; `status` is that of one nobody has answered."""
+        """The caller hangs up, or REST ends the call. `status` is that of a call nobody has answered."""
         self._end(by, status)
         if self._verb is not None:
             self._verb.cancel()
 
     async def press(self, key: str) -> None:
-        """The caller presses a key: a stream gets it, or whatever verb waits for keys."""
+        """The caller presses a key. The stream gets it, or the verb that waits for keys."""
         self._log("caller_pressed", key=key)
         if self._streaming is not None:
             self.state.leg.keys += key
@@ -180,11 +180,11 @@ class LiveCall:
 
     @property
     def live(self) -> bool:
-        """Whether REST can still do something with it."""
+        """True while REST can still change it."""
         return self.state.ended_by is None
 
     def redirect(self, *, twiml: Document | None = None, url: str = "", method: str = "POST") -> None:
-        """REST brings another document: what runs now is abandoned, a stream gets `stop` and loses its buffer."""
+        """REST brings another document. What runs now is given up; a stream gets `stop` and loses its buffer."""
         self._order = _Order(twiml, url, method)
         self._log("redirected_by_rest")
         if self._verb is not None:
@@ -230,11 +230,11 @@ class LiveCall:
         self.state.end(trio.current_time(), by, "completed" if answered else unanswered)
 
     def _end_of_document(self, unanswered: Status = "completed") -> None:
-        """The documents are at their end: the human's doing when that follows a talk with one, else the relay's."""
+        """The documents have ended: by the human if they talked with one, else by the relay."""
         self._end("human" if self._human_left else "relay", unanswered)
 
     async def _play_document(self, order: _Order, extra: dict[str, str]) -> tuple[_Order | None, dict[str, str]]:
-        """Play one document; returns the order for the next one, with the fields it is asked with."""
+        """Play one document. Returns the order for the next one, with the fields of its request."""
         try:
             if order.twiml is not None:
                 document = order.twiml
@@ -268,7 +268,7 @@ class LiveCall:
             self.state.complain(trio.current_time(), code, rule, document.url, "warning")
 
     async def _failed(self, failed: FetchFailed | TwimlRefused, url: str) -> tuple[_Order | None, dict[str, str]]:
-        """A document cannot be had: the number's fallback, once; else the caller is told, and the call is over."""
+        """Twilio cannot get a document: the number's fallback, once. Then the caller is told, and the call ends."""
         self.state.complain(trio.current_time(), failed.code, failed.rule, url)
         number = self._exchange.number
         if number.voice_fallback_url and not self._in_fallback:
@@ -282,7 +282,7 @@ class LiveCall:
         return None, {}
 
     async def _play(self, verb: Verb) -> tuple[_Order | None, dict[str, str]] | None:
-        """Play one verb; None when the next verb of the document follows, else where the call goes on."""
+        """Play one verb. None if the next verb of the document follows, else where the call goes on."""
         match verb:
             case Say() | Play() | Pause():
                 await self.phone.prompt(verb)
@@ -339,7 +339,7 @@ class LiveCall:
         begun = trio.current_time()
         try:
             recording = await record(verb, self.state, self.phone)
-        finally:  # a caller who hangs up leaves what was said so far
+        finally:  # if the caller hangs up, what they said so far stays
             if not self.live and (cut := kept(self.state, begun, trio.current_time(), "hangup")) is not None:
                 self._keep(verb, cut)
                 self.notify(verb.action, verb.method, self.state.caller_fields() | self._recording_fields(cut))
@@ -377,12 +377,12 @@ class LiveCall:
     # for the rooms of the call
 
     def next_human(self) -> Human:
-        """How the human who is dialled next behaves: in the order of the scenario, the last one again and again."""
+        """How the next human who is dialled behaves: in the order of the scenario, the last one again and again."""
         humans = self._line.humans
         return humans[min(len(self.state.humans), len(humans) - 1)]
 
     def notify(self, url: str, method: str, fields: Mapping[str, str]) -> None:
-        """Send a callback in the background, as Twilio does; its answer is of no consequence."""
+        """Send a callback in the background, as Twilio does. Its answer changes nothing."""
         if self._background is not None:
             self._background.start_soon(self._notify, url, method, dict(fields))
 

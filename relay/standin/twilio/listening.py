@@ -1,4 +1,4 @@
-"""Who talks when: stretches of sound found in mu-law audio, 20 ms at a time.
+"""Who talks when: parts with sound in mu-law audio, found 20 ms at a time.
 
 Pure. Used for the caller's ear (has the agent finished?) and for the report (latency, silences).
 """
@@ -12,13 +12,16 @@ BLOCK = 160
 """Samples in 20 ms."""
 
 LOUD_ABOVE = 512
-"""Linear amplitude (of 32,124) that counts as sound: -36 dBFS, well above line noise, well below the softest speech."""
+"""Linear amplitude (of 32,124) that counts as sound: -36 dBFS.
+
+Noise of the line is far below, the softest speech far above.
+"""
 
 LOUD_SHARE = 16
-"""So many of the 160 samples must be loud: a click is not speech."""
+"""So many of the 160 samples must be loud. A click has fewer."""
 
 JOIN_S = 0.5
-"""Pauses between words and phrases of one speaker; longer silence ends a stretch."""
+"""Pauses between words and phrases of one speaker. A longer silence ends a part."""
 
 
 def _magnitude(byte: int) -> int:
@@ -31,7 +34,7 @@ _IS_LOUD = bytes(_magnitude(byte) > LOUD_ABOVE for byte in range(256))
 
 
 def is_loud(mulaw: bytes) -> bool:
-    """Whether a block of mu-law audio holds sound rather than silence or line noise."""
+    """True if a block of mu-law audio has sound, not only silence or noise of the line."""
     return mulaw.translate(_IS_LOUD).count(1) * BLOCK >= LOUD_SHARE * len(mulaw) > 0
 
 
@@ -44,7 +47,7 @@ def loud_span_ms(mulaw: bytes) -> tuple[float, float]:
 
 
 class Listener:
-    """Follows a playback and keeps the stretches in which something was to be heard."""
+    """Follows a playback and keeps the parts in which something could be heard."""
 
     def __init__(self, playback: Playback, from_s: float) -> None:
         self._playback = playback
@@ -52,7 +55,7 @@ class Listener:
         self.stretches: list[tuple[float, float]] = []
 
     def listen(self, now: float) -> None:
-        """Take in what was played up to `now`. Audio already played never changes, so each block is read once."""
+        """Take in what was played up to `now`. Audio that was played never changes, so each block is read once."""
         end = samples_at(now)
         while self._scanned + BLOCK <= end:
             if is_loud(self._playback.read(self._scanned, BLOCK)):
@@ -60,7 +63,7 @@ class Listener:
             self._scanned += BLOCK
 
     def sound(self, from_s: float, to_s: float) -> None:
-        """Add a piece of sound; joined with the stretch before when the pause between is short."""
+        """Add a piece of sound. It is joined with the part before if the pause between them is short."""
         if self.stretches and from_s - self.stretches[-1][1] <= JOIN_S:
             first, last = self.stretches[-1]
             self.stretches[-1] = (first, max(last, to_s))

@@ -20,7 +20,7 @@ FIRST_TIMESTAMP_MS = (100, 170)
 """The first media timestamps of captured streams: 102, 155, 171."""
 
 TIMESTAMP_WOBBLE_MS = 2
-"""72 frames of a capture took 1,438 ms, not 1,440: the steps are about 20 ms, not exactly."""
+"""72 frames of a capture took 1,438 ms, not 1,440: the steps are about 20 ms, but not exact."""
 
 PARAMETER_LIMIT = 500
 """Name and value of one <Parameter> together must be shorter than this."""
@@ -30,14 +30,14 @@ _SHAPES: dict[str, dict[str, Any]] = {
     "mark": {"event": str, "streamSid": str, "mark": {"name": str}},
     "clear": {"event": str, "streamSid": str},
 }
-"""The only messages a relay may send, with every field they have: one more or one fewer is a 31951."""
+"""The only messages that a relay may send, with all their fields. One field more or less is a 31951."""
 
 Level = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """An entry of Twilio's debugger. A `note` is logged on healthy calls too, as 31921 when the relay closes."""
+    """An entry in Twilio's debugger. A `note` comes with good calls too, like 31921 when the relay closes."""
 
     code: int
     rule: str
@@ -58,21 +58,21 @@ class PlayMedia:
 
 @dataclass(frozen=True, slots=True)
 class SetMark:
-    """The relay wants to know when the audio before this has been played."""
+    """The relay asks to be told when the audio before this was played."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClearBuffer:
-    """The relay takes back what has not been played."""
+    """The relay takes back what was not played."""
 
 
 Order = PlayMedia | SetMark | ClearBuffer
 
 
 class FrameTimes:
-    """When frame k of a stream is sent and what its timestamp says, in ms from the start of the stream."""
+    """When frame k of a stream is sent, and its timestamp, in ms from the start of the stream."""
 
     def __init__(self, rng: random.Random) -> None:
         self.first_ms = rng.randint(*FIRST_TIMESTAMP_MS)
@@ -87,7 +87,7 @@ class FrameTimes:
 
 
 class MediaStream:
-    """One stream: numbers what it sends, checks what it gets, keeps the complaints."""
+    """One stream: numbers what it sends, checks what it gets, and keeps the complaints."""
 
     def __init__(self, *, account_sid: str, call_sid: str, stream_sid: str, parameters: dict[str, str]) -> None:
         self.stream_sid = stream_sid
@@ -100,11 +100,11 @@ class MediaStream:
     # Twilio to the relay
 
     def connected(self) -> str:
-        """The first message; it has neither a stream nor a number."""
+        """The first message. It has neither a stream nor a number."""
         return _json({"event": "connected", "protocol": "Call", "version": "1.0.0"})
 
     def start(self) -> str:
-        """The second message: who calls, in what format, with the <Parameter>s of the TwiML."""
+        """The second message: the call, the format, and the <Parameter>s of the TwiML."""
         return _json(
             {
                 "event": "start",
@@ -129,7 +129,7 @@ class MediaStream:
         return _json({"event": "media", "sequenceNumber": self._number(), "media": media, "streamSid": self.stream_sid})
 
     def dtmf(self, digit: str) -> str:
-        """A key the caller pressed. Its track is called `inbound_track`, unlike that of media."""
+        """A key that the caller pressed. Its track is called `inbound_track`, unlike that of media."""
         return _json(
             {
                 "event": "dtmf",
@@ -151,7 +151,7 @@ class MediaStream:
         )
 
     def stop(self) -> str:
-        """The last message: the call is over, or it goes on with another document."""
+        """The last message: the call has ended, or goes on with another document."""
         return _json(
             {
                 "event": "stop",
@@ -164,7 +164,7 @@ class MediaStream:
     # the relay to Twilio
 
     def receive(self, message: str | bytes, now: float) -> Order | None:
-        """What a message of the relay's asks for; None and a complaint when Twilio would drop it."""
+        """What a message of the relay's asks for. None and a complaint if Twilio would drop it."""
         if isinstance(message, bytes):
             self._complain(31950, "text frames only", f"a binary frame of {len(message)} bytes", now)
             return None
@@ -201,12 +201,12 @@ class MediaStream:
         except (binascii.Error, ValueError):
             self._complain(31951, "media.payload is base64", payload[:40], now)
             return None
-        if mulaw[:4] == b"RIFF":  # Twilio plays the header as a click and says nothing (docs/protocol/twilio.md 3.2)
+        if mulaw[:4] == b"RIFF":  # Twilio plays the header as a click, without an error (docs/protocol/twilio.md 3.2)
             self._complain(0, "audio has no file header", "a RIFF header is heard as a click", now)
         return PlayMedia(mulaw)
 
     def _complain(self, code: int, rule: str, detail: str, now: float) -> None:
-        """Twilio warns once a stream for each code; we keep one a rule, and count the rest."""
+        """Twilio warns once a stream for each code. Here one is kept for each rule, and the rest is counted."""
         self.broken_rules[rule] = self.broken_rules.get(rule, 0) + 1
         if self.broken_rules[rule] == 1:
             self.complaints.append(Complaint(code, rule, detail, now, "warning"))

@@ -1,6 +1,6 @@
-"""The caller's mouth: what the caller says and when, to the sample, over a telephone line's kind of silence.
+"""The caller's mouth: what the caller says and when, to the sample, with the silence of a telephone line between.
 
-Pure: the time comes in with each call, in seconds of one monotonic clock.
+Pure: the time is passed in, in seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOISE = bytes((0xFF, 0xFF, 0x7F, 0x7F, 0xFE, 0x7E, 0xFD, 0x7D))
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One thing the caller says: `text` is empty for a cough or for a recording of unknown words."""
+    """One thing that the caller says. `text` is empty for a cough, or for a recording of unknown words."""
 
     at: int
     mulaw: bytes
@@ -42,7 +42,7 @@ class Utterance:
 
 
 class Mouth:
-    """Everything the caller has said or is going to say."""
+    """Everything that the caller has said or is going to say."""
 
     def __init__(self, silence: Silence = "ff", seed: int = 0) -> None:
         self.utterances: list[Utterance] = []
@@ -54,21 +54,21 @@ class Mouth:
     def say(
         self, mulaw: bytes, now: float, text: str = "", kind: Literal["speech", "cough", "wav"] = "speech"
     ) -> float:
-        """Begin to say a clip now, or when the clip before it is over; returns when it ends (seconds)."""
+        """Say a clip now, or after the clip before it. Returns when it ends (seconds)."""
         busy_until = self.utterances[-1].end if self.utterances else 0
         self.utterances.append(Utterance(max(samples_at(now), busy_until), mulaw, text, kind))
         return self.utterances[-1].end / RATE_HZ
 
     def mute(self, now: float, for_s: float) -> None:
-        """Send nothing at all for a while, as telephones with silence suppression do."""
+        """Send nothing for a while, as telephones with silence suppression do."""
         self._muted.append((samples_at(now), samples_at(now + for_s)))
 
     def muted(self, at: int) -> bool:
-        """Whether the line sends no frames at this sample."""
+        """True if the line sends no frames at this sample."""
         return any(first <= at < last for first, last in self._muted)
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` mu-law bytes from sample `first` on: speech where there is some, silence elsewhere."""
+        """`count` mu-law bytes from sample `first` on: speech if there is some, otherwise silence."""
         out, end = bytearray(self._silence(first, count)), first + count
         for said in reversed(self.utterances):
             if said.end <= first:
@@ -79,16 +79,16 @@ class Mouth:
         return bytes(out)
 
     def speaking(self, now: float) -> bool:
-        """Whether words are being said at this moment."""
+        """True while words are being said."""
         return any(said.text and said.at <= samples_at(now) < said.end for said in self.utterances[-2:])
 
     def heard_words(self, since: float, now: float) -> str:
-        """The words of what was said completely between two moments: what a speech recogniser would give."""
+        """The words that were said completely between two moments, as a speech recogniser would give them."""
         first, last = samples_at(since), samples_at(now)
         return " ".join(said.text for said in self.utterances if said.at >= first and said.end <= last and said.text)
 
     def words_ended(self, since: float, now: float) -> str:
-        """The words of what ended between two moments, whenever it began."""
+        """The words that ended between two moments, whenever they began."""
         first, last = samples_at(since), samples_at(now)
         return " ".join(said.text for said in self.utterances if first < said.end <= last and said.text)
 

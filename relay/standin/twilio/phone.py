@@ -14,20 +14,20 @@ from relay.standin.twilio.twiml_verbs import Gather, Pause, Play, Prompt, Say
 from relay.standin.twilio.webhooks import FetchFailed, Webhooks
 
 DIGIT_S = 0.5
-"""One digit of `<Play digits>`; a `w` waits as long."""
+"""One digit of `<Play digits>`. A `w` waits as long."""
 
 SPEECH_END_S = 1.0
 """So much silence ends a spoken answer to `<Gather input="speech">` (its speechTimeout is `auto`)."""
 
 LOOPS = 1000
-"""`loop="0"` repeats until the call ends, but not more often than this, the largest number that may be written."""
+"""`loop="0"` repeats until the call ends, but not more often than this, the largest number that is allowed."""
 
 POLL_S = 0.02
 
 
 @dataclass(slots=True)
 class Gathered:
-    """What came of a `<Gather>`: digits, or words, or neither."""
+    """The result of a `<Gather>`: digits, or words, or neither."""
 
     digits: str = ""
     finished_on: str = ""
@@ -51,7 +51,7 @@ class Phone:
 
     def __init__(self, state: CallState, leg: Leg, webhooks: Webhooks) -> None:
         self.leg = leg
-        self.gathering: Callable[[], Awaitable[None]] | None = None  # told when keys are waited for
+        self.gathering: Callable[[], Awaitable[None]] | None = None  # called when keys are waited for
         self._state, self._webhooks = state, webhooks
         self._keys: deque[str] = deque()
         self._pressed = trio.Event()
@@ -70,7 +70,7 @@ class Phone:
         return self._keys.popleft()
 
     def forget_keys(self) -> None:
-        """Keys that were pressed before anybody asked for them are lost."""
+        """Drop keys that were pressed before anybody asked for them."""
         self._keys.clear()
 
     async def prompt(self, verb: Prompt) -> None:
@@ -101,7 +101,7 @@ class Phone:
             await trio.sleep_until(now + len(mulaw) / 8000)
 
     async def gather(self, verb: Gather) -> Gathered:
-        """Play the prompts and wait for keys or words; a key or a word cuts the prompts short."""
+        """Play the prompts and wait for keys or words. A key or a word ends the prompts."""
         self.forget_keys()
         found, begun, waiting = Gathered(), trio.current_time(), trio.CancelScope()
         async with trio.open_nursery() as nursery:

@@ -1,7 +1,7 @@
 """The caller's ear: what was played to the caller, and when, with marks and `clear` (docs/protocol/twilio.md 3.2).
 
-Pure: the time comes in with each call, in seconds of one monotonic clock. Inside everything is counted in samples
-(8 kHz mu-law: one byte a sample), so that no rounding adds up over a call.
+Pure: the time is passed in, in seconds of one monotonic clock. Everything is counted in samples (8 kHz mu-law: one byte
+a sample), so that no rounding adds up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def samples_at(now: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PlayedMark:
-    """A mark that went back to the relay: `heard` says whether its audio was really played to the end."""
+    """A mark that went back to the relay. `heard`: its audio was played to the end."""
 
     name: str
     at_s: float
@@ -32,10 +32,10 @@ class PlayedMark:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A `clear`, or the end of a stream with audio still waiting.
+    """A `clear`, or the end of a stream while audio was waiting.
 
-    `heard_ms` is the audio of this stream that had been played by then, silence in between not counted;
-    `lost_ms` is what was thrown away unheard.
+    `heard_ms`: the audio of this stream that was played by then, without silence. `lost_ms`: the audio that was
+    dropped.
     """
 
     at_s: float
@@ -45,14 +45,14 @@ class Cut:
 
 
 class Playback:
-    """A queue of mu-law audio that is played at exactly 8,000 samples a second from the moment it arrives."""
+    """A queue of mu-law audio. It plays at exactly 8,000 samples a second from the moment when audio arrives."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
-        self._runs: list[bytearray] = []  # a run is played without a break; run i begins at sample _starts[i]
-        self._pending: deque[tuple[str, int]] = deque()  # (mark, the sample at which its audio has been played)
+        self._runs: list[bytearray] = []  # each is played without a break; run i begins at sample _starts[i]
+        self._pending: deque[tuple[str, int]] = deque()  # (mark, the sample at which its audio was played)
         self._stream_from = 0  # index of the first run of the present stream
-        self._stream_skip = 0  # samples of that run which belong to what was played before
+        self._stream_skip = 0  # samples of that run that were played before the stream
         self.marks: list[PlayedMark] = []
         self.cuts: list[Cut] = []
 
@@ -62,13 +62,13 @@ class Playback:
         return self._starts[-1] + len(self._runs[-1]) if self._runs else 0
 
     def begin_stream(self, now: float) -> None:
-        """A new media stream: what was played before it counts as heard elsewhere."""
+        """A new media stream. What was played before belongs to the stream before."""
         self.stop(now)
         self._stream_from = len(self._runs) - 1 if self._runs else 0
         self._stream_skip = len(self._runs[-1]) if self._runs else 0
 
     def media(self, mulaw: bytes, now: float) -> None:
-        """Queue mu-law audio behind what is still to be played; an empty buffer starts to play it at once."""
+        """Put mu-law audio behind what is still to be played. If the buffer is empty, it plays at once."""
         if not mulaw:
             return
         at = samples_at(now)
@@ -79,7 +79,7 @@ class Playback:
         self._runs.append(bytearray(mulaw))
 
     def mark(self, name: str, now: float) -> None:
-        """Remember a mark behind all that is queued; on an empty buffer it is due now."""
+        """Put a mark behind all that waits. With an empty buffer it comes back now."""
         self._pending.append((name, max(self._free_at, samples_at(now))))
 
     def played_marks(self, now: float) -> list[str]:
@@ -92,11 +92,11 @@ class Playback:
         return played
 
     def next_mark_s(self) -> float | None:
-        """When the next mark will be due (seconds of the clock), None when no mark waits."""
+        """When the next mark comes back (seconds of the clock). None if no mark waits."""
         return self._pending[0][1] / RATE_HZ if self._pending else None
 
     def clear(self, now: float) -> list[str]:
-        """Throw away what has not been played; every pending mark comes back at once, heard or not."""
+        """Drop what was not played. Every pending mark comes back at once, heard or not."""
         played = self.played_marks(now)
         names = [name for name, _ in self._pending]
         self.marks.extend(PlayedMark(name, now, heard=False) for name in names)
@@ -106,7 +106,7 @@ class Playback:
         return played + names
 
     def stop(self, now: float) -> None:
-        """The stream is at its end: what was still buffered is lost, and no mark comes back."""
+        """The stream has ended: what is still buffered is lost, and no mark comes back."""
         self.played_marks(now)
         names = tuple(name for name, _ in self._pending)
         self._pending.clear()
@@ -125,7 +125,7 @@ class Playback:
         return total * 1000 / RATE_HZ
 
     def runs(self, until_s: float) -> list[tuple[float, float]]:
-        """The unbroken stretches of playback up to `until_s`, as (from, to) in seconds."""
+        """The parts of playback without a break up to `until_s`, as (from, to) in seconds."""
         end = samples_at(until_s)
         return [
             (start / RATE_HZ, min(start + len(run), end) / RATE_HZ)
@@ -134,7 +134,7 @@ class Playback:
         ]
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` bytes of mu-law from sample `first` on, silence (0xFF) where nothing was played."""
+        """`count` bytes of mu-law from sample `first` on. Silence (0xFF) where nothing was played."""
         out, end = bytearray(SILENCE * count), first + count
         for i in range(max(0, bisect_right(self._starts, first) - 1), len(self._runs)):
             start, run = self._starts[i], self._runs[i]

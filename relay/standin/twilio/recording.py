@@ -25,17 +25,17 @@ class Recording:
     sid: str
     call_sid: str
     mulaw: bytes
-    words: str  # what was said in it, for a test to see
+    words: str  # what was said in it, for tests
     ended_by: str  # a key, "timeout", "limit" or "hangup"
 
     @property
     def seconds(self) -> int:
-        """Its length as Twilio gives it."""
+        """Its length in the form that Twilio gives."""
         return round(len(self.mulaw) / RATE_HZ)
 
 
 async def record(verb: Record, state: CallState, phone: Phone) -> Recording | None:
-    """Record until silence, a key or the limit; None when nothing was said. The caller's hang-up cancels it."""
+    """Record until silence, a key or the limit. None if nothing was said. A hang-up of the caller's cancels it."""
     if verb.play_beep:
         await trio.sleep(BEEP_S)
     phone.forget_keys()

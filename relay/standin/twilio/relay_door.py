@@ -1,6 +1,6 @@
 """How the stand-in Twilio reaches a relay: HTTP requests, and byte streams for WebSockets.
 
-`NetworkDoor` goes over the network. A play puts its own door here, which leads into the relay of the same Trio run.
+`NetworkDoor` uses the network. A play has its own door, which leads into the relay of the same Trio run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import httpx
 import trio
 
 TOTAL_LIMIT_S = 15.0
-"""The cap over everything that a call's HTTP request may take (docs/protocol/twilio.md 1.2)."""
+"""The limit for a whole HTTP request of a call (docs/protocol/twilio.md 1.2)."""
 
 
 class Reply(NamedTuple):
@@ -28,7 +28,7 @@ class Reply(NamedTuple):
 
 
 class NoConnection(OSError):
-    """Nobody could be reached at all: refused, unknown host, or no connection in time."""
+    """Nobody could be reached: refused, unknown host, or no connection in time."""
 
 
 class RelayDoor(Protocol):
@@ -37,13 +37,16 @@ class RelayDoor(Protocol):
     async def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_limit_s: float = 5.0
     ) -> Reply:
-        """One HTTP request, no redirect followed. The caller sets the deadline.
+        """One HTTP request. Redirects are not followed. The caller sets the deadline.
 
-        Raises NoConnection when nobody answers the door, ssl.SSLError, OSError when the line breaks later.
+        Raises NoConnection if nobody answers, ssl.SSLError, OSError if the connection breaks later.
         """
 
     async def open_stream(self, url: str) -> trio.abc.Stream:
-        """A fresh byte stream (TLS done) to the host of a ws, wss, http or https URL. Raises OSError, ssl.SSLError."""
+        """A new byte stream (with TLS done) to the host of a ws, wss, http or https URL.
+
+        Raises OSError, ssl.SSLError.
+        """
 
 
 @cache
@@ -63,11 +66,11 @@ class NetworkDoor:
     ) -> Reply:
         """See RelayDoor."""
         if self._client is None:
-            # No keep-alive: Twilio's requests come from many machines.
+            # Without keep-alive: Twilio's requests come from many machines.
             limits = httpx.Limits(max_keepalive_connections=0)
-            # Its jar keeps nothing: cookies are those of a call (webhooks.py), and a door has many calls.
+            # Its jar keeps nothing. Cookies belong to a call (webhooks.py), and a door has many calls.
             jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-            # No proxy of ours: the media socket goes without one, too.
+            # Without our proxy: the media socket is opened without one too.
             self._client = httpx.AsyncClient(
                 verify=self._context or _tls(), limits=limits, cookies=jar, trust_env=False
             )
@@ -75,14 +78,14 @@ class NetworkDoor:
         try:
             answer = await self._client.request(method, url, headers=dict(headers), content=body, timeout=timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            if isinstance(cause := _root(error), ssl.SSLError):  # it alone has words for a certificate
+            if isinstance(cause := _root(error), ssl.SSLError):  # only this error says what is wrong with a certificate
                 raise ssl.SSLError(0, str(cause)) from error
             raise NoConnection(f"{urlsplit(url).netloc} cannot be reached: {error or 'no answer in time'}") from error
         except httpx.TimeoutException as error:
             raise trio.TooSlowError from error
         except UnicodeError as error:
             raise NoConnection(f"{urlsplit(url).netloc} is no host name: {error}") from error
-        except (httpx.RequestError, httpx.InvalidURL) as error:  # a body that is not compressed as it says is one, too
+        except (httpx.RequestError, httpx.InvalidURL) as error:  # also for a body that is not compressed as it says
             raise OSError(f"the request to {url} broke: {error or type(error).__name__}") from error
         return Reply(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
 
@@ -109,7 +112,7 @@ class NetworkDoor:
         return stream
 
     async def aclose(self) -> None:
-        """Give back what the door holds open."""
+        """Close what the door holds open."""
         if self._client is not None:
             await self._client.aclose()
 

@@ -1,6 +1,6 @@
 """The part of Twilio's REST API that a relay uses: calls, recordings, numbers (docs/protocol/twilio.md 4).
 
-`RestApi.handle` is pure of transport. `asgi_app` puts it on HTTP, for hypercorn or for httpx.ASGITransport.
+`RestApi.handle` knows no transport. `asgi_app` puts it on HTTP, for hypercorn or for httpx.ASGITransport.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class RestError(Exception):
 
 @dataclass(slots=True)
 class RestFaults:
-    """Faults on order: how many of the next requests are answered 429, or 500, or only after a while."""
+    """Faults on order: how many of the next requests are answered with 429 or 500, or late."""
 
     too_many: int = 0
     broken: int = 0
     slow_s: float = 0.0
 
     def make(self, trouble: str) -> bool:
-        """A trouble by its name in a scenario; False for one that is none of the API's."""
+        """Order a trouble by its name in a scenario. False if the name is not one of this API's."""
         match trouble:
             case "rest_fails":
                 self.broken = 1_000_000
@@ -63,7 +63,7 @@ class RestFaults:
 
 @dataclass(slots=True)
 class RestApi:
-    """The API of one exchange; `requests` is what came in, as (method, path, form)."""
+    """The API of one exchange. `requests` has what came in, as (method, path, form)."""
 
     exchange: Exchange
     faults: RestFaults = field(default_factory=RestFaults)
@@ -71,7 +71,7 @@ class RestApi:
     _live_recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def make_trouble(self, trouble: str) -> None:
-        """The stagehand where nothing but this API can be troubled."""
+        """Makes the troubles of a stage on which only this API can be troubled."""
         assert self.faults.make(trouble), f"nobody here can make {trouble}"
 
     def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:

@@ -1,6 +1,6 @@
 """X-Twilio-Signature as Twilio computes it (docs/protocol/twilio.md 2.1).
 
-Pure. Written apart from the relay's own check, so that the two can disagree.
+Pure. It does not share code with the relay's own check, so that a mistake in one of them shows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 def signed_url(url: str) -> str:
-    """The form of a URL that Twilio signs: no fragment, no user, no port over TLS; the rest as it is written."""
+    """The form of a URL that Twilio signs: no fragment, no user, no port over TLS. The rest is as written."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     if parts.scheme in ("https", "wss"):
@@ -24,9 +24,9 @@ def signed_url(url: str) -> str:
 
 
 def signature(auth_token: str, url: str, fields: Mapping[str, str] | None = None) -> str:
-    """The signature of a request: the URL, then each form field's name and value, sorted by name, blanks included.
+    """The signature of a request: the URL, then name and value of each form field, sorted by name, also empty ones.
 
-    `fields` are those of a POST body; a GET and a WebSocket handshake have none.
+    `fields` are those of a POST body. A GET and a WebSocket handshake have none.
     """
     text = signed_url(url) + "".join(name + value for name, value in sorted((fields or {}).items()))
     digest = hmac.new(auth_token.encode(), text.encode(), hashlib.sha1).digest()

@@ -22,14 +22,14 @@ from websockets.uri import parse_uri
 from relay.standin.twilio.signing import signature
 
 SEND_LIMIT_S = 5.0
-"""A relay that reads nothing for so long is gone."""
+"""A relay that reads nothing for so long has gone."""
 
 MAX_MESSAGE_BYTES = 16 << 20
-"""No cap on a message from the relay is documented (docs/protocol/twilio.md 3.2)."""
+"""No limit is documented for a message from the relay (docs/protocol/twilio.md 3.2)."""
 
 
 class HandshakeRefused(Exception):
-    """The relay answered something else than 101: its HTTP status, or 0 when it was no HTTP at all."""
+    """The relay answered something else than 101: its HTTP status, or 0 if it was not HTTP."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -37,7 +37,7 @@ class HandshakeRefused(Exception):
 
 
 class SocketEnded(Exception):
-    """The socket is at its end. `code` is 1006 when there was no close frame; `broken` names a broken rule."""
+    """The socket has ended. `code` is 1006 if there was no close frame. `broken` names a broken rule."""
 
     def __init__(self, code: int, reason: str, broken: str = "") -> None:
         super().__init__(f"{code} {reason or broken}".strip())
@@ -45,7 +45,7 @@ class SocketEnded(Exception):
 
 
 class TwilioSocket:
-    """One media socket. One task receives; any number may send."""
+    """One media socket. One task receives. Any number of tasks may send."""
 
     def __init__(self, stream: trio.abc.Stream, url: str) -> None:
         self._stream = stream
@@ -59,7 +59,7 @@ class TwilioSocket:
 
     @property
     def _over(self) -> bool:
-        """True once nothing more can come: the relay closed, broke the protocol, or the line is cut."""
+        """True when nothing more can come: the relay closed or broke the protocol, or the connection was cut."""
         protocol = self._protocol
         return self._gone or protocol.close_rcvd is not None or protocol.parser_exc is not None
 
@@ -93,7 +93,7 @@ class TwilioSocket:
         return self._ready.popleft()
 
     async def send(self, *messages: str) -> None:
-        """Send text frames. Raises SocketEnded when the socket cannot take them."""
+        """Send text frames. Raises SocketEnded if the socket cannot take them."""
         async with self._turn():
             if self._over:
                 raise self._ended()
@@ -102,7 +102,7 @@ class TwilioSocket:
             await self._write_out()
 
     async def close(self) -> None:
-        """Say goodbye (1000) and close the stream; never raises, never waits long."""
+        """Send a close frame (1000) and close the stream. Never raises, never waits long."""
         with trio.move_on_after(1.0, shield=True):
             if self._protocol.state is State.OPEN and not self._over:
                 self._protocol.send_close(1000)
@@ -112,7 +112,7 @@ class TwilioSocket:
         await trio.aclose_forcefully(self._stream)
 
     async def abort(self) -> None:
-        """The connection breaks: nothing more is said, and the next read tells so."""
+        """Break the connection: nothing more is sent, and the next read reports it."""
         await trio.aclose_forcefully(self._stream)
 
     async def _read(self) -> None:
@@ -147,7 +147,10 @@ class TwilioSocket:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Only one task writes. A free lock is taken without a step of the loop: there are fifty frames a second."""
+        """Only one task writes.
+
+        If the lock is free, it is taken without a step of the loop: there are fifty frames a second.
+        """
         try:
             self._sending.acquire_nowait()
         except trio.WouldBlock:
@@ -159,7 +162,7 @@ class TwilioSocket:
             self._sending.release()
 
     async def _write_out(self) -> None:
-        """Whole frames only, so a cancelled task breaks nobody's frame."""
+        """Write only whole frames. So a cancelled task does not break another one's frame."""
         for data in self._protocol.data_to_send():
             with trio.move_on_after(SEND_LIMIT_S, shield=True) as scope:
                 try:
@@ -168,7 +171,7 @@ class TwilioSocket:
                     elif isinstance(self._stream, trio.abc.HalfCloseableStream):
                         await self._stream.send_eof()
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # the next read tells how it ended
+                    return  # the next read reports how it ended
             if scope.cancelled_caught:
                 await trio.aclose_forcefully(self._stream)
                 return

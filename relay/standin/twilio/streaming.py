@@ -1,4 +1,4 @@
-"""Runs one `<Connect><Stream>`: dials the relay's socket, speaks 20 ms frames, plays what comes back, echoes marks."""
+"""Runs one `<Connect><Stream>`: opens the relay's socket, sends 20 ms frames, plays what comes back, returns marks."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from relay.standin.twilio.socket import HandshakeRefused, SocketEnded, TwilioSoc
 from relay.standin.twilio.twiml_verbs import Connect
 
 CONNECT_LIMIT_S = 10.0
-"""After so long without a 101 Twilio says 31901. The real limit is not documented."""
+"""After so long without a 101 Twilio reports 31901. The real limit is not documented."""
 
 EXPECTED_CLOSES = (1000, 1001, 1012)
-"""Closing is how a relay ends a stream; Twilio notes 31921 all the same (docs/protocol/twilio.md 3.4)."""
+"""Closing is how a relay ends a stream. Twilio still notes 31921 (docs/protocol/twilio.md 3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The way between Twilio and the relay. The delays are one way; bursts hold frames back and lose none."""
+    """The network between Twilio and the relay. The delays are one way. Bursts hold frames back and lose none."""
 
     connect_ms: float = 365.0  # from the TwiML to the open socket, as measured (docs/protocol/twilio.md 1.3)
     delay_ms: float = 0.0
@@ -45,7 +45,7 @@ class Network:
 
 
 class Way:
-    """One direction of the network: when a message that leaves now arrives, never before the one in front of it."""
+    """One direction of the network: when a message that leaves now arrives. Never before the one in front of it."""
 
     def __init__(self, network: Network, rng: random.Random) -> None:
         self._network, self._rng = network, rng
@@ -54,11 +54,11 @@ class Way:
 
     @property
     def instant(self) -> bool:
-        """Nothing is ever held up."""
+        """True if nothing is ever delayed."""
         return not (self._network.delay_ms or self._network.jitter_ms or self._network.bursts_per_minute)
 
     def arrives(self, now: float) -> float:
-        """When a message sent at `now` is there (seconds of the clock)."""
+        """When a message that is sent at `now` arrives (seconds of the clock)."""
         due = now + (self._network.delay_ms + self._rng.uniform(0, self._network.jitter_ms)) / 1000
         if self._network.bursts_per_minute:
             pause_s = 60 / self._network.bursts_per_minute
@@ -71,7 +71,7 @@ class Way:
 
 
 class Streaming:
-    """One media stream of a call while it runs."""
+    """One media stream of a call, while it runs."""
 
     def __init__(
         self,
@@ -97,13 +97,13 @@ class Streaming:
         self._first_media = True
         self._wake_marks = trio.Event()
         self._out_channel, self._out_waiting = trio.open_memory_channel[tuple[float, str]](math.inf)
-        self._on_its_way = ""  # what has left that channel and is not on the wire yet
+        self._on_its_way = ""  # what has left that channel and is not sent yet
 
     async def run(self) -> None:
-        """From the connect to the end of the stream: returns when the relay closes, or when nothing could be opened.
+        """From the connection to the end of the stream. Returns when the relay closes, or if nothing could be opened.
 
-        Cancelled (the caller hung up, or REST brings a new document): sends `stop`, closes, and what was still
-        buffered is lost.
+        If it is cancelled (the caller hung up, or REST brings a new document), it sends `stop` and closes. What was
+        still buffered is lost.
         """
         try:
             socket = await self._open()
@@ -118,12 +118,12 @@ class Streaming:
                     await self._hang_up(self._socket)
 
     async def dtmf(self, digit: str) -> None:
-        """The caller pressed a key; before there is a stream it is lost."""
+        """The caller pressed a key. Before there is a stream it is lost."""
         if self._socket is not None:
             await self._send(self._stream.dtmf(digit))
 
     async def cut(self) -> None:
-        """The way to the relay breaks: no `stop`, no close frame. Twilio goes on with the next verb."""
+        """The connection to the relay breaks: no `stop`, no close frame. Twilio goes on with the next verb."""
         if self._socket is not None:
             await self._socket.abort()
 
@@ -171,7 +171,7 @@ class Streaming:
             nursery.cancel_scope.cancel()
 
     async def _speak(self) -> None:
-        """Send what the caller says, each frame when it has been said."""
+        """Send what the caller says, each frame after it was said."""
         base = samples_at(self._started_s)
         frame = 0
         while True:
@@ -184,7 +184,7 @@ class Streaming:
             frame += 1
 
     async def _hear(self, socket: TwilioSocket) -> None:
-        """Obey what the relay sends, until it closes. On a slow way the close comes behind what was sent before it."""
+        """Do what the relay sends, until it closes. On a slow network the close comes after what was sent before it."""
         later, waiting = trio.open_memory_channel[tuple[float, str | bytes | SocketEnded]](math.inf)
         async with trio.open_nursery() as nursery:
             if not self._down.instant:
@@ -232,7 +232,7 @@ class Streaming:
                 pass
 
     async def _return_marks(self) -> None:
-        """Echo each mark at the moment its audio has been played."""
+        """Return each mark at the moment when its audio was played."""
         ear = self._state.ear
         while True:
             await self._send(*(self._stream.mark(name) for name in ear.played_marks(trio.current_time())))
@@ -242,7 +242,7 @@ class Streaming:
                 await self._wake_marks.wait()
 
     async def _send(self, *messages: str) -> None:
-        """Put messages on the way to the relay, in order."""
+        """Send messages to the relay, in order."""
         now = trio.current_time()
         for message in messages:
             self._out_channel.send_nowait((now if self._up.instant else self._up.arrives(now), message))
@@ -256,7 +256,7 @@ class Streaming:
             try:
                 await socket.send(message)
             except SocketEnded:
-                return  # the reader tells how it ended
+                return  # the reader reports how it ended
 
     def _ended(self, ended: SocketEnded) -> None:
         now = trio.current_time()
@@ -277,7 +277,7 @@ class Streaming:
             self._status("stream-stopped")
 
     async def _hang_up(self, socket: TwilioSocket) -> None:
-        """What is still on its way is sent, then `stop`, then the close."""
+        """Send what is still waiting, then `stop`, then the close."""
         try:
             if self._on_its_way:
                 await socket.send(self._on_its_way)
@@ -288,7 +288,7 @@ class Streaming:
                     break
             await socket.send(self._stream.stop())
         except SocketEnded:
-            pass  # the relay was first
+            pass  # the relay has closed already
         await socket.close()
 
     def _status(self, event: str, error: str = "") -> None:

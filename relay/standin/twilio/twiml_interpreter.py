@@ -1,8 +1,7 @@
-"""Reads a TwiML document as Twilio does: verbs in order, or a refusal with Twilio's code and the rule that was broken.
+"""Reads a TwiML document as Twilio does: verbs in order, or a refusal with Twilio's code and the broken rule.
 
-Pure. Sources: docs/protocol/twilio.md 1.2 (what counts as TwiML), 1.3 (the stream), 4 (TwiML in a
-request to REST), 5.1 (dialling).
-A verb or noun that Twilio knows and this stand-in does not play is refused by its name, never skipped.
+Pure. Sources: docs/protocol/twilio.md 1.2 (what counts as TwiML), 1.3 (the stream), 4 (TwiML in a request to REST), 5.1
+(dialling). A verb or noun that Twilio knows and this stand-in does not play is refused by name, never skipped.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ from relay.standin.twilio.twiml_verbs import (
 DOCUMENT_LIMIT = 64 * 1024
 INLINE_LIMIT = 4_000
 NUMBERS_LIMIT = 10
-"""Up to ten <Number> ring at once."""
+"""Up to ten <Number> ring at the same time."""
 
 
 class TwimlRefused(Exception):
-    """Twilio would not run this document; `code` is its error code."""
+    """Twilio would not run this document. `code` is its error code."""
 
     def __init__(self, code: int, rule: str) -> None:
         super().__init__(f"{code}: {rule}")
@@ -45,7 +44,7 @@ class TwimlRefused(Exception):
 
 
 class NotPlayed(TwimlRefused):
-    """Legal for Twilio, but this stand-in does not play it."""
+    """Twilio allows it, but this stand-in does not play it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(12200, f"<{name}> is not played by the stand-in Twilio")
@@ -80,7 +79,7 @@ _ATTRIBUTES = {
         "Parameter": "name value",
     }.items()
 }
-"""The attributes that Twilio's own library can write; another one is a 12200 warning, as with a wrong capital."""
+"""The attributes that Twilio's own library can write. Another one is warning 12200; so is a wrong capital letter."""
 
 _TWIML_TYPES = ("text/xml", "application/xml", "text/html")
 _WHISPER_VERBS = (Say, Play, Gather, Hangup)
@@ -92,8 +91,8 @@ _DIAL_MAX_S = 86_400
 def interpret(body: bytes, content_type: str, url: str, *, inline: bool = False, whisper: bool = False) -> Document:
     """Read a TwiML document that came from `url`.
 
-    inline: it was handed over by REST, so that no URL in it may be relative and it has 4,000 characters at most.
-    whisper: it runs on the leg of a dialled human, where only Say, Play, Gather and Hangup are allowed.
+    inline: it came by REST. Then no URL in it may be relative, and it has 4,000 characters at most.
+    whisper: it runs on the leg of a dialled human. Only Say, Play, Gather and Hangup are allowed.
     Raises TwimlRefused.
     """
     kind = content_type.partition(";")[0].strip().lower()
@@ -111,7 +110,7 @@ def interpret(body: bytes, content_type: str, url: str, *, inline: bool = False,
 
 
 def _plain(body: bytes, url: str, inline: bool, whisper: bool) -> Document:
-    """text/plain is run when it is TwiML and read aloud when it is not (docs/protocol/twilio.md 1.2)."""
+    """text/plain is run if it is TwiML. Otherwise it is read aloud (docs/protocol/twilio.md 1.2)."""
     try:
         return _Reader(url, inline).document(body, whisper)
     except TwimlRefused as refused:
@@ -295,7 +294,7 @@ class _Reader:
         )
 
     def _stream_url(self, text: str) -> tuple[str, tuple[int, str] | None]:
-        """The URL to dial: wss only (ws on this very machine), its query thrown away, as Twilio does."""
+        """The URL to open: wss only (ws on this machine). Its query is removed, as Twilio does."""
         if not text:
             return "", (31923, "<Stream> has no url")
         base = self._url.replace("https://", "wss://", 1).replace("http://", "ws://", 1)
@@ -324,7 +323,7 @@ class _Reader:
         return found
 
     def _link(self, element: ET.Element, name: str, *, absolute: bool = False) -> str:
-        """A URL attribute, made absolute; empty when it is not there."""
+        """A URL attribute, made absolute. Empty if it is missing."""
         text = element.get(name, "").strip()
         given = _split(text)
         if text and absolute and given is not None and not given.scheme:
@@ -346,7 +345,7 @@ class _Reader:
         return url
 
     def _own_url(self) -> str:
-        """Without an action a verb asks for the present document again, which an inline one does not have."""
+        """Without an action a verb asks for the same document again. An inline document has no URL to ask."""
         if self._inline:
             raise TwimlRefused(15004, "inline TwiML needs an absolute action URL here")
         return self._url
@@ -383,7 +382,7 @@ class _Reader:
 
 
 def _split(text: str) -> SplitResult | None:
-    """A URL's parts, relative or not; None with a broken IPv6 address, or a port that is none."""
+    """A URL's parts, relative or not. None if it has a broken IPv6 address or a wrong port."""
     try:
         parts = urlsplit(text)
         return parts if parts.port != 0 else None

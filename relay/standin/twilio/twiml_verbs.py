@@ -1,4 +1,4 @@
-"""The TwiML verbs that the stand-in Twilio plays, read and checked, with every URL absolute. Pure data."""
+"""The TwiML verbs that the stand-in Twilio plays, read and checked, with absolute URLs. Pure data."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """`<Connect><Stream>`; `fault` is the stream's error (code, rule) that Twilio finds when it gets there."""
+    """`<Connect><Stream>`. `fault` is the stream's error (code, rule) that Twilio finds when it comes to this verb."""
 
     url: str
     name: str
@@ -110,7 +110,7 @@ Verb = Say | Play | Pause | Gather | Dial | Record | Hangup | Reject | Redirect 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that can be run; `warnings` are (code, rule) of what Twilio complains about and runs all the same."""
+    """A document that can be run. `warnings` are (code, rule): Twilio complains about them and runs it anyway."""
 
     url: str
     verbs: tuple[Verb, ...]

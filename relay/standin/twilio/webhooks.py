@@ -18,12 +18,12 @@ from relay.standin.twilio.signing import signature
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NUMBER = re.compile("[0-9]{1,9}")
-# Several Set-Cookie headers come joined by commas; a date has a comma, too, but no name and equals sign behind it.
+# Several Set-Cookie headers come joined by commas. A date has a comma too, but no name and equals sign behind it.
 _BETWEEN_COOKIES = re.compile(r",\s*(?=[^;,=\s]+=)")
 
 
 def is_url(text: str) -> bool:
-    """Whether it can be taken apart, relative or not: not with a broken IPv6 address, or a port that is none."""
+    """True if the URL can be read, relative or not. False with a broken IPv6 address or a wrong port."""
     try:
         return urlsplit(text).port != 0
     except ValueError:
@@ -50,7 +50,7 @@ class Overrides:
 
     @classmethod
     def of(cls, url: str) -> Overrides:
-        """Read them from a URL; what is out of range counts as the nearest legal value."""
+        """Read them from a URL. A value out of range counts as the nearest allowed one."""
         given = dict(parse_qsl(urlsplit(url).fragment))
 
         def limit(name: str, least_ms: int, most_ms: int, default_s: float) -> float:
@@ -67,12 +67,12 @@ class Overrides:
         )
 
     def again(self, why: str) -> bool:
-        """Whether a failure of this kind (ct, rt, 4xx, 5xx) is tried again."""
+        """True if a failure of this kind (ct, rt, 4xx, 5xx) is tried again."""
         return why in self.policy or "all" in self.policy
 
 
 class Webhooks:
-    """Asks a relay's URLs on behalf of one call; the cookies live as long as the call."""
+    """Asks a relay's URLs for one call. The cookies live as long as the call."""
 
     def __init__(
         self, door: RelayDoor, auth_token: str, log: Callable[..., None], bins: Mapping[str, str] | None = None
@@ -82,8 +82,8 @@ class Webhooks:
         self._cookies: dict[str, dict[str, str]] = {}
 
     async def fetch(self, url: str, method: str, fields: Mapping[str, str]) -> tuple[Reply, str]:
-        """The answer to a webhook and the URL it came from in the end. Raises FetchFailed."""
-        if url in self._bins:  # a TwiML Bin: a document that Twilio itself keeps
+        """The answer to a webhook, and the URL that it came from in the end. Raises FetchFailed."""
+        if url in self._bins:  # a TwiML Bin: a document that Twilio itself hosts
             return Reply(200, {"content-type": "text/xml"}, self._bins[url].encode()), url
         if not is_url(url):
             raise FetchFailed(11100, "this is no URL that can be read", url)

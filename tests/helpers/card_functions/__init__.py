@@ -1,4 +1,4 @@
-"""A business's own functions, for FUNCTIONS: nothing of a card number may be in a recording."""
+"""Functions of a business's own, for FUNCTIONS. No recording may have a card number."""
 
 from __future__ import annotations
 
