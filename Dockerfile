@@ -1,4 +1,4 @@
-# Two stages: the first installs what the lock pins, the second carries it. Rarely changing layers come first.
+# Two stages: the first installs what the lock pins, the second is the image. Layers that change rarely come first.
 FROM python:3.12-slim AS build
 WORKDIR /app
 RUN python -m venv /opt/venv
@@ -14,7 +14,7 @@ COPY prompts prompts
 COPY sql sql
 COPY dsp dsp
 COPY relay relay
-# What else of yours stands beside relay/: the package that FUNCTIONS names, a business file. .dockerignore says what not.
+# What you have put beside relay/: the package that FUNCTIONS names, a business file. .dockerignore leaves out the rest.
 COPY . .
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 DATA_DIR=/data PORT=8080
 USER relay

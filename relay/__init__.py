@@ -34,6 +34,8 @@ The rooms, in the order a caller's audio visits them:
       unheard_speech.py   what a deaf session misses              voice_loss.py       the voice of a model that writes
       failover.py         from one model session to the next          ending.py           caps, silence, the end
       playout.py          what was sent, heard, cut off               turn_taking.py      who may speak
+      early_answer.py     asked for before a turn is over             answering_early.py  when it is, it counts
+      early_governor.py   when that does not pay                  turn_end.py         how much silence ends a turn
       level_vad.py        the caller as a level                       echo.py             what of ours may come back
       response_queue.py   the one owner of response.create            conversation.py     what was said and heard
       gap_filling.py      caller audio that never came                cost.py, waterfall.py  what the call costs; waits

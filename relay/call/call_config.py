@@ -77,6 +77,7 @@ class Bill:
 
     tokens: Mapping[str, int] = field(default_factory=dict)
     usd_by: Mapping[str, float] = field(default_factory=dict)
+    early: Mapping[str, float] = field(default_factory=dict)  # of these, early answers that were taken back
 
     @property
     def usd(self) -> float:
@@ -118,6 +119,7 @@ class CallPlan:
     price_hard: Price
     transcription_usd_per_minute: float
     keep_words: bool  # False: RECORD=off, no words are stored
+    answer_early: bool = False  # an answer is asked for before the caller's turn is certainly over
     # Function -> its holding phrase; None: nothing is said
     holding: dict[str, str | None] = field(default_factory=dict)
     voice: Voice = Voice()

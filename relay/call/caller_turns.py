@@ -118,6 +118,10 @@ class CallerTurns:
         for turn in self._turns.values():
             turn.is_misunderstood = False
 
+    def was_asked_again(self, item_id: ItemId) -> bool:
+        """True if the agent asked again about it."""
+        return self._turn(item_id).was_asked_again
+
     def ask_again(self, item_id: ItemId) -> None:
         """The agent asked again. It is not known yet whether there were words to understand."""
         self._turn(item_id).was_asked_again = True

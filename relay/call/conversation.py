@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from relay.call.actions import (
     CreateFunctionPair,
@@ -93,18 +93,43 @@ class Turn:
     latency: TurnLatency | None = None
     positions: list[Position] | None = None  # of text that another voice speaks: where in the text its sound is
     is_spoken: bool = False  # all of that text has its sound
+    _pieces: dict[ItemId, str | None] = field(default_factory=dict)  # the caller's: their words, None until they come
 
     # The caller's
 
-    def was_spoken(self, began_ms: int, ended_ms: int) -> None:
-        """The caller spoke from here to there. Until the words come, they are a gap."""
-        self.started_ms, self.ended_ms = began_ms, max(began_ms, ended_ms)
-        self.gap = not self.said
+    def was_spoken(self, item_id: ItemId, began_ms: int, ended_ms: int) -> None:
+        """The caller spoke from here to there: it, or one more piece of it. Until the words come, they are a gap."""
+        if not self._pieces:
+            self.started_ms = began_ms
+        self.ended_ms = max(began_ms, ended_ms)
+        self._pieces.setdefault(item_id, None)
+        self._put_together()
 
-    def was_written_down(self, words: str) -> RecordTurn:
-        """Its words came: its row."""
-        self.said, self.gap = words, False
+    def was_written_down(self, item_id: ItemId, words: str) -> RecordTurn:
+        """The words came, of it or of one of its pieces: its row."""
+        self._pieces[item_id] = words
+        self._put_together()
         return self.row()
+
+    def has_lost(self, item_id: ItemId) -> bool:
+        """One of its pieces was nothing. True if nothing is left of it."""
+        self._pieces.pop(item_id, None)
+        if self._pieces:
+            self._put_together()
+        return not self._pieces
+
+    def said_without(self, item_id: ItemId) -> str:
+        """The words of its other pieces, as far as they are known."""
+        return " ".join(words for piece, words in self._pieces.items() if words and piece != item_id)
+
+    def said_with(self, item_id: ItemId, words: str) -> str:
+        """All its words, with these for one of its pieces."""
+        pieces = {**self._pieces, item_id: words}
+        return " ".join(filter(None, pieces.values()))
+
+    def _put_together(self) -> None:
+        self.said = " ".join(filter(None, self._pieces.values()))
+        self.gap = any(words is None for words in self._pieces.values())
 
     # The agent's
 
@@ -216,11 +241,26 @@ class Conversation:
         """The number the next turn will get."""
         return self._next_seq
 
-    def place(self, item_id: ItemId, role: str, after: ItemId | None, now_ms: int, own: bool = False) -> Turn:
-        """The turn of an item. A new one is made, and put behind `after` (or at the end)."""
+    def place(
+        self,
+        item_id: ItemId,
+        role: str,
+        after: ItemId | None,
+        now_ms: int,
+        *,
+        own: bool = False,
+        part_of: ItemId | None = None,
+    ) -> Turn:
+        """The turn of an item. A new one is made, and put behind `after` (or at the end).
+
+        `part_of`: the item is one more piece of that one's turn.
+        """
         turn = self._turns.get(item_id)
         if turn is not None:
             return turn
+        if part_of is not None and part_of in self._turns:
+            self._turns[item_id] = self._turns[part_of]
+            return self._turns[item_id]
         at = len(self._entries)
         if after is not None and after in self._turns:
             at = self._entries.index(self._turns[after]) + 1
@@ -262,7 +302,7 @@ class Conversation:
     def drop(self, item_id: ItemId) -> None:
         """Forget an item that was deleted."""
         turn = self._turns.pop(item_id, None)
-        if turn is not None:
+        if turn is not None and turn.has_lost(item_id):
             self._entries.remove(turn)
 
     def drop_soundless(self, item_ids: Iterable[ItemId]) -> list[ItemId]:
@@ -305,6 +345,11 @@ class Conversation:
         """What the agent said in its last two turns. An echo can be of these."""
         said = [turn.said for turn in self.turns() if turn.role == "agent"]
         return " ".join(said[-2:])
+
+    def asked(self) -> str:
+        """What was heard of the agent's last turn."""
+        newest = next((turn for turn in reversed(self.turns()) if turn.role == "agent"), None)
+        return "" if newest is None else newest.said if newest.heard is None else newest.heard
 
     def words_are_missing(self) -> bool:
         """True if nobody knows the words of the caller's newest turn, and the model has not answered it."""

@@ -68,7 +68,9 @@ class Meter:
         self.settled_usd = before.usd
         self._by = dict(before.usd_by)  # what is billed
         self.tokens = dict(before.tokens)
+        self.early = dict(before.early)
         self._pending_ms: dict[str, float] = {}
+        self._latest: tuple[str, Mapping[str, float]] = "", {}  # the answer whose bill came last, and what it says
         self._pending_characters: dict[str, int] = {}
 
     def serves(self, model: str, price: Price) -> None:
@@ -94,16 +96,32 @@ class Meter:
         """So much text of a response has come, which another voice speaks, and that is not billed yet."""
         self._pending_characters[response_id] = self._pending_characters.get(response_id, 0) + characters
 
-    def responded(self, response_id: str, usage: Mapping[str, object] | None) -> None:
-        """A response's bill has come. Without one (cancelled) the estimate stays."""
+    def responded(self, response_id: str, usage: Mapping[str, object] | None, *, taken_back: bool = False) -> None:
+        """A response's bill has come. Without one (cancelled) the estimate stays. `taken_back`: an early answer's."""
         estimate_usd = self._estimate_usd(
             self._pending_ms.pop(response_id, 0.0), self._pending_characters.pop(response_id, 0)
         )
-        self._settle(self._model, response_usd(usage, self.price) if usage else estimate_usd)
-        for key in ("input_tokens", "output_tokens"):
-            self.tokens[key] = self.tokens.get(key, 0) + int(_number(usage or {}, key))
-        cached = _number(_table(usage or {}, "input_token_details"), "cached_tokens")
-        self.tokens["cached_tokens"] = self.tokens.get("cached_tokens", 0) + int(cached)
+        usd = response_usd(usage, self.price) if usage else estimate_usd
+        self._settle(self._model, usd)
+        used = {key: int(_number(usage or {}, key)) for key in ("input_tokens", "output_tokens")}
+        used["cached_tokens"] = int(_number(_table(usage or {}, "input_token_details"), "cached_tokens"))
+        for key, count in used.items():
+            self.tokens[key] = self.tokens.get(key, 0) + count
+        self._latest = response_id, {**used, "usd": usd}
+        if taken_back:
+            self.taken_back_early(response_id)
+
+    def taken_back_early(self, response_id: str) -> None:
+        """The newest of the answers whose bills have come was an early one, and nobody has heard it."""
+        of, amounts = self._latest
+        if of == response_id:
+            for key, amount in {**amounts, "taken_back": 1}.items():
+                self.early[key] = self.early.get(key, 0) + amount
+            self._latest = "", {}
+
+    def asked_early(self) -> None:
+        """An answer was asked for before the caller's turn was over."""
+        self.early["asked"] = self.early.get("asked", 0) + 1
 
     def transcribed(self, usage: Mapping[str, object] | None) -> None:
         """A transcription's bill has come."""
@@ -128,7 +146,7 @@ class Meter:
         by = dict(self._by)
         if pending_usd := self._pending_usd:
             by[self._model] = by.get(self._model, 0.0) + pending_usd
-        return Bill(dict(self.tokens), by)
+        return Bill(dict(self.tokens), by, dict(self.early))
 
     @property
     def usd(self) -> float:

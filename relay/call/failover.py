@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from relay.call import ending, function_calls, wording
 from relay.call.actions import Action, CreateItem, Report
-from relay.call.interruption import cut_off
+from relay.call.interruption import cut_off, take_back
 from relay.call.sessions import Why
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import EndReason, ItemId, ModelLost, ModelReady, MoveFailed, NextModelLost
@@ -91,6 +91,9 @@ def _leave_session(call: Call, now: float, out: list[Action]) -> None:
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
     """Nothing more comes from the answers of this session: what it has said is all."""
+    if call.early.is_asked:
+        take_back(call, now, out)
+    call.early.lost()
     call.rest.forget()
     call.answers.lost()
     for item in [i for items in call.answer_items.values() for i in items]:

@@ -32,6 +32,8 @@ SHORT_S = 0.400
 # waits for the words; the agent is silent in any case. A quicker model's answer does not wait.
 WORDS_BEHIND_VOICE_S = 1.8
 WITHHELD_LIMIT_S = 0.5
+# An early answer comes so much sooner, and may wait so much longer for them.
+EARLIER_S = 0.3
 # After a break of seconds the agent goes on at a word: behind the last pause, if there was one within this time. Three
 # quiet frames are a pause, and longer than a consonant.
 REWIND_BYTES = 1_500 * BYTES_PER_MS
@@ -108,7 +110,8 @@ def withhold(call: Call, now: float) -> None:
     kept = call.rest.kept
     if kept is None or kept.withheld_until or not call.awaits_words(now) or call.loud_at - kept.at >= SHORT_S:
         return
-    if now < call.loud_at + WORDS_BEHIND_VOICE_S <= now + WITHHELD_LIMIT_S:
+    limit_s = WITHHELD_LIMIT_S + EARLIER_S * call.early.is_on
+    if now < call.loud_at + WORDS_BEHIND_VOICE_S <= now + limit_s:
         kept.withheld_until = call.loud_at + WORDS_BEHIND_VOICE_S
 
 
@@ -135,8 +138,39 @@ def interrupt(call: Call, now: float, out: list[Action]) -> None:
     cut_off(call, now, out)
 
 
+def take_back(call: Call, now: float, out: list[Action]) -> None:
+    """The early answer to a turn that is not over: nobody has heard it, and nobody will; the model forgets it.
+
+    Its items are deleted once it has ended (responses.py), or now where it has.
+    """
+    response_id, items, held = call.early.take_back()
+    cancel = call.answers.cancel(now)
+    if cancel is not None and call.model_is_ready:
+        out.append(cancel)
+    call.caller_turns.answer_was_given_up()
+    if response_id is None:
+        return
+    for event in held:
+        if event.item_id:
+            items.append(event.item_id)
+    for item in call.answer_items.get(response_id, []):
+        call.playout.withdraw(item)
+        call.conversation.drop(item)
+        call.waterfalls.take(item)
+        items.append(item)
+    for item in items:
+        call.ids.pop(item, None)
+    call.meter.taken_back_early(response_id)
+    if not call.answers.has_ended(response_id):
+        call.soundless_items.setdefault(response_id, set()).update(items)
+    elif call.model_is_ready and call.phase is not Phase.GONE:
+        out += [DeleteItem(item) for item in sorted(set(items))]
+
+
 def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = None) -> list[Cut]:
     """The agent's answer is given up, exactly where it was heard. `by`: the caller's turn whose sound shows it."""
+    if call.early.is_asked:
+        take_back(call, now, out)
     if call.playout.held is None and call.playout.hold(now):
         out.append(ClearPlayback())
     cuts = call.playout.cut(now)

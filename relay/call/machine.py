@@ -17,7 +17,18 @@ clock       -                   ladder, caps, silence        deadline: finish   
 
 from __future__ import annotations
 
-from relay.call import ending, failover, function_calls, greeting, orders, refusal, responses, turns, voice_loss
+from relay.call import (
+    answering_early,
+    ending,
+    failover,
+    function_calls,
+    greeting,
+    orders,
+    refusal,
+    responses,
+    turns,
+    voice_loss,
+)
 from relay.call.actions import Action
 from relay.call.call_config import CallPlan
 from relay.call.state import Call, Ending, Figures, Next, Phase
@@ -49,6 +60,7 @@ from relay.call.vocabulary import (
     NextModelLost,
     NextModelReady,
     PutThroughOrdered,
+    RateLimitsTold,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
@@ -62,6 +74,8 @@ from relay.call.vocabulary import (
 __all__ = ["Ending", "Figures", "Machine", "Next", "Phase"]
 
 
+# The kinds of items that the model makes when it answers.
+GENERATED = ("assistant", "function_call")
 # A shorter run of sound is a knock, or cloth that rubs on the phone: nobody spoke.
 KNOCK_MS = 200
 
@@ -107,6 +121,8 @@ class Machine:
         out: list[Action] = []
         if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
             turns.frame(call, now, out)
+        if call.early.turn is not None and answering_early.frame(call, now, out):
+            self._settle(now, out)
         if call.phase is Phase.TALKING:
             if call.figures.rung is Rung.NONE:
                 greeting.climb(call, now, out)
@@ -194,8 +210,10 @@ class Machine:
                     refusal.confirm(call, now, out)
             case ResponseBegan():
                 responses.began(call, event, now, out)
-            case ItemPlaced(item_id, previous):
+            case ItemPlaced(item_id, previous, role):
+                ours = item_id in call.ids
                 call.placed(item_id, previous)
+                call.early.placed(item_id, is_generated=role in GENERATED and not ours)
             case ModelFinished():
                 responses.finished(call, event, now, out)
             case FunctionAsked():
@@ -204,6 +222,8 @@ class Machine:
                 responses.ended(call, event, now, out)
             case ModelObjected():
                 responses.objected(call, event, now, out)
+            case RateLimitsTold(left):
+                call.early.governor.limits_are(left)
             case ModelLost():
                 failover.lost(call, event, now, out)
             case FunctionReturned():
@@ -252,6 +272,7 @@ class Machine:
             responses.tick(call, now, out)
             failover.tick(call, now, out)
             turns.tick(call, now, out)
+            answering_early.tick(call, now, out)
             function_calls.tick(call, now, out)
             if call.answers.is_asked:
                 call.liveness.owe(now)

@@ -203,6 +203,12 @@ class Playout:
             return Heard(item, utterance.said_ms, True, utterance.own)
         return None
 
+    def withdraw(self, item: ItemId) -> None:
+        """Of this item nothing was sent, and nothing will be."""
+        self.queue = deque(u for u in self.queue if u.item != item or u.sent_bytes)
+        self._complete.pop(item, None)
+        self._finished.add(item)
+
     def finish(self, item: ItemId) -> Heard | None:
         """No more audio is taken for this item: it is complete, or the rest is not wanted."""
         heard = self.complete(item)

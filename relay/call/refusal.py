@@ -133,7 +133,11 @@ def refuses(text: str) -> bool:
 
 def heed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> bool:
     """True if the caller says so with these words. Asked before they are recorded: these words are not kept either."""
-    if call.consent.refused or not refuses(event.text or ""):
+    turn = call.conversation.turn(event.item_id)
+    text = event.text or ""
+    if turn is not None:
+        text = turn.said_with(event.item_id, text)  # one more piece of it
+    if call.consent.refused or not refuses(text):
         return False
     out += call.consent.refuse()
     out.append(StopKeepingWords(call.ms(now)))

@@ -57,6 +57,7 @@ def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> No
         _end_untold(call, call.answers.active, now, out)
     greets = call.answers.is_greeting
     cancel = call.answers.began(event.response_id, event.ref, now)
+    call.early.began(event.response_id, event.ref)
     if cancel is not None:
         out.append(cancel)
     elif greets and call.answers.is_greeting:
@@ -141,10 +142,10 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is
     response_id = event.response_id
     if call.answers.has_ended(response_id):  # told twice, or late
         if call.answers.was_presumed_ended(response_id):
-            call.meter.responded(response_id, event.usage)
+            call.meter.responded(response_id, event.usage, taken_back=call.early.was_taken_back(response_id))
         return
     if is_told:
-        call.meter.responded(response_id, event.usage)
+        call.meter.responded(response_id, event.usage, taken_back=call.early.was_taken_back(response_id))
         if event.status == "completed" and call.answers.is_greeting and response_id == call.answers.active:
             out.append(LearnGreeting(response_id))
     follows = call.answers.ended(response_id, event.status, now, event.retry_after_s)
@@ -157,8 +158,8 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is
     function_calls.want_answer(call, now, out)
     _follow(call, event, follows, now, out)
     _give_up_if_failed(call, now, out)
-    if event.status == "completed":
-        _heed_own_words(call, response_id, now, out)
+    if event.status == "completed" and not call.early.is_early(response_id):
+        heed_own_words(call, response_id, now, out)
 
 
 def _end_untold(call: Call, response_id: ResponseId | None, now: float, out: list[Action]) -> None:
@@ -185,9 +186,10 @@ def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out:
             name, hears = "model.answer_failed", "nothing yet: it is asked again"
         case "later":
             name, hears = "model.asked_to_wait", "a request to wait, then the answer"
+            call.early.governor.stop("rate limit")
         case "rest":
             name, hears = "model.answer_broke_off", "the beginning; the model is asked for the rest"
-            if call.model_is_ready:
+            if call.model_is_ready and call.phase is not Phase.GONE:
                 out.append(call.note(wording.ANSWER_BROKE_OFF))
         case "failed":
             name, hears = "model.answer_failed_for_good", "that there is trouble; then a person"
@@ -203,7 +205,7 @@ def _ask_to_wait(call: Call, retry_after_s: float | None, now: float, out: list[
         call.say("one_moment_again", now, out, bridges=True)
 
 
-def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:
+def heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:
     """What an agent says about itself: that it has not understood, or that it does something, and then does not."""
     items = call.answer_items.get(response_id, [])
     spoken = [call.conversation.turn(item) for item in items]
@@ -228,6 +230,7 @@ def _heed_own_words(call: Call, response_id: ResponseId, now: float, out: list[A
 def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) -> None:
     """An error event. Harmless ones are counted; none ends a call by itself."""
     follows = call.answers.refused(event.event_id, event.code == ALREADY_ACTIVE, now, event.retry_after_s)
+    call.early.refused(event.event_id)
     if event.code == NOT_ACTIVE:
         cancelled = (event.event_id or "").removeprefix(CANCEL_PREFIX)
         _end_untold(call, call.answers.nothing_is_active(ResponseId(cancelled) if cancelled else None), now, out)
@@ -249,8 +252,12 @@ def _give_up_if_failed(call: Call, now: float, out: list[Action]) -> None:
 def ask(call: Call, now: float, out: list[Action]) -> None:
     """Ask for the answer that is wanted, if its time has come."""
     ready = call.phase is Phase.TALKING and call.model_is_ready
-    if not ready or call.answers.wish is None or call.floor.is_taken or call.playout.held is not None:
+    if not ready or call.answers.wish is None or call.floor.is_hearing or call.playout.held is not None:
         return
+    if call.early.turn is not None:
+        call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
+        if not call.early.may_ask(call.answers.wish):
+            return  # at the end of the caller's turn
     if not call.consent.heard and call.notice_is_open(now):
         return  # The answer would wait behind the notice anyway, and a function would write down what it is given.
     request = call.answers.due(now)
@@ -260,4 +267,7 @@ def ask(call: Call, now: float, out: list[Action]) -> None:
         out.append(call.keys(keys))
     if request.instructions is None and not call.playout.is_speaking(now):
         call.caller_turns.were_asked_about()
+    if call.early.turn is not None:
+        call.early.asks(request.ref)
+        call.meter.asked_early()
     out.append(request)

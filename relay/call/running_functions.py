@@ -123,6 +123,10 @@ class RunningFunctions:
             self.phrase_at = 0.0
         return True
 
+    def are_called_by(self, response_id: ResponseId) -> None:
+        """A response calls a function, which is not run yet."""
+        self._callers.add(response_id)
+
     def end(self, function_call_id: str) -> ResponseId | None:
         """A function's answer has come.
 

@@ -19,6 +19,7 @@ from relay.call.caller_turns import CallerTurns
 from relay.call.consent import Consent
 from relay.call.conversation import Conversation, Turn, is_said
 from relay.call.cost import Meter
+from relay.call.early_answer import EarlyAnswer
 from relay.call.gap_filling import Lateness
 from relay.call.keypad import Keypad
 from relay.call.level_vad import CallerVoice
@@ -105,6 +106,7 @@ class Call:
         self.voice = CallerVoice()
         self.lateness = Lateness()
         self.floor = Floor()
+        self.early = EarlyAnswer(plan.answer_early)
         self.answers = Answers()
         self.conversation = Conversation(plan.history, plan.first_seq)
         self.meter = Meter(plan.model, plan.price, plan.transcription_usd_per_minute, plan.bill, voice=plan.voice)
@@ -170,7 +172,7 @@ class Call:
     def agent(self, now: float) -> Agent:
         """What the agent is doing now. A greeting with the notice is protected even before its first sound."""
         playing, until_s = self.playout.heard_now(now)
-        speaking = playing is not None
+        speaking = playing is not None and not self._is_withheld()
         announcing = self.notice_item is None and not self.consented and self.answers.is_greeting
         protected = announcing or bool(playing and playing.protected) or self.phase is not Phase.TALKING
         early = speaking and self.since_arrival_s(now) < EARLY_S
@@ -295,9 +297,10 @@ class Call:
         """
         speech = self.floor.speech
         if speech is not None and speech.voiced_ms >= SHORT_TURN_MS and self.phase is not Phase.GONE:
-            turn = self.conversation.place(speech.item_id, "caller", None, self.ms(now))
-            began_at = self.caller_turns.take_began_at(speech.item_id)
-            turn.was_spoken(turn.started_ms if began_at is None else self.ms(began_at), self.ms(now))
+            item_id, now_ms = speech.item_id, self.ms(now)
+            turn = self.conversation.place(item_id, "caller", None, now_ms, part_of=self.early.piece_before)
+            began_at = self.caller_turns.take_began_at(item_id)
+            turn.was_spoken(item_id, now_ms if began_at is None else self.ms(began_at), now_ms)
         self.floor.forget()
 
     def finish_turn(self, turn: Turn, heard: str, now: float, out: list[Action], *, interrupted: bool) -> None:
@@ -310,11 +313,20 @@ class Call:
         """True once the notice was heard, if this caller must hear one."""
         return self.consent.is_given
 
+    def _is_withheld(self) -> bool:
+        """True if what is to be played next answers a turn of the caller's that is not over."""
+        response_id = self.early.response if self.early.turn is not None else None
+        if response_id is None or not self.playout.queue or self.phase is not Phase.TALKING:
+            return False
+        return self.playout.queue[0].item in self.answer_items.get(response_id, ())
+
     def due(self, now: float, out: list[Action]) -> None:
         """What is to be written to the caller now."""
         if self.phase in (Phase.ARRIVING, Phase.GONE):
             return
         if self.rest.kept is not None and self.rest.is_withheld(now):
+            return
+        if self.early.turn is not None and self._is_withheld():
             return
         plays = self.playout.due(now)
         if not plays:

@@ -135,11 +135,25 @@ class Floor:
     def __init__(self) -> None:
         self.speech: Speech | None = None
         self.awaited: dict[ItemId, _Awaited] = {}  # turns whose words tell what they are worth
+        self.turn_is_open = False  # the caller may go on with what they have said (early_answer.py)
+
+    @property
+    def is_hearing(self) -> bool:
+        """True from the VAD's start to the commit of the item, unless it is noise that the VAD hears."""
+        return self.speech is not None and not self.speech.idle
 
     @property
     def is_taken(self) -> bool:
-        """True from the VAD's start to the commit of the item, unless the VAD hears only noise."""
-        return self.speech is not None and not self.speech.idle
+        """True from the VAD's start to the end of the turn, unless the VAD hears only noise."""
+        return self.turn_is_open or self.is_hearing
+
+    def opens_turn(self) -> None:
+        """A piece of a turn is an item, and the caller may go on."""
+        self.turn_is_open = True
+
+    def closes_turn(self) -> None:
+        """The silence behind it is long enough."""
+        self.turn_is_open = False
 
     @property
     def caller_speaks(self) -> bool:

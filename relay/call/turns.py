@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.call import ending, failover, wording
 from relay.call.actions import Action, DeleteItem, SendSilence
 from relay.call.caller_turns import CallerTurn
-from relay.call.interruption import carry_out, cut_off, go_on, interrupt
+from relay.call.interruption import carry_out, cut_off, go_on, interrupt, take_back
 from relay.call.state import Call, Phase
-from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, State, Worth, is_echo
+from relay.call.turn_end import asks_yes
+from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, Speech, State, Worth, is_echo
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 from relay.call.words import Meaning
 
@@ -32,8 +33,11 @@ WORDS_LIMIT_S = 5.0
 
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
+    if call.early.is_asked:
+        take_back(call, now, out)
     agent = call.agent(now)
     call.unheard.forget()
+    call.early.begins(now - (call.voice.run_ms / 1000 if call.voice.is_up else 0.0))
     call.caller_turns.begin(item_id, now, agent.silent_since_s)
     carry_out(call, call.floor.spoke(item_id, agent, call.voice), now, out)
 
@@ -61,14 +65,29 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
         return  # told twice
     call.ids[item_id] = item_id
     began_at, early = call.caller_turns.became_item(item_id, now + WORDS_LIMIT_S)
-    turn = call.conversation.place(item_id, "caller", call.ours(previous), call.ms(now))
+    behind, before = call.ours(previous), call.early.piece_before
+    turn = call.conversation.place(item_id, "caller", behind, call.ms(now), part_of=before)
     stopped = call.waterfalls.stopped(item_id)
-    ended_ms = turn.ended_ms if stopped is None else call.ms(stopped)
-    turn.was_spoken(turn.started_ms if began_at is None else call.ms(began_at), ended_ms)
-    if call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER:
+    ended_ms = call.ms(now if stopped is None else stopped)
+    turn.was_spoken(item_id, call.ms(now if began_at is None else began_at), ended_ms)
+    speech = call.floor.speech if call.floor.speech is not None and call.floor.speech.item_id == item_id else None
+    wants_answer = call.floor.became_item(item_id, call.agent(now), now) is Worth.ANSWER
+    if call.early.is_on and call.phase is Phase.TALKING:
+        wants_answer = _may_go_on(call, item_id, speech, wants_answer, now)
+    if wants_answer:
         _answer(call, item_id)
     if early is not None:
         transcribed(call, early, now, out)
+
+
+def _may_go_on(call: Call, item_id: ItemId, speech: Speech | None, wants_answer: bool, now: float) -> bool:
+    """The caller's turn is open until its silence is long enough. True if it wants an answer, with all its pieces."""
+    if speech is not None and speech.idle:
+        return wants_answer  # by our own ear it is long over: what the VAD heard since was noise
+    call.floor.opens_turn()
+    interrupts = speech is not None and speech.over_agent
+    may_be_short = interrupts or asks_yes(call.conversation.asked())
+    return call.early.piece(item_id, now, may_be_short=may_be_short, sounds=call.voice.is_up, wants_answer=wants_answer)
 
 
 def _answer(call: Call, item_id: ItemId) -> None:
@@ -97,7 +116,8 @@ class _Said:
     """What a turn was."""
 
     item_id: ItemId
-    text: str  # empty if its words are not known
+    text: str  # of all its pieces, as far as they are known; empty where the words of this one are not
+    piece: str  # of the one whose words have come
     meaning: Meaning
     worth: Worth
     is_nothing: bool  # a noise, that was taken for a turn
@@ -117,7 +137,19 @@ def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: fl
     is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
         call.voice.was_echo()  # An answer was given up for nothing: the next time more is needed.
-    return _Said(item_id, text, meaning, worth, is_nothing, turn.is_answered, turn)
+    whole, meaning = _whole(call, item_id, text, meaning)
+    return _Said(item_id, whole, text, meaning, worth, is_nothing, turn.is_answered, turn)
+
+
+def _whole(call: Call, item_id: ItemId, piece: str, meaning: Meaning) -> tuple[str, Meaning]:
+    """The words of a turn with this piece of it, and their meaning: what its other pieces say was heeded before."""
+    turn = call.conversation.turn(item_id)
+    before = turn.said_without(item_id) if turn is not None and piece else ""
+    if turn is None or not before:
+        return piece, meaning
+    whole = turn.said_with(item_id, piece)
+    meaning = call.plan.rules.judge(whole)
+    return whole, replace(meaning, says=meaning.says - call.plan.rules.judge(before).says)
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
@@ -136,19 +168,23 @@ def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> N
 
 def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
     """True if an answer to this turn alone is on its way, and nothing of it was heard."""
-    if call.phase is not Phase.TALKING or not call.answers.is_pending or call.playout.is_speaking(now):
+    if call.phase is not Phase.TALKING or not call.answers.is_pending or call.agent(now).speaking:
         return False
     if call.functions or call.keypad.is_untold or call.floor.caller_waits or call.awaits_words(now):
         return False
-    turns = call.conversation.turns()
-    place = next((at for at, turn in enumerate(turns) if turn.item_id == item_id), 0)
+    turns, asked = call.conversation.turns(), call.conversation.turn(item_id)
+    place = next((at for at, turn in enumerate(turns) if turn is asked), 0)
     before = turns[place - 1] if place else None
     return before is not None and before.role == "agent" and before.whole and not before.interrupted
 
 
 def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
-    """Take a turn that was only noise out of the conversation."""
+    """Take a turn that was only noise, or a piece of one, out of the conversation."""
+    turn = call.conversation.turn(item_id)
     call.conversation.drop(item_id)
+    call.early.was_nothing(item_id)
+    if turn is not None and turn.said and any(each is turn for each in call.conversation.turns()):
+        out += call.consent.record(turn.row())
     call.waterfalls.forget(item_id)
     known = call.ids.pop(item_id, None)
     if call.model_is_ready and known is not None and call.phase is not Phase.GONE:
@@ -160,29 +196,36 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
     if turn is None:
         return
     call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
-    if said.text:
-        out += call.consent.record(turn.was_written_down(said.text))
+    if said.piece:
+        out += call.consent.record(turn.was_written_down(said.item_id, said.piece))
+        call.early.words_are(said.item_id, said.piece)
 
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """What the words of a turn lead to: a human, taking back a goodbye, an answer, or that the agent goes on."""
-    text, item_id = said.text, said.item_id
+    text, item_id = said.text, _named(call, said.item_id)
     if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
     if call.ending is not None and ending.can_be_taken_back(call) and _goes_on(call, said):
         ending.take_back(call, now, out)
-    if call.phase is not Phase.TALKING or _heed(call, said, now, out):
+    if call.phase is not Phase.TALKING or _heed(call, item_id, said, now, out):
         return
     if _was_only_listening(call, said, now, out):
         return
-    if text and said.turn.was_asked_again and misunderstood(call, item_id, text, now, out):
+    if text and call.caller_turns.was_asked_again(item_id) and misunderstood(call, item_id, text, now, out):
         return
     if said.is_answered:
         return
     if said.worth is Worth.BARGE_IN:
         interrupt(call, now, out)
     if said.worth in (Worth.ANSWER, Worth.BARGE_IN):
-        _answer(call, item_id)
+        _answer(call, said.item_id)
+
+
+def _named(call: Call, item_id: ItemId) -> ItemId:
+    """The item that a turn is named by: its first piece."""
+    turn = call.conversation.turn(item_id)
+    return item_id if turn is None else turn.item_id
 
 
 def _goes_on(call: Call, said: _Said) -> bool:
@@ -224,10 +267,10 @@ def _bring_a_human(call: Call, said: _Said, now: float, out: list[Action]) -> bo
     return False
 
 
-def _heed(call: Call, said: _Said, now: float, out: list[Action]) -> bool:
+def _heed(call: Call, item_id: ItemId, said: _Said, now: float, out: list[Action]) -> bool:
     """What else the caller's words cause. True if the call is on its way to a human."""
     rules, says = call.plan.rules, said.meaning.says
-    if "misunderstood" in says and misunderstood(call, said.item_id, said.text, now, out):
+    if "misunderstood" in says and misunderstood(call, item_id, said.text, now, out):
         return True
     if "topics_hard" in says or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)

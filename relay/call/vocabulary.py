@@ -160,7 +160,7 @@ class ItemPlaced:
 
     item_id: ItemId
     previous_item_id: ItemId | None
-    role: str  # "user", "assistant", "system", or "" if it is not a message
+    role: str  # "user", "assistant", "system"; or what it is, like "function_call", if it is not a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +212,7 @@ class FunctionAsked:
     function_call_id: str
     name: str
     arguments: str
+    item_id: ItemId = ItemId("")  # the item of the call; empty where the server does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,13 @@ class ModelObjected:
     message: str
     event_id: str | None
     retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitsTold:
+    """What is left of the account's limits for this minute: the smallest share, 0 to 1."""
+
+    left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +378,7 @@ Event: TypeAlias = (
     | FunctionAsked
     | ResponseEnded
     | ModelObjected
+    | RateLimitsTold
     | ModelLost
     | VoiceBilled
     | VoiceFailed

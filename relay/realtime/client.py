@@ -23,7 +23,7 @@ from relay.call.actions import AskForResponse
 from relay.call.vocabulary import CallSid
 from relay.realtime import protocol
 from relay.realtime.refusals import remedy, remedy_of_status
-from relay.realtime.session_config import session_config
+from relay.realtime.session_config import SILENCE_MS, session_config
 from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial
 
 log = structlog.get_logger()
@@ -97,6 +97,7 @@ class Wanted:
     tools: tuple[dict[str, object], ...] = ()
     greeting: str | None = None  # asked for at once: the live greeting
     writes: bool = False  # it answers in text, which another voice speaks
+    silence_ms: int = SILENCE_MS  # of the caller's, after which the server tells of it
 
 
 class Realtime:
@@ -151,6 +152,7 @@ class Realtime:
                     wanted.instructions,
                     wanted.tools,
                     writes=wanted.writes,
+                    silence_ms=wanted.silence_ms,
                 )
                 await end.send(protocol.update_session(config))
                 updated = protocol.session_of(await reader.until("session.updated"))

@@ -34,6 +34,7 @@ from relay.call.vocabulary import (
     ItemPlaced,
     ModelObjected,
     ModelWorded,
+    RateLimitsTold,
     ResponseBegan,
     ResponseEnded,
     ResponseId,
@@ -76,6 +77,11 @@ class _Response(msgspec.Struct):
     conversation_id: str | None = None
 
 
+class _RateLimit(msgspec.Struct):
+    limit: float | None = None
+    remaining: float | None = None
+
+
 class Message(msgspec.Struct):
     """The keys of server events that the relay reads. Everything else is skipped without decoding."""
 
@@ -92,6 +98,7 @@ class Message(msgspec.Struct):
     response: _Response | None = None
     error: _Error | None = None
     usage: dict[str, object] | None = None
+    rate_limits: list[_RateLimit] | None = None
     session: msgspec.Raw = msgspec.Raw()
 
 
@@ -128,7 +135,6 @@ _KNOWN_AND_SKIPPED = frozenset(
         TEXT_DONE,
         "response.function_call_arguments.delta",
         "response.function_call_arguments.done",
-        "rate_limits.updated",
     }
 )
 
@@ -219,7 +225,7 @@ def _placed(m: Message) -> Event | None:
     if m.item is None or not m.item.id:
         return None
     previous = ItemId(m.previous_item_id) if m.previous_item_id else None
-    return ItemPlaced(ItemId(m.item.id), previous, m.item.role or "")
+    return ItemPlaced(ItemId(m.item.id), previous, m.item.role or m.item.type or "")
 
 
 def _began(m: Message) -> Event | None:
@@ -272,7 +278,14 @@ def _item_done(m: Message) -> Event | None:
         return None  # a cancelled call may have half an argument string
     if not item.call_id or not item.name:
         raise ModelProtocolError("a function call came without call_id or name")
-    return FunctionAsked(ResponseId(m.response_id or ""), item.call_id, item.name, item.arguments or "{}")
+    response_id, item_id = ResponseId(m.response_id or ""), ItemId(item.id or "")
+    return FunctionAsked(response_id, item.call_id, item.name, item.arguments or "{}", item_id)
+
+
+def _limits(m: Message) -> Event | None:
+    known = [each for each in m.rate_limits or [] if each.limit and each.remaining is not None]
+    shares = [max(0.0, (each.remaining or 0.0) / each.limit) for each in known if each.limit]
+    return RateLimitsTold(min(shares)) if shares else None
 
 
 def _erred(m: Message) -> Event:
@@ -294,6 +307,7 @@ _READERS = {
     "response.output_audio_transcript.delta": _worded,
     TEXT_DELTA: _worded,  # of a model that writes; where no voice speaks it, nobody hears these words
     ITEM_DONE: _item_done,
+    "rate_limits.updated": _limits,
     "error": _erred,
 }
 

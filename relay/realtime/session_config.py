@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+# A turn ends after 500 ms of silence, as in the documentation. The real default of 200 cuts people off in the middle of
+# a phone number (docs/protocol/openai.md 2.1). Where the call decides by its own ear (relay/call/early_answer.py), the
+# server tells of shorter silences.
+SILENCE_MS = 500
 # The server's VAD says what it hears. The call decides when to answer and when to stop (relay/call/turn_taking.py). 0.5
-# and 300 are the API's defaults. A turn ends after 500 ms of silence, as in the documentation. The real default of 200
-# cuts people off in the middle of a phone number (docs/protocol/openai.md 2.1).
+# and 300 are the API's defaults.
 _TURN_DETECTION = {
     "type": "server_vad",
     "threshold": 0.5,
     "prefix_padding_ms": 300,
-    "silence_duration_ms": 500,
     "create_response": False,
     "interrupt_response": False,
 }
@@ -36,10 +38,12 @@ def session_config(
     tools: Sequence[dict[str, object]],
     *,
     writes: bool = False,
+    silence_ms: int = SILENCE_MS,
 ) -> dict[str, object]:
     """The `session` of our one `session.update`. Kept constant over a call: a change would bust the prompt cache.
 
-    `writes`: it answers in text, and can speak by its own voice when that is asked for later.
+    `writes`: it answers in text, and can speak by its own voice when that is asked for later. `silence_ms`: after so
+    much silence of the caller's the server tells of it.
     """
     config: dict[str, object] = {
         "type": "realtime",
@@ -50,7 +54,7 @@ def session_config(
                 "format": _PCM24K,
                 "transcription": {"model": transcribe_model},
                 "noise_reduction": {"type": "near_field"},
-                "turn_detection": _TURN_DETECTION,
+                "turn_detection": _TURN_DETECTION | {"silence_duration_ms": silence_ms},
             },
             "output": {"format": _PCM24K, "voice": voice},
         },

@@ -34,5 +34,8 @@ def bill_of_unheard(session: ModelSession, before: Bill) -> Bill:
 
 
 def cost_of(bill: Bill) -> dict[str, object]:
-    """The bill in the form of `call_outcomes.cost`: tokens by kind, dollars by model."""
-    return {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}
+    """The bill in the form of `call_outcomes.cost`: tokens by kind, dollars by model, and early answers apart."""
+    cost: dict[str, object] = {**bill.tokens, "usd": {meter: round(usd, 6) for meter, usd in bill.usd_by.items()}}
+    if bill.early:
+        cost["early_answers"] = {key: round(amount, 6) for key, amount in bill.early.items()}
+    return cost

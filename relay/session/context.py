@@ -13,6 +13,7 @@ import trio
 from relay.call.call_config import Bill, CallPlan, Limits, Midnight, Phrase, Voice
 from relay.call.consent import Consent
 from relay.call.consent_law import must_announce
+from relay.call.early_answer import VAD_SILENCE_MS
 from relay.call.vocabulary import CallSid
 from relay.functions import BackendPort, Once, Registry
 from relay.functions.builtin.times import clock_words, day_words
@@ -24,6 +25,7 @@ from relay.phrases.phrase_book import PhraseBook
 from relay.phrases.prompts import Prompts
 from relay.realtime.client import ModelSession, Realtime, Wanted, WarmSessions
 from relay.realtime.prices import price_of, transcription_price_of
+from relay.realtime.session_config import SILENCE_MS
 from relay.recordings import Recordings
 from relay.session.bills import bill_of_unheard, cost_of
 from relay.session.briefing import Briefing
@@ -231,7 +233,9 @@ class Desk:
         clock = f"It is {clock_words(local)} at the business as this session begins."
         instructions += "\n\n# Now\n" + " ".join(filter(None, [clock, briefing.closed_words(now)]))
         tools = tuple(self.registry.tools(without=briefing.unused_functions))
-        return Wanted(model, instructions, tools, greeting, writes=self.voices_for(file) is not None)
+        silence_ms = VAD_SILENCE_MS if briefing.settings.answers_early else SILENCE_MS
+        writes = self.voices_for(file) is not None
+        return Wanted(model, instructions, tools, greeting, writes=writes, silence_ms=silence_ms)
 
     def _midnight(self, tz: ZoneInfo, rang_at: dt.datetime, limit_s: float) -> Midnight | None:
         """The end of the business's day, if it comes during the call: the session was told the day of the ring."""
@@ -243,6 +247,7 @@ class Desk:
         in_s = (dt.datetime.combine(tomorrow, dt.time(), tz) - now).total_seconds()
         return Midnight(in_s, f"{day_words(tomorrow)}, {tomorrow.year}") if in_s <= limit_s else None
 
+    # Long because it names all that a call is told, a line each.
     def plan(self, file: CallFile) -> CallPlan:
         """What the machine is told before the call begins."""
         s, book = file.briefing.settings, file.briefing.phrases
@@ -268,6 +273,7 @@ class Desk:
             price_hard=price_of(s.openai_model_hard),
             transcription_usd_per_minute=transcription_price_of(s.openai_transcribe_model),
             keep_words=s.keeps_words,
+            answer_early=s.answers_early,
             voice=self._voice(file),
             holding=silent,
             human_available=self.human_is_there(),

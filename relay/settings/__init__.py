@@ -49,6 +49,7 @@ class Settings:
     openai_model_hard: str = "gpt-realtime-2.1"
     openai_voice: str = "marin"
     openai_transcribe_model: str = "gpt-transcribe"
+    answer_early: str = "on"
     voice: str = "openai"
     elevenlabs_api_key: str = _secret()
     elevenlabs_voice_id: str = ""
@@ -155,6 +156,11 @@ class Settings:
         """True if the sound of calls is kept."""
         return self.record == "on"
 
+    @property
+    def answers_early(self) -> bool:
+        """True if an answer is asked for before the caller's turn is certainly over."""
+        return self.answer_early == "on"
+
     def masked(self) -> dict[str, object]:
         """Everything, for the log line at start. Secrets show as "set" or "".
 
@@ -211,6 +217,7 @@ _CHOICES = {
     "record_notice": ("always", "by_state"),
     "log_format": ("", "json", "text"),
     "notify_webhook_private": ("off", "on"),
+    "answer_early": ("on", "off"),
 }
 _IN_HEADERS = ("openai_api_key", "twilio_api_key", "twilio_api_secret", "business_api_key", "elevenlabs_api_key")
 _IN_PATHS = ("elevenlabs_voice_id", "elevenlabs_model")

@@ -28,10 +28,12 @@ from relay.call.conversation import words_at
 from relay.call.vocabulary import (
     CallerArrived,
     CallerCommitted,
+    CallerLeft,
     CallerPaused,
     CallerSpoke,
     CallerTranscribed,
     EndCall,
+    EndReason,
     FunctionAsked,
     FunctionReturned,
     ItemId,
@@ -245,6 +247,14 @@ def test_a_voice_that_is_lost_while_nobody_waits_changes_nothing_that_is_heard()
     assert of(stage, AskForResponse, CreateItem, DeleteItem, CancelResponse) == []
     assert of(stage, UseOwnVoice) == [UseOwnVoice()]
     assert stage.tell(VoiceFailed("dropped")) == [], "told once"
+
+
+def test_a_voice_that_is_lost_when_the_call_is_over_is_no_fault_of_the_call() -> None:
+    stage = talking()
+    write(stage)
+    stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
+    assert UseOwnVoice() not in stage.tell(VoiceFailed("dropped"))
+    assert stage.machine.call.voice_fault == ""
 
 
 def test_a_request_that_was_sent_before_the_voice_was_lost_is_cancelled_as_it_begins_and_made_again() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relay.call.actions import DialBeside, SwitchModel
+from relay.call.early_answer import VAD_SILENCE_MS
 from relay.call.machine import Phase
 from relay.call.vocabulary import (
     CallerArrived,
@@ -68,12 +69,17 @@ class Calls(RuleBasedStateMachine):
         early=st.booleans(),
         kept=st.sampled_from([True, True, False]),
         played_ms=st.sampled_from([0, 1_500, 4_000]),
+        answer_early=st.booleans(),
     )
-    def begin(self, notice: bool, words: bool, delay_ms: int, early: bool, kept: bool, played_ms: int) -> None:
+    def begin(
+        self, notice: bool, words: bool, delay_ms: int, early: bool, kept: bool, played_ms: int, answer_early: bool
+    ) -> None:
         greeting = PLAN.greeting if notice else replace(PLAN.greeting, notice="")
         if not kept:
             greeting = replace(greeting, opening=replace(greeting.opening, mulaw=None))
-        self.stage = Watched(replace(PLAN, greeting=greeting, keep_words=words), delay_ms)
+        plan = replace(PLAN, greeting=greeting, keep_words=words, answer_early=answer_early)
+        self.stage = Watched(plan, delay_ms)
+        self.vad_silence_ms = VAD_SILENCE_MS if answer_early else 500
         self.number = 0
         self.caller_items: list[ItemId] = []
         self.open_item: ItemId | None = None  # between the VAD's start and the commit
@@ -149,9 +155,37 @@ class Calls(RuleBasedStateMachine):
         self.stage.wait(ms)
         if ends:
             self.stage.level_dbfs = SILENCE_DBFS
-            self.stage.wait(500)
+            self.stage.wait(self.vad_silence_ms)
             self.vad_stops()
             self.turn_is_committed(untold=False)
+
+    @precondition(lambda self: self.session and not self.open_item)
+    @rule(
+        pieces=st.lists(st.sampled_from([100, 240, 300, 700]), min_size=1, max_size=4),
+        pauses_ms=st.lists(st.sampled_from([0, 20, 100, 280, 300, 320, 600]), min_size=4, max_size=4),
+        answers=st.sampled_from(["not", "begins", "sounds", "calls", "ends"]),
+        words=WORDS,
+    )
+    def caller_speaks_in_pieces(self, pieces: list[int], pauses_ms: list[int], answers: str, words: str | None) -> None:
+        """One turn or several, by the pauses; the model answers into them, or calls a function."""
+        for ms, pause_ms in zip(pieces, pauses_ms, strict=False):
+            self.caller_talks(ms, True)
+            if answers != "not" and self.session and self.stage.asked and not self.stage.active:
+                self.answer_begins()
+                if answers in ("sounds", "ends"):
+                    self.delta_comes(3_000, True, True)
+                if answers == "calls":
+                    self.function_is_asked(twice=False)
+                if answers == "ends" and self.stage.active:
+                    self.item_is_complete(0)
+                    self.answer_ends("completed", False)
+            self.stage.wait(pause_ms)
+            if answers in ("begins", "sounds") and self.stage.active in self.stage.cancelled:
+                self.answer_ends("cancelled", False)
+            if not self.session:
+                return
+        if self.caller_items:
+            self.stage.tell(CallerTranscribed(self.caller_items[-1], words))
 
     @rule(key=st.sampled_from("123#"))
     def key_is_pressed(self, key: str) -> None:
@@ -171,7 +205,7 @@ class Calls(RuleBasedStateMachine):
 
     def begin_answer(self, ref: str | None) -> None:
         response = ResponseId(self.new("resp"))
-        self.stage.active, self.stage.asked = response, None
+        self.stage.begins(response)
         self.response_items[response] = []
         self.stage.tell(ResponseBegan(response, ref))
 
@@ -315,7 +349,12 @@ class Calls(RuleBasedStateMachine):
     @rule(twice=st.booleans())
     def function_is_asked(self, twice: bool) -> None:
         assert self.stage.active is not None
-        event = FunctionAsked(self.stage.active, self.new("call"), "lookup_hours", "{}")
+        self.item_is_complete(0)  # a message in front of a function call is complete
+        item = ItemId(self.new("function"))
+        self.stage.items[item] = "call"
+        self.stage.tell(ItemPlaced(item, None, "function_call"))
+        event = FunctionAsked(self.stage.active, self.new("call"), "lookup_hours", "{}", item)
+        self.stage.called_by[event.function_call_id] = self.stage.active
         self.stage.tell(event, *([event] if twice else []))
 
     @precondition(lambda self: self.stage.ran)

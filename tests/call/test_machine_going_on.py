@@ -149,7 +149,7 @@ def test_what_the_model_made_of_a_listeners_sound_is_withheld_for_a_moment_and_t
 def begin_answer(stage: Watched, ref: str) -> None:
     """The model begins what it was asked for."""
     response = R2 if ref == "turn-2" else ResponseId("resp_1")
-    stage.asked, stage.active = None, response
+    stage.begins(response)
     stage.tell(ResponseBegan(response, ref))
 
 

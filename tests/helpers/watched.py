@@ -49,6 +49,9 @@ class Watched(Stage):
         self.active: ResponseId | None = None
         self.cancelled: set[ResponseId] = set()
         self.asked: AskForResponse | None = None
+        self.open_turn: object = None  # of the caller's, when that was asked
+        self.open_turns: dict[ResponseId, object] = {}  # the same, of what has begun
+        self.called_by: dict[str, ResponseId] = {}
         self.order: Action | None = None  # about sessions, and not answered yet
         self.orders = self.answered = 0
         self.kept = False  # a session is ready beside the present one
@@ -83,6 +86,8 @@ class Watched(Stage):
                 assert mark not in self.marks, "a mark's name was used before"
                 self.marks.add(mark)
                 assert item not in self.gone, f"{item} was given up and is heard all the same"
+                early = [each for each in self.open_turns if self.is_early(each)]
+                assert all(item not in self.items_of(each) for each in early), f"{item}: the caller's turn is not over"
             case ClearPlayback():
                 assert not gone, "a clear after the end"
                 self.clears += 1
@@ -92,6 +97,7 @@ class Watched(Stage):
             case AskForResponse():
                 assert not self.hung_up, "an answer after the end"
                 assert self.asked is None, "asked twice"
+                self.open_turn = self.machine.call.early.turn
                 assert self.machine.phase is Phase.TALKING
                 if self.active is None:
                     self.asked = action
@@ -119,6 +125,8 @@ class Watched(Stage):
                 self.items[item] = "text"
             case RunFunction(call):
                 assert call not in self.ran, "ran twice"
+                called_by = self.called_by.get(call)
+                assert not (called_by and self.is_early(called_by)), "a function runs before the caller's turn is over"
                 self.ran.append(call)
             case RecordTurn(said=said, heard=heard):
                 assert self.plan.keep_words or (said is None and heard is None), "words in a call without words"
@@ -138,6 +146,16 @@ class Watched(Stage):
                 self.released = True
             case SendFunctionOutput() | CreateFunctionPair() | _:
                 pass
+
+    def begins(self, response: ResponseId) -> None:
+        """The model begins what was asked for last."""
+        self.open_turns[response] = self.open_turn
+        self.active, self.asked = response, None
+
+    def is_early(self, response: ResponseId) -> bool:
+        """True for what was asked for while a turn of the caller's was open that still is: nobody may hear it."""
+        turn = self.open_turns[response]
+        return turn is not None and turn is self.machine.call.early.turn and self.machine.phase is Phase.TALKING
 
     @property
     def plan(self) -> CallPlan:

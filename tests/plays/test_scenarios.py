@@ -19,6 +19,19 @@ async def test_a_shipped_scenario_goes_as_expected(name: str, autojump_clock: tr
     assert wrong == [], f"{got.heard}\n{got.evidence}"
 
 
+WITHOUT = (
+    "good_call backchannel cough cough_with_words barge_in_twice barge_in_late barge_in_function key_zero "
+    "misunderstands function_without_words model_dies_in_answer muted_line rough_network emergency "
+    "hangup_during_function"
+).split()
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+async def test_it_goes_so_without_early_answers(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    got, wrong, _ = await perform(name, settings={"ANSWER_EARLY": "off"})
+    assert wrong == [], f"{got.heard}\n{got.evidence}"
+
+
 # A tenth of the scenarios, for turns and phrases; with the voice of somebody else than the model.
 SPOKEN = (
     "backchannel", "backend_slow", "barge_in_early", "barge_in_function", "barge_in_twice", "cough_with_words",

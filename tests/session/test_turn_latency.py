@@ -31,15 +31,18 @@ def counted(play: Play, step: str) -> int:
     return int(float(line.split()[-1]))
 
 
-async def test_each_answers_waterfall_is_what_the_caller_lived_through(autojump_clock: MockClock) -> None:
-    async with stage() as play:
+@pytest.mark.parametrize(("answer_early", "silence_ms"), [("off", 500), ("on", 200)])
+async def test_each_answers_waterfall_is_what_the_caller_lived_through(
+    answer_early: str, silence_ms: int, autojump_clock: MockClock
+) -> None:
+    async with stage(settings={"ANSWER_EARLY": answer_early}) as play:
         told = await ring(play, f"{QUESTIONS}, {{ hang_up = true }}")
         found = waterfalls(told)
         assert len(found) == len(told.report.latencies_ms) == 3
         for steps, lived_ms in zip(found, told.report.latencies_ms, strict=True):
             assert list(steps) == STEPS
             assert sorted(steps.values()) == list(steps.values())
-            assert 450 <= steps["stopped_heard"] <= 650  # the server's VAD waits for 500 ms of silence
+            assert silence_ms - 50 <= steps["stopped_heard"] <= silence_ms + 150  # the server's VAD waits for it
             assert abs(steps["first_heard"] - lived_ms) <= 100  # the first frame of a voice is not its first sound
         assert {step: counted(play, step) for step in STEPS} == dict.fromkeys(STEPS, 3)
         outcome = play.ledger.of(rows.OutcomeRow, told.report.call_sid)[-1]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from relay.standin.load.caller import Caller
 from relay.standin.load.loop import Loop, clock
-from relay.standin.load.model import TURN_S, Listener
+from relay.standin.load.model import TURN_S, Listener, Session
 from relay.standin.load.process_figures import ProcessFigures, rss_mb
 from relay.standin.load.stage import CallerEnd, ModelEnd, Target, Window
 from relay.standin.own_environment import own_environment
@@ -107,6 +107,10 @@ class Step:
 class Load:
     """Callers and model, beside one relay; a caller takes a turn every `turn_s` seconds."""
 
+    # Other callers, and another model, for another measurement (bench/turns).
+    caller_class: type[Caller] = Caller
+    session_class: type[Session] = Session
+
     def __init__(self, target: Target, loop: Loop, run_id: int, turn_s: float = TURN_S) -> None:
         self.target, self.loop, self.run_id, self.turn_s = target, loop, run_id, turn_s
         self.window = Window()
@@ -130,7 +134,7 @@ class Load:
 
     def _ring(self) -> None:
         began = clock()
-        caller = Caller(self, len(self.callers) + 1)
+        caller = self.caller_class(self, len(self.callers) + 1)
         self._ringing = caller
         self.callers.append(caller)
         done = self.loop.run(lambda: self._is_up(caller), CALL_LIMIT_S)
@@ -202,7 +206,14 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def running(
-    relay: Relay, *, tls: bool, core: int | None, log: Path, run_id: int = 1, turn_s: float = TURN_S
+    relay: Relay,
+    *,
+    tls: bool,
+    core: int | None,
+    log: Path,
+    run_id: int = 1,
+    turn_s: float = TURN_S,
+    load_class: type[Load] = Load,
 ) -> Iterator[tuple[Load, int]]:
     """Start the model and a relay that uses it. Yields the load and the relay's process id. Raises LoadFailed."""
     with tempfile.TemporaryDirectory(prefix="relay-load-") as temporary:
@@ -212,7 +223,7 @@ def running(
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(cert, key)
         port = free_port()
-        load = Load(Target(f"http://127.0.0.1:{port}", relay.webhook_path), loop, run_id, turn_s)
+        load = load_class(Target(f"http://127.0.0.1:{port}", relay.webhook_path), loop, run_id, turn_s)
         listener = Listener(load, context)
         loop.watch(listener)
         process = _start(relay, {"port": str(port), "model_url": listener.url, "certificate": str(cert)}, core, log)

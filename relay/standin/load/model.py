@@ -72,7 +72,7 @@ class Listener:
                 sock, _ = self._sock.accept()
             except BlockingIOError:
                 return
-            self._load.loop.watch(Session(self._load, Link(sock, self._tls)))
+            self._load.loop.watch(self._load.session_class(self._load, Link(sock, self._tls)))
 
     def close(self) -> None:
         """Listen no more."""

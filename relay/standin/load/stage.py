@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from relay.standin.load.loop import Loop
 
@@ -74,6 +74,10 @@ class Stage(Protocol):
     turn_s: float
     window: Window
     failures: list[str]
+
+    @property
+    def session_class(self) -> type[Any]:
+        """What listens and answers in a session of the relay's."""
 
     def new_session(self, session: ModelEnd) -> None:
         """The relay opened a model session."""

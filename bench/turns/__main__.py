@@ -1,0 +1,116 @@
+"""`python -m bench.turns [SECONDS] [NAME…]`: how long callers wait, and how often they are cut off in a pause.
+
+The same turns and the same delays of the model for: today's setting (ANSWER_EARLY=off), ours, and the peers of
+bench.peers that are named (passthrough agents pipecat). Two rounds, interleaved. Leaves out/turns.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
+
+from bench.peers.environments import PEERS
+from bench.relays import LOAD_CORE, OUT, RELAY_CORE, machine, ours, quieten
+from bench.turns.ends import Found, TurnsLoad
+from bench.turns.sounds import PAUSES_MS
+from relay.standin.load.generator import LoadFailed, Relay, running
+
+CALLS = 10
+GOAL_MS = 250
+ROUNDS = 2
+
+
+@contextmanager
+def _ours(answer_early: str) -> Iterator[Relay]:
+    with ours() as relay:
+        name = "relay, early" if answer_early == "on" else "relay, today"
+        yield replace(relay, name=name, environ={**relay.environ, "ANSWER_EARLY": answer_early})
+
+
+def _measure(name: str, seconds: float, round_: int) -> Found | None:
+    try:
+        relay = _ours(name) if name in ("on", "off") else nullcontext(PEERS[name]())
+        with relay as one:
+            log = OUT / f"turns-{name}.log"
+            with running(one, tls=True, core=RELAY_CORE, log=log, run_id=round_ + 1, load_class=TurnsLoad) as (load, _):
+                assert isinstance(load, TurnsLoad)
+                load.ring_up_to(CALLS)
+                load.is_on = True
+                load.loop.run(lambda: False, seconds + 7.0)
+                return load.found
+    except LoadFailed as error:
+        print(f"{name}: {error}", flush=True)
+        return None
+
+
+def _at(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+
+
+def line(name: str, found: Found) -> str:
+    """One row of the table."""
+    waits = [turn.wait_ms for turn in found.turns if turn.wait_ms is not None]
+    paused = [turn for turn in found.turns if turn.pause_ms]
+    cuts = {ms: [turn.was_cut for turn in paused if turn.pause_ms == ms] for ms in PAUSES_MS}
+    by_pause = "  ".join(f"{ms}: {sum(cut)}/{len(cut)}" for ms, cut in cuts.items())
+    cut = sum(turn.was_cut for turn in paused)
+    waited = f"{_at(waits, 0.5):6.0f} {_at(waits, 0.95):6.0f}"
+    return (
+        f"{name:14} {len(found.turns):5} {len(found.turns) - len(waits):6} {waited} {cut:5}/{len(paused):<5} "
+        f"{by_pause:52} {found.asked:6} {found.cancelled:6} {found.refused:6}"
+    )
+
+
+HEAD = (
+    f"{'relay':14} {'turns':>5} {'silent':>6} {'p50':>6} {'p95':>6} {'cuts':>11} {'cuts by pause, ms':52} {'asked':>6} "
+    f"{'cancel':>6} {'refuse':>6}"
+)
+
+
+def main() -> int:
+    """Measure all in turn; print; 1 where ours misses a goal."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+    names = ["off", "on", *sys.argv[2:]]
+    os.sched_setaffinity(0, {LOAD_CORE})
+    quieten()
+    print(machine())
+    print(HEAD, flush=True)
+    sums: dict[str, Found] = {}
+    for round_ in range(ROUNDS):
+        for name in names:
+            found = _measure(name, seconds, round_)
+            if found is None:
+                continue
+            print(line(name, found), flush=True)
+            total = sums.setdefault(name, Found())
+            total.turns += found.turns
+            total.asked, total.cancelled = total.asked + found.asked, total.cancelled + found.cancelled
+            total.refused += found.refused
+    print("both rounds together")
+    for name, found in sums.items():
+        print(line(name, found))
+    OUT.mkdir(exist_ok=True)
+    kept = {"machine": machine(), "found": {name: asdict(found) for name, found in sums.items()}}
+    (OUT / "turns.json").write_text(json.dumps(kept, indent=1))
+    return _judge(sums)
+
+
+def _judge(sums: dict[str, Found]) -> int:
+    if "off" not in sums or "on" not in sums:
+        return 1
+    today, early = ([t.wait_ms for t in sums[name].turns if t.wait_ms is not None] for name in ("off", "on"))
+    sooner = statistics.median(today) - statistics.median(early)
+    cuts = {name: sum(t.was_cut for t in sums[name].turns) / max(1, len(sums[name].turns)) for name in ("off", "on")}
+    print(f"the median is {sooner:.0f} ms sooner (goal {GOAL_MS}); cuts {cuts['on']:.1%}, today {cuts['off']:.1%}")
+    is_met = sooner >= GOAL_MS and _at(early, 0.95) <= statistics.median(today) and cuts["on"] <= cuts["off"]
+    return 0 if is_met and not sums["on"].refused else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

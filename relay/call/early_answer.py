@@ -1,0 +1,212 @@
+"""Early answers: the caller's turn is open until their silence is long enough, and is answered before that, unheard.
+
+The server's VAD tells of a silence after VAD_SILENCE_MS, which ends no turn yet: people breathe. The answer is asked
+for at once all the same. Until the turn is over nothing of it counts: its sound is withheld, its functions are held.
+If the caller goes on, it is taken back; then nobody has heard it and nothing was done for it. The pieces that the VAD
+has cut the turn into are one turn: one row, one answer.
+
+    CLOSED   the caller speaks, by the VAD, or has said nothing that is not over
+    OPEN     a piece of a turn is an item, and the silence behind it is not long enough yet
+    ASKED    the same, and an answer to it is asked for, or comes: an early one
+
+    event                          CLOSED          OPEN                       ASKED
+    speech becomes an item         OPEN            one more piece of it       one more piece of it
+    an answer may be asked for     (not early)     ASKED, if it may be early  -
+    the VAD hears speech begin     -               the turn goes on           taken back: OPEN
+    sound of the early answer      -               -                          withheld
+    it calls a function            -               -                          held
+    the agent is cut off, leaves   -               -                          taken back: OPEN
+    the session is lost            -               -                          taken back: OPEN
+    the silence is long enough     -               CLOSED: ask now            CLOSED: heard, functions run
+    the VAD hears noise (idle)     -               the silence counts         the silence counts
+
+Long enough is what turn_end.py says, by our own ear (level_vad.py). Where our ear hears something behind the silence
+that the server has told of, and the server does not take it for speech, it is noise: then the server's silence counts,
+and that it has told of no speech for NO_SPEECH_MS since. Where no frames come, there is nothing to be heard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relay.call.early_governor import Governor, reads_out
+from relay.call.response_queue import Wish
+from relay.call.turn_end import wait_ms
+from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
+
+# So much silence ends a piece of a turn: no shorter one is worth an answer (stops inside words are up to 120 ms), and
+# OpenAI's own default is the same.
+VAD_SILENCE_MS = 200
+# A VAD tells of speech within 100 ms of its beginning, and that takes a round trip: what our ear has heard for so long,
+# and the server has not, is no speech.
+NO_SPEECH_MS = 300
+# The end of speech, as the server has told of it, is no older than this and its silence: the way to it and back.
+ROUND_TRIP_MS = 150
+# No frame has come for so long (a muted line, a stall): our ear hears nothing, and the server's silence counts.
+NO_FRAMES_S = 0.5
+
+
+@dataclass(slots=True)
+class OpenTurn:
+    """A turn of the caller's that may go on."""
+
+    began_at: float  # by our own ear (Trio clock)
+    may_be_short: bool  # an answer to a yes-or-no question, or a word into the agent's own
+    stopped_at: float  # when the server told of the silence (Trio clock)
+    sounds_since: float | None = None  # since when our ear has heard something behind that
+    pieces: list[ItemId] = field(default_factory=list)  # its items, less those that were noises
+    heard_at: float = 0.0  # when the newest frame came
+    wants_answer: bool = False
+    reads_out: bool = False  # digits or letters: there is more to come
+
+
+@dataclass(slots=True)
+class EarlyAnswer:
+    """The caller's open turn and its early answer: at most one of each. Times are of the Trio clock."""
+
+    is_on: bool  # False: turns are over when they become an item, as the server's VAD has it
+    turn: OpenTurn | None = None
+    response: ResponseId | None = None  # the early answer, once it has begun
+    governor: Governor = field(default_factory=Governor)
+    _began_at: float = 0.0  # the newest speech
+    _asked_ref: str = ""  # asked for, and not begun
+    _back_ref: str = ""  # the same, and taken back meanwhile
+    _items: list[ItemId] = field(default_factory=list)  # that the server has made of the early answer
+    _held: list[FunctionAsked] = field(default_factory=list)
+    _taken_back: set[ResponseId] = field(default_factory=set)
+
+    @property
+    def is_asked(self) -> bool:
+        """True while an early answer is asked for, or is there, and nobody may hear it yet."""
+        return self.turn is not None and (bool(self._asked_ref) or self.response is not None)
+
+    # The turn
+
+    @property
+    def piece_before(self) -> ItemId | None:
+        """A piece of the turn that is open: what the caller says now is one more."""
+        return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
+
+    def begins(self, at: float) -> None:
+        """The VAD hears speech, which by our own ear began then."""
+        self._began_at = at
+
+    def piece(self, item_id: ItemId, now: float, *, may_be_short: bool, sounds: bool, wants_answer: bool) -> bool:
+        """Speech became an item: a turn, or one more piece of the one that is open. True if that wants an answer.
+
+        `may_be_short`: where it begins a turn, that is not taken for a beginning alone. `sounds`: our ear hears
+        somebody. `wants_answer`: this piece is worth one.
+        """
+        if self.turn is None:
+            self.turn = OpenTurn(min(now, self._began_at or now), may_be_short, now)
+        self.turn.pieces.append(item_id)
+        self.turn.stopped_at, self.turn.sounds_since = now, now if sounds else None
+        self.turn.heard_at = now
+        self.turn.wants_answer = self.turn.wants_answer or wants_answer
+        return self.turn.wants_answer
+
+    def was_nothing(self, item_id: ItemId) -> None:
+        """A piece of the turn was a noise; one of which nothing is left wants no answer."""
+        if self.turn is not None and item_id in self.turn.pieces:
+            self.turn.pieces.remove(item_id)
+            self.turn.wants_answer = self.turn.wants_answer and bool(self.turn.pieces)
+
+    @staticmethod
+    def _wait_ms(turn: OpenTurn, loud_at: float) -> int:
+        spoken_ms = (min(loud_at, turn.stopped_at) - turn.began_at) * 1000
+        return wait_ms(spoken_ms, len(turn.pieces), reads_out=turn.reads_out, may_be_short=turn.may_be_short)
+
+    def words_are(self, item_id: ItemId, words: str) -> None:
+        """The words of a piece are known while the turn is open."""
+        if self.turn is not None and item_id in self.turn.pieces and reads_out(words):
+            self.turn.reads_out = True
+
+    def hear(self, now: float, *, sounds: bool) -> None:
+        """A frame while the turn is open. `sounds`: our ear hears something in it."""
+        if self.turn is None:
+            return
+        self.turn.heard_at = now
+        if sounds and self.turn.sounds_since is None:
+            self.turn.sounds_since = now
+
+    def is_over(self, now: float, loud_at: float, quiet_ms: float) -> bool:
+        """True if the silence is long enough. `loud_at`: our ear's last sound; `quiet_ms`: silent frames since."""
+        turn = self.turn
+        if turn is None:
+            return False
+        wait_ms = self._wait_ms(turn, loud_at)
+        silent_by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
+        if turn.sounds_since is None:
+            silent_since = max(loud_at, silent_by_server - ROUND_TRIP_MS / 1000)
+            return quiet_ms >= wait_ms and now - silent_since >= wait_ms / 1000
+        return now >= max(silent_by_server + wait_ms / 1000, turn.sounds_since + NO_SPEECH_MS / 1000)
+
+    def is_overdue(self, now: float) -> bool:
+        """True if no frame tells any more whether the caller is silent, and the server has told of no speech."""
+        return self.turn is not None and now - self.turn.heard_at >= NO_FRAMES_S
+
+    def close(self) -> tuple[OpenTurn | None, ResponseId | None, list[FunctionAsked]]:
+        """The turn is over: it, its early answer if one has begun, and the functions of that, to be run now."""
+        closed = self.turn, self.response, self._held
+        self.turn, self.response, self._asked_ref = None, None, ""
+        self._held, self._items = [], []
+        return closed
+
+    # The early answer
+
+    def may_ask(self, wish: Wish | None) -> bool:
+        """True if what is wished for may be asked for now: any time, but while a turn is open only its answer."""
+        if self.turn is None:
+            return True
+        is_its_answer = wish is not None and wish.kind == "turn" and wish.instructions is None
+        return is_its_answer and not self.governor.why_off and not self.turn.reads_out
+
+    def lost(self) -> None:
+        """The session is gone: it begins nothing any more."""
+        self._back_ref = ""
+
+    def asks(self, ref: str) -> None:
+        """An answer is asked for while the turn is open."""
+        self._asked_ref = ref
+        self.governor.was_asked()
+
+    def began(self, response_id: ResponseId, ref: str | None) -> None:
+        """An answer began: is it the early one? A server that gives no reference back has begun what was asked for."""
+        if self._asked_ref and ref in (None, self._asked_ref):
+            self.response, self._asked_ref = response_id, ""
+        elif self._back_ref and ref in (None, self._back_ref):
+            self._taken_back.add(response_id)
+            self._back_ref = ""
+
+    def refused(self, ref: str | None) -> None:
+        """The server did not begin what was asked for."""
+        if ref is not None and ref in (self._asked_ref, self._back_ref):
+            self._asked_ref = self._back_ref = ""
+
+    def is_early(self, response_id: ResponseId) -> bool:
+        """True for the early answer of a turn that is still open."""
+        return self.turn is not None and self.response == response_id
+
+    def placed(self, item_id: ItemId, *, is_generated: bool) -> None:
+        """An item took its place while the early answer is generated: it belongs to it."""
+        if is_generated and self.is_asked and self.response is not None and item_id not in self._items:
+            self._items.append(item_id)
+
+    def hold(self, event: FunctionAsked) -> None:
+        """The early answer calls a function: not now."""
+        if all(held.function_call_id != event.function_call_id for held in self._held):
+            self._held.append(event)
+
+    def take_back(self) -> tuple[ResponseId | None, list[ItemId], list[FunctionAsked]]:
+        """It is not wanted any more: its id, if it has begun, its items, and the functions that were never run."""
+        response, items, held = self.response, self._items, self._held
+        self.governor.was_taken_back()
+        self._back_ref, self._asked_ref = self._asked_ref, ""
+        self.response, self._items, self._held = None, [], []
+        if response is not None:
+            self._taken_back.add(response)
+        return response, items, held
+
+    def was_taken_back(self, response_id: ResponseId) -> bool:
+        """True for an early answer that nobody has heard and nobody will."""
+        return response_id in self._taken_back

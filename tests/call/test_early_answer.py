@@ -1,0 +1,411 @@
+"""Answers that are asked for early: withheld until the caller's turn is over, taken back if it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from relay.call.actions import (
+    Action,
+    AskForResponse,
+    CancelResponse,
+    DeleteItem,
+    Play,
+    RecordTurn,
+    Report,
+    RunFunction,
+    SendFunctionOutput,
+)
+from relay.call.early_answer import VAD_SILENCE_MS
+from relay.call.early_governor import reads_out
+from relay.call.turn_end import asks_yes
+from relay.call.vocabulary import (
+    CallerCommitted,
+    CallerPaused,
+    CallerSpoke,
+    CallerTranscribed,
+    DigitPressed,
+    FunctionAsked,
+    FunctionReturned,
+    ItemId,
+    ItemPlaced,
+    ModelLost,
+    ModelReady,
+    ModelSpoke,
+    RateLimitsTold,
+    ResponseBegan,
+    ResponseEnded,
+    ResponseId,
+)
+from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
+
+EARLY = replace(PLAIN, answer_early=True)
+R1, R2 = ResponseId("resp_1"), ResponseId("resp_2")
+ANSWER = ItemId("item_1")
+USAGE: dict[str, object] = {"input_tokens": 100, "output_tokens": 20, "output_token_details": {"audio_tokens": 20}}
+
+
+def stage(**plan: object) -> Stage:
+    """A call whose greeting is over."""
+    return Stage(replace(EARLY, **plan)).arrive(wait_ms=5_000)  # type: ignore[arg-type] # a plan's own fields
+
+
+LONG_MS, SHORT_MS = 1_300, 600  # no beginning, and perhaps one
+
+
+def says(play: Stage, number: int, ms: int = LONG_MS, words: str | None = None) -> list[Action]:
+    """A piece of speech, up to where the server has told of the silence behind it."""
+    item = ItemId(f"caller_{number}")
+    play.level_dbfs = SPEECH_DBFS
+    done = play.wait(60)
+    done += play.tell(CallerSpoke(item, 0))
+    done += play.wait(ms - 60)
+    play.level_dbfs = SILENCE_DBFS
+    done += play.wait(VAD_SILENCE_MS)
+    done += play.tell(CallerPaused(item, 0), CallerCommitted(item, None))
+    if words is not None:
+        done += play.tell(CallerTranscribed(item, words))
+    return done
+
+
+def answers(play: Stage, response: ResponseId = R1, item: ItemId = ANSWER, ms: int = 500) -> list[Action]:
+    """The model begins to answer: so much sound."""
+    sound = tone(ms)
+    begun = ResponseBegan(response, play.machine.answers._asked_ref)
+    return play.tell(begun, ItemPlaced(item, None, "assistant"), ModelSpoke(response, item, sound, len(sound) / 8))
+
+
+def of(kind: type, done: list[Action]) -> list[Action]:
+    return [action for action in done if isinstance(action, kind)]
+
+
+def test_the_answer_is_asked_for_when_the_server_tells_of_the_silence() -> None:
+    play = stage()
+    assert of(AskForResponse, says(play, 1))
+
+
+def test_its_sound_is_withheld_until_the_silence_is_long_enough() -> None:
+    play = stage()
+    says(play, 1)
+    assert not of(Play, answers(play) + play.wait(280))
+    assert of(Play, play.wait(60))
+
+
+def test_the_silence_behind_a_short_beginning_must_be_longer() -> None:
+    play = stage()
+    says(play, 1, ms=SHORT_MS)
+    assert not of(Play, answers(play) + play.wait(760))
+    assert of(Play, play.wait(60))
+
+
+def test_a_short_answer_to_a_yes_or_no_question_is_no_beginning() -> None:
+    play = stage()
+    play.tell(ResponseBegan(ResponseId("resp_0"), None))
+    play.answer(0, 1_000, "A table for two at seven. Is that right?")
+    play.wait(2_000)
+    says(play, 1, ms=SHORT_MS)
+    assert not of(Play, answers(play) + play.wait(280))
+    assert of(Play, play.wait(60))
+
+
+def test_an_answer_that_comes_behind_the_silence_waits_for_nothing() -> None:
+    play = stage()
+    says(play, 1)
+    play.wait(400)
+    assert of(Play, answers(play))
+
+
+def test_if_the_caller_goes_on_it_is_taken_back_and_its_item_deleted_before_the_next_is_asked_for() -> None:
+    play = stage()
+    says(play, 1)
+    done = answers(play) + play.wait(100) + says(play, 2, ms=SHORT_MS)
+    assert not of(Play, done)
+    assert of(CancelResponse, done) == [CancelResponse(R1)]
+    assert not of(AskForResponse, done), "the server has not said that the first one is over"
+    done = play.tell(ResponseEnded(R1, "cancelled", "client_cancelled", None))
+    assert [type(each) for each in done] == [DeleteItem, AskForResponse]
+    assert not of(RecordTurn, done)
+
+
+def test_one_that_was_complete_is_deleted_at_once() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    play.tell(ResponseEnded(R1, "completed", None, USAGE))
+    done = says(play, 2)
+    assert DeleteItem(ANSWER) in done
+    assert of(AskForResponse, done)
+    assert not of(CancelResponse, done)
+
+
+def test_the_pieces_of_a_turn_are_one_row_in_the_order_they_were_said_in() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    play.wait(100)
+    says(play, 2)
+    done = play.tell(
+        CallerTranscribed(ItemId("caller_2"), "for two."), CallerTranscribed(ItemId("caller_1"), "A table")
+    )
+    rows = [action for action in done if isinstance(action, RecordTurn)]
+    assert [row.said for row in rows] == ["for two.", "A table for two."]
+    assert [row.gap for row in rows] == [True, False]
+    assert len({row.seq for row in rows}) == 1
+    callers = [turn for turn in play.machine.conversation.turns() if turn.role == "caller"]
+    assert len(callers) == 1
+    assert callers[0].ended_ms - callers[0].started_ms > 1_200
+
+
+def test_what_is_said_behind_the_end_of_a_turn_is_another_one() -> None:
+    play = stage()
+    says(play, 1)
+    play.wait(400)
+    says(play, 2)
+    assert len([turn for turn in play.machine.conversation.turns() if turn.role == "caller"]) == 2
+
+
+def test_a_function_is_not_run_before_the_turn_is_over() -> None:
+    play = stage()
+    says(play, 1)
+    done = play.tell(
+        ResponseBegan(R1, play.machine.answers._asked_ref),
+        FunctionAsked(R1, "call_1", "create_booking", "{}", ItemId("function_1")),
+        ResponseEnded(R1, "completed", None, None),
+    )
+    assert not of(RunFunction, done + play.wait(280))
+    assert of(RunFunction, play.wait(60)) == [RunFunction("call_1", "create_booking", "{}")]
+    done = play.tell(FunctionReturned("call_1", "create_booking", "{}", True, 10))
+    assert [type(each) for each in done] == [SendFunctionOutput, AskForResponse]
+
+
+def test_a_function_of_an_answer_that_is_taken_back_never_runs_and_the_model_forgets_it() -> None:
+    play = stage()
+    says(play, 1)
+    play.tell(
+        ResponseBegan(R1, play.machine.answers._asked_ref),
+        FunctionAsked(R1, "call_1", "create_booking", "{}", ItemId("function_1")),
+        ResponseEnded(R1, "completed", None, None),
+    )
+    done = says(play, 2) + play.wait(2_000)
+    assert DeleteItem(ItemId("function_1")) in done
+    assert not of(RunFunction, done)
+
+
+def test_one_that_is_called_behind_the_taking_back_neither() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    says(play, 2)
+    done = play.tell(
+        FunctionAsked(R1, "call_1", "create_booking", "{}", ItemId("function_1")),
+        ResponseEnded(R1, "cancelled", None, None),
+    )
+    assert DeleteItem(ItemId("function_1")) in done
+    assert not of(RunFunction, done + play.wait(2_000))
+
+
+def test_an_answer_that_had_not_begun_is_cancelled_when_it_does() -> None:
+    play = stage()
+    says(play, 1)
+    ref = play.machine.answers._asked_ref
+    assert not of(CancelResponse, says(play, 2))
+    assert CancelResponse(R1) in play.tell(ResponseBegan(R1, ref))
+    assert play.machine.call.early.was_taken_back(R1)
+    assert of(AskForResponse, play.tell(ResponseEnded(R1, "cancelled", None, None)))
+
+
+def test_noise_that_the_server_does_not_take_for_speech_does_not_keep_the_answer_back() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    play.level_dbfs = SPEECH_DBFS
+    assert not of(Play, play.wait(280))
+    assert of(Play, play.wait(60))
+
+
+def test_a_caller_who_goes_on_is_heard_by_our_ear_before_the_server_says_so() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    play.wait(240)
+    play.level_dbfs = SPEECH_DBFS
+    assert not of(Play, play.wait(200)), "440 ms of silence, then 200 ms of a voice"
+    play.tell(CallerSpoke(ItemId("caller_2"), 0))
+    assert not of(Play, play.wait(400))
+
+
+def test_frames_that_stop_do_not_keep_the_answer_back() -> None:
+    play = stage()
+    says(play, 1)
+    play.frames_come = False
+    answers(play)
+    assert of(Play, play.wait(800))
+
+
+def test_a_short_piece_behind_a_long_one_is_answered_with_it() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    says(play, 2, ms=160)
+    done = play.tell(ResponseEnded(R1, "cancelled", None, None))
+    assert of(AskForResponse, done)
+    answers(play, R2, ItemId("item_2"))
+    done = play.wait(600) + play.tell(
+        CallerTranscribed(ItemId("caller_1"), "A table"), CallerTranscribed(ItemId("caller_2"), "please.")
+    )
+    assert of(Play, done)
+    assert not of(AskForResponse, done + play.wait(3_000)), "one answer a turn"
+
+
+def test_a_piece_that_was_a_noise_is_taken_out_of_its_row() -> None:
+    play = stage()
+    says(play, 1, words="A table for two.")
+    says(play, 2, ms=100)
+    done = play.tell(CallerTranscribed(ItemId("caller_2"), ""))
+    assert DeleteItem(ItemId("caller_2")) in done
+    rows = [action for action in done if isinstance(action, RecordTurn)]
+    assert [(row.said, row.gap) for row in rows] == [("A table for two.", False)]
+
+
+def test_words_for_a_human_count_over_the_pieces_and_once() -> None:
+    play = stage(rules=replace(PLAIN.rules, human_words=("real person",)))
+    says(play, 1, words="A real")
+    assert play.machine.call.dialled == ""
+    says(play, 2, words="person please.")
+    assert play.machine.call.dialled == "asked for a person"
+
+
+def test_a_refusal_of_the_record_counts_over_the_pieces() -> None:
+    play = stage()
+    says(play, 1, words="Please do not")
+    says(play, 2, words="record this call.")
+    assert play.machine.call.consent.refused
+
+
+def test_keys_wait_for_the_end_of_the_turn() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    play.tell(DigitPressed("1"))
+    assert not of(Play, play.wait(200))
+    assert of(Play, play.wait(200))
+
+
+def test_a_lost_session_takes_the_early_answer_with_it_and_the_next_is_asked_once() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    done = play.tell(ModelLost(1011, "gone"), ModelReady("sess_2", "mini"))
+    assert not [action for action in of(Play, done) if isinstance(action, Play) and action.item_id == ANSWER]
+    done = play.wait(2_000)
+    assert len(of(AskForResponse, done)) == 1
+    assert not [action for action in of(Play, done) if isinstance(action, Play) and action.item_id == ANSWER]
+
+
+def test_what_an_answer_cost_that_was_taken_back_is_apart_and_in_the_sum() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    says(play, 2)
+    play.tell(ResponseEnded(R1, "cancelled", None, USAGE))
+    bill = play.machine.meter.bill()
+    assert bill.early["taken_back"] == 1
+    assert bill.early["asked"] == 2
+    assert bill.early["input_tokens"] == 100
+    assert 0 < bill.early["usd"] == pytest.approx(bill.usd)
+
+
+def test_one_whose_bill_had_come_is_apart_as_well() -> None:
+    play = stage()
+    says(play, 1)
+    answers(play)
+    play.tell(ResponseEnded(R1, "completed", None, USAGE))
+    assert "usd" not in play.machine.meter.bill().early
+    says(play, 2)
+    assert play.machine.meter.bill().early["usd"] > 0
+
+
+def test_a_caller_who_speaks_in_pieces_is_answered_early_no_more_and_still_answered() -> None:
+    play = stage()
+    for number in range(1, 5):
+        says(play, number)
+        response = ResponseId(f"resp_{number}")
+        answers(play, response, ItemId(f"item_{number}"))
+        play.tell(CallerSpoke(ItemId(f"caller_{number + 1}"), 0), ResponseEnded(response, "cancelled", None, None))
+    done = says(play, 5)
+    assert not of(AskForResponse, done)
+    done = play.wait(600)
+    assert len(of(AskForResponse, done)) == 1
+    assert [action.fields[0] for action in done if isinstance(action, Report)] == [("why", "taken back too often")]
+
+
+@pytest.mark.parametrize("left", [0.05, 0.5])
+def test_near_the_rate_limit_nothing_is_asked_for_early(left: float) -> None:
+    play = stage()
+    play.tell(RateLimitsTold(left))
+    assert bool(of(AskForResponse, says(play, 1))) == (left > 0.1)
+
+
+def test_when_money_is_short_nothing_is_asked_for_early() -> None:
+    play = stage(limits=replace(PLAIN.limits, call_usd=0.001))
+    says(play, 1)
+    answers(play)
+    play.tell(ResponseEnded(R1, "completed", None, {"output_token_details": {"audio_tokens": 45}}))
+    play.wait(1_000)
+    assert not of(AskForResponse, says(play, 2))
+    assert of(AskForResponse, play.wait(400))
+
+
+def test_who_reads_out_a_number_is_not_answered_between_its_groups() -> None:
+    play = stage()
+    assert of(AskForResponse, says(play, 1))
+    play.tell(CallerTranscribed(ItemId("caller_1"), "It is 555"))
+    says(play, 2)
+    done = play.tell(ResponseBegan(R1, play.machine.answers._asked_ref), ResponseEnded(R1, "cancelled", None, None))
+    assert not of(AskForResponse, done)
+    assert not of(AskForResponse, play.wait(600))
+    assert of(AskForResponse, play.wait(300))
+
+
+@pytest.mark.parametrize("words", ["555 0123", "D O E.", "It's 5 5 5", "J as in J, A, N, E"])
+def test_digits_and_letters_are_read_out(words: str) -> None:
+    assert reads_out(words)
+
+
+@pytest.mark.parametrize(
+    "words", ["A table for 2", "Tomorrow at 7:30 in the evening", "I am 42", "", "I'd like a room"]
+)
+def test_a_number_in_a_sentence_is_not_read_out(words: str) -> None:
+    assert not reads_out(words)
+
+
+def test_without_early_answers_a_turn_is_over_when_it_is_an_item() -> None:
+    play = stage(answer_early=False)
+    says(play, 1)
+    assert of(Play, answers(play))
+    assert play.machine.call.early.turn is None
+
+
+@pytest.mark.parametrize(
+    "said", ["Is that right?", "At seven. Shall I book it?", "So would half past six work for you?", "Okay?"]
+)
+def test_a_question_that_a_yes_answers_is_known(said: str) -> None:
+    assert asks_yes(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "How can I help you?",
+        "What name is it?",
+        "Is there anything else?",
+        "Can I help you?",
+        "Would you like six or seven?",
+        "It is at seven.",
+        "Is it? Tell me.",
+        "",
+    ],
+)
+def test_other_words_ask_for_more_than_a_yes(said: str) -> None:
+    assert not asks_yes(said)
