@@ -38,6 +38,7 @@ from relay.call.vocabulary import (
     FunctionReturned,
     ItemId,
     ModelFinished,
+    ModelLost,
     ModelReady,
     ModelSpoke,
     ModelWorded,
@@ -310,6 +311,18 @@ def test_a_notice_that_broke_off_with_its_voice_is_no_notice_and_is_said_again()
     stage.answer(2, 2_000, greeting)
     stage.wait(4_000)
     assert of(stage, RecordConsent)
+
+
+def test_a_notice_whose_session_is_lost_in_the_middle_of_its_sound_is_no_notice() -> None:
+    opening = replace(PLAN.greeting.opening, mulaw=None)
+    stage = Stage(replace(PLAN, voice=SPOKEN.voice, greeting=replace(PLAN.greeting, opening=opening)))
+    stage.tell(ModelReady("sess_1", "mini", True), CallerArrived(StreamSid("MZ1")))
+    stage.tell(ResponseBegan(R1, "greeting"), ModelWorded(R1, ITEM, stage.machine.plan.greeting.text))
+    stage.tell(ModelSpoke(R1, ITEM, tone(400), 400.0, (Position(6, 400.0),)))
+    stage.tell(ModelLost(1006, "gone"))
+    stage.wait(1_500)
+    assert stage.ear.heard[ITEM] == 3_200, "it was played to the end of what there was"
+    assert of(stage, RecordConsent) == []
 
 
 def test_words_that_mean_nothing_after_an_interruption_bring_back_the_rest_from_its_own_position() -> None:
