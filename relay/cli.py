@@ -34,7 +34,7 @@ OWNER_USAGE = (
     "today (left out: that), tomorrow, week or a date: what is booked; add SERVICE TIME, move ID TIME, cancel ID, "
     "block FROM TO, unblock ID; a time is like '2026-11-24 19:00', FROM and TO may be days"
 )
-# Rehearsals book the same table for the same evening, `relay call --n 20` twenty times at once.
+# Rehearsals book the same table for the same evening; `relay call --n 20` does so twenty times at once.
 TABLES = 100
 
 
@@ -47,10 +47,11 @@ class CommandFailed(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 fine, 1 failed, 2 wrong use or settings, 3 relay not reachable."""
+    """Run a command. Returns the exit code: 0 fine, 1 failed, 2 wrong use or settings, 3 relay not reachable."""
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int | None] = arguments.command
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a call is told as it happens, into a pipe or a file, too
+    # The lines of a call are shown as they happen, also in a pipe or a file
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     try:
         return command(arguments) or 0
@@ -69,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _nobody_reads():
             raise
         return INTERRUPTED
-    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C
+    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C in a group
         if group.split(KeyboardInterrupt)[1] is not None and not _nobody_reads():
             raise
         return INTERRUPTED
 
 
 def _nobody_reads() -> bool:
-    """Whether who read what we print has left, as `head` does; from then on it goes nowhere."""
+    """True if the program that reads our output has ended, as `head` does. From then on the output is dropped."""
     try:
         print(flush=True)
     except BrokenPipeError:
@@ -165,7 +166,7 @@ def _parser() -> _Parser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose epilog may be made only when somebody asks for help: a start imports no stand-in."""
+    """A parser whose epilog is made only when somebody asks for help. So a start does not import the stand-ins."""
 
     epilog_of: Callable[[], str] | None = None
 
@@ -211,7 +212,10 @@ def _settings(*, serving: bool, keeps_rows: bool = False) -> Settings:
 
 
 def _settings_and_names(*, serving: bool, keeps_rows: bool = False) -> tuple[Settings, frozenset[str]]:
-    """The settings of this command and which of them are set, from the environment and `.env`; slips are told."""
+    """The settings of this command, from the environment and `.env`, and which of them are set.
+
+    Typing errors are reported.
+    """
     environment = env_file.read(os.environ)
     try:
         loaded = settings.load(environment.values, serving=serving, keeps_rows=keeps_rows)
@@ -242,7 +246,7 @@ def _serve(_: argparse.Namespace) -> None:
         ledger = _ledger(url, loaded)
         try:
             trio.run(app.run, loaded, ledger, url)
-        except Exception as error:  # a nursery's group of them, or one that none had a part in
+        except Exception as error:  # also a nursery's group of errors
             first = first_error(error)
             if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed | StoreUnusable):
                 raise CommandFailed(str(first)) from None
@@ -339,7 +343,7 @@ def _greet(arguments: argparse.Namespace) -> int:
         by = access.service if voices is None else voices.service
         book = PhraseBook(texts, loaded.phrase_voice, loaded.phrase_model, folder, ledger, also, rendered_by=by)
         missing = trio.run(partial(book.fill, speak, again=arguments.again))
-    for words in missing if book.refused is None else []:  # its reason stands in the log, once
+    for words in missing if book.refused is None else []:  # the log has the reason, once
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
@@ -473,7 +477,7 @@ def _key(arguments: argparse.Namespace) -> None:
 
 
 def _hash_of_a_password() -> str:
-    """From the terminal, asked twice and not shown; from a pipe, its first line."""
+    """The hash of a password. In a terminal it is asked twice and not shown. From a pipe it is the first line."""
     import getpass
 
     from relay.console import password
@@ -524,7 +528,7 @@ def _standin(arguments: argparse.Namespace) -> None:
             raise CommandFailed(words, USAGE)
         serve = partial(main_caller, target, arguments.port)
     try:
-        # A Ctrl-C amid a request would be the web framework's to report, and the stand-in would stay.
+        # Otherwise a Ctrl-C during a request would go to the web framework, and the stand-in would not end.
         trio.run(serve, restrict_keyboard_interrupt_to_checkpoints=True)
     except (OSError, BaseExceptionGroup) as error:
         if not isinstance(first := first_error(error), OSError):
@@ -533,7 +537,7 @@ def _standin(arguments: argparse.Namespace) -> None:
 
 
 def _rehearsed(loaded: Settings) -> tuple[Settings, Business | None]:
-    """The owner's own business where BUSINESS_FILE is set, so that a rehearsal knows its hours."""
+    """The owner's own business if BUSINESS_FILE is set, so that a rehearsal knows its hours."""
     from relay.business.file import BusinessFileInvalid, load
     from relay.business.identity import settle
 

@@ -1,7 +1,7 @@
 """`python -m bench.live [SECONDS]`: what five event clients cost the audio path of 20 running calls.
 
-Ten pairs of windows on one relay process with the same calls: unwatched, watched, and the other way round in every
-second pair. The goal is the median of the ten differences of p99, both ways: under 1 ms.
+Ten pairs of windows on one relay process with the same calls: unwatched and watched; in every second pair the other way
+round. The goal is the median of the ten differences of p99, both ways: under 1 ms.
 """
 
 from __future__ import annotations

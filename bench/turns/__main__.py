@@ -1,7 +1,7 @@
 """`python -m bench.turns [SECONDS] [NAME…]`: how long callers wait, and how often they are cut off in a pause.
 
-The same turns and the same delays of the model for: today's setting (ANSWER_EARLY=off), ours, and the peers of
-bench.peers that are named (passthrough agents pipecat). Two rounds, interleaved. Leaves out/turns.json.
+The same turns and the same delays of the model for: ANSWER_EARLY=off, ours, and the peers of bench.peers that are named
+(passthrough agents pipecat). Two rounds, interleaved. Writes out/turns.json.
 """
 
 from __future__ import annotations

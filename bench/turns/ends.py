@@ -1,8 +1,8 @@
 """Both ends of bench.turns: callers who speak and listen, and a model with a VAD that obeys `silence_duration_ms`.
 
 The caller's clock begins when the last loud frame of a turn was sent, and stops when the first frame of the answer is
-played. What is played before that frame was sent is a false cut. The model's first delta comes 300 to 700 ms after it
-was asked, as the foreign generator's does; then deltas at five times real time.
+played. What is played before that frame was sent is a false cut. The model's first delta comes 300 to 700 ms after the
+request. Then deltas come at five times real time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from relay.standin.model.vad import Started, Vad
 FIRST_DELTA_S = (0.300, 0.700)
 ANSWER_DELTAS = 4  # 1 s
 TRANSCRIBED_AFTER_S = 1.2
-# What a session has that says nothing of it: the documentation's value (live captures of the wire show 200).
+# For a session that does not set it: the documented value (the real default is 200, docs/protocol/openai.md 2.1).
 SILENCE_MS = 500
 FIRST_TURN_S = 7.0
 REST_S = (0.5, 1.2)  # between an answer and the next turn
@@ -37,7 +37,7 @@ SOUND_DBFS = -50.0
 
 @dataclass(slots=True)
 class Turn:
-    """One turn as its caller lived through it."""
+    """One turn as its caller experienced it."""
 
     pause_ms: int
     wait_ms: float | None = None  # from the last sound to the answer; None: none came
@@ -60,7 +60,7 @@ class Speaker(Caller):
     _saying: Say | None = None
     _at = 0
     _turn: Turn | None = None
-    _spoke_at = 0.0  # when the last loud frame of the turn was sent; 0: it is not over
+    _spoke_at = 0.0  # when the last loud frame of the turn was sent; 0: it has not ended
     _next_at = 0.0
 
     def _frame(self) -> None:

@@ -1,7 +1,7 @@
 """What the callers of bench.turns say: the shipped clips of callers (piper's "joe"), with and without a pause inside.
 
-A pause is silence that is put in at a quiet place between two words, at least 400 ms from both ends. So what is before
-it sounds unfinished where piper's voice does; it is no recording of somebody who thinks.
+A pause is silence that is put in at a quiet place between two words, at least 400 ms from both ends. So what comes
+before it sounds unfinished if piper's voice does. It is not a recording of somebody who thinks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from relay.standin.speech.voice import clips
 FRAME_BYTES = 160
 FRAME_MS = 20
 QUIET = bytes([0xFF, 0x7F]) * (FRAME_BYTES // 2)
-# A pause in speech: 250 to 1,000 ms is what the literature calls one; 900 is the longest that the issue names.
+# A pause in speech has 250 to 1,000 ms by the literature. 900 ms is the longest one here.
 PAUSES_MS = (300, 500, 700, 900)
 WITH_A_PAUSE = 0.5
 EDGE_MS = 400
@@ -43,7 +43,7 @@ def _loud(frames: list[bytes]) -> list[int]:
 
 
 def _quiet_places(frames: list[bytes]) -> list[int]:
-    """Where two words can be taken apart: the quietest frame of each 200 ms, away from both ends."""
+    """Where two words can be separated: the quietest frame of each 200 ms, away from both ends."""
     loud = _loud(frames)
     first, last = loud[0] + EDGE_MS // FRAME_MS, loud[-1] - EDGE_MS // FRAME_MS
     levels = [dsp.level_dbfs(frame) for frame in frames]
@@ -52,7 +52,7 @@ def _quiet_places(frames: list[bytes]) -> list[int]:
 
 
 def turns(seed: str) -> Iterator[Say]:
-    """Turns without end, the same for the same seed."""
+    """Turns without end. The same seed gives the same turns."""
     chance = random.Random(seed)
     spoken = [
         _frames(clip.mulaw) for clip in clips().values() if clip.speaker == "caller" and clip.id not in NOT_SPOKEN

@@ -1,4 +1,4 @@
-"""The end of the caller's turn: its answer, which was asked for early (early_answer.py), is heard and counts now."""
+"""The end of the caller's turn: its answer, which was asked for early (early_answer.py), is now heard and counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _close(call: Call, now: float, out: list[Action]) -> None:
-    """The turn is over: its answer is heard, and may do something."""
+    """The turn has ended: its answer is heard, and may do something."""
     turn, response_id, held = call.early.close()
     call.floor.closes_turn()
     if why := call.early.governor.news():
@@ -40,7 +40,7 @@ def _close(call: Call, now: float, out: list[Action]) -> None:
     for event in held:
         function_calls.asked(call, event, now, out)
     if turn.wants_answer and response_id is None and not call.answers.is_pending:
-        call.answers.want("turn")  # it was taken back, and what the VAD then heard was no speech
+        call.answers.want("turn")  # it was taken back, and what the VAD heard after that was not speech
 
 
 def _counts(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> None:

@@ -1,13 +1,13 @@
-"""Early answers: the caller's turn is open until their silence is long enough, and is answered before that, unheard.
+"""Early answers: the caller's turn is answered before their silence is long enough to end it, and the answer waits.
 
-The server's VAD tells of a silence after VAD_SILENCE_MS, which ends no turn yet: people breathe. The answer is asked
-for at once all the same. Until the turn is over nothing of it counts: its sound is withheld, its functions are held.
-If the caller goes on, it is taken back; then nobody has heard it and nothing was done for it. The pieces that the VAD
-has cut the turn into are one turn: one row, one answer.
+The server's VAD reports a silence after VAD_SILENCE_MS. This does not end a turn, because people breathe. But the
+answer is asked for at once. Until the turn has ended, nothing of the answer counts: its sound is withheld, its
+functions are held. If the caller goes on, it is taken back. Then nobody has heard it, and nothing was done for it. The
+VAD may cut a turn into pieces. They are one turn: one row, one answer.
 
-    CLOSED   the caller speaks, by the VAD, or has said nothing that is not over
-    OPEN     a piece of a turn is an item, and the silence behind it is not long enough yet
-    ASKED    the same, and an answer to it is asked for, or comes: an early one
+    CLOSED   the caller speaks, by the VAD, or has said nothing that is still open
+    OPEN     a piece of a turn is an item, and the silence after it is not long enough yet
+    ASKED    the same, and an answer to it was asked for, or comes: an early one
 
     event                          CLOSED          OPEN                       ASKED
     speech becomes an item         OPEN            one more piece of it       one more piece of it
@@ -20,9 +20,9 @@ has cut the turn into are one turn: one row, one answer.
     the silence is long enough     -               CLOSED: ask now            CLOSED: heard, functions run
     the VAD hears noise (idle)     -               the silence counts         the silence counts
 
-Long enough is what turn_end.py says, by our own ear (level_vad.py). Where our ear hears something behind the silence
-that the server has told of, and the server does not take it for speech, it is noise: then the server's silence counts,
-and that it has told of no speech for NO_SPEECH_MS since. Where no frames come, there is nothing to be heard.
+turn_end.py says how long is enough, measured by our own level (level_vad.py). Our level may hear something after the
+silence that the server has reported. If the server does not take it for speech, it is noise. Then the server's silence
+counts, and that it has reported no speech for NO_SPEECH_MS. If no frames come, nothing can be heard.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from relay.call.response_queue import Wish
 from relay.call.turn_end import wait_ms
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 
-# So much silence ends a piece of a turn: no shorter one is worth an answer (stops inside words are up to 120 ms), and
-# OpenAI's own default is the same.
+# So much silence ends a piece of a turn. Stops inside words are up to 120 ms, so a shorter silence is not worth an
+# answer. OpenAI's own default is the same.
 VAD_SILENCE_MS = 200
-# A VAD tells of speech within 100 ms of its beginning, and that takes a round trip: what our ear has heard for so long,
-# and the server has not, is no speech.
+# A VAD reports speech within 100 ms of its beginning, and the report needs a round trip. What our level has heard for
+# so long, and the server has not, is not speech.
 NO_SPEECH_MS = 300
-# The end of speech, as the server has told of it, is no older than this and its silence: the way to it and back.
+# The end of speech that the server has reported is not older than this and its silence: the way to the server and back.
 ROUND_TRIP_MS = 150
-# No frame has come for so long (a muted line, a stall): our ear hears nothing, and the server's silence counts.
+# No frame has come for so long (a muted line, a stall): our level hears nothing, and the server's silence counts.
 NO_FRAMES_S = 0.5
 
 
@@ -50,28 +50,28 @@ NO_FRAMES_S = 0.5
 class OpenTurn:
     """A turn of the caller's that may go on."""
 
-    began_at: float  # by our own ear (Trio clock)
+    began_at: float  # by our own level (Trio clock)
     may_be_short: bool  # an answer to a yes-or-no question, or a word into the agent's own
-    stopped_at: float  # when the server told of the silence (Trio clock)
-    sounds_since: float | None = None  # since when our ear has heard something behind that
-    pieces: list[ItemId] = field(default_factory=list)  # its items, less those that were noises
+    stopped_at: float  # when the server reported the silence (Trio clock)
+    sounds_since: float | None = None  # since when our level has heard something after that
+    pieces: list[ItemId] = field(default_factory=list)  # its items, without those that were noises
     heard_at: float = 0.0  # when the newest frame came
     wants_answer: bool = False
-    reads_out: bool = False  # digits or letters: there is more to come
+    reads_out: bool = False  # digits or letters: more will come
 
 
 @dataclass(slots=True)
 class EarlyAnswer:
     """The caller's open turn and its early answer: at most one of each. Times are of the Trio clock."""
 
-    is_on: bool  # False: turns are over when they become an item, as the server's VAD has it
+    is_on: bool  # False: a turn ends when it becomes an item, by the server's VAD
     turn: OpenTurn | None = None
-    response: ResponseId | None = None  # the early answer, once it has begun
+    response: ResponseId | None = None  # the early answer, when it has begun
     governor: Governor = field(default_factory=Governor)
     _began_at: float = 0.0  # the newest speech
-    _asked_ref: str = ""  # asked for, and not begun
+    _asked_ref: str = ""  # asked for, but not begun
     _back_ref: str = ""  # the same, and taken back meanwhile
-    _items: list[ItemId] = field(default_factory=list)  # that the server has made of the early answer
+    _items: list[ItemId] = field(default_factory=list)  # items that the server made of the early answer
     _held: list[FunctionAsked] = field(default_factory=list)
     _taken_back: set[ResponseId] = field(default_factory=set)
 
@@ -84,18 +84,18 @@ class EarlyAnswer:
 
     @property
     def piece_before(self) -> ItemId | None:
-        """A piece of the turn that is open: what the caller says now is one more."""
+        """A piece of the open turn: what the caller says now is one more piece."""
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
     def begins(self, at: float) -> None:
-        """The VAD hears speech, which by our own ear began then."""
+        """The VAD hears speech. By our own level it began at this time."""
         self._began_at = at
 
     def piece(self, item_id: ItemId, now: float, *, may_be_short: bool, sounds: bool, wants_answer: bool) -> bool:
-        """Speech became an item: a turn, or one more piece of the one that is open. True if that wants an answer.
+        """Speech became an item: a turn, or one more piece of the open one. True if it wants an answer.
 
-        `may_be_short`: where it begins a turn, that is not taken for a beginning alone. `sounds`: our ear hears
-        somebody. `wants_answer`: this piece is worth one.
+        `may_be_short`: if it begins a turn, it is not taken for only a beginning. `sounds`: our level hears somebody.
+        `wants_answer`: this piece is worth one.
         """
         if self.turn is None:
             self.turn = OpenTurn(min(now, self._began_at or now), may_be_short, now)
@@ -106,7 +106,7 @@ class EarlyAnswer:
         return self.turn.wants_answer
 
     def was_nothing(self, item_id: ItemId) -> None:
-        """A piece of the turn was a noise; one of which nothing is left wants no answer."""
+        """A piece of the turn was a noise. If no other piece is left, the turn wants no answer."""
         if self.turn is not None and item_id in self.turn.pieces:
             self.turn.pieces.remove(item_id)
             self.turn.wants_answer = self.turn.wants_answer and bool(self.turn.pieces)
@@ -122,7 +122,7 @@ class EarlyAnswer:
             self.turn.reads_out = True
 
     def hear(self, now: float, *, sounds: bool) -> None:
-        """A frame while the turn is open. `sounds`: our ear hears something in it."""
+        """A frame while the turn is open. `sounds`: our level hears something in it."""
         if self.turn is None:
             return
         self.turn.heard_at = now
@@ -130,7 +130,10 @@ class EarlyAnswer:
             self.turn.sounds_since = now
 
     def is_over(self, now: float, loud_at: float, quiet_ms: float) -> bool:
-        """True if the silence is long enough. `loud_at`: our ear's last sound; `quiet_ms`: silent frames since."""
+        """True if the silence is long enough. `loud_at`: the last sound by our level.
+
+        `quiet_ms`: silent frames since then.
+        """
         turn = self.turn
         if turn is None:
             return False
@@ -142,11 +145,14 @@ class EarlyAnswer:
         return now >= max(silent_by_server + wait_ms / 1000, turn.sounds_since + NO_SPEECH_MS / 1000)
 
     def is_overdue(self, now: float) -> bool:
-        """True if no frame tells any more whether the caller is silent, and the server has told of no speech."""
+        """True if no frame shows any more whether the caller is silent, and the server has reported no speech."""
         return self.turn is not None and now - self.turn.heard_at >= NO_FRAMES_S
 
     def close(self) -> tuple[OpenTurn | None, ResponseId | None, list[FunctionAsked]]:
-        """The turn is over: it, its early answer if one has begun, and the functions of that, to be run now."""
+        """The turn has ended.
+
+        Returns it, its early answer if that has begun, and the functions of that, which must run now.
+        """
         closed = self.turn, self.response, self._held
         self.turn, self.response, self._asked_ref = None, None, ""
         self._held, self._items = [], []
@@ -155,14 +161,14 @@ class EarlyAnswer:
     # The early answer
 
     def may_ask(self, wish: Wish | None) -> bool:
-        """True if what is wished for may be asked for now: any time, but while a turn is open only its answer."""
+        """True if what is wished for may be asked for now. While a turn is open, only its answer may."""
         if self.turn is None:
             return True
         is_its_answer = wish is not None and wish.kind == "turn" and wish.instructions is None
         return is_its_answer and not self.governor.why_off and not self.turn.reads_out
 
     def lost(self) -> None:
-        """The session is gone: it begins nothing any more."""
+        """The session has ended: it begins nothing any more."""
         self._back_ref = ""
 
     def asks(self, ref: str) -> None:
@@ -171,7 +177,7 @@ class EarlyAnswer:
         self.governor.was_asked()
 
     def began(self, response_id: ResponseId, ref: str | None) -> None:
-        """An answer began: is it the early one? A server that gives no reference back has begun what was asked for."""
+        """An answer began: is it the early one? A server that returns no reference has begun what was asked for."""
         if self._asked_ref and ref in (None, self._asked_ref):
             self.response, self._asked_ref = response_id, ""
         elif self._back_ref and ref in (None, self._back_ref):
@@ -188,7 +194,7 @@ class EarlyAnswer:
         return self.turn is not None and self.response == response_id
 
     def placed(self, item_id: ItemId, *, is_generated: bool) -> None:
-        """An item took its place while the early answer is generated: it belongs to it."""
+        """An item got its place while the early answer is generated: it belongs to it."""
         if is_generated and self.is_asked and self.response is not None and item_id not in self._items:
             self._items.append(item_id)
 
@@ -198,7 +204,10 @@ class EarlyAnswer:
             self._held.append(event)
 
     def take_back(self) -> tuple[ResponseId | None, list[ItemId], list[FunctionAsked]]:
-        """It is not wanted any more: its id, if it has begun, its items, and the functions that were never run."""
+        """It is not wanted any more.
+
+        Returns its id, if it has begun, its items, and the functions that were never run.
+        """
         response, items, held = self.response, self._items, self._held
         self.governor.was_taken_back()
         self._back_ref, self._asked_ref = self._asked_ref, ""
@@ -208,5 +217,5 @@ class EarlyAnswer:
         return response, items, held
 
     def was_taken_back(self, response_id: ResponseId) -> bool:
-        """True for an early answer that nobody has heard and nobody will."""
+        """True for an early answer that nobody has heard and nobody will hear."""
         return response_id in self._taken_back

@@ -1,19 +1,20 @@
-"""When a call's answers are asked for early, and when that costs more than it gives: then no more in this call."""
+"""Whether a call's answers are asked for early. If that costs more than it gives, no more in this call."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# An early answer that is taken back costs its input, mostly cached, and what was generated of it. Where more than half
-# of them are, the caller speaks in pieces: there is little to be won. Four are the least that say so.
+# An early answer that is taken back costs its input, mostly cached, and what was generated of it. If more than half of
+# them are taken back, the caller speaks in pieces, and there is little to win. Four early answers are the fewest that
+# can show it.
 MOST_TAKEN_BACK = 0.5
 LEAST_ASKED = 4
-# Money is short from here on: the rest of it is for answers that are heard.
+# From this share on, money is short: the rest is for answers that are heard.
 MOST_OF_MONEY = 0.8
-# Of the account's limit for this minute so much must be left: other calls need it.
+# So much of the account's limit for this minute must be left, because other calls need it.
 LEAST_LEFT = 0.1
-# Digits and single letters: so many of them are read out, and those who read out pause between groups.
+# Digits and single letters. So many of them are read out, and people who read out pause between groups.
 LEAST_READ_OUT = 3
 _DIGIT = re.compile(r"\d")
 _LETTERS = re.compile(r"(?:(?<![\w'])[^\W\d_](?![\w'])[\s,.-]*){2,}")  # two or more in a row: "I" and "a" are words
@@ -37,7 +38,7 @@ class Governor:
     is_told: bool = False  # the operator knows
 
     def limits_are(self, left: float) -> None:
-        """The server tells which share of a limit is left."""
+        """The server reports the share of a limit that is left."""
         if left < LEAST_LEFT:
             self.stop("rate limit")
 
@@ -51,13 +52,13 @@ class Governor:
         self.asked += 1
 
     def was_taken_back(self) -> None:
-        """And nobody has heard it."""
+        """It was taken back, and nobody has heard it."""
         self.taken_back += 1
         if self.asked >= LEAST_ASKED and self.taken_back > MOST_TAKEN_BACK * self.asked:
             self.stop("taken back too often")
 
     def stop(self, why: str) -> None:
-        """No more early answers in this call; the first reason stands."""
+        """No more early answers in this call. The first reason counts."""
         self.why_off = self.why_off or why
 
     def news(self) -> str:

@@ -1,11 +1,11 @@
 """How much silence ends the caller's turn. Pure.
 
-A pause inside a turn and the silence behind it sound alike. What tells them apart, a little: most pauses come soon
-after a turn has begun ("I'd like to ..."), and most turns are longer. So the silence behind a short beginning must be
-longer, unless the agent has asked what a yes or a no answers, or was interrupted ("Hello?"). Measured with piper's
-voice and pauses of 300 to 900 ms that were put between two words of the shipped clips (bench/turns; synthetic: nobody
-thought in these pauses). Of the pauses 83 of 100 come before SHORT_MS, of the ends 25; no level at the end of the
-speech told more.
+A pause inside a turn and the silence after a turn sound alike. There is a small difference: most pauses come soon after
+a turn has begun ("I'd like to ..."), and most turns are longer. So the silence after a short beginning must be longer,
+unless the agent has asked a yes-or-no question, or was interrupted ("Hello?"). This was measured with piper's voice and
+with pauses of 300 to 900 ms, put between two words of the shipped clips (bench/turns). They are synthetic: nobody was
+thinking in these pauses. 83 of 100 pauses come before SHORT_MS, and 25 of 100 ends. The level at the end of the speech
+did not help.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import re
 
 # As long as before there were early answers, when the server's VAD ended turns.
 WAIT_MS = 500
-# A turn that is shorter may be a beginning: it waits as long as the model's thinking made everybody wait.
+# A turn that is shorter may be only a beginning. It waits as long as everybody waited for the model before.
 SHORT_MS = 1_200
 BEGINNING_WAIT_MS = 980
-# Who has paused in this turn pauses again. The answer is seldom there sooner (200 ms, and 300 to 700 of the model's).
+# A caller who has paused in this turn pauses again. The answer is seldom there sooner (200 ms, and 300 to 700 ms of the
+# model's).
 PAUSED_WAIT_MS = 700
 
-# A question that a yes or a no answers, by its beginning, or by its last word.
+# A yes-or-no question, by its beginning, or by its last word.
 _ASKS_YES = re.compile(
     r"(?:^|[.!?,;:]\s+|\b(?:so|and|or|okay)\s+)"
     r"(?:is|are|was|were|do|does|did|shall|should|would|will|can|could|may|have|has)\s[^.!?]*\?\s*$"
@@ -32,12 +33,15 @@ _ASKS_MORE = re.compile(r"\banything else\b|\b(?:can|may|could) i (?:help|do)\b|
 
 
 def asks_yes(said: str) -> bool:
-    """True if the agent's last words ask what a yes or a no answers. English; False for all else waits longer."""
+    """True if the agent's last words are a yes-or-no question.
+
+    English; for other languages False, which waits longer.
+    """
     return bool(_ASKS_YES.search(said)) and not _ASKS_MORE.search(said[-80:])
 
 
 def wait_ms(spoken_ms: float, pieces: int, *, reads_out: bool, may_be_short: bool) -> int:
-    """So much silence ends a turn of this length, pauses included. `may_be_short`: then it is no beginning."""
+    """So much silence ends a turn of this length, with its pauses. `may_be_short`: then it is not only a beginning."""
     if reads_out:
         return BEGINNING_WAIT_MS
     if spoken_ms < SHORT_MS and not (pieces == 1 and may_be_short):

@@ -1,6 +1,6 @@
-"""What somebody sees who watches a call from outside: where it is, who speaks, the last words. Pure; changes nothing.
+"""What a watcher of a call sees: where it is, who speaks, the last words. Pure; changes nothing.
 
-Nothing is kept for it while the call runs: whoever looks pays for the look.
+Nothing is kept for it while the call runs. Only a look costs something.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class Stage(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A turn: who, and the words: of the caller as transcribed, of the agent what was heard, or what it is saying."""
+    """A turn: who spoke, and the words. The caller's are as transcribed.
+
+    The agent's are what was heard, or what it is saying.
+    """
 
     by: str  # "caller" or "agent"
     words: str
@@ -48,7 +51,7 @@ class View:
 
 
 def look(call: Call, now: float) -> View:
-    """See the call as it is at this moment."""
+    """The call as it is now."""
     return View(
         stage=_stage(call, now),
         caller_speaks=call.phase is not Phase.GONE and (call.voice.is_up or call.floor.speech is not None),

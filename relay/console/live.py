@@ -1,7 +1,7 @@
-"""The calls that run, for the page Live: one snapshot for all who watch, and the words for what was ordered.
+"""The calls that run, for the page Live: one snapshot for all watchers, and the words for what was ordered.
 
-Nothing is computed while nobody watches. A snapshot holds everything, so a watcher that reads slowly misses some and
-is right again with the next; what it has not read costs its own connection.
+Nothing is computed while nobody watches. A snapshot holds everything. So a watcher that reads slowly misses some, and
+the next one is complete. What it has not read costs only its own connection.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import trio
 from relay.call.vocabulary import HangUpOrdered, Order, OrderAnswer, PutThroughOrdered, SentenceOrdered
 from relay.console import wording
 
-# How often a page hears of its calls. All watchers wake in the same moment, and share what is computed then.
+# How often a page gets its calls. All watchers wake at the same moment, and share what is computed then.
 STEP_S = 0.5
-# A proxy closes what says nothing for a minute; an event with no news keeps the line open.
+# A proxy closes a connection that is silent for a minute. An event without news keeps it open.
 KEEP_ALIVE_S = 15.0
-# After so long a page has to ask again, so that a session that has ended sees nothing more.
+# After so long a page must ask again. So a session that has ended sees nothing more.
 STREAM_LIMIT_S = 3_600.0
-# Each takes one of the connections that fly.toml keeps beyond MAX_CALLS.
+# Each watcher uses one of the connections that fly.toml allows beyond MAX_CALLS.
 MOST_WATCHERS = 8
 SENTENCE_CHARS = 300
 NO_WORDS_YET = "No words yet: the caller has not heard the notice."
@@ -42,13 +42,14 @@ class LiveCall:
     caller_speaks: bool = False
     agent_speaks: bool = False
     words: str = "waiting"  # kept, waiting (for the notice) or never
-    said: tuple[tuple[str, str], ...] = ()  # "caller" or "agent", words; the last of the call, where they may be kept
-    has_agent: bool = False  # or is about to: orders reach it
+    # "caller" or "agent", and the words; the last ones of the call, if they may be kept
+    said: tuple[tuple[str, str], ...] = ()
+    has_agent: bool = False  # or is about to have it: orders reach it
     can_listen: bool = False
     is_test: bool = False
 
     def shown(self) -> dict[str, Any]:
-        """The call in the owner's words: what the page puts into its card."""
+        """The call in the owner's words: what the page shows on its card."""
         no_words = {"waiting": NO_WORDS_YET, "never": NO_WORDS}.get(self.words, "")
         speaks = {(True, False): "The caller speaks", (False, True): "The agent speaks", (True, True): "Both speak"}
         return {
@@ -74,14 +75,14 @@ class LiveCalls(Protocol):
         """The machine whose calls these are."""
 
     def seen(self) -> list[LiveCall]:
-        """Every call in hand, the oldest first."""
+        """Every call in hand, oldest first."""
 
     async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
-        """Order something in a call. None: there is no such call here."""
+        """Order something in a call. None: this process does not have the call."""
 
 
 class Watch:
-    """Everybody who watches the calls of this process."""
+    """All watchers of the calls of this process."""
 
     def __init__(self, calls: LiveCalls) -> None:
         self._calls = calls
@@ -91,11 +92,11 @@ class Watch:
 
     @property
     def is_full(self) -> bool:
-        """True while as many watch as may."""
+        """True while as many watch as are allowed."""
         return self.watchers >= MOST_WATCHERS
 
     async def events(self) -> AsyncIterator[bytes]:
-        """One watcher's stream: a snapshot whenever something has changed; until it is cancelled or its time is up."""
+        """One watcher's stream: a snapshot at each change. It ends when it is cancelled, or after its time."""
         self.watchers += 1
         try:
             began_at = sent_at = trio.current_time()
@@ -143,5 +144,5 @@ NOT_HERE = "This call is over, or it is not on this machine."
 
 
 def sentence_of(text: str) -> str:
-    """A sentence as it is given to the agent: one line, not too long; "" where there is none."""
+    """A sentence in the form for the agent: one line, not too long. "" if there is none."""
     return " ".join(text.split())[:SENTENCE_CHARS].strip()

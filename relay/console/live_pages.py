@@ -1,6 +1,6 @@
-"""The routes of the page Live: the page, its event stream, and the orders that the owner gives in a running call.
+"""The routes of the page Live: the page, its event stream, and the owner's orders in a running call.
 
-An order is carried out first and written into the audit behind it: a caller does not wait for Postgres.
+An order is carried out first, and written into the audit after that. So a caller does not wait for Postgres.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LIVE_ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 class Audit(Protocol):
-    """Where it is written down who did what."""
+    """The table that says who did what."""
 
     async def audit(self, what: str, call_sid: str, address: str) -> None:
         """Raises LedgerUnavailable."""
@@ -59,8 +59,8 @@ class LivePages:
             words = f"{MOST_WATCHERS} pages watch the calls already. Close one of them.\n"
             return Response(words, 503, content_type="text/plain; charset=utf-8")
         response = Response(self.watch.events(), content_type="text/event-stream")
-        response.headers["X-Accel-Buffering"] = "no"  # nginx would keep events back
-        response.timeout = None  # the stream ends itself
+        response.headers["X-Accel-Buffering"] = "no"  # otherwise nginx would keep events back
+        response.timeout = None  # the stream ends by itself
         return response
 
     async def put_through(self, call_sid: str) -> Response:
@@ -72,7 +72,7 @@ class LivePages:
         return await self._order(call_sid, HangUpOrdered(), "hung up a running call")
 
     async def say(self, call_sid: str) -> Response:
-        """Have the agent say a sentence. The audit does not keep it."""
+        """Make the agent say a sentence. The audit does not keep it."""
         form = await request.form
         text = sentence_of(form.get("text", ""))
         if not text:

@@ -19,7 +19,7 @@ from relay.console import wording
 from relay.console.guard import LOOPBACK_NAMES
 from relay.settings import Settings
 
-# What the stand-in model understands, in the order of a first talk. Its clips lie beside the stand-ins.
+# What the stand-in model understands, in the order of a first talk. Its clips are with the stand-ins.
 CLIPS_DIR = Path(__file__).parents[1] / "standin" / "speech" / "clips"
 SENTENCES = {
     "ask_hours": "Ask for the hours",
@@ -41,7 +41,7 @@ _LOST = {
 
 @dataclass(frozen=True)
 class Rung:
-    """A call has begun to ring: the path of the socket that the page has to open, and on which machine it is."""
+    """A call rings: the path of the socket that the page must open, and the machine that has it."""
 
     call_sid: str
     socket: str
@@ -50,32 +50,35 @@ class Rung:
 
 @dataclass(frozen=True)
 class TurnedAway:
-    """There is no call: why, in words for the page."""
+    """There is no call. Says why, in words for the page."""
 
     words: str
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a call ended; `reason` None: it never began. `human`: whose phone would ring; they would hear `whisper`."""
+    """How a call ended. `reason` None: it never began.
+
+    `human`: the person whose phone would ring, and would hear `whisper`.
+    """
 
     reason: EndReason | None
     human: str = ""
     whisper: str = ""
-    is_lost: bool = False  # a phone's caller would be taken up again
+    is_lost: bool = False  # with a phone, Twilio would bring the caller back
 
 
 class Calls(Protocol):
     """Where calls from the page are made."""
 
     def ring(self, number: str, *, is_real: bool) -> Rung | TurnedAway:
-        """Begin a call. `number`: whose it is to be, "" for a hidden one. `is_real`: it books where callers book."""
+        """Begin a call. `number`: the caller's; "" for a hidden one. `is_real`: it books where callers book."""
 
     def ended(self, call_sid: str) -> Ended | None:
-        """How a call ended; None where this process does not know it."""
+        """How a call ended. None if this process does not know it."""
 
     def elsewhere(self, machine: str, failed: str | None) -> dict[str, str] | None:
-        """The header that brings a request to the machine that has the call; None where that is this one."""
+        """The header that brings a request to the machine that has the call. None if that is this one."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +108,12 @@ class TalkPage:
         form = await request.form
         got = self._calls.ring(form.get("number", "")[:40], is_real=form.get("real") == "yes")
         if isinstance(got, TurnedAway):
-            return _json({"words": got.words}, 409)
+            return _json({"words": got.words})  # no error of the page's, so none in the browser's own console
         end = f"/console/talk/{got.call_sid}?machine={quote(got.machine)}"
         return _json({"socket": got.socket, "end": end})
 
     async def ended(self, call_sid: str) -> Response:
-        """What became of a call: JSON with words, and where it can be read."""
+        """The result of a call: JSON with words, and where it can be read."""
         if self._calls is None:
             return _json({"words": "This relay takes no calls from a browser."}, 503)
         machine, failed = request.args.get("machine", ""), request.headers.get("fly-replay-failed")
@@ -129,7 +132,7 @@ class TalkPage:
 
 
 def clips_of(settings: Settings) -> tuple[Clip, ...]:
-    """The sentences to offer: none where a real model answers, since it understands whatever is said."""
+    """The sentences to offer. None if a real model answers, because it understands whatever is said."""
     return _clips() if urlsplit(settings.openai_realtime_url).hostname in LOOPBACK_NAMES else ()
 
 
@@ -138,7 +141,7 @@ def _clips() -> tuple[Clip, ...]:
     try:
         texts = tomllib.loads((CLIPS_DIR / "index.toml").read_text("utf-8"))["caller"]
     except OSError:
-        return ()  # a relay that was installed without its stand-ins
+        return ()  # this relay was installed without the stand-ins
     return tuple(Clip(name, label, texts[name]) for name, label in SENTENCES.items())
 
 

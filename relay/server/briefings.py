@@ -1,7 +1,7 @@
-"""Briefings: made from the files at start, and made anew when the files change, for the calls that come then.
+"""Briefings: made from the files at start, and again when the files change, for the calls that come from then on.
 
-Rule 1: files with a mistake change nothing: the old state stays in force, and is told as such.
-Rule 2: words that changed are rendered before they are used.
+Rule 1: files with a mistake change nothing. The old files stay in use, and this is reported.
+Rule 2: changed words are rendered before they are used.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from relay.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-# A changed file is taken over when it has not changed for one look more: an editor may still be writing it.
+# A changed file is used when it has not changed for one more look: an editor may still be writing it.
 LOOK_EVERY_S: Final = 1.0
-# What could not be rendered for a new state is tried again after this long.
+# What could not be rendered for new files is tried again after this time.
 AGAIN_S: Final = 30.0
 
-# The places of the businesses that ship.
+# The addresses of the businesses that ship.
 EXAMPLES: Final = frozenset({"12 Water Street, by the old pier", "48 Mill Lane, next to the bakery"})
 
 Print = frozenset[tuple[str, int, int]]
@@ -57,12 +57,12 @@ class Briefings:
         self._settings, self._ledger, self._also, self._rendered_by = settings, ledger, also, rendered_by
         self._backend, self._diary, self._utc_now, self._metrics = backend, diary, utc_now, metrics
         self._in_force: Read | None = None
-        self.trouble = ""  # what is wrong with the files as they lie there; "" while they are in force
+        self.trouble = ""  # what is wrong with the files as they are now; "" if they are in use
         self._known: Print = frozenset()
         self._keeping = trio.CancelScope()
 
     def first(self) -> Briefing:
-        """The one of the start. Raises FilesInvalid."""
+        """The briefing of the start. Raises FilesInvalid."""
         self._known = self._print()  # before they are read: what changes meanwhile is read again
         found = read(self._settings)
         for words in found.conflicts:
@@ -105,7 +105,7 @@ class Briefings:
         )
 
     async def keep_phrases(self, current: Callable[[], Briefing], speak: Renderer) -> None:
-        """Keep the phrases of the state in force, and of each one that follows it."""
+        """Keep the phrases of the files in use, and of each version that follows."""
         while True:
             with trio.CancelScope() as self._keeping:
                 await current().phrases.keep(speak)
@@ -113,7 +113,7 @@ class Briefings:
     async def watch(
         self, current: Callable[[], Briefing], take_over: Callable[[Briefing], None], speak: Renderer
     ) -> None:
-        """Look at the files; hand over a new briefing when they have changed and are right, until cancelled."""
+        """Look at the files. When they have changed and are right, hand over a new briefing. Until cancelled."""
         seen = self._known
         while True:
             await trio.sleep(LOOK_EVERY_S)
@@ -129,12 +129,12 @@ class Briefings:
             try:
                 stat = path.stat()
             except OSError:
-                continue  # away at this moment, which is a change too
+                continue  # it is not there at this moment, which is a change too
             found.add((str(path), stat.st_mtime_ns, stat.st_size))
         return frozenset(found)
 
     async def _renew(self, old: Briefing, take_over: Callable[[Briefing], None], speak: Renderer) -> bool:
-        """True when these files need no further look until they change."""
+        """True if these files need no further look until they change."""
         try:
             found = await trio.to_thread.run_sync(read, self._settings)
         except FilesInvalid as error:

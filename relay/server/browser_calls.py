@@ -1,8 +1,8 @@
 """Test calls from the console's page "Talk to it": their ring, the room of their socket, and what comes at their end.
 
-The page's request is the ring, and its socket the stream: admission, the warmed model and the one-use token are those
-of a phone call, and the session is the same code with another protocol on the caller's socket. What is different is
-here: who is told of it (nobody), which diary is written, and that a transfer is shown instead of dialled.
+The page's request is the ring, and its socket is the stream. Admission, the warm model and the one-use token are those
+of a phone call. The session is the same code with another protocol on the caller's socket. The differences are here:
+who is told of it (nobody), which diary is written, and that a transfer is shown instead of dialled.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from relay.twilio.caller_id import caller_id
 log = structlog.get_logger()
 
 ROOM = "talk"
-# A call's sid is "CA" and 32 hex digits at Twilio; a test call's begins with these.
+# At Twilio a call's SID is "CA" and 32 hex digits. A test call's begins with these.
 SID_BEGINS = "TC"
-SHOWN = "shown"  # the transfer's result: the page said who would have been rung
+SHOWN = "shown"  # the result of the transfer: the page said who would have been rung
 _TURNED_AWAY = {
     Refusal.DRAINING: "The relay is about to restart and takes no more calls. Try again in a minute.",
     Refusal.CAPACITY: "All lines are taken (MAX_CALLS). A caller would be put through to a person now.",
     Refusal.DAY_SPEND: "The day's money is spent (MAX_DAY_USD). A caller would be put through to a person now.",
 }
-# The signature of an American network that vouches for the number: the owner's own word stands for it here.
+# The signature of an American network that vouches for the number. Here the owner vouches for it.
 _SIGNED = "TN-Validation-Passed-A"
 
 
 @dataclass
 class _Diaries:
-    """What test calls write into: gone with the process."""
+    """The diaries that test calls write into. They end with the process."""
 
     embedded: MemoryDiary
     bookings: DryBookings
@@ -72,7 +72,7 @@ class BrowserCalls:
     # The ring
 
     def ring(self, number: str, *, is_real: bool) -> Rung | TurnedAway:
-        """Begin a call: which socket the page has to open for it; or why there is none."""
+        """Begin a call. Returns the socket that the page must open for it, or why there is none."""
         desk, now = self._desk, trio.current_time()
         if refusal := self._admission.room():
             log.info("test_call.not_admitted", why=str(refusal))
@@ -133,7 +133,7 @@ class BrowserCalls:
     # Its end
 
     def ended(self, call_sid: str) -> Ended | None:
-        """What came at the end of a call; None where this process does not know it."""
+        """How a call ended. None if this process does not know it."""
         file = self._desk.files.get(CallSid(call_sid))
         if file is None or not file.is_test:
             return None
@@ -147,5 +147,5 @@ class BrowserCalls:
         )
 
     def elsewhere(self, machine: str, failed: str | None) -> dict[str, str] | None:
-        """The header that brings a request to the machine that has the call; None where that is this one."""
+        """The header that brings a request to the machine that has the call. None if that is this one."""
         return replay(self._desk.settings, machine, failed)

@@ -1,8 +1,8 @@
 """Listening in: both channels of a running call, to a browser's socket, as the recorder places them.
 
-Only where the call is recorded and the notice was heard; pauses and a caller's refusal are silence here too, because
-what is heard here is what is written down. It comes about a second behind the call. It costs the call one list that is
-looked at four times a second. A listener that does not read is dropped: nobody waits for it.
+Only if the call is recorded and the notice was heard. Pauses and a caller's refusal are silence here too, because the
+listener hears exactly what is recorded. It comes about a second after the call. For the call it costs one list that is
+checked four times a second. A listener that does not read is dropped: nobody waits for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 Audit = Callable[[str, str, str], Awaitable[None]]
 
-# Each takes one of the connections that fly.toml keeps beyond MAX_CALLS.
+# Each listener uses one of the connections that fly.toml allows beyond MAX_CALLS.
 MOST_LISTENERS = 4
 # What a listener has not taken yet: four seconds of sound.
 WAITING_PIECES = 16
@@ -37,7 +37,7 @@ OVER, POLICY, TOO_SLOW = 1000, 1008, 1013
 
 
 class Ear:
-    """What one listener is still to be sent."""
+    """What one listener must still be sent."""
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[bytes, bytes]] = deque()
@@ -45,7 +45,7 @@ class Ear:
         self.is_full = False
 
     def hear(self, caller: bytes, agent: bytes) -> None:
-        """A piece of both channels. Called on the audio path: it waits for nothing."""
+        """A piece of both channels. Called on the audio path: it does not wait."""
         if len(self._pieces) < WAITING_PIECES:
             self._pieces.append((caller, agent))
         else:
@@ -53,7 +53,7 @@ class Ear:
         self._came.set()
 
     async def pieces(self) -> list[tuple[bytes, bytes]]:
-        """What has come since the last time; after LOOK_S perhaps nothing."""
+        """What has come since the last time. After LOOK_S this may be nothing."""
         with trio.move_on_after(LOOK_S):
             await self._came.wait()
         self._came = trio.Event()
@@ -72,7 +72,7 @@ class ListeningIn:
         self.listeners = 0
 
     async def open(self, request: Request, end: WebSocketEnd, rest: str) -> None:
-        """Let one browser hear one call, from the upgrade until either is over."""
+        """Let one browser hear one call, from the upgrade until one of the two has ended."""
         file = self._files.get(CallSid(rest))
         session = session_of(file) if file is not None else None
         if file is None or session is None or session.recorder is None:
@@ -128,7 +128,7 @@ class ListeningIn:
 
 
 async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
-    """A listener has nothing to say: whatever comes from it is its end."""
+    """A listener has nothing to send: any message from it ends the listening."""
     try:
         await end.receive()
     except Gone:
@@ -137,7 +137,7 @@ async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
 
 
 async def _send(end: WebSocketEnd, ear: Ear, file: CallFile, session: CallSession) -> tuple[int, str]:
-    """Send what is heard until one of the two is over; returns the close code and why."""
+    """Send what is heard until one of the two has ended. Returns the close code and the reason."""
     try:
         while True:
             for caller, agent in await ear.pieces():

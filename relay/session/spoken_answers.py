@@ -1,7 +1,8 @@
 """Answers that the model writes and a voice speaks: its text to the voice, the voice's sound to the call.
 
-The call sees them as answers that the model speaks. So it is told of a function when the words before it have begun to
-sound ("let me book that"), and of the end of a response when the last of its sound is here; until then they wait here.
+For the call they look like answers that the model speaks. So it is told of a function when the words before it have
+begun to sound ("let me book that"), and of the end of a response when its last sound is here. Until then they wait
+here.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from relay.voices.voice import Spoken, SpokenWhole, Voice, VoiceEvent, VoiceFaul
 log = structlog.get_logger()
 
 MULAW_BYTES_PER_MS = 8
-# Text waits so long for a voice that is still being connected: as long as a voice may be silent.
+# Text waits this long for a voice that is still being connected: as long as a voice may be silent.
 VOICE_LIMIT_S = 0.6
 
 
@@ -44,7 +45,7 @@ class _Item:
     said_bytes: int = 0
     is_written: bool = False  # all its text is here
     text: list[str] = field(default_factory=list)  # from before the voice was there
-    early: list[Spoken | SpokenWhole] = field(default_factory=list)  # from before the message in front was spoken
+    early: list[Spoken | SpokenWhole] = field(default_factory=list)  # from before the message in front of it was spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Cut:
 
 
 class SpokenAnswers:
-    """The answers of one stream, while a voice speaks them. `wants`: is this still to be heard?"""
+    """The answers of one stream, while a voice speaks them. `wants`: may this still be heard?"""
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class SpokenAnswers:
         return True
 
     def _is_mute(self, response_id: ResponseId) -> bool:
-        """True while a response has words that do not sound yet."""
+        """True while a response has words that have no sound yet."""
         return any(item.response_id == response_id and not item.said_bytes for item in self._items.values())
 
     def _wrote(self, event: ModelWorded) -> None:
@@ -174,7 +175,7 @@ class SpokenAnswers:
             return
         item = self._items.get(event.item_id)
         if item is None:
-            return  # cut off meanwhile
+            return  # it was cut off meanwhile
         if event.item_id != next(iter(self._items)):
             item.early.append(event)
         elif isinstance(event, Spoken):
@@ -224,7 +225,10 @@ class SpokenAnswers:
     # From the call
 
     def cut(self, response_id: ResponseId) -> Cut:
-        """Nothing more of this response is to be heard. Returns what of it the model has told, and the call not yet."""
+        """Nothing more of this response must be heard.
+
+        Returns what the model has told of it and the call was not told yet.
+        """
         for item_id in [each for each, item in self._items.items() if item.response_id == response_id]:
             self._drop(item_id)
         waited: list[Event] = [*self._asked.pop(response_id, ())]
@@ -234,7 +238,7 @@ class SpokenAnswers:
         return Cut(waited, ended is not None)
 
     def forget(self) -> list[Event]:
-        """The session is gone: nothing more of its answers is spoken. Returns what the call was not told yet."""
+        """The session has ended: nothing more of its answers is spoken. Returns what the call was not told yet."""
         for item_id in [*self._items]:
             self._drop(item_id)
         asked, self._asked = self._asked, {}

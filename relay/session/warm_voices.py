@@ -1,4 +1,4 @@
-"""Voices that were opened when a phone rang, one a call, each claimed once."""
+"""Voices that were opened when a phone rang: one for each call, each claimed once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from relay.voices.voice import Voice, VoiceFault, Voices, VoiceUnavailable
 
 log = structlog.get_logger()
 
-# As a model session that waits for its call (realtime/client.py): a stream that never starts must not hold a slot.
+# As long as a model session waits for its call (realtime/client.py): a stream that never starts must not keep a slot.
 WARM_LIFE_S = 30.0
 
 
 @dataclass(slots=True)
 class _Warm:
-    """A voice on its way to one call, or waiting for it."""
+    """A voice that is being opened for one call, or waits for it."""
 
     life: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends an unclaimed voice
     idle: trio.CancelScope = field(default_factory=trio.CancelScope)  # ends the waiting, not the voice
@@ -51,9 +51,9 @@ class WarmVoices:
             warm.life.cancel()
 
     async def claim(self, call_sid: CallSid) -> Voice:
-        """The call's voice, waiting while it is on its way; another where none was kept. Raises VoiceUnavailable.
+        """The call's voice. Waits while it is being opened. Opens another if none was kept. Raises VoiceUnavailable.
 
-        From here on it is the caller's to close.
+        From now on the caller must close it.
         """
         warm = self._warm.pop(call_sid, None)
         if warm is None:
@@ -62,7 +62,7 @@ class WarmVoices:
         warm.idle.cancel()
         try:
             await warm.done.wait()
-        except trio.Cancelled:  # the call ended while it waited: nobody else will close this voice
+        except trio.Cancelled:  # the call ended while it waited: nobody else closes this voice
             warm.claimed = False
             warm.life.cancel()
             if warm.voice is not None:
@@ -73,7 +73,7 @@ class WarmVoices:
         return warm.voice
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Open and hold voices until cancelled. Lives in the process's nursery."""
+        """Open and hold voices until cancelled. Runs in the process's nursery."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
@@ -85,7 +85,7 @@ class WarmVoices:
                 voice = await self.source.open()
                 with warm.idle:
                     await voice.keep()
-                    await trio.sleep_forever()  # it was lost, which its `run` will tell
+                    await trio.sleep_forever()  # it was lost, which its `run` will report
             if warm.claimed:
                 warm.voice, voice = voice, None
         except VoiceUnavailable as error:

@@ -1,6 +1,6 @@
-"""What is wrong with a scenario's file, in words for whoever wrote it: the place, and what could stand there.
+"""What is wrong with a scenario's file, in words for its author: the place, and what is allowed there.
 
-Pure. msgspec says what it did not like and where; what would have been right it does not say.
+Pure. msgspec says what is wrong and where. It does not say what would be right.
 """
 
 from __future__ import annotations

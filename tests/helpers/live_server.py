@@ -7,7 +7,6 @@ empty line hangs up whoever calls.
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -61,14 +60,14 @@ async def main(database_url: str, data_dir: str, password_hash: str) -> None:
 
 
 async def _ring_as_told(exchange: Exchange, nursery: trio.Nursery) -> None:
-    calls = trio.CancelScope()
+    calls: list[trio.CancelScope] = []
     while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
         if line.strip():
-            nursery.start_soon(partial(_ring, exchange, line.strip(), calls))
+            calls.append(trio.CancelScope())
+            nursery.start_soon(_ring, exchange, line.strip(), calls[-1])
         else:
-            calls.cancel()
-            calls = trio.CancelScope()
-    calls.cancel()
+            for call in calls:
+                call.cancel()
 
 
 async def _ring(exchange: Exchange, steps: str, scope: trio.CancelScope) -> None:

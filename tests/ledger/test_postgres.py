@@ -66,7 +66,7 @@ def stored(url: str) -> list[tuple[int, str]]:
 
 
 def modes(folder: Path) -> dict[str, int]:
-    """What lies in a folder (nothing, if it is not there), with its permissions."""
+    """The files in a folder (nothing if it does not exist), with their permissions."""
     return {path.name: path.stat().st_mode & 0o777 for path in folder.glob("*")}
 
 
@@ -92,7 +92,7 @@ class Server:
         self._keeper(signal.SIGCONT)
 
     def hang(self) -> list[int]:
-        """Stop the server and all its backends in their tracks; returns their pids."""
+        """Stop the server and all its backends, as they are. Returns their pids."""
         self._keeper(signal.SIGSTOP)
         children = Path(f"/proc/{self._pid()}/task/{self._pid()}/children").read_text().split()
         pids = [self._pid(), *map(int, children)]
@@ -218,7 +218,7 @@ async def test_a_spill_that_cannot_be_removed_ends_neither_the_writer_nor_the_ca
         ledger.record(turn(1))
         await until(lambda: ledger.counts().queued == 0)
     assert stored(database_url) == [(0, "turn 0"), (1, "turn 1")]
-    assert ledger.counts().spilled == 1  # it lies there still
+    assert ledger.counts().spilled == 1  # it is still there
 
 
 async def test_a_spilled_line_of_broken_bytes_is_set_aside_and_the_others_get_past_it(
@@ -442,7 +442,7 @@ def test_a_full_disk_is_not_asked_for_each_row_and_keeps_no_half_files(
     for seq in range(backlog.QUEUE_ROWS + 10):
         ledger.record(turn(seq))
     assert ledger.counts().lost == 10
-    assert asked == 1  # each time takes 10 to 60 ms of everybody's audio
+    assert asked == 1  # each time stops everybody's audio for 10 to 60 ms
     assert modes(spill_dir) == {}
 
 

@@ -1,6 +1,6 @@
-"""Bookings of test calls over a backend of the user's: that is read and never written to; what tests book is kept here.
+"""Bookings of test calls with a backend of your own. The backend is only read. What tests book is kept here.
 
-All test calls of a process share one: what one has booked, the next one finds, moves and cancels. A restart forgets it.
+All test calls of a process share it: what one has booked, the next one finds, moves and cancels. A restart drops it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from relay.functions.backend.contract import Appointment, Caller, Hours, Refused
 from relay.functions.backend.port import BackendPort
 
 NOT_FOUND = 404
-# The oldest are forgotten: whoever plays for days must not fill the memory.
+# The oldest are dropped: tests over several days must not fill the memory.
 KEEP = 500
 ALTERNATIVES = 3
 
@@ -30,7 +30,7 @@ class DryBookings:
     cancelled: OrderedDict[str, None] = field(default_factory=OrderedDict)  # ids
 
     def standing(self) -> list[tuple[str, Appointment]]:
-        """Number and appointment of what tests have booked, as it stands now."""
+        """The number and the appointment that tests have booked, as it is now."""
         return [(number, self.as_left(each)) for number, each in self.made.values() if each.id not in self.cancelled]
 
     def as_left(self, appointment: Appointment) -> Appointment:
@@ -53,15 +53,15 @@ class DryDiary:
     tests: DryBookings
 
     def for_call(self, call_sid: str) -> DryDiary:
-        """The same, with the backend's questions asked in the call's name."""
+        """The same; the backend is asked in the call's name."""
         return DryDiary(self.real.for_call(call_sid), self.tests)
 
     async def hours(self, day: dt.date) -> Hours:
-        """The backend's."""
+        """From the backend."""
         return await self.real.hours(day)
 
     async def caller(self, phone: str) -> Caller | None:
-        """The backend's."""
+        """From the backend."""
         return await self.real.caller(phone)
 
     async def availability(
@@ -73,7 +73,7 @@ class DryDiary:
         return [each for each in free if each not in taken]
 
     async def appointments(self, phone: str) -> list[Appointment]:
-        """The backend's as tests have left them, and what tests have booked for this number."""
+        """The backend's appointments as tests have changed them, and what tests have booked for this number."""
         theirs = [self.tests.as_left(each) for each in await self.real.appointments(phone)]
         theirs = [each for each in theirs if str(each.id) not in self.tests.cancelled]
         ours = [each for number, each in self.tests.standing() if number == phone]
@@ -82,7 +82,7 @@ class DryDiary:
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
     ) -> Appointment:
-        """A test's appointment. Raises Taken where this is none of the day's free times."""
+        """A test's appointment. Raises Taken if this is not one of the day's free times."""
         if key in self.tests.made:
             return self.tests.made[key][1]
         await self._refuse_taken(service, start, who)
@@ -92,13 +92,13 @@ class DryDiary:
         return made
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Raises Refused where a test has cancelled it."""
+        """Raises Refused if a test has cancelled it."""
         self._refuse_cancelled(appointment)
         self.tests.moved[appointment] = start
         self.tests.forget_old()
 
     async def cancel(self, key: str, appointment: str) -> None:
-        """May be called again: it is cancelled all the same."""
+        """May be called again: it stays cancelled."""
         self.tests.cancelled[appointment] = None
         self.tests.forget_old()
 
@@ -113,5 +113,5 @@ class DryDiary:
             raise Refused("a test call has cancelled this appointment", NOT_FOUND)
 
     async def message(self, key: str, *, name: str, phone: str, message: str) -> None:
-        """Raises Refused with status 404: a test's message stands in the table `messages` alone."""
+        """Raises Refused with status 404: a test's message is only in the table `messages`."""
         raise Refused("a test call's message goes to nobody: it is in the table `messages`", NOT_FOUND)

@@ -18,19 +18,19 @@ FALLBACK_BIN = "https://handler.twilio.com/twiml/EH00000000000000000000000000000
 
 LISTEN_S = 0.1
 SETTLED_S = 0.6
-"""Longer than the pauses that listening.py joins: after so much quiet a stretch has ended."""
+"""Longer than the pauses that listening.py joins: after so much silence a part has ended."""
 
 BEFORE = "before"
-"""The moment of a trouble that is made before the phone rings."""
+"""For a trouble that is made before the phone rings."""
 
 GLANCE_S = 0.5
-"""How long a call lasts that only counts."""
+"""How long a call lasts that is made only to be counted."""
 
 Stagehand = Callable[[str], Awaitable[None]]
-"""Makes the troubles that the exchange cannot make; given the name of one (scenario.Trouble)."""
+"""Makes the troubles that the exchange cannot make. It gets the name of one (scenario.Trouble)."""
 
 EvidencePort = Callable[[str], Awaitable[Evidence]]
-"""Given a CallSid, after the call: what the ledger and the business say about it."""
+"""Gets a CallSid after the call. Returns what the ledger and the business say about it."""
 
 
 async def run_scenario(
@@ -41,18 +41,18 @@ async def run_scenario(
     stagehand: Stagehand | None = None,
     known_words: tuple[str, ...] = (),
 ) -> CallReport:
-    """Ring the exchange's number, play the scenario's caller, and sum up what came of it.
+    """Ring the exchange's number, play the scenario's caller, and sum up the result.
 
-    `narrate` logs `agent_said` events while the call lasts (recognised in a thread: not for fake clocks).
-    Without `evidence`, expectations about the ledger fail; `Expect.without_ledger` leaves them out. Without a
-    `stagehand`, troubles that need one are not made, and the report says so. `known_words`: what this relay says in
-    words of its own, so that they are recognised where a stand-in speaks them.
+    `narrate` logs `agent_said` events during the call (recognised in a thread: not for fake clocks). Without
+    `evidence`, expectations about the ledger fail; `Expect.without_ledger` leaves them out. Without a `stagehand`,
+    troubles that need one are not made, and the report says so. `known_words`: this relay's own words, so that they are
+    recognised when a stand-in speaks them.
     """
     number = exchange.number
     if scenario.number.fallback_twiml:
         exchange.bins[FALLBACK_BIN] = scenario.number.fallback_twiml
         number.voice_fallback_url = FALLBACK_BIN
-    elif number.voice_fallback_url == FALLBACK_BIN:  # of the scenario before
+    elif number.voice_fallback_url == FALLBACK_BIN:  # left by the scenario before
         number.voice_fallback_url = ""
     actor = Actor(scenario)
 
@@ -79,7 +79,7 @@ async def run_scenario(
 
 
 async def _ring_others(scenario: Scenario, exchange: Exchange, nursery: trio.Nursery, over: trio.Event) -> None:
-    """The calls before this one, from the same number, and those of others who are on the line meanwhile."""
+    """The calls before this one from the same number, and the calls of others meanwhile."""
 
     async def glance(call: LiveCall) -> None:
         await trio.sleep(GLANCE_S)
@@ -126,7 +126,7 @@ async def _make(trouble: Trouble, stagehand: Stagehand | None, failures: list[st
 
 
 async def _narrate(call: LiveCall, known_words: tuple[str, ...]) -> None:
-    """Say what the agent said, each time it has finished."""
+    """Log what the agent said, each time it has finished."""
     state, told = call.state, 0
     while True:
         await trio.sleep(LISTEN_S)

@@ -86,7 +86,7 @@ ANSWERED_MS = 3_000
 NO_ANSWERS = tuple(f"{{{key}}}" for key in (
     "one_moment", "one_moment_again", "holding", "holding_again", "still_there", "nobody_there", "trouble",
     "trouble_message", "limit"))  # fmt: skip
-"""What the relay says where no answer of the model's comes."""
+"""What the relay says if no answer of the model's comes."""
 
 ANY_NUMBER = "?"
 """In `dialled`: a number that is not known here."""
@@ -102,11 +102,11 @@ AtLeast = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\+$")]
 
 
 ACTIONS = ("say", "play", "cough", "press", "listen", "until", "silent_s", "mute_s", "hang_up")
-"""What a step may do; all else in it says when."""
+"""What a step may do. All other keys of a step say when."""
 
 
 class ScenarioError(Exception):
-    """A scenario that cannot be understood; the message names the file and the place in it."""
+    """A scenario that cannot be understood. The message names the file and the place in it."""
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,19 +116,19 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     play: str | None = None  # a WAV file, by its path from where the command runs
     cough: bool = False
     press: str | None = None  # one key after the other: 0-9 * # A-D, and w for half a second
-    listen: bool | WholeMs = False  # until something new was heard, and then 900 ms of quiet, or so many
+    listen: bool | WholeMs = False  # until something new was heard, and then 900 ms of quiet, or so many ms
     until: EventKind | None = None
     silent_s: Seconds | None = None
     mute_s: Seconds | None = None  # the line sends nothing at all, not even silence
     hang_up: bool = False
 
-    after_ms: WholeMs = 0  # first wait so long
-    interrupt_after_ms: WholeMs | None = None  # first wait until the agent has been speaking for so long
-    limit_s: Seconds = 30.0  # what is waited for longer than this fails the call, and ends it
+    after_ms: WholeMs = 0  # wait so long first
+    interrupt_after_ms: WholeMs | None = None  # first wait until the agent has spoken for so long
+    limit_s: Seconds = 30.0  # a longer wait fails the call, and ends it
 
     @property
     def kinds(self) -> list[str]:
-        """The actions that are set; a proper step has one."""
+        """The actions that are set. A correct step has exactly one."""
         given = {name: getattr(self, name) for name in ACTIONS}
         return [name for name, value in given.items() if value is not None and value is not False]
 
@@ -137,8 +137,8 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who calls, from where, and what they do."""
 
     steps: tuple[Step, ...]
-    number: str = "+12125550101"  # without the plus it is a caller who hides it: "anonymous"
-    state: str | None = None  # where the number is from: "NY"; none is Los Angeles
+    number: str = "+12125550101"  # without the plus it is a caller who hides their number: "anonymous"
+    state: str | None = None  # where the number is from: "NY"; None is Los Angeles
     silence: Silence = "ff"  # what the line sends meanwhile: mu-law +0, mu-law -0, or faint noise
     patience_s: Seconds = 20.0  # how long the caller stays on the line after the last step
     calls_before: Count = 0  # how often the same number rang before, and hung up at once
@@ -154,7 +154,7 @@ class HumanTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The way between Twilio and the relay; bursts hold back what is sent, and lose none of it."""
+    """The network between Twilio and the relay. Bursts hold back what is sent, and lose nothing."""
 
     connect_ms: Ms = 365.0  # from the document to the open socket
     delay_ms: Ms = 0.0  # one way
@@ -164,9 +164,9 @@ class NetworkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that happens to the relay, or to what it stands on, while the call lasts.
+    """Something that happens to the relay, or to what it needs, during the call.
 
-    `socket_cut` is done by the exchange: it works against every relay. The others need whoever set the stage.
+    The exchange makes `socket_cut`: it works with every relay. The others need a stage of ours.
     """
 
     does: Literal[
@@ -192,7 +192,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def of_rest(self) -> bool:
-        """Whether it is Twilio's REST API that is troubled."""
+        """True if it is Twilio's REST API that has the trouble."""
         return self.does in ("rest_fails", "rest_is_busy", "rest_hangs")
 
 
@@ -211,11 +211,11 @@ class NumberTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What must come of the call; what is not named does not matter."""
+    """What must come of the call. What is not named does not matter."""
 
     greeting_within_ms: int | None = None
     answer_within_ms: int | None = None  # each turn: from the caller's last sound to the agent's first
-    answered_beside: tuple[str, ...] | None = None  # what the caller says last is answered, by more than these
+    answered_beside: tuple[str, ...] | None = None  # what the caller says last is answered, by more than these texts
     heard: tuple[str, ...] = ()  # texts the caller heard in full, in this order
     not_heard: tuple[str, ...] = ()
     read_out: tuple[str, ...] = ()  # parts of what Twilio itself said with <Say>
