@@ -32,7 +32,7 @@ def _one(name: str) -> list[Step]:
 
 
 def main() -> int:
-    """Measure all, twice; print; write out/peers.json. Returns 1 if ours costs over GOAL times the passthrough's CPU."""
+    """Measure all, twice; print; write out/peers.json. Returns 1 if ours costs over GOAL of the passthrough's CPU."""
     names = sys.argv[1:] or list(PEERS)
     os.sched_setaffinity(0, {LOAD_CORE})
     quieten()
