@@ -1,4 +1,4 @@
-"""The page "Talk to it": what it offers, how a call from it begins, and what it says when the call is over."""
+"""The page "Talk to it": what it offers, how a call from it begins, and what it says when the call has ended."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class TalkPage:
         form = await request.form
         got = self._calls.ring(form.get("number", "")[:40], is_real=form.get("real") == "yes")
         if isinstance(got, TurnedAway):
-            return _json({"words": got.words}, 409)
+            return _json({"words": got.words})  # no error of the page's, so none in the browser's own console
         end = f"/console/talk/{got.call_sid}?machine={quote(got.machine)}"
         return _json({"socket": got.socket, "end": end})
 

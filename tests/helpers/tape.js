@@ -10,7 +10,7 @@ window.tape = { chunks: [], sent: [] };
     const out = node.context.createMediaStreamDestination();
     connect.call(node, out);
     const ear = new AudioContext({ sampleRate: 8000 });
-    const tap = ear.createScriptProcessor(256, 1, 1);
+    const tap = ear.createScriptProcessor(4096, 1, 1); // half a second: a page that is late loses nothing
     tap.onaudioprocess = ({ inputBuffer }) => {
       tape.chunks.push([performance.now(), inputBuffer.getChannelData(0).slice()]);
     };
@@ -25,7 +25,7 @@ window.tape = { chunks: [], sent: [] };
     return send.call(this, message);
   };
   tape.played = () => {
-    const bytes = new Uint8Array(tape.chunks.length * 512);
+    const bytes = new Uint8Array(tape.chunks.length * 8192);
     const view = new DataView(bytes.buffer);
     let at = 0;
     for (const [, chunk] of tape.chunks) for (const sample of chunk) { view.setInt16(at, Math.max(-32768, Math.min(32767, Math.round(sample * 32768))), true); at += 2; }

@@ -297,7 +297,7 @@ async def test_a_call_that_cannot_be_had_says_why(trouble: str, words: str, auto
             play.daemon.desk.begin_drain(10.0)
         form = {"number": "12" if trouble == "number" else ""}
         status, told = await ask(play, "POST", "/console/talk/call", form)
-        assert status == 409
+        assert (status, "socket" in told) == (200, False)
         assert words in told["words"]
 
 
