@@ -1,7 +1,7 @@
-"""The Python that the measured relay runs on: an optimised build, as in the image, wherever this machine has one.
+"""The Python that the measured relay runs on: an optimised build, as in the image, if this machine has one.
 
-The image's Python and a distribution's are built with profile-guided optimisation (PGO); pyenv's are not, unless one
-asks for it, and are some 10 % slower: a figure taken on one of them is not that of the deployed relay.
+The image's Python and a distribution's are built with profile-guided optimisation (PGO). pyenv's builds have it only on
+request. Without it Python is about 10 % slower, so a figure measured with it is not that of the deployed relay.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-# CPython's own switch stands in its configuration. Debian's rules make a profiled build without it (debian/rules of
-# python3.11: "build_all_use_profile"); its builds are known by an install scheme of their own.
+# CPython's own option for PGO is in its configuration. Debian makes a profiled build without it (debian/rules of
+# python3.11: "build_all_use_profile"). Its builds are recognised by their own install scheme.
 _ASK = """
 import platform, sysconfig
 how = ""
@@ -27,7 +27,7 @@ print(platform.python_version(), how)
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A Python: its program, its version, and how it is optimised; "" where it is not."""
+    """A Python: its program, its version, and how it is optimised ("" if it is not)."""
 
     program: str
     version: str
@@ -56,7 +56,7 @@ def _ask(program: str) -> Interpreter | None:
 
 @cache
 def interpreter() -> Interpreter:
-    """Ours if it is optimised, else the system's of the same minor version if that is; else ours all the same."""
+    """Ours if it is optimised; otherwise the system's of the same minor version if that is; otherwise ours."""
     own = _ask(sys.executable)
     assert own is not None, "this very Python does not answer"
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -65,7 +65,7 @@ class _UpBuffers:
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
 
     def level_dbfs(self, n: int) -> float:
-        """The level of the n bytes that were worked on, as `level_dbfs` has it: all sums are exact, in any order.
+        """The level of the n bytes that were converted, the same as by `level_dbfs`: all sums are exact, in any order.
 
         The values carry the offset; the sum of (x - offset)^2 is that of x^2 - 2 offset x + offset^2. No sum needs
         more than 45 bits, a float has 53.
@@ -125,7 +125,7 @@ class Uplink:
         return bytes(self._run(mulaw))
 
     def feed_measured(self, mulaw: bytes) -> tuple[bytes, float]:
-        """What `feed` gives, and `level_dbfs` of these bytes: a frame costs less than by both."""
+        """The result of `feed`, and `level_dbfs` of these bytes. This costs less than the two calls."""
         if not 0 < len(mulaw) <= MOST_FRAMES * FRAME:
             return self.feed(mulaw), level_dbfs(mulaw)
         pcm24k = bytes(self._run(mulaw))

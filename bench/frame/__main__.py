@@ -1,9 +1,9 @@
 """`python -m bench.frame [NAME=CHECKOUT…]`: the CPU that a caller's frame costs, beside other checkouts.
 
-In lock step: so many calls get one frame each in the same moment, and the next when the model has all of them. No
-clock is in it, so other programs on the machine disturb little: what is counted is the CPU time of the relay's process.
-Several checkouts, each with a .venv of its own, are measured in turn, round by round, on one core. A checkout may be
-`passthrough`: the plain Node relay of bench/peers. The first is what the others are compared with.
+All calls work in lock step: each gets one frame at the same moment, and the next one when the model has all frames. No
+clock is involved. The CPU time of the relay's process is counted. So other programs on the machine disturb it little.
+Several checkouts, each with its own .venv, are measured in turn, round by round, on one core. A checkout may be
+`passthrough`: the plain Node relay of bench/peers. The others are compared with the first one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from relay.standin.load.link import frame
 from relay.standin.load.loop import clock
 
 CALLS = 16
-# Frames of one round, of all calls together: some 10 ms of CPU, a hundred times what schedstat can tell apart.
+# Frames of one round, of all calls together: about 10 ms of CPU, a hundred times the resolution of schedstat.
 FRAMES = 320
 STEP_LIMIT_S = 5.0
 GREETINGS_S = 8.0
@@ -63,7 +63,7 @@ class Bench:
     payloads: list[bytes] = field(default_factory=list)
 
     def take_over(self) -> None:
-        """No timers any more: frames go out when we say so, answers end, marks are returned."""
+        """Stop the timers: frames go out when this bench says so, answers end, marks are returned."""
         self.load.loop._timers.clear()
         for caller in self.load.callers:
             session = cast("load_model.Session", caller.session)
@@ -71,7 +71,7 @@ class Bench:
             caller.on_input = self._reader(caller)  # type: ignore[method-assign]
 
     def give_back(self) -> None:
-        """The calls are the load's again, which ends them."""
+        """Give the calls back to the load, which ends them."""
         for caller in self.load.callers:
             del caller.on_input, caller.session.on_input  # type: ignore[union-attr]
 
@@ -92,7 +92,7 @@ class Bench:
         return on_input
 
     def step(self, callers: list[Caller]) -> None:
-        """One frame of each; returns when the model has all. Raises LoadFailed."""
+        """Send one frame in each call. Returns when the model has all. Raises LoadFailed."""
         wanted = self.reached + len(callers)
         for caller in callers:
             n = caller._sent
@@ -115,7 +115,7 @@ class Bench:
                 raise LoadFailed(f"{self.name}: {wanted - self.reached} frames did not reach the model")
 
     def round(self, at_once: int) -> float:
-        """CPU of a frame in microseconds, over some hundred of them."""
+        """CPU time of a frame in microseconds, measured over some hundred frames."""
         callers, before = self.load.callers, cpu_ns(self.pid)
         steps = max(1, FRAMES // at_once)
         for n in range(steps):
@@ -124,7 +124,7 @@ class Bench:
 
 
 def cpu_ns(pid: int) -> int:
-    """What all threads of the process have run for (Linux, schedstat: nanoseconds)."""
+    """CPU time of all threads of the process in nanoseconds (Linux, schedstat)."""
     return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 

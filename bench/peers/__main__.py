@@ -14,7 +14,7 @@ from relay.standin.load.generator import LoadFailed, Step
 
 CALLS = {"pipecat": (1, 20)}
 ALL_CALLS = (20, 100, 200)
-# CPU of a call-second, ours to that of the plain Node relay, which has no DSP.
+# The CPU of a second of a call: ours divided by that of the plain Node relay, which has no DSP.
 GOAL = 1.6
 SECONDS = 15.0
 

@@ -17,8 +17,8 @@ WAIT_MS = 500
 # A turn that is shorter may be only a beginning. It waits as long as everybody waited for the model before.
 SHORT_MS = 1_200
 BEGINNING_WAIT_MS = 980
-# A caller who has paused in this turn pauses again. The answer seldom arrives sooner anyway (200 ms, and 300 to 700 ms
-# of the
+# A caller who has paused in this turn pauses again. A shorter wait would help little: the answer arrives 500 to 900 ms
+# after the silence begins (200 ms of the VAD, and 300 to 700 ms of the model).
 PAUSED_WAIT_MS = 700
 
 # A yes-or-no question, by its beginning, or by its last word.

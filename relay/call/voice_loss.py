@@ -14,7 +14,7 @@ from relay.call.vocabulary import ItemId, ResponseId, VoiceFailed
 
 
 def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
-    """The voice cannot speak any more. Told once; nobody misses it when the call is over."""
+    """The voice cannot speak any more. Reported once, and not at all when the call has ended."""
     if call.voice_fault or call.phase is Phase.GONE:
         return
     call.voice_fault = event.fault

@@ -22,7 +22,7 @@ DENIES_WORDS = 6
 DENIES_NEXT_WORDS = 2
 GAP_WORDS = 3
 
-# A sentence is judged for a dozen things at once, in each language: so many are kept in their plain form, for a moment.
+# A sentence is judged for a dozen things, in each language. So the plain forms of this many texts are kept.
 PLAIN_TEXTS = 32
 
 _NOTHING = r"[^\s\S]"  # matches nothing
@@ -159,7 +159,7 @@ class Patterns:
                 self._at.setdefault(word, []).append(compiled)
 
     def found(self, text: str) -> Iterator[re.Match[str]]:
-        """All that is found in a `plain` text, in its order."""
+        """All that is found in a `plain` text, in the order of the text."""
         if self._at.keys().isdisjoint(text.split()):
             return  # nearly always: nothing can begin here
         for word in re.finditer(_WORD, text):

@@ -3,9 +3,9 @@
     Twilio reader   caller -> gaps -> uplink -> model; marks, digits      ends with the caller's socket
     OpenAI reader   model -> downlink -> machine -> caller; dials again   ends when the model is released
     watchdog        the clock: caps, silence, liveness, padding           ends with the call
-One frame is one stack: whoever read it sends it. The two readers leave a function with their socket, and are not woken
-for what comes (transport/hub.py says what that means). So nothing between a socket and the other waits: what takes its
-time (functions, a full socket, a goodbye) is a child of the same nursery.
+One frame is one stack: the function that read it also sends it. The two readers leave a function with their socket, and
+are not woken for what comes (transport/hub.py). So nothing waits between one socket and the other. What needs time
+(functions, a full socket, a goodbye) is a child of the same nursery.
 A stalled caller cannot hold a paid session open: the model is never closed behind the caller's socket.
 Exception groups are opened here and nowhere else.
 """
@@ -138,7 +138,7 @@ class CallSession:
         self._connector = ModelConnector(desk, file, self.machine)
         self._uplink = CallerAudio()
         self._answers = AnswerAudio()
-        self._spoken: SpokenAnswers | None = None  # where another voice speaks what the model writes
+        self._spoken: SpokenAnswers | None = None  # if another voice speaks what the model writes
         if desk.voices_for(file) is not None:
             self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds)
         self._recorder = self._recorder_of(file, started_at)
@@ -195,7 +195,7 @@ class CallSession:
         return self.books.is_decided
 
     def end(self, reason: EndReason) -> None:
-        """Twilio says that the stream is over, whatever the socket says."""
+        """Twilio says that the stream has ended. The socket may say something else."""
         self._stop_recording(by_caller=True)
         self._feed(CallerLeft(reason))
 
@@ -210,11 +210,11 @@ class CallSession:
 
     @property
     def recorder(self) -> Recorder | None:
-        """What records this stream, where calls are recorded."""
+        """What records this stream, if calls are recorded."""
         return self._recorder
 
     async def order(self, order: Order) -> OrderAnswer:
-        """The owner orders something. It is carried out by a task of the call: who orders may leave meanwhile."""
+        """The owner orders something. A task of the call carries it out, so the owner may leave meanwhile."""
         answers: list[OrderAnswer] = []
         decided = trio.Event()
 
@@ -226,7 +226,7 @@ class CallSession:
             with structlog.contextvars.bound_contextvars(call_sid=self._file.call_sid):
                 self._start(self._obey_owner, order, tell, decided)
         except RuntimeError:
-            return OrderAnswer.TOO_LATE  # its nursery is closed: the stream is over
+            return OrderAnswer.TOO_LATE  # its nursery is closed: the stream has ended
         await decided.wait()
         return answers[0] if answers else OrderAnswer.TOO_LATE
 
@@ -235,7 +235,7 @@ class CallSession:
         try:
             self._feed(order)
         finally:
-            decided.set()  # where a bug has ended the call instead, too
+            decided.set()  # also if a bug has ended the call instead
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or when the call's next stream does not wait any longer."""
@@ -316,7 +316,7 @@ class CallSession:
             self._keep(heard.mulaw)
 
     def _listening_model(self) -> ModelSession | None:
-        """The model, if caller audio goes to it at once. It is never waited for: what it does not take now is kept."""
+        """The model, if caller audio goes to it at once. Nobody waits for it: what it does not take now is kept."""
         model = self._model
         if model is None or not self._hears:
             return None
@@ -359,7 +359,7 @@ class CallSession:
     # OpenAI reader
 
     async def _read_model(self) -> None:
-        """Reads the sessions that are ordered, and the voice where another speaks; ends when no session is wanted."""
+        """Reads the sessions that are ordered, and the voice if another one speaks. Ends when no session is wanted."""
         voices = self._desk.voices_for(self._file)
         if self._spoken is None or voices is None:
             await self._read_sessions()
@@ -439,7 +439,7 @@ class CallSession:
             self._feed(event)
 
     def _forget_spoken(self) -> None:
-        """The session is over: what it wrote and nobody has spoken yet is not said."""
+        """The session has ended: text that was not spoken yet is dropped."""
         if self._spoken is not None:
             self._feed_all(self._spoken.forget())
 
@@ -478,7 +478,7 @@ class CallSession:
             self._feed(Ticked())
 
     def _look_for_twilio(self, now: float) -> None:
-        """A muted caller and a dead socket sound the same: ask Twilio for a mark, and take no answer for the end."""
+        """A muted caller and a dead socket look the same: ask Twilio for a mark. No answer means the socket is dead."""
         if self._probed_at is None or self._probed_at < self._twilio_spoke_at:
             self._probed_at = now
             self._post_to_caller([self._dialect.mark(self.stream_sid, PROBE_MARK)])
@@ -526,7 +526,7 @@ class CallSession:
     def _perform(self, actions: list[Action]) -> None:
         """Carry out the machine's actions: the sockets first, the caller's before all (a `clear` is urgent).
 
-        Each socket's messages stay in their order. Rows come behind; and then what takes its time is begun.
+        Each socket's messages stay in their order. Rows follow. Then the slow work is begun.
         """
         to_caller: list[bytes] = []
         to_model: list[model_dialect.ToModel | bytes] = []
@@ -578,11 +578,11 @@ class CallSession:
             self._start(self._feed_later, later)
 
     async def _feed_later(self, events: list[Event]) -> None:
-        """What follows from carrying out actions is fed when all that is under way is done."""
+        """Feed events that came from carrying out actions, after the events that are handled now."""
         self._feed_all(events)
 
     def _has_ended(self, action: CancelResponse, later: list[Event]) -> bool:
-        """True for a response that the model has ended, and only the voice goes on with: it needs no cancellation.
+        """True for a response that the model has ended and only the voice still speaks: it needs no cancellation.
 
         `later` takes what the call has not been told of it yet.
         """
@@ -593,14 +593,14 @@ class CallSession:
         return cut.has_ended
 
     def _lose_voice(self) -> bytes:
-        """The model speaks by itself from now on, in this stream and in the call's later ones; the message for it."""
+        """From now on the model speaks, in this stream and the call's later ones. Returns the message for it."""
         self._spoken, fault = None, self.machine.call.voice_fault
         self._file.talk.voice_fault = fault
         self._desk.metrics.voices_lost.labels(fault).inc()
         return model_dialect.SPEAK
 
     def _post_to_caller(self, messages: list[bytes]) -> None:
-        """Send to the caller without waiting. One who is gone is told by the Twilio reader, with the code."""
+        """Send to the caller without waiting. If the socket is gone, the Twilio reader reports it, with the code."""
         try:
             if messages and self._caller.post(*messages):
                 self._start(self._drain_caller)
@@ -608,14 +608,14 @@ class CallSession:
             pass  # as above
 
     async def _drain_caller(self) -> None:
-        """Wait in everybody's place for a socket that did not take all: cut off where it takes nothing for 5 s."""
+        """Wait for a full caller's socket, so that no other task must. After 5 s without progress, cut it off."""
         try:
             await self._caller.drain()
         except Gone:
             pass  # as above
 
     def _write_down(self, action: Action) -> list[Event]:
-        """What is kept of the call. Returns what the call is to be told of it: a claim without a deed behind it."""
+        """Write rows and the record. Returns events for the machine: the agent claimed something that was not done."""
         match action:
             case RecordTurn():
                 doubt = self.books.turn(action)
@@ -634,12 +634,13 @@ class CallSession:
                 self._answers.keep(response_id)
             case LearnGreeting(response_id):
                 greeting = self._answers.kept(response_id)
-                if greeting and not self._file.talk.voice_fault:  # a call that lost its voice teaches no other's
+                # After a voice was lost, the greeting had another voice: it is not kept for later calls.
+                if greeting and not self._file.talk.voice_fault:
                     self.books.learn_greeting(greeting)
         return []
 
     def _obey(self, action: Action) -> None:
-        """What takes its time, or ends something."""
+        """Carry out an action that takes time, or ends something."""
         match action:
             case RunFunction():
                 self._start(self._run_function, action)
@@ -664,21 +665,21 @@ class CallSession:
                 self._start(self._leave_stream)
 
     def _drop_model(self) -> None:
-        """What it still says is nobody's; until another is there, the caller's words wait."""
+        """Drop what the model still says. Until another model is there, the caller's words wait."""
         model, self._model = self._model, None
         self._say_goodbye(model)
 
     def _say_goodbye(self, session: ModelSession | None) -> None:
         if session is not None:
-            self._start(session.end.close)  # one that is stuck may not answer for 2 s
+            self._start(session.end.close)  # a stuck one may not answer for 2 s
 
     async def _leave_stream(self) -> None:
-        """Close the caller's socket behind what waits for it: the last words, or the `clear` before them."""
+        """Close the caller's socket after what waits for it was sent: the last words, or the `clear` before them."""
         try:
             with trio.move_on_after(NO_PROGRESS_S):
                 await self._caller.drain()
         except Gone:
-            pass  # it is closed all the same
+            pass  # it is closed anyway
         await self._caller.close()
         self._is_leaving = False
         self._stop_if_over()

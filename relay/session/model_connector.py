@@ -30,7 +30,7 @@ RETRY_AFTER_LIMIT_S = 5.0
 
 
 def warm_up(desk: Desk, file: CallFile, now: float) -> None:
-    """Open a session for a call that rings; where its greeting is not kept, the session is asked for it at once."""
+    """Open a session for a call that rings. If its greeting is not kept, ask the session for it at once."""
     greeting = file.briefing.phrases.greeting(file.announces, file.closed)
     live = file.resumed_as is None and not greeting.is_kept
     ask = wording.say_exactly(greeting.text) if live else None
@@ -44,7 +44,7 @@ class ModelConnector:
         self._desk = desk
         self._file = file
         self._machine = machine
-        self._to_dial: str | None = machine.plan.model  # ordered, and nobody has begun to open it
+        self._to_dial: str | None = machine.plan.model  # ordered, but not opened yet
         self._to_switch = False
         self._is_released = False
         self._ordered = trio.Event()  # one of these three was ordered
@@ -132,7 +132,7 @@ class ModelConnector:
         return await self._desk.realtime.open(self._desk.wanted(self._file, model))
 
     async def keep_one_ready(self, model: str, tell: Callable[[Event], None]) -> None:
-        """Open the session that is to take the conversation over, and keep it until the machine switches."""
+        """Open the session that will take over the conversation, and keep it until the machine switches."""
         try:
             session = await self._open(model, may_be_warm=False)
         except ModelUnreachable as error:

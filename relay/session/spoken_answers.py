@@ -91,7 +91,7 @@ class SpokenAnswers:
     # From the model
 
     def takes(self, message: model_dialect.Message) -> bool:
-        """True for what is about the model's text, and is done with; all else is the call's as it is."""
+        """True for what is about the model's text, and is handled here. Everything else goes to the call as it is."""
         match message.type:
             case model_dialect.TEXT_DELTA:
                 event = model_dialect.event_of(message)
@@ -147,7 +147,7 @@ class SpokenAnswers:
             self._feed(event)
 
     def _bill(self) -> None:
-        """What was sent to be spoken is paid for from now on."""
+        """Count what was sent to be spoken: it must be paid for."""
         characters = self._voice.characters - self._billed if self._voice is not None else 0
         if characters:
             self._billed += characters
@@ -166,7 +166,7 @@ class SpokenAnswers:
         self._bill()
 
     async def _listen(self, event: VoiceEvent) -> None:
-        """What a voice calls: it may wait for us, and never has to."""
+        """The function that a voice calls. It may wait for us, but need not."""
         self._hear(event)
 
     def _hear(self, event: VoiceEvent) -> None:

@@ -23,9 +23,9 @@ def silence(ms: int) -> bytes:
 
 @dataclass(slots=True)
 class Heard:
-    """What came at once: its pieces with their length in ms and their level in dBFS, and all of it as one.
+    """What came together: pieces with their length in ms and their level in dBFS, and all of it in one piece.
 
-    `append` is the model's message, empty where it was not to be made.
+    `append` is the model's message; empty if none was asked for.
     """
 
     pieces: list[tuple[int, float]]
@@ -58,7 +58,7 @@ class CallerAudio:
         return audio
 
     def hear(self, frames: Iterable[Frame], now: float, *, paired: bool, append: bool) -> Heard:
-        """Measure what came; `append`: it goes to the model now, so it is converted in the same step."""
+        """Measure what came. `append`: it goes to the model now, so it is converted in the same step."""
         audio = self.pieces(frames, now, paired=paired)
         mulaw = audio[0] if len(audio) == 1 else b"".join(audio)
         if not append:

@@ -1,19 +1,19 @@
-"""One look at all calls' sockets in each pass of the loop: what has come is handed over by a call; no task is woken.
+"""Each pass of the loop looks once at the sockets of all calls, and calls their functions. No task is woken.
 
-Trio's own way wakes a task for each read: a waiter, a call to the kernel to arm the socket again, a switch through the
-coroutines of the reader. That was a third of the CPU of a caller's frame. Here a socket is registered once. When it has
-bytes, the loop itself calls the function that its reader left here, before any task runs.
+Trio itself wakes a task for each read. This costs a waiter, a call to the kernel to arm the socket again, and a switch
+through the coroutines of the reader: a third of the CPU of a caller's frame. Here a socket is registered once. When it
+has bytes, the loop calls the function that the socket's reader left here, before any task runs.
 
-What this does to "one frame is one stack": it is still one stack, but it begins in Trio's loop and not in the reader's
-task: the loop, `Hub`, `SocketWire`, `WebSocketEnd`, the reader's function. The reader's task still owns it: it waits in
-`Hub.serve` meanwhile, what the function raises is raised there, its context variables (a call's log lines) hold, and
-cancelling the task ends it. The function itself cannot wait for anything. Each pass reads a socket once and then runs
-all tasks that are ready, so a peer that floods us cannot keep the tasks from their turn.
+One frame is still one stack, but the stack begins in Trio's loop and not in the reader's task: the loop, `Hub`,
+`SocketWire`, `WebSocketEnd`, the reader's function. The reader's task still owns it. The task waits in `Hub.serve`.
+What the function raises is raised there. The task's context variables (for a call's log lines) are in force, and
+cancelling the task ends it. The function itself cannot wait. Each pass reads a socket once and then runs all tasks that
+are ready. So a peer that floods us cannot keep the tasks from running.
 
-Trio has no public hook for this. A system task that waits for an epoll of ours would do with public calls, but it is
-woken once a pass, and while frames come one by one that is what there was to save. So `_Seam` stands in front of Trio's
-private I/O manager. Trio is pinned to 0.35 and tests/transport/test_hub.py watches the seam. Where it does not fit (a
-system without epoll, another Trio), `current_hub` is None and readers wait as any task does.
+Trio has no public hook for this. A system task that waits for an epoll of our own needs only public calls. But it is
+woken once a pass, and while frames come one by one nothing is saved. So `_Seam` is put in front of Trio's private I/O
+manager. Trio is pinned to 0.35, and tests/transport/test_hub.py checks the seam. If it does not fit (a system without
+epoll, another Trio), `current_hub` is None, and readers wait like any task.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import trio
 
 log = structlog.get_logger()
 
-# Sockets that one look takes; the rest have their turn in the next pass, which is the next thing that the loop does.
+# One look takes so many sockets. The others are taken in the next pass, which follows at once.
 AT_ONCE = 256
 
 
 class _Waiting:
-    """A reader that waits, and the function that it left: it returns False when the reader is to be woken."""
+    """A reader that waits, and the function that it left. The function returns False to wake the reader."""
 
     __slots__ = ("_at_work", "_run", "_told", "_work", "task")
 
@@ -44,18 +44,18 @@ class _Waiting:
         self._told: outcome.Outcome[None] | None = None
 
     def hand_over(self) -> outcome.Outcome[None] | None:
-        """Let the function work. Returns what the reader is to be woken with, if it is."""
+        """Call the function. Returns the result with which the reader must be woken, if it must."""
         self._at_work = True
         try:
             if not self._run(self._work) and self._told is None:
                 self._told = outcome.Value(None)
-        except BaseException as error:  # whatever it is, it belongs to the reader; here it would end the process
+        except BaseException as error:  # it belongs to the reader; raised here it would end the process
             self._told = outcome.Error(error)
         self._at_work = False
         return self._told
 
     def tell(self, told: outcome.Outcome[None]) -> bool:
-        """Wake the reader with this: False where its own function is at work, which is let finish first."""
+        """Wake the reader with this. False if its own function is running: that finishes first."""
         if self._at_work:
             self._told = self._told or told
             return False
@@ -70,11 +70,11 @@ class Hub:
         self._waiting: dict[int, _Waiting] = {}
 
     def fileno(self) -> int:
-        """Readable while one of the sockets is."""
+        """A descriptor that is readable while one of the sockets is."""
         return self._epoll.fileno()
 
     async def serve(self, fd: int, work: Callable[[], bool]) -> None:
-        """Call `work` in every pass in which the socket is readable, until it returns False; raises what it raises."""
+        """Call `work` in each pass in which the socket is readable, until it returns False. Raises like `work`."""
         waiting = _Waiting(trio.lowlevel.current_task(), work)
         self._waiting[fd] = waiting
         self._epoll.register(fd, select.EPOLLIN)
@@ -88,7 +88,7 @@ class Hub:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def closing(self, fd: int) -> None:
-        """The socket is about to be closed: whoever waits for it gets trio.ClosedResourceError."""
+        """The socket will be closed: a reader that waits for it gets trio.ClosedResourceError."""
         waiting = self._forget(fd)
         if waiting is not None:
             closed = outcome.Error(trio.ClosedResourceError("this wire was closed"))
@@ -96,7 +96,7 @@ class Hub:
                 trio.lowlevel.reschedule(waiting.task, closed)
 
     def look(self) -> None:
-        """Hand over whatever has come; called by the loop."""
+        """Hand over everything that has come. Called by the loop."""
         get = self._waiting.get
         for fd, _ in self._epoll.poll(0, AT_ONCE):
             waiting = get(fd)
@@ -108,7 +108,7 @@ class Hub:
                 trio.lowlevel.reschedule(waiting.task, told)
 
     def close(self) -> None:
-        """The run is over."""
+        """The run has ended."""
         self._epoll.close()
 
     def _forget(self, fd: int) -> _Waiting | None:
@@ -119,15 +119,15 @@ class Hub:
 
 
 class _Seam:
-    """Stands in front of Trio's I/O manager: the hub's part of what has happened is the hub's, all else is Trio's."""
+    """In front of Trio's I/O manager: it gives the hub's events to the hub, and all others to Trio."""
 
     def __init__(self, trios: Any, hub: Hub) -> None:
         self._trios, self.hub = trios, hub
         self._hub_fd = hub.fileno()
-        trios._epoll.register(self._hub_fd, select.EPOLLIN)  # stays: not once, as Trio registers
+        trios._epoll.register(self._hub_fd, select.EPOLLIN)  # permanent; Trio registers for one event
 
     def process_events(self, events: list[tuple[int, int]]) -> None:
-        """Called by Trio's loop with what its look at the sockets has found."""
+        """Called by Trio's loop with the events of its last poll."""
         rest = [event for event in events if event[0] != self._hub_fd]
         if rest:
             self._trios.process_events(rest)
@@ -149,7 +149,7 @@ _hub: trio.lowlevel.RunVar[Hub | None] = trio.lowlevel.RunVar("hub")
 
 
 def current_hub() -> Hub | None:
-    """The hub of this run, begun by the first who asks; None where Trio cannot be given one."""
+    """The hub of this run, made at the first call. None if it does not fit this Trio."""
     try:
         return _hub.get()
     except LookupError:
@@ -173,7 +173,7 @@ def _begin() -> Hub | None:
 
 
 def _runner() -> Any:
-    """Trio's runner of this run: private, see above."""
+    """Trio's runner of this run. It is private: see the top of this file."""
     from trio._core._io_epoll import EpollIOManager
     from trio._core._run import GLOBAL_RUN_CONTEXT
 

@@ -85,7 +85,7 @@ class WebSocketEnd:
         self._owed = 0  # bytes of a frame whose beginning the core has
         self._early = b""  # what came behind the upgrade request before it was answered
         self._receiving = False
-        self._handing_over = trio.CancelScope()  # a task that is in `hand_over` ends there with this one
+        self._handing_over = trio.CancelScope()  # cancels the task that is in `hand_over`
         self._left_over: trio.Event | None = None  # while a task is there; set when it has left
         self._closed = False
         self.peer = ""  # the other side's IP address, if it is known
@@ -182,7 +182,7 @@ class WebSocketEnd:
             raise self._gone(e) from e
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what was posted. Raises Gone; where another task drains, that one does."""
+        """Wait until the peer has taken what was posted. Raises Gone, but only in the first task that drains."""
         try:
             await self._wire.drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
@@ -197,8 +197,8 @@ class WebSocketEnd:
         """Send a close frame, give the peer 2 s to answer, and close the socket. Never raises. May be called again.
 
         A server's end that was never accepted answers 503 instead.
-        Runs to its end even when its task is cancelled: the peer shall get a real code. While another task
-        receives, the peer's answer is not waited for. That task, or one in `hand_over`, gets Gone at once.
+        It finishes even if its task is cancelled, so that the peer gets a real code. While another task receives, it
+        does not wait for the peer's answer. That task, or one in `hand_over`, gets Gone at once.
         """
         if self._closed:
             return
@@ -220,7 +220,7 @@ class WebSocketEnd:
             protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
         await self._flush()
         while protocol.close_rcvd is None and protocol.state is not State.CLOSED and not self._receiving:
-            if self._left_over is not None:  # that task gets Gone now, and the peer's goodbye is read here
+            if self._left_over is not None:  # that task gets Gone now, and the peer's close is read here
                 self._handing_over.cancel()
                 await self._left_over.wait()
             self._feed(await self._wire.read())
@@ -265,9 +265,9 @@ class WebSocketEnd:
             self._feed(early)
 
     def _feed(self, data: bytes) -> bool:
-        """Take in what has arrived: whole text frames are cut out here, the core gets the rest, and all in a close.
+        """Take in what has arrived. Whole text frames are cut out here. The core gets the rest, and all in a close.
 
-        True where there is more to it than messages: the end, a close, or something that the core wants to say.
+        True if there is more than messages: the end, a close, or something that the core wants to send.
         """
         protocol, ready, their_mask = self._protocol, self._ready, self._their_mask
         if not data:
@@ -308,7 +308,7 @@ class WebSocketEnd:
         return has_news
 
     def _hand_on(self, data: bytes) -> bool:
-        """Let the core read these bytes. True where it closes, or wants to say something."""
+        """Let the core read these bytes. True if it closes, or wants to send something."""
         if data:
             self._protocol.receive_data(data)
             self._take(self._protocol.events_received())

@@ -84,7 +84,7 @@ class _OneOutBuffer(ABC):
 
     def __init__(self) -> None:
         self._waiting = bytearray()
-        self._draining: trio.Event | None = None  # set when who drains has done so
+        self._draining: trio.Event | None = None  # set when the task that drains has finished
 
     @property
     def waiting_bytes(self) -> int:
@@ -129,7 +129,7 @@ class _OneOutBuffer(ABC):
             await self.drain()
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what waits. Raises like `post`; where another task drains, that one does."""
+        """Wait until the peer has taken what waits. Raises like `post`, but only in the first task that drains."""
         if self._draining is not None:
             await self._draining.wait()
             return
@@ -222,26 +222,26 @@ class SocketWire(_OneOutBuffer):
             self._tls_in.write_eof()
 
     def _opened(self, tls: ssl.SSLObject) -> bytes | None:
-        """All records that are whole; b"" at the end, None where there is no whole one.
+        """All complete records. b"" at the end; None if no record is complete.
 
-        Looks before it reads: an SSLWantReadError a record would cost as much as it.
+        It looks before it reads. An SSLWantReadError for each record would cost as much as the record.
         """
         parts: list[bytes] = []
         bio = self._tls_in
         try:
             while bio.pending or bio.eof:
                 if not (part := tls.read(RECV_BYTES)):
-                    bio.write_eof()  # the peer said goodbye in TLS: this is the end, whatever follows
+                    bio.write_eof()  # the peer has closed TLS: this is the end
                     return b"".join(parts)
                 parts.append(part)
         except ssl.SSLWantReadError:
             pass  # half a record
         except ssl.SSLEOFError:
-            return b"".join(parts)  # no goodbye in TLS: the close frame above it is what counts
+            return b"".join(parts)  # TLS was not closed: the WebSocket's close frame counts
         except ssl.SSLError as e:
             self.abort()
             raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
-        if self._tls_out.pending:  # the answer to a key update; where it must wait, the next who sends drains it too
+        if self._tls_out.pending:  # the answer to a key update; if it must wait, the next sender drains it
             super().post(self._tls_out.read())
         if not parts:
             return None
@@ -255,7 +255,7 @@ class SocketWire(_OneOutBuffer):
                 pass
             return
         if tls is not None and (data := self._opened(tls)) is not None and not take(data):
-            return  # what came right behind the handshake
+            return  # what came directly after the handshake
 
         def arrived() -> bool:
             data = self._recv_now()
@@ -293,7 +293,7 @@ class SocketWire(_OneOutBuffer):
                 return data
 
     def _recv_now(self) -> bytes | None:
-        """What the kernel has; b"" at the end, None for nothing yet."""
+        """What the kernel has. b"" at the end; None if nothing has come yet."""
         try:
             return self._sock.recv(RECV_BYTES)
         except BlockingIOError:

@@ -52,7 +52,7 @@ class Relay:
             return [what for (what,) in connection.execute("select what from audit order by id").fetchall()]
 
 
-# The relay stands first in each test's arguments: so the browser is gone before it, and misses no event stream.
+# The relay is the first argument of each test. So the browser ends before it, and no event stream breaks.
 @pytest.fixture
 def relay(database_url: str, tmp_path: Path) -> Iterator[Relay]:
     command = [sys.executable, "-m", "tests.helpers.live_server", database_url, str(tmp_path), hashed(PASSWORD)]

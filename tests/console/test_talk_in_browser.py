@@ -72,7 +72,7 @@ def speak(path: Path, *parts: str | float) -> Path:
 
 
 def _clock(times: list[float], samples: int) -> npt.NDArray[np.float64]:
-    """The browser's time of each sample, from when each piece of so many was told of: none is told of too early."""
+    """The browser's time of each sample, computed from the times at which pieces were reported (never too early)."""
     begun = min(at - (number + 1) * samples / 8 for number, at in enumerate(times))
     return begun + np.arange(len(times) * samples) / 8
 

@@ -1,6 +1,6 @@
 """A real relay with its stand-ins, for a browser: `python -m tests.helpers.live_server DATABASE_URL DATA_DIR HASH`.
 
-Prints the relay's address. Each line on its input is the steps of a caller, as in a scenario: it rings with them.
+Prints the relay's address. Each line of its input has the steps of a caller, as in a scenario, and starts a call.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ talk_s = 5
 
 
 async def main(database_url: str, data_dir: str, password_hash: str) -> None:
-    """Serve, and ring when told, until the input is at its end."""
+    """Serve, and ring when told, until the input ends."""
     demo_stage.START_LIMIT_S = 180.0  # a browser starts beside it, on a machine that may be busy
     folder, port = Path(data_dir), free_port()
     target = Target(f"http://127.0.0.1:{port}", ACCOUNT, NUMBER)

@@ -1,7 +1,7 @@
 """What a caller's frame costs, counted and not timed: wake-ups of tasks, sends, reads.
 
-The real daemon on real sockets in this process, and the benches' load in a thread of its own. A queue, a task or a lock
-between the caller's socket and the model's shows as one more step a frame, on any machine.
+The real daemon runs on real sockets in this process, and the benches' load runs in its own thread. A queue, a task or a
+lock between the caller's socket and the model's shows as one more step for each frame, on any machine.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _load(port: int, listener_ready: list[str], counts: Counter[str]) -> Counter
     listener_ready.append(listener.url)
     try:
         loop.run(lambda: "ready" in counts, 30.0)
-        loop.run(lambda: False, 2.0)  # phrases are rendered: those sessions are no calls'
+        loop.run(lambda: False, 2.0)  # phrases are rendered: those sessions do not belong to calls
         load.ring_up_to(CALLS)
         loop.run(lambda: False, WARM_S)
         before, sent = Counter(counts), sum(caller._sent for caller in load.callers)
@@ -111,7 +111,7 @@ async def test_a_callers_frame_costs_one_read_and_one_send_and_wakes_no_task(
     # A frame is read once and sent once. The rest is answers: deltas in, bursts and marks out, marks back.
     assert spent["reads"] <= 1.35 * frames, per_frame
     assert spent["sends"] <= 1.35 * frames, per_frame
-    # The hub hands it over: no reader is woken. The watchdog's five steps a second are a tenth of a step a frame.
+    # The hub hands it over: no reader is woken. The watchdog's five steps a second are 0.1 steps for each frame.
     assert spent["steps Twilio reader"] <= 0.02 * frames, per_frame
     assert spent["steps OpenAI reader"] <= 0.02 * frames, per_frame
     assert spent["steps"] <= 0.45 * frames, per_frame

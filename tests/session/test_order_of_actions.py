@@ -32,7 +32,7 @@ from tests.helpers import play as plays
 CALL = parse('title = "t"\n[caller]\nsteps = [{ silent_s = 14 }, { hang_up = true }]\n', "t")
 SEQ, ITEM = 77, ItemId("item_77")
 ROW = RecordTurn(SEQ, ITEM, "agent", "At ten.", "At ten.", 9_000, 9_500)
-# The rows come first in this list: it is not their place in the list that puts them after the sockets.
+# The rows come first in this list, to show that the order of the list does not matter: sockets still go first.
 ACTIONS: list[Action] = [
     ROW,
     RecordConsent(9_500),
@@ -56,7 +56,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[CallSession]]:
 
 @asynccontextmanager
 async def talking(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[CallSession, plays.Play]]:
-    """A call whose greeting is over, which goes on meanwhile."""
+    """A call after its greeting. It goes on meanwhile."""
     with watched(monkeypatch) as sessions:
         async with plays.stage() as play, trio.open_nursery() as nursery:
             nursery.start_soon(run_scenario, CALL, play.exchange)
@@ -125,7 +125,7 @@ async def test_a_caller_who_is_gone_loses_no_row(monkeypatch: pytest.MonkeyPatch
 
 
 def hold_back(session: CallSession, for_s: float) -> bytearray:
-    """What Twilio is sent from now on; its socket takes nothing for so long."""
+    """Collect what is sent to Twilio from now on. Its socket takes nothing meanwhile."""
     stream: Any = session._caller._wire._stream  # type: ignore[attr-defined] # a StreamWire, in a play
     send_all, until, sent = stream.send_all, trio.current_time() + for_s, bytearray()
 

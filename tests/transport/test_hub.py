@@ -30,7 +30,7 @@ pytestmark = pytest.mark.real  # sockets of the kernel
 
 @pytest.fixture(params=["hub", "no hub"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways in which bytes are handed over: what a reader sees of them is the same."""
+    """Both ways in which bytes are handed over. A reader sees the same from both."""
     if request.param == "no hub":
         monkeypatch.setattr(wire_module, "current_hub", lambda: None)
     return str(request.param)
@@ -69,7 +69,7 @@ class Steps(trio.abc.Instrument):
 
 
 async def test_trio_takes_our_seam_before_its_io_manager() -> None:
-    # Red with another Trio? Look at trio/_core/_run.py and _io_epoll.py, then move the pin. Calls go on without.
+    # If this fails with another Trio: read trio/_core/_run.py and _io_epoll.py, then change the pin. Calls work anyway.
     hub = current_hub()
     assert isinstance(hub, Hub)
     assert current_hub() is hub
