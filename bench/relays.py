@@ -8,8 +8,10 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from bench.python import interpreter
 from relay.ledger.dev_postgres.embedded import database
 from relay.ledger.migrate import migrate
 from relay.standin.commands.bench import serve_command
@@ -29,7 +31,7 @@ def machine() -> str:
         ),
         platform.machine(),
     )
-    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, {interpreter().words}"
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     return f"{model}, {os.cpu_count()} CPUs, {system}, load average {load}"
 
@@ -40,7 +42,9 @@ def ours() -> Iterator[Relay]:
     os.sched_setaffinity(0, {LOAD_CORE})
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder, database("embedded", Path(folder)) as url:
         migrate(url)
-        yield serve_command(url, Path(folder))
+        relay, python = serve_command(url, Path(folder)), interpreter()
+        environ = {**relay.environ, "PYTHONPATH": python.path}
+        yield replace(relay, command=(python.program, *relay.command[1:]), environ=environ)
 
 
 def quieten() -> None:

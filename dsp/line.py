@@ -15,11 +15,12 @@ cache. With 240 calls, buffers for each call would cost 1.3 us more a frame goin
 itself keeps less than 500 bytes.
 """
 
+import math
 import threading
 
 import numpy as np
 
-from dsp.g711 import DECODE, ENCODE, SILENCE, Mulaw, as_bytes
+from dsp.g711 import DECODE, ENCODE, FLOOR_DBFS, SILENCE, Mulaw, as_bytes, level_dbfs
 from dsp.polyphase import BLOCK, DOWN, DOWN_FLUSH, DOWN_HISTORY, DOWN_WINDOW, UP, UP_HISTORY, UP_WINDOW
 
 FRAME = 160  # mu-law bytes, 20 ms
@@ -29,7 +30,8 @@ PCM_FRAME = 6 * FRAME  # bytes
 UP_SILENCE = bytes([SILENCE]) * UP_HISTORY
 DOWN_SILENCE = bytes(2 * DOWN_HISTORY)
 
-UP_VALUES = DECODE + 32768.5
+UP_OFFSET = 32768.5
+UP_VALUES = DECODE + UP_OFFSET
 UP_SAMPLES = np.arange(-32768, 32768).astype(PCM)
 # Its last row meets a column of ones: this adds the offset.
 DOWN_MATRIX = np.vstack([DOWN, np.full((1, BLOCK), 98305.5)]) / 4
@@ -40,10 +42,14 @@ class _UpBuffers:
     """Buffers to turn up to `frames` frames into PCM."""
 
     def __init__(self, frames: int) -> None:
-        rows = frames * FRAME // BLOCK
-        self.codes = bytearray(UP_HISTORY + frames * FRAME)
-        self.windows = np.ndarray((rows, UP_WINDOW), np.uint8, self.codes, 0, (BLOCK, 1))
-        self.places = np.empty((rows, UP_WINDOW), np.intp)
+        rows, size = frames * FRAME // BLOCK, UP_HISTORY + frames * FRAME
+        self.codes = bytearray(size)
+        self.view = np.frombuffer(self.codes, np.uint8)
+        self.places = np.empty(size, np.intp)
+        self.line = np.empty(size)
+        self.new = self.line[UP_HISTORY:]
+        self.ones = np.ones(frames * FRAME)
+        self.windows = np.ndarray((rows, UP_WINDOW), float, self.line, 0, (8 * BLOCK, 8))
         self.values = np.empty((rows, UP_WINDOW))
         self.sums = np.empty((rows, 3 * BLOCK))
         self.index = np.empty((rows, 3 * BLOCK), np.intp)
@@ -51,11 +57,22 @@ class _UpBuffers:
         self.pcm24k = self.samples.data.cast("B")
 
     def work(self) -> None:
-        self.places[...] = self.windows  # take() would do the same, more slowly
-        UP_VALUES.take(self.places, mode="clip", out=self.values)
+        self.places[...] = self.view  # take() would do the same, more slowly
+        UP_VALUES.take(self.places, mode="clip", out=self.line)
+        self.values[...] = self.windows
         self.values.dot(UP, self.sums)
         self.index[...] = self.sums
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
+
+    def level_dbfs(self, n: int) -> float:
+        """The level of the n bytes that were worked on, as `level_dbfs` has it: all sums are exact, in any order.
+
+        The values carry the offset; the sum of (x - offset)^2 is that of x^2 - 2 offset x + offset^2. No sum needs
+        more than 45 bits, a float has 53.
+        """
+        new, ones = (self.new, self.ones) if n == len(self.new) else (self.new[:n], self.ones[:n])
+        squares = float(new.dot(new)) - 2 * UP_OFFSET * float(new.dot(ones)) + n * UP_OFFSET**2
+        return max(FLOOR_DBFS, 10.0 * math.log10(squares / 32768.0**2 / n)) if squares else FLOOR_DBFS
 
 
 class _DownBuffers:
@@ -106,6 +123,13 @@ class Uplink:
         if len(mulaw) > MOST_FRAMES * FRAME:
             return b"".join(bytes(self._run(piece)) for piece in _pieces(mulaw, MOST_FRAMES * FRAME))
         return bytes(self._run(mulaw))
+
+    def feed_measured(self, mulaw: bytes) -> tuple[bytes, float]:
+        """What `feed` gives, and `level_dbfs` of these bytes: a frame costs less than by both."""
+        if not 0 < len(mulaw) <= MOST_FRAMES * FRAME:
+            return self.feed(mulaw), level_dbfs(mulaw)
+        pcm24k = bytes(self._run(mulaw))
+        return pcm24k, _buffers.up[(len(mulaw) + FRAME - 1) // FRAME].level_dbfs(len(mulaw))
 
     def reset(self) -> None:
         """Forget everything, as if new."""

@@ -1,14 +1,14 @@
 """The protocol of a caller in a browser: JSON messages in, our words out. Pure.
 
-It stands beside twilio/media_protocol.py and has the same functions, so a session takes one or the other, and all that
-is behind them is the same. Frames, marks and digits are the same types. The page (console/static/talk.js) sends
+It has the same functions as twilio/media_protocol.py, so a session uses one or the other, and the rest of the code is
+the same. Frames, marks and digits are the same types. The page (console/static/talk.js) sends
 
     {"kind": "audio", "ms": 1200, "mulaw": "<base64>"}   8 kHz mu-law; `ms` is the page's stream time where it begins
     {"kind": "mark", "name": "..."}                      what was sent before this mark has been played, or cleared
     {"kind": "key", "digit": "1"}                        a key was pressed
     {"kind": "hang_up"}                                  the caller put the phone down
 
-and is sent `audio`, `mark` and `clear`. Every message is a text frame: on the transport's path it is like a phone's.
+and gets `audio`, `mark` and `clear`. Every message is a text frame. So the transport's path is the same as a phone's.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
     if call.early.was_taken_back(event.response_id) and event.item_id:
         call.soundless_items.setdefault(event.response_id, set()).add(event.item_id)  # deleted, as its answer is
         return
-    if call.early.is_early(event.response_id):  # nothing is done before the caller's turn is over
+    if call.early.is_early(event.response_id):  # nothing is done before the caller's turn has ended
         call.early.hold(event)
         call.functions.are_called_by(event.response_id)
         call.answers.called(event.response_id, now)

@@ -139,9 +139,9 @@ def interrupt(call: Call, now: float, out: list[Action]) -> None:
 
 
 def take_back(call: Call, now: float, out: list[Action]) -> None:
-    """The early answer to a turn that is not over: nobody has heard it, and nobody will; the model forgets it.
+    """Drop the early answer to a turn that is still open. Nobody has heard it, and nobody will.
 
-    Its items are deleted once it has ended (responses.py), or now where it has.
+    The model forgets it.
     """
     response_id, items, held = call.early.take_back()
     cancel = call.answers.cancel(now)
@@ -218,7 +218,7 @@ def say_anew(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
     known = call.ids.pop(item, None)
     if known is None:
         return
-    if words:  # the words that stopped it may already be behind it
+    if words:  # the words that stopped it may already come after it
         call.ids[item] = ItemId(f"{known}_h")
         out.append(CreateItem(call.ids[item], "assistant", words, behind=known))
     out.append(DeleteItem(known))

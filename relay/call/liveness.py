@@ -97,10 +97,9 @@ class Liveness:
         return was_owed
 
     def due(self, now: float, *, heard_until: float, spoke_until: float, under_way: bool, function_runs: bool) -> Due:
-        """What is due now, once. `under_way`: by the other rooms, an answer was asked for or is being generated.
+        """What is due now, once.
 
-        `heard_until`: the end of what the caller heard of us. `spoke_until`: the end of what we heard of the caller. A
-        function ends by its own deadline. While one runs, only a phrase is due.
+        `under_way`: the other rooms say that an answer was asked for or is being generated.
         """
         if self.owed_at is None and not under_way:
             return "nothing"

@@ -17,8 +17,8 @@ WAIT_MS = 500
 # A turn that is shorter may be only a beginning. It waits as long as everybody waited for the model before.
 SHORT_MS = 1_200
 BEGINNING_WAIT_MS = 980
-# A caller who has paused in this turn pauses again. The answer is seldom there sooner (200 ms, and 300 to 700 ms of the
-# model's).
+# A caller who has paused in this turn pauses again. The answer seldom arrives sooner anyway (200 ms, and 300 to 700 ms
+# of the
 PAUSED_WAIT_MS = 700
 
 # A yes-or-no question, by its beginning, or by its last word.
@@ -41,7 +41,10 @@ def asks_yes(said: str) -> bool:
 
 
 def wait_ms(spoken_ms: float, pieces: int, *, reads_out: bool, may_be_short: bool) -> int:
-    """So much silence ends a turn of this length, with its pauses. `may_be_short`: then it is not only a beginning."""
+    """The silence that ends a turn of this length. The length includes its pauses.
+
+    `may_be_short`: it is a whole turn anyway.
+    """
     if reads_out:
         return BEGINNING_WAIT_MS
     if spoken_ms < SHORT_MS and not (pieces == 1 and may_be_short):

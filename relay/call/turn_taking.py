@@ -152,7 +152,7 @@ class Floor:
         self.turn_is_open = True
 
     def closes_turn(self) -> None:
-        """The silence behind it is long enough."""
+        """The silence after it is long enough."""
         self.turn_is_open = False
 
     @property
@@ -272,7 +272,7 @@ class Floor:
         return Worth.WAIT
 
     def is_soundless(self, item_id: ItemId, voice: CallerVoice) -> bool:
-        """True for a turn whose words are awaited, and behind which nothing sounded."""
+        """True for a turn whose words are awaited, if nothing sounded after it."""
         awaited = self.awaited.get(item_id)
         return awaited is not None and awaited.sound is not None and not voice.is_above_noise(awaited.sound)
 

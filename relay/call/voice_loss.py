@@ -7,19 +7,17 @@ again. A session that has only written may begin to speak, so no other one is op
 from __future__ import annotations
 
 from relay.call import ending, failover, wording
-from relay.call.actions import Action, Report, UseOwnVoice
-from relay.call.interruption import drop_unheard, say_anew, take_back
+from relay.call.actions import Action, UseOwnVoice
+from relay.call.interruption import say_anew, take_back
 from relay.call.state import Call, Phase
 from relay.call.vocabulary import ItemId, ResponseId, VoiceFailed
 
 
 def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
-    """The voice cannot speak any more. Told once."""
-    if call.voice_fault:
+    """The voice cannot speak any more. Told once; nobody misses it when the call is over."""
+    if call.voice_fault or call.phase is Phase.GONE:
         return
     call.voice_fault = event.fault
-    hears = "a pause or a request to wait, then the rest of the answer in the model's own voice"
-    out.append(Report("voice.lost", "error", (("fault", event.fault), ("caller_hears", hears))))
     call.rest.forget()
     if call.early.is_asked:
         take_back(call, now, out)
@@ -36,7 +34,7 @@ def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
 
 
 def _give_up(call: Call, now: float, out: list[Action]) -> bool:
-    """What the model writes, or was asked to, is wished for anew. True if it is an answer that has begun."""
+    """Ask again for what the model writes, or was asked to write. True if it is an answer that has begun."""
     active, greets = call.answers.active, call.answers.is_greeting
     is_heard = active is not None and not call.answers.is_discarded(active)
     begun = active is not None and is_heard and _keep_what_is_spoken(call, active, now, out)
@@ -44,16 +42,14 @@ def _give_up(call: Call, now: float, out: list[Action]) -> bool:
     cancel = call.answers.restart(now, wants_rest=not calls)
     if cancel is not None:
         out.append(cancel)
-    if active is not None:
-        drop_unheard(call, active)
-    out.append(UseOwnVoice())  # behind the cancellation, which is of what the model wrote; before it is asked anew
+    out.append(UseOwnVoice())  # after the cancellation of what the model wrote, and before it is asked again
     if greets and not call.consented:
         call.notice_item = None  # it is said again, from its beginning
     return begun and not greets and not calls
 
 
 def _keep_what_is_spoken(call: Call, response_id: ResponseId, now: float, out: list[Action]) -> bool:
-    """What has a sound of this answer is said to its end. The model is told only of this. True if there is any."""
+    """Say what has a sound of this answer to its end. Tell the model only of this. True if there is anything."""
     begun = False
     for item in call.answer_items.get(response_id, []):
         turn = call.conversation.turn(item)

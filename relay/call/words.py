@@ -14,12 +14,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 # "not" denies what comes up to this many words after it: "I do not think that it is an emergency".
 DENIES_WORDS = 6
 # "no" denies the next one or two words: "no real emergency".
 DENIES_NEXT_WORDS = 2
 GAP_WORDS = 3
+
+# A sentence is judged for a dozen things at once, in each language: so many are kept in their plain form, for a moment.
+PLAIN_TEXTS = 32
 
 _NOTHING = r"[^\s\S]"  # matches nothing
 _BETWEEN = r"(?: [,.])* "  # punctuation between two words does not count: transcribers set it differently
@@ -44,6 +48,7 @@ class WordsInvalid(ValueError):
     """A file of words cannot be used. The message names every mistake in it."""
 
 
+@lru_cache(maxsize=PLAIN_TEXTS)
 def plain(text: str, contractions: Contractions | None = None) -> str:
     """Words in small letters, with one blank between them. Of the punctuation only `,` and `.` are left, as words.
 
@@ -154,7 +159,9 @@ class Patterns:
                 self._at.setdefault(word, []).append(compiled)
 
     def found(self, text: str) -> Iterator[re.Match[str]]:
-        """All that is found, in the order of the text."""
+        """All that is found in a `plain` text, in its order."""
+        if self._at.keys().isdisjoint(text.split()):
+            return  # nearly always: nothing can begin here
         for word in re.finditer(_WORD, text):
             for pattern in self._at.get(word.group(), ()):
                 match = pattern.match(text, word.start())

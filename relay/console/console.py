@@ -45,14 +45,14 @@ class Sound(Protocol):
     n_bytes: int
 
     async def read(self, first: int, count: int) -> bytes:
-        """A stretch of the file."""
+        """A part of the file."""
 
 
 class Recordings(Protocol):
     """Where the console hears calls."""
 
     async def sound(self, tables: dict[str, list[Row]]) -> Sound | None:
-        """A call's recording; None if there is none. Raises NotHeard where there is one that cannot be heard."""
+        """A call's recording; None if there is none. Raises NotHeard if there is one that cannot be played."""
 
 
 class Diary(Protocol):

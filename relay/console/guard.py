@@ -165,7 +165,7 @@ class Guard:
         return self.address_of(request.headers, request.remote_addr or "")
 
     def address_of(self, headers: Headers, peer: str) -> str:
-        """The same of a request that is no page's: by its headers, and the address of the socket's other side."""
+        """As `address`, for other requests: by the headers, and the address of the socket's other side."""
         if self._settings.fly_app_name and (told := headers.get("Fly-Client-IP")):
             return told[:64]
         if told := headers.get("X-Forwarded-For"):

@@ -132,7 +132,7 @@ class Question:
         return found, values
 
     def beyond(self) -> tuple[SQL, dict[str, object]]:
-        """The next page begins behind the last call of this one."""
+        """The next page begins after the last call of this one."""
         after = _after(self.after)
         if after is None:
             return SQL("true"), {}
@@ -146,7 +146,7 @@ _NAMES = tuple(one.name for one in fields(Question) if one.name != "odd")
 
 
 def key_of(started_at: dt.datetime, call_sid: str) -> str:
-    """Where the next page begins: behind this call."""
+    """Where the next page begins: after this call."""
     return f"{started_at.astimezone(dt.UTC).isoformat()}~{call_sid}"
 
 

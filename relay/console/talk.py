@@ -1,4 +1,4 @@
-"""The page "Talk to it": what it offers, how a call from it begins, and what it says when the call is over."""
+"""The page "Talk to it": what it offers, how a call from it begins, and what it says when the call has ended."""
 
 from __future__ import annotations
 

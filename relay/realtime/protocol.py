@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+import pybase64
 
 from relay.call.actions import (
     CANCEL_PREFIX,
@@ -315,9 +316,9 @@ _READERS = {
 # From us to OpenAI
 
 
-def append_audio(pcm24k_base64: bytes) -> bytes:
-    """Caller audio, base64 of PCM16 little-endian at 24 kHz."""
-    return b'{"type":"input_audio_buffer.append","audio":"' + pcm24k_base64 + b'"}'
+def append_audio(pcm24k: bytes) -> bytes:
+    """Caller audio, PCM16 little-endian at 24 kHz."""
+    return b'{"type":"input_audio_buffer.append","audio":"' + pybase64.b64encode(pcm24k) + b'"}'
 
 
 def update_session(session: dict[str, object]) -> bytes:

@@ -298,6 +298,12 @@ class Books:
         if file.streams == 1:  # a caller who comes back is not greeted again
             self._record_greeting()
         p50, p95 = _percentiles(file.tally.turn_ms)
+        self._record_outcome(decision, reason, p50, p95)
+        self._count(reason)
+        self._say(decision, p50, p95)
+
+    def _record_outcome(self, decision: Decision, reason: EndReason, p50: float | None, p95: float | None) -> None:
+        file, desk = self._file, self._desk
         desk.record(
             replace(
                 _outcome_row(desk, file, reason),
@@ -315,8 +321,6 @@ class Books:
             ),
             file,
         )
-        self._count(reason)
-        self._say(decision, p50, p95)
 
     def _record_greeting(self) -> None:
         figures = self._machine.figures

@@ -3,19 +3,21 @@
     Twilio reader   caller -> gaps -> uplink -> model; marks, digits      ends with the caller's socket
     OpenAI reader   model -> downlink -> machine -> caller; dials again   ends when the model is released
     watchdog        the clock: caps, silence, liveness, padding           ends with the call
-Functions are children of the same nursery. A reader never awaits them. A frame is sent by the task that read it.
-The model is closed before the caller's socket, so that a caller's stalled socket does not keep a paid session open.
+One frame is one stack: whoever read it sends it. The two readers leave a function with their socket, and are not woken
+for what comes (transport/hub.py says what that means). So nothing between a socket and the other waits: what takes its
+time (functions, a full socket, a goodbye) is a child of the same nursery.
+A stalled caller cannot hold a paid session open: the model is never closed behind the caller's socket.
 Exception groups are opened here and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import trio
 
-import dsp
 from relay.call.actions import (
     Action,
     AnswerOwner,
@@ -79,6 +81,7 @@ from relay.session.spoken_answers import SpokenAnswers
 from relay.session.uplink import CallerAudio, silence
 from relay.transport.overload import pace
 from relay.transport.websocket import Gone, WebSocketEnd
+from relay.transport.wire import NO_PROGRESS_S
 from relay.twilio import media_protocol
 from relay.twilio.media_protocol import Event as CallerEvent
 from relay.twilio.media_protocol import Frame, Stopped
@@ -145,6 +148,7 @@ class CallSession:
         self._start: Callable[..., None] = lambda *_: None
         self._tell_owner: Callable[[OrderAnswer], None] = lambda _: None
         self._scope = trio.CancelScope()
+        self._is_leaving = False  # the caller's socket is being closed: what was said goes first
         self._functions = FunctionRunner(desk, file, self.machine, self.books)
 
     def _recorder_of(self, file: CallFile, now: float) -> Recorder | None:
@@ -160,9 +164,9 @@ class CallSession:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._start = nursery.start_soon
-                    await self._feed(CallerArrived(self.stream_sid))
+                    self._feed(CallerArrived(self.stream_sid))
                     for order in self._file.take_orders():
-                        await self._feed(order)
+                        self._feed(order)
                     nursery.start_soon(self._read_caller, name="Twilio reader")
                     nursery.start_soon(self._read_model, name="OpenAI reader")
                     nursery.start_soon(self._watch, name="watchdog")
@@ -176,7 +180,9 @@ class CallSession:
                 self.machine.handle(CallerLeft(EndReason.DRAINED), trio.current_time())
             self._stop_recording(by_caller=False)
             self.close_rows()
-            await self._release_model()
+            model, self._model = self._model, None
+            if model is not None:
+                await model.end.close()
             await self._connector.close()
             self._metrics.padded_ms.inc(self._uplink.gaps.padded_ms)
             await self._caller.close(1011 if failure else 1000)
@@ -189,14 +195,9 @@ class CallSession:
         return self.books.is_decided
 
     def end(self, reason: EndReason) -> None:
-        """Twilio says that the stream has ended, whatever the socket shows.
-
-        It is decided now, and our own tasks carry it out.
-        """
+        """Twilio says that the stream is over, whatever the socket says."""
         self._stop_recording(by_caller=True)
-        actions = self.machine.handle(CallerLeft(reason), trio.current_time())
-        self.books.decide()
-        self._start(self._end, actions)
+        self._feed(CallerLeft(reason))
 
     def end_unless_told(self, reason: EndReason) -> None:
         """See call_file.Stream."""
@@ -206,11 +207,6 @@ class CallSession:
         await trio.sleep(SOCKET_SPEAKS_FIRST_S)
         if not self.is_decided:
             self.end(reason)
-
-    async def _end(self, actions: list[Action]) -> None:
-        await self._perform(actions)
-        if self.machine.is_over:
-            self._scope.cancel()
 
     @property
     def recorder(self) -> Recorder | None:
@@ -235,9 +231,9 @@ class CallSession:
         return answers[0] if answers else OrderAnswer.TOO_LATE
 
     async def _obey_owner(self, order: Order, tell: Callable[[OrderAnswer], None], decided: trio.Event) -> None:
-        self._tell_owner = tell  # called before anything else can happen: `_perform` begins without a wait
+        self._tell_owner = tell
         try:
-            await self._feed(order)
+            self._feed(order)
         finally:
             decided.set()  # where a bug has ended the call instead, too
 
@@ -254,8 +250,7 @@ class CallSession:
     async def _read_caller(self) -> None:
         """Reads the caller's socket. May be cancelled anywhere. Ends with the socket."""
         try:
-            while True:
-                await self._take(await self._caller.receive())
+            await self._caller.hand_over(self._take)
         except Gone as gone:
             self._stop_recording(by_caller=True)
             if gone.code in (1000, 1001, 1005):
@@ -264,10 +259,10 @@ class CallSession:
                 reason = EndReason.CALLER_SOCKET_STALLED
             else:
                 reason = EndReason.CALLER_SOCKET_LOST
-            await self._feed(CallerLeft(reason))
+            self._feed(CallerLeft(reason))
 
-    async def _take(self, messages: list[bytes]) -> None:
-        """Everything that arrived together. Frames in a row become one append."""
+    def _take(self, messages: list[bytes]) -> bool:
+        """Everything that arrived together: frames in a row become one append. True: more is wanted."""
         frames: list[Frame] = []
         for message in messages:
             try:
@@ -280,13 +275,14 @@ class CallSession:
                 frames.append(what)
                 continue
             if frames:
-                await self._caller_spoke(frames)
+                self._caller_spoke(frames)
                 frames = []
-            await self._take_event(what)
+            self._take_event(what)
         if frames:
-            await self._caller_spoke(frames)
+            self._caller_spoke(frames)
+        return True
 
-    async def _take_event(self, what: Frame | CallerEvent | None) -> None:
+    def _take_event(self, what: Frame | CallerEvent | None) -> None:
         self._twilio_spoke_at = trio.current_time()
         match what:
             case MarkReturned(name) if name == PROBE_MARK:
@@ -294,42 +290,38 @@ class CallSession:
             case MarkReturned() | DigitPressed():
                 if self._recorder is not None and isinstance(what, MarkReturned):
                     self._recorder.marked(what.name, trio.current_time())
-                await self._feed(what)
+                self._feed(what)
             case Stopped():
                 self._stop_recording(by_caller=True)
-                await self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
+                self._feed(CallerLeft(EndReason.CALLER_HUNG_UP))
             case None:
                 self._metrics.unknown_events.labels(self._dialect.NAME).inc()
             # no case for connected and start: they came before this session
 
-    async def _caller_spoke(self, frames: list[Frame]) -> None:
+    def _caller_spoke(self, frames: list[Frame]) -> None:
         if self._gathers is not pace.is_behind:
             self._gathers = pace.is_behind
             self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
         now = self._twilio_spoke_at = trio.current_time()
         if self._recorder is not None:
             self._recorder.caller(frames, now)
-        audio = self._uplink.pieces(frames, now, paired=self._gathers)
+        model = self._listening_model()
+        heard = self._uplink.hear(frames, now, paired=self._gathers, append=model is not None)
         actions: list[Action] = []
-        for mulaw in audio:
-            actions += self.machine.caller_audio(dsp.level_dbfs(mulaw), len(mulaw) // 8, now)
+        for ms, level_dbfs in heard.pieces:
+            actions += self.machine.caller_audio(level_dbfs, ms, now)
         if actions:
-            await self._perform(actions)
-        self._to_model(audio[0] if len(audio) == 1 else b"".join(audio))
+            self._perform(actions)
+        if model is None or self._model is not model or not self._post_to_model([heard.append]):
+            self._keep(heard.mulaw)
 
-    def _to_model(self, mulaw: bytes) -> None:
-        """Send caller audio to the model without waiting for it.
-
-        If its socket does not take it, the newest audio is kept.
-        """
+    def _listening_model(self) -> ModelSession | None:
+        """The model, if caller audio goes to it at once. It is never waited for: what it does not take now is kept."""
         model = self._model
-        if model is not None and self._hears:
-            if self._drains and (self._uplink.is_waiting or model.end.waiting_bytes > CONGESTED_BYTES):
-                self._keep(mulaw)
-                return
-            if self._post_to_model([self._uplink.append(mulaw)]):
-                return
-        self._keep(mulaw)
+        if model is None or not self._hears:
+            return None
+        is_congested = self._drains and (self._uplink.is_waiting or model.end.waiting_bytes > CONGESTED_BYTES)
+        return None if is_congested else model
 
     def _keep(self, mulaw: bytes) -> None:
         self._metrics.dropped_frames_ms.inc(self._uplink.keep(mulaw))
@@ -386,7 +378,7 @@ class CallSession:
                 hears = "the greeting, or a pause; then a person"
                 do = {"do": error.do} if error.do else {}
                 log.warning("model.unreachable", words=str(error), caller_hears=hears, **do)
-                await self._feed(ModelLost(0, str(error)))
+                self._feed(ModelLost(0, str(error)))
                 continue
             if session is None:
                 return
@@ -398,57 +390,62 @@ class CallSession:
         if session.writes and self._spoken is None:  # opened before the voice was lost
             self._post_to_model([model_dialect.SPEAK])
         try:
-            await self._feed(ModelReady(session.id, session.model, session.greeting_asked))
+            self._feed(ModelReady(session.id, session.model, session.greeting_asked))
             self._hears = True
-            if waiting := self._uplink.begin():
-                self._to_model(waiting)
-            messages, session.backlog = session.backlog, []
-            while self._model is session:
-                for message in messages:
-                    if self._model is session:
-                        await self._take_from_model(message)
-                messages = await session.end.receive()
+            waiting = self._uplink.begin()
+            if waiting and (self._listening_model() is None or not self._post_to_model([self._uplink.append(waiting)])):
+                self._keep(waiting)
+            session.end.unread(session.backlog)
+            session.backlog = []
+            await session.end.hand_over(partial(self._take_from, session))
         except Gone as gone:
             if self._model is session:
                 self._model = None
-                await self._forget_spoken()
-                await self._feed(ModelLost(gone.code, gone.reason))
+                self._forget_spoken()
+                self._feed(ModelLost(gone.code, gone.reason))
         finally:
             if self._model is session:
                 self._model = None
             await session.end.close()
 
-    async def _take_from_model(self, raw: bytes) -> None:
+    def _take_from(self, session: ModelSession, messages: list[bytes]) -> bool:
+        """Everything that arrived together. False: another session is to serve, or none."""
+        for message in messages:
+            if self._model is session:
+                self._take_from_model(message)
+        return self._model is session
+
+    def _take_from_model(self, raw: bytes) -> None:
         try:
             message = model_dialect.decode(raw)
             if message.type == model_dialect.AUDIO_DELTA:
-                await self._model_spoke(message)
+                self._model_spoke(message)
             elif message.type == model_dialect.AUDIO_DONE:
                 response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
-                await self._feed(self._answers.finished(response_id, item))
-            elif self._spoken is None or not await self._spoken.takes(message):
+                self._feed(self._answers.finished(response_id, item))
+            elif self._spoken is None or not self._spoken.takes(message):
                 event = model_dialect.event_of(message)
                 if event is not None:
-                    await self._feed(event)
+                    self._feed(event)
                 elif not model_dialect.is_known(message):
                     self._metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
             self._metrics.bad_messages.labels("openai").inc()
             log.warning("model.bad_message", words=str(error))
 
-    async def _model_spoke(self, message: model_dialect.Message) -> None:
+    def _model_spoke(self, message: model_dialect.Message) -> None:
         response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
         for event in self._answers.spoke(response_id, item, message.delta or ""):
-            await self._feed(event)
+            self._feed(event)
 
-    async def _forget_spoken(self) -> None:
+    def _forget_spoken(self) -> None:
         """The session is over: what it wrote and nobody has spoken yet is not said."""
         if self._spoken is not None:
-            await self._feed_all(self._spoken.forget())
+            self._feed_all(self._spoken.forget())
 
-    async def _feed_all(self, events: list[Event]) -> None:
+    def _feed_all(self, events: list[Event]) -> None:
         for event in events:
-            await self._feed(event)
+            self._feed(event)
 
     # Watchdog
 
@@ -468,36 +465,32 @@ class CallSession:
             pad_ms = self._uplink.gaps.while_idle(now, self.machine.floor.caller_speaks)
             if pad_ms:
                 actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
-                await self._perform([SendSilence(pad_ms), *actions])
+                self._perform([SendSilence(pad_ms), *actions])
             if now - self._twilio_spoke_at > NOTHING_HEARD_S and self.machine.ending is None:
-                await self._look_for_twilio(now)
+                self._look_for_twilio(now)
             if self.machine.call.lateness.ahead_s > AHEAD_LIMIT_S and self.machine.ending is None:
                 log.error("call.audio_too_fast", words="caller audio comes faster than time passes: the call is ended")
-                await self._feed(CallerLeft(EndReason.TWILIO_PROTOCOL))
+                self._feed(CallerLeft(EndReason.TWILIO_PROTOCOL))
             if self._desk.leaves_at is not None and self.machine.call.drain_until is None:
-                await self._feed(DrainBegan(self._desk.leaves_at - now))
+                self._feed(DrainBegan(self._desk.leaves_at - now))
             if self._spoken is not None:
-                await self._spoken.tick(now)
-            await self._feed(Ticked())
+                self._spoken.tick(now)
+            self._feed(Ticked())
 
-    async def _look_for_twilio(self, now: float) -> None:
-        """A muted caller and a dead socket look the same. Ask Twilio for a mark.
-
-        If none comes, the stream has ended.
-        """
+    def _look_for_twilio(self, now: float) -> None:
+        """A muted caller and a dead socket sound the same: ask Twilio for a mark, and take no answer for the end."""
         if self._probed_at is None or self._probed_at < self._twilio_spoke_at:
             self._probed_at = now
-            if self._post_to_caller([self._dialect.mark(self.stream_sid, PROBE_MARK)]):
-                await self._drain_caller()
+            self._post_to_caller([self._dialect.mark(self.stream_sid, PROBE_MARK)])
         elif now - self._probed_at > PROBE_LIMIT_S:
-            await self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
+            self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
 
     # Functions
 
     async def _run_function(self, action: RunFunction) -> None:
         returned = await self._functions.run(action)
         self._pause_recording(returned.effect)
-        await self._feed(returned)
+        self._feed(returned)
 
     # The recording
 
@@ -513,32 +506,33 @@ class CallSession:
         if self._recorder is not None:
             self._recorder.close(trio.current_time(), by_caller=by_caller)
 
-    async def _leave_stream(self) -> None:
-        self._stop_recording(by_caller=False)
-        await self._caller.close()
-
     # Actions
 
-    async def _feed(self, event: Event) -> None:
+    def _feed(self, event: Event) -> None:
         actions = self.machine.handle(event, trio.current_time())
-        if self.machine.call.phase is Phase.GONE:
-            self.books.decide()  # before the first await: a webhook may ask at this moment
+        is_gone = self.machine.call.phase is Phase.GONE
+        if is_gone:
+            self.books.decide()  # a webhook may ask in the next moment
         if actions:
-            await self._perform(actions)
-        if self.machine.call.phase is Phase.GONE and self.machine.is_over:
+            self._perform(actions)
+        if is_gone:
+            self._stop_if_over()
+
+    def _stop_if_over(self) -> None:
+        if self.machine.is_over and not self._is_leaving:
             self._scope.cancel()
 
-    # Long because it is the table of all actions, a few lines for each.
-    async def _perform(self, actions: list[Action]) -> None:
-        """Carry out the machine's actions: first the caller's socket (a `clear` is urgent), then the model's.
+    # Long because it is the table of all actions, a few lines each.
+    def _perform(self, actions: list[Action]) -> None:
+        """Carry out the machine's actions: the sockets first, the caller's before all (a `clear` is urgent).
 
-        The messages of each socket keep their order. Rows come after them, also if the caller's socket was cut or this
-        task is cancelled. Last comes what takes time.
+        Each socket's messages stay in their order. Rows come behind; and then what takes its time is begun.
         """
         to_caller: list[bytes] = []
         to_model: list[model_dialect.ToModel | bytes] = []
         rows: list[Action] = []
         orders: list[Action] = []
+        later: list[Event] = []
         sid = self.stream_sid
         for action in actions:
             match action:
@@ -559,7 +553,7 @@ class CallSession:
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
                     rows.append(action)
                 case CancelResponse():
-                    if not self._has_ended(action):
+                    if not self._has_ended(action, later):
                         to_model.append(action)
                 case UseOwnVoice():
                     to_model.append(self._lose_voice())
@@ -570,26 +564,32 @@ class CallSession:
                 case _:
                     orders.append(action)
         try:
-            waits = self._post_to_caller(to_caller)
+            self._post_to_caller(to_caller)
             if to_model:
                 self._post_to_model(model_dialect.rendered(to_model))
-            if waits:
-                await self._drain_caller()
         finally:
             for row in rows:
-                self._write_down(row)
+                later += self._write_down(row)
         if to_caller and self.books.greeting_ms is None and any(isinstance(action, Play) for action in actions):
             self.books.greeted(trio.current_time())
         for order in orders:
-            await self._obey(order)
+            self._obey(order)
+        if later:
+            self._start(self._feed_later, later)
 
-    def _has_ended(self, action: CancelResponse) -> bool:
-        """True for a response that the model has ended, and only the voice goes on with: it needs no cancellation."""
+    async def _feed_later(self, events: list[Event]) -> None:
+        """What follows from carrying out actions is fed when all that is under way is done."""
+        self._feed_all(events)
+
+    def _has_ended(self, action: CancelResponse, later: list[Event]) -> bool:
+        """True for a response that the model has ended, and only the voice goes on with: it needs no cancellation.
+
+        `later` takes what the call has not been told of it yet.
+        """
         if self._spoken is None:
             return False
         cut = self._spoken.cut(action.response_id)
-        if cut.waited:
-            self._start(self._feed_all, cut.waited)
+        later += cut.waited
         return cut.has_ended
 
     def _lose_voice(self) -> bytes:
@@ -599,25 +599,27 @@ class CallSession:
         self._desk.metrics.voices_lost.labels(fault).inc()
         return model_dialect.SPEAK
 
-    def _post_to_caller(self, messages: list[bytes]) -> bool:
+    def _post_to_caller(self, messages: list[bytes]) -> None:
+        """Send to the caller without waiting. One who is gone is told by the Twilio reader, with the code."""
         try:
-            return bool(messages) and self._caller.post(*messages)
+            if messages and self._caller.post(*messages):
+                self._start(self._drain_caller)
         except Gone:
-            return False  # its reader learns the same, with the code, and decides
+            pass  # as above
 
     async def _drain_caller(self) -> None:
+        """Wait in everybody's place for a socket that did not take all: cut off where it takes nothing for 5 s."""
         try:
             await self._caller.drain()
         except Gone:
             pass  # as above
 
-    def _write_down(self, action: Action) -> None:
-        """What is kept of the call."""
+    def _write_down(self, action: Action) -> list[Event]:
+        """What is kept of the call. Returns what the call is to be told of it: a claim without a deed behind it."""
         match action:
             case RecordTurn():
                 doubt = self.books.turn(action)
-                if doubt is not None and self.machine.call.ending is None:
-                    self._start(self._feed, doubt)
+                return [doubt] if doubt is not None and self.machine.call.ending is None else []
             case RecordConsent(heard_ms):
                 self.books.consent(heard_ms)
                 if self._recorder is not None and self._file.consent.may_keep:
@@ -634,9 +636,10 @@ class CallSession:
                 greeting = self._answers.kept(response_id)
                 if greeting and not self._file.talk.voice_fault:  # a call that lost its voice teaches no other's
                     self.books.learn_greeting(greeting)
+        return []
 
-    async def _obey(self, action: Action) -> None:
-        """Actions that take time, or end something."""
+    def _obey(self, action: Action) -> None:
+        """What takes its time, or ends something."""
         match action:
             case RunFunction():
                 self._start(self._run_function, action)
@@ -645,25 +648,40 @@ class CallSession:
             case DialBeside(model):
                 self._start(self._connector.keep_one_ready, model, self._feed)
             case SwitchModel():
-                present, self._model = self._model, None  # what it still says is dropped
-                await self._forget_spoken()
-                if present is not None:
-                    self._start(present.end.close)  # a session that is stuck may not answer the close for 2 s
+                self._drop_model()
+                self._forget_spoken()
                 self._connector.switch()
             case ForgetNext():
-                await self._connector.forget()
+                self._say_goodbye(self._connector.forget())
             case ReleaseModel():
                 self._connector.release()
-                await self._release_model()
+                self._drop_model()
             case HangUp():
                 self._start(self._hang_up)
             case LeaveStream():
-                await self._leave_stream()
+                self._stop_recording(by_caller=False)
+                self._is_leaving = True
+                self._start(self._leave_stream)
 
-    async def _release_model(self) -> None:
-        model, self._model = self._model, None  # while it closes, the caller's words wait for the next one
-        if model is not None:
-            await model.end.close()
+    def _drop_model(self) -> None:
+        """What it still says is nobody's; until another is there, the caller's words wait."""
+        model, self._model = self._model, None
+        self._say_goodbye(model)
+
+    def _say_goodbye(self, session: ModelSession | None) -> None:
+        if session is not None:
+            self._start(session.end.close)  # one that is stuck may not answer for 2 s
+
+    async def _leave_stream(self) -> None:
+        """Close the caller's socket behind what waits for it: the last words, or the `clear` before them."""
+        try:
+            with trio.move_on_after(NO_PROGRESS_S):
+                await self._caller.drain()
+        except Gone:
+            pass  # it is closed all the same
+        await self._caller.close()
+        self._is_leaving = False
+        self._stop_if_over()
 
     async def _hang_up(self) -> None:
         """End the phone call by REST. The stream is closed after that, so that Twilio never waits for us."""
@@ -673,4 +691,5 @@ class CallSession:
                     await self._desk.rest.hang_up(self._file.call_sid, HANG_UP_LIMIT_S)
                 except (TwilioRefused, TwilioUnreachable) as error:
                     log.error("call.hang_up_failed", words=str(error), caller_hears="the line closes a moment later")
+            self._stop_recording(by_caller=False)
             await self._leave_stream()

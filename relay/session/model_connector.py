@@ -6,7 +6,7 @@ or by what `keep_one_ready` reports.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 import trio
@@ -70,12 +70,12 @@ class ModelConnector:
         self._is_released = True
         self._ordered.set()
 
-    async def forget(self) -> None:
-        """The session that is kept is not needed any more."""
+    def forget(self) -> ModelSession | None:
+        """The session that is kept is not wanted any more. Returns it, to be closed."""
         session, self._kept = self._kept, None
         if session is not None:
             self._kept_waits.cancel()
-            await session.end.close()
+        return session
 
     # What becomes of the orders
 
@@ -131,24 +131,24 @@ class ModelConnector:
     async def _dial(self, model: str) -> ModelSession:
         return await self._desk.realtime.open(self._desk.wanted(self._file, model))
 
-    async def keep_one_ready(self, model: str, tell: Callable[[Event], Awaitable[None]]) -> None:
-        """Open the session that will take over the conversation, and keep it until the machine switches."""
+    async def keep_one_ready(self, model: str, tell: Callable[[Event], None]) -> None:
+        """Open the session that is to take the conversation over, and keep it until the machine switches."""
         try:
             session = await self._open(model, may_be_warm=False)
         except ModelUnreachable as error:
-            await tell(MoveFailed(str(error)))
+            tell(MoveFailed(str(error)))
             return
         self._kept, self._kept_waits, self._kept_is_free = session, trio.CancelScope(), trio.Event()
         is_free = self._kept_is_free
         try:
-            await tell(NextModelReady())
+            tell(NextModelReady())
             with self._kept_waits:
                 while self._kept is session:  # answer pings, and keep what comes
                     session.backlog += await session.end.receive()
         except Gone as gone:
             if self._kept is session:
                 self._kept = None
-                await tell(NextModelLost(f"it was closed before it was needed: {gone.code} {gone.reason}"))
+                tell(NextModelLost(f"it was closed before it was needed: {gone.code} {gone.reason}"))
         finally:
             is_free.set()
 

@@ -7,7 +7,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -61,7 +61,7 @@ class SpokenAnswers:
 
     def __init__(
         self,
-        feed: Callable[[Event], Awaitable[None]],
+        feed: Callable[[Event], None],
         wants: Callable[[ResponseId, ItemId], bool],
         sounds: Callable[[ResponseId, bytes], None],
     ) -> None:
@@ -79,30 +79,30 @@ class SpokenAnswers:
         try:
             voice = await voices.claim(call_sid)
         except VoiceUnavailable as error:
-            await self._lose(error.fault, str(error), error.do)
+            self._lose(error.fault, str(error), error.do)
             return
         try:
             if not self._is_lost:
-                await self._begin(voice)
-                await voice.run(self._hear)
+                self._begin(voice)
+                await voice.run(self._listen)
         finally:
             await voice.close()
 
     # From the model
 
-    async def takes(self, message: model_dialect.Message) -> bool:
-        """True for what is about the model's text, and is handled here. Everything else goes to the call as it is."""
+    def takes(self, message: model_dialect.Message) -> bool:
+        """True for what is about the model's text, and is done with; all else is the call's as it is."""
         match message.type:
             case model_dialect.TEXT_DELTA:
                 event = model_dialect.event_of(message)
                 if isinstance(event, ModelWorded):
-                    await self._wrote(event)
+                    self._wrote(event)
             case model_dialect.TEXT_DONE:
                 self._finish(ItemId(message.item_id or ""))
             case model_dialect.RESPONSE_DONE:
                 event = model_dialect.event_of(message)
                 if isinstance(event, ResponseEnded):
-                    await self._response_ended(event)
+                    self._response_ended(event)
             case model_dialect.ITEM_DONE:
                 event = model_dialect.event_of(message)
                 if not isinstance(event, FunctionAsked) or not self._is_mute(event.response_id):
@@ -116,8 +116,8 @@ class SpokenAnswers:
         """True while a response has words that have no sound yet."""
         return any(item.response_id == response_id and not item.said_bytes for item in self._items.values())
 
-    async def _wrote(self, event: ModelWorded) -> None:
-        await self._feed(event)
+    def _wrote(self, event: ModelWorded) -> None:
+        self._feed(event)
         if self._is_lost or not event.text or not self._wants(event.response_id, event.item_id):
             return
         item = self._items.setdefault(event.item_id, _Item(event.response_id))
@@ -127,7 +127,7 @@ class SpokenAnswers:
                 self._waits_since = trio.current_time()
             return
         self._voice.say(event.item_id, event.text)
-        await self._bill()
+        self._bill()
 
     def _finish(self, item_id: ItemId) -> None:
         item = self._items.get(item_id)
@@ -136,26 +136,26 @@ class SpokenAnswers:
             if self._voice is not None:
                 self._voice.finish(item_id)
 
-    async def _response_ended(self, event: ResponseEnded) -> None:
+    def _response_ended(self, event: ResponseEnded) -> None:
         mine = [item_id for item_id, item in self._items.items() if item.response_id == event.response_id]
         for item_id in mine:
             self._finish(item_id)
-        await self._bill()
+        self._bill()
         if any(item_id in self._items for item_id in mine):
             self._ended[event.response_id] = event
         else:
-            await self._feed(event)
+            self._feed(event)
 
-    async def _bill(self) -> None:
-        """What was sent to be spoken must be paid for from now on."""
+    def _bill(self) -> None:
+        """What was sent to be spoken is paid for from now on."""
         characters = self._voice.characters - self._billed if self._voice is not None else 0
         if characters:
             self._billed += characters
-            await self._feed(VoiceBilled(characters))
+            self._feed(VoiceBilled(characters))
 
     # From the voice
 
-    async def _begin(self, voice: Voice) -> None:
+    def _begin(self, voice: Voice) -> None:
         self._voice, self._waits_since = voice, None
         for item_id, item in [*self._items.items()]:
             for text in item.text:
@@ -163,11 +163,15 @@ class SpokenAnswers:
             item.text.clear()
             if item.is_written:
                 voice.finish(item_id)
-        await self._bill()
+        self._bill()
 
-    async def _hear(self, event: VoiceEvent) -> None:
+    async def _listen(self, event: VoiceEvent) -> None:
+        """What a voice calls: it may wait for us, and never has to."""
+        self._hear(event)
+
+    def _hear(self, event: VoiceEvent) -> None:
         if isinstance(event, VoiceLost):
-            await self._lose(event.fault, event.words, event.do)
+            self._lose(event.fault, event.words, event.do)
             return
         item = self._items.get(event.item_id)
         if item is None:
@@ -175,48 +179,48 @@ class SpokenAnswers:
         if event.item_id != next(iter(self._items)):
             item.early.append(event)
         elif isinstance(event, Spoken):
-            await self._spoke(event, item)
+            self._spoke(event, item)
         else:
-            await self._spoke_whole(event.item_id, item)
+            self._spoke_whole(event.item_id, item)
 
-    async def _spoke(self, event: Spoken, item: _Item) -> None:
+    def _spoke(self, event: Spoken, item: _Item) -> None:
         item.said_bytes += len(event.mulaw)
         self._sounds(item.response_id, event.mulaw)
         said_ms = item.said_bytes / MULAW_BYTES_PER_MS
-        await self._feed(ModelSpoke(item.response_id, event.item_id, event.mulaw, said_ms, event.positions))
-        await self._let_functions_go(item.response_id)
+        self._feed(ModelSpoke(item.response_id, event.item_id, event.mulaw, said_ms, event.positions))
+        self._let_functions_go(item.response_id)
 
-    async def _let_functions_go(self, response_id: ResponseId) -> None:
+    def _let_functions_go(self, response_id: ResponseId) -> None:
         if response_id in self._asked and not self._is_mute(response_id):
             for asked in self._asked.pop(response_id):
-                await self._feed(asked)
+                self._feed(asked)
 
-    async def _spoke_whole(self, item_id: ItemId, item: _Item) -> None:
+    def _spoke_whole(self, item_id: ItemId, item: _Item) -> None:
         del self._items[item_id]
-        await self._bill()  # a flush may have sent more
-        await self._feed(ModelFinished(item.response_id, item_id, b""))
-        await self._let_functions_go(item.response_id)
+        self._bill()  # a flush may have sent more
+        self._feed(ModelFinished(item.response_id, item_id, b""))
+        self._let_functions_go(item.response_id)
         if all(other.response_id != item.response_id for other in self._items.values()):
             ended = self._ended.pop(item.response_id, None)
             if ended is not None:
-                await self._feed(ended)
+                self._feed(ended)
         if self._items:
             following = next(iter(self._items.values()))
             early, following.early = following.early, []
             for event in early:
-                await self._hear(event)
+                self._hear(event)
 
-    async def _lose(self, fault: VoiceFault, words: str, do: str) -> None:
+    def _lose(self, fault: VoiceFault, words: str, do: str) -> None:
         if self._is_lost:
             return
         self._is_lost = True
         hears = "a pause or a request to wait, then the rest of the answer in the model's own voice"
         log.error("voice.lost", fault=str(fault), words=words, caller_hears=hears, **({"do": do} if do else {}))
-        await self._bill()
+        self._bill()
         self._items.clear()
-        await self._feed(VoiceFailed(str(fault)))
+        self._feed(VoiceFailed(str(fault)))
         for waited in self.forget():
-            await self._feed(waited)
+            self._feed(waited)
 
     # From the call
 
@@ -247,9 +251,9 @@ class SpokenAnswers:
         if self._voice is not None:
             self._voice.cut(item_id)
 
-    async def tick(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """Look at the clock."""
         if self._voice is not None:
             self._voice.tick()
         elif self._waits_since is not None and now - self._waits_since > VOICE_LIMIT_S:
-            await self._lose(VoiceFault.UNREACHABLE, "it was not connected when the first answer was to be spoken", "")
+            self._lose(VoiceFault.UNREACHABLE, "it was not connected when the first answer was to be spoken", "")

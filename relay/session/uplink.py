@@ -1,10 +1,9 @@
-"""The caller's audio on its way to the model: gaps are filled, and it waits while there is no model."""
+"""Caller audio on its way to the model: gaps filled, measured, made into appends, kept while no model is there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import pybase64
+from dataclasses import dataclass
 
 import dsp
 from relay.call.gap_filling import Gaps
@@ -20,6 +19,18 @@ MULAW_BYTES_PER_MS = 8
 def silence(ms: int) -> bytes:
     """Mu-law silence of this length (G.711: 0xFF is zero)."""
     return b"\xff" * (ms * MULAW_BYTES_PER_MS)
+
+
+@dataclass(slots=True)
+class Heard:
+    """What came at once: its pieces with their length in ms and their level in dBFS, and all of it as one.
+
+    `append` is the model's message, empty where it was not to be made.
+    """
+
+    pieces: list[tuple[int, float]]
+    mulaw: bytes
+    append: bytes
 
 
 class CallerAudio:
@@ -46,9 +57,20 @@ class CallerAudio:
                 audio.append(frame.mulaw)
         return audio
 
+    def hear(self, frames: Iterable[Frame], now: float, *, paired: bool, append: bool) -> Heard:
+        """Measure what came; `append`: it goes to the model now, so it is converted in the same step."""
+        audio = self.pieces(frames, now, paired=paired)
+        mulaw = audio[0] if len(audio) == 1 else b"".join(audio)
+        if not append:
+            return Heard([(len(one) // MULAW_BYTES_PER_MS, dsp.level_dbfs(one)) for one in audio], mulaw, b"")
+        done = [self._line.feed_measured(one) for one in audio]
+        pcm24k = done[0][0] if len(done) == 1 else b"".join(pcm for pcm, _ in done)
+        pieces = [(len(one) // MULAW_BYTES_PER_MS, level) for one, (_, level) in zip(audio, done, strict=True)]
+        return Heard(pieces, mulaw, model_dialect.append_audio(pcm24k))
+
     def append(self, mulaw: bytes) -> bytes:
         """The message that appends this audio to the model's input."""
-        return model_dialect.append_audio(pybase64.b64encode(self._line.feed(mulaw)))
+        return model_dialect.append_audio(self._line.feed(mulaw))
 
     def keep(self, mulaw: bytes) -> float:
         """Keep audio for the next model. Returns the milliseconds that were dropped for it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import trio
@@ -85,6 +85,8 @@ class WebSocketEnd:
         self._owed = 0  # bytes of a frame whose beginning the core has
         self._early = b""  # what came behind the upgrade request before it was answered
         self._receiving = False
+        self._handing_over = trio.CancelScope()  # a task that is in `hand_over` ends there with this one
+        self._left_over: trio.Event | None = None  # while a task is there; set when it has left
         self._closed = False
         self.peer = ""  # the other side's IP address, if it is known
 
@@ -117,6 +119,40 @@ class WebSocketEnd:
             finally:
                 self._receiving = False
 
+    async def hand_over(self, take: Callable[[list[bytes]], bool]) -> None:
+        """Call `take` with all complete messages that have arrived, again and again, until it returns False.
+
+        It is called where the bytes come in, without a wake-up of this task (relay/transport/hub.py). Raises Gone at
+        the end, and what `take` raises. Pings, and the peer's close, are answered as by `receive`.
+        """
+        protocol, wanted = self._protocol, True
+
+        def arrived(data: bytes) -> bool:
+            nonlocal wanted
+            has_news = self._feed(data)
+            if self._ready:
+                ready, self._ready = self._ready, []
+                wanted = take(ready)
+            return wanted and not has_news
+
+        left = self._left_over = trio.Event()
+        try:
+            if self._ready:
+                ready, self._ready = self._ready, []
+                wanted = take(ready)
+            while wanted:
+                if protocol.state is not OPEN or self._closed:
+                    raise self._gone()
+                with trio.CancelScope() as self._handing_over:
+                    await self._wire.hand_over(arrived)
+                if protocol.writes and not self._closed:
+                    await self._flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
+            raise self._gone(e) from e
+        finally:
+            self._left_over = None
+            left.set()
+
     def unread(self, messages: list[bytes]) -> None:
         """Give messages back, in order. The next `receive` returns them first."""
         self._ready[:0] = messages
@@ -146,10 +182,7 @@ class WebSocketEnd:
             raise self._gone(e) from e
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what was posted. Returns at once if another task waits for that.
-
-        Raises Gone.
-        """
+        """Wait until the peer has taken what was posted. Raises Gone; where another task drains, that one does."""
         try:
             await self._wire.drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
@@ -163,9 +196,9 @@ class WebSocketEnd:
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Send a close frame, give the peer 2 s to answer, and close the socket. Never raises. May be called again.
 
-        A server's end that was never accepted answers 503 instead. It runs to its end also if its task is cancelled, so
-        that the peer gets a real close code. If another task receives, the peer's answer is not waited for, and that
-        task gets Gone.
+        A server's end that was never accepted answers 503 instead.
+        Runs to its end even when its task is cancelled: the peer shall get a real code. While another task
+        receives, the peer's answer is not waited for. That task, or one in `hand_over`, gets Gone at once.
         """
         if self._closed:
             return
@@ -187,6 +220,9 @@ class WebSocketEnd:
             protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
         await self._flush()
         while protocol.close_rcvd is None and protocol.state is not State.CLOSED and not self._receiving:
+            if self._left_over is not None:  # that task gets Gone now, and the peer's goodbye is read here
+                self._handing_over.cancel()
+                await self._left_over.wait()
             self._feed(await self._wire.read())
             self._ready.clear()
 
@@ -228,29 +264,30 @@ class WebSocketEnd:
         if early:
             self._feed(early)
 
-    def _feed(self, data: bytes) -> None:
-        """Take in what has arrived. Whole text frames are cut out here.
+    def _feed(self, data: bytes) -> bool:
+        """Take in what has arrived: whole text frames are cut out here, the core gets the rest, and all in a close.
 
-        The core gets the rest, and everything in a close.
+        True where there is more to it than messages: the end, a close, or something that the core wants to say.
         """
         protocol, ready, their_mask = self._protocol, self._ready, self._their_mask
         if not data:
             self._hand_on(self._rest)
             protocol.receive_eof()
             self._take(protocol.events_received())
-            return
+            return True
+        has_news = protocol.state is not OPEN
         if self._rest:
             data, self._rest = self._rest + data, b""
         at, end = 0, len(data)
         if self._owed:
             at = min(self._owed, end)
             self._owed -= at
-            self._hand_on(data[:at])
+            has_news |= self._hand_on(data[:at])
         while at < end:
             begin, stop = span(data, at)
-            if protocol.state is not OPEN:
+            if has_news and protocol.state is not OPEN:
                 self._hand_on(data[at:])
-                return
+                return True
             is_text = (
                 begin
                 and data[at] == WHOLE_TEXT
@@ -263,17 +300,19 @@ class WebSocketEnd:
                 ready.append(apply_mask(payload, data[begin - 4 : begin]) if their_mask else payload)
             elif begin == 0 or (is_text and stop - at <= KEEP_BYTES):
                 self._rest = data[at:]
-                return
+                return has_news
             else:
                 self._owed = max(0, stop - end)
-                self._hand_on(data[at:stop])
+                has_news |= self._hand_on(data[at:stop])
             at = stop
+        return has_news
 
-    def _hand_on(self, data: bytes) -> None:
-        """Give these bytes to the core."""
+    def _hand_on(self, data: bytes) -> bool:
+        """Let the core read these bytes. True where it closes, or wants to say something."""
         if data:
             self._protocol.receive_data(data)
             self._take(self._protocol.events_received())
+        return self._protocol.state is not OPEN or bool(self._protocol.writes)
 
     def _take(self, events: list[Request | Response | Frame]) -> None:
         for event in events:

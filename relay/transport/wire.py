@@ -8,13 +8,15 @@ from __future__ import annotations
 import socket
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any, Protocol
 
 import trio
 
-# What may wait in user space for a peer that reads slowly: two minutes of mu-law in base64. With more the peer is dead.
+from relay.transport.hub import current_hub
+
+# What may wait in user space for a peer that reads slowly: two minutes of mu-law in base64. More is a dead peer.
 OUT_LIMIT_BYTES = 1 << 20
 # A peer that takes no byte for so long is cut. Twilio and OpenAI both read within milliseconds.
 NO_PROGRESS_S = 5.0
@@ -32,6 +34,9 @@ class Wire(Protocol):
 
     async def read(self) -> bytes:
         """What has arrived, at least one byte; b"" at the end. Raises trio.Broken-/ClosedResourceError."""
+
+    async def hand_over(self, take: Callable[[bytes], bool]) -> None:
+        """Call `take` with what arrives, b"" at the end, until it returns False. Raises like `read` and `take`."""
 
     async def write(self, data: bytes) -> None:
         """Send `data` behind what was written before. Raises trio.Broken-/ClosedResourceError."""
@@ -79,7 +84,7 @@ class _OneOutBuffer(ABC):
 
     def __init__(self) -> None:
         self._waiting = bytearray()
-        self._is_draining = False
+        self._draining: trio.Event | None = None  # set when who drains has done so
 
     @property
     def waiting_bytes(self) -> int:
@@ -108,7 +113,7 @@ class _OneOutBuffer(ABC):
                 self.abort()
                 raise trio.BrokenResourceError(f"the peer does not read: {OUT_LIMIT_BYTES} bytes were waiting for it")
             waiting += data
-            return not self._is_draining
+            return self._draining is None
         taken = self._push(data)
         if taken == len(data):
             return False
@@ -124,13 +129,11 @@ class _OneOutBuffer(ABC):
             await self.drain()
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what waits. Returns at once if another task waits for that.
-
-        Raises like `post`.
-        """
-        if self._is_draining:
+        """Wait until the peer has taken what waits. Raises like `post`; where another task drains, that one does."""
+        if self._draining is not None:
+            await self._draining.wait()
             return
-        self._is_draining, whole = True, False
+        self._draining, whole = trio.Event(), False
         try:
             while self._waiting:
                 with trio.fail_after(NO_PROGRESS_S):
@@ -139,7 +142,8 @@ class _OneOutBuffer(ABC):
         except trio.TooSlowError as e:
             raise trio.BrokenResourceError(f"the peer does not read: no progress for {NO_PROGRESS_S:g} s") from e
         finally:
-            self._is_draining = False
+            self._draining.set()
+            self._draining = None
             if not whole:
                 self.abort()
 
@@ -207,34 +211,63 @@ class SocketWire(_OneOutBuffer):
         return self._recv() if self._tls is None else self._read_tls(self._tls)
 
     async def _read_tls(self, tls: ssl.SSLObject) -> bytes:
-        """All complete records.
+        while (data := self._opened(tls)) is None:
+            self._take_sealed(await self._recv())
+        return data
 
-        It looks before it reads: an SSLWantReadError for each record would cost as much as the record.
+    def _take_sealed(self, data: bytes) -> None:
+        if data:
+            self._tls_in.write(data)
+        else:
+            self._tls_in.write_eof()
+
+    def _opened(self, tls: ssl.SSLObject) -> bytes | None:
+        """All records that are whole; b"" at the end, None where there is no whole one.
+
+        Looks before it reads: an SSLWantReadError a record would cost as much as it.
         """
         parts: list[bytes] = []
         bio = self._tls_in
-        while True:
-            try:
-                while bio.pending or bio.eof:
-                    if not (part := tls.read(RECV_BYTES)):
-                        bio.write_eof()  # the peer has closed TLS: this is the end, whatever follows
-                        return b"".join(parts)
-                    parts.append(part)
-            except ssl.SSLWantReadError:
-                pass  # half a record
-            except ssl.SSLEOFError:
-                return b"".join(parts)  # no close in TLS: the close frame above it counts
-            except ssl.SSLError as e:
-                self.abort()
-                raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
-            if self._tls_out.pending:  # the answer to a key update
-                await self._write_records()
-            if parts:
-                return parts[0] if len(parts) == 1 else b"".join(parts)
-            if data := await self._recv():
-                bio.write(data)
-            else:
-                bio.write_eof()
+        try:
+            while bio.pending or bio.eof:
+                if not (part := tls.read(RECV_BYTES)):
+                    bio.write_eof()  # the peer said goodbye in TLS: this is the end, whatever follows
+                    return b"".join(parts)
+                parts.append(part)
+        except ssl.SSLWantReadError:
+            pass  # half a record
+        except ssl.SSLEOFError:
+            return b"".join(parts)  # no goodbye in TLS: the close frame above it is what counts
+        except ssl.SSLError as e:
+            self.abort()
+            raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
+        if self._tls_out.pending:  # the answer to a key update; where it must wait, the next who sends drains it too
+            super().post(self._tls_out.read())
+        if not parts:
+            return None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def hand_over(self, take: Callable[[bytes], bool]) -> None:
+        """Call `take` with what arrives, without waking this task for it (hub.py). See Wire.hand_over."""
+        hub, tls = current_hub(), self._tls
+        if hub is None:
+            while take(await self.read()):
+                pass
+            return
+        if tls is not None and (data := self._opened(tls)) is not None and not take(data):
+            return  # what came right behind the handshake
+
+        def arrived() -> bool:
+            data = self._recv_now()
+            if data is None:
+                return True
+            if tls is not None:
+                self._take_sealed(data)
+                data = self._opened(tls)
+            return data is None or take(data)
+
+        self._check_open()
+        await hub.serve(self._sock.fileno(), arrived)
 
     def post(self, data: bytes) -> bool:
         """Encrypt and send. See _OneOutBuffer.post: the records enter its order in the same step."""
@@ -253,16 +286,20 @@ class SocketWire(_OneOutBuffer):
             await self.drain()
 
     async def _recv(self) -> bytes:
-        sock = self._sock
         while True:
-            self._check_open()  # Trio would wait for descriptor -1, and keep it
-            try:
-                await trio.lowlevel.wait_readable(sock)
-                return sock.recv(RECV_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError as e:
-                raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
+            self._check_open()  # Trio would wait for descriptor -1, and remember it
+            await trio.lowlevel.wait_readable(self._sock)
+            if (data := self._recv_now()) is not None:
+                return data
+
+    def _recv_now(self) -> bytes | None:
+        """What the kernel has; b"" at the end, None for nothing yet."""
+        try:
+            return self._sock.recv(RECV_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as e:
+            raise trio.BrokenResourceError(f"the connection broke: {e.strerror or e}") from e
 
     def gather(self, n_bytes: int) -> None:
         """See Wire.gather.
@@ -301,6 +338,8 @@ class SocketWire(_OneOutBuffer):
         """Close the socket. See Wire.abort."""
         self._waiting.clear()
         if self._sock.fileno() >= 0:
+            if (hub := current_hub()) is not None:
+                hub.closing(self._sock.fileno())
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
@@ -318,6 +357,11 @@ class StreamWire(_OneOutBuffer):
         if self._aborted:
             raise trio.ClosedResourceError("this wire was closed")
         return bytes(await self._stream.receive_some())
+
+    async def hand_over(self, take: Callable[[bytes], bool]) -> None:
+        """Call `take` with what arrives. See Wire.hand_over."""
+        while take(await self.read()):
+            pass
 
     def gather(self, n_bytes: int) -> None:
         """Nothing: a stream wakes its reader for every byte. See Wire.gather."""

@@ -28,14 +28,17 @@ from relay.call.conversation import words_at
 from relay.call.vocabulary import (
     CallerArrived,
     CallerCommitted,
+    CallerLeft,
     CallerPaused,
     CallerSpoke,
     CallerTranscribed,
     EndCall,
+    EndReason,
     FunctionAsked,
     FunctionReturned,
     ItemId,
     ModelFinished,
+    ModelLost,
     ModelReady,
     ModelSpoke,
     ModelWorded,
@@ -134,6 +137,34 @@ def test_an_answer_that_was_heard_in_full_is_left_as_it_is() -> None:
     assert of(stage, CreateItem, DeleteItem, TruncateItem) == []
 
 
+def test_an_answer_whose_voice_gives_no_positions_was_heard_by_its_share_and_in_full_at_its_end() -> None:
+    stage = talking()
+    write(stage)
+    speak(stage, 1_000, (), whole=True)
+    stage.wait(1_200)
+    assert [row.heard for row in rows(stage)] == [TEXT]
+
+    stage = talking()
+    write(stage)
+    speak(stage, 4_000, (), whole=True)
+    stage.wait(2_000)
+    interrupt(stage)
+    (row,) = rows(stage)
+    assert row.heard == "We are open tomorrow from eleven", "half of it, to a word"
+
+
+def test_a_position_inside_a_word_counts_for_the_words_before_it() -> None:
+    said = "We are open."
+    where = tuple(Position(at, at * 100.0) for at in range(1, len(said) + 1))  # a position for each character
+    assert words_at(said, where, 99) == ""
+    assert words_at(said, where, 200) == "We"
+    assert words_at(said, where, 590) == "We"
+    assert words_at(said, where, 600) == "We are"
+    assert words_at(said, where, 700) == "We are"
+    assert words_at(said, where, 1_150) == "We are"
+    assert words_at(said, where, 1_200) == said
+
+
 def test_sound_of_another_voice_is_not_billed_as_the_models_and_its_characters_are() -> None:
     stage = talking()
     before_usd = stage.machine.meter.usd
@@ -219,6 +250,14 @@ def test_a_voice_that_is_lost_while_nobody_waits_changes_nothing_that_is_heard()
     assert stage.tell(VoiceFailed("dropped")) == [], "told once"
 
 
+def test_a_voice_that_is_lost_when_the_call_is_over_is_no_fault_of_the_call() -> None:
+    stage = talking()
+    write(stage)
+    stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
+    assert UseOwnVoice() not in stage.tell(VoiceFailed("dropped"))
+    assert stage.machine.call.voice_fault == ""
+
+
 def test_a_request_that_was_sent_before_the_voice_was_lost_is_cancelled_as_it_begins_and_made_again() -> None:
     stage = talking()
     assert stage.machine.answers.is_asked
@@ -272,6 +311,18 @@ def test_a_notice_that_broke_off_with_its_voice_is_no_notice_and_is_said_again()
     stage.answer(2, 2_000, greeting)
     stage.wait(4_000)
     assert of(stage, RecordConsent)
+
+
+def test_a_notice_whose_session_is_lost_in_the_middle_of_its_sound_is_no_notice() -> None:
+    opening = replace(PLAN.greeting.opening, mulaw=None)
+    stage = Stage(replace(PLAN, voice=SPOKEN.voice, greeting=replace(PLAN.greeting, opening=opening)))
+    stage.tell(ModelReady("sess_1", "mini", True), CallerArrived(StreamSid("MZ1")))
+    stage.tell(ResponseBegan(R1, "greeting"), ModelWorded(R1, ITEM, stage.machine.plan.greeting.text))
+    stage.tell(ModelSpoke(R1, ITEM, tone(400), 400.0, (Position(6, 400.0),)))
+    stage.tell(ModelLost(1006, "gone"))
+    stage.wait(1_500)
+    assert stage.ear.heard[ITEM] == 3_200, "it was played to the end of what there was"
+    assert of(stage, RecordConsent) == []
 
 
 def test_words_that_mean_nothing_after_an_interruption_bring_back_the_rest_from_its_own_position() -> None:

@@ -118,7 +118,7 @@ def test_more_calls_come_without_leaving_the_page(browser: Any, address: str) ->
 @pytest.mark.parametrize(
     "page", ["", "live", "calls", f"calls/{sid(RECORDED)}", "messages", "diary", "words", "listen"]
 )
-def test_a_page_fits_a_phone_and_has_a_name_for_everything(browser: Any, address: str, page: str) -> None:
+def test_a_page_fits_a_phone_and_has_a_name_for_everything(address: str, browser: Any, page: str) -> None:
     sign_in(browser, address)
     be_a_phone(browser)
     browser.get(f"{address}/console/{page}")
@@ -127,7 +127,7 @@ def test_a_page_fits_a_phone_and_has_a_name_for_everything(browser: Any, address
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_serious_stands_between_a_page_and_a_screen_reader(
-    browser: Any, address: str, axe: str, scheme: str
+    address: str, browser: Any, axe: str, scheme: str
 ) -> None:
     sign_in(browser, address)
     be_of_scheme(browser, scheme)

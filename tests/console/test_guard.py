@@ -24,7 +24,7 @@ ORIGIN = {"Origin": "https://relay.example.com"}
 
 @pytest.fixture(autouse=True)
 def short_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream of events ends at once: here its headers count."""
+    """A stream of events ends at once: here only its headers matter."""
     monkeypatch.setattr("relay.console.live.STREAM_LIMIT_S", 0.0)
 
 
@@ -47,7 +47,7 @@ def routes(app: QuartTrio) -> list[tuple[str, str]]:
 
 
 def browser(app: QuartTrio) -> Any:
-    """A browser that has not been here; quart types its `open` as if all of its arguments were needed."""
+    """A browser without cookies. Quart's types say that its `open` needs all its arguments; it does not."""
     return app.test_client()
 
 

@@ -71,6 +71,21 @@ def test_any_cut_of_the_callers_audio_gives_the_same_bytes(data: st.DataObject, 
 
 
 @unhurried
+@given(st.data(), mulaw_audio)
+def test_what_is_measured_on_the_way_is_the_same_to_the_bit(data: st.DataObject, mulaw: bytes) -> None:
+    measured, plain = dsp.Uplink(), dsp.Uplink()
+    for piece in data.draw(chunked(mulaw)):
+        assert measured.feed_measured(piece) == (plain.feed(piece), dsp.level_dbfs(piece))
+
+
+@pytest.mark.parametrize("code", range(0, 256, 5))
+@pytest.mark.parametrize("n", [1, 159, 160, 320, 1600, 1601])
+def test_the_level_of_one_code_is_the_same_to_the_bit_however_long_it_lasts(code: int, n: int) -> None:
+    mulaw = bytes([code]) * n
+    assert dsp.Uplink().feed_measured(mulaw)[1] == dsp.level_dbfs(mulaw)
+
+
+@unhurried
 @given(st.data(), pcm24k_audio)
 def test_any_cut_of_the_models_audio_gives_the_same_bytes(data: st.DataObject, pcm24k: bytes) -> None:
     """Cuts fall inside samples too: half a sample is carried."""

@@ -1,13 +1,11 @@
 """A real relay with its stand-ins, for a browser: `python -m tests.helpers.live_server DATABASE_URL DATA_DIR HASH`.
 
-Prints the relay's address. Each line on its input is the steps of a caller, as in a scenario: it rings with them. An
-empty line hangs up whoever calls.
+Prints the relay's address. Each line on its input is the steps of a caller, as in a scenario: it rings with them.
 """
 
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -38,7 +36,7 @@ title = "a caller"
 steps = [%s]
 [human]
 ring_s = 3
-talk_s = 30
+talk_s = 5
 """
 
 
@@ -61,19 +59,8 @@ async def main(database_url: str, data_dir: str, password_hash: str) -> None:
 
 
 async def _ring_as_told(exchange: Exchange, nursery: trio.Nursery) -> None:
-    calls = trio.CancelScope()
     while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
-        if line.strip():
-            nursery.start_soon(partial(_ring, exchange, line.strip(), calls))
-        else:
-            calls.cancel()
-            calls = trio.CancelScope()
-    calls.cancel()
-
-
-async def _ring(exchange: Exchange, steps: str, scope: trio.CancelScope) -> None:
-    with scope:
-        await run_scenario(parse(TEXT % steps, "live"), exchange)
+        nursery.start_soon(run_scenario, parse(TEXT % line.strip(), "live"), exchange)
 
 
 if __name__ == "__main__":

@@ -208,8 +208,8 @@ async def _by_phone(walk: Walk) -> None:
 async def _from_a_browser(walk: Walk) -> None:
     async with stage(script=Script(pace=1.0), settings=LOCAL) as play:
         open_console(play.daemon)
-        async with browser_call(play, number="+12125550107") as caller:
-            with walk.on():
+        with walk.on():
+            async with browser_call(play, number="+12125550107") as caller:
                 await caller.until_quiet()
                 await trio.sleep_until(caller.say("ask_booking"))
                 await caller.until_quiet()

@@ -53,7 +53,7 @@ CODES = bytes([*range(0x40, 0x7C), *range(0xC0, 0xFC)])
 
 
 def tone(ms: int, first_frame: int = 0) -> bytes:
-    """Mu-law whose bytes tell their frame: each frame is 160 times one of 120 codes, as loud as quiet speech."""
+    """Mu-law in which each frame can be recognised: it is 160 times one of 120 codes, as loud as quiet speech."""
     frames = b"".join(CODES[(first_frame + k) % len(CODES) :][:1] * 160 for k in range(ms // 20 + 1))
     return frames[: ms * 8]
 
@@ -112,7 +112,7 @@ class Ear:
     repeated: dict[ItemId, int] = field(default_factory=dict)  # bytes that were heard a second time
     holes: list[str] = field(default_factory=list)
     now_ms: int = 0
-    begins: dict[ItemId, int] = field(default_factory=dict)  # the frame of its item with which a rest begins
+    begins: dict[ItemId, int] = field(default_factory=dict)  # the first frame of a rest; 0 for other items
     _next: dict[ItemId, int] = field(default_factory=dict)
     _coming: deque[tuple[int, Action]] = field(default_factory=deque)
     _buffer: deque[Run | str] = field(default_factory=deque)

@@ -79,7 +79,7 @@ async def test_a_shorter_lead_would_let_such_a_stall_be_heard(
 async def test_a_line_that_sends_nothing_while_the_agent_speaks_is_topped_up_by_the_watchdog(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def pass_over(*_: object) -> None:
+    def pass_over(*_: object) -> None:
         """No receipt wakes the relay either."""
 
     monkeypatch.setattr(CallSession, "_take_event", pass_over)

@@ -71,8 +71,8 @@ def taken_is_a_refusal(patch: Patch) -> None:
     patch.setattr(contract.Answer, "accept", accept)
 
 
-async def take_silence_for_the_end(session: call_session.CallSession, _: float) -> None:
-    await session._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
+def take_silence_for_the_end(session: call_session.CallSession, _: float) -> None:
+    session._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
 
 
 def wait_for_a_reader(patch: Patch) -> None:

@@ -155,6 +155,15 @@ async def test_a_listener_that_does_not_read_is_dropped_and_neither_the_call_nor
     assert [what for what, _ in owner.audits.rows].count("stopped listening in") == 2
 
 
+async def test_what_a_listener_has_not_taken_is_four_seconds_at_most(autojump_clock: MockClock) -> None:
+    ear = listening_in.Ear()
+    for number in range(100):
+        ear.hear(bytes([number]), b"")
+    assert ear.is_full
+    assert [caller for caller, _ in await ear.pieces()] == [bytes([number]) for number in range(16)]
+    assert await ear.pieces() == []
+
+
 async def test_a_caller_who_does_not_want_to_be_recorded_is_heard_no_longer(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:

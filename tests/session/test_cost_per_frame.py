@@ -1,4 +1,4 @@
-"""What a caller's frame costs, counted and not timed: wake-ups of tasks, looks at the sockets, sends, reads.
+"""What a caller's frame costs, counted and not timed: wake-ups of tasks, sends, reads.
 
 The real daemon on real sockets in this process, and the benches' load in a thread of its own. A queue, a task or a lock
 between the caller's socket and the model's shows as one more step a frame, on any machine.
@@ -65,23 +65,23 @@ def _load(port: int, listener_ready: list[str], counts: Counter[str]) -> Counter
 
 
 @pytest.mark.real
-async def test_a_callers_frame_costs_one_wake_up_one_read_and_one_send(
+async def test_a_callers_frame_costs_one_read_and_one_send_and_wakes_no_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: Counter[str] = Counter()
-    push, recv = SocketWire._push, SocketWire._recv
+    push, recv = SocketWire._push, SocketWire._recv_now
 
     def counted_push(self: SocketWire, data: bytes) -> int:
         counts["sends"] += 1
         return push(self, data)
 
-    async def counted_recv(self: SocketWire) -> bytes:
+    def counted_recv(self: SocketWire) -> bytes | None:
         counts["reads"] += 1
-        return await recv(self)
+        return recv(self)
 
     monkeypatch.setattr("relay.transport.overload.BEHIND_S", 1e9)  # a slow machine does not send two frames as one here
     monkeypatch.setattr(SocketWire, "_push", counted_push)
-    monkeypatch.setattr(SocketWire, "_recv", counted_recv)
+    monkeypatch.setattr(SocketWire, "_recv_now", counted_recv)
     port, listening, found = free_port(), list[str](), list[Counter[str]]()
 
     async def load() -> None:
@@ -111,6 +111,7 @@ async def test_a_callers_frame_costs_one_wake_up_one_read_and_one_send(
     # A frame is read once and sent once. The rest is answers: deltas in, bursts and marks out, marks back.
     assert spent["reads"] <= 1.35 * frames, per_frame
     assert spent["sends"] <= 1.35 * frames, per_frame
-    # One step of one task a frame; the watchdog's five a second are a tenth more.
-    assert spent["steps Twilio reader"] <= 1.15 * frames, per_frame
-    assert spent["steps"] <= 1.9 * frames, per_frame
+    # The hub hands it over: no reader is woken. The watchdog's five steps a second are a tenth of a step a frame.
+    assert spent["steps Twilio reader"] <= 0.02 * frames, per_frame
+    assert spent["steps OpenAI reader"] <= 0.02 * frames, per_frame
+    assert spent["steps"] <= 0.45 * frames, per_frame

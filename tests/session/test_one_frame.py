@@ -14,13 +14,13 @@ import pytest
 from tests.helpers.path_walk import PATHS, Step, function_steps, walked
 
 UPLINK = (
-    "websocket wire text_frame media_protocol uplink gap_filling g711 machine gap_filling playout echo level_vad "
-    "uplink line protocol websocket text_frame wire"
+    "websocket text_frame call_session media_protocol uplink gap_filling line protocol machine gap_filling playout "
+    "echo level_vad websocket text_frame wire"
 )
 DOWNLINK = (
-    "websocket wire text_frame protocol downlink line machine responses response_queue playout "
-    "response_queue state state conversation response_queue cost conversation playout state playout echo g711 "
-    "waterfall media_protocol media_protocol websocket text_frame wire"
+    "websocket text_frame call_session protocol downlink line machine responses response_queue playout response_queue "
+    "state state conversation response_queue cost conversation playout state playout echo g711 waterfall "
+    "media_protocol media_protocol websocket text_frame wire"
 )
 
 

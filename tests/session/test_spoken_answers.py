@@ -101,14 +101,14 @@ class Play:
         self.spoken = SpokenAnswers(self._feed, self._wants, lambda _, mulaw: self.kept.append(mulaw))
         self.voices = WarmVoices(source)
 
-    async def _feed(self, event: Event) -> None:
+    def _feed(self, event: Event) -> None:
         self.heard.append(event)
 
     def _wants(self, response_id: ResponseId, item_id: ItemId) -> bool:
         return item_id not in self.unwanted
 
     async def model(self, type_: str, **fields: object) -> bool:
-        return await self.spoken.takes(protocol.decode(json.dumps({"type": type_, **fields}).encode()))
+        return self.spoken.takes(protocol.decode(json.dumps({"type": type_, **fields}).encode()))
 
     async def writes(self, text: str, item: ItemId = FIRST, response: ResponseId = R1) -> None:
         await self.model(protocol.TEXT_DELTA, response_id=response, item_id=item, delta=text)
@@ -264,10 +264,10 @@ async def test_a_voice_that_is_not_there_in_time_is_lost_and_hung_up_when_it_com
         play = await begun(nursery, Source(voice, 2.0))
         await play.writes("We are open.")
         await trio.sleep(0.5)
-        await play.spoken.tick(trio.current_time())
+        play.spoken.tick(trio.current_time())
         assert VoiceFailed("unreachable") not in play.heard
         await trio.sleep(0.2)
-        await play.spoken.tick(trio.current_time())
+        play.spoken.tick(trio.current_time())
         assert VoiceFailed("unreachable") in play.heard
         await trio.sleep(2.0)
         assert voice.closed == 1

@@ -1,4 +1,4 @@
-"""A relay with settings and words of its own is rehearsed as it is: a scenario adapts to it, or says why it cannot."""
+"""A relay with its own settings and words is rehearsed as it is: a scenario adapts to it, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LONDON = {
     "HUMAN_TRANSFER_NUMBER": "+442079460123",
     "HUMAN_NUMBERS_ALSO": "+442079460124",
 }
-# Of each kind one: the greeting, its notice, its question, our phrases, numbers, hours, days.
+# One of each kind: the greeting, its notice, its question, our phrases, numbers, hours, days.
 KINDS = [
     "good_call", "barge_in_notice", "barge_in_function", "one_party_state", "record_off", "dormant", "cap_duration",
     "emergency", "misunderstands", "transfer_busy", "transfer_second_number", "socket_cut_while_booking", "relay_dead",
@@ -86,7 +86,7 @@ async def test_a_relay_that_rings_another_number_than_it_is_set_to_is_a_fault(
 ) -> None:
     own = _own(play.ENVIRONMENT | LONDON)
     scenario = fitted(load("transfer_accepted"), own)
-    async with stage() as here:  # which is set otherwise
+    async with stage() as here:  # this relay has other settings
         got = await run_scenario(scenario, here.exchange, known_words=own.spoken)
     assert got.check(scenario.expect.without_ledger()) == [
         f"dialled ['{play.ENVIRONMENT['HUMAN_TRANSFER_NUMBER']}'], not ['+442079460123']"

@@ -97,7 +97,9 @@ def test_messages_come_whole_however_the_bytes_are_cut(messages: list[bytes], cu
         pieces.append(stream[at : at + n_bytes])
         at += n_bytes
     pieces.append(stream[at:])
-    end = WebSocketEnd(_Replay([piece for piece in pieces if piece]), ServerProtocol(state=State.OPEN))
+    end, other = (
+        WebSocketEnd(_Replay([piece for piece in pieces if piece]), ServerProtocol(state=State.OPEN)) for _ in range(2)
+    )
 
     async def read() -> list[bytes]:
         got: list[bytes] = []
@@ -105,7 +107,20 @@ def test_messages_come_whole_however_the_bytes_are_cut(messages: list[bytes], cu
             got += await end.receive()
         return got
 
-    assert trio.run(read) == ([message + b"tail" for message in messages] if split else messages)
+    async def be_given() -> list[bytes]:
+        got: list[bytes] = []
+
+        def take(some: list[bytes]) -> bool:
+            got.extend(some)
+            return True
+
+        with pytest.raises(Gone):
+            await other.hand_over(take)
+        return got
+
+    whole = [message + b"tail" for message in messages] if split else messages
+    assert trio.run(read) == whole
+    assert trio.run(be_given) == whole
 
 
 class _Replay:
@@ -115,6 +130,10 @@ class _Replay:
     async def read(self) -> bytes:
         await trio.lowlevel.checkpoint()
         return self.pieces.pop(0) if self.pieces else b""
+
+    async def hand_over(self, take: Callable[[bytes], bool]) -> None:
+        while take(await self.read()):
+            pass
 
     async def write(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()

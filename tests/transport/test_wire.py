@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import trio
@@ -292,6 +292,9 @@ async def test_tls_carries_much_from_many_writers_in_order(tls: Tls) -> None:
     class Far:
         async def read(self) -> bytes:
             return bytes(await tls.server.receive_some())
+
+        async def hand_over(self, take: Callable[[bytes], bool]) -> None:
+            raise NotImplementedError
 
         async def write(self, data: bytes) -> None:
             await tls.server.send_all(data)

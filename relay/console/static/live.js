@@ -3,6 +3,8 @@
 const list = document.getElementById("calls");
 const line = document.getElementById("line");
 const SURE_MS = 4000;
+// Sound comes in pieces of 250 ms: so much silence goes before it, that a piece which is a little late leaves no hole.
+const AHEAD_BYTES = 8 * 300;
 const cards = new Map(); // CallSid -> its card
 let heard = null; // the one call that is listened to: { sid, socket, speakers }
 
@@ -116,6 +118,7 @@ async function toggle(card, sid) {
     return;
   }
   mine.speakers = speakers;
+  for (const speaker of speakers) speaker.play(new Uint8Array(AHEAD_BYTES).fill(0xff));
   const url = new URL(`/console/socket/listen/${encodeURIComponent(sid)}`, location.href);
   url.protocol = url.protocol.replace("http", "ws");
   mine.socket = new WebSocket(url);
