@@ -68,7 +68,7 @@ def table(found: dict[str, Any]) -> list[Row]:
 
 
 def main() -> int:
-    """Measure, print, and leave out/dsp.json and out/dsp.png."""
+    """Measure, print, and write out/dsp.json and out/dsp.png."""
     if "--build" in sys.argv:
         speech.build()
     found = measure()

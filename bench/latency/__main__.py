@@ -10,7 +10,7 @@ CALLS = (1, 20)
 
 
 def main() -> int:
-    """Measure, print beside the goals, leave out/latency.json, .txt and .png; 1 where a goal was missed."""
+    """Measure, print with the goals, write out/latency.json, .txt and .png. Returns 1 if a goal was missed."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
     quieten()
     print(machine())

@@ -66,7 +66,7 @@ def difference(pairs: list[tuple[Step, Step]], way: str) -> float:
 
 
 def main() -> int:
-    """Measure, print, leave out/live.json; 1 where the goal was missed."""
+    """Measure, print, write out/live.json. Returns 1 if the goal was missed."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 8.0
     quieten()
     print(machine())

@@ -54,7 +54,7 @@ def rooms(own: Counter[str]) -> Counter[str]:
 
 
 def main() -> int:
-    """Profile, print, leave out/profile.txt and out/profile.raw (for a flame graph)."""
+    """Profile, print, write out/profile.txt and out/profile.raw (for a flame graph)."""
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 15.0
     spy, raw = _spy(), OUT / "profile.raw"

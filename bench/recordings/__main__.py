@@ -45,7 +45,7 @@ def interval(differences: Sequence[float]) -> tuple[float, float, float]:
 
 
 def main() -> int:
-    """Run the pairs, print, leave out/recordings.json and .txt; 1 if a median is over the goal."""
+    """Run the pairs, print, write out/recordings.json and .txt. Returns 1 if a median is over the goal."""
     given = [int(word) for word in sys.argv[1:4]]
     pairs, seconds, calls = given + [10, 10, 20][len(given) :]
     quieten()

@@ -74,7 +74,7 @@ HEAD = (
 
 
 def main() -> int:
-    """Measure all in turn; print; 1 where ours misses a goal."""
+    """Measure all in turn, and print. Returns 1 if ours misses a goal."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     names = ["off", "on", *sys.argv[2:]]
     os.sched_setaffinity(0, {LOAD_CORE})

@@ -295,7 +295,7 @@ class Conversation:
         self._entries.append(PastTurn(role, text))
 
     def heard_of(self, item_id: ItemId, heard_ms: float, said_ms: float, complete: bool) -> tuple[Turn, str] | None:
-        """The turn of an item and its words that were heard, as `Turn.heard_until`; None where it has no place."""
+        """The turn of an item and its words that were heard, as `Turn.heard_until`. None if it has no place."""
         turn = self._turns.get(item_id)
         return None if turn is None else (turn, turn.heard_until(heard_ms, said_ms, complete))
 

@@ -97,7 +97,7 @@ class Wanted:
     tools: tuple[dict[str, object], ...] = ()
     greeting: str | None = None  # asked for at once: the live greeting
     writes: bool = False  # it answers in text, which another voice speaks
-    silence_ms: int = SILENCE_MS  # of the caller's, after which the server tells of it
+    silence_ms: int = SILENCE_MS  # the server reports a silence of the caller after this time
 
 
 class Realtime:

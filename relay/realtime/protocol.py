@@ -306,7 +306,7 @@ _READERS = {
     "response.created": _began,
     RESPONSE_DONE: _ended,
     "response.output_audio_transcript.delta": _worded,
-    TEXT_DELTA: _worded,  # of a model that writes; where no voice speaks it, nobody hears these words
+    TEXT_DELTA: _worded,  # of a model that writes; without a voice, nobody hears these words
     ITEM_DONE: _item_done,
     "rate_limits.updated": _limits,
     "error": _erred,

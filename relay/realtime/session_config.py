@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 # A turn ends after 500 ms of silence, as in the documentation. The real default of 200 cuts people off in the middle of
-# a phone number (docs/protocol/openai.md 2.1). Where the call decides by its own ear (relay/call/early_answer.py), the
-# server tells of shorter silences.
+# a phone number (docs/protocol/openai.md 2.1). If the call decides by its own level (relay/call/early_answer.py), the
+# server reports shorter silences.
 SILENCE_MS = 500
 # The server's VAD says what it hears. The call decides when to answer and when to stop (relay/call/turn_taking.py). 0.5
 # and 300 are the API's defaults.
@@ -42,8 +42,8 @@ def session_config(
 ) -> dict[str, object]:
     """The `session` of our one `session.update`. Kept constant over a call: a change would bust the prompt cache.
 
-    `writes`: it answers in text, and can speak by its own voice when that is asked for later. `silence_ms`: after so
-    much silence of the caller's the server tells of it.
+    `writes`: it answers in text, and can speak later when it is asked to. `silence_ms`: the server reports a silence of
+    the caller after this time.
     """
     config: dict[str, object] = {
         "type": "realtime",

@@ -128,7 +128,7 @@ def open_desk(
 
 
 def voices_of(settings: Settings, dial_end: Dial = dial) -> ElevenLabs | None:
-    """Where the voices come from that speak what the model writes; None where it speaks by itself."""
+    """Where the voices come from that speak what the model writes. None if the model speaks itself."""
     if settings.speaks_itself:
         return None
     s = settings
