@@ -16,7 +16,7 @@ from relay.standin.twilio.exchange import CallerLine, Exchange, LiveCall
 from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.streaming import Network
 
-# A caller who hears nothing for so long hangs up, and the bench has failed.
+# A caller who hears nothing for this long hangs up, and the bench has failed.
 PATIENCE_S = 3.0
 # After the first audio: a mark comes back, then the caller hangs up.
 STAYS_S = 0.1

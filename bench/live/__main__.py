@@ -26,7 +26,7 @@ CALLS, WATCHERS, PAIRS, GOAL_MS = 20, 5, 10, 1.0
 
 @contextmanager
 def watching(load: Load, port: int, count: int) -> Iterator[list[int]]:
-    """Event clients on the load's core; the list has their snapshots and bytes once they have ended."""
+    """Event clients on the load's core. When they have ended, the list has their counts of snapshots and bytes."""
     command = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "bench.live.watchers", str(port), str(count)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as clients:

@@ -24,7 +24,7 @@ APART_S = 0.5  # between two troubles
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What goes wrong: the loop stops, or the way to Twilio is blocked, so often and for so long."""
+    """What goes wrong: the loop stops, or the way to Twilio is blocked, this often and for this long."""
 
     name: str
     stall_ms: int = 0

@@ -142,7 +142,7 @@ class Turn:
         self.started_ms, self.waits_ms = now_ms, waits_ms
 
     def sounds(self, said_ms: float, positions: tuple[Position, ...] | None = None) -> None:
-        """Audio of it came: it is now so long. If it was heard in full and goes on, it has not ended yet."""
+        """Audio of it came: it is now this long. If it was heard in full and goes on, it has not ended yet."""
         if self.whole and not self.interrupted:
             self.whole, self.heard = False, None
         self.said_ms = max(self.said_ms, said_ms)

@@ -38,11 +38,11 @@ from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 # answer. OpenAI's own default is the same.
 VAD_SILENCE_MS = 200
 # A VAD reports speech within 100 ms of its beginning, and the report needs a round trip. What our level has heard for
-# so long, and the server has not, is not speech.
+# this long, and the server has not, is not speech.
 NO_SPEECH_MS = 300
 # The end of speech that the server has reported is not older than this and its silence: the way to the server and back.
 ROUND_TRIP_MS = 150
-# No frame has come for so long (a muted line, a stall): our level hears nothing, and the server's silence counts.
+# No frame has come for this long (a muted line, a stall): our level hears nothing, and the server's silence counts.
 NO_FRAMES_S = 0.5
 
 

@@ -26,7 +26,7 @@ ASKED_STILL_THERE = 2
 LAST_WORDS_SLACK_S = 2.0
 LAST_WORDS_LIMIT_S = 120.0
 FRAME_MS = 20
-# If the caller speaks over a goodbye, the call waits so long after it: for a sentence, or for a noise that cannot be
+# If the caller speaks over a goodbye, the call waits this long after it: for a sentence, or for a noise that cannot be
 # told from one.
 SPOKEN_OVER_LIMIT_S = 30.0
 # For these ends the caller's words can say that it is too early. A limit stays, whatever is said.

@@ -14,7 +14,7 @@ from relay.call.sessions import Why
 from relay.call.state import Call, Next, Phase
 from relay.call.vocabulary import EndReason, ItemId, ModelLost, ModelReady, MoveFailed, NextModelLost
 
-# A lost session is replaced so often in one call. Then the human takes over.
+# A lost session is replaced this often in one call. Then the human takes over.
 RECONNECTS = 2
 # OpenAI ends a session after 60 minutes (docs/protocol/openai.md 1.4). After 50, a silent moment is used to move to a
 # new one.

@@ -30,7 +30,7 @@ UNRELATED_S = 3.5
 # The agent said that it would look something up, and does not: after this time it is asked to. A turn that the model
 # left unanswered may have been for somebody else.
 NUDGE_AFTER_S: dict[Missing, float] = {"promise": 2.0, "answer": 4.0}
-# The model is told so often what is missing. Then a human takes over.
+# The model is told this often what is missing. Then a human takes over.
 NUDGES = 2
 
 Due = Literal["nothing", "nudge", "phrase", "session", "human"]

@@ -49,7 +49,7 @@ class Presence:
     def silent_s(self, now: float, agent_quiet_since: float, least_s: float) -> float:
         """How long nobody has heard of the caller. The agent's own words count, but not what it said to a noise.
 
-        `least_s`: the agent must have been quiet for so long.
+        `least_s`: the agent must have been quiet for this long.
         """
         since = max(self.sign_at, agent_quiet_since)
         if self._silent_from is not None and not self.asked and now - agent_quiet_since >= least_s:

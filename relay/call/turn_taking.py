@@ -252,7 +252,7 @@ class Floor:
             self.speech.idle = True
 
     def drops_noise(self) -> None:
-        """What the VAD has heard for so long is not speech."""
+        """What the VAD has heard for this long is not speech."""
         self.speech = None
 
     def became_item(self, item_id: ItemId, agent: Agent, now: float) -> Worth:

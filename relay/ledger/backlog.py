@@ -22,11 +22,11 @@ from relay.ledger import rows as r
 from relay.ledger.spill import Entry, Spill
 
 # A call makes about one row a second: 100 calls fill this in 40 s. While Postgres is away it is emptied to disk every
-# second. If that comes too late, `add` does it at once: 10 to 60 ms for 2 MiB on a busy disk. All calls wait so long,
+# second. If that comes too late, `add` does it at once: 10 to 60 ms for 2 MiB on a busy disk. All calls wait this long,
 # and nothing is lost.
 QUEUE_ROWS = 4_096
 QUEUE_BYTES = 2 << 20
-# After the disk has refused, `add` waits so long before it tries again. A try at each row would stop the audio of all
+# After the disk has refused, `add` waits this long before it tries again. A try at each row would stop the audio of all
 # calls.
 DISK_PAUSE_S = 1.0
 TELL_AGAIN_S = 60.0  # a full disk is reported once a minute, not once a second

@@ -29,7 +29,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 CONNECT_LIMIT_S = 3
 STATEMENT_LIMIT_MS = 5_000  # 100 times longer than any of our statements; a forgotten lock ends here
-# A connection that was not used for so long is closed. A database that sleeps while nobody is connected can then sleep.
+# A connection that was not used for this long is closed. A database that sleeps without connections can then sleep.
 IDLE_LIMIT_S = 60.0
 
 # What our statements rely on, whatever the defaults of the server, the database or the role are. psycopg reads

@@ -32,13 +32,13 @@ from relay.ledger.spill import Entry
 
 Result = TypeVar("Result")
 
-GATHER_S = 0.05  # rows wait so long, so that more are written together
+GATHER_S = 0.05  # rows wait this long, so that more are written together
 SPILL_EVERY_S = 1.0  # rows are only in memory no longer than this, if Postgres does not take them
 WRITE_LIMIT_S = 10.0  # twice the statement timeout: after that the server hangs, and its connection is cut
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0  # between tries while Postgres is away
 CLOSE_LIMIT_S = 1.0
-# Some rows have failed so often and for so long, while the same tables take other rows. Then they are tried one by one:
-# one of them makes its backend crash or hang. The time is long enough for a lock that somebody holds, and for a
+# Some rows have failed this often and for this long, while the same tables take other rows. Then they are tried one by
+# one: one of them makes its backend crash or hang. The time is long enough for a lock that somebody holds, and for a
 # failover.
 SUSPECT_TRIES, SUSPECT_S = 5, 60.0
 

@@ -49,11 +49,11 @@ class Pauses(Protocol):
 Hearer: TypeAlias = Callable[[bytes, bytes], None]
 """Is given a whole chunk of both channels, as the tape is. Never blocks, never raises."""
 
-# If no frame comes for so long, a mark's own time is used.
+# If no frame comes for this long, a mark's own time is used.
 FRAME_LIMIT = 60 * SAMPLES_PER_MS
 # A mark this little behind the next frame is not late: Twilio's timestamps are exact only to some milliseconds.
 MARK_JITTER = 5 * SAMPLES_PER_MS
-# Before recording begins, audio that was played so long ago is dropped. Its mark has come, also over the longest way.
+# Before recording begins, audio that was played this long ago is dropped. Its mark has come, also over the longest way.
 FORGOTTEN = 4_000 * SAMPLES_PER_MS
 
 NOTICE = "the notice had not been heard"

@@ -44,7 +44,7 @@ SETTLE_SAMPLES = 300 * SAMPLES_PER_MS
 # later.
 HOLD_SAMPLES = 600 * SAMPLES_PER_MS
 USUAL_LIMIT = 1_500 * SAMPLES_PER_MS
-# No mark for so long: this peer returns none, and only the clock is used.
+# No mark for this long: this peer returns none, and only the clock is used.
 NO_MARKS_SAMPLES = 5_000 * SAMPLES_PER_MS
 
 

@@ -18,7 +18,7 @@ from relay.session.context import Desk
 log = structlog.get_logger()
 
 WINDOW_S = 600.0
-# One number gets the agent so often within the window. Hidden callers are many, and are counted together.
+# One number gets the agent this often within the window. Hidden callers are many, and are counted together.
 CALLS_PER_WINDOW = 10
 HIDDEN_CALLS_PER_WINDOW = 30
 # After those, so many rings reach the human's phone. Then it is busy until the window has passed.

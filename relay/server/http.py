@@ -38,11 +38,11 @@ log = structlog.get_logger()
 
 Door: TypeAlias = Callable[[Request, WebSocketEnd], Awaitable[None]]
 """Called once for each socket below its prefix, before the upgrade: it calls `end.accept(request)` or
-`end.reject(...)` and stays until the socket is over. Its end is closed behind it: 1000 after a return, 1011 after an
-exception (logged), 1012 where the process stops."""
+`end.reject(...)` and stays until the socket has ended. Its end is closed after it: 1000 after a return, 1011 after an
+exception (logged), 1012 if the process stops."""
 
 HEAD_LIMIT_S = 5.0
-# For a plain HTTP response that the peer does not read. Hypercorn alone would wait for ever, also at SIGTERM.
+# For a plain HTTP response that the peer does not read. Hypercorn alone would wait forever, also at SIGTERM.
 SEND_LIMIT_S = 5.0
 # Twilio keeps its connections. With a longer wait, fewer requests meet a socket that is about to be closed.
 KEEP_ALIVE_S = 75

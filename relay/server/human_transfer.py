@@ -26,7 +26,7 @@ from relay.twilio.caller_id import as_presented, caller_id
 
 log = structlog.get_logger()
 
-# The agent comes back so often after a lost stream, or when no human was there. Then nobody is asked again.
+# The agent comes back this often after a lost stream, or when no human was there. Then nobody is asked again.
 RESUMES = 3
 # A human's phone rings this long (Twilio adds about five seconds). After that it is voicemail.
 RING_S = 20

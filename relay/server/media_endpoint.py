@@ -81,7 +81,7 @@ class StreamDoor:
                     return
                 await self._serve(file, stream, started, end)
             finally:
-                file.stream_closes(stream)  # a socket that broke while it was opened must not count as a call for ever
+                file.stream_closes(stream)  # a socket that broke while it was opened must not count as a running call
 
     async def _start(self, request: Request, end: WebSocketEnd, file: CallFile) -> media_protocol.Started | None:
         """Twilio's first messages.

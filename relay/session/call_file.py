@@ -136,7 +136,7 @@ class CallFile:
     announces: bool
     briefing: Briefing
     closed: bool  # the business was closed when it rang
-    is_test: bool = False  # from the console's page: in no statistics, and nobody is told of it
+    is_test: bool = False  # from the console's page: not in statistics, and nobody is told
     is_dry: bool = False  # functions of your own that write are not run
     began_at: float | None = None  # Trio clock: when its first stream began; the zero of the call's time line
     account_sid: str = ""  # Twilio's account, whose token signed the call's first webhook

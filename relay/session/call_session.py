@@ -92,8 +92,8 @@ log = structlog.get_logger()
 # Before the first audio was written, the watchdog looks more often than the ticker, for the clip at 150 ms.
 FIRST_TICKS_S = 0.025
 HANG_UP_LIMIT_S = 6.0
-# Twilio sends 50 frames a second, but none while the caller's phone is muted. After so long without any message, Twilio
-# is asked for a mark. It returns the mark at once if nothing is playing. If no mark comes back, the socket is dead.
+# Twilio sends 50 frames a second, but none while the caller's phone is muted. After this long without any message,
+# Twilio is asked for a mark. It returns the mark at once if nothing is playing. If it returns none, the socket is dead.
 NOTHING_HEARD_S = 15.0
 PROBE_LIMIT_S = 5.0
 PROBE_MARK = "still there?"

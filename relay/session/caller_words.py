@@ -9,8 +9,8 @@ import trio
 
 from relay.call.state import Call
 
-# For so long, words of the caller's last turn may still come: transcriptions took 1.0 to 1.5 s (docs/protocol/openai.md
-# 3).
+# Words of the caller's last turn may still come for this long: transcriptions took 1.0 to 1.5 s
+# (docs/protocol/openai.md 3).
 WORDS_LIMIT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 0.1
 

@@ -40,7 +40,7 @@ from relay.transport.ticker import Beat
 from relay.twilio.rest import TwilioRest
 from relay.twilio.tokens import Tokens
 
-# A caller who comes back because no human took the call has at least so long for a message, whatever the limit is.
+# A caller who comes back because no human took the call has at least this long for a message, whatever the limit is.
 LAST_WORDS_S = 60.0
 
 
@@ -119,7 +119,7 @@ class Desk:
         return sum(file.live or file.brings_stream for file in self.files.at_hand())
 
     def begin_drain(self, limit_s: float) -> None:
-        """Take no more calls. The streams that are open, and those that open for calls in hand, have so long."""
+        """Take no more calls. The streams that are open, and those that open for calls in hand, have this long."""
         self.draining, self.leaves_at = True, trio.current_time() + limit_s
 
     @property
@@ -165,7 +165,7 @@ class Desk:
         self.ledger.record(row, *self.news_of(row, file))
 
     def news_of(self, row: Row, file: CallFile) -> list[OutboxRow]:
-        """What the owner is told of a row of a call. Of a test: nothing."""
+        """The news for the owner from a row of a call. None for a test call."""
         if file.is_test:
             return []
         return self.news.of(row, NewsCaller(file.caller_name, file.caller.id.presented))
@@ -210,7 +210,7 @@ class Desk:
         return file
 
     def voices_for(self, file: CallFile) -> WarmVoices | None:
-        """Where the voice of this call comes from; None where the model speaks by itself, or has to by now."""
+        """Where the voice of this call comes from; None if the model speaks itself, or must do so by now."""
         return None if file.talk.voice_fault else self.voices
 
     def ring(self, file: CallFile, greeting: str | None, now: float) -> None:

@@ -63,6 +63,6 @@ class AnswerAudio:
         return bytes(kept[1]) if kept is not None and kept[0] == response_id else None
 
     def sounds(self, response_id: ResponseId, mulaw: bytes) -> None:
-        """A response's sound, whoever speaks it: kept, if it is the greeting."""
+        """A response's sound, from the model or from a voice. It is kept if it is the greeting."""
         if self._kept is not None and self._kept[0] == response_id:
             self._kept[1].extend(mulaw)

@@ -19,7 +19,7 @@ class HasConsent(Protocol):
 
 
 class ConsentedReservations:
-    """The ledger's reservations; the consent of the call's newest stream is asked anew each time."""
+    """The ledger's reservations; the consent of the call's newest stream is checked each time."""
 
     def __init__(self, ledger: Ledger, file: HasConsent) -> None:
         self._ledger = ledger

@@ -81,7 +81,7 @@ class CallerAudio:
 
     @property
     def is_waiting(self) -> bool:
-        """True while audio waits for a model, or for its socket. New audio goes behind it."""
+        """True while audio waits for a model, or for its socket. New audio goes after it."""
         return bool(self._waiting)
 
     def take(self) -> bytes:

@@ -525,7 +525,7 @@ def _read_url(name: str, text: str) -> str:
         raise _Wrong("must be an origin alone, like wss://api.elevenlabs.io: the voice's path is put behind it")
     if parts.fragment:
         raise _Wrong("must have no fragment: the model is put behind it")
-    # Put together again. Other code does not know a scheme in capitals, nor a "?" or "#" with nothing behind it.
+    # Put together again. Other code does not expect a scheme in capitals, or a "?" or "#" with nothing after it.
     return parts.geturl().rstrip("/")
 
 

@@ -30,7 +30,7 @@ _FRAMES = 30
 
 
 class _Stderr:
-    """The `sys.stderr` of the moment when a line is written: loggers are kept for ever, but the stream may be replaced.
+    """The `sys.stderr` of the moment when a line is written: loggers are kept, but the stream may be replaced.
 
     If the disk is full, or nobody reads the pipe any more, the line is lost. Calls go on.
     """

@@ -1,8 +1,8 @@
 """Is the loop behind? Then two caller frames are sent to the model as one: less work for each, and 20 ms of delay.
 
 Two things are measured. How long a pass of the loop takes, from one look at the sockets to the next: a frame that has
-just come may wait so long. And the share of time in which the loop works: another program on this core can make passes
-long although the core is not full. A relay whose core is not full never does this (bench/capacity).
+just come may wait this long. And the share of time in which the loop works: another program on this core can make
+passes long although the core is not full. A relay whose core is not full never does this (bench/capacity).
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Beat:
         await self._lots[lot].park()
 
     async def run(self) -> None:
-        """Tick for ever."""
+        """Tick without end."""
         at, turn = trio.current_time(), 0
         while True:
             if not any(self._lots):

@@ -18,7 +18,7 @@ from relay.transport.hub import current_hub
 
 # What may wait in user space for a peer that reads slowly: two minutes of mu-law in base64. More is a dead peer.
 OUT_LIMIT_BYTES = 1 << 20
-# A peer that takes no byte for so long is cut. Twilio and OpenAI both read within milliseconds.
+# A peer that takes no byte for this long is cut. Twilio and OpenAI both read within milliseconds.
 NO_PROGRESS_S = 5.0
 # More than a TLS record (16 kB). Otherwise the rest of one would be inside OpenSSL, where no poll of the socket sees
 # it.
@@ -75,7 +75,7 @@ def default_tls() -> ssl.SSLContext:
 
 
 class _OneOutBuffer(ABC):
-    """How tasks share a wire: a task that finds bytes waiting adds its own behind them, and returns.
+    """How tasks share a wire: a task that finds bytes waiting adds its own after them, and returns.
 
     The task whose bytes did not fit waits for all of them. So nothing is mixed, nothing is lost, and no task or lock is
     needed. Half a frame cannot be taken back. So if the task that waits is cancelled, the wire is lost. A task that

@@ -55,7 +55,7 @@ LONG_MS, SHORT_MS = 1_300, 600  # no beginning, and perhaps one
 
 
 def says(play: Stage, number: int, ms: int = LONG_MS, words: str | None = None) -> list[Action]:
-    """A piece of speech, up to where the server has told of the silence behind it."""
+    """A piece of speech, until the server has reported the silence after it."""
     item = ItemId(f"caller_{number}")
     play.level_dbfs = SPEECH_DBFS
     done = play.wait(60)

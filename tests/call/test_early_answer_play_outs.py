@@ -1,4 +1,4 @@
-"""Any play-out of speech, pauses, functions, keys and late events: one heard answer a turn, and none in the words.
+"""Any order of speech, pauses, functions, keys and late events: each turn has one answer, never in the middle of words.
 
 A model that follows the protocol, with a VAD of 200 ms, a round trip, and a first delta that takes its time; a caller
 who speaks in pieces. The caller's ear and the caller's words are the oracle; nothing of the call's own state is asked.
@@ -156,7 +156,7 @@ class World:
     # The caller
 
     def line(self, ms: int, *, loud: bool) -> None:
-        """So long the caller speaks, or is silent."""
+        """The caller speaks for this time, or is silent."""
         self.stage.level_dbfs = SPEECH_DBFS if loud else SILENCE_DBFS
         for _ in range(ms // 20):
             quiet_ms = self.now.quiet_ms if loud else 20 + (0 if self.now.loud_ms else self.now.quiet_ms)

@@ -41,7 +41,7 @@ async def act(text: str, play: Play) -> Any:
 
 
 def slow_dial(play: Play, connect_s: float) -> None:
-    """From now on a model session takes so long to open."""
+    """From now on a model session takes this long to open."""
     realtime = play.daemon.desk.realtime
     opened = realtime.open
 

@@ -337,7 +337,7 @@ def test_a_bill_that_comes_behind_an_end_nobody_told_is_paid_once() -> None:
     assert stage.machine.meter.usd == pytest.approx(1_000 * 20.0 / 1e6)
 
 
-# Answers that are none, or not whole
+# Answers that are missing, or not complete
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def rows(stage: Stage) -> list[RecordTurn]:
 
 
 def interrupt(stage: Stage, ms: int) -> None:
-    """The caller's voice is up for so long. The VAD reports it after 60 ms."""
+    """The caller's voice is up for this long. The VAD reports it after 60 ms."""
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(60)
     stage.tell(CallerSpoke(ItemId("caller_2"), 0))
@@ -251,7 +251,7 @@ def test_a_hold_whose_line_falls_silent_goes_on_by_itself() -> None:
 
 def test_words_of_ours_are_said_anew_with_what_was_heard_of_them() -> None:
     slow = replace(PLAIN, greeting=replace(PLAIN.greeting, question=phrase("How can I help you?", 4_000)))
-    stage = Stage(slow).arrive(2_000)  # the first second and a half is no time to interrupt
+    stage = Stage(slow).arrive(2_000)  # the first 1.5 seconds cannot be interrupted
     own = ItemId("own_0_1")
     stage.actions.clear()
     interrupt(stage, 300)

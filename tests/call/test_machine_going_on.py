@@ -85,7 +85,7 @@ def gone_on() -> Stage:
 
 
 def answers_after(stage: Stage, ms: int, number: int = 2) -> ItemId:
-    """What the model answers to it, so long after it was asked."""
+    """What the model answers to it, this long after it was asked."""
     stage.wait(ms)
     return stage.answer(number, 1_000, "Sorry, could you repeat that?")
 

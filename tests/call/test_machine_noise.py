@@ -39,7 +39,7 @@ def noisy() -> Stage:
 
 
 def says(stage: Stage, ms: int) -> None:
-    """The caller speaks for so long, and the VAD does not notice the end."""
+    """The caller speaks for this long, and the VAD does not notice the end."""
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(ms)
     stage.level_dbfs = SILENCE_DBFS

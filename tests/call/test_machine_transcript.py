@@ -58,7 +58,7 @@ def test_turns_behind_an_answer_whose_second_part_was_given_up_unheard_stand_beh
     stage.tell(CallerSpoke(SECOND, 0))
     stage.wait(400)
     stage.level_dbfs = SILENCE_DBFS
-    last = parts[0]  # the second is deleted: what comes next stands behind the first, to the model
+    last = parts[0]  # the second is deleted: for the model, the next one comes after the first
     later = [SECOND, *(ItemId(f"later_{number}") for number in range(8))]
     for item in later:
         stage.tell(CallerCommitted(item, last))

@@ -128,7 +128,7 @@ async def test_a_message_that_a_caller_leaves_stands_in_the_ledger_though_the_no
 async def test_a_caller_who_speaks_before_the_greeting_has_a_sound_hears_the_notice_all_the_same(
     autojump_clock: MockClock,
 ) -> None:
-    script = Script(first_delta_ms=(3_500, 3_500))  # the clip is at its end by then
+    script = Script(first_delta_ms=(3_500, 3_500))  # the clip has ended before that
     async with stage(script=script, kept=False) as play:
         told = await ring(
             play, '{ silent_s = 2.7 }, { say = "ask_hours" }, { listen = true }, { listen = true }, { hang_up = true }'

@@ -123,7 +123,7 @@ async def test_orders_reach_the_call_and_the_page_is_told_even_where_the_audit_i
         answer = await client.post(f"/console/live/CA1/{path}", form=form, headers=HOST)
         told = await answer.get_json()
         assert told["answer"] == "done"
-        assert "could not be written into the audit" in told["words"]  # there is no Postgres here
+        assert "could not be written into the audit" in told["words"]  # this test has no Postgres
     expected = [PutThroughOrdered(), HangUpOrdered(), SentenceOrdered("We close early.")]
     assert calls.ordered == [("CA1", order) for order in expected]
     answer = await client.post("/console/live/CA2/hang-up", headers=HOST)

@@ -99,7 +99,7 @@ def test_an_owner_watches_a_call_has_a_sentence_said_listens_and_hangs_up(relay:
     length = card(browser).find_element(By.CSS_SELECTOR, "[data-show=length]")
     before = length.text
     wait(browser, lambda: length.text != before)
-    field.send_keys(SENTENCE[20:])  # an update takes neither the words nor the place
+    field.send_keys(SENTENCE[20:])  # an update keeps the words and the cursor's place
     press(browser, "Say")
     until(browser, "The agent was told.")
     assert field.get_property("value") == ""

@@ -35,5 +35,5 @@ def test_every_htmx_attribute_has_the_page_s_nonce() -> None:
 def test_nothing_is_loaded_from_elsewhere() -> None:
     for path in [*(HERE / "templates").glob("*.html"), *(HERE / "static").glob("*.*")]:
         text = Path(path).read_text().replace("http://www.w3.org/2000/svg", "")
-        text = text.replace("http://localhost:", "")  # told in words: where the owner's own machine has the page
+        text = text.replace("http://localhost:", "")  # only in a text: the page's address on the owner's machine
         assert not re.search(r"https?://|//cdn", text), path.name

@@ -256,7 +256,7 @@ class Stage:
         return item
 
     def caller_says(self, text: str | None, number: int, ms: int = 600) -> list[Action]:
-        """The caller speaks for so long. The VAD hears it 60 ms late, and its end 500 ms late. Words come 1 s later."""
+        """The caller speaks for this long. The VAD hears it 60 ms late, its end 500 ms late. Words come 1 s later."""
         item = ItemId(f"caller_{number}")
         self.level_dbfs = SPEECH_DBFS
         done = self.wait(60)

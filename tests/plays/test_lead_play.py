@@ -24,7 +24,7 @@ LISTENS, SENDS_NOTHING = "{ listen = true }", "{ mute_s = 13 }"
 
 
 async def stand_still(clock: MockClock, seed: int, stall_s: float) -> None:
-    """The whole process does nothing for so long, about twenty times a minute: time passes and no task runs."""
+    """The whole process does nothing for this long, about twenty times a minute: time passes and no task runs."""
     rng = random.Random(seed)
     while True:
         await trio.sleep(rng.uniform(0.7, 3.0))

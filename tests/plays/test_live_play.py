@@ -38,7 +38,7 @@ STEPS = {
     "transferring": WANTS_HUMAN,
     "ending": SAYS_GOODBYE,
 }
-# What the two people are told, at the stage: of put through, hang up and say.
+# What the two people are told at each stage, for put through, hang up and say.
 ANSWERS: dict[str, tuple[set[str], set[str], set[str]]] = dict.fromkeys(
     STEPS, ({"done", "already"}, {"done", "already"}, {"done", "already"})
 )
@@ -74,7 +74,7 @@ async def _at(play: Play, owner: OwnerAtLive, at: str, what: str, told: list[str
 
 
 SETTINGS: dict[str, Mapping[str, str]] = {
-    "greeting": {"RECORD": "off"},  # with a notice the greeting begins with it
+    "greeting": {"RECORD": "off"},  # a notice would come first in the greeting
 }
 
 
@@ -119,7 +119,7 @@ async def test_a_sentence_of_two_people_at_once_is_said_once_and_the_call_goes_o
         got = await _at(play, owner, at, "say", told)
         assert set(told) == ANSWERS[at][2]
         said = [text for role, text in play.evidence(got.call_sid).transcript if role == "agent"]
-        if at != "greeting":  # where no words are kept
+        if at != "greeting":  # no words are kept at that stage
             assert sum(SENTENCE in text for text in said) == ("done" in told)
         assert got.failures == []
         assert SENTENCE not in str(owner.audits.rows)

@@ -34,7 +34,7 @@ async def server(answer: bytes, asked: list[bytes]) -> AsyncIterator[str]:
         nursery.cancel_scope.cancel()
 
 
-# httpx leaves the generators that read such a body where they are.
+# httpx does not close the generators that read such a body.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_body_that_is_not_compressed_as_it_says_breaks_the_request() -> None:
     door = NetworkDoor()

@@ -10,7 +10,7 @@ from typing import Any, Final
 from relay.functions.claims import claims
 from relay.functions.claims.patterns import DONE, LISTED
 
-# A turn is forced about one deed so often. A model that does not follow is then left alone.
+# A turn is forced about one deed this often. A model that does not follow is then left alone.
 CORRECTIONS: Final = 2
 
 

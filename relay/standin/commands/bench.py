@@ -53,8 +53,8 @@ def serve_command(database_url: str, data_dir: Path) -> Relay:
         "MAX_CALL_USD": "1000",
         "MAX_DAY_USD": "1000000",
         "LOG_FORMAT": "json",
-        # The load's model answers at once, behind no silence: an early answer would be withheld, which is no delay of
-        # the machine's. bench/turns measures it.
+        # The load's model answers at once, without a silence before it. An early answer would be withheld, and this is
+        # not a delay of the machine. bench/turns measures it.
         "ANSWER_EARLY": "off",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parents[3]),

@@ -40,7 +40,7 @@ STAGE = {
     "HUMAN_TRANSFER_NUMBER": "+12125550102",
 }
 
-# A drain gives running calls 260 s. A caller who says nothing is not kept so long.
+# A drain gives running calls 260 s. A caller who says nothing is not kept this long.
 NOT_HERE = frozenset({"relay_drains"})
 
 

@@ -109,7 +109,7 @@ class VoiceScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spelling: Literal["mixed", "camel", "snake"] = "mixed"  # of keys: the two ways that its own sources have
     api_key: str = ""  # the only key that is accepted; empty: any
     voices: tuple[str, ...] = ()  # the only voices there are; empty: any
-    piper: bool = False  # texts without a clip by piper, where it is installed
+    piper: bool = False  # texts without a clip by piper, if it is installed
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> VoiceScript:

@@ -28,7 +28,7 @@ from relay.standin.own_environment import own_environment
 LOAD_LIMIT = 0.70
 READY_LIMIT_S = 40.0
 CALL_LIMIT_S = 15.0
-# Greeting and first turns: the figures of a step begin so long after its last call.
+# Greeting and first turns: the figures of a step begin this long after its last call.
 SETTLE_S = 10.0
 # Calls are rung one by one, so that each model session is known to belong to one; at most so many a second.
 RINGS_PER_S = 20.0

@@ -16,7 +16,7 @@ LOOK_S = 0.02
 """How often the caller checks what is heard: once a frame."""
 
 HINDSIGHT_S = 2 * LOOK_S
-"""Sound that is noticed only now may have begun so long ago."""
+"""Sound that is noticed only now may have begun this long ago."""
 
 
 class Actor:

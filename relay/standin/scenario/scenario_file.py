@@ -54,7 +54,7 @@ heard = ["We are open tomorrow"]
 dialled = ["+12125550102"]
 ```
 
-Every key of every table stands below, in the class that is named like it, with what it means.
+Every key of every table is below, with its meaning, in the class with the table's name.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mute_s: Seconds | None = None  # the line sends nothing at all, not even silence
     hang_up: bool = False
 
-    after_ms: WholeMs = 0  # wait so long first
-    interrupt_after_ms: WholeMs | None = None  # first wait until the agent has spoken for so long
+    after_ms: WholeMs = 0  # wait this long first
+    interrupt_after_ms: WholeMs | None = None  # first wait until the agent has spoken for this long
     limit_s: Seconds = 30.0  # a longer wait fails the call, and ends it
 
     @property
@@ -197,7 +197,7 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BusinessTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The business that the relay answers for by itself; own_business.py says what stands in the texts."""
+    """The business that the relay answers for by itself; own_business.py explains the texts."""
 
     file: str = ""  # its business.toml; "": the relay has a backend
     changed: str = ""

@@ -22,7 +22,7 @@ from websockets.uri import parse_uri
 from relay.standin.twilio.signing import signature
 
 SEND_LIMIT_S = 5.0
-"""A relay that reads nothing for so long has gone."""
+"""A relay that reads nothing for this long has gone."""
 
 MAX_MESSAGE_BYTES = 16 << 20
 """No limit is documented for a message from the relay (docs/protocol/twilio.md 3.2)."""

@@ -27,7 +27,7 @@ from relay.standin.twilio.socket import HandshakeRefused, SocketEnded, TwilioSoc
 from relay.standin.twilio.twiml_verbs import Connect
 
 CONNECT_LIMIT_S = 10.0
-"""After so long without a 101 Twilio reports 31901. The real limit is not documented."""
+"""After this long without a 101 Twilio reports 31901. The real limit is not documented."""
 
 EXPECTED_CLOSES = (1000, 1001, 1012)
 """Closing is how a relay ends a stream. Twilio still notes 31921 (docs/protocol/twilio.md 3.4)."""
