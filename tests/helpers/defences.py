@@ -35,6 +35,7 @@ from relay.call import (
     words,
 )
 from relay.call.gap_filling import Gaps
+from relay.call.words import Meaning
 from relay.functions import Deeds, idempotency, registry
 from relay.functions.backend import client, contract
 from relay.functions.claims import claims
@@ -80,8 +81,14 @@ def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
 
 def deaf_to(kind: str) -> Callable[[Patch], None]:
     """One kind of the caller's words has no effect."""
-    says = escalation.Rules.says
-    return put(escalation.Rules, "says", lambda rules, asked, text: asked != kind and says(rules, asked, text))
+    assert kind in escalation.CALLER_SAYS
+    judge = escalation.Rules.judge
+
+    def deaf(rules: escalation.Rules, text: str) -> Meaning:
+        meaning = judge(rules, text)
+        return dataclasses.replace(meaning, says=meaning.says - {kind})
+
+    return put(escalation.Rules, "judge", deaf)
 
 
 def unprotected(patch: Patch) -> None:
@@ -263,10 +270,10 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("transfer_busy", "a callback entry stands", put(human_transfer.Transfers, "_keep_callback", nothing)),
     ("transfer_out_of_hours", "the human's hours are kept", put(context.Desk, "human_is_there", lambda *_: True)),
     ("key_zero", "0 leads to a human", put(turns, "digit", nothing)),
-    ("emergency", "words of an emergency lead to a human", deaf_to("emergency_words")),
-    ("angry", "an angry caller is offered a human", deaf_to("angry_words")),
-    ("misunderstood", "three misunderstandings lead to a human", deaf_to("misunderstood_words")),
-    ("misunderstands", "an agent that asks again has not understood", put(responses, "_heed_own_words", nothing)),
+    ("emergency", "words of an emergency lead to a human", deaf_to("emergency")),
+    ("angry", "an angry caller is offered a human", deaf_to("angry")),
+    ("misunderstood", "three misunderstandings lead to a human", deaf_to("misunderstood")),
+    ("misunderstands", "an agent that asks again has not understood", put(responses, "heed_own_words", nothing)),
     ("two_failures", "two failures of one thing lead to a human", put(function_calls, "_failed_too_often", no)),
     ("transfer_rest_fails", "the caller's own document dials", put(webhooks.Webhooks, "_after", hang_up)),
     ("emergency_handed_on", "an emergency takes the place of another reason", put(ending, "_is_graver", no)),

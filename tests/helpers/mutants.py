@@ -194,8 +194,8 @@ MUTANTS = [
     Mutant(
         "floor instead of rounding in the uplink",
         "line.py",
-        "UP_VALUES = DECODE + 32768.5",
-        "UP_VALUES = DECODE + 32768.0",
+        "UP_OFFSET = 32768.5",
+        "UP_OFFSET = 32768.0",
         "test_line::test_uplink_is_decode_then_upsample",
     ),
     Mutant(
