@@ -57,6 +57,9 @@ class Recordings:
         self._disk, self._store = FolderStore(folder), store
         self._writer = Writer()
         self._closed = trio.Event()  # a file was closed: there may be something to upload
+        # Held from the look at a finished file until its row is written. Without it, a file could be deleted by age in
+        # between, and the row with its peaks would come behind the row that says it is deleted.
+        self._file_and_row = trio.Lock()
 
     # For a call
 
@@ -160,10 +163,13 @@ class Recordings:
             self._write_row(finished)
         newest = await trio.to_thread.run_sync(lambda: list(self._disk.names())[-ROWS_AGAIN:])
         for name in newest:
-            try:
-                self._write_row(await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys))
-            except (OSError, RecordingRefused, KeyMissing) as error:
-                log.warning("recording.unreadable", file=name, words=str(error))
+            async with self._file_and_row:
+                try:
+                    self._write_row(await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys))
+                except FileNotFoundError:
+                    continue  # deleted by age since the folder was listed
+                except (OSError, RecordingRefused, KeyMissing) as error:
+                    log.warning("recording.unreadable", file=name, words=str(error))
 
     # The store
 
@@ -173,18 +179,22 @@ class Recordings:
         waiting = 0
         for name in await trio.to_thread.run_sync(lambda: list(self._disk.names())):
             waiting += 1
-            try:
-                finished = await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys)
-                await trio.to_thread.run_sync(self._store.put, name, self._folder / name, abandon_on_cancel=True)
-            except (StoreFailed, OSError) as error:
-                log.warning("recording.not_uploaded", file=name, words=str(error), do="nothing: it is tried again")
-                self._metrics.recordings_waiting.set(waiting)
-                return
-            except (RecordingRefused, KeyMissing) as error:
-                log.error("recording.unreadable", file=name, words=str(error), do="it stays where it is")
-                continue
-            self._write_row(finished, self._store.where)  # before the file is removed: so it can always be found
-            await trio.to_thread.run_sync(self._disk.delete, [name])
+            async with self._file_and_row:
+                try:
+                    finished = await trio.to_thread.run_sync(finished_of, self._folder, name, self._keys)
+                    await trio.to_thread.run_sync(self._store.put, name, self._folder / name, abandon_on_cancel=True)
+                except (StoreFailed, OSError) as error:
+                    if not (self._folder / name).exists():  # deleted by age since the folder was listed
+                        waiting -= 1
+                        continue
+                    log.warning("recording.not_uploaded", file=name, words=str(error), do="nothing: it is tried again")
+                    self._metrics.recordings_waiting.set(waiting)
+                    return
+                except (RecordingRefused, KeyMissing) as error:
+                    log.error("recording.unreadable", file=name, words=str(error), do="it stays where it is")
+                    continue
+                self._write_row(finished, self._store.where)  # before the file is removed: so it can always be found
+                await trio.to_thread.run_sync(self._disk.delete, [name])
             waiting -= 1
         self._metrics.recordings_waiting.set(waiting)
 
@@ -205,9 +215,10 @@ class Recordings:
         """Delete in small groups what is older than RETENTION_DAYS. Then report how old the oldest is."""
         before = f"{self.utc_now() - self._keep:%Y-%m-%d/%H%M%S}"
         while batch := await trio.to_thread.run_sync(lambda: list(islice(store.names(before), DELETE_BATCH))):
-            await trio.to_thread.run_sync(store.delete, batch)
-            for name in batch:
-                self._write_deleted(name)
+            async with self._file_and_row:
+                await trio.to_thread.run_sync(store.delete, batch)
+                for name in batch:
+                    self._write_deleted(name)
             self._metrics.recordings_deleted.inc(len(batch))
             log.info("recording.deleted_by_age", files=len(batch), stored_in=store.where)
             await trio.sleep(BATCH_PAUSE_S)

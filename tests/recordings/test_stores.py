@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,7 +21,7 @@ from relay.ledger import rows
 from relay.ledger.memory import MemoryLedger
 from relay.recordings import service
 from relay.recordings.cipher import CHUNK_BYTES, Header, Keys, new_key
-from relay.recordings.files import FileInProgress
+from relay.recordings.files import FileInProgress, Finished, finished_of
 from relay.recordings.service import Recordings
 from relay.recordings.stores import FolderStore, ObjectStore, S3Access, StoreFailed
 from relay.telemetry.metrics import Metrics
@@ -230,3 +233,33 @@ async def test_days_whose_recordings_are_gone_leave_no_folder(tmp_path: Path) ->
     recordings, _ = _recordings(tmp_path, None)
     async with _running(recordings):
         await _until(lambda: not list(tmp_path.iterdir()))
+
+
+async def test_a_file_that_is_deleted_while_its_row_is_written_anew_leaves_no_peaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_read, delete = threading.Event(), FolderStore.delete
+
+    def slowly(*given: Any) -> Finished:
+        finished = finished_of(*given)
+        is_read.set()
+        time.sleep(0.1)  # long enough for the deletion, which runs in another thread
+        return finished
+
+    def delete_what_is_read(store: FolderStore, names: list[str]) -> None:
+        is_read.wait(0.5)
+        delete(store, names)
+
+    monkeypatch.setattr(service, "finished_of", slowly)
+    monkeypatch.setattr(FolderStore, "delete", delete_what_is_read)
+    monkeypatch.setattr(service, "BATCH_PAUSE_S", 0.0)
+    names = {put_file(tmp_path, NOW - timedelta(days=days)) for days in (31, 32)}
+    recordings, ledger = _recordings(tmp_path, None)
+
+    def deleted() -> dict[str, str | None]:
+        return {row.name: row.peaks for row in ledger.of(rows.RecordingRow) if row.deleted_at is not None}
+
+    async with _running(recordings):
+        await _until(lambda: not _there(FolderStore(tmp_path)) and deleted().keys() == names)
+        await trio.sleep(0.3)  # what is read slowly has come by now
+    assert set(deleted().values()) == {"\\x"}
