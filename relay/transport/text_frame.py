@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from struct import Struct
 
 from websockets.frames import apply_mask  # type: ignore[attr-defined] # its C function, or its Python
 
@@ -22,9 +23,15 @@ def _fresh_masks() -> Iterator[bytes]:
 masks = _fresh_masks()
 
 
-def text_frames(messages: Iterable[bytes], *, masked: bool) -> list[bytes]:
-    """Each message as a text frame; `masked`, as a client must."""
-    return [text_frame(message, next(masks) if masked else b"") for message in messages]
+# The head of a message of 126 bytes or more: both lengths of RFC 6455 5.2.
+_head_16_bits, _head_64_bits = Struct(">BBH").pack, Struct(">BBQ").pack
+
+
+def text_frames(messages: Sequence[bytes], *, masked: bool) -> bytes:
+    """Each message as a text frame, one behind the other; `masked`, as a client must."""
+    if len(messages) == 1:  # nearly always: a caller's frame
+        return text_frame(messages[0], next(masks) if masked else b"")
+    return b"".join([text_frame(message, next(masks) if masked else b"") for message in messages])
 
 
 def text_frame(message: bytes, mask: bytes) -> bytes:
@@ -33,9 +40,9 @@ def text_frame(message: bytes, mask: bytes) -> bytes:
     if size < 126:
         head = bytes((WHOLE_TEXT, bit | size))
     elif size < 65_536:
-        head = bytes((WHOLE_TEXT, bit | 126, size >> 8, size & 255))
+        head = _head_16_bits(WHOLE_TEXT, bit | 126, size)
     else:
-        head = bytes((WHOLE_TEXT, bit | 127)) + size.to_bytes(8, "big")
+        head = _head_64_bits(WHOLE_TEXT, bit | 127, size)
     return head + mask + apply_mask(message, mask) if mask else head + message
 
 

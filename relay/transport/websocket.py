@@ -174,10 +174,11 @@ class WebSocketEnd:
         protocol = self._protocol
         if protocol.state is not OPEN or self._closed:
             raise self._gone()
-        out = protocol.data_to_send() if protocol.writes else []
-        out += text_frames(messages, masked=self._is_client)
+        out = text_frames(messages, masked=self._is_client)
+        if protocol.writes:
+            out = b"".join(protocol.data_to_send()) + out
         try:
-            return self._wire.post(out[0] if len(out) == 1 else b"".join(out))
+            return self._wire.post(out)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
             raise self._gone(e) from e
 
