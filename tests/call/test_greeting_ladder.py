@@ -115,9 +115,7 @@ async def test_a_greeting_kept_between_ring_and_start_is_not_said_twice(autojump
         told = await ring(play)
         assert told.call.greeting_rung == "kept"
         assert told.heard == WHOLE
-        assert (
-            len(play.model.sessions) == 2
-        )  # the session that was asked for a greeting is closed, because it would greet again
+        assert len(play.model.sessions) == 2  # the session that was asked for a greeting is closed
 
 
 async def test_when_a_warm_session_fails_the_calls_own_session_answers_the_question(autojump_clock: MockClock) -> None:

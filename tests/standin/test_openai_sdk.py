@@ -1,6 +1,7 @@
-"""Clients that are not ours have a voice turn, a barge-in and a tool loop with the stand-in model.
+"""Other people's clients have a voice turn, a barge-in and a function call with the stand-in model.
 
-The official `openai` client and the `openai-agents` SDK, each in a thread beside the Trio run that serves them.
+They are the official `openai` client and the `openai-agents` SDK. Each runs in a thread beside the Trio run that
+serves the stand-in.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ async def against(model: StandInModel, client: Callable[[int], None]) -> None:
 
 
 class Official:
-    """The official client's connection, with what came so far."""
+    """The official client's connection, and the events that have come so far."""
 
     def __init__(self, connection: RealtimeConnection) -> None:
         self.connection = connection
         self.events: list[Any] = []
 
     def until(self, type_: str) -> Any:
-        """Read up to an event of this type; an error event ends the test."""
+        """Read up to an event of this type. An error event fails the test."""
         while True:
             event = self.connection.recv()
             self.events.append(event)
@@ -175,7 +176,7 @@ def with_agents(port: int, talk: Callable[[Any, list[Any]], Any]) -> None:
 
 
 async def until(session: Any, seen: list[Any], fits: Callable[[Any], bool]) -> Any:
-    """Read the SDK's events up to one that fits; its error event ends the test."""
+    """Read the SDK's events up to one that fits. An error event fails the test."""
     async for event in session:
         seen.append(event)
         assert event.type != "error", event
