@@ -1,4 +1,4 @@
-"""What the tests say to the stand-in model, and what it says back."""
+"""Messages of the tests to the stand-in model, and its script."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOURS_TOOL = {
 
 
 def say(line: Line, text: str, **response: Any) -> list[dict[str, Any]]:
-    """response.create with words that must be spoken exactly."""
+    """Send response.create with words that must be spoken exactly."""
     return line.send("response.create", response={"instructions": f"Say exactly: {text}", **response})
 
 

@@ -1,8 +1,8 @@
-"""Breaks the audio path on purpose, one way at a time. A named test must catch each: `python -m tests.helpers.mutants`.
+"""Breaks the audio path on purpose, one fault at a time. `python -m tests.helpers.mutants` runs all of them.
 
-Each mutant is a line of dsp/ that is changed in a copy of the source, as other relays have it wrong (0xff that becomes
-0x7e, state dropped at every frame, no filter before taking every third sample ...). The copy runs the one test that is
-named. Exit status 1 if a mutant survives, or if a test fails on the unchanged copy.
+Each mutant changes a line of dsp/ in a copy of the source. The faults are those of other relays: 0xff becomes 0x7e, or
+state is lost at every frame, or every third sample is taken without a filter. In the copy the one test that the mutant
+names runs, and it must fail. The exit status is 1 if a mutant survives, or if a test fails on the unchanged copy.
 """
 
 import concurrent.futures
@@ -30,7 +30,7 @@ TESTS = ["test_g711", "test_polyphase", "test_line", "test_spectrum", "test_self
 
 @dataclass(frozen=True)
 class Mutant:
-    """In dsp/`file`, `text` (there exactly once) becomes `instead`; `caught_by` is `module::test`."""
+    """In dsp/`file`, `text` is replaced by `instead`. It must be there exactly once. `caught_by` is `module::test`."""
 
     name: str
     file: str
@@ -85,7 +85,7 @@ MUTANTS = [
     ),
     # The filter
     Mutant(
-        "unequal phases: one tap is off by the least there is",
+        "unequal phases: one tap is wrong by one unit",
         "taps.py",
         "return tuple(sum(Q[max(0, n - 2) : n + 1]) for n in range(TAPS))",
         "return tuple(sum(Q[max(0, n - 2) : n + 1]) + (n == 40) for n in range(TAPS))",
@@ -106,7 +106,7 @@ MUTANTS = [
         "test_spectrum::test_images_of_the_telephone_band_are_out_of_hearing",
     ),
     Mutant(
-        "a boxcar for a filter",
+        "a boxcar instead of the filter",
         "taps.py",
         "return tuple(sum(Q[max(0, n - 2) : n + 1]) for n in range(TAPS))",
         "return (UNIT, UNIT, UNIT, *[0] * (TAPS - 3))",
@@ -163,7 +163,7 @@ MUTANTS = [
         "test_polyphase::test_overload_saturates_and_never_wraps",
     ),
     Mutant(
-        "history is not carried going up",
+        "history is not kept going up",
         "polyphase.py",
         "self._history = line[n:].copy()",
         "pass",
@@ -220,7 +220,7 @@ MUTANTS = [
         "test_line::test_downlink_is_downsample_then_encode",
     ),
     Mutant(
-        "history is not carried in the uplink: a click at every frame",
+        "history is not kept in the uplink, so that each frame begins with a click",
         "line.py",
         "self._tail = codes[n : n + UP_HISTORY]",
         "self._tail = UP_SILENCE",
@@ -255,21 +255,21 @@ MUTANTS = [
         "test_line::test_reset_equals_new",
     ),
     Mutant(
-        "the tail is cleared away at the end of an item",
+        "the filter's tail is lost at the end of an item",
         "line.py",
         'tail = b"" if nothing else self._run(bytes(2 * DOWN_FLUSH))',
         'tail = b""',
         "test_line::test_flush_brings_the_tail_and_equals_new",
     ),
     Mutant(
-        "the history is what the last call left in the buffers",
+        "the history is the audio that the last call left in the buffers",
         "line.py",
         "codes[:UP_HISTORY] = self._tail",
         "codes[:UP_HISTORY] = codes[-UP_HISTORY:]",
         "test_line::test_calls_that_take_turns_do_not_hear_each_other",
     ),
     Mutant(
-        "the buffer itself is handed out, and changes later",
+        "the buffer itself is returned, and changes later",
         "line.py",
         "return bytes(self._run(mulaw))",
         "return self._run(mulaw)",
@@ -286,7 +286,7 @@ MUTANTS = [
 
 
 def copied(folder: str) -> Path:
-    """A copy of the audio path and its tests, nothing else of the project."""
+    """A copy of the audio path and its tests, without the rest of the project."""
     copy = Path(folder)
     for piece in (*PIECES, *(f"tests/dsp/{name}.py" for name in TESTS)):
         source, target = ROOT / piece, copy / piece
@@ -299,7 +299,7 @@ def copied(folder: str) -> Path:
 
 
 def passes(copy: Path, tests: list[str]) -> bool:
-    """Whether the named tests pass in the copy. A copy whose tests cannot be collected is an error, not a catch."""
+    """Whether the named tests pass in the copy. If they cannot be collected, this is an error and not a catch."""
     ran = subprocess.run(
         [
             sys.executable,
@@ -322,7 +322,7 @@ def passes(copy: Path, tests: list[str]) -> bool:
 
 
 def mutated(mutant: Mutant, source: str) -> str:
-    """The source with the mutation. Raises ValueError if the line is gone, or is there twice."""
+    """The source with the mutation. Raises ValueError if the line is missing, or is there twice."""
     if source.count(mutant.text) != 1:
         raise ValueError(f"{mutant.name}: {mutant.text!r} is {source.count(mutant.text)} times in dsp/{mutant.file}")
     return source.replace(mutant.text, mutant.instead)
@@ -339,7 +339,7 @@ def survives(mutant: Mutant) -> bool:
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if not passes(copied(folder), sorted({mutant.caught_by for mutant in MUTANTS})):
-            print("the named tests fail on the unchanged source: mend that first", file=sys.stderr)
+            print("the named tests fail on the unchanged source: correct that first", file=sys.stderr)
             return 1
     alive = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
