@@ -1,4 +1,4 @@
-"""What the plays share."""
+"""Fixtures of the plays."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ import trio._core._run as trio_run
 
 @pytest.fixture
 def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trio runs ready tasks in random order on purpose. A play runs them in the same order each time."""
+    """Let a play run ready tasks in the same order each time. Trio's own order is random on purpose."""
     monkeypatch.setattr(trio_run, "_r", random.Random(1))
     monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
