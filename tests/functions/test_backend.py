@@ -151,7 +151,9 @@ async def test_a_failed_look_up_is_repeated_and_a_refused_one_is_not(autojump_cl
         assert (refused.value.status, len(line.requests)) == (422, 4)
 
 
-async def test_a_failed_write_is_repeated_once_with_the_same_key_and_books_once(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_failed_write_is_repeated_once_with_the_same_key_and_books_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     app = standin()
     async with business(app, ["lose"]) as (backend, line):
         booked = await book(backend)
@@ -208,7 +210,9 @@ async def test_a_compressed_bomb_is_not_decompressed() -> None:
             await backend.hours(DAY)
 
 
-async def test_the_breaker_stops_requests_and_tries_again_after_its_pause(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_breaker_stops_requests_and_tries_again_after_its_pause(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     app = standin({"/hours": "garbage"})
     async with business(app) as (backend, line):
         for _ in range(FAULTS_TO_OPEN):
@@ -258,7 +262,9 @@ def test_a_half_open_breaker_lets_one_request_through() -> None:
 
 
 @pytest.mark.real
-async def test_on_real_sockets_the_client_reuses_its_connection_and_a_dead_port_is_a_fault(nursery: trio.Nursery) -> None:
+async def test_on_real_sockets_the_client_reuses_its_connection_and_a_dead_port_is_a_fault(
+    nursery: trio.Nursery,
+) -> None:
     binds: list[str] = await nursery.start(serve_business, 0, standin({"/callers": "huge"}))
     async with Backend(binds[0]) as backend:
         for _ in range(3):

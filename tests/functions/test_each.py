@@ -268,7 +268,9 @@ async def test_a_message_goes_to_the_backend_and_to_the_ledger() -> None:
 
 
 @pytest.mark.parametrize("kind", ["500", "hang", "huge", "redirect"])
-async def test_a_message_is_not_lost_when_the_backend_cannot_be_reached(kind: str, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_message_is_not_lost_when_the_backend_cannot_be_reached(
+    kind: str, autojump_clock: trio.testing.MockClock
+) -> None:
     async with business(standin({"*": kind})) as (backend, _):
         outcome, _ = await ask(a_call(backend, number=""), "take_message", name="Dana", message="Call me back")
     assert outcome.ok

@@ -1,4 +1,4 @@
-"""A function that writes runs exactly once, whatever comes: repeats, retries, reconnects, other machines, no Postgres."""
+"""A function that writes runs exactly once in spite of repeats, retries, reconnects, other machines or no Postgres."""
 
 from __future__ import annotations
 
@@ -175,7 +175,9 @@ async def test_a_repeat_that_was_never_sent_does_not_turn_a_cancelled_attempt_in
         assert "not known whether it was done" in json.loads((await book(call)).output)["next"]
 
 
-async def test_when_the_first_attempt_is_cancelled_the_second_one_takes_its_place(autojump_clock: trio.testing.MockClock) -> None:
+async def test_when_the_first_attempt_is_cancelled_the_second_one_takes_its_place(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     app = standin({"POST /appointments": {"kind": "slow", "ms": 1000, "times": 1}})
     outcomes: list[Outcome] = []
 
@@ -609,6 +611,8 @@ async def test_with_any_faults_one_wish_leads_to_one_booking(autojump_clock: tri
 
 
 @pytest.mark.deep
-async def test_with_any_faults_a_thousand_wishes_lead_to_a_thousand_bookings(autojump_clock: trio.testing.MockClock) -> None:
+async def test_with_any_faults_a_thousand_wishes_lead_to_a_thousand_bookings(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     for seed in range(1000, 2000):
         await _one_life(seed)

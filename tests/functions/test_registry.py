@@ -246,7 +246,9 @@ def _package(path: Path, monkeypatch: pytest.MonkeyPatch, name: str, **files: st
     return name
 
 
-async def test_an_own_package_adds_functions_and_replaces_built_in_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_own_package_adds_functions_and_replaces_built_in_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = _package(
         tmp_path, monkeypatch, "chef_one", dish=MINE.format(name="ask_chef"), hours=MINE.format(name="lookup_hours")
     )
