@@ -83,7 +83,7 @@ def press(browser: Any, words: str) -> None:
     button.click()
 
 
-def test_an_owner_watches_a_call_has_a_sentence_said_listens_and_hangs_up(relay: Relay, browser: Any) -> None:
+def test_an_owner_watches_a_call_orders_a_sentence_listens_and_hangs_up(relay: Relay, browser: Any) -> None:
     sign_in(browser, relay.address)
     browser.find_element(By.LINK_TEXT, "Live").click()
     until(browser, "No call at the moment")
@@ -122,7 +122,7 @@ def test_an_owner_watches_a_call_has_a_sentence_said_listens_and_hangs_up(relay:
     ]
 
 
-def test_an_owner_puts_a_caller_through_and_sees_that_a_person_has_the_call(relay: Relay, browser: Any) -> None:
+def test_an_owner_puts_a_caller_through_and_sees_that_a_human_has_the_call(relay: Relay, browser: Any) -> None:
     sign_in(browser, relay.address)
     browser.get(f"{relay.address}/console/live")
     relay.ring()
@@ -136,7 +136,7 @@ def test_an_owner_puts_a_caller_through_and_sees_that_a_person_has_the_call(rela
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_running_call_fits_a_phone_and_can_be_read_by_a_screen_reader(
+def test_the_card_of_a_running_call_fits_a_phone_and_suits_a_screen_reader(
     relay: Relay, browser: Any, axe: str, scheme: str
 ) -> None:
     sign_in(browser, relay.address)

@@ -161,7 +161,7 @@ def until_over(browser: Any) -> None:
     wait(browser, lambda: state(browser) == "No call is running." and told(browser), CALL_LIMIT_S)
 
 
-def test_a_spoken_question_is_answered_an_interruption_stops_the_answer_and_a_goodbye_ends_the_call(
+def test_a_question_is_answered_an_interruption_stops_the_answer_and_a_goodbye_ends_the_call(
     address: str, database_url: str, tmp_path: Path
 ) -> None:
     # The browser raises a low voice within its first sentence, which the stand-in's strict ear does not forgive: that
@@ -195,7 +195,7 @@ def test_a_spoken_question_is_answered_an_interruption_stops_the_answer_and_a_go
     assert 0 < len(heard) < len(spoken) - 40
 
 
-def test_a_newcomer_whose_microphone_is_refused_talks_by_the_buttons(address: str) -> None:
+def test_without_a_microphone_the_caller_can_use_the_buttons(address: str) -> None:
     with page(address, FAKE_DEVICE) as browser:
         setting = {"permission": {"name": "microphone"}, "setting": "denied", "origin": address}
         browser.execute_cdp_cmd("Browser.setPermission", setting)
@@ -224,7 +224,7 @@ def test_hang_up_ends_the_call_and_another_can_be_made(address: str, tmp_path: P
             assert told(browser).startswith("You hung up.")
 
 
-def test_a_page_that_came_by_plain_http_says_why_there_is_no_call(address: str) -> None:
+def test_a_page_that_came_over_http_says_why_no_call_is_possible(address: str) -> None:
     with page(address) as browser:
         browser.execute_script("Object.defineProperty(window, 'isSecureContext', { get: () => false })")
         browser.find_element(By.ID, "begin").click()
@@ -232,7 +232,7 @@ def test_a_page_that_came_by_plain_http_says_why_there_is_no_call(address: str) 
         assert state(browser) == "No call is running."
 
 
-def test_a_relay_that_takes_no_call_says_why(address: str, tmp_path: Path) -> None:
+def test_when_the_relay_refuses_the_call_the_page_says_why(address: str, tmp_path: Path) -> None:
     with page(address, *with_microphone(speak(tmp_path / "mic.wav", 5.0))) as browser:
         number = browser.find_element(By.NAME, "number")
         number.clear()

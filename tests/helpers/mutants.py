@@ -96,28 +96,28 @@ MUTANTS = [
         "polyphase.py",
         "matrix[DOWN_HISTORY + 3 * place + 2 - tap, place] = weight / UNIT",
         "matrix[DOWN_HISTORY + 3 * place + 2, place] = 3",
-        "test_spectrum::test_tones_over_the_telephone_band_do_not_fold_back",
+        "test_spectrum::test_tones_above_the_telephone_band_do_not_fold_back",
     ),
     Mutant(
         "no anti-image filter: every sample is repeated",
         "polyphase.py",
         "matrix[UP_HISTORY + place - tap // 3, 3 * place + tap % 3] = weight / UNIT",
         "matrix[UP_HISTORY + place, 3 * place + tap % 3] = 1",
-        "test_spectrum::test_images_of_the_telephone_band_are_out_of_hearing",
+        "test_spectrum::test_images_of_the_telephone_band_are_below_the_stop_band_level",
     ),
     Mutant(
         "a boxcar instead of the filter",
         "taps.py",
         "return tuple(sum(Q[max(0, n - 2) : n + 1]) for n in range(TAPS))",
         "return (UNIT, UNIT, UNIT, *[0] * (TAPS - 3))",
-        "test_spectrum::test_telephone_band_goes_down_flat",
+        "test_spectrum::test_downsampling_is_flat_over_the_telephone_band",
     ),
     Mutant(
         "maximum phase: the filter mirrored, with the same magnitude",
         "taps.py",
         "for n in range(TAPS))",
         "for n in reversed(range(TAPS)))",
-        "test_spectrum::test_delay_going_up_is_the_data_sheets",
+        "test_spectrum::test_the_delay_of_upsampling_is_that_of_the_data_sheet",
     ),
     Mutant(
         "swapped phases going up",
@@ -138,7 +138,7 @@ MUTANTS = [
         "polyphase.py",
         "UP = _up_matrix()",
         "UP = _up_matrix().astype(np.float32).astype(np.float64)",
-        "test_self_test::test_this_build_passes",
+        "test_self_test::test_the_self_test_passes_on_this_machine",
     ),
     # The plain resamplers
     Mutant(
@@ -153,7 +153,7 @@ MUTANTS = [
         "polyphase.py",
         "np.floor(sums + 0.5)",
         "np.floor(sums + np.random.default_rng(1).triangular(-0.5, 0.5, 1.5, sums.shape))",
-        "test_polyphase::test_a_constant_stays_that_constant",
+        "test_polyphase::test_a_constant_is_the_same_constant_after_resampling",
     ),
     Mutant(
         "overload wraps",
@@ -188,7 +188,7 @@ MUTANTS = [
         "polyphase.py",
         "DOWN_FLUSH = TAPS - 1",
         "DOWN_FLUSH = TAPS - 4",
-        "test_polyphase::test_flush_is_what_silence_would_have_brought_out",
+        "test_polyphase::test_flush_returns_the_same_samples_as_silence_would",
     ),
     # The fused path
     Mutant(
@@ -196,14 +196,14 @@ MUTANTS = [
         "line.py",
         "UP_OFFSET = 32768.5",
         "UP_OFFSET = 32768.0",
-        "test_line::test_uplink_is_decode_then_upsample",
+        "test_line::test_the_uplink_equals_decoding_and_then_upsampling",
     ),
     Mutant(
         "floor instead of rounding in the downlink",
         "line.py",
         "np.full((1, BLOCK), 98305.5)",
         "np.full((1, BLOCK), 98304.0)",
-        "test_line::test_downlink_is_downsample_then_encode",
+        "test_line::test_the_downlink_equals_downsampling_and_then_encoding",
     ),
     Mutant(
         "overload wraps in the uplink",
@@ -217,7 +217,7 @@ MUTANTS = [
         "line.py",
         'DOWN_CODES.take(self.index, mode="clip"',
         'DOWN_CODES.take(self.index, mode="wrap"',
-        "test_line::test_downlink_is_downsample_then_encode",
+        "test_line::test_the_downlink_equals_downsampling_and_then_encoding",
     ),
     Mutant(
         "history is not kept in the uplink, so that each frame begins with a click",
@@ -231,7 +231,7 @@ MUTANTS = [
         "line.py",
         "UP_SILENCE = bytes([SILENCE]) * UP_HISTORY",
         "UP_SILENCE = bytes(UP_HISTORY)",
-        "test_line::test_silence_stays_silence",
+        "test_line::test_silence_is_silence_after_each_direction",
     ),
     Mutant(
         "the odd byte is dropped in the downlink",
@@ -252,35 +252,35 @@ MUTANTS = [
         "line.py",
         '        """Forget everything, as if new."""\n        self._tail = UP_SILENCE\n',
         '        """Forget everything, as if new."""\n',
-        "test_line::test_reset_equals_new",
+        "test_line::test_a_line_after_reset_equals_a_new_one",
     ),
     Mutant(
         "the filter's tail is lost at the end of an item",
         "line.py",
         'tail = b"" if nothing else self._run(bytes(2 * DOWN_FLUSH))',
         'tail = b""',
-        "test_line::test_flush_brings_the_tail_and_equals_new",
+        "test_line::test_flush_returns_the_tail_and_leaves_the_line_as_new",
     ),
     Mutant(
         "the history is the audio that the last call left in the buffers",
         "line.py",
         "codes[:UP_HISTORY] = self._tail",
         "codes[:UP_HISTORY] = codes[-UP_HISTORY:]",
-        "test_line::test_calls_that_take_turns_do_not_hear_each_other",
+        "test_line::test_calls_that_take_turns_do_not_mix_their_audio",
     ),
     Mutant(
         "the buffer itself is returned, and changes later",
         "line.py",
         "return bytes(self._run(mulaw))",
         "return self._run(mulaw)",
-        "test_line::test_bytes_given_out_do_not_change_with_the_next_frame",
+        "test_line::test_returned_bytes_do_not_change_with_the_next_frame",
     ),
     Mutant(
         "threads share buffers",
         "line.py",
         "class _BuffersOfThread(threading.local):",
         "class _BuffersOfThread:",
-        "test_line::test_calls_in_several_threads_do_not_hear_each_other",
+        "test_line::test_calls_in_several_threads_do_not_mix_their_audio",
     ),
 ]
 
