@@ -1,4 +1,4 @@
-"""`python -m bench.capacity [SECONDS [CALLS,…]]`: more and more calls on one core until one is late; twice."""
+"""`python -m bench.capacity [SECONDS [CALLS,…]]`: more and more calls on one core until audio is late. Two runs."""
 
 import sys
 
@@ -10,7 +10,7 @@ CALLS = (20, 60, 100, 140, 180, 200, 220, 240)
 
 
 def main() -> int:
-    """Measure twice, print, write out/capacity.json, .txt and .png. Returns 1 under 140 calls."""
+    """Measure twice, print, write out/capacity.json, .txt and .png. Return 1 if the limit is below 140 calls."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     calls = tuple(int(count) for count in sys.argv[2].split(",")) if len(sys.argv) > 2 else CALLS
     quieten()
