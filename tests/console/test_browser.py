@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.real]
 
 @pytest.fixture
 def address(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """A console in a process of its own."""
+    """The address of a console in a process of its own."""
     command = [sys.executable, "-m", "tests.helpers.console_server", database_url, str(tmp_path), hashed(PASSWORD)]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as server:
