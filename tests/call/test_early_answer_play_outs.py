@@ -58,7 +58,7 @@ class Line:
     quiet_ms: int
     loud_ms: int
 
-    def is_behind_a_turn(self, notices_ms: int) -> bool:
+    def is_after_a_turn(self, notices_ms: int) -> bool:
         """True if the last turn was over, and nobody can have noticed yet that the next has begun."""
         return self.quiet_ms >= WAIT_MS - 20 and self.loud_ms <= notices_ms
 
@@ -219,11 +219,11 @@ def check(world: World, pieces: list[tuple[int, int]]) -> None:
     spoken = {answer.item for answer in world.answers}
     notices_ms = ONSET_MS + world.rtt_ms + 40
     for at, item, line in world.heard:
-        assert item not in spoken or line.is_behind_a_turn(notices_ms), (
+        assert item not in spoken or line.is_after_a_turn(notices_ms), (
             f"{item} begins at {at} ms, while the caller speaks"
         )
     for at, call, line in world.ran:
-        assert line.is_behind_a_turn(notices_ms + GIVE_UP_MS), f"{call} runs at {at} ms, and the turn is not over"
+        assert line.is_after_a_turn(notices_ms + GIVE_UP_MS), f"{call} runs at {at} ms, and the turn is not over"
     assert len({call for _, call, _ in world.ran}) == len(world.ran)
     heard = [item for _, item, _ in world.heard if item in spoken]
     rows = {action.seq: action for action in world.stage.actions if isinstance(action, RecordTurn)}

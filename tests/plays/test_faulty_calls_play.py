@@ -149,7 +149,7 @@ def script_of(rng: random.Random, scenario: Scenario) -> Script:
     return Script.from_table(table | {"faults": faults, "seed": rng.randint(1, 10_000)})
 
 
-def _waits_behind(turn: Turn, waits_from: float) -> float | None:
+def _waits_after(turn: Turn, waits_from: float) -> float | None:
     """The time since which the caller waits after these words of the agent. None if they were an answer."""
     last = re.split(r"(?<=[.!?]) ", turn.text.casefold().strip())[-1]
     return max(waits_from, turn.to_s) if any(words in last for words in PATIENCE) else None
@@ -171,9 +171,9 @@ def dead_air_s(got: CallReport) -> list[float]:
         if turn.who == "caller":
             # The agent stopped while the caller spoke and went on afterwards: the ear's report has it as one turn.
             goes_on = [each for each in agents if each.from_s < turn.from_s and each.to_s > turn.to_s + GOES_ON_S]
-            waits_from = _waits_behind(goes_on[0], turn.to_s) if goes_on else turn.to_s
+            waits_from = _waits_after(goes_on[0], turn.to_s) if goes_on else turn.to_s
         elif waits_from is not None:
-            waits_from = _waits_behind(turn, waits_from)
+            waits_from = _waits_after(turn, waits_from)
     if waits_from is not None:
         silences.append(over_s - waits_from)
     return silences

@@ -320,15 +320,15 @@ async def give_marks_back(end: WebSocketEnd) -> None:
         pass
 
 
-@pytest.mark.parametrize("behind", [0, 1, 25])
+@pytest.mark.parametrize("after", [0, 1, 25])
 @pytest.mark.parametrize("together", [True, False])
 async def test_messages_that_come_together_with_start_reach_the_call(
-    behind: int, together: bool, autojump_clock: Clock
+    after: int, together: bool, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             opening = [said(CONNECTED), said(start())]
-            following = [*(said(frame(number)) for number in range(behind)), said(ZERO)]
+            following = [*(said(frame(number)) for number in range(after)), said(ZERO)]
             if together:
                 await end.send(*opening, *following)
             else:

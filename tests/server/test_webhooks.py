@@ -183,8 +183,8 @@ async def test_a_ringing_call_gets_a_stream_and_a_redirect_after_it(autojump_clo
     assert got.verbs == ["Connect", "Redirect"]
     (stream,) = got.all("Stream")
     assert stream.attrib["url"].startswith("wss://relay.example.com/twilio/stream/local/")
-    behind = got.all("Redirect")[0].text or ""
-    assert behind == "https://relay.example.com/twilio/after"
+    after = got.all("Redirect")[0].text or ""
+    assert after == "https://relay.example.com/twilio/after"
     assert stream.attrib["statusCallback"] == "https://relay.example.com/twilio/stream-status"
 
 

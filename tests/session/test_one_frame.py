@@ -24,8 +24,8 @@ DOWNLINK = (
 )
 
 
-# Calls from one file into another, at most. When the paths were made straight they were 22, 46, 22 and 77; the rest is
-# room for a feature that has a question of its own. Who adds a call asks first whether an answer that is there tells.
+# The most calls from one file into another. When the paths were made straight, they were 22, 46, 22 and 77. The rest is
+# for features that need a call of their own. Before you add a call, see whether a known result already answers it.
 MOST = {"barge-in hold": 26, "barge-in commit": 58, "transcript row": 30, "writing function": 84}
 
 
