@@ -54,7 +54,7 @@ class Speed:
     interruptions: int
     clear_ms: Spread  # speech_started -> clear
     load_late_ms: Spread  # how late the load itself was, which limits the exactness
-    others_busy: float  # what other programs used of the relay's core
+    others_busy: float  # the share of the relay's core that other programs used
 
     @property
     def missing(self) -> int:
@@ -163,7 +163,7 @@ def truth_words(one: Truth) -> str:
     off = one.off_ms
     return (
         f"{one.calls:5} calls, {one.interruptions} interruptions: "
-        f"truncated off by p50 {off.p50:.1f}, p99 {off.p99:.1f}, max {off.most:.1f} ms; "
+        f"error of the truncations p50 {off.p50:.1f}, p99 {off.p99:.1f}, max {off.most:.1f} ms; "
         f"without truncation {one.missing}, errors of the model {one.errors}, failed calls {len(one.failures)}"
     )
 
@@ -183,7 +183,7 @@ def main() -> int:
     """Measure, print, and write the files."""
     parser = argparse.ArgumentParser(prog="python -m bench.barge_in")
     parser.add_argument("--calls", type=int, nargs="+", default=[1, 20])
-    parser.add_argument("--interruptions", type=int, default=300, help="in all calls together; for 1 call a tenth")
+    parser.add_argument("--interruptions", type=int, default=300, help="in all calls; with 1 call a tenth")
     options = parser.parse_args()
     quieten()
     lines = [machine()]

@@ -69,7 +69,7 @@ class Load:
     async def _interrupt(self, call: LiveCall, chance: random.Random, interruptions: int) -> None:
         state = call.state
         clip = find(CLIP)
-        assert clip is not None, "it ships"
+        assert clip is not None, "the clip is missing"
         await _until(lambda now: state.answer_begun_s(now) is not None and state.quiet_for_s(now) >= 1.0)
         for _ in range(interruptions + 1):  # the first one is a question
             await trio.sleep_until(state.mouth.say(clip.mulaw, trio.current_time(), clip.text))

@@ -118,7 +118,7 @@ def table() -> list[Row]:
 
 
 def lines() -> list[str]:
-    """The table in words."""
+    """The table as lines of text."""
     head = "GIVE_UP_MS  coughs that cut  two coughs that cut  short words undone  talked over  pause by a cough"
     return [head] + [
         f"{row.commit_ms:9}  {row.coughs_that_cut:15.0%}  {row.double_coughs_that_cut:19.0%}  {row.words_undone:18.0%}"

@@ -24,7 +24,7 @@ def main() -> int:
             per_call_mb = (run[-1].rss_mb - run[0].rss_mb) / (run[-1].calls - run[0].calls)
             costs = " ".join(f"{s.cpu_ms_per_call_s:.1f}" for s in run)
             print(f"memory a call: {per_call_mb:.2f} MB (goal 0.5); CPU ms per call-second, must not rise: {costs}")
-    print(f"calls on one core with p99 <= 40 ms both ways and nothing dry: {limits[0]} and {limits[1]} (goal 200)")
+    print(f"calls on one core with p99 <= 40 ms in both directions and no gaps: {limits[0]} and {limits[1]} (goal 200)")
     draw(runs, OUT / "capacity.png")
     print(steps.save("capacity", runs, {"limits": limits}))
     return 0 if min(limits) >= 140 else 1

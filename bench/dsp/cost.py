@@ -1,4 +1,4 @@
-"""Microseconds per 20 ms frame beside audioop in the same run, and memory over a million frames."""
+"""Microseconds per 20 ms frame, compared with audioop in the same run, and memory over a million frames."""
 
 import base64
 import statistics

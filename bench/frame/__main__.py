@@ -1,4 +1,4 @@
-"""`python -m bench.frame [NAME=CHECKOUT…]`: the CPU that a caller's frame costs, beside other checkouts.
+"""`python -m bench.frame [NAME=CHECKOUT…]`: the CPU that a caller's frame costs, compared with other checkouts.
 
 All calls work in lock step: each gets one frame at the same moment, and the next one when the model has all frames. The
 CPU time of the relay's process is counted, and no clock is used. So other programs on the machine disturb it little.

@@ -32,7 +32,7 @@ from relay.standin.scenario.scenario_file import Scenario, parse
 from relay.standin.twilio.numbers import fictional_number
 
 SILENCE_LIMIT_MS, STOP_LIMIT_MS = 900.0, 300.0
-EVERY = 5  # one caller in so many interrupts
+EVERY = 5  # every fifth caller interrupts
 MUTE, ANNOUNCED, SPEAKS = "ask_hours", "ask_friday", "can_you_hear"
 ROUND_S = 9
 
@@ -43,7 +43,7 @@ class Figures:
 
     calls: int
     functions: int
-    silence_ms: Spread  # from the caller's last sound to the agent's next, and between the agent's
+    silence_ms: Spread  # from the caller's last sound to the agent's next, and between the agent's own sounds
     gaps_ms: Spread  # gaps in the agent's words, because Twilio's buffer was empty
     stop_ms: Spread  # at an interruption: from the caller's first sound to the agent's last
     answered: int  # how often words during a function were answered
@@ -130,7 +130,7 @@ async def measure(calls: list[int], rounds: int) -> list[Figures]:
 
 
 def words(one: Figures) -> str:
-    """A step in words."""
+    """The figures as lines of text."""
     silence, stop = one.silence_ms, one.stop_ms
     return (
         f"{one.calls:5} calls, {one.functions} functions of {SLOW_MS / 1000:g} s\n"
@@ -147,7 +147,7 @@ def main() -> int:
     """Measure, print, and write the files."""
     parser = argparse.ArgumentParser(prog="python -m bench.functions")
     parser.add_argument("--calls", type=int, nargs="+", default=[1, 20])
-    parser.add_argument("--rounds", type=int, default=4, help="functions a call")
+    parser.add_argument("--rounds", type=int, default=4, help="functions in each call")
     options = parser.parse_args()
     quieten()
     head = machine()

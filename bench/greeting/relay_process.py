@@ -107,6 +107,6 @@ async def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
                     if (await client.get(url, timeout=2.0)).status_code == 200:
                         return
                 except httpx.TransportError:
-                    pass  # not yet
+                    pass  # it does not answer yet
                 await trio.sleep(0.02)
     raise RelayFailed(f"the relay was not ready within {START_LIMIT_S:.0f} s, or stopped; its log is {log}")

@@ -46,7 +46,7 @@ def main() -> int:
             if step.calls in plain:
                 ratio = step.cpu_ms_per_call_s / plain[step.calls].cpu_ms_per_call_s
                 worst = max(worst, ratio)
-                print(f"CPU of ours to the passthrough's at {step.calls} calls: {ratio:.2f} (goal {GOAL})")
+                print(f"our CPU divided by the passthrough's at {step.calls} calls: {ratio:.2f} (goal {GOAL})")
     print(steps.save("peers", [run for found in rounds for run in found.values()]))
     return 0 if worst <= GOAL else 1
 

@@ -71,7 +71,7 @@ def main() -> int:
         command += ["-d", str(round(seconds)), "-f", "raw", "-o", str(raw)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if not load.loop.run(lambda: process.poll() is not None, seconds + 20) or process.returncode:
-            raise LoadFailed("py-spy did not look at the relay: it needs the right to (root, or ptrace_scope 0)")
+            raise LoadFailed("py-spy could not look at the relay: it must run as root, or with ptrace_scope 0")
     own, within, total = shares(raw.read_text())
     frame_us = step.cpu_ms_per_call_s * 1000 / FRAMES_PER_S
     rows = [f"{frame_us:.0f} us of CPU a caller frame", "", f"{'us':>6} {'own %':>6}  room"]

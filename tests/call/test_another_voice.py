@@ -219,7 +219,7 @@ def test_when_the_voice_is_lost_in_the_middle_of_an_answer_the_model_speaks_the_
     assert isinstance(asked, AskForResponse)
     assert asked.ref.startswith("rest-")
     stage.wait(1_500)
-    assert stage.ear.heard[ITEM] == 8_000, "all audio that came is heard to its end"
+    assert stage.ear.heard[ITEM] == 8_000, "audio that came is not heard to its end"
     (row,) = rows(stage)
     assert (row.said, row.heard) == (TEXT, "We are open tomorrow")
     assert stage.machine.call.voice_fault == "dropped"
@@ -231,7 +231,7 @@ def test_when_the_voice_is_lost_before_its_first_sound_a_phrase_comes_and_the_wh
     stage.tell(VoiceFailed("silent"))
     stage.tell(ResponseEnded(R1, "cancelled", "client_cancelled", None))
     created = [a.text for a in stage.actions if isinstance(a, CreateItem)]
-    assert created == ["one moment again"], "no word of the answer is in it, because nobody heard any"
+    assert created == ["one moment again"], "the session was told words that nobody heard"
     assert DeleteItem(ITEM) in stage.actions
     (asked,) = of(stage, AskForResponse)
     assert isinstance(asked, AskForResponse)
@@ -247,7 +247,7 @@ def test_when_the_voice_is_lost_while_nobody_waits_the_caller_hears_no_differenc
     stage.tell(VoiceFailed("dropped"))
     assert of(stage, AskForResponse, CreateItem, DeleteItem, CancelResponse) == []
     assert of(stage, UseOwnVoice) == [UseOwnVoice()]
-    assert stage.tell(VoiceFailed("dropped")) == [], "the loss is reported once"
+    assert stage.tell(VoiceFailed("dropped")) == [], "the loss is reported twice"
 
 
 def test_a_voice_that_is_lost_after_the_end_of_the_call_is_not_counted_as_a_fault() -> None:
@@ -283,7 +283,7 @@ def test_when_the_voice_is_lost_after_a_function_call_no_rest_is_asked_for_becau
     assert asked.ref.startswith("output-")
 
 
-def test_when_the_voice_is_lost_during_a_goodbye_our_own_phrase_says_it_and_the_call_ends() -> None:
+def test_when_the_voice_is_lost_during_a_goodbye_our_own_phrase_says_goodbye_and_the_call_ends() -> None:
     stage = talking()
     write(stage, "Goodbye, and thank you for calling.")
     speak(stage, 300, (Position(8, 300.0),), whole=False)
@@ -323,11 +323,11 @@ def test_a_notice_whose_session_is_lost_in_the_middle_of_its_sound_does_not_coun
     stage.tell(ModelSpoke(R1, ITEM, tone(400), 400.0, (Position(6, 400.0),)))
     stage.tell(ModelLost(1006, "gone"))
     stage.wait(1_500)
-    assert stage.ear.heard[ITEM] == 3_200, "the notice was played as far as its audio came"
+    assert stage.ear.heard[ITEM] == 3_200, "the notice was not played as far as its audio came"
     assert of(stage, RecordConsent) == []
 
 
-def test_when_the_words_of_an_interruption_mean_nothing_the_rest_is_played_from_its_own_position() -> None:
+def test_when_the_words_of_an_interruption_mean_nothing_the_rest_is_spoken_from_the_right_position() -> None:
     stage = talking()
     write(stage)
     speak(stage, 4_000, positions(TEXT, 4_000 / len(TEXT)), whole=True)

@@ -327,12 +327,10 @@ class Calls(RuleBasedStateMachine):
     def late_delta(self, data: st.DataObject, size: int) -> None:
         response = data.draw(st.sampled_from(sorted(self.response_items)))
         for item in self.response_items[response]:
-            ended = (
-                item in self.stage.tails and response != self.stage.active
-            )  # a response that is not active may go on
+            ended = item in self.stage.tails and response != self.stage.active  # an active one may go on
             if ended or item in self.stage.gone:
                 if self.stage.machine.wants(response, item):
-                    assert False, "the relay wants more of an item that is complete or cut"  # noqa: B011, PT015 -- the message says what went wrong
+                    assert False, "wants a complete or cut item"  # noqa: B011, PT015 -- says what went wrong
                 self.stage.tell(ModelSpoke(response, item, tone(size // 8 + 1)[:size], 10_000.0))
 
     @precondition(lambda self: self.session)
@@ -351,7 +349,7 @@ class Calls(RuleBasedStateMachine):
     @rule(twice=st.booleans())
     def function_is_asked(self, twice: bool) -> None:
         assert self.stage.active is not None
-        self.item_is_complete(0)  # a message in front of a function call is complete
+        self.item_is_complete(0)  # a message before a function call is complete
         item = ItemId(self.new("function"))
         self.stage.items[item] = "call"
         self.stage.tell(ItemPlaced(item, None, "function_call"))
@@ -507,6 +505,6 @@ TestCalls = Calls.TestCase
 
 @pytest.mark.deep
 class TestManyCalls(Calls.TestCase):  # type: ignore[misc, valid-type] # hypothesis makes it at run time
-    """The same rules, run by hypothesis as many examples."""
+    """The same rules. Hypothesis runs them as many examples."""
 
     settings = settings(max_examples=3_000, stateful_step_count=120, deadline=None, derandomize=False)

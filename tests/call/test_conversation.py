@@ -77,7 +77,7 @@ def test_the_past_has_the_heard_words_and_no_deleted_item() -> None:
     assert [past.text for past in talk.past()] == ["before", "We are", "[keys: 1]"]
 
 
-def test_a_new_session_gets_the_whole_past_and_says_which_new_item_stands_for_which_old_one() -> None:
+def test_a_new_session_gets_the_whole_past_and_each_old_item_has_its_new_id() -> None:
     talk = Conversation((), 0)
     talk.place(A, "agent", None, 0).said = "Hello."
     talk.called("call_1", "hours", "{}")

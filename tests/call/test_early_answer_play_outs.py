@@ -59,7 +59,7 @@ class Line:
     loud_ms: int
 
     def is_after_a_turn(self, notices_ms: int) -> bool:
-        """True if the last turn was over, and nobody can have noticed yet that the next has begun."""
+        """True if the last turn was over, and no side can know yet that the next one has begun."""
         return self.quiet_ms >= WAIT_MS - 20 and self.loud_ms <= notices_ms
 
 
@@ -200,7 +200,7 @@ PIECES = st.lists(
     words_ms=st.sampled_from([40, 400, 1_200]),
     keys=st.sampled_from(["", "1", "12"]),
 )
-def test_in_any_order_each_turn_has_one_answer_none_during_the_callers_words_and_no_function_runs_early(
+def test_in_any_order_each_turn_has_one_answer_and_nothing_happens_while_the_caller_speaks(
     pieces: list[tuple[int, int]], rtt_ms: int, first_ms: list[int], calls: list[bool], words_ms: int, keys: str
 ) -> None:
     world = World(rtt_ms, first_ms, calls, words_ms)

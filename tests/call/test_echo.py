@@ -38,7 +38,7 @@ class Anew:
 
 
 @given(st.lists(STEP, max_size=40))
-def test_the_level_that_is_kept_of_our_voice_is_the_level_of_what_was_sent(steps: list[tuple[str, int, int]]) -> None:
+def test_the_kept_level_of_our_voice_equals_the_level_of_the_sent_audio(steps: list[tuple[str, int, int]]) -> None:
     echo, anew = Echo(), Anew()
     now, play_end = 0.0037, 0.0  # not at the edge of a frame, because rounding could put an exact edge on either side
     for what, count, more in steps:

@@ -110,15 +110,14 @@ async def test_when_a_session_is_lost_while_the_caller_waits_the_next_one_answer
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
-        kill_when(
-            play, "caller_said", "what time do you open", after_s=4.0
-        )  # the caller has asked, and the answer is being generated
+        # The caller has asked, and the answer is being generated.
+        kill_when(play, "caller_said", "what time do you open", after_s=4.0)
         report = await act(text, play)
         assert report.failures == []
         first, second = play.model.sessions
         told = words_told(second)
         assert told[:3] == heard_before(play, report.call_sid, 3), "a word of the history is lost"
-        assert told[3].startswith("assistant: We are open tomorrow"), "what the agent had begun to say is lost"
+        assert told[3].startswith("assistant: We are open tomorrow"), "words of the agent are lost"
         assert functions_told(second) == 1
         assert greetings(report) == 1
         assert first.closed or not first.report.errors
@@ -131,7 +130,7 @@ async def test_a_session_lost_in_silence_leaves_no_more_than_a_pause(autojump_cl
     text = scenario(LISTEN, '{ say = "can_you_hear" }', LISTEN, "{ silent_s = 2 }", '{ say = "ask_booking" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
-        kill_when(play, "caller_said", "can you hear", after_s=6.5)  # the answer was heard, and it is silent
+        kill_when(play, "caller_said", "can you hear", after_s=6.5)  # the answer was heard, and nobody speaks
         report = await act(text, play)
         assert report.failures == []
         assert len(play.model.sessions) == 2
@@ -148,9 +147,8 @@ async def test_a_caller_who_speaks_while_the_session_is_lost_is_answered_by_the_
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
-        kill_when(
-            play, "caller_said", "can you hear"
-        )  # the caller begins to speak, and the session has heard nothing yet
+        # The caller begins to speak, and the session has heard nothing yet.
+        kill_when(play, "caller_said", "can you hear")
         report = await act(text, play)
         assert report.failures == []
         second = play.model.sessions[1]
@@ -196,9 +194,8 @@ async def test_words_that_begin_while_the_old_session_says_goodbye_are_heard_by_
         await trio.sleep(1.0 if waits else 0.0)
 
     monkeypatch.setattr(WebSocketEnd, "_say_goodbye", and_wait)
-    monkeypatch.setattr(
-        failover, "SESSION_LIMIT_S", 10.7
-    )  # in seconds: the limit comes while the words of the cough are awaited, and they end the wait
+    # The limit comes while the words of the cough are awaited. They end the wait.
+    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 10.7)
     text = scenario(LISTEN, "{ cough = true }", "{ silent_s = 1.7 }", '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.1)

@@ -45,9 +45,8 @@ async def test_a_kept_greeting_is_written_in_the_same_step_in_which_start_is_rea
         assert told.heard == WHOLE
         call = told.call
         assert (call.greeting_rung, call.greeting_ms, call.greeting_heard_ms) == ("kept", 0.0, 20)
-        assert call.webhook_greeting_ms == pytest.approx(
-            365, abs=2
-        )  # ms: the time that Twilio itself takes to open its socket
+        # Twilio itself takes this long to open its socket.
+        assert call.webhook_greeting_ms == pytest.approx(365, abs=2)
         assert call.webhook_greeting_heard_ms == pytest.approx(385, abs=2)
         text = play.daemon.desk.metrics.text().decode()
         for name in ("greeting_ms", "greeting_heard_ms", "webhook_greeting_ms", "webhook_greeting_heard_ms"):

@@ -21,12 +21,12 @@ def longest_run(mulaw: bytes, offset_bytes: int = 0) -> int:
 
 
 @pytest.mark.parametrize("offset_bytes", range(0, 160, 32))
-def test_a_cough_is_too_short_for_a_sentence_wherever_the_frames_fall(offset_bytes: int) -> None:
+def test_a_cough_is_too_short_to_interrupt_wherever_the_frames_begin(offset_bytes: int) -> None:
     assert longest_run(clips()["cough"].mulaw, offset_bytes) < min(GIVE_UP_MS, SHORT_TURN_MS)
 
 
 @pytest.mark.parametrize("clip", ["hello", "bye", "oh_wait", "stop_stop", "yes_right", "operator", "no_thanks"])
-def test_words_are_long_enough(clip: str) -> None:
+def test_a_word_is_long_enough_to_interrupt(clip: str) -> None:
     assert longest_run(clips()[clip].mulaw) >= GIVE_UP_MS
 
 

@@ -93,7 +93,7 @@ def is_with_a_human(stage: Stage) -> bool:
 # A model that does not speak
 
 
-def test_a_model_that_never_answers_leads_to_a_phrase_another_session_and_then_the_human() -> None:
+def test_a_model_that_never_answers_leads_to_a_phrase_then_to_another_session_and_then_to_the_human() -> None:
     stage = talking()
     assert dead_air_s(stage, 60.0) <= LONGEST_S
     assert len(of(stage, DialBeside)) == 1
@@ -149,7 +149,7 @@ def test_after_an_answer_that_stops_in_the_middle_a_phrase_comes_and_another_ses
     assert len(of(stage, AskForResponse)) == 1
 
 
-def test_a_slow_model_is_waited_for() -> None:
+def test_the_relay_waits_for_a_slow_model() -> None:
     stage = talking()
     stage.wait(4_000)
     stage.tell(ResponseBegan(R1, "turn-1"))
@@ -231,16 +231,14 @@ def test_a_stuck_session_and_refused_dials_end_with_an_answer_or_a_human(refused
 def test_a_session_that_gets_stuck_while_a_move_is_pending_is_left_at_once() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.actions.clear()
-    stage.caller_says(
-        "I have an allergy", 1
-    )  # a hard topic: a session with the harder model is opened beside the present one
+    stage.caller_says("I have an allergy", 1)  # a hard topic: a session with the harder model is opened, too
     assert [dial.why for dial in of(stage, DialBeside)] == ["escalation"]
     stage.tell(NextModelReady())
-    assert of(stage, SwitchModel) == [], "the present session may still answer"
+    assert of(stage, SwitchModel) == [], "the move came, although the present session may still answer"
     assert dead_air_s(stage, 8.0) <= LONGEST_S
     assert of(stage, SwitchModel) == [SwitchModel()]
     stage.tell(ModelReady("sess_2", "hard"))
-    assert len(of(stage, AskForResponse)) == 2, "the new session was asked for the answer, too"
+    assert len(of(stage, AskForResponse)) == 2, "the new session was not asked for the answer"
 
 
 def test_a_session_that_gets_stuck_while_the_next_one_opens_is_left_when_that_one_is_ready() -> None:
@@ -292,7 +290,7 @@ def test_a_session_that_dies_while_the_next_one_opens_causes_no_second_dial() ->
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_the_next_question_does_not_wait_for_an_end_of_the_answer_that_is_never_reported(refused: bool) -> None:
+def test_the_next_question_does_not_wait_for_a_missing_end_of_the_answer(refused: bool) -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "At ten.", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -310,7 +308,7 @@ def test_the_next_question_does_not_wait_for_an_end_of_the_answer_that_is_never_
     assert stage.ear.heard[ItemId("item_2")] == 8_000
 
 
-def test_the_error_nothing_to_cancel_means_that_no_response_is_active() -> None:
+def test_after_the_error_that_there_is_nothing_to_cancel_no_response_counts_as_active() -> None:
     stage = talking()
     item = stage.answer(1, 8_000, "At ten.", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -372,7 +370,7 @@ def test_a_whole_answer_is_asked_for_once() -> None:
     assert of(stage, AskForResponse) == []
 
 
-def test_a_rate_limit_is_waited_for_with_a_phrase_and_no_human_is_dialled() -> None:
+def test_a_rate_limit_leads_to_a_phrase_and_a_wait_and_no_human_is_dialled() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"))
     stage.tell(ResponseEnded(R1, "failed", "rate_limit_exceeded", None, 2.5))

@@ -168,7 +168,7 @@ def test_no_word_is_recorded_before_the_notice_was_heard() -> None:
     assert {row.said for row in of(stage, RecordTurn)} == {"Hello?", f"Hello. {NOTICE}"}
 
 
-def test_a_call_without_words_keeps_none() -> None:
+def test_a_call_that_keeps_no_words_records_none() -> None:
     stage = Stage(replace(PLAIN, keep_words=False)).arrive(1_500)
     stage.caller_says("my name is Jane", 1)
     stage.answer(1, 500, "Hello Jane.")
@@ -180,9 +180,8 @@ def test_a_call_without_words_keeps_none() -> None:
 
 def test_a_cough_does_not_change_the_times_of_the_turn_before_it() -> None:
     stage = Stage(PLAIN).arrive(1_500)
-    stage.caller_says(
-        "what time", 1, ms=600
-    )  # the words come 1.5 s after the last sound, and the answer was asked for after 0.5 s
+    # The words come 1.5 s after the last sound. The answer was asked for after 0.5 s.
+    stage.caller_says("what time", 1, ms=600)
     stage.answer(1, 500, "At ten.")
     stage.wait(1_000)
     (row,) = [row for row in of(stage, RecordTurn) if row.item_id == "item_1"]
@@ -325,10 +324,10 @@ def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
     stage.wait(200)
     assert [dial.why for dial in of(stage, DialBeside)] == ["expiry"]
     stage.tell(NextModelReady())
-    assert of(stage, SwitchModel) == [], "the agent is speaking"
+    assert of(stage, SwitchModel) == [], "the move came while the agent was speaking"
     stage.tell(CallerCommitted(item, None))
     stage.wait(1_500)
-    assert of(stage, SwitchModel) == [], "the caller's words are not known yet"
+    assert of(stage, SwitchModel) == [], "the move came before the caller's words were known"
     stage.tell(CallerTranscribed(item, ""))
     stage.wait(100)
     assert of(stage, SwitchModel) == [SwitchModel()]
@@ -346,7 +345,7 @@ def test_a_move_does_not_wait_for_ever_for_words_that_do_not_come() -> None:
     assert of(stage, SwitchModel) == [SwitchModel()]
 
 
-def test_a_session_is_left_at_fifty_minutes_which_is_ten_before_the_server_ends_it() -> None:
+def test_a_session_is_left_after_50_minutes_and_the_server_would_end_it_after_60() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, call_s=7_200.0, silence_s=7_200.0))).arrive(1_500)
     ready_s = stage.machine.call.sessions.ready_at
     assert stage.machine.handle(Ticked(), ready_s + 49 * 60 + 59) == []

@@ -1,4 +1,4 @@
-"""Barge-in, step by step: a script of events, and what the relay does at each."""
+"""Barge-in, step by step: a script of events, and the relay's actions after each."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_an_answer_that_is_still_generated_is_cancelled_first_and_its_late_delta
     assert stage.ear.heard[ITEM] == 460 * 8
 
 
-def test_an_answer_whose_received_part_was_heard_in_full_is_truncated_there_because_more_is_on_its_way() -> None:
+def test_an_answer_is_truncated_after_its_received_part_because_more_audio_is_on_its_way() -> None:
     stage = talking()
     stage.answer(1, 500, TEXT, ended=False)
     stage.wait(700)
@@ -149,7 +149,7 @@ def test_an_item_that_was_heard_to_its_end_is_not_cut_together_with_the_next_one
 
 
 def test_a_cancellation_that_crosses_the_answers_own_end_is_not_counted_as_an_error() -> None:
-    """Seen on real sockets, once in 300 interruptions: the answer had ended when `response.cancel` came."""
+    """This was seen on real sockets, once in 300 interruptions: the answer had ended when `response.cancel` came."""
     stage = talking()
     stage.answer(1, 8_000, TEXT, ended=False)
     stage.wait(400)
@@ -185,7 +185,7 @@ def test_an_answer_that_comes_while_the_caller_goes_on_is_given_up_before_it_is_
         "a part of the answer was played while the caller spoke"
     )
     expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [CancelResponse(R1), DeleteItem(ITEM)])
-    assert stage.machine.figures.barge_ins == 0, "there was nothing to interrupt"
+    assert stage.machine.figures.barge_ins == 0, "a barge-in was counted although nothing was interrupted"
 
 
 def test_an_answer_that_comes_during_a_cough_begins_after_it() -> None:
@@ -198,7 +198,7 @@ def test_an_answer_that_comes_during_a_cough_begins_after_it() -> None:
     assert ITEM not in stage.ear.heard
     stage.wait(600)
     assert stage.ear.heard[ITEM] == 500 * 8
-    assert stage.machine.figures.false_stops == 0, "nothing was stopped"
+    assert stage.machine.figures.false_stops == 0, "a false stop was counted although nothing was stopped"
 
 
 def test_the_words_of_an_answer_without_sound_are_deleted_when_it_has_ended() -> None:
@@ -320,7 +320,7 @@ def test_the_turn_of_an_interruption_is_answered_when_the_cancelled_answer_has_e
     assert [action.ref for action in stage.actions if isinstance(action, AskForResponse)] == ["turn-2"]
 
 
-def test_short_words_that_ask_to_stop_stop_the_agent_when_they_are_known() -> None:
+def test_short_words_that_ask_for_silence_interrupt_the_agent_when_they_are_known() -> None:
     stage = talking()
     stage.answer(1, 6_000, TEXT)
     stage.wait(1_000)

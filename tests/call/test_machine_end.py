@@ -130,7 +130,7 @@ def test_last_words_that_never_end_do_not_keep_the_line_for_ever() -> None:
     assert HangUp() in stage.actions
 
 
-def test_when_the_model_ends_the_call_without_a_goodbye_a_phrase_says_it() -> None:
+def test_when_the_model_ends_the_call_without_a_goodbye_a_phrase_says_goodbye() -> None:
     stage = talking()
     asked_to_end(stage, 0)
     stage.wait(900)
@@ -302,7 +302,7 @@ def test_a_zero_inside_a_number_is_taken_for_a_digit_of_it(keys: str, apart_ms: 
 
 
 @pytest.mark.parametrize("keys", ["0", "00", "0000"])
-def test_one_zero_or_several_and_no_other_key_bring_a_human(keys: str) -> None:
+def test_zeros_alone_bring_a_human(keys: str) -> None:
     stage = talking()
     for key in keys:
         stage.tell(DigitPressed(key))
@@ -337,7 +337,7 @@ def test_a_zero_brings_a_human_without_a_model() -> None:
     assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
 
 
-def test_without_a_human_a_wish_for_one_over_a_goodbye_is_answered_and_an_emergency_is_put_through() -> None:
+def test_when_no_human_is_available_a_wish_for_one_over_a_goodbye_is_answered_and_an_emergency_is_put_through() -> None:
     for words, then in (("an operator please", None), ("it is on fire", Next.HUMAN)):
         stage = Stage(replace(PLAIN, human_available=False)).arrive(1_500)
         asked_to_end(stage, 2_000)
@@ -461,7 +461,7 @@ def test_a_silent_caller_is_asked_twice_and_then_the_call_ends() -> None:
     assert ended(stage) == (EndReason.SILENCE_CAP, Next.HANG_UP)
 
 
-def test_a_call_ends_at_its_longest_duration() -> None:
+def test_a_call_ends_at_its_cap_in_duration() -> None:
     stage = talking(limits=replace(PLAIN.limits, call_s=40.0, silence_s=600.0))
     stage.wait(42_000)
     assert ended(stage) == (EndReason.DURATION_CAP, Next.HANG_UP)

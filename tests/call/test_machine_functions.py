@@ -11,9 +11,8 @@ from tests.helpers.playbook import PLAIN, SPEECH_DBFS, Stage
 def test_two_outputs_of_one_response_lead_to_one_request() -> None:
     stage = begun(talking())
     stage.tell(FunctionAsked(R1, "call_1", "hours", "{}"))
-    stage.tell(
-        FunctionReturned("call_1", "hours", "{}", True, 5)
-    )  # the function returns before the end of the response
+    # The function returns before the end of the response.
+    stage.tell(FunctionReturned("call_1", "hours", "{}", True, 5))
     stage.tell(FunctionAsked(R1, "call_2", "hours", "{}"), ResponseEnded(R1, "completed", None, None))
     assert of(stage, AskForResponse) == []
     stage.tell(FunctionReturned("call_2", "hours", "{}", True, 5))

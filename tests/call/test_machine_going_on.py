@@ -75,7 +75,7 @@ def make_a_sound(stage: Stage, item: ItemId, ms: int) -> None:
 
 
 def gone_on() -> Stage:
-    """The sound was one of a listener. The agent goes on, and the model's answer to the sound is cancelled."""
+    """A call after a listener's sound. The agent goes on, and the model's answer to the sound is cancelled."""
     stage = interrupted()
     stage.wait(1_100)
     stage.tell(
@@ -147,7 +147,7 @@ def test_the_answer_to_a_listeners_sound_is_withheld_and_then_deleted() -> None:
 
 
 def begin_answer(stage: Watched, ref: str) -> None:
-    """The model begins what it was asked for."""
+    """Let the model begin the answer that it was asked for."""
     response = R2 if ref == "turn-2" else ResponseId("resp_1")
     stage.begins(response)
     stage.tell(ResponseBegan(response, ref))
@@ -199,7 +199,7 @@ def test_the_caller_hears_either_the_rest_or_a_new_answer_whatever_comes_first(
         assert words in ("Mm-hmm.", "okay", "")
         assert rest_ms >= 6_000 - stage.truncated[ITEM]
         assert (heard_in_all_ms(stage) - 6_000) % 2_400 == 0, (
-            "the tone repeats after 2.4 s, and the rest does not follow the first part"
+            "the rest does not follow the first part (the tone repeats every 2.4 s)"
         )
         assert answer not in stage.ear.heard
         assert stage.items.get(answer) is None, "the model's conversation has an answer that nobody heard"
@@ -527,9 +527,8 @@ def test_keys_that_were_pressed_before_a_sound_are_answered() -> None:
     stage.tell(DigitPressed("4"))
     make_a_sound(stage, MM_HMM, 420)
     stage.wait(800)
-    right = stage.answer(
-        2, 1_000, "That is four of you."
-    )  # the answer to the sound and to the key, which had got no answer of its own
+    # The answer to the sound and to the key, which had got no answer of its own.
+    right = stage.answer(2, 1_000, "That is four of you.")
     stage.wait(300)
     stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
     stage.wait(1_500)
@@ -630,9 +629,8 @@ def test_the_agent_goes_on_with_both_messages_of_an_answer() -> None:
 def test_a_stuck_session_is_replaced_without_a_phrase_when_nobody_waits_for_its_answer() -> None:
     stage = interrupted()
     stage.wait(1_100)
-    stage.tell(
-        CallerTranscribed(MM_HMM, "Mm-hmm.")
-    )  # the answer that was asked for in the meantime is taken back, and it never begins
+    # The answer that was asked for in the meantime is taken back, and it never begins.
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
     stage.actions.clear()
     stage.wait(5_400)
     assert [dial.why for dial in of(stage, DialBeside)] == ["stuck"]

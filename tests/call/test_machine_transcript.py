@@ -98,9 +98,8 @@ def test_a_turn_after_a_phrase_that_was_cut_and_written_again_keeps_its_place_af
     stage.wait(60)
     stage.tell(CallerSpoke(FIRST, 0))
     stage.wait(300)
-    stage.answer(
-        1, 300, "Yes?", ref=""
-    )  # the phrase got its place in the conversation before the caller's turn got one
+    # The phrase got its place in the conversation before the caller's turn got one.
+    stage.answer(1, 300, "Yes?", ref="")
     stage.tell(CallerCommitted(FIRST, ItemId("own_0_1_h")))
     assert order(stage) == ["own_0_1", FIRST, ANSWER]
 

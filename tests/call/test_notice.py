@@ -44,9 +44,7 @@ async def test_words_of_a_caller_who_leaves_before_the_notice_was_heard_are_drop
 ) -> None:
     async with stage(script=prompt_model(), kept=kept) as play:
         told = await ring(play, f"{EARLY_WORDS}, {{ silent_s = 2 }}, {{ hang_up = true }}")
-        assert play.model.sessions[0].report.heard == [
-            "Hi, what time do you open tomorrow?"
-        ]  # the model heard the words
+        assert play.model.sessions[0].report.heard == ["Hi, what time do you open tomorrow?"]  # the model heard it
         assert words_stored(told) == []
         assert play.ledger.of(rows.TranscriptRow) == []
         (consent,) = told.consents

@@ -1,4 +1,4 @@
-"""Own functions when the relay starts: the documented one runs, and a broken one stops the start and is named."""
+"""An owner's functions at the relay's start: the documented one runs. A broken one stops the start and is named."""
 
 from __future__ import annotations
 

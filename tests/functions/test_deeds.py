@@ -52,7 +52,7 @@ def test_words_about_something_else_and_denials_do_not_tell_a_booking(said: str)
     assert not tells(said, BOOKED)
 
 
-def test_a_deed_that_the_next_turn_tells_is_told_right() -> None:
+def test_a_deed_that_the_next_turn_mentions_counts_as_told() -> None:
     deeds = booked()
     assert deeds.heard("Your table is booked for Tuesday.", 11.0, more_comes=False) is None
     assert deeds.are_told_right

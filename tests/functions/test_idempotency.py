@@ -1,4 +1,4 @@
-"""A function that writes runs exactly once in spite of repeats, retries, reconnects, other machines or no Postgres."""
+"""A function that writes runs exactly once, also with repeats, retries, reconnects, other machines, and no Postgres."""
 
 from __future__ import annotations
 

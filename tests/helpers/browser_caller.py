@@ -32,7 +32,7 @@ FRAME_S = 0.02
 
 
 def open_console(daemon: Daemon) -> BrowserCalls:
-    """Put the console on a play's relay, as `relay serve` does. Its pages with rows have no Postgres here."""
+    """Put the console on a play's relay, as `relay serve` does. There is no Postgres here for its pages with rows."""
     calls = BrowserCalls(daemon.desk)
     console = Console(owner_of(daemon.desk, None, calls=calls), Reads("postgresql://nobody@127.0.0.1:1/none"))
     daemon.add_console(console, {browser_calls.ROOM: calls.room})

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-# The first day of each random business: both clock changes in New York and London, one of 30 minutes, ordinary days.
+# The first day of a random business: both clock changes in New York and London, one of 30 minutes, or an ordinary day.
 BEGINNINGS = [
     ("America/New_York", dt.date(2026, 3, 6)),
     ("America/New_York", dt.date(2026, 10, 30)),

@@ -340,7 +340,7 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
         put(function_calls, "SILENCE_LIMIT_S", 99.0),
     ),
     ("postgres_away", "a booking does not wait for Postgres", put(idempotency.Once, "_reserve", reserve_or_fail)),
-    # What is said and what is done
+    # Claims and deeds
     ("claim_without_deed", "a claim is compared with the deeds", put(call_rows.Books, "_judge", nothing)),
     ("claim_denied", "a deed that the agent denies is noticed", put(claims, "tells", lambda *_: True)),
     ("claim_unverified", "a claim that stays wrong is written down", put(Deeds, "are_told_right", True)),

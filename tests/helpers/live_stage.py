@@ -45,7 +45,7 @@ class OwnerAtLive:
     """The owner looks at the calls and presses buttons."""
 
     def __init__(self, play: Play) -> None:
-        """Make it before the first request of the play, because pages cannot be added later."""
+        """Make the owner before the first request of the play, because pages cannot be added later."""
         self._play = play
         self.audits = Audits()
         desk = play.daemon.desk

@@ -29,7 +29,7 @@ def listening(**detection: Any) -> dict[str, Any]:
 
 
 def error(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one error among events."""
+    """The only error among the events."""
     found: dict[str, Any] = one(events, "error")["error"]
     return found
 

@@ -1,8 +1,8 @@
 """Breaks the audio path on purpose, one fault at a time. `python -m tests.helpers.mutants` runs all of them.
 
 Each mutant changes a line of dsp/ in a copy of the source. The faults are those of other relays: 0xff becomes 0x7e, or
-state is lost at every frame, or every third sample is taken without a filter. In the copy the one test that the mutant
-names runs, and it must fail. The exit status is 1 if a mutant survives, or if a test fails on the unchanged copy.
+state is lost at every frame, or every third sample is taken without a filter. Then the test that the mutant names runs
+in the copy. It must fail. The exit status is 1 if a mutant survives, or if a test fails on the unchanged copy.
 """
 
 import concurrent.futures
@@ -142,7 +142,7 @@ MUTANTS = [
     ),
     # The plain resamplers
     Mutant(
-        "floor instead of rounding going up",
+        "floor instead of rounding in the upsampler",
         "polyphase.py",
         "np.floor(sums + 0.5)",
         "np.floor(sums)",
@@ -163,14 +163,14 @@ MUTANTS = [
         "test_polyphase::test_overload_saturates_and_never_wraps",
     ),
     Mutant(
-        "history is not kept going up",
+        "history is not kept in the upsampler",
         "polyphase.py",
         "self._history = line[n:].copy()",
         "pass",
         "test_polyphase::test_any_cut_gives_the_same_samples",
     ),
     Mutant(
-        "leftover samples are dropped going down",
+        "leftover samples are dropped in the downsampler",
         "polyphase.py",
         "self._line = line[3 * n :].copy()",
         "self._line = line[3 * n : 3 * n + DOWN_HISTORY].copy()",

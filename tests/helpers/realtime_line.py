@@ -131,5 +131,5 @@ def one(events: list[dict[str, Any]], type_: str) -> dict[str, Any]:
 
 
 def samples(mulaw: bytes) -> npt.NDArray[np.int16]:
-    """Decoded, for comparisons."""
+    """The decoded samples, for comparisons."""
     return dsp.decode(mulaw)

@@ -69,7 +69,7 @@ class Watched(Stage):
         for action in actions:
             self.check(action)
         done = super()._do(actions)
-        while self.probes:  # for the server, the answer before still runs
+        while self.probes:  # for the server, the previous answer still runs
             self.tell(ModelObjected(ALREADY_ACTIVE, "words", self.probes.pop().ref))
         return done
 

@@ -35,7 +35,7 @@ class Document:
         return [verb.tag for verb in ET.fromstring(self.text)]
 
     def all(self, tag: str) -> list[ET.Element]:
-        """The elements of this name, wherever they stand."""
+        """The elements of this name, anywhere in the document."""
         return list(ET.fromstring(self.text).iter(tag))
 
     def said(self) -> str:

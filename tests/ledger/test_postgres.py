@@ -1,6 +1,6 @@
 """The ledger with a Postgres that stops, hangs, restarts or refuses: calls go on, and no row is lost or doubled.
 
-Every test has a server or a database of its own. What both ledgers must do alike is in test_port.py.
+Every test has a server or a database of its own. The tests that both ledgers must pass are in test_port.py.
 """
 
 from __future__ import annotations
@@ -412,7 +412,7 @@ async def test_no_words_and_no_numbers_of_a_call_reach_the_log(
     assert "SECRET" not in printed.out + printed.err
 
 
-async def test_without_postgres_and_disk_lost_rows_are_counted_and_nothing_raises(tmp_path: Path) -> None:
+async def test_when_postgres_and_the_disk_both_fail_lost_rows_are_counted_and_nothing_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     ledger = PostgresLedger(NOWHERE, spill_dir=tmp_path / "file", drain_limit_s=0.1)
     for seq in range(backlog.QUEUE_ROWS + 10):

@@ -80,7 +80,7 @@ async def test_another_machine_gets_the_phrases_from_postgres(autojump_clock: Mo
     assert len(list(there.folder.iterdir())) == len(fetched.texts())  # they are also on its own disk now
 
 
-async def test_the_option_again_renders_kept_phrases_too(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_with_the_option_again_kept_phrases_are_rendered_too(autojump_clock: MockClock, tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     await filled(shelf.book())
     book = shelf.book()
@@ -387,7 +387,7 @@ async def test_a_greeting_from_a_call_is_also_in_postgres_and_is_replaced_by_its
 
 
 @pytest.mark.parametrize(("country", "words"), [("US", "dial nine one one"), ("GB", "dial the emergency number")])
-def test_before_rendering_the_emergency_phrase_has_the_right_countrys_number_or_no_number(
+def test_an_emergency_phrase_that_is_not_rendered_yet_names_the_right_countrys_number_or_none(
     country: str, words: str, tmp_path: Path
 ) -> None:
     loaded = prompts.load(settings.load({"BUSINESS_COUNTRY": country}, serving=False))

@@ -1,6 +1,6 @@
 """Barge-ins and coughs in whole calls: the model is told, to the frame, how much the caller heard.
 
-The reference is the stand-in exchange's ear: the part of playback without a break that the `clear` ended.
+The reference is the stand-in exchange's ear. It knows the unbroken playback that each `clear` ended.
 """
 
 from __future__ import annotations

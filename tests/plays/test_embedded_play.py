@@ -134,7 +134,7 @@ async def test_while_the_business_is_closed_another_greeting_is_said_and_the_mod
 
 
 class Contested(MemoryDiary):
-    """A diary in which, once, another caller books the time a moment earlier."""
+    """A diary in which another caller once books the time a moment earlier."""
 
     async def write(self, work: Callable[[Store], T], *, limit_s: float) -> T:
         if not self.store.appointments:
@@ -205,7 +205,7 @@ async def test_a_change_of_the_business_file_during_a_call_counts_from_the_next_
         first = await act(play)
         assert len(diary.store.appointments) == 1, "the running call did not book with the hours of its beginning"
         await until(lambda: desk.briefing is not before)
-        assert desk.phrases.greeting(announces=True, closed=True).is_kept, "it is used before it is rendered"
+        assert desk.phrases.greeting(announces=True, closed=True).is_kept, "the new greeting is not rendered"
         assert metric(play, "relay_files_taken_over_total") == 1
         second = await act(play, LISTENS)
         texts = [

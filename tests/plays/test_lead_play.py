@@ -76,11 +76,11 @@ async def test_with_a_shorter_lead_such_a_stall_is_heard(
     assert await gaps_in_the_answer(autojump_clock, 1, 0.150) != []
 
 
-async def test_a_line_that_sends_nothing_while_the_agent_speaks_is_topped_up_by_the_watchdog(
+async def test_on_a_line_without_frames_the_watchdog_tops_up_the_playout(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pass_over(*_: object) -> None:
-        """No mark wakes the relay either."""
+        """Return no marks, so that they do not wake the relay either."""
 
     monkeypatch.setattr(CallSession, "_take_event", pass_over)
     assert await gaps_in_the_answer(autojump_clock, 1, 0.0, SENDS_NOTHING) == []

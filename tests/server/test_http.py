@@ -368,7 +368,7 @@ async def test_http_2_is_not_served(relay: Relay, preface: bytes) -> None:
     await stream.aclose()
 
 
-async def test_a_caller_that_stops_reading_is_cut(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_stops_reading_is_cut_off(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "NO_PROGRESS_S", 0.2)
     end = await relay.dial("flood")
     with trio.fail_after(30):
@@ -377,7 +377,7 @@ async def test_a_caller_that_stops_reading_is_cut(relay: Relay, monkeypatch: pyt
     end.abort()
 
 
-async def test_a_webhook_client_that_stops_reading_is_cut_and_shutdown_still_works(
+async def test_a_webhook_client_that_stops_reading_is_cut_off_and_shutdown_still_works(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "SEND_LIMIT_S", 0.2)
@@ -439,7 +439,7 @@ async def test_an_idle_connection_is_closed_after_its_time(
     [(b"", b""), (b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b"\x81\x81....x")],
     ids=["half a handshake", "words before the answer"],
 )
-async def test_a_websocket_elsewhere_gets_an_answer_and_is_closed_like_any_other(
+async def test_a_websocket_on_another_path_gets_an_answer_and_is_closed_like_any_other(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, fields: bytes, more: bytes
 ) -> None:
     monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.1)
@@ -464,7 +464,7 @@ async def test_accepted_sockets_have_keep_alive_against_dead_peers(relay: Relay)
     await end.close()
 
 
-def test_the_port_is_watched_and_no_child_process_inherits_it() -> None:
+def test_the_port_has_keep_alive_and_no_child_process_inherits_it() -> None:
     with http._listen("127.0.0.1:0") as sock:
         assert not sock.get_inheritable()
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1

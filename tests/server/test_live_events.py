@@ -1,4 +1,4 @@
-"""The event stream of the page Live on real sockets: watchers that leave or do not read are dropped, others go on."""
+"""The event stream of the page Live on real sockets: watchers that leave or do not read are dropped. Others go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door of the media socket: who may open it, which message must be first, and that a refused one leaves nothing."""
+"""The door of the media socket: who may open it, which message must be first, and how a refused one ends."""
 
 from __future__ import annotations
 

@@ -261,7 +261,9 @@ async def test_later_webhooks_of_a_call_are_sent_to_the_machine_that_knows_it(au
         assert (back.status, back.verbs) == (200, ["Say", "Dial"])
 
 
-async def test_only_calls_within_the_window_are_counted_and_hidden_ones_together(autojump_clock: Clock) -> None:
+async def test_only_calls_within_the_window_are_counted_and_callers_without_a_number_count_together(
+    autojump_clock: Clock,
+) -> None:
     async with stage() as play:
         for number in range(admission.HIDDEN_CALLS_PER_WINDOW - 1):
             play.daemon.desk.open_file(CallSid(f"CA{number:032d}"), caller(""), "", trio.current_time())

@@ -141,7 +141,7 @@ def hold_back(session: CallSession, for_s: float) -> bytearray:
 CLOSE_FRAME = b"\x88"  # RFC 6455 5.2: FIN and opcode 8; no other byte of these messages is above 127
 
 
-async def test_on_a_full_socket_a_clear_later_audio_and_the_close_reach_twilio_in_their_order(
+async def test_on_a_full_socket_clear_audio_and_close_reach_twilio_in_their_order(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, _):
@@ -185,4 +185,4 @@ async def test_a_full_socket_of_the_caller_does_not_stop_either_reader(
 
         monkeypatch.setattr(session.machine, "caller_audio", listen)
         await trio.sleep(1.0)
-        assert len(heard) >= 48, "fifty frames a second"
+        assert len(heard) >= 48, "frames were not heard at once"

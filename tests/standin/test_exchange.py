@@ -99,7 +99,7 @@ def test_the_signature_equals_the_published_examples(url: str, fields: dict[str,
     assert signature("12345", url, fields) == wanted
 
 
-async def test_verbs_take_their_time_and_the_call_ends_with_a_status_callback(autojump_clock: Any) -> None:
+async def test_verbs_have_a_duration_and_the_call_ends_with_a_status_callback(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": twiml("<Say>ten chars.</Say><Pause length='3'/>"), "/status": "x"})
     at = exchange(relay, status_callback=ORIGIN + "/status")
     call = await ring(relay, at=at)
@@ -228,7 +228,7 @@ async def test_an_answer_after_15_seconds_is_too_late(autojump_clock: Any) -> No
     assert call.state.events[-1].at_s < 20
 
 
-async def test_a_302_is_followed_by_get_without_the_fields(autojump_clock: Any) -> None:
+async def test_a_302_is_followed_with_a_get_without_the_fields(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": Reply(302, {"location": "/b"}, b""), "/b": twiml("<Hangup/>")})
     await ring(relay)
     assert (relay.asked[1].method, relay.asked[1].url, relay.asked[1].fields) == ("GET", ORIGIN + "/b", {})
@@ -392,7 +392,7 @@ async def test_the_network_delay_applies_in_both_directions(autojump_clock: Any)
     assert call.state.ear.runs(5)[0] == pytest.approx((0.08, 0.58))
 
 
-async def test_after_the_relay_closes_the_stream_twilio_asks_the_action_or_runs_the_next_verb(
+async def test_after_the_relay_closes_the_stream_twilio_asks_the_action_url_or_runs_the_next_verb(
     autojump_clock: Any,
 ) -> None:
     async def stream(media: Media) -> None:

@@ -575,7 +575,7 @@ def truncate(line: Line, item_id: str, audio_end_ms: int) -> dict[str, Any]:
     return answer
 
 
-def test_09_truncation_while_streaming_is_acknowledged_and_the_session_serves_on() -> None:
+def test_09_truncation_while_streaming_is_acknowledged_and_the_session_goes_on() -> None:
     line, item_id = speaking(0.5)
     answer = truncate(line, item_id, 700)
     assert (answer["type"], answer["audio_end_ms"]) == ("conversation.item.truncated", 700)

@@ -156,7 +156,7 @@ def test_cancel_can_come_before_speech_started() -> None:
     assert order.count("response.done") == 1
 
 
-def test_one_event_of_15_mib() -> None:
+def test_one_event_of_15_mib_is_sent_as_ordered() -> None:
     line = faulty(huge_event=True)
     events = spoken(line)
     assert [len(json.dumps(event)) > 15 * 2**20 for event in events].count(True) == 1
@@ -346,7 +346,7 @@ def test_wrong_script_is_named_by_its_key(table: dict[str, Any], message: str) -
         Script.from_table(table)
 
 
-def test_the_script_of_a_scenario_has_precedence_over_the_demos() -> None:
+def test_the_script_of_a_scenario_has_precedence_over_that_of_the_demo() -> None:
     script = Script.from_table({"first_delta_ms": 400, "pace": 2, "reaction": [{"clip": "bye", "say": "Bye."}]})
     assert script.first_delta_ms == (400, 400)
     assert script.reactions[0] == Reaction(clip="bye", say="Bye.")

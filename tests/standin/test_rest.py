@@ -46,7 +46,7 @@ async def during(
     return await ring(relay, caller, at=at), rest, at
 
 
-async def test_status_completed_hangs_up_and_a_second_time_is_21220(autojump_clock: Any) -> None:
+async def test_status_completed_hangs_up_and_the_second_time_causes_error_21220(autojump_clock: Any) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         answer = await http.post(f"{BASE}/Calls/{call.state.sid}.json", data={"Status": "completed"})
         assert (answer.status_code, answer.json()["status"]) == (200, "completed")
@@ -76,7 +76,7 @@ async def test_new_twiml_runs_at_once_and_the_old_document_is_abandoned(autojump
     assert call.state.leg.words[0].from_s == pytest.approx(1.0)
 
 
-async def test_a_new_url_is_asked(autojump_clock: Any) -> None:
+async def test_a_new_url_is_fetched(autojump_clock: Any) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         await http.post(f"{BASE}/Calls/{call.state.sid}.json", data={"Url": ORIGIN + "/new"})
 
@@ -215,7 +215,7 @@ async def test_a_number_is_found_by_its_digits_and_its_urls_can_be_set() -> None
     assert at.number.voice_url == "https://b.example.com/x"
 
 
-async def test_a_live_recording_is_started_paused_and_not_found_when_there_is_none(autojump_clock: Any) -> None:
+async def test_a_live_recording_can_be_started_and_paused_and_a_missing_one_is_not_found(autojump_clock: Any) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         path = f"{BASE}/Calls/{call.state.sid}/Recordings"
         pause = {"Status": "paused", "PauseBehavior": "skip"}
@@ -227,7 +227,7 @@ async def test_a_live_recording_is_started_paused_and_not_found_when_there_is_no
     await during(act)
 
 
-async def test_the_official_client_gets_answers_it_understands(autojump_clock: Any) -> None:
+async def test_the_official_client_understands_the_answers(autojump_clock: Any) -> None:
     """The client is twilio-python. Its transport calls `handle` directly, without a network."""
     at = exchange(TinyRelay(dict(PAUSE)))
     rest = RestApi(at)

@@ -68,7 +68,7 @@ class Steps(trio.abc.Instrument):
         self.n += task.name == self.name
 
 
-async def test_trio_accepts_the_hub_before_its_io_manager() -> None:
+async def test_the_hub_can_be_put_in_front_of_trios_io_manager() -> None:
     # If this fails with another version of Trio, read trio/_core/_run.py and _io_epoll.py, and then change the pin.
     # Calls work without the hub too.
     hub = current_hub()
@@ -306,7 +306,7 @@ async def test_a_peer_that_sends_without_end_does_not_stop_other_tasks(way: str)
     ours.close()
 
 
-async def test_without_a_fitting_trio_readers_wait_in_their_tasks_and_one_log_line_says_so(
+async def test_if_trio_does_not_fit_readers_wait_in_their_tasks_and_one_log_line_says_so(
     monkeypatch: pytest.MonkeyPatch, wires: tuple[SocketWire, SocketWire], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def no_runner() -> object:
@@ -470,7 +470,9 @@ async def test_a_ping_is_answered_while_messages_are_handed_over(way: str) -> No
     wire.abort()
 
 
-async def test_a_close_by_another_task_wakes_the_reader_at_once_and_itself_waits_for_the_peers_close(way: str) -> None:
+async def test_when_another_task_closes_the_reader_is_woken_at_once_and_that_task_waits_for_the_peers_close(
+    way: str,
+) -> None:
     end, peer, wire = end_and_peer()
     order: list[str] = []
 
