@@ -23,8 +23,8 @@ from relay.ledger.migrate import migrate
 from relay.settings import Settings
 from relay.settings.env_file import CHOICE
 
-# Exported variables may belong to a real business, as its database and its keys do. So they are removed. Its `.env` is
-# not read either.
+# Exported variables, such as DATABASE_URL and the keys, may belong to a real business. So they are removed. Its `.env`
+# is not read either.
 for _name in [name for name in os.environ if name.lower() in Settings.__dataclass_fields__ or name.startswith("PG")]:
     del os.environ[_name]
 os.environ[CHOICE] = ""

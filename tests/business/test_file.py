@@ -141,7 +141,7 @@ def test_short_answers_are_in_the_prompt_up_to_the_budget_and_the_others_are_loo
     assert len(inside) + len(known.looked_up) == 41
 
 
-def test_a_long_list_of_services_makes_the_prompt_only_so_long() -> None:
+def test_a_long_list_of_services_is_cut_in_the_prompt() -> None:
     services = "".join(
         f'[[services]]\nname = "treatment number {n}"\nplaces = "chair"\nminutes = 5\nprice = "{n} dollars"\n'
         for n in range(200)

@@ -117,7 +117,7 @@ async def test_a_greeting_kept_between_ring_and_start_is_not_said_twice(autojump
         assert len(play.model.sessions) == 2  # the session that was asked for a greeting is closed
 
 
-async def test_when_a_warm_session_fails_the_calls_own_session_answers_the_question(autojump_clock: MockClock) -> None:
+async def test_after_a_failure_of_the_warm_session_the_calls_own_session_answers(autojump_clock: MockClock) -> None:
     faults = Faults(connect_error="insufficient_quota", connections=1)
     async with stage(script=prompt_model(faults), kept=False) as play:
         told = await ring(play)

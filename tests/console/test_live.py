@@ -112,7 +112,7 @@ def test_a_card_describes_the_call_in_the_owners_words(call: LiveCall, wanted: d
     assert {name: shown[name] for name in wanted} == wanted
 
 
-def test_a_sentence_is_made_one_line_and_cut_to_its_longest_length() -> None:
+def test_a_sentence_becomes_one_line_and_is_cut_to_a_limit() -> None:
     assert sentence_of("  We close\n early\ttoday. ") == "We close early today."
     assert len(sentence_of("word " * 200)) <= 300
     assert sentence_of(" \r\n ") == ""

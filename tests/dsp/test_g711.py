@@ -43,7 +43,7 @@ def test_every_sample_encodes_as_itu_does() -> None:
         (-32768, 0x00),
     ],
 )
-def test_samples_where_other_encoders_err_have_their_code(sample: int, code: int) -> None:
+def test_samples_at_which_other_encoders_are_wrong_have_the_right_code(sample: int, code: int) -> None:
     """audioop gives -1 the code 0x7e, which means -8. In other encoders abs(-32768) overflows int16."""
     assert dsp.encode(np.array([sample], np.int16)) == bytes([code])
 

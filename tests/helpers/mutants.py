@@ -67,14 +67,14 @@ MUTANTS = [
         "g711.py",
         "(np.where(negative, ~sample, sample) >> 2)",
         "np.where(negative, -(sample >> 2), sample >> 2)",
-        "test_g711::test_samples_where_other_encoders_err_have_their_code",
+        "test_g711::test_samples_at_which_other_encoders_are_wrong_have_the_right_code",
     ),
     Mutant(
         "abs() overflows at -32768",
         "g711.py",
         "np.where(negative, ~sample, sample)",
         "np.where(sample == -32768, sample, np.where(negative, ~sample, sample))",
-        "test_g711::test_samples_where_other_encoders_err_have_their_code",
+        "test_g711::test_samples_at_which_other_encoders_are_wrong_have_the_right_code",
     ),
     Mutant(
         "the level is the mean of magnitudes, not RMS",

@@ -60,7 +60,7 @@ async def play_of(text: str, settings: dict[str, str]) -> tuple[Play, list[Any]]
         return play, list(lines)
 
 
-async def test_after_a_caller_refuses_no_more_words_are_kept(
+async def test_after_a_refusal_no_more_words_are_kept(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refusal, "refuses", lambda text: "oh wait" in text.casefold())

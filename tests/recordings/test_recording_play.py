@@ -226,7 +226,7 @@ async def test_a_full_disk_ends_the_recording_and_is_reported_and_the_call_goes_
 # The caller's wish
 
 
-async def test_after_a_caller_refuses_the_recording_stops(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_refusal_of_the_caller_stops_the_recording(tmp_path: Path, autojump_clock: MockClock) -> None:
     steps = (
         '{ listen = true }, { say = "ask_hours" }, { listen = true }, { say = "Please don\'t record this call." },'
         ' { silent_s = 8 }, { say = "ask_booking" }, { listen = true }, { hang_up = true }'

@@ -166,7 +166,7 @@ async def test_at_most_four_seconds_of_audio_wait_for_a_listener(autojump_clock:
     assert await ear.pieces() == []
 
 
-async def test_after_a_caller_refuses_the_recording_listeners_hear_nothing_more(
+async def test_after_a_refusal_of_the_recording_listeners_hear_nothing_more(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     heard: list[tuple[bytes, bytes]] = []

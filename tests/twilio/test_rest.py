@@ -146,7 +146,7 @@ async def test_a_404_that_is_not_twilios_error_for_the_call_does_not_mean_that_t
             await rest.hang_up(CALL)
 
 
-async def test_with_a_path_in_the_base_url_no_404_means_that_the_call_is_over() -> None:
+async def test_with_a_path_in_the_base_url_a_404_never_means_that_the_call_is_over() -> None:
     twilio = Twilio()
     twilio.faults.append(fails_with(404, 20404))
     async with TwilioRest(ACCOUNT, ("SK1", "secret"), "https://api.example.com/v1", transport=twilio) as rest:
