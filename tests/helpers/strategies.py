@@ -23,7 +23,7 @@ def _square(low: bytes, high: bytes, half_period: int, size: int) -> bytes:
 
 
 def noise(most: int) -> st.SearchStrategy[bytes]:
-    """Any bytes: short ones, which shrink well, and noise up to `most` bytes, more than is converted in one step."""
+    """Any bytes: short ones, which shrink well, and noise of up to `most` bytes. One step converts fewer bytes."""
     return st.binary(max_size=64) | st.builds(_noise, st.integers(0, 2**32), st.integers(0, most))
 
 

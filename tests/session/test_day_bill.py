@@ -49,7 +49,7 @@ async def test_a_running_call_on_another_machine_counts_with_its_cost_so_far(aut
             await trio.sleep(EVERY_S + 1)
             await other.read()
             assert other.usd == usd
-        assert play.daemon.desk.spent_today_usd == 0.8  # its own running call is not counted twice
+        assert play.daemon.desk.spent_today_usd == 0.8  # the relay's own running call is not counted twice
 
 
 @pytest.mark.parametrize(("at", "counts"), [(NOW, True), (NOW - dt.timedelta(days=1), False)])

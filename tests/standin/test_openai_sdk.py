@@ -94,7 +94,7 @@ def with_official(port: int, talk: Callable[[Official], None]) -> None:
     client.close()
 
 
-async def test_official_client_holds_a_voice_turn() -> None:
+async def test_official_client_has_a_voice_turn() -> None:
     def talk(official: Official) -> None:
         official.say("hello")
         done = official.until("response.done").response
@@ -129,7 +129,7 @@ async def test_official_client_barges_in_and_truncates() -> None:
     assert model.sessions[0].report.said[-1] == "No problem. What can I do for you?"
 
 
-async def test_official_client_runs_a_tool_loop() -> None:
+async def test_official_client_answers_a_function_call() -> None:
     def talk(official: Official) -> None:
         official.say("ask_hours")
         call = official.until("response.done").response.output[-1]
@@ -198,7 +198,7 @@ def raw(event: Any) -> str:
     return server.get("type", "") if isinstance(server, dict) else ""
 
 
-async def test_agents_sdk_holds_a_voice_turn_with_a_tool_loop() -> None:
+async def test_agents_sdk_has_a_voice_turn_with_a_function_call() -> None:
     async def talk(session: Any, seen: list[Any]) -> None:
         await say(session, "ask_hours")
         await until(session, seen, lambda event: event.type == "tool_end")
