@@ -107,7 +107,7 @@ def _judge(sums: dict[str, Found]) -> int:
     today, early = ([t.wait_ms for t in sums[name].turns if t.wait_ms is not None] for name in ("off", "on"))
     sooner = statistics.median(today) - statistics.median(early)
     cuts = {name: sum(t.was_cut for t in sums[name].turns) / max(1, len(sums[name].turns)) for name in ("off", "on")}
-    print(f"the median is {sooner:.0f} ms sooner (goal {GOAL_MS}); cuts {cuts['on']:.1%}, without early answers {cuts['off']:.1%}")
+    print(f"the median is {sooner:.0f} ms sooner (goal {GOAL_MS}); cuts: on {cuts['on']:.1%}, off {cuts['off']:.1%}")
     is_met = sooner >= GOAL_MS and _at(early, 0.95) <= statistics.median(today) and cuts["on"] <= cuts["off"]
     return 0 if is_met and not sums["on"].refused else 1
 
