@@ -1,4 +1,4 @@
-"""The platforms on which the relay can be set up, and the one sentence on the others."""
+"""The platforms on which the relay can be set up, and the sentence that the other platforms get."""
 
 from __future__ import annotations
 

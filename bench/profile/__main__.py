@@ -47,7 +47,7 @@ def shares(folded: str) -> tuple[Counter[str], Counter[str], int]:
 
 
 def rooms(own: Counter[str]) -> Counter[str]:
-    """The same by file: "dsp/line.py", "trio/_core/_run.py"."""
+    """The samples of each file, for example "dsp/line.py" or "trio/_core/_run.py"."""
     by_room = Counter[str]()
     for name, count in own.items():
         by_room[name.rpartition("(")[2]] += count

@@ -380,7 +380,7 @@ def test_a_number_in_a_sentence_does_not_count_as_reading_out(words: str) -> Non
     assert not reads_out(words)
 
 
-def test_without_early_answers_a_turn_is_over_when_it_is_an_item() -> None:
+def test_without_early_answers_a_turn_is_over_when_it_becomes_an_item() -> None:
     play = stage(answer_early=False)
     says(play, 1)
     assert of(Play, answers(play))

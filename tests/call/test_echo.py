@@ -18,7 +18,7 @@ STEP = st.one_of(
 
 
 class Anew:
-    """The same by brute force: every piece of audio is kept, and each look goes through all of them."""
+    """The same figures by brute force: every piece of audio is kept, and each look goes through all pieces."""
 
     def __init__(self) -> None:
         self.pieces: list[tuple[float, float, float]] = []

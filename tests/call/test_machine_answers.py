@@ -156,7 +156,7 @@ def test_keys_in_a_row_are_one_input_and_part_of_the_history() -> None:
     assert stage.machine.conversation.past()[-1] == PastTurn("user", "[keys: 4711]")
 
 
-# What is written down
+# The rows in the ledger
 
 
 def test_no_word_is_recorded_before_the_notice_was_heard() -> None:

@@ -85,7 +85,7 @@ def gone_on() -> Stage:
 
 
 def answers_after(stage: Stage, ms: int, number: int = 2) -> ItemId:
-    """The model's answer to the sound, this long after it was asked for."""
+    """Let the model answer the sound, this long after the answer was asked for."""
     stage.wait(ms)
     return stage.answer(number, 1_000, "Sorry, could you repeat that?")
 
@@ -286,7 +286,7 @@ def test_a_short_word_that_the_agent_asks_about_is_counted_as_a_misunderstanding
     assert stage.machine.ending is not None, "the third misunderstanding brought no human"
 
 
-def test_the_count_of_misunderstandings_falls_although_the_noise_has_already_brought_a_human() -> None:
+def test_the_count_of_misunderstandings_falls_although_the_noise_has_brought_a_human() -> None:
     rules = replace(PLAIN.rules, repeat_words=("could you repeat",), human_after_misunderstandings=1, _patterns={})
     stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
     make_a_sound(stage, MM_HMM, 900)

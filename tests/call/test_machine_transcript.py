@@ -1,4 +1,4 @@
-"""The transcript has the order of the conversation, whatever the order of its events. Each turn has its own figures."""
+"""The transcript has the order of the conversation, and not of the events. Each turn has its own figures."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def test_the_owner_puts_through_outside_the_humans_hours() -> None:
     assert has_left(stage) is Next.HUMAN
 
 
-# What a watcher may read
+# The words that a watcher may read
 
 
 def test_words_are_shown_from_the_notice_until_the_caller_refuses() -> None:

@@ -166,7 +166,7 @@ def test_late_marks_show_that_the_playback_is_late() -> None:
     playout.marked(second.mark or "", 10.640)  # 200 ms later than expected, because the way to Twilio stalled
     playout.due(10.640)
     (cut,) = playout.cut(10.740)
-    assert abs(cut.heard_ms - 500) <= 45  # 400 ms were played at 10.60 s by Twilio's clock, and 100 ms more since
+    assert abs(cut.heard_ms - 500) <= 45  # 400 ms until 10.60 s by Twilio's clock, and 100 ms until 10.70 s
 
 
 def test_the_lateness_of_a_playback_is_forgotten_when_it_is_silent() -> None:

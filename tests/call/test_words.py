@@ -1,4 +1,4 @@
-"""What a transcript says: the collection of sentences, yeses and hums, and what transcribers make of noises."""
+"""The meaning of transcripts: collected sentences, yeses and hums, and words that transcribers make of noises."""
 
 from __future__ import annotations
 

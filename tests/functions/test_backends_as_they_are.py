@@ -242,7 +242,7 @@ async def test_a_request_is_repeated_after_the_wait_that_the_backend_asks_for(
     assert patient.asked_at[1] - patient.asked_at[0] == pytest.approx(1.0)
 
 
-async def test_a_wait_that_is_too_long_for_a_caller_is_not_waited(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_client_does_not_wait_longer_than_a_caller_can(autojump_clock: trio.testing.MockClock) -> None:
     patient = Patient(503, {"Retry-After": "30"})
     async with Backend("http://shop.test", transport=patient) as backend:
         began = trio.current_time()

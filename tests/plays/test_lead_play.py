@@ -69,7 +69,7 @@ async def test_repeated_stalls_of_150_ms_are_not_heard_in_an_answer(seed: int, a
     assert await gaps_in_the_answer(autojump_clock, seed, 0.150) == []
 
 
-async def test_with_a_shorter_lead_such_a_stall_is_heard(
+async def test_with_a_shorter_lead_a_stall_of_150_ms_is_heard(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(playout.Lead.__init__, "__defaults__", (60, 120))

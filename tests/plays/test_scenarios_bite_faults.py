@@ -176,7 +176,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     # Another voice
     ("voice_drops", "after a voice is lost the model speaks", put(voice_loss, "lost", nothing)),
     ("voice_refuses_key", "after a voice is lost the model speaks", put(voice_loss, "lost", nothing)),
-    # What callers do
+    # Actions of callers
     ("backchannel", "an answer that a listener's sound cut off goes on", put(turns, "go_on", no)),
     ("barge_in_greeting", "the question after the notice can be interrupted", interruptible_never),
     ("barge_in_after_the_end", "an item that was heard to its end is not cut", proofless),

@@ -256,7 +256,7 @@ def test_an_error_without_a_code_becomes_an_objection() -> None:
         inner | st.sampled_from(["response.done", "error", "response.output_item.done", "session.updated"]), max_size=6,
     ), max_leaves=12,
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
-def test_any_bytes_give_an_event_nothing_or_a_refusal_with_a_sentence(message: bytes) -> None:
+def test_any_bytes_give_an_event_or_nothing_or_a_refusal_with_a_sentence(message: bytes) -> None:
     with contextlib.suppress(protocol.ModelProtocolError):
         read = protocol.decode(message)
         assert isinstance(protocol.is_known(read), bool)

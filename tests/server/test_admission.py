@@ -73,7 +73,7 @@ async def test_every_number_that_was_ever_called_counts_as_the_relays_own(autoju
         (NUMBER, {"Direction": "outbound-api", "To": fictional_number(6)}),  # a call that the relay made
     ],
 )
-async def test_no_other_call_is_taken_for_a_call_from_the_relays_own_number(
+async def test_other_calls_are_not_taken_for_calls_from_the_relays_own_number(
     number: str, fields: dict[str, str], autojump_clock: Clock
 ) -> None:
     async with stage() as play:

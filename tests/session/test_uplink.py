@@ -34,7 +34,7 @@ def test_missing_audio_is_filled_in_before_the_next_frame() -> None:
 
 
 @given(cuts=st.lists(st.integers(0, WAITING_LIMIT_BYTES // 3), max_size=8))
-def test_of_audio_that_waits_for_a_model_the_newest_ten_seconds_are_kept_and_the_rest_is_counted(
+def test_the_newest_ten_seconds_of_audio_that_waits_for_a_model_are_kept_and_the_rest_is_counted(
     cuts: list[int],
 ) -> None:
     audio, whole, dropped_ms = CallerAudio(), b"", 0.0

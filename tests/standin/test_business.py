@@ -203,7 +203,9 @@ async def test_an_ordered_fault_breaks_only_its_own_route(kind: str, status: int
         assert (await client.get("/callers/%2B12125550147")).status_code == 200
 
 
-async def test_an_ordered_slow_answer_and_a_hanging_one_take_that_long(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_ordered_slow_answer_and_an_ordered_hanging_one_take_the_ordered_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     app = standin({"GET /hours": {"kind": "slow", "ms": 2000}, "GET /callers": "hang"})
     async with to(app) as client:
         client.timeout = httpx.Timeout(None)

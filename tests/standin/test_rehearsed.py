@@ -106,7 +106,7 @@ def _relay(**environ: str) -> Rehearsed:
     return Rehearsed(settings.load(environ, serving=False), frozenset(environ), lambda: open_at)
 
 
-def test_settings_of_a_relay_elsewhere_that_are_not_known_here_are_not_expected() -> None:
+def test_a_rehearsal_expects_nothing_that_depends_on_unknown_settings_of_the_relay() -> None:
     fit, _ = _relay().fit(load("good_call"))
     assert fit.expect.dialled == ("?",)
     assert not any("Robin" in text for text in fit.expect.heard)
