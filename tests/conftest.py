@@ -1,4 +1,4 @@
-"""Fixtures and settings of all tests: the number of hypothesis's examples, and a real Postgres.
+"""Fixtures and settings of all tests: the number of hypothesis's examples, a fixed order of tasks, and a real Postgres.
 
 There is one Postgres server for each test process, and one database for each test.
 """
@@ -6,6 +6,7 @@ There is one Postgres server for each test process, and one database for each te
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
 import uuid
@@ -15,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import structlog
+import trio._core._run as trio_run
 from hypothesis import HealthCheck, settings
 from psycopg.sql import SQL, Identifier
 
@@ -56,6 +58,13 @@ def _log_as_it_was() -> Iterator[None]:
     """Every command configures the log. A test that does so must not change the log of the next test."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a play run ready tasks in the same order each time. Trio's own order is random on purpose."""
+    monkeypatch.setattr(trio_run, "_r", random.Random(1))
+    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
 
 
 @pytest.fixture

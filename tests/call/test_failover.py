@@ -82,11 +82,6 @@ def greetings(report: Any) -> int:
     return sum("thank you for calling Harbor" in heard for heard in report.heard)
 
 
-def said_by(session: RealtimePeer) -> list[str]:
-    """Who said what, in all items of a session."""
-    return [f"{item.role}: {item.text}" for item in session.history.items if item.role in ("user", "assistant")]
-
-
 def kill_when(play: Play, kind: str, text: str, after_s: float = 0.0) -> None:
     """Cut the model's connection `after_s` seconds after the scenario reports an event of this kind with this text."""
     done = False

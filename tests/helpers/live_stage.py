@@ -18,7 +18,6 @@ from relay.server.browser_calls import BrowserCalls
 from relay.server.console_rooms import rooms_of
 from relay.server.live_calls import CallsInHand
 from relay.server.owner import owner_of
-from relay.standin.scenario.report import CallReport
 from relay.transport.websocket import WebSocketEnd, answer, upgrade
 from relay.transport.wire import StreamWire
 from tests.helpers.play import PUBLIC_URL, Play
@@ -86,8 +85,3 @@ class OwnerAtLive:
         self._play.nursery.start_soon(serve)
         url = f"{PUBLIC_URL.replace('http', 'ws')}/console/socket/listen/{call_sid}"
         return await upgrade(StreamWire(ours), url, {"Origin": PUBLIC_URL, "Cookie": self.cookie})
-
-
-def orders_dialled(got: CallReport) -> int:
-    """How often a human was dialled because of an order."""
-    return len(got.dialled)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import trio
-import trio._core._run as trio_run
 from trio.testing import MockClock
 
 from relay.ledger import rows
@@ -28,15 +26,10 @@ from relay.standin.speech.ear import Ear
 from relay.standin.speech.voice import find
 from tests.helpers.play import Play, stage
 
+pytestmark = pytest.mark.usefixtures("same_order")
+
 KEY = new_key()
 KEYS = Keys.parse(KEY)
-
-
-@pytest.fixture(autouse=True)
-def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a play run ready tasks in the same order each time. Trio's own order is random on purpose."""
-    monkeypatch.setattr(trio_run, "_r", random.Random(1))
-    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
 
 
 def _settings(folder: Path, **more: str) -> Mapping[str, str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 import trio
-import trio._core._run as trio_run
 
 from relay.ledger import rows
 from relay.recordings.cipher import Keys, new_key
@@ -19,6 +17,8 @@ from relay.standin.twilio.exchange import LiveCall
 from relay.standin.twilio.media_stream import MediaStream
 from relay.standin.twilio.playback import samples_at
 from tests.helpers.play import perform
+
+pytestmark = pytest.mark.usefixtures("same_order")
 
 FRAME = 160
 # Audio may be at most this many samples from its place: half a frame for the mark, and the rest for the network.
@@ -101,13 +101,6 @@ async def _check(name: str, folder: Path, sent: Frames) -> None:
         _check_right(stereo[1::2], base, call, rough=name in ROUGH)
         heard += len(stereo[1::2].strip(b"\xff"))
     assert (heard > RATE_HZ // 2) == (name not in NO_SOUND)
-
-
-@pytest.fixture(autouse=True)
-def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a play run ready tasks in the same order each time. Trio's own order is random on purpose."""
-    monkeypatch.setattr(trio_run, "_r", random.Random(1))
-    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
 
 
 @pytest.mark.parametrize("name", CHOSEN)
