@@ -15,7 +15,7 @@ STEP_HZ = 10
 
 @dataclass(frozen=True)
 class Response:
-    """For each frequency in Hz: the tone's gain, and the worst image (up) or alias (down), in dB of the tone."""
+    """For each frequency: the tone's gain, and the worst image (up) or alias (down), in dB relative to the tone."""
 
     freq_hz: Floats
     gain_db: Floats
@@ -61,7 +61,7 @@ def down() -> Response:
 
 
 def delays_ms(freq_hz: Floats) -> tuple[Floats, Floats]:
-    """The group delay up and down, from the response to an impulse. Downwards an impulse for each phase is needed."""
+    """The group delay up and down, from the response to an impulse. The way down needs one impulse for each phase."""
     impulse = np.zeros(96, np.int16)
     impulse[0] = 32767
     rising = Upsampler().feed(impulse).astype(float)

@@ -35,7 +35,7 @@ class Case:
     postgres: bool = True
     hoarse: bool = False  # the model's renderings are refused, so that every greeting is live
     fresh: bool = False  # every call is the first of a relay that has just started
-    goal_ms: float | None = None  # for the p99 at 20 calls at once
+    goal_ms: float | None = None  # the goal for the p99 at 20 calls at once
 
 
 CASES = (

@@ -1,7 +1,7 @@
 """The sentences of the callers of bench.turns: the shipped clips of callers (piper's "joe"), with and without a pause.
 
 A pause is silence that is inserted at a quiet place between two words, at least 400 ms from both ends. It is not a
-recording of a person who thinks, so the words before it may sound less unfinished than in a real pause.
+recording of a person who thinks, so the words before it may sound more finished than before a real pause.
 """
 
 from __future__ import annotations

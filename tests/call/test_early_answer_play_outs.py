@@ -37,7 +37,7 @@ from relay.call.vocabulary import (
 )
 from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
-ONSET_MS = 60  # so much speech, until the VAD reports it
+ONSET_MS = 60  # the model's VAD reports speech after it has lasted this long
 DELTA_MS = 250
 
 

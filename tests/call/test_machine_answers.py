@@ -1,4 +1,4 @@
-"""The model's side of the machine, by script: answers, functions, errors, sessions."""
+"""The model's side of the machine, with scripted events: answers, functions, errors, sessions."""
 
 from __future__ import annotations
 

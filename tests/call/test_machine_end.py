@@ -1,4 +1,4 @@
-"""How a call ends, by script: last words, limits, silence, transfer to a human, and rows that come after the end."""
+"""How a call ends, with scripted events: last words, limits, silence, transfer, and rows that come after the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions in the call machine, by script: outputs, and the phrase that a caller hears while one runs."""
+"""Functions in the call machine, with scripted events: outputs, and the phrase that a caller hears while one runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sounds that meant nothing, by script: the agent goes on with the answer that it had given up because of them."""
+"""The agent goes on with an answer that it had given up because of a sound that meant nothing. Events are scripted."""
 
 from __future__ import annotations
 

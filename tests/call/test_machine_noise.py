@@ -1,4 +1,4 @@
-"""A noisy place, by script: the server's VAD hears speech without end, and our own level VAD hears the real speech."""
+"""A noisy place, with scripted events: the server's VAD hears speech without end, and our level VAD the real speech."""
 
 from __future__ import annotations
 

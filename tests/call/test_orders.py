@@ -1,4 +1,4 @@
-"""Orders of the owner to a running call, by script: at every stage, twice, too late, and from two people at once."""
+"""Scripted orders of the owner to a running call: at every stage, twice, too late, and from two people at once."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Answering(httpx.AsyncBaseTransport):
 
 
 class Line(httpx.ASGITransport):
-    """A connection to the stand-in that can break. "refuse": before the request. "lose": after it was carried out."""
+    """A connection to the stand-in that can break: "refuse" before a request, "lose" after it was carried out."""
 
     def __init__(self, app: BusinessApp, breaks: Sequence[str | None] = ()) -> None:
         super().__init__(cast(Any, app), raise_app_exceptions=False)

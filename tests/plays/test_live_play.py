@@ -38,7 +38,7 @@ STEPS = {
     "transferring": WANTS_HUMAN,
     "ending": SAYS_GOODBYE,
 }
-# The answers that the two people get at each stage, for the orders put through, hang up and say.
+# The answers that the two people get at each stage: first to "put through", then to "hang up", then to "say".
 ANSWERS: dict[str, tuple[set[str], set[str], set[str]]] = dict.fromkeys(
     STEPS, ({"done", "already"}, {"done", "already"}, {"done", "already"})
 )
