@@ -48,9 +48,7 @@ class CallerAudio:
                 audio.append(frame.mulaw)
         return audio
 
-    def hear(
-        self, frames: Iterable[Frame], now: float, *, paired: bool, append: bool
-    ) -> tuple[Levels, bytes, bytes]:
+    def hear(self, frames: Iterable[Frame], now: float, *, paired: bool, append: bool) -> tuple[Levels, bytes, bytes]:
         """Measure what came together. Returns the levels of its pieces, all of it in one piece (mu-law), and a message.
 
         The message appends it to the model's input. It is made only if `append`: then it is converted in the same step.
