@@ -19,7 +19,7 @@ from relay.standin.speech.voice import find
 from tests.helpers.play import stage
 
 Samples = npt.NDArray[np.int16]
-FRAME = 160
+FRAME = 160  # samples
 
 
 async def _call(steps: str, monkeypatch: pytest.MonkeyPatch) -> tuple[CallReport, Samples]:
