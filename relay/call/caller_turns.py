@@ -26,7 +26,7 @@ class CallerTurns:
     """The caller's turns of one call, by item."""
 
     _turns: dict[ItemId, CallerTurn] = field(default_factory=dict)
-    _awaited: dict[ItemId, CallerTurn] = field(default_factory=dict)  # of these the words are not known yet
+    awaited: dict[ItemId, CallerTurn] = field(default_factory=dict)  # of these the words are not known yet
 
     def _turn(self, item_id: ItemId) -> CallerTurn:
         return self._turns.setdefault(item_id, CallerTurn())
@@ -53,7 +53,7 @@ class CallerTurns:
 
     def became_item(self, item_id: ItemId, words_until: float) -> tuple[float | None, CallerTranscribed | None]:
         """It took its place, and its words are on their way: when it began, and words that came before this."""
-        turn = self._awaited[item_id] = self._turn(item_id)
+        turn = self.awaited[item_id] = self._turn(item_id)
         turn.words_until = words_until
         early, turn.early = turn.early, None
         return self.take_began_at(item_id), early
@@ -63,23 +63,18 @@ class CallerTurns:
 
         The last are kept, where its beginning was told.
         """
-        turn = self._awaited.pop(event.item_id, None)
+        turn = self.awaited.pop(event.item_id, None)
         if turn is None and (early := self._turns.get(event.item_id)) is not None and early.began_at is not None:
             early.early = event
         return turn
 
     def awaits_words(self, now: float) -> bool:
         """True while the words of a turn may come at any moment. Later words count, but nobody waits for them."""
-        return any(now < turn.words_until for turn in self._awaited.values())
-
-    @property
-    def are_open(self) -> bool:
-        """True while the words of any turn are not known."""
-        return bool(self._awaited)
+        return any(now < turn.words_until for turn in self.awaited.values())
 
     def forget_words(self) -> None:
         """The session has ended, and its transcriptions with it."""
-        self._awaited.clear()
+        self.awaited.clear()
         for turn in self._turns.values():
             turn.early = None
 
@@ -87,7 +82,7 @@ class CallerTurns:
 
     def were_asked_about(self) -> None:
         """An answer was asked for. It also answers the turns whose words are not known yet."""
-        for turn in self._awaited.values():
+        for turn in self.awaited.values():
             turn.is_answered = True
 
     def answer_was_given_up(self, by: ItemId | None = None) -> None:

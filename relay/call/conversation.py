@@ -317,19 +317,20 @@ class Conversation:
         """True for a function call that was noted already."""
         return function_call_id in self._calls
 
-    def called(self, function_call_id: str, name: str, arguments: str) -> bool:
-        """A function was called. False for one that was written down already."""
+    def called(self, function_call_id: str, name: str, arguments: str) -> tuple[int, int] | None:
+        """A function was called, behind the `newest` turns. None for one that was written down already."""
         if self.knows_call(function_call_id):
-            return False
+            return None
         call = Called(function_call_id, name, arguments)
         self._calls[function_call_id] = call
         self._entries.append(call)
-        return True
+        return self.newest()
 
-    def returned(self, function_call_id: str, output: str) -> None:
-        """A function's output is there."""
+    def returned(self, function_call_id: str, output: str) -> tuple[int, int]:
+        """A function's output is there, behind the `newest` turns."""
         if function_call_id in self._calls:
             self._calls[function_call_id].output = output
+        return self.newest()
 
     def turns(self) -> list[Turn]:
         """All turns, in the conversation's order."""

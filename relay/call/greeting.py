@@ -63,5 +63,5 @@ def overdue(call: Call, now: float) -> bool:
     waited_s = call.since_arrival_s(now)
     if call.figures.rung in (Rung.CLIP, Rung.NONE) and not call.answer_items:
         return waited_s >= HUMAN_AFTER_S
-    missing = not call.model_is_ready and call.sessions.count == 0 and waited_s >= MODEL_LIMIT_S
+    missing = not call.sessions.serves and call.sessions.count == 0 and waited_s >= MODEL_LIMIT_S
     return missing and not call.playout.is_speaking(now)  # a greeting that has begun is said to its end

@@ -63,7 +63,7 @@ def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
             call.due(now, out)
     else:
         call.figures.barge_ins += was_heard
-        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.keypad.is_untold)
+        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.keypad.untold)
         cuts = cut_off(call, now, out, by=speech.item_id if speech is not None else None)
         if was_heard and is_all:
             _keep_rest(call, cuts, now)
@@ -145,7 +145,7 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
     """
     response_id, items, held = call.early.take_back()
     cancel = call.answers.cancel(now)
-    if cancel is not None and call.model_is_ready:
+    if cancel is not None and call.sessions.serves:
         out.append(cancel)
     call.caller_turns.answer_was_given_up()
     if response_id is None:
@@ -163,7 +163,7 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
     call.meter.taken_back_early(response_id)
     if not call.answers.has_ended(response_id):
         call.soundless_items.setdefault(response_id, set()).update(items)
-    elif call.model_is_ready and call.phase is not Phase.GONE:
+    elif call.sessions.serves and call.phase is not Phase.GONE:
         out += [DeleteItem(item) for item in sorted(set(items))]
 
 
@@ -202,7 +202,7 @@ def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
     if not turn.whole:
         call.finish_turn(turn, heard, now, out, interrupted=not in_full)
     known = call.ids.get(cut.item)
-    if not call.model_is_ready or known is None or in_full:
+    if not call.sessions.serves or known is None or in_full:
         return
     if cut.own or known != cut.item or turn.is_text:  # text in this session: it cannot be truncated, only created again
         say_anew(call, cut.item, heard, out)

@@ -31,6 +31,7 @@ from relay.call import (
 )
 from relay.call.actions import Action
 from relay.call.call_config import CallPlan
+from relay.call.response_queue import Wish
 from relay.call.state import Call, Ending, Figures, Next, Phase
 from relay.call.vocabulary import (
     CallerArrived,
@@ -116,7 +117,7 @@ class Machine:
             call.loud_at = now
             if voice.run_ms >= KNOCK_MS:
                 call.talked_at = now
-        if voice.is_up and call.floor.speech is None and call.model_is_ready and not call.playout.is_speaking(now):
+        if voice.is_up and call.floor.speech is None and call.sessions.serves and not call.playout.is_speaking(now):
             call.unheard.hear(level_dbfs, voice.run_ms, ms, is_loud=voice.quiet_ms == 0)
         out: list[Action] = []
         if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
@@ -147,7 +148,7 @@ class Machine:
     @property
     def model_is_ready(self) -> bool:
         """True while a model session serves the call."""
-        return self.call.model_is_ready
+        return self.call.sessions.serves
 
     @property
     def is_moving(self) -> bool:
@@ -237,7 +238,7 @@ class Machine:
             case MoveFailed() | NextModelLost():
                 failover.failed(call, event, now, out)
             case ClaimDoubted(correction):
-                if call.phase is Phase.TALKING and call.model_is_ready:
+                if call.phase is Phase.TALKING and call.sessions.serves:
                     call.rest.forget()
                     out.append(call.note(correction))
                     call.answers.want("correct")
@@ -291,8 +292,32 @@ class Machine:
         if answers.wish is not None:
             if call.liveness.owed_at is None:
                 call.liveness.owe(now)
-            responses.ask(call, now, out)
+            if call.phase is Phase.TALKING and call.sessions.serves and call.playout.held is None:
+                self._ask(answers.wish, now, out)
         if call.playout.queue and call.playout.held is None:
             call.due(now, out)
         if call.phase is not Phase.TALKING:
             ending.settle(call, now, out)
+
+    def _ask(self, wish: Wish, now: float, out: list[Action]) -> None:
+        """Ask for the answer that is wished for, if its time has come."""
+        call = self.call
+        if call.floor.speech is not None and call.floor.is_hearing:
+            return
+        if call.early.turn is not None:
+            call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
+            if not call.early.may_ask(wish):
+                return  # at the end of the caller's turn
+        if not call.consent.heard and call.notice_is_open(now):
+            return  # The answer would wait behind the notice anyway, and a function would write down what it is given.
+        request = call.answers.due(now)
+        if request is None:
+            return
+        if call.keypad.untold and (keys := call.keypad.take()):
+            out.append(call.keys(keys))
+        if call.caller_turns.awaited and request.instructions is None and not call.playout.is_speaking(now):
+            call.caller_turns.were_asked_about()
+        if call.early.turn is not None:
+            call.early.asks(request.ref)
+            call.meter.asked_early()
+        out.append(request)

@@ -146,7 +146,7 @@ def heed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) ->
 
 def confirm(call: Call, now: float, out: list[Action]) -> None:
     """The agent confirms it. What it was saying to these words meanwhile is not heard."""
-    if call.phase is not Phase.TALKING or not call.model_is_ready:
+    if call.phase is not Phase.TALKING or not call.sessions.serves:
         return
     cut_off(call, now, out)
     out.append(call.note(wording.NOT_KEPT))

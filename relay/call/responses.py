@@ -49,7 +49,7 @@ def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
 def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
     """The model began to answer."""
     # Too late: this session was given up, and the next one is asked
-    if not call.model_is_ready and call.sessions.count:
+    if not call.sessions.serves and call.sessions.count:
         call.answers.discard(event.response_id)
         out.append(CancelResponse(event.response_id))
         return
@@ -122,7 +122,7 @@ def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:
     hears = "nothing of it: the model is asked again"
     out.append(Report("model.reads_function_aloud", "warning", (("caller_hears", hears),)))
     cut_off(call, now, out)
-    if call.answers.ask_again(now) == "again" and call.model_is_ready:
+    if call.answers.ask_again(now) == "again" and call.sessions.serves:
         out.append(call.note(wording.READ_ALOUD))
     _give_up_if_failed(call, now, out)
 
@@ -153,9 +153,9 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is
         call.heard(call.playout.finish(item), now, out)
     drop_unheard(call, response_id)
     for item in sorted(call.soundless_items.pop(response_id, ())):
-        if call.model_is_ready and call.phase is not Phase.GONE:
+        if call.sessions.serves and call.phase is not Phase.GONE:
             out.append(DeleteItem(item))
-    function_calls.want_answer(call, now, out)
+    function_calls.want_answer(call, call.conversation.newest(), now, out)
     _follow(call, event, follows, now, out)
     _give_up_if_failed(call, now, out)
     if event.status == "completed" and not call.early.is_early(response_id):
@@ -189,7 +189,7 @@ def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out:
             call.early.governor.stop("rate limit")
         case "rest":
             name, hears = "model.answer_broke_off", "the beginning; the model is asked for the rest"
-            if call.model_is_ready and call.phase is not Phase.GONE:
+            if call.sessions.serves and call.phase is not Phase.GONE:
                 out.append(call.note(wording.ANSWER_BROKE_OFF))
         case "failed":
             name, hears = "model.answer_failed_for_good", "that there is trouble; then a person"
@@ -247,27 +247,3 @@ def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) ->
 def _give_up_if_failed(call: Call, now: float, out: list[Action]) -> None:
     if call.answers.has_failed and call.phase is Phase.TALKING:
         ending.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
-
-
-def ask(call: Call, now: float, out: list[Action]) -> None:
-    """Ask for the answer that is wanted, if its time has come."""
-    ready = call.phase is Phase.TALKING and call.model_is_ready
-    if not ready or call.answers.wish is None or call.floor.is_hearing or call.playout.held is not None:
-        return
-    if call.early.turn is not None:
-        call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
-        if not call.early.may_ask(call.answers.wish):
-            return  # at the end of the caller's turn
-    if not call.consent.heard and call.notice_is_open(now):
-        return  # The answer would wait behind the notice anyway, and a function would write down what it is given.
-    request = call.answers.due(now)
-    if request is None:
-        return
-    if keys := call.keypad.take():
-        out.append(call.keys(keys))
-    if request.instructions is None and not call.playout.is_speaking(now):
-        call.caller_turns.were_asked_about()
-    if call.early.turn is not None:
-        call.early.asks(request.ref)
-        call.meter.asked_early()
-    out.append(request)

@@ -151,11 +151,6 @@ class Call:
         """The model of the session that serves, or served last."""
         return self.sessions.model
 
-    @property
-    def model_is_ready(self) -> bool:
-        """True while a session serves and seems to work."""
-        return self.sessions.serves
-
     def ms(self, now: float) -> int:
         """Milliseconds since the caller arrived; 0 before."""
         return round((now - self.arrived_at) * 1000) if self.arrived_at is not None else 0
@@ -271,7 +266,7 @@ class Call:
         self.playout.append(item, phrase.mulaw or b"", now, own=True, protected=protected, first=first)
         turn.has_words(phrase.text, len(phrase.mulaw or b"") / 8)
         self.heard(self.playout.finish(item), now, out)
-        if self.model_is_ready and self.phase in (Phase.ARRIVING, Phase.TALKING):
+        if self.sessions.serves and self.phase in (Phase.ARRIVING, Phase.TALKING):
             out.append(CreateItem(item, "assistant", phrase.text))
             self.ids[item] = item
         return item

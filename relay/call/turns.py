@@ -170,7 +170,7 @@ def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
     """True if an answer to this turn alone is on its way, and nothing of it was heard."""
     if call.phase is not Phase.TALKING or not call.answers.is_pending or call.agent(now).speaking:
         return False
-    if call.functions or call.keypad.is_untold or call.floor.caller_waits or call.awaits_words(now):
+    if call.functions or call.keypad.untold or call.floor.caller_waits or call.awaits_words(now):
         return False
     turns, asked = call.conversation.turns(), call.conversation.turn(item_id)
     place = next((at for at, turn in enumerate(turns) if turn is asked), 0)
@@ -187,7 +187,7 @@ def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
         out += call.consent.record(turn.row())
     call.waterfalls.forget(item_id)
     known = call.ids.pop(item_id, None)
-    if call.model_is_ready and known is not None and call.phase is not Phase.GONE:
+    if call.sessions.serves and known is not None and call.phase is not Phase.GONE:
         out.append(DeleteItem(known))
 
 
@@ -274,7 +274,7 @@ def _heed(call: Call, item_id: ItemId, said: _Said, now: float, out: list[Action
         return True
     if "topics_hard" in says or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
-    if "angry" in says and call.model_is_ready and not call.offered_human:
+    if "angry" in says and call.sessions.serves and not call.offered_human:
         call.offered_human = True
         call.rest.forget()  # there is something else to say
         out.append(call.note(wording.OFFER_HUMAN))
@@ -323,14 +323,14 @@ def judge_keys(call: Call, now: float, out: list[Action]) -> None:
     if call.keypad.may_ask_for_human:
         call.keypad.take_call_for_human()
         ending.transfer(call, EndReason.TRANSFERRED, "pressed a key for a person", "", now, out)
-    elif call.model_is_ready and call.phase is Phase.TALKING:
+    elif call.sessions.serves and call.phase is Phase.TALKING:
         call.answers.want("keys")
 
 
 def end_noise(call: Call, now: float, out: list[Action]) -> None:
     """Speech that only the server's VAD hears is ended."""
     speech = call.floor.speech
-    if speech is None or not call.model_is_ready:
+    if speech is None or not call.sessions.serves:
         return
     quiet_s = now - max(call.loud_at, call.caller_turns.began_at(speech.item_id) or call.arrived_at or 0.0)
     if quiet_s > NOISE_LIMIT_S:

@@ -13,7 +13,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -28,6 +28,7 @@ from relay.functions.invented import invented
 from relay.functions.outcome import (
     Effect,
     EndCall,
+    NamesCaller,
     NotPossible,
     Outcome,
     StaySilent,
@@ -55,8 +56,6 @@ _ELSE: Final = "Say briefly that it did not work, and try once more or offer a m
 
 log = structlog.get_logger()
 
-# From whom the caller's name in a result comes.
-NamesCaller: TypeAlias = Literal["known", "said"]
 Result: TypeAlias = Mapping[str, Any] | Effect | tuple[Mapping[str, Any], Effect]
 
 
@@ -293,13 +292,15 @@ async def run(
     function = registry.get(name)
     if function is None:
         known = ", ".join(each.name for each in registry)
-        outcome = _failed(f"There is no function {at_a_word(name, 64)}.", f"Use one of: {known}.")
+        failed = _failed(f"There is no function {at_a_word(name, 64)}.", f"Use one of: {known}.")
+        outcome = replace(failed, is_known=False)
     else:
         try:
             outcome = await _run(function, call, arguments_json, function_call_id)
         except Exception as error:  # our own error around the function: the call goes on
             outcome = _mapped(function, error)
-    return replace(outcome, took_s=trio.current_time() - began)
+    names_caller = function.names_caller if function is not None else None
+    return replace(outcome, took_s=trio.current_time() - began, names_caller=names_caller)
 
 
 async def _run(function: Function, call: CallContext, arguments_json: str, function_call_id: str) -> Outcome:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Coroutine, Generator
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
 class Steps(Generic[T]):
     """Await it once, like the coroutine itself. `longest_s`: the longest time between two of its awaits (real seconds).
 
     While a step runs, nothing else does: no call hears or says anything.
     """
 
-    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
-        self._work = work
-        self.longest_s = 0.0
+    _work: Coroutine[Any, Any, T]
+    longest_s: float = 0.0
 
     def __await__(self) -> Generator[Any, Any, T]:
         answer: Any = None

@@ -417,18 +417,18 @@ class CallSession:
 
     def _take_from_model(self, raw: bytes) -> None:
         try:
-            message = model_dialect.decode(raw)
+            message, event = model_dialect.read(raw)
             if message.type == model_dialect.AUDIO_DELTA:
                 self._model_spoke(message)
             elif message.type == model_dialect.AUDIO_DONE:
                 response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
                 self._feed(self._answers.finished(response_id, item))
-            elif self._spoken is None or not self._spoken.takes(message):
-                event = model_dialect.event_of(message)
-                if event is not None:
-                    self._feed(event)
-                elif not model_dialect.is_known(message):
-                    self._metrics.unknown_events.labels("openai").inc()
+            elif self._spoken is not None and self._spoken.takes(message, event):
+                pass
+            elif event is not None:
+                self._feed(event)
+            elif not model_dialect.is_known(message):
+                self._metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
             self._metrics.bad_messages.labels("openai").inc()
             log.warning("model.bad_message", words=str(error))

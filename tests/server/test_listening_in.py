@@ -174,7 +174,7 @@ async def test_a_caller_who_does_not_want_to_be_recorded_is_heard_no_longer(
 
         async def refuse(call_sid: str) -> None:
             await trio.sleep(3)
-            play.daemon.desk.files[call_sid].consent.refused = True  # type: ignore[index]
+            play.daemon.desk.files[call_sid].consent.refuse()  # type: ignore[index]
 
         async def listen(call_sid: str) -> None:
             end = await owner.listen(call_sid, wire=pipe())
