@@ -18,7 +18,6 @@ class CallerTurn:
     is_answered: bool = False  # what was asked for before its words were known answers it, too
     has_interrupted: bool = False  # an answer was given up for it
     is_misunderstood: bool = False  # one of the two has not understood it
-    was_asked_again: bool = False  # about it the agent asked again: words, or a noise?
 
 
 @dataclass(slots=True)
@@ -27,6 +26,7 @@ class CallerTurns:
 
     _turns: dict[ItemId, CallerTurn] = field(default_factory=dict)
     awaited: dict[ItemId, CallerTurn] = field(default_factory=dict)  # of these the words are not known yet
+    asked_again: set[ItemId] = field(default_factory=set)  # about these the agent asked again: words, or a noise?
 
     def _turn(self, item_id: ItemId) -> CallerTurn:
         return self._turns.setdefault(item_id, CallerTurn())
@@ -113,10 +113,6 @@ class CallerTurns:
         for turn in self._turns.values():
             turn.is_misunderstood = False
 
-    def was_asked_again(self, item_id: ItemId) -> bool:
-        """True if the agent asked again about it."""
-        return self._turn(item_id).was_asked_again
-
     def ask_again(self, item_id: ItemId) -> None:
         """The agent asked again. It is not known yet whether there were words to understand."""
-        self._turn(item_id).was_asked_again = True
+        self.asked_again.add(item_id)

@@ -287,6 +287,11 @@ class Conversation:
         """The turn of an item that has its place."""
         return self._turns.get(item_id)
 
+    def with_words(self, item_id: ItemId, words: str) -> tuple[Turn | None, str, str]:
+        """The turn of an item whose words have come, the words of its other pieces, and all of them together."""
+        turn = self._turns.get(item_id)
+        return (None, "", words) if turn is None else (turn, turn.said_without(item_id), turn.said_with(item_id, words))
+
     def noted(self, role: str, text: str) -> None:
         """Something that the model was told in writing (keys of the caller's).
 

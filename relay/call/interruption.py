@@ -60,7 +60,6 @@ def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
         if call.playout.is_held:
             call.figures.false_stops += was_heard
             call.playout.resume()
-            call.due(now, out)
     else:
         call.figures.barge_ins += was_heard
         is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.keypad.untold)

@@ -24,7 +24,6 @@ from relay.call import (
     function_calls,
     greeting,
     orders,
-    refusal,
     responses,
     turns,
     voice_loss,
@@ -124,13 +123,10 @@ class Machine:
             turns.frame(call, now, out)
         if call.early.turn is not None and answering_early.frame(call, now, out):
             self._settle(now, out)
-        if call.phase is Phase.TALKING:
-            if call.figures.rung is Rung.NONE:
-                greeting.climb(call, now, out)
-            if call.functions.running:
-                function_calls.tick(call, now, out)  # at each frame: the watchdog's step is a quarter of the wait
-        if call.playout.queue:
-            call.due(now, out)
+        if call.functions.running and call.phase is Phase.TALKING:
+            function_calls.tick(call, now, out)  # at each frame: the watchdog's step is a quarter of the wait
+        if call.playout.queue or call.figures.rung is Rung.NONE:
+            self._play(now, out)
         return out
 
     # What others may read
@@ -205,10 +201,7 @@ class Machine:
             case CallerCommitted(item_id, previous):
                 turns.committed(call, item_id, previous, now, out)
             case CallerTranscribed():
-                refused = refusal.heed(call, event, now, out)
                 turns.transcribed(call, event, now, out)
-                if refused:
-                    refusal.confirm(call, now, out)
             case ResponseBegan():
                 responses.began(call, event, now, out)
             case ItemPlaced(item_id, previous, role):
@@ -260,7 +253,6 @@ class Machine:
     def _tick(self, now: float, out: list[Action]) -> None:
         call = self.call
         if call.phase is Phase.TALKING:
-            greeting.climb(call, now, out)
             ending.check_caps(call, now, out)
         if call.phase is Phase.TALKING and greeting.overdue(call, now):
             reason = EndReason.MODEL_LOST if call.sessions.count else EndReason.MODEL_UNREACHABLE
@@ -294,10 +286,41 @@ class Machine:
                 call.liveness.owe(now)
             if call.phase is Phase.TALKING and call.sessions.serves and call.playout.held is None:
                 self._ask(answers.wish, now, out)
-        if call.playout.queue and call.playout.held is None:
-            call.due(now, out)
+        if call.playout.queue or call.figures.rung is Rung.NONE:
+            self._play(now, out)
         if call.phase is not Phase.TALKING:
             ending.settle(call, now, out)
+
+    def _play(self, now: float, out: list[Action]) -> None:
+        """What is to be written to the caller now. A greeting that does not come is replaced."""
+        call = self.call
+        if call.playout.queue and call.playout.held is None:
+            self._write(now, out)
+        if call.figures.rung is Rung.NONE and call.phase is Phase.TALKING and greeting.climb(call, now, out):
+            self._write(now, out)
+
+    def _write(self, now: float, out: list[Action]) -> None:
+        call = self.call
+        if call.phase in (Phase.ARRIVING, Phase.GONE):
+            return
+        if call.rest.kept is not None and call.rest.is_withheld(now):
+            return
+        if call.early.turn is not None and call.is_withheld():
+            return
+        plays = call.playout.due(now)
+        if not plays:
+            return
+        if call.rest.kept is not None:
+            call.rest.forget()
+        sounded = call.playout.sounded
+        if sounded is not None and call.liveness.owed_at is not None and call.liveness.heard(sounded, now):
+            call.sessions.relieved()
+        if call.figures.greeting_ms is None:
+            call.figures.greeting_ms = call.ms(now)
+        if call.waterfalls.unwritten:
+            for play in plays:
+                call.waterfalls.written(play.item_id, now)
+        out += plays
 
     def _ask(self, wish: Wish, now: float, out: list[Action]) -> None:
         """Ask for the answer that is wished for, if its time has come."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from relay.call import ending, function_calls, greeting, turns, wording
+from relay.call import ending, function_calls, turns, wording
 from relay.call.actions import CANCEL_PREFIX, Action, CancelResponse, DeleteItem, KeepAudio, LearnGreeting, Report
 from relay.call.interruption import cut_off, drop_unheard, withhold
 from relay.call.response_queue import Follows
@@ -19,7 +19,6 @@ from relay.call.vocabulary import (
     ResponseBegan,
     ResponseEnded,
     ResponseId,
-    Rung,
 )
 
 # We sent something just when the server began or ended an answer. Nobody made a mistake, and it does no harm. In
@@ -85,8 +84,6 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     turn.sounds(event.said_ms, event.positions)
     protected = item_id == call.notice_item
     call.playout.append(item_id, event.mulaw, now, said_ms=event.said_ms, protected=protected)
-    if call.figures.rung is Rung.NONE:
-        greeting.climb(call, now, out)
 
 
 def _belongs(call: Call, response_id: ResponseId, item_id: ItemId) -> None:

@@ -167,7 +167,7 @@ class Call:
     def agent(self, now: float) -> Agent:
         """What the agent is doing now. A greeting with the notice is protected even before its first sound."""
         playing, until_s = self.playout.heard_now(now)
-        speaking = playing is not None and not self._is_withheld()
+        speaking = playing is not None and not self.is_withheld()
         announcing = self.notice_item is None and not self.consented and self.answers.is_greeting
         protected = announcing or bool(playing and playing.protected) or self.phase is not Phase.TALKING
         early = speaking and self.since_arrival_s(now) < EARLY_S
@@ -308,31 +308,9 @@ class Call:
         """True once the notice was heard, if this caller must hear one."""
         return self.consent.is_given
 
-    def _is_withheld(self) -> bool:
+    def is_withheld(self) -> bool:
         """True if what is to be played next answers a turn of the caller's that is not over."""
         response_id = self.early.response if self.early.turn is not None else None
         if response_id is None or not self.playout.queue or self.phase is not Phase.TALKING:
             return False
         return self.playout.queue[0].item in self.answer_items.get(response_id, ())
-
-    def due(self, now: float, out: list[Action]) -> None:
-        """What is to be written to the caller now."""
-        if self.phase in (Phase.ARRIVING, Phase.GONE):
-            return
-        if self.rest.kept is not None and self.rest.is_withheld(now):
-            return
-        if self.early.turn is not None and self._is_withheld():
-            return
-        plays = self.playout.due(now)
-        if not plays:
-            return
-        if self.rest.kept is not None:
-            self.rest.forget()
-        sounded = self.playout.sounded
-        if sounded is not None and self.liveness.owed_at is not None and self.liveness.heard(sounded, now):
-            self.sessions.relieved()
-        if self.figures.greeting_ms is None:
-            self.figures.greeting_ms = self.ms(now)
-        for play in plays:
-            self.waterfalls.written(play.item_id, now)
-        out += plays

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from relay.call import ending, failover, wording
+from relay.call import ending, failover, refusal, wording
 from relay.call.actions import Action, DeleteItem, SendSilence
 from relay.call.caller_turns import CallerTurn
+from relay.call.conversation import Turn
 from relay.call.interruption import carry_out, cut_off, go_on, interrupt, take_back
 from relay.call.state import Call, Phase
 from relay.call.turn_end import asks_yes
@@ -77,7 +78,8 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     if wants_answer:
         _answer(call, item_id)
     if early is not None:
-        transcribed(call, early, now, out)
+        words = call.conversation.with_words(item_id, (early.text or "").strip())
+        _transcribed(call, early, words, now, out)
 
 
 def _may_go_on(call: Call, item_id: ItemId, speech: Speech | None, wants_answer: bool, now: float) -> bool:
@@ -95,13 +97,26 @@ def _answer(call: Call, item_id: ItemId) -> None:
     call.waterfalls.answer(item_id)
 
 
+# A turn with its words: its place in the conversation, the words of its other pieces, and all of them together.
+WithWords = tuple[Turn | None, str, str]
+
+
 def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
-    """The words of a caller's turn have come: what was it, and what follows?"""
+    """The words of a caller's turn have come."""
+    words = call.conversation.with_words(event.item_id, (event.text or "").strip())
+    refused = refusal.heed(call, words[2], now, out)
+    _transcribed(call, event, words, now, out)
+    if refused:
+        refusal.confirm(call, now, out)
+
+
+def _transcribed(call: Call, event: CallerTranscribed, words: WithWords, now: float, out: list[Action]) -> None:
+    """What was the turn, and what follows?"""
     turn = call.caller_turns.words_came(event)
     if turn is None:
         return  # it is early (before its commit), told twice, or an item of another session
     call.meter.transcribed(event.usage)
-    said = _what_was_it(call, event, turn, now)
+    said = _what_was_it(call, event, turn, words, now)
     if said.is_nothing:
         _follow_nothing(call, said, now, out)
     elif said.worth is Worth.DELETE:
@@ -116,6 +131,7 @@ class _Said:
     """What a turn was."""
 
     item_id: ItemId
+    spoken: Turn | None  # its place in the conversation
     text: str  # of all its pieces, as far as they are known; empty where the words of this one are not
     piece: str  # of the one whose words have come
     meaning: Meaning
@@ -125,7 +141,7 @@ class _Said:
     turn: CallerTurn
 
 
-def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float) -> _Said:
+def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, words: WithWords, now: float) -> _Said:
     item_id, text = event.item_id, (event.text or "").strip()
     meaning = call.plan.rules.judge(text)
     is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # what its sound has decided already
@@ -137,19 +153,11 @@ def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: fl
     is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
         call.voice.was_echo()  # An answer was given up for nothing: the next time more is needed.
-    whole, meaning = _whole(call, item_id, text, meaning)
-    return _Said(item_id, whole, text, meaning, worth, is_nothing, turn.is_answered, turn)
-
-
-def _whole(call: Call, item_id: ItemId, piece: str, meaning: Meaning) -> tuple[str, Meaning]:
-    """The words of a turn with this piece of it, and their meaning: what its other pieces say was heeded before."""
-    turn = call.conversation.turn(item_id)
-    before = turn.said_without(item_id) if turn is not None and piece else ""
-    if turn is None or not before:
-        return piece, meaning
-    whole = turn.said_with(item_id, piece)
-    meaning = call.plan.rules.judge(whole)
-    return whole, replace(meaning, says=meaning.says - call.plan.rules.judge(before).says)
+    spoken, before, whole = words
+    if before and text:  # what its other pieces say was heeded before
+        meaning = call.plan.rules.judge(whole)
+        meaning = replace(meaning, says=meaning.says - call.plan.rules.judge(before).says)
+    return _Said(item_id, spoken, whole if text else "", text, meaning, worth, is_nothing, turn.is_answered, turn)
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
@@ -192,18 +200,20 @@ def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
 
 
 def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
-    turn = call.conversation.turn(said.item_id)
+    turn = said.spoken
     if turn is None:
         return
     call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
     if said.piece:
         out += call.consent.record(turn.was_written_down(said.item_id, said.piece))
-        call.early.words_are(said.item_id, said.piece)
+        if call.early.turn is not None:
+            call.early.words_are(said.item_id, said.piece)
 
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """What the words of a turn lead to: a human, taking back a goodbye, an answer, or that the agent goes on."""
-    text, item_id = said.text, _named(call, said.item_id)
+    text = said.text
+    item_id = said.item_id if said.spoken is None else said.spoken.item_id  # a turn is named by its first piece
     if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
     if call.ending is not None and ending.can_be_taken_back(call) and _goes_on(call, said):
@@ -212,7 +222,7 @@ def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
         return
     if _was_only_listening(call, said, now, out):
         return
-    if text and call.caller_turns.was_asked_again(item_id) and misunderstood(call, item_id, text, now, out):
+    if text and item_id in call.caller_turns.asked_again and misunderstood(call, item_id, text, now, out):
         return
     if said.is_answered:
         return
@@ -222,15 +232,9 @@ def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
         _answer(call, said.item_id)
 
 
-def _named(call: Call, item_id: ItemId) -> ItemId:
-    """The item that a turn is named by: its first piece."""
-    turn = call.conversation.turn(item_id)
-    return item_id if turn is None else turn.item_id
-
-
 def _goes_on(call: Call, said: _Said) -> bool:
     """True for a turn over a goodbye that means more than the end of the call."""
-    turn, leaving = call.conversation.turn(said.item_id), call.ending
+    turn, leaving = said.spoken, call.ending
     if turn is None or leaving is None or turn.ended_ms <= call.ms(leaving.began_at):
         return False  # it was said before the goodbye, which answers it
     if not said.text:
@@ -247,14 +251,14 @@ def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) 
         if go_on(call, now, out):
             call.waterfalls.forget(said.item_id)
             return True
-    elif call.rest.kept is not None and not (said.worth is Worth.LEAVE and _is_older(call, said.item_id)):
+    elif call.rest.kept is not None and not (said.worth is Worth.LEAVE and _is_older(call, said.spoken)):
         call.rest.forget()
     return False
 
 
-def _is_older(call: Call, item_id: ItemId) -> bool:
+def _is_older(call: Call, turn: Turn | None) -> bool:
     """True for a turn before the interruption. Its late words do not decide about what came after it."""
-    turn, kept = call.conversation.turn(item_id), call.rest.kept
+    kept = call.rest.kept
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
 
