@@ -20,6 +20,7 @@ from relay.call.actions import (
     TurnLatency,
 )
 from relay.call.call_config import PastTurn
+from relay.call.playout import Cut
 from relay.call.vocabulary import ItemId, Position
 from relay.call.wording import BROKEN_OFF
 
@@ -208,6 +209,16 @@ class Turn:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """What became of an item that was cut off."""
+
+    heard: str  # its words that were heard
+    in_full: bool  # that is all of it
+    is_text: bool  # as `Turn.is_text`
+    row: RecordTurn | None  # None: it had ended before
+
+
 def _stays_with_the_turn_before(entry: Turn | Called | PastTurn) -> bool:
     """True for a call, and for a part of an answer that was given up unheard.
 
@@ -292,6 +303,17 @@ class Conversation:
         turn = self._turns.get(item_id)
         return (None, "", words) if turn is None else (turn, turn.said_without(item_id), turn.said_with(item_id, words))
 
+    def sounds(
+        self, item_id: ItemId, said_ms: float, positions: tuple[Position, ...] | None
+    ) -> tuple[Turn | None, float]:
+        """Audio of an agent's item came. Its turn, None if it has no place yet; and how long its audio was before."""
+        turn = self._turns.get(item_id)
+        if turn is None:
+            return None, 0.0
+        before_ms = turn.said_ms
+        turn.sounds(said_ms, positions)
+        return turn, before_ms
+
     def noted(self, role: str, text: str) -> None:
         """Something that the model was told in writing (keys of the caller's).
 
@@ -299,10 +321,15 @@ class Conversation:
         """
         self._entries.append(PastTurn(role, text))
 
-    def heard_of(self, item_id: ItemId, heard_ms: float, said_ms: float, complete: bool) -> tuple[Turn, str] | None:
-        """The turn of an item and its words that were heard, as `Turn.heard_until`. None if it has no place."""
-        turn = self._turns.get(item_id)
-        return None if turn is None else (turn, turn.heard_until(heard_ms, said_ms, complete))
+    def was_cut(self, cut: Cut, ended_ms: int, latency: TurnLatency | None) -> CutOff | None:
+        """An item was cut off. None if it has no place. `ended_ms`, `latency`: as `Turn.was_heard`."""
+        turn = self._turns.get(cut.item)
+        if turn is None:
+            return None
+        heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)
+        in_full = cut.complete and int(cut.heard_ms) >= int(cut.said_ms)
+        row = None if turn.whole else turn.was_heard(heard, ended_ms, interrupted=not in_full, latency=latency)
+        return CutOff(heard, in_full, turn.is_text, row)
 
     def drop(self, item_id: ItemId) -> None:
         """Forget an item that was deleted."""

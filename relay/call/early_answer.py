@@ -88,9 +88,10 @@ class EarlyAnswer:
         """A piece of the open turn: what the caller says now is one more piece."""
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
-    def begins(self, at: float) -> None:
-        """The VAD hears speech. By our own level it began at this time."""
+    def goes_on(self, at: float) -> bool:
+        """The VAD hears speech. By our own level it began at this time. True if an early answer must be taken back."""
         self._began_at = at
+        return self.is_asked
 
     def piece(self, item_id: ItemId, now: float, *, may_be_short: bool, sounds: bool, wants_answer: bool) -> bool:
         """Speech became an item: a turn, or one more piece of the open one. True if it wants an answer.

@@ -168,7 +168,7 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
 
 def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = None) -> list[Cut]:
     """The agent's answer is given up, exactly where it was heard. `by`: the caller's turn whose sound shows it."""
-    if call.early.is_asked:
+    if call.early.turn is not None and call.early.is_asked:
         take_back(call, now, out)
     if call.playout.held is None and call.playout.hold(now):
         out.append(ClearPlayback())
@@ -180,7 +180,7 @@ def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = No
         out.append(cancel)
     for cut in cuts:
         _cut_item(call, cut, now, out)
-    if active is not None:
+    if active is not None and not {cut.item for cut in cuts}.issuperset(call.answer_items.get(active, ())):
         drop_unheard(call, active)
     return cuts
 
@@ -193,18 +193,16 @@ def drop_unheard(call: Call, response_id: ResponseId) -> None:
 
 
 def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
-    found = call.conversation.heard_of(cut.item, cut.heard_ms, cut.said_ms, cut.complete)
-    if found is None:
+    turn = call.conversation.was_cut(cut, call.ms(now), call.waterfalls.take(cut.item))
+    if turn is None:
         return
-    turn, heard = found
-    in_full = cut.complete and int(cut.heard_ms) >= int(cut.said_ms)
-    if not turn.whole:
-        call.finish_turn(turn, heard, now, out, interrupted=not in_full)
+    if turn.row is not None:
+        out += call.consent.record(turn.row)
     known = call.ids.get(cut.item)
-    if not call.sessions.serves or known is None or in_full:
+    if not call.sessions.serves or known is None or turn.in_full:
         return
     if cut.own or known != cut.item or turn.is_text:  # text in this session: it cannot be truncated, only created again
-        say_anew(call, cut.item, heard, out)
+        say_anew(call, cut.item, turn.heard, out)
     elif cut.heard_ms < 1.0:
         out.append(DeleteItem(known))
         del call.ids[cut.item]

@@ -111,7 +111,7 @@ class Machine:
         call = self.call
         call.lateness.heard(ms, now)
         voice = call.voice
-        voice.hear(level_dbfs, ms, call.playout.echo_level_dbfs(now))
+        voice.hear(level_dbfs, ms, call.playout.echo.level_dbfs(now, call.playout.usual_lag_s or 0.0))
         if voice.quiet_ms == 0:
             call.loud_at = now
             if voice.run_ms >= KNOCK_MS:

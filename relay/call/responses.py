@@ -34,7 +34,11 @@ _READ_ALOUD = re.compile(r"""[{\[]\s*[{"']|["']arguments["']\s*:|^\s*```""")
 
 def wants(call: Call, response_id: ResponseId, item_id: ItemId) -> bool:
     """False for what must not be heard: of a cancelled answer, of an item that has ended, at the end of the call."""
-    if call.answers.is_discarded(response_id) or call.playout.is_finished(item_id) or call.phase is Phase.GONE:
+    return _may_sound(call, item_id) and not call.answers.is_discarded(response_id)
+
+
+def _may_sound(call: Call, item_id: ItemId) -> bool:
+    if item_id in call.playout.finished or call.phase is Phase.GONE:
         return False
     return call.ending is None or call.ending.item is None
 
@@ -65,23 +69,25 @@ def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> No
 
 def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     """A delta of the model's audio."""
-    if not wants(call, event.response_id, event.item_id):
-        call.figures.late_deltas += 1
-        _came_late(call, event.response_id, event.item_id)
-        return
-    call.answers.progressed(event.response_id, now)
     item_id = event.item_id
-    turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
+    response = call.answers.sounded(event.response_id, now) if _may_sound(call, item_id) else "unwanted"
+    if response == "unwanted":
+        call.figures.late_deltas += 1
+        _came_late(call, event.response_id, item_id)
+        return
+    turn, before_ms = call.conversation.sounds(item_id, event.said_ms, event.positions)
+    if turn is None:  # its words did not come before it
+        turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
+        turn.sounds(event.said_ms, event.positions)
     _belongs(call, event.response_id, item_id)
-    if turn.said_ms == 0:
+    if before_ms == 0:
         withhold(call, now)
         call.waterfalls.began(item_id, now)
         turn.begins(call.ms(now), waits_ms=round(call.playout.left_ms(now)))
         if call.notice_item is None and not call.consented and call.answers.is_greeting:
             call.notice_item = item_id
-    if event.positions is None and not call.answers.has_ended(event.response_id):
-        call.meter.generated(event.response_id, max(0.0, event.said_ms - turn.said_ms))
-    turn.sounds(event.said_ms, event.positions)
+    if event.positions is None and response == "goes on":
+        call.meter.generated(event.response_id, max(0.0, event.said_ms - before_ms))
     protected = item_id == call.notice_item
     call.playout.append(item_id, event.mulaw, now, said_ms=event.said_ms, protected=protected)
 

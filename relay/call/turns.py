@@ -34,11 +34,10 @@ WORDS_LIMIT_S = 5.0
 
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
-    if call.early.is_asked:
+    if call.early.goes_on(now - (call.voice.run_ms / 1000 if call.voice.is_up else 0.0)):
         take_back(call, now, out)
     agent = call.agent(now)
     call.unheard.forget()
-    call.early.begins(now - (call.voice.run_ms / 1000 if call.voice.is_up else 0.0))
     call.caller_turns.begin(item_id, now, agent.silent_since_s)
     carry_out(call, call.floor.spoke(item_id, agent, call.voice), now, out)
 

@@ -310,8 +310,8 @@ class CallSession:
         actions: list[Action] = []
         for ms, level_dbfs in heard.pieces:
             actions += self.machine.caller_audio(level_dbfs, ms, now)
-        if actions:
-            self._perform(actions)
+        if actions and self._perform(actions, heard.append):
+            return
         if model is None or self._model is not model or not self._post_to_model([heard.append]):
             self._keep(heard.mulaw)
 
@@ -523,10 +523,11 @@ class CallSession:
             self._scope.cancel()
 
     # Long because it is the table of all actions, a few lines each.
-    def _perform(self, actions: list[Action]) -> None:
+    def _perform(self, actions: list[Action], append: bytes = b"") -> bool:
         """Carry out the machine's actions: the sockets first, the caller's before all (a `clear` is urgent).
 
-        Each socket's messages stay in their order. Rows follow. Then the slow work is begun.
+        Each socket's messages stay in their order. Rows follow. Then the slow work is begun. `append`: caller audio
+        that goes to the model behind its messages, in the same write. True if that was sent: not if the model goes.
         """
         to_caller: list[bytes] = []
         to_model: list[model_dialect.ToModel | bytes] = []
@@ -539,9 +540,7 @@ class CallSession:
                 case Play(mulaw, mark):
                     if self._recorder is not None:
                         self._recorder.played(mulaw, mark, trio.current_time())
-                    to_caller.append(self._dialect.media(sid, mulaw))
-                    if mark is not None:
-                        to_caller.append(self._dialect.mark(sid, mark))
+                    to_caller += self._dialect.play(sid, mulaw, mark)
                 case ClearPlayback():
                     if self._recorder is not None:
                         self._recorder.cleared(trio.current_time())
@@ -563,10 +562,13 @@ class CallSession:
                     to_model.append(action)
                 case _:
                     orders.append(action)
+        is_sent = False
         try:
             self._post_to_caller(to_caller)
+            if append and not orders:
+                to_model.append(append)
             if to_model:
-                self._post_to_model(model_dialect.rendered(to_model))
+                is_sent = self._post_to_model(model_dialect.rendered(to_model)) and bool(append) and not orders
         finally:
             for row in rows:
                 later += self._write_down(row)
@@ -576,6 +578,7 @@ class CallSession:
             self._obey(order)
         if later:
             self._start(self._feed_later, later)
+        return is_sent
 
     async def _feed_later(self, events: list[Event]) -> None:
         """Feed events that came from carrying out actions, after the events that are handled now."""

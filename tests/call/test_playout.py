@@ -195,10 +195,10 @@ def test_the_echo_that_may_come_back_is_as_loud_as_what_was_played_then() -> Non
     playout.append(A, tone(300), 10.0)
     playout.finish(A)
     playout.due(10.0)
-    assert playout.echo_level_dbfs(10.01) == -100.0
-    assert playout.echo_level_dbfs(10.2) > -40
-    assert playout.echo_level_dbfs(10.6) > -40  # up to 300 ms behind the last sound
-    assert playout.echo_level_dbfs(11.0) == -100.0
+    assert playout.echo.level_dbfs(10.01) == -100.0
+    assert playout.echo.level_dbfs(10.2) > -40
+    assert playout.echo.level_dbfs(10.6) > -40  # up to 300 ms behind the last sound
+    assert playout.echo.level_dbfs(11.0) == -100.0
 
 
 def test_a_stop_at_the_very_end_takes_no_proof_away_where_the_clock_rounds() -> None:

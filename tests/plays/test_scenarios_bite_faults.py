@@ -86,7 +86,7 @@ def every_mark_in_time(patch: Patch) -> None:
     marked = playout.Playout.marked
 
     def as_on_a_short_way(line: playout.Playout, name: str, now: float) -> Any:
-        line._usual_lag_s = 0.0
+        line.usual_lag_s = 0.0
         return marked(line, name, now)
 
     patch.setattr(playout.Playout, "marked", as_on_a_short_way)
