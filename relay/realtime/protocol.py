@@ -189,7 +189,7 @@ def is_known(message: Message) -> bool:
     return message.type in _READERS or message.type in _KNOWN_AND_SKIPPED or message.type in (AUDIO_DELTA, AUDIO_DONE)
 
 
-def read(raw: bytes) -> tuple[Message, Event | None]:
+def parse(raw: bytes) -> tuple[Message, Event | None]:
     """One server event, as `decode` and as `event_of`. Raises ModelProtocolError."""
     message = decode(raw)
     return message, event_of(message)

@@ -417,7 +417,7 @@ class CallSession:
 
     def _take_from_model(self, raw: bytes) -> None:
         try:
-            message, event = model_dialect.read(raw)
+            message, event = model_dialect.parse(raw)
             if message.type == model_dialect.AUDIO_DELTA:
                 self._model_spoke(message)
             elif message.type == model_dialect.AUDIO_DONE:
