@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from relay.call.conversation import Turn
 from relay.call.vocabulary import CallerTranscribed, ItemId
 
 
@@ -14,6 +15,7 @@ class CallerTurn:
     began_at: float | None = None  # None: never told, or its place in the conversation is taken
     silent_since: float | None = None  # since when both sides were silent when it began; None: never told
     words_until: float = 0.0  # others wait for its words until then
+    spoken: Turn | None = None  # its place in the conversation, when it has one
     early: CallerTranscribed | None = None  # words that came before its commit
     is_answered: bool = False  # what was asked for before its words were known answers it, too
     has_interrupted: bool = False  # an answer was given up for it
@@ -51,10 +53,12 @@ class CallerTurns:
         began_at, turn.began_at = turn.began_at, None
         return began_at
 
-    def became_item(self, item_id: ItemId, words_until: float) -> tuple[float | None, CallerTranscribed | None]:
+    def became_item(
+        self, item_id: ItemId, spoken: Turn, words_until: float
+    ) -> tuple[float | None, CallerTranscribed | None]:
         """It took its place, and its words are on their way: when it began, and words that came before this."""
         turn = self.awaited[item_id] = self._turn(item_id)
-        turn.words_until = words_until
+        turn.spoken, turn.words_until = spoken, words_until
         early, turn.early = turn.early, None
         return self.take_began_at(item_id), early
 

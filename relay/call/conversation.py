@@ -94,43 +94,43 @@ class Turn:
     latency: TurnLatency | None = None
     positions: list[Position] | None = None  # of text that another voice speaks: where in the text its sound is
     is_spoken: bool = False  # all of that text has its sound
-    _pieces: dict[ItemId, str | None] = field(default_factory=dict)  # the caller's: their words, None until they come
+    pieces: dict[ItemId, str | None] = field(default_factory=dict)  # the caller's: their words, None until they come
 
     # The caller's
 
     def was_spoken(self, item_id: ItemId, began_ms: int, ended_ms: int) -> None:
         """The caller spoke from here to there: it, or one more piece of it. Until the words come, they are a gap."""
-        if not self._pieces:
+        if not self.pieces:
             self.started_ms = began_ms
         self.ended_ms = max(began_ms, ended_ms)
-        self._pieces.setdefault(item_id, None)
+        self.pieces.setdefault(item_id, None)
         self._put_together()
 
     def was_written_down(self, item_id: ItemId, words: str) -> RecordTurn:
         """The words came, of it or of one of its pieces: its row."""
-        self._pieces[item_id] = words
+        self.pieces[item_id] = words
         self._put_together()
         return self.row()
 
     def has_lost(self, item_id: ItemId) -> bool:
         """One of its pieces was nothing. True if nothing is left of it."""
-        self._pieces.pop(item_id, None)
-        if self._pieces:
+        self.pieces.pop(item_id, None)
+        if self.pieces:
             self._put_together()
-        return not self._pieces
+        return not self.pieces
 
     def said_without(self, item_id: ItemId) -> str:
         """The words of its other pieces, as far as they are known."""
-        return " ".join(words for piece, words in self._pieces.items() if words and piece != item_id)
+        return " ".join(words for piece, words in self.pieces.items() if words and piece != item_id)
 
     def said_with(self, item_id: ItemId, words: str) -> str:
         """All its words, with these for one of its pieces."""
-        pieces = {**self._pieces, item_id: words}
+        pieces = {**self.pieces, item_id: words}
         return " ".join(filter(None, pieces.values()))
 
     def _put_together(self) -> None:
-        self.said = " ".join(filter(None, self._pieces.values()))
-        self.gap = any(words is None for words in self._pieces.values())
+        self.said = " ".join(filter(None, self.pieces.values()))
+        self.gap = any(words is None for words in self.pieces.values())
 
     # The agent's
 
@@ -297,11 +297,6 @@ class Conversation:
     def turn(self, item_id: ItemId) -> Turn | None:
         """The turn of an item that has its place."""
         return self._turns.get(item_id)
-
-    def with_words(self, item_id: ItemId, words: str) -> tuple[Turn | None, str, str]:
-        """The turn of an item whose words have come, the words of its other pieces, and all of them together."""
-        turn = self._turns.get(item_id)
-        return (None, "", words) if turn is None else (turn, turn.said_without(item_id), turn.said_with(item_id, words))
 
     def sounds(
         self, item_id: ItemId, said_ms: float, positions: tuple[Position, ...] | None

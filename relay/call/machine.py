@@ -294,7 +294,7 @@ class Machine:
     def _play(self, now: float, out: list[Action]) -> None:
         """What is to be written to the caller now. A greeting that does not come is replaced."""
         call = self.call
-        if call.playout.queue and call.playout.held is None:
+        if call.playout.queue and call.playout.held is None and now > call.playout.due_s:
             self._write(now, out)
         if call.figures.rung is Rung.NONE and call.phase is Phase.TALKING and greeting.climb(call, now, out):
             self._write(now, out)

@@ -16,6 +16,7 @@ Rule 2: nothing here reads a clock. `now` is the Trio clock in seconds.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -131,6 +132,7 @@ class Playout:
         self._bursts: deque[Burst] = deque()  # sent, but not played yet
         self.echo = Echo()  # of what was sent
         self._play_end_s = 0.0
+        self.due_s = -math.inf  # until this time `due` has nothing: Twilio holds enough
         self._late_s = 0.0
         self.usual_lag_s: float | None = None  # of the marks: the way to the caller and back
         self._generation = 0
@@ -225,14 +227,12 @@ class Playout:
     # What comes out
 
     def due(self, now: float) -> list[Play]:
-        """What to write to the caller now. Nearly always empty (one comparison)."""
+        """What to write to the caller now."""
         self.sounded = None
-        if not self.queue or self.held is not None:
-            return []
         # A playback that is late may have more. But a late mark may also only be late itself.
-        ahead_s = self._play_end_s - now
-        if ahead_s * 1000 >= self._lead.low_ms:
+        if not self.queue or self.held is not None or now <= self.due_s:
             return []
+        ahead_s = self._play_end_s - now
         room = (int(self._lead.high_ms - max(0.0, ahead_s) * 1000) * BYTES_PER_MS) // FRAME_BYTES * FRAME_BYTES
         plays: list[Play] = []
         while self.queue and room > 0:
@@ -254,6 +254,7 @@ class Playout:
                 self.queue.popleft()
         if plays:
             self._forget_played(now)
+            self.due_s = self._play_end_s - self._lead.low_ms / 1000
         return plays
 
     def _may_start(self, utterance: Utterance, now: float) -> bool:
@@ -396,6 +397,7 @@ class Playout:
         self._generation += 1
         self._marks = ended
         self._play_end_s, self._late_s = min(now, self._play_end_s + self._late_s), 0.0
+        self.due_s = self._play_end_s - self._lead.low_ms / 1000
         self.audible_until_s = min(self.audible_until_s, now)
         return outstanding
 

@@ -64,9 +64,9 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     if call.conversation.turn(item_id) is not None or call.phase is Phase.GONE:
         return  # told twice
     call.ids[item_id] = item_id
-    began_at, early = call.caller_turns.became_item(item_id, now + WORDS_LIMIT_S)
     behind, before = call.ours(previous), call.early.piece_before
     turn = call.conversation.place(item_id, "caller", behind, call.ms(now), part_of=before)
+    began_at, early = call.caller_turns.became_item(item_id, turn, now + WORDS_LIMIT_S)
     stopped = call.waterfalls.stopped(item_id)
     ended_ms = call.ms(now if stopped is None else stopped)
     turn.was_spoken(item_id, call.ms(now if began_at is None else began_at), ended_ms)
@@ -76,9 +76,8 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
         wants_answer = _may_go_on(call, item_id, speech, wants_answer, now)
     if wants_answer:
         _answer(call, item_id)
-    if early is not None:
-        words = call.conversation.with_words(item_id, (early.text or "").strip())
-        _transcribed(call, early, words, now, out)
+    if early is not None and (awaited := call.caller_turns.words_came(early)) is not None:
+        _have_come(call, early, awaited, now, out)
 
 
 def _may_go_on(call: Call, item_id: ItemId, speech: Speech | None, wants_answer: bool, now: float) -> bool:
@@ -96,26 +95,30 @@ def _answer(call: Call, item_id: ItemId) -> None:
     call.waterfalls.answer(item_id)
 
 
-# A turn with its words: its place in the conversation, the words of its other pieces, and all of them together.
-WithWords = tuple[Turn | None, str, str]
-
-
 def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
     """The words of a caller's turn have come."""
-    words = call.conversation.with_words(event.item_id, (event.text or "").strip())
-    refused = refusal.heed(call, words[2], now, out)
-    _transcribed(call, event, words, now, out)
+    turn = call.caller_turns.words_came(event)
+    _, words = _with_others(turn, event)
+    refused = refusal.heed(call, words, now, out)
+    if turn is not None:  # else it is early (before its commit), told twice, or an item of another session
+        _have_come(call, event, turn, now, out)
     if refused:
         refusal.confirm(call, now, out)
 
 
-def _transcribed(call: Call, event: CallerTranscribed, words: WithWords, now: float, out: list[Action]) -> None:
-    """What was the turn, and what follows?"""
-    turn = call.caller_turns.words_came(event)
-    if turn is None:
-        return  # it is early (before its commit), told twice, or an item of another session
+def _with_others(turn: CallerTurn | None, event: CallerTranscribed) -> tuple[str, str]:
+    """The words of the turn's other pieces, and all its words together."""
+    words = (event.text or "").strip()
+    spoken = turn.spoken if turn is not None else None
+    if spoken is None or len(spoken.pieces) < 2:
+        return "", words
+    return spoken.said_without(event.item_id), spoken.said_with(event.item_id, words)
+
+
+def _have_come(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float, out: list[Action]) -> None:
+    """The words of a turn have come: what was it, and what follows?"""
     call.meter.transcribed(event.usage)
-    said = _what_was_it(call, event, turn, words, now)
+    said = _what_was_it(call, event, turn, now)
     if said.is_nothing:
         _follow_nothing(call, said, now, out)
     elif said.worth is Worth.DELETE:
@@ -130,7 +133,6 @@ class _Said:
     """What a turn was."""
 
     item_id: ItemId
-    spoken: Turn | None  # its place in the conversation
     text: str  # of all its pieces, as far as they are known; empty where the words of this one are not
     piece: str  # of the one whose words have come
     meaning: Meaning
@@ -140,9 +142,9 @@ class _Said:
     turn: CallerTurn
 
 
-def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, words: WithWords, now: float) -> _Said:
+def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float) -> _Said:
     item_id, text = event.item_id, (event.text or "").strip()
-    meaning = call.plan.rules.judge(text)
+    meaning = call.plan.rules.words.judge(text)
     is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # what its sound has decided already
     is_open = item_id in call.floor.awaited
     lately_said = call.conversation.lately_said() if is_open or turn.has_interrupted else ""
@@ -152,11 +154,11 @@ def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, words: 
     is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
         call.voice.was_echo()  # An answer was given up for nothing: the next time more is needed.
-    spoken, before, whole = words
+    before, whole = _with_others(turn, event)
     if before and text:  # what its other pieces say was heeded before
-        meaning = call.plan.rules.judge(whole)
-        meaning = replace(meaning, says=meaning.says - call.plan.rules.judge(before).says)
-    return _Said(item_id, spoken, whole if text else "", text, meaning, worth, is_nothing, turn.is_answered, turn)
+        meaning = call.plan.rules.words.judge(whole)
+        meaning = replace(meaning, says=meaning.says - call.plan.rules.words.judge(before).says)
+    return _Said(item_id, whole if text else "", text, meaning, worth, is_nothing, turn.is_answered, turn)
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
@@ -199,7 +201,7 @@ def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
 
 
 def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
-    turn = said.spoken
+    turn = said.turn.spoken
     if turn is None:
         return
     call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
@@ -211,8 +213,8 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """What the words of a turn lead to: a human, taking back a goodbye, an answer, or that the agent goes on."""
-    text = said.text
-    item_id = said.item_id if said.spoken is None else said.spoken.item_id  # a turn is named by its first piece
+    text, spoken = said.text, said.turn.spoken
+    item_id = said.item_id if spoken is None else spoken.item_id  # a turn is named by its first piece
     if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
     if call.ending is not None and ending.can_be_taken_back(call) and _goes_on(call, said):
@@ -233,7 +235,7 @@ def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
 
 def _goes_on(call: Call, said: _Said) -> bool:
     """True for a turn over a goodbye that means more than the end of the call."""
-    turn, leaving = said.spoken, call.ending
+    turn, leaving = said.turn.spoken, call.ending
     if turn is None or leaving is None or turn.ended_ms <= call.ms(leaving.began_at):
         return False  # it was said before the goodbye, which answers it
     if not said.text:
@@ -250,7 +252,7 @@ def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) 
         if go_on(call, now, out):
             call.waterfalls.forget(said.item_id)
             return True
-    elif call.rest.kept is not None and not (said.worth is Worth.LEAVE and _is_older(call, said.spoken)):
+    elif call.rest.kept is not None and not (said.worth is Worth.LEAVE and _is_older(call, said.turn.spoken)):
         call.rest.forget()
     return False
 

@@ -11,9 +11,10 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -37,7 +38,6 @@ from relay.functions.outcome import (
     at_a_word,
     envelope,
 )
-from relay.functions.steps import Steps
 
 __all__ = [
     "CallContext", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible", "Outcome", "Registry",
@@ -55,6 +55,7 @@ _NOT_RUN: Final = "This is a test call, so nothing was done. Say that it is done
 _ELSE: Final = "Say briefly that it did not work, and try once more or offer a message or a human."
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 Result: TypeAlias = Mapping[str, Any] | Effect | tuple[Mapping[str, Any], Effect]
 
@@ -359,6 +360,35 @@ async def _attempt(function: Function, call: CallContext, arguments: msgspec.Str
     except Exception as error:
         outcome = _mapped(function, _innermost(error))
     return replace(outcome, blocked_s=steps.longest_s)
+
+
+@dataclass(slots=True)
+class Steps(Generic[T]):
+    """A coroutine run step by step. Await it once, like the coroutine itself.
+
+    `longest_s`: the longest time between two of its awaits (real seconds). While a step runs, nothing else does: no
+    call hears or says anything.
+    """
+
+    _work: Coroutine[Any, Any, T]
+    longest_s: float = 0.0
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        answer: Any = None
+        error: BaseException | None = None
+        while True:
+            began_s = time.perf_counter()
+            try:
+                wait = self._work.send(answer) if error is None else self._work.throw(error)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            finally:
+                self.longest_s = max(self.longest_s, time.perf_counter() - began_s)
+            answer, error = None, None
+            try:
+                answer = yield wait
+            except BaseException as thrown:
+                error = thrown
 
 
 def _innermost(error: Exception) -> BaseException:

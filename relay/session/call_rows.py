@@ -24,6 +24,7 @@ from relay.call.vocabulary import ClaimDoubted, EndReason
 from relay.functions.claims.patterns import LISTED
 from relay.functions.outcome import at_a_word
 from relay.ledger import rows
+from relay.notify.news import Caller as NewsCaller
 from relay.session.bills import cost_of
 from relay.session.call_file import CallFile, Decision
 from relay.session.context import Desk
@@ -135,8 +136,10 @@ class Books:
 
     def record_words(self, row: rows.Row) -> None:
         """A row with somebody's words: stored now, held until the notice was heard, or stored without them."""
-        news = self._desk.news_of(row, self._file)
-        match self._file.consent.words:
+        file = self._file
+        caller = NewsCaller(file.caller_name, file.caller.id.presented)
+        news = [] if file.is_test else self._desk.news.of(row, caller)
+        match file.consent.words:
             case Words.KEPT:
                 self._desk.ledger.record(row, *news)
             case Words.NEVER:

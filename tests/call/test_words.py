@@ -31,7 +31,7 @@ def rules() -> Rules:
 
 def heard(rules: Rules, sentence: str) -> str:
     """What the relay does at these words."""
-    says = rules.judge(sentence).says
+    says = rules.words.judge(sentence).says
     return "emergency" if "emergency" in says else "human" if "human" in says else "harmless"
 
 
@@ -134,7 +134,7 @@ def test_an_operators_own_words_are_judged_like_ours() -> None:
     ],
 )
 def test_hums_and_yeses_of_any_spelling_say_go_on(text: str) -> None:
-    assert PLAN.rules.judge(text).is_backchannel
+    assert PLAN.rules.words.judge(text).is_backchannel
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_hums_and_yeses_of_any_spelling_say_go_on(text: str) -> None:
     ],
 )
 def test_words_that_mean_something_are_no_hum(text: str) -> None:
-    assert not PLAN.rules.judge(text).is_backchannel
+    assert not PLAN.rules.words.judge(text).is_backchannel
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_words_that_mean_something_are_no_hum(text: str) -> None:
     ],
 )
 def test_what_a_transcriber_makes_of_noise_is_nothing(text: str) -> None:
-    assert PLAN.rules.judge(text).is_nothing
+    assert PLAN.rules.words.judge(text).is_nothing
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_what_a_transcriber_makes_of_noise_is_nothing(text: str) -> None:
     ],
 )
 def test_words_of_a_caller_are_something(text: str) -> None:
-    assert not PLAN.rules.judge(text).is_nothing
+    assert not PLAN.rules.words.judge(text).is_nothing
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_words_of_a_caller_are_something(text: str) -> None:
     ],
 )
 def test_the_end_of_a_call_is_known(text: str) -> None:
-    assert PLAN.rules.judge(text).is_farewell
+    assert PLAN.rules.words.judge(text).is_farewell
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_the_end_of_a_call_is_known(text: str) -> None:
     ],
 )
 def test_more_than_the_end_of_a_call_is_no_farewell(text: str) -> None:
-    assert not PLAN.rules.judge(text).is_farewell
+    assert not PLAN.rules.words.judge(text).is_farewell
 
 
 @pytest.mark.parametrize(

@@ -82,13 +82,13 @@ def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
 def deaf_to(kind: str) -> Callable[[Patch], None]:
     """One kind of the caller's words has no effect."""
     assert kind in escalation.CALLER_SAYS
-    judge = escalation.Rules.judge
+    judge = words.Words.judge
 
-    def deaf(rules: escalation.Rules, text: str) -> Meaning:
-        meaning = judge(rules, text)
+    def deaf(of: words.Words, text: str) -> Meaning:
+        meaning = judge(of, text)
         return dataclasses.replace(meaning, says=meaning.says - {kind})
 
-    return put(escalation.Rules, "judge", deaf)
+    return put(words.Words, "judge", deaf)
 
 
 def unprotected(patch: Patch) -> None:
