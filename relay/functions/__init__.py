@@ -10,7 +10,7 @@ invented     values that nobody has said: "John Doe"    questions   what the cal
 outcome      what a function returns: JSON of at most 1 kB, and an effect on the call        (pure)
 idempotency  a function that writes runs exactly once
 builtin/     the functions that every relay has, and days and hours as they are said
-backend/     the port to the business: the HTTP client, its contract (pure)
+backend/     the port to the business: the HTTP client, its contract (pure), its breaker (pure)
 claims/      what the agent says was done, compared with what was done                       (pure)
 """
 

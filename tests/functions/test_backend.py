@@ -11,7 +11,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.functions.backend.client import FAULTS_TO_OPEN, REST_S, Backend, BackendFault, Breaker, Refused, Taken
+from relay.functions.backend.breaker import FAULTS_TO_OPEN, REST_S, Breaker
+from relay.functions.backend.client import Backend, BackendFault, Refused, Taken
 from relay.functions.backend.contract import segment
 from relay.standin.business.app import serve_business
 from tests.helpers.business_play import CALLER, OTHER, TZ, Answering, business, standin

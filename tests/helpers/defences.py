@@ -140,7 +140,7 @@ def take_late_audio(patch: Patch) -> None:
     append = playout.Playout.append
 
     def append_anyway(line: playout.Playout, item: Any, *audio: Any, **how: Any) -> None:
-        line._finished.discard(item)
+        line.finished.discard(item)
         append(line, item, *audio, **how)
 
     patch.setattr(responses, "wants", lambda *_: True)

@@ -249,7 +249,7 @@ async def test_the_human_is_told_the_callers_name_and_not_the_name_of_a_booking(
         desk, machine = play.daemon.desk, Machine(play.daemon.desk.plan(file))
         runner = FunctionRunner(desk, file, machine, Books(desk, file, machine, 0.0))
 
-        def done(name: str, output: dict[str, object]) -> None:
+        def done(name: str, output: object) -> None:
             function = desk.registry.get(name)
             assert function is not None
             outcome = Outcome(json.dumps(output), ok=True, names_caller=function.names_caller)

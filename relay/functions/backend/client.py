@@ -15,7 +15,7 @@ import re
 import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 
@@ -26,6 +26,7 @@ import structlog
 import trio
 
 from relay.functions.arguments import plain
+from relay.functions.backend.breaker import FAULTS_TO_OPEN, Breaker
 from relay.functions.backend.contract import Answer, Appointment, BackendFault, Caller, Hours, Refused, Taken, segment
 from relay.functions.outcome import at_a_word
 
@@ -39,8 +40,6 @@ READ_ATTEMPTS: Final = 3
 WRITE_ATTEMPTS: Final = 2
 UNSURE_KEYS: Final = 1_000  # the newest keys that are remembered; a call has one or two
 _MARK: Final = b"\xef\xbb\xbf"  # some editors and frameworks put it before UTF-8
-FAULTS_TO_OPEN: Final = 5  # in a row: then the breaker opens
-REST_S: Final = 10.0
 CONNECTIONS: Final = 40  # kept open; a call asks one thing at a time
 # When one of these is raised, nothing was sent to the backend yet.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -48,34 +47,6 @@ _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout,
 T = TypeVar("T")
 
 log = structlog.get_logger()
-
-
-@dataclass
-class Breaker:
-    """While a backend is down, not every caller asks it (pure; the time is passed in).
-
-    Closed, open, or half open: one request every `REST_S` tests whether the backend is back."""
-
-    faults: int = 0
-    next_try: float = 0.0
-
-    def wait_s(self, now: float) -> float:
-        """0.0: ask. If the breaker is open, this claims the one test. Otherwise the seconds until the next test."""
-        if self.faults < FAULTS_TO_OPEN:
-            return 0.0
-        if now < self.next_try:
-            return self.next_try - now
-        # If the result of the test is never reported (the caller hung up), the next one comes after this time
-        self.next_try = now + REST_S
-        return 0.0
-
-    def answered(self) -> None:
-        self.faults = 0
-
-    def failed(self, now: float) -> None:
-        self.faults += 1
-        if self.faults >= FAULTS_TO_OPEN:
-            self.next_try = now + REST_S
 
 
 class Backend:
@@ -195,8 +166,7 @@ class Backend:
     ) -> T:
         """Ask, and give the answer to `read`. Every fault counts for the breaker. A refusal is a good answer."""
         now = trio.current_time()
-        wait_s = self.breaker.wait_s(now)
-        if wait_s:
+        if self.breaker.faults and (wait_s := self.breaker.wait_s(now)):
             raise BackendFault(f"{route} was not asked: the backend keeps failing, next try in {wait_s:.0f} s")
         deadline = min(now + LIMIT_S, trio.current_effective_deadline() - MARGIN_S)
         try:
@@ -213,7 +183,8 @@ class Backend:
             self.breaker.failed(trio.current_time())
             words = f"{route} was not answered within {deadline - now:.1f} s"
             raise BackendFault(words, may_have_happened=request.method != "GET") from None
-        self.breaker.answered()
+        if self.breaker.faults:
+            self.breaker.answered()
         return result
 
     async def _answer(self, route: str, request: httpx.Request, attempts: int, was_lost: bool) -> Answer:
