@@ -27,6 +27,8 @@ The rooms, in the order a caller's audio visits them:
       call_file.py        what a call keeps over its streams          call_rows.py        its rows, figures, last line
       function_runner.py  the model's functions, what they leave  reservations.py     exactly-once before the notice
       caller_protocol.py  a phone's, or a browser's               caller_words.py     what a function may ask of them
+      caller_probe.py     is the caller's socket alive?           owner_orders.py     what the owner orders, carried out
+      leaving.py          hang up; close behind the last words
     call/machine.py     an event and the time in, actions out (pure). Its state is state.py, its rooms are
       greeting.py         the first words, by a ladder                turns.py            the caller's turns
       responses.py        the model's answers                         interruption.py     stop, undo, give up
