@@ -14,7 +14,7 @@ The rooms, in the order a caller's audio visits them:
       fly_replay.py       the machine that knows the call         browser_calls.py    test calls from the console's page
     transport/          bytes and messages on sockets
       hub.py              one look at all sockets a pass: what has come is handed over, no task is woken
-      wire.py             bytes on a socket, with TLS or not          websocket.py        messages (text_frame.py)
+      wire.py             bytes on a socket, with TLS or not          websocket.py        messages (handshake.py opens)
       overload.py         is the loop behind?                         ticker.py           one clock for all watchdogs
     twilio/             Twilio's JSON <-> frames, marks, digits (media_protocol.py), TwiML, signatures, tokens; rest.py,
       caller_id.py        who calls, and what that is worth

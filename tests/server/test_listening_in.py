@@ -18,7 +18,8 @@ from relay.server import listening_in
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
-from relay.transport.websocket import Gone, Refused, WebSocketEnd
+from relay.transport.handshake import Refused
+from relay.transport.websocket import Gone, WebSocketEnd
 from tests.helpers.live_stage import HASH, OwnerAtLive
 from tests.helpers.pipe import pipe
 from tests.helpers.play import Play, stage
