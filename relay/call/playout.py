@@ -132,7 +132,8 @@ class Playout:
         self._bursts: deque[Burst] = deque()  # sent, but not played yet
         self.echo = Echo()  # of what was sent
         self._play_end_s = 0.0
-        self.due_s = -math.inf  # until this time `due` has nothing: Twilio holds enough
+        # Until this time `due` has nothing: Twilio holds enough, or no whole frame is here (then it is infinite)
+        self.due_s = -math.inf
         self._late_s = 0.0
         self.usual_lag_s: float | None = None  # of the marks: the way to the caller and back
         self._generation = 0
@@ -172,6 +173,7 @@ class Playout:
             utterance = Utterance(item, own, protected, first_at=now)
             (self.queue.appendleft if first else self.queue.append)(utterance)
         utterance.mulaw += mulaw
+        self._look_again()
         length_ms = len(utterance.mulaw) / BYTES_PER_MS
         utterance.said_ms = length_ms if said_ms is None else max(utterance.said_ms, said_ms)
 
@@ -199,6 +201,7 @@ class Playout:
         utterance.mulaw += SILENCE * utterance.filled_bytes
         utterance.complete = True
         self._complete[item] = utterance
+        self._look_again()
         if utterance.waiting_bytes == 0 and self.held is None:
             self.queue.remove(utterance)
         if utterance.is_proved:
@@ -208,6 +211,7 @@ class Playout:
     def withdraw(self, item: ItemId) -> None:
         """Of this item nothing was sent, and nothing will be."""
         self.queue = deque(u for u in self.queue if u.item != item or u.sent_bytes)
+        self._look_again()
         self._complete.pop(item, None)
         self.finished.add(item)
 
@@ -235,11 +239,13 @@ class Playout:
         ahead_s = self._play_end_s - now
         room = (int(self._lead.high_ms - max(0.0, ahead_s) * 1000) * BYTES_PER_MS) // FRAME_BYTES * FRAME_BYTES
         plays: list[Play] = []
+        is_starved = False
         while self.queue and room > 0:
             utterance = self.queue[0]
             ready = utterance.waiting_bytes // FRAME_BYTES * FRAME_BYTES
             if ready == 0:
                 if not (utterance.complete and utterance.waiting_bytes == 0):
+                    is_starved = True
                     break
                 self.queue.popleft()  # its end was kept back until it became complete
                 continue
@@ -254,8 +260,14 @@ class Playout:
                 self.queue.popleft()
         if plays:
             self._forget_played(now)
-            self.due_s = self._play_end_s - self._lead.low_ms / 1000
+            self._look_again()
+        if is_starved:
+            self.due_s = math.inf
         return plays
+
+    def _look_again(self) -> None:
+        """What is here has changed: `due` has something when Twilio holds too little."""
+        self.due_s = self._play_end_s - self._lead.low_ms / 1000
 
     def _may_start(self, utterance: Utterance, now: float) -> bool:
         if utterance.written or utterance.complete or utterance.waiting_bytes >= PREBUFFER_MS * BYTES_PER_MS:
@@ -397,7 +409,7 @@ class Playout:
         self._generation += 1
         self._marks = ended
         self._play_end_s, self._late_s = min(now, self._play_end_s + self._late_s), 0.0
-        self.due_s = self._play_end_s - self._lead.low_ms / 1000
+        self._look_again()
         self.audible_until_s = min(self.audible_until_s, now)
         return outstanding
 
