@@ -65,7 +65,7 @@ class _UpBuffers:
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
 
     def level_dbfs(self, n: int) -> float:
-        """The level of the n bytes that were converted, the same as by `level_dbfs`: all sums are exact, in any order."""
+        """The level of the n bytes that were converted, the same as by `level_dbfs`: all sums are exact."""
         new = self.new if n == len(self.new) else self.new[:n]
         squares = float(new.dot(new))
         return max(FLOOR_DBFS, 10.0 * math.log10(squares / 32768.0**2 / n)) if squares else FLOOR_DBFS
