@@ -1,4 +1,4 @@
-"""The commands: each reads its arguments, asks the room that does the work, and says in one sentence what failed."""
+"""The commands. Each reads its arguments, calls the room that does the work, and says in one sentence what failed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OWNER_USAGE = (
     "today (left out: that), tomorrow, week or a date: what is booked; add SERVICE TIME, move ID TIME, cancel ID, "
     "block FROM TO, unblock ID; a time is like '2026-11-24 19:00', FROM and TO may be days"
 )
-# Rehearsals book the same table for the same evening; `relay call --n 20` does so twenty times at once.
+# The tables of the stand-in business. Rehearsals book for the same evening, `relay call --n 20` twenty times at once.
 TABLES = 100
 
 
@@ -47,10 +47,10 @@ class CommandFailed(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0 fine, 1 failed, 2 wrong use or settings, 3 relay not reachable."""
+    """Run a command. Returns the exit code: 0 success, 1 failure, 2 wrong use or settings, 3 relay not reachable."""
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int | None] = arguments.command
-    # The lines of a call are shown as they happen, also in a pipe or a file
+    # Each line of a call is shown at once, also in a pipe or a file.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     try:
@@ -70,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _nobody_reads():
             raise
         return INTERRUPTED
-    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C in a group
+    except BaseExceptionGroup as group:  # Trio's nurseries wrap a Ctrl-C in a group.
         if group.split(KeyboardInterrupt)[1] is not None and not _nobody_reads():
             raise
         return INTERRUPTED
 
 
 def _nobody_reads() -> bool:
-    """True if the program that reads our output has ended, as `head` does. From then on the output is dropped."""
+    """True if the program that reads our output has ended (`head` does this). Further output is then dropped."""
     try:
         print(flush=True)
     except BrokenPipeError:
@@ -166,7 +166,7 @@ def _parser() -> _Parser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose epilog is made only when somebody asks for help. So a start does not import the stand-ins."""
+    """A parser that makes its epilog only for --help. So a start does not import the stand-ins."""
 
     epilog_of: Callable[[], str] | None = None
 
@@ -212,9 +212,9 @@ def _settings(*, serving: bool, keeps_rows: bool = False) -> Settings:
 
 
 def _settings_and_names(*, serving: bool, keeps_rows: bool = False) -> tuple[Settings, frozenset[str]]:
-    """The settings of this command, from the environment and `.env`, and which of them are set.
+    """The settings of this command, from the environment and `.env`, and the names of those that are set.
 
-    Typing errors are reported.
+    Names that look like typing errors are reported.
     """
     environment = env_file.read(os.environ)
     try:
@@ -246,7 +246,7 @@ def _serve(_: argparse.Namespace) -> None:
         ledger = _ledger(url, loaded)
         try:
             trio.run(app.run, loaded, ledger, url)
-        except Exception as error:  # also a nursery's group of errors
+        except Exception as error:  # It may also be a group of errors from a nursery.
             first = first_error(error)
             if isinstance(first, PromptsInvalid | FunctionRefused | SelfTestFailed | StoreUnusable):
                 raise CommandFailed(str(first)) from None
@@ -343,7 +343,7 @@ def _greet(arguments: argparse.Namespace) -> int:
         by = access.service if voices is None else voices.service
         book = PhraseBook(texts, loaded.phrase_voice, loaded.phrase_model, folder, ledger, also, rendered_by=by)
         missing = trio.run(partial(book.fill, speak, again=arguments.again))
-    for words in missing if book.refused is None else []:  # the log has the reason, once
+    for words in missing if book.refused is None else []:  # After a refusal the log has the reason, once.
         print(f"not rendered: {words}", file=sys.stderr)
     print(f"{len(book.texts()) - len(missing)} of {len(book.texts())} phrases are kept in {folder}")
     return 1 if missing else 0
@@ -477,7 +477,7 @@ def _key(arguments: argparse.Namespace) -> None:
 
 
 def _hash_of_a_password() -> str:
-    """The hash of a password. In a terminal it is asked twice and not shown. From a pipe it is the first line."""
+    """The hash of a password. A terminal asks for it twice and does not show it. From a pipe it is the first line."""
     import getpass
 
     from relay.console import password
@@ -537,7 +537,7 @@ def _standin(arguments: argparse.Namespace) -> None:
 
 
 def _rehearsed(loaded: Settings) -> tuple[Settings, Business | None]:
-    """The owner's own business if BUSINESS_FILE is set, so that a rehearsal knows its hours."""
+    """The settings, and the owner's business if BUSINESS_FILE is set, so that a rehearsal has its hours."""
     from relay.business.file import BusinessFileInvalid, load
     from relay.business.identity import settle
 

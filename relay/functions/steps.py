@@ -1,4 +1,4 @@
-"""A coroutine run step by step. If it makes the whole loop wait, it is reported by its name."""
+"""Runs a coroutine step by step, and measures how long it makes the whole loop wait."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class Steps(Generic[T]):
-    """Await it once, like the coroutine itself. `longest_s`: the longest time between two of its awaits (real seconds).
+    """Await it once, like the coroutine. `longest_s`: the longest time between two of its awaits, in real seconds.
 
-    While a step runs, nothing else does: no call hears or says anything.
+    While a step runs, nothing else runs: no caller hears anything, and nobody hears them.
     """
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:

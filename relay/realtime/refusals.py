@@ -1,4 +1,4 @@
-"""Refusals of the model's service that do not pass by themselves, and the setting that each is about. Pure."""
+"""Refusals of OpenAI that need the operator, and the setting that each of them is about. Pure."""
 
 from __future__ import annotations
 

@@ -9,7 +9,10 @@ from relay.functions.backend.contract import Appointment, Caller, Hours
 
 
 class BackendPort(Protocol):
-    """What functions ask. Raises BackendFault without a usable answer, Refused and Taken for a clear no."""
+    """The requests of the functions.
+
+    Without a usable answer they raise BackendFault, for a refusal Refused or Taken.
+    """
 
     def for_call(self, call_sid: str) -> BackendPort:
         """The port for one call, from its first question to its last."""
@@ -26,7 +29,7 @@ class BackendPort(Protocol):
         """The coming appointments of a number."""
 
     async def caller(self, phone: str) -> Caller | None:
-        """What is known of a number; None if nothing is."""
+        """What the business knows of a number; None if nothing."""
 
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""
