@@ -1,4 +1,4 @@
-"""Is everything well? Each part says so itself. If it is not, it says what to do."""
+"""Whether everything is well. Each part tells it about itself. If it is not well, it says what to do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The calls that run, for the page Live: one snapshot for all watchers, and the words for what was ordered.
+"""The running calls for the page Live: one snapshot for all watchers, and the texts about the owner's orders.
 
-Nothing is computed while nobody watches. A snapshot holds everything. So a watcher that reads slowly misses some, and
-the next one is complete. What it has not read costs only its own connection.
+Nothing is computed while nobody watches. Each snapshot is complete. So a watcher that reads slowly may miss some, and
+the next one shows everything. What it has not read waits in its own connection, and delays nobody else.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import trio
 from relay.call.vocabulary import HangUpOrdered, Order, OrderAnswer, PutThroughOrdered, SentenceOrdered
 from relay.console import wording
 
-# How often a page gets its calls. All watchers wake at the same moment, and share what is computed then.
+# How often a page gets its calls. All watchers wake at the same moment and share one computation.
 STEP_S = 0.5
 # A proxy closes a connection that is silent for a minute. An event without news keeps it open.
 KEEP_ALIVE_S = 15.0
-# After so long a page must ask again. So a session that has ended sees nothing more.
+# After this time a page must ask again. So a session that has ended gets no more calls.
 STREAM_LIMIT_S = 3_600.0
 # Each watcher uses one of the connections that fly.toml allows beyond MAX_CALLS.
 MOST_WATCHERS = 8
@@ -35,16 +35,16 @@ class LiveCall:
     """A running call as the page shows it."""
 
     call_sid: str
-    caller: str  # the last digits of the number
-    stage: str  # of relay/call/view.py
-    seconds: int  # since it rang
+    caller: str  # The last digits of the number.
+    stage: str  # A stage, as in relay/call/view.py.
+    seconds: int  # Seconds since the phone rang.
     usd: float
     caller_speaks: bool = False
     agent_speaks: bool = False
-    words: str = "waiting"  # kept, waiting (for the notice) or never
-    # "caller" or "agent", and the words; the last ones of the call, if they may be kept
+    words: str = "waiting"  # Whether words may be shown: "kept", "waiting" (for the notice) or "never".
+    # The last words of the call, if they may be kept: each is "caller" or "agent", and the text.
     said: tuple[tuple[str, str], ...] = ()
-    has_agent: bool = False  # or is about to have it: orders reach it
+    has_agent: bool = False  # True if the agent has the call, or is about to have it. Orders reach it.
     can_listen: bool = False
     is_test: bool = False
 
@@ -75,10 +75,10 @@ class LiveCalls(Protocol):
         """The machine whose calls these are."""
 
     def seen(self) -> list[LiveCall]:
-        """Every call in hand, oldest first."""
+        """Every running call, oldest first."""
 
     async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
-        """Order something in a call. None: this process does not have the call."""
+        """Give an order to a call. None: this process does not have the call."""
 
 
 class Watch:
@@ -92,11 +92,11 @@ class Watch:
 
     @property
     def is_full(self) -> bool:
-        """True while as many watch as are allowed."""
+        """True if the largest allowed number of watchers is reached."""
         return self.watchers >= MOST_WATCHERS
 
     async def events(self) -> AsyncIterator[bytes]:
-        """One watcher's stream: a snapshot at each change. It ends when it is cancelled, or after its time."""
+        """One watcher's stream: a snapshot at each change. It ends when it is cancelled, or after STREAM_LIMIT_S."""
         self.watchers += 1
         try:
             began_at = sent_at = trio.current_time()
@@ -122,7 +122,7 @@ class Watch:
         return self._event
 
 
-# What the owner is told, by order and answer.
+# What the owner reads after an order, by the order and its result.
 WORDS: dict[type[Order], dict[OrderAnswer, str]] = {
     PutThroughOrdered: {
         OrderAnswer.DONE: "The caller is told so; then a person's phone rings.",
