@@ -152,7 +152,7 @@ def test_a_relay_on_this_machine_may_do_with_the_embedded_database() -> None:
 def test_a_deployed_relay_may_keep_its_rows_itself_where_that_is_said_but_not_on_fly() -> None:
     asked = {**GOOD, "DATABASE_URL": "embedded", "BUSINESS_NAME": "Harbor Table", "BUSINESS_TZ": "Europe/London"}
     assert [line.split(":")[0] for line in doubts(load(asked, serving=True), asked)] == [
-        "DATABASE_URL=embedded keeps every call in data/postgres alone"
+        "DATABASE_URL=embedded keeps every call only in data/postgres"
     ]
     for environ in (asked, {name: value for name, value in asked.items() if name != "DATABASE_URL"}):
         with pytest.raises(SettingsInvalid, match="on Fly the disk goes away with the machine"):

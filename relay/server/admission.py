@@ -1,7 +1,8 @@
 """Decides for each ring whether it gets the agent, the human's phone, or nobody.
 
 A caller who rings again and again is put through to the human, because the agent cannot help them. There is a limit
-for this too: otherwise a machine that rings us would ring the human without end. The ledger counts the rings of all machines.
+for this too: otherwise a machine that rings us would ring the human without end. The ledger counts the rings of all
+machines.
 """
 
 from __future__ import annotations

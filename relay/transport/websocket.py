@@ -1,8 +1,8 @@
 """Messages on a wire: both ends of the audio path, on the protocol core of `websockets`.
 
-It knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here
-(text_frame.py), because the core handles every case and takes several microseconds more for each. Control frames,
-fragments and mistakes go through the core. `send` and `receive` raise one exception, `Gone`. `dial` raises OSError,
+This file knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here
+(text_frame.py), because the core handles every case and takes several microseconds more for each. The core handles
+control frames, fragments and protocol errors. `send` and `receive` raise one exception, `Gone`. `dial` raises OSError,
 ssl.SSLError, trio.TooSlowError and `Refused`. Nothing is compressed: mu-law and base64 become no smaller, and Twilio
 does not offer it.
 """
@@ -17,7 +17,9 @@ from typing import cast
 import trio
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidURI
-from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined] # its C function, or its Python
+
+# `apply_mask` is the C function, or the Python one if there is no C.
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, State
 from websockets.server import ServerProtocol
@@ -30,25 +32,25 @@ __all__ = ["Gone", "Refused", "Request", "WebSocketEnd", "answer", "dial", "upgr
 
 # Twilio's frames have 300 bytes. A start message with customParameters stays under 10 kB.
 MAX_FROM_CALLER_BYTES = 65_536
-# OpenAI's largest events are deltas and conversation items. The 1 MiB of trio-websocket was too little.
+# OpenAI's largest events are deltas and conversation items. The 1 MiB that trio-websocket allows was too little.
 MAX_FROM_MODEL_BYTES = 16 << 20
 # How long a close waits for the peer's close frame. A shorter wait would reset the connection before Twilio's last
 # frames.
 CLOSE_S = 2.0
 MAX_HEAD_BYTES = 16_384
-# RFC 6455 5.5.1: a control frame carries 125 bytes, two of them are the code.
+# RFC 6455 5.5.1: a control frame carries 125 bytes. Two of them are the close code.
 MAX_REASON_BYTES = 123
 
-# An incomplete text frame is kept here up to this size. Beyond it the core collects it, with less copying.
+# An incomplete text frame is kept here up to this size. Above this size the core collects it, with less copying.
 KEEP_BYTES = 1 << 17
 
-# The library logs every frame, with its audio, if its logger is at DEBUG. This logger never is.
+# If its logger is at DEBUG, the library logs every frame with its audio. This logger is never at DEBUG.
 _QUIET = logging.getLogger("relay.transport.websocket")
 _QUIET.setLevel(logging.WARNING)
 
 
 class Gone(Exception):
-    """The connection has ended: the peer's close code and reason, else ours, else 1006 and what broke."""
+    """The connection has ended. Holds the peer's close code and reason, or ours, or 1006 and the cause."""
 
     def __init__(self, code: int, reason: str = "") -> None:
         super().__init__(f"the connection is over: {code} {reason}".rstrip())
@@ -56,9 +58,9 @@ class Gone(Exception):
 
 
 class Refused(Exception):
-    """The server answered the upgrade with something else than a valid 101: its status and body (text).
+    """The server did not answer the upgrade with a valid 101. Holds its status and body (text).
 
-    `retry_after`: its header of that name, as it came.
+    `retry_after` is its header of that name, as it came.
     """
 
     def __init__(self, status: int, body: str, retry_after: str | None = None) -> None:
@@ -77,18 +79,18 @@ class WebSocketEnd:
         self._wire = wire
         self._protocol = protocol
         self._ready: list[bytes] = []
-        self._part: list[bytes] = []  # a fragmented message, so far
+        self._part: list[bytes] = []  # The parts of a fragmented message that have come so far.
         self._is_client = isinstance(protocol, ClientProtocol)
         self._their_mask = 0 if self._is_client else MASKED
         self._max_bytes = MAX_FROM_MODEL_BYTES if self._is_client else MAX_FROM_CALLER_BYTES
-        self._rest = b""  # the beginning of a frame whose end has not come; the core does not get it
-        self._owed = 0  # bytes of a frame whose beginning the core has
-        self._early = b""  # what came behind the upgrade request before it was answered
+        self._rest = b""  # The beginning of a frame whose end has not come. The core does not get it.
+        self._owed = 0  # Missing bytes of a frame whose beginning the core has.
+        self._early = b""  # The bytes that came after the upgrade request, before it was answered.
         self._receiving = False
         self._handing_over = trio.CancelScope()  # cancels the task that is in `hand_over`
-        self._left_over: trio.Event | None = None  # while a task is there; set when it has left
+        self._left_over: trio.Event | None = None  # Not None while a task is there. Set when it has left.
         self._closed = False
-        self.peer = ""  # the other side's IP address, if it is known
+        self.peer = ""  # The other side's IP address, if it is known.
 
     @property
     def is_open(self) -> bool:
@@ -98,7 +100,7 @@ class WebSocketEnd:
     async def receive(self) -> list[bytes]:
         """All complete messages that have arrived. Waits for at least one. Raises Gone at the end.
 
-        Answers pings and the peer's close meanwhile.
+        It answers pings and the peer's close while it waits.
         """
         protocol = self._protocol
         while True:
@@ -122,8 +124,8 @@ class WebSocketEnd:
     async def hand_over(self, take: Callable[[list[bytes]], bool]) -> None:
         """Call `take` with all complete messages that have arrived, again and again, until it returns False.
 
-        It is called where the bytes come in, without a wake-up of this task (relay/transport/hub.py). Raises Gone at
-        the end, and what `take` raises. Pings, and the peer's close, are answered as by `receive`.
+        `take` is called where the bytes come in, without waking this task (relay/transport/hub.py). Raises Gone at the
+        end, and what `take` raises. Pings and the peer's close are answered as in `receive`.
         """
         protocol, wanted = self._protocol, True
 
@@ -158,9 +160,9 @@ class WebSocketEnd:
         self._ready[:0] = messages
 
     def gather(self, n_bytes: int) -> None:
-        """Let `receive` wait for so many bytes, or the end.
+        """Let `receive` wait until this many bytes have come, or the end.
 
-        So it wakes less often, and messages come later. 1: do not wait.
+        So it wakes less often, and messages come later. 1 means: do not wait.
         """
         self._wire.gather(n_bytes)
 
@@ -170,7 +172,7 @@ class WebSocketEnd:
             await self.drain()
 
     def post(self, *messages: bytes) -> bool:
-        """Send text messages without waiting. True: some task must call `drain`. Raises Gone."""
+        """Send text messages without waiting. True means that some task must call `drain`. Raises Gone."""
         protocol = self._protocol
         if protocol.state is not OPEN or self._closed:
             raise self._gone()
@@ -182,7 +184,7 @@ class WebSocketEnd:
             raise self._gone(e) from e
 
     async def drain(self) -> None:
-        """Wait until the peer has taken what was posted. Raises Gone, but only in the first task that drains."""
+        """Wait until the peer has taken what was posted. Raises Gone, but only in the task that drains first."""
         try:
             await self._wire.drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
@@ -190,15 +192,15 @@ class WebSocketEnd:
 
     @property
     def waiting_bytes(self) -> int:
-        """What was posted or is being sent, and the peer has not taken yet."""
+        """Bytes that were posted or are being sent, and that the peer has not taken yet."""
         return self._wire.waiting_bytes
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send a close frame, give the peer 2 s to answer, and close the socket. Never raises. May be called again.
+        """Send a close frame, give the peer CLOSE_S to answer, and close the socket. Never raises. May be called again.
 
         A server's end that was never accepted answers 503 instead.
-        It finishes even if its task is cancelled, so that the peer gets a real code. While another task receives, it
-        does not wait for the peer's answer. That task, or one in `hand_over`, gets Gone at once.
+        `close` finishes even if its task is cancelled, so that the peer gets a real code. While another task receives,
+        `close` does not wait for the peer's answer. That task, or a task in `hand_over`, gets Gone at once.
         """
         if self._closed:
             return
@@ -207,7 +209,7 @@ class WebSocketEnd:
             try:
                 await self._say_goodbye(code, reason)
             except (Gone, trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # nobody can be told any more
+                pass  # The peer has gone.
         self._wire.abort()
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
@@ -220,7 +222,7 @@ class WebSocketEnd:
             protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
         await self._flush()
         while protocol.close_rcvd is None and protocol.state is not State.CLOSED and not self._receiving:
-            if self._left_over is not None:  # that task gets Gone now, and the peer's close is read here
+            if self._left_over is not None:  # That task gets Gone now. The peer's close is read here.
                 self._handing_over.cancel()
                 await self._left_over.wait()
             self._feed(await self._wire.read())
@@ -259,13 +261,13 @@ class WebSocketEnd:
         self._wire.abort()
 
     def _begin(self) -> None:
-        """The upgrade is done: read what came behind it in the same packet, complete frames or not."""
+        """The upgrade is done. Read what came after it in the same packet, complete frames or not."""
         early, self._early = self._early, b""
         if early:
             self._feed(early)
 
     def _feed(self, data: bytes) -> bool:
-        """Take in what has arrived. Whole text frames are cut out here. The core gets the rest, and all in a close.
+        """Take in what has arrived. Whole text frames are cut out here. The core gets everything else.
 
         True if there is more than messages: the end, a close, or something that the core wants to send.
         """
@@ -342,7 +344,7 @@ class WebSocketEnd:
 async def dial(
     url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
 ) -> WebSocketEnd:
-    """Connect to a ws:// or wss:// URL and upgrade, all within `limit_s`. After a failure no socket is left open.
+    """Connect to a ws:// or wss:// URL and upgrade, all within `limit_s`. After a failure no socket stays open.
 
     Raises ValueError (not such a URL), OSError (name, connection), ssl.SSLError (certificate), trio.TooSlowError,
     Refused.
@@ -363,7 +365,7 @@ async def dial(
 
 
 async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocketEnd:
-    """Be the client on a connected wire. Raises ConnectionError, Refused; without a time limit of its own."""
+    """Be the client on a connected wire. It has no time limit of its own. Raises ConnectionError, Refused."""
     protocol = ClientProtocol(_parse(url), max_size=MAX_FROM_MODEL_BYTES, logger=_QUIET)
     request = protocol.connect()
     for name, value in headers.items():
@@ -396,20 +398,20 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
 
 
 class _Head:
-    """Gives an HTTP head to the core, and keeps what comes behind it: those bytes are frames, which `_feed` reads.
+    """Gives an HTTP head to the core and keeps what comes after it. Those bytes are frames, which `_feed` reads.
 
-    The core would take them too. But if it held half a frame, we would not know, and would take the other half for the
-    beginning of another frame.
+    The core would take them too. But if it then held half of a frame, we would not know it. We would take the other
+    half for the beginning of another frame.
     """
 
     def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:
         self._protocol = protocol
-        self._tail = b""  # the end of the bytes before: the blank line may come in pieces
+        self._tail = b""  # The end of the bytes before. The blank line after a head may come in pieces.
         self.n_bytes = 0
         self.rest = b""
 
     def feed(self, data: bytes) -> list[Request | Response | Frame]:
-        """What the core makes of these bytes. b"" is the end of the stream."""
+        """The events that the core makes of these bytes. b"" is the end of the stream."""
         if not data:
             self._protocol.receive_eof()
             return self._protocol.events_received()
@@ -423,7 +425,7 @@ class _Head:
         return self._protocol.events_received()
 
     def feed_rest(self) -> list[Request | Response | Frame]:
-        """Give the core what is behind the head after all: it is a body."""
+        """Give the core what comes after the head, because it is a body."""
         rest, self.rest = self.rest, b""
         if rest:
             self._protocol.receive_data(rest)
@@ -438,7 +440,7 @@ def _parse(url: str) -> WebSocketURI:
 
 
 async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[Request, WebSocketEnd]:
-    """Be the server on a connected wire: read the upgrade request. It begins with `first`, which was read already.
+    """Be the server on a connected wire: read the upgrade request. `first` is the part that was read already.
 
     The caller looks at `request.path` and `request.headers` (names in any case; `.get_all` for a name that may come
     twice). Then it calls `end.accept(request)` or `end.reject(...)`. Raises Gone after answering 400 or 408 to
@@ -452,7 +454,8 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
             while True:
                 events = head.feed(data) if data else []
                 begin, stop = span(head.rest, 0)
-                spoke_first = 0 < begin <= stop <= len(head.rest)  # a whole frame: no WebSocket client does that
+                # A whole frame. No WebSocket client sends one before the answer.
+                spoke_first = 0 < begin <= stop <= len(head.rest)
                 is_request = len(events) == 1 and isinstance(events[0], Request) and protocol.handshake_exc is None
                 if is_request and not spoke_first:
                     end._early = head.rest
@@ -472,10 +475,10 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
 
 
 async def _turn_away(wire: Wire, status: str) -> None:
-    """Answer something that `ServerProtocol` cannot answer any more."""
+    """Answer a request that `ServerProtocol` can no longer answer."""
     try:
         with trio.move_on_after(CLOSE_S):
             await wire.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # it has gone without the answer
+        pass  # The peer has gone without the answer.
     wire.abort()
