@@ -1,7 +1,7 @@
-"""Whether the words of a call may be kept: the one rule that all code that writes words asks. Pure.
+"""Whether the words of a call may be kept. All code that writes words asks this one rule. Pure.
 
-No word is kept with RECORD=off. None is kept before the notice was heard, if this caller must hear one. None is kept
-after the caller has said that they do not want it. These are kept anyway: that something happened, when, and what it
+With RECORD=off no word is kept. If this caller must hear a notice, no word is kept before it was heard. After the
+caller has refused, no word is kept. Two kinds of facts are always kept: that something happened, when, and what it
 cost; and what the caller asks to be kept (a message, the notes of a booking).
 
 The machine writes this state. Code that is about to write words down reads `words`. Who must hear a notice by law is in

@@ -1,7 +1,7 @@
 """Who must be told before a call is written down or recorded: two-party states, as data with their sources. Pure.
 
-Not legal advice. An area code is not a location. So the default (`RECORD_NOTICE=always`) tells everybody. `by_state`
-tells the caller if any party may be in a state of the list, or if that is not known.
+This is no legal advice. An area code is not a location, so the default (`RECORD_NOTICE=always`) tells everybody.
+`by_state` tells the caller if any party may be in a state of the list, or if the states are not known.
 """
 
 from __future__ import annotations
