@@ -103,7 +103,7 @@ class Answers:
 
     @property
     def is_going_on(self) -> bool:
-        """True while the caller will hear more: as `is_pending`, but a response that seems to be over does not count."""
+        """True while the caller will hear more: as `is_pending`, without a response that seems to be over."""
         return self.is_asked or (self.is_pending and self._complete_at is None)
 
     def waits_as_told(self, now: float) -> bool:
