@@ -214,7 +214,7 @@ def settle(call: Call, now: float, out: list[Action]) -> None:
             out.append(LeaveStream() if call.ending.then in (Next.HUMAN, Next.RESUME) else HangUp())
             _go(call, now, out)
     elif call.phase is Phase.GONE and call.over_at is not None and not _is_awaited(call, now):
-        _close_books(call, out)
+        _write_what_is_left(call, out)
 
 
 def _follow_last_words(call: Call, ending: Ending, now: float) -> None:
@@ -274,14 +274,14 @@ def _go(call: Call, now: float, out: list[Action]) -> None:
     waits = call.ending is not None and call.ending.then in (Next.HUMAN, Next.RESUME)
     call.over_at = now + (LATE_WORDS_OF_A_WAITING_CALLER_S if waits else LATE_WORDS_S)
     if not _is_awaited(call, now):
-        _close_books(call, out)
+        _write_what_is_left(call, out)
 
 
 def _is_awaited(call: Call, now: float) -> bool:
     """True while late words may come, or a function runs. A booking that is being made must be written down.
 
     A function ends by its own deadline. If the caller goes on to another stream or to a human, it has only the time
-    late words.
+    of late words.
     """
     if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True
@@ -289,7 +289,7 @@ def _is_awaited(call: Call, now: float) -> bool:
     return more_comes and call.over_at is not None and now < call.over_at
 
 
-def _close_books(call: Call, out: list[Action]) -> None:
+def _write_what_is_left(call: Call, out: list[Action]) -> None:
     call.over_at = None
     for turn in call.conversation.turns():
         if turn.role == "caller" and turn.gap:

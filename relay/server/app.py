@@ -246,7 +246,7 @@ class Daemon:
         if self.desk.recordings is not None:
             await nursery.start(self._apart, "recordings", self.desk.recordings.run)
         nursery.start_soon(self._watch_lag)
-        nursery.start_soon(self.desk.beat.run)
+        nursery.start_soon(self.desk.ticker.run)
 
     async def _apart(self, name: str, task: Callable[..., Awaitable[None]], **status: trio.TaskStatus[None]) -> None:
         """Run a task that calls do not need. An error in it must not end them."""

@@ -17,13 +17,13 @@ from relay.session.call_file import CallFile
 
 log = structlog.get_logger()
 
-# A function that makes the whole process wait longer than this is reported. It is ten frames of every call.
+# A function that stops the whole process for longer than this is reported. It is ten frames of every call.
 BLOCKED_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionLeft:
-    """A function call when it is over: its output as an object, its row, and that of a message it took."""
+    """A function call that has ended: its output as an object, its row, and the row of a message that it took."""
 
     output: dict[str, Any]
     row: rows.FunctionCallRow
@@ -31,7 +31,7 @@ class FunctionLeft:
 
 
 def left_by(file: CallFile, action: RunFunction, outcome: Outcome, now: dt.datetime) -> FunctionLeft:
-    """What a function call leaves; it is told to the log. Not counted in the file's tally yet."""
+    """What a function call leaves. Writes its log line. The file's tally does not count it yet."""
     _tell(action.name, outcome)
     output, effect = _table(outcome.output), outcome.effect
     message = _message_row(file, effect, outcome.ok, now) if isinstance(effect, TakeMessage) else None
@@ -41,7 +41,7 @@ def left_by(file: CallFile, action: RunFunction, outcome: Outcome, now: dt.datet
 def _function_row(
     file: CallFile, action: RunFunction, outcome: Outcome, output: dict[str, Any]
 ) -> rows.FunctionCallRow:
-    """The row of a function call. A backend's own words are in it only if words may be kept."""
+    """The row of a function call. It has the backend's own words only if words may be kept."""
     keeps_output = outcome.ok or file.consent.words is not Words.NEVER
     return rows.FunctionCallRow(
         call_sid=file.call_sid,
@@ -51,18 +51,18 @@ def _function_row(
         output=output if keeps_output else None,
         ok=outcome.ok,
         took_ms=round(outcome.took_s * 1000, 1),
-        key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
+        key=outcome.key,  # Reserved already, unless Postgres was away. Then a repeat finds this row.
         state=_state(outcome),
     )
 
 
 def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetime) -> rows.MessageRow:
-    """A message for the business. It is kept whatever RECORD says, because the caller asked for it."""
+    """A message for the business. It is kept whatever RECORD is, because the caller asked for it."""
     return rows.MessageRow(
         call_sid=file.call_sid,
         seq=len(file.tally.functions_done) + ok,
         name=message.name,
-        phone=str(message.phone),  # a function's Phone is not JSON
+        phone=str(message.phone),  # A function's Phone type is not JSON.
         text=message.message,
         created_at=now,
         delivered=message.delivered,
@@ -72,7 +72,7 @@ def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetim
 def _tell(name: str, outcome: Outcome) -> None:
     """The function's line in the log."""
     fields: dict[str, object] = {"function": name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
-    if outcome.refused:  # its words are for the model, and may repeat the caller's
+    if outcome.refused:  # The refusal's words are for the model, and may repeat the caller's.
         log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
     elif outcome.error:
         log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)
@@ -83,13 +83,13 @@ def _tell(name: str, outcome: Outcome) -> None:
             "function.blocked",
             function=name[:64],
             words=f"{name[:64]} blocked the loop for {outcome.blocked_s:.1f} s",
-            caller_hears="nothing in that time, and all other callers too",
-            do="await trio.sleep, ask with httpx.AsyncClient, and give other waits to trio.to_thread.run_sync",
+            caller_hears="nothing during that time, in this call and in all others",
+            do="use trio.sleep and httpx.AsyncClient, and run other waits in trio.to_thread.run_sync",
         )
 
 
 def _table(text: str) -> dict[str, Any]:
-    """JSON as an object, whatever it was."""
+    """JSON as an object, whatever its type is."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

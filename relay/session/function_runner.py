@@ -1,4 +1,4 @@
-"""The functions that a call's model asks for: run one, and report the result."""
+"""Runs the functions that a call's model asks for, and reports their results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relay.call.machine import Machine
 from relay.call.vocabulary import FunctionReturned
 from relay.functions import CallContext, Outcome, TransferCall, run
 from relay.session.call_file import CallFile
-from relay.session.call_rows import Books
+from relay.session.call_rows import CallRows
 from relay.session.caller_words import CallerWords
 from relay.session.context import Desk
 
@@ -28,8 +28,8 @@ FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, 
 class FunctionRunner:
     """Runs the functions of one stream of one call."""
 
-    def __init__(self, desk: Desk, file: CallFile, machine: Machine, books: Books) -> None:
-        self._desk, self._machine, self._books = desk, machine, books
+    def __init__(self, desk: Desk, file: CallFile, machine: Machine, rows: CallRows) -> None:
+        self._desk, self._machine, self._rows = desk, machine, rows
         self._context = CallContext(
             file.call_sid,
             file.caller.number,
@@ -46,17 +46,17 @@ class FunctionRunner:
         )
 
     async def run(self, action: RunFunction) -> FunctionReturned:
-        """Run it to its end and write it down. Never raises: our own error is an outcome too."""
+        """Run a function to its end and write it down. Never raises, because our own error is an outcome too."""
         try:
             outcome = await run(
                 self._desk.registry, self._context, action.name, action.arguments, action.function_call_id
             )
-        except Exception:  # our own error around a function: it is logged, and the call goes on
+        except Exception:  # Our own error around a function is logged, and the call goes on.
             log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
             outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
         if isinstance(outcome.effect, TransferCall) and not self._machine.call.human_is_there(trio.current_time()):
             outcome = replace(outcome, output=NOBODY_THERE, ok=False, refused=True, error="outside HUMAN_HOURS")
-        self._books.function(action, outcome)
+        self._rows.function(action, outcome)
         return FunctionReturned(
             action.function_call_id,
             action.name,

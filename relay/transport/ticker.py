@@ -15,7 +15,7 @@ EVERY_S = 0.200
 LOTS = 4
 
 
-class Beat:
+class Ticker:
     """Wakes every task that waits, once in EVERY_S. Nothing runs while no task waits."""
 
     def __init__(self) -> None:

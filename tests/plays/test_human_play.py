@@ -17,7 +17,7 @@ from relay.call.machine import Ending, Machine, Next
 from relay.call.vocabulary import EndReason
 from relay.functions import CallContext, Outcome
 from relay.ledger import rows
-from relay.session.call_rows import Books, _matter
+from relay.session.call_rows import CallRows, _matter
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
 from tests.helpers.play import NUMBER, Play, perform, stage
@@ -241,11 +241,11 @@ async def test_the_human_is_told_who_calls_and_not_for_whom_was_booked(
     ]
     async with stage() as play:
         file = call_file(play)
-        books = Books(play.daemon.desk, file, Machine(play.daemon.desk.plan(file)), 0.0)
+        call_rows = CallRows(play.daemon.desk, file, Machine(play.daemon.desk.plan(file)), 0.0)
         for name, output in [found, *booked] if known_first else [*booked, ("lookup_caller", {"known": False}), found]:
-            books.function(RunFunction("call", name, "{}"), Outcome(json.dumps(output), ok=True))
+            call_rows.function(RunFunction("call", name, "{}"), Outcome(json.dumps(output), ok=True))
         assert file.caller_name == "Dana Reed"
         file.caller_name = ""
         for name, output in [*booked, ("lookup_caller", {"known": False})]:
-            books.function(RunFunction("call", name, "{}"), Outcome(json.dumps(output), ok=True))
+            call_rows.function(RunFunction("call", name, "{}"), Outcome(json.dumps(output), ok=True))
         assert file.caller_name == "Sam Hill"

@@ -193,7 +193,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     (
         "key_zero_without_words",
         "what comes next is known before the socket is closed",
-        put(call_rows.Books, "decide", nothing),
+        put(call_rows.CallRows, "decide", nothing),
     ),
     ("anonymous", "what is no number is not read out as one", put(caller_id, "as_presented", lambda text, _: text)),
     ("one_party_state", "who need not be told is not", put(context, "must_announce", lambda *_: True)),

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 from relay.call.actions import RecordTurn
 from relay.call.vocabulary import ClaimDoubted
 from relay.ledger import rows
-from relay.session.call_rows import Books, _percentiles
+from relay.session.call_rows import CallRows, _percentiles
 from tests.helpers.greeting_play import Told, ring
 from tests.helpers.play import Play, stage
 
@@ -60,13 +60,13 @@ def test_half_and_nineteen_of_twenty_answers_came_by_then() -> None:
 async def test_a_row_that_is_written_again_times_its_answer_once(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Books.turn
+    write = CallRows.turn
 
-    def write_twice(books: Books, turn: RecordTurn) -> ClaimDoubted | None:
-        write(books, turn)
-        return write(books, turn)
+    def write_twice(rows: CallRows, turn: RecordTurn) -> ClaimDoubted | None:
+        write(rows, turn)
+        return write(rows, turn)
 
-    monkeypatch.setattr(Books, "turn", write_twice)
+    monkeypatch.setattr(CallRows, "turn", write_twice)
     async with stage() as play:
         await ring(play, f"{QUESTIONS}, {{ hang_up = true }}")
         assert {step: counted(play, step) for step in STEPS} == dict.fromkeys(STEPS, 3)
