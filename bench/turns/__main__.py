@@ -1,7 +1,7 @@
 """`python -m bench.turns [SECONDS] [NAME…]`: how long callers wait, and how often they are cut off in a pause.
 
-The same turns and the same delays of the model for: ANSWER_EARLY=off, ours, and the peers of bench.peers that are named
-(passthrough agents pipecat). Two rounds, interleaved. Writes out/turns.json.
+Our relay with ANSWER_EARLY=off and on, and the named peers of bench.peers (passthrough, agents, pipecat), get the same
+turns and the same delays of the model. There are two interleaved rounds. Writes out/turns.json.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ HEAD = (
 
 
 def main() -> int:
-    """Measure all in turn, and print. Returns 1 if ours misses a goal."""
+    """Measure all in turn, and print. Return 1 if our relay misses a goal."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     names = ["off", "on", *sys.argv[2:]]
     os.sched_setaffinity(0, {LOAD_CORE})
@@ -107,7 +107,7 @@ def _judge(sums: dict[str, Found]) -> int:
     today, early = ([t.wait_ms for t in sums[name].turns if t.wait_ms is not None] for name in ("off", "on"))
     sooner = statistics.median(today) - statistics.median(early)
     cuts = {name: sum(t.was_cut for t in sums[name].turns) / max(1, len(sums[name].turns)) for name in ("off", "on")}
-    print(f"the median is {sooner:.0f} ms sooner (goal {GOAL_MS}); cuts {cuts['on']:.1%}, today {cuts['off']:.1%}")
+    print(f"the median is {sooner:.0f} ms sooner (goal {GOAL_MS}); cuts: on {cuts['on']:.1%}, off {cuts['off']:.1%}")
     is_met = sooner >= GOAL_MS and _at(early, 0.95) <= statistics.median(today) and cuts["on"] <= cuts["off"]
     return 0 if is_met and not sums["on"].refused else 1
 
