@@ -27,7 +27,7 @@ print(platform.python_version(), how)
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A Python: its program, its version, and how it is optimised. Empty if it is not."""
+    """A Python: its program, its version, and how it is optimised. `optimised` is empty if it is not."""
 
     program: str
     version: str
@@ -56,7 +56,7 @@ def _ask(program: str) -> Interpreter | None:
 
 @cache
 def interpreter() -> Interpreter:
-    """This Python if it is optimised. Otherwise the system's of the same minor version, if that is optimised."""
+    """This Python if it is optimised. Otherwise the system's Python of the same minor version, if optimised."""
     own = _ask(sys.executable)
     assert own is not None, "this Python does not answer"
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"

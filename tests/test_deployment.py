@@ -73,7 +73,7 @@ def test_the_image_has_the_functions_beside_the_relay_and_no_secrets() -> None:
         assert not any(Path(name).match(pattern) for pattern in left_out), name
 
 
-def test_the_documents_say_to_set_on_fly_what_callers_notice() -> None:
+def test_the_deploy_page_sets_each_setting_that_the_relay_needs_on_fly() -> None:
     page = (ROOT / "docs" / "deploy.md").read_text()
     command = page[page.index("fly secrets set") : page.index("fly deploy ")]
     wanted = {name.upper() for name in settings.REQUIRED} | {

@@ -82,7 +82,7 @@ def test_the_marked_shell_blocks_of_a_page_run(page: Path, tmp_path: Path) -> No
     for block in blocks(page):
         done = run(with_coming_dates(block, dt.datetime.now(dt.UTC).date()), tmp_path)
         assert done.returncode == 0, f"{block}\nprinted:\n{done.stdout}"
-        if block == COPY:  # the page tells the reader to fill it in
+        if block == COPY:  # the page tells the reader to fill in `.env`
             assert (tmp_path / ".env").read_text() == (ROOT / ".env.example").read_text()
             (tmp_path / ".env").write_text(filled_env())
 

@@ -183,7 +183,7 @@ def main() -> int:
     """Measure, print, and write the files."""
     parser = argparse.ArgumentParser(prog="python -m bench.barge_in")
     parser.add_argument("--calls", type=int, nargs="+", default=[1, 20])
-    parser.add_argument("--interruptions", type=int, default=300, help="in all calls; with 1 call a tenth")
+    parser.add_argument("--interruptions", type=int, default=300, help="of all calls; 1 call gets a tenth")
     options = parser.parse_args()
     quieten()
     lines = [machine()]

@@ -17,7 +17,7 @@ import dsp
 RUNS = 9  # interleaved; a figure is the median of its runs, and a ratio the median of the ratios
 REPEATS = 40
 FRAMES = 50
-GROWTH_FRAMES = 1_000_002  # a multiple of six: then the kept odd bytes are as at the beginning
+GROWTH_FRAMES = 1_000_002  # a multiple of six, so that no odd byte or sample is kept at the end
 
 Step = Callable[[], object]
 

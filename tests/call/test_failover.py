@@ -239,7 +239,7 @@ async def test_two_misunderstandings_bring_the_harder_model_and_a_third_brings_t
         report = await act(text, play)
         assert report.failures == []
         first, second = play.model.sessions
-        assert first.session["model"] == "gpt-realtime-2.1-mini"  # as the URL of the socket asked for it
+        assert first.session["model"] == "gpt-realtime-2.1-mini"  # the model that the URL of the socket names
         assert second.session["model"] == "gpt-realtime-2.1"
         assert (first.report.heard, second.report.heard) == (["Sorry, what?"] * 2, ["Sorry, what?"])
         assert words_told(second) == heard_before(play, report.call_sid, 6)

@@ -416,7 +416,7 @@ def test_an_answer_nobody_asked_for_is_heard_like_any_other() -> None:
     assert stage.ear.heard[ItemId("item_2")] == 300 * 8
 
 
-def test_the_answer_to_a_turn_that_goes_on_is_taken_back_before_it_began() -> None:
+def test_the_answer_to_a_turn_that_goes_on_is_taken_back_before_it_begins() -> None:
     stage = talking()  # the answer is asked for and has not begun
     stage.level_dbfs = -20.0
     stage.wait(60)

@@ -1,4 +1,4 @@
-"""Barge-in, step by step: a script of events, and the relay's actions after each."""
+"""Barge-in, step by step, with scripted events: the relay's actions after each event."""
 
 from __future__ import annotations
 

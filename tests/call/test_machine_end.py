@@ -357,7 +357,7 @@ def test_a_second_zero_of_a_caller_who_is_being_transferred_changes_nothing() ->
     assert stage.machine.ending is before
 
 
-def test_a_caller_who_tells_of_an_emergency_while_they_are_transferred_is_told_once_what_to_dial() -> None:
+def test_a_caller_who_reports_an_emergency_during_a_transfer_is_told_once_what_to_dial() -> None:
     stage = talking()
     press_zero(stage)
     stage.tell(CallerCommitted(ItemId("caller_1"), None), CallerCommitted(ItemId("caller_2"), None))

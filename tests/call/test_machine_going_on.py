@@ -527,7 +527,7 @@ def test_keys_that_were_pressed_before_a_sound_are_answered() -> None:
     stage.tell(DigitPressed("4"))
     make_a_sound(stage, MM_HMM, 420)
     stage.wait(800)
-    # The answer to the sound and to the key, which had got no answer of its own.
+    # This is the answer to both the sound and the key. The key has had no answer of its own.
     right = stage.answer(2, 1_000, "That is four of you.")
     stage.wait(300)
     stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))

@@ -105,7 +105,7 @@ def test_a_caller_who_has_left_a_noisy_line_is_asked_whether_they_are_there() ->
     assert [item.text for item in of(stage, CreateItem)] == ["still there"]
 
 
-def test_a_vad_that_does_not_hear_the_silence_either_counts_as_deaf_at_the_callers_next_words() -> None:
+def test_a_vad_that_also_misses_the_silence_counts_as_deaf_at_the_callers_next_words() -> None:
     stage = noisy()
     says(stage, 600)
     stage.wait(16_000)

@@ -281,7 +281,7 @@ def test_two_sentences_are_both_told_and_the_same_sentence_may_be_told_again_lat
     assert len(told) == 3
 
 
-def test_the_owner_puts_through_outside_the_humans_hours() -> None:
+def test_the_owner_can_put_a_caller_through_outside_the_humans_hours() -> None:
     stage = Stage(replace(PLAIN, human_available=False)).arrive(1_500)
     assert order(stage, PUT_THROUGH) is DONE
     assert stage.machine.call.dialled_by_owner

@@ -1,4 +1,4 @@
-"""Who may speak: the agent holds, gives up or goes on. And what becomes of a turn."""
+"""Who may speak: the agent holds, gives up or goes on. Also what becomes of a turn."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def tone(freq_hz: float, rate_hz: int, duration_s: float = 1.2) -> dsp.Samples:
 
 
 def last_second_db(samples: dsp.Samples, rate_hz: int) -> Floats:
-    """The level of each whole hertz in the last second, in dB of PEAK. Tones of whole hertz need no window."""
+    """The level of each whole hertz in the last second, in dB relative to PEAK. Tones of whole hertz need no window."""
     spectrum = np.abs(np.fft.rfft(samples[-rate_hz:].astype(float))) * 2 / rate_hz
     return np.asarray(20 * np.log10(spectrum / PEAK + 1e-9))
 
@@ -61,7 +61,7 @@ def test_images_of_the_telephone_band_are_below_the_stop_band_level(up_db: dict[
 
 
 def test_tones_above_the_telephone_band_do_not_fold_back(down_db: dict[float, Floats]) -> None:
-    """Every tone of the stop band up to 12 kHz. Without an anti-alias filter the figure is 0 dB."""
+    """Every tone of the stop band up to 12 kHz is tested. Without an anti-alias filter the figure is 0 dB."""
     worst = {hz: float(down_db[hz].max()) for hz in ALIASES_HZ}
     hz = max(worst, key=lambda tone_hz: worst[tone_hz])
     assert worst[hz] <= taps.STOP_DB + ROUNDING_DB, f"{hz} Hz folds back at {worst[hz]:.1f} dB"
@@ -92,7 +92,7 @@ def test_the_delay_of_upsampling_is_that_of_the_data_sheet() -> None:
 
 
 def test_the_delay_of_downsampling_is_two_samples_less() -> None:
-    """Measured with three impulses, one for each phase. Together they give the whole filter at 24 kHz."""
+    """The delay is measured with three impulses, one for each phase. Together they give the whole filter at 24 kHz."""
     phases = []
     for place in range(3):
         impulse = np.zeros(192, np.int16)
@@ -131,6 +131,6 @@ def test_the_design_script_computes_the_same_taps() -> None:
 
 
 def test_speech_over_four_kilohertz_does_not_reach_the_caller() -> None:
-    """Through the whole downlink, 6 kHz at full level, as in a sibilant, become mu-law silence."""
+    """The downlink turns a tone of 6 kHz at full level, as in a sibilant, into mu-law silence."""
     quiet = dsp.decode(dsp.Downlink().feed(tone(6000, 24_000).astype("<i2").tobytes())[24:])
     assert np.abs(quiet).max() <= 8

@@ -13,7 +13,7 @@ from relay.functions.claims.claims import check, claims, deeds_of, withdrawn
 from relay.functions.claims.patterns import BOOKED, CANCELLED, DONE, LISTED, MESSAGE, MOVED, SENT
 
 SHELVES = Path(__file__).parent / "shelves"
-# Written before the rules. So the rules are not measured with the sentences from which they were made.
+# The sentences of this file are older than the rules. So the rules are not measured with sentences they were made from.
 BEFORE: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_before.toml").read_text("utf-8"))
 AFTER: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_after.toml").read_text("utf-8"))
 REVIEWED: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_reviewed.toml").read_text("utf-8"))
@@ -214,7 +214,7 @@ def test_offers_questions_plans_and_denials_are_not_claims(said: str) -> None:
     assert claims(said) == ()
 
 
-def test_after_a_look_up_the_agent_may_tell_of_a_booking_but_not_say_that_it_made_it() -> None:
+def test_after_a_look_up_the_agent_may_mention_a_booking_but_not_claim_to_have_made_it() -> None:
     assert check("You're booked for Tuesday at 7 PM.", deeds={LISTED}).unproved == frozenset()
     assert check("I've booked you for Tuesday at 7 PM.", deeds={LISTED}).unproved == {BOOKED}
 

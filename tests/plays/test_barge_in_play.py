@@ -31,7 +31,7 @@ class Told:
     """One call: the caller's ear, the model's conversation, and the cuts."""
 
     play: Play
-    cuts: list[tuple[float, float, float]] = field(default_factory=list)  # run from, clear at (s), run (ms)
+    cuts: list[tuple[float, float, float]] = field(default_factory=list)  # run began (s), clear came (s), run (ms)
     ear: Playback | None = None
 
     @property

@@ -151,7 +151,7 @@ class Contested(MemoryDiary):
 
 
 def _wishes(work: Any) -> list[tuple[int, Wish]]:
-    """The wish that the work's function holds in its closure."""
+    """The wishes of this work, each with its present time. They are in the closure of the work's function."""
     held = [cell.cell_contents for cell in work.__closure__ or ()]
     backend = next(each for each in held if hasattr(each, "_now"))
     return [(backend._now, each) for each in held if isinstance(each, Wish)]

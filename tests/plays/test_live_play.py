@@ -162,7 +162,9 @@ async def test_an_unknown_call_an_empty_sentence_and_an_unreachable_audit_are_an
         assert "could not be written into the audit" in told[0]["words"]
 
 
-async def test_an_owner_who_puts_through_outside_the_hours_reaches_the_human(autojump_clock: MockClock) -> None:
+async def test_an_owner_who_puts_a_caller_through_outside_the_hours_reaches_the_human(
+    autojump_clock: MockClock,
+) -> None:
     async with stage(settings={**_settings("talk"), "HUMAN_HOURS": "mon 03:00-04:00"}) as play:
         owner, told = OwnerAtLive(play), list[str]()
         got = await _at(play, owner, "talk", "put-through", told)

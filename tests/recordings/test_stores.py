@@ -214,7 +214,7 @@ async def test_recordings_older_than_the_limit_are_deleted_and_the_others_are_ke
     recordings, ledger = _recordings(tmp_path, store)
     where = store or FolderStore(tmp_path)
     label = "disk" if store is None else "store"
-    told = f'oldest_seconds{{where="{label}"}}'.encode()  # the age at this place; the disk is looked at first
+    told = f'oldest_seconds{{where="{label}"}}'.encode()  # the disk is looked at before the store
     async with _running(recordings):
         await _until(lambda: len(_there(where)) == 2 and told in recordings._metrics.text())
     assert _there(where) == sorted(names[:2])

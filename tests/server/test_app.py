@@ -31,7 +31,7 @@ pytestmark = pytest.mark.real
 
 @asynccontextmanager
 async def serving(nursery: trio.Nursery, folder: Path, ledger: MemoryLedger) -> AsyncIterator[tuple[Daemon, str]]:
-    """A daemon on a port of its own. The test must stop it. At the end this waits until it has stopped."""
+    """A daemon on a port of its own. The test must stop it. The end of the block waits until it has stopped."""
     loaded = settings.load({**ENVIRONMENT, "DATA_DIR": str(folder)}, serving=True)
     async with functions.Backend("http://127.0.0.1:9") as backend, rest_of(loaded) as rest:
         daemon = Daemon(open_desk(loaded, ledger, backend=backend, rest=rest))

@@ -1,4 +1,4 @@
-"""The door of the media socket: who may open it, which message must be first, and how a refused one ends."""
+"""The door of the media socket: who may open it, which message must be first, and how a refused socket ends."""
 
 from __future__ import annotations
 
@@ -367,7 +367,7 @@ async def test_a_socket_that_died_in_silence_is_replaced_by_the_next_one_at_once
         assert outcome.end_reason == EndReason.CALLER_HUNG_UP
 
 
-async def test_twilios_after_webhook_before_the_start_message_ends_the_waiting_socket(autojump_clock: Clock) -> None:
+async def test_the_after_webhook_ends_a_socket_that_still_waits_for_its_start_message(autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(said(CONNECTED))
@@ -423,7 +423,7 @@ async def test_a_caller_who_wants_a_human_gets_one_even_if_the_socket_closes_slo
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(said(CONNECTED), said(start()), said(ZERO))
-            while True:  # read below the library, because that would answer a close frame by itself
+            while True:  # read without the library, because the library would answer a close frame
                 data = await end._wire.read()
                 end._feed(data)
                 for message in map(json.loads, end._ready):

@@ -359,8 +359,8 @@ async def test_the_old_auth_token_and_the_new_one_are_both_accepted(token: str, 
     [
         (Next.HUMAN, 1, EndReason.TRANSFERRED, "in-progress", ["Dial"]),
         (Next.HANG_UP, 1, EndReason.AGENT_SAID_GOODBYE, "in-progress", ["Hangup"]),
-        (Next.NOTHING, 1, EndReason.AGENT_SAID_GOODBYE, "in-progress", ["Hangup"]),  # broke in the goodbye
-        (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "in-progress", ["Connect", "Redirect"]),  # they did not hang up
+        (Next.NOTHING, 1, EndReason.AGENT_SAID_GOODBYE, "in-progress", ["Hangup"]),  # the stream broke in the goodbye
+        (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "in-progress", ["Connect", "Redirect"]),  # nobody hung up
         (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "completed", ["Hangup"]),
         (Next.RESUME, 1, EndReason.CALLER_SOCKET_LOST, "in-progress", ["Connect", "Redirect"]),
         (Next.NOTHING, 0, None, "in-progress", ["Say", "Dial"]),  # no stream began
@@ -462,7 +462,7 @@ async def test_a_lost_stream_is_resumed_three_times_and_then_the_human_is_dialle
         (True, "completed", None, ["Hangup"], "accepted"),  # Twilio sent no DialBridged
         (False, "completed", "true", ["Connect", "Redirect"], "declined"),  # bridged without the key: counted as missed
         (False, "completed", "false", ["Connect", "Redirect"], "declined"),  # the human declined, or it was a voicemail
-        (True, "completed", "false", ["Connect", "Redirect"], "declined"),  # hung up after the key
+        (True, "completed", "false", ["Connect", "Redirect"], "declined"),  # the human hung up after the key
         (False, "busy", "false", ["Connect", "Redirect"], "busy"),
         (False, "no-answer", "false", ["Connect", "Redirect"], "no-answer"),
         (False, "failed", "false", ["Connect", "Redirect"], "failed"),
@@ -663,7 +663,8 @@ async def test_when_the_caller_leaves_while_the_humans_phone_rings_this_is_store
         call_file(play, reason=EndReason.TRANSFERRED)
         await ask(play, "/twilio/after")
         await ask(play, f"/twilio/status?call={SID}", {"CallStatus": "completed", "CallSid": "CA" + "9" * 32})
-        assert outcome(play).transfer_result == "asked"  # this was the status of the human's leg, not of the caller's
+        # This was the status of the human's leg, not of the caller's leg.
+        assert outcome(play).transfer_result == "asked"
         await ask(play, "/twilio/status", {"CallStatus": "completed"})
         assert outcome(play).transfer_result == "caller_hung_up"
 
