@@ -100,7 +100,7 @@ def minimum_phase(lags: Floats, lift: float) -> Floats:
 
 
 def to_integers(q: Floats) -> list[int]:
-    """q as integers whose sum is UNIT. What rounding leaves over is added to the largest taps."""
+    """q as integers whose sum is UNIT. The rest after rounding is added to the largest taps."""
     whole = np.rint(q * (UNIT / q.sum())).astype(np.int64)
     left = int(UNIT - whole.sum())
     for place in np.argsort(-np.abs(whole))[: abs(left)]:

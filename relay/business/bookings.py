@@ -89,7 +89,7 @@ class Reception:
         return found
 
     def person(self, name: str, service: Service) -> Person | None:
-        """The person that the caller asks for; None if the caller names nobody. Raises NotOffered."""
+        """The person that the caller asks for. None if the caller names nobody. Raises NotOffered."""
         if not name.strip():
             return None
         person = self.business.person(name)
@@ -267,7 +267,7 @@ def _length_words(minutes: int) -> str:
 
 
 def _before(store: Store, kind: Kind, deed: Deed) -> Appointment | None:
-    """The appointment after an earlier change under this key; None if there was none. Raises KeyReused."""
+    """The appointment after an earlier change under this key. None if there was none. Raises KeyReused."""
     change = store.change(deed.key)
     if change is None:
         return None

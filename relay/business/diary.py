@@ -88,7 +88,7 @@ class Store(Protocol):
         """The name in the number's latest appointment, or ""."""
 
     def change(self, key: str) -> Change | None:
-        """The change that was made under this key; None if there is none."""
+        """The change that was made under this key. None if there is none."""
 
     def keep(self, change: Change) -> Appointment:
         """Write the appointment as it is after the change, and the change. A new appointment gets its id."""

@@ -147,7 +147,7 @@ class _Table:
         return _Table(self._reader, (*self.path, key), value)
 
     def read(self, key: str, value: object, read: Callable[[Any], T]) -> T | None:
-        """The result of `read` for a value; None if the value has a mistake."""
+        """The result of `read` for a value. None if the value has a mistake."""
         try:
             return read(value)
         except ValueError as error:

@@ -121,7 +121,7 @@ def _once_each(minutes: list[int], business: Business) -> list[int]:
 def free_resource(
     choices_: Sequence[Choice], service: Service, busy: Busy, start: int, limits: Span
 ) -> Resource | None:
-    """The first person or place that can be booked at this minute; None if there is none."""
+    """The first person or place that can be booked at this minute. None if there is none."""
     if not limits[0] <= start < limits[1]:
         return None
     end = start + service.minutes + service.buffer_minutes

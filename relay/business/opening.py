@@ -76,7 +76,7 @@ def is_open(business: Business, minute: int) -> bool:
 
 
 def next_opening(business: Business, minute: int, days: int = 60) -> int | None:
-    """When it opens next after this minute; None if it does not open within `days` days."""
+    """When it opens next after this minute. None if it does not open within `days` days."""
     day = day_of(minute, business.tz)
     spans = merged(business_pieces(business, day, day + dt.timedelta(days=days)))
     return next((start for start, _ in spans if start > minute), None)

@@ -132,7 +132,7 @@ class _Hand:
         return f"blocked {block_id}" + (f"; these appointments stay until you move them: {standing}" if booked else "")
 
     def _who(self) -> str:
-        """The person or the kind of place that a block is for; "" means the whole business."""
+        """The person or the kind of place that a block is for. "" means the whole business."""
         if not self.asked.who:
             return ""
         person = self.business.person(self.asked.who)

@@ -57,7 +57,7 @@ class SpecialDay:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service that can be booked. It is done by `people`, or at one of the `places` of this kind."""
+    """A service that can be booked. One of `people` does it, or it needs one of the `places` of this kind."""
 
     name: str
     minutes: int
@@ -118,7 +118,7 @@ class Business:
     after_hours: AfterHours | None = None
 
     def special_day(self, day: dt.date) -> SpecialDay | None:
-        """The file's entry for this day. A date with a year wins over a date of every year."""
+        """The file's entry for this day. An entry with a year wins over an entry for every year."""
         found = [each for each in self.special if each.days.holds(day)]
         return min(found, key=lambda each: each.days.every_year, default=None)
 
@@ -131,7 +131,7 @@ class Business:
         return found[0] if found else None
 
     def service(self, words: str) -> Service | None:
-        """The service that the caller's words mean; None if no service or several fit."""
+        """The service that the caller's words mean. None if no service or several fit."""
         wanted = _plain(words)
         called = [(_plain(name), each) for each in self.services for name in (each.name, *each.also)]
         exact = [each for name, each in called if name == wanted]

@@ -84,7 +84,7 @@ class EarlyAnswer:
 
     @property
     def piece_before(self) -> ItemId | None:
-        """A piece of the open turn. What the caller says now is one more piece of the same turn."""
+        """A piece of the open turn. The caller's present words are one more piece of the same turn."""
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
     def begins(self, at: float) -> None:

@@ -26,7 +26,7 @@ class Echo:
     """The levels of what the caller hears of us, piece by piece."""
 
     def __init__(self) -> None:
-        self._pieces: deque[tuple[float, float, float]] = deque()  # From_s, to_s, level_dbfs. In order.
+        self._pieces: deque[tuple[float, float, float]] = deque()  # Each is (from_s, to_s, level_dbfs). In order.
         # The loudest piece that was found, and the time in which this result is valid.
         self._loudest, self._from_s, self._to_s = NOTHING_DBFS, 0.0, 0.0
 

@@ -90,7 +90,7 @@ def _leave_session(call: Call, now: float, out: list[Action]) -> None:
 
 
 def _let_go_of_answers(call: Call, now: float, out: list[Action]) -> None:
-    """No more audio comes for this session's answers. What it has said is all."""
+    """No more audio comes for this session's answers. Their present audio is all."""
     if call.early.is_asked:
         take_back(call, now, out)
     call.early.lost()
@@ -244,7 +244,7 @@ def _break_silence(call: Call, now: float, out: list[Action], *, find_another: b
         cut_off(call, now, out)
     call.floor.falls_idle()  # The VAD hears somebody, but our own level hears nobody.
     call.rest.forget()
-    if has_begun:  # The answer stopped in the middle. What it still says does not fit after a phrase.
+    if has_begun:  # The answer stopped in the middle. Its rest does not fit after a phrase.
         _give_up(call, "stuck", now, out, caller_waits=True)
     elif find_another and call.sessions.serves and not call.sessions.is_urgent:
         _find_another(call, "dead air", now, out)

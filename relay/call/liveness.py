@@ -74,7 +74,7 @@ class Liveness:
         self.missing("answer", now)
 
     def nudge(self) -> Missing | None:
-        """What the model must be told is missing. Each time it is returned once."""
+        """The missing thing of which the model must be told. Each time it is returned once."""
         missing, self._missing = self._missing, None
         self.nudges += 1
         return missing

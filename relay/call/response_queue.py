@@ -213,7 +213,7 @@ class Answers:
         return True
 
     def ask_again(self, now: float) -> Follows:
-        """What came was no answer, and was cancelled. Ask for an answer again."""
+        """The response was no answer, and was cancelled. Ask for an answer again."""
         return self._ask_again(Wish("again"), now)
 
     def _ask_again(self, wish: Wish, now: float, retry_after_s: float | None = None) -> Follows:
@@ -303,7 +303,7 @@ class Answers:
         return self.active is not None and self._produced
 
     def lost(self) -> None:
-        """The session has ended. What was asked of it must be asked of the next one."""
+        """The session has ended. The next session must be asked for the same answer."""
         again: Wish | None = None
         if self._asked is not None and not self._cancel_when_begun:
             again = self._asked

@@ -22,7 +22,7 @@ VAD and by our own level (level_vad.py):
     two seconds by our level      -         idle: noise that the VAD hears; nobody waits for it
     the session is lost           -         QUIET                       QUIET                       QUIET
 
-What is protected (the notice, last words) is not stopped. Speech over it is only noted, and its words decide later.
+Protected speech (the notice, last words) is not stopped. Speech over it is only noted, and its words decide later.
 bench/barge_in simulates other values of GIVE_UP_MS with clips.
 """
 
@@ -296,9 +296,10 @@ class Floor:
         return Worth.BARGE_IN
 
     def expired(self, now: float, agent: Agent) -> list[tuple[ItemId, bool]]:
-        """The turns whose words did not come in time. True for those that are long enough to be answered without words.
+        """The turns whose words did not come in time.
 
-        For all others, and for those that came while the agent spoke, the words decide when they come later.
+        True marks a turn that is long enough to be answered without words. For all others, and for those that came
+        while the agent spoke, the words decide when they come later.
         """
         late = [
             (item, a.voiced_ms >= SHORT_TURN_MS and not agent.speaking)

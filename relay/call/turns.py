@@ -87,7 +87,7 @@ def _may_go_on(call: Call, item_id: ItemId, speech: Speech | None, wants_answer:
     True if it must be answered, with all its pieces.
     """
     if speech is not None and speech.idle:
-        return wants_answer  # By our own level it ended long ago. What the VAD heard since then was noise.
+        return wants_answer  # By our own level it ended long ago. The sound that the VAD heard since was noise.
     call.floor.opens_turn()
     interrupts = speech is not None and speech.over_agent
     may_be_short = interrupts or asks_yes(call.conversation.asked())
@@ -140,7 +140,7 @@ def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: fl
         worth = call.floor.transcribed(item_id, event.text, call.agent(now), lately_said, meaning)
     is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
-        call.voice.was_echo()  # An answer was given up for an echo. The next time more is needed.
+        call.voice.was_echo()  # An answer was given up for an echo. So the next sound must be louder.
     whole, meaning = _whole(call, item_id, text, meaning)
     return _Said(item_id, whole, text, meaning, worth, is_nothing, turn.is_answered, turn)
 
@@ -206,7 +206,7 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
 
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
-    """Do what the words of a turn lead to: a human, a goodbye taken back, an answer, or the agent goes on."""
+    """Carry out what follows from a turn's words: a human, no goodbye, an answer, or the agent goes on."""
     text, item_id = said.text, _named(call, said.item_id)
     if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return

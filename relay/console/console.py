@@ -52,7 +52,7 @@ class Recordings(Protocol):
     """Where the console gets the sound of calls."""
 
     async def sound(self, tables: dict[str, list[Row]]) -> Sound | None:
-        """A call's recording; None if there is none. Raises NotHeard if there is one that cannot be played."""
+        """A call's recording. None if there is none. Raises NotHeard if there is one that cannot be played."""
 
 
 class Diary(Protocol):

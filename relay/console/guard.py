@@ -90,7 +90,7 @@ class Guard:
         return bool(self._hash)
 
     def refusal(self, request: Request) -> Response | None:
-        """Why this request gets nothing; None if it may go on."""
+        """Why this request gets nothing. None if it may go on."""
         if not self._hash and (why := self._not_local(request.headers, request.remote_addr or "")):
             return _words(403, _closed(why))
         if request.path.startswith(OPEN[1]):
@@ -106,7 +106,7 @@ class Guard:
         return _words(401, SIGNED_OUT, {"HX-Redirect": "/console/login"})
 
     def socket_refusal(self, headers: Headers, address: str) -> tuple[int, str] | None:
-        """Why this socket gets nothing, as a status and words; None if it may go on. Asked before the upgrade.
+        """Why this socket gets nothing, as a status and words. None if it may go on. Asked before the upgrade.
 
         A browser lets any page open a socket to us. It sends our cookie too if that page is of the same site. So a
         socket must always name our own origin.

@@ -110,7 +110,7 @@ class Reads:
         return await self._rows(query.format(_COLUMNS, _FROM, where, SQL(str(CSV_ROWS))), values)
 
     async def call(self, call_sid: str) -> dict[str, list[Row]]:
-        """Every row of a call; empty lists if the call is not known."""
+        """Every row of a call. Empty lists if the call is not known."""
 
         def work(connection: Connection) -> dict[str, list[Row]]:
             found = {}

@@ -1,6 +1,6 @@
 """A search for calls: from the address line to SQL conditions, and back to a link. Pure.
 
-What cannot be understood is left out, and the page says so. So an old or mistyped link still shows calls.
+Text that cannot be understood is left out, and the page says so. So an old or mistyped link still shows calls.
 """
 
 from __future__ import annotations

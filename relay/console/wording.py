@@ -131,7 +131,7 @@ def short_number(number: str | None) -> str:
 
 
 def target(channel: str, email: str, webhook_url: str) -> str:
-    """Where news was to go. Of a webhook only the host is shown, because the rest of its URL may be secret."""
+    """Where news was to go. For a webhook, only the host is shown, because the rest of its URL may be secret."""
     where = {"email": email, "webhook": urlsplit(webhook_url).hostname if webhook_url else ""}.get(channel)
     by = "by mail" if channel == "email" else "by webhook"
     return f"{by} to {where}" if where else f"{by}, which is not set any more"

@@ -331,7 +331,7 @@ async def _run(function: Function, call: CallContext, arguments_json: str, funct
 
 
 async def _doubt(call: CallContext, arguments: msgspec.Struct) -> Outcome | None:
-    """The refusal of a value that looks invented; None if there is none.
+    """The refusal of a value that looks invented. None if there is none.
 
     A value that the caller has said or confirms is accepted.
     """

@@ -426,6 +426,6 @@ def seen(call_sid: str, stored: SeenCall | None, pending: Iterable[CallRow | Out
 def day_bounds(day: date, tz: tzinfo) -> tuple[datetime, datetime]:
     """The first moment of a day in a time zone, and of the next day.
 
-    Between the two moments are 23 to 25 hours, because clocks are changed twice a year.
+    The day has 23 to 25 hours, because clocks are changed twice a year.
     """
     return datetime.combine(day, time(), tz), datetime.combine(day + timedelta(days=1), time(), tz)

@@ -16,7 +16,7 @@ MINUTES = 60
 
 
 def method_of(item: Item) -> str | None:
-    """REQUEST or CANCEL; None if there is no time for a calendar."""
+    """REQUEST or CANCEL. None if there is no time for a calendar."""
     if item.kind != "booking" or not item.body.get("booking"):
         return None
     if item.body.get("done") == "cancelled":

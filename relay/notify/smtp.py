@@ -18,7 +18,7 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class SmtpUrlUnclear(ValueError):
-    """What is wrong with SMTP_URL. The message is put after the name. It holds nothing of the URL."""
+    """What is wrong with SMTP_URL. The message is put after the name, and quotes no part of the URL."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,7 +257,7 @@ RATE_LIMIT_S = 1.0
 
 
 def _retry_after_s(error: _Error | None) -> float | None:
-    """How long the server asks to wait; None if it names no time."""
+    """How long the server asks to wait. None if it names no time."""
     if error is None:
         return None
     found = _TRY_AGAIN.search(error.message or "")

@@ -150,7 +150,7 @@ class ObjectStore:
             raise StoreFailed(f"the store says that it has {kept} bytes of {size}")
 
     def size(self, name: str) -> int | None:
-        """How many bytes the store has under this name; None if it has no such name. Raises StoreFailed."""
+        """How many bytes the store has under this name. None if it has no such name. Raises StoreFailed."""
         try:
             return int(self._api.head(self._store, name)["size"])
         except FileNotFoundError:

@@ -199,7 +199,7 @@ class PlaybackTrack:
             end = piece.end
 
     def cleared(self, at: int) -> None:
-        """What was not played by now is never heard."""
+        """Audio that was not played by now is never heard."""
         while self._pieces:
             piece = self._pieces[-1]
             if not piece.moved and piece.start < at:

@@ -46,7 +46,7 @@ class Stream(Protocol):
         """True once it is known how the stream ended."""
 
     def end(self, reason: EndReason) -> None:
-        """Twilio reports that the stream has ended. What follows is decided before this returns.
+        """Twilio reports that the stream has ended. The next step is decided before this returns.
 
         Sockets close later.
         """

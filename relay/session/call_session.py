@@ -148,7 +148,7 @@ class CallSession:
         self._start: Callable[..., None] = lambda *_: None
         self._tell_owner: Callable[[OrderAnswer], None] = lambda _: None
         self._scope = trio.CancelScope()
-        self._is_leaving = False  # True while the caller's socket is being closed. What was said is sent first.
+        self._is_leaving = False  # True while the caller's socket is being closed. The last words are sent first.
         self._functions = FunctionRunner(desk, file, self.machine, self.rows)
 
     def _recorder_of(self, file: CallFile, now: float) -> Recorder | None:

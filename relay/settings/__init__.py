@@ -547,7 +547,7 @@ _HOURS = re.compile(r"(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))? (?P<open>\d\d:
 
 
 def check_hours(text: str) -> list[tuple[int, str, str]] | None:
-    """HUMAN_HOURS as (weekday, opens, closes) rows; None for "always". Example: "mon-fri 09:00-17:00, sat 18:00-02:00".
+    """HUMAN_HOURS as (weekday, opens, closes) rows. None for "always". Example: "mon-fri 09:00-17:00, sat 18:00-02:00".
 
     Hours that end after midnight continue in a row of the next day. Raises ValueError with the mistake in words.
     """

@@ -34,7 +34,7 @@ class Attestation(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallerId:
-    """Who calls. Numbers are E.164; "" if there is none."""
+    """Who calls. Numbers are E.164. "" if there is none."""
 
     presented: str  # The number that the network showed. It is kept in the rows.
     number: str  # The same number if it stands for one caller, else "".

@@ -139,7 +139,7 @@ class TwilioRest:
         return [number.phone_number for number in _read(body, _NumbersBody).incoming_phone_numbers]
 
     async def find_number(self, e164: str, limit_s: float = LIMIT_S) -> Number | None:
-        """This number of the account; None if the account does not have it. Raises TwilioRefused, TwilioUnreachable."""
+        """This number of the account. None if the account does not have it. Raises TwilioRefused, TwilioUnreachable."""
         with _within(limit_s):
             try:
                 body = await self._ask("GET", "IncomingPhoneNumbers.json", {"PhoneNumber": e164})

@@ -147,7 +147,7 @@ def read(raw: bytes) -> Message:
 
 
 def _text(raw: msgspec.Raw | None) -> str:
-    """A JSON value as text; "" if it is not text."""
+    """A JSON value as text. "" if it is not text."""
     if raw is None:
         return ""
     value = _value(raw)
@@ -192,7 +192,7 @@ _SPELLINGS = (
 
 
 def _aligned(raw: msgspec.Raw | None) -> Aligned | None:
-    """An alignment; None if it cannot be used."""
+    """An alignment. None if it cannot be used."""
     table = _value(raw) if raw is not None else None
     if not isinstance(table, dict):
         return None
@@ -243,7 +243,7 @@ def fault_of(code: str, status: int = 0) -> VoiceFault:
 
 
 def remedy(fault: VoiceFault) -> str:
-    """What the operator must do; "" if nothing."""
+    """What the operator must do. "" if nothing."""
     return _DO.get(fault, "")
 
 

@@ -23,7 +23,7 @@ LEAST_BYTES = 320  # 40 ms. A shorter piece is not checked.
 
 
 def trouble(audio: bytes, *, is_first: bool) -> str:
-    """What is wrong with a piece of sound, in words for the operator; "" if nothing is wrong.
+    """What is wrong with a piece of sound, in words for the operator. "" if nothing is wrong.
 
     `is_first`: it is the first piece of its text.
     """

@@ -107,7 +107,7 @@ class Speaking:
         return out
 
     def next_event(self) -> VoiceEvent | None:
-        """The next event, in order; None if there is none. Events of an item that was cut are left out."""
+        """The next event, in order. None if there is none. Events of an item that was cut are left out."""
         return self._events.pop(0) if self._events else None
 
     @property

@@ -57,7 +57,7 @@ def spoken(text: str) -> str:
 
 
 def joint(before: str, token: Token) -> str:
-    """The blank between the spoken text so far and the next piece; "" if there must be none."""
+    """The blank between the spoken text so far and the next piece. "" if there must be none."""
     if not before or not token.spoken or before.endswith(" "):
         return ""
     return " " if token.is_apart and token.spoken[0] not in _STOPS else ""

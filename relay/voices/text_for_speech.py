@@ -87,7 +87,7 @@ class TextForSpeech:
 
 
 def _size(text: str, *, is_first: bool, is_end: bool) -> int | None:
-    """How many characters the next clause has; None if this is not known yet."""
+    """How many characters the next clause has. None if this is not known yet."""
     whole = len(text) if is_end and text else None
     sentence, comma = (1, FIRST_COMMA) if is_first else (LATER_SENTENCE, LATER_COMMA)
     ends = [_first(_SENTENCE, text, sentence), _first(_COMMA, text, comma)]
@@ -118,7 +118,7 @@ def _first(pattern: re.Pattern[str], text: str, at_least: int) -> int | None:
 
 
 def _clause(text: str, given: int) -> Clause | None:
-    """The clause for a text; None if nothing of it is spoken.
+    """The clause for a text. None if nothing of it is spoken.
 
     `given`: the number of the item's characters before it.
     """

@@ -71,7 +71,7 @@ class Backend:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the backend, for the owner; "" while it answers."""
+        """What is wrong with the backend, for the owner. "" while it answers."""
         if self.breaker.faults < FAULTS_TO_OPEN:
             return ""
         return f"It failed {self.breaker.faults} times in a row. Look at the server behind BUSINESS_API_BASE."
@@ -109,7 +109,7 @@ class Backend:
         return appointments
 
     async def caller(self, phone: str) -> Caller | None:
-        """What the business knows of a number; None if nothing."""
+        """What the business knows of a number. None if nothing."""
         path = f"/callers/{segment(phone)}"
         return await self._get("GET /callers/{phone}", path, {}, Answer.caller)
 
@@ -277,7 +277,7 @@ def _trusted() -> ssl.SSLContext:
 
 
 def why(error: BaseException) -> str:
-    """Why a connection failed, by the innermost error. What the other side sent is not quoted."""
+    """Why a connection failed, by the innermost error. The other side's text is not quoted."""
     said = type(error).__name__
     for each in _chain(error):
         if isinstance(each, ssl.SSLCertVerificationError):

@@ -272,7 +272,7 @@ class Answer:
             return Taken([])
 
     def _told(self) -> str:
-        """The backend's words for the caller; "" if there are none."""
+        """The backend's words for the caller. "" if there are none."""
         try:
             return at_a_word(msgspec.json.decode(self.body, type=_Error).told, WORDS_LIMIT)
         except _UNREADABLE:
@@ -287,7 +287,7 @@ class Answer:
         return f"{self.route} answered {self.status}" + (f" ({code})" if code else "")
 
     def reason(self) -> str:
-        """The backend's own words without numbers and addresses of people; "" if there are none."""
+        """The backend's own words without numbers and addresses of people. "" if there are none."""
         words = _ADDRESS.sub("<address>", _LONG_NUMBER.sub("<number>", " ".join(error_words(self.body).split())))
         return at_a_word(words, 200)
 
@@ -305,7 +305,7 @@ def _read(listed: list[Any], kind: Any) -> tuple[list[Any], str]:
 
 
 def error_words(body: bytes) -> str:
-    """The reason in an error body, in the forms of several frameworks; "" if there is none.
+    """The reason in an error body, in the forms of several frameworks. "" if there is none.
 
     {"error": "…"} (ours)   {"detail": "…"} and {"detail": [{"loc", "msg"}]} (FastAPI)   {"message", "errors": {field:
     ["…"]}} (Laravel)   {"error": {"code", "message"}} (Cal.com)   {"title", "detail"} (RFC 9457)   {"errors": [{…}]}.
@@ -334,7 +334,7 @@ def _words_of(said: Any, depth: int = 0) -> Iterator[str]:
 
 
 def error_code(body: bytes) -> str:
-    """The code of an error, such as `validation_error`; "" if there is none."""
+    """The code of an error, such as `validation_error`. "" if there is none."""
     try:
         said = msgspec.json.decode(body)
     except _UNREADABLE:

@@ -29,7 +29,7 @@ class BackendPort(Protocol):
         """The coming appointments of a number."""
 
     async def caller(self, phone: str) -> Caller | None:
-        """What the business knows of a number; None if nothing."""
+        """What the business knows of a number. None if nothing."""
 
     async def book(
         self, key: str, *, name: str, phone: str, service: str, start: dt.datetime, notes: str, who: str = ""

@@ -31,7 +31,7 @@ class Deeds:
         return not self.unproved and not self.untold
 
     def in_words(self) -> str:
-        """What was done, for a human: "the booking was made"; "" if nothing was done."""
+        """What was done, for a human: "the booking was made". "" if nothing was done."""
         return " and ".join(claims.TOLD_AS[deed] for deed in sorted(self.done) if deed in claims.TOLD_AS)
 
     def returned(self, function: str, ok: bool, output: Mapping[str, Any], now: float) -> None:

@@ -53,8 +53,8 @@ def serve_command(database_url: str, data_dir: Path) -> Relay:
         "MAX_CALL_USD": "1000",
         "MAX_DAY_USD": "1000000",
         "LOG_FORMAT": "json",
-        # The load's model answers without a silence before. An early answer would be withheld, which is no delay of the
-        # machine. bench/turns measures it.
+        # The load's model answers without a pause. An early answer would be withheld for a time, and the machine does
+        # not cause this delay. bench/turns measures it.
         "ANSWER_EARLY": "off",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parents[3]),
@@ -146,12 +146,12 @@ def main_bench() -> int:
         gc.enable()
     limit = reckoned(steps) if len(cores) < 2 else limit_of(steps)
     if limit == 0:
-        print("relay bench: not even the first calls were in time: is the machine busy with other work?")
+        print("relay bench: even the first calls were late: is the machine busy with other work?")
         return 1
     if len(cores) < 2:
-        print(f"\none core, shared with the load: reckoned from its CPU, it carries {limit} calls")
+        print(f"\none core, shared with the load: computed from its CPU time, it carries {limit} calls")
     elif steps[-1].keeps_up() and not steps[-1].is_valid:
-        print(f"\nat least {limit} calls: the load itself is at its end")
+        print(f"\nat least {limit} calls: the load cannot make more")
     else:
         print(f"\n{limit} calls were carried in time, on one core; one relay process a core, one process a Fly Machine")
     if words := disturbed(steps):
