@@ -28,6 +28,7 @@ Then the server's silence counts instead. If no frames come, our level can hear 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from relay.call.early_governor import Governor, reads_out
 from relay.call.response_queue import Wish
@@ -87,9 +88,10 @@ class EarlyAnswer:
         """A piece of the open turn. The caller's present words are one more piece of the same turn."""
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
-    def begins(self, at: float) -> None:
-        """The VAD hears speech. By our own level it began at `at`."""
+    def goes_on(self, at: float) -> bool:
+        """The VAD hears speech. By our own level it began at this time. True if an early answer must be taken back."""
         self._began_at = at
+        return self.is_asked
 
     def piece(self, item_id: ItemId, now: float, *, may_be_short: bool, sounds: bool, wants_answer: bool) -> bool:
         """Speech became an item: a turn, or one more piece of the open one. True if the turn wants an answer.
@@ -198,10 +200,15 @@ class EarlyAnswer:
         if is_generated and self.is_asked and self.response is not None and item_id not in self._items:
             self._items.append(item_id)
 
-    def hold(self, event: FunctionAsked) -> None:
-        """The early answer calls a function. Keep the call until the turn has ended."""
+    def called(self, event: FunctionAsked) -> Literal["now", "held", "never"]:
+        """An answer calls a function: when does it run? An early one's waits. One that was taken back gets nothing."""
+        if event.item_id and event.response_id in self._taken_back:
+            return "never"
+        if not self.is_early(event.response_id):
+            return "now"
         if all(held.function_call_id != event.function_call_id for held in self._held):
             self._held.append(event)
+        return "held"
 
     def take_back(self) -> tuple[ResponseId | None, list[ItemId], list[FunctionAsked]]:
         """The early answer is not wanted any more.

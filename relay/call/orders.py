@@ -63,7 +63,7 @@ def _say(call: Call, text: str, now: float, out: list[Action]) -> OrderAnswer:
     words = wording.OWNER_SAYS.format(text=text.replace('"', "'"))
     # For the next session, if this one is lost before it has said the sentence.
     call.conversation.noted("system", words)
-    if call.model_is_ready:
+    if call.sessions.serves:
         out.append(call.note(words))
     call.rest.forget()  # There is something else to say.
     call.answers.want("order")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -32,6 +32,8 @@ __all__ = [
     "TransferCall", "at_a_word", "envelope",
 ]  # fmt: skip
 
+# From whom the caller's name in a result comes: the business knows it, or the caller has said it.
+NamesCaller: TypeAlias = Literal["known", "said"]
 OUTPUT_LIMIT_BYTES: Final = 1024
 # (the most elements of a list or mapping, the most characters of a string). They are tried in this order until the
 # result fits.
@@ -46,7 +48,8 @@ class Outcome:
     `output` is JSON for the model, at most 1,024 bytes. `ok` is true only if the function did what was asked. `error`
     tells the operator what went wrong, without phone numbers; None if nothing did. `key` is the exactly-once key of a
     function that writes, else None. `effect` is None on a repeat, because it was carried out the first time.
-    `blocked_s` is the longest time for which the function made all calls wait.
+    `blocked_s` is the longest time for which the function made all calls wait. `names_caller`: from whom the caller's
+    name in the output is, if it has one.
     """
 
     output: str
@@ -60,6 +63,8 @@ class Outcome:
     is_no: bool = False  # The backend has refused: nothing was done, and the next try needs a new key.
     error: str | None = None
     blocked_s: float = 0.0
+    is_known: bool = True  # False: there is no function of this name
+    names_caller: NamesCaller | None = None
 
 
 class NotPossible(Exception):

@@ -24,7 +24,8 @@ from relay.call.vocabulary import CallSid
 from relay.realtime import protocol
 from relay.realtime.refusals import remedy, remedy_of_status
 from relay.realtime.session_config import SILENCE_MS, session_config
-from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial
+from relay.transport.handshake import Refused, dial
+from relay.transport.websocket import Gone, WebSocketEnd
 
 log = structlog.get_logger()
 
@@ -73,7 +74,7 @@ class ModelAccess:
 
 
 class Dial(Protocol):
-    """Opens a socket. In the process it is relay.transport.websocket.dial. A play gives memory streams instead."""
+    """How a socket is opened: relay.transport.handshake.dial, or a pair of memory streams in a play."""
 
     async def __call__(
         self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
