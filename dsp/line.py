@@ -24,7 +24,7 @@ import numpy as np
 from dsp.g711 import DECODE, ENCODE, FLOOR_DBFS, SILENCE, Mulaw, as_bytes, level_dbfs
 from dsp.polyphase import BLOCK, DOWN, DOWN_FLUSH, DOWN_HISTORY, DOWN_WINDOW, UP, UP_HISTORY, UP_WINDOW
 
-FRAME = 160  # mu-law bytes, 20 ms
+FRAME = 160  # Mu-law bytes: 20 ms.
 MOST_FRAMES = 10  # The most frames that are converted at once. Longer audio is converted in pieces.
 PCM = np.dtype("<i2")
 PCM_FRAME = 6 * FRAME  # bytes

@@ -68,7 +68,7 @@ class Change:
     kind: Kind
     appointment: Appointment
     key: str
-    by: str = "caller"  # or "owner"
+    by: str = "caller"  # "caller" or "owner".
     call_sid: str = ""
 
 

@@ -125,7 +125,7 @@ class RunFunction:
     function_call_id: str
     name: str
     arguments: str
-    caller_turn: int = -1  # the number of the caller's newest turn; -1 for none
+    caller_turn: int = -1  # The number of the caller's newest turn. -1 if there is none.
 
 
 @dataclass(frozen=True, slots=True)

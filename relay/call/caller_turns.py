@@ -15,7 +15,7 @@ class CallerTurn:
     began_at: float | None = None  # None: its beginning was never reported, or was taken already.
     silent_since: float | None = None  # When both sides fell silent before it. None: never reported.
     words_until: float = 0.0  # Until this time, other parts of the call wait for its words.
-    spoken: Turn | None = None  # its place in the conversation, when it has one
+    spoken: Turn | None = None  # Its turn in the conversation, when it has a place there.
     early: CallerTranscribed | None = None  # Words that came before its commit.
     is_answered: bool = False  # True if an answer that was asked for before its words were known answers it too.
     has_interrupted: bool = False  # True if an answer was given up for it.
@@ -27,8 +27,9 @@ class CallerTurns:
     """All turns of the caller in one call, by item."""
 
     _turns: dict[ItemId, CallerTurn] = field(default_factory=dict)
-    awaited: dict[ItemId, CallerTurn] = field(default_factory=dict)  # of these the words are not known yet
-    asked_again: set[ItemId] = field(default_factory=set)  # about these the agent asked again: words, or a noise?
+    awaited: dict[ItemId, CallerTurn] = field(default_factory=dict)  # Turns whose words are not known yet.
+    # Turns about which the agent asked again. They may have been noises.
+    asked_again: set[ItemId] = field(default_factory=set)
 
     def _turn(self, item_id: ItemId) -> CallerTurn:
         return self._turns.setdefault(item_id, CallerTurn())

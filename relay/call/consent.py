@@ -20,7 +20,7 @@ class Words(enum.Enum):
     """What happens with words at this moment."""
 
     KEPT = "kept"
-    WAITING = "waiting"  # until the notice was heard; then they are kept
+    WAITING = "waiting"  # Until the notice was heard. After that they are kept.
     NEVER = "never"
 
 
@@ -33,10 +33,10 @@ class Consent:
 
     keeps: bool = True
     announces: bool = False
-    heard: bool = False  # the notice
-    refused: bool = False  # by the caller, in words
-    words: Words = field(init=False)  # what becomes of words now
-    _waiting: list[RecordTurn] = field(default_factory=list)  # rows with words, for the notice to be heard
+    heard: bool = False  # True when the notice was heard.
+    refused: bool = False  # True when the caller has refused, in words.
+    words: Words = field(init=False)  # What happens with words now.
+    _waiting: list[RecordTurn] = field(default_factory=list)  # Rows with words that wait for the notice.
 
     @property
     def is_given(self) -> bool:

@@ -92,9 +92,10 @@ class Turn:
     interrupted: bool = False
     gap: bool = False
     latency: TurnLatency | None = None
-    positions: list[Position] | None = None  # of text that another voice speaks: where in the text its sound is
-    is_spoken: bool = False  # all of that text has its sound
-    pieces: dict[ItemId, str | None] = field(default_factory=dict)  # the caller's: their words, None until they come
+    positions: list[Position] | None = None  # Where in the text its sound is, if another voice speaks the text.
+    is_spoken: bool = False  # True if all of that text has its sound.
+    # The pieces of a caller's turn: item -> words, or None until they come.
+    pieces: dict[ItemId, str | None] = field(default_factory=dict)
 
     # For turns of the caller
 
@@ -216,9 +217,9 @@ class Turn:
 class CutOff:
     """What became of an item that was cut off."""
 
-    heard: str  # its words that were heard
-    in_full: bool  # that is all of it
-    is_text: bool  # as `Turn.is_text`
+    heard: str  # The words of it that were heard.
+    in_full: bool  # True if all of it was heard.
+    is_text: bool  # See `Turn.is_text`.
     row: RecordTurn | None  # None: it had ended before
 
 

@@ -55,7 +55,7 @@ class Rules:
     emergency_number: str = "the emergency number"  # As the agent says it.
     numbers: tuple[str, ...] = ()  # The ways in which the emergency number is said.
     languages: tuple[Language, ...] = field(default=(), repr=False)
-    words: Words = field(init=False, compare=False, repr=False)  # judges what the caller says
+    words: Words = field(init=False, compare=False, repr=False)  # Judges the caller's words.
     _patterns: dict[str, Patterns | None] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -42,7 +42,7 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
     if runs == "never":
         call.soundless_items.setdefault(event.response_id, set()).add(event.item_id)  # It is deleted, as its answer is.
         return
-    if runs == "held":  # nothing is done before the caller's turn has ended
+    if runs == "held":  # No function runs before the caller's turn has ended.
         call.functions.are_called_by(event.response_id)
         call.answers.called(event.response_id, now)
         return

@@ -16,7 +16,7 @@ class Keypad:
     def __init__(self, human_key: str) -> None:
         self._human_key = human_key
         self._row = ""  # Keys that were pressed shortly after each other, told to the model or not.
-        self.untold = ""  # of it the model was not told
+        self.untold = ""  # The keys that the model was not told.
         self._at = 0.0
 
     def press(self, key: str, now: float) -> None:

@@ -126,7 +126,7 @@ class Machine:
         if call.early.turn is not None and answering_early.frame(call, now, out):
             self._settle(now, out)
         if call.functions.running and call.phase is Phase.TALKING:
-            function_calls.tick(call, now, out)  # at each frame: the watchdog's step is a quarter of the wait
+            function_calls.tick(call, now, out)  # At each frame, because the watchdog's step is a quarter of the wait.
         if call.playout.queue or call.figures.rung is Rung.NONE:
             self._play(now, out)
         return out
@@ -332,7 +332,7 @@ class Machine:
         if call.early.turn is not None:
             call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
             if not call.early.may_ask(wish):
-                return  # at the end of the caller's turn
+                return  # It is asked for at the end of the caller's turn.
         if not call.consent.heard and call.notice_is_open(now):
             return  # The answer would wait behind the notice anyway, and a function would write down what it is given.
         request = call.answers.due(now)

@@ -131,22 +131,23 @@ class Playout:
         self._lead = lead or Lead()
         self.queue: deque[Utterance] = deque()  # Not completely sent, or not complete. In order.
         self._bursts: deque[Burst] = deque()  # Sent, but not played yet.
-        self.echo = Echo()  # of what was sent
+        self.echo = Echo()  # The echo of the audio that was sent.
         self._play_end_s = 0.0
         # Until this time `due` has nothing: Twilio holds enough, or no whole frame is here (then it is infinite)
         self.due_s = -math.inf
         self._late_s = 0.0
-        self.usual_lag_s: float | None = None  # of the marks: the way to the caller and back
+        self.usual_lag_s: float | None = None  # The usual delay of marks: the way to the caller and back.
         self._generation = 0
         self._mark_number = 0
         self._marks: dict[str, Burst] = {}
-        self.held: dict[ItemId, float] | None = None  # heard ms of what was stopped, while the stop can be undone
-        self.finished: set[ItemId] = set()  # no more audio is taken for these
-        self._complete: dict[ItemId, Utterance] = {}  # probably complete; more may still come
-        self.audible_until_s = 0.0  # when the end of what can be heard was played, or will be
-        self.sounded: ItemId | None = None  # the item whose audible sound the last `due` wrote
-        self.gaps_ms = 0.0  # silence inside an answer that the caller heard because nothing was there to be sent
-        self.cleared_marks = 0  # receipts of an older generation
+        # Item -> heard ms of what was stopped, while the stop can be undone.
+        self.held: dict[ItemId, float] | None = None
+        self.finished: set[ItemId] = set()  # Items for which no more audio is taken.
+        self._complete: dict[ItemId, Utterance] = {}  # Items that are probably complete. More audio may still come.
+        self.audible_until_s = 0.0  # When the end of the audible audio was played, or will be.
+        self.sounded: ItemId | None = None  # The item whose audible sound the last `due` wrote.
+        self.gaps_ms = 0.0  # Silence inside an answer that the caller heard because no audio had come.
+        self.cleared_marks = 0  # Marks of an older generation that came back.
         self.unknown_marks = 0
 
     # What goes in

@@ -76,7 +76,7 @@ def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
         _came_late(call, event.response_id, item_id)
         return
     turn, before_ms = call.conversation.sounds(item_id, event.said_ms, event.positions)
-    if turn is None:  # its words did not come before it
+    if turn is None:  # No words of it came before its sound.
         turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
         turn.sounds(event.said_ms, event.positions)
     _belongs(call, event.response_id, item_id)

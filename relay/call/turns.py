@@ -104,7 +104,7 @@ def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Acti
     turn = call.caller_turns.words_came(event)
     _, words = _with_others(turn, event)
     refused = refusal.heed(call, words, now, out)
-    if turn is not None:  # else it is early (before its commit), told twice, or an item of another session
+    if turn is not None:  # Otherwise it came before its commit, was told twice, or is an item of another session.
         _have_come(call, event, turn, now, out)
     if refused:
         refusal.confirm(call, now, out)

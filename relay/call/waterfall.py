@@ -36,7 +36,8 @@ class Waterfalls:
     _paused: dict[ItemId, Waterfall] = field(default_factory=dict)
     _answered: Waterfall | None = None
     _of_answer: dict[ItemId, Waterfall] = field(default_factory=dict)
-    unwritten: dict[ItemId, Waterfall] = field(default_factory=dict)  # of these nothing has gone to the caller yet
+    # Answers of which nothing was sent to the caller yet.
+    unwritten: dict[ItemId, Waterfall] = field(default_factory=dict)
 
     def paused(self, item_id: ItemId, stopped: float, now: float) -> None:
         """A turn ended: the caller's last sound was at `stopped`."""

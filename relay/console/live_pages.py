@@ -60,7 +60,7 @@ class LivePages:
             return Response(words, 503, content_type="text/plain; charset=utf-8")
         response = Response(self.watch.events(), content_type="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"  # Without this, nginx would hold events back.
-        response.timeout = None  # the stream ends by itself
+        response.timeout = None  # The stream ends by itself.
         return response
 
     async def put_through(self, call_sid: str) -> Response:

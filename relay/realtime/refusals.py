@@ -15,7 +15,7 @@ _OF_THE_BILL = frozenset(
 
 def remedy(code: str, param: str = "", model: str = "") -> str:
     """What to do about a refusal with this code and this parameter. Empty if it may pass by itself."""
-    code = code.rpartition(".")[2]  # the reason of a close is type.code
+    code = code.rpartition(".")[2]  # A close's reason has the form type.code.
     if param.endswith("output.voice") or param == "voice" or "voice_id" in code:
         return "set OPENAI_VOICE to a voice of the Realtime API"
     if "transcription" in param:

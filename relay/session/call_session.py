@@ -585,7 +585,7 @@ class CallSession:
             if messages and self._caller.post(*messages):
                 self._start(self._drain_caller)
         except Gone:
-            pass  # as above
+            pass  # The Twilio reader reports it.
 
     async def _drain_caller(self) -> None:
         """Wait for the caller's socket while it is full, so that no other task must.
@@ -595,7 +595,7 @@ class CallSession:
         try:
             await self._caller.drain()
         except Gone:
-            pass  # as above
+            pass  # The Twilio reader reports it.
 
     def _write_down(self, action: Action) -> list[Event]:
         """Write rows and the record. Returns events for the machine, because the agent may have claimed too much."""

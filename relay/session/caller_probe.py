@@ -19,7 +19,7 @@ PROBE_MARK = "still there?"
 class CallerProbe:
     """Times are of the Trio clock."""
 
-    heard_at: float  # the newest message from the caller's socket
+    heard_at: float  # When the newest message came from the caller's socket.
     asked_at: float | None = None
 
     def due(self, now: float) -> Literal["nothing", "ask", "dead"]:

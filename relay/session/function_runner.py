@@ -91,7 +91,7 @@ class FunctionRunner:
             if outcome.names_caller == "known" or (outcome.names_caller == "said" and not file.caller_name):
                 file.caller_name = str(output.get("name") or file.caller_name)
         self._rows.record_words(_function_row(file, action, outcome, output))
-        if message is not None:  # at once: it is no record of the talk
+        if message is not None:  # Written at once: the message is no record of the conversation.
             self._desk.record(message, file)
 
     def _tell(self, name: str, outcome: Outcome) -> None:
@@ -99,7 +99,7 @@ class FunctionRunner:
         known = name if outcome.is_known else "unknown"
         self._metrics.functions.labels(known, str(outcome.ok).lower()).inc()
         fields: dict[str, object] = {"function": name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
-        if outcome.refused:  # its words are for the model, and may repeat the caller's
+        if outcome.refused:  # The refusal's words are for the model, and may repeat the caller's.
             log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
         elif outcome.error:
             log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)
@@ -129,7 +129,7 @@ def _function_row(
         output=output if keeps_output else None,
         ok=outcome.ok,
         took_ms=round(outcome.took_s * 1000, 1),
-        key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
+        key=outcome.key,  # Reserved already, unless Postgres was away. Then a repeat finds this row.
         state=_state(outcome),
     )
 
@@ -140,7 +140,7 @@ def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetim
         call_sid=file.call_sid,
         seq=len(file.tally.functions_done) + ok,
         name=message.name,
-        phone=str(message.phone),  # a function's Phone is not JSON
+        phone=str(message.phone),  # A function's Phone type is not JSON.
         text=message.message,
         created_at=now,
         delivered=message.delivered,

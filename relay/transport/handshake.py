@@ -73,7 +73,7 @@ async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocket
         while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
             events = head.feed(await wire.read())
             if protocol.state is State.CONNECTING:
-                events += head.feed_rest()  # the body of a refusal
+                events += head.feed_rest()  # The body of a refusal.
             response = next((e for e in events if isinstance(e, Response)), response)
         end = WebSocketEnd(wire, protocol, head.rest)
         end.begin()
@@ -100,7 +100,7 @@ class _Head:
 
     def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:
         self._protocol = protocol
-        self._tail = b""  # the end of the bytes before: the blank line may come in pieces
+        self._tail = b""  # The end of the bytes before. The blank line after a head may come in pieces.
         self.n_bytes = 0
         self.rest = b""
 
@@ -147,7 +147,8 @@ async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[
             while True:
                 events = head.feed(data) if data else []
                 begin, stop = span(head.rest, 0)
-                spoke_first = 0 < begin <= stop <= len(head.rest)  # a whole frame: no WebSocket client does that
+                # A whole frame. No WebSocket client sends one before the answer.
+                spoke_first = 0 < begin <= stop <= len(head.rest)
                 is_request = len(events) == 1 and isinstance(events[0], Request) and protocol.handshake_exc is None
                 if is_request and not spoke_first:
                     return cast("Request", events[0]), WebSocketEnd(wire, protocol, head.rest)
@@ -171,5 +172,5 @@ async def _turn_away(wire: Wire, status: str) -> None:
         with trio.move_on_after(CLOSE_S):
             await wire.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # it has gone without the answer
+        pass  # The peer has gone without the answer.
     wire.abort()

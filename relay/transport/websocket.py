@@ -116,9 +116,9 @@ class WebSocketEnd:
         self._max_bytes = MAX_FROM_MODEL_BYTES if self._is_client else MAX_FROM_CALLER_BYTES
         self._rest = b""  # The beginning of a frame whose end has not come. The core does not get it.
         self._owed = 0  # Missing bytes of a frame whose beginning the core has.
-        self._early = early  # what came behind the upgrade request before it was answered
+        self._early = early  # The bytes that came after the upgrade request, before it was answered.
         self._receiving = False
-        self._handing_over = trio.CancelScope()  # cancels the task that is in `hand_over`
+        self._handing_over = trio.CancelScope()  # Cancels the task that is in `hand_over`.
         self._left_over: trio.Event | None = None  # Not None while a task is there. Set when it has left.
         self._closed = False
         self.peer = ""  # The other side's IP address, if it is known.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-FAULTS_TO_OPEN: Final = 5  # in a row
+FAULTS_TO_OPEN: Final = 5  # Faults in a row.
 REST_S: Final = 10.0
 
 

@@ -63,7 +63,7 @@ class Backend:
             verify=_trusted() if transport is None else True,
             timeout=None,  # noqa: S113  # Trio's deadline in `_ask` covers the whole exchange, retries included
             follow_redirects=False,
-            trust_env=False,  # no proxy, no .netrc: only relay/settings reads the environment
+            trust_env=False,  # No proxy and no .netrc, because only relay/settings reads the environment.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         )
         self.breaker = Breaker()
@@ -302,7 +302,7 @@ def unpacked(body: bytes, packed: str) -> bytes:
     """The content of a compressed body, cut off at the size limit. Raises a ValueError that says what is wrong."""
     if packed not in ("gzip", "x-gzip", "deflate"):
         raise ValueError("in a way that is not known here")
-    for window_bits in (47, -15):  # gzip or zlib, with a header; "deflate" without one
+    for window_bits in (47, -15):  # Gzip or zlib with a header, then "deflate" without one.
         try:
             return zlib.decompressobj(window_bits).decompress(body, BODY_LIMIT_BYTES + 1)
         except zlib.error:

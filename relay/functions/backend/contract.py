@@ -19,7 +19,7 @@ from relay.functions.outcome import at_a_word
 Aware = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | int
 T = TypeVar("T")
-WORDS_LIMIT: Final = 300  # characters of a backend's own sentence
+WORDS_LIMIT: Final = 300  # Characters of a sentence of the backend.
 _LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d{7,}|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 # A code is one word. It cannot be a person's name: it has an underscore, a point, a digit, or a capital inside.

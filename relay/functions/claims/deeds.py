@@ -19,8 +19,9 @@ class Deeds:
     """The deeds that were done, claimed and told. Times are those of Trio's clock, in seconds."""
 
     done: set[str] = field(default_factory=set)
-    unproved: set[str] = field(default_factory=set)  # claimed, but no function did it
-    untold: set[str] = field(default_factory=set)  # done, but not told by a turn that should have told it
+    unproved: set[str] = field(default_factory=set)  # Claimed deeds that no function did.
+    # Deeds that were done, but not told by a turn that should have told them.
+    untold: set[str] = field(default_factory=set)
     _news: dict[str, float] = field(default_factory=dict)  # Deed -> when it was done. These were not told so far.
     _outputs: set[str] = field(default_factory=set)
     _corrected: Counter[str] = field(default_factory=Counter)

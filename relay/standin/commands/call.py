@@ -239,7 +239,7 @@ def _is_origin(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port or an address is wrong
+    except ValueError:  # The port or the address is wrong.
         return False
 
 

@@ -55,7 +55,7 @@ CONTENT: Mapping[str, Mapping[str, Mapping[str, Kind]]] = {
         "input_audio": {"audio!": str, "transcript": (str, type(None))},
         "input_image": {"image_url!": str, "detail": str},
     },
-    "assistant": {"output_text": {"text!": str}},  # no audio of the assistant's (docs/protocol/openai.md 1.4)
+    "assistant": {"output_text": {"text!": str}},  # The assistant's audio is not allowed (docs/protocol/openai.md 1.4).
 }
 NAMES = {str: "a string", int: "an integer", dict: "an object", list: "an array"}
 

@@ -171,7 +171,7 @@ class TwilioSocket:
                     elif isinstance(self._stream, trio.abc.HalfCloseableStream):
                         await self._stream.send_eof()
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # the next read reports how it ended
+                    return  # The next read reports how it ended.
             if scope.cancelled_caught:
                 await trio.aclose_forcefully(self._stream)
                 return
