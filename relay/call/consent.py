@@ -47,7 +47,7 @@ class Consent:
         self._decide()
 
     def _decide(self) -> None:
-        """What becomes of words from now on."""
+        """What happens with words from now on."""
         if not self.keeps or self.refused:
             self.words = Words.NEVER
         else:

@@ -215,7 +215,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """What became of an item that was cut off."""
+    """The part of an item that was heard before it was cut off."""
 
     heard: str  # The words of it that were heard.
     in_full: bool  # True if all of it was heard.
@@ -305,7 +305,10 @@ class Conversation:
     def sounds(
         self, item_id: ItemId, said_ms: float, positions: tuple[Position, ...] | None
     ) -> tuple[Turn | None, float]:
-        """Audio of an agent's item came. Its turn, None if it has no place yet; and how long its audio was before."""
+        """Audio of an agent's item came.
+
+        Returns its turn (None if it has no place yet) and the earlier length of its audio.
+        """
         turn = self._turns.get(item_id)
         if turn is None:
             return None, 0.0
@@ -321,7 +324,7 @@ class Conversation:
         self._entries.append(PastTurn(role, text))
 
     def was_cut(self, cut: Cut, ended_ms: int, latency: TurnLatency | None) -> CutOff | None:
-        """An item was cut off. None if it has no place. `ended_ms`, `latency`: as `Turn.was_heard`."""
+        """An item was cut off. None if it has no place. `ended_ms` and `latency` are as in `Turn.was_heard`."""
         turn = self._turns.get(cut.item)
         if turn is None:
             return None
@@ -349,7 +352,7 @@ class Conversation:
         return function_call_id in self._calls
 
     def called(self, function_call_id: str, name: str, arguments: str) -> tuple[int, int] | None:
-        """A function was called, behind the `newest` turns. None for one that was written down already."""
+        """A function was called after the `newest` turns. None if it was already noted."""
         if self.knows_call(function_call_id):
             return None
         call = Called(function_call_id, name, arguments)
@@ -358,7 +361,7 @@ class Conversation:
         return self.newest()
 
     def returned(self, function_call_id: str, output: str) -> tuple[int, int]:
-        """A function's output is there, behind the `newest` turns."""
+        """A function's output has come after the `newest` turns."""
         if function_call_id in self._calls:
             self._calls[function_call_id].output = output
         return self.newest()

@@ -89,7 +89,7 @@ class EarlyAnswer:
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
     def goes_on(self, at: float) -> bool:
-        """The VAD hears speech. By our own level it began at this time. True if an early answer must be taken back."""
+        """The VAD hears speech. By our own level it began at `at`. True if an early answer must be taken back."""
         self._began_at = at
         return self.is_asked
 
@@ -201,7 +201,10 @@ class EarlyAnswer:
             self._items.append(item_id)
 
     def called(self, event: FunctionAsked) -> Literal["now", "held", "never"]:
-        """An answer calls a function: when does it run? An early one's waits. One that was taken back gets nothing."""
+        """An answer calls a function. Returns when it runs: an early answer's waits.
+
+        After a taking back it never runs.
+        """
         if event.item_id and event.response_id in self._taken_back:
             return "never"
         if not self.is_early(event.response_id):

@@ -116,8 +116,9 @@ def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
 
 
 def want_answer(call: Call, newest: tuple[int, int], now: float, out: list[Action]) -> None:
-    """The outputs of one answer's functions are answered together: when the answer is complete and the last output is
-    there. `newest`: the turns that came last, as `Conversation.newest`.
+    """Answer the outputs of one response's functions together, when the response and all outputs are complete.
+
+    `newest` are the newest turns, as in `Conversation.newest`.
 
     A model that calls functions again and again is asked for an answer without functions. After that a human takes
     over.

@@ -45,8 +45,8 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
 def climb(call: Call, now: float, out: list[Action]) -> bool:
     """The lower steps of the ladder: the live greeting as soon as it has come, otherwise the clip, otherwise the human.
 
-    What counts is audio that was written. A first delta that is too small to be played is not a greeting yet. True if
-    the clip is to be written now.
+    Only audio that was written counts. A first delta that is too small to be played is not a greeting yet. True if the
+    clip must be written now.
     """
     if call.figures.greeting_ms is not None:
         call.figures.rung = Rung.LIVE

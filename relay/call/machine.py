@@ -294,7 +294,7 @@ class Machine:
             ending.settle(call, now, out)
 
     def _play(self, now: float, out: list[Action]) -> None:
-        """What is to be written to the caller now. A greeting that does not come is replaced."""
+        """Add the audio to write to the caller now. A greeting that does not come is replaced."""
         call = self.call
         if call.playout.queue and call.playout.held is None and now > call.playout.due_s:
             self._write(now, out)
@@ -325,7 +325,7 @@ class Machine:
         out += plays
 
     def _ask(self, wish: Wish, now: float, out: list[Action]) -> None:
-        """Ask for the answer that is wished for, if its time has come."""
+        """Ask for the answer that is wanted, if it may be asked for now."""
         call = self.call
         if call.floor.speech is not None and call.floor.is_hearing:
             return

@@ -233,7 +233,7 @@ class Playout:
     # What comes out
 
     def due(self, now: float) -> list[Play]:
-        """What to write to the caller now."""
+        """The audio to write to the caller now."""
         self.sounded = None
         # If the playback is late, Twilio may hold more than this. But a late mark may only be late itself.
         if not self.queue or self.held is not None or now <= self.due_s:
@@ -268,7 +268,7 @@ class Playout:
         return plays
 
     def _look_again(self) -> None:
-        """What is here has changed: `due` has something when Twilio holds too little."""
+        """The queue has changed. Now `due` returns audio as soon as Twilio holds too little."""
         self.due_s = self._play_end_s - self._lead.low_ms / 1000
 
     def _may_start(self, utterance: Utterance, now: float) -> bool:

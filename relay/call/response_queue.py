@@ -165,7 +165,7 @@ class Answers:
                 self._complete_at = None
 
     def sounded(self, response_id: ResponseId, now: float) -> Literal["unwanted", "goes on", "has ended"]:
-        """The response gave sound. What it is: one that must not be heard, or that goes on, or whose end was told."""
+        """The response gave sound. Returns its kind: it must not be heard, it goes on, or its end was reported."""
         if response_id in self._discarded:
             return "unwanted"
         self.progressed(response_id, now)

@@ -130,7 +130,7 @@ class RunningFunctions:
     def end(self, function_call_id: str, *, wants_answer: bool) -> bool:
         """A function's output has come. False if the function does not run (any more).
 
-        `wants_answer`: the model is to say something to it.
+        `wants_answer`: the model must answer it.
         """
         self._quiet.discard(function_call_id)
         response_id = self.running.pop(function_call_id, None)

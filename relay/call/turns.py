@@ -120,7 +120,7 @@ def _with_others(turn: CallerTurn | None, event: CallerTranscribed) -> tuple[str
 
 
 def _have_come(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float, out: list[Action]) -> None:
-    """The words of a turn have come: what was it, and what follows?"""
+    """The words of a turn have come. Decide what it was, and what follows."""
     call.meter.transcribed(event.usage)
     said = _what_was_it(call, event, turn, now)
     if said.is_nothing:

@@ -389,9 +389,9 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """All languages that are listened for. Each of them is asked, whatever language is spoken.
+    """All languages that are listened for. Each is asked, whatever language is spoken.
 
-    `own`: the kinds that the caller's words are listened to for, each with the operator's phrases.
+    `own`: each kind that is listened for, with the operator's phrases for it.
     """
 
     languages: tuple[Language, ...] = ()

@@ -500,8 +500,9 @@ class CallSession:
     def _perform(self, actions: list[Action], append: bytes = b"") -> bool:
         """Carry out the machine's actions: messages to the sockets first, to the caller before the model.
 
-        Each socket's messages stay in their order. Rows follow. Then the slow work is begun. `append`: caller audio
-        that goes to the model behind its messages, in the same write. True if that was sent: not if the model goes.
+        The caller comes first because a `clear` is urgent. Each socket's messages stay in order. Rows follow, and then
+        slow work is started. `append` is caller audio. It goes to the model after the messages, in the same write. True
+        if it was sent. It is not sent if the model leaves.
         """
         to_caller: list[bytes] = []
         to_model: list[model_dialect.ToModel | bytes] = []

@@ -22,7 +22,7 @@ class CallerProtocol(Protocol):
         """The frame or event in a message. None if we do not need it. Raises CallerProtocolError."""
 
     def play(self, stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
-        """The messages that play this, and ask for a receipt of it by this name."""
+        """The messages that play this audio, and ask for a mark with this name after it."""
 
     def mark(self, stream_sid: str, name: str) -> bytes:
         """The message that asks for a mark after what was sent before it."""

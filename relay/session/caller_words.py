@@ -20,7 +20,7 @@ LOOK_AGAIN_S: Final = 0.1
 class CallerWords:
     """The caller's side of a conversation, when a function was called.
 
-    `turn`: the number of the caller's last turn, over all streams of the call; -1 before the first.
+    `turn` is the number of the caller's last turn, over all streams of the call. -1 before the first turn.
     """
 
     _call: Call

@@ -1,7 +1,7 @@
-"""The functions that a call's model asks for: run one, and write down what it leaves.
+"""Runs the functions that a call's model asks for, and writes down their results.
 
-It leaves its row, the message that it took, its line in the log, and what the call knows from then on: the deed, and
-the caller's name.
+A function leaves its row, the message that it took, and its line in the log. From then on the call also knows the deed
+and the caller's name.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class FunctionRunner:
         )
 
     def write_down(self, action: RunFunction, outcome: Outcome) -> None:
-        """Write what it leaves."""
+        """Write its row and its message, and note the deed and the name."""
         self._tell(action.name, outcome)
         file, output = self._file, _table(outcome.output)
         now, effect = self._desk.utc_now(), outcome.effect
@@ -95,7 +95,7 @@ class FunctionRunner:
             self._desk.record(message, file)
 
     def _tell(self, name: str, outcome: Outcome) -> None:
-        """The function's line in the log, and in the figures."""
+        """Write the function's line in the log, and count it in the figures."""
         known = name if outcome.is_known else "unknown"
         self._metrics.functions.labels(known, str(outcome.ok).lower()).inc()
         fields: dict[str, object] = {"function": name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
@@ -119,7 +119,7 @@ class FunctionRunner:
 def _function_row(
     file: CallFile, action: RunFunction, outcome: Outcome, output: dict[str, Any]
 ) -> rows.FunctionCallRow:
-    """The row of a function call. A backend's own words are in it only if words may be kept."""
+    """The row of a function call. It has the backend's own words only if words may be kept."""
     keeps_output = outcome.ok or file.consent.words is not Words.NEVER
     return rows.FunctionCallRow(
         call_sid=file.call_sid,
@@ -135,7 +135,7 @@ def _function_row(
 
 
 def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetime) -> rows.MessageRow:
-    """A message for the business. It is kept whatever RECORD says, because the caller asked for it."""
+    """A message for the business. It is kept whatever RECORD is, because the caller asked for it."""
     return rows.MessageRow(
         call_sid=file.call_sid,
         seq=len(file.tally.functions_done) + ok,
@@ -148,7 +148,7 @@ def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetim
 
 
 def _table(text: str) -> dict[str, Any]:
-    """JSON as an object, whatever it was."""
+    """JSON as an object, whatever its type is."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Orders of the owner for a running call: a task of the call carries each out, and says what became of it."""
+"""The owner's orders to a running call. A task of the call carries each order out, and reports the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class OwnerOrders:
         self.answer: Callable[[OrderAnswer], None] = lambda _: None  # Takes the result of the newest order.
 
     async def order(self, order: Order, start: Callable[..., None]) -> OrderAnswer:
-        """Have it carried out; what became of it. `start` starts a task of the call."""
+        """Have the order carried out, and return its result. `start` starts a task of the call."""
         answers: list[OrderAnswer] = []
         decided = trio.Event()
 

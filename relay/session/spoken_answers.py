@@ -93,9 +93,9 @@ class SpokenAnswers:
     # From the model
 
     def takes(self, message: model_dialect.Message, event: Event | None) -> bool:
-        """True for what is about the model's text, and is handled here. Everything else goes to the call as it is.
+        """True for a message about the model's text. It is handled here. All other messages go to the call unchanged.
 
-        `event`: what the message means for the call.
+        `event` is the message as an event of the call.
         """
         match message.type:
             case model_dialect.TEXT_DELTA:

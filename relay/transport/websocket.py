@@ -1,9 +1,9 @@
 """Messages on a wire: both ends of the audio path, on the protocol core of `websockets`.
 
-It knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here, because the
-core handles every case and takes several microseconds more for each. Control frames, fragments and mistakes go through
-the core. `send` and `receive` raise one exception, `Gone`. handshake.py opens the connection. Nothing is compressed:
-mu-law and base64 become no smaller, and Twilio does not offer it.
+This file knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here,
+because the core handles every case and takes several microseconds more for each. The core handles control frames,
+fragments and protocol errors. `send` and `receive` raise one exception, `Gone`. handshake.py opens the connection.
+Nothing is compressed: mu-law and base64 become no smaller, and Twilio does not offer it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ WHOLE_TEXT, MASKED = 0x81, 0x80
 
 
 def _fresh_masks() -> Iterator[bytes]:
-    """Masks that nobody can predict (RFC 6455 5.3). A thousand are drawn from the system at a time."""
+    """Masks that nobody can predict (RFC 6455 5.3). The system's random numbers are read for 1,000 masks at a time."""
     while True:
         pool = os.urandom(4096)
         for at in range(0, 4096, 4):
@@ -58,12 +58,12 @@ masks = _fresh_masks()
 
 
 def text_frames(messages: Iterable[bytes], *, masked: bool) -> list[bytes]:
-    """Each message as a text frame; `masked`, as a client must."""
+    """Each message as a text frame. `masked` is for a client, which must mask."""
     return [text_frame(message, next(masks) if masked else b"") for message in messages]
 
 
 def text_frame(message: bytes, mask: bytes) -> bytes:
-    """One text frame. It is masked if a mask is given, as a client must do."""
+    """One text frame. It is masked if a mask is given, which a client must do."""
     size, bit = len(message), MASKED if mask else 0
     if size < 126:
         head = bytes((WHOLE_TEXT, bit | size))
@@ -75,7 +75,7 @@ def text_frame(message: bytes, mask: bytes) -> bytes:
 
 
 def span(data: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of the frame at `at` begins (after its mask) and ends. (0, 0): its head is not complete."""
+    """Where the payload of the frame at `at` begins (after its mask) and ends. (0, 0) if its head is not complete."""
     try:
         size = data[at + 1]
         begin = at + 6 if size & MASKED else at + 2

@@ -48,7 +48,7 @@ class VoiceAccess:
 
 
 class Dial(Protocol):
-    """How a socket is opened: relay.transport.handshake.dial, or a pair of memory streams in a play."""
+    """Opens a socket. In the process it is relay.transport.handshake.dial. A play gives memory streams instead."""
 
     async def __call__(
         self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0

@@ -68,7 +68,7 @@ class Deeds:
 
 
 def deeds_of(function: str, ok: bool, output: Mapping[str, Any]) -> frozenset[str]:
-    """What an outcome proves: its `done`, and "listed" if a look-up showed appointments."""
+    """The deeds that an outcome proves: its `done`, and "listed" if a look-up showed appointments."""
     if not ok:
         return frozenset()
     done = output.get("done")
