@@ -114,7 +114,8 @@ class CallerVoice:
 
         It rises to the level that was not undercut for 1 to 2 NOISE_MS.
         """
-        self._lowest_dbfs = min(self._lowest_dbfs, level_dbfs)
+        if level_dbfs < self._lowest_dbfs:
+            self._lowest_dbfs = level_dbfs
         self._lowest_for_ms += ms
         if self._lowest_for_ms >= NOISE_MS:
             self._noise_dbfs = max(self._noise_dbfs, min(self._lowest_before_dbfs, self._lowest_dbfs))
