@@ -1,9 +1,9 @@
 """The telephone line: the caller's mu-law to the model's PCM16 at 24 kHz (Uplink) and back (Downlink), in few steps.
 
 The samples are the same as those of decode, Upsampler, Downsampler and encode, bit for bit (tests/dsp/test_line.py).
-Only the steps between them are saved. The last row of each matrix meets a column of ones, and adds an offset. It makes
-every sum positive, and it holds the half that rounding needs. So the sum, cut to an integer, is the index of the
-finished sample in a table:
+Only some steps between them are left out. The input has a column of ones for the last row of each matrix. This row adds
+an offset. The offset makes every sum positive, and it contains the half that rounding needs. So the integer part of the
+sum is the index of the finished sample in a table:
 
     up     sum + 32768.5          -> table of 65,536 int16
     down   (sum + 98305.5) / 4    -> table of 49,152 mu-law codes
@@ -65,7 +65,7 @@ class _UpBuffers:
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
 
     def level_dbfs(self, n: int) -> float:
-        """The level of the n bytes that were converted, the same as by `level_dbfs`: all sums are exact."""
+        """The level of the n bytes that were converted, as `level_dbfs` gives it, because all sums are exact."""
         new = self.new if n == len(self.new) else self.new[:n]
         squares = float(new.dot(new))
         return max(FLOOR_DBFS, 10.0 * math.log10(squares / 32768.0**2 / n)) if squares else FLOOR_DBFS
@@ -110,7 +110,7 @@ class Uplink:
     """The caller's mu-law bytes in, PCM16 little-endian at 24 kHz out: six bytes for each byte, with no delay."""
 
     def __init__(self) -> None:
-        self._tail = UP_SILENCE  # the last codes of the audio before: the filter still needs them
+        self._tail = UP_SILENCE  # The last codes of the audio before. The filter still needs them.
 
     def feed(self, mulaw: Mulaw) -> bytes:
         """Turn n mu-law bytes into 6n bytes of PCM. Several frames at once cost less CPU time. Raises BadAudio."""

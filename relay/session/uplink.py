@@ -49,13 +49,13 @@ class CallerAudio:
         return audio
 
     def hear(self, frames: Iterable[Frame], now: float, *, paired: bool, append: bool) -> tuple[Levels, bytes, bytes]:
-        """Measure what came together. Returns the levels of its pieces, all of it in one piece (mu-law), and a message.
+        """Measure what came together. Returns the levels of its pieces, the whole audio (mu-law), and a message.
 
-        The message appends it to the model's input. It is made only if `append`: then it is converted in the same step.
+        The message appends the audio to the model's input. It is made only if `append` is set, in the same step.
         """
         audio = self.pieces(frames, now, paired=paired)
         mulaw = audio[0] if len(audio) == 1 else b"".join(audio)
-        if append and len(audio) == 1:  # nearly always: the frame, by the short way
+        if append and len(audio) == 1:  # Nearly always. One frame needs fewer steps.
             pcm24k, level_dbfs = self._line.feed_measured(mulaw)
             return [(len(mulaw) // MULAW_BYTES_PER_MS, level_dbfs)], mulaw, model_dialect.append_audio(pcm24k)
         if not append:

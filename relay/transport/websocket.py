@@ -62,8 +62,8 @@ _head_16_bits, _head_64_bits = Struct(">BBH").pack, Struct(">BBQ").pack
 
 
 def text_frames(messages: Sequence[bytes], *, masked: bool) -> bytes:
-    """Each message as a text frame, one behind the other; `masked`, as a client must."""
-    if len(messages) == 1:  # nearly always: a caller's frame
+    """Each message as a text frame, one after the other. `masked` is for a client, which must mask."""
+    if len(messages) == 1:  # Nearly always: a caller's frame.
         return text_frame(messages[0], next(masks) if masked else b"")
     return b"".join([text_frame(message, next(masks) if masked else b"") for message in messages])
 

@@ -111,7 +111,7 @@ class _OneOutBuffer(ABC):
         return self._line_up(data)
 
     def _line_up(self, data: bytes) -> bool:
-        """See `post`. `data` is what the peer gets: it is encrypted, if the wire encrypts."""
+        """See `post`. `data` is the bytes that the peer gets. They are already encrypted if the wire encrypts."""
         waiting = self._waiting
         if waiting:
             if len(waiting) + len(data) > OUT_LIMIT_BYTES:
