@@ -1,8 +1,8 @@
 """The audio path: G.711 mu-law at 8 kHz to PCM16 at 24 kHz and back, exact to the bit. Pure: no clock, no I/O.
 
     sound        pass band 0-3400 Hz, ripple 0.02 dB; aliases and images at least 80 dB down from 4500 Hz
-    delay        mean over 300-3400 Hz: 0.32 ms up, 0.23 ms down; nothing is held back beyond the filter
-    exactness    any cut of the same bytes gives the same bytes, on any CPU, BLAS and thread count
+    delay        mean over 300-3400 Hz: 0.32 ms up, 0.23 ms down; only the filter delays the audio
+    exactness    the same audio gives the same bytes, in pieces of any size, on any CPU, BLAS and thread count
     counts       up: n mu-law bytes give 6n bytes of PCM. down: n samples give n // 3 bytes; flush() completes them to
                  (n + 71) // 3. Samples and half samples that are left over are kept for the next call
     G.711        ITU-T G.191's coder, all 65,536 inputs and 256 codes; silence is 0xff and stays 0xff: no dither

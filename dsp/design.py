@@ -3,7 +3,7 @@
 It needs scipy; the relay never imports it. How the filter is found:
 
 1. The filter is box * q, where box = (1, 1, 1). The box puts an exact zero at 8 kHz. So the three phases have equal
-   sums for every q, also after q is rounded to integers. Without that zero a constant input ripples at 8 kHz.
+   sums for every q, even after q is rounded to integers. Without that zero a constant input ripples at 8 kHz.
 2. A linear program finds the autocorrelation of q. (The squared magnitude is linear in the autocorrelation.) The pass
    band stays within RIPPLE_DB peak to peak. No frequency has more gain than the pass band. The highest point of the
    stop band is as low as possible.

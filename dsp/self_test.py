@@ -65,7 +65,7 @@ def _sweep(rate_hz: int, end_hz: float) -> Integers:
 
 
 def _cut(audio: bytes) -> list[bytes]:
-    """The audio in pieces of different sizes, also odd ones, up to several frames."""
+    """The audio in pieces of different sizes, even odd ones, up to several frames."""
     places = [0, 1, 2, 40, 201, 361, 1326, 2286, len(audio)]
     return [audio[start:end] for start, end in itertools.pairwise(places)]
 

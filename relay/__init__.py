@@ -25,10 +25,10 @@ The rooms, in the order in which a caller's audio passes them:
       model_connector.py  where a call's model sessions come from     context.py          what calls share
       spoken_answers.py   the model's text, spoken by another voice   warm_voices.py      voices opened when it rings
       call_file.py        what a call keeps over its streams          call_rows.py        its rows, figures, last line
-      function_runner.py  the model's functions, what they leave  reservations.py     exactly-once before the notice
+      function_runner.py  runs functions, writes their rows       reservations.py     idempotency keys without words
       caller_protocol.py  a phone's, or a browser's               caller_words.py     what a function may ask of them
-      caller_probe.py     is the caller's socket alive?           owner_orders.py     what the owner orders, carried out
-      leaving.py          hang up; close behind the last words
+      caller_probe.py     whether the caller's socket is alive    owner_orders.py     the owner's orders, carried out
+      leaving.py          the hang-up and the close after the last words
     call/machine.py     an event and the time in, actions out (pure). Its state is state.py, its rooms are
       greeting.py         the first words, by a ladder                turns.py            the caller's turns
       responses.py        the model's answers                         interruption.py     stop, undo, give up

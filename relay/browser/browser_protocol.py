@@ -90,7 +90,7 @@ def _refuse_broken(message: bytes, error: Exception) -> None:
     try:
         kind = _decode_any(message).kind
     except _MALFORMED as e:
-        raise BrowserProtocolError(f"the page sent what is no message: {_words(e)}") from None
+        raise BrowserProtocolError(f"the page sent bytes that are not a message: {_words(e)}") from None
     if kind in _KINDS:
         raise BrowserProtocolError(f"the page's {kind} message is malformed: {_words(error)}") from None
 

@@ -2,7 +2,7 @@
 
 rules       the facts of a business: hours, special days, services, people, places, answers     (pure)
 file        reads and checks business.toml; names each mistake with its line  (hours_text, toml_lines: pure)
-opening     the times when the business or a person is there, also when the clocks change       (pure)
+opening     the times when the business or a person is there, even when the clocks change       (pure)
 offers      which times are free, which are offered, who or what is booked                      (pure)
 bookings    what may be booked, moved and cancelled, and why not                                (pure)
 diary       the port of the appointments, and a diary in memory  diary_postgres  the diary in Postgres

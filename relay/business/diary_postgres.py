@@ -1,6 +1,6 @@
 """The diary in Postgres.
 
-Rule 1: no person and no place is booked twice at one time. The table's exclusion constraint refuses it, also for other
+Rule 1: no person and no place is booked twice at one time. The table's exclusion constraint refuses it, even for other
         programs that write into the table.
 Rule 2: a change is one transaction under one lock. So a time that was found free is still free when it is written. If
         two relays write, the second one sees what the first one has done.

@@ -73,7 +73,7 @@ class Embedded:
         return self._shown(await self._ask(lambda store: self._reception.book(store, self._now, wish, self._deed(key))))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move it. Raises Taken; Refused with status 404 if there is no such appointment."""
+        """Move it. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
         minute = minute_of(start)
         await self._ask(lambda store: self._reception.move(store, self._now, appointment, minute, self._deed(key)))
 

@@ -42,7 +42,7 @@ _SERVICE = ("name", "also", "minutes", "buffer_minutes", "price", "places", "ste
 
 
 class BusinessFileInvalid(ValueError):
-    """A business file that cannot be used. The message names every mistake; `mistakes` is the list of them."""
+    """A business file that cannot be used. The message names every mistake. `mistakes` is their list."""
 
     def __init__(self, name: str, mistakes: Sequence[str]) -> None:
         super().__init__(f"{name} needs mending:\n" + "\n".join(f"  - {each}" for each in mistakes))
@@ -342,7 +342,7 @@ def _who_and_where(
             there = f"there are {', '.join(places)}" if places else "write them under [places], like table = 5"
             table.wrong("places", f"there are no places {service.places!r}; {there}")
         if service.places and service.people:
-            table.wrong("places", f"it is done at places, and {', '.join(service.people)} does it: one or the other")
+            table.wrong("places", f"it needs a place, and {', '.join(service.people)} does it: name one or the other")
         if not service.places and not service.people:
             table.wrong("", f"nobody does {service.name}: name it under `does` of a person, or give it `places`")
     taken: dict[str, str] = {}

@@ -22,7 +22,7 @@ SESSION_LIMIT_S = 50 * 60.0
 # A move that failed is tried again after this time. Ten of the 60 minutes are left for it.
 MOVE_AGAIN_AFTER_S = 60.0
 _PAUSE = ("caller_hears", "a pause, or a request to wait; then the same conversation")
-_SILENT = ("caller_hears", "a request to wait behind five seconds of silence")
+_SILENT = ("caller_hears", "a request to wait after five seconds of silence")
 
 
 def ready(call: Call, event: ModelReady, now: float, out: list[Action]) -> None:

@@ -334,7 +334,7 @@ class Machine:
             if not call.early.may_ask(wish):
                 return  # It is asked for at the end of the caller's turn.
         if not call.consent.heard and call.notice_is_open(now):
-            return  # The answer would wait behind the notice anyway, and a function would write down what it is given.
+            return  # The answer would wait behind the notice anyway, and a function would store words before it.
         request = call.answers.due(now)
         if request is None:
             return

@@ -4,7 +4,7 @@ Rule 1: nothing here may make a call wait. record() appends to a list. Reads hav
 Rule 2: no row is lost while either Postgres or the disk works. Rows that Postgres does not take go to disk: at the
         first refusal, and then every second. So a killed process loses the rows of one second at most.
 Rule 3: a row is written again until Postgres has confirmed it. The second time changes nothing.
-Rule 4: a row that Postgres will never take is set aside, so that the rows behind it are written.
+Rule 4: a row that Postgres will never take is set aside, so that the rows after it are written.
 Rule 5: an idle ledger asks nothing and keeps no connection. So a database can sleep while nobody uses it.
 """
 

@@ -66,7 +66,7 @@ class ModelAccess:
     def service(self) -> str:
         """The name of the service: its URL without the scheme.
 
-        For this machine also without the port, which changes.
+        For this machine the port is left out too, because it changes.
         """
         parts = urlsplit(self.url)
         host = parts.hostname if parts.hostname in LOOPBACK else parts.netloc.rpartition("@")[2].lower()

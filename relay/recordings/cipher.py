@@ -46,7 +46,7 @@ _INFO = b"relay recording, AES-256-GCM STREAM, version 1"
 
 
 class RecordingRefused(Exception):
-    """The file is not a recording, or it was damaged, cut off or changed. It is not played. The message says which."""
+    """The file is not played. The message says why: it is no recording, or it was damaged, cut off or changed."""
 
 
 class KeyMissing(Exception):
@@ -139,7 +139,7 @@ class ChunkCipher:
         if key is None:
             raise KeyMissing(
                 f"the recording was encrypted with the key {header.key_id.hex()}, which RECORDING_KEY does not hold: "
-                f"add the old key behind the new one, with a comma"
+                f"add the old key after the new one, with a comma between them"
             )
         derive = HKDF(SHA256(), KEY_BYTES, header.salt, _INFO + header.encode())
         self._aead = AESGCM(derive.derive(key))

@@ -144,7 +144,7 @@ class Recorder:
         self.tick(now)
 
     def played(self, mulaw: bytes, mark: str | None, now: float) -> None:
-        """Audio was written to Twilio, with a mark behind it."""
+        """Audio was written to Twilio, with a mark after it."""
         self._playback.played(mulaw, mark, self._place(now))
 
     def cleared(self, now: float) -> None:

@@ -156,7 +156,7 @@ class PlaybackTrack:
         self._base = self.lag
 
     def played(self, mulaw: bytes, mark: str | None, at: int) -> None:
-        """Audio was written to Twilio, with a mark behind it."""
+        """Audio was written to Twilio, with a mark after it."""
         last_end = self._pieces[-1].end if self._pieces else self._played_to
         follows = self._planned_to >= at
         planned = max(at, self._planned_to)

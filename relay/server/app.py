@@ -197,9 +197,9 @@ class Daemon:
         return Response(f"{words or 'ready'}\n", 503 if words else 200, content_type="text/plain")
 
     async def not_ready(self) -> str | None:
-        """In words, why no calls are taken now. None if calls are taken.
+        """The reason in words why no calls are taken now. None if calls are taken.
 
-        It is no reason that Postgres is away, because rows then wait on disk.
+        The absence of Postgres is no such reason, because rows then wait on disk.
         """
         if self.desk.draining:
             return "draining: running calls come to their end, and no new ones are taken"
@@ -209,8 +209,8 @@ class Daemon:
         return None
 
     async def _metrics(self) -> Response:
-        # The counts of calls and dollars are not public. Fly reads them directly. A proxy names in a header for whom it
-        # asks, and is refused. A proxy without such a header is known by its host, the public one.
+        # The counts of calls and dollars are not public. Fly reads them directly, without a proxy. A request through a
+        # proxy is refused. It has a header that names the client, or, without such a header, the public host.
         settings = self.desk.settings
         is_public = not settings.is_local and _host(f"//{request.host}") == _host(settings.public_url)
         if is_public or any(_is_a_proxys(name) for name, _ in request.headers):

@@ -1,4 +1,4 @@
-"""The door of the console's sockets: who may open one, and which room is behind it.
+"""The door of the console's sockets: who may open one, and which room serves it.
 
 Before the upgrade, the same checks are made as for a page: the password or the own machine, the session, and the
 origin. Then the room that the path names gets the socket. The room may still refuse the socket. Otherwise it accepts

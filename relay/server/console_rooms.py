@@ -1,4 +1,4 @@
-"""The rooms behind the console's sockets, by their names in the path."""
+"""The rooms that serve the console's sockets, by their names in the path."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ LOOK_S = 0.5
 OVER, POLICY, TOO_SLOW = 1000, 1008, 1013
 
 
-class Ear:
+class ListenerQueue:
     """The audio that one listener must still be sent."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Ear:
 
 
 class ListeningIn:
-    """The room behind /console/socket/listen/CALL_SID."""
+    """The room that serves /console/socket/listen/CALL_SID."""
 
     def __init__(
         self, files: CallFiles, audit: Audit, address: Callable[[Request, WebSocketEnd], str], listeners: Gauge
@@ -115,15 +115,15 @@ class ListeningIn:
 
     async def _play(self, end: WebSocketEnd, file: CallFile, session: CallSession) -> None:
         assert session.recorder is not None
-        ear, code, words = Ear(), OVER, ""
-        session.recorder.hearers.append(ear.hear)
+        queue, code, words = ListenerQueue(), OVER, ""
+        session.recorder.hearers.append(queue.hear)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_until_it_leaves, end, nursery.cancel_scope)
-                code, words = await _send(end, ear, file, session)
+                code, words = await _send(end, queue, file, session)
                 nursery.cancel_scope.cancel()
         finally:
-            session.recorder.hearers.remove(ear.hear)
+            session.recorder.hearers.remove(queue.hear)
         await end.close(code, words)
 
 
@@ -136,14 +136,14 @@ async def _until_it_leaves(end: WebSocketEnd, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _send(end: WebSocketEnd, ear: Ear, file: CallFile, session: CallSession) -> tuple[int, str]:
+async def _send(end: WebSocketEnd, queue: ListenerQueue, file: CallFile, session: CallSession) -> tuple[int, str]:
     """Send what is heard until the call or the listening has ended. Returns the close code and the reason."""
     try:
         while True:
-            for caller, agent in await ear.pieces():
+            for caller, agent in await queue.pieces():
                 sound = {"caller": pybase64.b64encode(caller).decode(), "agent": pybase64.b64encode(agent).decode()}
                 await end.send(msgspec.json.encode(sound))
-            if ear.is_full:
+            if queue.is_full:
                 return TOO_SLOW, "this listener does not read"
             if session.is_decided:
                 return OVER, "the call is over"

@@ -1,6 +1,6 @@
 """The socket to ElevenLabs. It is opened when the phone rings. A child task of the OpenAI reader reads it.
 
-A socket holds one of the account's concurrent requests for the whole call, also while nobody speaks. So sockets are
+A socket holds one of the account's concurrent requests for the whole call, even while nobody speaks. So sockets are
 counted. They are on the audio path, so they use our own transport. v4 models need another endpoint with another
 protocol (Text-to-Dialogue). That would be another implementation of voice.py.
 """
@@ -72,7 +72,7 @@ class ElevenLabs:
 
     @property
     def service(self) -> str:
-        """The name of the service: the host of its URL. For this machine without the port, which changes."""
+        """The name of the service: the host of its URL. For this machine the port is left out, because it changes."""
         parts = urlsplit(self.access.url)
         return parts.hostname or "" if parts.hostname in LOOPBACK else _host(self.access.url).lower()
 

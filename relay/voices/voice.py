@@ -75,7 +75,7 @@ class Voice(Protocol):
 
     @property
     def characters(self) -> int:
-        """How many characters were sent to be spoken. All of them are charged, also if the caller did not hear them."""
+        """How many characters were sent to be spoken. All of them are charged, even if the caller did not hear them."""
 
     @property
     def is_lost(self) -> bool:

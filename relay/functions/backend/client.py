@@ -122,7 +122,7 @@ class Backend:
         return await self._write("POST /appointments", "/appointments", key, body, lambda a: a.typed(Appointment))
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move it. Raises Taken; Refused with status 404 if there is no such appointment."""
+        """Move it. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
         path, body = f"/appointments/{segment(appointment)}", {"start": start.isoformat()}
         await self._write("PATCH /appointments/{id}", path, key, body, Answer.accept)
 

@@ -263,7 +263,7 @@ class Answer:
     def _taken(self) -> Taken:
         """The exception for a 409, with the free times that it names.
 
-        A 409 is a refusal, also if its body cannot be read. It is not a fault.
+        A 409 is a refusal, even if its body cannot be read. It is not a fault.
         """
         try:
             instead = msgspec.json.decode(self.body, type=Alternatives)

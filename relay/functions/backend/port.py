@@ -11,7 +11,7 @@ from relay.functions.backend.contract import Appointment, Caller, Hours
 class BackendPort(Protocol):
     """The requests of the functions.
 
-    Without a usable answer they raise BackendFault, for a refusal Refused or Taken.
+    They raise BackendFault if there is no usable answer, and Refused or Taken if the business refuses.
     """
 
     def for_call(self, call_sid: str) -> BackendPort:
@@ -37,7 +37,7 @@ class BackendPort(Protocol):
         """A new appointment. Raises Taken."""
 
     async def move(self, key: str, appointment: str, start: dt.datetime) -> None:
-        """Move it. Raises Taken; Refused with status 404 if there is no such appointment."""
+        """Move it. Raises Taken. Raises Refused with status 404 if there is no such appointment."""
 
     async def cancel(self, key: str, appointment: str) -> None:
         """Cancel it. Raises Refused with status 404 if there is no such appointment."""
