@@ -104,6 +104,7 @@ class Machine:
         self._settle(now, out)
         return out
 
+    # Complex because a frame skips each room that has nothing to do: a call to it would cost more than the question.
     def caller_audio(self, level_dbfs: float, ms: int, now: float) -> list[Action]:
         """Take in `ms` of caller audio by its level (a frame, or padding).
 

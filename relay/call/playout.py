@@ -232,6 +232,7 @@ class Playout:
 
     # What comes out
 
+    # Complex because it takes the queue's utterances in order, and each may be empty, complete, or not yet allowed.
     def due(self, now: float) -> list[Play]:
         """The audio to write to the caller now."""
         self.sounded = None

@@ -215,6 +215,7 @@ def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
             call.early.words_are(said.item_id, said.piece)
 
 
+# Complex because it asks in order what a turn may be, and ends at the first answer.
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """Carry out what follows from a turn's words: a human, no goodbye, an answer, or the agent goes on."""
     text, spoken = said.text, said.turn.spoken
