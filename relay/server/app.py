@@ -72,7 +72,7 @@ _PROXIES_HEADERS = frozenset(
 )
 
 
-# This function is long because it opens everything that the calls share, in the order of need.
+# Long because it opens everything that the calls share, in the order of need.
 def open_desk(
     settings: Settings,
     ledger: Ledger,
