@@ -40,6 +40,7 @@ from relay.call.vocabulary import (
     CallerSpoke,
     CallerTranscribed,
     ClaimDoubted,
+    DayMoneyShort,
     DigitPressed,
     DrainBegan,
     EndReason,
@@ -173,6 +174,10 @@ class Machine:
         """False for audio that must not be heard: of a cancelled answer, or of an item that was cut or is complete."""
         return responses.wants(self.call, response_id, item_id)
 
+    def is_early(self, response_id: ResponseId) -> bool:
+        """True for an answer to a turn of the caller's that may go on: nobody may hear it yet."""
+        return self.call.early.is_early(response_id)
+
     # Dispatch
 
     # Long because it is the table of all events, one on each line.
@@ -224,12 +229,14 @@ class Machine:
                 responses.objected(call, event, now, out)
             case RateLimitsTold(left):
                 call.early.governor.limits_are(left)
+            case DayMoneyShort():
+                call.early.governor.day_is_short()
             case ModelLost():
                 failover.lost(call, event, now, out)
             case FunctionReturned():
                 function_calls.returned(call, event, now, out)
-            case VoiceBilled(characters):
-                call.meter.spoken(characters)
+            case VoiceBilled(characters, response_id):
+                call.meter.spoken(characters, response_id)
             case VoiceFailed():
                 voice_loss.lost(call, event, now, out)
             case NextModelReady():

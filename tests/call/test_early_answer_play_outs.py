@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from relay.call.actions import AskForResponse, CancelResponse, DeleteItem, Play, RecordTurn, RunFunction
 from relay.call.early_answer import VAD_SILENCE_MS
-from relay.call.turn_end import WAIT_MS
+from relay.call.turn_end import LATE_WAIT_MS
 from relay.call.turn_taking import GIVE_UP_MS
 from relay.call.vocabulary import (
     CallerCommitted,
@@ -60,7 +60,7 @@ class Line:
 
     def is_behind_a_turn(self, notices_ms: int) -> bool:
         """True if the last turn was over, and nobody can have noticed yet that the next has begun."""
-        return self.quiet_ms >= WAIT_MS - 20 and self.loud_ms <= notices_ms
+        return self.quiet_ms >= LATE_WAIT_MS - 20 and self.loud_ms <= notices_ms
 
 
 @dataclass
