@@ -36,7 +36,6 @@ from relay.call.turn_end import (
     GOES_ON_MS,
     LATE_WAIT_MS,
     READING_WAIT_MS,
-    WAIT_MS,
     TurnLengths,
 )
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
@@ -61,7 +60,6 @@ class OpenTurn:
     """A turn of the caller's that may go on."""
 
     began_at: float  # by our own level (Trio clock)
-    may_be_short: bool  # an answer to a yes-or-no question, or a word into the agent's own
     stopped_at: float  # when the server reported the silence (Trio clock)
     sounds_since: float | None = None  # since when our level has heard something after that
     pieces: list[ItemId] = field(default_factory=list)  # its items, without those that were noises
@@ -105,23 +103,14 @@ class EarlyAnswer:
         if self.turn is None and at - self._closed_at < GOES_ON_MS / 1000:
             self._lengths.was_none()
 
-    def piece(
-        self,
-        item_id: ItemId,
-        now: float,
-        *,
-        may_be_short: bool,
-        reads_out: bool,
-        sounds: bool,
-        wants_answer: bool,
-    ) -> bool:
+    def piece(self, item_id: ItemId, now: float, *, reads_out: bool, sounds: bool, wants_answer: bool) -> bool:
         """Speech became an item: a turn, or one more piece of the open one. True if it wants an answer.
 
-        `may_be_short`, `reads_out`: what the agent has asked for, if it begins a turn. `sounds`: our level hears somebody.
+        `reads_out`: the agent has asked for digits or letters, if it begins a turn. `sounds`: our level hears somebody.
         `wants_answer`: this piece is worth one.
         """
         if self.turn is None:
-            self.turn = OpenTurn(min(now, self._began_at or now), may_be_short, now, reads_out=reads_out)
+            self.turn = OpenTurn(min(now, self._began_at or now), now, reads_out=reads_out)
         self.turn.pieces.append(item_id)
         self.turn.stopped_at, self.turn.sounds_since = now, now if sounds else None
         self.turn.heard_at = now
@@ -138,7 +127,7 @@ class EarlyAnswer:
     def _silent_since(turn: OpenTurn, loud_at: float) -> float:
         """When the silence after the turn began. `loud_at`: the last sound by our level."""
         by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
-        # Our level has missed the last words (a soft voice, or one that it takes for noise): the server's silence counts
+        # Our level has missed the last words (a soft voice, or one that it takes for noise)
         is_missed = loud_at < by_server - ROUND_TRIP_MS / 1000
         return by_server if is_missed else min(loud_at, turn.stopped_at)
 
@@ -150,8 +139,6 @@ class EarlyAnswer:
             return READING_WAIT_MS if turn.reads_out else LATE_WAIT_MS
         if turn.reads_out:
             return BEGINNING_WAIT_MS
-        if turn.may_be_short and len(turn.pieces) == 1:
-            return WAIT_MS
         return self._lengths.wait_ms(self._spoken_ms(turn, loud_at))
 
     def words_are(self, item_id: ItemId, words: str) -> None:
@@ -192,7 +179,7 @@ class EarlyAnswer:
         Returns it, its early answer if that has begun, and the functions of that, which must run now.
         """
         closed = self.turn, self.response, self._held
-        if self.turn is not None and self.turn.wants_answer and not self.turn.may_be_short:
+        if self.turn is not None and self.turn.wants_answer:
             self._lengths.ended(self._spoken_ms(self.turn, loud_at))
         self._closed_at = now
         self.turn, self.response, self._asked_ref = None, None, ""

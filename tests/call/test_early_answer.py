@@ -28,7 +28,6 @@ from relay.call.turn_end import (
     WAIT_MS,
     TurnLengths,
     asks_signs,
-    asks_yes,
 )
 from relay.call.vocabulary import (
     CallerCommitted,
@@ -144,16 +143,6 @@ def test_a_turn_that_is_forgotten_is_forgotten_once() -> None:
     lengths.was_none()
     assert lengths.wait_ms(550.0) == SHORTEST_WAIT_MS
     assert lengths.wait_ms(600.0) == BEGINNING_WAIT_MS
-
-
-def test_a_short_answer_to_a_yes_or_no_question_is_no_beginning() -> None:
-    play = stage()
-    play.tell(ResponseBegan(ResponseId("resp_0"), None))
-    play.answer(0, 1_000, "A table for two at seven. Is that right?")
-    play.wait(2_000)
-    says(play, 1, ms=SHORT_MS)
-    assert not of(Play, answers(play) + play.wait(WITHHELD_MS))
-    assert of(Play, play.wait(60))
 
 
 def test_an_answer_that_comes_behind_the_silence_waits_for_nothing() -> None:
@@ -495,31 +484,8 @@ def test_without_early_answers_a_turn_is_over_when_it_is_an_item() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["Is that right?", "At seven. Shall I book it?", "So would half past six work for you?", "Okay?"]
-)
-def test_a_question_that_a_yes_answers_is_known(said: str) -> None:
-    assert asks_yes(said)
-
-
-@pytest.mark.parametrize(
     "said",
-    [
-        "How can I help you?",
-        "What name is it?",
-        "Is there anything else?",
-        "Can I help you?",
-        "Would you like six or seven?",
-        "It is at seven.",
-        "Is it? Tell me.",
-        "",
-    ],
-)
-def test_other_words_ask_for_more_than_a_yes(said: str) -> None:
-    assert not asks_yes(said)
-
-
-@pytest.mark.parametrize(
-    "said", ["What is your phone number?", "Sure. How do you spell that?", "What's your e-mail address?", "Which zip code?"]
+    ["What is your phone number?", "Sure. How do you spell that?", "What's your e-mail address?", "Which zip code?"],
 )
 def test_a_question_for_something_that_is_read_out_is_known(said: str) -> None:
     assert asks_signs(said)
@@ -527,7 +493,13 @@ def test_a_question_for_something_that_is_read_out_is_known(said: str) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["Is your phone number 555 0123?", "I have your phone number. Anything else?", "For how many?", "What name is it?", ""],
+    [
+        "Is your phone number 555 0123?",
+        "I have your phone number. Anything else?",
+        "For how many?",
+        "What name is it?",
+        "",
+    ],
 )
 def test_other_words_ask_for_no_number(said: str) -> None:
     assert not asks_signs(said)
