@@ -1,6 +1,6 @@
-"""`python -m bench.turns.paired [TURNS]`: today's setting and ours over the same turns, many of them, in the core alone.
+"""`python -m bench.turns.paired [TURNS]`: the same turns with today's setting and with ours, in the call's core alone.
 
-Several kinds of speech and several kinds of models, because nobody knows those of the real world. Prints a row for
+Many turns, several kinds of speech and several kinds of models: nobody knows those of the real world. Prints a row for
 each: medians, false cuts, and the turns that only one of the two has cut.
 """
 

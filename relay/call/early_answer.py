@@ -41,14 +41,17 @@ from relay.call.turn_end import (
 from relay.call.vocabulary import FunctionAsked, ItemId, ResponseId
 
 # So much silence ends a piece of a turn. Stops inside words are up to 120 ms, so a shorter silence is not worth an
-# answer. With 200 ms (OpenAI's own default) 8 of 100 early answers fewer are taken back, but all answers come 40 ms
-# later, and then only 20 of 100 turns could wait longer, not 30 (turn_end.py): more callers would be cut off.
-VAD_SILENCE_MS = 160
+# answer. With 200 ms (OpenAI's own default) 8 of 100 early answers fewer are asked for, but all answers come 30 ms
+# later. For the same median only 20 of 100 turns could then wait longer, not 33 (turn_end.py), and more callers would
+# be cut off (docs/early-answers.md).
+VAD_SILENCE_MS = 170
 # A VAD reports speech within 100 ms of its beginning, and the report needs a round trip. What our level has heard for
 # this long, and the server has not, is not speech.
 NO_SPEECH_MS = 300
 # The end of speech that the server has reported is not older than this and its silence: the way to the server and back.
 ROUND_TRIP_MS = 150
+# The server's VAD may miss so much of a soft end that our level hears. Its silence counts, as with ANSWER_EARLY=off.
+SOFT_END_MS = 40
 # A frame may come so much earlier than 20 ms behind the one before it.
 JITTER_MS = 15
 # No frame has come for this long (a muted line, a stall): our level hears nothing, and the server's silence counts.
@@ -127,9 +130,10 @@ class EarlyAnswer:
     def _silent_since(turn: OpenTurn, loud_at: float) -> float:
         """When the silence after the turn began. `loud_at`: the last sound by our level."""
         by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
-        # Our level has missed the last words (a soft voice, or one that it takes for noise)
-        is_missed = loud_at < by_server - ROUND_TRIP_MS / 1000
-        return by_server if is_missed else min(loud_at, turn.stopped_at)
+        if loud_at < by_server - ROUND_TRIP_MS / 1000:
+            return by_server  # our level has missed the last words (a soft voice, or one that it takes for noise)
+        loud_at = min(loud_at, turn.stopped_at)
+        return max(min(loud_at, by_server), loud_at - SOFT_END_MS / 1000)
 
     def _spoken_ms(self, turn: OpenTurn, loud_at: float) -> float:
         return (self._silent_since(turn, loud_at) - turn.began_at) * 1000
@@ -167,7 +171,7 @@ class EarlyAnswer:
             by_server = turn.stopped_at - VAD_SILENCE_MS / 1000
             return now >= max(by_server + wait_ms / 1000, turn.sounds_since + NO_SPEECH_MS / 1000)
         silent_s = now - self._silent_since(turn, loud_at)
-        return quiet_ms >= wait_ms and silent_s >= (wait_ms - JITTER_MS) / 1000
+        return quiet_ms >= wait_ms - SOFT_END_MS and silent_s >= (wait_ms - JITTER_MS) / 1000
 
     def is_overdue(self, now: float) -> bool:
         """True if no frame shows any more whether the caller is silent, and the server has reported no speech."""

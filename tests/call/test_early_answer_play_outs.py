@@ -39,6 +39,7 @@ from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
 ONSET_MS = 60  # of speech, until a VAD says so
 DELTA_MS = 250
+VAD_TOLD_MS = -(-VAD_SILENCE_MS // 20) * 20  # with the frame in which its silence is complete
 
 
 @dataclass
@@ -171,7 +172,7 @@ class World:
             self._piece = item = ItemId(f"caller_{len(self.committed)}")
             self.committed[item] = -1
             self.after(self.rtt_ms, lambda: self.tell(CallerSpoke(item, 0)))
-        elif self._piece is not None and not self.now.loud_ms and self.now.quiet_ms == VAD_SILENCE_MS:
+        elif self._piece is not None and not self.now.loud_ms and self.now.quiet_ms == VAD_TOLD_MS:
             item, self._piece = self._piece, None
             self.after(self.rtt_ms, lambda: self._commit(item))
 

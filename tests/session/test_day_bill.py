@@ -91,9 +91,7 @@ async def test_when_most_of_the_days_money_is_spent_no_call_asks_for_answers_ear
         play.daemon.desk.utc_now = lambda: NOW
         play.ledger.record(rows.OutcomeRow(call_sid="CA9", ended_at=NOW, cost_usd=Decimal(str(usd))))
         play.nursery.start_soon(play.daemon._keep_day_bill)
-        told = await ring(
-            play, '{ listen = true }, { say = "can_you_hear" }, { listen = true }, { hang_up = true }'
-        )
+        told = await ring(play, '{ listen = true }, { say = "can_you_hear" }, { listen = true }, { hang_up = true }')
         outcome = play.ledger.of(rows.OutcomeRow, told.report.call_sid)[-1]
         assert ("early_answers" not in (outcome.cost or {})) is is_short
 

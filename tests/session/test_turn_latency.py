@@ -31,7 +31,7 @@ def counted(play: Play, step: str) -> int:
     return int(float(line.split()[-1]))
 
 
-@pytest.mark.parametrize(("answer_early", "silence_ms"), [("off", 500), ("on", 160)])
+@pytest.mark.parametrize(("answer_early", "silence_ms"), [("off", 500), ("on", 170)])
 async def test_each_answers_waterfall_is_what_the_caller_lived_through(
     answer_early: str, silence_ms: int, autojump_clock: MockClock
 ) -> None:
