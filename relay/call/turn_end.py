@@ -32,7 +32,7 @@ BEGINNINGS = 0.3
 # Shorter than anything that this caller has said: one turn in thirty or so. This wait is longer than nearly all pauses.
 SHORTEST_WAIT_MS = 1_100
 # The shipped clips, with and without pauses inside, in ms. They count twice: a caller's first turns say little.
-USUAL_MS = 2 * (600, 800, 1_400, 1_700, 2_000, 2_300, 2_600, 3_000)
+USUAL_MS = 2 * (600, 800, 1_200, 1_600, 2_000, 2_300, 2_600, 3_000)
 # A caller who speaks again so soon behind the end of a turn had perhaps not ended it.
 GOES_ON_MS = 1_000
 
