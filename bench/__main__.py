@@ -1,4 +1,4 @@
-"""`python -m bench [NAME…]` (`make bench`): the benches, one after another; all, if none is named."""
+"""`python -m bench [NAME…]` (`make bench`) runs the named benches one after the other, or all of them."""
 
 import importlib.util
 import subprocess
@@ -9,17 +9,17 @@ HERE = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """Every bench there is: a folder here with a `__main__`."""
+    """The names of all benches. A bench is a folder here with a `__main__`."""
     return sorted(path.parent.name for path in HERE.glob("*/__main__.py"))
 
 
 def main() -> int:
-    """Run them, each in a process of its own; 1 if one of them missed its goal."""
+    """Run each bench in a process of its own. Return 1 if one of them missed its goal."""
     wanted = sys.argv[1:] or names()
     missed = []
     for name in wanted:
         if importlib.util.find_spec(f"bench.{name}.__main__") is None:
-            print(f"there is no bench {name}: there are {', '.join(names())}", file=sys.stderr)
+            print(f"there is no bench {name}. The benches are {', '.join(names())}", file=sys.stderr)
             return 2
         print(f"\n== {name}", flush=True)
         if subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode:

@@ -27,7 +27,7 @@ print(platform.python_version(), how)
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A Python: its program, its version, and how it is optimised ("" if it is not)."""
+    """A Python: its program, its version, and how it is optimised. `optimised` is empty if it is not."""
 
     program: str
     version: str
@@ -35,12 +35,12 @@ class Interpreter:
 
     @property
     def words(self) -> str:
-        """In words, for the head of a table."""
+        """A description for the head of a table."""
         return f"Python {self.version} ({self.optimised or 'NOT optimised: figures are some 10 % too high'})"
 
     @property
     def path(self) -> str:
-        """PYTHONPATH for this checkout: its code, and the packages of its .venv (of the same minor version)."""
+        """PYTHONPATH for this checkout: its code and the packages of its .venv, which has the same minor version."""
         here = Path(__file__).parents[1]
         return ":".join([str(here), *(path for path in sys.path if path.endswith("site-packages"))])
 
@@ -56,9 +56,9 @@ def _ask(program: str) -> Interpreter | None:
 
 @cache
 def interpreter() -> Interpreter:
-    """Ours if it is optimised; otherwise the system's of the same minor version if that is; otherwise ours."""
+    """This Python if it is optimised. Otherwise the system's Python of the same minor version, if optimised."""
     own = _ask(sys.executable)
-    assert own is not None, "this very Python does not answer"
+    assert own is not None, "this Python does not answer"
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
     for other in (own, _ask(f"/usr/bin/python{minor}"), _ask(f"/usr/local/bin/python{minor}")):
         if other is not None and other.optimised and other.version.startswith(f"{minor}."):

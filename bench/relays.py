@@ -1,4 +1,4 @@
-"""The relay that is measured, as in production: `relay serve` and a Postgres, each on its own core."""
+"""The measured relay, as in production: `relay serve` and a Postgres, each on its own core."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def machine() -> str:
 
 @contextmanager
 def ours() -> Iterator[Relay]:
-    """`relay serve` with everything that a real call has. Its Postgres runs beside it, not on its core."""
+    """Run `relay serve` with everything that a real call needs. Its Postgres runs on another core."""
     os.sched_setaffinity(0, {LOAD_CORE})
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder, database("embedded", Path(folder)) as url:
         migrate(url)
@@ -50,8 +50,8 @@ def ours() -> Iterator[Relay]:
 def quieten() -> None:
     """Keep the load's own garbage collector from stopping it.
 
-    BENCH_REALTIME=1 (as root) gives real-time priority to us and to everything that is started from here. So a shared
-    machine looks like one that nobody else uses.
+    BENCH_REALTIME=1 (as root) gives real-time priority to this process and to everything that it starts. So other
+    programs on a shared machine disturb the figures little.
     """
     gc.collect()
     gc.freeze()

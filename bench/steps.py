@@ -1,4 +1,4 @@
-"""Measure a relay at several numbers of calls, and write the figures: a table, JSON, and how different two runs are."""
+"""Measure a relay at several numbers of calls. Write a table, JSON, and the difference of two runs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ HEAD = (
 
 
 def line(step: Step) -> str:
-    """One row of the table. `others`: what other programs used of the relay's core."""
+    """One row of the table. `others` is the share of the relay's core that other programs used."""
     verdict = "yes" if step.keeps_up() else "no"
     if not step.is_valid:
-        verdict += ", but the load was too busy to be believed"
+        verdict += ", but the load was too busy, so the figures are not valid"
     if step.failures:
         verdict += f" ({len(step.failures)} calls failed: {step.failures[0]})"
     return (
@@ -35,7 +35,7 @@ def line(step: Step) -> str:
 def climb(
     relay: AbstractContextManager[Relay], calls: Sequence[int], seconds: float, *, tls: bool, to_the_end: bool = False
 ) -> list[Step]:
-    """Steps of one relay process. Stops at the first that does not keep up, unless `to_the_end`."""
+    """Measure steps of one relay process. Stop after the first that is late, unless `to_the_end`."""
     steps: list[Step] = []
     with relay as one:
         log = OUT / f"{one.name.replace(' ', '-')}.log"
@@ -55,13 +55,13 @@ def climb(
 
 
 def apart(first: Sequence[Step], second: Sequence[Step]) -> str:
-    """How far two runs are from each other, in words."""
+    """A sentence about the difference of two runs."""
     rows = []
     for one, other in zip(first, second, strict=False):
         cpu = abs(one.cpu_ms_per_call_s - other.cpu_ms_per_call_s) / max(0.01, one.cpu_ms_per_call_s)
         p99 = max(abs(one.up.p99 - other.up.p99), abs(one.down.p99 - other.down.p99))
         rows.append(f"{one.calls} calls: CPU {cpu:.0%}, p99 {p99:.1f} ms")
-    return "the two runs are apart by: " + "; ".join(rows)
+    return "the two runs differ by: " + "; ".join(rows)
 
 
 def save(name: str, runs: Sequence[Sequence[Step]], more: dict[str, object] | None = None) -> Path:

@@ -1,11 +1,12 @@
-"""What all tests share: how many examples hypothesis tries, and a real Postgres.
+"""Fixtures and settings of all tests: the number of hypothesis's examples, a fixed order of tasks, and a real Postgres.
 
-There is one server for each session, and one database for each test.
+There is one Postgres server for each test process, and one database for each test.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
 import uuid
@@ -15,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import structlog
+import trio._core._run as trio_run
 from hypothesis import HealthCheck, settings
 from psycopg.sql import SQL, Identifier
 
@@ -23,8 +25,8 @@ from relay.ledger.migrate import migrate
 from relay.settings import Settings
 from relay.settings.env_file import CHOICE
 
-# Exported variables may belong to a real business: its database, its keys. So they are removed. Its `.env` is not read
-# either.
+# Exported variables, such as DATABASE_URL and the keys, may belong to a real business. So they are removed. Its `.env`
+# is not read either.
 for _name in [name for name in os.environ if name.lower() in Settings.__dataclass_fields__ or name.startswith("PG")]:
     del os.environ[_name]
 os.environ[CHOICE] = ""
@@ -39,15 +41,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores, because real tests mostly wait.
+    """Use one worker more than there are cores, because tests with real processes mostly wait.
 
-    Five at most, because each must import everything.
+    Five is the most, because each worker must import everything.
     """
     return min(os.cpu_count() or 1, 4) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real tests first: they wait while the plays compute, and nobody waits for them at the end."""
+    """Run the tests marked `real` first. They wait while the plays compute, and do not prolong the end of the run."""
     items.sort(key=lambda item: item.get_closest_marker("real") is None)
 
 
@@ -59,10 +61,17 @@ def _log_as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture
+def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a play run ready tasks in the same order each time. Trio's own order is random on purpose."""
+    monkeypatch.setattr(trio_run, "_r", random.Random(1))
+    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+
+
+@pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that every user may enter.
 
-    As root, Postgres runs as another user, and pytest's own folders are only for us.
+    If the tests run as root, Postgres runs as another user, who cannot enter pytest's own folders.
     """
     yield from _open_folder()
 
@@ -76,7 +85,7 @@ def _open_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """A running server: the URL of its first database. `template1` holds the migrated tables."""
+    """The URL of the first database of a running server. `template1` has the migrated tables."""
     for folder in _open_folder():
         with embedded(folder, durable=False) as url:
             migrate(url.replace("/postgres?", "/template1?"))
@@ -85,7 +94,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
-    """A migrated database of its own."""
+    """The URL of a new database with the migrated tables."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(SQL("create database {}").format(Identifier(name)))
@@ -95,7 +104,7 @@ def database_url(postgres: str) -> Iterator[str]:
 
 @pytest.fixture
 def empty_database_url(postgres: str) -> Iterator[str]:
-    """A database of its own, without a table."""
+    """The URL of a new database without tables."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(SQL("create database {} template template0").format(Identifier(name)))

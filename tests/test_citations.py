@@ -1,4 +1,4 @@
-"""A source that is cited in the code can be found: its page and its section are in the repository."""
+"""Each source that the code cites is in the repository: its page and its section."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECTION = r"\d+(?:\.\d+)*"
 # `docs/protocol/twilio.md 3.1`, also with more sections: `docs/protocol/twilio.md 1.2 (limits), 2.1`.
 CITATION = re.compile(rf"(docs/[\w/-]+\.md)((?:,? {SECTION}(?: \([^)]*\))?)*)")
 LINKED = re.compile(rf"\]\(([\w/.-]+\.md)\), section ({SECTION})")
-# The forms of an earlier time: [twilio 3.1], [CAP], DESIGN 4.4.
+# Old forms, which lead to no page: [twilio 3.1], [CAP], DESIGN 4.4.
 UNKNOWN = re.compile(r"\[[a-z]+ \d+(?:\.\d+)*(?:[,:][^\]\n]*)?\]|\[(?:CAP|MEM|AIM|STD|LOG)\b|\b(?:DESIGN|CAP) \d")
 LINE_BREAK = re.compile(r"\s*\n\s*(?:#|--)?\s*")
 
@@ -30,7 +30,7 @@ def sections(page: Path) -> set[str]:
 
 
 def dead_citations(text: str, folder: Path = ROOT) -> list[str]:
-    """The citations in a text that lead to no page, or to no section of it. `folder` is where its links begin."""
+    """The citations in a text that lead to no page or no section. Links start from `folder`."""
     flat = LINE_BREAK.sub(" ", text)
     dead = []
     for name, numbers in CITATION.findall(flat):

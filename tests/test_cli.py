@@ -1,4 +1,4 @@
-"""The commands from outside: exit codes, and one sentence for what failed."""
+"""The commands from outside: their exit codes, and one sentence for each failure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_live_demo_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch, caps
     )
 
 
-def test_an_unknown_scenario_is_one_sentence_that_names_the_shipped_ones(
+def test_an_unknown_scenario_gives_one_sentence_that_names_the_shipped_ones(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _clean(monkeypatch)
@@ -55,7 +55,7 @@ def test_an_unknown_scenario_is_one_sentence_that_names_the_shipped_ones(
     assert told.count("\n") == 1
 
 
-def test_the_fallback_document_dials_the_human_and_names_no_url_of_ours(
+def test_the_fallback_document_dials_the_human_and_has_no_url_of_the_relay(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _clean(monkeypatch, **GOOD)
@@ -65,7 +65,7 @@ def test_the_fallback_document_dials_the_human_and_names_no_url_of_ours(
     assert document.findtext("Dial") == "+12125550102"
     dial = document.find("Dial")
     assert dial is not None
-    assert dial.attrib["callerId"] == GOOD["TWILIO_PHONE_NUMBER"]  # a caller by SIP or client has none of their own
+    assert dial.attrib["callerId"] == GOOD["TWILIO_PHONE_NUMBER"]  # a caller over SIP has no number
 
 
 def test_the_fallback_document_without_a_human_is_refused(
@@ -76,7 +76,7 @@ def test_the_fallback_document_without_a_human_is_refused(
     assert "HUMAN_TRANSFER_NUMBER" in capsys.readouterr().err
 
 
-def test_broken_faults_for_the_stand_in_model_are_named(
+def test_invalid_faults_for_the_stand_in_model_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _clean(monkeypatch)
@@ -84,7 +84,7 @@ def test_broken_faults_for_the_stand_in_model_are_named(
     assert "explode" in capsys.readouterr().err
 
 
-def test_each_fault_of_the_stand_in_model_is_explained_by_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_the_stand_in_model_explains_each_fault(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["standin", "model", "--help"])
     told = capsys.readouterr().out
@@ -95,13 +95,13 @@ def test_each_fault_of_the_stand_in_model_is_explained_by_its_help(capsys: pytes
         assert each.metadata["says"] in told
 
 
-def test_calling_no_url_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_without_a_url_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
     _clean(monkeypatch, TWILIO_AUTH_TOKEN="x")
     assert main(["call", "relay.example.com"]) == 2
 
 
 @pytest.mark.real
-def test_calling_where_no_relay_is_exits_with_3(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_to_an_address_without_a_relay_exits_with_3(monkeypatch: pytest.MonkeyPatch) -> None:
     _clean(monkeypatch, TWILIO_AUTH_TOKEN="x")
     assert main(["call", "http://127.0.0.1:9", "--scenario", "hangup_during_greeting"]) == 3
 
@@ -137,9 +137,7 @@ def test_broken_prompts_stop_the_start_and_name_the_file(monkeypatch: pytest.Mon
     "options",
     [["standin", "model", "--port"], ["standin", "caller", "--port"], ["call", GOOD["PUBLIC_URL"], "--rest-port"]],
 )
-def test_a_port_of_a_stand_in_that_is_taken_is_one_sentence(
-    options: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_taken_port_of_a_stand_in_gives_one_sentence(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     _clean(monkeypatch, TWILIO_AUTH_TOKEN="x")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -155,7 +153,7 @@ def test_a_rehearsal_can_be_repeated_against_the_same_stand_in_business(monkeypa
     _clean(monkeypatch)
     command = [sys.executable, "-m", "relay", "standin", "business"]
     days = [dt.datetime.now(dt.UTC).date() + dt.timedelta(days=ahead) for ahead in (2, 3)]
-    day = next(each for each in days if (each.month, each.day) != (12, 25))  # the house is closed then
+    day = next(each for each in days if (each.month, each.day) != (12, 25))  # it is closed on Christmas
     wish = {"name": "Jane Doe", "phone": "+12125550101", "service": "table for two", "start": f"{day}T19:00:00-05:00"}
     statuses: list[int] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as standin:
@@ -166,7 +164,7 @@ def test_a_rehearsal_can_be_repeated_against_the_same_stand_in_business(monkeypa
                 headers = {"Idempotency-Key": f"call-{number}"}
                 got = httpx.post(f"{url}/appointments", json=wish, headers=headers, trust_env=False, timeout=20)
                 statuses.append(got.status_code)
-            standin.send_signal(signal.SIGINT)  # amid its work for the last one
+            standin.send_signal(signal.SIGINT)  # while it works on the last request
             _, told = standin.communicate(timeout=20)
         finally:
             standin.kill()
@@ -186,7 +184,7 @@ def test_ctrl_c_ends_a_stand_in_without_a_traceback(monkeypatch: pytest.MonkeyPa
     assert (standin.returncode, told) == (130, "")
 
 
-def test_a_script_that_is_no_text_is_named(
+def test_a_script_that_is_not_text_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     _clean(monkeypatch)
@@ -196,7 +194,7 @@ def test_a_script_that_is_no_text_is_named(
 
 
 @pytest.mark.parametrize("command", [["calls"], ["calls", "CA1"], ["migrate"], ["greet"]])
-def test_a_postgres_that_is_not_there_is_one_sentence(
+def test_a_missing_postgres_gives_one_sentence(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     _clean(monkeypatch, DATABASE_URL=GOOD["DATABASE_URL"], DATA_DIR=str(tmp_path))
@@ -208,7 +206,7 @@ def test_a_postgres_that_is_not_there_is_one_sentence(
 
 
 @pytest.mark.real
-def test_a_call_that_nobody_knows_is_said_and_exits_with_1(
+def test_an_unknown_call_is_reported_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], database_url: str
 ) -> None:
     _clean(monkeypatch, DATABASE_URL=database_url)
@@ -217,7 +215,7 @@ def test_a_call_that_nobody_knows_is_said_and_exits_with_1(
 
 
 @pytest.mark.real
-def test_functions_that_cannot_be_loaded_are_named_by_greet_too(
+def test_relay_greet_also_names_functions_that_cannot_be_loaded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, database_url: str
 ) -> None:
     _clean(monkeypatch, DATABASE_URL=database_url, DATA_DIR=str(tmp_path), FUNCTIONS="no_such_package")
@@ -225,16 +223,16 @@ def test_functions_that_cannot_be_loaded_are_named_by_greet_too(
     assert capsys.readouterr().err.startswith("relay greet: no_such_package cannot be imported")
 
 
-def test_rows_of_earlier_calls_that_cannot_be_read_are_named_at_start(
+def test_unreadable_rows_of_earlier_calls_are_named_at_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "ledger-spill" / "rows-1.jsonl").mkdir(parents=True)  # as unreadable as another user's file
+    (tmp_path / "ledger-spill" / "rows-1.jsonl").mkdir(parents=True)  # a folder cannot be read as a file
     _clean(monkeypatch, **GOOD, DATA_DIR=str(tmp_path))
     assert main(["serve"]) == 1
     assert f"{tmp_path / 'ledger-spill' / 'rows-1.jsonl'} cannot be read" in capsys.readouterr().err
 
 
-def test_a_process_that_ends_by_a_bug_says_so_in_its_log_and_without_values(
+def test_a_process_that_ends_because_of_a_bug_logs_it_without_values(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     words = "the words of a caller"
@@ -252,7 +250,7 @@ def test_a_process_that_ends_by_a_bug_says_so_in_its_log_and_without_values(
 
 
 @pytest.mark.parametrize("command", [["migrate"], ["greet"], ["calls"], ["calls", "CA1"]])
-def test_a_deployed_relay_without_a_database_migrates_and_reads_no_throw_away_one(
+def test_the_commands_of_a_deployed_relay_without_a_database_do_not_use_the_embedded_one(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Dockerfile, fly.toml, .env.example and the locks, compared with the code that they start."""
+"""Dockerfile, fly.toml, .env.example and the locks fit the code that they start."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def test_fly_kills_later_than_the_relay_drains() -> None:
     assert app.DRAIN_S + 20 <= FLY["kill_timeout"] <= 300
 
 
-def test_fly_never_stops_a_machine_that_carries_calls() -> None:
+def test_fly_never_stops_a_machine_with_calls() -> None:
     assert FLY["http_service"]["auto_stop_machines"] == "off"
     assert FLY["http_service"]["min_machines_running"] >= 1
 
 
-def test_fly_lets_through_as_many_calls_as_the_relay_admits_and_its_webhooks() -> None:
+def test_flys_limit_has_room_for_all_admitted_calls_and_for_webhooks() -> None:
     limits = FLY["http_service"]["concurrency"]
     assert limits["type"] == "connections"
     assert limits["hard_limit"] >= 1.2 * int(FLY["env"]["MAX_CALLS"])
     assert limits["soft_limit"] < limits["hard_limit"]
     room = limits["hard_limit"] - int(FLY["env"]["MAX_CALLS"])
-    assert room - MOST_WATCHERS - MOST_LISTENERS >= 8  # for webhooks, checks and metrics, whoever watches
+    assert room - MOST_WATCHERS - MOST_LISTENERS >= 8  # left for webhooks, checks and metrics
 
 
 def test_fly_checks_readiness_and_waits_for_the_greeting() -> None:
@@ -45,7 +45,7 @@ def test_fly_checks_readiness_and_waits_for_the_greeting() -> None:
     assert int(check["grace_period"].rstrip("s")) > app.GREETING_WAIT_S
 
 
-def test_fly_sets_only_what_the_relay_reads_and_the_values_are_valid() -> None:
+def test_fly_toml_sets_only_settings_of_the_relay_with_valid_values() -> None:
     known = {one.name.upper() for one in fields(Settings)}
     assert set(FLY["env"]) <= known
     settings.load(FLY["env"], serving=False)
@@ -58,12 +58,12 @@ def test_the_image_runs_the_relay_as_pid_1_and_not_as_root() -> None:
     assert DOCKERFILE.index("USER relay") > DOCKERFILE.index("useradd")
 
 
-def test_the_image_carries_every_folder_the_relay_reads() -> None:
+def test_the_image_has_every_folder_that_the_relay_reads() -> None:
     copied = set(re.findall(r"^COPY (\w+) \w+$", DOCKERFILE, re.M))
     assert {"relay", "dsp", "prompts", "sql"} <= copied
 
 
-def test_the_image_carries_what_stands_beside_the_relay_and_no_secrets() -> None:
+def test_the_image_has_the_functions_beside_the_relay_and_no_secrets() -> None:
     assert re.search(r"^COPY \. \.$", DOCKERFILE, re.M)
     left_out = (ROOT / ".dockerignore").read_text().split()
     assert {".env*", ".git*", "data", "out"} <= set(left_out)
@@ -73,7 +73,7 @@ def test_the_image_carries_what_stands_beside_the_relay_and_no_secrets() -> None
         assert not any(Path(name).match(pattern) for pattern in left_out), name
 
 
-def test_the_documents_set_on_fly_what_callers_notice() -> None:
+def test_the_deploy_page_sets_each_setting_that_the_relay_needs_on_fly() -> None:
     page = (ROOT / "docs" / "deploy.md").read_text()
     command = page[page.index("fly secrets set") : page.index("fly deploy ")]
     wanted = {name.upper() for name in settings.REQUIRED} | {
@@ -85,11 +85,11 @@ def test_the_documents_set_on_fly_what_callers_notice() -> None:
     assert wanted - {"BUSINESS_API_BASE"} <= set(re.findall(r"([A-Z][A-Z_]+)=", command))
 
 
-def test_the_image_listens_where_fly_looks() -> None:
+def test_the_image_listens_on_the_port_that_fly_uses() -> None:
     assert re.search(rf"^EXPOSE {FLY['http_service']['internal_port']}$", DOCKERFILE, re.M)
 
 
-def test_every_setting_stands_in_the_example_and_the_other_way_round() -> None:
+def test_the_example_has_every_setting_and_no_other() -> None:
     text = (ROOT / ".env.example").read_text()
     shown = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", text, re.M))
     of_fly = {"FLY_APP_NAME", "FLY_MACHINE_ID", "FLY_REGION", "FLY_IMAGE_REF"}
@@ -106,7 +106,7 @@ def test_the_example_shows_the_defaults() -> None:
         assert getattr(read, name.lower()) == getattr(default, name.lower()), name
 
 
-def test_a_shell_reads_the_example_with_every_line_in_use(tmp_path: Path) -> None:
+def test_a_shell_can_read_the_example_with_every_line_active(tmp_path: Path) -> None:
     text = (ROOT / ".env.example").read_text()
     (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", text, flags=re.M))
     command = 'set -a; . ./.env; printf %s "$BUSINESS_NAME"'
@@ -123,7 +123,7 @@ def test_the_locks_name_no_index_and_pin_everything_by_hash() -> None:
             assert "--hash=sha256:" in block, block
 
 
-def test_the_running_locks_versions_are_the_tested_ones() -> None:
+def test_the_versions_in_the_running_lock_are_the_tested_ones() -> None:
     def pins(name: str) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for package, version in re.findall(r"^([\w.\-\[\]]+)==([\w.]+)", (ROOT / name).read_text(), re.M):
@@ -135,10 +135,10 @@ def test_the_running_locks_versions_are_the_tested_ones() -> None:
         assert versions <= tested[package], package
 
 
-def test_whatever_is_installed_is_checked_against_the_locks_hashes() -> None:
+def test_every_installation_checks_the_hashes_of_the_lock() -> None:
     recipes = (ROOT / "Makefile").read_text() + DOCKERFILE
     installs = [line for line in recipes.splitlines() if re.search(r"pip (?:install|sync)\b.*requirements", line)]
-    assert len(installs) == 2, "make setup, and the image"
+    assert len(installs) == 2, "there are two installations: make setup and the image"
     for line in installs:
         assert "--require-hashes" in line
         assert "--only-binary :all:" in line

@@ -1,4 +1,4 @@
-"""The documents: what they name is there, and what is generated from the code is up to date."""
+"""The documents: all that they name exists, and the generated pages are up to date."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers import settings_page
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
-# A path of the repository, in a document's text: it has a folder at the top that is ours.
+# A path of the repository in a document's text. It begins with one of the repository's top folders.
 PATH = re.compile(r"(?<![\w./-])((?:relay|docs|tests|dsp|prompts|sql|bench)/[\w./-]*\w/?)")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 COMMAND = re.compile(r"(?:\.venv/bin/|^|`)relay ([a-z][a-z-]+)", re.MULTILINE)
@@ -58,22 +58,22 @@ def test_a_link_to_a_missing_page_or_heading_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_each_file_that_a_document_names_is_there(page: Path) -> None:
+def test_each_file_that_a_document_names_exists(page: Path) -> None:
     if page.name == "CHANGELOG.md":
-        return  # it also names what was
+        return  # the changelog also names files that no longer exist
     text = re.sub(r"\]\([^)]*\)|https?://\S+", "", page.read_text())
     assert [path for path in PATH.findall(text) if not (ROOT / path).exists() and "NNNN" not in path] == []
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_each_command_that_a_document_names_is_one(page: Path) -> None:
+def test_each_command_that_a_document_names_exists(page: Path) -> None:
     (commands,) = [action.choices for action in _parser()._actions if isinstance(action.choices, dict)]
     code = "\n".join(CODE.findall(page.read_text()))
     assert set(COMMAND.findall(code)) <= set(commands)
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_each_option_that_a_document_gives_a_command_is_known(page: Path) -> None:
+def test_each_option_that_a_document_gives_to_a_command_exists(page: Path) -> None:
     (commands,) = [action.choices for action in _parser()._actions if isinstance(action.choices, dict)]
     unknown = []
     for code in CODE.findall(page.read_text()):
@@ -92,13 +92,13 @@ def options(parser: argparse.ArgumentParser) -> set[str]:
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_each_make_target_that_a_document_names_is_one(page: Path) -> None:
+def test_each_make_target_that_a_document_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = MAKE.findall("\n".join(CODE.findall(page.read_text())))
     assert {target for targets_of_one in named for target in targets_of_one.split()} <= targets
 
 
-def test_each_page_is_linked_from_the_readme_or_from_a_page_that_is() -> None:
+def test_each_page_can_be_reached_by_links_from_the_readme() -> None:
     found, todo = set(), [ROOT / "README.md"]
     while todo:
         page = todo.pop()

@@ -1,4 +1,4 @@
-"""`.env`: it is read as it is written, the environment wins, and a typing error in it is reported."""
+"""`.env`: it is read as it is written, the environment has precedence, and typing errors are reported."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def _read(folder: Path, text: str, **environ: str) -> Environment:
         ("BUSINESS_NAME=", ""),
     ],
 )
-def test_a_value_is_read_as_it_stands(tmp_path: Path, line: str, value: str) -> None:
+def test_a_value_in_the_env_file_is_read_as_it_is_written(tmp_path: Path, line: str, value: str) -> None:
     got = _read(tmp_path, f"{line}\n# a comment\n\nAGENT_NAME=Ann\n")
     assert dict(got.values) == {"BUSINESS_NAME": value, "AGENT_NAME": "Ann"}
     assert got.hints == ()
 
 
-def test_what_the_environment_has_wins(tmp_path: Path) -> None:
+def test_the_environment_has_precedence_over_the_env_file(tmp_path: Path) -> None:
     got = _read(tmp_path, "PORT=1\nAGENT_NAME=Ann\nBUSINESS_TZ=Europe/London\n", PORT="2", BUSINESS_TZ="")
     assert dict(got.values) == {"PORT": "2", "AGENT_NAME": "Ann", "BUSINESS_TZ": ""}
 
@@ -56,14 +56,14 @@ def test_what_the_environment_has_wins(tmp_path: Path) -> None:
         ("PORT=1\n=2\n", [2]),
     ],
 )
-def test_a_broken_line_is_a_mistake_with_its_number(tmp_path: Path, text: str, lines: list[int]) -> None:
+def test_a_broken_line_is_reported_with_its_number(tmp_path: Path, text: str, lines: list[int]) -> None:
     with pytest.raises(SettingsInvalid) as wrong:
         _read(tmp_path, text)
     assert [int(number) for number in re.findall(r"line (\d+)", str(wrong.value))] == lines
-    assert "Bella" not in str(wrong.value), "a broken line may hold half a key"
+    assert "Bella" not in str(wrong.value), "a broken line is quoted, and may have half a key"
 
 
-def test_a_name_that_is_nearly_one_of_ours_is_pointed_out(tmp_path: Path) -> None:
+def test_a_name_that_is_nearly_a_setting_is_pointed_out(tmp_path: Path) -> None:
     got = _read(tmp_path, "BUISNESS_NAME=Bella\nopenai_api_key=x\nAWS_REGION=eu\n", OPENAI_APIKEY="x", HOSTNAME="h")
     assert got.hints == (
         "BUISNESS_NAME in .env is no setting: is BUSINESS_NAME meant?",
@@ -72,13 +72,13 @@ def test_a_name_that_is_nearly_one_of_ours_is_pointed_out(tmp_path: Path) -> Non
     )
 
 
-def test_a_name_that_stands_twice_is_pointed_out(tmp_path: Path) -> None:
+def test_a_name_that_is_set_twice_is_pointed_out(tmp_path: Path) -> None:
     got = _read(tmp_path, "PORT=1\nAGENT_NAME=Ann\nPORT=2\n")
     assert got.values["PORT"] == "2"
     assert got.hints == ("PORT stands twice in .env, in lines 1 and 3: the last one counts",)
 
 
-def test_no_file_is_no_mistake_and_another_one_can_be_named(tmp_path: Path) -> None:
+def test_a_missing_env_file_is_allowed_and_another_one_can_be_named(tmp_path: Path) -> None:
     assert read({"PORT": "1"}, tmp_path) == Environment({"PORT": "1"})
     (tmp_path / ".env").write_text("PORT=1\n")
     (tmp_path / "staging.env").write_text("PORT=2\n")
@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_a_command_reads_the_file_of_its_folder_and_names_its_slips(tmp_path: Path) -> None:
+def test_a_command_reads_the_env_file_of_its_folder_and_names_its_mistakes(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("HUMAN_TRANSFER_NUMBER='+12125550102'\nBUISNESS_NAME=Bella\n")
     command = [sys.executable, "-m", "relay", "fallback-twiml"]
     done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60)
@@ -125,11 +125,11 @@ def test_another_programs_name_for_a_setting_is_pointed_out(tmp_path: Path, line
     name = line.partition("=")[0]
     assert _read(tmp_path, line).hints == (f"{name} in .env is no setting: is {meant} meant?",)
     assert _read(tmp_path, f"{line}\n{meant}=x\n").hints == ()
-    assert _read(tmp_path, "PORT=1", **{name: "x"}).hints == ()  # another program's, in the environment
+    assert _read(tmp_path, "PORT=1", **{name: "x"}).hints == ()  # another program's variable
 
 
 @pytest.mark.parametrize("value", ["\u201cBella\u201d", "\u2018Bella\u2019"])
-def test_quotes_of_prose_around_a_value_are_pointed_out(tmp_path: Path, value: str) -> None:
+def test_typographic_quotes_around_a_value_are_pointed_out(tmp_path: Path, value: str) -> None:
     got = _read(tmp_path, f"BUSINESS_NAME={value}\n")
     assert got.values["BUSINESS_NAME"] == value
     assert "typographic quote" in got.hints[0]

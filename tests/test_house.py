@@ -1,4 +1,4 @@
-"""The structure holds: imports form a line, pure rooms are pure, a start imports no stand-in."""
+"""The structure of the code: imports form a line, pure rooms stay pure, and a start imports no stand-in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A copy of the code, which a test breaks."""
+    """A copy of the code for a test to break."""
     for name in ("relay", "dsp"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.ulaw", "*.toml"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -49,7 +49,7 @@ def test_an_impure_import_in_any_pure_room_is_reported_with_the_rooms_name(house
 
 
 @pytest.mark.real
-def test_an_import_back_up_and_one_of_a_stand_in_are_reported(house: Path) -> None:
+def test_an_import_against_the_line_and_one_of_a_stand_in_are_reported(house: Path) -> None:
     for module, line in {
         "relay.call.machine": "from relay.session import call_session",
         "relay.ledger.rows": "from relay.server import webhooks",
@@ -64,7 +64,7 @@ def test_an_import_back_up_and_one_of_a_stand_in_are_reported(house: Path) -> No
     assert "relay.phrases is not allowed to import relay.standin" in found.stdout
 
 
-def test_every_room_stands_in_the_line() -> None:
+def test_every_room_is_in_the_line_of_imports() -> None:
     lines = " ".join(CONTRACTS["line"]["layers"]).replace("|", " ").split()
     rooms = [
         f"relay.{path.stem}"

@@ -1,7 +1,7 @@
-"""The Dockerfile's own steps, run in a clean environment by a user who is not root, until the relay answers.
+"""The steps of the Dockerfile run in a clean environment, by a user who is not root, until the relay answers.
 
-There is no container engine where these tests run. Each RUN, COPY, ENV and CMD line is read from the file and carried
-out below a folder of its own.
+There is no container engine where these tests run. So each RUN, COPY, ENV and CMD line is read from the file and
+carried out below a folder of its own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _as_nobody() -> dict[str, object]:
 
 
 def _python() -> str:
-    """A Python that the unprivileged user may run too: root's home is closed to them."""
+    """A Python that the unprivileged user can run, because they cannot enter root's home."""
     found = [getattr(sys, "_base_executable", sys.executable), "/usr/bin/python3", "/usr/local/bin/python3"]
     for python in found:
         try:
@@ -51,7 +51,7 @@ def _python() -> str:
 
 
 def _context(folder: Path) -> Path:
-    """What a user builds from: the files of this repository, a package of functions beside them, and an `.env`."""
+    """The folder of a build: the files of this repository, a package of own functions beside them, and an `.env`."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():

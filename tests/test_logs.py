@@ -1,4 +1,4 @@
-"""The log: JSON, one line for each event, and nothing in it that is a caller's."""
+"""The log is JSON with one line for each event. It has no words, numbers or keys of a caller."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _fail() -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_an_error_is_told_by_type_and_place_and_never_by_its_values(
+def test_an_error_is_logged_with_its_type_and_place_and_never_with_its_values(
     form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.configure(form)
@@ -81,9 +81,9 @@ def test_an_error_is_told_by_type_and_place_and_never_by_its_values(
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_what_a_library_logs_is_a_line_like_ours(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_librarys_log_line_has_the_same_form_as_ours(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
-    before, root.handlers = root.handlers, []  # as in a process of its own
+    before, root.handlers = root.handlers, []  # as in a new process
     try:
         logs.configure(form)
         try:
@@ -100,7 +100,7 @@ def test_what_a_library_logs_is_a_line_like_ours(form: str, capsys: pytest.Captu
     assert form == "text" or [json.loads(line)["level"] for line in told.splitlines()] == ["error"]
 
 
-async def test_what_the_model_is_refused_in_words_stays_out_of_the_log(
+async def test_the_sentence_with_which_a_function_refuses_is_not_logged(
     autojump_clock: MockClock, json_log: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = '{ action = "the words of a caller", appointment_id = "x" }'
@@ -123,7 +123,7 @@ arguments = {arguments}
     assert "the words of a caller" not in told
 
 
-async def test_a_whole_call_leaves_lines_of_json_without_words_numbers_or_keys(
+async def test_the_log_of_a_whole_call_is_json_without_words_numbers_or_keys(
     autojump_clock: MockClock, json_log: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { say = "ask_human" }, { until = "bridged" }'
@@ -163,7 +163,7 @@ async def test_a_whole_call_leaves_lines_of_json_without_words_numbers_or_keys(
         "model_hangs_at_connect",
     ],
 )
-async def test_each_line_about_a_model_in_trouble_says_which_call_and_what_its_caller_hears(
+async def test_each_log_line_about_a_failing_model_names_the_call_and_what_its_caller_hears(
     name: str, autojump_clock: MockClock, json_log: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await perform(name)
@@ -180,7 +180,7 @@ class FullDisk(io.StringIO):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-async def test_a_log_that_takes_no_line_ends_no_call(
+async def test_a_call_goes_on_when_its_log_lines_cannot_be_written(
     json_log: None, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { hang_up = true }'

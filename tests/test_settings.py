@@ -1,4 +1,4 @@
-"""Settings: every mistake in one message, secrets never shown."""
+"""Settings: all mistakes are in one message, and secrets are never shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOOD = {
 }
 
 
-def test_an_empty_environment_serves_nobody_and_names_everything_that_is_missing() -> None:
+def test_relay_serve_with_an_empty_environment_names_everything_that_is_missing() -> None:
     with pytest.raises(SettingsInvalid) as failure:
         load({}, serving=True)
     for name in REQUIRED:
@@ -36,12 +36,12 @@ def test_an_empty_environment_is_enough_for_demo_and_tests() -> None:
 
 
 @pytest.mark.parametrize("name", ["HUMAN_TRANSFER_NUMBER", "HUMAN_NUMBERS_ALSO"])
-def test_the_relays_own_number_is_no_humans(name: str) -> None:
+def test_the_relays_own_number_is_refused_as_a_humans(name: str) -> None:
     with pytest.raises(SettingsInvalid, match="would be put through to the agent again"):
         load(GOOD | {name: GOOD["TWILIO_PHONE_NUMBER"]}, serving=True)
 
 
-def test_good_settings_are_read_and_a_slash_behind_the_origin_is_dropped() -> None:
+def test_good_settings_are_read_and_a_slash_after_the_origin_is_dropped() -> None:
     settings = load(GOOD, serving=True)
     assert settings.public_url == "https://relay.example.com"
     assert settings.data_dir == Path("data")
@@ -60,7 +60,7 @@ def test_good_settings_are_read_and_a_slash_behind_the_origin_is_dropped() -> No
         ("OPENAI_REALTIME_URL", "wss://api.example.com/realtime?api=1", "wss://api.example.com/realtime?api=1"),
     ],
 )
-def test_a_value_is_read_as_it_is_used(name: str, value: str, read: str) -> None:
+def test_a_value_is_read_in_the_form_in_which_it_is_used(name: str, value: str, read: str) -> None:
     assert getattr(load({**GOOD, name: value}, serving=True), name.lower()) == read
 
 
@@ -111,7 +111,7 @@ def test_a_value_is_read_as_it_is_used(name: str, value: str, read: str) -> None
         ("TWILIO_AUTH_TOKEN", ",", "something else copied"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_it_should_be(name: str, value: str, words: str) -> None:
+def test_a_wrong_value_is_named_with_the_allowed_values(name: str, value: str, words: str) -> None:
     with pytest.raises(SettingsInvalid) as failure:
         load({**GOOD, name: value}, serving=True)
     (line,) = [line for line in str(failure.value).splitlines() if line.startswith("  - ")]
@@ -119,19 +119,19 @@ def test_a_wrong_value_is_named_with_what_it_should_be(name: str, value: str, wo
     assert words in line
 
 
-def test_what_is_wrong_with_a_secret_is_said_without_it() -> None:
+def test_a_mistake_in_a_secret_is_reported_without_the_secret() -> None:
     with pytest.raises(SettingsInvalid) as failure:
         load({**GOOD, "OPENAI_API_KEY": "sk of-mine", "DATABASE_URL": "mysql://u:pw-of-mine@db/x"}, serving=True)
     assert "of-mine" not in str(failure.value)
 
 
 @pytest.mark.parametrize("quote", ['"', "'"])
-def test_quotes_around_a_value_are_no_part_of_it(quote: str) -> None:
+def test_quotes_around_a_value_do_not_belong_to_it(quote: str) -> None:
     settings = load({**GOOD, "BUSINESS_NAME": f"{quote}Joe's Diner{quote}"}, serving=True)
     assert settings.business_name == "Joe's Diner"
 
 
-def test_all_mistakes_stand_in_one_message() -> None:
+def test_all_mistakes_are_in_one_message() -> None:
     with pytest.raises(SettingsInvalid) as failure:
         load({**GOOD, "PORT": "x", "RECORD": "y", "OPENAI_API_KEY": ""}, serving=True)
     lines = [line for line in str(failure.value).splitlines() if line.startswith("  - ")]
@@ -143,13 +143,13 @@ def test_a_deployed_relay_without_a_database_is_refused() -> None:
         load({k: v for k, v in GOOD.items() if k != "DATABASE_URL"}, serving=True)
 
 
-def test_a_relay_on_this_machine_may_do_with_the_embedded_database() -> None:
+def test_a_local_relay_may_use_the_embedded_database() -> None:
     environ = {**GOOD, "PUBLIC_URL": "http://127.0.0.1:8080"}
     del environ["DATABASE_URL"]
     assert load(environ, serving=True).database_url == "embedded"
 
 
-def test_a_deployed_relay_may_keep_its_rows_itself_where_that_is_said_but_not_on_fly() -> None:
+def test_a_deployed_relay_may_use_the_embedded_database_if_it_is_set_but_not_on_fly() -> None:
     asked = {**GOOD, "DATABASE_URL": "embedded", "BUSINESS_NAME": "Harbor Table", "BUSINESS_TZ": "Europe/London"}
     assert [line.split(":")[0] for line in doubts(load(asked, serving=True), asked)] == [
         "DATABASE_URL=embedded keeps every call in data/postgres alone"
@@ -159,15 +159,15 @@ def test_a_deployed_relay_may_keep_its_rows_itself_where_that_is_said_but_not_on
             load({**environ, "FLY_APP_NAME": "harbor"}, serving=True)
 
 
-def test_a_deployed_relay_that_goes_by_defaults_is_told_so_at_its_start() -> None:
+def test_a_deployed_relay_with_default_names_is_reported_at_its_start() -> None:
     assert [line.split()[0] for line in doubts(load(GOOD, serving=True), GOOD)] == ["BUSINESS_NAME", "BUSINESS_TZ"]
-    said = {**GOOD, "BUSINESS_NAME": "our office", "BUSINESS_TZ": "America/New_York"}  # the defaults, on purpose
+    said = {**GOOD, "BUSINESS_NAME": "our office", "BUSINESS_TZ": "America/New_York"}  # the defaults, set on purpose
     assert doubts(load(said, serving=True), said) == []
     at_home = {**GOOD, "PUBLIC_URL": "http://127.0.0.1:8080"}
     assert doubts(load(at_home, serving=True), at_home) == []
 
 
-def test_a_data_folder_in_the_users_home_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_in_the_data_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
     assert load({"DATA_DIR": "~/data"}, serving=False).data_dir == Path("/home/ann/data")
     assert load({"DATA_DIR": "a~b"}, serving=False).data_dir == Path("a~b")
@@ -188,18 +188,18 @@ def test_masked_settings_show_no_secret_and_no_number() -> None:
     assert "+12125550102" not in str(settings.masked())
 
 
-def test_hours_over_the_weekend_wrap_around() -> None:
+def test_hours_over_the_weekend_are_read() -> None:
     assert check_hours("sat-mon 10:00-14:00") == [(5, "10:00", "14:00"), (6, "10:00", "14:00"), (0, "10:00", "14:00")]
     assert check_hours("always") is None
 
 
-def test_hours_past_midnight_go_on_on_the_next_day() -> None:
+def test_hours_past_midnight_continue_on_the_next_day() -> None:
     assert check_hours("sun 22:00-02:00") == [(6, "22:00", "24:00"), (0, "00:00", "02:00")]
     assert check_hours("fri 18:00-00:00") == [(4, "18:00", "24:00"), (5, "00:00", "00:00")]
 
 
 @given(st.dictionaries(st.sampled_from([*GOOD, "PORT", "RECORD", "HUMAN_HOURS", "MAX_DAY_USD"]), st.text(max_size=30)))
-def test_any_environment_gives_settings_or_words(environ: dict[str, str]) -> None:
+def test_any_environment_gives_settings_or_a_message(environ: dict[str, str]) -> None:
     try:
         load({**GOOD, **environ}, serving=True)
     except SettingsInvalid as error:
@@ -209,7 +209,7 @@ def test_any_environment_gives_settings_or_words(environ: dict[str, str]) -> Non
     assert words.startswith("these settings are wrong:")
 
 
-def test_without_a_backend_of_ones_own_the_embedded_one_answers() -> None:
+def test_without_an_own_backend_the_embedded_one_answers() -> None:
     assert load(
         {name: value for name, value in GOOD.items() if name != "BUSINESS_API_BASE"}, serving=True
     ).business_is_embedded
@@ -222,20 +222,20 @@ def test_without_a_backend_of_ones_own_the_embedded_one_answers() -> None:
 
 
 @pytest.mark.parametrize("text", ["old,new", "old, new", " old ,new,"])
-def test_two_auth_tokens_are_taken_while_one_follows_the_other(text: str) -> None:
+def test_two_auth_tokens_are_accepted_during_a_change(text: str) -> None:
     settings = load({**GOOD, "TWILIO_AUTH_TOKEN": text}, serving=True)
     assert settings.twilio_auth_tokens == ("old", "new")
     assert not {"old", "new"} & {*map(str, settings.masked().values())}
 
 
-def test_a_host_in_capitals_is_kept_as_it_is_written() -> None:
+def test_capital_letters_in_a_host_are_kept() -> None:
     assert (
         load({**GOOD, "PUBLIC_URL": "https://Relay.Example.com/"}, serving=True).public_url
         == "https://Relay.Example.com"
     )
 
 
-def test_masked_settings_say_how_many_other_humans_there_are_and_no_number_of_theirs() -> None:
+def test_masked_settings_show_the_count_of_other_humans_and_not_their_numbers() -> None:
     numbers = ("+12125550103", "+12125550104")
     settings = load({**GOOD, "HUMAN_NUMBERS_ALSO": ",".join(numbers)}, serving=True)
     assert settings.human_numbers_also == numbers
@@ -247,7 +247,7 @@ def test_masked_settings_say_how_many_other_humans_there_are_and_no_number_of_th
         assert number[2:-2] not in str(shown)
 
 
-def test_a_command_that_keeps_rows_of_a_deployed_relay_needs_its_database() -> None:
+def test_a_command_that_stores_rows_of_a_deployed_relay_needs_its_database() -> None:
     deployed = {"PUBLIC_URL": "https://relay.example.com"}
     with pytest.raises(SettingsInvalid, match="DATABASE_URL is not set"):
         load(deployed, serving=False, keeps_rows=True)
@@ -271,12 +271,12 @@ VOICE = {"VOICE": "elevenlabs", "ELEVENLABS_API_KEY": "sk_secret", "ELEVENLABS_V
         ({**VOICE, "ELEVENLABS_API_KEY": "sk\u201csecret"}, "something else copied"),
     ],
 )
-def test_another_voice_is_set_whole_or_not_at_all(environ: dict[str, str], words: str) -> None:
+def test_half_the_settings_of_another_voice_are_refused(environ: dict[str, str], words: str) -> None:
     with pytest.raises(SettingsInvalid, match=words):
         load({**GOOD, **environ}, serving=True)
 
 
-def test_another_voice_is_the_one_of_the_phrases_too_and_its_key_is_not_shown() -> None:
+def test_another_voice_is_also_that_of_the_phrases_and_its_key_is_not_shown() -> None:
     own, other = load(GOOD, serving=True), load({**GOOD, **VOICE}, serving=True)
     assert own.speaks_itself
     assert (own.phrase_voice, own.phrase_model) == (own.openai_voice, own.openai_model)
@@ -297,12 +297,12 @@ def test_another_voice_is_the_one_of_the_phrases_too_and_its_key_is_not_shown() 
         ({"NOTIFY_WEBHOOK_SECRET": "secret"}, "whsec_"),
     ],
 )
-def test_where_the_owner_is_told_is_set_whole_or_not_at_all(environ: dict[str, str], words: str) -> None:
+def test_half_the_settings_of_a_channel_to_the_owner_are_refused(environ: dict[str, str], words: str) -> None:
     with pytest.raises(SettingsInvalid, match=words):
         load({**GOOD, **environ}, serving=True)
 
 
-def test_where_the_owner_is_told_is_read_and_its_secrets_are_not_shown() -> None:
+def test_the_settings_of_the_channels_to_the_owner_are_read_and_their_secrets_are_not_shown() -> None:
     secret = "whsec_" + "A" * 43 + "="
     environ = {
         "NOTIFY_EMAIL": "owner@example.com",
@@ -329,13 +329,13 @@ def test_where_the_owner_is_told_is_read_and_its_secrets_are_not_shown() -> None
         "http://shop.internal",
     ],
 )
-def test_a_backend_in_a_private_network_needs_no_tls_where_that_is_said(url: str) -> None:
+def test_a_backend_in_a_private_network_needs_no_tls_if_the_setting_allows_it(url: str) -> None:
     assert load({"BUSINESS_API_BASE": url, "BUSINESS_API_HTTP": "private"}, serving=False).business_api_base == url
     with pytest.raises(SettingsInvalid, match="BUSINESS_API_HTTP=private allows"):
         load({"BUSINESS_API_BASE": url}, serving=False)
 
 
 @pytest.mark.parametrize("url", ["http://shop.example.com", "http://8.8.8.8", "http://0.0.0.0:80"])
-def test_a_backend_in_no_private_network_needs_tls_whatever_is_said(url: str) -> None:
+def test_a_backend_outside_a_private_network_needs_tls_whatever_the_setting(url: str) -> None:
     with pytest.raises(SettingsInvalid, match="BUSINESS_API_BASE must begin with https"):
         load({"BUSINESS_API_BASE": url, "BUSINESS_API_HTTP": "private"}, serving=False)

@@ -1,6 +1,6 @@
-"""The documents' shell blocks that are marked `sh run` are run, in the order of their page.
+"""The documents' shell blocks that are marked `sh run` are run here, in the order of their page.
 
-They are run in a folder that looks like a checkout, with the `.env` of docs/go-live.md and an embedded Postgres.
+They run in a folder that looks like a checkout, with the `.env` of docs/go-live.md and an embedded Postgres.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DATE = re.compile(r"\b20\d\d-\d\d-\d\d\b")
 FIRST = "go-live"
 COPY = "cp .env.example .env\n"
 LIMIT_S = 120
-# Maria of the barber shop, open at all hours: a block that books her must not depend on today's date.
+# The barber shop with Maria is always open, so that a block that books her does not depend on today's date.
 BUSINESS = """
 name = "Fade & Sons"
 timezone = "America/New_York"
@@ -37,7 +37,7 @@ minutes = 30
 
 
 def blocks(page: Path) -> list[str]:
-    """The page's blocks that are marked as runnable."""
+    """The blocks of the page that are marked as runnable."""
     return RUN.findall(page.read_text())
 
 
@@ -51,7 +51,7 @@ def with_coming_dates(text: str, today: dt.date) -> str:
 
 
 def checkout(folder: Path) -> None:
-    """A folder with what the blocks use of a checkout, and a business file."""
+    """Fill a folder with the parts of a checkout that the blocks use, and a business file."""
     for name in (".venv", ".env.example"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "shop.toml").write_text(BUSINESS)
@@ -73,26 +73,26 @@ def run(block: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
-def test_the_marked_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
+def test_the_marked_shell_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     checkout(tmp_path)
-    if page.stem != FIRST:  # whoever reads another page has been through this one
+    if page.stem != FIRST:  # a reader of another page has done the steps of the first one
         (tmp_path / ".env").write_text(filled_env())
         if "relay " in "".join(blocks(page)):
             assert run(".venv/bin/relay migrate", tmp_path).returncode == 0
     for block in blocks(page):
         done = run(with_coming_dates(block, dt.datetime.now(dt.UTC).date()), tmp_path)
         assert done.returncode == 0, f"{block}\nprinted:\n{done.stdout}"
-        if block == COPY:  # the page says: fill it in
+        if block == COPY:  # the page tells the reader to fill in `.env`
             assert (tmp_path / ".env").read_text() == (ROOT / ".env.example").read_text()
             (tmp_path / ".env").write_text(filled_env())
 
 
-def test_blocks_are_marked_on_these_pages() -> None:
+def test_these_pages_have_marked_shell_blocks() -> None:
     assert {"go-live", "business-toml", "recordings", "notify"} <= {page.stem for page in PAGES if blocks(page)}
     assert COPY in blocks(ROOT / "docs" / f"{FIRST}.md")
 
 
-def test_a_block_with_a_mistake_fails(tmp_path: Path) -> None:
+def test_a_shell_block_with_a_mistake_fails(tmp_path: Path) -> None:
     checkout(tmp_path)
     assert run(".venv/bin/relay no-such-command\ntrue\n", tmp_path).returncode != 0
 

@@ -1,4 +1,4 @@
-"""Functions on the path of a call are short and simple, or say in a sentence why they are not."""
+"""Functions on the path of a call are short and simple, or give their reason in a sentence."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 ROOT = Path(__file__).parent.parent / "relay"
 LONGEST_LINES = 40
 MOST_COMPLEX = 15
-# What a function that is longer or more complex must say in a comment, above it or in it, before the reason.
+# A longer or more complex function must have a comment, above it or in it, that begins with one of these.
 EXCUSES = ("# Long because ", "# Complex because ")
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.Assert)
 
 
 def functions(source: str) -> Iterator[tuple[str, int, int, bool]]:
-    """Each function of a file: its name, its lines, its complexity, and whether it says why it is beyond the limits."""
+    """Each function of a file: its name, its lines, its complexity, and whether it gives a reason for its size."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -32,9 +32,9 @@ def functions(source: str) -> Iterator[tuple[str, int, int, bool]]:
 
 
 def complexity(function: ast.AST) -> int:
-    """McCabe's number, as ruff counts it: one, and one for each branch.
+    """McCabe's number, as ruff counts it: one, and one more for each branch.
 
-    A case of a match that takes everything does not count.
+    The last case of a match, if it accepts everything, does not count.
     """
     count = 1
     for node in ast.walk(function):
@@ -48,17 +48,17 @@ def complexity(function: ast.AST) -> int:
 
 
 @pytest.mark.parametrize("room", ["call", "session", "server"])
-def test_a_function_on_the_path_of_a_call_is_short_and_simple_or_says_why_not(room: str) -> None:
+def test_a_function_on_the_path_of_a_call_is_short_and_simple_or_gives_its_reason(room: str) -> None:
     beyond = [
         f"{path.relative_to(ROOT)}: {name} has {lines} lines and complexity {complex_}"
         for path in sorted((ROOT / room).glob("*.py"))
         for name, lines, complex_, is_excused in functions(path.read_text("utf-8"))
         if (lines > LONGEST_LINES or complex_ > MOST_COMPLEX) and not is_excused
     ]
-    assert not beyond, "\n".join(["split it, or write why it is so behind one of " + repr(EXCUSES), *beyond])
+    assert not beyond, "\n".join(["split the function, or write the reason after one of " + repr(EXCUSES), *beyond])
 
 
-def test_a_long_function_is_found_and_its_reason_is_heard() -> None:
+def test_a_long_function_is_found_and_its_reason_is_accepted() -> None:
     long = "def f():\n" + "    x = 1\n" * LONGEST_LINES
     assert list(functions(long)) == [("f", 41, 1, False)]
     assert next(functions("# Long because it is a table.\n" + long))[3]

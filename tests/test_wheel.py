@@ -1,4 +1,4 @@
-"""The wheel alone, in a clean environment elsewhere, is a whole relay: version, tables, prompts, ready for calls."""
+"""The wheel alone, in a clean environment, is a complete relay: version, tables, prompts, and ready for calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMIT_S = 120.0
 
 @pytest.fixture(scope="module")
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed command; its dependencies are those of requirements.txt."""
+    """The installed command. Its dependencies are those of requirements.txt."""
     folder = tmp_path_factory.mktemp("wheel")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VIRTUAL_ENV")}
 
@@ -44,7 +44,7 @@ def _environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 @pytest.mark.real
-def test_the_wheel_alone_says_its_version_and_makes_the_tables(
+def test_the_wheel_alone_prints_its_version_and_creates_the_tables(
     relay: Path, tmp_path: Path, empty_database_url: str
 ) -> None:
     told = subprocess.run([relay, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -55,7 +55,7 @@ def test_the_wheel_alone_says_its_version_and_makes_the_tables(
 
 
 @pytest.mark.real
-def test_the_wheel_alone_serves_until_it_is_ready(relay: Path, tmp_path: Path, database_url: str) -> None:
+def test_a_relay_from_the_wheel_alone_starts_and_becomes_ready(relay: Path, tmp_path: Path, database_url: str) -> None:
     port = free_port()
     environment = _environment(
         tmp_path,

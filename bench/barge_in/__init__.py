@@ -1,1 +1,1 @@
-"""Barge-in: how exact the truncations are, how soon the caller hears silence, and what another GIVE_UP_MS would do."""
+"""Barge-in: how exact truncations are, how soon the caller hears silence, and the effect of other GIVE_UP_MS."""

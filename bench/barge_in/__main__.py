@@ -1,9 +1,10 @@
-"""`python -m bench.barge_in [--calls 1 20] [--interruptions 300]`: exact truncations, and `clear` in time?
+"""`python -m bench.barge_in [--calls 1 20] [--interruptions 300]`: are truncations exact, and is `clear` in time?
 
-Exactness: a real relay, the stand-in model and callers who listen, in processes of their own. The time from the model's
-`speech_started` to the `clear` at the caller: with the small load of bench/latency, one process for both ends, wss to
-the model. It includes the relay's own time and two ways over loopback. Writes out/barge_in.txt and .json. Exit code 1
-if a truncation was more than 20 ms off, one was missing, or the p99 to the clear was over 5 ms.
+For exactness, a real relay, the stand-in model and callers who listen run in processes of their own. The time from the
+model's `speech_started` to the `clear` at the caller is measured with the small load of bench/latency: both ends in one
+process, and wss to the model. It includes the relay's own work and two ways over loopback. Writes out/barge_in.txt and
+.json. The exit code is 1 if a truncation was wrong by more than 20 ms, if one was missing, or if the p99 to the clear
+was over 5 ms.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ from relay.standin.load.generator import SETTLE_S, Spread, running
 from relay.standin.model.server import PATH
 
 ERROR_LIMIT_MS, CLEAR_LIMIT_MS = 20.0, 5.0
-# The turns of the load come so fast that each interrupts the answer before it (2 s) in its middle.
+# In seconds. The turns of the load come so fast that each one interrupts the 2 s answer before it.
 TURN_S = 2.4
 
 
 @dataclasses.dataclass(slots=True)
 class Truth:
-    """How exact the truncations were with so many calls at a time."""
+    """How exact the truncations were with this many calls at a time."""
 
     calls: int
     interruptions: int
-    off_ms: Spread  # |truncated at - really heard|
+    off_ms: Spread  # |truncated at - heard by the caller|
     missing: int  # clears without a truncation
     errors: list[str]  # error events of the model
     failures: list[str]
@@ -47,22 +48,22 @@ class Truth:
 
 @dataclasses.dataclass(slots=True)
 class Speed:
-    """How soon the agent was stopped with so many calls at a time."""
+    """How soon the agent was stopped with this many calls at a time."""
 
     calls: int
     interruptions: int
     clear_ms: Spread  # speech_started -> clear
-    load_late_ms: Spread  # how late the load itself was: nothing can be measured more exactly
-    others_busy: float  # what other programs used of the relay's core
+    load_late_ms: Spread  # how late the load itself was, which limits the exactness
+    others_busy: float  # the share of the relay's core that other programs used
 
     @property
     def missing(self) -> int:
-        """Interruptions that no `clear` followed."""
+        """The number of interruptions without a `clear`."""
         return self.interruptions - self.clear_ms.n
 
 
 class Told:
-    """What the model's process reports."""
+    """The reports of the model's process."""
 
     def __init__(self) -> None:
         self.truncated: dict[str, list[int]] = {}
@@ -71,7 +72,7 @@ class Told:
         self.url = ""
 
     async def read(self, process: trio.Process) -> None:
-        """Until the process ends."""
+        """Read reports until the process ends."""
         rest = b""
         assert process.stdout is not None
         async for chunk in process.stdout:
@@ -91,13 +92,13 @@ class Told:
             self.errors.append(told["words"])
 
     def forget(self) -> None:
-        """A new measurement begins."""
+        """Drop all reports, because a new measurement begins."""
         self.truncated.clear()
         self.errors = []
 
 
 def figures(calls: int, load: Load, told: Told) -> Truth:
-    """Compare the callers' side with the model's."""
+    """Compare what the callers heard with what the model was told."""
     by_caller: dict[str, list[Cleared]] = {}
     for each in load.cleared:
         by_caller.setdefault(each.who, []).append(each)
@@ -112,7 +113,7 @@ def figures(calls: int, load: Load, told: Told) -> Truth:
 
 
 async def truths(calls: list[int], interruptions: int) -> list[Truth]:
-    """Every number of calls, with one relay and one model."""
+    """Measure each number of calls, with one relay and one model."""
     told, done = Told(), list[Truth]()
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder, database("embedded", Path(folder)) as url:
         migrate(url)
@@ -138,7 +139,7 @@ async def truths(calls: list[int], interruptions: int) -> list[Truth]:
 
 
 def speeds(calls: list[int], interruptions: int) -> list[Speed]:
-    """Every number of calls, with one relay; each call is interrupted every TURN_S."""
+    """Measure each number of calls, with one relay. Each call is interrupted every TURN_S."""
     done: list[Speed] = []
     with ours() as relay:
         log = OUT / "relay.log"
@@ -153,7 +154,7 @@ def speeds(calls: list[int], interruptions: int) -> list[Speed]:
 
 
 def harmful(one: Truth) -> list[str]:
-    """Errors without those of a cancellation that met the end of the answer: nobody is at fault there."""
+    """The errors that count. A cancellation that crossed the answer's end is left out, because it is not a fault."""
     return [words for words in one.errors if not words.startswith("Cancellation failed")]
 
 
@@ -162,7 +163,7 @@ def truth_words(one: Truth) -> str:
     off = one.off_ms
     return (
         f"{one.calls:5} calls, {one.interruptions} interruptions: "
-        f"truncated off by p50 {off.p50:.1f}, p99 {off.p99:.1f}, max {off.most:.1f} ms; "
+        f"error of the truncations p50 {off.p50:.1f}, p99 {off.p99:.1f}, max {off.most:.1f} ms; "
         f"without truncation {one.missing}, errors of the model {one.errors}, failed calls {len(one.failures)}"
     )
 
@@ -179,10 +180,10 @@ def speed_words(one: Speed) -> str:
 
 
 def main() -> int:
-    """Measure, print, leave the files."""
+    """Measure, print, and write the files."""
     parser = argparse.ArgumentParser(prog="python -m bench.barge_in")
     parser.add_argument("--calls", type=int, nargs="+", default=[1, 20])
-    parser.add_argument("--interruptions", type=int, default=300, help="in all calls together; 1 call: a tenth")
+    parser.add_argument("--interruptions", type=int, default=300, help="of all calls; 1 call gets a tenth")
     options = parser.parse_args()
     quieten()
     lines = [machine()]
@@ -198,7 +199,7 @@ def main() -> int:
         lines.append(speed_words(fast[-1]))
     lines += [
         "",
-        "What another GIVE_UP_MS would do (simulated with clips, see bench/barge_in/commit.py):",
+        "The effect of other values of GIVE_UP_MS (simulated with clips, see bench/barge_in/commit.py):",
         *commit.lines(),
     ]
     text = "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Callers who interrupt, on real sockets: each `clear` as it arrived, and where the caller stopped hearing."""
+"""Callers who interrupt, on real sockets. Each `clear` is recorded, with how much of the answer was heard."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ PATIENCE_S = 20.0
 
 @dataclass(slots=True)
 class Cleared:
-    """A `clear` as it reached Twilio's side."""
+    """A `clear` at Twilio's side."""
 
     who: str
-    heard_ms: float  # of the answer that it ended
+    heard_ms: float  # how much of the ended answer was heard
 
 
 @dataclass(slots=True)
 class Load:
-    """Callers of one relay."""
+    """The callers of one relay."""
 
     origin: str
     seed: int
@@ -40,7 +40,7 @@ class Load:
     exchange: Exchange = field(init=False)
 
     async def run(self, calls: int, interruptions: int) -> None:
-        """So many calls at the same time, so many interruptions each."""
+        """Make this many calls at the same time, each with this many interruptions."""
         self.exchange = Target(self.origin, ACCOUNT, NUMBER).exchange(self._note)
         async with trio.open_nursery() as nursery:
             for number in range(calls):
@@ -69,9 +69,9 @@ class Load:
     async def _interrupt(self, call: LiveCall, chance: random.Random, interruptions: int) -> None:
         state = call.state
         clip = find(CLIP)
-        assert clip is not None, "it ships"
+        assert clip is not None, "the clip is missing"
         await _until(lambda now: state.answer_begun_s(now) is not None and state.quiet_for_s(now) >= 1.0)
-        for _ in range(interruptions + 1):  # the first is a question
+        for _ in range(interruptions + 1):  # the first one is a question
             await trio.sleep_until(state.mouth.say(clip.mulaw, trio.current_time(), clip.text))
             await _until(partial(_begun_after, state, trio.current_time()))
             await trio.sleep(chance.uniform(0.2, 3.5))

@@ -1,8 +1,8 @@
-"""What another GIVE_UP_MS would do, simulated: the shipped clips through the relay's own level tracker and turn-taking.
+"""Simulates other values of GIVE_UP_MS: the shipped clips go through the relay's own level VAD and turn-taking.
 
-A cough is the clip at five levels and eight positions of the frames, once and twice within half a second. A word is the
-first word of a clip, or all of it. The server's VAD is assumed to report after 60 ms. Words are known 1.25 s after the
-VAD's 500 ms of silence (docs/protocol/openai.md 3).
+A cough is the clip at five levels and eight positions of the frames, once, and twice within half a second. A word is
+the first word of a clip, or the whole clip. The simulation assumes that the server's VAD reports after 60 ms, and that
+words are known 1.25 s after the VAD's 500 ms of silence (docs/protocol/openai.md 3).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VAD_MS, VAD_SILENCE_MS, WORDS_MS = 60, 500, 1_250
 SPEAKING = Agent(speaking=True, thinking=False, protected=False, early=False)
 GAINS_DB = (-9, -6, -3, 0, 3)
 OFFSETS = range(0, 160, 20)
-WORDS = {  # clip -> ms of it that are one short word; None: all of it
+WORDS = {  # for each clip, the ms at its beginning that are one short word; None is the whole clip
     "stop_stop": 420,
     "no_thanks": 480,
     "yes_right": 480,
@@ -38,13 +38,13 @@ WORDS = {  # clip -> ms of it that are one short word; None: all of it
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The result for one value: shares of sounds, and ms."""
+    """The result for one value: shares of the sounds, and times in ms."""
 
     commit_ms: int
     coughs_that_cut: float
     double_coughs_that_cut: float
     words_undone: float
-    talked_over_ms: float  # how long the agent speaks over a word that was undone, until its words are known
+    talked_over_ms: float  # how long the agent speaks on after a hold that was undone, until the word is known
     pause_ms: float  # how long a cough silences the agent
 
 
@@ -54,7 +54,7 @@ def _sound(mulaw: bytes, gain_db: float, offset: int) -> bytes:
 
 
 def _act(sound: bytes) -> tuple[bool, int, int]:
-    """A sound over the agent's words: was the answer given up, how long was the agent silent, when did it go on?"""
+    """Play a sound over the agent's words. Return: given up or not, ms of silence, ms until the agent goes on."""
     voice, floor = CallerVoice(), Floor()
     line = sound + b"\xff" * 8_000
     loud_ms = silent_ms = 0
@@ -118,7 +118,7 @@ def table() -> list[Row]:
 
 
 def lines() -> list[str]:
-    """The table in words."""
+    """The table as lines of text."""
     head = "GIVE_UP_MS  coughs that cut  two coughs that cut  short words undone  talked over  pause by a cough"
     return [head] + [
         f"{row.commit_ms:9}  {row.coughs_that_cut:15.0%}  {row.double_coughs_that_cut:19.0%}  {row.words_undone:18.0%}"

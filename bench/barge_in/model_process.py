@@ -1,6 +1,6 @@
-"""`python -m bench.barge_in.model_process`: the stand-in model, which reports what it was told.
+"""`python -m bench.barge_in.model_process`: a stand-in model that reports truncations and errors.
 
-Prints its port, then JSON lines {"who", "kind", "ms", "words"}: `kind` is truncated or error.
+It prints its port, and then JSON lines {"who", "kind", "ms", "words"}. `kind` is truncated or error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from relay.standin.model import realtime_peer
 from relay.standin.model.script import Reaction, Script
 from relay.standin.model.server import StandInModel
 
-NICENESS = 5  # the relay and the callers go first
+NICENESS = 5  # the relay and the callers have precedence
 LONG = (
     "We are open tomorrow from eleven in the morning until ten at night, and the kitchen takes its last orders at half "
     "past nine. Was there anything else you wanted to know about our opening hours, or shall I book a table for you?"
@@ -26,7 +26,7 @@ SCRIPT = Script(reactions=(Reaction(clip="oh_wait", say=LONG), Reaction(clip="as
 
 
 class TellingPeer(realtime_peer.RealtimePeer):
-    """A session that reports."""
+    """A session that reports truncations and errors."""
 
     def emit(self, type_: str, **fields: Any) -> None:
         """See RealtimePeer."""

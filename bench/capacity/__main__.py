@@ -1,4 +1,4 @@
-"""`python -m bench.capacity [SECONDS [CALLS,…]]`: more and more calls on one core until one is late; twice."""
+"""`python -m bench.capacity [SECONDS [CALLS,…]]`: more and more calls on one core until audio is late. Two runs."""
 
 import sys
 
@@ -10,7 +10,7 @@ CALLS = (20, 60, 100, 140, 180, 200, 220, 240)
 
 
 def main() -> int:
-    """Measure twice, print, write out/capacity.json, .txt and .png. Returns 1 under 140 calls."""
+    """Measure twice, print, write out/capacity.json, .txt and .png. Return 1 if the limit is below 140 calls."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     calls = tuple(int(count) for count in sys.argv[2].split(",")) if len(sys.argv) > 2 else CALLS
     quieten()
@@ -24,7 +24,7 @@ def main() -> int:
             per_call_mb = (run[-1].rss_mb - run[0].rss_mb) / (run[-1].calls - run[0].calls)
             costs = " ".join(f"{s.cpu_ms_per_call_s:.1f}" for s in run)
             print(f"memory a call: {per_call_mb:.2f} MB (goal 0.5); CPU ms per call-second, must not rise: {costs}")
-    print(f"calls on one core with p99 <= 40 ms both ways and nothing dry: {limits[0]} and {limits[1]} (goal 200)")
+    print(f"calls on one core with p99 <= 40 ms in both directions and no gaps: {limits[0]} and {limits[1]} (goal 200)")
     draw(runs, OUT / "capacity.png")
     print(steps.save("capacity", runs, {"limits": limits}))
     return 0 if min(limits) >= 140 else 1

@@ -1,4 +1,4 @@
-"""One picture: latency and CPU against the number of calls, both runs."""
+"""One picture: latency and CPU against the number of calls, for both runs."""
 
 from collections.abc import Sequence
 from pathlib import Path

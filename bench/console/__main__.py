@@ -1,6 +1,6 @@
-"""How long the console's pages take with 10,000 calls in Postgres, and how large they are: `python -m bench.console`.
+"""`python -m bench.console`: the time and size of the console's pages with 10,000 calls in Postgres.
 
-Server time is from the request to the whole answer, inside one process: no network, no browser.
+The time is from the request to the whole answer, inside one process, without network and browser.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PAGES = (
 
 
 async def measure(url: str) -> bool:
-    """Print each page's figures; True where all keep the goals."""
+    """Print each page's figures. Return True if all pages meet the goals."""
     reads = Reads(url)
     client = console_app(url, reads=reads).test_client()
     good = True
@@ -63,7 +63,7 @@ async def measure(url: str) -> bool:
 
 
 def main() -> int:
-    """Exit code 0 where every page keeps the goals."""
+    """Return 0 if every page meets the goals."""
     with tempfile.TemporaryDirectory(prefix="bench-console-") as folder:
         Path(folder).chmod(0o711)
         with embedded(Path(folder), durable=False) as url:

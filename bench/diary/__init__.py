@@ -1,1 +1,1 @@
-"""How quickly the diary answers, and what it costs the loop."""
+"""How quickly the diary answers, and how much it delays the loop."""

@@ -1,6 +1,7 @@
-"""`python -m bench.diary`: the free times of a month among 2,000 appointments, in a real Postgres; the loop meanwhile.
+"""`python -m bench.diary`: the free times of a month with 2,000 appointments in a real Postgres, and the loop's delay.
 
-Ten barbers, 30 minutes each; and a restaurant with ten tables. Exit code 1 if half of the answers took 20 ms or longer.
+One business has ten barbers, the other is a restaurant with ten tables. A visit takes 30 minutes. The exit code is 1 if
+half of the answers took 20 ms or longer.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ def fill(store: Store, business: Business) -> None:
 
 
 async def measure(business: Business, url: str) -> tuple[list[float], list[float]]:
-    """How long each question took, and how late the loop was meanwhile, in ms."""
+    """The time of each question, and the loop's delays meanwhile, in ms."""
     diary, took, late = PostgresDiary(url), [], []
     await diary.write(lambda store: fill(store, business), limit_s=60)
     backend = Embedded(business, diary, lambda: NOW)
 
     async def tick() -> None:
-        while True:  # as often as an audio frame comes
+        while True:  # once for each audio frame's time
             due = trio.current_time() + 0.02
             await trio.sleep_until(due)
             late.append((trio.current_time() - due) * 1000)
@@ -65,7 +66,7 @@ async def measure(business: Business, url: str) -> tuple[list[float], list[float
             began = time.perf_counter()
             free = await backend.availability("visit", NOW.date(), until=NOW.date() + dt.timedelta(days=DAYS - 1))
             took.append((time.perf_counter() - began) * 1000)
-            assert free, "a month with room in it"
+            assert free, "there is no free time in the month"
             await trio.sleep(0.03)
         nursery.cancel_scope.cancel()
     await diary.close()
@@ -73,7 +74,7 @@ async def measure(business: Business, url: str) -> tuple[list[float], list[float
 
 
 def main() -> int:
-    """Measure both shops; prints a line each."""
+    """Measure both businesses, and print a line for each."""
     worst = 0.0
     for name, text in SHOPS.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""`python -m bench.dsp [--build]`: the table of figures: the goals beside what is measured."""
+"""`python -m bench.dsp [--build]`: a table with the goals and the measured figures."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the relay runs; must stand before numpy is loaded
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the relay; it must be set before numpy is loaded
 
 import numpy as np
 import pybase64
@@ -20,7 +20,7 @@ Row = tuple[str, str, str, str]
 
 
 def measure() -> dict[str, Any]:
-    """Measure everything, the first self-test first, and the timings apart from other work."""
+    """Measure everything. The first self-test comes first, and timings are taken while nothing else runs."""
     self_test_ms = cost.self_test_ms()
     timings = cost.microseconds()
     rising, falling = response.up(), response.down()
@@ -40,7 +40,7 @@ def measure() -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> list[Row]:
-    """Figure, must, stretch, measured."""
+    """The rows of the table: the figure, the required value, the stretch goal, and the measured value."""
     sound, bits, us, memory = found["response"], found["exact"], found["microseconds"], found["memory"]
     pesq = found["pesq"]
     heard = pesq if isinstance(pesq, str) else f"{pesq['downlink_mean']:.3f} (bound {pesq['bound_mean']:.3f})"

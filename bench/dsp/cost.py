@@ -1,4 +1,4 @@
-"""Microseconds per 20 ms frame beside audioop in the same run, and memory over a million frames."""
+"""Microseconds per 20 ms frame, compared with audioop in the same run, and memory over a million frames."""
 
 import base64
 import statistics
@@ -14,16 +14,16 @@ import pybase64
 
 import dsp
 
-RUNS = 9  # interleaved; each figure is the median of its runs, each ratio the median of the ratios
+RUNS = 9  # interleaved; a figure is the median of its runs, and a ratio the median of the ratios
 REPEATS = 40
 FRAMES = 50
-GROWTH_FRAMES = 1_000_002  # a multiple of six, after which the odd bytes that are kept come back to the beginning
+GROWTH_FRAMES = 1_000_002  # a multiple of six, so that no odd byte or sample is kept at the end
 
 Step = Callable[[], object]
 
 
 def audioop_module() -> ModuleType | None:
-    """Python's own audioop, gone from 3.13 on."""
+    """Python's own audioop, which 3.13 no longer has."""
     if sys.version_info >= (3, 13):
         return None
     with warnings.catch_warnings():
@@ -49,7 +49,7 @@ def _audioop_steps(audioop: ModuleType, payload: str, delta: str) -> dict[str, S
 
 
 def _steps() -> dict[str, tuple[Step, int]]:
-    """What is timed, with the frames that one step does."""
+    """The steps that are timed, with the number of frames of each."""
     rng = np.random.default_rng(1)
     mulaw = rng.integers(0, 256, 1600, dtype=np.uint8).tobytes()
     pcm24k = rng.integers(-20000, 20000, 4800).astype("<i2").tobytes()
@@ -77,7 +77,7 @@ def _steps() -> dict[str, tuple[Step, int]]:
 
 
 def _run_us(steps: dict[str, tuple[Step, int]]) -> dict[str, float]:
-    """One run: every step in turn, many times over; the median of its rounds."""
+    """One run: every step in turn, many times. Return the median of the rounds."""
     rounds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(REPEATS):
         for name, (step, frames) in steps.items():
@@ -89,7 +89,7 @@ def _run_us(steps: dict[str, tuple[Step, int]]) -> dict[str, float]:
 
 
 def microseconds() -> dict[str, object]:
-    """Median microseconds a frame, and the ratios to audioop (None where Python has none)."""
+    """The median microseconds a frame, and the ratios to audioop. They are None if Python has no audioop."""
     steps = _steps()
     runs = [_run_us(steps) for _ in range(RUNS)]
     found: dict[str, object] = {name: round(statistics.median(run[name] for run in runs), 2) for name in steps}
@@ -101,15 +101,15 @@ def microseconds() -> dict[str, object]:
 
 
 def self_test_ms() -> float:
-    """CPU of the first self-test of this process."""
+    """The CPU time of the first self-test of this process, in ms."""
     begin = time.process_time()
     dsp.self_test()
     return round((time.process_time() - begin) * 1000, 2)
 
 
 def memory() -> dict[str, int]:
-    """Bytes a call keeps (both directions), bytes all calls share, and the growth over a million frames each way."""
-    frame, delta = bytes(range(160)), bytes(961)  # 961: an odd byte is carried each time
+    """The bytes of a call in both directions, the bytes that all calls share, and the growth over a million frames."""
+    frame, delta = bytes(range(160)), bytes(961)  # 961 bytes, so that an odd byte is kept each time
     tracemalloc.start()
     first = dsp.Uplink(), dsp.Downlink()
     first[0].feed(frame)

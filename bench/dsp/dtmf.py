@@ -1,4 +1,4 @@
-"""Keypad tones through both directions and a Goertzel receiver: all sixteen, quiet, detuned and twisted."""
+"""All sixteen keypad tones, also quiet, detuned and twisted, through both directions and a Goertzel receiver."""
 
 import itertools
 
@@ -13,16 +13,16 @@ LOW_HZ = (697, 770, 852, 941)
 HIGH_HZ = (1209, 1336, 1477, 1633)
 KEYS = ("123A", "456B", "789C", "*0#D")
 DIGITS = "".join(KEYS)
-TONE_S, PAUSE_S = 0.040, 0.050  # ITU-T Q.24: a receiver must take 40 ms
+TONE_S, PAUSE_S = 0.040, 0.050  # ITU-T Q.24: a receiver must accept 40 ms
 LEVELS_DB = (-6.0, -12.0, -19.0, -25.0)
-DETUNES = (-0.015, 0.0, 0.015)  # Q.23 and Q.24: up to 1.5 % must be taken
-TWISTS_DB = (-8.0, 0.0, 4.0)  # high group over low group: what a receiver must stand in North America
-BLOCK_S, HOP_S = 0.025, 0.0025  # 25 ms tell tones apart that are 73 Hz apart and detuned
+DETUNES = (-0.015, 0.0, 0.015)  # Q.23 and Q.24: a receiver must accept up to 1.5 %
+TWISTS_DB = (-8.0, 0.0, 4.0)  # level of the high group over the low one: the limits in North America
+BLOCK_S, HOP_S = 0.025, 0.0025  # in 25 ms, detuned tones with a distance of 73 Hz can be separated
 RUN = 3  # blocks in a row that must agree
 
 
 def dialled(rate_hz: int, level_db: float, detune: float, twist_db: float) -> npt.NDArray[np.int16]:
-    """All sixteen digits; level_db is the stronger tone's peak below full scale."""
+    """All sixteen digits. `level_db` is the peak of the stronger tone, relative to full scale."""
     time_s = np.arange(round(TONE_S * rate_hz)) / rate_hz
     strong = 32768 * 10 ** (level_db / 20) / 2
     low = strong * 10 ** (min(0.0, -twist_db) / 20)
@@ -41,10 +41,10 @@ def dialled(rate_hz: int, level_db: float, detune: float, twist_db: float) -> np
 
 
 def received(samples: npt.NDArray[np.int16], rate_hz: int) -> str:
-    """The digits a plain receiver hears: a run of blocks that agree is a digit."""
+    """The digits that a simple receiver hears. A run of blocks that agree is a digit."""
     size, hop = round(BLOCK_S * rate_hz), round(HOP_S * rate_hz)
     blocks = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop].astype(np.float64)
-    window = np.hamming(size)  # keeps a loud low group out of a quiet high one
+    window = np.hamming(size)  # so that a loud low group does not disturb a quiet high one
     turns = window[:, None] * np.exp(-2j * np.pi * np.outer(np.arange(size), LOW_HZ + HIGH_HZ) / rate_hz)
     power = 2 * np.abs(blocks @ turns) ** 2 / window.sum() ** 2
     heard = [_digit(row, float(block @ block) / size) for row, block in zip(power, blocks, strict=True)]
@@ -53,7 +53,7 @@ def received(samples: npt.NDArray[np.int16], rate_hz: int) -> str:
 
 
 def _digit(power: Floats, whole: float) -> str:
-    """One block's digit, or "" when it is no clean pair of tones."""
+    """The digit of one block, or "" if it is not a clean pair of tones."""
     low, high = power[:4], power[4:]
     row, column = int(low.argmax()), int(high.argmax())
     clear = low[row] > 4 * np.partition(low, 2)[2] and high[column] > 4 * np.partition(high, 2)[2]
@@ -62,7 +62,7 @@ def _digit(power: Floats, whole: float) -> str:
 
 
 def measure() -> dict[str, object]:
-    """Of all sequences sent each way, how many came through whole, and those that did not."""
+    """For each direction: how many of the sequences arrived whole, and which did not."""
     failed = []
     sent = 0
     for level_db in LEVELS_DB:

@@ -1,4 +1,4 @@
-"""Bits: pieces of any size, any BLAS kernel and any thread count give the same bytes. G.711 is ITU's."""
+"""Bits: pieces of any size, any BLAS kernel and any thread count give the same bytes. G.711 equals ITU's tables."""
 
 import csv
 import os
@@ -17,7 +17,7 @@ KERNELS = ("SkylakeX", "Haswell", "Sandybridge", "Nehalem", "Katmai")
 
 
 def g711_differences() -> dict[str, int]:
-    """Inputs with another code than in the golden tables, and codes with another value."""
+    """The numbers of inputs and of codes whose result differs from the golden tables."""
     with (GOLDEN / "g711_decode.csv").open(newline="") as table:
         values = [int(row["value"]) for row in csv.DictReader(table)]
     found = dsp.decode(bytes(range(256))).tolist()
@@ -32,7 +32,7 @@ def g711_differences() -> dict[str, int]:
 
 
 def fingerprint(seed: int, most: int) -> int:
-    """One number for both directions' output over a minute of noise, cut in random pieces of up to `most` bytes."""
+    """One number for the output of both directions for a minute of noise, in random pieces of up to `most` bytes."""
     draw = random.Random(seed)
     noise = np.random.default_rng(3).integers(0, 256, 480_000, dtype=np.uint8).tobytes()
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
@@ -47,7 +47,7 @@ def fingerprint(seed: int, most: int) -> int:
 
 
 def kernels() -> dict[str, int]:
-    """The fingerprint in fresh processes, by BLAS kernel and thread count (x86 names; others are ignored there)."""
+    """The fingerprint in new processes, for each BLAS kernel and thread count. The kernels' names are those of x86."""
     code = "from bench.dsp.exact import fingerprint; print(fingerprint(1, 3000))"
     runs = [{"OPENBLAS_CORETYPE": kernel} for kernel in KERNELS]
     runs += [{"OPENBLAS_NUM_THREADS": threads} for threads in ("1", "2")]
@@ -61,9 +61,9 @@ def kernels() -> dict[str, int]:
 
 
 def held_back() -> int:
-    """The most samples that were ever missing.
+    """The highest number of samples that were ever missing.
 
-    Frames of 20 ms give 480 for 160 and 160 for 480 from the first one on.
+    Each frame of 20 ms, from the first on, gives 480 samples for 160, and 160 for 480.
     """
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     short = 0
@@ -73,7 +73,7 @@ def held_back() -> int:
 
 
 def measure() -> dict[str, object]:
-    """All of it."""
+    """All figures of this file."""
     cuts = {str(most): fingerprint(seed, most) for seed, most in enumerate((40, 960, 3000, 480_000))}
     by_kernel = kernels()
     return {

@@ -1,6 +1,6 @@
-"""Runs inside the bench's own environment (out/dsp-venv): `voices FOLDER` speaks clips, `pesq FOLDER NAME...` scores.
+"""Runs in the bench's own environment (out/dsp-venv). `voices FOLDER` speaks clips, `pesq FOLDER NAME...` scores them.
 
-Imports nothing of the project. Prints one JSON object.
+It imports nothing of the project, and prints one JSON object.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes
 
 
 def voices(folder: Path) -> dict[str, int]:
-    """Speak the text in every voice into NAME.npy (int16); returns the sampling rate by name."""
+    """Speak the text in every voice into NAME.npy (int16). Return the sampling rate of each."""
     import espeakng_loader  # type: ignore[import-not-found]  # installed in out/dsp-venv only
 
     espeak = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -39,7 +39,7 @@ def voices(folder: Path) -> dict[str, int]:
     for voice in VOICES:
         heard.clear()
         if espeak.espeak_SetVoiceByName(voice.encode()) != 0:
-            continue  # this build of espeak-ng has not got it
+            continue  # this build of espeak-ng does not have the voice
         text = TEXT.encode()
         espeak.espeak_Synth(text, len(text) + 1, 0, 0, 0, utf8, None, None)
         espeak.espeak_Synchronize()
@@ -49,7 +49,7 @@ def voices(folder: Path) -> dict[str, int]:
 
 
 def scores(folder: Path, names: list[str]) -> dict[str, dict[str, float]]:
-    """Narrow-band PESQ of each clip's ways against its ideal."""
+    """Narrow-band PESQ of each version of each clip, compared with the ideal version."""
     import pesq  # type: ignore[import-not-found]  # installed in out/dsp-venv only
 
     found = {}

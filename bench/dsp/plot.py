@@ -1,4 +1,4 @@
-"""One picture: both directions' responses as measured, and their delay."""
+"""One picture: the measured responses of both directions, and their delay."""
 
 from pathlib import Path
 

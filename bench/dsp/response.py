@@ -15,7 +15,7 @@ STEP_HZ = 10
 
 @dataclass(frozen=True)
 class Response:
-    """By frequency in Hz: gain of the tone, and the worst image (up) or alias (down), in dB of the tone."""
+    """For each frequency: the tone's gain, and the worst image (up) or alias (down), in dB relative to the tone."""
 
     freq_hz: Floats
     gain_db: Floats
@@ -30,14 +30,14 @@ def tone(freq_hz: float, rate_hz: int, duration_s: float) -> npt.NDArray[np.int1
 
 
 def spectrum_db(samples: npt.NDArray[np.int16], rate_hz: int) -> Floats:
-    """Decibels of PEAK in each multiple of 10 Hz, over the last tenth of a second."""
+    """The level at each multiple of 10 Hz over the last tenth of a second, in dB relative to PEAK."""
     span = rate_hz // STEP_HZ
     magnitude = np.abs(np.fft.rfft(samples[-span:].astype(np.float64))) * 2 / span
     return np.asarray(20 * np.log10(magnitude / PEAK + 1e-7))
 
 
 def up() -> Response:
-    """Tones to 3990 Hz; the images of a tone f are at 8000 - f, 8000 + f and mirrored again at 12 kHz."""
+    """Tones up to 3990 Hz. The images of a tone f are at 8000 - f and 8000 + f, and mirrored again at 12 kHz."""
     freq_hz = np.arange(STEP_HZ, 4000, STEP_HZ)
     gain_db, unwanted_db = [], []
     for hz in freq_hz:
@@ -48,7 +48,7 @@ def up() -> Response:
 
 
 def down() -> Response:
-    """Tones to 11990 Hz; over 4000 Hz all that comes out is unwanted, and the gain is what folded back."""
+    """Tones up to 11990 Hz. Above 4000 Hz all output is unwanted, and the gain is that of the alias."""
     freq_hz = np.arange(STEP_HZ, 12_000, STEP_HZ)
     freq_hz = freq_hz[freq_hz % 4000 != 0]
     gain_db, unwanted_db = [], []
@@ -61,7 +61,7 @@ def down() -> Response:
 
 
 def delays_ms(freq_hz: Floats) -> tuple[Floats, Floats]:
-    """Group delay up and down, from what an impulse makes. Going down it takes an impulse for each phase."""
+    """The group delay up and down, from the response to an impulse. The way down needs one impulse for each phase."""
     impulse = np.zeros(96, np.int16)
     impulse[0] = 32767
     rising = Upsampler().feed(impulse).astype(float)

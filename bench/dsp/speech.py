@@ -1,7 +1,7 @@
-"""PESQ of the model's voice as the caller hears it, compared with one mu-law pass of the same clips, the upper limit.
+"""PESQ of the model's voice as the caller hears it. The upper limit is the same clip with mu-law applied once.
 
-PESQ (ITU-T P.862, narrow band) comes from the package `pesq`, built from C source; the voices come from espeak-ng. Both
-are in an environment of their own under out/, so that neither the relay nor its tests need them.
+PESQ (ITU-T P.862, narrow band) comes from the package `pesq`, which is built from C source. The voices come from
+espeak-ng. Both are in an environment of their own under out/, so that neither the relay nor its tests need them.
 """
 
 import itertools
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def build() -> None:
-    """Make the environment: needs a C compiler and the network, a minute or so."""
+    """Make the environment. This needs a C compiler and the network, and takes about a minute."""
     if shutil.which("cc") is None and shutil.which("gcc") is None:
         raise SystemExit("pesq is built from C source: install a C compiler first (on Debian: apt-get install gcc)")
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
@@ -46,12 +46,12 @@ def _limited(samples: Floats) -> npt.NDArray[np.int16]:
 
 
 def _resampled(samples: Floats, from_hz: int, to_hz: int) -> Floats:
-    """Ideally: the spectrum cut or extended, nothing filtered."""
+    """Ideal resampling: the spectrum is cut or extended, without a filter."""
     return np.asarray(signal.resample(samples, len(samples) * to_hz // from_hz))
 
 
 def _cut_in_deltas(downlink: dsp.Downlink, pcm24k: bytes) -> bytes:
-    """As a model sends it: pieces of unlike size, and the tail at the end."""
+    """The downlink of audio as a model sends it: in pieces of different sizes, with the tail at the end."""
     sizes = np.random.default_rng(2).integers(1, 24_000, 1000)
     ends = [0, *np.minimum(np.cumsum(sizes), len(pcm24k)).tolist(), len(pcm24k)]
     pieces = [pcm24k[start:end] for start, end in itertools.pairwise(ends)]
@@ -59,7 +59,7 @@ def _cut_in_deltas(downlink: dsp.Downlink, pcm24k: bytes) -> bytes:
 
 
 def measure() -> dict[str, object] | str:
-    """Mean and lowest PESQ of the downlink and of the upper limit. Or the sentence that says what is missing."""
+    """The mean and lowest PESQ of the downlink and of the upper limit. Or a sentence that says what is missing."""
     if not (ENVIRONMENT / "bin" / "python").exists():
         return "not measured: `python -m bench.dsp --build` first builds pesq and the voices in out/dsp-venv"
     CLIPS.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""`python -m bench.frame [NAME=CHECKOUT…]`: the CPU that a caller's frame costs, beside other checkouts.
+"""`python -m bench.frame [NAME=CHECKOUT…]`: the CPU that a caller's frame costs, compared with other checkouts.
 
-All calls work in lock step: each gets one frame at the same moment, and the next one when the model has all frames. No
-clock is involved. The CPU time of the relay's process is counted. So other programs on the machine disturb it little.
-Several checkouts, each with its own .venv, are measured in turn, round by round, on one core. A checkout may be
-`passthrough`: the plain Node relay of bench/peers. The others are compared with the first one.
+All calls work in lock step: each gets one frame at the same moment, and the next one when the model has all frames. The
+CPU time of the relay's process is counted, and no clock is used. So other programs on the machine disturb it little.
+Several checkouts, each with its own .venv, are measured in turn, round by round, on one core. `passthrough` instead of
+a checkout means the plain Node relay of bench/peers. All are compared with the first one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ APPEND = b"input_audio_buffer.append"
 
 
 def checkout(path: str, folder: Path) -> Relay:
-    """`relay serve` of a checkout, with the packages of its own .venv; `passthrough`: the plain Node relay."""
+    """`relay serve` of a checkout, with the packages of its own .venv. `passthrough` means the plain Node relay."""
     if path == "passthrough":
         return passthrough()
     root = Path(path).resolve()
@@ -59,11 +59,11 @@ class Bench:
     name: str
     load: Load
     pid: int
-    reached: int = 0  # frames that the model has
+    reached: int = 0  # the number of frames that have reached the model
     payloads: list[bytes] = field(default_factory=list)
 
     def take_over(self) -> None:
-        """Stop the timers: frames go out when this bench says so, answers end, marks are returned."""
+        """Take the calls from the load: this bench alone sends frames. Running answers end, and marks return."""
         self.load.loop._timers.clear()
         for caller in self.load.callers:
             session = cast("load_model.Session", caller.session)
@@ -71,7 +71,7 @@ class Bench:
             caller.on_input = self._reader(caller)  # type: ignore[method-assign]
 
     def give_back(self) -> None:
-        """Give the calls back to the load, which ends them."""
+        """Return the calls to the load, which ends them."""
         for caller in self.load.callers:
             del caller.on_input, caller.session.on_input  # type: ignore[union-attr]
 
@@ -92,7 +92,7 @@ class Bench:
         return on_input
 
     def step(self, callers: list[Caller]) -> None:
-        """Send one frame in each call. Returns when the model has all. Raises LoadFailed."""
+        """Send one frame in each call, and wait until the model has all of them. Raises LoadFailed."""
         wanted = self.reached + len(callers)
         for caller in callers:
             n = caller._sent
@@ -115,7 +115,7 @@ class Bench:
                 raise LoadFailed(f"{self.name}: {wanted - self.reached} frames did not reach the model")
 
     def round(self, at_once: int) -> float:
-        """CPU time of a frame in microseconds, measured over some hundred frames."""
+        """The CPU time of a frame in microseconds, measured over some hundred frames."""
         callers, before = self.load.callers, cpu_ns(self.pid)
         steps = max(1, FRAMES // at_once)
         for n in range(steps):
@@ -124,7 +124,7 @@ class Bench:
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time of all threads of the process in nanoseconds (Linux, schedstat)."""
+    """The CPU time of all threads of the process, in nanoseconds (Linux, schedstat)."""
     return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
@@ -138,7 +138,7 @@ def main() -> int:
     at_once = [int(n) for n in chosen.at_once.split(",")]
     os.sched_setaffinity(0, {LOAD_CORE})
     quieten()
-    load_model.FIRST_TURN_S = 1e9  # the model answers nobody
+    load_model.FIRST_TURN_S = 1e9  # the model answers no caller
     source = random.Random(1)
     payloads = [pybase64.b64encode(bytes(source.choices(b"\xff\xfe\x7f\x7e\xfd\xfc\x7d", k=160))) for _ in range(16)]
     print(machine())

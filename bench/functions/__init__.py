@@ -1,1 +1,1 @@
-"""What callers hear while a function takes two seconds, on real sockets."""
+"""The silences that callers hear while a function takes two seconds, on real sockets."""

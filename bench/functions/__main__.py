@@ -1,8 +1,9 @@
 """`python -m bench.functions [--calls 1 20] [--rounds 4]`: slow functions (2 s) under load, as each caller hears them.
 
-A real relay with its ledger, the model and the business, and the callers, in processes of their own. All callers ask
-for something that takes two seconds, again and again. Every fifth speaks while it runs. Writes out/functions.txt and
-.json. Exit code 1 if anybody heard over 900 ms of silence, a gap in the agent's words, or an agent that went on.
+A real relay with its ledger, the model with the business, and the callers run in processes of their own. All callers
+ask repeatedly for something that takes two seconds. Every fifth caller speaks while the function runs. Writes
+out/functions.txt and .json. The exit code is 1 if a caller heard more than 900 ms of silence, a gap in the agent's
+words, or an agent that spoke on after an interruption.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ from relay.standin.scenario.scenario_file import Scenario, parse
 from relay.standin.twilio.numbers import fictional_number
 
 SILENCE_LIMIT_MS, STOP_LIMIT_MS = 900.0, 300.0
-EVERY = 5  # one caller in so many interrupts
+EVERY = 5  # every fifth caller interrupts
 MUTE, ANNOUNCED, SPEAKS = "ask_hours", "ask_friday", "can_you_hear"
 ROUND_S = 9
 
 
 @dataclasses.dataclass(slots=True)
 class Figures:
-    """One number of calls at a time."""
+    """The figures for one number of calls at a time."""
 
     calls: int
     functions: int
-    silence_ms: Spread  # from the caller's last sound to the agent's next, and between the agent's
-    gaps_ms: Spread  # gaps in the agent's words, when its buffer was empty
+    silence_ms: Spread  # from the caller's last sound to the agent's next, and between the agent's own sounds
+    gaps_ms: Spread  # gaps in the agent's words, because Twilio's buffer was empty
     stop_ms: Spread  # at an interruption: from the caller's first sound to the agent's last
-    answered: int  # callers' words during a function that were answered
+    answered: int  # how often words during a function were answered
     interruptions: int
     failures: list[str]
 
@@ -58,7 +59,7 @@ class Figures:
 
 
 def caller(number: int, rounds: int) -> Scenario:
-    """Asks for something slow, again and again."""
+    """A caller who asks repeatedly for something slow."""
     says = MUTE if number % 2 else ANNOUNCED
     speaks = f'{{ interrupt_after_ms = 500, say = "{SPEAKS}" }}, ' if number % EVERY == EVERY - 1 else ""
     once = f'{{ say = "{says}" }}, {speaks}{{ silent_s = {ROUND_S} }}'
@@ -67,7 +68,7 @@ def caller(number: int, rounds: int) -> Scenario:
 
 
 async def ring(origin: str, count: int, rounds: int) -> list[CallReport]:
-    """So many callers at once, a fifth of a second after one another."""
+    """Start this many callers, 0.2 s apart."""
     exchange = Target(origin, ACCOUNT, NUMBER).exchange(lambda kind, fields: None)
     reports: list[CallReport] = []
 
@@ -106,7 +107,7 @@ def figures(count: int, rounds: int, reports: list[CallReport]) -> Figures:
 
 
 async def measure(calls: list[int], rounds: int) -> list[Figures]:
-    """Every number of calls, with one relay."""
+    """Measure each number of calls, with one relay."""
     done: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder, database("embedded", Path(folder)) as url:
         migrate(url)
@@ -129,12 +130,12 @@ async def measure(calls: list[int], rounds: int) -> list[Figures]:
 
 
 def words(one: Figures) -> str:
-    """A step in words."""
+    """The figures as lines of text."""
     silence, stop = one.silence_ms, one.stop_ms
     return (
         f"{one.calls:5} calls, {one.functions} functions of {SLOW_MS / 1000:g} s\n"
         f"      silence of a caller       p50 {silence.p50:5.0f}  p99 {silence.p99:5.0f}  max {silence.most:5.0f} ms\n"
-        f"      holes in the agent's words {one.gaps_ms.n}"
+        f"      gaps in the agent's words  {one.gaps_ms.n}"
         f"{f', longest {one.gaps_ms.most:.0f} ms' if one.gaps_ms.n else ''}\n"
         f"      interrupted {one.interruptions} times: stopped after p50 {stop.p50:.0f}, max {stop.most:.0f} ms; "
         f"answered while the function ran {one.answered}\n"
@@ -143,10 +144,10 @@ def words(one: Figures) -> str:
 
 
 def main() -> int:
-    """Measure, print, leave the files."""
+    """Measure, print, and write the files."""
     parser = argparse.ArgumentParser(prog="python -m bench.functions")
     parser.add_argument("--calls", type=int, nargs="+", default=[1, 20])
-    parser.add_argument("--rounds", type=int, default=4, help="functions a call")
+    parser.add_argument("--rounds", type=int, default=4, help="functions in each call")
     options = parser.parse_args()
     quieten()
     head = machine()

@@ -1,6 +1,6 @@
-"""`python -m bench.functions.backend_process`: the stand-in model and a business that takes its time, in one process.
+"""`python -m bench.functions.backend_process`: the stand-in model and a slow stand-in business in one process.
 
-Prints the model's URL and the business's, a line each.
+It prints the URL of the model and then that of the business, a line for each.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from relay.standin.business.faults import Faults
 from relay.standin.model.script import Reaction, Script
 from relay.standin.model.server import PATH, StandInModel
 
-NICENESS = 5  # the relay and the callers' clock go first
+NICENESS = 5  # the relay and the callers' clock have precedence
 SLOW_MS = 2_000
 HOURS = "We are open from eleven in the morning until ten at night."
 SCRIPT = Script(
     reactions=(
-        Reaction(clip="ask_hours", call="lookup_hours", then=HOURS),  # without a word before it
+        Reaction(clip="ask_hours", call="lookup_hours", then=HOURS),  # without words before it
         Reaction(clip="ask_friday", say="Let me book that for you.", call="lookup_hours", then=HOURS),
         Reaction(clip="can_you_hear", say="Yes, I'm here. How can I help?"),
     ),
-    first_delta_ms=(150, 150),  # so that silence is the function's, not the model's
+    first_delta_ms=(150, 150),  # ms; short, so that silence comes from the function
 )
 
 

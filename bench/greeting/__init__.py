@@ -1,1 +1,1 @@
-"""How soon a caller hears us: real processes over loopback, one case for each step of the greeting's ladder."""
+"""How soon a caller hears the greeting: real processes over loopback, one case for each rung of the ladder."""

@@ -1,6 +1,6 @@
-"""`python -m bench.greeting [--calls 100] [--at-once 20] [--only WORDS]`: every step of the ladder, in real processes.
+"""`python -m bench.greeting [--calls 100] [--at-once 20] [--only WORDS]`: every rung of the ladder, in real processes.
 
-Writes out/greeting.txt, .json and .png. Exit code 1 if any call heard nothing by 500 ms.
+Writes out/greeting.txt, .json and .png. The exit code is 1 if a call heard nothing within 500 ms.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VOICES = ("marin", "cedar", "alloy", "ash", "ballad", "coral", "echo", "sage", "
 
 @asynccontextmanager
 async def model(case: Case) -> AsyncIterator[str]:
-    """A stand-in model in a process; its URL."""
+    """Run a stand-in model in a process, and return its URL."""
     command = [sys.executable, "-m", "bench.greeting.model_process", case.name]
     async with trio.open_nursery() as nursery:
         process = await nursery.start(partial(trio.run_process, command, stdout=subprocess.PIPE, check=False))
@@ -47,17 +47,17 @@ async def model(case: Case) -> AsyncIterator[str]:
 
 
 async def measure(case: Case, database_url: str, folder: Path, calls: int, at_once: int) -> Measured:
-    """One case. `folder` is the relay's, and empty."""
+    """Measure one case. `folder` is an empty folder for the relay."""
     port, log = free_port(), folder / "relay.log"
     if case.kept:
-        async with model(CASES[0]) as url:  # on an ordinary day
+        async with model(CASES[0]) as url:  # a model without faults
             await greet(environment(port, url, database_url, folder))
     loads: list[tuple[Load, int]] = []
     async with model(case) as url:
         environ = environment(port, url, database_url if case.postgres else NOBODY, folder)
         served: dict[str, int] = {}
         for number in range(min(STARTS, calls) if case.fresh else 1):
-            if not case.kept:  # what one start rendered must not be there at the next
+            if not case.kept:  # one start must not find what an earlier one rendered
                 environ["OPENAI_VOICE"] = VOICES[number % len(VOICES)]
             async with serving(environ, log, ready=not case.fresh) as origin, trio.open_nursery() as nursery:
                 load = Load(origin)
@@ -87,7 +87,7 @@ async def measure(case: Case, database_url: str, folder: Path, calls: int, at_on
 
 
 def run(calls: int, at_once: int, only: str) -> list[Measured]:
-    """All cases, one after another."""
+    """Measure all cases, one after the other."""
     found: list[Measured] = []
     for case in (each for each in CASES if only in each.name):
         with tempfile.TemporaryDirectory(prefix="relay-greeting-") as temporary:
@@ -95,7 +95,7 @@ def run(calls: int, at_once: int, only: str) -> list[Measured]:
             root.chmod(0o711)
             folder = root / "relay"
             folder.mkdir(mode=0o711)
-            with database("embedded", root) as url:  # a fresh one: no case finds another one's greeting
+            with database("embedded", root) as url:  # a new one, so that no case finds the greeting of another
                 migrate(url)
                 found.append(trio.run(measure, case, url, folder, calls, at_once))
         print(f"{case.name}: done", file=sys.stderr, flush=True)
@@ -103,9 +103,9 @@ def run(calls: int, at_once: int, only: str) -> list[Measured]:
 
 
 def main() -> int:
-    """Measure, print, leave the files."""
+    """Measure, print, and write the files."""
     parser = argparse.ArgumentParser(prog="python -m bench.greeting")
-    parser.add_argument("--calls", type=int, default=100, help="one after another, and about as many at once")
+    parser.add_argument("--calls", type=int, default=100, help="calls one after the other, and about as many at once")
     parser.add_argument("--at-once", type=int, default=20)
     parser.add_argument("--only", default="", help="only the cases with these words in their name")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The load: the stand-in Twilio rings, listens until the first audio, and hangs up."""
+"""The load: the stand-in Twilio makes calls, listens until the first audio, and hangs up."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from relay.standin.twilio.exchange import CallerLine, Exchange, LiveCall
 from relay.standin.twilio.numbers import fictional_number
 from relay.standin.twilio.streaming import Network
 
-# A caller who hears nothing for this long hangs up, and the bench has failed.
+# A caller who hears nothing for this many seconds hangs up, and the bench fails.
 PATIENCE_S = 3.0
-# After the first audio: a mark comes back, then the caller hangs up.
+# The seconds from the first audio to the hang-up. A mark returns in this time.
 STAYS_S = 0.1
 LAG_EVERY_S = 0.005
-# Twilio takes about 365 ms from the TwiML to its socket (docs/protocol/twilio.md 1.3). The value of each call is drawn
-# around it.
+# Twilio takes about 365 ms from the TwiML to its socket (docs/protocol/twilio.md 1.3). Each call gets a random value of
+# this range.
 CONNECT_MS = (265.0, 465.0)
 
 
 @dataclass(slots=True)
 class Heard:
-    """One call, as the caller's side saw it. None: nothing was heard."""
+    """One call, measured at the caller's side. None means that nothing was heard."""
 
     greeting_ms: float | None  # `start` sent -> first media frame here
     ring_ms: float | None  # first ring -> first media frame here
@@ -36,7 +36,7 @@ class Heard:
 
 @dataclass(slots=True)
 class Load:
-    """The calls of one case, and how late this process itself was meanwhile."""
+    """The calls of one case, and the delays of this process itself."""
 
     origin: str
     heard: list[Heard] = field(default_factory=list)
@@ -55,12 +55,12 @@ class Load:
             self._first.setdefault(fields["call_sid"], trio.Event()).set()
 
     async def one_by_one(self, count: int) -> None:
-        """Calls, each after the one before."""
+        """Make calls, one after the other."""
         for _ in range(count):
             await self._call()
 
     async def together(self, count: int) -> None:
-        """Calls that ring in the same moment."""
+        """Make calls at the same moment."""
         async with trio.open_nursery() as nursery:
             for _ in range(count):
                 nursery.start_soon(self._call)
@@ -73,7 +73,7 @@ class Load:
             call.hang_up()
 
         network = Network(connect_ms=self._chance.uniform(*CONNECT_MS))
-        number = fictional_number(len(self._seen))  # nobody rings too often
+        number = fictional_number(len(self._seen))  # a new number each time, so that none calls too often
         call = await self._exchange.ring(CallerLine(number=number, network=network), act)
         at_s = self._seen[call.state.sid]
         media, start = at_s.get("first_media"), at_s.get("stream_started")
@@ -81,7 +81,7 @@ class Load:
         self.heard.append(Heard(after_ms, None if media is None else round(media * 1000, 2)))
 
     async def watch_lag(self) -> None:
-        """How late this process wakes up: nothing can be measured more exactly."""
+        """Measure how late this process wakes up, which limits the exactness of all figures."""
         while True:
             due = trio.current_time() + LAG_EVERY_S
             await trio.sleep_until(due)
@@ -89,7 +89,7 @@ class Load:
 
 
 async def rungs(origin: str) -> dict[str, int]:
-    """How many calls each step of the ladder served, by the relay's own count."""
+    """How many calls each rung of the ladder served, by the relay's own count."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{origin}/metrics", timeout=5.0)).text
     found = re.findall(r'relay_greeting_ms_count\{rung="(\w+)"\} (\d+)', text)
@@ -97,7 +97,7 @@ async def rungs(origin: str) -> dict[str, int]:
 
 
 async def own_p99_ms(origin: str) -> float | None:
-    """The relay's own greeting_ms: the smallest bucket bound that 99 of 100 calls are below."""
+    """The relay's own figure greeting_ms: the lowest bucket limit that 99 of 100 calls are below."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{origin}/metrics", timeout=5.0)).text
     sums: dict[float, float] = {}

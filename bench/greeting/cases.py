@@ -1,4 +1,4 @@
-"""The cases: what the relay has, and what is broken, when the phone rings."""
+"""The cases: which greeting is kept, and what is broken, when the phone rings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from relay.standin.speech.voice import Voice
 # A usual model: 150 ms to the open socket, 300 to 700 ms to the first delta (docs/protocol/openai.md 3).
 CONNECT_MS = 150.0
 ORDINARY = Script(connect_ms=CONNECT_MS)
-# As if the session had been opened long before: the best that a pool of configured sessions could do.
+# The session opens at once. This is the best that a pool of configured sessions could do.
 POOLED = Script(connect_ms=0.0)
 DEAD = Script(faults=Faults(connect_refused=True))
 HUNG = Script(faults=Faults(silent_after_connect=True))
 
 
 class Hoarse(Voice):
-    """Says the greeting, but not its parts alone: their renderings are silent, and refused."""
+    """Speaks only the whole greeting. Renderings of its parts are silent, so the relay refuses them."""
 
     def say(self, text: str) -> bytes:
         sound = super().say(text)
@@ -35,7 +35,7 @@ class Case:
     postgres: bool = True
     hoarse: bool = False  # the model's renderings are refused, so that every greeting is live
     fresh: bool = False  # every call is the first of a relay that has just started
-    goal_ms: float | None = None  # for the p99 at 20 calls at once
+    goal_ms: float | None = None  # the goal for the p99 at 20 calls at once
 
 
 CASES = (

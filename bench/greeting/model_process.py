@@ -1,6 +1,6 @@
 """`python -m bench.greeting.model_process CASE`: the stand-in model of a case in a process of its own.
 
-So that its work does not delay the callers, whose clock is the one that counts. Prints its port.
+So its work does not delay the callers, whose clock takes the times. It prints its port.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import trio
 from bench.greeting.cases import CASES, Hoarse
 from relay.standin.model.server import StandInModel
 
-# The callers go first on the core they share.
+# The callers have precedence on the core that they share.
 NICENESS = 5
 
 

@@ -1,4 +1,4 @@
-"""`relay serve` and `relay greet` as real processes, on a core of their own where there is more than one."""
+"""`relay serve` and `relay greet` as real processes, on a core of their own if there are several."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def environment(port: int, model_url: str, database_url: str, folder: Path) -> d
 
 
 def free_port() -> int:
-    """A port that nobody has now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -72,7 +72,7 @@ async def greet(environ: Mapping[str, str]) -> None:
 
 @asynccontextmanager
 async def serving(environ: Mapping[str, str], log: Path, *, ready: bool) -> AsyncIterator[str]:
-    """A running relay: its origin. `ready`: wait for `/readyz`, else only until it answers at all."""
+    """Run a relay, and return its origin. With `ready` wait for `/readyz`, otherwise only until it answers."""
     origin = environ["PUBLIC_URL"]
     with log.open("ab") as out:
         process = await trio.to_thread.run_sync(_begin, environ, out)
@@ -107,6 +107,6 @@ async def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
                     if (await client.get(url, timeout=2.0)).status_code == 200:
                         return
                 except httpx.TransportError:
-                    pass  # not yet
+                    pass  # it does not answer yet
                 await trio.sleep(0.02)
     raise RelayFailed(f"the relay was not ready within {START_LIMIT_S:.0f} s, or stopped; its log is {log}")

@@ -19,7 +19,7 @@ LIMIT_MS = 500.0
 
 @dataclass(slots=True)
 class Measured:
-    """A case's figures in ms. `alone` is one call after another, `together` many at once. None: nothing was heard."""
+    """A case's figures in ms. `alone`: one call after the other. `together`: many at once. None: nothing was heard."""
 
     case: Case
     alone: list[float | None]
@@ -30,23 +30,23 @@ class Measured:
 
     @property
     def too_late(self) -> int:
-        """Calls that heard nothing by 500 ms."""
+        """The number of calls that heard nothing within 500 ms."""
         return sum(ms is None or ms > LIMIT_MS for ms in (*self.alone, *self.together))
 
     @property
     def misses_its_goal(self) -> bool:
-        """True if the case has a goal for its p99 at 20 at once, and is over it."""
+        """True if the case has a goal for its p99 with 20 calls at once, and misses it."""
         return self.case.goal_ms is not None and percentile(self.together, 0.99) > self.case.goal_ms
 
 
 def percentile(values: Sequence[float | None], share: float) -> float:
-    """Of all calls. A call that heard nothing counts as infinite. nan without calls."""
+    """The percentile over all calls. A call that heard nothing counts as infinite. Without calls it is nan."""
     ordered = sorted(float("inf") if ms is None else ms for ms in values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 def table(found: Sequence[Measured]) -> str:
-    """The figures for people."""
+    """The figures as a table."""
     width = max(len(each.case.name) for each in found)
     columns = "   n    p50    p95    p99    max"
     head = f"{'greeting_ms, start sent -> first audio here':<{width}}  {'':>10}  {columns}"
@@ -67,12 +67,12 @@ def table(found: Sequence[Measured]) -> str:
         if each.misses_its_goal:
             lines.append(f"goal missed: {each.case.name}: p99 together over {each.case.goal_ms:g} ms")
     if not any(each.too_late for each in found):
-        lines.append(f"every call heard something by {LIMIT_MS:.0f} ms")
+        lines.append(f"every call heard something within {LIMIT_MS:.0f} ms")
     return "\n".join(lines)
 
 
 def as_json(found: Sequence[Measured]) -> list[dict[str, Any]]:
-    """All values."""
+    """All values, for the JSON file."""
     return [
         {
             "case": each.case.name,
@@ -88,7 +88,7 @@ def as_json(found: Sequence[Measured]) -> list[dict[str, Any]]:
 
 
 def draw(found: Sequence[Measured], path: Path) -> None:
-    """One histogram a case, all on the same axis of time."""
+    """Draw a histogram of each case, all with the same time axis."""
     figure, axes = plt.subplots(len(found), 1, figsize=(9, 1.3 * len(found) + 1), sharex=True, squeeze=False)
     bins = [10.0 * step for step in range(61)]
     for axis, each in zip(axes[:, 0], found, strict=True):

@@ -1,1 +1,1 @@
-"""What it costs 20 calls that five pages watch them."""
+"""The cost of five watchers for 20 running calls."""

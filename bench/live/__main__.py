@@ -1,7 +1,7 @@
-"""`python -m bench.live [SECONDS]`: what five event clients cost the audio path of 20 running calls.
+"""`python -m bench.live [SECONDS]`: how much five watchers delay the audio of 20 running calls.
 
-Ten pairs of windows on one relay process with the same calls: unwatched and watched; in every second pair the other way
-round. The goal is the median of the ten differences of p99, both ways: under 1 ms.
+There are ten pairs of windows on one relay process with the same calls: one unwatched and one watched. In every second
+pair the order is reversed. The goal is that the median of the ten differences of p99 is under 1 ms in each direction.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CALLS, WATCHERS, PAIRS, GOAL_MS = 20, 5, 10, 1.0
 
 @contextmanager
 def watching(load: Load, port: int, count: int) -> Iterator[list[int]]:
-    """Event clients on the load's core. When they have ended, the list has their counts of snapshots and bytes."""
+    """Run event clients on the load's core. When they have ended, the list has their counts of snapshots and bytes."""
     command = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "bench.live.watchers", str(port), str(count)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as clients:
@@ -34,7 +34,7 @@ def watching(load: Load, port: int, count: int) -> Iterator[list[int]]:
         assert clients.stdout is not None
         out = clients.stdout
         load.loop.run(lambda: bool(select.select([out], [], [], 0)[0]), READY_LIMIT_S)  # the calls go on meanwhile
-        assert out.readline() == "ready\n", "the event clients got nothing"
+        assert out.readline() == "ready\n", "the event clients got no snapshot"
         got: list[int] = []
         try:
             yield got
@@ -44,7 +44,7 @@ def watching(load: Load, port: int, count: int) -> Iterator[list[int]]:
 
 
 def window(load: Load, pid: int, seconds: float, port: int, *, watched: bool) -> Step:
-    """One window, and its line."""
+    """Measure one window, and print its line."""
     if not watched:
         load.loop.run(lambda: False, SETTLE_S)
         step = load.measure("unwatched", CALLS, seconds, pid, RELAY_CORE)
@@ -53,20 +53,20 @@ def window(load: Load, pid: int, seconds: float, port: int, *, watched: bool) ->
     with watching(load, port, WATCHERS) as got:
         load.loop.run(lambda: False, SETTLE_S)
         step = load.measure("watched", CALLS, seconds, pid, RELAY_CORE)
-    assert got[0] >= WATCHERS * seconds, f"{WATCHERS} clients got {got[0]} snapshots: they did not watch"
+    assert got[0] >= WATCHERS * seconds, f"{WATCHERS} clients got only {got[0]} snapshots, so they did not watch"
     print(f"{line(step)}  {got[0]} snapshots, {got[1] / 1000:.0f} kB", flush=True)
     return step
 
 
 def difference(pairs: list[tuple[Step, Step]], way: str) -> float:
-    """The median of what watching adds to p99, in ms."""
+    """The median of the increase of p99 by watching, in ms."""
     found = [getattr(watched, way).p99 - getattr(alone, way).p99 for alone, watched in pairs]
-    print(f"{way:4} p99, watched less unwatched, ms: {' '.join(f'{each:+.2f}' for each in sorted(found))}")
+    print(f"{way:4} p99, watched minus unwatched, ms: {' '.join(f'{each:+.2f}' for each in sorted(found))}")
     return float(median(found))
 
 
 def main() -> int:
-    """Measure, print, write out/live.json. Returns 1 if the goal was missed."""
+    """Measure, print, write out/live.json. Return 1 if the goal was missed."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 8.0
     quieten()
     print(machine())

@@ -1,7 +1,7 @@
 """Event clients in a process of their own: `python -m bench.live.watchers PORT COUNT`.
 
-Each reads the event stream of the page Live. Prints "ready" when all have their first snapshot. At the end of its input
-it prints how many snapshots and bytes all have got, and ends.
+Each reads the event stream of the page Live. The process prints "ready" when each client has its first snapshot. At the
+end of its input it prints how many snapshots and bytes all clients have got, and ends.
 """
 
 from __future__ import annotations

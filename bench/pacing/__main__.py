@@ -1,7 +1,6 @@
-"""`python -m bench.pacing`: the lead compared with pushing through: delay, work, what a stop must undo, gaps under
-trouble.
+"""`python -m bench.pacing`: the lead compared with sending at once: delay, CPU, audio that a hold resends, and gaps.
 
-Writes out/pacing.txt and .json. Exit code 1 if the lead has a gap with a stall of 150 ms.
+Writes out/pacing.txt and .json. The exit code is 1 if the lead has a gap with a stall of 150 ms.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ WAYS = (("lead 200-400 ms", Lead()), ("lead 100-200 ms", Lead(100, 200)), ("push
 
 
 def main() -> int:
-    """Run, print, leave the files."""
+    """Run, print, and write the files."""
     rows = [measure(name, lead, trouble) for trouble in TROUBLES for name, lead in WAYS]
     lines = [machine(), f"{'':18}{'delay':>8} {'CPU us':>7} {'msgs':>6} {'at Twilio':>10} {'resent':>8} {'gaps':>5}"]
     for row in rows:

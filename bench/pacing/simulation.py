@@ -1,7 +1,7 @@
-"""Two minutes of one call's answers through the real playout, on a clock of 1 ms, with trouble on the way.
+"""Two minutes of one call's answers through the real playout, with stalls and network bursts, in steps of 1 ms.
 
 Answers of 10 s come every 12 s, in deltas of 250 ms, five times as fast as speech. The caller's frames wake the relay
-every 20 ms. A stall stops it. Twilio is the stand-in's playback.
+every 20 ms. During a stall the relay does nothing. Twilio is the stand-in's playback.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from relay.standin.twilio.playback import Playback
 
 CALL_S = 120
 ANSWER_MS, DELTA_MS, EVERY_S, PACE = 10_000, 250, 12.0, 5.0
-APART_S = 0.5  # between two troubles
+APART_S = 0.5  # seconds between two troubles
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What goes wrong: the loop stops, or the way to Twilio is blocked, this often and for this long."""
+    """A trouble: the loop stalls or the way to Twilio is blocked, this often and for this long."""
 
     name: str
     stall_ms: int = 0
@@ -43,27 +43,27 @@ TROUBLES = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a way of pacing did under a trouble."""
+    """The figures of one kind of pacing under one trouble."""
 
     way: str
     trouble: str
-    delay_ms: float  # first delta -> first frame written, mean
-    cpu_us_per_call_s: float  # the ledger's own work
+    delay_ms: float  # from the first delta to the first written frame, mean
+    cpu_us_per_call_s: float  # the playout's own work
     messages_per_call_s: float
-    at_twilio_ms: float  # what a `clear` throws away, mean over random moments of speech
-    resent_kb: float  # sent again after a cough that was undone; a cough every 3 s of speech
+    at_twilio_ms: float  # the audio that a `clear` throws away, mean over random moments of speech
+    resent_kb: float  # sent again after the hold of a cough, with a cough every 3 s of speech
     gaps: int
     gaps_ms: float
 
 
 def measure(way: str, lead: Lead, trouble: Trouble) -> Row:
-    """One call under the trouble, and for `resent_kb` one with coughs."""
+    """Run one call under the trouble, and another one with coughs for `resent_kb`."""
     row = run(way, lead, trouble, coughs=False)
     return replace(row, resent_kb=run(way, lead, trouble, coughs=True).resent_kb)
 
 
 def run(way: str, lead: Lead, trouble: Trouble, *, coughs: bool, seed: int = 7) -> Row:
-    """One call. With `coughs` every silence is a cough, and its gaps mean nothing."""
+    """Run one call. With `coughs` the silences come from coughs, so its gaps have no meaning."""
     chance, playout, ear = random.Random(seed), Playout(lead), Playback()
     coming: deque[tuple[float, Play]] = deque()
     pushed: dict[ItemId, float] = {}
@@ -140,7 +140,7 @@ def _deltas() -> deque[tuple[float, ItemId, bytes, bool]]:
 
 
 def _gaps(ear: Playback) -> list[float]:
-    """Silences inside answers; between two of them there are more than a second."""
+    """The silences inside answers. Silences of more than a second are between two answers, and do not count."""
     runs = ear.runs(CALL_S)
     silences = [(begun - over) * 1_000 for (_, over), (begun, _) in pairwise(runs)]
     return [ms for ms in silences if 1 <= ms < 1_000]

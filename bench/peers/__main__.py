@@ -1,6 +1,6 @@
-"""`python -m bench.peers [NAME…]`: our relay and others under the same load in the same run, and ratios.
+"""`python -m bench.peers [NAME…]`: our relay and others under the same load in the same run, and their ratios.
 
-Names: passthrough agents pipecat (all, if none is given). They are installed into out/peers first.
+The names are passthrough, agents and pipecat. Without a name all of them run. They are installed into out/peers first.
 """
 
 import os
@@ -14,7 +14,7 @@ from relay.standin.load.generator import LoadFailed, Step
 
 CALLS = {"pipecat": (1, 20)}
 ALL_CALLS = (20, 100, 200)
-# The CPU of a second of a call: ours divided by that of the plain Node relay, which has no DSP.
+# The goal for CPU: ours for a second of a call, divided by that of the plain Node relay, which has no DSP.
 GOAL = 1.6
 SECONDS = 15.0
 
@@ -32,7 +32,7 @@ def _one(name: str) -> list[Step]:
 
 
 def main() -> int:
-    """Measure all, twice; print; write out/peers.json. Returns 1 if ours costs over GOAL of the passthrough's CPU."""
+    """Measure all twice, print, and write out/peers.json. Return 1 if our CPU is over GOAL times the passthrough's."""
     names = sys.argv[1:] or list(PEERS)
     os.sched_setaffinity(0, {LOAD_CORE})
     quieten()
@@ -46,7 +46,7 @@ def main() -> int:
             if step.calls in plain:
                 ratio = step.cpu_ms_per_call_s / plain[step.calls].cpu_ms_per_call_s
                 worst = max(worst, ratio)
-                print(f"CPU of ours to the passthrough's at {step.calls} calls: {ratio:.2f} (goal {GOAL})")
+                print(f"our CPU divided by the passthrough's at {step.calls} calls: {ratio:.2f} (goal {GOAL})")
     print(steps.save("peers", [run for found in rounds for run in found.values()]))
     return 0 if worst <= GOAL else 1
 

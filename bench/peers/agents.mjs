@@ -1,4 +1,4 @@
-// OpenAI's Agents SDK for JavaScript behind Twilio, as its documentation sets it up. Environment: PORT, MODEL_URL.
+// OpenAI's Agents SDK for JavaScript with Twilio, set up as in its documentation. Environment: PORT, MODEL_URL.
 import Fastify from "fastify";
 import formbody from "@fastify/formbody";
 import websocket from "@fastify/websocket";

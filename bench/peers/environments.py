@@ -1,4 +1,4 @@
-"""Other relays, installed on demand into out/peers, and how each is started. Nothing of theirs is in the repository."""
+"""Other relays, and how each is started. They are installed into out/peers when they are needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.standin.load.generator import LoadFailed, Relay
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / "out" / "peers"
-# What the figures in README were taken with.
+# The versions with which the figures in README were taken.
 NODE = ("fastify@5.12.8", "ws@8.23.0", "@fastify/formbody@9", "@fastify/websocket@11")
 AGENTS = ("@openai/agents@0.20.0", "@openai/agents-extensions@0.18.0", "zod@4")
 PIPECAT = ("pipecat-ai[openai,websocket,silero]==1.14.0", "fastapi", "uvicorn[standard]", "python-multipart")
@@ -24,7 +24,7 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def _node(name: str, packages: tuple[str, ...], program: str) -> Path:
-    """A folder with the packages and the program; installed once."""
+    """A folder with the packages and the program. It is installed once."""
     folder = FOLDER / name
     if shutil.which("npm") is None:
         raise LoadFailed("npm is missing: install Node 20 or newer")
@@ -37,7 +37,7 @@ def _node(name: str, packages: tuple[str, ...], program: str) -> Path:
 
 
 def passthrough() -> Relay:
-    """Our own 60 lines that do what Twilio's Node sample does: bytes in, bytes out."""
+    """Our own 60 lines, which pass bytes on in both directions like Twilio's Node sample."""
     program = _node("passthrough", NODE, "passthrough.mjs")
     return Relay(
         "node passthrough", ("node", str(program)), {"PORT": "{port}", "MODEL_URL": "{model_url}"}, "/incoming"

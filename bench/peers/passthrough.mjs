@@ -1,5 +1,5 @@
-// A plain relay to compare with: mu-law from Twilio to the model and back, untouched, as Twilio's sample does it.
-// No DSP, no playout, no ledger; fastify for the webhook, ws for both sockets. Environment: PORT, MODEL_URL.
+// A plain relay for comparison. It passes mu-law from Twilio to the model and back unchanged, like Twilio's sample.
+// It has no DSP, no playout and no ledger. fastify serves the webhook, and ws serves the sockets. Environment: PORT, MODEL_URL.
 import Fastify from "fastify";
 import formbody from "@fastify/formbody";
 import websocket from "@fastify/websocket";

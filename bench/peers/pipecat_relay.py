@@ -1,6 +1,6 @@
-"""Pipecat behind Twilio: its Twilio serializer and Realtime service, in its own environment (PORT, MODEL_URL).
+"""Pipecat with Twilio: its Twilio serializer and Realtime service. It runs in its own environment (PORT, MODEL_URL).
 
-Imports nothing of the project.
+It imports nothing of the project.
 """
 # mypy: ignore-errors
 
@@ -26,14 +26,14 @@ app = FastAPI()
 
 @app.post("/incoming")
 async def incoming(request: Request) -> Response:
-    """The TwiML that opens the stream."""
+    """Answer with the TwiML that opens the stream."""
     url = f"ws://{request.headers['host']}/media"
     return Response(f'<Response><Connect><Stream url="{url}" /></Connect></Response>', media_type="text/xml")
 
 
 @app.websocket("/media")
 async def media(socket: WebSocket) -> None:
-    """One call."""
+    """Serve one call."""
     await socket.accept()
     start = {}
     while "start" not in start:

@@ -1,7 +1,8 @@
-"""`python -m bench.profile [CALLS [SECONDS]]`: where a caller frame's microseconds go, by room and by function.
+"""`python -m bench.profile [CALLS [SECONDS]]`: the microseconds of a caller's frame, for each file and function.
 
-It uses py-spy, which looks at the real `relay serve` from outside, 400 times a second; installed into out/profile-venv.
-The microseconds are the CPU of the process divided by the callers' frames: answers, marks and the ledger are included.
+It uses py-spy, which looks at the real `relay serve` from outside 400 times a second. py-spy is installed into
+out/profile-venv. The microseconds are the CPU of the process divided by the callers' frames, so answers, marks and the
+ledger are included.
 """
 
 import subprocess
@@ -17,7 +18,7 @@ RATE_HZ = 400
 SHOWN, ROOMS_SHOWN = 45, 20
 FRAMES_PER_S = 50
 FOLDER = OUT / "profile-venv"
-# Everything that the loop does is below this frame of Trio's. The ledger's threads are not.
+# All work of the loop is below this stack frame of Trio's. The ledger's threads are not below it.
 LOOP = "unrolled_run"
 
 
@@ -31,7 +32,7 @@ def _spy() -> Path:
 
 
 def shares(folded: str) -> tuple[Counter[str], Counter[str], int]:
-    """Samples of the loop by innermost function, by any function on the stack, and in all; from py-spy's raw format."""
+    """The loop's samples, from py-spy's raw format: by innermost function, by any function on the stack, and in all."""
     own, within, total = Counter[str](), Counter[str](), 0
     for row in folded.splitlines():
         stack, _, count = row.rpartition(" ")
@@ -46,7 +47,7 @@ def shares(folded: str) -> tuple[Counter[str], Counter[str], int]:
 
 
 def rooms(own: Counter[str]) -> Counter[str]:
-    """The same by file: "dsp/line.py", "trio/_core/_run.py"."""
+    """The samples of each file, for example "dsp/line.py" or "trio/_core/_run.py"."""
     by_room = Counter[str]()
     for name, count in own.items():
         by_room[name.rpartition("(")[2]] += count
@@ -70,7 +71,7 @@ def main() -> int:
         command += ["-d", str(round(seconds)), "-f", "raw", "-o", str(raw)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if not load.loop.run(lambda: process.poll() is not None, seconds + 20) or process.returncode:
-            raise LoadFailed("py-spy did not look at the relay: it needs the right to (root, or ptrace_scope 0)")
+            raise LoadFailed("py-spy could not look at the relay: it must run as root, or with ptrace_scope 0")
     own, within, total = shares(raw.read_text())
     frame_us = step.cpu_ms_per_call_s * 1000 / FRAMES_PER_S
     rows = [f"{frame_us:.0f} us of CPU a caller frame", "", f"{'us':>6} {'own %':>6}  room"]

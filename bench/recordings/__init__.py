@@ -1,1 +1,1 @@
-"""What recording costs the audio path: pairs of runs at 20 calls, with RECORD=on and without."""
+"""How much recording delays the audio: pairs of runs at 20 calls, with RECORD=on and without."""

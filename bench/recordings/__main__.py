@@ -1,7 +1,7 @@
-"""`python -m bench.recordings [PAIRS [SECONDS [CALLS]]]`: RECORD=on against RECORD=transcripts, in interleaved pairs.
+"""`python -m bench.recordings [PAIRS [SECONDS [CALLS]]]`: RECORD=on compared with transcripts, in interleaved pairs.
 
-Each run is a new `relay serve` with the same load. The figure is the median over the pairs of the difference of p99,
-with a 95 % interval by bootstrap. The goal is under 1 ms.
+Each run is a new `relay serve` with the same load. The figure is the median of the pairs' differences of p99, with a
+95 % interval by bootstrap. The goal is less than 1 ms.
 """
 
 import random
@@ -23,9 +23,9 @@ DRAWS = 10_000
 
 @contextmanager
 def recording() -> Iterator[Relay]:
-    """`relay serve` as in `ours`, with RECORD=on.
+    """Run `relay serve` as in `ours`, with RECORD=on.
 
-    Says so if nothing was recorded, because then nothing was measured.
+    It ends the program if nothing was recorded, because then nothing was measured.
     """
     with ours() as relay:
         more = {"RECORD": "on", "RECORDING_KEY": new_key()}
@@ -38,14 +38,14 @@ def recording() -> Iterator[Relay]:
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float, float]:
-    """Median, and the bounds that 95 % of redrawn medians lie in."""
+    """The median, and the bounds that 95 % of the medians of random redraws are in."""
     rng = random.Random(1)
     drawn = sorted(statistics.median(rng.choices(differences, k=len(differences))) for _ in range(DRAWS))
     return statistics.median(differences), drawn[DRAWS // 40], drawn[-DRAWS // 40]
 
 
 def main() -> int:
-    """Run the pairs, print, write out/recordings.json and .txt. Returns 1 if a median is over the goal."""
+    """Run the pairs, print, write out/recordings.json and .txt. Return 1 if a median misses the goal."""
     given = [int(word) for word in sys.argv[1:4]]
     pairs, seconds, calls = given + [10, 10, 20][len(given) :]
     quieten()
@@ -53,7 +53,7 @@ def main() -> int:
     print(steps.HEAD)
     runs: dict[bool, list[Step]] = {True: [], False: []}
     for number in range(pairs):
-        for records in (True, False) if number % 2 else (False, True):  # neither always comes first
+        for records in (True, False) if number % 2 else (False, True):  # each comes first in half of the pairs
             relay = recording() if records else ours()
             runs[records] += steps.climb(relay, (calls,), seconds, tls=True, to_the_end=True)
     both = list(zip(runs[True], runs[False], strict=True))

@@ -1,1 +1,1 @@
-"""How long callers wait for their answer, and how often they are cut off in a pause: see __main__.py."""
+"""How long callers wait for their answer, and how often an answer cuts them off in a pause. See __main__.py."""

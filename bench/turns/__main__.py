@@ -1,8 +1,8 @@
 """`python -m bench.turns [SECONDS] [NAME…]`: how long callers wait, and how often they are cut off in a pause.
 
-The same turns and the same delays of the model for: ANSWER_EARLY=off, ours, and the peers of bench.peers that are named
-(passthrough agents pipecat). Two rounds, interleaved. Goals are judged over the turns that both of ours took. Writes
-out/turns.json. `python -m bench.turns.paired` plays many more turns in the call's core alone, without a relay process.
+Our relay with ANSWER_EARLY=off and on, and the named peers of bench.peers (passthrough, agents, pipecat), get the same
+turns and the same delays of the model. There are two interleaved rounds. The goals are judged over the turns that both
+of ours took. Writes out/turns.json. `python -m bench.turns.paired` plays many more turns without a relay process.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ HEAD = (
 
 
 def main() -> int:
-    """Measure all in turn, and print. Returns 1 if ours misses a goal."""
+    """Measure all in turn, and print. Return 1 if our relay misses a goal."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     names = ["off", "on", *sys.argv[2:]]
     os.sched_setaffinity(0, {LOAD_CORE})

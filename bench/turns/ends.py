@@ -1,10 +1,10 @@
 """Both ends of bench.turns: callers who speak and listen, and a model with a VAD that obeys `silence_duration_ms`.
 
-The caller's clock begins when the last loud frame of a turn was sent, and stops when the first frame of the answer is
-played. What is played before that frame was sent is a false cut. The model's first delta comes 300 to 700 ms after the
-request. Then deltas come at five times real time.
+A caller's wait begins when the last loud frame of a turn was sent, and ends when the first frame of the answer is
+played. An answer that is played before that last loud frame is a false cut. The model's first delta comes 300 to 700 ms
+after the request. Then deltas come five times as fast as real time.
 
-Each relay gets the same turns: what is said, its pause, the rest behind it, and the delay of the model's answer to it
+Each relay gets the same turns: what is said, its pause, the rest after it, and the delay of the model's answer to it
 depend on the run, the caller and the number of the turn, and on nothing that a relay does.
 """
 
@@ -28,12 +28,13 @@ from relay.standin.load.stage import Stage
 from relay.standin.model.vad import Started, Vad
 
 FIRST_DELTA_S = (0.300, 0.700)
-ANSWER_DELTAS = 4  # 1 s
+ANSWER_DELTAS = 4  # 1 s of audio
 TRANSCRIBED_AFTER_S = 1.2
-# For a session that does not set it: the documented value (the real default is 200, docs/protocol/openai.md 2.1).
+# For a session that does not set it. This is the documented value. The real default is 200 ms (docs/protocol/openai.md
+# 2.1).
 SILENCE_MS = 500
 FIRST_TURN_S = 7.0
-REST_S = (0.5, 1.2)  # between an answer and the next turn
+REST_S = (0.5, 1.2)  # the seconds between an answer and the next turn
 NO_ANSWER_S = 6.0
 SOUND_DBFS = -50.0
 
@@ -45,7 +46,7 @@ class Turn:
     caller: int
     number: int  # of this caller's turns
     pause_ms: int
-    wait_ms: float | None = None  # from the last sound to the answer; None: none came
+    wait_ms: float | None = None  # from the last sound to the answer; None: no answer came
     was_cut: bool = False
 
     @property
@@ -56,7 +57,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Found:
-    """What a run found."""
+    """The figures of a run."""
 
     turns: list[Turn] = field(default_factory=list)
     asked: int = 0
@@ -65,12 +66,12 @@ class Found:
 
 
 class Speaker(Caller):
-    """A caller who says clips, and waits for the answer to each."""
+    """A caller who says clips and waits for the answer to each."""
 
     _saying: Say | None = None
     _at = 0
     _turn: Turn | None = None
-    _spoke_at = 0.0  # when the last loud frame of the turn was sent; 0: it has not ended
+    _spoke_at = 0.0  # when the last loud frame of the turn was sent; 0 while the turn runs
     _next_at = 0.0
     _turns = 0
 
@@ -109,7 +110,7 @@ class Speaker(Caller):
         if self._at < len(self._saying.frames):
             frame = self._saying.frames[self._at]
             if self._at == self._saying.last_loud:
-                self._spoke_at = now + FRAME_MS / 1000  # its sound lasts as long
+                self._spoke_at = now + FRAME_MS / 1000  # the frame's audio ends then
             self._at += 1
             return pybase64.b64encode(frame)
         self._wait(now)
@@ -140,7 +141,7 @@ class Speaker(Caller):
 
 
 class ListeningSession(Session):
-    """A model session that hears."""
+    """A model session with a VAD."""
 
     def __init__(self, load: Stage, link: Any) -> None:
         super().__init__(load, link)
@@ -152,7 +153,7 @@ class ListeningSession(Session):
         self._interrupts = True
 
     def begin_turns(self, caller: Any) -> None:
-        """The caller takes them by itself."""
+        """Do nothing, because the caller begins its turns by itself."""
 
     def _configure(self, session: dict[str, Any]) -> None:
         super()._configure(session)
@@ -197,7 +198,7 @@ class ListeningSession(Session):
             self._answer({})
 
     def _answer(self, wanted: dict[str, Any]) -> None:
-        if self.caller is None or "instructions" in wanted:  # a phrase, or the greeting
+        if self.caller is None or "instructions" in wanted:  # this request is for a phrase or the greeting
             super()._answer(wanted)
             return
         found = self._turns_load.found
@@ -211,7 +212,7 @@ class ListeningSession(Session):
 
 
 class TurnAnswer(_Answer):
-    """An answer whose first delta takes its time, and that can be cancelled."""
+    """An answer whose first delta comes after a delay. It can be cancelled."""
 
     def __init__(self, session: ListeningSession, load: Stage, metadata: object, first_s: float) -> None:
         self._first_s = first_s
@@ -233,7 +234,7 @@ class TurnAnswer(_Answer):
         self._mine._answer_now = None
 
     def cancel(self, reason: str) -> None:
-        """Nothing more of it comes."""
+        """Send nothing more of this answer."""
         self._is_cancelled, self._mine._answer_now, self._mine._is_answering = True, None, False
         self._mine._turns_load.found.cancelled += 1
         details = {"type": "cancelled", "reason": reason}
@@ -241,7 +242,7 @@ class TurnAnswer(_Answer):
 
 
 class TurnsLoad(Load):
-    """Callers who take turns at their own pace."""
+    """Callers who begin their turns at their own pace."""
 
     caller_class = Speaker
     session_class = ListeningSession

@@ -1,7 +1,7 @@
-"""What the callers of bench.turns say: the shipped clips of callers (piper's "joe"), with and without a pause inside.
+"""The sentences of the callers of bench.turns: the shipped clips of callers (piper's "joe"), with and without a pause.
 
-A pause is silence that is put in at a quiet place between two words, at least 400 ms from both ends. So what comes
-before it sounds unfinished if piper's voice does. It is not a recording of somebody who thinks.
+A pause is silence that is inserted at a quiet place between two words, at least 400 ms from both ends. It is not a
+recording of a person who thinks, so the words before it may sound more finished than before a real pause.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from relay.standin.speech.voice import clips
 FRAME_BYTES = 160
 FRAME_MS = 20
 QUIET = bytes([0xFF, 0x7F]) * (FRAME_BYTES // 2)
-# A pause in speech has 250 to 1,000 ms by the literature. 900 ms is the longest one here.
+# In the literature a pause in speech has 250 to 1,000 ms. Here 900 ms is the longest.
 PAUSES_MS = (300, 500, 700, 900)
 WITH_A_PAUSE = 0.5
 EDGE_MS = 400
@@ -26,7 +26,7 @@ NOT_SPOKEN = ("cough", "mm_hmm", "hello")
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """One turn: frames of mu-law, which of them is the last loud one, and the pause inside (0: none)."""
+    """One turn: frames of mu-law, the number of the last loud one, and the length of the pause (0 without a pause)."""
 
     frames: tuple[bytes, ...]
     last_loud: int
@@ -43,7 +43,7 @@ def _loud(frames: list[bytes]) -> list[int]:
 
 
 def _quiet_places(frames: list[bytes]) -> list[int]:
-    """Where two words can be separated: the quietest frame of each 200 ms, away from both ends."""
+    """The places where two words can be separated: the quietest frame of each 200 ms, away from both ends."""
     loud = _loud(frames)
     first, last = loud[0] + EDGE_MS // FRAME_MS, loud[-1] - EDGE_MS // FRAME_MS
     levels = [dsp.level_dbfs(frame) for frame in frames]
@@ -52,7 +52,7 @@ def _quiet_places(frames: list[bytes]) -> list[int]:
 
 
 def turns(seed: str) -> Iterator[Say]:
-    """Turns without end. The same seed gives the same turns."""
+    """Endless turns. The same seed gives the same turns."""
     chance = random.Random(seed)
     spoken = [
         _frames(clip.mulaw) for clip in clips().values() if clip.speaker == "caller" and clip.id not in NOT_SPOKEN

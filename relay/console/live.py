@@ -2,12 +2,15 @@
 
 Nothing is computed while nobody watches. A snapshot holds everything. So a watcher that reads slowly misses some, and
 the next one is complete. What it has not read costs only its own connection.
+
+The audio of all calls runs in the same thread. So the work is done in small pieces: one call of the snapshot, or one
+watcher's event, in each pass of Trio's loop.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +20,7 @@ import trio
 from relay.call.vocabulary import HangUpOrdered, Order, OrderAnswer, PutThroughOrdered, SentenceOrdered
 from relay.console import wording
 
-# How often a page gets its calls. All watchers wake at the same moment, and share what is computed then.
+# How often a page gets its calls. The watchers wake one after another in this time, and share one snapshot.
 STEP_S = 0.5
 # A proxy closes a connection that is silent for a minute. An event without news keeps it open.
 KEEP_ALIVE_S = 15.0
@@ -74,8 +77,8 @@ class LiveCalls(Protocol):
     def machine(self) -> str:
         """The machine whose calls these are."""
 
-    def seen(self) -> list[LiveCall]:
-        """Every call in hand, oldest first."""
+    def seen(self) -> Iterable[LiveCall]:
+        """Every call in hand, oldest first. Each is looked at when its turn comes."""
 
     async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
         """Order something in a call. None: this process does not have the call."""
@@ -86,40 +89,51 @@ class Watch:
 
     def __init__(self, calls: LiveCalls) -> None:
         self._calls = calls
-        self.watchers = 0
+        self._places = set(range(MOST_WATCHERS))  # free ones
         self._event = b""
-        self._seen_at = -math.inf
+        self._looked_at = -math.inf
+
+    @property
+    def watchers(self) -> int:
+        """How many watch now."""
+        return MOST_WATCHERS - len(self._places)
 
     @property
     def is_full(self) -> bool:
         """True while as many watch as are allowed."""
-        return self.watchers >= MOST_WATCHERS
+        return not self._places
 
     async def events(self) -> AsyncIterator[bytes]:
         """One watcher's stream: a snapshot at each change. It ends when it is cancelled, or after its time."""
-        self.watchers += 1
+        place = self._places.pop()
+        offset_s = place * STEP_S / MOST_WATCHERS
         try:
             began_at = sent_at = trio.current_time()
             sent = b""
             yield b"retry: 3000\n\n"
             while (now := trio.current_time()) - began_at < STREAM_LIMIT_S:
-                event = self._snapshot(now)
-                if event != sent:
-                    sent, sent_at = event, now
-                    yield event
+                await self._look(now)
+                if self._event != sent:
+                    sent, sent_at = self._event, now
+                    yield sent
                 elif now - sent_at >= KEEP_ALIVE_S:
                     sent_at = now
                     yield b": still there\n\n"
-                await trio.sleep_until((math.floor(trio.current_time() / STEP_S) + 1) * STEP_S)
+                steps = math.floor((trio.current_time() - offset_s) / STEP_S) + 1
+                await trio.sleep_until(steps * STEP_S + offset_s)
         finally:
-            self.watchers -= 1
+            self._places.add(place)
 
-    def _snapshot(self, now: float) -> bytes:
-        if now - self._seen_at >= STEP_S / 2:
-            self._seen_at = now
-            calls = [call.shown() for call in self._calls.seen()]
-            self._event = b"data: " + msgspec.json.encode(calls) + b"\n\n"
-        return self._event
+    async def _look(self, now: float) -> None:
+        """Renew the snapshot if it is old. A watcher that comes meanwhile takes the one before."""
+        if now - self._looked_at < STEP_S * 0.9:  # the watcher who made the last one comes a little early or late
+            return
+        self._looked_at = now
+        calls = []
+        for call in self._calls.seen():
+            calls.append(call.shown())
+            await trio.lowlevel.checkpoint()
+        self._event = b"data: " + msgspec.json.encode(calls) + b"\n\n"
 
 
 # What the owner is told, by order and answer.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import trio
 
 from relay.call.machine import Next
@@ -25,11 +27,11 @@ class CallsInHand:
         """The machine whose calls these are."""
         return self._desk.settings.machine
 
-    def seen(self) -> list[LiveCall]:
-        """Every call in hand, oldest first."""
-        now = trio.current_time()
-        files = sorted(self._desk.files.at_hand(), key=lambda file: file.rang_at)
-        return [call for file in files if (call := _seen(file, now)) is not None]
+    def seen(self) -> Iterator[LiveCall]:
+        """Every call in hand, oldest first. Each is looked at when its turn comes."""
+        for file in sorted(self._desk.files.at_hand(), key=lambda file: file.rang_at):
+            if (call := _seen(file, trio.current_time())) is not None:
+                yield call
 
     async def order(self, call_sid: str, order: Order) -> OrderAnswer | None:
         """Order something in a call. None: this process does not have the call."""

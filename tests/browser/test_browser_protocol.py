@@ -1,4 +1,4 @@
-"""A browser's messages: what is read from them, what is refused with which words, and what the page is sent."""
+"""A browser's messages: how they are read or refused, and the messages that the page gets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_marks_keys_and_the_end_become_the_events_of_a_phone_call() -> None:
     assert isinstance(parse(b'{"kind":"hang_up"}'), Stopped)
 
 
-def test_a_kind_that_is_new_to_us_is_nothing() -> None:
+def test_a_message_of_an_unknown_kind_is_ignored() -> None:
     assert parse(b'{"kind":"wave","ms":[1],"mulaw":7}') is None
 
 
@@ -58,7 +58,9 @@ def test_a_kind_that_is_new_to_us_is_nothing() -> None:
         (b'{"kind":"mark","name":7}', "the page's mark message is malformed"),
     ],
 )
-def test_what_breaks_the_protocol_is_refused_with_words_that_quote_nobody(message: bytes, words: str) -> None:
+def test_a_message_that_breaks_the_protocol_is_refused_with_a_sentence_that_does_not_quote_it(
+    message: bytes, words: str
+) -> None:
     with pytest.raises(BrowserProtocolError) as refused:
         parse(message)
     assert words in str(refused.value)
@@ -75,14 +77,14 @@ def test_any_bytes_are_read_or_refused(message: bytes) -> None:
 
 
 @given(st.binary(max_size=2000), st.text(max_size=40))
-def test_what_the_page_is_sent_is_json_with_the_sound_and_the_mark_in_it(mulaw: bytes, name: str) -> None:
+def test_messages_to_the_page_are_json_with_the_audio_and_the_mark(mulaw: bytes, name: str) -> None:
     played = json.loads(browser_protocol.media("any", mulaw))
     assert (played.pop("kind"), base64.b64decode(played.pop("mulaw")), played) == ("audio", mulaw, {})
     assert json.loads(browser_protocol.mark("any", name)) == {"kind": "mark", "name": name}
     assert json.loads(browser_protocol.clear("any")) == {"kind": "clear"}
 
 
-def test_a_session_takes_either_protocol() -> None:
+def test_a_call_session_accepts_either_protocol() -> None:
     dialects: list[CallerProtocol] = [media_protocol, browser_protocol]
     assert [(each.NAME, each.IS_A_PHONE_CALL) for each in dialects] == [("twilio", True), ("browser", False)]
     assert type(parse(audio(b"\xff", 0))) is Frame

@@ -1,4 +1,4 @@
-"""The diary: both kinds behave alike, and Postgres holds against everybody who writes at the same moment."""
+"""The diary: both kinds behave in the same way, and in Postgres several writers at the same moment do no harm."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def book(
     return await diary.write(lambda store: Reception(BARBER).book(store, NOW, wish, Deed(key, "CA1")), limit_s=LIMIT_S)
 
 
-async def test_what_was_booked_is_found_by_its_number_and_time(diary: Diary) -> None:
+async def test_a_booking_is_found_by_its_phone_number_and_time(diary: Diary) -> None:
     made = await book(diary, notes="Short at the sides.")
     assert (made.resource, made.span) == (Resource("Maria"), (TEN, TEN + 35))
     assert await diary.read(lambda store: store.of_phone(CALLER, NOW), limit_s=LIMIT_S) == [made]
@@ -73,7 +73,7 @@ async def test_the_same_key_gets_the_first_answer_even_after_the_appointment_was
         await diary.write(lambda store: reception.cancel(store, first.id, Deed("k2")), limit_s=LIMIT_S)
 
 
-async def test_a_no_is_forgotten_and_a_cancellation_is_remembered(diary: Diary) -> None:
+async def test_a_refusal_is_not_kept_under_its_key_and_a_cancellation_is(diary: Diary) -> None:
     reception, first, _ = Reception(BARBER), await book(diary), await book(diary, key="k2")
     with pytest.raises(NotFree, match="taken"):
         await book(diary, key="k3")
@@ -93,7 +93,7 @@ async def test_a_move_may_overlap_its_own_old_time_and_stays_with_its_person(dia
     assert (moved.resource, moved.start_min) == (Resource("Tom"), TEN + 15)
 
 
-async def test_a_block_takes_its_person_s_time_until_it_is_lifted(diary: Diary) -> None:
+async def test_a_block_takes_its_persons_time_until_it_is_removed(diary: Diary) -> None:
     block = Block((TEN, TEN + 60), "Maria", "dentist")
     block_id = await diary.write(lambda store: store.block(block), limit_s=LIMIT_S)
     with pytest.raises(NotFree, match=r"Maria is not free.*Free then: Tom"):
@@ -106,7 +106,7 @@ async def test_a_block_takes_its_person_s_time_until_it_is_lifted(diary: Diary) 
     await book(diary, key="k2", who="Maria")
 
 
-async def test_a_block_of_the_whole_business_takes_everybody_s_time(diary: Diary) -> None:
+async def test_a_block_of_the_whole_business_takes_the_time_of_every_person(diary: Diary) -> None:
     await diary.write(lambda store: store.block(Block((TEN, TEN + 60))), limit_s=LIMIT_S)
     with pytest.raises(NotFree):
         await book(diary)
@@ -147,13 +147,13 @@ async def test_the_database_itself_refuses_a_second_booking_of_one_person_at_one
 
 
 @pytest.mark.real
-def test_of_many_who_book_the_last_time_at_once_one_gets_it_and_all_others_get_alternatives(database_url: str) -> None:
+def test_when_many_book_the_last_time_at_once_one_gets_it_and_the_others_get_alternatives(database_url: str) -> None:
     got: list[Appointment | list[int]] = []
     together = threading.Barrier(6)
 
     async def one(number: int) -> None:
         async with postgres(database_url) as diary:
-            await diary.read(lambda store: store.last_name(""), limit_s=LIMIT_S)  # so that the connection is open
+            await diary.read(lambda store: store.last_name(""), limit_s=LIMIT_S)  # opens the connection
             together.wait(20)
             try:
                 got.append(await book(diary, key=f"k{number}", who="Tom"))
@@ -170,7 +170,7 @@ def test_of_many_who_book_the_last_time_at_once_one_gets_it_and_all_others_get_a
 
 
 @pytest.mark.real
-async def test_a_diary_that_cannot_be_reached_says_so_without_a_name(tmp_path: Path) -> None:
+async def test_an_unreachable_diary_is_reported_without_any_name(tmp_path: Path) -> None:
     async with postgres(f"postgresql://postgres@/postgres?host={tmp_path}&port=5432") as diary:
         with pytest.raises(DiaryUnavailable) as caught:
             await book(diary)

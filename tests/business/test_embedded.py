@@ -1,4 +1,4 @@
-"""The functions over the embedded backend: what a caller of the barber's hears, and what is in the diary."""
+"""The functions with the embedded backend of a barber: the outputs for the model, and the diary."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HAIRCUT: dict[str, Any] = {"name": "Dana Reed", "service": "haircut", "start": "
 
 
 class Shop:
-    """The barber's relay: one diary, and a call after another."""
+    """The barber's relay: one diary, and calls one after the other."""
 
     def __init__(self, business: Business = BARBER) -> None:
         self.diary = MemoryDiary()
@@ -47,7 +47,7 @@ class Shop:
         return outcome, json.loads(outcome.output)
 
 
-async def test_a_booking_says_with_whom_it_is_and_is_listed_for_its_number_alone() -> None:
+async def test_a_booking_names_its_person_and_is_listed_only_for_its_phone_number() -> None:
     shop = Shop()
     outcome, told = await shop.ask("book_appointment", **HAIRCUT, with_whom="maria", notes="short")
     assert outcome.ok
@@ -78,7 +78,7 @@ async def test_a_booking_says_with_whom_it_is_and_is_listed_for_its_number_alone
         ({"service": "lawn mowing"}, "haircut, beard trim", False),
     ],
 )
-async def test_a_no_says_why_and_what_is_free_instead(changed: dict[str, Any], words: str, free: bool) -> None:
+async def test_a_refusal_says_why_and_which_times_are_free(changed: dict[str, Any], words: str, free: bool) -> None:
     shop = Shop()
     outcome, told = await shop.ask("book_appointment", **HAIRCUT | changed)
     assert (outcome.ok, outcome.refused, outcome.unsure) == (False, True, False)
@@ -87,7 +87,7 @@ async def test_a_no_says_why_and_what_is_free_instead(changed: dict[str, Any], w
     assert not shop.diary.store.appointments
 
 
-async def test_the_last_slot_lost_between_offer_and_yes_is_told_with_others() -> None:
+async def test_when_the_last_slot_is_lost_between_the_offer_and_the_yes_others_are_offered() -> None:
     shop = Shop()
     _, offered = await shop.ask("check_availability", service="cut and beard", date="2026-11-26")
     assert "2 PM" in offered["free"]
@@ -99,27 +99,27 @@ async def test_the_last_slot_lost_between_offer_and_yes_is_told_with_others() ->
     assert again.ok
 
 
-async def test_the_person_who_is_busy_is_told_with_who_is_free() -> None:
+async def test_when_the_wanted_person_is_busy_the_free_ones_are_named() -> None:
     shop = Shop()
     await shop.ask("book_appointment", of=shop.call(OTHER, "CA2"), **HAIRCUT, with_whom="Maria")
     _, told = await shop.ask("book_appointment", **HAIRCUT, with_whom="Maria")
     assert told["error"] == "Maria is not free on Thursday, November 26 at 2 PM. Free then: Tom."
 
 
-async def test_with_nobody_named_the_next_barber_takes_the_second_caller_and_the_third_is_refused() -> None:
+async def test_without_a_wanted_person_the_second_barber_takes_the_second_caller_and_the_third_is_refused() -> None:
     shop = Shop()
     made = [await shop.ask("book_appointment", of=shop.call(OTHER, f"CA{n}"), **HAIRCUT) for n in range(3)]
     assert [told.get("with") for _, told in made] == ["Maria", "Tom", None]
 
 
-async def test_the_next_free_one_is_one_question_even_after_a_holiday() -> None:
+async def test_one_function_call_finds_the_next_free_time_even_after_a_holiday() -> None:
     shop = Shop()
     shop.now = local("2026-12-23T17:50", BARBER.tz)
     _, told = await shop.ask("check_availability", service="beard trim")
-    assert told["next_free"][0] == "Tuesday, January 5 at 9 AM"  # only Maria does it, and she is away until January 2
+    assert told["next_free"][0] == "Tuesday, January 5 at 9 AM"  # only Maria does it; she is away until January 2
 
 
-async def test_thursday_afternoon_with_tom_is_one_question() -> None:
+async def test_one_function_call_finds_thursday_afternoon_with_tom() -> None:
     _, told = await Shop().ask(
         "check_availability", service="haircut", date="2026-11-26", part_of_day="afternoon", with_whom="Tom"
     )
@@ -128,7 +128,7 @@ async def test_thursday_afternoon_with_tom_is_one_question() -> None:
     assert all(each == "noon" or each.endswith(" PM") for each in told["free"])
 
 
-async def test_hours_tell_the_break_the_holiday_and_the_next_opening() -> None:
+async def test_the_hours_include_the_break_the_holiday_and_the_next_opening() -> None:
     shop = Shop()
     _, usual = await shop.ask("lookup_hours", date="2026-11-26")
     assert (usual["open"], usual["close"], usual["notes"]) == ("9 AM", "6 PM", "Closed from 12:30 PM to 1:15 PM.")
@@ -139,7 +139,7 @@ async def test_hours_tell_the_break_the_holiday_and_the_next_opening() -> None:
     assert (eve["close"], eve["notes"]) == ("4 PM", "New Year's Eve.")
 
 
-async def test_an_appointment_is_moved_with_its_person_and_cancelled_once() -> None:
+async def test_an_appointment_keeps_its_person_when_it_is_moved_and_is_cancelled_only_once() -> None:
     shop = Shop()
     call = shop.call()
     _, made = await shop.ask("book_appointment", of=call, **HAIRCUT, with_whom="Tom")
@@ -156,13 +156,13 @@ async def test_an_appointment_is_moved_with_its_person_and_cancelled_once() -> N
     assert [change.call_sid for change in shop.diary.store.history] == ["CA1", "CA1", "CA1"]
 
 
-async def test_a_message_is_kept_in_the_table_and_nothing_counts_as_broken() -> None:
+async def test_a_message_is_kept_in_the_ledgers_table_and_no_fault_is_counted() -> None:
     outcome, told = await Shop().ask("take_message", name="Dana", message="Call me back.")
     assert (outcome.ok, told["done"]) == (True, "message_taken")
     assert outcome.effect is not None
 
 
-async def test_a_diary_that_is_away_is_no_plain_no_and_later_the_same_wish_is_done(
+async def test_an_unreachable_diary_is_not_a_refusal_and_the_same_request_succeeds_later(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     shop = Shop()
@@ -175,7 +175,7 @@ async def test_a_diary_that_is_away_is_no_plain_no_and_later_the_same_wish_is_do
     assert outcome.ok
 
 
-async def test_an_hour_that_spring_leaves_out_is_not_offered_and_one_that_autumn_has_twice_is_offered_once() -> None:
+async def test_at_the_clock_changes_a_missing_hour_is_not_offered_and_a_repeated_one_is_offered_once() -> None:
     night = parse(
         'name = "Night"\ntimezone = "America/New_York"\n[hours]\nmon-sun = "18:00-04:00"\n[places]\nchair = 1\n'
         '[[services]]\nname = "visit"\nplaces = "chair"\nminutes = 15\nstep_minutes = 30\n'
@@ -190,7 +190,7 @@ async def test_an_hour_that_spring_leaves_out_is_not_offered_and_one_that_autumn
     assert [f"{slot:%H:%M}" for slot in slots][:5] == ["00:00", "00:30", "01:00", "01:30", "03:00"]
 
 
-def test_the_environment_wins_over_the_file_and_what_differs_is_said() -> None:
+def test_the_environment_has_precedence_over_the_file_and_differences_are_reported() -> None:
     environ = {"BUSINESS_NAME": "Other Cuts", "BUSINESS_COUNTRY": "GB"}
     settings, business, conflicts = settle(load_settings(environ, serving=False), BARBER)
     assert (settings.business_name, settings.business_tz, settings.business_country) == (
@@ -202,12 +202,12 @@ def test_the_environment_wins_over_the_file_and_what_differs_is_said() -> None:
     assert "'Corner Cuts'" in conflicts[0]
 
 
-def test_a_file_without_a_country_leaves_the_environment_s() -> None:
+def test_without_a_country_in_the_file_the_environments_country_is_used() -> None:
     settings, _, conflicts = settle(load_settings({}, serving=False), replace(BARBER, country=""))
     assert (settings.business_country, conflicts) == ("US", [])
 
 
-async def test_steps_are_full_hours_also_where_the_clock_goes_back_by_half_an_hour() -> None:
+async def test_steps_are_full_hours_also_when_the_clock_goes_back_by_half_an_hour() -> None:
     night = parse(
         'name = "Night"\ntimezone = "Australia/Lord_Howe"\n[hours]\nsun = "01:30-06:00"\n[places]\nchair = 1\n'
         '[[services]]\nname = "visit"\nplaces = "chair"\nminutes = 15\nstep_minutes = 60\n'

@@ -1,4 +1,4 @@
-"""business.toml: what ships is right, and every mistake is named with its line, its key and what is allowed."""
+"""business.toml: the shipped files are right. Every mistake is named with its line, its key and the allowed values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mistakes(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_ships_is_right(name: str) -> None:
+def test_the_shipped_files_have_no_mistake(name: str) -> None:
     assert load(folder("prompts") / name).services
 
 
@@ -83,7 +83,7 @@ def test_what_ships_is_right(name: str) -> None:
         ("minutes = 30", 'minutes = 30\n[after_hours]\ngreeting = "Hi"', "line 12: after_hours", "offer is missing"),
     ],
 )
-def test_a_mistake_is_named_with_its_line_its_key_and_what_is_allowed(
+def test_a_mistake_is_named_with_its_line_its_key_and_the_allowed_values(
     old: str, new: str, where: str, words: str
 ) -> None:
     assert old in SMALL
@@ -99,7 +99,7 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
 
 
 @pytest.mark.parametrize("text", ["name = ", "[hours", '"', "name = 1\nname = 2"])
-def test_a_file_that_is_no_toml_says_where(text: str) -> None:
+def test_a_file_that_is_not_toml_is_refused_with_the_place(text: str) -> None:
     assert "line" in mistakes(text)[0]
 
 
@@ -116,7 +116,7 @@ def hours(day: str, more: str = "") -> list[str]:
     return [f"{moment_of(start, business.tz):%H:%M}-{moment_of(end, business.tz):%H:%M}" for start, end in spans]
 
 
-def test_special_days_take_the_place_of_the_week_and_one_with_its_year_goes_first() -> None:
+def test_special_days_replace_the_week_and_one_with_a_year_has_precedence() -> None:
     more = '[[special_days]]\non = "12-24 to 01-02"\nhours = "closed"\n'
     more += '[[special_days]]\non = 2026-12-31\nhours = "10:00-12:00"\n'
     assert hours("2026-12-23", more) == ["09:00-17:00"]
@@ -127,7 +127,7 @@ def test_special_days_take_the_place_of_the_week_and_one_with_its_year_goes_firs
     assert hours("2027-01-04", more) == ["09:00-17:00"]
 
 
-def test_short_answers_stand_in_the_prompt_up_to_the_budget_and_the_others_are_looked_up() -> None:
+def test_short_answers_are_in_the_prompt_up_to_the_budget_and_the_others_are_looked_up() -> None:
     answers = "".join(f'[[answers]]\nabout = "subject {n}"\nanswer = "{"words " * 20}{n}"\n' for n in range(40))
     answers += '[[answers]]\nabout = "the long one"\nanswer = "' + "long " * 90 + '"\n'
     known = told(parse(SMALL + answers))
@@ -141,7 +141,7 @@ def test_short_answers_stand_in_the_prompt_up_to_the_budget_and_the_others_are_l
     assert len(inside) + len(known.looked_up) == 41
 
 
-def test_a_long_menu_of_services_does_not_grow_the_prompt_without_end() -> None:
+def test_a_long_list_of_services_is_cut_in_the_prompt() -> None:
     services = "".join(
         f'[[services]]\nname = "treatment number {n}"\nplaces = "chair"\nminutes = 5\nprice = "{n} dollars"\n'
         for n in range(200)
@@ -160,7 +160,7 @@ def test_services_are_found_by_other_words_and_not_guessed() -> None:
         assert (found.name if found else None) == name, words
 
 
-def test_people_are_found_by_their_first_name_where_only_one_has_it() -> None:
+def test_a_person_is_found_by_the_first_name_if_only_one_has_it() -> None:
     text = SMALL.replace('places = "chair"\n', "") + "".join(
         f'[[people]]\nname = "{name}"\ndoes = ["visit"]\n' for name in ("Maria Lopez", "Tom Hale", "Tom Wood")
     )

@@ -1,4 +1,4 @@
-"""Offers and bookings against a receptionist that walks minutes: random files, diaries and wishes."""
+"""Offers and bookings, compared with an oracle that checks every minute: random files, diaries and wishes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attempt(reception: Reception, store: Store, now: int, wish: Wish, key: str) 
 
 
 @given(worlds(), WISHES)
-def test_what_is_offered_can_be_booked_and_what_is_refused_cannot_and_nothing_is_doubled(
+def test_offered_times_can_be_booked_but_refused_ones_cannot_and_nothing_is_booked_twice(
     world: World, wishes: list[tuple[int, int, str, int]]
 ) -> None:
     reception, oracle, store = Reception(parse(world.toml())), Oracle(world), MemoryStore()
@@ -45,7 +45,7 @@ def test_what_is_offered_can_be_booked_and_what_is_refused_cannot_and_nothing_is
         last = first + dt.timedelta(days=whom)
         free = reception.free(store, oracle.now, service.name, first, last, who)
         expected = oracle.offers(service, first, last, who)
-        assert set(free) <= {each for each in free if oracle.anybody(service, each, who)}, "offered, but not free"
+        assert set(free) <= {each for each in free if oracle.anybody(service, each, who)}, "a time on offer is not free"
         assert free == sorted(expected)
         start = free[at % len(free)] if how == "offered" and free else begin + at
         possible = oracle.anybody(service, start, who)
@@ -55,5 +55,5 @@ def test_what_is_offered_can_be_booked_and_what_is_refused_cannot_and_nothing_is
         assert all(oracle.anybody(service, each, who) for each in alternatives)
         if made is not None:
             resource = made.resource.name, made.resource.number
-            assert oracle.can(service, start, resource), "somebody could, but not this one"
+            assert oracle.can(service, start, resource), "another person is free, but not the booked one"
             oracle.take(service, start, resource)

@@ -1,4 +1,4 @@
-"""`relay diary` and `relay check`: the owner's hand in the diary, and every mistake of the files."""
+"""`relay diary`, with which the owner changes the diary, and `relay check`, which names every mistake of the files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def ask(diary: MemoryDiary, do: str, *rest: str, name: str = "Dana Reed", 
     return await carry_out(Asked(do, rest, name=name, **more), BARBER, diary, lambda: NOW)  # type: ignore[arg-type]
 
 
-async def test_the_owner_adds_moves_cancels_and_sees_it_in_the_list() -> None:
+async def test_the_owner_adds_moves_and_cancels_and_the_list_shows_it() -> None:
     diary = MemoryDiary()
     added = await ask(diary, "add", "haircut", "2026-11-26 14:00", who="Tom", phone="+442079460123", notes="short")
     assert added == "booked apt_1: haircut, Thu 26 Nov 2026 14:00, Tom, Dana Reed"
@@ -40,7 +40,7 @@ async def test_the_owner_adds_moves_cancels_and_sees_it_in_the_list() -> None:
     assert [(change.by, change.key) for change in diary.store.history] == [("owner", "")] * 3
 
 
-async def test_the_list_is_json_when_asked_for() -> None:
+async def test_the_list_can_be_printed_as_json() -> None:
     diary = MemoryDiary()
     await ask(diary, "add", "haircut", "2026-11-24 14:00")
     await ask(diary, "block", "2026-11-24 16:00", "2026-11-24 17:00", who="Maria", why="dentist")
@@ -49,7 +49,7 @@ async def test_the_list_is_json_when_asked_for() -> None:
     assert [(each["with"], each["why"]) for each in shown["blocks"]] == [("Maria", "dentist")]
 
 
-async def test_a_block_names_the_appointments_that_stand_in_it_and_keeps_new_ones_out() -> None:
+async def test_a_block_names_the_appointments_in_its_time_and_prevents_new_ones() -> None:
     diary = MemoryDiary()
     await ask(diary, "add", "haircut", "2026-11-26 14:00", who="Tom")
     blocked = await ask(diary, "block", "2026-11-26", "2026-11-27", who="tom")
@@ -60,7 +60,7 @@ async def test_a_block_names_the_appointments_that_stand_in_it_and_keeps_new_one
     await ask(diary, "add", "haircut", "2026-11-27 10:00", who="Tom")
 
 
-async def test_anyway_books_outside_the_hours_but_never_two_at_one_time() -> None:
+async def test_the_option_anyway_books_outside_the_hours_but_never_two_at_the_same_time() -> None:
     diary = MemoryDiary()
     with pytest.raises(OwnerRefused, match="--anyway"):
         await ask(diary, "add", "haircut", "2026-11-26 20:00", who="Maria")
@@ -82,12 +82,14 @@ async def test_anyway_books_outside_the_hours_but_never_two_at_one_time() -> Non
         ("yesterday", (), "Allowed is"),
     ],
 )
-async def test_what_cannot_be_done_is_said_in_a_sentence(do: str, rest: tuple[str, ...], words: str) -> None:
+async def test_a_command_that_cannot_be_done_is_answered_with_a_sentence(
+    do: str, rest: tuple[str, ...], words: str
+) -> None:
     with pytest.raises(OwnerRefused, match=words):
         await ask(MemoryDiary(), do, *rest)
 
 
-async def test_a_name_is_needed_and_a_wrong_phone_or_person_is_named() -> None:
+async def test_a_booking_needs_a_name_and_a_wrong_phone_number_or_person_is_named() -> None:
     for more, words in (
         ({"name": ""}, "--name is missing"),
         ({"phone": "12"}, "--phone"),
@@ -106,7 +108,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_check_names_the_mistakes_of_settings_and_of_files_together(
+def test_check_names_the_mistakes_of_settings_and_files_together(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "mine.toml").write_text('name = "Mine"\n[hours]\nmon = "9-5"\n')
@@ -119,7 +121,7 @@ def test_check_names_the_mistakes_of_settings_and_of_files_together(
         assert words in told
 
 
-def test_check_says_that_all_is_right(
+def test_check_says_when_everything_is_right(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in {
@@ -133,7 +135,7 @@ def test_check_says_that_all_is_right(
 
 
 @pytest.mark.real
-def test_the_diary_command_keeps_what_is_added_in_postgres(
+def test_the_diary_command_stores_appointments_in_postgres(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], database_url: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)

@@ -1,4 +1,4 @@
-"""Two relays, two processes, one Postgres, one slot: one caller gets it, the other hears what is free instead."""
+"""Two relays in two processes race for one slot in one Postgres: one books it, and the other offers other times."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def relay(url: str, file: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def race(url: str, folder: Path, times: int) -> None:
-    """So many races for one time each, and the count of the results."""
+    """Run this many races, each for one time, and count the results."""
     (folder / "business.toml").write_text(FILE)
     first = dt.datetime.combine(dt.datetime.now(dt.UTC).date() + dt.timedelta(days=3), dt.time(12))
     with ExitStack() as stack:
@@ -76,7 +76,7 @@ def race(url: str, folder: Path, times: int) -> None:
 
 
 @pytest.mark.real
-def test_of_two_relays_that_race_for_a_slot_one_books_it_and_the_other_offers_what_is_free(
+def test_when_two_relays_race_for_a_slot_one_books_it_and_the_other_offers_free_times(
     database_url: str, tmp_path: Path
 ) -> None:
     race(database_url, tmp_path, 10)
@@ -84,7 +84,5 @@ def test_of_two_relays_that_race_for_a_slot_one_books_it_and_the_other_offers_wh
 
 @pytest.mark.real
 @pytest.mark.deep
-def test_two_hundred_races_give_two_hundred_bookings_and_two_hundred_refusals(
-    database_url: str, tmp_path: Path
-) -> None:
+def test_200_races_give_200_bookings_and_200_refusals(database_url: str, tmp_path: Path) -> None:
     race(database_url, tmp_path, 200)

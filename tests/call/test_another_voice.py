@@ -1,4 +1,4 @@
-"""A model that writes and a voice that speaks it: heard words by their positions, text items, and the voice's loss."""
+"""The model writes its answers and another voice speaks them: heard words, text items, and the loss of the voice."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ SPOKEN = replace(PLAIN, voice=Voice("another", 0.00005))
 
 
 def positions(text: str, ms_a_character: float, until_ms: float = float("inf")) -> tuple[Position, ...]:
-    """A position at the end of each word of an even voice, as far as there is sound."""
+    """A position at the end of each word, up to `until_ms`. The voice takes the same time for each character."""
     ends = [at for at in range(1, len(text) + 1) if at == len(text) or text[at] == " "]
     return tuple(Position(end, end * ms_a_character) for end in ends if end * ms_a_character <= until_ms)
 
@@ -99,10 +99,10 @@ def rows(stage: Stage) -> list[RecordTurn]:
     return [action for action in stage.actions if isinstance(action, RecordTurn) and action.role == "agent"]
 
 
-def test_words_of_an_interrupted_answer_are_those_of_its_positions_and_its_text_item_is_written_anew() -> None:
+def test_the_heard_words_of_an_interrupted_answer_follow_its_positions_and_its_text_item_is_written_again() -> None:
     stage = talking()
     write(stage)
-    # A slow beginning and a quick end: by its share of the length, another word would have been heard.
+    # The voice begins slowly and ends quickly. A share of the whole length would give another last heard word.
     where = (Position(2, 900.0), Position(6, 1_020.0), Position(11, 1_500.0), Position(len(TEXT), 2_000.0))
     speak(stage, 4_000, where, whole=True)
     stage.wait(1_000)
@@ -118,7 +118,7 @@ def test_words_of_an_interrupted_answer_are_those_of_its_positions_and_its_text_
     assert (row.said, row.heard, row.interrupted) == (TEXT, "We are", True)
 
 
-def test_an_answer_in_text_of_which_nothing_was_heard_is_deleted_and_not_written_anew() -> None:
+def test_a_text_answer_that_was_not_heard_at_all_is_deleted_and_not_written_again() -> None:
     stage = talking()
     write(stage)
     speak(stage, 4_000, positions(TEXT, 50), whole=False)
@@ -137,7 +137,7 @@ def test_an_answer_that_was_heard_in_full_is_left_as_it_is() -> None:
     assert of(stage, CreateItem, DeleteItem, TruncateItem) == []
 
 
-def test_an_answer_whose_voice_gives_no_positions_was_heard_by_its_share_and_in_full_at_its_end() -> None:
+def test_without_positions_the_heard_words_are_a_share_of_the_text_and_all_of_it_at_the_end() -> None:
     stage = talking()
     write(stage)
     speak(stage, 1_000, (), whole=True)
@@ -150,7 +150,7 @@ def test_an_answer_whose_voice_gives_no_positions_was_heard_by_its_share_and_in_
     stage.wait(2_000)
     interrupt(stage)
     (row,) = rows(stage)
-    assert row.heard == "We are open tomorrow from eleven", "half of it, to a word"
+    assert row.heard == "We are open tomorrow from eleven", "half of the text, cut at a word"
 
 
 def test_a_position_inside_a_word_counts_for_the_words_before_it() -> None:
@@ -165,14 +165,14 @@ def test_a_position_inside_a_word_counts_for_the_words_before_it() -> None:
     assert words_at(said, where, 1_200) == said
 
 
-def test_sound_of_another_voice_is_not_billed_as_the_models_and_its_characters_are() -> None:
+def test_the_sound_of_another_voice_is_billed_by_its_characters_and_not_as_the_models_sound() -> None:
     stage = talking()
     before_usd = stage.machine.meter.usd
     write(stage)
     stage.tell(VoiceBilled(40))
     speak(stage, 4_000, positions(TEXT, 50), whole=False)
     stage.tell(VoiceBilled(27))
-    text_usd = len(TEXT) / 4 * PRICE.text_out / 1e6  # estimated until the bill comes
+    text_usd = len(TEXT) / 4 * PRICE.text_out / 1e6  # an estimate, until the bill comes
     assert stage.machine.meter.usd - before_usd == pytest.approx(67 * 0.00005 + text_usd)
     stage.tell(ResponseEnded(R1, "completed", None, {"output_token_details": {"text_tokens": 1_000}}))
     assert stage.machine.meter.usd - before_usd == pytest.approx(67 * 0.00005 + 1_000 * PRICE.text_out / 1e6)
@@ -181,14 +181,14 @@ def test_sound_of_another_voice_is_not_billed_as_the_models_and_its_characters_a
     assert bill.tokens["characters"] == 67
 
 
-def test_characters_end_a_call_at_its_cap_in_dollars() -> None:
+def test_the_cost_of_characters_ends_a_call_at_its_cap_in_dollars() -> None:
     stage = talking(limits=replace(SPOKEN.limits, call_usd=0.01))
     stage.tell(VoiceBilled(1_000))
     stage.wait(200)
     assert any(isinstance(a, Report) and dict(a.fields).get("reason") == "cost_cap" for a in stage.actions)
 
 
-def test_a_session_that_is_lost_while_its_text_is_spoken_leaves_the_words_that_have_a_sound() -> None:
+def test_when_a_session_is_lost_while_its_text_is_spoken_the_words_that_have_sound_are_kept() -> None:
     stage = talking()
     write(stage)
     speak(stage, 1_000, positions(TEXT, 50, 1_000), whole=False)
@@ -196,7 +196,7 @@ def test_a_session_that_is_lost_while_its_text_is_spoken_leaves_the_words_that_h
     assert past.text == "We are open tomorrow"
 
 
-def test_a_voice_that_is_lost_in_the_middle_of_an_answer_is_heard_so_far_and_the_model_speaks_the_rest() -> None:
+def test_when_the_voice_is_lost_in_the_middle_of_an_answer_the_model_speaks_the_rest() -> None:
     stage = talking()
     write(stage)
     speak(stage, 1_000, positions(TEXT, 50, 1_000), whole=False)
@@ -219,19 +219,19 @@ def test_a_voice_that_is_lost_in_the_middle_of_an_answer_is_heard_so_far_and_the
     assert isinstance(asked, AskForResponse)
     assert asked.ref.startswith("rest-")
     stage.wait(1_500)
-    assert stage.ear.heard[ITEM] == 8_000, "what has a sound is heard to its end"
+    assert stage.ear.heard[ITEM] == 8_000, "audio that came is not heard to its end"
     (row,) = rows(stage)
     assert (row.said, row.heard) == (TEXT, "We are open tomorrow")
     assert stage.machine.call.voice_fault == "dropped"
 
 
-def test_a_voice_that_never_spoke_is_replaced_behind_a_phrase_and_its_words_are_unsaid() -> None:
+def test_when_the_voice_is_lost_before_its_first_sound_a_phrase_comes_and_the_whole_answer_is_asked_for_again() -> None:
     stage = talking()
     write(stage)
     stage.tell(VoiceFailed("silent"))
     stage.tell(ResponseEnded(R1, "cancelled", "client_cancelled", None))
     created = [a.text for a in stage.actions if isinstance(a, CreateItem)]
-    assert created == ["one moment again"], "no word of the answer: nobody heard any"
+    assert created == ["one moment again"], "the session was told words that nobody heard"
     assert DeleteItem(ITEM) in stage.actions
     (asked,) = of(stage, AskForResponse)
     assert isinstance(asked, AskForResponse)
@@ -239,7 +239,7 @@ def test_a_voice_that_never_spoke_is_replaced_behind_a_phrase_and_its_words_are_
     assert stage.machine.playout.is_speaking(stage.now)
 
 
-def test_a_voice_that_is_lost_while_nobody_waits_changes_nothing_that_is_heard() -> None:
+def test_when_the_voice_is_lost_while_nobody_waits_the_caller_hears_no_difference() -> None:
     stage = talking()
     stage.answer(1, 1_000, TEXT)
     stage.wait(1_500)
@@ -247,10 +247,10 @@ def test_a_voice_that_is_lost_while_nobody_waits_changes_nothing_that_is_heard()
     stage.tell(VoiceFailed("dropped"))
     assert of(stage, AskForResponse, CreateItem, DeleteItem, CancelResponse) == []
     assert of(stage, UseOwnVoice) == [UseOwnVoice()]
-    assert stage.tell(VoiceFailed("dropped")) == [], "told once"
+    assert stage.tell(VoiceFailed("dropped")) == [], "the loss is reported twice"
 
 
-def test_a_voice_that_is_lost_when_the_call_is_over_is_no_fault_of_the_call() -> None:
+def test_a_voice_that_is_lost_after_the_end_of_the_call_is_not_counted_as_a_fault() -> None:
     stage = talking()
     write(stage)
     stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
@@ -258,7 +258,9 @@ def test_a_voice_that_is_lost_when_the_call_is_over_is_no_fault_of_the_call() ->
     assert stage.machine.call.voice_fault == ""
 
 
-def test_a_request_that_was_sent_before_the_voice_was_lost_is_cancelled_as_it_begins_and_made_again() -> None:
+def test_a_response_that_was_asked_for_before_the_voice_was_lost_is_cancelled_when_it_begins_and_asked_for_again() -> (
+    None
+):
     stage = talking()
     assert stage.machine.answers.is_asked
     stage.tell(VoiceFailed("dropped"))
@@ -268,7 +270,7 @@ def test_a_request_that_was_sent_before_the_voice_was_lost_is_cancelled_as_it_be
     assert [type(a) for a in of(stage, CancelResponse, AskForResponse)] == [CancelResponse, AskForResponse]
 
 
-def test_a_voice_that_is_lost_behind_a_function_call_asks_for_no_rest_as_the_output_is_answered() -> None:
+def test_when_the_voice_is_lost_after_a_function_call_no_rest_is_asked_for_because_the_output_gets_an_answer() -> None:
     stage = talking()
     write(stage, "Let me look.")
     stage.tell(FunctionAsked(R1, "call_1", "lookup_hours", "{}"))
@@ -281,7 +283,7 @@ def test_a_voice_that_is_lost_behind_a_function_call_asks_for_no_rest_as_the_out
     assert asked.ref.startswith("output-")
 
 
-def test_a_goodbye_whose_voice_is_lost_is_said_in_our_own_words_and_the_call_ends() -> None:
+def test_when_the_voice_is_lost_during_a_goodbye_our_own_phrase_says_goodbye_and_the_call_ends() -> None:
     stage = talking()
     write(stage, "Goodbye, and thank you for calling.")
     speak(stage, 300, (Position(8, 300.0),), whole=False)
@@ -293,7 +295,7 @@ def test_a_goodbye_whose_voice_is_lost_is_said_in_our_own_words_and_the_call_end
     assert of(stage, HangUp)
 
 
-def test_a_notice_that_broke_off_with_its_voice_is_no_notice_and_is_said_again() -> None:
+def test_a_notice_that_broke_off_when_the_voice_was_lost_does_not_count_and_is_said_again() -> None:
     live = replace(
         PLAN, voice=SPOKEN.voice, greeting=replace(PLAN.greeting, opening=replace(PLAN.greeting.opening, mulaw=None))
     )
@@ -313,7 +315,7 @@ def test_a_notice_that_broke_off_with_its_voice_is_no_notice_and_is_said_again()
     assert of(stage, RecordConsent)
 
 
-def test_a_notice_whose_session_is_lost_in_the_middle_of_its_sound_is_no_notice() -> None:
+def test_a_notice_whose_session_is_lost_in_the_middle_of_its_sound_does_not_count() -> None:
     opening = replace(PLAN.greeting.opening, mulaw=None)
     stage = Stage(replace(PLAN, voice=SPOKEN.voice, greeting=replace(PLAN.greeting, opening=opening)))
     stage.tell(ModelReady("sess_1", "mini", True), CallerArrived(StreamSid("MZ1")))
@@ -321,11 +323,11 @@ def test_a_notice_whose_session_is_lost_in_the_middle_of_its_sound_is_no_notice(
     stage.tell(ModelSpoke(R1, ITEM, tone(400), 400.0, (Position(6, 400.0),)))
     stage.tell(ModelLost(1006, "gone"))
     stage.wait(1_500)
-    assert stage.ear.heard[ITEM] == 3_200, "it was played to the end of what there was"
+    assert stage.ear.heard[ITEM] == 3_200, "the notice was not played as far as its audio came"
     assert of(stage, RecordConsent) == []
 
 
-def test_words_that_mean_nothing_after_an_interruption_bring_back_the_rest_from_its_own_position() -> None:
+def test_when_the_words_of_an_interruption_mean_nothing_the_rest_is_spoken_from_the_right_position() -> None:
     stage = talking()
     write(stage)
     speak(stage, 4_000, positions(TEXT, 4_000 / len(TEXT)), whole=True)
@@ -345,7 +347,7 @@ def test_words_that_mean_nothing_after_an_interruption_bring_back_the_rest_from_
 
 
 @given(st.lists(st.sampled_from(["a", "bb", "ccc", "dd, ", "e. "]), max_size=12), st.floats(0, 5_000))
-def test_heard_words_are_whole_words_from_the_beginning_and_more_time_never_takes_one_away(
+def test_heard_words_are_whole_words_from_the_beginning_and_their_number_never_falls_with_time(
     words: list[str], heard_ms: float
 ) -> None:
     said = " ".join(words)

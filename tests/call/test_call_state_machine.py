@@ -1,7 +1,7 @@
 """The whole call machine with events in any order: deltas, marks, speech, words, functions, losses.
 
-The rules play a model server, a Twilio that plays step by step, and a caller. `Watched` compares every action with the
-protocols when it is done. Late and repeated events are rules of their own.
+The rules act as a model server, as a Twilio that plays step by step, and as a caller. `Watched` compares every action
+with both protocols. Late and repeated events have rules of their own.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Calls(RuleBasedStateMachine):
 
     @property
     def session(self) -> bool:
-        """True while a session reports what it hears. One that must make room for the next reports nothing more."""
+        """True while a session reports what it hears. A session that is about to be replaced reports nothing more."""
         return self.is_open and not isinstance(self.stage.order, SwitchModel)
 
     def new(self, prefix: str) -> str:
@@ -167,7 +167,7 @@ class Calls(RuleBasedStateMachine):
         words=WORDS,
     )
     def caller_speaks_in_pieces(self, pieces: list[int], pauses_ms: list[int], answers: str, words: str | None) -> None:
-        """One turn or several, by the pauses; the model answers into them, or calls a function."""
+        """One turn or several, depending on the pauses. In the pauses the model answers or calls a function."""
         for ms, pause_ms in zip(pieces, pauses_ms, strict=False):
             self.caller_talks(ms, True)
             if answers != "not" and self.session and self.stage.asked and not self.stage.active:
@@ -244,7 +244,7 @@ class Calls(RuleBasedStateMachine):
         calls=st.sampled_from([0, 0, 0, 1, 2]),
     )
     def question_and_answer(self, sizes: list[int], played_ms: int, complete: bool, talks_ms: int, calls: int) -> None:
-        """The caller asks, the model answers, the caller coughs or talks into it."""
+        """The caller asks, the model answers, and the caller coughs or talks during the answer."""
         self.caller_talks(500, True)
         if not self.stage.asked and not self.stage.active:
             return
@@ -327,10 +327,10 @@ class Calls(RuleBasedStateMachine):
     def late_delta(self, data: st.DataObject, size: int) -> None:
         response = data.draw(st.sampled_from(sorted(self.response_items)))
         for item in self.response_items[response]:
-            ended = item in self.stage.tails and response != self.stage.active  # one that is not active may go on
+            ended = item in self.stage.tails and response != self.stage.active  # an active one may go on
             if ended or item in self.stage.gone:
                 if self.stage.machine.wants(response, item):
-                    assert False, "wants what is complete or cut"  # noqa: B011, PT015 -- says what went wrong
+                    assert False, "wants a complete or cut item"  # noqa: B011, PT015 -- says what went wrong
                 self.stage.tell(ModelSpoke(response, item, tone(size // 8 + 1)[:size], 10_000.0))
 
     @precondition(lambda self: self.session)
@@ -349,7 +349,7 @@ class Calls(RuleBasedStateMachine):
     @rule(twice=st.booleans())
     def function_is_asked(self, twice: bool) -> None:
         assert self.stage.active is not None
-        self.item_is_complete(0)  # a message in front of a function call is complete
+        self.item_is_complete(0)  # a message before a function call is complete
         item = ItemId(self.new("function"))
         self.stage.items[item] = "call"
         self.stage.tell(ItemPlaced(item, None, "function_call"))
@@ -394,14 +394,14 @@ class Calls(RuleBasedStateMachine):
             self.answer(NextModelReady() if works else MoveFailed("no answer"))
             return
         if isinstance(order, SwitchModel):
-            assert self.stage.kept, "no session is kept"
+            assert self.stage.kept, "a session was refused, and no other one is kept"
             self.stage.kept = False
             self.forget_session()
-            if first_lost:  # the old one's goodbye was on its way
+            if first_lost:  # the close of the old session was on its way
                 self.stage.order = order
                 self.stage.tell(ModelLost(1000, ""))
                 self.stage.order = None
-        assert not self.is_open, "two sessions serve"
+        assert not self.is_open, "two sessions serve the call at once"
         self.is_open = works
         self.answer(ModelReady("sess", "mini") if works else ModelLost(0, "no answer"))
 
@@ -438,17 +438,19 @@ class Calls(RuleBasedStateMachine):
         if not hasattr(self, "stage"):
             return
         machine = self.stage.machine
-        assert not machine.playout.is_held or machine.floor.is_holding, "stopped, and nobody will say go on"
+        assert not machine.playout.is_held or machine.floor.is_holding, (
+            "the playout is held, and nothing will end the hold"
+        )
         assert machine.figures.late_deltas >= 0
         assert not self.stage.ear.holes, self.stage.ear.holes
 
     def teardown(self) -> None:
-        """Everything ends. Then the sums must be right."""
+        """Everything ends. Then the figures must be right."""
         if not hasattr(self, "stage"):
             return
         stage = self.stage
         stage.level_dbfs, stage.frames_come = SILENCE_DBFS, True
-        assert stage.orders == stage.answered + (stage.order is not None), "an order without its one answer"
+        assert stage.orders == stage.answered + (stage.order is not None), "an order has no answer, or more than one"
         if self.session and self.open_item:
             self.vad_stops()
         if self.session and stage.active:
@@ -461,37 +463,37 @@ class Calls(RuleBasedStateMachine):
         if stage.machine.phase is Phase.TALKING:
             stage.wait(min(left_ms, 60_000) // 5 * 5 + 3_000)
         else:
-            stage.wait(100)  # what was on its way to the ear when the call ended
+            stage.wait(100)  # audio that was on its way to the ear when the call ended
         assert not stage.ear.holes, stage.ear.holes
         self.check_truncations()
         if stage.machine.phase is Phase.TALKING and left_ms < 60_000:
             self.check_all_was_heard()
         stage.tell(CallerLeft(EndReason.CALLER_HUNG_UP))
-        for call in stage.ran:  # a booking that is on its way is awaited
+        for call in stage.ran:  # the end waits for a booking that still runs
             stage.tell(FunctionReturned(call, "lookup_hours", "{}", True, 10))
         stage.wait(3_000)
         assert stage.machine.is_over
         assert stage.released
 
     def check_truncations(self) -> None:
-        """What the model was told is what the ear heard."""
+        """The model was told the same position as the ear heard."""
         for item, ms in self.stage.truncated.items():
             heard_ms = min(self.stage.ear.heard.get(item, 0), self.stage.received[item]) / 8
-            assert abs(heard_ms - ms) <= 20, f"{item}: truncated at {ms}, heard {heard_ms}"
+            assert abs(heard_ms - ms) <= 20, f"{item}: truncated at {ms} ms, heard {heard_ms} ms"
 
     def check_all_was_heard(self) -> None:
-        """Model frames sent = received - dropped: what was not given up was heard to its end, and reported so."""
+        """Every item that was not given up was heard to its end, and reported as heard in full."""
         given_up = {item for response in self.stage.cancelled for item in self.response_items[response]}
         cut = {turn.item_id for turn in self.stage.machine.conversation.turns() if turn.interrupted}
         for item, size in self.stage.received.items():
             if item in self.stage.gone or item in given_up or item in cut:
                 continue
             if self.stage.machine.conversation.turn(item) is None:
-                continue  # it came when the call was ending
+                continue  # it came while the call was ending
             assert self.stage.ear.heard.get(item, 0) >= size, f"{item} was not heard to its end"
             turn = self.stage.machine.conversation.turn(item)
             assert turn is not None
-            assert turn.whole, f"{item} was heard, and nobody was told"
+            assert turn.whole, f"{item} was heard in full, and was not reported so"
         assert sum(self.stage.ear.repeated.values()) <= self.stage.clears * 168
 
 
@@ -503,6 +505,6 @@ TestCalls = Calls.TestCase
 
 @pytest.mark.deep
 class TestManyCalls(Calls.TestCase):  # type: ignore[misc, valid-type] # hypothesis makes it at run time
-    """The same, for a long time."""
+    """The same rules. Hypothesis runs them as many examples."""
 
     settings = settings(max_examples=3_000, stateful_step_count=120, deadline=None, derandomize=False)

@@ -1,4 +1,4 @@
-"""Whether a call's words may be kept, and what callers say who do not want it."""
+"""Whether a call's words may be kept, and the sentences of callers who do not want it."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_a_caller_who_does_not_want_to_be_recorded_is_understood(text: str) -> N
 
 
 @pytest.mark.parametrize("text", DO_NOT)
-def test_who_asks_about_recording_or_means_something_else_refuses_nothing(text: str) -> None:
+def test_a_caller_who_only_asks_about_recording_or_means_something_else_does_not_refuse_it(text: str) -> None:
     assert not refuses(text)
 
 
@@ -240,6 +240,8 @@ def test_who_asks_about_recording_or_means_something_else_refuses_nothing(text: 
         (Consent(announces=True, heard=True, refused=True), Words.NEVER),
     ],
 )
-def test_words_are_kept_after_the_notice_and_never_against_a_will(consent: Consent, words: Words) -> None:
+def test_words_are_kept_only_after_the_notice_and_only_if_the_caller_has_not_refused(
+    consent: Consent, words: Words
+) -> None:
     assert consent.words is words
     assert consent.may_keep is (words is Words.KEPT)

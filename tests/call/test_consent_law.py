@@ -19,18 +19,18 @@ def test_the_nine_states_are_listed_with_their_law() -> None:
         ("+12125550100", "CA", "US", "NY", True),  # Twilio says California
         ("+12125550100", "NY", "US", "CA", True),  # the business is in California
         ("+14155550100", "NY", "US", "NY", True),  # a number of San Francisco
-        ("+12125550100", "", "US", "NY", True),  # nobody knows where
+        ("+12125550100", "", "US", "NY", True),  # the caller's state is not known
         ("+12125550100", "NY", "US", "", True),
         ("", "NY", "US", "NY", True),  # anonymous
-        ("+442079460000", "NY", "GB", "NY", True),  # abroad: not ours to judge
+        ("+442079460000", "NY", "GB", "NY", True),  # a number abroad: the list does not say, so the notice comes
         ("+12125550100", "ny", "us", "ny", False),
     ],
 )
-def test_by_state_announces_where_any_party_may_be_in_a_listed_state(
+def test_the_setting_by_state_announces_if_any_party_may_be_in_a_listed_state(
     caller: str, caller_state: str, country: str, business_state: str, told: bool
 ) -> None:
     assert must_announce("by_state", caller, caller_state, country, business_state) is told
 
 
-def test_the_default_announces_to_everybody() -> None:
+def test_the_default_setting_announces_to_everybody() -> None:
     assert must_announce("always", "+12125550100", "NY", "US", "NY")

@@ -15,7 +15,7 @@ A, B, C = ItemId("a"), ItemId("b"), ItemId("c")
 
 
 @given(st.text(alphabet="ab ", max_size=60), st.floats(0, 5_000), st.floats(0, 6_000), st.booleans())
-def test_heard_is_a_beginning_of_said_in_whole_words(
+def test_the_heard_words_are_the_first_whole_words_of_the_said_ones(
     said: str, said_ms: float, heard_ms: float, complete: bool
 ) -> None:
     heard = heard_words(said, said_ms, heard_ms, complete)
@@ -23,40 +23,40 @@ def test_heard_is_a_beginning_of_said_in_whole_words(
     assert heard == said or heard == "" or said[len(heard)].isspace()
 
 
-def test_all_is_heard_at_the_end_and_nothing_at_the_beginning() -> None:
+def test_all_words_are_heard_at_the_end_of_the_audio_and_none_at_its_beginning() -> None:
     assert heard_words(SAID, 3_000, 2_999.5) == SAID
     assert heard_words(SAID, 3_000, 0) == ""
     assert heard_words(SAID, 0, 100) == ""
     assert heard_words(SAID, 3_000, 1_500) == "We are open from"
 
 
-def test_a_transcript_that_runs_ahead_of_its_audio_is_cut_by_the_pace_of_speech() -> None:
+def test_a_transcript_that_is_ahead_of_its_audio_is_cut_by_the_pace_of_speech() -> None:
     assert heard_words(SAID, 500, 500, complete=False) == "We are"
     assert heard_words(SAID, 500, 500, complete=True) == SAID
 
 
-def test_turns_stand_in_the_conversations_order_and_keep_their_numbers() -> None:
+def test_turns_have_the_order_of_the_conversation_and_keep_their_numbers() -> None:
     talk = Conversation((), 7)
     talk.place(A, "agent", None, 0)
     talk.place(C, "agent", None, 10)
-    talk.place(B, "caller", A, 20)  # its words come last, its place is second
+    talk.place(B, "caller", A, 20)  # its words come last, but its place is the second
     assert [(turn.item_id, turn.seq) for turn in talk.turns()] == [(A, 7), (B, 12), (C, 17)]
     assert talk.place(A, "agent", None, 30).seq == 7
     assert talk.next_seq == 27
 
 
 @given(st.lists(st.integers(0, 30), max_size=30))
-def test_rows_sorted_by_their_numbers_stand_in_the_conversations_order(places: list[int]) -> None:
+def test_rows_sorted_by_number_have_the_order_of_the_conversation(places: list[int]) -> None:
     talk = Conversation((), 0)
     for number, place in enumerate(places):
-        talk.place(ItemId(f"i{number}"), "caller", ItemId(f"i{place}"), 0)  # behind one that is there, or at the end
+        talk.place(ItemId(f"i{number}"), "caller", ItemId(f"i{place}"), 0)  # after an item that is there, or at the end
         numbers = [turn.seq for turn in talk.turns()]
         assert len(set(numbers)) == len(numbers)
-        if number < 4:  # three halvings fit; a fifth turn between the same two gets a number of its own too
+        if number < 4:  # the gap between two numbers can be halved three times; a later turn still gets a number
             assert numbers == sorted(numbers)
 
 
-def test_a_call_stays_with_the_turn_that_made_it() -> None:
+def test_a_function_call_stays_with_the_turn_that_made_it() -> None:
     talk = Conversation((), 0)
     talk.place(A, "caller", None, 0).said = "a table"
     talk.called("call_1", "book", "{}")
@@ -64,7 +64,7 @@ def test_a_call_stays_with_the_turn_that_made_it() -> None:
     assert [past.role for past in talk.past()] == ["user", "function", "user"]
 
 
-def test_the_past_is_what_was_heard_and_what_was_deleted_is_gone() -> None:
+def test_the_past_has_the_heard_words_and_no_deleted_item() -> None:
     talk = Conversation((PastTurn("user", "before"),), 0)
     agent = talk.place(A, "agent", None, 0)
     agent.said, agent.heard = SAID, "We are"
@@ -77,7 +77,7 @@ def test_the_past_is_what_was_heard_and_what_was_deleted_is_gone() -> None:
     assert [past.text for past in talk.past()] == ["before", "We are", "[keys: 1]"]
 
 
-def test_a_new_session_gets_everything_and_says_which_item_is_which() -> None:
+def test_a_new_session_gets_the_whole_past_and_each_old_item_has_its_new_id() -> None:
     talk = Conversation((), 0)
     talk.place(A, "agent", None, 0).said = "Hello."
     talk.called("call_1", "hours", "{}")
@@ -95,7 +95,7 @@ def test_a_new_session_gets_everything_and_says_which_item_is_which() -> None:
     assert not talk.knows_call("call_3")
 
 
-def test_missing_words_of_the_caller_are_known_to_be_missing() -> None:
+def test_a_callers_turn_without_words_is_marked_as_missing_words() -> None:
     talk = Conversation((), 0)
     assert not talk.words_are_missing()
     talk.place(A, "agent", None, 0).said = "Hello."

@@ -1,4 +1,4 @@
-"""What a call has cost, while it costs."""
+"""The cost of a call so far, while it runs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ USAGE = {
 }
 
 
-def test_cached_tokens_are_a_part_of_the_input_and_cheaper() -> None:
+def test_cached_tokens_are_a_part_of_the_input_and_cost_less() -> None:
     wanted = (55 * 4.0 + 64 * 0.4 + 13 * 32.0 + 30 * 16.0 + 91 * 64.0) / 1e6
     assert math.isclose(response_usd(USAGE, PRICE), wanted)
 
 
-def test_cached_tokens_without_details_are_text() -> None:
+def test_cached_tokens_without_details_are_counted_as_text() -> None:
     usage = {"input_token_details": {"text_tokens": 100, "cached_tokens": 64}}
     assert math.isclose(response_usd(usage, PRICE), (36 * 4.0 + 64 * 0.4) / 1e6)
 
@@ -39,13 +39,13 @@ def test_a_bill_that_is_missing_or_strange_costs_nothing_and_breaks_nothing() ->
     assert response_usd({"input_token_details": None, "output_token_details": {"audio_tokens": "many"}}, PRICE) == 0.0
 
 
-def test_transcriptions_cost_by_seconds_or_by_tokens() -> None:
+def test_a_transcription_is_paid_by_seconds_or_by_tokens() -> None:
     assert math.isclose(transcription_usd({"seconds": 30.0}, 0.006), 0.003)
     assert math.isclose(transcription_usd({"input_token_details": {"audio_tokens": 300}}, 0.006), 0.003)
     assert transcription_usd(None, 0.006) == 0.0
 
 
-def test_an_answer_under_way_is_estimated_and_its_bill_takes_the_estimates_place() -> None:
+def test_the_cost_of_a_running_answer_is_an_estimate_until_its_bill_comes() -> None:
     meter = Meter("mini", PRICE, 0.006, Bill({"input_tokens": 1}, {"small": 0.5}))
     meter.generated("resp_1", 1_000.0)
     estimate = (20 * 64.0 + 20 / 3 * 16.0) / 1e6
@@ -64,16 +64,16 @@ def test_a_cancelled_answer_without_a_bill_keeps_its_estimate() -> None:
     assert meter.settled_usd == before
 
 
-def test_each_model_is_paid_by_its_own_price_and_named_in_the_bill() -> None:
+def test_each_model_has_its_own_price_and_is_named_in_the_bill() -> None:
     dear = replace(PRICE, audio_out=128.0)
     meter = Meter("mini", PRICE, 0.006, Bill())
     meter.responded("resp_1", USAGE)
-    meter.generated("resp_2", 1_000.0)  # lost with its session: no bill of it will ever come
+    meter.generated("resp_2", 1_000.0)  # lost with its session: its bill will never come
     before = meter.usd
     meter.serves("hard", dear)
     assert math.isclose(meter.usd, before)
     meter.responded("resp_3", USAGE)
-    meter.generated("resp_4", 1_000.0)  # under way
+    meter.generated("resp_4", 1_000.0)  # still running
     meter.transcribed({"seconds": 30.0})
     under_way = (20 * 128.0 + 20 / 3 * 16.0) / 1e6
     bill = meter.bill()

@@ -1,4 +1,4 @@
-"""Answers that are asked for early: withheld until the caller's turn is over, taken back if it goes on."""
+"""Early answers: they are withheld until the caller's turn is over, and taken back if the turn goes on."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def says(play: Stage, number: int, ms: int = LONG_MS, words: str | None = None) 
 
 
 def answers(play: Stage, response: ResponseId = R1, item: ItemId = ANSWER, ms: int = 500) -> list[Action]:
-    """The model begins to answer: so much sound."""
+    """Let the model begin to answer with this many ms of audio."""
     sound = tone(ms)
     begun = ResponseBegan(response, play.machine.answers._asked_ref)
     return play.tell(begun, ItemPlaced(item, None, "assistant"), ModelSpoke(response, item, sound, len(sound) / 8))
@@ -94,12 +94,12 @@ def of(kind: type, done: list[Action]) -> list[Action]:
     return [action for action in done if isinstance(action, kind)]
 
 
-def test_the_answer_is_asked_for_when_the_server_tells_of_the_silence() -> None:
+def test_the_answer_is_asked_for_when_the_server_reports_the_silence() -> None:
     play = stage()
     assert of(AskForResponse, says(play, 1))
 
 
-def test_its_sound_is_withheld_until_the_silence_is_long_enough() -> None:
+def test_the_sound_of_an_early_answer_is_withheld_until_the_silence_is_long_enough() -> None:
     play = stage()
     says(play, 1)
     assert not of(Play, answers(play) + play.wait(WITHHELD_MS))
@@ -107,7 +107,7 @@ def test_its_sound_is_withheld_until_the_silence_is_long_enough() -> None:
 
 
 @pytest.mark.parametrize(("ms", "wait_ms"), [(SHORT_MS, BEGINNING_WAIT_MS), (SHORTEST_MS, SHORTEST_WAIT_MS)])
-def test_the_silence_behind_a_short_beginning_must_be_longer(ms: int, wait_ms: int) -> None:
+def test_the_silence_after_a_short_beginning_must_be_longer(ms: int, wait_ms: int) -> None:
     play = stage()
     says(play, 1, ms=ms)
     assert not of(Play, answers(play) + play.wait(wait_ms - VAD_SILENCE_MS - 20))
@@ -125,7 +125,7 @@ def test_what_is_long_for_a_caller_of_few_words_is_no_beginning() -> None:
     assert of(Play, play.wait(60))
 
 
-def test_a_turn_that_goes_on_behind_its_answer_tells_nothing_of_how_long_turns_are() -> None:
+def test_a_turn_that_goes_on_after_its_answer_tells_nothing_of_how_long_turns_are() -> None:
     play = stage()
     says(play, 1, ms=SHORTEST_MS)
     answers(play)
@@ -145,26 +145,26 @@ def test_a_turn_that_is_forgotten_is_forgotten_once() -> None:
     assert lengths.wait_ms(600.0) == BEGINNING_WAIT_MS
 
 
-def test_an_answer_that_comes_behind_the_silence_waits_for_nothing() -> None:
+def test_an_answer_that_comes_after_the_silence_is_heard_at_once() -> None:
     play = stage()
     says(play, 1)
     play.wait(WAIT_MS)
     assert of(Play, answers(play))
 
 
-def test_if_the_caller_goes_on_it_is_taken_back_and_its_item_deleted_before_the_next_is_asked_for() -> None:
+def test_if_the_caller_goes_on_the_early_answer_is_deleted_before_the_next_one_is_asked_for() -> None:
     play = stage()
     says(play, 1)
     done = answers(play) + play.wait(100) + says(play, 2, ms=SHORT_MS)
     assert not of(Play, done)
     assert of(CancelResponse, done) == [CancelResponse(R1)]
-    assert not of(AskForResponse, done), "the server has not said that the first one is over"
+    assert not of(AskForResponse, done), "the next answer is asked for before the server has ended the first one"
     done = play.tell(ResponseEnded(R1, "cancelled", "client_cancelled", None))
     assert [type(each) for each in done] == [DeleteItem, AskForResponse]
     assert not of(RecordTurn, done)
 
 
-def test_one_that_was_complete_is_deleted_at_once() -> None:
+def test_an_early_answer_that_was_complete_is_deleted_at_once() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -175,7 +175,7 @@ def test_one_that_was_complete_is_deleted_at_once() -> None:
     assert not of(CancelResponse, done)
 
 
-def test_the_pieces_of_a_turn_are_one_row_in_the_order_they_were_said_in() -> None:
+def test_the_pieces_of_a_turn_are_one_row_in_the_order_in_which_they_were_said() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -193,7 +193,7 @@ def test_the_pieces_of_a_turn_are_one_row_in_the_order_they_were_said_in() -> No
     assert callers[0].ended_ms - callers[0].started_ms > 1_200
 
 
-def test_what_is_said_behind_the_end_of_a_turn_is_another_one() -> None:
+def test_words_after_the_end_of_a_turn_are_another_turn() -> None:
     play = stage()
     says(play, 1)
     play.wait(WAIT_MS)
@@ -201,7 +201,7 @@ def test_what_is_said_behind_the_end_of_a_turn_is_another_one() -> None:
     assert len([turn for turn in play.machine.conversation.turns() if turn.role == "caller"]) == 2
 
 
-def test_a_function_is_not_run_before_the_turn_is_over() -> None:
+def test_a_function_of_an_early_answer_is_not_run_before_the_turn_is_over() -> None:
     play = stage()
     says(play, 1)
     done = play.tell(
@@ -228,7 +228,7 @@ def test_a_function_of_an_answer_that_is_taken_back_never_runs_and_the_model_for
     assert not of(RunFunction, done)
 
 
-def test_one_that_is_called_behind_the_taking_back_neither() -> None:
+def test_a_function_that_is_called_after_its_answer_was_taken_back_never_runs() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -241,7 +241,7 @@ def test_one_that_is_called_behind_the_taking_back_neither() -> None:
     assert not of(RunFunction, done + play.wait(2_000))
 
 
-def test_an_answer_that_had_not_begun_is_cancelled_when_it_does() -> None:
+def test_an_early_answer_that_was_taken_back_before_it_began_is_cancelled_when_it_begins() -> None:
     play = stage()
     says(play, 1)
     ref = play.machine.answers._asked_ref
@@ -251,7 +251,7 @@ def test_an_answer_that_had_not_begun_is_cancelled_when_it_does() -> None:
     assert of(AskForResponse, play.tell(ResponseEnded(R1, "cancelled", None, None)))
 
 
-def test_noise_that_the_server_does_not_take_for_speech_does_not_keep_the_answer_back() -> None:
+def test_noise_that_the_server_does_not_take_for_speech_does_not_delay_the_answer() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -273,7 +273,7 @@ def test_where_our_ear_misses_the_last_words_the_servers_silence_counts() -> Non
     assert of(Play, play.wait(60))
 
 
-def test_a_caller_who_goes_on_is_heard_by_our_ear_before_the_server_says_so() -> None:
+def test_our_level_vad_hears_a_caller_who_goes_on_before_the_server_reports_it() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -284,7 +284,7 @@ def test_a_caller_who_goes_on_is_heard_by_our_ear_before_the_server_says_so() ->
     assert not of(Play, play.wait(400))
 
 
-def test_frames_that_stop_do_not_keep_the_answer_back() -> None:
+def test_a_line_without_frames_does_not_hold_the_answer_back_for_ever() -> None:
     play = stage()
     says(play, 1)
     play.frames_come = False
@@ -292,7 +292,7 @@ def test_frames_that_stop_do_not_keep_the_answer_back() -> None:
     assert of(Play, play.wait(800))
 
 
-def test_a_short_piece_behind_a_long_one_is_answered_with_it() -> None:
+def test_a_short_piece_after_a_long_one_is_answered_together_with_it() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -304,10 +304,10 @@ def test_a_short_piece_behind_a_long_one_is_answered_with_it() -> None:
         CallerTranscribed(ItemId("caller_1"), "A table"), CallerTranscribed(ItemId("caller_2"), "please.")
     )
     assert of(Play, done)
-    assert not of(AskForResponse, done + play.wait(3_000)), "one answer a turn"
+    assert not of(AskForResponse, done + play.wait(3_000)), "the turn has more than one answer"
 
 
-def test_a_piece_that_was_a_noise_is_taken_out_of_its_row() -> None:
+def test_a_piece_that_was_only_noise_is_removed_from_the_row_of_its_turn() -> None:
     play = stage()
     says(play, 1, words="A table for two.")
     says(play, 2, ms=100)
@@ -317,7 +317,7 @@ def test_a_piece_that_was_a_noise_is_taken_out_of_its_row() -> None:
     assert [(row.said, row.gap) for row in rows] == [("A table for two.", False)]
 
 
-def test_words_for_a_human_count_over_the_pieces_and_once() -> None:
+def test_words_that_ask_for_a_human_count_across_pieces_and_only_once() -> None:
     play = stage(rules=replace(PLAIN.rules, human_words=("real person",)))
     says(play, 1, words="A real")
     assert play.machine.call.dialled == ""
@@ -325,14 +325,14 @@ def test_words_for_a_human_count_over_the_pieces_and_once() -> None:
     assert play.machine.call.dialled == "asked for a person"
 
 
-def test_a_refusal_of_the_record_counts_over_the_pieces() -> None:
+def test_a_refusal_of_the_recording_counts_across_pieces() -> None:
     play = stage()
     says(play, 1, words="Please do not")
     says(play, 2, words="record this call.")
     assert play.machine.call.consent.refused
 
 
-def test_keys_wait_for_the_end_of_the_turn() -> None:
+def test_keys_during_an_early_answer_wait_for_the_end_of_the_turn() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -341,7 +341,7 @@ def test_keys_wait_for_the_end_of_the_turn() -> None:
     assert of(Play, play.wait(WITHHELD_MS - 140))
 
 
-def test_a_lost_session_takes_the_early_answer_with_it_and_the_next_is_asked_once() -> None:
+def test_after_a_lost_session_the_early_answer_is_dropped_and_the_next_session_is_asked_once() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -352,7 +352,7 @@ def test_a_lost_session_takes_the_early_answer_with_it_and_the_next_is_asked_onc
     assert not [action for action in of(Play, done) if isinstance(action, Play) and action.item_id == ANSWER]
 
 
-def test_what_an_answer_cost_that_was_taken_back_is_apart_and_in_the_sum() -> None:
+def test_the_cost_of_an_answer_that_was_taken_back_is_listed_separately_and_in_the_sum() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -365,7 +365,7 @@ def test_what_an_answer_cost_that_was_taken_back_is_apart_and_in_the_sum() -> No
     assert 0 < bill.early["usd"] == pytest.approx(bill.usd)
 
 
-def test_one_whose_bill_had_come_is_apart_as_well() -> None:
+def test_the_cost_of_a_billed_answer_that_is_taken_back_later_is_listed_separately_too() -> None:
     play = stage()
     says(play, 1)
     answers(play)
@@ -428,13 +428,13 @@ def test_when_most_of_the_days_money_is_spent_nothing_is_asked_for_early() -> No
 
 
 @pytest.mark.parametrize("left", [0.05, 0.5])
-def test_near_the_rate_limit_nothing_is_asked_for_early(left: float) -> None:
+def test_near_the_rate_limit_no_early_answer_is_asked_for(left: float) -> None:
     play = stage()
     play.tell(RateLimitsTold(left))
     assert bool(of(AskForResponse, says(play, 1))) == (left > 0.1)
 
 
-def test_when_money_is_short_nothing_is_asked_for_early() -> None:
+def test_near_the_cap_in_dollars_no_early_answer_is_asked_for() -> None:
     play = stage(limits=replace(PLAIN.limits, call_usd=0.001))
     says(play, 1)
     answers(play)
@@ -444,7 +444,7 @@ def test_when_money_is_short_nothing_is_asked_for_early() -> None:
     assert of(AskForResponse, play.wait(400))
 
 
-def test_who_reads_out_a_number_is_not_answered_between_its_groups() -> None:
+def test_a_caller_who_reads_out_a_number_is_not_answered_between_its_groups() -> None:
     play = stage()
     assert of(AskForResponse, says(play, 1))
     play.tell(CallerTranscribed(ItemId("caller_1"), "It is 555"))
@@ -465,18 +465,18 @@ def test_who_was_asked_for_a_number_reads_it_out_from_the_first_group_on() -> No
 
 
 @pytest.mark.parametrize("words", ["555 0123", "D O E.", "It's 5 5 5", "J as in J, A, N, E"])
-def test_digits_and_letters_are_read_out(words: str) -> None:
+def test_digits_and_letters_count_as_reading_out(words: str) -> None:
     assert reads_out(words)
 
 
 @pytest.mark.parametrize(
     "words", ["A table for 2", "Tomorrow at 7:30 in the evening", "I am 42", "", "I'd like a room"]
 )
-def test_a_number_in_a_sentence_is_not_read_out(words: str) -> None:
+def test_a_number_in_a_sentence_does_not_count_as_reading_out(words: str) -> None:
     assert not reads_out(words)
 
 
-def test_without_early_answers_a_turn_is_over_when_it_is_an_item() -> None:
+def test_without_early_answers_a_turn_is_over_when_it_becomes_an_item() -> None:
     play = stage(answer_early=False)
     says(play, 1)
     assert of(Play, answers(play))

@@ -1,7 +1,7 @@
-"""Any order of speech, pauses, functions, keys and late events: each turn has one answer, never in the middle of words.
+"""Early answers in any order of events: each turn has one answer, and it never begins while the caller speaks.
 
-A model that follows the protocol, with a VAD of 200 ms, a round trip, and a first delta that takes its time; a caller
-who speaks in pieces. The caller's ear and the caller's words are the oracle; nothing of the call's own state is asked.
+The model follows the protocol. It has a VAD of 200 ms, a round trip, and a delay before its first delta. The caller
+speaks in pieces. The checks look only at what the caller said and heard, and never at the call's own state.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from relay.call.vocabulary import (
 )
 from tests.helpers.playbook import PLAIN, SILENCE_DBFS, SPEECH_DBFS, Stage, tone
 
-ONSET_MS = 60  # of speech, until a VAD says so
+ONSET_MS = 60  # the model's VAD reports speech after it has lasted this long
 DELTA_MS = 250
 VAD_TOLD_MS = -(-VAD_SILENCE_MS // 20) * 20  # with the frame in which its silence is complete
 
 
 @dataclass
 class Answer:
-    """One answer of the model's."""
+    """One answer of the model."""
 
     response: ResponseId
     item: ItemId
@@ -54,19 +54,19 @@ class Answer:
 
 @dataclass(frozen=True)
 class Line:
-    """The caller's line at a moment: the silence that is, or was last, and how long they have spoken since."""
+    """The caller's line at one moment: its present or last silence, and how long the caller has spoken since."""
 
     quiet_ms: int
     loud_ms: int
 
-    def is_behind_a_turn(self, notices_ms: int) -> bool:
-        """True if the last turn was over, and nobody can have noticed yet that the next has begun."""
+    def is_after_a_turn(self, notices_ms: int) -> bool:
+        """True if the last turn was over, and no side can know yet that the next one has begun."""
         return self.quiet_ms >= LATE_WAIT_MS - 20 and self.loud_ms <= notices_ms
 
 
 @dataclass
 class World:
-    """A caller's line, a model and a clock; the call is on a stage of its own."""
+    """A caller's line, a model and a clock. The call itself runs on a stage."""
 
     rtt_ms: int
     first_ms: list[int]
@@ -75,8 +75,8 @@ class World:
     stage: Stage = field(init=False)
     answers: list[Answer] = field(default_factory=list)
     refused: int = 0
-    heard: list[tuple[int, ItemId, Line]] = field(default_factory=list)  # first Play of an item: when
-    ran: list[tuple[int, str, Line]] = field(default_factory=list)  # functions: when
+    heard: list[tuple[int, ItemId, Line]] = field(default_factory=list)  # the time of each item's first Play
+    ran: list[tuple[int, str, Line]] = field(default_factory=list)  # the time at which each function ran
     _due: list[tuple[int, int, Callable[[], None]]] = field(default_factory=list)
     _n: int = 0
     _active: Answer | None = None
@@ -201,7 +201,7 @@ PIECES = st.lists(
     words_ms=st.sampled_from([40, 400, 1_200]),
     keys=st.sampled_from(["", "1", "12"]),
 )
-def test_any_play_out_has_one_heard_answer_a_turn_none_in_the_words_and_no_early_write(
+def test_in_any_order_each_turn_has_one_answer_and_nothing_happens_while_the_caller_speaks(
     pieces: list[tuple[int, int]], rtt_ms: int, first_ms: list[int], calls: list[bool], words_ms: int, keys: str
 ) -> None:
     world = World(rtt_ms, first_ms, calls, words_ms)
@@ -215,22 +215,26 @@ def test_any_play_out_has_one_heard_answer_a_turn_none_in_the_words_and_no_early
 
 
 def check(world: World, pieces: list[tuple[int, int]]) -> None:
-    """What must hold."""
+    """Check what must be true after any order of events."""
     assert not world.refused, "conversation_already_has_active_response"
     spoken = {answer.item for answer in world.answers}
     notices_ms = ONSET_MS + world.rtt_ms + 40
     for at, item, line in world.heard:
-        assert item not in spoken or line.is_behind_a_turn(notices_ms), f"{item} begins at {at}, in the caller's words"
+        assert item not in spoken or line.is_after_a_turn(notices_ms), (
+            f"{item} begins at {at} ms, while the caller speaks"
+        )
     for at, call, line in world.ran:
-        assert line.is_behind_a_turn(notices_ms + GIVE_UP_MS), f"{call} runs at {at}, and the turn is not over"
+        assert line.is_after_a_turn(notices_ms + GIVE_UP_MS), f"{call} runs at {at} ms, and the turn is not over"
     assert len({call for _, call, _ in world.ran}) == len(world.ran)
     heard = [item for _, item, _ in world.heard if item in spoken]
     rows = {action.seq: action for action in world.stage.actions if isinstance(action, RecordTurn)}
     turns = [row for row in rows.values() if row.role == "caller"]
     assert len(turns) <= len(pieces)
-    assert len(heard) <= len(turns) + len(world.ran) + 1, "more answers than turns"  # keys ask for one more
+    assert len(heard) <= len(turns) + len(world.ran) + 1, "more answers than turns"  # keys ask for one answer more
     last = max(row.ended_ms for row in turns)
     begun = [row for row in rows.values() if row.item_id in heard and row.started_ms >= last]
-    assert len(begun) in (1, 2), "the last turn has no answer"  # 2: the keys', too
+    assert len(begun) in (1, 2), "the last turn has no answer"  # two if keys were pressed
     deleted = {action.item_id for action in world.stage.actions if isinstance(action, DeleteItem)}
-    assert not [item for item in deleted & spoken if world.stage.ear.heard.get(item, 0) > 160], "heard, and forgotten"
+    assert not [item for item in deleted & spoken if world.stage.ear.heard.get(item, 0) > 160], (
+        "an item was heard, and then deleted"
+    )

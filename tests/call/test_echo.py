@@ -1,4 +1,4 @@
-"""What may come back of our own voice: what is kept between frames gives the same as a new search each time."""
+"""The level of our own voice that may come back: the kept figures give the same as a new search each time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import dsp
 from relay.call.echo import LATEST_S, NOTHING_DBFS, PIECE_BYTES, SOONEST_S, Echo
 
-# Mu-law bytes of one code each: louder and quieter, and silence.
+# Mu-law codes: silence first, then louder and quieter ones. A piece of audio repeats one of them.
 CODES = (0xFF, 0x80, 0x90, 0xB0, 0xD0, 0xE0)
 STEP = st.one_of(
     st.tuples(st.just("send"), st.integers(1, 20), st.sampled_from(CODES)),  # frames, loudness
@@ -18,7 +18,7 @@ STEP = st.one_of(
 
 
 class Anew:
-    """The same by brute force: every piece is kept, and checked each time."""
+    """The same figures by brute force: every piece of audio is kept, and each look goes through all pieces."""
 
     def __init__(self) -> None:
         self.pieces: list[tuple[float, float, float]] = []
@@ -38,9 +38,9 @@ class Anew:
 
 
 @given(st.lists(STEP, max_size=40))
-def test_what_is_remembered_of_our_voice_is_what_was_sent(steps: list[tuple[str, int, int]]) -> None:
+def test_the_kept_level_of_our_voice_equals_the_level_of_the_sent_audio(steps: list[tuple[str, int, int]]) -> None:
     echo, anew = Echo(), Anew()
-    now, play_end = 0.0037, 0.0  # not at the edge of a frame: a border that is met exactly may fall to either side
+    now, play_end = 0.0037, 0.0  # not at the edge of a frame, because rounding could put an exact edge on either side
     for what, count, more in steps:
         if what == "send":
             play_end = max(play_end, now)
@@ -56,6 +56,6 @@ def test_what_is_remembered_of_our_voice_is_what_was_sent(steps: list[tuple[str,
             for _ in range(count):
                 now += 0.0201
                 assert echo.level_dbfs(now, 0.0) == anew.level_dbfs(now)
-            if more:  # a lag that was measured again: the place jumps back
+            if more:  # the lag was measured again, so the position jumps back
                 later = now + 0.01 * more
                 assert echo.level_dbfs(later, 0.01 * more + 1e-7) == anew.level_dbfs(later - 0.01 * more - 1e-7)

@@ -70,20 +70,20 @@ def test_each_country_has_its_own_emergency_number(country: str, said: str, hear
 @pytest.mark.parametrize(
     ("country", "text"), [("AU", "My number is 0400 000 123."), ("AU", "It was $1,000."), ("GB", "0161-999-1234")]
 )
-def test_an_emergency_number_inside_another_number_is_none(country: str, text: str) -> None:
+def test_an_emergency_number_inside_another_number_is_not_found(country: str, text: str) -> None:
     assert not rules(country).says("emergency_words", text)
 
 
-def test_a_country_without_a_line_is_an_error_that_says_what_to_add() -> None:
+def test_a_country_that_is_not_in_the_file_is_an_error_that_says_what_to_add() -> None:
     with pytest.raises(prompts.PromptsInvalid, match="no line for BUSINESS_COUNTRY=XX"):
         prompts.load(load({"BUSINESS_COUNTRY": "XX"}, serving=False))
 
 
 @pytest.mark.parametrize("numbers", [3, {"US": []}, {"US": "911"}, {"US": [""]}, {"US": [911]}])
-def test_emergency_numbers_of_another_shape_are_refused(numbers: object) -> None:
+def test_emergency_numbers_of_the_wrong_type_are_refused(numbers: object) -> None:
     with pytest.raises(RulesInvalid, match="emergency_numbers must be"):
         Rules.from_table({"emergency_numbers": numbers})
 
 
-def test_an_operator_may_list_none_at_all() -> None:
+def test_an_operator_may_list_no_emergency_number() -> None:
     assert Rules.from_table({}, "XX").emergency_number == "the emergency number"

@@ -1,6 +1,6 @@
-"""Another model session takes over a call: after a loss, before the expiry, for a harder call.
+"""Another model session takes over a call: after a loss, before the expiry, or for a harder call.
 
-The caller hears a pause only.
+The caller hears only a pause.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LISTEN = "{ listen = true }"
 
 
 def scenario(*steps: str, model: str = "") -> str:
-    """A scenario's text."""
+    """The text of a scenario with these steps."""
     return f'title = "t"\n[caller]\nsteps = [{", ".join(steps)}, {{ silent_s = 3 }}, {{ hang_up = true }}]\n{model}'
 
 
@@ -53,13 +53,13 @@ def slow_dial(play: Play, connect_s: float) -> None:
 
 
 def told_at_first(session: RealtimePeer) -> list[Item]:
-    """What a session was told of the call before it."""
+    """The items that a session got about the call before it."""
     items = session.history.items
     return items[: next(at for at, item in enumerate(items) if "do not greet again" in item.text)]
 
 
 def words_told(session: RealtimePeer) -> list[str]:
-    """The words of that: who and what."""
+    """Who said what, in those items."""
     return [f"{item.role}: {item.text}" for item in told_at_first(session) if item.role]
 
 
@@ -71,7 +71,7 @@ def functions_told(session: RealtimePeer) -> int:
 
 
 def heard_before(play: Play, call_sid: str, count: int) -> list[str]:
-    """The first rows of the ledger's transcript, as a session is to be told of them."""
+    """The first rows of the ledger's transcript, in the form in which a session must get them."""
     turns = sorted(play.ledger.of(rows.TranscriptRow, call_sid), key=lambda row: row.seq)
     role = {"caller": "user", "agent": "assistant"}
     return [f"{role[row.role]}: {row.said if row.heard is None else row.heard}" for row in turns[:count]]
@@ -82,13 +82,8 @@ def greetings(report: Any) -> int:
     return sum("thank you for calling Harbor" in heard for heard in report.heard)
 
 
-def said_by(session: RealtimePeer) -> list[str]:
-    """What a session holds, as text: who and what."""
-    return [f"{item.role}: {item.text}" for item in session.history.items if item.role in ("user", "assistant")]
-
-
 def kill_when(play: Play, kind: str, text: str, after_s: float = 0.0) -> None:
-    """Cut the model's connection a while after an event of the exchange with this text."""
+    """Cut the model's connection `after_s` seconds after the scenario reports an event of this kind with this text."""
     done = False
     observed = play.exchange.on_event
 
@@ -106,21 +101,22 @@ def kill_when(play: Play, kind: str, text: str, after_s: float = 0.0) -> None:
     play.exchange.on_event = look
 
 
-async def test_a_session_lost_while_the_caller_waits_is_followed_by_one_that_answers(autojump_clock: object) -> None:
+async def test_when_a_session_is_lost_while_the_caller_waits_the_next_one_answers(autojump_clock: object) -> None:
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
-        kill_when(play, "caller_said", "what time do you open", after_s=4.0)  # asked, its answer being generated
+        # The caller has asked, and the answer is being generated.
+        kill_when(play, "caller_said", "what time do you open", after_s=4.0)
         report = await act(text, play)
         assert report.failures == []
         first, second = play.model.sessions
         told = words_told(second)
         assert told[:3] == heard_before(play, report.call_sid, 3), "a word of the history is lost"
-        assert told[3].startswith("assistant: We are open tomorrow"), "what the agent had begun to say is lost"
+        assert told[3].startswith("assistant: We are open tomorrow"), "words of the agent are lost"
         assert functions_told(second) == 1
         assert greetings(report) == 1
         assert first.closed or not first.report.errors
-        assert max(report.silences_ms) <= 1_700, "question to answer, with a function and a loss in between"
+        assert max(report.silences_ms) <= 1_700, "ms from question to answer, with a function and a loss in between"
         transcript = [(row.role, row.said or "") for row in play.ledger.of(rows.TranscriptRow, report.call_sid)]
         assert sum(said.startswith("Hello, thank you") for _, said in transcript) == 1
 
@@ -129,37 +125,40 @@ async def test_a_session_lost_in_silence_leaves_no_more_than_a_pause(autojump_cl
     text = scenario(LISTEN, '{ say = "can_you_hear" }', LISTEN, "{ silent_s = 2 }", '{ say = "ask_booking" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
-        kill_when(play, "caller_said", "can you hear", after_s=6.5)  # answered, heard, silent
+        kill_when(play, "caller_said", "can you hear", after_s=6.5)  # the answer was heard, and nobody speaks
         report = await act(text, play)
         assert report.failures == []
         assert len(play.model.sessions) == 2
         assert words_told(play.model.sessions[1]) == heard_before(play, report.call_sid, 4)
         assert greetings(report) == 1
-        assert not any("One moment" in heard for heard in report.heard), "nobody waited: nothing was to be said"
+        assert not any("One moment" in heard for heard in report.heard), "a holding phrase came although nobody waited"
         assert any("A table for two" in heard for heard in report.heard)
         assert max(report.latencies_ms) <= 1_500
 
 
-async def test_a_caller_who_speaks_the_moment_the_session_is_lost_is_answered_as_soon_as_ever(
+async def test_a_caller_who_speaks_while_the_session_is_lost_is_answered_by_the_next_one(
     autojump_clock: object,
 ) -> None:
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
-        kill_when(play, "caller_said", "can you hear")  # the words begin; nobody has heard them yet
+        # The caller begins to speak, and the session has heard nothing yet.
+        kill_when(play, "caller_said", "can you hear")
         report = await act(text, play)
         assert report.failures == []
         second = play.model.sessions[1]
         assert words_told(second) == heard_before(play, report.call_sid, 4)
-        assert second.report.heard == ["Can you hear me?"], "said while nobody was connected"
+        assert second.report.heard == ["Can you hear me?"], (
+            "words that were said while no session was connected are lost"
+        )
         assert report.latencies_ms[-1] <= 1_500
         assert greetings(report) == 1
 
 
-async def test_a_session_near_its_expiry_hands_over_in_silence_and_the_caller_hears_no_gap(
+async def test_a_session_near_its_expiry_is_replaced_during_silence_and_the_caller_hears_no_gap(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 20.0)  # a real one is at 50 minutes; the way is the same
+    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 20.0)  # in seconds; the real limit is 50 minutes
     text = scenario(LISTEN, '{ say = "ask_hours" }', LISTEN, '{ say = "ask_booking" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.3)
@@ -174,7 +173,7 @@ async def test_a_session_near_its_expiry_hands_over_in_silence_and_the_caller_he
             "Can I book a table for two tomorrow at seven in the evening? My name is Jane Doe."
         ]
         assert report.gaps_ms == []
-        assert report.latencies_ms[-1] <= 1_500, "the first answer of the new session"
+        assert report.latencies_ms[-1] <= 1_500, "ms to the first answer of the new session"
         assert greetings(report) == 1
 
 
@@ -184,13 +183,14 @@ async def test_words_that_begin_while_the_old_session_says_goodbye_are_heard_by_
     say_goodbye = WebSocketEnd._say_goodbye
 
     async def and_wait(end: WebSocketEnd, code: int, reason: str) -> None:
-        """The model answers a close as late as it may. A reader beside it does not wait for that."""
+        """The model answers a close as late as it may. The reader does not wait for that."""
         waits = end._is_client and not end._receiving
         await say_goodbye(end, code, reason)
         await trio.sleep(1.0 if waits else 0.0)
 
     monkeypatch.setattr(WebSocketEnd, "_say_goodbye", and_wait)
-    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 10.7)  # while the cough's words are awaited: they end the wait
+    # The limit comes while the words of the cough are awaited. They end the wait.
+    monkeypatch.setattr(failover, "SESSION_LIMIT_S", 10.7)
     text = scenario(LISTEN, "{ cough = true }", "{ silent_s = 1.7 }", '{ say = "can_you_hear" }', LISTEN)
     async with stage(script=script_of(text)) as play:
         slow_dial(play, 0.1)
@@ -199,13 +199,13 @@ async def test_words_that_begin_while_the_old_session_says_goodbye_are_heard_by_
         assert report.latencies_ms[-1] <= 1_500
 
 
-async def test_words_said_while_nobody_was_connected_are_heard_before_those_said_since(
+async def test_words_said_while_no_session_was_connected_are_heard_before_later_words(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = WebSocketEnd.send
 
     async def send_slowly(end: WebSocketEnd, *messages: bytes) -> None:
-        """The whole conversation is more than a socket takes at once."""
+        """Send slowly, as if the whole conversation were more than a socket takes at once."""
         await send(end, *messages)
         if b"conversation.item.create" in messages[0] and len(messages) > 2:
             await trio.sleep(0.4)
@@ -226,7 +226,7 @@ say = "I'm sorry, I can only help with questions about Harbor Table."
 """
 
 
-async def test_two_misunderstandings_bring_the_harder_model_and_three_the_human(
+async def test_two_misunderstandings_bring_the_harder_model_and_a_third_brings_the_human(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bills = collect_bills(monkeypatch)
@@ -239,7 +239,7 @@ async def test_two_misunderstandings_bring_the_harder_model_and_three_the_human(
         report = await act(text, play)
         assert report.failures == []
         first, second = play.model.sessions
-        assert first.session["model"] == "gpt-realtime-2.1-mini"  # as the URL of the socket asked for it
+        assert first.session["model"] == "gpt-realtime-2.1-mini"  # the model that the URL of the socket names
         assert second.session["model"] == "gpt-realtime-2.1"
         assert (first.report.heard, second.report.heard) == (["Sorry, what?"] * 2, ["Sorry, what?"])
         assert words_told(second) == heard_before(play, report.call_sid, 6)

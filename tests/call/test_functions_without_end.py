@@ -1,4 +1,4 @@
-"""A model that calls functions and never comes to an answer: it is stopped by an answer in words, then by a human."""
+"""A model that calls functions without end: it is asked for an answer in words, and then a human takes the call."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def talking(**plan: object) -> Stage:
 
 
 class Looping:
-    """A model that answers each request with a function call, until it is told not to."""
+    """A model that answers each request with a function call, until it is told to use words."""
 
     def __init__(self, stage: Stage, *, says: bool = False, obeys: bool = True, result: Result = ok) -> None:
         self.stage, self.says, self.obeys, self.result = stage, says, obeys, result
@@ -50,7 +50,7 @@ class Looping:
         self.seen = 0
 
     def go(self, limit: int = 200) -> int:
-        """Until nothing more is asked of it. Returns how many functions ran."""
+        """Answer until nothing more is asked for. Return how many functions ran."""
         for _ in range(limit):
             self.stage.wait(700)
             requests = of(self.stage, AskForResponse)[self.seen :]
@@ -90,14 +90,14 @@ def test_a_model_that_only_looks_up_is_asked_for_an_answer_in_words() -> None:
     assert stage.machine.ending is None
 
 
-def test_words_between_the_look_ups_do_not_make_them_endless() -> None:
+def test_look_ups_with_words_between_them_are_stopped_as_well() -> None:
     stage = talking()
     assert Looping(stage, says=True).go() == ROUNDS
     assert of(stage, AskForResponse)[-1].instructions == ANSWER_NOW
     assert stage.machine.ending is None
 
 
-def test_three_honest_look_ups_in_a_row_are_answered() -> None:
+def test_three_look_ups_in_a_row_are_allowed() -> None:
     stage = talking()
     model = Looping(stage)
     for _ in range(3):
@@ -109,7 +109,7 @@ def test_three_honest_look_ups_in_a_row_are_answered() -> None:
     assert ways_out(stage) == []
 
 
-def test_a_caller_who_asks_again_and_again_is_looked_up_for_each_time() -> None:
+def test_when_the_caller_asks_each_time_there_may_be_any_number_of_look_ups() -> None:
     stage = talking()
     model = Looping(stage)
     for turn in range(8):
@@ -125,7 +125,7 @@ def test_a_caller_who_asks_again_and_again_is_looked_up_for_each_time() -> None:
     assert len(of(stage, RunFunction)) == 24
 
 
-def test_a_model_that_does_not_listen_brings_a_human() -> None:
+def test_a_model_that_goes_on_calling_functions_after_the_request_for_words_brings_a_human() -> None:
     stage = talking()
     assert Looping(stage, obeys=False).go() == SILENT_ROUNDS
     assert ways_out(stage) == ["warning", "error"]
@@ -133,7 +133,7 @@ def test_a_model_that_does_not_listen_brings_a_human() -> None:
     assert stage.machine.ending.then is Next.HUMAN
 
 
-def test_where_no_human_is_there_it_comes_to_an_end_all_the_same() -> None:
+def test_without_a_human_the_look_ups_end_as_well() -> None:
     stage = talking(
         human_available=False, phrases=PLAIN.phrases | {"trouble_message": phrase("please leave a message")}
     )
@@ -142,7 +142,7 @@ def test_where_no_human_is_there_it_comes_to_an_end_all_the_same() -> None:
     assert len(of(stage, AskForResponse)) < 20
 
 
-def test_the_second_time_in_a_call_brings_the_human() -> None:
+def test_endless_look_ups_for_the_second_time_in_a_call_bring_the_human() -> None:
     stage = talking()
     model = Looping(stage)
     for turn in range(3):
@@ -154,7 +154,7 @@ def test_the_second_time_in_a_call_brings_the_human() -> None:
 
 
 @pytest.mark.parametrize("result", [refused, failed, in_turns])
-def test_what_never_works_is_not_tried_for_ever(result: Result) -> None:
+def test_a_function_that_never_works_is_not_called_for_ever(result: Result) -> None:
     stage = talking()
     assert Looping(stage, result=result).go() <= SILENT_ROUNDS
     assert stage.machine.ending is not None or ways_out(stage) == ["warning"]
@@ -167,7 +167,7 @@ def test_refusals_and_failures_count_together() -> None:
     assert stage.machine.ending.then is Next.HUMAN
 
 
-def test_a_few_refusals_alone_bring_nobody() -> None:
+def test_a_few_refusals_alone_do_not_bring_a_human() -> None:
     stage = talking()
     model = Looping(stage, result=refused)
     for _ in range(4):
@@ -176,7 +176,7 @@ def test_a_few_refusals_alone_bring_nobody() -> None:
     assert stage.machine.ending is None
 
 
-def test_of_a_hundred_functions_in_one_answer_the_rest_is_not_run() -> None:
+def test_an_answer_that_calls_a_hundred_functions_has_only_the_first_ones_run() -> None:
     stage = talking()
     response = ResponseId("resp_9")
     stage.tell(ResponseBegan(response, "turn-1"))
@@ -192,7 +192,7 @@ def test_of_a_hundred_functions_in_one_answer_the_rest_is_not_run() -> None:
     assert of(stage, AskForResponse)[-1].instructions == ANSWER_NOW
 
 
-def test_no_phrase_is_said_twice_in_a_row_while_look_ups_follow_each_other() -> None:
+def test_a_phrase_is_not_said_twice_in_a_row_during_several_look_ups() -> None:
     stage = talking()
     for number in range(5):
         response = ResponseId(f"resp_{number}")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from relay.call.gap_filling import IDLE_BEFORE_PAD_S, IDLE_PAD_MS, JITTER_MS, LONGEST_PAD_MS, Gaps, Lateness
 
 
-def test_steps_that_wobble_are_not_padded() -> None:
+def test_timestamps_that_jitter_are_not_padded() -> None:
     gaps, media_ms = Gaps(), 155
     for frame in range(100):
         assert gaps.before(media_ms, 20, frame * 0.02) == 0
@@ -24,7 +24,7 @@ def test_a_jump_of_the_timestamps_is_filled_with_whole_frames() -> None:
     assert gaps.padded_ms == 300
 
 
-def test_nobody_waits_for_more_than_ten_seconds() -> None:
+def test_a_jump_of_more_than_ten_seconds_is_not_filled_whole() -> None:
     gaps = Gaps()
     gaps.before(100, 20, 1.0)
     assert gaps.before(100_000, 20, 101.0) == LONGEST_PAD_MS
@@ -32,7 +32,7 @@ def test_nobody_waits_for_more_than_ten_seconds() -> None:
 
 def test_a_line_that_falls_silent_in_the_middle_of_speech_is_filled_so_that_the_turn_can_end() -> None:
     gaps = Gaps()
-    assert gaps.while_idle(5.0, True) == 0  # nothing came yet
+    assert gaps.while_idle(5.0, True) == 0  # no frame has come yet
     gaps.before(100, 20, 10.0)
     assert gaps.while_idle(10.0 + IDLE_BEFORE_PAD_S - 0.01, True) == 0
     assert gaps.while_idle(10.0 + IDLE_BEFORE_PAD_S, False) == 0
@@ -48,12 +48,12 @@ def test_silence_that_was_put_in_already_is_not_put_in_again() -> None:
     assert gaps.lost_ms == 1_500
 
 
-def test_a_burst_is_late_and_the_frames_behind_it_are_not() -> None:
+def test_the_frames_of_a_burst_are_late_and_those_after_it_are_not() -> None:
     late = Lateness()
     for frame in range(50):
         late.heard(20, 1.0 + frame * 0.02)
     assert late.late_s < 0.001
-    for _ in range(8):  # 160 ms that were held back, all at once
+    for _ in range(8):  # 160 ms of audio that were held up come at once
         late.heard(20, 2.14)
     assert late.late_s < 0.02
     late.heard(20, 2.30)
@@ -64,27 +64,27 @@ def test_a_burst_is_late_and_the_frames_behind_it_are_not() -> None:
 
 
 @given(st.lists(st.floats(0, 0.4), min_size=1, max_size=60))
-def test_lateness_is_never_negative_nor_more_than_the_delay(delays: list[float]) -> None:
+def test_lateness_is_between_zero_and_the_delay(delays: list[float]) -> None:
     late = Lateness()
     for number, delay in enumerate(delays):
         late.heard(20, 1.0 + number * 0.02 + delay)
         assert -1e-9 <= late.late_s <= max(delays) - min(delays) + 0.001
 
 
-def test_audio_that_is_lost_for_good_makes_nothing_late_for_ever() -> None:
+def test_audio_that_is_lost_does_not_make_the_later_audio_late_for_ever() -> None:
     late = Lateness()
     late.heard(20, 1.0)
     late.heard(20, 31.0)
     assert late.late_s == 0.0
 
 
-def test_audio_that_outruns_the_clock_is_ahead_of_it_and_a_line_that_was_held_up_is_hardly() -> None:
+def test_audio_faster_than_the_clock_is_ahead_of_it_and_held_up_audio_only_by_the_time_it_was_held_up() -> None:
     steady, held_up, mad = Lateness(), Lateness(), Lateness()
     assert steady.ahead_s == 0
     for frame in range(500):
         now = 1.0 + frame * 0.02
         steady.heard(20, now)
-        held_up.heard(20, max(now, 3.0))  # two seconds of it come at once
+        held_up.heard(20, max(now, 3.0))  # the first two seconds of audio come at once
         mad.heard(1000, now)
     assert steady.ahead_s == pytest.approx(0, abs=0.001)
     assert held_up.ahead_s == pytest.approx(2.0, abs=0.05)

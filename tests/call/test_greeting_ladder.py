@@ -1,6 +1,6 @@
-"""The greeting is heard, whatever is broken: each step of the ladder in a whole call, on a fake clock.
+"""The greeting is heard, whatever is broken: each rung of the ladder in a whole call, on a fake clock.
 
-Times are exact here: the clock is Trio's own and moves only while every task waits.
+Times are exact here, because the fake clock moves only while every task waits.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ from tests.helpers.play import keep_greeting, stage
 # Kept
 
 
-async def test_a_kept_greeting_is_written_in_the_step_that_reads_start(autojump_clock: MockClock) -> None:
+async def test_a_kept_greeting_is_written_in_the_same_step_in_which_start_is_read(autojump_clock: MockClock) -> None:
     async with stage() as play:
         told = await ring(play)
         assert told.first_ms == [0]
         assert told.heard == WHOLE
         call = told.call
         assert (call.greeting_rung, call.greeting_ms, call.greeting_heard_ms) == ("kept", 0.0, 20)
-        assert call.webhook_greeting_ms == pytest.approx(365, abs=2)  # Twilio's own time to its socket
+        # Twilio itself takes this long to open its socket.
+        assert call.webhook_greeting_ms == pytest.approx(365, abs=2)
         assert call.webhook_greeting_heard_ms == pytest.approx(385, abs=2)
         text = play.daemon.desk.metrics.text().decode()
         for name in ("greeting_ms", "greeting_heard_ms", "webhook_greeting_ms", "webhook_greeting_heard_ms"):
@@ -62,7 +63,7 @@ async def test_the_model_knows_that_it_has_greeted(autojump_clock: MockClock) ->
         assert len(play.model.sessions) == 1
 
 
-async def test_postgres_and_the_business_may_be_away(autojump_clock: MockClock) -> None:
+async def test_the_greeting_comes_without_postgres_and_without_the_business(autojump_clock: MockClock) -> None:
     async with stage() as play:
         play.ledger.away = True
         play.business.faults = None  # type: ignore[assignment] # whoever asks it now gets an exception
@@ -73,9 +74,11 @@ async def test_postgres_and_the_business_may_be_away(autojump_clock: MockClock) 
 # Live
 
 
-async def test_a_live_greeting_asked_at_the_webhook_waits_for_start_and_is_learned(autojump_clock: MockClock) -> None:
+async def test_a_live_greeting_that_is_asked_for_at_the_webhook_waits_for_start_and_is_kept(
+    autojump_clock: MockClock,
+) -> None:
     async with stage(script=prompt_model(), kept=False) as play:
-        play.nursery.start_soon(play.daemon.desk.phrases._taught.receive)  # as `keep` would
+        play.nursery.start_soon(play.daemon.desk.phrases._taught.receive)  # as `keep` does
         first = await ring(play)
         assert first.call.greeting_rung == "live"
         assert first.first_ms[0] <= 5
@@ -111,10 +114,10 @@ async def test_a_greeting_kept_between_ring_and_start_is_not_said_twice(autojump
         told = await ring(play)
         assert told.call.greeting_rung == "kept"
         assert told.heard == WHOLE
-        assert len(play.model.sessions) == 2  # the one that was asked is closed: it would have greeted again
+        assert len(play.model.sessions) == 2  # the session that was asked for a greeting is closed
 
 
-async def test_a_warm_session_that_fails_leaves_the_question_to_the_calls_own(autojump_clock: MockClock) -> None:
+async def test_after_a_failure_of_the_warm_session_the_calls_own_session_answers(autojump_clock: MockClock) -> None:
     faults = Faults(connect_error="insufficient_quota", connections=1)
     async with stage(script=prompt_model(faults), kept=False) as play:
         told = await ring(play)
@@ -123,7 +126,7 @@ async def test_a_warm_session_that_fails_leaves_the_question_to_the_calls_own(au
         assert told.end_reason == "caller_hung_up"
 
 
-async def test_a_call_beyond_the_budget_dials_for_itself(autojump_clock: MockClock) -> None:
+async def test_a_call_beyond_the_budget_of_warm_sessions_opens_its_own_session(autojump_clock: MockClock) -> None:
     async with stage(script=prompt_model(), kept=False) as play:
         warm = play.daemon.desk.warm
         for number in range(WARM_PER_MINUTE):
@@ -169,7 +172,7 @@ async def test_the_first_audio_comes_within_200_ms_whatever_the_model_does(
 
 @pytest.mark.parametrize(("kept", "after_s"), [(False, ladder.HUMAN_AFTER_S), (True, ladder.MODEL_LIMIT_S)])
 @pytest.mark.parametrize("fault", ["connect_refused", "silent_after_connect"])
-async def test_the_human_comes_when_the_model_has_had_its_time(
+async def test_the_human_is_dialled_when_the_models_time_to_connect_is_over(
     autojump_clock: MockClock, kept: bool, after_s: float, fault: str
 ) -> None:
     async with stage(script=Script(faults=Faults.from_table({fault: True})), kept=kept) as play:
@@ -204,7 +207,7 @@ async def test_a_hello_300_ms_after_pickup_does_not_cancel_the_greeting(
         assert told.heard.replace(" | ", " ") == (WHOLE if record != "off" else f"{OPENING} {QUESTION}")
         assert not [turn for turn in told.turns if turn.interrupted]
         assert not [fields for kind, fields in told.events if kind == "cleared"]
-        assert play.model.sessions[0].report.heard == ["Hello?"]  # it was heard, and not answered
+        assert play.model.sessions[0].report.heard == ["Hello?"]  # it was heard and not answered
         assert play.model.sessions[0].report.said == ([] if kept else [told.heard])
 
 
@@ -217,7 +220,7 @@ async def test_speech_over_the_notice_does_not_stop_it(autojump_clock: MockClock
         told = await ring(play, steps)
         assert told.heard.startswith(f"{OPENING} {NOTICE}")
         assert not [fields for kind, fields in told.events if kind == "cleared" and fields["at_s"] < 7]
-        assert "We are open tomorrow" in told.heard  # and is answered after it
+        assert "We are open tomorrow" in told.heard  # the question is answered after the notice
 
 
 async def test_speech_over_the_question_is_a_barge_in_and_the_model_is_told_what_was_heard(

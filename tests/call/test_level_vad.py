@@ -11,7 +11,7 @@ from relay.standin.speech.voice import clips
 
 
 def longest_run(mulaw: bytes, offset_bytes: int = 0) -> int:
-    """How long the voice is up without a break, if the frames begin at any byte of it."""
+    """How many ms the voice is up without a break, if the frames begin at this byte."""
     voice, longest = CallerVoice(), 0
     line = b"\xff" * (8_000 + offset_bytes) + mulaw + b"\xff" * 4_000
     for at in range(0, len(line) - 159, 160):
@@ -21,12 +21,12 @@ def longest_run(mulaw: bytes, offset_bytes: int = 0) -> int:
 
 
 @pytest.mark.parametrize("offset_bytes", range(0, 160, 32))
-def test_a_cough_is_too_short_for_a_sentence_wherever_the_frames_fall(offset_bytes: int) -> None:
+def test_a_cough_is_too_short_to_interrupt_wherever_the_frames_begin(offset_bytes: int) -> None:
     assert longest_run(clips()["cough"].mulaw, offset_bytes) < min(GIVE_UP_MS, SHORT_TURN_MS)
 
 
 @pytest.mark.parametrize("clip", ["hello", "bye", "oh_wait", "stop_stop", "yes_right", "operator", "no_thanks"])
-def test_words_are_long_enough(clip: str) -> None:
+def test_a_word_is_long_enough_to_interrupt(clip: str) -> None:
     assert longest_run(clips()[clip].mulaw) >= GIVE_UP_MS
 
 
@@ -39,7 +39,7 @@ def test_a_quiet_caller_is_a_voice_on_a_quiet_line() -> None:
     assert voice.run_ms == 400
 
 
-def test_steady_noise_is_no_voice_after_a_while_and_a_voice_over_it_is() -> None:
+def test_steady_noise_stops_counting_as_a_voice_and_a_voice_over_it_counts() -> None:
     voice = CallerVoice()
     for _ in range(500):
         voice.hear(-42.0, 20)
@@ -58,7 +58,7 @@ def test_noise_that_is_there_from_the_first_frame_is_too_short_to_interrupt_a_gr
     assert not voice.is_up
 
 
-def test_a_caller_who_speaks_from_the_first_frame_on_is_heard_and_leaves_no_noise_behind() -> None:
+def test_a_caller_who_speaks_from_the_first_frame_is_heard_and_not_learned_as_noise() -> None:
     voice = CallerVoice()
     line = clips()["hello"].mulaw * 4
     for at in range(0, len(line) - 159, 160):
@@ -67,7 +67,7 @@ def test_a_caller_who_speaks_from_the_first_frame_on_is_heard_and_leaves_no_nois
     assert voice.run_ms >= GIVE_UP_MS
 
 
-def test_the_loudest_place_cannot_silence_a_shouting_caller() -> None:
+def test_a_shouting_caller_is_heard_in_the_loudest_place() -> None:
     voice = CallerVoice()
     for _ in range(3_000):
         voice.hear(-26.0, 20)
@@ -75,7 +75,7 @@ def test_the_loudest_place_cannot_silence_a_shouting_caller() -> None:
     assert voice.is_up
 
 
-def test_a_pause_between_syllables_does_not_end_a_run() -> None:
+def test_a_pause_between_syllables_does_not_end_a_run_of_speech() -> None:
     voice = CallerVoice()
     for level in (-20.0, -20.0, -80.0, -80.0, -80.0, -20.0):
         voice.hear(level, 20)
@@ -87,7 +87,7 @@ def test_a_pause_between_syllables_does_not_end_a_run() -> None:
     assert voice.run_ms == 20
 
 
-def test_an_echo_of_the_worst_telephone_is_not_the_caller() -> None:
+def test_the_echo_of_the_worst_telephone_is_not_taken_for_the_caller() -> None:
     voice = CallerVoice()
     for _ in range(50):
         voice.hear(-30.0, 20, echo_dbfs=-20.0)
@@ -96,13 +96,13 @@ def test_an_echo_of_the_worst_telephone_is_not_the_caller() -> None:
 
 def test_a_line_without_echo_lets_a_quiet_caller_interrupt() -> None:
     voice = CallerVoice()
-    for _ in range(250):  # five seconds of a greeting, and nothing comes back
+    for _ in range(250):  # five seconds of a greeting, and no echo comes back
         voice.hear(-75.0, 20, echo_dbfs=-20.0)
     voice.hear(-38.0, 20, echo_dbfs=-20.0)
     assert voice.is_up
 
 
-def test_before_anything_is_learned_a_caller_must_be_louder_than_an_echo_could_be() -> None:
+def test_before_the_echo_is_learned_a_caller_must_be_louder_than_any_possible_echo() -> None:
     voice = CallerVoice()
     voice.hear(-38.0, 20, echo_dbfs=-20.0)
     assert not voice.is_up
@@ -110,7 +110,7 @@ def test_before_anything_is_learned_a_caller_must_be_louder_than_an_echo_could_b
     assert voice.is_up
 
 
-def test_a_soft_syllable_of_an_echo_teaches_nothing_of_the_loud_one_behind_it() -> None:
+def test_a_loud_syllable_of_an_echo_after_a_soft_one_is_not_taken_for_the_caller() -> None:
     voice = CallerVoice()
     for second in range(20):
         for frame in range(50):
@@ -134,11 +134,11 @@ def test_an_echo_that_was_taken_for_the_caller_is_not_taken_twice() -> None:
 def test_our_own_echo_is_not_learned_as_the_lines_noise() -> None:
     voice = CallerVoice()
     for frame in range(500):
-        voice.hear(-33.0 if frame % 20 < 16 else -70.0, 20, echo_dbfs=-20.0)  # words, and what is between them
+        voice.hear(-33.0 if frame % 20 < 16 else -70.0, 20, echo_dbfs=-20.0)  # words, and the pauses between them
     assert voice.threshold_dbfs < -45.0
 
 
-def test_noise_that_is_there_from_the_first_ring_is_known_when_the_greeting_is_over() -> None:
+def test_noise_from_the_first_frame_on_is_learned_when_the_greeting_is_over() -> None:
     voice = CallerVoice()
     for _ in range(500):
         voice.hear(-42.0, 20, echo_dbfs=-20.0)

@@ -1,4 +1,4 @@
-"""Dead air: the caller waits and hears nothing. What happens then, whatever the other rooms say."""
+"""Dead air: the caller waits and hears nothing. These tests show what the relay does then."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def of(stage: Stage, kind: type) -> list:  # type: ignore[type-arg] # of whateve
 
 
 def talking(**plan: object) -> Stage:
-    """The caller has asked something; the answer is asked for."""
+    """A call in which the caller has asked something, and the answer has been asked for."""
     stage = Stage(replace(PLAIN, **plan)).arrive(1_500)  # type: ignore[arg-type] # fields of the plan
     stage.caller_says(None, 1)
     stage.actions.clear()
@@ -71,7 +71,7 @@ def own_words(stage: Stage) -> list[str]:
 
 
 def dead_air_s(stage: Stage, seconds: float) -> float:
-    """Let so much time pass, or until the call ends. Returns the longest silence in it, at the caller's ear.
+    """Let this time pass, or less if the call ends. Return the longest silence at the caller's ear, in seconds.
 
     The silence before the first step counts: the caller's last sound is half a second old when a turn is committed.
     """
@@ -93,14 +93,14 @@ def is_with_a_human(stage: Stage) -> bool:
 # A model that does not speak
 
 
-def test_a_model_that_never_answers_is_bridged_replaced_and_then_the_humans() -> None:
+def test_a_model_that_never_answers_leads_to_a_phrase_then_to_another_session_and_then_to_the_human() -> None:
     stage = talking()
     assert dead_air_s(stage, 60.0) <= LONGEST_S
     assert len(of(stage, DialBeside)) == 1
     assert is_with_a_human(stage)
 
 
-def test_an_answer_that_begins_and_never_sounds_is_dead_air() -> None:
+def test_an_answer_that_begins_without_any_sound_is_dead_air() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"))
     assert dead_air_s(stage, 8.0) <= LONGEST_S
@@ -109,7 +109,7 @@ def test_an_answer_that_begins_and_never_sounds_is_dead_air() -> None:
     assert is_with_a_human(stage)
 
 
-def test_words_without_sound_are_no_sign_of_life() -> None:
+def test_words_without_sound_are_dead_air() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"))
     for _ in range(40):
@@ -119,9 +119,9 @@ def test_words_without_sound_are_no_sign_of_life() -> None:
     assert "one moment again" in own_words(stage)
 
 
-def test_endless_silence_from_the_model_is_no_answer() -> None:
+def test_endless_silent_audio_from_the_model_is_dead_air() -> None:
     stage, item = talking(), ItemId("item_1")
-    send = stage.ear.send  # the ear knows only tones, and does not get the silence
+    send = stage.ear.send  # the ear can only recognise tones, so the silence is not sent to it
 
     def spared(action: Play | ClearPlayback) -> None:
         if getattr(action, "item_id", "") != item:
@@ -140,7 +140,7 @@ def test_endless_silence_from_the_model_is_no_answer() -> None:
     assert [dial.why for dial in of(stage, DialBeside)] == ["stuck"]
 
 
-def test_an_answer_that_stops_in_the_middle_is_bridged_and_asked_of_another_session() -> None:
+def test_after_an_answer_that_stops_in_the_middle_a_phrase_comes_and_another_session_is_asked() -> None:
     stage = talking()
     stage.answer(1, 1_000, "We are open", ended=False)
     assert dead_air_s(stage, 9.0) <= LONGEST_S
@@ -149,7 +149,7 @@ def test_an_answer_that_stops_in_the_middle_is_bridged_and_asked_of_another_sess
     assert len(of(stage, AskForResponse)) == 1
 
 
-def test_a_slow_model_is_waited_for() -> None:
+def test_the_relay_waits_for_a_slow_model() -> None:
     stage = talking()
     stage.wait(4_000)
     stage.tell(ResponseBegan(R1, "turn-1"))
@@ -173,13 +173,13 @@ def test_a_caller_who_thinks_about_an_answer_is_left_alone() -> None:
 def test_a_caller_who_speaks_is_not_spoken_over() -> None:
     stage = talking()
     stage.level_dbfs = SPEECH_DBFS
-    for at in range(0, 12_000, 20):  # a voice, not a noise
+    for at in range(0, 12_000, 20):  # the level swings like a voice, not like a noise
         stage.level_dbfs = SPEECH_DBFS - (10.0 if at % 240 >= 160 else 0.0)
         stage.wait(20)
     assert "one moment again" not in own_words(stage)
 
 
-def test_an_answer_that_was_taken_back_by_a_cough_is_not_forgotten() -> None:
+def test_an_answer_that_was_taken_back_because_of_a_cough_is_asked_for_again() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"))
     stage.level_dbfs = SPEECH_DBFS
@@ -195,7 +195,7 @@ def test_an_answer_that_was_taken_back_by_a_cough_is_not_forgotten() -> None:
     assert len(of(stage, AskForResponse)) == 1
 
 
-def test_keys_that_nothing_follows_are_dead_air() -> None:
+def test_keys_without_an_answer_after_them_are_dead_air() -> None:
     stage = Stage(PLAIN).arrive(20_000)
     stage.actions.clear()
     stage.tell(DigitPressed("5"))
@@ -207,7 +207,7 @@ def test_keys_that_nothing_follows_are_dead_air() -> None:
 
 
 @pytest.mark.parametrize("refused", [0, 1, 2, 3])
-def test_a_stuck_session_and_dials_that_are_refused_end_in_an_answer_or_with_a_human(refused: int) -> None:
+def test_a_stuck_session_and_refused_dials_end_with_an_answer_or_a_human(refused: int) -> None:
     stage = talking()
     for _ in range(60):
         if dead_air_s(stage, 1.0) > LONGEST_S:
@@ -225,23 +225,23 @@ def test_a_stuck_session_and_dials_that_are_refused_end_in_an_answer_or_with_a_h
             stage.answer(7, 1_000, "At ten.", ref="again-2")
         if ItemId("item_7") in stage.ear.heard or is_with_a_human(stage):
             return
-    pytest.fail(f"neither an answer nor a person: {own_words(stage)}")
+    pytest.fail(f"the caller got neither an answer nor a person: {own_words(stage)}")
 
 
-def test_a_session_that_sticks_while_a_move_is_pending_makes_room_at_once() -> None:
+def test_a_session_that_gets_stuck_while_a_move_is_pending_is_left_at_once() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.actions.clear()
-    stage.caller_says("I have an allergy", 1)  # a hard topic: the harder model is opened beside
+    stage.caller_says("I have an allergy", 1)  # a hard topic: a session with the harder model is opened, too
     assert [dial.why for dial in of(stage, DialBeside)] == ["escalation"]
     stage.tell(NextModelReady())
-    assert of(stage, SwitchModel) == [], "an answer is awaited: it may come any moment"
+    assert of(stage, SwitchModel) == [], "the move came, although the present session may still answer"
     assert dead_air_s(stage, 8.0) <= LONGEST_S
     assert of(stage, SwitchModel) == [SwitchModel()]
     stage.tell(ModelReady("sess_2", "hard"))
-    assert len(of(stage, AskForResponse)) == 2, "asked of the new one, too"
+    assert len(of(stage, AskForResponse)) == 2, "the new session was not asked for the answer"
 
 
-def test_a_session_that_sticks_while_the_next_is_on_its_way_is_left_as_soon_as_that_is_ready() -> None:
+def test_a_session_that_gets_stuck_while_the_next_one_opens_is_left_when_that_one_is_ready() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("I have an allergy", 1)
     stage.wait(6_000)
@@ -277,7 +277,7 @@ def test_an_answer_that_begins_after_its_session_was_left_is_not_heard() -> None
     assert stage.ear.heard[ItemId("item_2")] == 8_000
 
 
-def test_a_present_session_that_dies_while_the_next_is_on_its_way_orders_no_second_dial() -> None:
+def test_a_session_that_dies_while_the_next_one_opens_causes_no_second_dial() -> None:
     stage = talking()
     stage.wait(5_300)
     stage.tell(ModelLost(1006, ""))
@@ -286,11 +286,11 @@ def test_a_present_session_that_dies_while_the_next_is_on_its_way_orders_no_seco
     assert of(stage, SwitchModel) == [SwitchModel()]
 
 
-# The end of an answer that nobody tells
+# An answer whose end is not reported
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_the_next_question_does_not_wait_for_an_end_that_is_not_told(refused: bool) -> None:
+def test_the_next_question_does_not_wait_for_a_missing_end_of_the_answer(refused: bool) -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "At ten.", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -299,7 +299,7 @@ def test_the_next_question_does_not_wait_for_an_end_that_is_not_told(refused: bo
     stage.caller_says(None, 2)
     stage.wait(400)
     (ask,) = of(stage, AskForResponse)
-    if refused:  # it was not over after all
+    if refused:  # the server says that the first answer still runs
         stage.tell(ModelObjected(ALREADY_ACTIVE, "words", ask.ref), ResponseEnded(R1, "completed", None, None))
         stage.wait(700)
         assert len(of(stage, AskForResponse)) == 2
@@ -308,7 +308,7 @@ def test_the_next_question_does_not_wait_for_an_end_that_is_not_told(refused: bo
     assert stage.ear.heard[ItemId("item_2")] == 8_000
 
 
-def test_nothing_to_cancel_means_that_nothing_is_active() -> None:
+def test_after_the_error_that_there_is_nothing_to_cancel_no_response_counts_as_active() -> None:
     stage = talking()
     item = stage.answer(1, 8_000, "At ten.", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -326,7 +326,7 @@ def test_nothing_to_cancel_means_that_nothing_is_active() -> None:
     assert len(of(stage, AskForResponse)) == 1
 
 
-def test_a_bill_that_comes_behind_an_end_nobody_told_is_paid_once() -> None:
+def test_a_bill_that_comes_after_an_end_that_was_not_reported_is_counted_once() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "At ten.", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -349,7 +349,7 @@ def test_a_bill_that_comes_behind_an_end_nobody_told_is_paid_once() -> None:
         ("odd", ""),
     ],
 )
-def test_an_answer_that_breaks_off_is_gone_on_with_and_the_log_says_why(status: str, detail: str) -> None:
+def test_the_rest_of_an_answer_that_breaks_off_is_asked_for_and_the_log_says_why(status: str, detail: str) -> None:
     stage = talking()
     stage.answer(1, 1_000, "We are open from", ended=False)
     stage.tell(ResponseEnded(R1, status, detail, None))
@@ -360,7 +360,7 @@ def test_an_answer_that_breaks_off_is_gone_on_with_and_the_log_says_why(status: 
     assert dict(report.fields)["detail"] == detail
     stage.answer(2, 1_000, "eleven to ten.")
     stage.wait(15_000)
-    assert len(of(stage, AskForResponse)) == 1, "the rest is whole"
+    assert len(of(stage, AskForResponse)) == 1, "the rest was complete, and more was asked for"
 
 
 def test_a_whole_answer_is_asked_for_once() -> None:
@@ -370,7 +370,7 @@ def test_a_whole_answer_is_asked_for_once() -> None:
     assert of(stage, AskForResponse) == []
 
 
-def test_a_rate_limit_is_waited_for_as_told_with_a_phrase_and_no_human_is_rung() -> None:
+def test_a_rate_limit_leads_to_a_phrase_and_a_wait_and_no_human_is_dialled() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"))
     stage.tell(ResponseEnded(R1, "failed", "rate_limit_exceeded", None, 2.5))
@@ -382,14 +382,14 @@ def test_a_rate_limit_is_waited_for_as_told_with_a_phrase_and_no_human_is_rung()
     assert stage.machine.phase is Phase.TALKING
 
 
-def test_a_rate_limit_that_asks_for_a_minute_is_the_humans() -> None:
+def test_a_rate_limit_that_asks_for_a_minute_leads_to_the_human() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"))
     stage.tell(ResponseEnded(R1, "failed", "rate_limit_exceeded", None, 60.0))
     assert is_with_a_human(stage)
 
 
-def test_audio_behind_its_own_end_is_heard() -> None:
+def test_audio_after_the_end_of_its_own_item_is_heard() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "We are open until ten", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -400,7 +400,7 @@ def test_audio_behind_its_own_end_is_heard() -> None:
     assert not stage.ear.holes
 
 
-def test_audio_behind_an_end_that_was_heard_already_is_heard() -> None:
+def test_audio_after_an_end_that_was_already_heard_is_heard() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "We are open until ten", ended=False)
     stage.tell(ModelFinished(R1, item, b""))
@@ -413,7 +413,7 @@ def test_audio_behind_an_end_that_was_heard_already_is_heard() -> None:
     assert (turn.whole, turn.heard) == (True, "We are open until ten")
 
 
-def test_audio_behind_the_end_of_its_answer_is_late() -> None:
+def test_audio_after_the_end_of_its_response_counts_as_late() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "At ten.")
     stage.tell(ModelSpoke(R1, item, tone(1_500)[8_000:], 1_500.0))
@@ -422,7 +422,7 @@ def test_audio_behind_the_end_of_its_answer_is_late() -> None:
 
 
 @pytest.mark.parametrize("words", ['{"name": "lookup_hours", "arguments": {}}', "Let me look. {'date': '2026-11-24'}"])
-def test_a_function_call_that_is_read_aloud_is_stopped_and_asked_for_anew(words: str) -> None:
+def test_a_function_call_that_the_model_reads_aloud_is_stopped_and_asked_for_again(words: str) -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"), ModelWorded(R1, ItemId("item_1"), words))
     assert of(stage, CancelResponse) == [CancelResponse(R1)]
@@ -450,7 +450,7 @@ def test_a_short_yes_whose_words_come_before_its_commit_is_answered() -> None:
     assert turn.said == "Yes."
 
 
-# Sound that no VAD calls speech, and a VAD that hears nothing
+# Sound that is not speech, and a VAD that misses speech
 
 
 def idle(before_dbfs: float = SILENCE_DBFS) -> Stage:
@@ -465,7 +465,9 @@ def idle(before_dbfs: float = SILENCE_DBFS) -> Stage:
 
 @pytest.mark.parametrize("level_dbfs", [-46.0, -40.0, -33.0, -26.0, -20.0])
 @pytest.mark.parametrize("offset_ms", [0, 200, 440, 700])
-def test_a_steady_noise_that_begins_is_no_speech_that_nobody_hears(level_dbfs: float, offset_ms: int) -> None:
+def test_a_steady_noise_that_begins_is_not_taken_for_speech_that_the_vad_missed(
+    level_dbfs: float, offset_ms: int
+) -> None:
     stage = idle()
     stage.wait(offset_ms)
     stage.level_dbfs = level_dbfs
@@ -475,7 +477,7 @@ def test_a_steady_noise_that_begins_is_no_speech_that_nobody_hears(level_dbfs: f
 
 
 @pytest.mark.parametrize("bang_ms", [60, 80, 100, 300])
-def test_rustling_and_knocks_are_no_speech_that_nobody_hears(bang_ms: int) -> None:
+def test_rustling_and_knocks_are_not_taken_for_speech_that_the_vad_missed(bang_ms: int) -> None:
     stage = idle()
     for _ in range(20):
         stage.level_dbfs = -25.0
@@ -487,7 +489,7 @@ def test_rustling_and_knocks_are_no_speech_that_nobody_hears(bang_ms: int) -> No
 
 
 @pytest.mark.parametrize("voiced_ms", [800, 1_600])
-def test_speech_that_the_vad_never_hears_brings_another_session(voiced_ms: int) -> None:
+def test_speech_that_the_vad_misses_leads_to_another_session(voiced_ms: int) -> None:
     stage = idle()
     for at in range(0, voiced_ms, 20):  # syllables
         stage.level_dbfs = SPEECH_DBFS - (10.0 if at % 240 >= 160 else 0.0)
@@ -508,7 +510,7 @@ def hears_clip(stage: Stage, clip: str) -> None:
 
 
 @pytest.mark.parametrize("clip", ["can_you_hear", "sorry_what", "oh_wait", "operator", "booking"])
-def test_a_short_question_that_the_vad_never_hears_brings_a_phrase_and_another_session(clip: str) -> None:
+def test_a_short_question_that_the_vad_misses_leads_to_a_phrase_and_another_session(clip: str) -> None:
     stage = idle()
     hears_clip(stage, clip)
     assert dead_air_s(stage, 4.0) <= LONGEST_S
@@ -517,7 +519,7 @@ def test_a_short_question_that_the_vad_never_hears_brings_a_phrase_and_another_s
 
 
 @pytest.mark.parametrize("gap_ms", [40, 100, 200, 600])
-def test_coughs_are_no_question_that_nobody_hears(gap_ms: int) -> None:
+def test_coughs_are_not_taken_for_a_question_that_the_vad_missed(gap_ms: int) -> None:
     stage = idle()
     for _ in range(3):
         hears_clip(stage, "cough")
@@ -529,7 +531,7 @@ def test_coughs_are_no_question_that_nobody_hears(gap_ms: int) -> None:
 
 @pytest.mark.parametrize("ms", [640, 900, 1_300])
 @pytest.mark.parametrize("depth_db", [0.0, 4.0])
-def test_a_short_hum_is_no_question_that_nobody_hears(ms: int, depth_db: float) -> None:
+def test_a_short_hum_is_not_taken_for_a_question_that_the_vad_missed(ms: int, depth_db: float) -> None:
     stage = idle()
     for at in range(0, ms, 20):
         stage.level_dbfs = SPEECH_DBFS - (depth_db if ms / 3 < at < ms / 2 else 0.0)
@@ -557,7 +559,9 @@ def test_three_sessions_in_a_row_that_hear_nothing_lead_to_a_human() -> None:
 # Dead air that looks like talk
 
 
-def test_a_promise_that_no_function_follows_is_asked_to_be_kept_and_then_answered_without_functions() -> None:
+def test_after_a_promise_without_a_function_call_the_model_is_reminded_and_then_asked_to_answer_without_functions() -> (
+    None
+):
     stage = talking()
     stage.answer(1, 1_000, "One moment, I'm looking that up.")
     stage.wait(3_600)
@@ -571,7 +575,7 @@ def test_a_promise_that_no_function_follows_is_asked_to_be_kept_and_then_answere
     assert is_with_a_human(stage)
 
 
-def test_a_promise_that_is_kept_is_not_asked_for() -> None:
+def test_a_promise_that_is_kept_needs_no_reminder() -> None:
     stage = talking()
     stage.answer(1, 1_000, "One moment, I'm looking that up.", ended=False)
     stage.tell(FunctionAsked(R1, "call_1", "lookup_hours", "{}"), ResponseEnded(R1, "completed", None, None))
@@ -584,7 +588,7 @@ def test_a_promise_that_is_kept_is_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize("words", ["One moment: shall I book that?", "I'll check in with you then. We open at ten."])
-def test_words_that_only_sound_like_a_promise_are_none(words: str) -> None:
+def test_words_that_only_sound_like_a_promise_need_no_reminder(words: str) -> None:
     stage = talking()
     stage.answer(1, 1_000, words)
     stage.wait(8_000)
@@ -599,7 +603,7 @@ def waits_for_user(stage: Stage, number: int) -> None:
     stage.tell(FunctionReturned(f"call_{number}", "wait_for_user", "{}", True, 5, StaySilent()))
 
 
-def test_a_question_that_is_met_with_silence_is_answered_after_all() -> None:
+def test_a_question_that_the_model_answers_with_silence_is_answered_after_all() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.actions.clear()
     stage.caller_says("what time do you open?", 1)
@@ -609,7 +613,7 @@ def test_a_question_that_is_met_with_silence_is_answered_after_all() -> None:
     assert len(of(stage, AskForResponse)) == 2
 
 
-def test_words_for_somebody_else_are_met_with_silence_once() -> None:
+def test_words_for_somebody_else_may_be_answered_with_silence_once() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.actions.clear()
     stage.caller_says("hold on a second, honey", 1)
@@ -620,10 +624,12 @@ def test_words_for_somebody_else_are_met_with_silence_once() -> None:
     stage.caller_says("I am on the phone", 2)
     waits_for_user(stage, 2)
     stage.wait(5_000)
-    assert len(of(stage, AskForResponse)) == 3, "twice in a row may be a model that hides"
+    assert len(of(stage, AskForResponse)) == 3, (
+        "silence twice in a row may be a fault of the model, so the caller is answered"
+    )
 
 
-def test_a_caller_who_was_never_answered_is_asked_whether_they_are_there_by_the_agents_last_words() -> None:
+def test_the_silence_of_a_caller_who_was_never_answered_counts_from_the_agents_last_words() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, silence_s=10.0))).arrive(1_500)
     for number in (1, 2, 3):
         stage.level_dbfs = SPEECH_DBFS

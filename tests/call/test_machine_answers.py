@@ -1,4 +1,4 @@
-"""The model's side of the machine, by script: answers, functions, errors, sessions."""
+"""The model's side of the machine, with scripted events: answers, functions, errors, sessions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ from tests.helpers.playbook import NOTICE, PLAIN, PLAN, SILENCE_DBFS, SPEECH_DBF
 # Errors and accidents
 
 
-def test_an_error_ends_nothing_and_benign_ones_are_counted_apart() -> None:
+def test_an_error_of_the_model_does_not_end_the_call_and_benign_errors_are_counted_separately() -> None:
     stage = begun(talking())
     figures = stage.machine.figures
     stage.tell(ModelObjected("response_cancel_not_active", "Cancellation failed", None))
@@ -64,7 +64,7 @@ def test_an_error_ends_nothing_and_benign_ones_are_counted_apart() -> None:
     assert stage.machine.phase is Phase.TALKING
 
 
-def test_a_second_answer_that_is_refused_is_asked_for_again_later_and_not_at_once() -> None:
+def test_an_answer_that_is_refused_while_another_runs_is_asked_for_again_later_and_not_at_once() -> None:
     stage = talking()
     done = stage.tell(ModelObjected("conversation_already_has_active_response", "resp_9 is active", "turn-1"))
     assert not any(isinstance(action, AskForResponse) for action in done)
@@ -83,7 +83,7 @@ def test_a_model_that_fails_three_times_hands_over_to_the_human() -> None:
     assert (stage.machine.ending.reason, stage.machine.ending.then) == (EndReason.MODEL_LOST, Next.HUMAN)
 
 
-def test_the_same_bill_is_not_paid_twice() -> None:
+def test_the_same_bill_is_not_counted_twice() -> None:
     stage = begun(talking())
     stage.tell(ModelSpoke(R1, ItemId("item_1"), tone(100), 100.0))
     ended = ResponseEnded(R1, "completed", None, {"output_token_details": {"audio_tokens": 1_000}})
@@ -93,7 +93,7 @@ def test_the_same_bill_is_not_paid_twice() -> None:
     assert stage.machine.meter.usd == usd
 
 
-def test_words_that_are_told_twice_count_once() -> None:
+def test_a_transcript_that_is_reported_twice_counts_once() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     item = ItemId("caller_1")
     words = CallerTranscribed(item, "you misunderstood")
@@ -112,7 +112,7 @@ def test_a_transcript_that_comes_after_its_audio_was_heard_completes_the_row() -
     assert rows[0].seq == rows[1].seq
 
 
-def test_a_claim_that_was_doubted_is_corrected_unless_the_call_is_leaving() -> None:
+def test_a_doubted_claim_is_corrected_unless_the_call_is_ending() -> None:
     stage = talking()
     stage.answer(1, 300, "Booked.")
     stage.actions.clear()
@@ -121,7 +121,7 @@ def test_a_claim_that_was_doubted_is_corrected_unless_the_call_is_leaving() -> N
     assert [ask.ref for ask in of(stage, AskForResponse)] == ["correct-2"]
 
 
-def test_words_without_a_sound_are_taken_out_and_asked_for_again_as_nobody_heard_them() -> None:
+def test_words_without_sound_are_deleted_and_asked_for_again_because_nobody_heard_them() -> None:
     stage = begun(talking())
     silent = ItemId("item_1")
     stage.tell(ItemPlaced(silent, None, "assistant"), ModelWorded(R1, silent, "At ten."))
@@ -129,13 +129,15 @@ def test_words_without_a_sound_are_taken_out_and_asked_for_again_as_nobody_heard
     assert [action.item_id for action in of(stage, DeleteItem)] == [silent]
     assert stage.machine.conversation.turn(silent) is None
     stage.wait(1_000)
-    assert [action.ref for action in of(stage, AskForResponse)] == ["turn-2"], "the caller would wait in silence"
+    assert [action.ref for action in of(stage, AskForResponse)] == ["turn-2"], (
+        "no answer is asked for, and the caller would wait in silence"
+    )
     stage.answer(2, 500, "At ten.")
     stage.wait(1_000)
     assert stage.ear.heard[ItemId("item_2")] == 4_000
 
 
-def test_words_without_a_sound_beside_a_function_are_taken_out_and_the_function_runs() -> None:
+def test_words_without_sound_beside_a_function_call_are_deleted_and_the_function_runs() -> None:
     stage = begun(talking())
     silent = ItemId("item_1")
     stage.tell(ModelWorded(R1, silent, "I will look."), FunctionAsked(R1, "call_1", "lookup_hours", "{}"))
@@ -154,7 +156,7 @@ def test_keys_in_a_row_are_one_input_and_part_of_the_history() -> None:
     assert stage.machine.conversation.past()[-1] == PastTurn("user", "[keys: 4711]")
 
 
-# What is written down
+# The rows in the ledger
 
 
 def test_no_word_is_recorded_before_the_notice_was_heard() -> None:
@@ -166,7 +168,7 @@ def test_no_word_is_recorded_before_the_notice_was_heard() -> None:
     assert {row.said for row in of(stage, RecordTurn)} == {"Hello?", f"Hello. {NOTICE}"}
 
 
-def test_a_call_without_words_keeps_none() -> None:
+def test_a_call_that_keeps_no_words_records_none() -> None:
     stage = Stage(replace(PLAIN, keep_words=False)).arrive(1_500)
     stage.caller_says("my name is Jane", 1)
     stage.answer(1, 500, "Hello Jane.")
@@ -176,9 +178,10 @@ def test_a_call_without_words_keeps_none() -> None:
     assert {(row.said, row.heard) for row in rows} == {(None, None)}
 
 
-def test_a_turns_waterfall_is_its_own_and_not_a_coughs() -> None:
+def test_a_cough_does_not_change_the_times_of_the_turn_before_it() -> None:
     stage = Stage(PLAIN).arrive(1_500)
-    stage.caller_says("what time", 1, ms=600)  # words come 1.5 s after the last sound; the answer was asked at 0.5 s
+    # The words come 1.5 s after the last sound. The answer was asked for after 0.5 s.
+    stage.caller_says("what time", 1, ms=600)
     stage.answer(1, 500, "At ten.")
     stage.wait(1_000)
     (row,) = [row for row in of(stage, RecordTurn) if row.item_id == "item_1"]
@@ -207,7 +210,7 @@ def test_a_lost_session_is_dialled_again_and_told_everything() -> None:
     assert len(of(stage, SendFunctionOutput)) == 1
 
 
-def test_an_answer_that_was_lost_with_its_session_is_asked_of_the_next() -> None:
+def test_an_answer_that_was_lost_with_its_session_is_asked_for_in_the_next_one() -> None:
     stage = begun(talking())
     stage.tell(ModelLost(1006, ""))
     assert "one moment again" in [turn.said for turn in stage.machine.conversation.turns()]
@@ -216,9 +219,9 @@ def test_an_answer_that_was_lost_with_its_session_is_asked_of_the_next() -> None
     assert len(of(stage, AskForResponse)) == 1
 
 
-def test_words_that_were_lost_with_their_session_are_asked_for_although_a_phrase_stands_behind_them() -> None:
+def test_words_that_were_lost_with_their_session_are_asked_for_although_a_phrase_comes_after_them() -> None:
     stage = Stage(PLAIN).arrive(1_500)
-    stage.caller_says(None, 1)  # committed; the session is gone before its words are there
+    stage.caller_says(None, 1)  # the turn is committed, and the session is lost before its words come
     stage.tell(ModelLost(1006, ""))
     stage.wait(300)
     stage.tell(ModelReady("sess_2", "mini"))
@@ -227,7 +230,7 @@ def test_words_that_were_lost_with_their_session_are_asked_for_although_a_phrase
 
 
 @pytest.mark.parametrize(("ms", "lost"), [(100, False), (800, True)], ids=["a cough", "words"])
-def test_a_session_lost_in_the_middle_of_the_callers_words_leaves_a_gap_that_is_asked_for(ms: int, lost: bool) -> None:
+def test_when_a_session_is_lost_in_the_middle_of_the_callers_words_the_model_asks_for_them(ms: int, lost: bool) -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(60)
@@ -242,7 +245,7 @@ def test_a_session_lost_in_the_middle_of_the_callers_words_leaves_a_gap_that_is_
     assert gaps == ([("caller", None)] if lost else [])
 
 
-def test_a_session_lost_in_silence_is_replaced_without_a_word() -> None:
+def test_a_session_that_is_lost_in_silence_is_replaced_and_the_caller_hears_nothing_of_it() -> None:
     stage = talking()
     stage.answer(1, 500, "At ten.")
     stage.wait(1_500)
@@ -252,7 +255,7 @@ def test_a_session_lost_in_silence_is_replaced_without_a_word() -> None:
     assert not any("moment" in item.text for item in of(stage, CreateItem))
 
 
-def test_a_third_loss_is_the_humans() -> None:
+def test_a_third_loss_of_a_session_leads_to_the_human() -> None:
     stage = talking()
     for number in range(3):
         stage.tell(ModelLost(1006, ""), ModelReady(f"sess_{number}", "mini"))
@@ -260,7 +263,7 @@ def test_a_third_loss_is_the_humans() -> None:
     assert stage.machine.ending.then is Next.HUMAN
 
 
-def test_words_cut_in_another_session_are_said_anew_there() -> None:
+def test_words_that_were_cut_in_an_old_session_are_written_again_in_the_new_one() -> None:
     stage = talking()
     item = stage.answer(1, 4_000, "We are open from eleven in the morning until ten at night.")
     stage.wait(1_000)
@@ -288,11 +291,11 @@ def test_a_stuck_model_is_replaced_by_a_session_that_is_opened_beside_it() -> No
     assert stage.machine.figures.reconnects == 1
 
 
-def test_a_model_that_takes_sessions_and_never_answers_is_the_humans_after_the_third() -> None:
+def test_a_model_that_never_answers_leads_to_the_human_after_the_third_session() -> None:
     stage = talking()
     stuck = 0
     while stage.machine.phase is Phase.TALKING:
-        assert stuck <= RECONNECTS, "the caller waits, and nobody comes"
+        assert stuck <= RECONNECTS, "too many stuck sessions, and no human is dialled"
         stage.actions.clear()
         stage.wait(5_400)
         if of(stage, DialBeside):
@@ -304,13 +307,13 @@ def test_a_model_that_takes_sessions_and_never_answers_is_the_humans_after_the_t
     assert stuck == RECONNECTS
 
 
-def test_what_a_stuck_answer_still_says_is_not_heard_behind_the_phrase_that_bridges_it() -> None:
+def test_late_sound_of_a_stuck_answer_is_not_heard_after_the_phrase_that_bridges_it() -> None:
     stage = talking()
     item = stage.answer(1, 1_000, "We are open", ended=False)
     stage.wait(8_000)
     assert [dial.why for dial in of(stage, DialBeside)] == ["stuck"]
     assert not stage.machine.wants(R1, item)
-    assert stage.ear.heard[ItemId("own_0_2")] == 8_000, "a phrase behind an answer that has no end"
+    assert stage.ear.heard[ItemId("own_0_2")] == 8_000, "the phrase after the answer that never ended was not heard"
 
 
 def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
@@ -321,10 +324,10 @@ def test_a_move_waits_for_silence_and_for_the_callers_words() -> None:
     stage.wait(200)
     assert [dial.why for dial in of(stage, DialBeside)] == ["expiry"]
     stage.tell(NextModelReady())
-    assert of(stage, SwitchModel) == [], "the agent is speaking"
+    assert of(stage, SwitchModel) == [], "the move came while the agent was speaking"
     stage.tell(CallerCommitted(item, None))
     stage.wait(1_500)
-    assert of(stage, SwitchModel) == [], "the caller's words are not known yet"
+    assert of(stage, SwitchModel) == [], "the move came before the caller's words were known"
     stage.tell(CallerTranscribed(item, ""))
     stage.wait(100)
     assert of(stage, SwitchModel) == [SwitchModel()]
@@ -342,7 +345,7 @@ def test_a_move_does_not_wait_for_ever_for_words_that_do_not_come() -> None:
     assert of(stage, SwitchModel) == [SwitchModel()]
 
 
-def test_a_session_is_left_at_fifty_minutes_ten_before_it_is_ended() -> None:
+def test_a_session_is_left_after_50_minutes_and_the_server_would_end_it_after_60() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, call_s=7_200.0, silence_s=7_200.0))).arrive(1_500)
     ready_s = stage.machine.call.sessions.ready_at
     assert stage.machine.handle(Ticked(), ready_s + 49 * 60 + 59) == []
@@ -350,7 +353,7 @@ def test_a_session_is_left_at_fifty_minutes_ten_before_it_is_ended() -> None:
     assert [action for action in done if isinstance(action, DialBeside)] == [DialBeside("mini", "expiry")]
 
 
-def test_a_move_that_fails_leaves_everything_as_it_is_and_is_tried_again_a_minute_later() -> None:
+def test_a_move_that_fails_changes_nothing_and_is_tried_again_a_minute_later() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, call_s=7_200.0, silence_s=7_200.0))).arrive(1_500)
     stage.answer(1, 300, "At ten.")
     stage.machine.call.sessions.ready_at = stage.now - SESSION_LIMIT_S - 1
@@ -364,7 +367,7 @@ def test_a_move_that_fails_leaves_everything_as_it_is_and_is_tried_again_a_minut
     assert [action for action in done if isinstance(action, DialBeside)] == [DialBeside("mini", "expiry")]
 
 
-def test_a_move_to_the_harder_model_that_fails_does_not_bring_the_expiry_nearer() -> None:
+def test_a_failed_move_to_the_harder_model_does_not_change_when_the_session_is_left() -> None:
     stage = talking()
     ready_at = stage.machine.call.sessions.ready_at
     stage.machine.call.sessions.dial_beside("hard", "escalation", urgent=False)
@@ -372,7 +375,7 @@ def test_a_move_to_the_harder_model_that_fails_does_not_bring_the_expiry_nearer(
     assert stage.machine.call.sessions.ready_at == ready_at
 
 
-def test_a_misunderstanding_that_both_speak_of_counts_once() -> None:
+def test_a_misunderstanding_that_both_caller_and_agent_mention_counts_once() -> None:
     rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
     stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
     for number in (1, 2):
@@ -388,7 +391,7 @@ def test_a_misunderstanding_that_both_speak_of_counts_once() -> None:
 
 
 @pytest.mark.parametrize(("words", "why"), [("an allergy", "escalation"), ("you misunderstood", None)])
-def test_a_hard_topic_brings_the_harder_model_at_once_one_misunderstanding_does_not(
+def test_a_hard_topic_brings_the_harder_model_at_once_and_one_misunderstanding_does_not(
     words: str, why: str | None
 ) -> None:
     stage = Stage(PLAIN).arrive(1_500)
@@ -413,8 +416,8 @@ def test_an_answer_nobody_asked_for_is_heard_like_any_other() -> None:
     assert stage.ear.heard[ItemId("item_2")] == 300 * 8
 
 
-def test_the_answer_to_a_turn_that_goes_on_is_taken_back_before_it_began() -> None:
-    stage = talking()  # asked, not begun
+def test_the_answer_to_a_turn_that_goes_on_is_taken_back_before_it_begins() -> None:
+    stage = talking()  # the answer is asked for and has not begun
     stage.level_dbfs = -20.0
     stage.wait(60)
     stage.tell(CallerSpoke(ItemId("caller_2"), 0))
@@ -425,7 +428,7 @@ def test_the_answer_to_a_turn_that_goes_on_is_taken_back_before_it_began() -> No
 
 
 @pytest.mark.parametrize("words_after_ms", [200, 1_200], ids=["while the answer is made", "while it is heard"])
-def test_a_short_turn_whose_words_come_behind_the_next_one_is_answered_with_it(words_after_ms: int) -> None:
+def test_a_short_turn_whose_words_come_after_the_next_turn_is_answered_together_with_it(words_after_ms: int) -> None:
     stage = talking()
     stage.answer(1, 500, "At ten.")
     stage.wait(1_000)

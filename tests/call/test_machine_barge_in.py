@@ -1,4 +1,4 @@
-"""Barge-in, step by step: a script of events, and what the relay does at each."""
+"""Barge-in, step by step, with scripted events: the relay's actions after each event."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ITEM = ItemId("item_1")
 
 
 def talking() -> Stage:
-    """The greeting was heard; the caller asked something and is waiting for the answer."""
+    """A call in which the greeting was heard, and the caller has asked something and waits for the answer."""
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.actions.clear()
@@ -73,7 +73,7 @@ def test_an_answer_that_was_generated_long_ago_is_truncated_where_it_was_heard()
     stage.wait(1_000)
     stage.actions.clear()
     interrupt(stage, 300)
-    truncate = TruncateItem(ITEM, 1_060)  # the voice was up for 60 ms when the agent was stopped
+    truncate = TruncateItem(ITEM, 1_060)  # 1,000 ms, and 60 ms more until the voice stopped the agent
     expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [truncate])
     assert stage.ear.heard[ITEM] == 1_060 * 8
     (row,) = rows(stage)
@@ -89,14 +89,14 @@ def test_an_answer_that_is_still_generated_is_cancelled_first_and_its_late_delta
     interrupt(stage, 300)
     expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [CancelResponse(R1), TruncateItem(ITEM, 460)])
     assert not stage.machine.wants(R1, ITEM)
-    assert stage.machine.figures.late_deltas == 0, "to ask is not to write"
+    assert stage.machine.figures.late_deltas == 0, "the test's own question was counted as a late delta"
     assert stage.tell(ModelSpoke(R1, ITEM, tone(250), 1_250.0)) == []
     assert stage.machine.figures.late_deltas == 1
     stage.wait(500)
     assert stage.ear.heard[ITEM] == 460 * 8
 
 
-def test_all_that_was_received_was_heard_and_more_is_on_its_way_so_it_is_truncated_there() -> None:
+def test_an_answer_is_truncated_after_its_received_part_because_more_audio_is_on_its_way() -> None:
     stage = talking()
     stage.answer(1, 500, TEXT, ended=False)
     stage.wait(700)
@@ -105,7 +105,7 @@ def test_all_that_was_received_was_heard_and_more_is_on_its_way_so_it_is_truncat
     expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [CancelResponse(R1), TruncateItem(ITEM, 500)])
 
 
-def test_an_answer_of_which_nothing_was_heard_is_deleted_not_truncated_at_zero() -> None:
+def test_an_answer_that_was_not_heard_at_all_is_deleted_and_not_truncated_at_zero() -> None:
     stage = Stage(PLAIN, delay_ms=40).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.actions.clear()
@@ -128,7 +128,7 @@ def two_items(stage: Stage, first_ms: int) -> tuple[ItemId, ItemId]:
     return first, second
 
 
-def test_every_item_that_was_not_heard_to_its_end_is_given_up_and_what_was_heard_stays() -> None:
+def test_an_interruption_gives_up_every_item_that_was_not_heard_to_its_end_and_keeps_the_heard_ones() -> None:
     stage = talking()
     first, second = two_items(stage, 2_000)
     stage.wait(1_000)
@@ -138,7 +138,7 @@ def test_every_item_that_was_not_heard_to_its_end_is_given_up_and_what_was_heard
     assert second not in stage.ear.heard
 
 
-def test_an_item_that_was_heard_to_its_end_is_not_cut_with_the_one_behind_it() -> None:
+def test_an_item_that_was_heard_to_its_end_is_not_cut_together_with_the_next_one() -> None:
     stage = talking()
     first, second = two_items(stage, 800)
     stage.wait(1_000)
@@ -148,8 +148,8 @@ def test_an_item_that_was_heard_to_its_end_is_not_cut_with_the_one_behind_it() -
     assert stage.ear.heard[first] == 800 * 8
 
 
-def test_a_cancellation_that_crosses_the_answers_own_end_is_nobodys_mistake() -> None:
-    """Seen on real sockets, once in 300 interruptions: the answer had ended when `response.cancel` came."""
+def test_a_cancellation_that_crosses_the_answers_own_end_is_not_counted_as_an_error() -> None:
+    """This was seen on real sockets, once in 300 interruptions: the answer had ended when `response.cancel` came."""
     stage = talking()
     stage.answer(1, 8_000, TEXT, ended=False)
     stage.wait(400)
@@ -175,18 +175,20 @@ def test_a_cancellation_that_crosses_the_answers_own_end_is_nobodys_mistake() ->
     assert row.heard == "We"
 
 
-def test_an_answer_that_comes_while_the_caller_goes_on_is_not_begun_and_given_up_unheard() -> None:
+def test_an_answer_that_comes_while_the_caller_goes_on_is_given_up_before_it_is_heard() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"))
     interrupt(stage, 160)
     done = stage.tell(ModelWorded(R1, ITEM, "We are"), ModelSpoke(R1, ITEM, tone(250), 250.0))
     done += stage.wait(200)
-    assert not any(isinstance(action, Play | ClearPlayback) for action in done), "a scrap of it over the caller's words"
+    assert not any(isinstance(action, Play | ClearPlayback) for action in done), (
+        "a part of the answer was played while the caller spoke"
+    )
     expect([a for a in stage.actions if not isinstance(a, RecordTurn)], [CancelResponse(R1), DeleteItem(ITEM)])
-    assert stage.machine.figures.barge_ins == 0, "there was nothing to interrupt"
+    assert stage.machine.figures.barge_ins == 0, "a barge-in was counted although nothing was interrupted"
 
 
-def test_an_answer_that_comes_during_a_cough_begins_behind_it() -> None:
+def test_an_answer_that_comes_during_a_cough_begins_after_it() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"))
     interrupt(stage, 160)
@@ -196,10 +198,10 @@ def test_an_answer_that_comes_during_a_cough_begins_behind_it() -> None:
     assert ITEM not in stage.ear.heard
     stage.wait(600)
     assert stage.ear.heard[ITEM] == 500 * 8
-    assert stage.machine.figures.false_stops == 0, "nothing was stopped"
+    assert stage.machine.figures.false_stops == 0, "a false stop was counted although nothing was stopped"
 
 
-def test_words_of_an_answer_that_never_got_a_sound_are_deleted_when_it_has_ended() -> None:
+def test_the_words_of_an_answer_without_sound_are_deleted_when_it_has_ended() -> None:
     stage = talking()
     stage.tell(ResponseBegan(R1, "turn-1"), ModelWorded(R1, ITEM, "We are"))
     stage.actions.clear()
@@ -211,7 +213,7 @@ def test_words_of_an_answer_that_never_got_a_sound_are_deleted_when_it_has_ended
     assert stage.machine.conversation.turn(ITEM) is None
 
 
-def test_a_cough_changes_nothing_but_a_pause() -> None:
+def test_a_cough_causes_a_pause_and_changes_nothing_else() -> None:
     stage = talking()
     stage.answer(1, 3_000, TEXT)
     stage.wait(1_000)
@@ -233,12 +235,12 @@ def test_a_cough_changes_nothing_but_a_pause() -> None:
     assert stage.machine.playout.gaps_ms == 0
 
 
-def test_a_hold_whose_line_falls_silent_goes_on_by_itself() -> None:
+def test_a_hold_on_a_line_without_frames_ends_by_itself() -> None:
     stage = talking()
     stage.answer(1, 3_000, TEXT)
     stage.wait(1_000)
     interrupt(stage, 100)
-    stage.frames_come = False  # neither a frame nor the VAD's end comes any more
+    stage.frames_come = False  # no more frames come, and the VAD does not report an end
     stage.wait(1_000)
     heard = stage.ear.heard[ITEM]
     stage.wait(500)
@@ -249,7 +251,7 @@ def test_a_hold_whose_line_falls_silent_goes_on_by_itself() -> None:
     assert stage.ear.heard[ITEM] == 3_000 * 8
 
 
-def test_words_of_ours_are_said_anew_with_what_was_heard_of_them() -> None:
+def test_after_an_interruption_the_model_is_told_which_words_of_our_phrase_were_heard() -> None:
     slow = replace(PLAIN, greeting=replace(PLAIN.greeting, question=phrase("How can I help you?", 4_000)))
     stage = Stage(slow).arrive(2_000)  # the first 1.5 seconds cannot be interrupted
     own = ItemId("own_0_1")
@@ -269,7 +271,7 @@ def test_the_notice_is_heard_to_its_end_whatever_the_caller_says() -> None:
 
 
 @pytest.mark.parametrize("words", ["it is on fire", "operator please"])
-def test_our_last_words_in_an_emergency_and_before_a_human_are_heard_to_their_end(words: str) -> None:
+def test_our_last_words_before_an_emergency_call_or_a_human_are_heard_to_their_end(words: str) -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says(words, 1)
     stage.level_dbfs = SPEECH_DBFS
@@ -281,7 +283,7 @@ def test_our_last_words_in_an_emergency_and_before_a_human_are_heard_to_their_en
     assert LeaveStream() in stage.actions
 
 
-def test_a_late_mark_of_what_was_cleared_is_no_proof() -> None:
+def test_a_late_mark_of_cleared_audio_proves_nothing() -> None:
     stage = talking()
     stage.answer(1, 2_000, TEXT)
     stage.wait(1_000)
@@ -292,7 +294,7 @@ def test_a_late_mark_of_what_was_cleared_is_no_proof() -> None:
     assert len(rows(stage)) == before
 
 
-def test_a_caller_who_interrupts_a_promise_undoes_it() -> None:
+def test_a_function_whose_announcement_the_caller_interrupts_is_not_run() -> None:
     stage = talking()
     stage.answer(1, 1_000, "Let me book that.", ended=False)
     stage.wait(300)
@@ -304,7 +306,7 @@ def test_a_caller_who_interrupts_a_promise_undoes_it() -> None:
     assert "not_run" in output.output
 
 
-def test_a_turn_behind_an_interruption_is_answered_once_the_cancelled_answer_has_ended() -> None:
+def test_the_turn_of_an_interruption_is_answered_when_the_cancelled_answer_has_ended() -> None:
     stage = talking()
     stage.answer(1, 1_000, TEXT, ended=False)
     stage.wait(300)
@@ -318,7 +320,7 @@ def test_a_turn_behind_an_interruption_is_answered_once_the_cancelled_answer_has
     assert [action.ref for action in stage.actions if isinstance(action, AskForResponse)] == ["turn-2"]
 
 
-def test_short_words_that_mean_it_stop_the_agent_when_they_are_known() -> None:
+def test_short_words_that_ask_for_silence_interrupt_the_agent_when_they_are_known() -> None:
     stage = talking()
     stage.answer(1, 6_000, TEXT)
     stage.wait(1_000)
@@ -334,7 +336,7 @@ def test_short_words_that_mean_it_stop_the_agent_when_they_are_known() -> None:
     assert any(isinstance(action, AskForResponse) for action in stage.actions)
 
 
-def test_silence_is_counted_from_where_the_agent_was_cut_off_not_from_where_it_would_have_ended() -> None:
+def test_silence_is_counted_from_the_moment_of_the_cut_and_not_from_the_planned_end_of_the_answer() -> None:
     stage = Stage(replace(PLAIN, limits=replace(PLAIN.limits, silence_s=10.0))).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.answer(1, 60_000, TEXT)
@@ -359,16 +361,16 @@ def test_a_finish_that_comes_after_the_interruption_changes_nothing() -> None:
     expect(stage.actions, [])
 
 
-def test_a_stall_of_our_own_that_holds_marks_back_does_not_move_the_cut() -> None:
+def test_a_stall_of_the_relay_that_delays_marks_does_not_move_the_cut() -> None:
     stage = talking()
     stage.answer(1, 8_000, TEXT)
     stage.wait(980)
     held: list[str] = []
-    for _ in range(30):  # 150 ms in which nothing is read: frames and marks wait in the socket, in order
+    for _ in range(30):  # for 150 ms nothing is read: frames and marks wait in the socket, in their order
         stage.ear.step()
         held += stage.ear.returned()
     stage.machine.caller_audio(SPEECH_DBFS, 20, stage.now)
-    assert held, "a mark was held back"
+    assert held, "no mark was held back, so this test shows nothing"
     for name in held:
         stage.tell(MarkReturned(name))
     stage.actions.clear()
@@ -381,7 +383,7 @@ def test_a_stall_of_our_own_that_holds_marks_back_does_not_move_the_cut() -> Non
     assert abs(truncate.audio_end_ms - stage.ear.heard[ITEM] / 8) <= 20
 
 
-def test_what_the_model_says_before_the_caller_is_there_waits_for_the_caller() -> None:
+def test_speech_of_the_model_before_the_stream_begins_waits_for_the_caller() -> None:
     greeting = replace(PLAIN.greeting, question=replace(PLAIN.greeting.question, mulaw=None))
     stage = Stage(replace(PLAIN, greeting=greeting))
     stage.tell(ModelReady("sess", "mini", True), ResponseBegan(R1, "greeting"))

@@ -1,4 +1,4 @@
-"""How a call ends, by script: last words that are heard, limits, silence, a human, and rows that come after the end."""
+"""How a call ends, with scripted events: last words, limits, silence, transfer, and rows that come after the end."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def is_over(stage: Stage) -> bool:
 
 
 def press_zero(stage: Stage) -> list[Action]:
-    """The key for a human, and the time after which it counts as alone."""
+    """Press the key for a human, and wait until it is clear that no other key follows."""
     return stage.tell(DigitPressed("0")) + stage.wait(1_600)
 
 
@@ -79,7 +79,7 @@ def asked_to_end(stage: Stage, says_ms: int) -> None:
     stage.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, EndCall("bye")))
 
 
-def test_the_agents_own_goodbye_is_heard_to_its_end_before_the_line_goes() -> None:
+def test_the_agents_own_goodbye_is_heard_to_its_end_before_the_relay_hangs_up() -> None:
     stage = talking()
     asked_to_end(stage, 2_000)
     stage.wait(1_900)
@@ -120,7 +120,7 @@ def test_last_words_that_are_still_being_generated_are_heard_to_their_end() -> N
     assert HangUp() in stage.actions
 
 
-def test_last_words_without_an_end_do_not_keep_the_line_for_ever() -> None:
+def test_last_words_that_never_end_do_not_keep_the_line_for_ever() -> None:
     stage = talking()
     stage.caller_says("bye", 1)
     stage.answer(1, 180_000, "word " * 500, ended=False)
@@ -130,7 +130,7 @@ def test_last_words_without_an_end_do_not_keep_the_line_for_ever() -> None:
     assert HangUp() in stage.actions
 
 
-def test_an_end_without_words_gets_some() -> None:
+def test_when_the_model_ends_the_call_without_a_goodbye_a_phrase_says_goodbye() -> None:
     stage = talking()
     asked_to_end(stage, 0)
     stage.wait(900)
@@ -151,7 +151,7 @@ def test_a_goodbye_cannot_be_interrupted() -> None:
     assert stage.ear.heard[ItemId("item_1")] >= 1_800 * 8
 
 
-def test_a_hold_does_not_keep_the_last_words_back() -> None:
+def test_a_hold_does_not_hold_back_the_last_words_for_ever() -> None:
     stage = talking()
     stage.caller_says("bye", 1)
     stage.answer(1, 2_000, "Goodbye.", ended=False)
@@ -163,16 +163,16 @@ def test_a_hold_does_not_keep_the_last_words_back() -> None:
     stage.tell(FunctionReturned("call_1", "end_call", "{}", True, 1, EndCall("bye")))
     stage.wait(1_700)
     assert stage.ear.heard[ItemId("item_1")] == 2_000 * 8
-    assert HangUp() not in stage.actions, "the caller speaks: it may be an emergency"
+    assert HangUp() not in stage.actions, "the relay hung up while the caller spoke"
     stage.wait(4_000)
-    assert HangUp() in stage.actions, "it was a noise that began: by our own ear nobody speaks any more"
+    assert HangUp() in stage.actions, "the relay did not hang up, although its own level shows that nobody speaks"
 
 
 BYE_S = 2.0
 
 
 def speaks_over(text: str | None, *, after_ms: int = 600, says_ms: int = 3_000, reason: str = "goodbye") -> Stage:
-    """The caller begins to speak over the goodbye. Their words come 1.5 s after the last of them."""
+    """The caller begins to speak over the goodbye. The transcript comes 1.5 s after the end of the speech."""
     limits = replace(PLAIN.limits, call_s=25.0) if reason == "cap" else replace(PLAIN.limits, silence_s=10.0)
     stage = talking(limits=limits)
     if reason == "goodbye":
@@ -186,7 +186,7 @@ def speaks_over(text: str | None, *, after_ms: int = 600, says_ms: int = 3_000, 
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(100)
     stage.tell(CallerSpoke(item, 0))
-    for _ in range((says_ms - 100) // 200):  # speech has pauses, steady noise has none
+    for _ in range((says_ms - 100) // 200):  # speech has pauses, and steady noise has none
         stage.level_dbfs = SPEECH_DBFS
         stage.wait(140)
         stage.level_dbfs = SILENCE_DBFS
@@ -203,7 +203,7 @@ def speaks_over(text: str | None, *, after_ms: int = 600, says_ms: int = 3_000, 
 @pytest.mark.parametrize("after_ms", [100, 600, 1_500, 1_950])
 @pytest.mark.parametrize("says_ms", [800, 3_000, 9_000])
 @pytest.mark.parametrize("reason", ["goodbye", "silence"])
-def test_words_over_a_goodbye_take_the_hang_up_back(after_ms: int, says_ms: int, reason: str) -> None:
+def test_words_over_a_goodbye_cancel_the_hang_up(after_ms: int, says_ms: int, reason: str) -> None:
     after_ms = after_ms if reason == "goodbye" else after_ms // 3
     stage = speaks_over("one more thing, do you have parking?", after_ms=after_ms, says_ms=says_ms, reason=reason)
     stage.wait(1_000)
@@ -217,13 +217,13 @@ def test_words_over_a_goodbye_take_the_hang_up_back(after_ms: int, says_ms: int,
 @pytest.mark.parametrize(
     "text", ["Bye.", "Thank you, bye bye!", "Okay, thanks.", "You too, have a nice day.", "", "Thanks for watching!"]
 )
-def test_the_end_of_a_call_over_a_goodbye_ends_it(text: str) -> None:
+def test_a_farewell_of_the_caller_over_the_goodbye_does_not_cancel_the_hang_up(text: str) -> None:
     stage = speaks_over(text, says_ms=800)
     stage.wait(500)
     assert HangUp() in stage.actions
 
 
-def test_words_before_a_goodbye_that_come_during_it_end_the_call_all_the_same() -> None:
+def test_words_said_before_a_goodbye_and_transcribed_during_it_do_not_cancel_the_hang_up() -> None:
     stage = talking()
     stage.caller_says(None, 1)
     stage.answer(1, 2_000, "Goodbye.", ended=False)
@@ -235,18 +235,18 @@ def test_words_before_a_goodbye_that_come_during_it_end_the_call_all_the_same() 
     assert HangUp() in stage.actions
 
 
-def test_a_cap_stands_whatever_is_said_over_its_last_words() -> None:
+def test_words_over_the_last_words_of_a_cap_do_not_cancel_the_hang_up() -> None:
     stage = speaks_over("but I have one more question", reason="cap", after_ms=200)
     stage.wait(3_000)
     assert HangUp() in stage.actions
 
 
-def test_hello_over_the_goodbye_to_a_silent_caller_is_a_sign_of_life() -> None:
+def test_hello_over_the_goodbye_to_a_silent_caller_cancels_the_hang_up() -> None:
     stage = speaks_over("Hello?", reason="silence", after_ms=300, says_ms=800)
     assert stage.machine.phase is Phase.TALKING
 
 
-def test_an_agent_that_hangs_up_waits_for_words_that_never_come_but_not_for_ever() -> None:
+def test_the_hang_up_waits_for_the_words_of_a_caller_who_spoke_but_not_for_ever() -> None:
     stage = speaks_over(None)
     assert HangUp() not in stage.actions
     stage.wait(5_000)
@@ -256,12 +256,12 @@ def test_an_agent_that_hangs_up_waits_for_words_that_never_come_but_not_for_ever
 @pytest.mark.parametrize(
     ("words", "reason"), [("an operator please", EndReason.TRANSFERRED), ("it is on fire", EndReason.EMERGENCY)]
 )
-def test_words_for_a_person_take_a_goodbye_back(words: str, reason: EndReason) -> None:
+def test_words_that_ask_for_a_person_over_a_goodbye_lead_to_the_person(words: str, reason: EndReason) -> None:
     stage = talking()
     asked_to_end(stage, 2_000)
     stage.wait(600)
     done = stage.caller_says(words, 2)
-    assert HangUp() not in stage.actions, "the words are awaited"
+    assert HangUp() not in stage.actions, "the relay hung up before it knew the caller's words"
     assert ClearPlayback() not in done
     stage.wait(1_300)
     assert LeaveStream() in stage.actions
@@ -269,7 +269,7 @@ def test_words_for_a_person_take_a_goodbye_back(words: str, reason: EndReason) -
     assert ended(stage) == (reason, Next.HUMAN)
 
 
-def test_a_key_for_a_person_takes_a_goodbye_back() -> None:
+def test_the_key_for_a_person_over_a_goodbye_leads_to_the_person() -> None:
     stage = talking()
     asked_to_end(stage, 4_000)
     stage.wait(600)
@@ -279,7 +279,7 @@ def test_a_key_for_a_person_takes_a_goodbye_back() -> None:
     assert LeaveStream() in stage.actions
 
 
-def test_a_key_pressed_over_the_last_word_of_a_goodbye_is_judged_before_the_line_goes() -> None:
+def test_a_key_pressed_over_the_last_word_of_a_goodbye_is_judged_before_the_relay_hangs_up() -> None:
     stage = talking()
     asked_to_end(stage, 2_000)
     stage.wait(1_900)
@@ -291,7 +291,7 @@ def test_a_key_pressed_over_the_last_word_of_a_goodbye_is_judged_before_the_line
 
 @pytest.mark.parametrize("keys", ["2125550123", "07911123456", "0044", "10", "0#", "*0"])
 @pytest.mark.parametrize("apart_ms", [100, 700, 1_400])
-def test_a_zero_inside_a_number_is_a_digit_of_it(keys: str, apart_ms: int) -> None:
+def test_a_zero_inside_a_number_is_taken_for_a_digit_of_it(keys: str, apart_ms: int) -> None:
     stage = talking()
     for key in keys:
         stage.tell(DigitPressed(key))
@@ -302,7 +302,7 @@ def test_a_zero_inside_a_number_is_a_digit_of_it(keys: str, apart_ms: int) -> No
 
 
 @pytest.mark.parametrize("keys", ["0", "00", "0000"])
-def test_zeros_and_nothing_else_bring_a_human(keys: str) -> None:
+def test_zeros_alone_bring_a_human(keys: str) -> None:
     stage = talking()
     for key in keys:
         stage.tell(DigitPressed(key))
@@ -321,7 +321,7 @@ def test_a_zero_long_after_a_number_brings_a_human_and_the_number_is_told() -> N
     assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
 
 
-def test_an_answer_that_is_asked_for_meanwhile_does_not_take_the_zero_along() -> None:
+def test_a_zero_brings_a_human_although_an_answer_is_asked_for_in_the_meantime() -> None:
     stage = talking()
     stage.tell(DigitPressed("0"))
     stage.wait(200)
@@ -337,7 +337,7 @@ def test_a_zero_brings_a_human_without_a_model() -> None:
     assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
 
 
-def test_a_wish_for_a_person_over_a_goodbye_is_answered_when_nobody_is_there_and_an_emergency_is_put_through() -> None:
+def test_when_no_human_is_available_a_wish_for_one_over_a_goodbye_is_answered_and_an_emergency_is_put_through() -> None:
     for words, then in (("an operator please", None), ("it is on fire", Next.HUMAN)):
         stage = Stage(replace(PLAIN, human_available=False)).arrive(1_500)
         asked_to_end(stage, 2_000)
@@ -348,7 +348,7 @@ def test_a_wish_for_a_person_over_a_goodbye_is_answered_when_nobody_is_there_and
         assert HangUp() not in stage.actions
 
 
-def test_a_caller_who_is_being_connected_is_not_connected_once_more() -> None:
+def test_a_second_zero_of_a_caller_who_is_being_transferred_changes_nothing() -> None:
     stage = talking()
     press_zero(stage)
     before = stage.machine.ending
@@ -357,7 +357,7 @@ def test_a_caller_who_is_being_connected_is_not_connected_once_more() -> None:
     assert stage.machine.ending is before
 
 
-def test_an_emergency_told_while_the_caller_is_put_through_is_told_what_to_dial_once() -> None:
+def test_a_caller_who_reports_an_emergency_during_a_transfer_is_told_once_what_to_dial() -> None:
     stage = talking()
     press_zero(stage)
     stage.tell(CallerCommitted(ItemId("caller_1"), None), CallerCommitted(ItemId("caller_2"), None))
@@ -372,7 +372,7 @@ def test_an_emergency_told_while_the_caller_is_put_through_is_told_what_to_dial_
     assert stage.machine.dialled == "emergency"
 
 
-def test_what_a_caller_was_saying_when_the_line_went_is_a_gap() -> None:
+def test_words_that_the_caller_was_saying_when_the_line_broke_are_a_gap_in_the_transcript() -> None:
     stage = talking()
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(60)
@@ -383,10 +383,10 @@ def test_what_a_caller_was_saying_when_the_line_went_is_a_gap() -> None:
     assert (row.said, row.gap, row.ended_ms - row.started_ms) == (None, True, 600)
 
 
-def test_a_mark_that_never_comes_back_does_not_keep_the_line() -> None:
+def test_a_mark_that_never_returns_does_not_keep_the_line_for_ever() -> None:
     stage = talking()
     press_zero(stage)
-    for _ in range(20):  # the caller's side sends nothing: no mark, no frame
+    for _ in range(20):  # Twilio sends nothing: no mark and no frame
         stage.ear.step()
     later = stage.now + 4.0
     assert LeaveStream() in stage.machine.handle(Ticked(), later)
@@ -395,7 +395,7 @@ def test_a_mark_that_never_comes_back_does_not_keep_the_line() -> None:
 @pytest.mark.parametrize(
     ("words", "reason"), [("operator please", EndReason.TRANSFERRED), ("it is on fire", EndReason.EMERGENCY)]
 )
-def test_words_for_a_person_need_no_model(words: str, reason: EndReason) -> None:
+def test_words_that_ask_for_a_person_lead_to_one_without_the_model(words: str, reason: EndReason) -> None:
     stage = talking()
     stage.caller_says(words, 1)
     stage.wait(1_300)
@@ -428,7 +428,7 @@ def test_a_transfer_that_the_agent_announces_is_heard_to_its_end() -> None:
     assert stage.machine.ending.summary == "summary"
 
 
-def test_nobody_is_there_so_the_model_says_so() -> None:
+def test_when_no_human_is_available_the_model_is_told_to_say_so() -> None:
     stage = talking(human_available=False)
     stage.caller_says("operator", 1)
     assert stage.machine.phase is Phase.TALKING
@@ -436,14 +436,14 @@ def test_nobody_is_there_so_the_model_says_so() -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_person_who_comes_or_goes_while_the_caller_talks_is_there_or_not_from_then_on(there: bool) -> None:
+def test_when_the_humans_hours_begin_or_end_during_the_call_the_transfer_follows_them(there: bool) -> None:
     for wait_ms, reachable in ((6_000, there), (12_000, not there)):
         stage = Stage(replace(PLAIN, human_available=there, human_changes_s=10.0)).arrive(wait_ms)
         press_zero(stage)
         assert (stage.machine.ending is not None) == reachable
 
 
-def test_the_model_that_comes_back_is_told_that_nobody_is_there() -> None:
+def test_after_a_lost_session_the_next_one_is_told_that_no_human_is_available() -> None:
     stage = talking(human_available=False)
     stage.tell(ModelLost(1006, "gone"))
     press_zero(stage)
@@ -453,7 +453,7 @@ def test_the_model_that_comes_back_is_told_that_nobody_is_there() -> None:
     assert any(isinstance(action, AskForResponse) for action in stage.actions)
 
 
-def test_a_silent_caller_is_asked_twice_and_then_left() -> None:
+def test_a_silent_caller_is_asked_twice_and_then_the_call_ends() -> None:
     stage = talking(limits=replace(PLAIN.limits, silence_s=10.0))
     stage.wait(40_000)
     texts = [action.text for action in stage.actions if isinstance(action, CreateItem)]
@@ -461,14 +461,14 @@ def test_a_silent_caller_is_asked_twice_and_then_left() -> None:
     assert ended(stage) == (EndReason.SILENCE_CAP, Next.HANG_UP)
 
 
-def test_a_call_comes_to_its_end_at_its_cap() -> None:
+def test_a_call_ends_at_its_cap_in_duration() -> None:
     stage = talking(limits=replace(PLAIN.limits, call_s=40.0, silence_s=600.0))
     stage.wait(42_000)
     assert ended(stage) == (EndReason.DURATION_CAP, Next.HANG_UP)
     assert HangUp() in stage.actions
 
 
-def test_money_ends_a_call_and_cuts_the_agent_off() -> None:
+def test_a_call_ends_at_its_cap_in_dollars_and_the_agent_is_cut_off() -> None:
     stage = talking(bill=Bill(usd_by={"mini": 1.99999}))
     stage.caller_says("what time", 1)
     stage.answer(1, 60_000, "We are open.", ended=False)
@@ -476,7 +476,7 @@ def test_money_ends_a_call_and_cuts_the_agent_off() -> None:
     assert ended(stage) == (EndReason.COST_CAP, Next.HANG_UP)
 
 
-def test_a_process_that_stops_passes_the_caller_on() -> None:
+def test_a_process_that_stops_transfers_the_caller() -> None:
     stage = talking()
     stage.tell(DrainBegan(5.0))
     stage.wait(5_500)
@@ -514,7 +514,7 @@ def test_what_was_heard_of_the_last_answer_is_written_down_at_the_end() -> None:
     assert row.interrupted
 
 
-def test_words_that_come_after_the_end_are_awaited_for_two_seconds_and_missing_ones_are_a_gap() -> None:
+def test_late_words_are_awaited_for_two_seconds_after_the_end_and_then_they_are_a_gap() -> None:
     stage = talking()
     for number in (1, 2):
         stage.tell(CallerCommitted(ItemId(f"caller_{number}"), None))
@@ -530,7 +530,7 @@ def test_words_that_come_after_the_end_are_awaited_for_two_seconds_and_missing_o
     assert stage.actions.count(ReleaseModel()) == 1
 
 
-def test_a_caller_who_is_still_there_waits_for_late_words_one_second_and_no_longer() -> None:
+def test_a_caller_who_is_still_on_the_line_waits_one_second_at_most_for_late_words() -> None:
     stage = talking()
     stage.tell(CallerCommitted(ItemId("caller_1"), None))
     stage.tell(CallerLeft(EndReason.CALLER_SOCKET_LOST))
@@ -540,7 +540,7 @@ def test_a_caller_who_is_still_there_waits_for_late_words_one_second_and_no_long
     assert is_over(stage)
 
 
-def test_a_caller_who_leaves_before_arriving_leaves_nothing_open() -> None:
+def test_a_caller_who_leaves_before_the_stream_begins_leaves_nothing_open() -> None:
     stage = Stage(PLAIN)
     stage.tell(CallerLeft(EndReason.CALLER_SOCKET_LOST))
     assert is_over(stage)
@@ -548,7 +548,7 @@ def test_a_caller_who_leaves_before_arriving_leaves_nothing_open() -> None:
     assert not any(isinstance(action, Play) for action in stage.wait(1_000))
 
 
-def test_a_notice_that_was_cut_off_by_a_loss_is_said_again_and_one_that_was_heard_is_not() -> None:
+def test_a_notice_that_was_cut_off_by_a_lost_stream_is_said_again_and_a_heard_one_is_not() -> None:
     again = Stage(replace(PLAN, resumed="lost")).arrive(3_500)
     assert again.ear.heard[ItemId("own_0_1")] == 2_000 * 8
     assert again.machine.call.consented
@@ -556,7 +556,7 @@ def test_a_notice_that_was_cut_off_by_a_loss_is_said_again_and_one_that_was_hear
     assert heard.ear.heard == {ItemId("own_0_1"): 1_000 * 8}
 
 
-def test_what_a_function_does_for_a_caller_who_hung_up_is_awaited() -> None:
+def test_the_end_of_a_call_waits_for_a_function_that_still_runs() -> None:
     stage = talking()
     stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_HUNG_UP))
     stage.wait(3_000)
@@ -566,7 +566,7 @@ def test_what_a_function_does_for_a_caller_who_hung_up_is_awaited() -> None:
     assert ReleaseModel() in stage.actions
 
 
-def test_a_booking_that_still_runs_when_the_agent_hangs_up_is_awaited_too() -> None:
+def test_the_end_of_a_call_waits_for_a_booking_that_still_runs_when_the_agent_hangs_up() -> None:
     stage = talking()
     stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), FunctionAsked(R1, "call_2", "end_call", "{}"))
     stage.tell(FunctionReturned("call_2", "end_call", '{"status":"ok"}', True, 0, EndCall("done")))
@@ -578,7 +578,7 @@ def test_a_booking_that_still_runs_when_the_agent_hangs_up_is_awaited_too() -> N
     assert is_over(stage)
 
 
-def test_a_caller_who_is_to_be_taken_up_again_waits_for_a_function_as_long_as_for_late_words() -> None:
+def test_when_the_call_will_have_another_stream_the_wait_for_a_function_is_no_longer_than_for_late_words() -> None:
     stage = talking()
     stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))
     stage.wait(800)
@@ -588,7 +588,7 @@ def test_a_caller_who_is_to_be_taken_up_again_waits_for_a_function_as_long_as_fo
     assert "booked" in stage.machine.conversation.past()[-1].text
 
 
-def test_a_function_that_outlives_the_stream_is_answered_for_the_next_one_as_not_known() -> None:
+def test_the_next_stream_is_told_that_the_result_of_an_unfinished_function_is_not_known() -> None:
     stage = talking()
     stage.tell(FunctionAsked(R1, "call_1", "book_appointment", "{}"), CallerLeft(EndReason.CALLER_SOCKET_LOST))
     stage.wait(1_200)

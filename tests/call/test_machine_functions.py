@@ -1,4 +1,4 @@
-"""Functions in the call machine, by script: outputs, and the phrase that a caller hears while one runs."""
+"""Functions in the call machine, with scripted events: outputs, and the phrase that a caller hears while one runs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from tests.helpers.answering import R1, begun, of, talking
 from tests.helpers.playbook import PLAIN, SPEECH_DBFS, Stage
 
 
-def test_two_outputs_of_one_answer_are_one_request() -> None:
+def test_two_outputs_of_one_response_lead_to_one_request() -> None:
     stage = begun(talking())
     stage.tell(FunctionAsked(R1, "call_1", "hours", "{}"))
-    stage.tell(FunctionReturned("call_1", "hours", "{}", True, 5))  # quicker than the rest of the answer
+    # The function returns before the end of the response.
+    stage.tell(FunctionReturned("call_1", "hours", "{}", True, 5))
     stage.tell(FunctionAsked(R1, "call_2", "hours", "{}"), ResponseEnded(R1, "completed", None, None))
     assert of(stage, AskForResponse) == []
     stage.tell(FunctionReturned("call_2", "hours", "{}", True, 5))
@@ -19,7 +20,7 @@ def test_two_outputs_of_one_answer_are_one_request() -> None:
     assert len(of(stage, SendFunctionOutput)) == 2
 
 
-def test_a_function_that_is_told_twice_runs_once_and_answers_once() -> None:
+def test_a_function_call_that_is_reported_twice_runs_once_and_has_one_output() -> None:
     stage = begun(talking())
     asked = FunctionAsked(R1, "call_1", "book", "{}")
     back = FunctionReturned("call_1", "book", "{}", True, 5)
@@ -28,7 +29,7 @@ def test_a_function_that_is_told_twice_runs_once_and_answers_once() -> None:
     assert len(of(stage, SendFunctionOutput)) == 1
 
 
-def test_a_silent_function_wants_no_answer() -> None:
+def test_after_a_function_that_stays_silent_no_answer_is_asked_for() -> None:
     stage = begun(talking())
     stage.tell(FunctionAsked(R1, "call_1", "wait_for_user", "{}"), ResponseEnded(R1, "completed", None, None))
     stage.tell(FunctionReturned("call_1", "wait_for_user", "{}", True, 5, StaySilent()))
@@ -46,7 +47,7 @@ def phrases(stage: Stage) -> list[str]:
     return [item.text for item in of(stage, CreateItem)]
 
 
-def test_a_function_that_follows_the_agents_words_has_700_ms_and_nobody_waits_longer_after_them() -> None:
+def test_a_function_after_the_agents_words_has_700_ms_before_the_holding_phrase() -> None:
     stage = begun(talking())
     stage.answer(1, 1_000, "Let me book that.", ended=False)
     asks(stage)
@@ -58,7 +59,7 @@ def test_a_function_that_follows_the_agents_words_has_700_ms_and_nobody_waits_lo
     assert phrases(stage) == ["holding", "holding again"]
 
 
-def test_a_function_that_answers_soon_is_not_talked_over() -> None:
+def test_no_holding_phrase_is_said_for_a_quick_function() -> None:
     stage = begun(talking())
     stage.answer(1, 1_000, "Let me book that.", ended=False)
     stage.wait(1_000)
@@ -72,7 +73,7 @@ def test_a_function_that_answers_soon_is_not_talked_over() -> None:
 
 def test_silence_counts_from_the_callers_last_sound_and_not_from_the_functions_start() -> None:
     stage = Stage(PLAIN).arrive(1_500)
-    stage.caller_says(None, 1)  # its end is known half a second late
+    stage.caller_says(None, 1)  # the end of the turn is known 0.5 s after the last sound
     begun(stage)
     stage.wait(20)
     stage.actions.clear()
@@ -83,37 +84,37 @@ def test_silence_counts_from_the_callers_last_sound_and_not_from_the_functions_s
     assert phrases(stage) == ["holding"]
 
 
-def test_a_caller_who_has_waited_for_a_slow_model_hears_a_phrase_as_soon_as_a_function_runs() -> None:
+def test_after_the_wait_for_a_slow_model_the_phrase_comes_as_soon_as_a_function_runs() -> None:
     stage = begun(talking())
     stage.tell(FunctionAsked(R1, "call_1", "book", "{}"), FunctionReturned("call_1", "book", "{}", True, 5, None))
     stage.wait(500)
-    assert phrases(stage) == []  # it came back before the next frame
+    assert phrases(stage) == []  # the function returned before the next frame
     stage.tell(FunctionAsked(R1, "call_2", "book", '{"again":1}'))
     stage.wait(40)
     assert phrases(stage) == ["holding"]
 
 
-def test_a_phrase_is_heard_while_the_model_is_busy_with_more_functions() -> None:
+def test_the_holding_phrase_is_heard_while_the_model_calls_more_functions() -> None:
     stage = begun(talking())
     asks(stage, ended=False)
     stage.wait(200)
     assert phrases(stage) == ["holding"]
 
 
-def test_an_answer_that_is_being_thought_of_comes_before_the_phrase_unless_it_takes_two_seconds() -> None:
+def test_an_answer_that_the_model_prepares_comes_before_the_phrase_unless_it_takes_two_seconds() -> None:
     stage = begun(talking())
     asks(stage)
     stage.caller_says("hello", 2)
     stage.tell(ResponseBegan(ResponseId("resp_2"), stage.machine.answers._asked_ref))
-    stage.wait(980)  # its words took a second as well
+    stage.wait(980)  # the words before it took a second as well
     assert phrases(stage) == []
     stage.wait(60)
     assert phrases(stage) == ["holding"]
 
 
-def test_the_noise_of_a_line_does_not_keep_a_phrase_back_for_ever() -> None:
+def test_noise_on_the_line_does_not_hold_a_phrase_back_for_ever() -> None:
     stage = begun(talking())
-    stage.level_dbfs = SPEECH_DBFS  # loud, and no voice to the server's ear
+    stage.level_dbfs = SPEECH_DBFS  # loud, but the server's VAD does not take it for a voice
     asks(stage)
     stage.wait(680)
     assert phrases(stage) == []

@@ -1,4 +1,4 @@
-"""Sounds that did not interrupt, by script: the agent goes on with what it gave up, when their words mean nothing."""
+"""The agent goes on with an answer that it had given up because of a sound that meant nothing. Events are scripted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ R2 = ResponseId("resp_2")
 
 
 def interrupted(ms: int = 420, text: str = TEXT, plan_text: str = "what time", ended: bool = True) -> Stage:
-    """A sound of this length cut the agent off in the middle of an answer, and the agent was asked about it."""
+    """A sound of this length cut the agent off in the middle of an answer, and an answer to it was asked for."""
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says(plan_text, 1)
     stage.answer(1, 6_000, text, ended=ended)
@@ -75,7 +75,7 @@ def make_a_sound(stage: Stage, item: ItemId, ms: int) -> None:
 
 
 def gone_on() -> Stage:
-    """The sound was a listener's: the agent goes on, and what the model was about to say is cancelled."""
+    """A call after a listener's sound. The agent goes on, and the model's answer to the sound is cancelled."""
     stage = interrupted()
     stage.wait(1_100)
     stage.tell(
@@ -85,7 +85,7 @@ def gone_on() -> Stage:
 
 
 def answers_after(stage: Stage, ms: int, number: int = 2) -> ItemId:
-    """What the model answers to it, this long after it was asked."""
+    """Let the model answer the sound, this long after the answer was asked for."""
     stage.wait(ms)
     return stage.answer(number, 1_000, "Sorry, could you repeat that?")
 
@@ -95,12 +95,12 @@ def rests(stage: Stage) -> list[str]:
 
 
 def heard_in_all_ms(stage: Stage) -> float:
-    """How much of the answer was heard, with the rest that came later."""
+    """How many ms of the answer were heard, together with the rest that came later."""
     rest = next(item for item in stage.ear.heard if item.startswith("rest_"))
     return (stage.ear.begins[rest] * 160 + stage.ear.heard[rest]) / 8
 
 
-def test_a_listeners_sound_over_an_answer_leaves_only_a_pause() -> None:
+def test_a_listeners_sound_over_an_answer_causes_only_a_pause() -> None:
     stage = interrupted()
     assert of(stage, TruncateItem) == [TruncateItem(ITEM, 2_060)]
     stage.wait(600)
@@ -118,12 +118,12 @@ def test_a_listeners_sound_over_an_answer_leaves_only_a_pause() -> None:
     assert turns[2:] == [
         ("agent", "We are open tomorrow"),
         ("caller", "Mm-hmm."),
-        ("agent", "tomorrow from eleven in the morning until ten at night."),  # from the pause before the cut
+        ("agent", "tomorrow from eleven in the morning until ten at night."),  # it begins at the pause before the cut
     ]
     assert (stage.machine.figures.barge_ins, stage.machine.figures.false_stops) == (0, 1)
 
 
-def test_the_wait_for_what_was_never_answered_is_no_later_answers() -> None:
+def test_the_wait_for_an_answer_that_was_taken_back_is_not_counted_for_a_later_one() -> None:
     stage = gone_on()
     stage.wait(5_000)
     stage.tell(ClaimDoubted("Nothing was booked."))
@@ -133,7 +133,7 @@ def test_the_wait_for_what_was_never_answered_is_no_later_answers() -> None:
     assert row.latency is None
 
 
-def test_what_the_model_made_of_a_listeners_sound_is_withheld_for_a_moment_and_then_never_heard() -> None:
+def test_the_answer_to_a_listeners_sound_is_withheld_and_then_deleted() -> None:
     stage = interrupted()
     wrong = answers_after(stage, 900)
     stage.wait(300)
@@ -147,7 +147,7 @@ def test_what_the_model_made_of_a_listeners_sound_is_withheld_for_a_moment_and_t
 
 
 def begin_answer(stage: Watched, ref: str) -> None:
-    """The model begins what it was asked for."""
+    """Let the model begin the answer that it was asked for."""
     response = R2 if ref == "turn-2" else ResponseId("resp_1")
     stage.begins(response)
     stage.tell(ResponseBegan(response, ref))
@@ -161,7 +161,7 @@ def begin_answer(stage: Watched, ref: str) -> None:
     answer_after_ms=st.sampled_from([150, 600, 900, 1_100, 1_600]),
     delay_ms=st.sampled_from([0, 40]),
 )
-def test_whatever_comes_first_the_caller_hears_the_rest_or_an_answer_and_never_both(
+def test_the_caller_hears_either_the_rest_or_a_new_answer_whatever_comes_first(
     at_ms: int, ms: int, words: str | None, words_after_ms: int, answer_after_ms: int, delay_ms: int
 ) -> None:
     stage = Watched(PLAIN, delay_ms)
@@ -193,14 +193,16 @@ def test_whatever_comes_first_the_caller_hears_the_rest_or_an_answer_and_never_b
         assert abs(stage.ear.heard[item] / 8 - cut_ms) <= 20
     rest_ms = sum(stage.ear.heard[item] for item in stage.ear.heard if item.startswith("rest_")) / 8
     answered = stage.ear.heard.get(answer, 0) == 8_000
-    if stage.truncated:  # else it was heard to its end before it could be given up
-        assert answered != (rest_ms > 0), "both, or neither"
+    if stage.truncated:  # if not, the answer was heard to its end before it could be given up
+        assert answered != (rest_ms > 0), "the caller heard both the rest and a new answer, or neither"
     if rest_ms:
         assert words in ("Mm-hmm.", "okay", "")
         assert rest_ms >= 6_000 - stage.truncated[ITEM]
-        assert (heard_in_all_ms(stage) - 6_000) % 2_400 == 0, "the tone says its frame within 2.4 s"
+        assert (heard_in_all_ms(stage) - 6_000) % 2_400 == 0, (
+            "the rest does not follow the first part (the tone repeats every 2.4 s)"
+        )
         assert answer not in stage.ear.heard
-        assert stage.items.get(answer) is None, "the model believes to have said it"
+        assert stage.items.get(answer) is None, "the model's conversation has an answer that nobody heard"
 
 
 def test_an_answer_to_a_short_word_is_heard_as_soon_as_the_word_is_known() -> None:
@@ -223,19 +225,19 @@ def test_an_answer_to_a_short_word_does_not_wait_long_for_the_word() -> None:
     assert right in stage.ear.heard
     stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
     stage.wait(2_000)
-    assert stage.ear.heard[right] == 8_000, "it has begun"
+    assert stage.ear.heard[right] == 8_000, "the answer had begun and was not heard to its end"
     assert rests(stage) == []
 
 
 @pytest.mark.parametrize("after_ms", [150, 780], ids=["a quick model", "a little too quick"])
-def test_an_answer_that_is_there_long_before_the_word_is_known_waits_for_nothing(after_ms: int) -> None:
+def test_an_answer_that_comes_long_before_the_word_is_known_is_heard_at_once(after_ms: int) -> None:
     stage = interrupted()
     right = answers_after(stage, after_ms)
     stage.wait(40)
     assert right in stage.ear.heard
 
 
-def test_an_answer_to_more_than_a_short_word_waits_for_nothing() -> None:
+def test_an_answer_to_more_than_a_short_word_is_heard_at_once() -> None:
     stage = interrupted(ms=900)
     right = answers_after(stage, 900)
     stage.wait(40)
@@ -253,7 +255,7 @@ def test_a_noise_without_words_is_forgotten_and_the_agent_goes_on() -> None:
     assert [row.said for row in of(stage, RecordTurn) if row.role == "caller"] == []
 
 
-def test_a_noise_that_the_agent_asks_about_is_no_misunderstanding() -> None:
+def test_a_noise_that_the_agent_asks_about_is_not_counted_as_a_misunderstanding() -> None:
     rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
     stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
     for number in range(1, 5):
@@ -263,11 +265,11 @@ def test_a_noise_that_the_agent_asks_about_is_no_misunderstanding() -> None:
         stage.tell(CallerTranscribed(ItemId(f"noise_{number}"), ""))
         stage.wait(500)
     assert stage.machine.figures.misunderstandings == 0
-    assert stage.machine.ending is None, "four sneezes bring no human"
+    assert stage.machine.ending is None, "four noises brought a human"
 
 
 @pytest.mark.parametrize("words_after_ms", [200, 700], ids=["withheld until then", "heard already"])
-def test_an_agent_that_asks_again_about_a_short_word_has_not_understood_it(words_after_ms: int) -> None:
+def test_a_short_word_that_the_agent_asks_about_is_counted_as_a_misunderstanding(words_after_ms: int) -> None:
     rules = replace(PLAIN.rules, repeat_words=("could you repeat",), _patterns={})
     stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
     for number in range(1, 4):
@@ -281,10 +283,10 @@ def test_an_agent_that_asks_again_about_a_short_word_has_not_understood_it(words
         stage.wait(1_500)
         if number == 1:
             assert stage.machine.figures.misunderstandings == 1
-    assert stage.machine.ending is not None, "the third brings a human"
+    assert stage.machine.ending is not None, "the third misunderstanding brought no human"
 
 
-def test_a_noise_that_brought_a_human_is_not_taken_back_behind_them() -> None:
+def test_the_count_of_misunderstandings_falls_although_the_noise_has_brought_a_human() -> None:
     rules = replace(PLAIN.rules, repeat_words=("could you repeat",), human_after_misunderstandings=1, _patterns={})
     stage = Stage(replace(PLAIN, rules=rules)).arrive(1_500)
     make_a_sound(stage, MM_HMM, 900)
@@ -292,10 +294,10 @@ def test_a_noise_that_brought_a_human_is_not_taken_back_behind_them() -> None:
     assert stage.machine.phase is Phase.LEAVING
     stage.wait(700)
     stage.tell(CallerTranscribed(MM_HMM, ""))
-    assert stage.machine.figures.misunderstandings == 0, "the next leg begins with it"
+    assert stage.machine.figures.misunderstandings == 0, "the next stream would begin with a wrong count"
 
 
-def test_yes_to_a_question_is_an_answer_whatever_came_behind_the_question() -> None:
+def test_yes_after_a_question_is_an_answer_also_when_the_agent_said_more_after_the_question() -> None:
     stage = interrupted(text="At seven? Or would eight suit you better? We have both.")
     stage.wait(600)
     stage.tell(CallerTranscribed(MM_HMM, "Yes."))
@@ -305,7 +307,7 @@ def test_yes_to_a_question_is_an_answer_whatever_came_behind_the_question() -> N
     assert stage.ear.heard[right] == 8_000
 
 
-def test_yes_before_the_last_word_of_a_question_is_its_answer() -> None:
+def test_yes_before_the_last_word_of_a_question_is_an_answer_to_it() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.answer(1, 3_000, "We have a table at 7.30. Shall I book that for four people?")
@@ -329,7 +331,7 @@ def test_okay_before_a_question_that_has_not_begun_is_a_listeners_sound() -> Non
 
 
 @pytest.mark.parametrize("words", ["Okay, but not on Sunday.", "No.", None])
-def test_words_that_mean_something_and_words_nobody_knows_are_answered(words: str | None) -> None:
+def test_words_with_a_meaning_and_words_that_are_not_known_are_answered(words: str | None) -> None:
     stage = interrupted()
     stage.wait(600)
     stage.tell(CallerTranscribed(MM_HMM, words))
@@ -339,7 +341,7 @@ def test_words_that_mean_something_and_words_nobody_knows_are_answered(words: st
     assert stage.ear.heard[right] == 8_000
 
 
-def test_a_model_that_finds_nothing_to_answer_in_a_listeners_sound_does_not_leave_the_agent_silent() -> None:
+def test_the_agent_goes_on_although_the_model_has_no_answer_to_a_listeners_sound() -> None:
     stage = interrupted()
     stage.tell(ResponseBegan(R2, "turn-2"), FunctionAsked(R2, "call_1", "wait_for_user", "{}"))
     stage.tell(ResponseEnded(R2, "completed", None, None))
@@ -350,7 +352,7 @@ def test_a_model_that_finds_nothing_to_answer_in_a_listeners_sound_does_not_leav
     assert heard_in_all_ms(stage) == 6_000
 
 
-def test_two_sounds_of_a_listener_are_waited_for_both() -> None:
+def test_after_two_sounds_of_a_listener_the_rest_waits_for_the_words_of_both() -> None:
     stage = interrupted()
     make_a_sound(stage, ItemId("caller_3"), 420)
     stage.wait(200)
@@ -361,7 +363,7 @@ def test_two_sounds_of_a_listener_are_waited_for_both() -> None:
     assert len(rests(stage)) == 1
 
 
-def test_a_sound_over_what_is_withheld_interrupts_nothing() -> None:
+def test_a_sound_over_a_withheld_answer_interrupts_nothing() -> None:
     stage = interrupted()
     wrong = answers_after(stage, 900)
     make_a_sound(stage, ItemId("caller_3"), 420)
@@ -385,7 +387,7 @@ def cut_off_at_once(plan: CallPlan = PLAIN) -> Stage:
     return stage
 
 
-def test_late_words_of_the_turn_before_say_nothing_of_a_cough() -> None:
+def test_late_words_of_the_turn_before_are_not_taken_for_the_words_of_a_cough() -> None:
     stage = cut_off_at_once()
     stage.tell(CallerTranscribed(ItemId("caller_1"), "What time do you open tomorrow?"))
     wrong = answers_after(stage, 900)
@@ -398,7 +400,7 @@ def test_late_words_of_the_turn_before_say_nothing_of_a_cough() -> None:
 
 
 @pytest.mark.parametrize("words", ["this is ridiculous", "an operator please"], ids=["offer", "nobody is there"])
-def test_what_late_words_ask_for_is_more_than_a_rest(words: str) -> None:
+def test_late_words_that_ask_for_something_are_answered_and_the_rest_is_not_played(words: str) -> None:
     stage = cut_off_at_once(replace(PLAIN, human_available=False))
     stage.tell(CallerTranscribed(ItemId("caller_1"), words))
     right = answers_after(stage, 900)
@@ -410,7 +412,7 @@ def test_what_late_words_ask_for_is_more_than_a_rest(words: str) -> None:
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["a sound without words", "noise that does not end"])
-def test_an_agent_that_could_not_go_on_at_once_does_when_the_line_is_free(ends: bool) -> None:
+def test_an_agent_that_could_not_go_on_at_once_goes_on_when_the_caller_is_silent(ends: bool) -> None:
     stage = interrupted()
     stage.tell(ResponseBegan(R2, "turn-2"), FunctionAsked(R2, "call_1", "wait_for_user", "{}"))
     stage.tell(ResponseEnded(R2, "completed", None, None))
@@ -422,13 +424,13 @@ def test_an_agent_that_could_not_go_on_at_once_does_when_the_line_is_free(ends: 
     if ends:
         stage.tell(CallerPaused(ItemId("caller_3"), 0), CallerCommitted(ItemId("caller_3"), None))
     stage.wait(4_000)
-    assert len(rests(stage)) == (0 if ends else 1), "somebody may have said something: its words are waited for"
+    assert len(rests(stage)) == (0 if ends else 1), "the rest came before the words of the last sound were known"
     stage.wait(8_000)
     assert len(rests(stage)) == 1
     assert heard_in_all_ms(stage) == 6_000
 
 
-def test_what_a_second_sound_says_counts_too() -> None:
+def test_the_words_of_a_second_sound_count_as_well() -> None:
     stage = interrupted()
     make_a_sound(stage, ItemId("caller_3"), 420)
     stage.wait(200)
@@ -438,7 +440,7 @@ def test_what_a_second_sound_says_counts_too() -> None:
     assert rests(stage) == []
 
 
-def test_nobody_goes_on_over_a_caller_who_speaks() -> None:
+def test_the_rest_is_not_played_while_the_caller_speaks() -> None:
     stage = interrupted()
     stage.wait(800)
     stage.level_dbfs = SPEECH_DBFS
@@ -447,18 +449,18 @@ def test_nobody_goes_on_over_a_caller_who_speaks() -> None:
     assert rests(stage) == []
 
 
-def test_an_answer_of_which_more_was_to_come_is_the_models_to_go_on_with() -> None:
+def test_the_relay_plays_no_rest_of_an_answer_that_was_still_being_generated() -> None:
     stage = interrupted(ended=False)
     assert of(stage, CancelResponse) == [CancelResponse(ResponseId("resp_1"))]
     stage.tell(ResponseEnded(ResponseId("resp_1"), "cancelled", None, None))
     right = answers_after(stage, 900)
     stage.wait(40)
-    assert right in stage.ear.heard, "there is nothing to wait for"
+    assert right in stage.ear.heard, "the answer was withheld without a reason"
     stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
     assert rests(stage) == []
 
 
-def test_a_functions_result_that_came_meanwhile_is_told() -> None:
+def test_a_function_result_that_comes_in_the_meantime_is_answered() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     item = stage.answer(1, 6_000, TEXT, ended=False)
@@ -476,7 +478,7 @@ def test_a_functions_result_that_came_meanwhile_is_told() -> None:
     assert len(of(stage, AskForResponse)) == 2
 
 
-def test_a_function_that_still_runs_is_waited_for_by_the_model() -> None:
+def test_no_rest_is_played_while_a_function_of_that_answer_runs() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.answer(1, 6_000, TEXT, ended=False)
@@ -489,7 +491,7 @@ def test_a_function_that_still_runs_is_waited_for_by_the_model() -> None:
     assert rests(stage) == []
 
 
-def test_what_is_said_to_hello_over_a_holding_phrase_waits_for_nothing() -> None:
+def test_the_answer_to_hello_over_a_holding_phrase_is_heard_at_once() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.tell(ResponseBegan(ResponseId("resp_1"), "turn-1"))
@@ -502,7 +504,7 @@ def test_what_is_said_to_hello_over_a_holding_phrase_waits_for_nothing() -> None
     assert answer in stage.ear.heard
 
 
-def test_an_answer_that_was_asked_for_behind_the_one_that_was_cut_off_is_not_lost() -> None:
+def test_an_answer_that_was_asked_for_after_the_one_that_was_cut_off_is_not_lost() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.answer(1, 6_000, TEXT)
@@ -517,7 +519,7 @@ def test_an_answer_that_was_asked_for_behind_the_one_that_was_cut_off_is_not_los
     assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-1", "correct-2", "turn-3"]
 
 
-def test_a_key_that_was_pressed_before_a_sound_is_answered() -> None:
+def test_keys_that_were_pressed_before_a_sound_are_answered() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.answer(1, 6_000, TEXT)
@@ -525,7 +527,8 @@ def test_a_key_that_was_pressed_before_a_sound_is_answered() -> None:
     stage.tell(DigitPressed("4"))
     make_a_sound(stage, MM_HMM, 420)
     stage.wait(800)
-    right = stage.answer(2, 1_000, "That is four of you.")  # to the sound and the key, which came too late for itself
+    # This is the answer to both the sound and the key. The key has had no answer of its own.
+    right = stage.answer(2, 1_000, "That is four of you.")
     stage.wait(300)
     stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
     stage.wait(1_500)
@@ -535,7 +538,7 @@ def test_a_key_that_was_pressed_before_a_sound_is_answered() -> None:
 
 
 @pytest.mark.parametrize("event", [DigitPressed("4"), ClaimDoubted("Nothing was booked."), ModelLost(1006, "")])
-def test_what_happens_meanwhile_is_more_than_a_rest(event: object) -> None:
+def test_an_event_in_the_meantime_is_answered_and_the_rest_is_not_played(event: object) -> None:
     stage = interrupted()
     stage.wait(300)
     stage.tell(event)  # type: ignore[arg-type] # one of three kinds
@@ -546,7 +549,7 @@ def test_what_happens_meanwhile_is_more_than_a_rest(event: object) -> None:
     assert rests(stage) == []
 
 
-def test_a_goodbye_to_a_short_bye_is_heard_although_its_words_are_not_known() -> None:
+def test_the_goodbye_after_a_short_bye_is_heard_although_the_callers_words_are_not_known() -> None:
     stage = interrupted()
     stage.wait(900)
     stage.answer(2, 1_000, "Goodbye.", ended=False)
@@ -570,7 +573,7 @@ def test_the_rest_begins_at_the_last_pause_or_where_the_agent_was_stopped(
     assert interruption._pause_before(sound, 2_055 * 8) == begins_ms * 8
 
 
-def test_a_rest_that_is_interrupted_is_said_anew_with_what_was_heard_of_it_and_can_be_gone_on_with_again() -> None:
+def test_an_interrupted_rest_is_written_again_with_its_heard_words_and_the_agent_can_go_on_again() -> None:
     stage = gone_on()
     stage.wait(1_500)
     stage.actions.clear()
@@ -583,7 +586,7 @@ def test_a_rest_that_is_interrupted_is_said_anew_with_what_was_heard_of_it_and_c
     assert rests(stage)[-1] == "eleven in the morning until ten at night."
 
 
-def test_a_rest_that_a_short_word_stops_stands_in_front_of_that_word_in_the_models_conversation() -> None:
+def test_a_rest_that_a_short_word_stops_comes_before_that_word_in_the_models_conversation() -> None:
     stage = gone_on()
     stage.wait(500)
     stage.actions.clear()
@@ -598,7 +601,7 @@ def test_a_rest_that_a_short_word_stops_stands_in_front_of_that_word_in_the_mode
     ] == wanted
 
 
-def test_an_answer_of_two_messages_is_gone_on_with_in_both() -> None:
+def test_the_agent_goes_on_with_both_messages_of_an_answer() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     response, second = ResponseId("resp_1"), ItemId("item_2")
@@ -623,19 +626,20 @@ def test_an_answer_of_two_messages_is_gone_on_with_in_both() -> None:
     assert heard[1:] == ["We are open tomorrow from eleven in", "", *rests(stage)]
 
 
-def test_a_session_that_is_stuck_over_what_nobody_waits_for_any_more_is_replaced_without_a_word() -> None:
+def test_a_stuck_session_is_replaced_without_a_phrase_when_nobody_waits_for_its_answer() -> None:
     stage = interrupted()
     stage.wait(1_100)
-    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))  # what was asked for meanwhile is taken back, and never begins
+    # The answer that was asked for in the meantime is taken back, and it never begins.
+    stage.tell(CallerTranscribed(MM_HMM, "Mm-hmm."))
     stage.actions.clear()
     stage.wait(5_400)
     assert [dial.why for dial in of(stage, DialBeside)] == ["stuck"]
-    assert of(stage, CreateItem) == [], "one moment, to a caller who waits for nothing"
+    assert of(stage, CreateItem) == [], "a holding phrase came although the caller waits for nothing"
     stage.tell(NextModelReady(), ModelLost(1000, ""), ModelReady("sess_2", "mini"))
     assert of(stage, AskForResponse) == []
 
 
-def test_okay_at_the_very_end_is_a_turn_like_any_other() -> None:
+def test_okay_at_the_very_end_of_an_answer_is_an_ordinary_turn() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.answer(1, 2_400, "We are open until ten.")
@@ -647,7 +651,7 @@ def test_okay_at_the_very_end_is_a_turn_like_any_other() -> None:
     assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-1", "turn-2"]
 
 
-def test_a_call_without_words_stores_none_of_a_rest() -> None:
+def test_a_call_that_keeps_no_words_stores_no_words_of_a_rest() -> None:
     stage = Stage(replace(PLAIN, keep_words=False)).arrive(1_500)
     stage.caller_says("what time", 1)
     stage.answer(1, 6_000, TEXT)

@@ -1,4 +1,4 @@
-"""A noisy place, by script: the server's VAD hears speech without end, our own level knows when the caller speaks."""
+"""A noisy place, with scripted events: the server's VAD hears speech without end, and our level VAD the real speech."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOISE = ItemId("caller_9")
 
 
 def noisy() -> Stage:
-    """The greeting was heard, and a first answer. The VAD hears speech, and nobody speaks."""
+    """A call after the greeting and a first answer. The VAD reports speech, but nobody speaks."""
     stage = talking()
     stage.answer(1, 500, "At ten.")
     stage.wait(1_000)
@@ -46,14 +46,14 @@ def says(stage: Stage, ms: int) -> None:
 
 
 def talks(stage: Stage, ms: int) -> None:
-    """The same with a voice that swings like speech: a syllable and its end take a quarter of a second."""
+    """The same with a level that swings like speech: each syllable with its pause takes 250 ms."""
     for at in range(0, ms, 20):
         stage.level_dbfs = SPEECH_DBFS - (10.0 if at % 240 >= 160 else 0.0)
         stage.wait(20)
     stage.level_dbfs = SILENCE_DBFS
 
 
-def test_a_turn_that_the_vad_does_not_end_is_given_the_silence_it_waits_for_and_answered() -> None:
+def test_a_turn_that_the_vad_does_not_end_gets_silence_from_the_relay_and_is_answered() -> None:
     stage = noisy()
     says(stage, 600)
     stage.wait(1_900)
@@ -64,7 +64,7 @@ def test_a_turn_that_the_vad_does_not_end_is_given_the_silence_it_waits_for_and_
     assert [ask.ref for ask in of(stage, AskForResponse)] == ["turn-2"]
 
 
-def test_each_turn_in_the_noise_is_given_silence_once() -> None:
+def test_each_turn_in_the_noise_gets_silence_once() -> None:
     stage = noisy()
     for number in (1, 2):
         says(stage, 600)
@@ -72,19 +72,21 @@ def test_each_turn_in_the_noise_is_given_silence_once() -> None:
         assert len(of(stage, SendSilence)) == number
 
 
-def test_noise_alone_is_no_turn_and_keeps_nobody_waiting() -> None:
+def test_noise_alone_is_not_a_turn_and_delays_nothing() -> None:
     stage = begun(talking())
     stage.tell(FunctionAsked(R1, "call_1", "book", "{}"), ResponseEnded(R1, "completed", None, None))
     stage.tell(CallerSpoke(NOISE, 0))
     stage.actions.clear()
     stage.wait(2_400)
     assert of(stage, SendSilence) == []
-    assert [item.text for item in of(stage, CreateItem)] == ["holding"], "the phrase is heard over the noise"
+    assert [item.text for item in of(stage, CreateItem)] == ["holding"], (
+        "the holding phrase did not come during the noise"
+    )
     stage.tell(FunctionReturned("call_1", "book", "{}", True, 2_400))
     assert [ask.ref for ask in of(stage, AskForResponse)] == ["output-2"]
 
 
-def test_noise_is_taken_out_every_quarter_of_a_minute_so_that_a_turn_does_not_begin_with_minutes_of_it() -> None:
+def test_the_model_gets_a_second_of_silence_after_each_15_s_of_noise() -> None:
     stage = noisy()
     stage.wait(15_400)
     assert of(stage, SendSilence) == [SendSilence(1_000)]
@@ -103,7 +105,7 @@ def test_a_caller_who_has_left_a_noisy_line_is_asked_whether_they_are_there() ->
     assert [item.text for item in of(stage, CreateItem)] == ["still there"]
 
 
-def test_a_vad_that_hears_no_silence_either_is_deaf_at_the_callers_next_words() -> None:
+def test_a_vad_that_also_misses_the_silence_counts_as_deaf_at_the_callers_next_words() -> None:
     stage = noisy()
     says(stage, 600)
     stage.wait(16_000)
@@ -112,7 +114,7 @@ def test_a_vad_that_hears_no_silence_either_is_deaf_at_the_callers_next_words() 
     assert [dial.why for dial in of(stage, DialBeside)] == ["deaf"]
 
 
-def test_speech_that_ended_and_never_became_an_item_blocks_nobody_for_ever() -> None:
+def test_speech_that_ended_without_becoming_an_item_does_not_block_an_answer_for_ever() -> None:
     stage = begun(talking())
     stage.tell(FunctionAsked(R1, "call_1", "book", "{}"), ResponseEnded(R1, "completed", None, None))
     stage.tell(CallerSpoke(NOISE, 0), CallerPaused(NOISE, 0))
@@ -130,7 +132,7 @@ def test_a_move_waits_for_the_end_of_a_turn_in_the_noise() -> None:
     stage.tell(NextModelReady())
     stage.wait(2_600)
     assert len(of(stage, SendSilence)) == 1
-    assert of(stage, SwitchModel) == [], "the turn is still the old session's"
+    assert of(stage, SwitchModel) == [], "the move came before the end of the turn"
 
 
 def hears(stage: Stage, number: int, text: str | None, level_dbfs: float, ms: int, lag_ms: int = 0) -> None:
@@ -162,7 +164,7 @@ def on_a_quiet_line(silence_s: float = 600.0) -> Stage:
 
 @pytest.mark.parametrize("text", PHANTOMS)
 @pytest.mark.parametrize("ms", [20, 60, 140, 400])
-def test_words_of_nothing_do_not_interrupt_the_agent(text: str, ms: int) -> None:
+def test_words_that_a_transcriber_makes_of_noise_do_not_interrupt_the_agent(text: str, ms: int) -> None:
     stage = on_a_quiet_line()
     item = stage.answer(1, 8_000, "We are open tomorrow from eleven in the morning until ten at night.")
     stage.wait(1_500)
@@ -176,12 +178,12 @@ def test_words_of_nothing_do_not_interrupt_the_agent(text: str, ms: int) -> None
 
 
 @pytest.mark.parametrize("text", [*PHANTOMS, "Thank you.", "You", "Bye."])
-def test_words_of_nothing_are_no_turn(text: str) -> None:
+def test_words_that_a_transcriber_makes_of_noise_are_not_a_turn(text: str) -> None:
     stage = on_a_quiet_line()
     stage.answer(1, 1_000, "At ten.")
     stage.wait(2_000)
     stage.actions.clear()
-    hears(stage, 1, text, -66.0, 400)  # less than what a line's noise is at times
+    hears(stage, 1, text, -66.0, 400)  # quieter than the noise of some lines
     stage.wait(3_000)
     assert of(stage, AskForResponse) == []
     assert stage.machine.conversation.turn(ItemId("sound_1")) is None
@@ -189,7 +191,7 @@ def test_words_of_nothing_are_no_turn(text: str) -> None:
 
 @pytest.mark.parametrize("text", PHANTOMS)
 @pytest.mark.parametrize("ms", [20, 140, 400])
-def test_nobody_is_told_to_wait_after_a_noise(text: str, ms: int) -> None:
+def test_no_holding_phrase_is_said_after_a_noise(text: str, ms: int) -> None:
     stage = on_a_quiet_line()
     stage.answer(1, 1_000, "At ten.")
     stage.wait(2_000)
@@ -201,7 +203,7 @@ def test_nobody_is_told_to_wait_after_a_noise(text: str, ms: int) -> None:
     assert stage.machine.phase is Phase.TALKING
 
 
-def test_an_answer_to_a_noise_is_taken_back_while_nobody_has_heard_it() -> None:
+def test_an_answer_to_a_noise_is_taken_back_before_it_is_heard() -> None:
     stage = on_a_quiet_line()
     stage.answer(1, 1_000, "At ten.")
     stage.wait(2_000)
@@ -211,7 +213,7 @@ def test_an_answer_to_a_noise_is_taken_back_while_nobody_has_heard_it() -> None:
     assert again not in stage.ear.heard
 
 
-def test_a_question_behind_which_a_noise_comes_is_answered() -> None:
+def test_a_question_with_a_noise_after_it_is_answered() -> None:
     stage = on_a_quiet_line()
     stage.tell(ResponseBegan(R1, "turn-1"))
     hears(stage, 1, "Thanks for watching!", SPEECH_DBFS, 400)

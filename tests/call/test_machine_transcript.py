@@ -1,4 +1,4 @@
-"""The transcript has the order of the conversation, whatever came first. Its figures are the turn's own."""
+"""The transcript has the order of the conversation, and not of the events. Each turn has its own figures."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ FIRST, ANSWER, SECOND = ItemId("caller_1"), ItemId("item_1"), ItemId("caller_2")
 
 
 def order(stage: Stage) -> list[str]:
-    """The turns in the conversation's order. Their numbers, by which the ledger sorts, must give the same order."""
+    """The turns in the conversation's order. The ledger sorts by their numbers, which must give the same order."""
     turns = stage.machine.conversation.turns()
     assert [turn.seq for turn in turns] == sorted(turn.seq for turn in turns)
     return [turn.item_id for turn in turns]
 
 
-def test_an_answer_stands_where_the_model_put_it_although_the_callers_next_turn_came_before_its_first_sound() -> None:
+def test_an_answer_keeps_its_place_although_the_callers_next_turn_began_before_its_first_sound() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")), ResponseBegan(R1, None))
     stage.tell(ItemPlaced(ANSWER, FIRST, "assistant"), CallerCommitted(SECOND, ANSWER))
@@ -44,7 +44,7 @@ def test_an_answer_stands_where_the_model_put_it_although_the_callers_next_turn_
     assert order(stage) == ["own_0_1", FIRST, ANSWER, SECOND]
 
 
-def test_turns_behind_an_answer_whose_second_part_was_given_up_unheard_stand_behind_it() -> None:
+def test_turns_after_an_answer_whose_second_part_was_given_up_keep_their_place_after_it() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     parts = (ItemId("item_1"), ItemId("item_2"))
     stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")), ResponseBegan(R1, "turn-1"))
@@ -58,7 +58,7 @@ def test_turns_behind_an_answer_whose_second_part_was_given_up_unheard_stand_beh
     stage.tell(CallerSpoke(SECOND, 0))
     stage.wait(400)
     stage.level_dbfs = SILENCE_DBFS
-    last = parts[0]  # the second is deleted: for the model, the next one comes after the first
+    last = parts[0]  # the second part is deleted, so for the model the next turn comes after the first part
     later = [SECOND, *(ItemId(f"later_{number}") for number in range(8))]
     for item in later:
         stage.tell(CallerCommitted(item, last))
@@ -66,7 +66,7 @@ def test_turns_behind_an_answer_whose_second_part_was_given_up_unheard_stand_beh
     assert order(stage) == ["own_0_1", FIRST, *parts, *later]
 
 
-def test_words_that_come_last_are_written_where_they_were_said() -> None:
+def test_words_that_are_transcribed_last_are_written_in_the_place_where_they_were_said() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")))
     stage.answer(1, 300, "At ten.", ref="")
@@ -77,33 +77,34 @@ def test_words_that_come_last_are_written_where_they_were_said() -> None:
 
 
 @pytest.mark.parametrize(("words", "reason"), [("a long story", None), ("operator please", EndReason.TRANSFERRED)])
-def test_words_of_a_long_turn_that_come_after_seven_seconds_are_written_down_and_heeded(
+def test_words_of_a_long_turn_that_come_after_seven_seconds_are_written_down_and_acted_on(
     words: str, reason: EndReason | None
 ) -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says(None, 1, ms=65_000)
     stage.answer(1, 9_000, "I see.")
     stage.wait(7_000)
-    assert not stage.machine.call.awaits_words(stage.now), "nobody waits for them any more"
+    assert not stage.machine.call.awaits_words(stage.now), "the call still waits for the words, so they are not late"
     stage.tell(CallerTranscribed(FIRST, words))
     (row,) = [a for a in stage.actions if isinstance(a, RecordTurn) and a.role == "caller"]
     assert (row.said, row.gap) == (words, False)
     assert (stage.machine.ending.reason if stage.machine.ending else None) is reason
 
 
-def test_a_turn_behind_words_of_ours_that_were_cut_and_said_anew_stands_behind_them() -> None:
+def test_a_turn_after_a_phrase_that_was_cut_and_written_again_keeps_its_place_after_it() -> None:
     slow = replace(PLAIN, greeting=replace(PLAIN.greeting, question=phrase("How can I help you?", 4_000)))
     stage = Stage(slow).arrive(2_000)
     stage.level_dbfs = SPEECH_DBFS
     stage.wait(60)
     stage.tell(CallerSpoke(FIRST, 0))
     stage.wait(300)
-    stage.answer(1, 300, "Yes?", ref="")  # took its place in the relay's memory before the caller's turn did
+    # The phrase got its place in the conversation before the caller's turn got one.
+    stage.answer(1, 300, "Yes?", ref="")
     stage.tell(CallerCommitted(FIRST, ItemId("own_0_1_h")))
     assert order(stage) == ["own_0_1", FIRST, ANSWER]
 
 
-def test_a_turn_behind_one_that_was_replayed_stands_behind_it() -> None:
+def test_a_turn_after_one_that_was_told_to_a_new_session_keeps_its_place_after_it() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.tell(CallerCommitted(FIRST, ItemId("own_0_1")), CallerTranscribed(FIRST, "what time"))
     stage.tell(ModelLost(1006, ""), ModelReady("sess_2", "mini"))

@@ -1,4 +1,4 @@
-"""A call over midnight: its session was told yesterday's date."""
+"""A call that crosses midnight: its session was told the date of the day before."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def test_after_midnight_the_model_is_told_the_new_day_once() -> None:
     assert "today is Tuesday, November 24, 2026 now" in notes(stage)[0]
 
 
-def test_a_call_within_a_day_hears_nothing_of_it() -> None:
+def test_in_a_call_that_does_not_cross_midnight_the_model_is_told_no_new_day() -> None:
     stage = Stage(PLAIN).arrive(8_000)
     assert notes(stage) == []

@@ -1,4 +1,4 @@
-"""The recording notice: who hears it, that nothing is stored before it was heard, and what the ledger has about it."""
+"""The recording notice: who hears it, when words may be stored, and what the ledger keeps about it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.helpers.greeting_play import NOTICE, OPENING, QUESTION, WHOLE, Told, 
 from tests.helpers.play import stage
 
 STATE = {"RECORD_NOTICE": "by_state"}
-# Says something over the notice, early enough that its words are transcribed before the notice ends.
+# The caller speaks over the notice, early enough that the words are transcribed before the notice ends.
 EARLY_WORDS = '{ interrupt_after_ms = 2000, say = "ask_hours" }'
 
 
 def words_stored(told: Told) -> list[str]:
-    """Everything in the ledger that somebody said, or that was given to a function."""
+    """All words in the ledger: those that somebody said, and those that were given to a function."""
     ledger, sid = told.play.ledger, told.report.call_sid
     found = [text for turn in ledger.of(rows.TranscriptRow, sid) for text in (turn.said, turn.heard) if text]
     found += [str(row.arguments) for row in ledger.of(rows.FunctionCallRow, sid) if row.arguments]
@@ -44,7 +44,7 @@ async def test_words_of_a_caller_who_leaves_before_the_notice_was_heard_are_drop
 ) -> None:
     async with stage(script=prompt_model(), kept=kept) as play:
         told = await ring(play, f"{EARLY_WORDS}, {{ silent_s = 2 }}, {{ hang_up = true }}")
-        assert play.model.sessions[0].report.heard == ["Hi, what time do you open tomorrow?"]  # the model did hear it
+        assert play.model.sessions[0].report.heard == ["Hi, what time do you open tomorrow?"]  # the model heard it
         assert words_stored(told) == []
         assert play.ledger.of(rows.TranscriptRow) == []
         (consent,) = told.consents
@@ -89,7 +89,7 @@ async def test_the_ledger_says_what_was_announced_in_which_version_and_when_it_w
         assert 7.0 < (consent.heard_at - consent.announced_at).total_seconds() < 8.0  # the opening is 7.5 s long
 
 
-async def test_a_model_that_leaves_the_notice_out_gets_nothing_stored(
+async def test_when_the_model_leaves_the_notice_out_no_word_is_stored(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = reactions.literal
@@ -107,7 +107,7 @@ async def test_a_model_that_leaves_the_notice_out_gets_nothing_stored(
         assert [consent.heard_at for consent in told.consents] == [None]
 
 
-async def test_a_message_that_a_caller_leaves_stands_in_the_ledger_though_the_notice_was_left_out(
+async def test_a_message_that_the_caller_leaves_is_stored_although_the_notice_was_left_out(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = reactions.literal
@@ -122,19 +122,19 @@ async def test_a_message_that_a_caller_leaves_stands_in_the_ledger_though_the_no
         assert "I will pass on your message" in told.heard
         (left,) = play.ledger.of(rows.MessageRow, told.report.call_sid)
         assert (left.text, left.delivered) == ("Two boxes short.", False)
-        assert words_stored(told) == ["Two boxes short."]  # what the caller asked for, and nothing else
+        assert words_stored(told) == ["Two boxes short."]  # only the message that the caller wanted to leave
 
 
-async def test_a_caller_who_speaks_before_the_greeting_has_a_sound_hears_the_notice_all_the_same(
+async def test_a_caller_who_speaks_before_the_greetings_first_sound_hears_the_notice(
     autojump_clock: MockClock,
 ) -> None:
-    script = Script(first_delta_ms=(3_500, 3_500))  # the clip has ended before that
+    script = Script(first_delta_ms=(3_500, 3_500))  # ms; the clip has ended before that
     async with stage(script=script, kept=False) as play:
         told = await ring(
             play, '{ silent_s = 2.7 }, { say = "ask_hours" }, { listen = true }, { listen = true }, { hang_up = true }'
         )
         assert NOTICE in told.heard
-        assert "We are open" in told.heard  # and the question was not lost either
+        assert "We are open" in told.heard  # the question is answered, too
         assert "caller: Hi, what time do you open tomorrow?" in told.said
         assert told.consents[-1].heard_at is not None
 
@@ -145,17 +145,17 @@ async def test_a_caller_who_speaks_before_the_greeting_has_a_sound_hears_the_not
 @pytest.mark.parametrize(
     ("env", "caller", "announced"),
     [
-        ({}, 'number = "+15125550101"\nstate = "TX"', True),  # the default tells everybody
+        ({}, 'number = "+15125550101"\nstate = "TX"', True),  # the default setting announces to everybody
         ({**STATE, "BUSINESS_STATE": "TX"}, 'number = "+15125550101"\nstate = "TX"', False),
         ({**STATE, "BUSINESS_STATE": "TX"}, 'number = "+12135550101"\nstate = "TX"', True),  # a Californian number
         ({**STATE, "BUSINESS_STATE": "TX"}, 'number = "+15125550101"\nstate = "CA"', True),  # Twilio says California
         ({**STATE, "BUSINESS_STATE": "IL"}, 'number = "+15125550101"\nstate = "TX"', True),  # the business's own state
-        ({**STATE, "BUSINESS_STATE": "TX"}, 'number = "anonymous"', True),  # nobody knows
+        ({**STATE, "BUSINESS_STATE": "TX"}, 'number = "anonymous"', True),  # the caller's state is not known
         (STATE, 'number = "+15125550101"\nstate = "TX"', True),  # the business's state is not set
         ({"RECORD": "off"}, 'number = "+12135550101"\nstate = "CA"', False),
     ],
 )
-async def test_the_notice_is_said_to_whom_it_must_be_said(
+async def test_the_notice_is_said_to_each_caller_who_must_hear_it(
     autojump_clock: MockClock, env: dict[str, str], caller: str, announced: bool
 ) -> None:
     async with stage(settings=env) as play:
@@ -171,11 +171,11 @@ async def test_record_off_stores_no_word_of_anybody(autojump_clock: MockClock) -
         assert "We are open tomorrow" in told.heard
         assert words_stored(told) == []
         assert told.call.greeting_rung == "kept"
-        assert len(told.turns) == 4  # times and turns, without their words
+        assert len(told.turns) == 4  # the turns with their times, without their words
         assert told.end_reason == "caller_hung_up"
 
 
-async def test_record_on_says_recorded(autojump_clock: MockClock) -> None:
+async def test_with_record_on_the_notice_says_recorded(autojump_clock: MockClock) -> None:
     async with stage(settings={"RECORD": "on", "RECORDING_KEY": new_key()}) as play:
         told = await ring(play)
         recorded = "This call may be recorded and transcribed to help with your request."
@@ -183,7 +183,7 @@ async def test_record_on_says_recorded(autojump_clock: MockClock) -> None:
         assert [consent.announced for consent in told.consents] == [recorded]
 
 
-def test_the_assistant_says_that_it_is_one() -> None:
+def test_the_agent_says_that_it_is_an_assistant() -> None:
     shipped = prompts.load(settings.load({}, serving=False))
     for announces in (True, False):
         assert "virtual assistant" in shipped.greeting(announces)[0]
@@ -208,12 +208,12 @@ async def test_a_notice_that_was_cut_off_is_said_again_and_one_that_was_heard_is
         assert told.report.streams == 2
         heard: list[Any] = [consent.heard_at is not None for consent in told.consents]
         assert heard == ([False, True] if openings == 2 else [True])
-        assert told.turns  # and the words of the whole call are stored from then on
+        assert told.turns  # the words are stored after the notice
         assert sum(f"{OPENING} {NOTICE}" in text for text in told.report.heard) == 1  # in full
         assert f"agent: {OPENING} {NOTICE}" in told.said
 
 
-async def test_a_model_that_is_dead_announces_nothing_and_says_so(autojump_clock: MockClock) -> None:
+async def test_without_a_model_the_ledger_says_that_no_notice_was_heard(autojump_clock: MockClock) -> None:
     async with stage(script=Script(faults=Faults(connect_refused=True)), kept=False) as play:
         told = await ring(play, '{ until = "bridged" }, { hang_up = true }')
         assert told.consents == []

@@ -1,4 +1,4 @@
-"""What the owner orders in a running call, by script: at every stage, twice, too late, and by two people at once."""
+"""Scripted orders of the owner to a running call: at every stage, twice, too late, and from two people at once."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def caller_gone() -> Stage:
 
 
 Situation = Callable[[], Stage]
-# The situation, what a watcher sees, and the answers to: put through, hang up, say.
+# The situation, the stage that a watcher sees, and the answers to the three orders: put through, hang up, say.
 SITUATIONS: list[tuple[Situation, At, OrderAnswer, OrderAnswer, OrderAnswer]] = [
     (greeting, At.GREETING, DONE, DONE, DONE),
     (notice, At.NOTICE, DONE, DONE, DONE),
@@ -178,13 +178,13 @@ def test_a_watcher_sees_where_the_call_is_and_the_look_changes_nothing(
 
 
 @by_name
-def test_put_through_leads_to_a_human_at_every_stage_and_once(
+def test_the_order_put_through_leads_to_a_human_at_every_stage_and_only_once(
     situation: tuple[Situation, At, OrderAnswer, OrderAnswer, OrderAnswer],
 ) -> None:
     make, _, first, *_ = situation
     stage = make()
     assert order(stage, PUT_THROUGH) is first
-    second = order(stage, PUT_THROUGH)  # by a second person, in the same moment
+    second = order(stage, PUT_THROUGH)  # from a second person, at the same moment
     assert second is (TOO_LATE if first is TOO_LATE else ALREADY)
     stage.wait(6_000)
     assert order(stage, PUT_THROUGH) is second
@@ -198,7 +198,7 @@ def test_put_through_leads_to_a_human_at_every_stage_and_once(
 
 
 @by_name
-def test_hang_up_ends_the_call_in_that_moment_at_every_stage_and_once(
+def test_the_order_hang_up_ends_the_call_at_once_at_every_stage_and_only_once(
     situation: tuple[Situation, At, OrderAnswer, OrderAnswer, OrderAnswer],
 ) -> None:
     make, _, _, first, _ = situation
@@ -211,7 +211,7 @@ def test_hang_up_ends_the_call_in_that_moment_at_every_stage_and_once(
         assert stage.machine.ending is not None
         assert stage.machine.ending.reason is EndReason.HUNG_UP_BY_OWNER
         stage.wait(3_000)
-        if stage.machine.call.functions:  # what it does is written down
+        if stage.machine.call.functions:  # the end waits for the function, so that its result is written down
             assert not stage.machine.is_over
             stage.tell(FunctionReturned("call_1", "book", "{}", True, 5))
             stage.wait(200)
@@ -237,16 +237,16 @@ def test_a_sentence_is_told_to_the_model_at_every_stage_at_which_it_can_be_said(
     assert len(told) == (first is DONE)
 
 
-def test_the_order_of_two_people_at_once_the_first_wins() -> None:
+def test_of_two_orders_at_the_same_moment_the_first_one_counts() -> None:
     stage = answering()
     assert [order(stage, PUT_THROUGH), order(stage, SAY)] == [DONE, TOO_LATE]
-    assert order(stage, HANG_UP) is DONE  # a call that is put through can still be ended, until it has left
+    assert order(stage, HANG_UP) is DONE  # a call that is being put through can be ended until its stream has ended
     assert order(stage, PUT_THROUGH) is TOO_LATE
     assert count(stage, HangUp) == 1
     assert count(stage, LeaveStream) == 0
 
 
-def test_hanging_up_stops_the_agent_in_the_middle_of_a_word() -> None:
+def test_the_order_hang_up_stops_the_agent_in_the_middle_of_a_word() -> None:
     stage = answering()
     stage.actions.clear()
     done = stage.tell(HANG_UP)
@@ -268,7 +268,7 @@ def test_a_sentence_waits_for_the_end_of_the_answer_and_for_a_caller_who_speaks(
     assert count(talking, AskForResponse) == 0
 
 
-def test_two_sentences_are_both_told_and_the_same_one_again_after_a_while() -> None:
+def test_two_sentences_are_both_told_and_the_same_sentence_may_be_told_again_later() -> None:
     stage = quiet()
     stage.actions.clear()
     other = SentenceOrdered('Please ask for "the back door".')
@@ -281,22 +281,22 @@ def test_two_sentences_are_both_told_and_the_same_one_again_after_a_while() -> N
     assert len(told) == 3
 
 
-def test_the_owner_puts_through_outside_the_human_s_hours() -> None:
+def test_the_owner_can_put_a_caller_through_outside_the_humans_hours() -> None:
     stage = Stage(replace(PLAIN, human_available=False)).arrive(1_500)
     assert order(stage, PUT_THROUGH) is DONE
     assert stage.machine.call.dialled_by_owner
     assert has_left(stage) is Next.HUMAN
 
 
-# What a watcher may read
+# The words that a watcher may read
 
 
-def test_words_are_shown_from_the_notice_on_and_no_longer_once_the_caller_has_refused() -> None:
+def test_words_are_shown_from_the_notice_until_the_caller_refuses() -> None:
     stage = Stage(PLAN).arrive(500)
     notice_until = stage.machine.call.notice_until
     view = look(stage.machine.call, stage.now)
     assert (view.consent, view.said, view.agent_speaks) == (Words.WAITING, (), True)
-    assert stage.machine.call.notice_until == notice_until  # a look writes nothing
+    assert stage.machine.call.notice_until == notice_until  # reading the view changes nothing
     stage.wait(4_000)
     stage.caller_says("When are you open?", 1)
     stage.answer(1, 1_000, "At eleven.")

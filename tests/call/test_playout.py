@@ -1,4 +1,4 @@
-"""The playout, situation by situation. test_playout_oracle.py has them in any order."""
+"""The playout, situation by situation. test_playout_oracle.py tests it with events in any order."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def test_twilio_holds_between_200_and_400_ms() -> None:
     assert playout.due(10.24) == []
 
 
-def test_deltas_pushed_through_leave_nothing_behind() -> None:
+def test_with_push_through_all_audio_is_sent_at_once() -> None:
     playout = Playout(PUSH_THROUGH)
     playout.append(A, tone(2_000), 10.0)
     assert ms_of(playout.due(10.0)) == 2_000
 
 
 @pytest.mark.parametrize("looks", range(1, 20))
-def test_a_stall_of_150_ms_is_not_heard_whenever_it_comes(looks: int) -> None:
+def test_a_stall_of_150_ms_causes_no_gap_whenever_it_comes(looks: int) -> None:
     playout = Playout()
     playout.append(A, tone(4_000), 10.0)
     now, sent_ms = 10.0, 0
@@ -40,14 +40,14 @@ def test_a_stall_of_150_ms_is_not_heard_whenever_it_comes(looks: int) -> None:
         for _ in range(looks):  # one with each caller frame
             sent_ms += ms_of(playout.due(now))
             now += 0.020
-        now += 0.150  # nobody looks
+        now += 0.150  # no look in this time
     assert playout.gaps_ms == 0
 
 
-def test_a_frame_of_the_callers_is_enough_to_be_topped_up_by() -> None:
+def test_the_callers_frames_alone_keep_the_playout_filled() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.answer(1, 3_000, ref="")
-    for _ in range(140):  # neither a receipt nor the watchdog
+    for _ in range(140):  # neither a mark nor the watchdog tops up the playout
         for _ in range(4):
             stage.ear.step()
         stage._do(stage.machine.caller_audio(SILENCE_DBFS, 20, stage.now))
@@ -63,7 +63,7 @@ def test_a_first_piece_of_20_ms_waits_for_more_but_not_for_long() -> None:
     assert ms_of(playout.due(10.11)) == 20
 
 
-def test_the_first_mark_stands_behind_the_first_frame() -> None:
+def test_the_first_mark_comes_after_the_first_frame() -> None:
     playout = Playout()
     playout.append(A, tone(500), 10.0)
     first, rest = playout.due(10.0)
@@ -84,19 +84,19 @@ def test_a_mark_that_comes_back_because_of_a_clear_proves_nothing() -> None:
     assert playout.unknown_marks == 1
 
 
-def test_a_mark_that_was_earned_before_the_clear_still_proves_it() -> None:
+def test_a_mark_of_audio_that_was_played_before_the_clear_still_proves_it() -> None:
     playout = Playout()
     playout.append(A, tone(100), 10.0)
     playout.finish(A)
     plays = playout.due(10.0)
-    assert playout.hold(10.12)  # all of it was played at 10.1; its mark is still on the way
+    assert playout.hold(10.12)  # in s: all was played at 10.1, and its mark is still on the way
     heard = playout.marked(plays[-1].mark or "", 10.14)
     assert heard is not None
     assert heard.whole
     assert playout.cut(10.14) == []
 
 
-def test_what_was_proved_before_its_end_was_known_is_told_at_its_end() -> None:
+def test_an_item_whose_marks_came_before_its_end_was_known_is_reported_at_its_end() -> None:
     playout = Playout()
     playout.append(A, tone(100), 10.0)
     marks = [play.mark or "" for play in playout.due(10.0)]
@@ -107,7 +107,7 @@ def test_what_was_proved_before_its_end_was_known_is_told_at_its_end() -> None:
     assert not playout.is_speaking(10.2)
 
 
-def test_words_without_a_sound_are_heard_at_once() -> None:
+def test_an_item_without_sound_counts_as_heard_at_once() -> None:
     playout = Playout()
     playout.append(A, b"", 10.0, own=True)
     heard = playout.finish(A)
@@ -127,7 +127,7 @@ def test_audio_after_the_end_of_an_item_is_not_taken() -> None:
     assert playout.due(10.1) == []
 
 
-def test_padding_and_the_filters_tail_are_no_part_of_the_item() -> None:
+def test_padding_and_the_filters_tail_do_not_count_as_the_item() -> None:
     playout = Playout()
     playout.append(A, tone(65)[:515], 10.0, said_ms=65.0)
     playout.complete(A, tone(1))
@@ -136,7 +136,7 @@ def test_padding_and_the_filters_tail_are_no_part_of_the_item() -> None:
     assert cut.heard_ms == 65.0
 
 
-def test_an_undone_stop_goes_on_within_the_frame_and_is_no_gap() -> None:
+def test_after_an_undone_hold_the_audio_goes_on_within_the_frame_and_no_gap_is_counted() -> None:
     playout = Playout()
     playout.append(A, tone(1_000), 10.0)
     playout.due(10.0)
@@ -144,12 +144,12 @@ def test_an_undone_stop_goes_on_within_the_frame_and_is_no_gap() -> None:
     assert playout.due(10.3) == []
     playout.resume()
     again = playout.due(10.3)
-    assert again[0].mulaw[0] == tone(60)[-1]  # the third frame: the caller was hearing it
+    assert again[0].mulaw[0] == tone(60)[-1]  # the third frame, which the caller was hearing at the hold
     assert playout.gaps_ms == 0
     assert playout.heard_ms(A, 10.3) == 55.0
 
 
-def test_a_model_that_is_slower_than_speech_leaves_gaps_that_are_counted() -> None:
+def test_the_gaps_of_a_model_that_is_slower_than_speech_are_counted() -> None:
     playout = Playout()
     playout.append(A, tone(100), 10.0)
     playout.due(10.0)
@@ -158,18 +158,18 @@ def test_a_model_that_is_slower_than_speech_leaves_gaps_that_are_counted() -> No
     assert round(playout.gaps_ms) == 250
 
 
-def test_a_playback_that_runs_late_is_seen_by_its_marks() -> None:
+def test_late_marks_show_that_the_playback_is_late() -> None:
     playout = Playout()
     playout.append(A, tone(2_000), 10.0)
     first, second = playout.due(10.0)
-    playout.marked(first.mark or "", 10.060)  # the way there and back takes 40 ms
-    playout.marked(second.mark or "", 10.640)  # 200 ms later than that: the way there stalled
+    playout.marked(first.mark or "", 10.060)  # the round trip takes 40 ms
+    playout.marked(second.mark or "", 10.640)  # 200 ms later than expected, because the way to Twilio stalled
     playout.due(10.640)
     (cut,) = playout.cut(10.740)
-    assert abs(cut.heard_ms - 500) <= 45  # 400 were over at 10.60 by Twilio's clock, 100 ms since the mark left
+    assert abs(cut.heard_ms - 500) <= 45  # 400 ms until 10.60 s by Twilio's clock, and 100 ms until 10.70 s
 
 
-def test_a_late_playback_is_forgotten_once_it_is_silent() -> None:
+def test_the_lateness_of_a_playback_is_forgotten_when_it_is_silent() -> None:
     playout = Playout()
     playout.append(A, tone(400), 10.0)
     playout.finish(A)
@@ -182,7 +182,7 @@ def test_a_late_playback_is_forgotten_once_it_is_silent() -> None:
     assert abs(cut.heard_ms - 100) < 1
 
 
-def test_what_goes_first_is_heard_before_all_that_waits() -> None:
+def test_audio_that_is_to_go_first_is_heard_before_all_waiting_audio() -> None:
     playout = Playout()
     playout.append(A, tone(20), 10.0)
     playout.append(B, tone(100), 10.0, own=True, first=True)
@@ -190,24 +190,24 @@ def test_what_goes_first_is_heard_before_all_that_waits() -> None:
     assert [play.item_id for play in playout.due(10.0)][:2] == [B, B]
 
 
-def test_the_echo_that_may_come_back_is_as_loud_as_what_was_played_then() -> None:
+def test_the_possible_echo_is_as_loud_as_the_audio_that_was_played_at_that_time() -> None:
     playout = Playout()
     playout.append(A, tone(300), 10.0)
     playout.finish(A)
     playout.due(10.0)
     assert playout.echo_level_dbfs(10.01) == -100.0
     assert playout.echo_level_dbfs(10.2) > -40
-    assert playout.echo_level_dbfs(10.6) > -40  # up to 300 ms behind the last sound
+    assert playout.echo_level_dbfs(10.6) > -40  # up to 300 ms after the last sound
     assert playout.echo_level_dbfs(11.0) == -100.0
 
 
-def test_a_stop_at_the_very_end_takes_no_proof_away_where_the_clock_rounds() -> None:
+def test_a_hold_at_the_very_end_leaves_the_marks_valid_although_the_clock_rounds() -> None:
     playout = Playout(PUSH_THROUGH)
     playout.append(A, tone(1_000), 1_000.0)
     playout.finish(A)
     mark = playout.due(1_000.0)[-1].mark
     assert mark is not None
-    playout.hold(1_001.0 - 2.3e-13)  # two steps of the clock
+    playout.hold(1_001.0 - 2.3e-13)  # two steps of the clock's float before the end
     heard = playout.marked(mark, 1_001.04)
     assert heard is not None
     assert heard.whole

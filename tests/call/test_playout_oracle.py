@@ -1,8 +1,12 @@
-"""The playout compared with a brute-force ear: any order of audio, stops, resumes and cuts, any constant delay.
+"""The playout compared with a brute-force ear: audio, holds, resumes and cuts in any order, with any constant delay.
 
-Seen red with: marks of the old generation taken as proof, `heard` not limited to what was received, a resume from the
-frame after the one that was cut, a `clear` that is not written when only marks are pending, `whole` reported only by
-marks, a clock with many digits whose rounding makes the last byte unheard.
+The test was seen red with each of these faults:
+- marks from before a `clear` are taken as proof;
+- `heard` is not limited to what was received;
+- a resume begins with the frame after the one that was cut;
+- no `clear` is written when only marks are pending;
+- `whole` is reported only by marks;
+- a clock with many digits rounds, so that the last byte counts as unheard.
 """
 
 from __future__ import annotations
@@ -27,20 +31,20 @@ DOING = st.one_of(
     st.tuples(st.just("resume"), st.just(0)),
     st.tuples(st.just("cut"), st.just(0)),
 )
-LATE_S = 31_000_000.337  # a machine that runs for a year
+LATE_S = 31_000_000.337  # the clock of a machine that has run for a year
 CLOCKS_S = st.sampled_from([500.0, 1_234_567.891, LATE_S])
 STEPS = st.lists(st.tuples(DOING, st.sampled_from([0, 1, 3, 11, 25, 60, 110])), min_size=6, max_size=24)
 
 
 class Bench:
-    """A playout, an ear, and what the ear should have heard."""
+    """A playout, an ear, and a record of what the ear should have heard."""
 
     def __init__(self, delay_ms: int, lead: Lead, clock_s: float) -> None:
         self.playout = Playout(lead)
         self.ear = Ear(delay_ms)
         self.clock_s = clock_s
         self.number = 0
-        self.received: dict[ItemId, int] = {}  # bytes, the tail not counted
+        self.received: dict[ItemId, int] = {}  # in bytes, without the filter's tail
         self.tails: dict[ItemId, int] = {}
         self.cut: set[ItemId] = set()
         self.whole: list[ItemId] = []
@@ -57,7 +61,7 @@ class Bench:
     def send_due(self) -> None:
         for play in self.playout.due(self.now):
             assert len(play.mulaw) % FRAME_BYTES == 0
-            assert play.item_id not in self.cut, "a frame of an item that was cut"
+            assert play.item_id not in self.cut, "a frame of a cut item was sent"
             self.ear.send(play)
 
     def wait(self, steps: int) -> None:
@@ -74,8 +78,8 @@ class Bench:
 
     def told(self, item: ItemId, whole: bool) -> None:
         if whole:
-            assert item not in self.whole, "told twice"
-            assert self.ear.heard[item] >= self.received[item], "told too early"
+            assert item not in self.whole, "the item was reported twice"
+            assert self.ear.heard[item] >= self.received[item], "the item was reported too early"
             self.whole.append(item)
 
     def delta(self, size: int) -> None:
@@ -105,17 +109,17 @@ class Bench:
         self.stop()
         cuts = self.playout.cut(self.now)
         self.cut |= {each.item for each in cuts}
-        self.wait(self.ear.delay_ms // STEP_MS)  # the clear is there: the ear has heard what it ever will
+        self.wait(self.ear.delay_ms // STEP_MS)  # the clear has arrived, so the ear will hear no more of this
         for each in cuts:
             truth_ms = min(self.ear.heard.get(each.item, 0), self.received[each.item]) / 8
             assert 0 <= each.heard_ms <= each.said_ms == self.received[each.item] / 8
             assert abs(each.heard_ms - truth_ms) < 0.2, (each, truth_ms)
 
 
-@settings(max_examples=max(300, settings().max_examples))  # in the deep run: ten thousand
+@settings(max_examples=max(300, settings().max_examples))  # ten thousand in the deep run
 @given(STEPS, st.sampled_from([0, 20, 40, 150]), st.sampled_from([Lead(), Lead(60, 120), PUSH_THROUGH]), CLOCKS_S)
 @example([(("delta", 1), 2), (("delta", 2_399), 60), (("hold", 0), 0), (("delta", 1), 0)], 0, Lead(60, 120), LATE_S)
-def test_any_order_of_audio_and_stops_is_heard_as_the_ledger_says(
+def test_in_any_order_of_audio_and_holds_the_ear_hears_what_the_playout_reports(
     steps: list[tuple[tuple[str, int], int]], delay_ms: int, lead: Lead, clock_s: float
 ) -> None:
     bench = Bench(delay_ms, lead, clock_s)
@@ -135,6 +139,6 @@ def test_any_order_of_audio_and_stops_is_heard_as_the_ledger_says(
     assert not bench.ear.holes, bench.ear.holes
     for item, size in bench.received.items():
         if item not in bench.cut:
-            assert item in bench.whole, "heard in full, and nobody was told"
+            assert item in bench.whole, "the item was heard in full, and was not reported"
             assert bench.ear.heard[item] == -(-(size + bench.tails[item]) // FRAME_BYTES) * FRAME_BYTES
     assert sum(bench.ear.repeated.values()) <= bench.clears * (FRAME_BYTES + 8)

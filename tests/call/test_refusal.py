@@ -18,7 +18,7 @@ def said(stage: Stage) -> list[str]:
     return [row.said for row in of(stage, RecordTurn) if row.said]
 
 
-def test_from_that_moment_on_no_word_is_recorded_and_the_agent_confirms_it() -> None:
+def test_after_a_refusal_no_word_is_recorded_and_the_agent_confirms_it() -> None:
     stage = Stage(PLAIN).arrive(1_500)
     stage.caller_says("what time do you open", 1)
     stage.answer(1, 1_000, "We open at nine.")
@@ -36,9 +36,9 @@ def test_from_that_moment_on_no_word_is_recorded_and_the_agent_confirms_it() -> 
     stage.caller_says("My card number is four one one one", 3)
     stage.wait(1_000)
     assert said(stage) == []
-    assert len(of(stage, RecordTurn)) >= 3, "that something was said is a row all the same"
+    assert len(of(stage, RecordTurn)) >= 3, "a turn without its words must still be a row"
     stage.caller_says("And don't record me!", 4)
-    assert len(of(stage, StopKeepingWords)) == 1, "said once is enough"
+    assert len(of(stage, StopKeepingWords)) == 1, "the refusal was acted on more than once"
 
 
 def test_an_ordinary_call_keeps_its_words() -> None:
@@ -49,7 +49,7 @@ def test_an_ordinary_call_keeps_its_words() -> None:
 
 
 @pytest.mark.parametrize("plan", [replace(PLAIN, keep_words=False), PLAN])
-def test_it_is_heeded_where_no_words_are_kept_yet_or_at_all(plan: CallPlan) -> None:
+def test_a_refusal_counts_before_words_are_kept_and_when_none_are_kept(plan: CallPlan) -> None:
     stage = Stage(plan).arrive(1_000 if plan is PLAN else 1_500)
     stage.caller_says("stop recording me", 1)
     stage.wait(3_000)
@@ -57,7 +57,7 @@ def test_it_is_heeded_where_no_words_are_kept_yet_or_at_all(plan: CallPlan) -> N
     assert not any("recording" in words for words in said(stage))
 
 
-def test_the_next_stream_of_the_call_keeps_none_either() -> None:
+def test_after_a_refusal_the_next_stream_of_the_call_keeps_no_words_either() -> None:
     stage = Stage(replace(PLAIN, words_refused=True)).arrive(1_500)
     stage.caller_says("what time do you open", 1)
     stage.wait(1_000)

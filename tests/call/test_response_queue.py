@@ -1,4 +1,4 @@
-"""The only owner of response.create."""
+"""The response queue, which alone sends response.create."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def asked(answers: Answers, kind: str = "turn", now: float = 1.0) -> AskForRespo
     return request
 
 
-def test_three_wishes_are_one_request_and_the_next_waits_for_its_end() -> None:
+def test_several_wishes_become_one_request_and_the_next_one_waits_for_its_end() -> None:
     answers = Answers()
     answers.want("turn")
     answers.want("output")
@@ -50,7 +50,7 @@ def test_instructions_are_not_lost_to_a_plain_wish() -> None:
     assert asked(answers).instructions == "Say exactly: hello"
 
 
-def test_an_answer_that_is_asked_for_and_not_wanted_any_more_is_cancelled_when_it_begins() -> None:
+def test_an_answer_that_is_no_longer_wanted_is_cancelled_when_it_begins() -> None:
     answers = Answers()
     request = asked(answers)
     assert answers.cancel(1.25) is None
@@ -59,7 +59,7 @@ def test_an_answer_that_is_asked_for_and_not_wanted_any_more_is_cancelled_when_i
     assert answers.is_discarded(R1)
 
 
-def test_nothing_is_cancelled_twice_nor_what_has_ended() -> None:
+def test_an_answer_is_cancelled_only_once_and_not_after_its_end() -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
@@ -96,7 +96,7 @@ def test_an_error_about_something_else_refuses_nothing() -> None:
     assert answers.is_busy
 
 
-def test_failures_are_tried_again_but_not_for_ever() -> None:
+def test_a_failed_answer_is_asked_for_again_but_not_for_ever() -> None:
     answers, now = Answers(), 1.0
     answers.want("turn")
     for number in range(ASK_AGAIN_LIMIT + 1):
@@ -111,8 +111,8 @@ def test_failures_are_tried_again_but_not_for_ever() -> None:
 
 
 @pytest.mark.parametrize("status", ["completed", "incomplete", "cancelled"])
-def test_an_answer_without_anything_in_it_is_asked_for_again_however_it_ended(status: str) -> None:
-    """`incomplete` too: a filter before the first sound, or a model that used its tokens for thinking."""
+def test_an_empty_answer_is_asked_for_again_whatever_its_status(status: str) -> None:
+    """`incomplete` comes from a filter before the first sound, or from a model that used its tokens for thinking."""
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
@@ -121,7 +121,7 @@ def test_an_answer_without_anything_in_it_is_asked_for_again_however_it_ended(st
 
 
 @pytest.mark.parametrize("status", ["incomplete", "cancelled", "failed", "expired"])
-def test_an_answer_that_breaks_off_is_asked_for_its_rest(status: str) -> None:
+def test_after_an_answer_that_breaks_off_its_rest_is_asked_for(status: str) -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
@@ -132,7 +132,7 @@ def test_an_answer_that_breaks_off_is_asked_for_its_rest(status: str) -> None:
     assert rest.ref == "rest-2"
 
 
-def test_an_answer_that_breaks_off_again_and_again_is_given_up() -> None:
+def test_an_answer_that_breaks_off_several_times_is_given_up() -> None:
     answers, now = Answers(), 1.0
     answers.want("turn")
     follows = []
@@ -148,7 +148,7 @@ def test_an_answer_that_breaks_off_again_and_again_is_given_up() -> None:
     assert answers.has_failed
 
 
-def test_a_server_that_says_when_to_ask_again_is_asked_then_and_such_waits_are_no_failures() -> None:
+def test_the_request_waits_as_long_as_the_server_says_and_such_a_wait_is_not_a_failure() -> None:
     answers, now = Answers(), 1.0
     answers.want("turn")
     for number in range(5):
@@ -164,7 +164,7 @@ def test_a_server_that_says_when_to_ask_again_is_asked_then_and_such_waits_are_n
 
 
 @pytest.mark.parametrize("waits_s", [[20.0], [8.0, 8.0]])
-def test_a_server_that_asks_for_too_long_a_wait_has_failed(waits_s: list[float]) -> None:
+def test_a_wait_that_is_too_long_counts_as_a_failure(waits_s: list[float]) -> None:
     answers, now = Answers(), 1.0
     answers.want("turn")
     for number, wait_s in enumerate(waits_s):
@@ -177,7 +177,7 @@ def test_a_server_that_asks_for_too_long_a_wait_has_failed(waits_s: list[float])
     assert answers.has_failed
 
 
-def test_an_answer_whose_end_is_not_told_keeps_the_next_question_waiting_for_a_second_only() -> None:
+def test_an_answer_whose_end_is_not_reported_delays_the_next_request_by_one_second_only() -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
@@ -188,7 +188,7 @@ def test_an_answer_whose_end_is_not_told_keeps_the_next_question_waiting_for_a_s
     assert answers.due(1.4 + END_EXPECTED_S) is not None
 
 
-def test_an_answer_that_is_not_complete_is_not_asked_over() -> None:
+def test_no_request_is_sent_while_an_answer_is_not_complete() -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
@@ -200,7 +200,7 @@ def test_an_answer_that_is_not_complete_is_not_asked_over() -> None:
     assert answers.unended(5.0) is None
 
 
-def test_a_server_that_was_not_done_is_asked_less_and_less_often() -> None:
+def test_a_server_that_refuses_because_an_answer_runs_is_asked_less_and_less_often() -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
@@ -234,7 +234,7 @@ def test_a_response_that_was_only_slow_is_active_again() -> None:
     assert not answers.has_ended(R1)
 
 
-def test_a_response_that_is_told_twice_or_late_begins_once() -> None:
+def test_a_response_whose_beginning_is_reported_twice_or_late_begins_once() -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.2)
@@ -257,7 +257,7 @@ def test_a_model_that_neither_begins_nor_goes_on_is_stuck() -> None:
     assert answers.is_stuck(4.1 + PROGRESS_LIMIT_S)
 
 
-def test_what_a_lost_session_was_asked_is_asked_of_the_next() -> None:
+def test_a_request_that_was_lost_with_its_session_is_sent_to_the_next_one() -> None:
     answers = Answers()
     answers.want("greeting", "Say exactly: hello")
     request = answers.due(1.0)
@@ -272,10 +272,10 @@ def test_what_a_lost_session_was_asked_is_asked_of_the_next() -> None:
     answers.lost()
     third = answers.due(1.5)
     assert third is not None
-    assert third.instructions is None, "a greeting that was begun is not begun anew"
+    assert third.instructions is None, "a greeting that had begun was asked for again"
 
 
-def test_a_lost_session_is_not_missed_when_nobody_waited() -> None:
+def test_a_lost_session_leads_to_no_request_when_nobody_waited() -> None:
     answers = Answers()
     request = asked(answers)
     answers.began(R1, request.ref, 1.1)

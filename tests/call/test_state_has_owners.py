@@ -1,4 +1,4 @@
-"""The state of a call has owners: each attribute is written by one file, or there is a reason for more."""
+"""The state of a call has owners: each attribute is written by one file. Exceptions are listed with their reasons."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tests.helpers.state_writers import shared, state_writers
 MOST_SHARED = 10
 # Attributes that two or more files write, and why.
 REASONS = {
-    "Call.phase": "a call begins to talk in greeting.py and comes to its end in ending.py",
-    "Call.ids": "an item is named where the session gets it: replayed, cut off, generated, said by the caller",
-    "Call.notice_item": "the notice is ours (greeting.py), the model says it (responses.py), anew (voice_loss.py)",
-    "Call.soundless_items": "words without sound: of a cut answer (interruption.py) or an ended one (responses.py)",
+    "Call.phase": "greeting.py begins the talk, and ending.py ends the call",
+    "Call.ids": "each file names the items that it gives to a session: replayed, cut, generated, or of the caller",
+    "Call.notice_item": "our phrase (greeting.py), the model's item (responses.py), or said again (voice_loss.py)",
+    "Call.soundless_items": "words without sound, of a cut answer (interruption.py) or an ended one (responses.py)",
 }
 
 
@@ -35,10 +35,12 @@ def act(call: Call) -> None:
 """
 
 
-def test_an_attribute_of_a_calls_state_is_written_by_one_file_or_there_is_a_reason() -> None:
+def test_each_attribute_of_a_calls_state_is_written_by_one_file_unless_a_reason_is_listed() -> None:
     several = shared()
     without = [f"{name}: {' '.join(sorted(files))}" for name, files in several.items() if name not in REASONS]
-    assert not without, "\n".join(["give it one owner whose methods the others call, or write the reason", *without])
+    assert not without, "\n".join(
+        ["give each of these one owner, whose methods the others call, or add a reason", *without]
+    )
     assert len(several) <= MOST_SHARED
 
 

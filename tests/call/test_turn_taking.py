@@ -1,4 +1,4 @@
-"""Who may speak: stop, give up, go on; and what follows from a turn."""
+"""Who may speak: the agent holds, gives up or goes on. Also what becomes of a turn."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Line:
         return self.floor.transcribed(ITEM, text, agent, said, PLAN.rules.judge(text or ""))
 
 
-def test_speech_stops_the_agent_at_once_and_for_good_after_a_quarter_of_a_second() -> None:
+def test_speech_holds_the_agent_at_once_and_interrupts_it_after_a_quarter_of_a_second() -> None:
     line = Line()
     assert line.spoke(SPEAKING) is Step.HOLD
     assert line.frames(-20.0, GIVE_UP_MS - 80, SPEAKING) == []
@@ -54,7 +54,7 @@ def test_speech_stops_the_agent_at_once_and_for_good_after_a_quarter_of_a_second
     assert line.frames(-20.0, 500, SPEAKING) == []
 
 
-def test_a_cough_is_undone_as_soon_as_it_is_over() -> None:
+def test_the_hold_of_a_cough_is_undone_as_soon_as_the_cough_is_over() -> None:
     line = Line()
     line.spoke(SPEAKING)
     assert line.frames(-20.0, 120, SPEAKING) == []
@@ -62,7 +62,7 @@ def test_a_cough_is_undone_as_soon_as_it_is_over() -> None:
     assert line.floor.paused(ITEM) is Step.NOTHING
 
 
-def test_two_coughs_in_one_speech_stop_twice() -> None:
+def test_two_coughs_in_one_speech_of_the_vad_hold_the_agent_twice() -> None:
     line = Line()
     line.spoke(SPEAKING)
     assert line.frames(-75.0, 300, SPEAKING) == [Step.RESUME]
@@ -70,14 +70,14 @@ def test_two_coughs_in_one_speech_stop_twice() -> None:
     assert line.frames(-75.0, 300, SPEAKING) == [Step.RESUME]
 
 
-def test_speech_that_grows_loud_later_stops_the_agent_then() -> None:
+def test_speech_that_becomes_loud_later_holds_the_agent_at_that_moment() -> None:
     line = Line()
     assert line.floor.spoke(ITEM, SPEAKING, line.voice) is Step.NOTHING
     assert line.frames(-75.0, 200, SPEAKING) == []
     assert line.frames(-20.0, 20, SPEAKING) == [Step.HOLD]
 
 
-def test_the_notice_is_not_interrupted_but_speech_that_goes_on_behind_it_is_heeded() -> None:
+def test_speech_does_not_interrupt_the_notice_but_it_counts_when_it_goes_on_after_it() -> None:
     line = Line()
     assert line.spoke(PROTECTED) is Step.NOTHING
     assert line.frames(-20.0, 1_000, PROTECTED) == []
@@ -93,7 +93,7 @@ def test_speech_that_began_under_the_notice_and_goes_on_in_silence_is_answered_w
     assert line.floor.became_item(ITEM, SILENT, 1.0) is Worth.ANSWER
 
 
-def test_hello_over_the_first_words_is_no_interruption() -> None:
+def test_hello_over_the_first_words_does_not_interrupt_them() -> None:
     line = Line()
     assert line.spoke(EARLY) is Step.NOTHING
     assert line.frames(-20.0, 400, EARLY) == []
@@ -107,14 +107,14 @@ def test_a_caller_who_goes_on_while_the_agent_thinks_takes_the_answer_back() -> 
     assert line.frames(-20.0, GIVE_UP_MS + 20, THINKING) == [Step.HOLD, Step.GIVE_UP]
 
 
-def test_a_stop_whose_end_is_never_told_is_handed_to_the_next_speech() -> None:
+def test_a_hold_whose_end_was_never_reported_is_undone_by_the_next_speech() -> None:
     line = Line()
     line.spoke(SPEAKING)
     line.voice = CallerVoice()
     assert line.floor.spoke(ItemId("caller_2"), SPEAKING, line.voice) is Step.RESUME
 
 
-def test_a_turn_of_some_length_is_answered_at_once() -> None:
+def test_a_turn_that_is_long_enough_is_answered_at_once() -> None:
     line = Line()
     line.spoke(SILENT)
     line.frames(-20.0, 400, SILENT)
@@ -133,22 +133,22 @@ def test_a_turn_of_some_length_is_answered_at_once() -> None:
         (None, SILENT, Worth.LEAVE),
     ],
 )
-def test_a_short_turn_is_worth_what_its_words_say(text: str | None, agent: Agent, worth: Worth) -> None:
+def test_the_words_of_a_short_turn_decide_what_becomes_of_it(text: str | None, agent: Agent, worth: Worth) -> None:
     line = Line()
     line.floor.spoke(ITEM, agent, line.voice)
     assert line.floor.became_item(ITEM, agent, 1.0) is Worth.WAIT
     assert line.transcribed(text, agent) is worth
 
 
-def test_our_own_words_coming_back_are_deleted() -> None:
+def test_our_own_words_that_come_back_as_an_echo_are_deleted() -> None:
     line = Line()
-    line.floor.spoke(ITEM, SPEAKING, line.voice)  # the server heard it; it was too faint for us
+    line.floor.spoke(ITEM, SPEAKING, line.voice)  # the server heard it, but it was too quiet for our own level VAD
     assert line.floor.became_item(ITEM, SPEAKING, 1.0) is Worth.WAIT
     said = "We are open until ten at night."
     assert line.transcribed("until ten at night", SILENT, said) is Worth.DELETE
 
 
-def test_the_callers_own_loud_words_are_no_echo_even_if_they_are_ours() -> None:
+def test_loud_words_of_the_caller_are_not_an_echo_even_if_the_agent_said_the_same() -> None:
     line = Line()
     line.spoke(PROTECTED)
     line.frames(-20.0, 400, PROTECTED)
@@ -176,7 +176,7 @@ def test_a_question_over_the_notice_is_answered_though_its_words_come_late() -> 
     assert line.transcribed("what time do you open", SILENT) is Worth.ANSWER
 
 
-def test_an_item_whose_beginning_was_never_told_waits_for_its_words() -> None:
+def test_an_item_whose_beginning_was_not_reported_waits_for_its_words() -> None:
     line = Line()
     line.spoke(SILENT)
     line.frames(-20.0, 400, SILENT)
@@ -184,7 +184,7 @@ def test_an_item_whose_beginning_was_never_told_waits_for_its_words() -> None:
     assert line.floor.became_item(ITEM, SILENT, 1.0) is Worth.ANSWER
 
 
-def test_words_are_told_apart() -> None:
+def test_words_are_sorted_by_their_meaning() -> None:
     judge = PLAN.rules.judge
     assert judge("Uh-huh, okay.").is_backchannel
     assert not judge("okay but stop").is_backchannel

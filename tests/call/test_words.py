@@ -1,4 +1,4 @@
-"""What a transcript says: the collection of sentences, yeses and hums, and what transcribers make of noises."""
+"""The meaning of transcripts: collected sentences, yeses and hums, and words that transcribers make of noises."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def rules() -> Rules:
 
 
 def heard(rules: Rules, sentence: str) -> str:
-    """What the relay does at these words."""
+    """What the relay takes these words for."""
     says = rules.judge(sentence).says
     return "emergency" if "emergency" in says else "human" if "human" in says else "harmless"
 
 
-def test_emergencies_are_recalled_and_harmless_sentences_do_not_alarm(rules: Rules) -> None:
+def test_emergencies_are_recognised_and_harmless_sentences_are_not_taken_for_one(rules: Rules) -> None:
     wrong = {sentence: (expected, got) for expected, sentence in SHELF if (got := heard(rules, sentence)) != expected}
     emergencies = [sentence for expected, sentence in SHELF if expected == "emergency"]
     harmless = [sentence for expected, sentence in SHELF if expected == "harmless"]
@@ -56,7 +56,7 @@ def test_emergencies_are_recalled_and_harmless_sentences_do_not_alarm(rules: Rul
         "I was told that there's a fee, is it an emergency fee?",
     ],
 )
-def test_odd_sentences_lead_nowhere(rules: Rules, sentence: str) -> None:
+def test_odd_sentences_lead_neither_to_a_human_nor_to_an_emergency_call(rules: Rules, sentence: str) -> None:
     assert heard(rules, sentence) == "harmless"
 
 
@@ -72,12 +72,14 @@ def test_odd_sentences_lead_nowhere(rules: Rules, sentence: str) -> None:
         ("repeat_words", "I didn't quite catch that.", "You can catch the bus in front of our door."),
     ],
 )
-def test_other_decisions_on_words_are_told_apart_too(rules: Rules, kind: str, said: str, harmless: str) -> None:
+def test_the_words_of_the_other_decisions_are_recognised_and_harmless_ones_are_not(
+    rules: Rules, kind: str, said: str, harmless: str
+) -> None:
     assert rules.says(kind, said)
     assert not rules.says(kind, harmless)
 
 
-def test_an_operators_own_words_are_judged_like_ours() -> None:
+def test_an_operators_own_words_are_searched_for_in_the_same_way_as_ours() -> None:
     table = {"human_words": ["Bob", "the big boss"], "emergency_words": ["flood"], "topics_hard": ["allergy"]}
     own = Rules.from_table(table)
     english = (prompts.PROMPTS_DIR / "words" / "en.toml").read_text("utf-8")
@@ -133,7 +135,7 @@ def test_an_operators_own_words_are_judged_like_ours() -> None:
         *REVIEWED["hums"],
     ],
 )
-def test_hums_and_yeses_of_any_spelling_say_go_on(text: str) -> None:
+def test_hums_and_yeses_of_any_spelling_mean_go_on(text: str) -> None:
     assert PLAN.rules.judge(text).is_backchannel
 
 
@@ -153,7 +155,7 @@ def test_hums_and_yeses_of_any_spelling_say_go_on(text: str) -> None:
         *REVIEWED["nohum"],
     ],
 )
-def test_words_that_mean_something_are_no_hum(text: str) -> None:
+def test_words_that_mean_something_are_not_taken_for_a_hum(text: str) -> None:
     assert not PLAN.rules.judge(text).is_backchannel
 
 
@@ -218,7 +220,7 @@ def test_words_that_mean_something_are_no_hum(text: str) -> None:
         *REVIEWED["nothing"],
     ],
 )
-def test_what_a_transcriber_makes_of_noise_is_nothing(text: str) -> None:
+def test_words_that_a_transcriber_makes_of_noise_count_as_nothing(text: str) -> None:
     assert PLAN.rules.judge(text).is_nothing
 
 
@@ -248,7 +250,7 @@ def test_what_a_transcriber_makes_of_noise_is_nothing(text: str) -> None:
         *REVIEWED["something"],
     ],
 )
-def test_words_of_a_caller_are_something(text: str) -> None:
+def test_words_of_a_caller_do_not_count_as_nothing(text: str) -> None:
     assert not PLAN.rules.judge(text).is_nothing
 
 
@@ -270,7 +272,7 @@ def test_words_of_a_caller_are_something(text: str) -> None:
         "Grazie, ciao.",
     ],
 )
-def test_the_end_of_a_call_is_known(text: str) -> None:
+def test_a_farewell_is_recognised(text: str) -> None:
     assert PLAN.rules.judge(text).is_farewell
 
 
@@ -288,7 +290,7 @@ def test_the_end_of_a_call_is_known(text: str) -> None:
         "Otra cosa, por favor.",
     ],
 )
-def test_more_than_the_end_of_a_call_is_no_farewell(text: str) -> None:
+def test_words_that_go_on_with_the_call_are_not_a_farewell(text: str) -> None:
     assert not PLAN.rules.judge(text).is_farewell
 
 
@@ -302,6 +304,6 @@ def test_more_than_the_end_of_a_call_is_no_farewell(text: str) -> None:
         ({"emergency": 3}, "emergency must be a table"),
     ],
 )
-def test_a_mistake_in_a_file_of_words_is_named(table: dict[str, object], mistake: str) -> None:
+def test_a_mistake_in_a_file_of_words_is_named_in_the_error(table: dict[str, object], mistake: str) -> None:
     with pytest.raises(WordsInvalid, match=mistake):
         Language.from_table("en", table)

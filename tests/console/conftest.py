@@ -1,4 +1,4 @@
-"""What the console's tests share."""
+"""Fixtures of the console's tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers.console_app import console_app
 
 @pytest.fixture
 async def opened() -> AsyncIterator[Callable[..., Any]]:
-    """Opens the console over a database. Returns a browser's client. Its connections are closed after the test."""
+    """A function that opens the console with a database and returns a client. All is closed after the test."""
     all_reads: list[Reads] = []
 
     def open_console(url: str, **parts: Any) -> Any:
@@ -30,14 +30,14 @@ async def opened() -> AsyncIterator[Callable[..., Any]]:
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    """A new Chromium, whose console must stay empty."""
+    """A new Chromium. Its own console must have no entries at the end."""
     with chromium() as driver:
         yield driver
 
 
 @pytest.fixture
 def axe() -> str:
-    """Deque's accessibility checks, which `make test-console` fetches from the npm registry."""
+    """Deque's accessibility checks. `make test-console` fetches them from the npm registry."""
     path = Path(__file__).parents[2] / "out" / "axe.min.js"
     if not path.exists():
         pytest.skip("LEFT OUT: out/axe.min.js is not there; `make test-console` fetches it, and needs npm for it")

@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.real]
 
 @pytest.fixture
 def address(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """A console in a process of its own."""
+    """The address of a console in a process of its own."""
     command = [sys.executable, "-m", "tests.helpers.console_server", database_url, str(tmp_path), hashed(PASSWORD)]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as server:
@@ -46,7 +46,7 @@ def address(database_url: str, tmp_path: Path) -> Iterator[str]:
             server.kill()
 
 
-def test_an_owner_signs_in_finds_yesterday_s_call_hears_it_and_keeps_a_judgement(browser: Any, address: str) -> None:
+def test_an_owner_signs_in_finds_yesterdays_call_hears_it_and_saves_a_review(browser: Any, address: str) -> None:
     sign_in(browser, address)
     assert "0 of 10 listened" in text(browser)
 
@@ -88,7 +88,7 @@ def test_an_owner_signs_in_finds_yesterday_s_call_hears_it_and_keeps_a_judgement
     assert "1 of 10 listened" in text(browser)
 
 
-def test_an_owner_listens_to_the_first_ten_and_marks_a_message_as_done(browser: Any, address: str) -> None:
+def test_an_owner_listens_to_the_first_ten_calls_and_marks_a_message_as_done(browser: Any, address: str) -> None:
     sign_in(browser, address)
     browser.find_element(By.LINK_TEXT, "Listen").click()
     for number in range(1, 4):
@@ -105,7 +105,7 @@ def test_an_owner_listens_to_the_first_ten_and_marks_a_message_as_done(browser: 
     assert len(browser.find_elements(By.TAG_NAME, "article")) == before - 1
 
 
-def test_more_calls_come_without_leaving_the_page(browser: Any, address: str) -> None:
+def test_more_calls_are_loaded_without_leaving_the_page(browser: Any, address: str) -> None:
     sign_in(browser, address)
     browser.get(f"{address}/console/calls")
     assert len(browser.find_elements(By.CSS_SELECTOR, "tbody tr")) == 26
@@ -118,7 +118,7 @@ def test_more_calls_come_without_leaving_the_page(browser: Any, address: str) ->
 @pytest.mark.parametrize(
     "page", ["", "live", "calls", f"calls/{sid(RECORDED)}", "messages", "diary", "words", "listen"]
 )
-def test_a_page_fits_a_phone_and_has_a_name_for_everything(address: str, browser: Any, page: str) -> None:
+def test_each_page_fits_a_phone_and_every_control_has_a_name(address: str, browser: Any, page: str) -> None:
     sign_in(browser, address)
     be_a_phone(browser)
     browser.get(f"{address}/console/{page}")
@@ -126,9 +126,7 @@ def test_a_page_fits_a_phone_and_has_a_name_for_everything(address: str, browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_serious_stands_between_a_page_and_a_screen_reader(
-    address: str, browser: Any, axe: str, scheme: str
-) -> None:
+def test_no_page_has_a_serious_fault_for_screen_readers(address: str, browser: Any, axe: str, scheme: str) -> None:
     sign_in(browser, address)
     be_of_scheme(browser, scheme)
     for page in PAGES:

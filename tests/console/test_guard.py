@@ -24,18 +24,18 @@ ORIGIN = {"Origin": "https://relay.example.com"}
 
 @pytest.fixture(autouse=True)
 def short_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream of events ends at once: here only its headers matter."""
+    """Let event streams end at once, because only their headers matter here."""
     monkeypatch.setattr("relay.console.live.STREAM_LIMIT_S", 0.0)
 
 
 @pytest.fixture
 def app() -> QuartTrio:
-    """A deployed relay's console."""
+    """The console of a deployed relay."""
     return console_app(NOWHERE, public(console_password_hash=HASH))
 
 
 def routes(app: QuartTrio) -> list[tuple[str, str]]:
-    """(method, path) of everything below /console but the login and its style sheet."""
+    """(method, path) of every route below /console, except the login and its style sheet."""
     found = []
     for rule in app.url_map.iter_rules():
         if rule.endpoint in ("static", "console.login", "console.static"):
@@ -47,7 +47,7 @@ def routes(app: QuartTrio) -> list[tuple[str, str]]:
 
 
 def browser(app: QuartTrio) -> Any:
-    """A browser without cookies. Quart's types say that its `open` needs all its arguments; it does not."""
+    """A client without cookies. It is Any because Quart's types demand arguments of `open` that are optional."""
     return app.test_client()
 
 
@@ -58,7 +58,7 @@ async def signed_in(app: QuartTrio) -> Any:
     return client
 
 
-async def test_every_route_refuses_who_is_not_signed_in(app: QuartTrio) -> None:
+async def test_every_route_refuses_a_visitor_who_is_not_signed_in(app: QuartTrio) -> None:
     for method, path in routes(app):
         answer = await browser(app).open(path, method=method, headers=ORIGIN)
         if method == "GET":
@@ -92,10 +92,10 @@ async def test_every_route_that_changes_something_refuses_another_origin(app: Qu
         ):
             answer = await client.open(path, method=method, headers={"Origin": origin})
             assert answer.status_code == 403, (path, origin)
-        assert (await client.open(path, method=method)).status_code == 403  # neither Origin nor Sec-Fetch-Site
+        assert (await client.open(path, method=method)).status_code == 403  # without Origin and without Sec-Fetch-Site
 
 
-async def test_every_answer_has_the_hard_headers(app: QuartTrio) -> None:
+async def test_every_answer_has_the_security_headers(app: QuartTrio) -> None:
     client = await signed_in(app)
     for method, path in (*routes(app), ("GET", "/console/login")):
         answer = await client.open(path, method=method, headers=ORIGIN)
@@ -107,7 +107,7 @@ async def test_every_answer_has_the_hard_headers(app: QuartTrio) -> None:
         assert answer.headers["X-Frame-Options"] == "DENY"
 
 
-async def test_the_cookie_is_strict_hidden_from_scripts_and_only_for_https(app: QuartTrio) -> None:
+async def test_the_cookie_is_samesite_strict_httponly_and_secure(app: QuartTrio) -> None:
     answer = await browser(app).post("/console/login", form={"password": PASSWORD}, headers=ORIGIN)
     cookie = answer.headers["Set-Cookie"]
     assert all(word in cookie for word in ("HttpOnly", "SameSite=Strict", "Secure", "Path=/console"))
@@ -120,7 +120,7 @@ async def test_signing_out_ends_the_session_in_this_browser(app: QuartTrio) -> N
     assert (await client.get("/console/words")).status_code == 303
 
 
-async def test_a_link_from_another_site_is_asked_again_from_our_own_page(app: QuartTrio) -> None:
+async def test_a_link_from_another_site_leads_through_a_page_of_the_console(app: QuartTrio) -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     answer = await browser(app).get("/console/calls/CA1", headers=headers)
     assert b'http-equiv="refresh"' in await answer.get_data()
@@ -137,12 +137,12 @@ async def test_a_link_from_another_site_is_asked_again_from_our_own_page(app: Qu
         ("", "/console/"),
     ],
 )
-async def test_after_signing_in_only_a_page_of_the_console_opens(app: QuartTrio, asked: str, goes_to: str) -> None:
+async def test_after_signing_in_only_a_page_of_the_console_can_open(app: QuartTrio, asked: str, goes_to: str) -> None:
     answer = await browser(app).post("/console/login", form={"password": PASSWORD, "next": asked}, headers=ORIGIN)
     assert answer.headers["Location"] == goes_to
 
 
-async def test_wrong_passwords_from_one_address_are_slowed_down_and_others_still_get_in(app: QuartTrio) -> None:
+async def test_wrong_passwords_from_one_address_are_limited_and_other_addresses_can_sign_in(app: QuartTrio) -> None:
     bad = {**ORIGIN, "X-Forwarded-For": "6.6.6.6, 203.0.113.7"}
     for _ in range(TRIES):
         answer = await browser(app).post("/console/login", form={"password": "no"}, headers=bad)
@@ -150,14 +150,14 @@ async def test_wrong_passwords_from_one_address_are_slowed_down_and_others_still
     answer = await browser(app).post("/console/login", form={"password": PASSWORD}, headers=bad)
     assert answer.status_code == 403
     assert b"Too many wrong passwords" in await answer.get_data()
-    # The part of the header that the caller writes does not help: only what the nearest proxy added counts.
+    # The client's own part of the header does not count. Only the part that the nearest proxy added counts.
     spoofed = {**ORIGIN, "X-Forwarded-For": "7.7.7.7, 203.0.113.7"}
     assert (await browser(app).post("/console/login", form={"password": PASSWORD}, headers=spoofed)).status_code == 403
     other = {**ORIGIN, "X-Forwarded-For": "198.51.100.2"}
     assert (await browser(app).post("/console/login", form={"password": PASSWORD}, headers=other)).status_code == 303
 
 
-def test_an_address_may_try_again_after_its_window() -> None:
+def test_an_address_may_try_again_after_the_window() -> None:
     tries = Tries()
     for n in range(TRIES):
         tries.wrong("a", float(n))
@@ -166,7 +166,7 @@ def test_an_address_may_try_again_after_its_window() -> None:
     assert tries.wait_s("a", TRIES_WINDOW_S + 1.0) == 0
 
 
-async def test_without_a_password_a_deployed_relay_shows_nothing_and_says_what_to_set() -> None:
+async def test_without_a_password_a_deployed_relay_shows_only_which_setting_is_missing() -> None:
     app = console_app(NOWHERE, public())
     for method, path in routes(app):
         answer = await browser(app).open(path, method=method, headers=ORIGIN)
@@ -174,7 +174,7 @@ async def test_without_a_password_a_deployed_relay_shows_nothing_and_says_what_t
         assert b"CONSOLE_PASSWORD_HASH" in await answer.get_data()
 
 
-async def test_without_a_password_the_own_machine_sees_it_and_a_tunnel_or_a_foreign_host_does_not() -> None:
+async def test_without_a_password_only_this_machine_sees_the_console_and_not_a_tunnel_or_another_host() -> None:
     app = console_app(NOWHERE, LOCAL)
     assert (await browser(app).get("/console/words", headers={"Host": "127.0.0.1:8080"})).status_code == 200
     assert (await browser(app).get("/console/words", headers={"Host": "localhost"})).status_code == 200
@@ -184,14 +184,14 @@ async def test_without_a_password_the_own_machine_sees_it_and_a_tunnel_or_a_fore
         assert answer.status_code == 403, header
 
 
-async def test_on_the_own_machine_another_page_of_it_changes_nothing() -> None:
+async def test_without_a_password_a_page_of_another_local_origin_can_change_nothing() -> None:
     app = console_app(NOWHERE, LOCAL)
     for origin in ("http://localhost:3000", "null", "file://"):
         headers = {"Host": "localhost:8080", "Origin": origin}
         assert (await browser(app).post("/console/calls/CA1/review", headers=headers)).status_code == 403, origin
 
 
-async def test_hashing_a_password_does_not_stop_the_loop(app: QuartTrio) -> None:
+async def test_hashing_a_password_does_not_block_the_loop(app: QuartTrio) -> None:
     turns = 0
 
     async def count() -> None:
@@ -207,7 +207,7 @@ async def test_hashing_a_password_does_not_stop_the_loop(app: QuartTrio) -> None
     assert turns > 10
 
 
-def test_a_short_password_is_refused_and_a_hash_is_known_as_one() -> None:
+def test_a_short_password_is_refused_and_a_hash_is_recognised() -> None:
     with pytest.raises(ValueError, match="10 characters"):
         password.hashed("short")
     assert password.is_hash(HASH)

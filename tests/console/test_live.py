@@ -1,4 +1,4 @@
-"""The page Live: what is computed and when, what a card says, and how orders are answered and written down."""
+"""The page Live: when snapshots are computed, the text of a card, and how orders are answered and audited."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALL = LiveCall("CA1", "… 0107", "talk", 67, 0.0123, agent_speaks=True, words=
 
 
 class CountedCalls(Calls):
-    """Counts how often somebody looks."""
+    """Counts how often the calls are read."""
 
     looks = 0
 
@@ -43,7 +43,7 @@ def calls_in(event: bytes) -> Any:
     return json.loads(event.removeprefix(b"data: "))
 
 
-async def test_nothing_is_computed_while_nobody_watches_and_once_for_all_who_do(autojump_clock: MockClock) -> None:
+async def test_nothing_is_computed_without_watchers_and_only_once_for_all_of_them(autojump_clock: MockClock) -> None:
     calls = CountedCalls(CALL)
     watch = Watch(calls)
     await trio.sleep(60)
@@ -53,7 +53,7 @@ async def test_nothing_is_computed_while_nobody_watches_and_once_for_all_who_do(
         async with trio.open_nursery() as nursery:
             for each in got:
                 nursery.start_soon(read, watch.events(), each)
-                await trio.sleep(0.13)  # they do not come together
+                await trio.sleep(0.13)  # the watchers do not come at the same time
     assert calls.looks <= 10 / live.STEP_S + len(got)
     assert all(calls_in(each[1])[0]["sid"] == "CA1" for each in got)
     looks = calls.looks
@@ -61,7 +61,7 @@ async def test_nothing_is_computed_while_nobody_watches_and_once_for_all_who_do(
     assert (calls.looks, watch.watchers) == (looks, 0)
 
 
-async def test_an_event_comes_when_something_has_changed_and_a_sign_of_life_when_nothing_has(
+async def test_an_event_comes_after_a_change_and_a_keep_alive_when_nothing_changes(
     autojump_clock: MockClock,
 ) -> None:
     calls, got = Calls(CALL), list[bytes]()
@@ -77,7 +77,7 @@ async def test_an_event_comes_when_something_has_changed_and_a_sign_of_life_when
     assert got[4:] == [b": still there\n\n"]
 
 
-async def test_a_slow_watcher_misses_snapshots_and_is_right_with_the_next(autojump_clock: MockClock) -> None:
+async def test_a_slow_watcher_misses_snapshots_and_gets_the_latest_one(autojump_clock: MockClock) -> None:
     calls = Calls(CALL)
     events = Watch(calls).events()
     assert await anext(events) == b"retry: 3000\n\n"
@@ -85,11 +85,13 @@ async def test_a_slow_watcher_misses_snapshots_and_is_right_with_the_next(autoju
     for seconds in range(68, 100):
         calls.calls[0] = replace(CALL, seconds=seconds)
         await trio.sleep(1)
-    assert calls_in(await anext(events))[0]["length"] == "1:39"  # not 1:08, and no memory of 31 events
+    assert calls_in(await anext(events))[0]["length"] == "1:39"  # the latest state, and not the first of 31 events
     await cast(Any, events).aclose()
 
 
-async def test_a_stream_ends_after_its_time_so_that_a_session_is_asked_for_again(autojump_clock: MockClock) -> None:
+async def test_an_event_stream_ends_after_its_time_so_that_the_session_is_checked_again(
+    autojump_clock: MockClock,
+) -> None:
     got: list[bytes] = []
     await read(Watch(Calls()).events(), got)
     assert trio.current_time() == pytest.approx(live.STREAM_LIMIT_S, abs=1)
@@ -105,25 +107,25 @@ async def test_a_stream_ends_after_its_time_so_that_a_session_is_asked_for_again
         (replace(CALL, stage="human", has_agent=False, words="never"), {"stage": "With a person", "no_words": ""}),
     ],
 )
-def test_a_card_says_what_the_call_is_in_the_owners_words(call: LiveCall, wanted: dict[str, str]) -> None:
+def test_a_card_describes_the_call_in_the_owners_words(call: LiveCall, wanted: dict[str, str]) -> None:
     shown = call.shown()
     assert {name: shown[name] for name in wanted} == wanted
 
 
-def test_a_sentence_is_one_line_and_not_too_long() -> None:
+def test_a_sentence_becomes_one_line_and_is_cut_to_a_limit() -> None:
     assert sentence_of("  We close\n early\ttoday. ") == "We close early today."
     assert len(sentence_of("word " * 200)) <= 300
     assert sentence_of(" \r\n ") == ""
 
 
-async def test_orders_reach_the_call_and_the_page_is_told_even_where_the_audit_is_away() -> None:
+async def test_orders_reach_the_call_and_the_page_is_told_even_without_the_audit() -> None:
     calls = Calls(CALL)
     client = cast(Any, console_app(NOWHERE, live=calls)).test_client()
     for path, form in (("put-through", {}), ("hang-up", {}), ("say", {"text": " We close\nearly. "})):
         answer = await client.post(f"/console/live/CA1/{path}", form=form, headers=HOST)
         told = await answer.get_json()
         assert told["answer"] == "done"
-        assert "could not be written into the audit" in told["words"]  # this test has no Postgres
+        assert "could not be written into the audit" in told["words"]  # there is no Postgres in this test
     expected = [PutThroughOrdered(), HangUpOrdered(), SentenceOrdered("We close early.")]
     assert calls.ordered == [("CA1", order) for order in expected]
     answer = await client.post("/console/live/CA2/hang-up", headers=HOST)

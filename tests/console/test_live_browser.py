@@ -1,4 +1,4 @@
-"""A real Chromium in front of a real relay's page Live: an owner watches, listens, has a sentence said, hangs up."""
+"""A real Chromium with the page Live of a real relay: an owner watches, listens, orders a sentence, and hangs up."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Relay:
     process: subprocess.Popen[str]
 
     def ring(self, steps: str = ASKS) -> None:
-        """A phone rings; a caller does these steps."""
+        """Start a call whose caller does these steps."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
@@ -52,7 +52,7 @@ class Relay:
             return [what for (what,) in connection.execute("select what from audit order by id").fetchall()]
 
 
-# The relay is the first argument of each test. So the browser ends before it, and no event stream breaks.
+# The relay is the first argument of each test. So the browser ends before the relay, and no event stream breaks.
 @pytest.fixture
 def relay(database_url: str, tmp_path: Path) -> Iterator[Relay]:
     command = [sys.executable, "-m", "tests.helpers.live_server", database_url, str(tmp_path), hashed(PASSWORD)]
@@ -83,7 +83,7 @@ def press(browser: Any, words: str) -> None:
     button.click()
 
 
-def test_an_owner_watches_a_call_has_a_sentence_said_listens_and_hangs_up(relay: Relay, browser: Any) -> None:
+def test_an_owner_watches_a_call_orders_a_sentence_listens_and_hangs_up(relay: Relay, browser: Any) -> None:
     sign_in(browser, relay.address)
     browser.find_element(By.LINK_TEXT, "Live").click()
     until(browser, "No call at the moment")
@@ -99,7 +99,7 @@ def test_an_owner_watches_a_call_has_a_sentence_said_listens_and_hangs_up(relay:
     length = card(browser).find_element(By.CSS_SELECTOR, "[data-show=length]")
     before = length.text
     wait(browser, lambda: length.text != before)
-    field.send_keys(SENTENCE[20:])  # an update keeps the words and the cursor's place
+    field.send_keys(SENTENCE[20:])  # an update keeps the words and the place of the cursor
     press(browser, "Say")
     until(browser, "The agent was told.")
     assert field.get_property("value") == ""
@@ -122,7 +122,7 @@ def test_an_owner_watches_a_call_has_a_sentence_said_listens_and_hangs_up(relay:
     ]
 
 
-def test_an_owner_puts_a_caller_through_and_sees_that_a_person_has_the_call(relay: Relay, browser: Any) -> None:
+def test_an_owner_puts_a_caller_through_and_sees_that_a_human_has_the_call(relay: Relay, browser: Any) -> None:
     sign_in(browser, relay.address)
     browser.get(f"{relay.address}/console/live")
     relay.ring()
@@ -132,11 +132,11 @@ def test_an_owner_puts_a_caller_through_and_sees_that_a_person_has_the_call(rela
     until(browser, "Being put through")
     until(browser, "With a person")
     assert not browser.find_element(By.CSS_SELECTOR, "[data-order]").is_displayed()
-    until(browser, "No call at the moment")  # the two have talked for five seconds
+    until(browser, "No call at the moment")  # caller and human have talked for five seconds
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_running_call_fits_a_phone_and_can_be_read_by_a_screen_reader(
+def test_the_card_of_a_running_call_fits_a_phone_and_suits_a_screen_reader(
     relay: Relay, browser: Any, axe: str, scheme: str
 ) -> None:
     sign_in(browser, relay.address)
@@ -154,7 +154,7 @@ def test_a_running_call_fits_a_phone_and_can_be_read_by_a_screen_reader(
 
 
 def keep(browser: Any, name: str) -> None:
-    """A picture to look at."""
+    """Save a picture of the page."""
     folder = Path(__file__).parents[2] / "out"
     folder.mkdir(exist_ok=True)
     browser.save_screenshot(str(folder / f"{name}.png"))

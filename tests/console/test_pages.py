@@ -1,4 +1,4 @@
-"""The pages over a real Postgres: what an owner finds, marks, hears and exports."""
+"""The console's pages with a real Postgres: an owner finds, marks, hears and exports things."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALLS = 60
 
 
 class Tape:
-    """A recording of 3 s whose bytes say where they are."""
+    """A recording of 3 s. Each byte shows its position."""
 
     n_bytes = 96_044
 
@@ -63,14 +63,12 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(
     "path", ["/", "/calls", "/messages", "/messages?show=done", "/diary", "/words", "/listen", "/outbox"]
 )
-async def test_every_page_has_a_designed_empty_state(opened: Open, database_url: str, path: str) -> None:
+async def test_every_page_has_a_text_for_an_empty_database(opened: Open, database_url: str, path: str) -> None:
     text = await text_of(opened, database_url, f"/console{path}")
     assert "None" not in re.sub(r"<[^>]+>", "", text)
 
 
-async def test_the_first_page_says_who_waits_what_was_booked_what_went_wrong_and_what_it_cost(
-    opened: Open, url: str
-) -> None:
+async def test_the_first_page_shows_who_waits_and_the_bookings_faults_and_cost(opened: Open, url: str) -> None:
     text = await text_of(opened, url, "/console/")
     assert "The delivery this morning was two boxes short." in text
     assert "tomorrow at seven in the evening" in text
@@ -123,36 +121,34 @@ async def test_paging_shows_every_call_once(opened: Open, url: str) -> None:
     assert shown == [sid(n) for n in range(CALLS)]
 
 
-async def test_a_call_shows_words_beside_what_was_heard_functions_and_where_the_time_went(
-    opened: Open, url: str
-) -> None:
+async def test_the_page_of_a_call_shows_said_and_heard_words_functions_and_times(opened: Open, url: str) -> None:
     text = await text_of(opened, url, f"/console/calls/{sid(1)}")
     assert "said: We are open from eleven until ten at night." in text
     assert "interrupted" in text
     assert "The agent booked" in text
     assert "1180 ms until it was heard" in text
     assert "The notice was heard" in text
-    assert "+1212555" not in text  # not in full
+    assert "+1212555" not in text  # the number is not shown in full
 
 
-async def test_a_call_that_is_not_there_says_so(opened: Open, url: str) -> None:
+async def test_the_page_of_an_unknown_call_says_so(opened: Open, url: str) -> None:
     answer = await get(opened, url, "/console/calls/CAnone")
     assert answer.status_code == 404
 
 
-async def test_words_of_a_caller_are_no_html(opened: Open, url: str) -> None:
+async def test_words_of_a_caller_are_not_interpreted_as_html(opened: Open, url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("update transcripts set said = '<script>alert(1)</script>', heard = null where seq = 10")
     assert "<script>alert" not in await text_of(opened, url, f"/console/calls/{sid(1)}")
 
 
-async def test_a_number_in_full_leaves_an_audit_row(opened: Open, url: str) -> None:
+async def test_showing_a_number_in_full_leaves_an_audit_row(opened: Open, url: str) -> None:
     answer = await opened(url).post(f"/console/calls/{sid(3)}/number", headers=HOST)
     assert "+12125550103" in await answer.get_data(as_text=True)
     assert rows(url, "select what, call_sid from audit") == [("looked at a number in full", sid(3))]
 
 
-async def test_a_recording_is_given_by_range_and_each_listening_is_audited_once(opened: Open, url: str) -> None:
+async def test_a_recording_can_be_requested_by_range_and_each_listening_is_audited_once(opened: Open, url: str) -> None:
     path = f"/console/calls/{sid(1)}/sound.wav"
     whole = await get(opened, url, path)
     assert whole.status_code == 206
@@ -166,19 +162,19 @@ async def test_a_recording_is_given_by_range_and_each_listening_is_audited_once(
     assert rows(url, "select what from audit") == [("listened to a recording",)]
 
 
-async def test_a_review_is_kept_and_counted_and_the_next_call_comes(opened: Open, url: str) -> None:
+async def test_a_review_is_stored_and_counted_and_the_next_call_is_shown(opened: Open, url: str) -> None:
     client = opened(url)
     answer = await client.post(
         f"/console/calls/{sid(59)}/review", form={"verdict": "bad", "note": "too slow", "then": "next"}, headers=HOST
     )
     assert answer.headers["Location"] == "/console/listen"
     assert "1 of 10 listened" in await text_of(opened, url, "/console/")
-    assert sid(58) in await text_of(opened, url, "/console/listen")  # the oldest that nobody listened to
+    assert sid(58) in await text_of(opened, url, "/console/listen")  # the oldest call that nobody has listened to
     await client.post(f"/console/calls/{sid(59)}/review", form={"note": "slow, but right"}, headers=HOST)
     assert rows(url, "select verdict, note from reviews") == [("bad", "slow, but right")]
 
 
-async def test_a_message_that_is_done_no_longer_waits_and_can_be_taken_back(opened: Open, url: str) -> None:
+async def test_a_message_that_is_done_no_longer_waits_and_this_can_be_undone(opened: Open, url: str) -> None:
     client = opened(url)
     before = (await text_of(opened, url, "/console/messages")).count("<article")
     await client.post(f"/console/messages/{sid(1)}/1", form={"done": "yes"}, headers=HOST)
@@ -194,7 +190,7 @@ NOT_SENT = """insert into outbox (news, channel, call_sid, kind, body, created_a
     from generate_series(1, 2) as n, (values ('email', 'dead'), ('webhook', 'sent')) as each (channel, state)"""
 
 
-async def test_news_that_was_given_up_is_told_on_the_first_page_and_tried_again_by_a_button(
+async def test_a_dead_letter_is_shown_on_the_first_page_and_can_be_sent_again_with_a_button(
     opened: Open, url: str
 ) -> None:
     assert "could not be sent" not in await text_of(opened, url, "/console/")
@@ -203,11 +199,11 @@ async def test_news_that_was_given_up_is_told_on_the_first_page_and_tried_again_
     assert "2 pieces of news could not be sent" in await text_of(opened, url, "/console/")
     text = await text_of(opened, url, "/console/outbox")
     assert text.count("Jane &lt;b&gt;Doe") == text.count("the recipient was refused (550)") == 2
-    assert "+12125550111" not in text  # not in full
+    assert "+12125550111" not in text  # the number is not shown in full
     woken: list[str] = []
     client = opened(url, send_news=lambda: woken.append("woken"))
     form = {"news": "CA1.message.1", "channel": "email"}
-    for expected in ("again=1", "again=0"):  # pressed twice: it is not a dead letter any more
+    for expected in ("again=1", "again=0"):  # pressed twice; the second time it is no longer a dead letter
         answer = await client.post("/console/outbox/again", form=form, headers=HOST)
         assert answer.headers["Location"] == f"/console/outbox?{expected}"
     waits = "select news, channel, tries from outbox where state = 'waiting' order by news"
@@ -219,7 +215,7 @@ async def test_news_that_was_given_up_is_told_on_the_first_page_and_tried_again_
     assert "Nothing was given up" in await text_of(opened, url, "/console/outbox")
 
 
-async def test_a_call_s_data_can_be_taken_along(opened: Open, url: str) -> None:
+async def test_the_data_of_a_call_can_be_downloaded(opened: Open, url: str) -> None:
     answer = await get(opened, url, f"/console/calls/{sid(1)}/export.json")
     taken = json.loads(await answer.get_data())
     assert taken["calls"][0]["call_sid"] == sid(1)
@@ -227,7 +223,7 @@ async def test_a_call_s_data_can_be_taken_along(opened: Open, url: str) -> None:
     assert rows(url, "select what from audit") == [("took a call's data along",)]
 
 
-async def test_a_table_file_holds_no_formula(opened: Open, url: str) -> None:
+async def test_a_downloaded_table_has_no_formula(opened: Open, url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("update call_outcomes set outcome = '=cmd()' where call_sid = %s", [sid(0)])
     answer = await get(opened, url, "/console/calls.csv")
@@ -236,23 +232,21 @@ async def test_a_table_file_holds_no_formula(opened: Open, url: str) -> None:
     assert first["from_number"] == "+12125550100"
 
 
-async def test_a_postgres_that_is_away_gives_a_page_with_words(opened: Open) -> None:
+async def test_without_postgres_a_page_explains_what_to_do(opened: Open) -> None:
     answer = await opened("postgresql://127.0.0.1:9/none").get("/console/calls", headers=HOST)
     assert answer.status_code == 503
     assert "Postgres cannot be asked" in await answer.get_data(as_text=True)
 
 
 def same(text: str) -> str:
-    """A page without what differs at each request, and without the money that tests have cost."""
+    """A page without the parts that differ at each request, and without the cost of test calls."""
     text = re.sub(r">\s+<", "><", re.sub(r'nonce="[^"]*"', "", text))
     text = re.sub(r"<div><dt>Tests today</dt>.*?</div>", "", text)
     return re.sub(r'<progress max="50.*?</progress>', "", text)
 
 
 @pytest.mark.parametrize("path", ["/", "/messages", "/messages?show=done", "/listen", "/calls"])
-async def test_sixty_test_calls_change_no_page_but_the_money_that_they_cost(
-    opened: Open, database_url: str, path: str
-) -> None:
+async def test_sixty_test_calls_change_only_the_cost_on_the_pages(opened: Open, database_url: str, path: str) -> None:
     before = await text_of(opened, database_url, f"/console{path}")
     fill(database_url, CALLS)
     with psycopg.connect(database_url) as connection:
@@ -261,13 +255,13 @@ async def test_sixty_test_calls_change_no_page_but_the_money_that_they_cost(
         connection.execute("insert into reviews (call_sid, verdict) values (%s, 'good')", [sid(3)])
     after = await text_of(opened, database_url, f"/console{path}")
     assert ("Tests today" in after) == (path == "/")
-    if path == "/calls":  # its filters name the functions that were used
+    if path == "/calls":  # the filters on this page name the functions that were used
         assert "No call yet" in after
     else:
         assert same(after) == same(before)
 
 
-async def test_test_calls_are_found_by_their_filter_and_each_by_its_sid(opened: Open, url: str) -> None:
+async def test_test_calls_are_found_with_their_filter_and_each_by_its_sid(opened: Open, url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute("update calls set is_test = true where call_sid < %s", [sid(10)])
     assert "50 calls" in await text_of(opened, url, "/console/calls")

@@ -1,4 +1,4 @@
-"""One call as lines, and the owner's words for what happened."""
+"""One call as lines, and the sentences for the owner about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relay.console.story import lines, waterfall
 BEGAN = dt.datetime(2026, 11, 29, 12, 0, tzinfo=dt.UTC)
 
 
-def test_words_functions_and_the_notice_stand_in_the_order_of_time() -> None:
+def test_words_functions_and_the_notice_are_listed_in_the_order_of_time() -> None:
     tables: dict[str, list[dict[str, object]]] = {
         "transcripts": [
             {"role": "caller", "said": "Book a table.", "heard": None, "started_ms": 9000, "ended_ms": 11000},
@@ -55,13 +55,13 @@ def test_a_call_without_words_still_has_its_lines() -> None:
     assert line.at_ms == 5
 
 
-def test_a_waterfall_gives_each_step_its_own_length_and_ends_at_the_caller_s_ear() -> None:
+def test_a_waterfall_shows_the_length_of_each_step_up_to_the_callers_ear() -> None:
     steps = waterfall({"stopped_heard": 500, "first_delta": 1100, "first_written": 1110, "first_heard": 1180})
     assert [step.ms for step in steps] == [500, 600, 10, 70]
     assert sum(step.percent for step in steps) == pytest.approx(100, abs=0.3)
 
 
-def test_a_waterfall_with_missing_or_odd_steps_does_not_break() -> None:
+def test_a_waterfall_with_missing_or_odd_steps_is_still_shown() -> None:
     assert waterfall(None) == ()
     assert waterfall({"stopped_heard": None, "first_heard": None}) == ()
     assert [step.ms for step in waterfall({"stopped_heard": 900, "first_delta": 700, "first_heard": 1000})] == [
@@ -72,11 +72,11 @@ def test_a_waterfall_with_missing_or_odd_steps_does_not_break() -> None:
 
 
 @pytest.mark.parametrize("reason", list(EndReason))
-def test_every_end_reason_has_words(reason: EndReason) -> None:
+def test_every_end_reason_has_a_sentence(reason: EndReason) -> None:
     assert reason in wording.ENDINGS
 
 
-def test_a_word_that_is_not_known_stands_as_it_is() -> None:
+def test_an_unknown_word_is_shown_unchanged() -> None:
     assert wording.ending("struck_by_lightning") == "struck by lightning"
     assert wording.ending(None) == "Still running, or its end is not known"
 
@@ -90,11 +90,11 @@ def test_a_word_that_is_not_known_stands_as_it_is() -> None:
         (None, ""),
     ],
 )
-def test_an_outcome_is_told_in_words(text: str | None, words: str) -> None:
+def test_an_outcome_is_described_in_words(text: str | None, words: str) -> None:
     assert wording.outcome(text) == words
 
 
-def test_numbers_are_short_money_is_readable_and_days_are_near() -> None:
+def test_numbers_money_and_days_are_written_in_a_short_form() -> None:
     assert wording.short_number("+12125550101") == "… 0101"
     assert wording.short_number(None) == "hidden number"
     assert wording.usd(0.0213) == "2.1 ¢"
@@ -104,7 +104,7 @@ def test_numbers_are_short_money_is_readable_and_days_are_near() -> None:
     assert wording.clock(BEGAN, dt.UTC, BEGAN.date() + dt.timedelta(days=1)) == "yesterday 12:00"
 
 
-def test_a_question_keeps_what_it_understands_and_names_the_rest() -> None:
+def test_a_search_uses_the_valid_filters_and_names_the_others() -> None:
     asked = Question.of({"q": "jane", "day": "yesterday", "cost": "x", "after": "nonsense", "unknown": "1"})
     assert asked.q == "jane"
     assert asked.day == ""
@@ -112,7 +112,7 @@ def test_a_question_keeps_what_it_understands_and_names_the_rest() -> None:
     assert asked.link(after="x~CA1") == "?q=jane&after=x~CA1"
 
 
-def test_the_next_page_begins_behind_the_last_call() -> None:
+def test_the_next_page_begins_after_the_last_call() -> None:
     asked = Question.of({"after": key_of(BEGAN, "CA1")})
     _, values = asked.beyond()
     assert values == {"after_at": BEGAN, "after_sid": "CA1"}

@@ -1,4 +1,4 @@
-"""A real Chromium with a fake microphone calls the relay: it asks, hears the answer, interrupts it, and hangs up."""
+"""A real Chromium with a fake microphone calls the relay: it asks, interrupts the answer, and says goodbye."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from tests.helpers.chromium import (
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 ROOT = Path(__file__).parents[2]
 TAPE = (ROOT / "tests" / "helpers" / "tape.js").read_text()
-# The tape's own way to record; the page uses none of it.
+# The browser warns about this. Only the tests' recorder uses it, and not the page.
 TAPES_OWN = ("ScriptProcessorNode is deprecated",)
-CHUNK = 4096  # samples that the tape takes at once
-LOUD = 500  # int16, a peak: the clips' silence is zero
+CHUNK = 4096  # the tape records this many samples at once
+LOUD = 500  # an int16 peak; the silence of clips is zero
 CALL_LIMIT_S = 100
 
 
 @pytest.fixture
 def address(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """A relay with a stand-in model, in a process of its own."""
+    """The address of a relay with a stand-in model, in a process of its own."""
     command = [sys.executable, "-m", "tests.helpers.talk_server", database_url, str(tmp_path)]
     with (
         (tmp_path / "log").open("w") as log,
@@ -60,7 +60,7 @@ def address(database_url: str, tmp_path: Path) -> Iterator[str]:
 
 
 def speak(path: Path, *parts: str | float) -> Path:
-    """A WAV file at 48 kHz of clips, and of seconds of silence between them."""
+    """A WAV file at 48 kHz. A string is a clip, and a number is that many seconds of silence."""
     sound = [
         resample_poly(dsp.decode(clips()[part].mulaw).astype(np.float64), 6, 1)
         if isinstance(part, str)
@@ -72,17 +72,17 @@ def speak(path: Path, *parts: str | float) -> Path:
 
 
 def _clock(times: list[float], samples: int) -> npt.NDArray[np.float64]:
-    """The browser's time of each sample, computed from the times at which pieces were reported (never too early)."""
+    """The browser's time of each sample, in ms. It is computed from the times at which pieces were reported."""
     begun = min(at - (number + 1) * samples / 8 for number, at in enumerate(times))
     return begun + np.arange(len(times) * samples) / 8
 
 
 @dataclass
 class Tape:
-    """What the page played and what it sent, each sample with the browser's time."""
+    """The audio that the page played and sent. Each sample has the browser's time."""
 
     played: npt.NDArray[np.int16]
-    played_at: npt.NDArray[np.float64]  # ms, of each sample
+    played_at: npt.NDArray[np.float64]  # the time of each sample, in ms
     sent: npt.NDArray[np.int16]
     sent_at: npt.NDArray[np.float64]
 
@@ -99,11 +99,11 @@ class Tape:
         )
 
     def answers(self) -> list[tuple[str, float, float]]:
-        """The agent's sentences: clip, and from when to when (ms of the browser's clock)."""
+        """The agent's sentences: the clip, its beginning and its end, in ms of the browser's clock."""
         return self._found(("agent",), self.played, self.played_at)
 
     def said(self) -> list[tuple[str, float, float]]:
-        """The caller's sentences, as they were sent."""
+        """The caller's sentences, as the page sent them."""
         return self._found(("caller",), self.sent, self.sent_at)
 
     @staticmethod
@@ -118,12 +118,12 @@ class Tape:
         return spoken
 
     def first_sound_after(self, ms: float) -> float:
-        """When something sounds again after a moment (ms)."""
+        """The time of the first sound after this time, in ms."""
         later = self.played_at > ms
         return float(self.played_at[later][np.flatnonzero(np.abs(self.played[later]) > LOUD)[0]])
 
     def last_sound_before(self, ms: float) -> float:
-        """When something sounded last before a moment (ms)."""
+        """The time of the last sound before this time, in ms."""
         before = self.played_at < ms
         return float(self.played_at[before][np.flatnonzero(np.abs(self.played[before]) > LOUD)[-1]])
 
@@ -132,7 +132,7 @@ FAKE_DEVICE = "--use-fake-device-for-media-stream"
 
 
 def with_microphone(wav: Path) -> tuple[str, ...]:
-    """The flags of a browser whose microphone says this file once, from the moment it is opened."""
+    """The flags of a browser whose microphone plays this file once, beginning when it is opened."""
     return ("--use-fake-ui-for-media-stream", FAKE_DEVICE, f"--use-file-for-fake-audio-capture={wav}%noloop")
 
 
@@ -161,11 +161,11 @@ def until_over(browser: Any) -> None:
     wait(browser, lambda: state(browser) == "No call is running." and told(browser), CALL_LIMIT_S)
 
 
-def test_a_spoken_question_is_answered_an_interruption_stops_the_answer_and_a_goodbye_ends_the_call(
+def test_a_question_is_answered_an_interruption_stops_the_answer_and_a_goodbye_ends_the_call(
     address: str, database_url: str, tmp_path: Path
 ) -> None:
-    # The browser raises a low voice within its first sentence, which the stand-in's strict ear does not forgive: that
-    # one is for the browser.
+    # The browser raises the level of the microphone during the first sentence. So the stand-in does not understand that
+    # sentence, and the test says one more before the real question.
     wav = speak(tmp_path / "mic.wav", 10.0, "off_topic", 7.0, "ask_hours", 6.0, "oh_wait", 6.0, "bye", 8.0, "bye", 60.0)
     with page(address, *with_microphone(wav)) as browser:
         call(browser)
@@ -179,10 +179,10 @@ def test_a_spoken_question_is_answered_an_interruption_stops_the_answer_and_a_go
     answers = [clip for clip, _, _ in tape.answers()]
     assert {"ask_hours", "oh_wait", "bye"} <= said.keys()
     assert answers[0] == "greeting"
-    # "Oh, wait" gets an answer of its own. The stand-in's strict ear may ask again: the browser changes the sound.
+    # "Oh, wait" has an answer of its own. The browser changes the sound, so the stand-in may ask again instead.
     assert answers[-2] in {"no_problem", "repeat"}
     assert answers[-1] == "goodbye"
-    assert "hours" not in answers  # it was begun, and cut off
+    assert "hours" not in answers  # this answer was begun and cut off
     latency_ms = tape.first_sound_after(said["ask_hours"][1]) - said["ask_hours"][1]
     stop_ms = tape.last_sound_before(said["oh_wait"][1] + 400) - said["oh_wait"][0]
     print(f"question's end to the answer's first sound: {latency_ms:.0f} ms; interruption to silence: {stop_ms:.0f} ms")
@@ -195,7 +195,7 @@ def test_a_spoken_question_is_answered_an_interruption_stops_the_answer_and_a_go
     assert 0 < len(heard) < len(spoken) - 40
 
 
-def test_a_newcomer_whose_microphone_is_refused_talks_by_the_buttons(address: str) -> None:
+def test_without_a_microphone_the_caller_can_use_the_buttons(address: str) -> None:
     with page(address, FAKE_DEVICE) as browser:
         setting = {"permission": {"name": "microphone"}, "setting": "denied", "origin": address}
         browser.execute_cdp_cmd("Browser.setPermission", setting)
@@ -224,7 +224,7 @@ def test_hang_up_ends_the_call_and_another_can_be_made(address: str, tmp_path: P
             assert told(browser).startswith("You hung up.")
 
 
-def test_a_page_that_came_by_plain_http_says_why_there_is_no_call(address: str) -> None:
+def test_a_page_that_came_over_http_says_why_no_call_is_possible(address: str) -> None:
     with page(address) as browser:
         browser.execute_script("Object.defineProperty(window, 'isSecureContext', { get: () => false })")
         browser.find_element(By.ID, "begin").click()
@@ -232,7 +232,7 @@ def test_a_page_that_came_by_plain_http_says_why_there_is_no_call(address: str) 
         assert state(browser) == "No call is running."
 
 
-def test_a_relay_that_takes_no_call_says_why(address: str, tmp_path: Path) -> None:
+def test_when_the_relay_refuses_the_call_the_page_says_why(address: str, tmp_path: Path) -> None:
     with page(address, *with_microphone(speak(tmp_path / "mic.wav", 5.0))) as browser:
         number = browser.find_element(By.NAME, "number")
         number.clear()

@@ -1,4 +1,4 @@
-"""Other people's files in the tree are what their authors published."""
+"""Vendored files are unchanged, and the templates keep the page's policy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from relay.console.console import HERE
 VENDOR = HERE / "static" / "vendor"
 
 
-def test_every_vendored_file_has_the_hash_that_its_list_says() -> None:
+def test_every_vendored_file_has_the_hash_from_the_list() -> None:
     listed = dict(re.findall(r"\| ([\w.-]+\.js) \|.*`([0-9a-f]{64})`", (VENDOR / "README.md").read_text()))
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in VENDOR.glob("*.js")}
     assert listed == found
 
 
-def test_no_template_holds_a_script_a_style_or_an_event_handler_of_its_own() -> None:
+def test_no_template_has_an_inline_script_style_or_event_handler() -> None:
     for path in (HERE / "templates").glob("*.html"):
         text = path.read_text()
         assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text), path.name
@@ -26,7 +26,7 @@ def test_no_template_holds_a_script_a_style_or_an_event_handler_of_its_own() -> 
             assert "src=" in tag, (path.name, tag)
 
 
-def test_every_htmx_attribute_has_the_page_s_nonce() -> None:
+def test_every_htmx_attribute_has_the_nonce_of_the_page() -> None:
     for path in (HERE / "templates").glob("*.html"):
         for tag in re.findall(r"<\w+[^>]*\shx-[^>]*>", path.read_text()):
             assert 'hx-nonce="{{ nonce }}"' in tag, (path.name, tag)
@@ -35,5 +35,5 @@ def test_every_htmx_attribute_has_the_page_s_nonce() -> None:
 def test_nothing_is_loaded_from_elsewhere() -> None:
     for path in [*(HERE / "templates").glob("*.html"), *(HERE / "static").glob("*.*")]:
         text = Path(path).read_text().replace("http://www.w3.org/2000/svg", "")
-        text = text.replace("http://localhost:", "")  # only in a text: the page's address on the owner's machine
+        text = text.replace("http://localhost:", "")  # the page's address in a text
         assert not re.search(r"https?://|//cdn", text), path.name

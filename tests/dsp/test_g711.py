@@ -1,4 +1,4 @@
-"""G.711 compared with ITU-T G.191's own tables, every code and every sample. audioop differs in 508 of them."""
+"""G.711 compared with ITU-T G.191's own tables, for every code and every sample. audioop differs for 508 samples."""
 
 import math
 
@@ -43,26 +43,26 @@ def test_every_sample_encodes_as_itu_does() -> None:
         (-32768, 0x00),
     ],
 )
-def test_samples_where_other_encoders_err_have_their_code(sample: int, code: int) -> None:
-    """audioop gives -1 the code 0x7e (-8); abs() of -32768 overflows in int16."""
+def test_samples_at_which_other_encoders_are_wrong_have_the_right_code(sample: int, code: int) -> None:
+    """audioop gives -1 the code 0x7e, which means -8. In other encoders abs(-32768) overflows int16."""
     assert dsp.encode(np.array([sample], np.int16)) == bytes([code])
 
 
-def test_every_code_survives_the_round_trip_save_negative_zero() -> None:
+def test_every_code_except_negative_zero_is_the_same_after_a_round_trip() -> None:
     changed = {code: dsp.encode(dsp.decode(bytes([code])))[0] for code in range(256)}
     assert {code: back for code, back in changed.items() if back != code} == {0x7F: 0xFF}
 
 
 @settings(deadline=None)
 @given(mulaw_audio)
-def test_decoding_gives_a_sample_a_byte_from_any_kind_of_bytes(mulaw: bytes) -> None:
+def test_decoding_gives_one_sample_for_each_byte_of_any_bytes_type(mulaw: bytes) -> None:
     samples = dsp.decode(mulaw)
     assert samples.dtype == np.int16
     assert samples.tolist() == [oracle_dsp.DECODE[code] for code in mulaw]
     assert dsp.decode(bytearray(mulaw)).tolist() == dsp.decode(memoryview(mulaw)).tolist() == samples.tolist()
 
 
-def test_a_strided_view_of_samples_encodes_as_its_copy() -> None:
+def test_a_strided_view_of_samples_is_encoded_like_its_copy() -> None:
     assert dsp.encode(EVERY_SAMPLE[::3]) == dsp.encode(EVERY_SAMPLE[::3].copy())
 
 
@@ -71,25 +71,25 @@ def test_a_strided_view_of_samples_encodes_as_its_copy() -> None:
     [np.zeros(4), np.zeros(4, np.int32), np.zeros(4, np.uint16), np.zeros((2, 2), np.int16), [1, 2], b"\x00\x00"],
     ids=["float64", "int32", "uint16", "2-D", "list", "bytes"],
 )
-def test_samples_of_the_wrong_kind_are_refused_by_name(wrong: object) -> None:
+def test_samples_of_the_wrong_type_are_refused_with_its_name(wrong: object) -> None:
     with pytest.raises(dsp.BadAudio, match="1-D int16"):
         dsp.encode(wrong)  # type: ignore[arg-type]  # the mistake under test
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(4, np.int16), "abc", [255], None], ids=["array", "str", "list", "None"])
-def test_mulaw_that_is_not_bytes_is_refused_by_name(wrong: object) -> None:
+def test_mulaw_that_is_not_bytes_is_refused_with_its_type(wrong: object) -> None:
     for function in (dsp.decode, dsp.level_dbfs):
         with pytest.raises(dsp.BadAudio, match="expected bytes"):
             function(wrong)  # type: ignore[arg-type]  # the mistake under test
 
 
 @pytest.mark.parametrize("mulaw", [b"", b"\xff" * 160, b"\x7f" * 160, b"\xff\x7f" * 80])
-def test_silence_reads_the_floor(mulaw: bytes) -> None:
+def test_the_level_of_silence_is_the_lowest_one(mulaw: bytes) -> None:
     assert dsp.level_dbfs(mulaw) == g711.FLOOR_DBFS == -100.0
 
 
 @pytest.mark.parametrize(("peak", "expected_dbfs"), [(32124, -3.18), (16384, -9.03), (1638, -29.03), (164, -49.0)])
-def test_a_sine_reads_its_rms_level(peak: int, expected_dbfs: float) -> None:
+def test_the_level_of_a_sine_is_its_rms_level(peak: int, expected_dbfs: float) -> None:
     tone = np.rint(peak * np.sin(2 * np.pi * 1004 / 8000 * np.arange(8000))).astype(np.int16)
     assert dsp.level_dbfs(dsp.encode(tone)) == pytest.approx(expected_dbfs, abs=0.1)
 

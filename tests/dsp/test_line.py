@@ -1,4 +1,4 @@
-"""The fused path of a call gives the bytes of its parts and of the oracle, with any cut, thread and BLAS."""
+"""The fused audio path of a call gives the same bytes as its parts and the oracle, with any cut, thread and BLAS."""
 
 import os
 import subprocess
@@ -23,13 +23,13 @@ SPEECHLIKE = np.random.default_rng(11).integers(0, 256, 4000, dtype=np.uint8).to
 
 @unhurried
 @given(mulaw_audio)
-def test_uplink_is_decode_then_upsample(mulaw: bytes) -> None:
+def test_the_uplink_equals_decoding_and_then_upsampling(mulaw: bytes) -> None:
     assert dsp.Uplink().feed(mulaw) == dsp.Upsampler().feed(dsp.decode(mulaw)).astype("<i2").tobytes()
 
 
 @unhurried
 @given(pcm24k_audio)
-def test_downlink_is_downsample_then_encode(pcm24k: bytes) -> None:
+def test_the_downlink_equals_downsampling_and_then_encoding(pcm24k: bytes) -> None:
     samples = np.frombuffer(pcm24k[: len(pcm24k) // 2 * 2], "<i2").astype(np.int16)
     parts, fused = dsp.Downsampler(), dsp.Downlink()
     assert fused.feed(pcm24k) == dsp.encode(parts.feed(samples))
@@ -48,8 +48,8 @@ def test_downlink_equals_the_slow_oracle(pcm24k: bytes) -> None:
     assert dsp.Downlink().feed(pcm24k) == oracle_dsp.downlink(pcm24k)
 
 
-def test_downlinks_table_is_rounding_then_encoding_for_every_sum() -> None:
-    """Its index is a quarter of three times the sample: every half unit of the sum, past both ends of int16."""
+def test_the_downlinks_table_equals_rounding_and_then_encoding_for_every_sum() -> None:
+    """The index is 3/4 of the sample. The table has every half unit of the sum, also beyond both ends of int16."""
     twice = np.arange(-2 * 3 * 40_000, 2 * 3 * 40_000)
     index = np.clip(np.trunc((twice / 2 + 98305.5) / 4), 0, len(line.DOWN_CODES) - 1).astype(int)
     rounded = np.clip((twice + 3) // 6, -32768, 32767)
@@ -57,7 +57,7 @@ def test_downlinks_table_is_rounding_then_encoding_for_every_sum() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1, -1, -4, -5, 100, 32767, -32768, *range(-9, 10)])
-def test_downlink_of_a_constant_is_its_code(value: int) -> None:
+def test_the_downlink_of_a_constant_gives_its_code(value: int) -> None:
     mulaw = dsp.Downlink().feed(np.full(960, value, "<i2").tobytes())
     assert set(mulaw[24:]) == {oracle_dsp.ENCODE[value]}
 
@@ -72,7 +72,7 @@ def test_any_cut_of_the_callers_audio_gives_the_same_bytes(data: st.DataObject, 
 
 @unhurried
 @given(st.data(), mulaw_audio)
-def test_what_is_measured_on_the_way_is_the_same_to_the_bit(data: st.DataObject, mulaw: bytes) -> None:
+def test_the_level_from_the_uplink_equals_the_plain_level_to_the_bit(data: st.DataObject, mulaw: bytes) -> None:
     measured, plain = dsp.Uplink(), dsp.Uplink()
     for piece in data.draw(chunked(mulaw)):
         assert measured.feed_measured(piece) == (plain.feed(piece), dsp.level_dbfs(piece))
@@ -88,7 +88,7 @@ def test_the_level_of_one_code_is_the_same_to_the_bit_however_long_it_lasts(code
 @unhurried
 @given(st.data(), pcm24k_audio)
 def test_any_cut_of_the_models_audio_gives_the_same_bytes(data: st.DataObject, pcm24k: bytes) -> None:
-    """Cuts fall inside samples too: half a sample is carried."""
+    """A cut may be inside a sample. Then half a sample is kept for the next piece."""
     pieces = data.draw(chunked(pcm24k))
     cut, whole = dsp.Downlink(), dsp.Downlink()
     assert b"".join(cut.feed(piece) for piece in pieces) == whole.feed(pcm24k)
@@ -115,7 +115,7 @@ def test_counts_are_exact_after_every_piece(data: st.DataObject, stream: bytes) 
     assert fallen + len(downlink.flush()) == ((samples + 71) // 3 if samples else 0)
 
 
-def test_a_frame_in_is_a_frame_out_from_the_first() -> None:
+def test_each_frame_gives_one_frame_from_the_first_on() -> None:
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     for _ in range(5):
         assert len(uplink.feed(SPEECHLIKE[:160])) == 960
@@ -124,7 +124,7 @@ def test_a_frame_in_is_a_frame_out_from_the_first() -> None:
 
 @unhurried
 @given(mulaw_audio, mulaw_audio)
-def test_reset_equals_new(before: bytes, after: bytes) -> None:
+def test_a_line_after_reset_equals_a_new_one(before: bytes, after: bytes) -> None:
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     uplink.feed(before)
     downlink.feed(before)
@@ -137,7 +137,7 @@ def test_reset_equals_new(before: bytes, after: bytes) -> None:
 
 @unhurried
 @given(pcm24k_audio, pcm24k_audio)
-def test_flush_brings_the_tail_and_equals_new(before: bytes, after: bytes) -> None:
+def test_flush_returns_the_tail_and_leaves_the_line_as_new(before: bytes, after: bytes) -> None:
     downlink = dsp.Downlink()
     heard = downlink.feed(before) + downlink.flush()
     whole = before[: len(before) // 2 * 2]
@@ -146,15 +146,15 @@ def test_flush_brings_the_tail_and_equals_new(before: bytes, after: bytes) -> No
     assert downlink.feed(after) == dsp.Downlink().feed(after)
 
 
-def test_silence_stays_silence() -> None:
-    """No dither, no bias: 0xff in is 0 at 24 kHz, and 0 is 0xff again. Other relays hum here."""
+def test_silence_is_silence_after_each_direction() -> None:
+    """There is no dither and no bias: 0xff becomes 0 at 24 kHz, and 0 becomes 0xff again. Other relays hum here."""
     pcm24k = dsp.Uplink().feed(b"\xff" * 1600)
     assert pcm24k == bytes(9600)
     downlink = dsp.Downlink()
     assert set(downlink.feed(pcm24k) + downlink.flush()) == {0xFF}
 
 
-def test_silence_after_speech_is_silence_as_soon_as_the_filter_has_rung_out() -> None:
+def test_silence_after_speech_is_exact_as_soon_as_the_filter_has_decayed() -> None:
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     uplink.feed(SPEECHLIKE)
     assert not any(uplink.feed(b"\xff" * 160)[2 * 69 :])
@@ -170,7 +170,7 @@ def test_loudest_codes_saturate_and_never_wrap() -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(160, np.uint8), "text", None, [1]], ids=["array", "str", "None", "list"])
-def test_audio_that_is_not_bytes_is_refused_by_name(wrong: object) -> None:
+def test_audio_that_is_not_bytes_is_refused_with_its_type(wrong: object) -> None:
     for link in (dsp.Uplink(), dsp.Downlink()):
         with pytest.raises(dsp.BadAudio, match="expected bytes"):
             link.feed(wrong)  # type: ignore[arg-type]  # the mistake under test
@@ -182,8 +182,8 @@ def test_any_bytes_like_audio_gives_the_same_bytes() -> None:
         assert make().feed(bytearray(SPEECHLIKE)) == make().feed(memoryview(SPEECHLIKE)) == expected
 
 
-def test_bytes_given_out_do_not_change_with_the_next_frame() -> None:
-    """The next frame uses the same buffers. What was handed out must be a copy."""
+def test_returned_bytes_do_not_change_with_the_next_frame() -> None:
+    """The next frame uses the same buffers, so the returned bytes must be a copy."""
     for make in (dsp.Uplink, dsp.Downlink):
         link = make()
         out = link.feed(SPEECHLIKE[:960])
@@ -192,7 +192,7 @@ def test_bytes_given_out_do_not_change_with_the_next_frame() -> None:
         assert out == before
 
 
-def test_calls_that_take_turns_do_not_hear_each_other() -> None:
+def test_calls_that_take_turns_do_not_mix_their_audio() -> None:
     ups, downs = [dsp.Uplink() for _ in range(3)], [dsp.Downlink() for _ in range(3)]
     audio = [SPEECHLIKE, SPEECHLIKE[::-1], b"\xff" * 4000]
     risen, fallen = [b""] * 3, [b""] * 3
@@ -204,8 +204,8 @@ def test_calls_that_take_turns_do_not_hear_each_other() -> None:
     assert fallen == [dsp.Downlink().feed(mine) for mine in audio]
 
 
-def test_calls_in_several_threads_do_not_hear_each_other() -> None:
-    """BLAS lets other threads run in the middle of a frame, so each thread has buffers of its own."""
+def test_calls_in_several_threads_do_not_mix_their_audio() -> None:
+    """BLAS lets other threads run in the middle of a frame, so each thread needs its own buffers."""
     seen: dict[int, tuple[int, int]] = {}
 
     def note(thread: int) -> None:
@@ -220,9 +220,9 @@ def test_calls_in_several_threads_do_not_hear_each_other() -> None:
     assert set(seen[0]).isdisjoint(seen[1])
 
 
-def test_ten_minutes_of_frames_leave_nothing_behind() -> None:
+def test_ten_minutes_of_frames_do_not_use_more_memory() -> None:
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
-    frame, delta = SPEECHLIKE[:160], SPEECHLIKE[:961]  # the odd byte is carried, and must not pile up
+    frame, delta = SPEECHLIKE[:160], SPEECHLIKE[:961]  # an odd length: the odd bytes must not collect
 
     def second() -> None:
         for _ in range(50):
@@ -242,7 +242,7 @@ def test_ten_minutes_of_frames_leave_nothing_behind() -> None:
 
 
 def fingerprint() -> int:
-    """One number for what both directions make of noise, in pieces and at once."""
+    """One number for the output of both directions for noise, in pieces and at once."""
     noise = np.random.default_rng(3).integers(0, 256, 60_000, dtype=np.uint8).tobytes()
     uplink, downlink = dsp.Uplink(), dsp.Downlink()
     pieces = [noise[start : start + 1237] for start in range(0, len(noise), 1237)]

@@ -1,4 +1,4 @@
-"""The rules of resampling as a stream: counts, cuts, reset, flush, linearity, saturation, and the slow oracle."""
+"""Resampling as a stream: counts, cuts, reset, flush, linearity and saturation. It equals the slow oracle."""
 
 from collections.abc import Callable
 
@@ -42,13 +42,13 @@ def test_chunked_pieces_join_to_the_stream(data: st.DataObject, stream: bytes) -
 
 
 def test_taps_of_each_phase_sum_to_one() -> None:
-    """Otherwise a constant ripples at 8 kHz. The sums are equal because (1, 1, 1) is a factor of the filter."""
+    """Unequal sums would make a constant ripple at 8 kHz. The filter has the factor (1, 1, 1)."""
     assert len(PROTOTYPE) == TAPS
     assert [sum(PROTOTYPE[phase::3]) for phase in range(3)] == [UNIT] * 3
 
 
-def test_no_sum_can_leave_what_float64_holds_exactly() -> None:
-    """|sample| <= 2**15 and one offset: every partial sum, in any order, is a whole number of 2**-30 below 2**53."""
+def test_every_sum_is_exact_in_float64() -> None:
+    """With |sample| <= 2**15 and one offset, every partial sum is less than 2**53 steps of 2**-30, in any order."""
     greatest = 2**15 * sum(abs(tap) for tap in PROTOTYPE) + 98306 * UNIT
     assert greatest < 2**53
 
@@ -92,7 +92,9 @@ def test_counts_are_exact_after_every_piece(data: st.DataObject, samples: dsp.Sa
 @both
 @unhurried
 @given(samples_of_any_kind, few_samples)
-def test_reset_and_flush_equal_new(make: type[Resampler], before: dsp.Samples, after: dsp.Samples) -> None:
+def test_a_resampler_after_reset_or_flush_equals_a_new_one(
+    make: type[Resampler], before: dsp.Samples, after: dsp.Samples
+) -> None:
     expected = make().feed(after).tobytes()
     was_reset, was_flushed = make(), make()
     was_reset.feed(before)
@@ -107,7 +109,7 @@ def test_reset_and_flush_equal_new(make: type[Resampler], before: dsp.Samples, a
 @both
 @unhurried
 @given(few_samples)
-def test_flush_is_what_silence_would_have_brought_out(make: type[Resampler], samples: dsp.Samples) -> None:
+def test_flush_returns_the_same_samples_as_silence_would(make: type[Resampler], samples: dsp.Samples) -> None:
     flushed, silenced = make(), make()
     head = flushed.feed(samples).tobytes()
     tail = flushed.flush().tobytes()
@@ -115,13 +117,13 @@ def test_flush_is_what_silence_would_have_brought_out(make: type[Resampler], sam
     if len(samples):
         rest = silenced.feed(np.zeros(300, np.int16))
         assert head + tail == (head + rest.tobytes())[: len(head) + len(tail)]
-        assert not rest[len(tail) // 2 :].any()  # nothing sounds after the flushed tail: it was the whole tail
+        assert not rest[len(tail) // 2 :].any()  # only silence follows: the tail was complete
 
 
 @both
 @pytest.mark.parametrize("constant", [0, 1, -1, 77, 1000, -30000, 32767, -32768])
-def test_a_constant_stays_that_constant(make: type[Resampler], constant: int) -> None:
-    """The gain at DC is exactly 1 in each phase: no ripple at 8 kHz, no bias from rounding, no dither."""
+def test_a_constant_is_the_same_constant_after_resampling(make: type[Resampler], constant: int) -> None:
+    """The gain at DC is exactly 1 in each phase. There is no ripple at 8 kHz, no bias from rounding and no dither."""
     steady = make().feed(np.full(1000, constant, np.int16))[72:]
     assert set(steady.tolist()) == {constant}
 
@@ -129,9 +131,11 @@ def test_a_constant_stays_that_constant(make: type[Resampler], constant: int) ->
 @both
 @unhurried
 @given(few_samples, few_samples)
-def test_a_sum_resamples_to_the_sum_within_rounding(make: type[Resampler], one: dsp.Samples, two: dsp.Samples) -> None:
+def test_resampling_a_sum_gives_the_sum_of_the_results_within_rounding(
+    make: type[Resampler], one: dsp.Samples, two: dsp.Samples
+) -> None:
     n = min(len(one), len(two))
-    one, two = one[:n] // 8, two[:n] // 8  # an eighth each: nothing saturates
+    one, two = one[:n] // 8, two[:n] // 8  # an eighth of each, so that nothing saturates
     together = make().feed(one + two).astype(int)
     apart = make().feed(one).astype(int) + make().feed(two).astype(int)
     assert np.abs(together - apart).max(initial=0) <= 1
@@ -139,19 +143,19 @@ def test_a_sum_resamples_to_the_sum_within_rounding(make: type[Resampler], one: 
 
 @pytest.mark.parametrize(("make", "step"), [(Upsampler, 2), (Downsampler, 2), (Downsampler, 12), (Upsampler, 8)])
 def test_overload_saturates_and_never_wraps(make: Callable[[], Resampler], step: int) -> None:
-    """A full-scale square wave overshoots by a fifth. A plain cast would turn the peaks into their opposites."""
+    """A full-scale square wave overshoots by 20 %. A plain cast would change the sign of the peaks."""
     square = np.tile(np.repeat(np.array([32767, -32768], np.int16), step), 400)
     oracle = oracle_dsp.upsampled if make is Upsampler else oracle_dsp.downsampled
     found = make().feed(square)
     assert found.tolist() == oracle(square.tolist())
-    if (make, step) != (Downsampler, 2):  # that one is a 6 kHz tone, which does not pass
+    if (make, step) != (Downsampler, 2):  # this case is a 6 kHz tone, which the filter removes
         assert 32767 in found.tolist()
         assert -32768 in found.tolist()
 
 
 @both
 def test_rounding_has_no_bias(make: type[Resampler]) -> None:
-    """Floor would shift noise by half a step, and an idle line would hum at -1."""
+    """Floor instead of rounding would shift noise by half a step, and an idle line would have the value -1."""
     noise = np.random.default_rng(5).integers(-3000, 3000, 30_000).astype(np.int16)
     found = make().feed(noise).astype(float)
     exact = np.convolve(noise if make is Downsampler else np.kron(noise, [1, 0, 0]), np.array(PROTOTYPE) / UNIT)
@@ -162,7 +166,7 @@ def test_rounding_has_no_bias(make: type[Resampler]) -> None:
 
 
 @both
-def test_empty_input_is_fine(make: type[Resampler]) -> None:
+def test_empty_input_gives_empty_output(make: type[Resampler]) -> None:
     resampler = make()
     empty = resampler.feed(np.empty(0, np.int16))
     assert len(empty) == 0
@@ -172,7 +176,7 @@ def test_empty_input_is_fine(make: type[Resampler]) -> None:
 
 @both
 @pytest.mark.parametrize("wrong", [np.zeros(3), np.zeros((3, 1), np.int16), b"\x00\x00", [0]])
-def test_samples_of_the_wrong_kind_are_refused_and_change_nothing(make: type[Resampler], wrong: object) -> None:
+def test_samples_of_the_wrong_type_are_refused_and_change_nothing(make: type[Resampler], wrong: object) -> None:
     resampler = make()
     with pytest.raises(dsp.BadAudio, match="1-D int16"):
         resampler.feed(wrong)  # type: ignore[arg-type]  # the mistake under test
@@ -180,8 +184,8 @@ def test_samples_of_the_wrong_kind_are_refused_and_change_nothing(make: type[Res
 
 
 @both
-def test_samples_given_are_not_kept_by_reference(make: type[Resampler]) -> None:
-    """A caller of feed() may use its array again at once."""
+def test_the_resampler_keeps_no_reference_to_its_input(make: type[Resampler]) -> None:
+    """The code that called feed() may change its array at once."""
     samples = np.full(10, 9000, np.int16)
     kept, clobbered = make(), make()
     kept.feed(samples.copy())

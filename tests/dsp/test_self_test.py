@@ -1,4 +1,4 @@
-"""The test at start: it passes here, and names the figure if a table, a tap, the BLAS or the filter is wrong."""
+"""The self-test at start passes here. If a table, a tap, the BLAS or the filter is wrong, it names the figure."""
 
 import subprocess
 import sys
@@ -10,12 +10,12 @@ import dsp
 from dsp import g711, line, polyphase, taps
 
 
-def test_this_build_passes() -> None:
+def test_the_self_test_passes_on_this_machine() -> None:
     dsp.self_test()
 
 
-def test_running_code_needs_neither_scipy_nor_a_clock() -> None:
-    """scipy designs and checks the filter; the relay starts without it."""
+def test_the_running_code_imports_neither_scipy_nor_a_clock() -> None:
+    """scipy is needed only to design and check the filter."""
     code = "import sys, dsp; dsp.self_test(); print([m for m in ('scipy', 'trio', 'matplotlib') if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
@@ -45,21 +45,21 @@ def test_unequal_phases_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_filter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its phases sum to one, but it is not a good low pass."""
+    """The phases of this filter sum to one, but it is a bad low-pass filter."""
     third = taps.UNIT
     monkeypatch.setattr(taps, "PROTOTYPE", (third, third, third, *[0] * 69))
     with pytest.raises(dsp.SelfTestFailed, match=r"dB of ripple and a stop band at -\d+\.\d dB"):
         dsp.self_test()
 
 
-def test_arithmetic_that_errs_by_the_last_bits_is_refused_going_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with a BLAS that computes in float32."""
+def test_upsampling_with_errors_in_the_last_bits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A BLAS that computes in float32 does this."""
     monkeypatch.setattr("dsp.line.UP", polyphase.UP.astype(np.float32).astype(np.float64))
     with pytest.raises(dsp.SelfTestFailed, match=r"uplink differs .* in \d+ of 6219 samples .* by up to 1"):
         dsp.self_test()
 
 
-def test_arithmetic_that_errs_is_refused_going_down(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_downsampling_with_wrong_arithmetic_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line, "DOWN_MATRIX", line.DOWN_MATRIX + 1e-5)
     with pytest.raises(dsp.SelfTestFailed, match=r"downlink differs .* in \d+ of \d+ samples .* by up to \d+"):
         dsp.self_test()

@@ -1,4 +1,4 @@
-"""Functions of your own when the relay starts: the documented one runs, a broken one stops the start by name."""
+"""An owner's functions at the relay's start: the documented one runs. A broken one stops the start and is named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers.business_play import a_call, business, standin
 from tests.helpers.environment import GOOD
 
 PAGE = Path(__file__).parents[2] / "docs" / "functions.md"
-TEN_LINES = 10  # "docs shows it in ten lines"
+TEN_LINES = 10  # the documents promise that a function takes ten lines
 
 
 def documented() -> str:

@@ -1,4 +1,4 @@
-"""The next free time, Thursday afternoon, with Maria: one function call each; and a backend's own words for a no."""
+"""Questions for free times, each answered by one function call. Also the reasons that a backend gives for a refusal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def ask(backend: Backend, function: str, /, **arguments: Any) -> tuple[Any
     return outcome, json.loads(outcome.output)
 
 
-async def test_without_a_date_the_soonest_times_of_the_next_days_are_told_in_one_go() -> None:
+async def test_without_a_date_one_function_call_gives_the_soonest_times_of_the_next_days() -> None:
     slots = at("2026-11-24T09:15", "2026-11-24T09:30", "2026-11-24T10:00", "2026-11-26T14:00", "2026-11-27T08:00")
     answering = Answering(slots)
     async with Backend("http://business.test/", transport=answering) as backend:
@@ -39,7 +39,7 @@ async def test_without_a_date_the_soonest_times_of_the_next_days_are_told_in_one
     assert dict(request.url.params) == {"service": "haircut", "date": "2026-11-23", "until": "2026-12-06"}
 
 
-async def test_a_part_of_the_day_leaves_out_the_rest_and_says_that_there_is_some() -> None:
+async def test_times_of_one_part_of_the_day_are_given_with_a_hint_that_there_are_others() -> None:
     slots = at("2026-11-26T09:00", "2026-11-26T11:30")
     async with Backend("http://business.test/", transport=Answering(slots)) as backend:
         for part, free in (("morning", ["9 AM", "11:30 AM"]), ("afternoon", [])):
@@ -55,7 +55,7 @@ async def test_the_person_whom_the_caller_wants_is_asked_for_by_name() -> None:
     assert told["with"] == answering.requests[0].url.params["with"] == "Maria"
 
 
-async def test_a_backend_s_own_reason_is_told_and_is_no_failure() -> None:
+async def test_the_backends_own_reason_is_told_and_does_not_count_as_a_failure() -> None:
     no = Answering(says({"error": "unknown service", "told": "We do not do that. There are: haircut."}).encode(), 422)
     async with Backend("http://business.test/", transport=no) as backend:
         outcome, told = await ask(backend, "check_availability", service="lawn", date="2026-11-26")
@@ -63,7 +63,7 @@ async def test_a_backend_s_own_reason_is_told_and_is_no_failure() -> None:
         assert backend.breaker.faults == 0
 
 
-async def test_a_backend_s_reason_why_a_time_cannot_be_had_stands_in_place_of_taken() -> None:
+async def test_the_backends_reason_why_a_time_is_refused_replaces_the_word_taken() -> None:
     no = Answering(says({"alternatives": [], "why": "We are closed on Mondays."}).encode(), 409)
     async with Backend("http://business.test/", transport=no) as backend:
         _, told = await ask(backend, "book_appointment", **BOOK)
@@ -71,7 +71,7 @@ async def test_a_backend_s_reason_why_a_time_cannot_be_had_stands_in_place_of_ta
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 6, 40])
-def test_few_are_spread_over_all_and_said_easily(number: int) -> None:
+def test_the_few_offered_times_are_spread_over_all_times_and_easy_to_say(number: int) -> None:
     slots = [dt.datetime(2026, 11, 26, 9, tzinfo=TZ) + dt.timedelta(minutes=15 * each) for each in range(36)]
     kept = few(slots, number)
     assert len(kept) == min(number, 36)
@@ -80,7 +80,7 @@ def test_few_are_spread_over_all_and_said_easily(number: int) -> None:
     assert number < 3 or (kept[0].hour < 12 and kept[-1].hour >= 15)
 
 
-async def test_an_answer_that_the_prompt_has_no_room_for_is_found_by_its_subject() -> None:
+async def test_an_answer_that_does_not_fit_into_the_prompt_is_found_by_its_subject() -> None:
     answers = {"gift vouchers, presents": "We sell vouchers.", "parking": "Behind the house."}
     async with Backend("http://business.test/", transport=Answering(b"{}")) as backend:
         call = a_call(backend, answers=answers)

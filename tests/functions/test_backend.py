@@ -1,4 +1,4 @@
-"""The backend client answers in time and in words, whatever the backend does."""
+"""The backend client: it always ends in time, with an answer or with a fault that has a sentence for the model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WRITES: list[Callable[[Backend], Awaitable[Any]]] = [
 ]
 
 
-async def test_every_endpoint_of_the_contract_answers_in_types() -> None:
+async def test_every_endpoint_of_the_contract_has_a_typed_answer() -> None:
     async with business(standin()) as (backend, line):
         hours = await backend.hours(DAY)
         assert (hours.timezone, hours.closed, hours.open) == ("America/New_York", False, "2026-11-24T11:00:00-05:00")
@@ -71,7 +71,7 @@ async def test_the_key_and_the_idempotency_key_are_sent() -> None:
     assert shop.requests[0].headers["idempotency-key"] == "key-1"
 
 
-async def test_a_base_with_a_path_keeps_it_and_ids_stay_one_segment() -> None:
+async def test_the_path_of_the_base_url_is_kept_and_an_id_is_one_segment() -> None:
     shop = Answering(b"", 204)
     async with Backend("https://shop.test/api/v1", transport=shop) as backend:
         await backend.cancel("k", "../callers/a b?c#d%2e")
@@ -79,20 +79,20 @@ async def test_a_base_with_a_path_keeps_it_and_ids_stay_one_segment() -> None:
 
 
 @pytest.mark.parametrize("text", ["", ".", ".."])
-def test_a_segment_that_would_leave_its_folder_is_refused(text: str) -> None:
+def test_an_id_that_would_leave_its_place_in_the_path_is_refused(text: str) -> None:
     with pytest.raises(BackendFault):
         segment(text)
 
 
 @given(st.text(min_size=1))
-def test_a_segment_never_holds_what_ends_one(text: str) -> None:
+def test_an_id_in_a_path_never_contains_a_character_that_ends_its_segment(text: str) -> None:
     if text not in (".", ".."):
         assert not set(segment(text)) & set("/?#\\ +")
 
 
 @pytest.mark.parametrize("ask", LOOK_UPS)
 @pytest.mark.parametrize("kind", ["500", "409", "garbage", "wrong_types", "redirect", "huge"])
-async def test_a_look_up_that_goes_wrong_is_a_fault_in_words(
+async def test_a_look_up_that_fails_is_a_fault_with_a_sentence(
     ask: Callable[[Backend], Awaitable[Any]], kind: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with business(standin({"*": kind})) as (backend, _):
@@ -117,7 +117,7 @@ async def test_a_number_in_the_backends_own_words_does_not_reach_the_log(
 
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("kind", ["500", "redirect", "huge", "hang"])
-async def test_a_write_without_an_answer_may_have_happened(
+async def test_a_write_without_an_answer_counts_as_one_that_may_have_happened(
     write: Callable[[Backend], Awaitable[Any]], kind: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with business(standin({"*": kind})) as (backend, _):
@@ -127,7 +127,7 @@ async def test_a_write_without_an_answer_may_have_happened(
 
 
 @pytest.mark.parametrize("ask", LOOK_UPS + WRITES)
-async def test_a_hanging_backend_is_given_up_after_two_and_a_half_seconds(
+async def test_a_backend_that_hangs_is_given_up_after_two_and_a_half_seconds(
     ask: Callable[[Backend], Awaitable[Any]], autojump_clock: trio.testing.MockClock
 ) -> None:
     async with business(standin({"*": "hang"})) as (backend, _):
@@ -137,12 +137,12 @@ async def test_a_hanging_backend_is_given_up_after_two_and_a_half_seconds(
         assert trio.current_time() - began == pytest.approx(2.5)
 
 
-async def test_a_two_second_answer_is_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_client_waits_for_an_answer_that_takes_two_seconds(autojump_clock: trio.testing.MockClock) -> None:
     async with business(standin({"*": {"kind": "slow", "ms": 2000}})) as (backend, _):
         assert not (await backend.hours(DAY)).closed
 
 
-async def test_a_look_up_is_retried_and_a_refusal_is_not(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_failed_look_up_is_repeated_and_a_refused_one_is_not(autojump_clock: trio.testing.MockClock) -> None:
     async with business(standin({"/hours": {"kind": "500", "times": 2}})) as (backend, line):
         assert not (await backend.hours(DAY)).closed
         assert len(line.requests) == 3
@@ -151,7 +151,9 @@ async def test_a_look_up_is_retried_and_a_refusal_is_not(autojump_clock: trio.te
         assert (refused.value.status, len(line.requests)) == (422, 4)
 
 
-async def test_a_write_is_retried_once_with_its_key_and_books_once(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_failed_write_is_repeated_once_with_the_same_key_and_books_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     app = standin()
     async with business(app, ["lose"]) as (backend, line):
         booked = await book(backend)
@@ -159,16 +161,16 @@ async def test_a_write_is_retried_once_with_its_key_and_books_once(autojump_cloc
     assert list(app.diary.bookings) == [booked.id]
 
 
-async def test_a_write_lost_twice_is_not_asked_a_third_time(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_write_that_was_lost_twice_is_not_sent_a_third_time(autojump_clock: trio.testing.MockClock) -> None:
     app = standin()
     async with business(app, ["lose", "refuse"]) as (backend, line):
         with pytest.raises(BackendFault) as fault:
             await book(backend)
         assert len(line.requests) == 2
-    assert fault.value.may_have_happened, "the first attempt was carried out, though the second never arrived"
+    assert fault.value.may_have_happened, "the first attempt may have been carried out"
 
 
-async def test_a_write_that_never_left_did_not_happen(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_write_that_was_never_sent_counts_as_not_done(autojump_clock: trio.testing.MockClock) -> None:
     async with business(standin(), ["refuse", "refuse"]) as (backend, _):
         with pytest.raises(BackendFault, match="no connection") as fault:
             await book(backend)
@@ -179,7 +181,7 @@ async def test_a_write_that_never_left_did_not_happen(autojump_clock: trio.testi
     "body",
     [b"", b"null", b"[]", b"{", b"\xff\xfe", b'{"slots": null}', b'{"slots": ["2026-11-24T19:00:00"]}', b"[" * 9000],
 )
-async def test_bytes_that_are_no_answer_are_a_fault_that_says_so(body: bytes) -> None:
+async def test_a_body_that_is_not_a_valid_answer_is_a_fault_with_a_sentence(body: bytes) -> None:
     async with Backend("http://x.test", transport=Answering(body)) as backend:
         with pytest.raises(BackendFault, match="not as agreed"):
             await backend.availability("table", DAY)
@@ -195,20 +197,22 @@ async def test_hours_that_make_no_sense_are_a_fault(body: str) -> None:
             await backend.hours(DAY)
 
 
-async def test_extra_keys_and_bare_hours_are_fine() -> None:
+async def test_extra_keys_and_hours_without_a_date_are_accepted() -> None:
     shop = Answering(b'{"open": "11:00", "close": "22:00", "closed": false, "chef": "Ana"}')
     async with Backend("http://x.test", transport=shop) as backend:
         assert (await backend.hours(DAY)).open == "11:00"
 
 
-async def test_a_compressed_bomb_is_not_unpacked() -> None:
+async def test_a_compressed_bomb_is_not_decompressed() -> None:
     shop = Answering(b"\x1f\x8b" * 50, headers={"content-encoding": "gzip"})
     async with Backend("http://x.test", transport=shop) as backend:
         with pytest.raises(BackendFault, match="compressed"):
             await backend.hours(DAY)
 
 
-async def test_the_breaker_stops_asking_and_tries_again_after_its_rest(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_breaker_stops_requests_and_tries_again_after_its_pause(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     app = standin({"/hours": "garbage"})
     async with business(app) as (backend, line):
         for _ in range(FAULTS_TO_OPEN):
@@ -242,7 +246,7 @@ async def test_a_functions_own_deadline_counts_as_a_fault_of_the_backend(
         assert backend.breaker.faults == 1
 
 
-def test_a_half_open_breaker_lets_one_try_through() -> None:
+def test_a_half_open_breaker_lets_one_request_through() -> None:
     breaker = Breaker()
     for _ in range(FAULTS_TO_OPEN):
         assert breaker.wait_s(0.0) == 0.0
@@ -258,7 +262,9 @@ def test_a_half_open_breaker_lets_one_try_through() -> None:
 
 
 @pytest.mark.real
-async def test_over_real_sockets_the_client_is_pooled_and_a_dead_port_is_a_fault(nursery: trio.Nursery) -> None:
+async def test_on_real_sockets_the_client_reuses_its_connection_and_a_dead_port_is_a_fault(
+    nursery: trio.Nursery,
+) -> None:
     binds: list[str] = await nursery.start(serve_business, 0, standin({"/callers": "huge"}))
     async with Backend(binds[0]) as backend:
         for _ in range(3):

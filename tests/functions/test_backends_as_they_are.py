@@ -1,4 +1,4 @@
-"""Backends as they are in practice: errors of frameworks, odd lists, compression, private authorities, Retry-After."""
+"""Backends in practice: error bodies of frameworks, odd lists, compression, private authorities, and Retry-After."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shop(body: object, status: int = 200, headers: dict[str, str] | None = None)
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"null", 200), (b"", 204), (b"[]", 200), (b"{}", 200), (b"", 404)])
-async def test_a_caller_whom_nobody_knows_is_no_fault(body: bytes, status: int) -> None:
+async def test_an_unknown_caller_is_not_a_fault_of_the_backend(body: bytes, status: int) -> None:
     async with shop(body, status) as backend:
         for _ in range(6):
             assert await backend.caller(CALLER) is None
@@ -41,7 +41,7 @@ async def test_a_caller_whom_nobody_knows_is_no_fault(body: bytes, status: int) 
         assert backend.breaker.faults == 0
 
 
-async def test_a_caller_who_is_known_still_is() -> None:
+async def test_a_known_caller_is_recognised() -> None:
     async with shop({"name": "Dana", "verified": True, "id": 7}) as backend:
         caller = await backend.caller(CALLER)
     assert caller is not None
@@ -63,7 +63,7 @@ GOOD = {"id": 1, "service": "cut", "start": "2026-11-24T19:00:00-05:00"}
         7,
     ],
 )
-async def test_one_odd_element_does_not_take_the_others_away(odd: object) -> None:
+async def test_one_odd_element_of_a_list_does_not_spoil_the_others(odd: object) -> None:
     async with shop({"appointments": [odd, GOOD], "slots": [odd, GOOD["start"]]}) as backend:
         with structlog.testing.capture_logs() as lines:
             assert [each.id for each in await backend.appointments(CALLER)] == [1]
@@ -72,13 +72,13 @@ async def test_one_odd_element_does_not_take_the_others_away(odd: object) -> Non
 
 
 @pytest.mark.parametrize("body", [{"appointments": [{"id": 1}]}, {"appointments": 7}, "no", {"slots": [None]}])
-async def test_a_list_of_nothing_but_odd_elements_is_a_fault(body: object) -> None:
+async def test_a_list_with_only_odd_elements_is_a_fault(body: object) -> None:
     async with shop(body) as backend:
         with pytest.raises(BackendFault, match="not as agreed"):
             await (backend.availability("cut", DAY) if "slots" in str(body) else backend.appointments(CALLER))
 
 
-async def test_odd_alternatives_leave_the_others() -> None:
+async def test_odd_alternatives_do_not_spoil_the_others() -> None:
     async with shop({"alternatives": [None, "2026-11-24", "2026-11-24T20:00:00-05:00"]}, 409) as backend:
         outcome = await run(REGISTRY, a_call(backend), "book_appointment", says(BOOK))
     assert json.loads(outcome.output)["free"] == ["Tuesday, November 24 at 8 PM"]
@@ -108,12 +108,12 @@ ERRORS: list[tuple[object, str]] = [
 
 
 @pytest.mark.parametrize(("body", "words"), ERRORS)
-def test_the_reason_is_found_in_frameworks_error_bodies(body: object, words: str) -> None:
+def test_the_reason_is_found_in_the_error_bodies_of_common_frameworks(body: object, words: str) -> None:
     assert error_words(json.dumps(body).encode()) == words
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>502 Bad Gateway</html>", b"\xff", b"[" * 9000, b'"no"'])
-def test_no_error_body_breaks_the_reading(body: bytes) -> None:
+def test_no_error_body_makes_the_reader_fail(body: bytes) -> None:
     assert error_words(body) in ("", "no")
     assert error_code(body) == ""
 
@@ -133,7 +133,7 @@ async def test_the_reason_reaches_the_model_and_never_the_log(status: int) -> No
 
 
 @pytest.mark.parametrize("code", ["Dana Reed", "Dana", "dana", "+12125550148", "it is taken"])
-def test_a_code_that_may_be_a_name_is_no_code(code: str) -> None:
+def test_a_code_that_could_be_a_name_is_not_logged_as_a_code(code: str) -> None:
     assert error_code(json.dumps({"code": code}).encode()) == ""
 
 
@@ -158,12 +158,12 @@ HOURS = {"open": "9:00", "close": "22:00"}
         (gzip.compress(b"\xef\xbb\xbf" + json.dumps(HOURS).encode(), mtime=0), "GZIP"),
     ],
 )
-async def test_what_comes_compressed_or_with_a_mark_before_it_is_read(packed: bytes, coding: str) -> None:
+async def test_a_body_that_is_compressed_or_begins_with_a_byte_order_mark_is_read(packed: bytes, coding: str) -> None:
     async with shop(packed, headers={"content-encoding": coding}) as backend:
         assert (await backend.hours(DAY)).open == "9:00"
 
 
-async def test_a_bomb_is_unpacked_to_the_limit_only() -> None:
+async def test_a_compressed_bomb_is_decompressed_only_up_to_the_limit() -> None:
     async with shop(gzip.compress(b" " * 60_000_000), headers={"content-encoding": "gzip"}) as backend:
         with pytest.raises(BackendFault, match="more than 65536 bytes"):
             await backend.hours(DAY)
@@ -190,21 +190,21 @@ async def test_a_bomb_is_unpacked_to_the_limit_only() -> None:
         ("2026-11-24T24:00", dt.time(0)),
     ],
 )
-def test_an_hour_is_told_in_the_business_time_however_it_is_written(text: str, told: dt.time) -> None:
+def test_an_hour_in_any_spelling_is_told_in_the_time_of_the_business(text: str, told: dt.time) -> None:
     assert clock(text, TZ, DAY) == told
 
 
-def test_an_offset_without_a_date_is_of_the_day_that_is_asked_about() -> None:
+def test_an_offset_without_a_date_is_taken_for_the_requested_day() -> None:
     assert clock("16:00Z", TZ, dt.date(2026, 7, 1)) == dt.time(12)
 
 
 @pytest.mark.parametrize("text", ["", "25:00", "9", "9:60", "noonish", "13 PM", "0 am", "2026-13-01T10:00", "T10"])
-def test_what_is_no_hour_is_refused(text: str) -> None:
+def test_a_text_that_is_not_an_hour_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no time of day"):
         clock(text)
 
 
-async def test_hours_in_another_zone_are_told_in_the_business_one() -> None:
+async def test_hours_in_another_time_zone_are_told_in_the_zone_of_the_business() -> None:
     async with shop({"open": "16:00Z", "close": "03:00Z"}) as backend:
         outcome = await run(REGISTRY, a_call(backend), "lookup_hours", says({"date": "2026-11-24"}))
     told = json.loads(outcome.output)
@@ -212,7 +212,7 @@ async def test_hours_in_another_zone_are_told_in_the_business_one() -> None:
 
 
 class Patient(httpx.AsyncBaseTransport):
-    """A backend that asks to wait once, and answers a client that has waited."""
+    """A backend that once asks the client to wait, and then answers if the client has waited."""
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
         self.status, self.headers, self.asked_at = status, headers, list[float]()
@@ -233,7 +233,7 @@ class Patient(httpx.AsyncBaseTransport):
         {"Date": "Tue, 24 Nov 2026 12:00:00 GMT", "Retry-After": "Tue, 24 Nov 2026 12:00:01 GMT"},
     ],
 )
-async def test_a_backend_is_asked_again_when_it_says_so(
+async def test_a_request_is_repeated_after_the_wait_that_the_backend_asks_for(
     status: int, headers: dict[str, str], autojump_clock: trio.testing.MockClock
 ) -> None:
     patient = Patient(status, headers)
@@ -242,7 +242,7 @@ async def test_a_backend_is_asked_again_when_it_says_so(
     assert patient.asked_at[1] - patient.asked_at[0] == pytest.approx(1.0)
 
 
-async def test_nobody_waits_longer_than_a_caller_does(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_client_does_not_wait_longer_than_a_caller_can(autojump_clock: trio.testing.MockClock) -> None:
     patient = Patient(503, {"Retry-After": "30"})
     async with Backend("http://shop.test", transport=patient) as backend:
         began = trio.current_time()
@@ -251,7 +251,7 @@ async def test_nobody_waits_longer_than_a_caller_does(autojump_clock: trio.testi
     assert (len(patient.asked_at), trio.current_time()) == (1, began)
 
 
-async def test_without_a_word_of_patience_it_is_asked_again_at_once(autojump_clock: trio.testing.MockClock) -> None:
+async def test_without_retry_after_the_request_is_repeated_at_once(autojump_clock: trio.testing.MockClock) -> None:
     patient = Patient(503, {"Retry-After": "soon"})
     async with Backend("http://shop.test", transport=patient) as backend:
         await backend.hours(DAY)
@@ -272,7 +272,7 @@ trio.run(main)
 
 
 @pytest.mark.real
-async def test_a_private_authority_is_trusted_by_ssl_cert_file_and_otherwise_named(
+async def test_a_private_certificate_authority_is_trusted_with_ssl_cert_file_and_named_in_the_fault_without_it(
     tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -287,7 +287,7 @@ async def test_a_private_authority_is_trusted_by_ssl_cert_file_and_otherwise_nam
             head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
             await stream.send_all(head + body)
         except trio.BrokenResourceError:
-            pass  # the client does not trust us
+            pass  # the client does not trust this certificate
 
     listeners = await nursery.start(trio.serve_ssl_over_tcp, answer, 0, context)
     url = f"https://localhost:{listeners[0].transport_listener.socket.getsockname()[1]}"
@@ -305,7 +305,7 @@ async def test_a_private_authority_is_trusted_by_ssl_cert_file_and_otherwise_nam
     proxied = await ask(
         SSL_CERT_FILE=str(tmp_path / "ca.pem"), HTTPS_PROXY="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9"
     )
-    assert proxied == "9:00", "no proxy of the environment stands between the relay and the backend"
+    assert proxied == "9:00", "the request went through a proxy of the environment"
     nursery.cancel_scope.cancel()
 
 
@@ -323,7 +323,7 @@ async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.Monkey
     nursery.cancel_scope.cancel()
 
 
-async def test_a_dead_port_is_named() -> None:
+async def test_the_fault_of_a_dead_port_names_the_reason() -> None:
     async with Backend("http://127.0.0.1:9") as backend:
         with pytest.raises(BackendFault, match=r"no connection \([^)]+\)") as fault:
             await backend.hours(DAY)

@@ -13,7 +13,7 @@ from relay.functions.claims.claims import check, claims, deeds_of, withdrawn
 from relay.functions.claims.patterns import BOOKED, CANCELLED, DONE, LISTED, MESSAGE, MOVED, SENT
 
 SHELVES = Path(__file__).parent / "shelves"
-# Written before the rules, so that the rules are not measured with the sentences that they were made from.
+# The sentences of this file are older than the rules. So the rules are not measured with sentences they were made from.
 BEFORE: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_before.toml").read_text("utf-8"))
 AFTER: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_after.toml").read_text("utf-8"))
 REVIEWED: dict[str, list[str]] = tomllib.loads((SHELVES / "claims_reviewed.toml").read_text("utf-8"))
@@ -67,7 +67,7 @@ CLAIMED = [
     ("You've been moved to Friday at eight.", MOVED),
     ("You've been sent a text.", SENT),
     ("I managed to cancel it.", CANCELLED),
-    ("Your appointment is now at 3 PM on Friday.", BOOKED),  # or moved: both would bear it out
+    ("Your appointment is now at 3 PM on Friday.", BOOKED),  # a move would prove it as well
     ("I've processed the cancellation.", CANCELLED),
     ("I've cancelled your reservation.", CANCELLED),
     ("I've canceled that for you.", CANCELLED),
@@ -157,7 +157,7 @@ NO_CLAIM = [
 
 
 def misses(shelf: dict[str, list[str]]) -> list[str]:
-    """Sentences that claim a deed, and are not recognised."""
+    """The sentences that claim a deed and are not recognised."""
     wanted = [(said, deed) for deed, sentences in shelf.items() if deed != "harmless" for said in sentences]
     return [
         said for said, deed in wanted if not any(deed in claim or (deed == "any" and claim) for claim in claims(said))
@@ -165,11 +165,11 @@ def misses(shelf: dict[str, list[str]]) -> list[str]:
 
 
 def false_alarms(shelf: dict[str, list[str]]) -> list[str]:
-    """Sentences that claim nothing, and are taken for a claim."""
+    """The sentences that claim nothing and are taken for a claim."""
     return [said for said in shelf["harmless"] if claims(said)]
 
 
-def test_the_shelf_holds_three_hundred_sentences_half_of_them_harmless() -> None:
+def test_there_are_300_sentences_and_half_of_them_are_harmless() -> None:
     harmless = len(BEFORE["harmless"]) + len(AFTER["harmless"])
     claiming = sum(len(told) for shelf in (BEFORE, AFTER) for deed, told in shelf.items() if deed != "harmless")
     assert harmless >= 150
@@ -178,26 +178,26 @@ def test_the_shelf_holds_three_hundred_sentences_half_of_them_harmless() -> None
 
 
 @pytest.mark.parametrize("shelf", [BEFORE, AFTER, REVIEWED], ids=["before", "after", "reviewed"])
-def test_of_a_hundred_harmless_sentences_one_at_most_alarms(shelf: dict[str, list[str]]) -> None:
+def test_at_most_one_of_100_harmless_sentences_is_taken_for_a_claim(shelf: dict[str, list[str]]) -> None:
     alarms = false_alarms(shelf)
     assert len(alarms) <= len(shelf["harmless"]) / 100, alarms
 
 
 @pytest.mark.parametrize("shelf", [BEFORE, AFTER, REVIEWED], ids=["before", "after", "reviewed"])
-def test_of_a_hundred_claims_five_at_most_are_missed(shelf: dict[str, list[str]]) -> None:
+def test_at_most_five_of_100_claims_are_missed(shelf: dict[str, list[str]]) -> None:
     missed = misses(shelf)
     assert len(missed) <= sum(len(told) for deed, told in shelf.items() if deed != "harmless") / 20, missed
 
 
 @pytest.mark.parametrize("deeds", [{BOOKED}, {CANCELLED}, {MESSAGE}, {"ordered"}])
-def test_that_something_is_done_is_borne_out_by_any_deed(deeds: set[str]) -> None:
+def test_the_claim_that_it_is_done_is_right_after_any_deed(deeds: set[str]) -> None:
     assert check("That's all taken care of.", deeds=()).unproved == {DONE}
     assert check("That's all taken care of.", deeds={LISTED}).unproved == {DONE}
     assert check("That's all taken care of.", deeds=deeds).unproved == frozenset()
 
 
 @pytest.mark.parametrize(("said", "deed"), CLAIMED)
-def test_a_finished_deed_without_a_function_is_flagged(said: str, deed: str) -> None:
+def test_a_claim_without_the_function_is_reported(said: str, deed: str) -> None:
     verdict = check(said, deeds=())
     assert verdict.unproved == {deed}
     assert verdict.correction is not None
@@ -205,40 +205,40 @@ def test_a_finished_deed_without_a_function_is_flagged(said: str, deed: str) -> 
 
 
 @pytest.mark.parametrize(("said", "deed"), CLAIMED)
-def test_a_finished_deed_with_its_function_is_right(said: str, deed: str) -> None:
+def test_a_claim_with_its_function_is_right(said: str, deed: str) -> None:
     assert check(said, deeds={deed}) == check("", deeds=())
 
 
 @pytest.mark.parametrize("said", NO_CLAIM)
-def test_offers_questions_plans_and_denials_are_no_claims(said: str) -> None:
+def test_offers_questions_plans_and_denials_are_not_claims(said: str) -> None:
     assert claims(said) == ()
 
 
-def test_a_booking_seen_by_a_look_up_may_be_told_but_not_taken_credit_for() -> None:
+def test_after_a_look_up_the_agent_may_mention_a_booking_but_not_claim_to_have_made_it() -> None:
     assert check("You're booked for Tuesday at 7 PM.", deeds={LISTED}).unproved == frozenset()
     assert check("I've booked you for Tuesday at 7 PM.", deeds={LISTED}).unproved == {BOOKED}
 
 
-def test_another_deed_proves_nothing() -> None:
+def test_another_deed_does_not_prove_a_claim() -> None:
     assert check("I've cancelled your reservation.", deeds={BOOKED, MESSAGE}).unproved == {CANCELLED}
 
 
-def test_two_claims_in_one_sentence_are_both_looked_at() -> None:
+def test_two_claims_in_one_sentence_are_both_checked() -> None:
     assert check("I've cancelled Tuesday and I've booked you for Friday.", deeds={CANCELLED}).unproved == {BOOKED}
 
 
-def test_a_success_the_caller_was_not_told_is_flagged() -> None:
+def test_a_deed_that_the_caller_was_not_told_is_reported() -> None:
     verdict = check("We have free parking too.", deeds={BOOKED}, news={BOOKED})
     assert verdict.untold == {BOOKED}
     assert verdict.correction is not None
     assert "the booking was made" in verdict.correction
 
 
-def test_a_success_that_is_told_is_not_untold() -> None:
+def test_a_deed_that_the_caller_was_told_is_not_reported() -> None:
     assert check("You're all set for 7 PM.", deeds={BOOKED}, news={BOOKED}).correction is None
 
 
-def test_a_success_that_is_denied_is_corrected() -> None:
+def test_a_deed_that_the_agent_denies_is_corrected() -> None:
     verdict = check("I'm sorry, I wasn't able to book that.", deeds={BOOKED}, news={BOOKED})
     assert verdict.withdrawn == {BOOKED}
     assert verdict.correction is not None
@@ -285,17 +285,17 @@ def test_deeds_come_from_successful_outputs(ok: bool, output: dict[str, object],
 
 
 @given(st.text(max_size=300))
-def test_no_text_breaks_the_check(said: str) -> None:
+def test_no_text_makes_the_check_fail(said: str) -> None:
     check(said, deeds=(), news=(BOOKED,))
 
 
-def test_a_move_done_by_cancelling_and_booking_anew_is_a_move() -> None:
+def test_a_cancellation_followed_by_a_new_booking_proves_a_move() -> None:
     said = "I've moved your appointment to Friday at two."
     assert check(said, deeds={BOOKED, CANCELLED}, news={BOOKED, CANCELLED}).correction is None
     assert check(said, deeds={BOOKED}).unproved == {MOVED}
 
 
-def test_a_model_that_counts_to_a_thousand_does_not_hold_up_the_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_of_a_very_long_answer_does_not_delay_the_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     class Counted:
         read_chars = 0
 

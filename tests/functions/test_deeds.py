@@ -1,4 +1,4 @@
-"""What was done in a call, compared with what the caller was told, turn by turn, both ways."""
+"""The deeds of a call are compared, turn by turn, with the words that the caller was told."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def booked(now: float = 10.0) -> Deeds:
         ("It's now at eight instead.", MOVED),
         ("Thank you, I will pass it on.", MESSAGE),
         ("The confirmation is on its way.", SENT),
-        ("Su mesa queda para el martes a las siete.", BOOKED),  # another language: nothing can be said of it
-        ("", "ordered"),  # a deed of the user's own
+        ("Su mesa queda para el martes a las siete.", BOOKED),  # in another language no words are checked
+        ("", "ordered"),  # a deed of an own function
     ],
 )
-def test_a_deed_is_told_by_less_than_a_claim(said: str, deed: str) -> None:
+def test_fewer_words_are_needed_to_tell_a_deed_than_to_claim_one(said: str, deed: str) -> None:
     assert tells(said, deed)
 
 
@@ -48,31 +48,31 @@ def test_a_deed_is_told_by_less_than_a_claim(said: str, deed: str) -> None:
         "The kitchen is open until ten.",
     ],
 )
-def test_words_about_something_else_and_denials_tell_no_booking(said: str) -> None:
+def test_words_about_something_else_and_denials_do_not_tell_a_booking(said: str) -> None:
     assert not tells(said, BOOKED)
 
 
-def test_a_deed_that_the_next_turn_tells_is_told_right() -> None:
+def test_a_deed_that_the_next_turn_mentions_counts_as_told() -> None:
     deeds = booked()
     assert deeds.heard("Your table is booked for Tuesday.", 11.0, more_comes=False) is None
     assert deeds.are_told_right
-    assert deeds.heard("I'm sorry, it is not booked.", 15.0, more_comes=False) is None  # of another one
+    assert deeds.heard("I'm sorry, it is not booked.", 15.0, more_comes=False) is None  # this is about another booking
 
 
-def test_a_turn_that_began_before_the_deed_is_not_expected_to_tell_it() -> None:
+def test_a_turn_that_began_before_the_deed_need_not_tell_it() -> None:
     deeds = booked(now=10.0)
     assert deeds.heard("Let me see what we have.", 9.9, more_comes=False) is None
     assert deeds.are_told_right
 
 
-def test_a_turn_with_another_one_behind_it_need_not_tell_yet() -> None:
+def test_a_turn_that_another_one_follows_need_not_tell_the_deed_yet() -> None:
     deeds = booked()
     assert deeds.heard("We have free parking too.", 11.0, more_comes=True) is None
     assert deeds.are_told_right
     assert deeds.heard("What else can I do for you?", 14.0, more_comes=False) is not None
 
 
-def test_a_deed_that_is_denied_is_corrected_at_once_and_wrong_until_it_is_told() -> None:
+def test_a_denied_deed_is_corrected_at_once_and_counts_as_wrong_until_it_is_told() -> None:
     deeds = booked()
     correction = deeds.heard("I'm sorry, I couldn't book that.", 11.0, more_comes=False)
     assert correction is not None
@@ -82,7 +82,7 @@ def test_a_deed_that_is_denied_is_corrected_at_once_and_wrong_until_it_is_told()
     assert deeds.are_told_right
 
 
-def test_a_claim_without_a_deed_is_wrong_until_it_is_done_or_withdrawn() -> None:
+def test_a_claim_without_a_deed_counts_as_wrong_until_it_is_done_or_withdrawn() -> None:
     for end in ("done", "withdrawn"):
         deeds = Deeds()
         assert deeds.heard("I've booked it for you.", 5.0, more_comes=False) is not None
@@ -94,7 +94,7 @@ def test_a_claim_without_a_deed_is_wrong_until_it_is_done_or_withdrawn() -> None
         assert deeds.are_told_right
 
 
-def test_a_repeat_that_got_the_first_result_is_no_second_deed_to_tell() -> None:
+def test_a_repeated_function_call_with_the_first_result_is_not_a_second_deed() -> None:
     deeds = booked()
     deeds.heard("It's booked.", 11.0, more_comes=False)
     deeds.returned("book_appointment", True, BOOKING, 20.0)
@@ -103,21 +103,21 @@ def test_a_repeat_that_got_the_first_result_is_no_second_deed_to_tell() -> None:
     assert deeds.heard("What else can I do for you?", 31.0, more_comes=False) is not None
 
 
-def test_a_function_that_failed_did_nothing() -> None:
+def test_a_function_that_failed_is_not_a_deed() -> None:
     deeds = Deeds()
     deeds.returned("book_appointment", False, {"status": "error", "done": "booked"}, 1.0)
     assert deeds.heard("What else can I do for you?", 2.0, more_comes=False) is None
     assert deeds.heard("It's booked.", 3.0, more_comes=False) is not None
 
 
-def test_a_model_that_does_not_listen_is_not_argued_with_for_ever() -> None:
+def test_a_model_that_ignores_corrections_is_not_corrected_for_ever() -> None:
     deeds = Deeds()
     corrections = [deeds.heard("I've booked it for you.", at, more_comes=False) for at in (1.0, 2.0, 3.0, 4.0)]
     assert [each is not None for each in corrections] == [True] * CORRECTIONS + [False] * (4 - CORRECTIONS)
     assert not deeds.are_told_right
 
 
-def test_it_is_done_is_put_right_by_whatever_is_done_next() -> None:
+def test_the_claim_that_it_is_done_becomes_right_by_any_later_deed() -> None:
     deeds = Deeds()
     deeds.heard("Okay, that's all taken care of.", 1.0, more_comes=False)
     assert deeds.unproved == {DONE}

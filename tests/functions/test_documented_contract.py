@@ -1,4 +1,4 @@
-"""The examples in docs/functions.md of the backend contract are what the relay asks, and what it understands."""
+"""The relay sends the requests that docs/functions.md shows for the backend contract, and understands their answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PHONE = "+12125550101"
 
 
 def _examples() -> dict[str, tuple[str, dict[int, str]]]:
-    """By "METHOD target": the body that is sent, and the answers by status."""
+    """For each "METHOD target": the body that is sent, and the answers by status."""
     found: dict[str, tuple[str, dict[int, str]]] = {}
     for line in BLOCK.splitlines():
         if asked := re.fullmatch(r"((?:GET|POST|PATCH|DELETE) \S+) ?(.*)", line):
@@ -32,7 +32,7 @@ def _examples() -> dict[str, tuple[str, dict[int, str]]]:
 
 
 class FromThePage:
-    """A backend that knows the examples and nothing else."""
+    """A backend that knows only the examples."""
 
     def __init__(self) -> None:
         self.worse = False  # answer with the last example, not the first
@@ -48,7 +48,7 @@ class FromThePage:
         return httpx.Response(status, stream=httpx.ByteStream(answers[status].encode()))
 
 
-async def test_the_examples_are_asked_and_understood() -> None:
+async def test_the_relay_sends_the_documented_requests_and_understands_the_documented_answers() -> None:
     page = FromThePage()
     async with Backend("http://business", transport=httpx.MockTransport(page.answer)) as backend:
         assert (await backend.hours(SEVEN.date())).closed is False

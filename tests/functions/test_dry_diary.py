@@ -1,4 +1,4 @@
-"""What a test call books is kept beside the user's backend, which is asked and never written to."""
+"""The test diary keeps the bookings of test calls. The owner's backend is read, and never written to."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def book(diary: Any, key: str, start: dt.datetime = SEVEN, phone: str = CA
     return await diary.book(key, name="Dana", phone=phone, service="table", start=start, notes="")
 
 
-async def test_what_a_test_books_is_found_by_its_number_and_takes_the_time_for_tests_alone() -> None:
+async def test_a_booking_of_a_test_call_is_found_by_its_phone_number_and_takes_the_time_only_for_test_calls() -> None:
     async with dry() as (diary, app, _):
         made = await book(diary, "k1")
         assert await book(diary, "k1") == made  # a repeat of the same wish
@@ -45,7 +45,7 @@ async def test_what_a_test_books_is_found_by_its_number_and_takes_the_time_for_t
         assert app.diary.bookings == {}
 
 
-async def test_hours_and_callers_are_the_backends() -> None:
+async def test_in_a_test_call_hours_and_callers_come_from_the_backend() -> None:
     async with dry() as (diary, _, _):
         assert (await diary.hours(DAY)).open
         known = await diary.caller(CALLER)
@@ -54,7 +54,7 @@ async def test_hours_and_callers_are_the_backends() -> None:
 
 
 @pytest.mark.parametrize("whose", ["a test's", "the backend's"])
-async def test_moved_and_cancelled_in_a_test_it_stands_so_for_tests_and_the_backend_keeps_its_own(whose: str) -> None:
+async def test_a_move_or_cancellation_in_a_test_call_counts_only_for_test_calls(whose: str) -> None:
     async with dry() as (diary, app, _):
         made = await book(diary if whose == "a test's" else diary.real, "k1")
         before = dict(app.diary.bookings)
@@ -70,7 +70,7 @@ async def test_moved_and_cancelled_in_a_test_it_stands_so_for_tests_and_the_back
         assert app.diary.bookings == before
 
 
-async def test_a_message_goes_to_nobody() -> None:
+async def test_a_message_of_a_test_call_is_sent_to_nobody() -> None:
     async with dry() as (diary, app, _):
         with pytest.raises(Refused) as refused:
             await diary.message("k", name="Dana", phone=CALLER, message="Call me")
@@ -78,7 +78,7 @@ async def test_a_message_goes_to_nobody() -> None:
         assert app.diary.messages == []
 
 
-async def test_days_of_tests_do_not_fill_the_memory() -> None:
+async def test_many_test_calls_do_not_fill_the_memory() -> None:
     async with dry() as (diary, _, tests):
         for number in range(KEEP + 3):
             await diary.cancel(f"k{number}", f"apt_{number}")
@@ -86,7 +86,7 @@ async def test_days_of_tests_do_not_fill_the_memory() -> None:
         assert "apt_0" not in tests.cancelled
 
 
-async def test_a_function_of_the_users_that_writes_is_not_run_in_a_dry_call_and_one_that_reads_is() -> None:
+async def test_in_a_test_call_an_own_function_that_writes_is_not_run_and_one_that_reads_is_run() -> None:
     ran: list[str] = []
 
     async def order_taxi(call: CallContext) -> dict[str, Any]:
@@ -110,7 +110,7 @@ async def test_a_function_of_the_users_that_writes_is_not_run_in_a_dry_call_and_
         assert ran[-1] == "order_taxi"
 
 
-async def test_functions_of_the_relays_own_write_in_a_dry_call_through_the_port_that_it_was_given() -> None:
+async def test_in_a_test_call_the_built_in_functions_write_to_the_test_diary() -> None:
     async with dry() as (diary, app, tests):
         call = CallContext("TC1", CALLER, diary, TZ, lambda: SEVEN - dt.timedelta(days=1), is_dry=True)
         arguments = '{"name": "Dana Reed", "service": "table", "start": "2026-11-24T19:00"}'

@@ -1,4 +1,4 @@
-"""Each function with the stand-in backend: what the model hears, what is in the diary."""
+"""Each function with the stand-in backend: the output for the model, and the bookings in the diary."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ async def ask(call: CallContext, function: str, /, **arguments: Any) -> tuple[Ou
 
 
 def one(app: BusinessApp, phone: str = CALLER, start: dt.datetime = NOW + dt.timedelta(days=1)) -> str:
-    """A booking made before the call; its id."""
+    """Make a booking before the call, and return its id."""
     return app.diary.book("Dana Reed", phone, "table", start).id
 
 
-async def test_hours_are_told_as_they_are_said() -> None:
+async def test_hours_are_given_as_words_that_can_be_spoken() -> None:
     async with business(standin()) as (backend, _):
         outcome, told = await ask(a_call(backend), "lookup_hours", date="2026-11-24")
     assert outcome.ok
     assert (told["day"], told["open"], told["close"]) == ("Tuesday, November 24", "11 AM", "10 PM")
 
 
-async def test_hours_that_the_backend_gives_in_utc_are_told_in_the_time_of_the_business() -> None:
+async def test_hours_that_the_backend_gives_in_utc_are_told_in_the_time_zone_of_the_business() -> None:
     hours = b'{"open": "2026-11-24T16:00:00Z", "close": "2026-11-25T03:00:00+00:00"}'
     async with Backend("http://business.test/", transport=Answering(hours)) as backend:
         _, told = await ask(a_call(backend), "lookup_hours", date="2026-11-24")
@@ -45,28 +45,28 @@ async def test_hours_that_the_backend_gives_in_utc_are_told_in_the_time_of_the_b
 
 
 @pytest.mark.parametrize("close", ["24:00", "24:00:00", "2026-11-24T24:00:00-05:00", "2026-11-25T00:00:00-05:00"])
-async def test_a_day_may_end_at_midnight_as_iso_8601_writes_it(close: str) -> None:
+async def test_a_day_may_end_at_midnight_in_any_spelling_of_iso_8601(close: str) -> None:
     hours = says({"open": "16:00", "close": close}).encode()
     async with Backend("http://business.test/", transport=Answering(hours)) as backend:
         _, told = await ask(a_call(backend), "lookup_hours", date="2026-11-24")
     assert (told["open"], told["close"]) == ("4 PM", "midnight")
 
 
-async def test_hours_without_a_date_are_todays() -> None:
+async def test_without_a_date_the_hours_of_today_are_given() -> None:
     async with business(standin()) as (backend, line):
         _, told = await ask(a_call(backend), "lookup_hours")
         assert line.requests[0].url.params["date"] == "2026-11-23"
     assert told["day"] == "Monday, November 23"
 
 
-async def test_whether_it_is_open_now_can_be_told_by_the_time_that_comes_with_todays_hours() -> None:
+async def test_the_hours_of_today_come_with_the_present_time() -> None:
     async with business(standin()) as (backend, _):
         call = a_call(backend)
         for date, now in (("2026-11-23", "3 PM"), ("2026-11-24", None)):
             assert (await ask(call, "lookup_hours", date=date))[1].get("now") == now
 
 
-async def test_a_closed_day_is_closed() -> None:
+async def test_a_closed_day_is_reported_as_closed() -> None:
     async with business(standin()) as (backend, _):
         _, told = await ask(a_call(backend), "lookup_hours", date="2026-12-25")
     assert (told["closed"], "open" in told) == (True, False)
@@ -74,7 +74,7 @@ async def test_a_closed_day_is_closed() -> None:
 
 @pytest.mark.parametrize(("date", "words"), [("2026-11-22", "in the past"), ("2027-12-01", "more than a year ahead")])
 @pytest.mark.parametrize("name", ["lookup_hours", "check_availability", "book_appointment"])
-async def test_days_past_and_far_ahead_are_refused_without_asking(name: str, date: str, words: str) -> None:
+async def test_past_days_and_days_far_ahead_are_refused_without_a_request(name: str, date: str, words: str) -> None:
     arguments: dict[str, Any] = {
         "lookup_hours": {"date": date},
         "check_availability": {"date": date, "service": "table"},
@@ -87,13 +87,13 @@ async def test_days_past_and_far_ahead_are_refused_without_asking(name: str, dat
     assert not line.requests
 
 
-async def test_free_times_are_told_as_they_are_said_and_past_ones_not_at_all() -> None:
+async def test_free_times_are_given_as_spoken_words_and_past_ones_are_left_out() -> None:
     async with business(standin()) as (backend, _):
         _, told = await ask(a_call(backend), "check_availability", service="table", date="2026-11-23")
     assert told["free"] == ["4 PM", "5 PM", "6 PM", "7 PM", "8 PM", "9 PM"]
 
 
-async def test_a_booking_stands_in_the_books_under_the_callers_number() -> None:
+async def test_a_booking_is_stored_with_the_callers_number() -> None:
     app = standin()
     async with business(app) as (backend, _):
         outcome, told = await ask(a_call(backend), "book_appointment", **BOOK, notes="window")
@@ -115,7 +115,7 @@ async def test_a_hidden_caller_is_asked_for_a_number_before_booking() -> None:
     assert app.diary.bookings[told["id"]].phone == OTHER
 
 
-async def test_a_taken_time_is_told_with_free_ones() -> None:
+async def test_a_taken_time_is_reported_together_with_free_ones() -> None:
     app = standin()
     one(app, start=dt.datetime(2026, 11, 24, 19, tzinfo=TZ), phone=OTHER)
     async with business(app) as (backend, _):
@@ -128,7 +128,7 @@ async def test_a_taken_time_is_told_with_free_ones() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b'{"error": "taken"}', b'{"alternatives": null}', b'{"alternatives": ["later"]}']
 )
-async def test_a_409_is_a_no_whatever_its_body_is_and_no_failure_that_leads_to_a_human(body: bytes) -> None:
+async def test_a_409_with_any_body_is_a_refusal_and_not_a_failure_that_leads_to_a_human(body: bytes) -> None:
     async with Backend("http://business.test/", transport=Answering(body, 409)) as backend:
         outcome, told = await ask(a_call(backend), "book_appointment", **BOOK)
         assert backend.breaker.faults == 0
@@ -136,7 +136,7 @@ async def test_a_409_is_a_no_whatever_its_body_is_and_no_failure_that_leads_to_a
     assert (told["error"], told["free"]) == ("Tuesday, November 24 at 7 PM is taken.", [])
 
 
-async def test_a_start_with_a_foreign_offset_is_refused_not_guessed() -> None:
+async def test_a_start_time_with_another_offset_is_refused_and_not_guessed() -> None:
     app = standin()
     async with business(app) as (backend, _):
         outcome, told = await ask(a_call(backend), "book_appointment", **BOOK | {"start": "2026-11-24T19:00:00Z"})
@@ -161,14 +161,14 @@ async def test_the_caller_is_looked_up_by_their_own_number_only() -> None:
     assert not outcome.ok
 
 
-async def test_a_hidden_caller_is_unknown_and_nobody_is_asked() -> None:
+async def test_a_caller_without_a_number_is_unknown_and_the_backend_is_not_asked() -> None:
     async with business(standin()) as (backend, line):
         outcome, told = await ask(a_call(backend, number=""), "lookup_caller")
     assert (outcome.ok, told["known"], line.requests) == (True, False, [])
 
 
 @pytest.mark.parametrize("seen", [True, False])
-async def test_an_appointment_of_the_callers_is_moved_and_cancelled(seen: bool) -> None:
+async def test_the_callers_own_appointment_can_be_moved_and_cancelled(seen: bool) -> None:
     app = standin()
     mine = one(app)
     async with business(app) as (backend, _):
@@ -191,7 +191,7 @@ async def test_an_appointment_of_the_callers_is_moved_and_cancelled(seen: bool) 
     [(CALLER, {}), (CALLER, {"phone": OTHER}), ("", {}), ("", {"phone": OTHER})],
     ids=["by id alone", "by naming the number", "hidden", "hidden, naming the number"],
 )
-async def test_somebody_elses_appointment_is_out_of_reach(number: str, more: dict[str, Any]) -> None:
+async def test_another_persons_appointment_cannot_be_changed(number: str, more: dict[str, Any]) -> None:
     app = standin(callers={OTHER: Known("Sam Hill", verified=True)})
     theirs = one(app, phone=OTHER)
     async with business(app) as (backend, line):
@@ -212,7 +212,7 @@ async def test_somebody_elses_appointment_is_out_of_reach(number: str, more: dic
         (Known("Dana Reed", verified=True), Known("Dana Reed", verified=True), False),
     ],
 )
-async def test_another_number_is_the_callers_when_the_backend_vouches_for_both(
+async def test_an_appointment_with_another_number_can_be_changed_when_the_backend_says_that_both_are_the_callers(
     calling: Known, booked: Known, allowed: bool
 ) -> None:
     app = standin(callers={CALLER: calling, OTHER: booked})
@@ -224,7 +224,7 @@ async def test_another_number_is_the_callers_when_the_backend_vouches_for_both(
     assert (outcome.ok, app.diary.bookings[theirs].cancelled) == (allowed, allowed)
 
 
-async def test_a_cancellation_whose_answer_was_lost_is_found_done_on_the_retry(
+async def test_the_retry_of_a_cancellation_whose_answer_was_lost_counts_as_done(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     app = standin({"DELETE /appointments": {"kind": "hang", "times": 1, "after": True}})
@@ -238,7 +238,7 @@ async def test_a_cancellation_whose_answer_was_lost_is_found_done_on_the_retry(
 
 
 @pytest.mark.parametrize("changed", [{"action": "move"}, {"action": "move", "new_start": "2026-11-20T12:00"}])
-async def test_a_move_without_a_time_to_come_is_refused(changed: dict[str, Any]) -> None:
+async def test_a_move_without_a_future_time_is_refused(changed: dict[str, Any]) -> None:
     app = standin()
     mine = one(app)
     async with business(app) as (backend, line):
@@ -246,7 +246,7 @@ async def test_a_move_without_a_time_to_come_is_refused(changed: dict[str, Any])
     assert (outcome.ok, line.requests) == (False, [])
 
 
-async def test_an_appointment_that_is_gone_is_said_to_be_gone() -> None:
+async def test_an_appointment_that_no_longer_exists_is_reported_so() -> None:
     app = standin()
     mine = one(app)
     async with business(app) as (backend, _):
@@ -268,14 +268,16 @@ async def test_a_message_goes_to_the_backend_and_to_the_ledger() -> None:
 
 
 @pytest.mark.parametrize("kind", ["500", "hang", "huge", "redirect"])
-async def test_a_message_is_never_lost_when_the_backend_is(kind: str, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_message_is_not_lost_when_the_backend_cannot_be_reached(
+    kind: str, autojump_clock: trio.testing.MockClock
+) -> None:
     async with business(standin({"*": kind})) as (backend, _):
         outcome, _ = await ask(a_call(backend, number=""), "take_message", name="Dana", message="Call me back")
     assert outcome.ok
     assert outcome.effect == TakeMessage("Dana", "", "Call me back", delivered=False)
 
 
-async def test_functions_that_act_on_the_call_only_say_so() -> None:
+async def test_functions_that_act_on_the_call_only_return_their_effect() -> None:
     async with business(standin()) as (backend, line):
         call = a_call(backend)
         transfer, _ = await ask(call, "transfer_to_human", reason="asked", summary="Dana wants a party of twelve.")
@@ -288,7 +290,7 @@ async def test_functions_that_act_on_the_call_only_say_so() -> None:
 
 
 @pytest.mark.parametrize("extra", ["phone", "number", "to"])
-async def test_a_number_to_dial_is_refused(extra: str) -> None:
+async def test_a_number_to_dial_is_refused_as_an_argument(extra: str) -> None:
     async with business(standin()) as (backend, _):
         outcome, _ = await ask(
             a_call(backend), "transfer_to_human", reason="asked", summary="Dana.", **{extra: "+19005550100"}
@@ -307,7 +309,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "arguments"), CALLS)
 @pytest.mark.parametrize("kind", ["500", "409", "garbage", "wrong_types", "redirect", "huge", "hang"])
-async def test_no_fault_of_the_backend_gets_past_the_function(
+async def test_every_fault_of_the_backend_becomes_an_output_of_the_function(
     kind: str, name: str, arguments: dict[str, Any], autojump_clock: trio.testing.MockClock
 ) -> None:
     app = standin({"*": kind})
@@ -322,23 +324,23 @@ async def test_no_fault_of_the_backend_gets_past_the_function(
     assert "has a bug" not in outcome.error
 
 
-async def test_a_line_that_refuses_is_told_as_such(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_refused_connection_is_reported_as_such(autojump_clock: trio.testing.MockClock) -> None:
     async with business(standin(), ["refuse"] * 9) as (backend, line):
         assert isinstance(line, Line)
         outcome, told = await ask(a_call(backend), "book_appointment", **BOOK)
     assert "no connection" in str(outcome.error)
-    assert "not known whether" not in told["next"], "nothing left for the backend, so nothing can have happened"
+    assert "not known whether" not in told["next"], "no request was sent, so the result is known"
 
 
 @pytest.mark.parametrize(
     ("time", "words"),
     [("00:00", "midnight"), ("12:00", "noon"), ("12:30", "12:30 PM"), ("00:15", "12:15 AM"), ("19:05", "7:05 PM")],
 )
-def test_hours_are_words(time: str, words: str) -> None:
+def test_hours_are_written_as_words(time: str, words: str) -> None:
     assert clock_words(dt.time.fromisoformat(time)) == words
 
 
-def test_times_are_said_in_the_time_of_the_business() -> None:
+def test_times_are_given_in_the_time_zone_of_the_business() -> None:
     assert time_words(dt.datetime(2026, 11, 25, 0, 30, tzinfo=dt.UTC), TZ) == "Tuesday, November 24 at 7:30 PM"
 
 
@@ -353,7 +355,7 @@ def test_times_are_said_in_the_time_of_the_business() -> None:
         ("9999-12-31T23:59-05:00", "more than a year"),
     ],
 )
-def test_times_that_cannot_be_are_refused(start: str, words: str) -> None:
+def test_impossible_times_are_refused(start: str, words: str) -> None:
     with pytest.raises(NotPossible, match=words):
         check_start(dt.datetime.fromisoformat(start), NOW, TZ)
 

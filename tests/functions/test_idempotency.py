@@ -1,4 +1,4 @@
-"""A function that writes runs exactly once: repeats, retries, reconnects, other machines, Postgres away."""
+"""A function that writes runs exactly once, also with repeats, retries, reconnects, other machines, and no Postgres."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def book(call: CallContext, **changed: Any) -> Outcome:
 
 
 async def _give_up_after(patience_s: float, ask: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
-    """As when a call ends: cancelled at once, without a deadline that could be seen before."""
+    """Cancel after this time, as the end of a call does. The function cannot see a deadline before."""
     outcome: Outcome | None = None
 
     async with trio.open_nursery() as nursery:
@@ -72,7 +72,7 @@ def posts(line: Line) -> list[str]:
         {"phone": "212-555-0148"},
     ],
 )
-def test_two_ways_of_saying_the_same_have_one_key(changed: dict[str, Any]) -> None:
+def test_the_same_request_in_two_spellings_has_one_key(changed: dict[str, Any]) -> None:
     assert wish(**changed).digest() == wish().digest()
     assert len(wish().digest()) == 64
 
@@ -85,20 +85,20 @@ def test_two_ways_of_saying_the_same_have_one_key(changed: dict[str, Any]) -> No
         {"sid": "CA2"},
     ],
 )
-def test_another_wish_has_another_key(changed: dict[str, Any]) -> None:
+def test_another_request_has_another_key(changed: dict[str, Any]) -> None:
     assert wish(**changed).digest() != wish().digest()
 
 
 @given(st.text(max_size=80).filter(lambda text: text.strip()))
-def test_every_name_has_a_key(name: str) -> None:
+def test_a_request_with_any_name_has_a_key(name: str) -> None:
     try:
         again = wish(name=f"  {name} ")
     except ValueError:
-        return  # nothing but control characters
+        return  # only control characters
     assert again.digest() == wish(name=name).digest()
 
 
-async def test_a_repeat_gets_the_first_result_and_asks_nobody() -> None:
+async def test_a_repeat_gets_the_first_result_without_a_request() -> None:
     app = standin()
     async with business(app) as (backend, line):
         call = a_call(backend)
@@ -127,7 +127,7 @@ async def test_a_repeat_while_the_first_runs_waits_for_it(autojump_clock: trio.t
     assert all(each.ok for each in outcomes)
 
 
-async def test_an_effect_is_carried_out_once() -> None:
+async def test_the_effect_of_a_repeated_function_is_carried_out_once() -> None:
     async with business(standin()) as (backend, _):
         call, left = a_call(backend), says({"name": "Dana", "message": "Call me"})
         first = await run(REGISTRY, call, "take_message", left)
@@ -146,11 +146,11 @@ async def test_a_retry_after_a_lost_answer_has_the_same_key_and_body_and_books_o
         second = await book(call, name="Dana Reid", notes="by the window")
         assert len(set(posts(line))) == 1
         bodies = {each.content for each in line.requests if each.method == "POST"}
-        assert len(bodies) == 1, "backends may compare bodies under one key"
+        assert len(bodies) == 1, "the bodies with one key differ, which a backend may refuse"
     assert (first.ok, second.ok, len(app.diary.bookings)) == (False, True, 1)
 
 
-async def test_a_repeat_that_never_left_does_not_make_a_lost_answer_a_no(
+async def test_a_repeat_that_was_never_sent_does_not_turn_a_lost_answer_into_a_refusal(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     app = standin({"GET /appointments": "500"})
@@ -164,7 +164,7 @@ async def test_a_repeat_that_never_left_does_not_make_a_lost_answer_a_no(
         assert "not known" not in (await book(call, start="2020-01-01T10:00")).output
 
 
-async def test_a_repeat_that_never_left_does_not_make_a_cancelled_attempt_a_no(
+async def test_a_repeat_that_was_never_sent_does_not_turn_a_cancelled_attempt_into_a_refusal(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     app = standin({"POST /appointments": {"kind": "hang", "times": 1, "after": True}, "GET /appointments": "500"})
@@ -175,7 +175,9 @@ async def test_a_repeat_that_never_left_does_not_make_a_cancelled_attempt_a_no(
         assert "not known whether it was done" in json.loads((await book(call)).output)["next"]
 
 
-async def test_when_the_first_is_cancelled_the_second_takes_its_place(autojump_clock: trio.testing.MockClock) -> None:
+async def test_when_the_first_attempt_is_cancelled_the_second_one_takes_its_place(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     app = standin({"POST /appointments": {"kind": "slow", "ms": 1000, "times": 1}})
     outcomes: list[Outcome] = []
 
@@ -195,7 +197,7 @@ async def test_when_the_first_is_cancelled_the_second_takes_its_place(autojump_c
     assert len(app.diary.bookings) == 1
 
 
-async def test_a_refusal_is_not_final_and_is_asked_again_with_a_new_key() -> None:
+async def test_after_a_refusal_the_same_request_is_sent_again_with_a_new_key() -> None:
     app = standin({"POST /appointments": {"kind": "409", "times": 1}})
     async with business(app) as (backend, line):
         call = a_call(backend)
@@ -215,13 +217,13 @@ async def test_a_refusal_is_not_final_and_is_asked_again_with_a_new_key() -> Non
         {"name": "D. Reed", "service": "a table", "notes": "no nuts"},
     ],
 )
-async def test_the_same_wish_in_other_words_is_asked_about_and_not_booked_twice(reworded: dict[str, str]) -> None:
+async def test_the_same_booking_in_other_words_is_asked_about_and_not_made_twice(reworded: dict[str, str]) -> None:
     app = standin(capacity=5)
     spoken = Spoken(3)
     async with business(app) as (backend, line):
         call = a_call(backend, caller_words=spoken)
         first = await book(call)
-        for _ in range(3):  # however often the model asks, while the caller says nothing
+        for _ in range(3):  # the model asks several times, and the caller says nothing new
             again = await book(call, **reworded)
             told = json.loads(again.output)
             assert (again.ok, again.refused, told["status"]) == (False, True, "error")
@@ -231,10 +233,10 @@ async def test_the_same_wish_in_other_words_is_asked_about_and_not_booked_twice(
         second = await book(call, **reworded)
     assert second.ok
     assert second.key != first.key
-    assert len(app.diary.bookings) == 2, "the caller has said that they want a second one"
+    assert len(app.diary.bookings) == 2, "the second booking was not made, although the caller asked for it"
 
 
-async def test_a_new_note_each_time_is_one_booking() -> None:
+async def test_the_same_booking_with_different_notes_is_made_once() -> None:
     app = standin(capacity=99)
     async with business(app) as (backend, _):
         call = a_call(backend)
@@ -243,7 +245,7 @@ async def test_a_new_note_each_time_is_one_booking() -> None:
     assert len(app.diary.bookings) == 1
 
 
-async def test_another_time_is_another_booking() -> None:
+async def test_a_booking_at_another_time_is_another_booking() -> None:
     app = standin()
     async with business(app) as (backend, _):
         call = a_call(backend, caller_words=Spoken(1))
@@ -269,17 +271,17 @@ async def test_a_message_in_other_words_is_asked_about() -> None:
     assert len(app.diary.messages) == 2
 
 
-async def test_a_time_that_is_the_callers_own_is_not_told_as_taken() -> None:
+async def test_a_time_that_the_caller_has_booked_is_not_reported_as_taken() -> None:
     app = standin()
     async with business(app) as (backend, _):
-        assert (await book(a_call(backend, sid="CA0"))).ok  # an earlier call, cut off before the caller heard of it
+        assert (await book(a_call(backend, sid="CA0"))).ok  # an earlier call, cut off too early
         told = json.loads((await book(a_call(backend, sid="CA1"), notes="window")).output)
     assert "it is booked already" in told["error"]
     assert told["id"] in app.diary.bookings
     assert len(app.diary.bookings) == 1
 
 
-async def test_what_is_free_again_is_booked_though_it_was_refused_before() -> None:
+async def test_a_time_that_is_free_again_is_booked_although_it_was_refused_before() -> None:
     app = standin()
     async with business(app) as (backend, _):
         jane, john = a_call(backend, sid="CA2", number=OTHER), a_call(backend)
@@ -287,10 +289,10 @@ async def test_what_is_free_again_is_booked_though_it_was_refused_before() -> No
         assert not (await book(john)).ok
         change = says({"action": "cancel", "appointment_id": made})
         assert (await run(REGISTRY, jane, "cancel_or_move_appointment", change)).ok
-        assert (await book(john)).ok, "the backend keeps its answers by key: the first no must not stand for ever"
+        assert (await book(john)).ok, "a new request after a refusal needs a new key"
 
 
-async def test_a_no_that_another_machine_got_does_not_stand_for_ever() -> None:
+async def test_a_refusal_on_another_machine_does_not_count_for_ever() -> None:
     app, ledger = standin(), MemoryLedger()
     async with business(app) as (backend, line):
         made = app.diary.book("Jane", OTHER, "table", dt.datetime(2026, 11, 24, 19, tzinfo=TZ))
@@ -301,7 +303,7 @@ async def test_a_no_that_another_machine_got_does_not_stand_for_ever() -> None:
 
 
 class Forgetful(httpx.AsyncBaseTransport):
-    """A backend without Idempotency-Keys, as most are: it carries a write out, and its answer is lost."""
+    """A backend without Idempotency-Keys, like most backends. It carries a write out, and its answer is lost."""
 
     def __init__(self, *, lists: bool = True) -> None:
         self.apts: dict[str, str] = {"apt_1": "2026-11-25T12:00:00-05:00"}
@@ -341,7 +343,7 @@ class Forgetful(httpx.AsyncBaseTransport):
         return httpx.Response(status, stream=httpx.ByteStream(json.dumps(body).encode()))
 
 
-async def test_a_cancellation_whose_answer_was_lost_is_one_though_the_retry_finds_nothing() -> None:
+async def test_a_cancellation_whose_answer_was_lost_counts_although_the_retry_finds_nothing() -> None:
     async with Backend("http://b.test", transport=Forgetful()) as backend:
         change = says({"action": "cancel", "appointment_id": "apt_1"})
         outcome = await run(REGISTRY, a_call(backend), "cancel_or_move_appointment", change)
@@ -349,7 +351,7 @@ async def test_a_cancellation_whose_answer_was_lost_is_one_though_the_retry_find
 
 
 @pytest.mark.parametrize("lists", [True, False])
-async def test_a_booking_that_was_lost_is_never_told_as_taken(lists: bool) -> None:
+async def test_a_booking_whose_answer_was_lost_is_never_reported_as_taken(lists: bool) -> None:
     shop = Forgetful(lists=lists)
     async with Backend("http://b.test", transport=shop) as backend:
         call = a_call(backend)
@@ -362,7 +364,7 @@ async def test_a_booking_that_was_lost_is_never_told_as_taken(lists: bool) -> No
 
 
 @pytest.mark.parametrize("lists", [True, False])
-async def test_a_move_that_was_lost_is_never_told_as_taken(lists: bool) -> None:
+async def test_a_move_whose_answer_was_lost_is_never_reported_as_taken(lists: bool) -> None:
     shop = Forgetful(lists=lists)
     async with Backend("http://b.test", transport=shop) as backend:
         call = a_call(backend, own_ids={"apt_1"})
@@ -371,7 +373,7 @@ async def test_a_move_that_was_lost_is_never_told_as_taken(lists: bool) -> None:
     assert (outcome.ok, outcome.refused, outcome.unsure) == (lists, False, not lists)
 
 
-async def test_a_plain_no_stays_a_plain_no() -> None:
+async def test_a_refusal_without_a_lost_answer_is_reported_as_a_refusal() -> None:
     async with business(standin({"POST /appointments": {"kind": "409", "times": 1}})) as (backend, _):
         outcome = await book(a_call(backend))
         assert (outcome.refused, outcome.unsure) == (True, False)
@@ -381,7 +383,7 @@ async def test_a_plain_no_stays_a_plain_no() -> None:
 
 
 def _two_tables() -> tuple[Function, Function]:
-    """Functions of your own whose backend counts each table from 1, as ours may."""
+    """Two own functions whose backend counts the ids of each table from 1, so that ids can be equal."""
 
     @function(writes=True)
     async def order_flowers(call: CallContext, bunches: int) -> dict[str, object]:
@@ -396,7 +398,7 @@ def _two_tables() -> tuple[Function, Function]:
     return order_flowers, send_reminder
 
 
-async def test_equal_ids_of_two_tables_do_not_undo_each_other() -> None:
+async def test_functions_with_equal_ids_from_two_tables_do_not_undo_each_other() -> None:
     app = standin(capacity=5)
     registry = Registry({each.name: each for each in (*REGISTRY, *_two_tables())})
     async with business(app) as (backend, _):
@@ -410,7 +412,7 @@ async def test_equal_ids_of_two_tables_do_not_undo_each_other() -> None:
     assert len(app.diary.bookings) == 1
 
 
-async def test_functions_about_one_thing_undo_each_other_by_its_id() -> None:
+async def test_functions_about_the_same_thing_undo_each_other_by_its_id() -> None:
     orders: list[str] = []
 
     @function(writes=True, about="order")
@@ -434,7 +436,7 @@ async def test_functions_about_one_thing_undo_each_other_by_its_id() -> None:
     assert len(set(orders)) == len(orders) == 2
 
 
-async def test_what_was_cancelled_can_be_booked_again_in_the_same_call() -> None:
+async def test_a_cancelled_booking_can_be_made_again_in_the_same_call() -> None:
     app = standin()
     async with business(app) as (backend, _):
         call = a_call(backend)
@@ -474,7 +476,7 @@ async def test_another_machine_with_the_same_database_returns_the_first_result()
     assert (row.key, row.state, row.ok) == (first.key, "done", True)
 
 
-async def test_another_machine_without_a_database_is_held_by_the_idempotency_key() -> None:
+async def test_another_machine_without_a_database_is_stopped_by_the_idempotency_key() -> None:
     app = standin()
     async with business(app) as (backend, line):
         first, second = await book(a_call(backend)), await book(a_call(backend))
@@ -483,7 +485,7 @@ async def test_another_machine_without_a_database_is_held_by_the_idempotency_key
     assert len(app.diary.bookings) == 1
 
 
-async def test_what_nobody_knows_stays_reserved_until_somebody_says_yes(
+async def test_a_write_with_an_unknown_result_stays_reserved_until_the_backend_confirms_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     lost = {"kind": "hang", "after": True, "times": 1}
@@ -492,14 +494,14 @@ async def test_what_nobody_knows_stays_reserved_until_somebody_says_yes(
         app, ledger = standin(faults), MemoryLedger()
         async with business(app, [None, None, "refuse", "refuse"]) as (backend, _):
             call = a_call(backend, once=Once(ledger))
-            for _ in range(2):  # the second one is never sent, and says nothing about the first
+            for _ in range(2):  # the second attempt is never sent, so it shows nothing about the first one
                 await book(call)
                 assert [row.state for row in ledger.of(FunctionCallRow)] == ["reserved"]
             await book(call)
         assert [row.state for row in ledger.of(FunctionCallRow)] == [state]
 
 
-async def test_a_reservation_whose_relay_died_does_not_stop_the_next() -> None:
+async def test_a_reservation_of_a_dead_relay_does_not_stop_the_next_one() -> None:
     app, ledger = standin(), MemoryLedger()
     before = await ledger.reserve(wish().digest(), "CA1", "book_appointment", {}, function_call_id="f0", limit_s=1)
     assert isinstance(before, Reserved)
@@ -509,7 +511,7 @@ async def test_a_reservation_whose_relay_died_does_not_stop_the_next() -> None:
 
 
 class Troubled:
-    """Reservations that do not keep to the port."""
+    """Reservations that hang or raise, against the rules of the port."""
 
     def __init__(self, trouble: Callable[[], Any]) -> None:
         self.trouble = trouble
@@ -534,7 +536,7 @@ def _raise() -> Any:
 
 
 @pytest.mark.parametrize("trouble", [lambda: None, _raise], ids=["hangs", "raises"])
-async def test_a_postgres_that_is_away_is_not_heard(
+async def test_a_caller_does_not_notice_that_postgres_is_away(
     trouble: Callable[[], Any], autojump_clock: trio.testing.MockClock
 ) -> None:
     app = standin()
@@ -546,7 +548,7 @@ async def test_a_postgres_that_is_away_is_not_heard(
     assert len(app.diary.bookings) == 1
 
 
-async def test_look_ups_are_always_asked_afresh() -> None:
+async def test_look_ups_are_always_sent_again() -> None:
     async with business(standin()) as (backend, line):
         call = a_call(backend)
         for _ in range(3):
@@ -554,8 +556,9 @@ async def test_look_ups_are_always_asked_afresh() -> None:
         assert len(line.requests) == 3
 
 
-# One life of one wish, drawn at random: faults of the backend, broken connections, duplicates at once, impatient
-# callers, reconnects to another machine, a database that comes and goes. It ends when the wish is done.
+# A random series of requests for the same booking. It has faults of the backend, broken connections, duplicates at the
+# same time, callers who give up, reconnects to another machine, and a database that comes and goes. It ends when three
+# requests have succeeded.
 _FAULTS: tuple[Any, ...] = (
     "500", "hang", "garbage", "wrong_types", "huge", "redirect", {"kind": "slow", "ms": 900},
     {"kind": "slow", "ms": 3000},
@@ -582,14 +585,14 @@ async def _one_life(seed: int) -> None:
             await _ask_at_once(call, chance, granted)
             if len(granted) >= 3:
                 break
-            await trio.sleep(chance.uniform(0, 12))  # long enough for the breaker's rest, now and then
-        assert granted, f"seed {seed}: the wish was never granted"
+            await trio.sleep(chance.uniform(0, 12))  # s; sometimes long enough for the breaker's pause
+        assert granted, f"seed {seed}: the booking was never made"
         assert len(app.diary.bookings) == 1, f"seed {seed}"
         assert {json.loads(each.output)["id"] for each in granted} == set(app.diary.bookings)
 
 
 async def _ask_at_once(call: CallContext, chance: random.Random, granted: list[Outcome]) -> None:
-    """One to three times the same wish, some given up while they run."""
+    """Ask one to three times at once for the same booking. Some attempts are given up while they run."""
 
     async def ask(said: dict[str, Any], patience_s: float) -> None:
         outcome = await _give_up_after(patience_s, lambda: book(call, **said))
@@ -602,12 +605,14 @@ async def _ask_at_once(call: CallContext, chance: random.Random, granted: list[O
             nursery.start_soon(ask, said, chance.choice([0.05, 1.0, 60.0, 60.0, 60.0]))
 
 
-async def test_whatever_goes_wrong_one_wish_is_one_booking(autojump_clock: trio.testing.MockClock) -> None:
+async def test_with_any_faults_one_wish_leads_to_one_booking(autojump_clock: trio.testing.MockClock) -> None:
     for seed in range(60):
         await _one_life(seed)
 
 
 @pytest.mark.deep
-async def test_a_thousand_wishes_are_a_thousand_bookings(autojump_clock: trio.testing.MockClock) -> None:
+async def test_with_any_faults_a_thousand_wishes_lead_to_a_thousand_bookings(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     for seed in range(1000, 2000):
         await _one_life(seed)

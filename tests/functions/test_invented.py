@@ -1,4 +1,4 @@
-"""Values that nobody has said are refused once, with a question. A caller who confirms one is believed."""
+"""Values that the caller has not said are refused once, with a question. A confirmed value is accepted."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ REGISTRY = load()
         {"phone": "222-222-2222"},
     ],
 )
-async def test_a_made_up_value_is_asked_about_once_and_then_believed(made_up: dict[str, str]) -> None:
+async def test_an_invented_value_is_asked_about_once_and_then_accepted(made_up: dict[str, str]) -> None:
     app = standin(capacity=5)
     spoken = Spoken(1)
     async with business(app) as (backend, line):
         call = a_call(backend, caller_words=spoken)
-        for _ in range(2):  # the caller has not been asked yet
+        for _ in range(2):  # the caller has not been asked yet, so a repeat is refused too
             outcome = await run(REGISTRY, call, "book_appointment", says(BOOK | made_up))
             assert (outcome.ok, outcome.refused, app.diary.bookings) == (False, True, {})
             told = json.loads(outcome.output)
@@ -72,12 +72,12 @@ async def test_a_made_up_value_is_asked_about_once_and_then_believed(made_up: di
         {"phone": "+49 30 901820"},
     ],
 )
-def test_what_a_person_may_be_called_is_not_asked_about(real: dict[str, Any]) -> None:
+def test_a_possible_name_is_not_asked_about(real: dict[str, Any]) -> None:
     values = {name: Phone.parse(value, "US") if name == "phone" else value for name, value in real.items()}
     assert list(invented(values, CALLER)) == []
 
 
-async def test_a_name_that_the_business_knows_the_caller_by_is_not_asked_about() -> None:
+async def test_the_name_under_which_the_business_knows_the_caller_is_not_asked_about() -> None:
     app = standin(callers={CALLER: Known("John Smith", verified=True)})
     async with business(app) as (backend, _):
         call = a_call(backend)

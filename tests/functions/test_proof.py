@@ -1,4 +1,4 @@
-"""A number that the network does not vouch for: what its caller is told, and what they can change."""
+"""A caller whose number the network has not verified: what they are told, and which bookings they can change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def ask(call: CallContext, function: str, /, **arguments: Any) -> tuple[bo
     return outcome.ok, json.loads(outcome.output)
 
 
-async def test_the_caller_is_told_no_name_and_no_booking_and_the_business_is_not_asked() -> None:
+async def test_a_caller_with_an_unverified_number_is_told_no_name_and_no_booking_and_the_backend_is_not_asked() -> None:
     app = standin()
     mine = app.diary.book("Dana Reed", CALLER, "table", NOW + dt.timedelta(days=1)).id
     async with business(app) as (backend, line):
@@ -47,7 +47,7 @@ async def test_the_caller_is_told_no_name_and_no_booking_and_the_business_is_not
         ("Dana Reed", None, False),
     ],
 )
-async def test_name_and_day_of_the_booking_open_it_and_nothing_less(name: str, day: str | None, proved: bool) -> None:
+async def test_a_booking_can_be_changed_only_with_its_name_and_day(name: str, day: str | None, proved: bool) -> None:
     app = standin()
     mine = app.diary.book("Dana Reed", CALLER, "table", NOW + dt.timedelta(days=1)).id
     other = app.diary.book("Dana Reed", CALLER, "table", NOW + dt.timedelta(days=9)).id
@@ -63,7 +63,7 @@ async def test_name_and_day_of_the_booking_open_it_and_nothing_less(name: str, d
         assert not ok
 
 
-async def test_what_was_booked_in_this_call_can_be_changed_in_it() -> None:
+async def test_a_booking_that_was_made_in_this_call_can_be_changed_in_it() -> None:
     async with business(standin()) as (backend, _):
         call = a_call(backend, attested=False)
         ok, told = await ask(call, "book_appointment", **BOOK)
@@ -86,5 +86,5 @@ async def test_what_was_booked_in_this_call_can_be_changed_in_it() -> None:
         ("", "", False),
     ],
 )
-def test_a_name_is_the_same_by_its_parts(said: str, known: str, same: bool) -> None:
+def test_two_names_are_the_same_if_their_parts_are(said: str, known: str, same: bool) -> None:
     assert same_name(said, known) is same

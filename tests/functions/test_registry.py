@@ -1,4 +1,4 @@
-"""A function is its signature: schema, checked arguments, short results; broken ones are refused by name."""
+"""A function's signature gives its schema and the checks of its arguments. A broken function is refused by name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def outcome_of(body: Any, arguments: str = "{}", **options: Any) -> Any:
         return await run(Registry({offered.name: offered}), a_call(backend), offered.name, arguments)
 
 
-def test_all_built_in_functions_are_found_and_say_what_openai_wants() -> None:
+def test_all_built_in_functions_are_found_and_have_the_form_that_openai_requires() -> None:
     registry = load()
     assert {each.name for each in registry} == BUILT_IN
     assert {each.name for each in registry if each.writes} == WRITES
@@ -65,14 +65,14 @@ def test_all_built_in_functions_are_found_and_say_what_openai_wants() -> None:
             assert argument.get("description"), f"{tool['name']}.{name} has no description"
 
 
-def test_every_text_the_model_may_write_is_bounded() -> None:
+def test_every_text_argument_has_a_longest_length() -> None:
     for tool in load().tools():
         for name, argument in tool["parameters"]["properties"].items():
             if argument.get("type") == "string" and "format" not in argument and name not in ("start", "new_start"):
                 assert argument["maxLength"] <= 500, f"{tool['name']}.{name}"
 
 
-def test_no_function_lets_the_model_name_whom_to_dial() -> None:
+def test_no_function_lets_the_model_choose_a_number_to_dial() -> None:
     transfer = load().get("transfer_to_human")
     assert transfer is not None
     assert set(transfer.parameters["properties"]) == {"reason", "summary"}
@@ -119,11 +119,11 @@ NEARLY = {"kind": "table", "start": "2026-11-24T19:00"}
         ({"day": "2026-11-24T19:00:00"}, "day", dt.date(2026, 11, 24)),
         ({"at": "19:30"}, "at", dt.time(19, 30)),
         ({"notes": "  a\u0000b \n c "}, "notes", "a b   c"),
-        ({"notes": "\u202ea\u2066b\u200b"}, "notes", "a b"),  # nobody sees them, and they turn words around
+        ({"notes": "\u202ea\u2066b\u200b"}, "notes", "a b"),  # invisible characters that change the direction of text
         ({"notes": "\u0915\u094d\u200d\u0937"}, "notes", "\u0915\u094d\u200d\u0937"),  # a joiner is part of the word
     ],
 )
-def test_what_models_write_nearly_right_is_understood(given_: dict[str, Any], field: str, value: Any) -> None:
+def test_arguments_that_are_nearly_right_are_understood(given_: dict[str, Any], field: str, value: Any) -> None:
     bound = bind(signature(example), says(NEARLY | given_), CALLER, "US")
     assert getattr(bound, field) == value
 
@@ -135,7 +135,7 @@ def test_what_models_write_nearly_right_is_understood(given_: dict[str, Any], fi
         ("[]", "JSON object"),
         ("5", "JSON object"),
         ("[" * 4000, "no JSON"),
-        ('{"kind":' + "[" * 1900 + "]" * 1900 + "}", "recursion"),  # JSON, and too deep to be looked through
+        ('{"kind":' + "[" * 1900 + "]" * 1900 + "}", "recursion"),  # valid JSON, but nested too deeply
         ("x" * 5000, "longer than"),
         ("", "kind"),
         (says(NEARLY | {"kind": "terrace"}), "kind"),
@@ -155,18 +155,18 @@ def test_what_models_write_nearly_right_is_understood(given_: dict[str, Any], fi
         ('{"kind":"table","start":"2026-11-24T19:00","notes":"\\ud800"}', "no JSON"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_words(text: str, words: str) -> None:
+def test_arguments_that_do_not_fit_are_refused_with_a_sentence(text: str, words: str) -> None:
     with pytest.raises(BadArguments, match="(?s)" + words):
         bind(signature(example), text, CALLER, "US")
 
 
-def test_ten_digits_are_no_number_where_plus_one_is_not_home() -> None:
-    with pytest.raises(BadArguments, match="the country code before it"):  # nothing is missing that could be asked for
+def test_ten_digits_without_a_country_code_are_refused_outside_north_america() -> None:
+    with pytest.raises(BadArguments, match="the country code before it"):  # the message says which part is missing
         bind(signature(example), says(NEARLY | {"phone": "020 7946 0000"}), CALLER, "GB")
 
 
 @given(st.text() | st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(json.dumps))
-def test_no_arguments_a_model_can_write_break_the_binding(text: str) -> None:
+def test_no_arguments_make_the_registry_fail(text: str) -> None:
     with pytest.raises(BadArguments):
         bind(signature(example), text, "", "US")
 
@@ -186,7 +186,7 @@ async def _no_call(thing: str) -> dict[str, Any]:
     return {}
 
 
-async def Shouted(call: CallContext) -> dict[str, Any]:  # noqa: N802  # that is the case
+async def Shouted(call: CallContext) -> dict[str, Any]:  # noqa: N802  # the name is the fault
     """Thing."""
     return {}
 
@@ -217,12 +217,12 @@ async def _unknown_type(call: CallContext, thing: Nowhere) -> dict[str, Any]:  #
         (_unknown_type, "Nowhere"),
     ],
 )
-def test_a_broken_function_is_refused_by_name(body: Any, words: str) -> None:
+def test_a_broken_function_is_refused_with_its_name(body: Any, words: str) -> None:
     with pytest.raises(FunctionRefused, match=f"function {body.__name__} in tests.*{words}"):
         function()(body)
 
 
-def test_a_deadline_that_is_none_is_refused() -> None:
+def test_a_deadline_that_is_not_a_positive_number_is_refused() -> None:
     with pytest.raises(FunctionRefused, match="deadline"):
         function(deadline_s=0)(example)
 
@@ -246,7 +246,9 @@ def _package(path: Path, monkeypatch: pytest.MonkeyPatch, name: str, **files: st
     return name
 
 
-async def test_a_package_of_the_users_joins_and_replaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_own_package_adds_functions_and_replaces_built_in_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = _package(
         tmp_path, monkeypatch, "chef_one", dish=MINE.format(name="ask_chef"), hours=MINE.format(name="lookup_hours")
     )
@@ -274,7 +276,7 @@ async def test_a_package_of_the_users_joins_and_replaces(tmp_path: Path, monkeyp
         ({}, r"chef_\d holds no function"),
     ],
 )
-def test_a_broken_package_is_refused_at_start_by_name(
+def test_a_broken_package_is_refused_at_start_with_its_name(
     files: dict[str, str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     name = f"chef_{2 + sum(request.node.name.encode()) % 7}"
@@ -285,7 +287,7 @@ def test_a_broken_package_is_refused_at_start_by_name(
         load(_package(tmp_path, monkeypatch, name, **files))
 
 
-def test_a_package_that_is_not_there_is_refused_by_name() -> None:
+def test_a_missing_package_is_refused_with_its_name() -> None:
     with pytest.raises(FunctionRefused, match=r"no_such_package cannot be imported: .* looked for beside relay/"):
         load("no_such_package")
 
@@ -297,7 +299,7 @@ async def test_an_unknown_function_is_answered_with_the_known_ones() -> None:
     assert "lookup_hours" in json.loads(outcome.output)["next"]
 
 
-async def test_a_bug_of_ours_is_an_answer_and_a_loud_line(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_bug_in_a_function_gives_an_output_and_an_error_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     async def stumble(call: CallContext) -> dict[str, Any]:
         """Stumble."""
         return {"share": 1 // len("")}
@@ -309,7 +311,7 @@ async def test_a_bug_of_ours_is_an_answer_and_a_loud_line(capsys: pytest.Capture
     assert "Traceback" in capsys.readouterr().out
 
 
-async def test_a_result_that_is_no_json_is_a_bug_of_ours() -> None:
+async def test_a_result_that_is_not_json_counts_as_a_bug_in_the_function() -> None:
     async def confuse(call: CallContext) -> dict[str, Any]:
         """Confuse."""
         return {"thing": object()}
@@ -320,18 +322,18 @@ async def test_a_result_that_is_no_json_is_a_bug_of_ours() -> None:
 
 
 @pytest.mark.parametrize("result", ["Four are left.", ["four"], 4, ({"left": 4}, "four"), ({"left": 4},), b"four"])
-async def test_a_result_of_another_kind_is_a_bug_and_no_effect_that_nobody_knows(result: Any) -> None:
+async def test_a_result_of_a_wrong_type_counts_as_a_bug_and_not_as_an_effect(result: Any) -> None:
     async def confuse(call: CallContext) -> Any:
         """Confuse."""
         return result
 
     outcome = await outcome_of(confuse)
-    assert (outcome.ok, outcome.effect) == (False, None)  # an unknown effect would leave the caller without an answer
+    assert (outcome.ok, outcome.effect) == (False, None)  # with an unknown effect the caller would get no answer
     assert outcome.error
 
 
 @pytest.mark.parametrize(("status", "ok"), [("shipped", True), (None, True), ("ok", True), ("error", False)])
-async def test_a_status_of_the_users_own_is_no_failure_that_leads_to_a_human(status: str | None, ok: bool) -> None:
+async def test_a_status_of_an_own_function_is_not_a_failure_that_leads_to_a_human(status: str | None, ok: bool) -> None:
     async def order_status(call: CallContext) -> dict[str, Any]:
         """Where an order is."""
         return {"status": status}
@@ -341,12 +343,12 @@ async def test_a_status_of_the_users_own_is_no_failure_that_leads_to_a_human(sta
     assert json.loads(outcome.output)["status"] == status
 
 
-async def test_a_phone_number_may_stand_in_a_result() -> None:
+async def test_a_phone_number_may_be_in_a_result() -> None:
     outcome = await outcome_of(example, says(NEARLY | {"phone": "212 555 0199"}))
     assert json.loads(outcome.output)["phone"] == "+12125550199"
 
 
-async def test_an_error_inside_a_nursery_is_still_understood() -> None:
+async def test_a_refusal_from_inside_a_nursery_is_recognised() -> None:
     from relay.functions.registry import NotPossible
 
     async def refuse() -> None:
@@ -363,7 +365,7 @@ async def test_an_error_inside_a_nursery_is_still_understood() -> None:
 
 
 @pytest.mark.parametrize(("writes", "words"), [(False, "did not work"), (True, "not known whether it was done")])
-async def test_the_deadline_gives_an_answer_that_says_so(
+async def test_a_function_that_exceeds_its_deadline_gives_an_output_that_says_so(
     writes: bool, words: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async def dawdle(call: CallContext) -> dict[str, Any]:
@@ -377,7 +379,7 @@ async def test_the_deadline_gives_an_answer_that_says_so(
     assert "1.5 s" in outcome.error
 
 
-async def test_a_call_that_ends_cancels_its_function(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_end_of_a_call_cancels_its_function(autojump_clock: trio.testing.MockClock) -> None:
     async def dawdle(call: CallContext) -> dict[str, Any]:
         """Dawdle."""
         await trio.sleep(60)
@@ -388,7 +390,7 @@ async def test_a_call_that_ends_cancels_its_function(autojump_clock: trio.testin
     assert scope.cancelled_caught
 
 
-async def test_a_function_that_only_looks_may_not_write() -> None:
+async def test_a_function_that_only_reads_may_not_write() -> None:
     async def sneak(call: CallContext) -> dict[str, Any]:
         """Sneak."""
         return {"key": call.idempotency_key}
@@ -409,7 +411,7 @@ def test_a_long_list_keeps_whole_elements_and_says_how_many_are_missing() -> Non
     assert len(output.encode()) <= OUTPUT_LIMIT_BYTES
     assert len(kept["slots"]) + kept["more"]["slots"] == 100
     assert all(set(each) == {"start", "say"} for each in kept["slots"])
-    assert len(kept["slots"]) >= 10, "no more is left out than must be"
+    assert len(kept["slots"]) >= 10, "more elements were left out than necessary"
 
 
 def test_a_long_text_ends_at_a_word() -> None:
@@ -430,14 +432,14 @@ _JSON = st.recursive(
     st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), _JSON, max_size=12),
     st.integers(1, 40),
 )
-def test_every_result_is_whole_json_of_a_kilobyte(some: dict[str, Any], times: int) -> None:
+def test_every_result_is_complete_json_of_a_kilobyte_at_most(some: dict[str, Any], times: int) -> None:
     result = {f"{name}{n}": [value] * n for n in range(times) for name, value in some.items()}
     output = envelope(result)
     assert len(output.encode()) <= OUTPUT_LIMIT_BYTES
     assert json.loads(output)["status"] == "ok"
 
 
-def test_a_huge_result_of_every_shape_is_whole_json() -> None:
+def test_a_huge_result_of_any_shape_is_complete_json() -> None:
     deep: Any = "x"
     for _ in range(50):
         deep = {"in": [deep] * 3}

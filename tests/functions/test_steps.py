@@ -1,4 +1,4 @@
-"""A coroutine run step by step: what it does is the same, and the longest step is known."""
+"""A coroutine that is run step by step behaves the same, and its longest step is known."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_the_time_between_two_waits_is_measured() -> None:
     assert 0.3 <= steps.longest_s < 2.0
 
 
-async def test_waiting_is_no_blocking(autojump_clock: trio.testing.MockClock) -> None:
+async def test_waiting_does_not_count_as_blocking(autojump_clock: trio.testing.MockClock) -> None:
     async def waits() -> None:
         await trio.sleep(60)
 
@@ -70,10 +70,10 @@ async def test_a_nursery_inside_still_works() -> None:
     assert sorted(seen) == [0, 1, 2]
 
 
-async def test_a_function_that_blocks_says_for_how_long() -> None:
+async def test_for_a_function_that_blocks_the_log_says_for_how_long() -> None:
     @function()
     async def slow(call: CallContext) -> dict[str, object]:
-        """Sleeps where nobody may sleep."""
+        """Sleep without letting other tasks run."""
         time.sleep(0.3)  # noqa: ASYNC251  # what it must not do
         return {"rested": True}
 

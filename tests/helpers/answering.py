@@ -13,7 +13,7 @@ from tests.helpers.playbook import PLAIN, Stage
 R1 = ResponseId("resp_1")
 
 
-def of(stage: Stage, kind: type) -> list:  # type: ignore[type-arg] # of whatever kind was asked for
+def of(stage: Stage, kind: type) -> list:  # type: ignore[type-arg] # actions of the wanted kind
     return [action for action in stage.actions if isinstance(action, kind)]
 
 

@@ -1,4 +1,4 @@
-"""What the stand-in model's answers cost."""
+"""The cost of the stand-in model's answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relay.standin.model.realtime_peer import RealtimePeer
 
 
 def collect_bills(patch: pytest.MonkeyPatch) -> dict[str, float]:
-    """What the stand-in's answers cost, by model, with that model's price."""
+    """Collect the cost of the stand-in's answers for each model, in dollars, at that model's price."""
     usd: dict[str, float] = {}
     emit = RealtimePeer.emit
 

@@ -32,7 +32,7 @@ FRAME_S = 0.02
 
 
 def open_console(daemon: Daemon) -> BrowserCalls:
-    """Put the console on a play's relay, as `relay serve` does. Its pages with rows have no Postgres here."""
+    """Put the console on a play's relay, as `relay serve` does. There is no Postgres here for its pages with rows."""
     calls = BrowserCalls(daemon.desk)
     console = Console(owner_of(daemon.desk, None, calls=calls), Reads("postgresql://nobody@127.0.0.1:1/none"))
     daemon.add_console(console, {browser_calls.ROOM: calls.room})
@@ -42,7 +42,7 @@ def open_console(daemon: Daemon) -> BrowserCalls:
 async def ask(
     play: Play, method: str, path: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] = OWN
 ) -> tuple[int, dict[str, Any]]:
-    """A request of the page's: status and JSON."""
+    """Send a request as the page does. Return its status and JSON."""
     transport = httpx.ASGITransport(cast(Any, play.daemon.app))
     async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
         got = await client.request(method, path, headers=dict(headers), data=dict(form or {}))
@@ -50,7 +50,7 @@ async def ask(
 
 
 async def open_socket(play: Play, path: str, headers: Mapping[str, str] = OWN) -> WebSocketEnd:
-    """The page's socket. Raises Refused."""
+    """Open the page's socket. Raises Refused."""
     ours, theirs = pipe()
 
     async def serve() -> None:
@@ -71,7 +71,7 @@ async def open_socket(play: Play, path: str, headers: Mapping[str, str] = OWN) -
 
 
 class BrowserCaller:
-    """One call. It plays what it is sent, gives marks back when they were heard, and says clips."""
+    """One call. It plays the audio that it gets, returns a mark when its audio was heard, and says clips."""
 
     def __init__(self, end: WebSocketEnd, told: Mapping[str, str]) -> None:
         self.end, self.told = end, told
@@ -89,14 +89,14 @@ class BrowserCaller:
         return self.told["end"].rpartition("/")[2].partition("?")[0]
 
     async def send(self, **message: object) -> None:
-        """A message of the page's; nothing where the call is over."""
+        """Send a message as the page does. Do nothing if the call is over."""
         try:
             await self.end.send(json.dumps(message).encode())
         except Gone:
             pass
 
     def say(self, clip: str) -> float:
-        """Say a clip from now on; when it ends (the play's clock)."""
+        """Begin to say a clip. Return the time at which it ends, on the play's clock."""
         found = clips()[clip]
         return self.mouth.say(found.mulaw, trio.current_time(), found.text)
 
@@ -136,7 +136,7 @@ class BrowserCaller:
                 await self.send(kind="mark", name=name)
 
     async def until_quiet(self, for_s: float = 1.0, limit_s: float = 30.0) -> None:
-        """Wait until the agent has spoken, and has said nothing for a while; or until the call is over."""
+        """Wait until the agent has spoken and then been silent for `for_s`, or until the call is over."""
         began_at = trio.current_time()
         with trio.fail_after(limit_s):
             while not self.is_over.is_set():
@@ -147,14 +147,14 @@ class BrowserCaller:
                 await trio.sleep(0.05)
 
     def heard(self) -> bytes:
-        """All that was played so far, mu-law, silence between."""
+        """All audio that was played so far, in mu-law, with silence between its parts."""
         first = samples_at(self.began_at)
         return self.ear.read(first, samples_at(trio.current_time()) - first)
 
 
 @asynccontextmanager
 async def browser_call(play: Play, **form: str) -> AsyncIterator[BrowserCaller]:
-    """Ring, connect, and talk while the block runs; then the tab is closed, where the call still runs."""
+    """Start a call and talk while the block runs. Then close the tab, if the call still runs."""
     status, told = await ask(play, "POST", "/console/talk/call", form)
     assert status == 200, told
     caller = BrowserCaller(await open_socket(play, told["socket"]), told)

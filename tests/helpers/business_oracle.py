@@ -1,4 +1,4 @@
-"""A second receptionist, slow and simple: it looks at every minute by itself. Also random businesses for both."""
+"""A slow and simple second version of the booking rules: it checks every minute. Also random businesses for both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-# Both changes of the clock in New York and London, a change of half an hour, and ordinary days: the day to begin with.
+# The first day of a random business: both clock changes in New York and London, one of 30 minutes, or an ordinary day.
 BEGINNINGS = [
     ("America/New_York", dt.date(2026, 3, 6)),
     ("America/New_York", dt.date(2026, 10, 30)),
@@ -25,7 +25,7 @@ BEGINNINGS = [
 LENGTH_DAYS = 5
 MARGIN_DAYS = 2
 
-Hours = tuple[tuple[str, str], ...]  # both "HH:MM"; a close before its open is on the next day
+Hours = tuple[tuple[str, str], ...]  # (opens, closes), each "HH:MM"; closes < opens means the next day
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class RandomPerson:
 
 @dataclass(frozen=True)
 class World:
-    """What is in the file, and when it is."""
+    """The contents of the business file, and the present time."""
 
     zone: str
     first: dt.date
@@ -58,7 +58,7 @@ class World:
     services: tuple[RandomService, ...]
     people: tuple[RandomPerson, ...]
     tables: int
-    now_min: int  # after the beginning of `first`
+    now_min: int  # minutes after the beginning of `first`
 
     def toml(self) -> str:
         lines = ['name = "Random"', f'timezone = "{self.zone}"', "[places]", f"table = {self.tables}", "[hours]"]
@@ -114,7 +114,7 @@ def worlds(draw: st.DrawFn) -> World:
             draw(st.sampled_from([0, 0, 10, 15])),
             draw(st.sampled_from([15, 30, 50, 60, 20, 90])),
             draw(st.sampled_from([0, 45, 600])),
-            draw(st.sampled_from([1, 2])),  # so that no alternative is beyond the days that are walked
+            draw(st.sampled_from([1, 2])),  # so that all alternatives are on the days that the oracle checks
             draw(st.booleans()),
         )
         for number in range(draw(st.integers(1, 2)))
@@ -144,7 +144,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 @lru_cache(maxsize=64)
 def walls(zone: str, first: dt.date) -> tuple[int, list[dt.datetime]]:
-    """The first minute, and what the clock shows at each minute from it."""
+    """The number of the first minute since 1970, and the local time of each minute from then on."""
     begin = dt.datetime.combine(first - dt.timedelta(days=MARGIN_DAYS), dt.time(), dt.UTC)
     start = int(begin.timestamp()) // 60
     length = (LENGTH_DAYS + 2 * MARGIN_DAYS) * 1440
@@ -154,7 +154,7 @@ def walls(zone: str, first: dt.date) -> tuple[int, list[dt.datetime]]:
 
 @dataclass
 class Oracle:
-    """Walks minutes."""
+    """Decides by checking each minute."""
 
     world: World
     taken: dict[tuple[str, int], set[int]] = field(default_factory=dict)  # (name, number) -> minutes
@@ -178,11 +178,11 @@ class Oracle:
 
         minutes, stretches = self._minutes(hours)
         there = minutes & self.business[0]
-        # A span of a person begins when they come, or when the business opens while they are there.
+        # A person's time begins when they come, or when the business opens if they are there by then.
         return there, [within for stretch in stretches for within in _runs(stretch, there)]
 
     def _minutes(self, hours: object) -> tuple[set[int], list[range]]:
-        """The minutes inside, and the stretches of them as they are written."""
+        """The minutes within the hours, and the same hours as stretches."""
         inside: set[int] = set()
         stretches: list[range] = []
         for number in range(-MARGIN_DAYS, LENGTH_DAYS + MARGIN_DAYS - 1):
@@ -204,7 +204,7 @@ class Oracle:
         return [(each.name, 0) for each in self.world.people if service.name in each.does]
 
     def can(self, service: RandomService, start: int, resource: tuple[str, int]) -> bool:
-        """Whether this person or place can do it then, minute by minute."""
+        """Whether this person or place can do the service at that time, checked minute by minute."""
         inside = self.own[resource[0]][0] if resource[1] == 0 else self.business[0]
         taken = self.taken.get(resource, set())
         today = self.aware[self.now - self.start].date()
@@ -222,7 +222,7 @@ class Oracle:
         self.taken.setdefault(resource, set()).update(range(start, start + service.minutes + service.buffer))
 
     def offers(self, service: RandomService, first: dt.date, last: dt.date, who: str = "") -> set[int]:
-        """All times that are on the steps from each beginning, and can be booked."""
+        """All times that can be booked. They are whole steps after the beginning of a stretch."""
         part = gcd(service.step, 60)
         found: set[int] = set()
         for resource in self.resources(service):

@@ -1,4 +1,4 @@
-"""The stand-in backend and a call beside it, in one Trio run, for the tests of the functions."""
+"""The stand-in backend and a call, in one Trio run, for the tests of the functions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def standin(
 
 
 class Answering(httpx.AsyncBaseTransport):
-    """A backend that gives one answer to everything, and keeps what it was asked."""
+    """A backend that gives the same answer to every request, and keeps the requests."""
 
     def __init__(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self.body, self.status, self.headers = body, status, headers or {}
@@ -46,7 +46,7 @@ class Answering(httpx.AsyncBaseTransport):
 
 
 class Line(httpx.ASGITransport):
-    """A connection to the stand-in that breaks on order: "refuse" before, "lose" after the request was carried out."""
+    """A connection to the stand-in that can break: "refuse" before a request, "lose" after it was carried out."""
 
     def __init__(self, app: BusinessApp, breaks: Sequence[str | None] = ()) -> None:
         super().__init__(cast(Any, app), raise_app_exceptions=False)
@@ -66,7 +66,7 @@ class Line(httpx.ASGITransport):
 
 @asynccontextmanager
 async def business(app: BusinessApp, breaks: Sequence[str | None] = ()) -> AsyncIterator[tuple[Backend, Line]]:
-    """The real client on such a connection."""
+    """The real client on such a connection, and the connection itself."""
     line = Line(app, breaks)
     async with Backend("http://business.test/", transport=line) as backend:
         yield backend, line
@@ -85,7 +85,7 @@ def local(text: str, tz: ZoneInfo = TZ) -> dt.datetime:
 
 
 class Spoken:
-    """What the caller of a test has said, and in how many turns."""
+    """The words that the caller of a test has said, and the number of turns."""
 
     def __init__(self, turn: int, words: str = "") -> None:
         self.turn, self.words = turn, words

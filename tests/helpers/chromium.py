@@ -1,4 +1,4 @@
-"""A real Chromium with an empty profile: what it says of itself, and what a person sees in it."""
+"""A real Chromium with an empty profile: its log, and the page as a person sees it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-r
 
 @contextmanager
 def chromium(*flags: str, may_say: tuple[str, ...] = ()) -> Iterator[Any]:
-    """A browser. At the end it has logged no error and no CSP report, but for what `may_say` names."""
+    """A browser. At the end, check that it logged no error and no CSP report, except those that `may_say` names."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for flag in (*FLAGS, *flags):
@@ -46,7 +46,7 @@ def wait(browser: Any, until: Any, limit_s: float = LIMIT_S) -> Any:
 
 
 def sign_in(browser: Any, address: str) -> None:
-    """From the first page to Today."""
+    """Sign in, and wait for the page Today."""
     browser.get(f"{address}/console/")
     wait(browser, lambda: browser.find_elements(By.ID, "password"))
     browser.find_element(By.ID, "password").send_keys(PASSWORD)
@@ -55,19 +55,19 @@ def sign_in(browser: Any, address: str) -> None:
 
 
 def text(browser: Any) -> str:
-    """What the page says."""
+    """The text of the page."""
     return str(browser.find_element(By.TAG_NAME, "main").text)
 
 
 def be_a_phone(browser: Any) -> None:
-    """A screen of 375 by 800."""
+    """Give the browser a screen of 375 by 800 pixels."""
     browser.set_window_size(500, 900)
     screen = {"width": 375, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
 
 
 def check_fits_and_is_named(browser: Any) -> None:
-    """Nothing stands out to the right, and everything that can be used has a name."""
+    """Check that nothing is wider than the screen, and that every control has a name for screen readers."""
     width = browser.execute_script("return innerWidth")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     unnamed = browser.execute_script("""
@@ -79,14 +79,14 @@ def check_fits_and_is_named(browser: Any) -> None:
 
 
 def be_of_scheme(browser: Any, scheme: str) -> None:
-    """Light or dark."""
+    """Set the preferred colour scheme, light or dark."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def troubles_for_screen_readers(browser: Any, axe: str) -> list[str]:
-    """What Deque's axe finds serious in this page. The page's policy forbids eval and stays in force: axe is evaluated
-    by the browser's debugger."""
+    """The serious faults that Deque's axe finds in this page. The page's policy forbids eval, so the browser's debugger
+    runs axe."""
     browser.execute_script(axe)
     found = browser.execute_async_script("""
         const done = arguments[0];

@@ -1,4 +1,4 @@
-"""The console in an app of its own, over a real Postgres, with an owner whose parts a test sets."""
+"""The console as an app of its own with a real Postgres. A test sets the rest: settings, running calls, health."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOCAL = Settings(business_name="Harbor Table", business_tz="America/New_York")
 
 
 class Calls:
-    """Running calls that a test sets; what is ordered is kept."""
+    """Running calls that a test sets. Orders are kept for the test."""
 
     machine = "local"
 

@@ -1,6 +1,6 @@
-"""A console of its own in a process, for a browser: `python -m tests.helpers.console_server URL DATA_DIR [HASH]`.
+"""A console in a process of its own, for a browser: `python -m tests.helpers.console_server URL DATA_DIR [HASH]`.
 
-Prints its address. The database has calls; one of them has a recording of 20 s, with a tone in each channel.
+It prints its address. The database has calls. One of them has a recording of 20 s, with a tone in each channel.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tests.helpers.console_app import LOCAL, console_app
 from tests.helpers.owner_data import NOW, fill, sid
 
 SECONDS = 20
-RECORDED = 24  # the call of yesterday, at this hour
+RECORDED = 24  # the number of the recorded call: it was 24 hours ago
 
 
 def tones() -> bytes:
-    """What both channels hold: left byte, right byte, ..."""
+    """The audio of both channels, byte by byte: left, right, left and so on."""
     at = np.arange(SECONDS * 8000) / 8000
     left = dsp.encode((8000 * np.sin(2 * np.pi * 440 * at)).astype(np.int16))
     right = dsp.encode((8000 * np.sin(2 * np.pi * 880 * at)).astype(np.int16))
@@ -59,7 +59,7 @@ def add_recording(url: str, settings: Settings, call_sid: str) -> None:
 
 
 async def main(url: str, data_dir: str, password_hash: str) -> None:
-    """Fill, and serve until it is ended."""
+    """Fill the database, and serve until the process is ended."""
     settings = replace(
         LOCAL, data_dir=Path(data_dir), recording_key=new_key(), console_password_hash=password_hash, record="on"
     )

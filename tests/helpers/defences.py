@@ -1,7 +1,7 @@
 """The relay's defences, and how a test takes each away.
 
-A scenario that goes well without its defence would prove nothing. Each entry names a scenario, the defence, and how a
-test takes it away.
+A scenario that still passes without its defence would prove nothing. Each entry has a scenario, a sentence that
+describes the defence, and a function that takes the defence away.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ Patch = pytest.MonkeyPatch
 
 
 def put(where: Any, name: str, value: Any) -> Callable[[Patch], None]:
-    """Something else in this place."""
+    """Replace this attribute."""
     return lambda patch: patch.setattr(where, name, value)
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """Instead of a step that does something."""
+    """Does nothing, in the place of a step that does something."""
 
 
 async def nothing_async(*_: Any, **__: Any) -> None:
-    """The same, awaited."""
+    """The same for a step that is awaited."""
 
 
 def no(*_: Any, **__: Any) -> bool:
@@ -70,7 +70,7 @@ def no(*_: Any, **__: Any) -> bool:
 
 
 def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    """Break something, and also the rescue from dead air, which would make up for it."""
+    """Break something, and also the rescue from dead air, which would hide the effect."""
 
     def both(patch: Patch) -> None:
         patch.setattr(liveness.Liveness, "due", lambda *_, **__: "nothing")
@@ -80,7 +80,7 @@ def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
 
 
 def deaf_to(kind: str) -> Callable[[Patch], None]:
-    """One kind of the caller's words has no effect."""
+    """Let one kind of the caller's words have no effect."""
     assert kind in escalation.CALLER_SAYS
     judge = escalation.Rules.judge
 
@@ -136,7 +136,7 @@ def unknown_words_are_words(patch: Patch) -> None:
 
 
 def take_late_audio(patch: Patch) -> None:
-    """Two places refuse it: the answer that was cancelled, and the item that was cut."""
+    """Take away both checks: one refuses audio of a cancelled answer, the other audio of a cut item."""
     append = playout.Playout.append
 
     def append_anyway(line: playout.Playout, item: Any, *audio: Any, **how: Any) -> None:
@@ -176,7 +176,7 @@ def believe_anything(patch: Patch) -> None:
 
 
 def wait_for_ever(patch: Patch) -> None:
-    """Two limits hold: the backend's, and the function's."""
+    """Take away both limits: the backend client's and the function's."""
     attempt = registry._attempt
 
     async def attempt_patiently(function: registry.Function, call: registry.CallContext, arguments: Any) -> Any:
@@ -245,39 +245,39 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ),
     (
         "barge_in_early",
-        "what the server's VAD hears stops the agent",
+        "speech that the server's VAD hears stops the agent",
         put(turn_taking.Floor, "_judge", lambda *_: turn_taking.Step.NOTHING),
     ),
     ("barge_in_notice", "the notice cannot be interrupted", unprotected),
-    ("barge_in_function", "a phrase of ours is heard while a function runs", without_phrases),
+    ("barge_in_function", "a holding phrase is heard while a function runs", without_phrases),
     ("cough", "250 ms of voice make an interruption", put(turn_taking, "GIVE_UP_MS", 20)),
-    ("cough_with_words", "words that nobody said are nothing", put(words.Words, "_is_nothing", no)),
-    ("model_odd_audio", "half a sample waits for its other half", whole_samples),
+    ("cough_with_words", "words that are made of noise count as nothing", put(words.Words, "_is_nothing", no)),
+    ("model_odd_audio", "the first byte of a sample waits for the second", whole_samples),
     # The end
     ("goodbye", "the last words are heard to their end", put(ending, "_last_words_heard", lambda *_: True)),
     ("hangup_before_stream", "a call without a stream has rows", put(webhooks, "record_without_stream", nothing)),
     (
         "hangup_while_ringing",
-        "a transfer that came to nothing is written down",
+        "a transfer that did not succeed is written down",
         put(human_transfer.Transfers, "caller_left", nothing),
     ),
     ("dormant", "a silent caller is asked", put(ending, "check_silence", nothing)),
     ("cap_dollars", "a call has a limit in dollars", put(ending, "check_caps", nothing)),
     ("cap_duration", "a call has a limit in time", put(ending, "check_caps", nothing)),
     # Humans
-    ("transfer_voicemail", "whoever takes the call presses a key", put(twiml, "whisper", lambda *_: twiml.empty())),
-    ("transfer_declined", "a caller whom nobody took goes back to the agent", put(human_transfer, "RESUMES", 0)),
+    ("transfer_voicemail", "a human takes the call with a key", put(twiml, "whisper", lambda *_: twiml.empty())),
+    ("transfer_declined", "a caller whom no human took goes back to the agent", put(human_transfer, "RESUMES", 0)),
     ("transfer_busy", "a callback entry stands", put(human_transfer.Transfers, "_keep_callback", nothing)),
     ("transfer_out_of_hours", "the human's hours are kept", put(context.Desk, "human_is_there", lambda *_: True)),
     ("key_zero", "0 leads to a human", put(turns, "digit", nothing)),
     ("emergency", "words of an emergency lead to a human", deaf_to("emergency")),
     ("angry", "an angry caller is offered a human", deaf_to("angry")),
     ("misunderstood", "three misunderstandings lead to a human", deaf_to("misunderstood")),
-    ("misunderstands", "an agent that asks again has not understood", put(responses, "heed_own_words", nothing)),
-    ("two_failures", "two failures of one thing lead to a human", put(function_calls, "_failed_too_often", no)),
-    ("transfer_rest_fails", "the caller's own document dials", put(webhooks.Webhooks, "_after", hang_up)),
-    ("emergency_handed_on", "an emergency takes the place of another reason", put(ending, "_is_graver", no)),
-    ("emergency_over_the_goodbye", "a goodbye is taken back for a human", put(ending, "_has_spoken", no)),
+    ("misunderstands", "an answer that asks again is counted", put(responses, "heed_own_words", nothing)),
+    ("two_failures", "two failures of one function lead to a human", put(function_calls, "_failed_too_often", no)),
+    ("transfer_rest_fails", "without the REST API the next document dials", put(webhooks.Webhooks, "_after", hang_up)),
+    ("emergency_handed_on", "an emergency replaces another end reason", put(ending, "_is_graver", no)),
+    ("emergency_over_the_goodbye", "a goodbye is cancelled for a human", put(ending, "_has_spoken", no)),
     ("emergency_abroad", "each country has its own number", american),
     # The model
     ("model_dies_twice", "a lost session is dialled again", put(failover, "RECONNECTS", 1)),
@@ -288,68 +288,68 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("model_deaf", "a session that hears nothing is noticed", put(unheard_speech.UnheardSpeech, "is_enough", no)),
     (
         "model_fails_once",
-        "one that failed is asked for again",
+        "an answer that failed is asked for again",
         unrescued(put(response_queue.Answers, "_ask_again", no)),
     ),
     ("model_empty_answer", "an empty answer is asked for again", put(response_queue.Answers, "_ask_again", no)),
     ("model_fails_always", "a model that only fails is given up", put(response_queue.Answers, "has_failed", False)),
-    ("model_odd_protocol", "an event that nobody knows is passed over", strict),
-    ("model_dead", "a model that is not there is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
+    ("model_odd_protocol", "an unknown event is ignored", strict),
+    ("model_dead", "a model that cannot be reached is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
     ("model_dead_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
     (
         "model_huge_event",
-        "an event of 15 MiB is no reason to close",
+        "an event of 15 MiB does not close the session",
         put(websocket, "MAX_FROM_MODEL_BYTES", 1 << 20),
     ),
     ("model_broken_arguments", "a function call that was cancelled is not run", half_calls_too),
     (
         "model_cancel_first",
-        "the relay alone stops an answer",
+        "only the relay stops an answer, and not the server",
         lambda patch: patch.setitem(session_config._TURN_DETECTION, "interrupt_response", True),
     ),
     (
         "model_transcription_failed",
-        "a sound whose words are not known interrupts nobody",
+        "a sound whose words are not known does not interrupt the agent",
         unknown_words_are_words,
     ),
     ("model_late_deltas", "audio of an answer that was cut is dropped", take_late_audio),
     (
         "model_slow_speech",
-        "what Twilio holds is topped up before it runs out",
+        "the audio at Twilio is topped up before it runs out",
         put(playout.Lead.__init__, "__defaults__", (-60, 400)),
     ),
-    ("model_refuses_once", "a session that could not be had is dialled again", first_failure_is_final),
-    ("model_hangs_at_connect", "a dial has a limit", put(model_session, "CONNECT_LIMIT_S", 999.0)),
+    ("model_refuses_once", "a session that could not be opened is dialled again", first_failure_is_final),
+    ("model_hangs_at_connect", "a dial has a time limit", put(model_session, "CONNECT_LIMIT_S", 999.0)),
     (
         "model_silent_after_connect",
-        "a session has a limit to be configured",
+        "the configuration of a session has a time limit",
         put(model_session, "CONFIGURE_LIMIT_S", 999.0),
     ),
-    ("model_refuses_key", "a model that takes nobody is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
-    ("model_refuses_update", "a model that takes no settings is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
+    ("model_refuses_key", "a model that refuses the key is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
+    ("model_refuses_update", "a model that refuses the settings is given up", put(greeting, "MODEL_LIMIT_S", 1e9)),
     # The backend
     ("backend_500", "the model is told what failed", put(registry, "_failed", all_is_well)),
-    ("backend_garbage", "an answer that is not as agreed is not believed", believe_anything),
-    ("backend_wrong_types", "an answer with wrong types is not believed", believe_anything),
-    ("backend_hang", "a function has a limit", wait_for_ever),
-    ("booking_answer_lost", "a lost write is tried again, or looked up", neither_again_nor_looked_up),
-    ("backend_slow", "a phrase is heard while a function runs", without_phrases),
+    ("backend_garbage", "an answer of the backend that breaks the contract is not used", believe_anything),
+    ("backend_wrong_types", "an answer of the backend with wrong types is not used", believe_anything),
+    ("backend_hang", "a function has a time limit", wait_for_ever),
+    ("booking_answer_lost", "a write whose answer was lost is tried again, or looked up", neither_again_nor_looked_up),
+    ("backend_slow", "a holding phrase is heard while a function runs", without_phrases),
     (
         "function_without_words",
         "silence counts from the caller's last sound",
         put(function_calls, "SILENCE_LIMIT_S", 99.0),
     ),
     ("postgres_away", "a booking does not wait for Postgres", put(idempotency.Once, "_reserve", reserve_or_fail)),
-    # What is said and what is done
-    ("claim_without_deed", "a claim is held against what was done", put(call_rows.Books, "_judge", nothing)),
-    ("claim_denied", "what was done is held against what is said", put(claims, "tells", lambda *_: True)),
+    # Claims and deeds
+    ("claim_without_deed", "a claim is compared with the deeds", put(call_rows.Books, "_judge", nothing)),
+    ("claim_denied", "a deed that the agent denies is noticed", put(claims, "tells", lambda *_: True)),
     ("claim_unverified", "a claim that stays wrong is written down", put(Deeds, "are_told_right", True)),
-    ("transfer_declined_after_booking", "deeds are the call's, not the stream's", deeds_of_the_stream),
+    ("transfer_declined_after_booking", "deeds belong to the call, and not to the stream", deeds_of_the_stream),
     # Admission and consent
     ("too_often", "callers who ring too often get the human", put(admission, "CALLS_PER_WINDOW", 10**9)),
     ("capacity", "a full relay takes no more", put(admission.Admission, "judge", nothing_async)),
     ("day_spend", "a day has a limit in dollars", put(admission.Admission, "judge", nothing_async)),
-    ("two_party_state", "who must be told is told", put(context, "must_announce", no)),
+    ("two_party_state", "a caller who must hear the notice hears it", put(context, "must_announce", no)),
     ("record_off", "RECORD=off keeps no words", keep_words),
     # Lines, sockets, relays
     ("muted_line", "missing caller audio is padded", put(Gaps, "while_idle", lambda *_: 0)),
@@ -362,21 +362,21 @@ DEFENCES: list[tuple[str, str, Callable[[Patch], None]]] = [
         put(human_transfer.Transfers, "accept", accept_known_calls),
     ),
     ("drained", "running calls are told that the process stops", put(context.Desk, "begin_drain", nothing)),
-    # The business of its own
+    # The embedded business
     (
         "business_after_hours",
-        "another greeting is said while it is closed",
+        "while the business is closed another greeting is said",
         put(briefings, "closed_words", lambda *_: ""),
     ),
-    ("business_holiday", "a special day takes the place of the week", put(Business, "special_day", lambda *_: None)),
+    ("business_holiday", "a special day has its own hours", put(Business, "special_day", lambda *_: None)),
     (
         "business_person_off",
-        "nobody is booked on a day off",
+        "a person is not booked on a day off",
         put(opening, "_own_hours_on", lambda business, _, day: opening._hours_on(business, day)),
     ),
     (
         "business_slot_lost",
-        "what others have booked is not free",
+        "a time that others have booked is not free",
         put(MemoryStore, "busy", lambda _, resources, *__: {resource: [] for resource in resources}),
     ),
 ]

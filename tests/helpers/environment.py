@@ -1,4 +1,4 @@
-"""An environment that `relay serve` accepts; nothing in it answers."""
+"""An environment that `relay serve` accepts. Its addresses do not answer."""
 
 from __future__ import annotations
 

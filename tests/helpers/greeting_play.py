@@ -1,4 +1,4 @@
-"""One call on a stage, told in a few steps: what was written when, what was heard, what was stored."""
+"""One call on a stage, from a few steps of a scenario. The result has what was sent, heard and stored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TROUBLE = "I'm sorry, we are having a technical problem. I'm connecting you with
 
 
 def prompt_model(faults: Faults | None = None) -> Script:
-    """A model that is so quick that the live greeting is there before the stream is."""
+    """A model that is so quick that the live greeting comes before the stream begins."""
     return Script(first_delta_ms=(50, 50), faults=faults or Faults())
 
 
@@ -37,7 +37,7 @@ class Told:
 
     @property
     def first_ms(self) -> list[int]:
-        """For each stream: when the exchange got the first audio, after it had sent `start`."""
+        """For each stream: the time from `start` until the exchange got the first audio, in ms."""
         return [fields["after_ms"] for kind, fields in self.events if kind == "first_media"]
 
     @property

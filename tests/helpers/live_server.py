@@ -1,6 +1,6 @@
 """A real relay with its stand-ins, for a browser: `python -m tests.helpers.live_server DATABASE_URL DATA_DIR HASH`.
 
-Prints the relay's address. Each line of its input has the steps of a caller, as in a scenario, and starts a call.
+It prints the relay's address. Each line of its input starts a call, and has the steps of the caller as in a scenario.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ talk_s = 5
 
 
 async def main(database_url: str, data_dir: str, password_hash: str) -> None:
-    """Serve, and ring when told, until the input ends."""
-    demo_stage.START_LIMIT_S = 180.0  # a browser starts beside it, on a machine that may be busy
+    """Serve, and make a call for each line of the input, until the input ends."""
+    demo_stage.START_LIMIT_S = 180.0  # a browser starts at the same time, and the machine may be busy
     folder, port = Path(data_dir), free_port()
     target = Target(f"http://127.0.0.1:{port}", ACCOUNT, NUMBER)
     exchange = target.exchange(lambda kind, fields: None)

@@ -1,4 +1,4 @@
-"""An owner in a play: signed in, in front of the page Live of the relay on the stage. Its audit is kept in memory."""
+"""An owner in a play, who is signed in and uses the page Live of the relay on the stage. The audit is in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from relay.server.browser_calls import BrowserCalls
 from relay.server.console_rooms import rooms_of
 from relay.server.live_calls import CallsInHand
 from relay.server.owner import owner_of
-from relay.standin.scenario.report import CallReport
 from relay.transport.websocket import WebSocketEnd, answer, upgrade
 from relay.transport.wire import StreamWire
 from tests.helpers.play import PUBLIC_URL, Play
@@ -28,7 +27,7 @@ LOOK_S = 0.01
 
 
 class Audits:
-    """An audit in memory. `away`: Postgres does not answer."""
+    """An audit in memory. With `away`, Postgres does not answer."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, str]] = []
@@ -42,10 +41,10 @@ class Audits:
 
 
 class OwnerAtLive:
-    """Looks at the calls, and presses buttons."""
+    """The owner looks at the calls and presses buttons."""
 
     def __init__(self, play: Play) -> None:
-        """To be made before the first request of the play: pages cannot be added later."""
+        """Make the owner before the first request of the play, because pages cannot be added later."""
         self._play = play
         self.audits = Audits()
         desk = play.daemon.desk
@@ -57,7 +56,7 @@ class OwnerAtLive:
         self.cookie = f"{COOKIE}={self.console.guard._signer.sign('owner').decode()}"
 
     async def press(self, call_sid: str, what: str, **form: str) -> dict[str, str]:
-        """Press a button of a call's card; returns what the page is told."""
+        """Press a button of a call's card. Return the answer that the page gets."""
         transport = httpx.ASGITransport(cast(Any, self._play.daemon.app))
         async with httpx.AsyncClient(transport=transport, base_url=PUBLIC_URL) as client:
             headers = {"Origin": PUBLIC_URL, "Cookie": self.cookie}
@@ -66,7 +65,7 @@ class OwnerAtLive:
         return cast(dict[str, str], got.json())
 
     async def when(self, seen: Callable[[LiveCall], bool]) -> LiveCall:
-        """The first call of which this is true, in the moment when it is."""
+        """Wait until this is true of a call, and return that call."""
         while True:
             if found := next((call for call in self.calls.seen() if seen(call)), None):
                 return found
@@ -86,8 +85,3 @@ class OwnerAtLive:
         self._play.nursery.start_soon(serve)
         url = f"{PUBLIC_URL.replace('http', 'ws')}/console/socket/listen/{call_sid}"
         return await upgrade(StreamWire(ours), url, {"Origin": PUBLIC_URL, "Cookie": self.cookie})
-
-
-def orders_dialled(got: CallReport) -> int:
-    """How often a human was rung."""
-    return len(got.dialled)

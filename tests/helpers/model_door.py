@@ -1,4 +1,4 @@
-"""A way to the stand-in model over memory streams. On a network `relay.transport.websocket.dial` does this."""
+"""A connection to the stand-in model over memory streams. On a network `relay.transport.websocket.dial` makes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL = "gpt-realtime-2.1-mini"
 
 
 class ModelDoor:
-    """Counts what was dialled, and keeps our ends of it."""
+    """Records each dial, and keeps our end of each connection."""
 
     def __init__(self, nursery: trio.Nursery, script: Script | None = None, connect_s: float = 0.0) -> None:
         self.model = StandInModel(script)
@@ -47,5 +47,5 @@ class ModelDoor:
 
     @property
     def open_ends(self) -> int:
-        """Sessions of ours that nobody closed."""
+        """The number of our sessions that are still open."""
         return sum(end.is_open for end in self.ends)

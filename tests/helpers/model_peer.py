@@ -1,4 +1,4 @@
-"""What the tests say to the stand-in model, and what it says back."""
+"""Messages of the tests to the stand-in model, and its script."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOURS_TOOL = {
 
 
 def say(line: Line, text: str, **response: Any) -> list[dict[str, Any]]:
-    """response.create with words that must be spoken exactly."""
+    """Send response.create with words that must be spoken exactly."""
     return line.send("response.create", response={"instructions": f"Say exactly: {text}", **response})
 
 
@@ -29,7 +29,7 @@ def listening(**detection: Any) -> dict[str, Any]:
 
 
 def error(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one error among events."""
+    """The only error among the events."""
     found: dict[str, Any] = one(events, "error")["error"]
     return found
 

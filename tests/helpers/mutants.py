@@ -1,8 +1,8 @@
-"""Breaks the audio path on purpose, one way at a time. A named test must catch each: `python -m tests.helpers.mutants`.
+"""Breaks the audio path on purpose, one fault at a time. `python -m tests.helpers.mutants` runs all of them.
 
-Each mutant is a line of dsp/ that is changed in a copy of the source, as other relays have it wrong (0xff that becomes
-0x7e, state dropped at every frame, no filter before taking every third sample ...). The copy runs the one test that is
-named. Exit status 1 if a mutant survives, or if a test fails on the unchanged copy.
+Each mutant changes a line of dsp/ in a copy of the source. The faults are those of other relays: 0xff becomes 0x7e, or
+state is lost at every frame, or every third sample is taken without a filter. Then the test that the mutant names runs
+in the copy. It must fail. The exit status is 1 if a mutant survives, or if a test fails on the unchanged copy.
 """
 
 import concurrent.futures
@@ -30,7 +30,7 @@ TESTS = ["test_g711", "test_polyphase", "test_line", "test_spectrum", "test_self
 
 @dataclass(frozen=True)
 class Mutant:
-    """In dsp/`file`, `text` (there exactly once) becomes `instead`; `caught_by` is `module::test`."""
+    """In dsp/`file`, `text` is replaced by `instead`. It must be there exactly once. `caught_by` is `module::test`."""
 
     name: str
     file: str
@@ -67,14 +67,14 @@ MUTANTS = [
         "g711.py",
         "(np.where(negative, ~sample, sample) >> 2)",
         "np.where(negative, -(sample >> 2), sample >> 2)",
-        "test_g711::test_samples_where_other_encoders_err_have_their_code",
+        "test_g711::test_samples_at_which_other_encoders_are_wrong_have_the_right_code",
     ),
     Mutant(
         "abs() overflows at -32768",
         "g711.py",
         "np.where(negative, ~sample, sample)",
         "np.where(sample == -32768, sample, np.where(negative, ~sample, sample))",
-        "test_g711::test_samples_where_other_encoders_err_have_their_code",
+        "test_g711::test_samples_at_which_other_encoders_are_wrong_have_the_right_code",
     ),
     Mutant(
         "the level is the mean of magnitudes, not RMS",
@@ -85,7 +85,7 @@ MUTANTS = [
     ),
     # The filter
     Mutant(
-        "unequal phases: one tap is off by the least there is",
+        "unequal phases: one tap is wrong by one unit",
         "taps.py",
         "return tuple(sum(Q[max(0, n - 2) : n + 1]) for n in range(TAPS))",
         "return tuple(sum(Q[max(0, n - 2) : n + 1]) + (n == 40) for n in range(TAPS))",
@@ -96,28 +96,28 @@ MUTANTS = [
         "polyphase.py",
         "matrix[DOWN_HISTORY + 3 * place + 2 - tap, place] = weight / UNIT",
         "matrix[DOWN_HISTORY + 3 * place + 2, place] = 3",
-        "test_spectrum::test_tones_over_the_telephone_band_do_not_fold_back",
+        "test_spectrum::test_tones_above_the_telephone_band_do_not_fold_back",
     ),
     Mutant(
         "no anti-image filter: every sample is repeated",
         "polyphase.py",
         "matrix[UP_HISTORY + place - tap // 3, 3 * place + tap % 3] = weight / UNIT",
         "matrix[UP_HISTORY + place, 3 * place + tap % 3] = 1",
-        "test_spectrum::test_images_of_the_telephone_band_are_out_of_hearing",
+        "test_spectrum::test_images_of_the_telephone_band_are_below_the_stop_band_level",
     ),
     Mutant(
-        "a boxcar for a filter",
+        "a boxcar instead of the filter",
         "taps.py",
         "return tuple(sum(Q[max(0, n - 2) : n + 1]) for n in range(TAPS))",
         "return (UNIT, UNIT, UNIT, *[0] * (TAPS - 3))",
-        "test_spectrum::test_telephone_band_goes_down_flat",
+        "test_spectrum::test_downsampling_is_flat_over_the_telephone_band",
     ),
     Mutant(
         "maximum phase: the filter mirrored, with the same magnitude",
         "taps.py",
         "for n in range(TAPS))",
         "for n in reversed(range(TAPS)))",
-        "test_spectrum::test_delay_going_up_is_the_data_sheets",
+        "test_spectrum::test_the_delay_of_upsampling_is_that_of_the_data_sheet",
     ),
     Mutant(
         "swapped phases going up",
@@ -138,11 +138,11 @@ MUTANTS = [
         "polyphase.py",
         "UP = _up_matrix()",
         "UP = _up_matrix().astype(np.float32).astype(np.float64)",
-        "test_self_test::test_this_build_passes",
+        "test_self_test::test_the_self_test_passes_on_this_machine",
     ),
     # The plain resamplers
     Mutant(
-        "floor instead of rounding going up",
+        "floor instead of rounding in the upsampler",
         "polyphase.py",
         "np.floor(sums + 0.5)",
         "np.floor(sums)",
@@ -153,7 +153,7 @@ MUTANTS = [
         "polyphase.py",
         "np.floor(sums + 0.5)",
         "np.floor(sums + np.random.default_rng(1).triangular(-0.5, 0.5, 1.5, sums.shape))",
-        "test_polyphase::test_a_constant_stays_that_constant",
+        "test_polyphase::test_a_constant_is_the_same_constant_after_resampling",
     ),
     Mutant(
         "overload wraps",
@@ -163,14 +163,14 @@ MUTANTS = [
         "test_polyphase::test_overload_saturates_and_never_wraps",
     ),
     Mutant(
-        "history is not carried going up",
+        "history is not kept in the upsampler",
         "polyphase.py",
         "self._history = line[n:].copy()",
         "pass",
         "test_polyphase::test_any_cut_gives_the_same_samples",
     ),
     Mutant(
-        "leftover samples are dropped going down",
+        "leftover samples are dropped in the downsampler",
         "polyphase.py",
         "self._line = line[3 * n :].copy()",
         "self._line = line[3 * n : 3 * n + DOWN_HISTORY].copy()",
@@ -188,7 +188,7 @@ MUTANTS = [
         "polyphase.py",
         "DOWN_FLUSH = TAPS - 1",
         "DOWN_FLUSH = TAPS - 4",
-        "test_polyphase::test_flush_is_what_silence_would_have_brought_out",
+        "test_polyphase::test_flush_returns_the_same_samples_as_silence_would",
     ),
     # The fused path
     Mutant(
@@ -196,14 +196,14 @@ MUTANTS = [
         "line.py",
         "UP_OFFSET = 32768.5",
         "UP_OFFSET = 32768.0",
-        "test_line::test_uplink_is_decode_then_upsample",
+        "test_line::test_the_uplink_equals_decoding_and_then_upsampling",
     ),
     Mutant(
         "floor instead of rounding in the downlink",
         "line.py",
         "np.full((1, BLOCK), 98305.5)",
         "np.full((1, BLOCK), 98304.0)",
-        "test_line::test_downlink_is_downsample_then_encode",
+        "test_line::test_the_downlink_equals_downsampling_and_then_encoding",
     ),
     Mutant(
         "overload wraps in the uplink",
@@ -217,10 +217,10 @@ MUTANTS = [
         "line.py",
         'DOWN_CODES.take(self.index, mode="clip"',
         'DOWN_CODES.take(self.index, mode="wrap"',
-        "test_line::test_downlink_is_downsample_then_encode",
+        "test_line::test_the_downlink_equals_downsampling_and_then_encoding",
     ),
     Mutant(
-        "history is not carried in the uplink: a click at every frame",
+        "history is not kept in the uplink, so that each frame begins with a click",
         "line.py",
         "self._tail = codes[n : n + UP_HISTORY]",
         "self._tail = UP_SILENCE",
@@ -231,7 +231,7 @@ MUTANTS = [
         "line.py",
         "UP_SILENCE = bytes([SILENCE]) * UP_HISTORY",
         "UP_SILENCE = bytes(UP_HISTORY)",
-        "test_line::test_silence_stays_silence",
+        "test_line::test_silence_is_silence_after_each_direction",
     ),
     Mutant(
         "the odd byte is dropped in the downlink",
@@ -252,41 +252,41 @@ MUTANTS = [
         "line.py",
         '        """Forget everything, as if new."""\n        self._tail = UP_SILENCE\n',
         '        """Forget everything, as if new."""\n',
-        "test_line::test_reset_equals_new",
+        "test_line::test_a_line_after_reset_equals_a_new_one",
     ),
     Mutant(
-        "the tail is cleared away at the end of an item",
+        "the filter's tail is lost at the end of an item",
         "line.py",
         'tail = b"" if nothing else self._run(bytes(2 * DOWN_FLUSH))',
         'tail = b""',
-        "test_line::test_flush_brings_the_tail_and_equals_new",
+        "test_line::test_flush_returns_the_tail_and_leaves_the_line_as_new",
     ),
     Mutant(
-        "the history is what the last call left in the buffers",
+        "the history is the audio that the last call left in the buffers",
         "line.py",
         "codes[:UP_HISTORY] = self._tail",
         "codes[:UP_HISTORY] = codes[-UP_HISTORY:]",
-        "test_line::test_calls_that_take_turns_do_not_hear_each_other",
+        "test_line::test_calls_that_take_turns_do_not_mix_their_audio",
     ),
     Mutant(
-        "the buffer itself is handed out, and changes later",
+        "the buffer itself is returned, and changes later",
         "line.py",
         "return bytes(self._run(mulaw))",
         "return self._run(mulaw)",
-        "test_line::test_bytes_given_out_do_not_change_with_the_next_frame",
+        "test_line::test_returned_bytes_do_not_change_with_the_next_frame",
     ),
     Mutant(
         "threads share buffers",
         "line.py",
         "class _BuffersOfThread(threading.local):",
         "class _BuffersOfThread:",
-        "test_line::test_calls_in_several_threads_do_not_hear_each_other",
+        "test_line::test_calls_in_several_threads_do_not_mix_their_audio",
     ),
 ]
 
 
 def copied(folder: str) -> Path:
-    """A copy of the audio path and its tests, nothing else of the project."""
+    """A copy of the audio path and its tests, without the rest of the project."""
     copy = Path(folder)
     for piece in (*PIECES, *(f"tests/dsp/{name}.py" for name in TESTS)):
         source, target = ROOT / piece, copy / piece
@@ -299,7 +299,7 @@ def copied(folder: str) -> Path:
 
 
 def passes(copy: Path, tests: list[str]) -> bool:
-    """Whether the named tests pass in the copy. A copy whose tests cannot be collected is an error, not a catch."""
+    """Whether the named tests pass in the copy. If they cannot be collected, this is an error and not a catch."""
     ran = subprocess.run(
         [
             sys.executable,
@@ -322,7 +322,7 @@ def passes(copy: Path, tests: list[str]) -> bool:
 
 
 def mutated(mutant: Mutant, source: str) -> str:
-    """The source with the mutation. Raises ValueError if the line is gone, or is there twice."""
+    """The source with the mutation. Raises ValueError if the line is missing, or is there twice."""
     if source.count(mutant.text) != 1:
         raise ValueError(f"{mutant.name}: {mutant.text!r} is {source.count(mutant.text)} times in dsp/{mutant.file}")
     return source.replace(mutant.text, mutant.instead)
@@ -339,7 +339,7 @@ def survives(mutant: Mutant) -> bool:
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if not passes(copied(folder), sorted({mutant.caught_by for mutant in MUTANTS})):
-            print("the named tests fail on the unchanged source: mend that first", file=sys.stderr)
+            print("the named tests fail on the unchanged source: correct that first", file=sys.stderr)
             return 1
     alive = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,8 +1,9 @@
-"""A slow second version of the audio path: plain Python integers, from the definitions, without numpy.
+"""A slow second version of the audio path, in plain Python integers and without numpy.
 
-G.711 comes from golden tables computed with the ITU-T G.191 reference code (openitu/STL @139db497, src/g711), not from
-our formula. The filters are those of the textbook: put zeros between, convolve, take every third, all in whole numbers.
-Only the taps are shared with dsp/. tests/dsp/test_spectrum.py checks those by what they do to tones.
+G.711 comes from golden tables, and not from our formula. They were computed with the ITU-T G.191 reference code
+(openitu/STL @139db497, src/g711). The filters are those of a textbook, in whole numbers: insert zeros, convolve, take
+every third sample. Only the taps are shared with dsp/. tests/dsp/test_spectrum.py checks the taps by their effect on
+tones.
 """
 
 import csv
@@ -32,12 +33,12 @@ ENCODE = golden_encode()
 
 
 def saturated(sample: int) -> int:
-    """The sample, or the end of int16 if it is beyond it."""
+    """The sample, limited to the range of int16."""
     return max(-32768, min(32767, sample))
 
 
 def filtered(samples: Sequence[int]) -> list[int]:
-    """As many samples convolved with the taps, in units of 1 / UNIT."""
+    """The samples convolved with the taps, in units of 1 / UNIT. The result has the same length."""
     padded = [0] * (len(PROTOTYPE) - 1) + list(samples)
     newest_last = PROTOTYPE[::-1]
     return [
@@ -47,13 +48,13 @@ def filtered(samples: Sequence[int]) -> list[int]:
 
 
 def upsampled(samples: Sequence[int]) -> list[int]:
-    """8 kHz to 24 kHz: three for each, rounded half up."""
+    """8 kHz to 24 kHz: three samples for each one, rounded half up."""
     spread = [value for sample in samples for value in (sample, 0, 0)]
     return [saturated((total + UNIT // 2) // UNIT) for total in filtered(spread)]
 
 
 def downsampled(samples: Sequence[int]) -> list[int]:
-    """24 kHz to 8 kHz: the third of every three, a third of the sum, rounded half up."""
+    """24 kHz to 8 kHz: every third filtered sample, divided by three and rounded half up."""
     return [saturated((2 * total + 3 * UNIT) // (6 * UNIT)) for total in filtered(samples)[2::3]]
 
 
@@ -64,7 +65,7 @@ def uplink(mulaw: bytes) -> bytes:
 
 
 def downlink(pcm24k: bytes) -> bytes:
-    """PCM16 little-endian at 24 kHz to mu-law; half a sample at the end does not count."""
+    """PCM16 little-endian at 24 kHz to mu-law. Half a sample at the end is ignored."""
     whole = len(pcm24k) // 2 * 2
     samples = [int.from_bytes(pcm24k[place : place + 2], "little", signed=True) for place in range(0, whole, 2)]
     return bytes(ENCODE[sample] for sample in downsampled(samples))

@@ -1,4 +1,4 @@
-"""Rows as weeks of calls leave them, for the console's tests: many, written at once, with every kind of end."""
+"""Rows of several weeks of calls, for the console's tests. They are written at once, and have every kind of end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sid(number: int) -> str:
 
 
 def fill(url: str, calls: int, *, seed: int = 1, words: bool = True) -> None:
-    """So many calls before NOW, an hour apart; each sixth left a message that waits."""
+    """Write this many calls before NOW, one an hour. Each sixth call left a message that waits."""
     chance = random.Random(seed)
     with psycopg.connect(url) as connection:
         cursor = connection.cursor()

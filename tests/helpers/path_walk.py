@@ -1,14 +1,14 @@
 """Which files a path through the relay visits, and how often it passes from one file to another.
 
-A call is played on memory streams; a trio instrument cuts what is seen into steps of tasks, so that one step of the
-Twilio reader is one frame's way, one of the OpenAI reader one event's. Wires take what is written at once, as sockets
-do. Every call from one of our files into another is counted once:
-- the wait for a message belongs to the message that it brings, not to the one before;
-- a coroutine that goes on after a wait is not called anew;
-- of messages that came together, each is read once, and only one of them is the path's;
-- an event that comes of the path (a claim is doubted) is a path of its own.
-`python -m tests.helpers.path_walk` prints the figures of all paths; with words of their names (`hold function`), who
-calls whom on them.
+A call is played on memory streams. A trio instrument divides the recorded function calls into steps of tasks. So one
+step of the Twilio reader is the path of one frame, and one step of the OpenAI reader is the path of one event. Wires
+take every write at once, as sockets do. Every call from one of our files into another is counted once:
+- the wait for a message belongs to that message, and not to the one before;
+- a coroutine that goes on after a wait is not counted as a new call;
+- of messages that came together, each is read once, and only one of them belongs to the path;
+- an event that the path causes, such as a doubted claim, is a path of its own.
+`python -m tests.helpers.path_walk` prints the figures of all paths. With words of their names (`hold function`) it
+prints the calls on those paths.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Step:
 
     task: str
     rooms: list[str] = field(default_factory=list)
-    entered: list[str] = field(default_factory=list)  # without the returns
-    ways: list[str] = field(default_factory=list)  # the same with the functions: who called whom
-    calls: set[str] = field(default_factory=set)  # the functions it went through, by file and name
+    entered: list[str] = field(default_factory=list)  # the entered files, without the returns
+    ways: list[str] = field(default_factory=list)  # the same with the functions: which one called which
+    calls: set[str] = field(default_factory=set)  # the functions of this step, by file and name
 
     @property
     def changes(self) -> int:
@@ -64,7 +64,7 @@ class Step:
         return len(self.entered)
 
     def begun(self) -> Step:
-        """A step that begins as this one did so far: one message of those that came together."""
+        """A new step with the same beginning, for one of the messages that came together."""
         kept = [at for at, way in enumerate(self.ways) if at == 0 or way != self.ways[at - 1]]
         return Step(self.task, list(self.rooms), [self.entered[at] for at in kept], [self.ways[at] for at in kept])
 
@@ -73,14 +73,14 @@ def _short(room: str) -> str:
     return Path(room).name.removesuffix(".py")
 
 
-# A step may take several messages. What belongs to one of them begins here.
+# A step may take several messages. The work for one of them begins with this function.
 BEGINS = ("_take_from_model",)
-# The waits for a message: the next one is the next path's.
+# The waits for a message. The next message belongs to the next path.
 WAITS = ("receive", "read")
 
 
 def _goes_on(frame: FrameType) -> bool:
-    """True for a coroutine that was called before, and goes on after a wait."""
+    """True for a coroutine that was called before and goes on after a wait."""
     is_coroutine = frame.f_code.co_flags & inspect.CO_COROUTINE or frame.f_code.co_name == "__await__"
     return bool(is_coroutine) and frame.f_lineno != frame.f_code.co_firstlineno
 
@@ -91,9 +91,9 @@ class Walk(trio.abc.Instrument):
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self._step: Step | None = None
-        self._received: Step | None = None  # what the step did before it took its first message
+        self._received: Step | None = None  # the step up to its first message
         self._stack: list[str] = []
-        self._other: FrameType | None = None  # another event that the step is in the middle of
+        self._other: FrameType | None = None  # another event that the step is handling now
         self._names: dict[str, str | None] = {}
 
     @contextmanager
@@ -124,7 +124,7 @@ class Walk(trio.abc.Instrument):
         return self._names[code_file]
 
     def _hides(self, frame: FrameType, event: str) -> bool:
-        """True inside another event that the path leads to: a row that is doubted is one, and a path of its own."""
+        """True inside another event that this path causes, for example a doubted claim. It is a path of its own."""
         if self._other is None and event == "call" and frame.f_code.co_name == "_feed":
             caller = frame.f_back
             if caller is not None and caller.f_code.co_name in ("_write_down", "_obey"):
@@ -136,12 +136,12 @@ class Walk(trio.abc.Instrument):
         return self._other is not None
 
     def _is_new(self, frame: FrameType) -> bool:
-        """True for a call that belongs to this step and was not counted in one before."""
+        """True for a call that belongs to this step and was not counted in an earlier one."""
         is_wait, goes_on = frame.f_code.co_name in WAITS, _goes_on(frame)
         return goes_on if is_wait else not goes_on
 
     def _way(self, frame: FrameType, room: str) -> str:
-        """Who called whom, by file and function; the deeper the call, the more it is indented."""
+        """Which function called which, with their files. Deeper calls are indented more."""
         caller = frame.f_back
         while caller is not None and self._room(caller.f_code.co_filename) is None:
             caller = caller.f_back
@@ -225,7 +225,7 @@ async def _from_a_browser(walk: Walk) -> None:
 
 
 def walked(*, by_phone: bool = True) -> list[Step]:
-    """Play a call, by phone or from the console's page; all steps of it."""
+    """Play a call, by phone or from the console's page. Return all its steps."""
     walk = Walk()
 
     async def main() -> None:
@@ -237,7 +237,7 @@ def walked(*, by_phone: bool = True) -> list[Step]:
 
 
 def has(*calls: str) -> Callable[[Step], bool]:
-    """True for a step that went through all of these functions (file's name and function)."""
+    """True for a step that went through all of these functions. Each is a file's name and a function."""
     return lambda step: all(any(done.endswith(call) for done in step.calls) for call in calls)
 
 
@@ -247,7 +247,7 @@ def without(*calls: str) -> Callable[[Step], bool]:
 
 
 def shortest(steps: list[Step], *conditions: Callable[[Step], bool]) -> Step:
-    """The step with the fewest changes among those that meet the conditions: that path and nothing else."""
+    """The step with the fewest changes that meets the conditions, so that it is this path only."""
     found = [step for step in steps if all(condition(step) for condition in conditions)]
     assert found, "no step of this kind"
     return min(found, key=lambda step: step.changes)
@@ -266,7 +266,7 @@ PATHS: dict[str, Callable[[list[Step]], Step]] = {
 
 
 def function_steps(steps: list[Step]) -> list[Step]:
-    """A writing function: the step in which it is called, and all of its own task until its answer is sent."""
+    """A function that writes: the step in which it is called, and the steps of its task until its output is sent."""
     at = next(at for at, step in enumerate(steps) if any(call.endswith(":_run_function") for call in step.calls))
     begin = next(step for step in reversed(steps[:at]) if any("_obey" in c or "_perform" in c for c in step.calls))
     own = [step for step in steps[at:] if step.task.endswith("_run_function")]
@@ -279,7 +279,7 @@ def function_steps(steps: list[Step]) -> list[Step]:
 
 
 def main() -> None:
-    """Print the figures; with names of paths ("hold", "function"), who calls whom on them."""
+    """Print the figures. With names of paths ("hold", "function") print the calls on them."""
     logging.disable()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     steps = walked()

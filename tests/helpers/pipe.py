@@ -1,7 +1,7 @@
-"""A pair of byte streams in memory for plays. A write is no step of the loop. A read is one only if it must wait.
+"""A pair of byte streams in memory for plays. A write takes no schedule point. A read takes one only if it must wait.
 
-Trio's own `memory_stream_pair` makes each of them one or two schedule points. At fifty frames a second each way, this
-is most of what a play costs.
+In Trio's own `memory_stream_pair` each of them takes one or two schedule points. With 50 frames a second in each
+direction, they are most of the cost of a play.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import trio
 
 
 class Pipe(trio.abc.HalfCloseableStream):
-    """One end. The other end holds its writes without a limit until they are read."""
+    """One end. Its writes wait at the other end without a limit, until they are read."""
 
     def __init__(self) -> None:
         self._other: Pipe = self
         self._held = bytearray()
-        self._eof = False  # the other end says no more
+        self._eof = False  # the other end sends no more
         self._closed = False
         self._news = trio.Event()
 
@@ -23,7 +23,7 @@ class Pipe(trio.abc.HalfCloseableStream):
         self._news.set()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Give to the other end. Raises trio.BrokenResourceError when it is closed."""
+        """Give the bytes to the other end. Raises trio.BrokenResourceError if that is closed."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed:
             raise trio.ClosedResourceError("this end was closed")
@@ -33,11 +33,11 @@ class Pipe(trio.abc.HalfCloseableStream):
         self._other._wake()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """It never blocks."""
+        """Return at once, because a write never blocks."""
         await trio.lowlevel.checkpoint_if_cancelled()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What has come; b"" if the other end has closed its direction."""
+        """The bytes that have come, or b"" if the other end has closed its direction."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             if self._closed:

@@ -1,7 +1,8 @@
 """A play: the relay and all its stand-ins in one Trio run, on memory streams and any clock.
 
-Nothing is replaced inside the relay: its HTTP app answers the exchange's requests, its door gets the exchange's media
-stream, its model sessions reach the stand-in model, its functions the stand-in business, its rows a ledger in memory.
+Nothing inside the relay is replaced. Its HTTP app answers the exchange's requests, and its media door gets the
+exchange's stream. Its model sessions reach the stand-in model, and its functions the stand-in business. Its rows go to
+a ledger in memory.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ ANOTHER_VOICE = {
 
 
 class PlayDoor:
-    """The exchange's way into the relay of the same run."""
+    """The exchange's connection to the relay of the same run."""
 
     def __init__(self, play: Play) -> None:
         self._play = play
@@ -103,7 +104,7 @@ class PlayDoor:
 
 @dataclasses.dataclass
 class Play:
-    """One stage: everything that takes part, in reach of the test."""
+    """One stage: the relay and all the stand-ins, for the test to use."""
 
     nursery: trio.Nursery
     daemon: Daemon
@@ -114,24 +115,24 @@ class Play:
     rest: RestApi
     door: PlayDoor
     media_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)
-    model_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)  # of connections that are open
+    model_scopes: list[trio.CancelScope] = dataclasses.field(default_factory=list)  # one for each open connection
     start_relay: Callable[[], Awaitable[Daemon]] | None = None
     media_streams: list[trio.abc.Stream] = dataclasses.field(default_factory=list)
-    diary: MemoryDiary | None = None  # of a relay that answers for the business itself
+    diary: MemoryDiary | None = None  # only if the relay has the embedded backend
     own: scenarios.BusinessTable = dataclasses.field(default_factory=scenarios.BusinessTable)
     model_is_gone: bool = False
-    alone: bool = True  # there is only one call, so every model session is its own
+    alone: bool = True  # there is only one call, so every model session belongs to it
     voice: StandInVoice = dataclasses.field(default_factory=StandInVoice)
-    broken: list[str] = dataclasses.field(default_factory=list)  # what must hold in every play, and did not
+    broken: list[str] = dataclasses.field(default_factory=list)  # rules of every play that were broken
 
     async def make(self, trouble: str) -> None:
-        """Makes a scenario's troubles by their names."""
+        """Make one of a scenario's troubles, by its name."""
         match trouble:
             case "relay_dies":
                 self.door.dead = True
-                self.daemon.desk.ledger = MemoryLedger()  # what is written from now on is lost with the process
+                self.daemon.desk.ledger = MemoryLedger()  # rows that are written from now on are lost with the process
                 for stream in self.media_streams:
-                    await trio.aclose_forcefully(stream)  # the kernel closes what a killed process had open
+                    await trio.aclose_forcefully(stream)  # the kernel closes the sockets of a killed process
                 self.kill_model_sessions()
                 for scope in self.media_scopes:
                     scope.cancel()
@@ -151,10 +152,10 @@ class Play:
             case "day_is_spent":
                 self.daemon.desk.day_usd = 1_000_000.0
             case _:
-                assert self.rest.faults.make(trouble), f"nobody here can make {trouble}"
+                assert self.rest.faults.make(trouble), f"a play cannot make the trouble {trouble}"
 
     async def owner_does(self, trouble: str) -> None:
-        """What happens to the business during the call."""
+        """Make a change to the business during the call."""
         desk = self.daemon.desk
         path = desk.settings.business_file
         if trouble == "slot_is_taken":
@@ -168,7 +169,7 @@ class Play:
         self.nursery.start_soon(desk.tasks["files"])
 
     def observe(self, kind: str, fields: dict[str, Any]) -> None:
-        """What must be true in every play, checked at each event."""
+        """Check at each event what must be true in every play."""
         if kind == "bridged" and self.alone and any(not scope.cancel_called for scope in self.model_scopes):
             self.broken.append("a model session was open, and paid for, while the caller talked with a human")
         ours = self.daemon.desk.settings
@@ -189,7 +190,7 @@ class Play:
         self.model_scopes.remove(scope)
 
     async def open_door(self, stream: trio.abc.Stream) -> None:
-        """What server/http.py does with a media connection."""
+        """Serve a media connection, as server/http.py does."""
         scope = trio.CancelScope()
         self.media_scopes.append(scope)
         self.media_streams.append(stream)
@@ -206,7 +207,7 @@ class Play:
                 await end.close()
 
     def evidence(self, call_sid: str) -> Evidence:
-        """What the ledger and the business know of a call."""
+        """The facts about a call that are in the ledger and in the business's diary."""
         outcomes = self.ledger.of(rows.OutcomeRow, call_sid)
         functions = self.ledger.of(rows.FunctionCallRow, call_sid)
         turns = self.ledger.of(rows.TranscriptRow, call_sid)
@@ -238,14 +239,14 @@ def _rendered(text: str) -> bytes:
 
 
 def keep_greeting(book: PhraseBook) -> None:
-    """Render everything at once by the stand-in's voice, as `relay greet` would have before."""
+    """Render everything at once with the stand-in's voice, as `relay greet` does before a start."""
     for text in book.texts():
         book._kept[text] = _rendered(text)
     book.complete.set()
 
 
 def clock_from(epoch: dt.datetime) -> Callable[[], dt.datetime]:
-    """The clock of a play: a call rings at the same time of day in every run."""
+    """The clock of a play. A call rings at the same time of day in every run."""
     began_s = trio.current_time()
     return lambda: epoch + dt.timedelta(seconds=trio.current_time() - began_s)
 
@@ -261,12 +262,12 @@ async def stage(
     diary: MemoryDiary | None = None,
     voice: VoiceScript | None = None,
 ) -> AsyncIterator[Play]:
-    """Set the stage. `kept`: the greeting and all phrases are rendered already. `epoch`: when the play begins."""
+    """Set the stage. With `kept` the greeting and all phrases are rendered already. The play begins at `epoch`."""
     env = {**ENVIRONMENT, **(settings or {})}
     with tempfile.TemporaryDirectory() as folder:
         env.setdefault("DATA_DIR", folder)
         config = environment.load(env, serving=True)
-        utc_now = clock_from(epoch)  # one for all: the exchange, the business, the model, and each relay of the play
+        utc_now = clock_from(epoch)  # one clock for the exchange, the business, the model, and each relay of the play
         ledger = MemoryLedger(keep_words=config.keeps_words, utc_now=utc_now)
         business = business_app(stage_diary(config.tz, utc_now), faults)
         model = StandInModel(dataclasses.replace(script or Script(), time_zone=config.business_tz), utc_now)
@@ -286,8 +287,7 @@ async def stage(
                     raise ConnectionRefusedError("the stand-in model refuses")
                 if play.model_is_gone:
                     raise ConnectionRefusedError("the stand-in model refuses")
-                # Memory takes whatever is written. With a model that reads slowly a write must wait for it, as on a
-                # socket.
+                # A pipe takes every write at once. With a model that reads slowly, a write must wait, as on a socket.
                 pair = lockstep_stream_pair() if faults.slow_read_s else pipe()
                 return await connect(play.serve_model, pair, url, headers, limit_s)
 
@@ -303,7 +303,7 @@ async def stage(
                 try:
                     with trio.fail_after(limit_s):
                         return await upgrade(wire, url, headers)
-                except BaseException:  # as `dial` does: if it is cancelled, no connection is left
+                except BaseException:  # as `dial` does, so that a cancelled connect leaves no connection
                     wire.abort()
                     raise
 
@@ -348,15 +348,15 @@ async def stage(
                 nursery.cancel_scope.cancel()
 
 
-# From a flush to the voice's first sound (VoiceScript.first_audio_ms), and a frame: so much later than a model that
-# speaks, whose first delta comes as soon as the first text of one that writes.
+# With another voice an answer may be later by this time: VoiceScript.first_audio_ms from the flush to the first sound,
+# and a frame. The model's first text comes as soon as its first audio would.
 VOICE_MS = 200
 
 
 async def perform(
     name: str, epoch: dt.datetime = EPOCH, settings: Mapping[str, str] | None = None, *, another_voice: bool = False
 ) -> tuple[CallReport, list[str], Play]:
-    """Play a shipped scenario; returns its report, what was not as expected, and the stage."""
+    """Play a shipped scenario. Return its report, the expectations that failed, and the stage."""
     scenario = scenarios.load(name)
     if another_voice or scenario.voice is not None:
         settings = {**(settings or {}), **ANOTHER_VOICE}

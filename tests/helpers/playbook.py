@@ -1,6 +1,6 @@
 """A stage for the pure call machine: scripts of events and actions, and a Twilio that plays step by step.
 
-`Ear` is the oracle of what was heard. It knows no playback clock: it takes forty bytes every five milliseconds.
+`Ear` is the oracle for what the caller heard. It has no playback clock: it plays 40 bytes every 5 ms.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ CODES = bytes([*range(0x40, 0x7C), *range(0xC0, 0xFC)])
 
 
 def tone(ms: int, first_frame: int = 0) -> bytes:
-    """Mu-law in which each frame can be recognised: it is 160 times one of 120 codes, as loud as quiet speech."""
+    """Mu-law in which each frame can be recognised: it repeats one of 120 codes. It is as loud as quiet speech."""
     frames = b"".join(CODES[(first_frame + k) % len(CODES) :][:1] * 160 for k in range(ms // 20 + 1))
     return frames[: ms * 8]
 
 
 def phrase(text: str, ms: int = 1_000) -> Phrase:
-    """Words of ours with a sound of this length."""
+    """A phrase of the relay's own, with audio of this length."""
     return Phrase(text, tone(ms))
 
 
@@ -92,7 +92,7 @@ STEP_MS = 5
 
 @dataclass
 class Run:
-    """Bytes [at, end) of one item that play one after the other."""
+    """The bytes from `at` up to `end` of one item, which play one after the other."""
 
     item: ItemId
     at: int
@@ -101,13 +101,13 @@ class Run:
 
 @dataclass
 class Ear:
-    """The caller's ear: a buffer that is played at eight bytes a millisecond, after a way of `delay_ms`.
+    """The caller's ear: a buffer that plays 8 bytes per ms. Audio and marks take `delay_ms` in each direction.
 
-    `sound` says what an item's bytes are, so that a frame in the wrong place is noticed. By default it is `tone`.
+    An item's audio must be `tone`, so that a frame in the wrong place is noticed.
     """
 
     delay_ms: int = 0
-    # Bytes from the item's beginning that were heard without a gap
+    # The number of bytes that were heard without a gap from the beginning of the item
     heard: dict[ItemId, int] = field(default_factory=dict)
     repeated: dict[ItemId, int] = field(default_factory=dict)  # bytes that were heard a second time
     holes: list[str] = field(default_factory=list)
@@ -119,7 +119,7 @@ class Ear:
     _going: deque[tuple[int, str]] = field(default_factory=deque)
 
     def send(self, action: Play | ClearPlayback) -> None:
-        """The relay wrote this now."""
+        """Take an action that the relay wrote at this moment."""
         self._coming.append((self.now_ms + self.delay_ms, action))
         self._take()
 
@@ -136,19 +136,19 @@ class Ear:
                 self._going.extend((self.now_ms + self.delay_ms, name) for name in names)
 
     def _placed(self, play: Play) -> Run:
-        """The place of these bytes in their item: `tone` writes the number of each frame into it."""
+        """The place of these bytes in their item. Each frame of `tone` has its number in its code."""
         item, frame = play.item_id, CODES.index(play.mulaw[0])
         begins = self.begins.setdefault(item, frame if item.startswith("rest_") else 0)
         following = self._next.get(item, 0)
         at = following - (following // 160 + begins - frame) % len(CODES) * 160
         size = len(play.mulaw.rstrip(b"\xff"))
         if play.mulaw[:size] != tone((at + size) // 8 + 1, begins)[at : at + size]:
-            self.holes.append(f"{item}: at byte {at} something else")
+            self.holes.append(f"{item}: wrong audio at byte {at}")
         self._next[item] = at + len(play.mulaw)
         return Run(item, at, at + len(play.mulaw))
 
     def step(self) -> None:
-        """Five milliseconds pass."""
+        """Let 5 ms pass."""
         left = 8 * STEP_MS
         while left and self._buffer:
             head = self._buffer[0]
@@ -176,7 +176,7 @@ class Ear:
             self._going.append((self.now_ms + self.delay_ms, self._buffer.popleft()))  # type: ignore[arg-type] # a mark
 
     def returned(self) -> list[str]:
-        """Marks that have come back by now."""
+        """The marks that have come back by now."""
         names = []
         while self._going and self._going[0][0] <= self.now_ms:
             names.append(self._going.popleft()[1])
@@ -184,7 +184,7 @@ class Ear:
 
     @property
     def is_silent(self) -> bool:
-        """Nothing is played, nothing is on its way."""
+        """True if no audio is playing or on its way."""
         return not self._buffer and not self._coming
 
 
@@ -194,18 +194,18 @@ class Stage:
     def __init__(self, plan: CallPlan = PLAN, delay_ms: int = 0) -> None:
         self.machine = Machine(plan)
         self.ear = Ear(delay_ms)
-        self.actions: list[Action] = []  # all that was done, in order, without what went to the caller's ear
+        self.actions: list[Action] = []  # all actions in their order, without those that went to the caller's ear
         self.level_dbfs = SILENCE_DBFS
         self.frames_come = True
         self._frame_ms = 0
 
     @property
     def now(self) -> float:
-        """The clock, in seconds; it does not begin at zero."""
+        """The clock, in seconds. It does not begin at zero."""
         return 1_000.0 + self.ear.now_ms / 1000
 
     def tell(self, *events: Event) -> list[Action]:
-        """Feed events. Returns everything that they led to, also through the caller's audio."""
+        """Feed events. Return all actions that follow, also those that follow from the caller's audio."""
         done: list[Action] = []
         for event in events:
             done += self._do(self.machine.handle(event, self.now))
@@ -220,7 +220,7 @@ class Stage:
         return actions
 
     def wait(self, ms: int) -> list[Action]:
-        """Let time pass: frames come every 20 ms, marks when they are due, the watchdog every 200 ms."""
+        """Let time pass. Frames come every 20 ms, marks when they are due, and the watchdog looks every 200 ms."""
         done: list[Action] = []
         for _ in range(ms // STEP_MS):
             self.ear.step()
@@ -235,13 +235,13 @@ class Stage:
     # Whole situations
 
     def arrive(self, wait_ms: int = 0) -> Stage:
-        """The model is ready, the caller arrives."""
+        """Let the model be ready, and the stream begin."""
         self.tell(ModelReady("sess_1", "mini"), CallerArrived(StreamSid("MZ1")))
         self.wait(wait_ms)
         return self
 
     def answer(self, number: int, ms: int, text: str = "", *, ended: bool = True, ref: str | None = None) -> ItemId:
-        """The model gives answer `number`: so much audio, in deltas of 250 ms, all at once."""
+        """Let the model give answer `number`: this many ms of audio at once, in deltas of 250 ms."""
         response, item = ResponseId(f"resp_{number}"), ItemId(f"item_{number}")
         asked = self.machine.answers._asked_ref if ref is None else ref
         self.tell(ResponseBegan(response, asked or None))
@@ -256,7 +256,7 @@ class Stage:
         return item
 
     def caller_says(self, text: str | None, number: int, ms: int = 600) -> list[Action]:
-        """The caller speaks for this long. The VAD hears it 60 ms late, its end 500 ms late. Words come 1 s later."""
+        """Let the caller speak. The VAD reports it after 60 ms, and its end after 500 ms. The words come 1 s later."""
         item = ItemId(f"caller_{number}")
         self.level_dbfs = SPEECH_DBFS
         done = self.wait(60)
@@ -272,7 +272,7 @@ class Stage:
 
 
 def without_reports(actions: list[Action]) -> list[Action]:
-    """Actions without lines for the operator."""
+    """The actions without log lines for the operator."""
     return [action for action in actions if not isinstance(action, Report)]
 
 

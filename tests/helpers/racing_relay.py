@@ -1,7 +1,7 @@
-"""A relay's process without its telephone: the functions over the embedded backend and a real Postgres.
+"""A relay's process without telephone: the functions with the embedded backend and a real Postgres.
 
-`python -m tests.helpers.racing_relay URL BUSINESS_FILE`. Each line on stdin is a wish and the moment at which to ask
-for it. Each line on stdout is what the model would be told.
+Start it with `python -m tests.helpers.racing_relay URL BUSINESS_FILE`. Each line on stdin is a function call and its
+time. Each line on stdout is the output that the model would get.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ async def main(url: str, file: str) -> None:
     diary = PostgresDiary(url)
     backend = Embedded(business, diary, utc_now)
     await backend.hours(dt.date(2026, 11, 26))
-    await diary.read(lambda store: store.last_name(""), limit_s=10)  # the connection is there
+    await diary.read(lambda store: store.last_name(""), limit_s=10)  # wait until Postgres is connected
     print("ready", flush=True)
     while line := await trio.to_thread.run_sync(sys.stdin.readline):
         asked: dict[str, Any] = json.loads(line)

@@ -1,4 +1,4 @@
-"""A client on the stand-in model's core: no socket, a clock that is moved by hand, every event checked by type."""
+"""A client on the stand-in model's core. It has no socket, its clock is moved by the test, and it checks each event."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PCMU = {"type": "audio/pcmu"}
 
 
 class Line:
-    """A connected client. `events` holds (time, event) of all that came; `closed` the close, if there was one."""
+    """A connected client. `events` has the (time, event) of each event that came. `closed` is the close, if any."""
 
     def __init__(
         self, script: Script | None = None, url: str = URL, headers: dict[str, str] | None = None, typed: bool = True
     ) -> None:
-        """`typed` is off when a fault sends what no type allows."""
+        """`typed` is False if a fault sends events that do not fit the official types."""
         self.now = 0.0
         self.events: list[tuple[float, dict[str, Any]]] = []
         self.closed: Close | None = None
@@ -46,7 +46,7 @@ class Line:
         self._listen()
 
     def send(self, type_: str, **fields: Any) -> list[dict[str, Any]]:
-        """Send an event; returns what comes back at once."""
+        """Send an event. Return the events that come back at once."""
         return self.send_raw(json.dumps({"type": type_, **fields}))
 
     def send_raw(self, message: str | bytes) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ class Line:
         return [event for _, event in self.events[start:]]
 
     def wait(self, seconds: float) -> list[dict[str, Any]]:
-        """Let time pass; returns what came in it."""
+        """Let time pass. Return the events that came meanwhile."""
         start, until = len(self.events), self.now + seconds
         while self.peer.next_deadline <= until:
             self.now = self.peer.next_deadline
@@ -67,12 +67,12 @@ class Line:
         return [event for _, event in self.events[start:]]
 
     def configure(self, **session: Any) -> dict[str, Any]:
-        """session.update; returns the answer, which must be one event."""
+        """Send session.update. Return the answer, which must be one event."""
         (answer,) = self.send("session.update", session={"type": "realtime", **session})
         return answer
 
     def hear(self, *parts: bytes | int, form: dict[str, Any] | None = None, frame_ms: int = 20) -> list[dict[str, Any]]:
-        """Mu-law, or so many ms of silence, in frames and in real time. Returns what came meanwhile."""
+        """Send mu-law, or that many ms of silence, in frames at the pace of speech. Return the events that came."""
         start = len(self.events)
         mulaw = b"".join(part if isinstance(part, bytes) else b"\xff" * (8 * part) for part in parts)
         form = form or self.peer.session["audio"]["input"]["format"]
@@ -85,11 +85,11 @@ class Line:
         return [event for _, event in self.events[start:]]
 
     def caller(self, clip: str, silence_ms: int = 700) -> list[dict[str, Any]]:
-        """A caller's clip, and silence after it."""
+        """Send a caller's clip, and silence after it."""
         return self.hear(clips()[clip].mulaw, silence_ms)
 
     def audio(self, item_id: str | None = None) -> bytes:
-        """All audio that came, or that of an item."""
+        """All audio that came, or only that of one item."""
         return b"".join(
             base64.b64decode(event["delta"])
             for _, event in self.events
@@ -116,7 +116,7 @@ class Line:
 
 
 def types(events: list[dict[str, Any]]) -> list[str]:
-    """Their types, runs of deltas folded to one."""
+    """The types of the events. Several deltas in a row count as one."""
     folded: list[str] = []
     for event in events:
         if not (folded and folded[-1] == event["type"] and event["type"].endswith("delta")):
@@ -131,5 +131,5 @@ def one(events: list[dict[str, Any]], type_: str) -> dict[str, Any]:
 
 
 def samples(mulaw: bytes) -> npt.NDArray[np.int16]:
-    """Decoded, for comparisons."""
+    """The decoded samples, for comparisons."""
     return dsp.decode(mulaw)

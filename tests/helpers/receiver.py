@@ -1,4 +1,4 @@
-"""A webhook's receiver: answers with what the test says, and keeps what it was asked."""
+"""A receiver of webhooks. It answers as the test orders, and keeps the requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where to post."""
+        """The address to post to."""
         return f"http://127.0.0.1:{self.server_address[1]}/relay?key=1"
 
 
@@ -28,7 +28,7 @@ class _Answer(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        """One request."""
+        """Answer one request."""
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
         self.send_response(self.server.status)
@@ -37,4 +37,4 @@ class _Answer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Write no log."""

@@ -1,7 +1,8 @@
-"""A process that records calls in real time, to be killed: `python -m tests.helpers.recording_process FOLDER KEY N`.
+"""A process that records calls in real time, for tests that kill it.
 
-Each call's frames say which they are, so that what is found afterwards can be placed. FOLDER.progress has how many
-frames each call has had, and how late the busy machine made one at most, in ms.
+Start it with `python -m tests.helpers.recording_process FOLDER KEY N`. Each frame contains its call and number, so that
+a test can find its place in a recording. FOLDER.progress has for each call the number of its frames, and the longest
+delay of a frame on the busy machine, in ms.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from relay.recordings.service import Recordings
 from relay.telemetry.metrics import Metrics
 
 FRAME_S = 0.02
-BURST = 10  # frames that are written together, 200 ms ahead
+BURST = 10  # this many frames are written together, 200 ms ahead
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame of the caller's."""
+    """A frame from the caller."""
 
     mulaw: bytes
     media_ms: int
 
 
 def sound(call: int, number: int, side: int) -> bytes:
-    """The 20 ms that this side of this call says in its frame of this number. They are found nowhere else."""
+    """The 20 ms of audio of this frame of this side of this call. No other frame has the same bytes."""
     return (bytes([1 + side, call, number >> 7 & 0x7F, number & 0x7F]) + b"\x55\x2a\x55\x2a") * 20
 
 

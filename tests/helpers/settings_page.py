@@ -132,11 +132,11 @@ GROUPS: dict[str, dict[str, str]] = {
 
 
 def page() -> str:
-    """The whole page."""
+    """The text of the whole page."""
     known = {one.name: one for one in fields(Settings) if not one.metadata.get("derived")}
     told = [name for group in GROUPS.values() for name in group]
     if sorted(told) != sorted(known):
-        raise KeyError(f"told once each, and nothing else: {set(told) ^ set(known)}")
+        raise KeyError(f"each setting must have exactly one sentence here: {set(told) ^ set(known)}")
     parts = [HEAD]
     for title, group in GROUPS.items():
         parts.append(f"\n## {title}\n\n| Setting | Default | May be | What it is |\n|---|---|---|---|\n")

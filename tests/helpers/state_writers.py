@@ -1,9 +1,9 @@
-"""Who writes the state of a call: which attribute is written in which files, read from the source.
+"""Which files write each attribute of a call's state. The answer is read from the source.
 
-The state of a call is the class `Call` and what it holds: the classes of `relay.call` that its attributes name. A write
-is an assignment to an attribute, a deletion, or a call of a method that changes a set, a dict, a list or a deque. What
-a constructor sets first is not a write. An attribute that only its owner writes can be understood in one file.
-Run it: `python -m tests.helpers.state_writers`.
+The state of a call is the class `Call` and the classes of `relay.call` that its attributes hold. A write is an
+assignment to an attribute, a deletion, or a call of a method that changes a set, a dict, a list or a deque. The first
+value from a constructor does not count. An attribute that only one file writes can be understood in that file.
+`python -m tests.helpers.state_writers` prints the list.
 """
 
 from __future__ import annotations
@@ -175,4 +175,4 @@ def shared(folder: Path = CALL) -> dict[str, set[str]]:
 if __name__ == "__main__":
     for attribute, files in shared().items():
         print(f"{attribute:32} {' '.join(sorted(files))}")
-    print(f"{len(shared())} attributes are written by two or more files, of {len(state_writers())} that are written")
+    print(f"of {len(state_writers())} attributes that are written, {len(shared())} are written by two or more files")

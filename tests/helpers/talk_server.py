@@ -1,6 +1,6 @@
-"""A relay, its console and a stand-in model in a process: `python -m tests.helpers.talk_server DATABASE_URL DATA_DIR`.
+"""A relay, its console and a stand-in model in one process.
 
-Prints its address once it takes calls.
+Start it with `python -m tests.helpers.talk_server DATABASE_URL DATA_DIR`. It prints its address when it takes calls.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from relay.telemetry import logs
 
 
 async def main(url: str, data_dir: str) -> None:
-    """Serve until it is ended."""
+    """Serve until the process is ended."""
     logs.configure("json")
     model, port = StandInModel(), free_port()
     async with trio.open_nursery() as nursery:

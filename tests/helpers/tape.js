@@ -1,4 +1,5 @@
-// For the tests: what the page "Talk to it" plays, by a MediaStreamDestination beside the loudspeaker; and what it sends.
+// For the tests: records the sound that the page "Talk to it" plays, and the messages that it sends.
+// A MediaStreamDestination beside the loudspeaker gets the same sound.
 window.tape = { chunks: [], sent: [] };
 {
   const connect = AudioNode.prototype.connect;
@@ -10,7 +11,7 @@ window.tape = { chunks: [], sent: [] };
     const out = node.context.createMediaStreamDestination();
     connect.call(node, out);
     const ear = new AudioContext({ sampleRate: 8000 });
-    const tap = ear.createScriptProcessor(4096, 1, 1); // half a second: a page that is late loses nothing
+    const tap = ear.createScriptProcessor(4096, 1, 1); // half a second of sound, so that a late page loses none
     tap.onaudioprocess = ({ inputBuffer }) => {
       tape.chunks.push([performance.now(), inputBuffer.getChannelData(0).slice()]);
     };

@@ -48,7 +48,7 @@ class Media:
         self.stream_sid = ""
 
     async def next(self, *events: str) -> dict[str, Any]:
-        """The next message with one of these events; the others are kept in `got`."""
+        """The next message with one of these events. The others are kept in `got`."""
         while True:
             for data in await self.end.receive():
                 message = json.loads(data)
@@ -72,7 +72,7 @@ class Media:
 
 @dataclass
 class TinyRelay:
-    """A RelayDoor with a relay behind it."""
+    """A RelayDoor that leads to a relay in memory."""
 
     pages: dict[str, Page]
     stream: Callable[[Media], Awaitable[None]] | None = None
@@ -108,7 +108,7 @@ class TinyRelay:
         try:
             await self.stream(Media(end, request))
         except Gone:
-            pass  # a test that cares calls drain()
+            pass  # a test that needs the end calls drain()
         await end.close()
 
     def paths(self) -> list[str]:

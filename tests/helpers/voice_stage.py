@@ -1,4 +1,4 @@
-"""A voice service for tests: the stand-in behind memory streams, and our client dialled to it."""
+"""A voice service for tests: the stand-in on memory streams, and our client that is connected to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANSWER = "Your table for two is booked for tomorrow at seven in the evening. Is 
 
 @dataclass
 class Heard:
-    """What a voice told, with the time of each event."""
+    """The events of a voice, with their times."""
 
     events: list[tuple[float, VoiceEvent]] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ class VoiceStage:
     nursery: trio.Nursery
 
     async def speaking(self) -> tuple[ElevenLabsVoice, Heard]:
-        """A voice that is dialled and runs, with a watchdog that ticks; and what it tells."""
+        """A voice that is connected and runs, with a watchdog that ticks. Also its events."""
         voice, heard = await self.client.open(), Heard()
         self.nursery.start_soon(voice.run, heard.tell)
         self.nursery.start_soon(self._watch, voice)
@@ -76,7 +76,7 @@ async def voice_stage(
     foretold: Callable[[], Sequence[str]] = lambda: [*shipped_texts(), ANSWER],
     slots: int = 0,
 ) -> AsyncIterator[VoiceStage]:
-    """Set the stage on whatever clock runs."""
+    """Set the stage, on the clock of the present run."""
     built = script if isinstance(script, VoiceScript) else VoiceScript.from_table(script or {})
     service = StandInVoice(built, foretold)
     async with trio.open_nursery() as nursery:
@@ -101,7 +101,7 @@ async def voice_stage(
 
 
 def write(voice: ElevenLabsVoice, item: ItemId, text: str, size: int = 16) -> None:
-    """An item's text in pieces, all at once."""
+    """Write an item's text in pieces, all at once."""
     for at in range(0, len(text), size):
         voice.say(item, text[at : at + size])
     voice.finish(item)

@@ -1,4 +1,4 @@
-"""A stage that compares each action with what the peers would say to it."""
+"""A stage that checks each action against the rules of Twilio and OpenAI."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ from tests.helpers.playbook import PLAN, Stage
 
 
 class Watched(Stage):
-    """A stage that compares each action with what the peers would say to it."""
+    """A stage that checks each action against the rules of Twilio and OpenAI."""
 
     def __init__(self, plan: CallPlan, delay_ms: int) -> None:
-        self.items: dict[ItemId, str] = {}  # what the present model session has: "audio", "text", "caller"
-        self.gone: set[ItemId] = set()  # truncated or deleted: must not be heard any more
+        self.items: dict[ItemId, str] = {}  # the items of the present session, by kind: "audio", "text", "caller"
+        self.gone: set[ItemId] = set()  # truncated or deleted items, which must not be heard any more
         self.received: dict[ItemId, int] = {}  # bytes of model audio, by item
         self.tails: dict[ItemId, int] = {}
         self.truncated: dict[ItemId, int] = {}
         self.active: ResponseId | None = None
         self.cancelled: set[ResponseId] = set()
         self.asked: AskForResponse | None = None
-        self.open_turn: object = None  # of the caller's, when that was asked
-        self.open_turns: dict[ResponseId, object] = {}  # the same, of what has begun
+        self.open_turn: object = None  # the caller's open turn when `asked` was sent
+        self.open_turns: dict[ResponseId, object] = {}  # the same for responses that have begun
         self.called_by: dict[str, ResponseId] = {}
-        self.order: Action | None = None  # about sessions, and not answered yet
+        self.order: Action | None = None  # an order about sessions that is not answered yet
         self.orders = self.answered = 0
         self.kept = False  # a session is ready beside the present one
         self.items_of: Callable[[ResponseId], list[ItemId]] = lambda _: []
@@ -69,25 +69,25 @@ class Watched(Stage):
         for action in actions:
             self.check(action)
         done = super()._do(actions)
-        while self.probes:  # the server has not ended the answer before
+        while self.probes:  # for the server, the previous answer still runs
             self.tell(ModelObjected(ALREADY_ACTIVE, "words", self.probes.pop().ref))
         return done
 
     def check(self, action: Action) -> None:
-        """Say what is wrong with an action, when it is done."""
+        """Fail if an action is wrong at this moment."""
         gone = self.machine.phase is Phase.GONE
         match action:
             case Play(mulaw, mark, item):
                 assert not self.released, "audio after the end"
-                assert not self.hung_up, "audio after the line was given up"
+                assert not self.hung_up, "audio after the relay hung up"
                 assert len(mulaw) % 160 == 0
                 assert mulaw
                 assert mark is not None
                 assert mark not in self.marks, "a mark's name was used before"
                 self.marks.add(mark)
-                assert item not in self.gone, f"{item} was given up and is heard all the same"
+                assert item not in self.gone, f"{item} was given up, and is sent"
                 early = [each for each in self.open_turns if self.is_early(each)]
-                assert all(item not in self.items_of(each) for each in early), f"{item}: the caller's turn is not over"
+                assert all(item not in self.items_of(each) for each in early), f"{item} comes in the caller's turn"
             case ClearPlayback():
                 assert not gone, "a clear after the end"
                 self.clears += 1
@@ -95,22 +95,22 @@ class Watched(Stage):
                 assert not self.hung_up, "hung up twice"
                 self.hung_up = True
             case AskForResponse():
-                assert not self.hung_up, "an answer after the end"
-                assert self.asked is None, "asked twice"
+                assert not self.hung_up, "an answer is asked for after the end"
+                assert self.asked is None, "an answer is asked for twice"
                 self.open_turn = self.machine.call.early.turn
                 assert self.machine.phase is Phase.TALKING
                 if self.active is None:
                     self.asked = action
-                else:  # a request over an answer means that its end was probably lost
+                else:  # a request during an answer means that its end was probably lost
                     complete = all(item in self.tails or item in self.gone for item in self.items_of(self.active))
                     assert self.active in self.cancelled or complete, "two responses at a time"
                     self.probes.append(action)
             case CancelResponse(response):
-                assert response == self.active, "cancelled what is not active"
+                assert response == self.active, "a response that is not active is cancelled"
                 assert response not in self.cancelled, "cancelled twice"
                 self.cancelled.add(response)
             case TruncateItem(item, ms):
-                assert self.items.get(item) == "audio", f"{item} is no audio of this session"
+                assert self.items.get(item) == "audio", f"{item} is not an audio item of this session"
                 assert 0 < ms <= self.received[item] / 8
                 assert item not in self.gone, "truncated twice"
                 self.gone.add(item)
@@ -120,26 +120,26 @@ class Watched(Stage):
                 del self.items[item]
                 self.gone.add(item)
             case CreateItem(item):
-                assert item not in self.items, f"{item} exists"
+                assert item not in self.items, f"{item} exists already"
                 assert not gone, "an item after the end"
                 self.items[item] = "text"
             case RunFunction(call):
-                assert call not in self.ran, "ran twice"
+                assert call not in self.ran, "a function runs twice"
                 called_by = self.called_by.get(call)
                 assert not (called_by and self.is_early(called_by)), "a function runs before the caller's turn is over"
                 self.ran.append(call)
             case RecordTurn(said=said, heard=heard):
-                assert self.plan.keep_words or (said is None and heard is None), "words in a call without words"
-                assert self.consented or (said is None and heard is None), "words before the notice was heard"
+                assert self.plan.keep_words or (said is None and heard is None), "words in a call that keeps none"
+                assert self.consented or (said is None and heard is None), "words are stored before the notice"
             case RecordConsent():
                 assert not self.consented
                 self.consented = True
             case DialModel() | DialBeside() | SwitchModel():
-                assert self.order is None, "an order before the one before it was answered"
+                assert self.order is None, "an order is given before the last one was answered"
                 self.order = action
                 self.orders += 1
             case ForgetNext():
-                assert self.kept, "no session is kept"
+                assert self.kept, "a session is refused, and no other one is kept"
                 self.kept = False
             case ReleaseModel():
                 assert not self.released, "released twice"
@@ -148,12 +148,12 @@ class Watched(Stage):
                 pass
 
     def begins(self, response: ResponseId) -> None:
-        """The model begins what was asked for last."""
+        """Let the model begin the answer that was asked for last."""
         self.open_turns[response] = self.open_turn
         self.active, self.asked = response, None
 
     def is_early(self, response: ResponseId) -> bool:
-        """True for what was asked for while a turn of the caller's was open that still is: nobody may hear it."""
+        """True if the turn in which the response was asked for is still open. Then it must not be heard."""
         turn = self.open_turns[response]
         return turn is not None and turn is self.machine.call.early.turn and self.machine.phase is Phase.TALKING
 

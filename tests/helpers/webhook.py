@@ -1,4 +1,4 @@
-"""Asks a play's relay as Twilio does: signed requests of its webhooks, and what they answer."""
+"""Requests to a play's relay as Twilio sends them: signed webhooks, and their answers."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Document:
         return [verb.tag for verb in ET.fromstring(self.text)]
 
     def all(self, tag: str) -> list[ET.Element]:
-        """The elements of this name, wherever they stand."""
+        """The elements of this name, anywhere in the document."""
         return list(ET.fromstring(self.text).iter(tag))
 
     def said(self) -> str:
-        """All that Twilio reads out."""
+        """All words that Twilio reads out."""
         return " ".join(each.text or "" for each in self.all("Say"))
 
 
@@ -54,9 +54,9 @@ async def ask(
     content_type: str = FORM,
     headers: Mapping[str, str] | None = None,
 ) -> Document:
-    """One request to a webhook. `path` may have a query. `signature` is sent as it is, except "right".
+    """Send a request to a webhook. `path` may have a query.
 
-    None: no signature.
+    `signature` is sent as it is. "right" stands for the correct one, and None for no signature.
     """
     form = {
         "AccountSid": ACCOUNT.sid,

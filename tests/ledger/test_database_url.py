@@ -1,4 +1,4 @@
-"""DATABASE_URL as people have it: what works as it is, what is removed, and what is refused in words that help."""
+"""DATABASE_URL in the forms that people have: which work, what is removed, and which are refused with helpful words."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_a_url_that_libpq_reads_is_left_as_it_is(url: str) -> None:
         "postgresql://relay:SEC%RET@db.example.com/relay",
     ],
 )
-def test_a_password_that_is_not_encoded_is_refused_without_a_word_of_it(url: str) -> None:
+def test_a_password_that_is_not_percent_encoded_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(SettingsInvalid, match=r"DATABASE_URL has .*percent-encoded") as refusal:
         load({"DATABASE_URL": url}, serving=False)
     assert "SEC" not in str(refusal.value)
     assert "RET" not in str(refusal.value)
 
 
-def test_what_a_url_says_to_prisma_is_taken_out() -> None:
+def test_parameters_for_prisma_are_removed_from_the_url() -> None:
     url = "postgresql://relay:pw@pool.example.com:6543/postgres?pgbouncer=true&connection_limit=1&schema=public"
     assert understood(url) == "postgresql://relay:pw@pool.example.com:6543/postgres"
     assert understood(url + "&sslmode=require").endswith("/postgres?sslmode=require")
@@ -59,7 +59,7 @@ def test_what_a_url_says_to_prisma_is_taken_out() -> None:
         ("mysql://relay:SECRET@db/relay", "postgresql://user"),
     ],
 )
-def test_what_cannot_be_read_is_named(url: str, words: str) -> None:
+def test_a_url_that_cannot_be_read_is_refused_with_the_reason(url: str, words: str) -> None:
     with pytest.raises(DatabaseUrlUnclear, match=words) as refusal:
         understood(url)
     assert "SECRET" not in str(refusal.value)

@@ -1,4 +1,4 @@
-"""The embedded Postgres: the first command starts it, others share it, the last one stops it, however they end."""
+"""The embedded Postgres: the first command starts it, others share it, and the last one stops it, however it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from relay.ledger.dev_postgres.embedded import EmbeddedPostgresFailed, database,
 
 pytestmark = pytest.mark.real
 
-# A command of its own: enters, says so, and leaves when its standard input ends.
+# A separate command: it enters, prints this, and leaves when its standard input ends.
 USER = """
 import pathlib, sys
 from relay.ledger.dev_postgres.embedded import embedded
@@ -87,7 +87,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def test_what_was_written_is_there_the_next_time(open_folder: Path) -> None:
+def test_written_rows_are_there_after_a_restart(open_folder: Path) -> None:
     with embedded(open_folder) as url, psycopg.connect(url) as connection:
         connection.execute("create table kept (word text)")
         connection.execute("insert into kept values ('naïve 😀')")
@@ -96,7 +96,7 @@ def test_what_was_written_is_there_the_next_time(open_folder: Path) -> None:
         assert connection.execute("select word from kept").fetchone() == ("naïve 😀",)
 
 
-def test_a_second_command_joins_and_survives_the_first_ones_end(open_folder: Path) -> None:
+def test_a_second_command_uses_the_same_server_and_survives_the_end_of_the_first(open_folder: Path) -> None:
     first = user(open_folder)
     url = first_line(first)
     second = user(open_folder)
@@ -119,7 +119,7 @@ def test_a_second_command_survives_the_first_one_being_killed(open_folder: Path)
     assert not answers(url)
 
 
-def test_the_last_user_being_killed_stops_the_server(open_folder: Path) -> None:
+def test_the_server_stops_when_its_last_user_is_killed(open_folder: Path) -> None:
     only = user(open_folder)
     url = first_line(only)
     keeper, postmaster = keeper_pid(open_folder), postmaster_pid(open_folder)
@@ -129,14 +129,14 @@ def test_the_last_user_being_killed_stops_the_server(open_folder: Path) -> None:
     assert not answers(url)
 
 
-def test_the_keeper_being_killed_takes_the_server_with_it_and_the_next_command_starts_anew(open_folder: Path) -> None:
+def test_when_the_keeper_is_killed_the_server_stops_and_the_next_command_starts_another(open_folder: Path) -> None:
     with embedded(open_folder, durable=False) as url:
         postmaster = postmaster_pid(open_folder)
         os.kill(keeper_pid(open_folder), signal.SIGKILL)
         with embedded(open_folder, durable=False):  # while the old server may still be shutting down
             assert answers(url)
             assert postmaster_pid(open_folder) != postmaster
-        assert answers(url), "the first command still uses it"
+        assert answers(url), "the server has stopped, although the first command still uses it"
     assert not answers(url)
 
 
@@ -164,7 +164,7 @@ def test_many_commands_at_once_share_one_server(open_folder: Path) -> None:
     leave(users[0])
 
 
-def test_a_ctrl_c_in_the_terminal_leaves_the_server_to_the_one_who_drains(open_folder: Path) -> None:
+def test_after_ctrl_c_in_the_terminal_the_server_runs_on_for_the_process_that_drains(open_folder: Path) -> None:
     only = user(open_folder)
     url = first_line(only)
     assert os.getsid(keeper_pid(open_folder)) != os.getsid(only.pid)
@@ -182,7 +182,7 @@ def test_a_long_path_gets_a_short_socket(open_folder: Path) -> None:
     Path(psycopg.conninfo.conninfo_to_dict(url)["host"]).rmdir()  # type: ignore[arg-type]  # a str, it was ours
 
 
-def test_an_interrupted_initdb_is_begun_anew(open_folder: Path) -> None:
+def test_an_interrupted_initdb_is_started_again(open_folder: Path) -> None:
     half = open_folder / "postgres" / "server" / "data.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
@@ -192,7 +192,7 @@ def test_an_interrupted_initdb_is_begun_anew(open_folder: Path) -> None:
         assert answers(url)
 
 
-def test_a_cluster_of_another_version_is_named(open_folder: Path) -> None:
+def test_a_cluster_of_another_version_is_refused_with_its_version(open_folder: Path) -> None:
     data = open_folder / "postgres" / "server" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("12\n")
@@ -203,7 +203,7 @@ def test_a_cluster_of_another_version_is_named(open_folder: Path) -> None:
         pass
 
 
-def test_a_broken_cluster_is_told_with_its_log(open_folder: Path) -> None:
+def test_a_broken_cluster_is_reported_with_its_log(open_folder: Path) -> None:
     with embedded(open_folder, durable=False):
         pass
     (open_folder / "postgres" / "server" / "data" / "global" / "pg_control").unlink()
@@ -211,8 +211,8 @@ def test_a_broken_cluster_is_told_with_its_log(open_folder: Path) -> None:
         pass
 
 
-def test_a_keeper_that_cannot_write_says_why(open_folder: Path) -> None:
-    (open_folder / "postgres" / "postgres.log").mkdir(parents=True)  # as unwritable as a file on a full disk
+def test_a_keeper_that_cannot_write_reports_the_reason(open_folder: Path) -> None:
+    (open_folder / "postgres" / "postgres.log").mkdir(parents=True)  # as on a full disk, no file can be written
     with pytest.raises(EmbeddedPostgresFailed, match=r"did not start: .*Is a directory"), embedded(open_folder):
         pass
 
@@ -223,7 +223,7 @@ def test_a_folder_that_cannot_be_made_is_named(open_folder: Path) -> None:
         pass
 
 
-def test_a_folder_laid_as_a_trap_is_refused(open_folder: Path) -> None:
+def test_a_folder_that_an_attacker_could_have_made_is_refused(open_folder: Path) -> None:
     (open_folder / "postgres").symlink_to("/etc")
     with pytest.raises(EmbeddedPostgresFailed, match="belongs to another user"), embedded(open_folder):
         pass
@@ -250,7 +250,7 @@ def test_no_url_means_the_embedded_one(open_folder: Path, asked: str | None) -> 
 
 
 @as_root
-def test_as_root_only_the_servers_own_folder_changes_hands(open_folder: Path) -> None:
+def test_as_root_only_the_servers_own_folder_gets_another_owner(open_folder: Path) -> None:
     before = open_folder.stat()
     with embedded(open_folder, durable=False):
         after = open_folder.stat()
@@ -261,14 +261,14 @@ def test_as_root_only_the_servers_own_folder_changes_hands(open_folder: Path) ->
 
 
 @as_root
-def test_as_root_a_folder_that_nobody_can_reach_is_replaced_by_a_short_one(
+def test_as_root_a_folder_that_the_servers_user_cannot_reach_is_replaced_by_a_short_one(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private, temporary = open_folder / "private", open_folder / "tmp"
     private.mkdir(mode=0o700)
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    for _ in range(2):  # the second time finds the same one
+    for _ in range(2):  # the second time the same folder is found
         with embedded(private / "data", durable=False) as url:
             assert answers(url)
             assert f"{temporary.name}%2Frelay-postgres-" in url
@@ -280,7 +280,9 @@ def test_as_root_a_folder_that_nobody_can_reach_is_replaced_by_a_short_one(
 
 
 @as_root
-def test_as_root_binaries_that_nobody_can_reach_are_copied(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_root_binaries_that_the_servers_user_cannot_reach_are_copied(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(embedded_module, "_runs", _runs_but_not_from_the_wheel)
     for _ in range(2):
         with embedded(open_folder, durable=False) as url:
@@ -292,12 +294,12 @@ _runs = embedded_module._runs
 
 
 def _runs_but_not_from_the_wheel(command: list[str | Path], user: int, group: int) -> bool:
-    """As if .venv were under a folder that only root may enter."""
+    """Act as if .venv were in a folder that only root may enter."""
     return "site-packages" not in str(command[0]) and _runs(command, user, group)
 
 
 @as_root
-def test_as_root_commands_that_start_at_once_copy_the_binaries_once(open_folder: Path) -> None:
+def test_as_root_commands_that_start_at_the_same_time_copy_the_binaries_once(open_folder: Path) -> None:
     hidden = [user(open_folder, "together", "hidden wheel") for _ in range(4)]
     assert {first_line(process) for process in hidden} == {"here"}
     for process in hidden:
@@ -313,7 +315,7 @@ def test_as_root_commands_that_start_at_once_copy_the_binaries_once(open_folder:
     }
 
 
-def test_leaving_kills_no_process_that_has_got_a_dead_keepers_number(open_folder: Path) -> None:
+def test_leaving_does_not_kill_a_process_that_got_the_pid_of_a_dead_keeper(open_folder: Path) -> None:
     other = subprocess.Popen(["sleep", "60"])
     with embedded(open_folder, durable=False):
         postmaster = postmaster_pid(open_folder)
@@ -328,7 +330,7 @@ def test_leaving_kills_no_process_that_has_got_a_dead_keepers_number(open_folder
 
 @as_root
 @pytest.mark.parametrize("name", ["PG_VERSION", "postmaster.pid"])
-def test_as_root_a_link_that_the_servers_user_has_laid_is_not_followed(
+def test_as_root_a_link_that_the_servers_user_made_is_not_followed(
     open_folder: Path, tmp_path: Path, name: str
 ) -> None:
     secret = tmp_path / "secret"
@@ -343,7 +345,7 @@ def test_as_root_a_link_that_the_servers_user_has_laid_is_not_followed(
     (data / name).write_text("18\n")
     os.chown(data / name, NOBODY.pw_uid, NOBODY.pw_gid)
     assert keeper_module.read_of_server(open_folder / "postgres", name) == "18\n"
-    os.chown(data / name, 0, 0)  # a hard link to a file of root's
+    os.chown(data / name, 0, 0)  # a hard link to a file that belongs to root
     assert keeper_module.read_of_server(open_folder / "postgres", name) is None
 
 
@@ -357,23 +359,23 @@ def test_as_root_a_cluster_that_is_a_link_is_refused(open_folder: Path, tmp_path
         pass
 
 
-def test_the_socket_folder_is_open_to_nobody_else(open_folder: Path) -> None:
+def test_no_other_user_can_open_the_socket_folder(open_folder: Path) -> None:
     deep = open_folder / ("d" * 60) / ("e" * 60) / "data"
     deep.mkdir(parents=True)
-    for folder in (open_folder, deep):  # beside the cluster, and in the temporary folder
+    for folder in (open_folder, deep):  # the socket is beside the cluster, or in the temporary folder
         with embedded(folder, durable=False) as url:
             sockets = Path(str(psycopg.conninfo.conninfo_to_dict(url)["host"]))
             assert sockets.stat().st_mode & 0o777 == 0o700
     sockets.rmdir()
 
 
-def test_the_servers_log_holds_no_word_of_a_statement_or_a_row(open_folder: Path) -> None:
+def test_the_servers_log_has_no_word_of_a_statement_or_a_row(open_folder: Path) -> None:
     with embedded(open_folder, durable=False) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("create table kept (word text primary key, number int)")
             for statement, values in [
                 ("insert into kept values (%s, %s)", ["SECRET", 1]),
-                ("insert into kept values (%s, %s)", ["SECRET", 1]),  # a duplicate: its detail quotes the row
+                ("insert into kept values (%s, %s)", ["SECRET", 1]),  # a duplicate, whose error detail quotes the row
                 ("insert into kept values ('SECRET', 'SECRET2')", None),
                 ("insert into kept values (%s, %s::int)", ["x", "SECRET"]),
                 ("insert SECRET into nowhere", None),

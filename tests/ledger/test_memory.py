@@ -1,4 +1,4 @@
-"""The ledger in memory, where it differs from Postgres: it can be told to be away."""
+"""The ledger in memory, and how it differs from Postgres: a test can make it act as if Postgres were away."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay.ledger.port import LedgerUnavailable
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-async def test_rows_recorded_while_postgres_is_away_come_in_when_it_is_back() -> None:
+async def test_rows_recorded_while_postgres_is_away_are_stored_when_it_is_back() -> None:
     ledger = MemoryLedger()
     ledger.away = True
     ledger.record(r.TranscriptRow(call_sid="CA1", seq=1, role="caller", said="one"))
@@ -27,7 +27,7 @@ async def test_rows_recorded_while_postgres_is_away_come_in_when_it_is_back() ->
     assert ledger.counts() == r.Counts(recorded=2, written=2, queued=0, spilled=0, refused=0, lost=0)
 
 
-async def test_while_postgres_is_away_reads_say_so_and_a_reservation_is_unavailable() -> None:
+async def test_while_postgres_is_away_reads_report_it_and_a_reservation_is_unavailable() -> None:
     ledger = MemoryLedger()
     ledger.away = True
     with pytest.raises(LedgerUnavailable, match="away"):
@@ -42,7 +42,7 @@ async def test_while_postgres_is_away_reads_say_so_and_a_reservation_is_unavaila
     assert await ledger.ready(limit_s=1) is not None
 
 
-async def test_a_call_whose_rows_wait_is_seen_though_postgres_is_away() -> None:
+async def test_a_call_whose_rows_wait_is_found_although_postgres_is_away() -> None:
     ledger = MemoryLedger()
     ledger.away = True
     ledger.record(r.OutcomeRow(call_sid="CA1", ended_at=NOON, end_reason="agent_ended"))
@@ -51,14 +51,14 @@ async def test_a_call_whose_rows_wait_is_seen_though_postgres_is_away() -> None:
     assert seen.end_reason == "agent_ended"
 
 
-async def test_rows_of_one_call_are_told_in_the_order_of_the_conversation() -> None:
+async def test_rows_of_one_call_are_read_in_the_order_of_the_conversation() -> None:
     ledger = MemoryLedger()
     for call_sid, seq in [("CA2", 1), ("CA1", 2), ("CA1", 10), ("CA1", 1)]:
         ledger.record(r.TranscriptRow(call_sid=call_sid, seq=seq, role="caller"))
     assert [row.seq for row in ledger.of(r.TranscriptRow, "CA1")] == [1, 2, 10]
 
 
-async def test_callers_are_counted_by_the_clock_of_the_play() -> None:
+async def test_calls_are_counted_by_the_clock_of_the_play() -> None:
     ledger = MemoryLedger(utc_now=lambda: NOON)
     ledger.record(r.CallRow(call_sid="CA1", from_number="+12125550101", started_at=NOON - timedelta(seconds=50)))
     assert await ledger.calls_from("+12125550101", 60, limit_s=1) == 1

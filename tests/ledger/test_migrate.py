@@ -1,4 +1,4 @@
-"""Migrations: applied once, in order, all or none, never changed."""
+"""Migrations are applied once, in order, and all or none. An applied one must not be changed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_fresh_database_gets_the_ledgers_tables_once(empty_database_url: str) 
 
 
 @pytest.mark.real
-def test_only_what_is_pending_is_applied(empty_database_url: str, sql_dir: Path) -> None:
+def test_only_pending_migrations_are_applied(empty_database_url: str, sql_dir: Path) -> None:
     second = (sql_dir / "0002_second.sql").read_text()
     (sql_dir / "0002_second.sql").unlink()
     assert migrate(empty_database_url, sql_dir) == ["0001_first.sql"]
@@ -53,7 +53,7 @@ def test_only_what_is_pending_is_applied(empty_database_url: str, sql_dir: Path)
 
 
 @pytest.mark.real
-def test_a_changed_file_is_refused_by_name(empty_database_url: str, sql_dir: Path) -> None:
+def test_a_changed_migration_is_refused_with_its_name(empty_database_url: str, sql_dir: Path) -> None:
     migrate(empty_database_url, sql_dir)
     (sql_dir / "0001_first.sql").write_text("create table one (n bigint);\n")
     with pytest.raises(MigrationRefused, match=r"0001_first\.sql was changed.*new file"):
@@ -61,7 +61,7 @@ def test_a_changed_file_is_refused_by_name(empty_database_url: str, sql_dir: Pat
 
 
 @pytest.mark.real
-def test_other_line_ends_are_no_change(empty_database_url: str, sql_dir: Path) -> None:
+def test_other_line_ends_do_not_count_as_a_change(empty_database_url: str, sql_dir: Path) -> None:
     migrate(empty_database_url, sql_dir)
     path = sql_dir / "0001_first.sql"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
@@ -69,7 +69,7 @@ def test_other_line_ends_are_no_change(empty_database_url: str, sql_dir: Path) -
 
 
 @pytest.mark.real
-def test_a_file_that_fails_leaves_the_database_as_it_was(empty_database_url: str, sql_dir: Path) -> None:
+def test_a_migration_that_fails_leaves_the_database_unchanged(empty_database_url: str, sql_dir: Path) -> None:
     (sql_dir / "0003_third.sql").write_text("create table three (n int); alter table nowhere add column n int;")
     with pytest.raises(MigrationRefused, match=r'0003_third\.sql failed, nothing was applied: .*"nowhere"'):
         migrate(empty_database_url, sql_dir)
@@ -77,14 +77,16 @@ def test_a_file_that_fails_leaves_the_database_as_it_was(empty_database_url: str
 
 
 @pytest.mark.real
-def test_a_database_ahead_of_these_files_is_left_alone(empty_database_url: str, sql_dir: Path) -> None:
+def test_a_database_with_later_migrations_is_left_unchanged(empty_database_url: str, sql_dir: Path) -> None:
     migrate(empty_database_url, sql_dir)
     (sql_dir / "0002_second.sql").unlink()
     assert migrate(empty_database_url, sql_dir) == []
 
 
 @pytest.mark.real
-def test_of_several_who_migrate_at_once_one_does_it(empty_database_url: str, sql_dir: Path) -> None:
+def test_when_several_processes_migrate_at_once_only_one_applies_the_migrations(
+    empty_database_url: str, sql_dir: Path
+) -> None:
     (sql_dir / "0003_third.sql").write_text("select pg_sleep(0.2);")
     answers: list[list[str]] = []
     threads = [threading.Thread(target=lambda: answers.append(migrate(empty_database_url, sql_dir))) for _ in range(4)]
@@ -96,7 +98,7 @@ def test_of_several_who_migrate_at_once_one_does_it(empty_database_url: str, sql
 
 
 @pytest.mark.real
-def test_a_database_that_is_not_there_is_said_in_words() -> None:
+def test_a_database_that_cannot_be_reached_is_reported_with_a_sentence() -> None:
     with pytest.raises(MigrationRefused, match="could not be migrated"):
         migrate("postgresql://postgres@/postgres?host=/nonexistent")
     with pytest.raises(MigrationRefused) as refusal:
@@ -105,26 +107,26 @@ def test_a_database_that_is_not_there_is_said_in_words() -> None:
 
 
 @pytest.mark.parametrize("names", [["0001_a.sql", "0003_c.sql"], ["0001_a.sql", "0001_b.sql"], ["0002_b.sql"], []])
-def test_numbers_with_gaps_or_twice_are_refused(tmp_path: Path, names: list[str]) -> None:
+def test_migration_numbers_with_gaps_or_duplicates_are_refused(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).write_text("select 1;")
     with pytest.raises(MigrationRefused, match="without gaps"):
         read_migrations(tmp_path)
 
 
-def test_a_name_that_is_no_migrations_is_refused(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_a_migrations_is_refused(tmp_path: Path) -> None:
     (tmp_path / "1_short.sql").write_text("select 1;")
     with pytest.raises(MigrationRefused, match="four digits"):
         read_migrations(tmp_path)
 
 
-def test_statements_are_read_by_name_without_the_header(tmp_path: Path) -> None:
+def test_statements_are_found_by_name_and_read_without_the_header(tmp_path: Path) -> None:
     path = tmp_path / "statements.sql"
     path.write_text("-- a header\n\n-- name: one\n-- why\nselect 1\n\n-- name: two\nselect 2\n")
     assert statements.read(path) == {"one": b"-- why\nselect 1", "two": b"select 2"}
 
 
-# Databases that are not ours alone
+# Databases that the relay shares with other programs
 
 
 def run_sql(url: str, *texts: str) -> None:
@@ -143,7 +145,7 @@ def test_a_migrations_table_of_another_program_is_left_alone(empty_database_url:
 
 
 @pytest.mark.real
-def test_a_table_of_another_program_with_one_of_our_names_is_told(empty_database_url: str) -> None:
+def test_a_table_of_another_program_with_one_of_our_names_is_reported(empty_database_url: str) -> None:
     run_sql(empty_database_url, "create table messages (id int)")
     with pytest.raises(MigrationRefused, match=r'"messages" already exists: .*database of its own'):
         migrate(empty_database_url)
@@ -151,7 +153,7 @@ def test_a_table_of_another_program_with_one_of_our_names_is_told(empty_database
 
 
 @pytest.mark.real
-def test_a_user_who_may_make_no_tables_is_told_who_can_allow_it(empty_database_url: str) -> None:
+def test_a_user_who_may_not_create_tables_is_told_who_can_allow_it(empty_database_url: str) -> None:
     run_sql(
         empty_database_url,
         "drop role if exists guest",
@@ -165,7 +167,7 @@ def test_a_user_who_may_make_no_tables_is_told_who_can_allow_it(empty_database_u
 
 
 @pytest.mark.real
-def test_a_database_that_lacks_letters_is_refused(postgres: str) -> None:
+def test_a_database_whose_encoding_lacks_letters_is_refused(postgres: str) -> None:
     url = postgres.replace("/postgres?", "/lacks_letters?")
     run_sql(
         postgres,

@@ -1,4 +1,4 @@
-"""The port `Ledger`: the same cases for the one in memory and the one in Postgres, so that plays can be trusted."""
+"""The port `Ledger`: the same cases run on memory and on Postgres, so that plays with memory are valid."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def _columns(kind: type[r.Row]) -> str:
-    """The columns that rows of this kind carry; Postgres adds one of its own to function_calls."""
+    """The columns of rows of this kind. Postgres has one more in function_calls."""
     return ", ".join(field.name for field in fields(kind))
 
 
@@ -48,7 +48,7 @@ TABLES: dict[type[r.Row], str] = {
 
 
 class Bench:
-    """A ledger at work, and a look at its rows."""
+    """A running ledger, and a function that reads its rows."""
 
     def __init__(self, ledger: Ledger, read: Callable[[type[r.Row]], list[r.Row]]) -> None:
         self.ledger = ledger
@@ -176,13 +176,13 @@ FULL_ROWS: list[r.Row] = [
 
 @pytest.mark.parametrize("row", FULL_ROWS, ids=lambda row: type(row).__name__)
 async def test_a_row_is_kept_with_every_field(bench: Bench, row: r.Row) -> None:
-    assert all(getattr(row, name) is not None for name in row.__slots__), "the row of this test must have no holes"
+    assert all(getattr(row, name) is not None for name in row.__slots__), "every field must have a value"
     bench.ledger.record(row)
     assert await bench.rows(type(row)) == [row]
 
 
 @pytest.mark.parametrize("row", FULL_ROWS, ids=lambda row: type(row).__name__)
-async def test_a_row_recorded_again_with_less_loses_nothing(bench: Bench, row: r.Row) -> None:
+async def test_a_row_that_is_recorded_again_with_fewer_fields_loses_nothing(bench: Bench, row: r.Row) -> None:
     required = ("call_sid", "seq", "role", "function_call_id", "name", "ended_at")
     bare = type(row)(**{name: getattr(row, name) for name in required if name in row.__slots__})
     for again in (row, row, bare):
@@ -202,7 +202,9 @@ async def test_a_turn_is_completed_by_a_later_row(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_of_two_legs_of_a_call_the_later_one_stands_in_any_order(bench: Bench, order: tuple[int, int]) -> None:
+async def test_of_two_streams_of_a_call_the_row_of_the_later_one_counts_in_any_order(
+    bench: Bench, order: tuple[int, int]
+) -> None:
     legs = [
         r.CallRow(call_sid="CA1", started_at=NOON, machine="a", greeting_ms=3.0, resumed=0),
         r.CallRow(call_sid="CA1", machine="b", resumed=1),
@@ -222,7 +224,9 @@ async def test_of_two_legs_of_a_call_the_later_one_stands_in_any_order(bench: Be
     ]
 
 
-async def test_without_words_no_word_reaches_the_ledger(make: Callable[..., Bench], nursery: trio.Nursery) -> None:
+async def test_in_a_call_that_keeps_no_words_no_word_reaches_the_ledger(
+    make: Callable[..., Bench], nursery: trio.Nursery
+) -> None:
     bench = make(keep_words=False)
     await nursery.start(bench.ledger.run)
     bench.ledger.record(r.TranscriptRow(call_sid="CA1", seq=1, role="caller", said="hello", ended_ms=5))
@@ -233,7 +237,7 @@ async def test_without_words_no_word_reaches_the_ledger(make: Callable[..., Benc
     ]
 
 
-async def test_a_call_is_seen_with_its_resumptions_and_its_end(bench: Bench) -> None:
+async def test_a_call_is_read_with_its_resumptions_and_its_end(bench: Bench) -> None:
     assert await bench.ledger.fetch_call("CA1", limit_s=LIMIT_S) is None
     bench.ledger.record(r.CallRow(call_sid="CA1", started_at=NOON, resumed=2))
     assert await bench.ledger.fetch_call("CA1", limit_s=LIMIT_S) == r.SeenCall(
@@ -255,14 +259,14 @@ async def test_a_call_is_seen_with_its_resumptions_and_its_end(bench: Bench) -> 
     assert await bench.ledger.fetch_call("CA1", limit_s=LIMIT_S) == ended
 
 
-async def test_a_call_with_an_outcome_alone_is_seen(bench: Bench) -> None:
+async def test_a_call_that_has_only_an_outcome_is_found(bench: Bench) -> None:
     bench.ledger.record(r.OutcomeRow(call_sid="CA1", ended_at=NOON, end_reason="fault"))
     await bench.rows(r.OutcomeRow)
     seen = await bench.ledger.fetch_call("CA1", limit_s=LIMIT_S)
     assert seen == r.SeenCall(call_sid="CA1", ended_at=NOON, end_reason="fault")
 
 
-async def test_the_spend_of_a_day_is_that_of_the_business_clocks(bench: Bench) -> None:
+async def test_the_spending_of_a_day_follows_the_time_zone_of_the_business(bench: Bench) -> None:
     tz = ZoneInfo("America/New_York")
     for number, (hour, minute, usd) in enumerate([(23, 59, "1.10"), (0, 0, "0.25"), (12, 0, "0.05")]):
         day = 23 if hour == 23 else 24
@@ -280,7 +284,7 @@ async def test_the_spend_of_a_day_is_that_of_the_business_clocks(bench: Bench) -
     assert await bench.ledger.spent_usd(date(2026, 11, 22), tz, limit_s=LIMIT_S) == 0.0
 
 
-async def test_the_spend_of_a_day_counts_live_calls_of_others_and_no_call_twice(bench: Bench) -> None:
+async def test_the_spending_of_a_day_includes_running_calls_of_other_machines_and_no_call_twice(bench: Bench) -> None:
     def live(sid: str, process: str, usd: str, at: datetime = NOON) -> r.CallRow:
         return r.CallRow(call_sid=sid, started_at=NOON, process=process, spent_usd=Decimal(usd), spent_at=at)
 
@@ -289,15 +293,15 @@ async def test_the_spend_of_a_day_counts_live_calls_of_others_and_no_call_twice(
 
     for row in (
         live("CA1", "other", "0.50"),
-        live("CA1", "other", "0.70"),  # it goes on
+        live("CA1", "other", "0.70"),  # it still runs
         live("CA2", "other", "0.20"),
-        ended("CA2", "other", "0.30"),  # it has ended, and came to a little more
+        ended("CA2", "other", "0.30"),  # it has ended, and its cost is a little higher
         ended("CA3", "other", "0.10"),
-        live("CA3", "other", "0.15"),  # back from a human, it lives again
+        live("CA3", "other", "0.15"),  # the caller is back from a human, so it runs again
         live("CA4", "ours", "4.00"),
         ended("CA5", "ours", "5.00"),
-        ended("CA6", None, "0.01"),  # of a relay before these columns
-        live("CA7", "other", "9.00", NOON - timedelta(days=2)),  # another day's
+        ended("CA6", None, "0.01"),  # from a relay that did not have these columns yet
+        live("CA7", "other", "9.00", NOON - timedelta(days=2)),  # of another day
     ):
         bench.ledger.record(row)
     await bench.rows(r.OutcomeRow)
@@ -306,7 +310,7 @@ async def test_the_spend_of_a_day_counts_live_calls_of_others_and_no_call_twice(
     assert await bench.ledger.spent_usd(day, UTC, limit_s=LIMIT_S) == pytest.approx(10.16)
 
 
-async def test_calls_of_a_number_are_counted_back_to_a_moment(bench: Bench) -> None:
+async def test_calls_of_a_number_are_counted_since_a_given_time(bench: Bench) -> None:
     now = datetime.now(UTC)
     for number, age_s in enumerate([10, 100, 10_000]):
         bench.ledger.record(
@@ -325,14 +329,14 @@ async def test_calls_of_a_number_are_counted_back_to_a_moment(bench: Bench) -> N
     assert await bench.ledger.calls_from("", 3600, limit_s=LIMIT_S) == 1
 
 
-async def test_the_numbers_that_were_ever_called_are_told_once_each(bench: Bench) -> None:
+async def test_each_number_that_was_ever_called_is_listed_once(bench: Bench) -> None:
     for number, called in enumerate(["+12125550100", None, "+12125550150", "+12125550100"]):
         bench.ledger.record(r.CallRow(call_sid=f"CA{number}", to_number=called, started_at=NOON))
     await bench.rows(r.CallRow)
     assert await bench.ledger.numbers_called(limit_s=LIMIT_S) == ["+12125550100", "+12125550150"]
 
 
-async def test_a_greeting_comes_back_byte_for_byte_and_is_replaced_under_its_key(bench: Bench) -> None:
+async def test_a_greeting_is_read_back_unchanged_and_replaced_under_the_same_key(bench: Bench) -> None:
     greeting = r.Greeting(
         key="g",
         text="Hello.",
@@ -358,7 +362,7 @@ async def _reserve(bench: Bench, function_call_id: str, key: str = "k") -> r.Res
     )
 
 
-async def test_a_key_is_reserved_once(bench: Bench) -> None:
+async def test_a_key_can_be_reserved_only_once(bench: Bench) -> None:
     assert await _reserve(bench, "call_1") == r.Reserved()
     assert await _reserve(bench, "call_1") == r.Already("reserved", None, None)
     assert await _reserve(bench, "call_2") == r.Already("reserved", None, None)
@@ -372,7 +376,7 @@ async def test_a_repeat_gets_the_first_result(bench: Bench) -> None:
     assert await _reserve(bench, "call_2") == r.Already("done", True, {"id": "a1"})
 
 
-async def test_a_failed_function_may_still_be_done(bench: Bench) -> None:
+async def test_a_function_that_failed_can_still_be_done_later(bench: Bench) -> None:
     await _reserve(bench, "call_1")
     await bench.ledger.settle("k", False, {"error": "busy"}, limit_s=LIMIT_S)
     assert await _reserve(bench, "call_2") == r.Already("failed", False, {"error": "busy"})
@@ -380,7 +384,7 @@ async def test_a_failed_function_may_still_be_done(bench: Bench) -> None:
     assert await _reserve(bench, "call_3") == r.Already("done", True, {"id": "a1"})
 
 
-async def test_the_row_of_a_function_call_and_its_reservation_are_one(bench: Bench) -> None:
+async def test_a_function_call_and_its_reservation_share_one_row(bench: Bench) -> None:
     await _reserve(bench, "call_1")
     row = r.FunctionCallRow(
         call_sid="CA1",
@@ -399,7 +403,7 @@ async def test_the_row_of_a_function_call_and_its_reservation_are_one(bench: Ben
     assert await bench.rows(r.FunctionCallRow) == [row, replace(repeat, key=None)]
 
 
-async def test_a_late_row_does_not_undo_what_was_done(bench: Bench) -> None:
+async def test_a_late_row_does_not_undo_the_state_done(bench: Bench) -> None:
     await _reserve(bench, "call_1")
     await bench.ledger.settle("k", True, {"id": "a1"}, limit_s=LIMIT_S)
     bench.ledger.record(
@@ -420,7 +424,9 @@ async def test_a_row_recorded_before_its_reservation_gets_the_key(bench: Bench) 
     assert (row.key, row.state) == ("k", "reserved")
 
 
-async def test_of_many_who_reserve_at_once_one_gets_it(make: Callable[..., Bench], nursery: trio.Nursery) -> None:
+async def test_when_many_reserve_a_key_at_once_only_one_gets_it(
+    make: Callable[..., Bench], nursery: trio.Nursery
+) -> None:
     bench = make()
     benches = [bench, *([make() for _ in range(3)] if isinstance(bench.ledger, PostgresLedger) else [])]
     answers = []
@@ -438,7 +444,7 @@ async def test_of_many_who_reserve_at_once_one_gets_it(make: Callable[..., Bench
             await bench.ledger._asker.close(limit_s=5)
 
 
-async def test_a_ledger_that_works_is_ready_and_has_counted(bench: Bench) -> None:
+async def test_a_working_ledger_is_ready_and_counts_its_rows(bench: Bench) -> None:
     bench.ledger.record(FULL_ROWS[0])
     await bench.rows(r.CallRow)
     assert await bench.ledger.ready(limit_s=LIMIT_S) is None
@@ -449,7 +455,7 @@ few = st.integers(0, 2)
 calls = few.map("CA{}".format)
 words = st.none() | st.sampled_from(["a", "b"])
 values = st.none() | st.just({"a": 1}) | st.just({"b": [None, "é\x00"]})
-# Few identities and many empty fields: rows that meet each other.
+# Few different keys and many empty fields, so that rows often meet others with the same key.
 any_rows: st.SearchStrategy[list[r.Row]] = st.lists(
     st.one_of(
         st.builds(r.CallRow, call_sid=calls, machine=words, started_at=st.just(NOON), resumed=st.none() | few),
@@ -486,7 +492,9 @@ any_rows: st.SearchStrategy[list[r.Row]] = st.lists(
 @pytest.mark.real
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(any_rows)
-def test_any_rows_in_any_order_come_to_the_same_in_memory_and_in_postgres(database_url: str, rows: list[r.Row]) -> None:
+def test_any_rows_in_any_order_have_the_same_result_in_memory_and_in_postgres(
+    database_url: str, rows: list[r.Row]
+) -> None:
     memory = MemoryLedger()
     waiting = deque(Entry(row, r.encode(row)) for row in rows)
     for row in rows:

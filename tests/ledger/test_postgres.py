@@ -1,6 +1,6 @@
-"""The ledger with a Postgres that stops, hangs, restarts, refuses: calls go on, nothing is lost, nothing is doubled.
+"""The ledger with a Postgres that stops, hangs, restarts or refuses: calls go on, and no row is lost or doubled.
 
-Every test has a server or a database of its own. What both ledgers must do alike is in test_port.py.
+Every test has a server or a database of its own. The tests that both ledgers must pass are in test_port.py.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def spill_dir(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def running(ledger: PostgresLedger) -> AsyncIterator[trio.Nursery]:
-    """The writer in its own nursery; cancelled at the end, as the daemon does."""
+    """Run the writer in its own nursery. At the end it is cancelled, as in the daemon."""
     async with trio.open_nursery() as nursery:
         await nursery.start(ledger.run)
         yield nursery
@@ -66,12 +66,12 @@ def stored(url: str) -> list[tuple[int, str]]:
 
 
 def modes(folder: Path) -> dict[str, int]:
-    """The files in a folder (nothing if it does not exist), with their permissions."""
+    """The files in a folder with their permissions. Empty if the folder does not exist."""
     return {path.name: path.stat().st_mode & 0o777 for path in folder.glob("*")}
 
 
 class Server:
-    """A Postgres of the test's own, which it may stop and let come back."""
+    """A Postgres of the test's own, which the test can stop and start again."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder / "postgres", url
@@ -92,7 +92,7 @@ class Server:
         self._keeper(signal.SIGCONT)
 
     def hang(self) -> list[int]:
-        """Stop the server and all its backends, as they are. Returns their pids."""
+        """Freeze the server and all its backends with SIGSTOP. Return their pids."""
         self._keeper(signal.SIGSTOP)
         children = Path(f"/proc/{self._pid()}/task/{self._pid()}/children").read_text().split()
         pids = [self._pid(), *map(int, children)]
@@ -108,7 +108,7 @@ class Server:
 
 @pytest.fixture
 def server(open_folder: Path) -> Iterator[Server]:
-    with embedded(open_folder) as url:  # durable: a crash must not take what it has confirmed
+    with embedded(open_folder) as url:  # durable, so that a crash does not lose confirmed rows
         migrate(url)
         server = Server(open_folder, url)
         yield server
@@ -129,14 +129,13 @@ def test_every_table_has_the_columns_of_its_rows(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         for table, kind in tables.items():
             columns = {str(column) for (column,) in connection.execute(query, [table])}
-            # The order in which rows came is known only to Postgres. When a message was done is known only to the
-            # owner.
+            # Only Postgres knows the order in which rows came. Only the owner knows when a message was done.
             of_others = {"function_calls": {"recorded_at", "number"}, "messages": {"done_at"}}.get(table, set())
             assert columns - of_others == {field.name for field in fields(kind)}, table
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "crash"])
-async def test_postgres_restarting_amid_two_thousand_rows_loses_none_and_doubles_none(
+async def test_a_restart_of_postgres_during_2000_rows_loses_none_and_doubles_none(
     server: Server, spill_dir: Path, how: signal.Signals
 ) -> None:
     ledger = PostgresLedger(server.url, spill_dir=spill_dir)
@@ -157,7 +156,7 @@ async def test_postgres_restarting_amid_two_thousand_rows_loses_none_and_doubles
     assert ledger.counts() == r.Counts(recorded=2_000, written=2_000, queued=0, spilled=0, refused=0, lost=0)
 
 
-async def test_a_queue_that_fills_while_postgres_is_away_goes_to_disk_and_comes_back(
+async def test_a_queue_that_is_full_while_postgres_is_away_is_put_on_disk_and_stored_later(
     server: Server, spill_dir: Path
 ) -> None:
     rows = 2 * backlog.QUEUE_ROWS + 100
@@ -169,8 +168,8 @@ async def test_a_queue_that_fills_while_postgres_is_away_goes_to_disk_and_comes_
         for seq in range(1, rows):
             ledger.record(turn(seq))
             if seq == backlog.QUEUE_ROWS + 10:
-                ledger.record(turn(5, said="corrected"))  # its first words are in the file before
-        ledger.record(turn(6, said="corrected"))  # still in the queue, its first words on disk
+                ledger.record(turn(5, said="corrected"))  # its first words are in an earlier file
+        ledger.record(turn(6, said="corrected"))  # this row is still in the queue, and its first words are on disk
         counts = ledger.counts()
         assert counts.spilled >= 2 * backlog.QUEUE_ROWS
         assert counts.queued <= backlog.QUEUE_ROWS
@@ -190,7 +189,7 @@ async def test_rows_that_could_not_be_written_at_shutdown_are_written_at_the_nex
         for seq in range(300):
             ledger.record(turn(seq))
         await trio.sleep(0.2)
-    ledger.record(turn(300))  # later than the writer's end
+    ledger.record(turn(300))  # after the end of the writer
     assert ledger.counts().spilled == 301
     assert set(modes(spill_dir).values()) == {0o600}
     assert modes(spill_dir.parent)["spill"] == 0o700
@@ -202,7 +201,7 @@ async def test_rows_that_could_not_be_written_at_shutdown_are_written_at_the_nex
     assert stored(database_url) == [(seq, f"turn {seq}") for seq in range(301)]
 
 
-async def test_a_spill_that_cannot_be_removed_ends_neither_the_writer_nor_the_calls(
+async def test_a_spill_that_cannot_be_removed_does_not_end_the_writer_or_the_calls(
     database_url: str, spill_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = PostgresLedger(NOWHERE, spill_dir=spill_dir)
@@ -218,10 +217,10 @@ async def test_a_spill_that_cannot_be_removed_ends_neither_the_writer_nor_the_ca
         ledger.record(turn(1))
         await until(lambda: ledger.counts().queued == 0)
     assert stored(database_url) == [(0, "turn 0"), (1, "turn 1")]
-    assert ledger.counts().spilled == 1  # it is still there
+    assert ledger.counts().spilled == 1  # the spill is still there
 
 
-async def test_a_spilled_line_of_broken_bytes_is_set_aside_and_the_others_get_past_it(
+async def test_a_spilled_line_with_broken_bytes_is_set_aside_and_the_others_are_stored(
     database_url: str, spill_dir: Path
 ) -> None:
     before = PostgresLedger(NOWHERE, spill_dir=spill_dir)
@@ -238,7 +237,7 @@ async def test_a_spilled_line_of_broken_bytes_is_set_aside_and_the_others_get_pa
     assert ledger.counts().refused == 1
 
 
-async def test_a_bug_of_the_writers_neither_ends_it_nor_loses_a_row(
+async def test_a_bug_in_the_writer_does_not_end_it_or_lose_a_row(
     database_url: str, spill_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def bug(*_: object, **__: object) -> None:
@@ -256,7 +255,7 @@ async def test_a_bug_of_the_writers_neither_ends_it_nor_loses_a_row(
     assert stored(database_url) == [(0, "turn 0"), (1, "turn 1")]
 
 
-async def test_rows_behind_a_writer_that_has_ended_go_to_disk(
+async def test_rows_that_come_after_the_end_of_the_writer_are_put_on_disk(
     database_url: str, spill_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def bug(_: object) -> None:
@@ -277,7 +276,7 @@ async def test_rows_behind_a_writer_that_has_ended_go_to_disk(
     assert stored(database_url) == [(0, "turn 0"), (1, "turn 1")]
 
 
-async def test_what_was_being_written_at_shutdown_does_not_come_after_what_corrected_it(
+async def test_a_row_that_was_being_written_at_shutdown_does_not_overwrite_its_correction(
     database_url: str, spill_dir: Path
 ) -> None:
     ledger = PostgresLedger(NOWHERE, spill_dir=spill_dir, drain_limit_s=0.1)
@@ -295,7 +294,7 @@ async def test_what_was_being_written_at_shutdown_does_not_come_after_what_corre
     assert len(stored(database_url)) == backlog.QUEUE_ROWS // 2
 
 
-async def test_what_is_queued_at_shutdown_is_drained(database_url: str, spill_dir: Path) -> None:
+async def test_queued_rows_are_stored_at_shutdown(database_url: str, spill_dir: Path) -> None:
     ledger = PostgresLedger(database_url, spill_dir=spill_dir)
     async with running(ledger):
         for seq in range(1_000):
@@ -304,10 +303,10 @@ async def test_what_is_queued_at_shutdown_is_drained(database_url: str, spill_di
     assert modes(spill_dir) == {}
 
 
-async def test_a_hung_postgres_holds_up_no_caller_and_loses_nothing(server: Server, spill_dir: Path) -> None:
+async def test_a_postgres_that_hangs_delays_no_caller_and_loses_no_row(server: Server, spill_dir: Path) -> None:
     ledger = PostgresLedger(server.url, spill_dir=spill_dir)
     async with running(ledger):
-        assert await ledger.ready(limit_s=LIMIT_S) is None  # the connection is there before the server hangs
+        assert await ledger.ready(limit_s=LIMIT_S) is None  # connect before the server hangs
         ledger.record(turn(0))
         await until(lambda: ledger.counts().written == 1)
         pids = server.hang()
@@ -322,7 +321,7 @@ async def test_a_hung_postgres_holds_up_no_caller_and_loses_nothing(server: Serv
                 await ledger.settle("k", True, {}, limit_s=0.2)
                 assert await ledger.ready(limit_s=0.2) is not None
             assert ledger.counts().queued == 2
-            # No thread stays with a server that hangs: its connection was cut.
+            # No thread waits for the server that hangs, because its connection was cut.
             await until(lambda: ledger._asker._limiter.borrowed_tokens == 0)
         finally:
             server.go_on(pids)
@@ -331,7 +330,7 @@ async def test_a_hung_postgres_holds_up_no_caller_and_loses_nothing(server: Serv
     assert [seq for seq, _ in stored(server.url)] == [0, 1]
 
 
-async def test_a_read_that_waits_for_a_slow_one_does_not_cut_it(database_url: str, spill_dir: Path) -> None:
+async def test_a_read_that_waits_for_a_slow_read_does_not_cut_that_one_off(database_url: str, spill_dir: Path) -> None:
     ledger = PostgresLedger(database_url, spill_dir=spill_dir)
     answers: list[object] = []
 
@@ -348,7 +347,7 @@ async def test_a_read_that_waits_for_a_slow_one_does_not_cut_it(database_url: st
     assert answers == [("",)]
 
 
-async def test_a_read_after_a_restart_dials_anew_by_itself(server: Server, spill_dir: Path) -> None:
+async def test_a_read_after_a_restart_connects_again(server: Server, spill_dir: Path) -> None:
     ledger = PostgresLedger(server.url, spill_dir=spill_dir)
     async with running(ledger):
         assert await ledger.calls_from("+12125550101", 60, limit_s=LIMIT_S) == 0
@@ -366,7 +365,7 @@ async def test_a_read_after_a_restart_dials_anew_by_itself(server: Server, spill
         with trio.fail_after(60):
             while not await answered():  # noqa: ASYNC110  # the server is another process
                 await trio.sleep(0.05)
-        # The connection is cut without our knowledge, as a pooler does it. The next read must not notice.
+        # The server cuts the connection and the relay is not told, as with a pooler. The next read must succeed.
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'relay'"
@@ -380,7 +379,7 @@ async def test_a_read_after_a_restart_dials_anew_by_itself(server: Server, spill
         assert answer == r.Reserved()
 
 
-async def test_a_row_that_postgres_never_takes_is_set_aside_and_the_others_get_past_it(
+async def test_a_row_that_postgres_refuses_is_set_aside_and_the_others_are_stored(
     database_url: str, spill_dir: Path
 ) -> None:
     ledger = PostgresLedger(database_url, spill_dir=spill_dir)
@@ -400,7 +399,7 @@ async def test_a_row_that_postgres_never_takes_is_set_aside_and_the_others_get_p
     assert [line["row"]["seq"] for line in refused] == [2, 3]
 
 
-async def test_nothing_that_is_said_or_dialled_reaches_the_log(
+async def test_no_words_and_no_numbers_of_a_call_reach_the_log(
     database_url: str, spill_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger = PostgresLedger(database_url, spill_dir=spill_dir)
@@ -413,7 +412,7 @@ async def test_nothing_that_is_said_or_dialled_reaches_the_log(
     assert "SECRET" not in printed.out + printed.err
 
 
-async def test_neither_postgres_nor_disk_loses_rows_by_count_and_never_raises(tmp_path: Path) -> None:
+async def test_when_postgres_and_the_disk_both_fail_lost_rows_are_counted_and_nothing_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     ledger = PostgresLedger(NOWHERE, spill_dir=tmp_path / "file", drain_limit_s=0.1)
     for seq in range(backlog.QUEUE_ROWS + 10):
@@ -425,7 +424,7 @@ async def test_neither_postgres_nor_disk_loses_rows_by_count_and_never_raises(tm
     assert counts.lost == counts.recorded == backlog.QUEUE_ROWS + 10
 
 
-def test_a_full_disk_is_not_asked_for_each_row_and_keeps_no_half_files(
+def test_a_full_disk_is_not_tried_for_each_row_and_keeps_no_incomplete_files(
     spill_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = 0
@@ -442,11 +441,11 @@ def test_a_full_disk_is_not_asked_for_each_row_and_keeps_no_half_files(
     for seq in range(backlog.QUEUE_ROWS + 10):
         ledger.record(turn(seq))
     assert ledger.counts().lost == 10
-    assert asked == 1  # each time stops everybody's audio for 10 to 60 ms
+    assert asked == 1  # each try stops the audio of all calls for 10 to 60 ms
     assert modes(spill_dir) == {}
 
 
-async def test_a_database_without_tables_is_named_and_rows_wait_for_them(
+async def test_a_database_without_tables_is_reported_and_rows_wait_for_the_tables(
     empty_database_url: str, spill_dir: Path
 ) -> None:
     ledger = PostgresLedger(empty_database_url, spill_dir=spill_dir)
@@ -459,7 +458,7 @@ async def test_a_database_without_tables_is_named_and_rows_wait_for_them(
 
 
 @pytest.mark.parametrize("url", [NOWHERE, "postgresql://me:SECRET@:::/", "me:SECRET@host"])
-async def test_words_about_a_bad_url_hold_no_password(url: str, spill_dir: Path) -> None:
+async def test_the_message_about_a_bad_url_has_no_password(url: str, spill_dir: Path) -> None:
     ledger = PostgresLedger(url, spill_dir=spill_dir, drain_limit_s=0.1)
     words = await ledger.ready(limit_s=LIMIT_S)
     assert words is not None

@@ -1,4 +1,4 @@
-"""The rows: what completes what, what is encoded, what RECORD=off leaves of them."""
+"""The rows: how later ones complete earlier ones, how they are encoded, and what RECORD=off removes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relay.ledger import rows as r
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
-texts = st.text(st.characters(), max_size=40)  # with NUL and halves of surrogate pairs
+texts = st.text(st.characters(), max_size=40)  # includes NUL and halves of surrogate pairs
 optional_texts = st.none() | texts
 turns = st.builds(
     r.TranscriptRow,
@@ -32,7 +32,7 @@ turns = st.builds(
 
 
 @given(turns, turns)
-def test_a_field_that_is_none_leaves_alone_what_stands(old: r.TranscriptRow, new: r.TranscriptRow) -> None:
+def test_a_field_that_is_none_does_not_change_the_stored_value(old: r.TranscriptRow, new: r.TranscriptRow) -> None:
     merged = r.merge(old, new)
     for name in r.TranscriptRow.__slots__:
         expected = getattr(old, name) if getattr(new, name) is None else getattr(new, name)
@@ -46,7 +46,7 @@ def test_a_row_recorded_twice_is_one_row(old: r.TranscriptRow, new: r.Transcript
 
 
 @given(turns)
-def test_every_row_is_encoded_as_json_that_postgres_can_hold(row: r.TranscriptRow) -> None:
+def test_every_row_is_encoded_as_json_that_postgres_can_store(row: r.TranscriptRow) -> None:
     encoded = r.encode(row).decode("utf-8")
     assert "\\u0000" not in encoded.replace("\\\\", "")
     assert set(json.loads(encoded)) == set(r.TranscriptRow.__slots__)
@@ -66,7 +66,7 @@ def test_a_dict_changed_after_encoding_does_not_reach_the_ledger() -> None:
 
 
 @pytest.mark.parametrize("kind", r.ROW_TYPES)
-def test_every_row_survives_its_json(kind: type[r.Row]) -> None:
+def test_every_row_can_be_read_back_from_its_json(kind: type[r.Row]) -> None:
     given_values: dict[str, object] = {
         "call_sid": "CA1",
         "seq": 3,
@@ -99,7 +99,7 @@ def test_a_done_function_keeps_its_first_result() -> None:
     assert (merged.state, merged.ok, merged.output, merged.took_ms) == ("done", True, {"id": 1}, 9.0)
 
 
-def test_of_two_outcomes_the_later_one_stands_in_any_order_whatever_the_clock_says() -> None:
+def test_of_two_outcomes_the_later_one_counts_in_any_order_and_with_any_clock() -> None:
     asked = r.OutcomeRow(call_sid="CA1", ended_at=NOON, seq=1, end_reason="transferred", transfer_result="asked")
     set_back = NOON - timedelta(seconds=60)
     accepted = r.OutcomeRow(call_sid="CA1", ended_at=set_back, seq=2, transfer_result="accepted")
@@ -109,14 +109,14 @@ def test_of_two_outcomes_the_later_one_stands_in_any_order_whatever_the_clock_sa
     )
 
 
-def test_of_two_legs_the_later_one_stands_in_any_order() -> None:
+def test_of_two_streams_the_row_of_the_later_one_counts_in_any_order() -> None:
     first = r.CallRow(call_sid="CA1", machine="a", started_at=NOON, resumed=0)
     second = r.CallRow(call_sid="CA1", machine="b", resumed=1)
     assert r.merge(first, second) == r.merge(second, first)
     assert r.merge(first, second) == r.CallRow(call_sid="CA1", machine="b", started_at=NOON, resumed=1)
 
 
-def test_without_words_nothing_spoken_is_left() -> None:
+def test_a_row_without_words_has_no_spoken_text() -> None:
     turn = r.TranscriptRow(call_sid="CA1", seq=1, role="caller", said="SECRET", heard="SECRET", started_ms=5)
     look_up = r.FunctionCallRow(
         call_sid="CA1", function_call_id="f", name="x", arguments={"n": "SECRET"}, output={"n": "SECRET"}, took_ms=3.0
@@ -130,7 +130,7 @@ def test_without_words_nothing_spoken_is_left() -> None:
     assert (kept.outcome, kept.cost_usd) == ("booked", Decimal("0.1"))
 
 
-def test_without_words_a_guarded_result_stays_so_that_it_is_never_done_twice() -> None:
+def test_a_row_without_words_keeps_a_guarded_result_so_that_nothing_is_done_twice() -> None:
     row = r.FunctionCallRow(
         call_sid="CA1", function_call_id="f", name="x", key="k", arguments={"n": 1}, output={"id": 1}
     )
@@ -139,7 +139,7 @@ def test_without_words_a_guarded_result_stays_so_that_it_is_never_done_twice() -
     assert (kept.arguments, kept.output) == (None, {"id": 1})
 
 
-def test_what_waits_stands_over_what_postgres_has_of_a_call() -> None:
+def test_waiting_rows_have_precedence_over_stored_ones() -> None:
     stored = r.SeenCall(call_sid="CA1", resumed=1, started_at=NOON)
     outcome = r.OutcomeRow(call_sid="CA1", ended_at=NOON, end_reason="agent_ended")
     other = r.OutcomeRow(call_sid="CA2", ended_at=NOON, end_reason="fault")
@@ -149,6 +149,6 @@ def test_what_waits_stands_over_what_postgres_has_of_a_call() -> None:
 
 
 @pytest.mark.parametrize(("day", "hours"), [(date(2026, 11, 1), 25), (date(2026, 3, 8), 23), (date(2026, 7, 1), 24)])
-def test_a_day_is_as_long_as_the_business_clocks_make_it(day: date, hours: int) -> None:
+def test_the_length_of_a_day_follows_the_time_zone_of_the_business(day: date, hours: int) -> None:
     since, until = r.day_bounds(day, ZoneInfo("America/New_York"))
     assert until.timestamp() - since.timestamp() == hours * 3600

@@ -1,4 +1,4 @@
-"""Rows that Postgres does not take are on disk within a second, in their order, whatever the clock does."""
+"""Rows that Postgres does not take are on disk within a second, and in their order, even if the clock is set back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay.ledger import rows as r
 from relay.ledger.backlog import Backlog
 from relay.ledger.spill import Entry, Spill
 
-# A relay whose Postgres is away: it records, says so, and waits to be killed.
+# A relay whose Postgres is away: it records rows, prints this, and waits until it is killed.
 AWAY = """
 import pathlib, sys, trio
 from relay.ledger import rows as r
@@ -41,7 +41,7 @@ def test_a_relay_killed_while_postgres_is_away_leaves_its_rows_on_disk(tmp_path:
     relay = subprocess.Popen([sys.executable, "-c", AWAY, tmp_path], stdout=subprocess.PIPE, text=True)
     assert relay.stdout is not None
     with relay.stdout:
-        # The first write that fails puts its rows on disk. Those that come later are there within a second.
+        # The first write that fails puts its rows on disk. Later rows are on disk within a second.
         for _ in range(2):
             assert "on disk\n" in iter(relay.stdout.readline, "")
     relay.kill()
@@ -58,7 +58,7 @@ def put(spill: Spill, said: str) -> Path:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_clock_that_is_set_back_leaves_spills_in_their_order(
+def test_spills_keep_their_order_when_the_clock_is_set_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: bool
 ) -> None:
     now = 1_764_000_000_000_000_000
@@ -70,7 +70,7 @@ def test_a_clock_that_is_set_back_leaves_spills_in_their_order(
     assert [path for path, _ in Spill(tmp_path).found()] == paths
 
 
-async def test_what_a_call_left_on_disk_is_known_while_postgres_is_away(tmp_path: Path) -> None:
+async def test_the_rows_of_a_call_on_disk_are_found_while_postgres_is_away(tmp_path: Path) -> None:
     backlog = Backlog(tmp_path)
     for sid in ("CA1", "CA2"):
         row = r.CallRow(call_sid=sid, resumed=1)
@@ -83,7 +83,7 @@ async def test_what_a_call_left_on_disk_is_known_while_postgres_is_away(tmp_path
     assert backlog.of_call("CA3") == []
 
 
-async def test_a_disk_that_refuses_keeps_the_order_of_what_comes_meanwhile(
+async def test_rows_that_come_while_the_disk_refuses_keep_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backlog = Backlog(tmp_path)
@@ -97,7 +97,7 @@ async def test_a_disk_that_refuses_keeps_the_order_of_what_comes_meanwhile(
         patched.setattr(Spill, "put", _full)
         await backlog.put()
     add("second")
-    assert backlog.put_now()  # as a queue that is full does
+    assert backlog.put_now()  # a full queue calls this
     add("third")
     await backlog.put()
     assert [Spill(tmp_path).read(path)[0][0].row for path, _ in Spill(tmp_path).found()] == [

@@ -1,4 +1,4 @@
-"""Databases as they are in practice: failed over, pooled, in another encoding, with triggers of their own.
+"""Databases in practice: after a failover, behind a pooler, with another encoding, or with triggers of their own.
 
 Every test has a database of its own.
 """
@@ -61,10 +61,10 @@ def run_sql(url: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["the server tells", "the server does not tell"])
-async def test_connections_to_a_server_that_has_become_read_only_are_given_up_at_once(
+async def test_connections_to_a_server_that_becomes_read_only_are_closed_at_once(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_told: bool
 ) -> None:
-    if not is_told:  # before Postgres 14, and behind some poolers
+    if not is_told:  # Postgres before version 14, and some poolers
         monkeypatch.setattr(postgres_thread, "_READ_ONLY", ())
     turn_read_only = "set session characteristics as transaction read only"
     async with running(database_url, tmp_path) as ledger:
@@ -78,7 +78,7 @@ async def test_connections_to_a_server_that_has_become_read_only_are_given_up_at
         assert await ledger.ready(limit_s=LIMIT_S) is None
 
 
-async def test_a_database_that_is_read_only_is_not_ready_and_its_rows_wait(database_url: str, tmp_path: Path) -> None:
+async def test_a_read_only_database_is_not_ready_and_rows_wait(database_url: str, tmp_path: Path) -> None:
     name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
     run_sql(database_url, f"alter database {name} set default_transaction_read_only = on")
     async with running(database_url, tmp_path) as ledger:
@@ -96,7 +96,7 @@ async def test_a_database_that_is_read_only_is_not_ready_and_its_rows_wait(datab
 # Poolers
 
 
-async def test_no_setting_of_ours_stays_in_the_session(database_url: str, tmp_path: Path) -> None:
+async def test_no_setting_of_the_relay_stays_in_the_database_session(database_url: str, tmp_path: Path) -> None:
     names = ("statement_timeout", "lock_timeout", "TimeZone", "DateStyle", "search_path", "standard_conforming_strings")
 
     def settings(connection: postgres_thread.Connection) -> list[object]:
@@ -113,7 +113,9 @@ async def test_no_setting_of_ours_stays_in_the_session(database_url: str, tmp_pa
             assert settings(thread._connection) == before
 
 
-async def test_a_statement_ends_in_five_seconds_whatever_the_database_says(database_url: str, tmp_path: Path) -> None:
+async def test_a_statement_ends_within_five_seconds_whatever_the_databases_setting(
+    database_url: str, tmp_path: Path
+) -> None:
     async with running(database_url, tmp_path) as ledger:
         for thread in (ledger._asker, ledger._writer):
             limit = await thread.use(
@@ -122,7 +124,7 @@ async def test_a_statement_ends_in_five_seconds_whatever_the_database_says(datab
             assert limit == ("5s",)
 
 
-async def test_a_connection_that_nobody_uses_is_closed_and_dialled_anew(
+async def test_an_unused_connection_is_closed_and_opened_again_when_needed(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_thread, "IDLE_LIMIT_S", 0.2)
@@ -152,7 +154,7 @@ def latin_url(postgres: str, tmp_path: Path) -> str:
     return url
 
 
-async def test_a_letter_that_the_database_has_not_is_set_aside_with_its_row_and_the_others_get_past_it(
+async def test_a_row_with_a_letter_that_the_database_cannot_store_is_set_aside_and_the_others_are_stored(
     latin_url: str, tmp_path: Path
 ) -> None:
     with structlog.testing.capture_logs() as logs:
@@ -163,11 +165,11 @@ async def test_a_letter_that_the_database_has_not_is_set_aside_with_its_row_and_
             assert ledger.counts().refused == 1
     assert said(latin_url) == ["plain", "naïve", "after"]
     assert [line["event"] for line in logs] == ["ledger.row_refused"]
-    async with running(latin_url, tmp_path) as ledger:  # and it does not come again
+    async with running(latin_url, tmp_path) as ledger:  # the row is not tried again
         assert ledger.counts() == r.Counts(recorded=0, written=0, queued=0, spilled=0, refused=0, lost=0)
 
 
-async def test_a_session_with_foreign_defaults_takes_and_gives_the_same(database_url: str, tmp_path: Path) -> None:
+async def test_rows_are_the_same_in_a_session_with_other_defaults(database_url: str, tmp_path: Path) -> None:
     name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
     for setting in ("datestyle = 'German'", "timezone = 'Asia/Kolkata'", "client_encoding = 'LATIN1'"):
         run_sql(database_url, f"alter database {name} set {setting}")
@@ -207,7 +209,7 @@ create trigger poison before insert on transcripts for each row execute function
     ],
     ids=["trigger", "internal error", "always a conflict", "kills its backend", "hangs"],
 )
-async def test_a_row_that_poisons_the_writer_is_set_aside_and_the_others_get_past_it(
+async def test_a_row_that_makes_the_writer_fail_is_set_aside_and_the_others_are_stored(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str
 ) -> None:
     monkeypatch.setattr(store, "SUSPECT_S", 0.0)
@@ -226,7 +228,7 @@ async def test_a_row_that_poisons_the_writer_is_set_aside_and_the_others_get_pas
     assert '"poison"' in (tmp_path / "spill" / "refused.jsonl").read_text()
 
 
-async def test_a_disk_that_is_full_in_the_database_sets_no_row_aside(
+async def test_when_the_databases_disk_is_full_no_row_is_set_aside(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "SUSPECT_S", 0.0)
@@ -242,7 +244,7 @@ async def test_a_disk_that_is_full_in_the_database_sets_no_row_aside(
     assert said(database_url) == ["poison"]
 
 
-async def test_tables_that_are_not_there_set_no_row_aside(empty_database_url: str, tmp_path: Path) -> None:
+async def test_when_tables_are_missing_no_row_is_set_aside(empty_database_url: str, tmp_path: Path) -> None:
     async with running(empty_database_url, tmp_path) as ledger:
         ledger.record(turn(1, "x"))
         await until(lambda: ledger.counts().spilled == 1)

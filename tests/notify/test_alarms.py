@@ -1,4 +1,4 @@
-"""Alarms: few, each with what to do, one of each kind an hour."""
+"""Alarms: each says what to do, and there is at most one of each kind an hour."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Told:
     def tell(self, news: str, kind: str, body: Json) -> None:
         assert kind == "alarm"
         self.all.append((news, str(body["do"])))
-        self.alarms.saw({"event": "ledger.unavailable"})  # what telling may bring about is no alarm of its own
+        self.alarms.saw({"event": "ledger.unavailable"})  # log lines that are caused by sending must not cause an alarm
 
 
-def test_one_of_a_kind_is_told_an_hour_under_an_id_that_all_machines_share() -> None:
+def test_one_alarm_of_a_kind_is_sent_an_hour_with_an_id_that_all_machines_share() -> None:
     told, other = Told(), Told()
     for _ in range(5):
         told.alarms.saw({"event": "model.unreachable", "words": "x"})
@@ -40,13 +40,13 @@ def test_one_of_a_kind_is_told_an_hour_under_an_id_that_all_machines_share() -> 
 
 
 @pytest.mark.parametrize(("why", "kind"), [("capacity", "no_capacity"), ("day_spend", "no_money"), ("draining", None)])
-def test_callers_sent_away_for_lack_of_room_or_money_are_told_and_a_drain_is_not(why: str, kind: str | None) -> None:
+def test_callers_who_were_not_admitted_cause_an_alarm_except_during_a_drain(why: str, kind: str | None) -> None:
     told = Told()
     told.alarms.saw({"event": "call.not_admitted", "why": why})
     assert [news.split(".")[1] for news, _ in told.all] == ([kind] if kind else [])
 
 
-def test_three_transfers_in_a_row_that_nobody_took_are_told() -> None:
+def test_three_transfers_in_a_row_that_no_human_took_cause_an_alarm() -> None:
     told = Told()
     for event in ("missed", "missed", "accepted", "missed", "missed"):
         told.alarms.saw({"event": f"human.{event}"})
@@ -55,7 +55,7 @@ def test_three_transfers_in_a_row_that_nobody_took_are_told() -> None:
     assert len(told.all) == 1
 
 
-def test_an_alarm_that_was_seen_in_a_call_names_it() -> None:
+def test_an_alarm_from_a_call_names_the_call() -> None:
     bodies: list[Json] = []
     alarms = Alarms(lambda news, kind, body: bodies.append(body), lambda: NOW)
     alarms.saw({"event": "call.told_wrong", "call_sid": "CA1"})
@@ -63,14 +63,14 @@ def test_an_alarm_that_was_seen_in_a_call_names_it() -> None:
     assert [body.get("call") for body in bodies] == ["CA1", None]
 
 
-def test_other_lines_are_no_alarms() -> None:
+def test_other_log_lines_cause_no_alarm() -> None:
     told = Told()
     for event in ("call.ended", "function.refused", "outbox.dead", None):
         told.alarms.saw({"event": event})
     assert told.all == []
 
 
-def test_a_line_of_a_test_call_from_the_console_is_no_alarm() -> None:
+def test_a_log_line_of_a_test_call_causes_no_alarm() -> None:
     told = Told()
     told.alarms.saw({"event": "model.unreachable", "test": True})
     assert told.all == []

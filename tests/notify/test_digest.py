@@ -22,7 +22,7 @@ JANE = Caller("Jane Doe", "+12125550111")
 
 
 class Clock:
-    """The time of day, in New York, as a test sets it."""
+    """A clock in New York that a test sets."""
 
     def __init__(self, text: str) -> None:
         self.set(text)
@@ -41,26 +41,26 @@ class Clock:
         ("2026-11-24 18:00", "digest.2026-11-24", 24),
         ("2026-11-24 23:59", "digest.2026-11-24", 18 + 1 / 60),
         ("2026-11-25 00:00", "digest.2026-11-24", 18),
-        ("2026-10-31 18:00", "digest.2026-10-31", 25),  # the night in which summer time ends
-        ("2026-03-07 18:00", "digest.2026-03-07", 23),  # and in which it begins
+        ("2026-10-31 18:00", "digest.2026-10-31", 25),  # summer time ends in this night
+        ("2026-03-07 18:00", "digest.2026-03-07", 23),  # summer time begins in this night
     ],
 )
-def test_the_days_letter_is_due_at_its_time_in_the_business_zone(now: str, last: str, next_in_h: float) -> None:
+def test_the_digest_is_due_at_its_time_in_the_time_zone_of_the_business(now: str, last: str, next_in_h: float) -> None:
     digest = Digest.of("18:00", NEW_YORK, Clock(now))
     assert digest is not None
     assert digest.last()[0] == last
     assert digest.next_in_s() == pytest.approx(next_in_h * 3600)
 
 
-def test_east_of_greenwich_the_letter_is_of_the_business_day() -> None:
+def test_east_of_greenwich_the_digest_has_the_date_of_the_business() -> None:
     tokyo = ZoneInfo("Asia/Tokyo")
-    now = dt.datetime(2026, 11, 24, 23, tzinfo=dt.UTC)  # 08:00 of the 25th there
+    now = dt.datetime(2026, 11, 24, 23, tzinfo=dt.UTC)  # 08:00 of the 25th in the zone of the business
     digest = Digest.of("07:30", tokyo, lambda: now)
     assert digest is not None
     assert digest.last() == ("digest.2026-11-25", dt.datetime(2026, 11, 25, 7, 30, tzinfo=tokyo))
 
 
-def test_without_the_choice_there_is_no_days_letter() -> None:
+def test_without_the_setting_there_is_no_digest() -> None:
     assert Digest.of("off", NEW_YORK, Clock("2026-11-24 18:00")) is None
 
 
@@ -90,7 +90,7 @@ class Day:
             nursery.cancel_scope.cancel()
 
     async def mails(self) -> list[Item]:
-        """What is due now by mail; it is sent. Two machines look at once."""
+        """Send the mails that are due now, and return them. Two machines look at the same time."""
         found: list[Item] = []
 
         async def look(outbox: Outbox) -> None:
@@ -112,14 +112,14 @@ class Day:
 
 
 @pytest.mark.real
-async def test_a_message_comes_at_once_and_bookings_and_faults_come_together_at_the_hour(
+async def test_a_message_is_sent_at_once_and_bookings_and_faults_come_in_the_digest(
     database_url: str, tmp_path: Path
 ) -> None:
     day = Day(database_url, tmp_path)
     fault = r.OutcomeRow(call_sid="CA2", ended_at=day.clock(), end_reason="relay_fault", fault="model_lost")
     message = r.MessageRow(call_sid="CA1", seq=1, text="Call me.")
     await day.record(booking("CA1", "booked"), message, fault)
-    # The message is behind the booking of its call, and does not wait for it.
+    # The message is later than the booking of the same call, but it does not wait for it.
     assert [item.kind for item in await day.mails()] == ["message"]
     assert sorted(item.kind for item in day.hooks) == ["booking", "fault", "message"]
     wait_s = await day.outboxes[0].next_in_s()
@@ -129,24 +129,22 @@ async def test_a_message_comes_at_once_and_bookings_and_faults_come_together_at_
     assert (letter.kind, letter.news) == ("digest", "digest.2026-11-24")
     assert [(one.kind, one.call_sid) for one in letter.members] == [("booking", "CA1"), ("fault", "CA2")]
     assert await day.outboxes[0].next_in_s() is None
-    # News after it waits for the next digest, which does not come before its time.
+    # Later news waits for the next digest, which does not come before its time.
     await day.record(booking("CA3", "moved"))
     assert await day.mails() == []
     day.clock.set("2026-11-25 17:59")
     assert await day.mails() == []
-    day.clock.set("2026-11-26 03:00")  # no machine ran at the hour
+    day.clock.set("2026-11-26 03:00")  # no machine ran at the time of the digest
     (letter,) = await day.mails()
     assert letter.news == "digest.2026-11-25"
     assert [(one.body["done"], one.sequence) for one in letter.members] == [("moved", 1)]
     day.clock.set("2026-11-26 18:00")
-    assert await day.mails() == []  # a day without news has no letter
+    assert await day.mails() == []  # a day without news has no digest
     await day.close()
 
 
 @pytest.mark.real
-async def test_a_days_letter_that_could_not_be_sent_is_the_same_letter_when_it_is_tried_again(
-    database_url: str, tmp_path: Path
-) -> None:
+async def test_a_digest_that_could_not_be_sent_is_tried_again_unchanged(database_url: str, tmp_path: Path) -> None:
     day = Day(database_url, tmp_path)
     await day.record(booking("CA1", "booked"))
     day.clock.set("2026-11-24 18:01")
@@ -155,7 +153,7 @@ async def test_a_days_letter_that_could_not_be_sent_is_the_same_letter_when_it_i
     (first,) = [item for item in await outbox.claim() if item.channel == "email"]
     await outbox.settle(first, "waiting", words="the mail server answered 450")
     day.clock.set("2026-11-24 17:00")
-    await day.record(booking("CA2", "booked", "18"))  # older than the letter, and later in Postgres
+    await day.record(booking("CA2", "booked", "18"))  # older than the digest, but stored later
     day.clock.set("2026-11-24 18:02")
     (again,) = await day.mails()
     assert (again.news, again.members) == (first.news, first.members)
@@ -166,7 +164,7 @@ async def test_a_days_letter_that_could_not_be_sent_is_the_same_letter_when_it_i
 
 
 @pytest.mark.real
-async def test_who_gives_the_days_letter_up_gets_what_waited_for_it_in_mails_of_its_own(
+async def test_when_the_digest_is_switched_off_the_waiting_news_comes_in_single_mails(
     database_url: str, tmp_path: Path
 ) -> None:
     day = Day(database_url, tmp_path)

@@ -1,4 +1,4 @@
-"""Calls, played: what they leave for the owner, with the row and also where no word of the call is kept."""
+"""The news that played calls leave for the owner, also when no words of the call are kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def told(play: Play) -> list[tuple[str, r.Json]]:
 
 
 @pytest.mark.parametrize("record", ["transcripts", "off"])
-async def test_a_booking_and_a_call_back_are_told_whatever_is_kept_of_the_talk(
+async def test_a_booking_and_a_call_back_are_news_also_when_no_words_are_kept(
     record: str, autojump_clock: MockClock
 ) -> None:
     scenario = load("transfer_declined_after_booking")
@@ -39,7 +39,7 @@ async def test_a_booking_and_a_call_back_are_told_whatever_is_kept_of_the_talk(
 
 
 @pytest.mark.real
-def test_one_of_each_is_sent_by_the_command_and_what_came_back_is_said(
+def test_the_command_sends_one_example_to_each_channel_and_reports_the_answers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Receiver() as receiver:

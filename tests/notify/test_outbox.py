@@ -1,4 +1,4 @@
-"""The outbox: news is in the same transaction as what it is about, sent at least once, in order, by one machine."""
+"""The outbox: news is stored in one transaction with its row, and sent at least once, in order, by one machine."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def states(url: str) -> list[tuple[str, str]]:
         return connection.execute("select news, state from outbox order by number").fetchall()
 
 
-def test_news_stays_with_its_row_in_a_batch_and_on_disk(tmp_path: Path) -> None:
+def test_news_is_kept_with_its_row_in_a_batch_and_on_disk(tmp_path: Path) -> None:
     entries = []
     for seq in range(300):
         row = message("CA1", seq + 1)
@@ -74,7 +74,7 @@ def test_news_stays_with_its_row_in_a_batch_and_on_disk(tmp_path: Path) -> None:
 
 
 @real
-async def test_a_row_that_is_refused_takes_its_news_with_it_and_a_row_written_twice_is_told_once(
+async def test_the_news_of_a_refused_row_is_not_stored_and_that_of_a_repeated_row_only_once(
     database_url: str, tmp_path: Path
 ) -> None:
     bad = r.MessageRow(call_sid="CA1", seq=2**40, text="refused")
@@ -83,7 +83,7 @@ async def test_a_row_that_is_refused_takes_its_news_with_it_and_a_row_written_tw
 
 
 class Sent:
-    """A channel that keeps what it was given, and fails as often as it is told to."""
+    """A channel that keeps all news, and fails as often as the test orders."""
 
     def __init__(self, *failures: NotSent) -> None:
         self.items: list[Item] = []
@@ -109,7 +109,7 @@ async def deliver(url: str, sent: Sent, *, until: int) -> None:
 
 
 async def metrics_of(url: str) -> str:
-    """What /metrics says of the outbox after a look."""
+    """The figures of the outbox in /metrics, after a look."""
     outbox, metrics = Outbox(url, ("webhook",)), Metrics()
     task = Delivery(outbox, {"webhook": Sent()}, lambda: 0)
     metrics.watch_outbox(lambda: task.states)
@@ -124,7 +124,7 @@ async def metrics_of(url: str) -> str:
 
 
 @real
-async def test_news_of_a_call_waits_for_the_one_before_and_that_of_others_does_not(
+async def test_news_of_a_call_waits_for_earlier_news_of_that_call_only(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "pause_s", lambda tries, after=None: 0.3)
@@ -137,7 +137,7 @@ async def test_news_of_a_call_waits_for_the_one_before_and_that_of_others_does_n
 
 
 @real
-async def test_a_no_for_good_makes_a_dead_letter_that_is_shown_and_can_be_sent_again(
+async def test_a_final_refusal_makes_a_dead_letter_that_is_shown_and_can_be_sent_again(
     database_url: str, tmp_path: Path
 ) -> None:
     await fill(database_url, tmp_path, [message("CA1", 1), message("CA1", 2)])
@@ -157,7 +157,7 @@ async def test_a_no_for_good_makes_a_dead_letter_that_is_shown_and_can_be_sent_a
 
 
 @real
-async def test_two_machines_never_send_the_same_at_once(database_url: str, tmp_path: Path) -> None:
+async def test_two_machines_never_send_the_same_news_at_once(database_url: str, tmp_path: Path) -> None:
     await fill(database_url, tmp_path, [message(f"CA{n}", 1) for n in range(40)])
     one, other = Outbox(database_url, ("webhook",)), Outbox(database_url, ("webhook",))
     claimed: list[str] = []
@@ -170,13 +170,13 @@ async def test_two_machines_never_send_the_same_at_once(database_url: str, tmp_p
         nursery.start_soon(claim_all, one)
         nursery.start_soon(claim_all, other)
     assert len(claimed) == len(set(claimed)) == 40
-    assert await one.next_in_s() is not None  # when the leases are over
+    assert await one.next_in_s() is not None  # the time until the leases end
     for outbox in (one, other):
         await outbox.close()
 
 
 @real
-async def test_later_versions_of_a_booking_count_up(database_url: str, tmp_path: Path) -> None:
+async def test_later_versions_of_a_booking_have_rising_numbers(database_url: str, tmp_path: Path) -> None:
     ledger = PostgresLedger(database_url, spill_dir=tmp_path / "spill")
     async with trio.open_nursery() as nursery:
         await nursery.start(ledger.run)
@@ -195,7 +195,7 @@ async def test_later_versions_of_a_booking_count_up(database_url: str, tmp_path:
     await outbox.close()
 
 
-# A relay that records and sends, controlled by lines on its standard input, and killed at any moment.
+# A relay that records and sends. The test controls it by lines on its standard input, and kills it at any time.
 RELAY = """
 import datetime as dt, pathlib, sys, trio
 from relay.ledger import rows as r
@@ -268,7 +268,7 @@ def _kills(database_url: str, folder: Path, running: list[Receiver], count: int)
     chance = random.Random(count)
     relay = Killable(database_url, str(folder / "spill"), running[0].url, SECRET)
     recorded = [(f"CA{number % 7}", number) for number in range(1, count + 1)]
-    often = max(1.0, count / 400)  # in longer runs more often: some 40 kills in 2,000
+    often = max(1.0, count / 400)  # longer runs have more kills: about 40 for 2,000 pieces
     kills = 0
     for number, (sid, seq) in enumerate(recorded):
         if chance.random() < 8 * often / count:
@@ -277,7 +277,7 @@ def _kills(database_url: str, folder: Path, running: list[Receiver], count: int)
             relay.start()
         if chance.random() < 5 * often / count:
             running[-1].status = chance.choice([500, 429, 200])
-        if chance.random() < 4 * often / count:  # the receiver dies, and comes back on its port
+        if chance.random() < 4 * often / count:  # the receiver dies and comes back on the same port
             running[-1].shutdown()
             running[-1].server_close()
             running.append(Receiver(running[0].server_address[1]))
@@ -304,7 +304,7 @@ def _kills(database_url: str, folder: Path, running: list[Receiver], count: int)
 
 
 @real
-def test_whatever_is_killed_each_piece_of_news_arrives_in_its_order(
+def test_news_arrives_in_its_order_although_processes_are_killed(
     database_url: str, tmp_path: Path, receiver: list[Receiver]
 ) -> None:
     _kills(database_url, tmp_path, receiver, 50)
@@ -312,7 +312,5 @@ def test_whatever_is_killed_each_piece_of_news_arrives_in_its_order(
 
 @real
 @pytest.mark.deep
-def test_two_thousand_pieces_of_news_survive_many_kills(
-    database_url: str, tmp_path: Path, receiver: list[Receiver]
-) -> None:
+def test_2000_pieces_of_news_survive_many_kills(database_url: str, tmp_path: Path, receiver: list[Receiver]) -> None:
     _kills(database_url, tmp_path, receiver, 2_000)

@@ -1,4 +1,4 @@
-"""Real targets: an SMTP server in a process of its own, and an HTTP receiver, each with its faults."""
+"""Real targets with faults: an SMTP server in a process of its own, and an HTTP receiver."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def a_mail() -> EmailMessage:
     return message
 
 
-async def test_a_mail_goes_by_starttls_and_with_the_user_and_password(
+async def test_a_mail_is_sent_with_starttls_and_with_user_and_password(
     mail_server: Callable[..., MailServer], certificate: tuple[str, ssl.SSLContext]
 ) -> None:
     path, context = certificate
@@ -116,14 +116,14 @@ async def test_a_mail_goes_by_starttls_and_with_the_user_and_password(
     assert await smtp.send(server, a_mail(), tls=context) == "accepted"
     assert running.line().split()[2:] == ["tls", "True"]
     with pytest.raises(NotSent, match="not reached"):
-        await smtp.send(server, a_mail())  # nobody vouches for its certificate
+        await smtp.send(server, a_mail())  # its certificate is not trusted
     wrong = Server.of(f"smtp://relay:other@127.0.0.1:{running.port}")
     with pytest.raises(NotSent, match="password was refused") as refusal:
         await smtp.send(wrong, a_mail(), tls=context)
     assert not refusal.value.for_good
 
 
-async def test_without_tls_a_mail_goes_to_this_machine_alone(
+async def test_without_tls_a_mail_is_sent_only_to_this_machine(
     mail_server: Callable[..., MailServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = Server.of(f"smtp://127.0.0.1:{mail_server().port}")
@@ -143,7 +143,7 @@ async def test_without_tls_a_mail_goes_to_this_machine_alone(
         ("hangs", "closed the connection", False),
     ],
 )
-async def test_a_mail_server_with_a_fault_is_asked_again_unless_it_said_no(
+async def test_a_failed_mail_is_tried_again_unless_the_server_refused_it_for_good(
     fault: str, words: str, for_good: bool, mail_server: Callable[..., MailServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(smtp, "SOCKET_LIMIT_S", 2.0)
@@ -169,7 +169,7 @@ async def post(receiver: Receiver, *, private: bool = True) -> str:
         return await webhook.send(item)
 
 
-async def test_a_receiver_gets_the_news_signed_and_with_its_id(receiver: Receiver) -> None:
+async def test_a_receiver_gets_the_news_with_a_signature_and_its_id(receiver: Receiver) -> None:
     assert await post(receiver) == "HTTP 200"
     ((path, sent, body),) = receiver.asked
     assert path == "/relay?key=1"
@@ -189,7 +189,7 @@ async def test_a_receiver_gets_the_news_signed_and_with_its_id(receiver: Receive
         (302, {"Location": "http://127.0.0.1:1/"}, False, None),
     ],
 )
-async def test_a_receiver_that_does_not_take_it_is_asked_again_and_no_redirect_is_followed(
+async def test_after_a_refusal_of_the_receiver_the_news_is_sent_again_and_no_redirect_is_followed(
     status: int, sent: dict[str, str], for_good: bool, after_s: float | None, receiver: Receiver
 ) -> None:
     receiver.status, receiver.sent = status, sent
@@ -199,13 +199,13 @@ async def test_a_receiver_that_does_not_take_it_is_asked_again_and_no_redirect_i
     assert len(receiver.asked) == 1
 
 
-async def test_a_private_address_is_asked_only_where_that_is_allowed(receiver: Receiver) -> None:
+async def test_a_private_address_is_used_only_if_the_setting_allows_it(receiver: Receiver) -> None:
     with pytest.raises(NotSent, match="NOTIFY_WEBHOOK_PRIVATE"):
         await post(receiver, private=False)
     assert receiver.asked == []
 
 
-async def test_a_receiver_that_is_not_there_is_asked_again(receiver: Receiver) -> None:
+async def test_news_for_an_unreachable_receiver_is_sent_again(receiver: Receiver) -> None:
     receiver.shutdown()
     receiver.server_close()
     with trio.fail_after(30), pytest.raises(NotSent, match="not reached"):

@@ -1,4 +1,4 @@
-"""What the owner reads: mails, invitations, signatures. Nothing of a caller's gets into a header."""
+"""Mails, invitations and signatures for the owner. No words of a caller get into a header."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def mail(one: Item, business: str = "Harbor Table") -> EmailMessage:
         host="relay.example.com",
         tz=ZoneInfo("America/New_York"),
     )
-    # As the reader's program sees it: after the way over the wire.
+    # Parse the bytes again, as the reader's mail program does.
     read = email.message_from_bytes(made.as_bytes(), policy=email.policy.default)
     assert isinstance(read, EmailMessage)
     assert [part.defects for part in read.walk() if part.defects] == []
@@ -60,7 +60,7 @@ def text_of(read: EmailMessage, kind: str = "plain") -> str:
 # Mails
 
 
-def test_a_call_back_that_is_wanted_says_first_what_to_do() -> None:
+def test_the_mail_about_a_call_back_begins_with_what_to_do() -> None:
     read = mail(item("call_back", {"text": "Nobody took the call.", "name": "Jane Doe", "phone": "+12125550111"}))
     assert text_of(read).startswith("Jane Doe wants a call back: +12125550111\n")
     assert "https://relay.example.com/console/calls/CA1" in text_of(read)
@@ -71,12 +71,12 @@ def test_a_call_back_that_is_wanted_says_first_what_to_do() -> None:
 
 @pytest.mark.parametrize("kind", ["call_back", "message", "booking", "fault", "alarm"])
 @pytest.mark.parametrize("public_url", ["https://relay.example.com", ""])
-def test_each_mail_about_a_call_links_to_it_where_the_relay_has_an_address(kind: str, public_url: str) -> None:
+def test_each_mail_about_a_call_has_a_link_to_it_if_the_relay_has_a_public_url(kind: str, public_url: str) -> None:
     one = Item("x", "email", kind, {"call": "CA1"}, NOW, None if kind == "alarm" else "CA1")
     assert letter(one, public_url).link == (f"{public_url}/console/calls/CA1" if public_url else "")
 
 
-def test_words_of_a_caller_are_no_html() -> None:
+def test_words_of_a_caller_are_not_interpreted_as_html() -> None:
     read = mail(item("message", {"text": "<script>alert(1)</script> & <b>bold</b>", "name": "<i>x", "phone": "+1"}))
     assert "<script>" not in text_of(read, "html")
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp;" in text_of(read, "html")
@@ -84,7 +84,7 @@ def test_words_of_a_caller_are_no_html() -> None:
 
 
 @given(st.text(max_size=200), st.text(max_size=80), st.text(max_size=80))
-def test_whatever_a_caller_says_there_is_no_header_more(words: str, name: str, business: str) -> None:
+def test_words_of_a_caller_never_add_a_header_to_a_mail(words: str, name: str, business: str) -> None:
     words, name, business = (text.encode(errors="replace").decode() for text in (words, name, business))
     plain = mail(item("message", {"text": "x", "name": "y", "phone": "+1"}))
     evil = "x\r\nBcc: evil@example.com\r\n\r\n"
@@ -95,7 +95,7 @@ def test_whatever_a_caller_says_there_is_no_header_more(words: str, name: str, b
     assert read["Bcc"] is None
 
 
-def test_the_days_letter_says_what_to_do_first_and_brings_each_piece_with_its_link() -> None:
+def test_the_digest_begins_with_what_to_do_and_has_a_link_for_each_piece_of_news() -> None:
     booking: r.Json = {"booking": "17", "service": "Haircut", "start": "2026-11-26T10:00", "name": "Zoë Doe"}
     members = (
         item("booking", {"done": "booked", **booking}),
@@ -125,7 +125,7 @@ def calendar_of(read: EmailMessage) -> tuple[str, Any]:
     assert part.get_param("method") == str(calendar["METHOD"])
     assert part.get_content_charset() == "utf-8"
     (event,) = calendar.walk("VEVENT")
-    # Another program reads the same in it.
+    # Another library reads the same values.
     other = vobject.readOne(str(part.get_content()), validate=True)
     assert other.method.value == str(calendar["METHOD"])
     assert (other.vevent.uid.value, other.vevent.sequence.value) == (event["UID"], str(event["SEQUENCE"]))
@@ -139,7 +139,7 @@ def calendar_of(read: EmailMessage) -> tuple[str, Any]:
     return str(calendar["METHOD"]), event
 
 
-def test_a_booking_brings_an_invitation_that_later_versions_replace() -> None:
+def test_the_mail_about_a_booking_has_an_invitation_that_later_versions_replace() -> None:
     booking: r.Json = {"booking": "17", "service": "Haircut", "start": "2026-11-26T10:00", "name": "Zoë; Doe"}
     method, made = calendar_of(mail(item("booking", {"done": "booked", **booking})))
     assert method == "REQUEST"
@@ -153,7 +153,7 @@ def test_a_booking_brings_an_invitation_that_later_versions_replace() -> None:
     assert (method, gone["UID"], gone["STATUS"], gone["SEQUENCE"]) == ("CANCEL", made["UID"], "CANCELLED", 2)
 
 
-def test_a_booking_without_a_time_is_a_mail_without_an_invitation() -> None:
+def test_the_mail_about_a_booking_without_a_time_has_no_invitation() -> None:
     read = mail(item("booking", {"done": "booked", "booking": "17", "start": "soon"}))
     assert [part.get_content_type() for part in read.walk()] == ["multipart/alternative", "text/plain", "text/html"]
 
@@ -176,7 +176,7 @@ def test_a_signature_is_verified_by_the_standards_own_package(secrets: str) -> N
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_short", "whsec_%%%"])
-def test_a_secret_that_is_none_is_refused(secret: str) -> None:
+def test_an_invalid_webhook_secret_is_refused(secret: str) -> None:
     with pytest.raises(SecretUnreadable):
         headers("x", 1, b"", secret)
 
@@ -184,7 +184,7 @@ def test_a_secret_that_is_none_is_refused(secret: str) -> None:
 # News
 
 
-def test_what_is_told_has_one_id_however_often_it_is_recorded() -> None:
+def test_news_has_the_same_id_however_often_it_is_recorded() -> None:
     news = News(["email", "webhook"], lambda: NOW)
     message = r.MessageRow(call_sid="CA1", seq=3, name="Jane", phone="+1", text="Call me.")
     assert [(row.news, row.channel, row.kind) for row in news.of(message, JANE)] == [
@@ -207,18 +207,18 @@ def test_what_is_told_has_one_id_however_often_it_is_recorded() -> None:
         (None, None, False),
     ],
 )
-def test_only_what_was_done_is_told_as_done(ok: bool | None, output: r.Json | None, told: bool) -> None:
+def test_only_a_deed_is_news(ok: bool | None, output: r.Json | None, told: bool) -> None:
     row = r.FunctionCallRow(
         call_sid="CA1", function_call_id="f", name="book_appointment", arguments={"start": "x"}, output=output, ok=ok
     )
     assert bool(News(["email"], lambda: NOW).of(row, JANE)) is told
 
 
-def test_without_a_channel_nothing_is_written() -> None:
+def test_without_a_channel_no_news_is_stored() -> None:
     assert News([], lambda: NOW).of(r.MessageRow(call_sid="CA1", seq=1, text="x"), JANE) == []
 
 
-def test_tries_go_on_for_days_and_then_end() -> None:
+def test_news_is_tried_for_days_and_then_given_up() -> None:
     assert pause_s(len(PAUSES_S) + 1) is None
     assert 2 * 86_400 < sum(PAUSES_S) < 5 * 86_400
     assert (pause_s(1), pause_s(1, 300), pause_s(1, 1e9)) == (10, 300, 86_400)

@@ -1,4 +1,4 @@
-"""The book of phrases: rendered once by the model, checked, kept on disk and in Postgres, found again by a hash."""
+"""The phrase book: phrases are rendered once, checked, kept on disk and in Postgres, and found again by a hash."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUICK = Script(first_delta_ms=(10, 10), pace=50.0)
 
 
 def texts(record: str = "transcripts") -> Prompts:
-    """The shipped texts without all phrases but two: a book of five."""
+    """The shipped texts with only two of the phrases: five texts in all."""
     names = {"BUSINESS_NAME": "Harbor Table", "AGENT_NAME": "Robin", "RECORD": record}
     loaded = prompts.load(settings.load(names, serving=False))
     return dataclasses.replace(loaded, phrases={key: loaded.phrases[key] for key in ("goodbye", "emergency")})
@@ -47,7 +47,7 @@ class Shelf:
 
 
 async def filled(book: PhraseBook, script: Script = QUICK, *, again: bool = False) -> tuple[list[str], int]:
-    """Fill the book. Returns what is missing, and how many sessions that took."""
+    """Fill the book. Return what is missing, and how many sessions were opened."""
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, script)
         missing = await book.fill(by_model(door.realtime, MODEL), again=again)
@@ -69,7 +69,7 @@ async def test_everything_is_rendered_once_and_found_again_on_disk(autojump_cloc
     assert second.greeting(True) == first.greeting(True)
 
 
-async def test_another_machine_gets_it_from_postgres(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_another_machine_gets_the_phrases_from_postgres(autojump_clock: MockClock, tmp_path: Path) -> None:
     here, there = Shelf(tmp_path / "a"), Shelf(tmp_path / "b")
     there.ledger = here.ledger
     rendered = here.book()
@@ -77,10 +77,10 @@ async def test_another_machine_gets_it_from_postgres(autojump_clock: MockClock, 
     fetched = there.book()
     assert await filled(fetched) == ([], 0)
     assert fetched.greeting(True) == rendered.greeting(True)
-    assert len(list(there.folder.iterdir())) == len(fetched.texts())  # and is on its own disk from now on
+    assert len(list(there.folder.iterdir())) == len(fetched.texts())  # they are also on its own disk now
 
 
-async def test_again_renders_what_is_kept_too(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_with_the_option_again_kept_phrases_are_rendered_too(autojump_clock: MockClock, tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     await filled(shelf.book())
     book = shelf.book()
@@ -88,7 +88,7 @@ async def test_again_renders_what_is_kept_too(autojump_clock: MockClock, tmp_pat
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "foreign"])
-async def test_a_broken_file_is_refused_and_rendered_anew(
+async def test_a_broken_file_is_refused_and_rendered_again(
     autojump_clock: MockClock, tmp_path: Path, damage: str
 ) -> None:
     shelf = Shelf(tmp_path)
@@ -110,7 +110,9 @@ async def test_a_broken_file_is_refused_and_rendered_anew(
     assert book.greeting(True).is_kept
 
 
-async def test_a_broken_row_in_postgres_is_refused_and_rendered_anew(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_broken_row_in_postgres_is_refused_and_rendered_again(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     here, there = Shelf(tmp_path / "a"), Shelf(tmp_path / "b")
     there.ledger = here.ledger
     await filled(here.book())
@@ -121,7 +123,7 @@ async def test_a_broken_row_in_postgres_is_refused_and_rendered_anew(autojump_cl
     assert there.ledger.greetings[key].mulaw == row.mulaw
 
 
-async def test_the_row_in_postgres_says_what_it_is(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_the_row_in_postgres_describes_its_phrase(autojump_clock: MockClock, tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     book = shelf.book()
     await filled(book)
@@ -135,9 +137,9 @@ async def test_the_row_in_postgres_says_what_it_is(autojump_clock: MockClock, tm
     assert row.created_at.tzinfo is dt.UTC
 
 
-def test_the_key_changes_with_all_that_goes_into_the_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_changes_with_everything_that_changes_the_audio(monkeypatch: pytest.MonkeyPatch) -> None:
     told = texts().greeting(True)[0]
-    recorded = texts("on").greeting(True)[0]  # another notice
+    recorded = texts("on").greeting(True)[0]  # this one has another notice
     keys = {key_of(told, VOICE, MODEL), key_of(recorded, VOICE, MODEL), key_of(told, "cedar", MODEL)}
     keys |= {key_of(told, VOICE, "gpt-realtime-2.1"), key_of(told + " Really.", VOICE, MODEL)}
     keys.add(key_of(told, VOICE, MODEL, "127.0.0.1/v1/realtime"))
@@ -156,11 +158,11 @@ def test_the_key_changes_with_all_that_goes_into_the_sound(monkeypatch: pytest.M
         ("ws://[::1]:9/v1/realtime", "::1/v1/realtime"),
     ],
 )
-def test_a_service_on_this_machine_is_the_same_at_each_port(url: str, service: str) -> None:
+def test_a_local_service_has_the_same_key_at_each_port(url: str, service: str) -> None:
     assert ModelAccess(url, "sk", VOICE, "t").service == service
 
 
-async def test_what_a_stand_in_rendered_is_not_taken_for_the_agents_own_voice(
+async def test_audio_from_a_stand_in_is_not_used_as_the_agents_own_voice(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     ledger = MemoryLedger()
@@ -175,7 +177,7 @@ async def test_what_a_stand_in_rendered_is_not_taken_for_the_agents_own_voice(
     ("change", "rendered"),
     [({"voice": "cedar"}, "all"), ({"model": "gpt-realtime-2.1"}, "all"), ({"which": texts("on")}, "one")],
 )
-async def test_a_change_renders_what_it_touches(
+async def test_after_a_change_only_the_changed_texts_are_rendered(
     autojump_clock: MockClock, tmp_path: Path, change: dict[str, str], rendered: str
 ) -> None:
     shelf = Shelf(tmp_path)
@@ -186,7 +188,7 @@ async def test_a_change_renders_what_it_touches(
     assert sessions == (len(book.texts()) if rendered == "all" else 1)
 
 
-async def test_a_disk_that_is_full_and_a_postgres_that_is_away_lose_nothing_in_memory(
+async def test_with_a_full_disk_and_without_postgres_the_phrases_are_kept_in_memory(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     shelf = Shelf(tmp_path / "a file")
@@ -197,7 +199,7 @@ async def test_a_disk_that_is_full_and_a_postgres_that_is_away_lose_nothing_in_m
     assert book.greeting(True).is_kept
 
 
-# What comes is checked
+# Rendered audio is checked
 
 
 def spoken(text: str) -> Rendered:
@@ -209,7 +211,7 @@ def louder(mulaw: bytes, gain: float) -> bytes:
     return dsp.encode((dsp.decode(mulaw).astype(np.float64) * gain).clip(-32768, 32767).astype(np.int16))
 
 
-def test_the_sentence_itself_passes_whatever_its_punctuation() -> None:
+def test_the_same_sentence_with_other_punctuation_is_accepted() -> None:
     text = "I'll hang up now. Goodbye, and thank you for calling."
     for transcript in (text, text.lower(), text.replace(",", " –"), text.replace("'", "’")):
         check(dataclasses.replace(spoken(text), transcript=transcript), text)
@@ -228,7 +230,7 @@ def test_the_sentence_itself_passes_whatever_its_punctuation() -> None:
         ({"mulaw": b"\x80\x00" * 12_000}, "its loudness is"),
     ],
 )
-def test_what_is_not_the_sentence_is_refused_in_words(change: dict[str, object], words: str) -> None:
+def test_audio_of_another_sentence_is_refused_with_a_reason(change: dict[str, object], words: str) -> None:
     text = "Goodbye, and thank you for calling."
     check(spoken(text), text)
     with pytest.raises(NotRendered, match=words):
@@ -236,7 +238,7 @@ def test_what_is_not_the_sentence_is_refused_in_words(change: dict[str, object],
 
 
 @pytest.mark.parametrize("silence_ms", [0, 30, 75, 341, 900])
-def test_silence_before_the_first_sound_is_cut_to_forty_milliseconds(silence_ms: int) -> None:
+def test_silence_before_the_first_sound_is_cut_to_40_ms(silence_ms: int) -> None:
     sound = dsp.encode((12_000 * np.sin(np.arange(8_000) / 3)).astype(np.int16))
     cut = trimmed(b"\xff" * (8 * silence_ms) + sound)
     lead_ms = next(i for i, byte in enumerate(cut) if byte not in (0x7F, 0xFF)) / 8
@@ -260,7 +262,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("faults", "words"), FAULTS, ids=[words for _, words in FAULTS])
-async def test_a_model_that_fails_leaves_phrases_missing_in_words_and_no_file(
+async def test_when_the_model_fails_the_missing_phrases_are_reported_and_no_file_is_written(
     autojump_clock: MockClock, tmp_path: Path, faults: Faults, words: str
 ) -> None:
     shelf = Shelf(tmp_path / "greetings")
@@ -274,7 +276,7 @@ async def test_a_model_that_fails_leaves_phrases_missing_in_words_and_no_file(
     assert book.complete.is_set()
 
 
-async def test_why_nothing_can_be_rendered_is_said_at_once_and_once_not_for_every_phrase(
+async def test_when_nothing_can_be_rendered_the_reason_is_reported_once_and_not_for_every_phrase(
     autojump_clock: MockClock, tmp_path: Path, nursery: trio.Nursery
 ) -> None:
     (tmp_path / "file").write_text("no folder")
@@ -292,7 +294,7 @@ async def test_why_nothing_can_be_rendered_is_said_at_once_and_once_not_for_ever
         nursery.cancel_scope.cancel()
 
 
-async def test_a_full_disk_and_a_postgres_that_is_away_are_named_once(
+async def test_a_full_disk_and_an_unreachable_postgres_are_reported_once(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("no folder")
@@ -303,13 +305,17 @@ async def test_a_full_disk_and_a_postgres_that_is_away_are_named_once(
     assert sorted(line["event"] for line in lines) == ["greeting.not_in_postgres", "greeting.not_on_disk"]
 
 
-async def test_a_model_that_fails_once_is_tried_again(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_after_one_failure_of_the_model_the_phrase_is_rendered_again(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     faults = Faults(close_after_deltas=1, close_code=1011, connections=4)
     missing, _ = await filled(Shelf(tmp_path).book(), dataclasses.replace(QUICK, faults=faults))
     assert missing == []
 
 
-async def test_what_is_missing_is_tried_again_while_the_relay_runs(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_missing_phrases_are_rendered_later_while_the_relay_runs(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     book = Shelf(tmp_path).book()
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, dataclasses.replace(QUICK, faults=Faults(connect_refused=True)))
@@ -322,14 +328,14 @@ async def test_what_is_missing_is_tried_again_while_the_relay_runs(autojump_cloc
         assert book.greeting(True).is_kept
         asked = len(door.urls)
         await trio.sleep(24 * 3600)
-        assert len(door.urls) == asked  # and once it is there, nobody is asked any more
+        assert len(door.urls) == asked  # when the phrase is there, no session is opened any more
         nursery.cancel_scope.cancel()
 
 
-# Learned from a call
+# Greetings that are learned from a call
 
 
-async def test_a_greeting_learned_from_a_call_serves_the_next_one_and_the_next_start(
+async def test_a_greeting_from_a_call_is_used_for_the_next_call_and_after_the_next_start(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     shelf = Shelf(tmp_path)
@@ -350,7 +356,7 @@ async def test_a_greeting_learned_from_a_call_serves_the_next_one_and_the_next_s
         assert learned.text == whole
         assert learned.notice == texts().notice
         assert learned.opening.mulaw == trimmed(sound.mulaw)
-        assert not book.greeting(False).is_kept  # the other greeting was not heard yet
+        assert not book.greeting(False).is_kept  # the other greeting has not been heard yet
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
     shelf.ledger.greetings.clear()  # this machine has it on disk
@@ -359,7 +365,7 @@ async def test_a_greeting_learned_from_a_call_serves_the_next_one_and_the_next_s
     assert restarted.greeting(True) == learned
 
 
-async def test_a_learned_greeting_is_in_postgres_too_and_gives_way_to_its_parts(
+async def test_a_greeting_from_a_call_is_also_in_postgres_and_is_replaced_by_its_rendered_parts(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     here, there = Shelf(tmp_path / "a"), Shelf(tmp_path / "b")
@@ -381,7 +387,7 @@ async def test_a_learned_greeting_is_in_postgres_too_and_gives_way_to_its_parts(
 
 
 @pytest.mark.parametrize(("country", "words"), [("US", "dial nine one one"), ("GB", "dial the emergency number")])
-def test_until_it_is_rendered_an_emergency_is_told_its_own_countrys_number_or_none(
+def test_an_emergency_phrase_that_is_not_rendered_yet_names_the_right_countrys_number_or_none(
     country: str, words: str, tmp_path: Path
 ) -> None:
     loaded = prompts.load(settings.load({"BUSINESS_COUNTRY": country}, serving=False))

@@ -1,4 +1,4 @@
-"""Prompts: filled in at start. A mistake is reported, not spoken."""
+"""Prompts are filled in at start. A mistake in them is reported and not spoken."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "prompts"
 
 
-def test_names_are_filled_in_and_the_notice_stands_in_the_part_that_cannot_be_interrupted() -> None:
+def test_names_are_filled_in_and_the_notice_is_in_the_part_that_cannot_be_interrupted() -> None:
     texts = prompts.load(load({"BUSINESS_NAME": "Harbor Table", "AGENT_NAME": "Ann"}, serving=False))
     opening, question = texts.greeting(announces=True)
     assert "Harbor Table" in opening
@@ -29,7 +29,7 @@ def test_names_are_filled_in_and_the_notice_stands_in_the_part_that_cannot_be_in
     assert "transcribed" not in " ".join(texts.greeting(announces=False))
 
 
-def test_the_agent_says_that_it_is_one() -> None:
+def test_the_greeting_says_that_the_agent_is_a_virtual_assistant() -> None:
     opening, _ = prompts.load(Settings()).greeting(announces=False)
     assert "virtual assistant" in opening
 
@@ -39,20 +39,20 @@ def test_a_recorded_call_is_announced_as_recorded() -> None:
     assert "recorded" in opening
 
 
-def test_nothing_is_announced_where_nothing_is_written_down() -> None:
+def test_nothing_is_announced_when_no_words_are_kept() -> None:
     texts = prompts.load(load({"RECORD": "off"}, serving=False))
     assert texts.notice == ""
     assert texts.greeting(announces=True) == texts.greeting(announces=False)
 
 
-def test_instructions_carry_the_day_and_the_callers_number() -> None:
+def test_the_instructions_have_the_day_and_the_callers_number() -> None:
     told = prompts.load(Settings()).instructions(dt.date(2026, 11, 23), "+12125550101")
     assert "Monday, November 23, 2026" in told
     assert "+12125550101" in told
     assert "{" not in told
 
 
-def test_the_agent_knows_that_an_mm_hmm_over_its_words_is_no_turn_to_answer() -> None:
+def test_the_instructions_say_that_an_mm_hmm_over_the_agents_words_needs_no_answer() -> None:
     told = prompts.load(Settings()).instructions(dt.date(2026, 11, 24), "").split("# Interruptions")[1].split("#")[0]
     assert "mm-hmm" in told
     assert "go on from there" in told
@@ -90,7 +90,7 @@ def test_every_mistake_of_all_files_is_named(folder: Path) -> None:
         ("phrases.toml", b"\xff", "phrases.toml cannot be read: it is not UTF-8"),
     ],
 )
-def test_what_would_be_read_out_by_mistake_is_named_in_one_line(
+def test_a_text_that_would_be_read_out_by_mistake_is_named_in_one_line(
     name: str, content: str | bytes, words: str, folder: Path
 ) -> None:
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -100,7 +100,7 @@ def test_what_would_be_read_out_by_mistake_is_named_in_one_line(
     assert words in line
 
 
-def test_no_phrase_at_all_is_named_phrase_by_phrase(folder: Path) -> None:
+def test_when_all_phrases_are_missing_each_one_is_named(folder: Path) -> None:
     (folder / "phrases.toml").write_text("")
     with pytest.raises(prompts.PromptsInvalid) as failure:
         prompts.load(Settings(), folder)
@@ -113,7 +113,7 @@ def test_a_files_byte_order_mark_is_not_spoken(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("key", prompts.PHRASES)
-def test_every_phrase_ships_with_its_sound_word_for_word(key: str) -> None:
+def test_every_phrase_has_a_shipped_clip_with_exactly_its_words(key: str) -> None:
     clip = shipped_clip(key)
     assert clip.text == prompts.load(Settings()).phrases[key]
     assert clip.mulaw is not None

@@ -1,4 +1,4 @@
-"""Calls in which the model writes and another voice speaks: whole ones, and ones whose voice goes wrong.
+"""Calls in which the model writes and another voice speaks, without faults and with faults of the voice.
 
 Whatever breaks, the caller hears no noise, waits at most 0.9 s longer than for a model that speaks, and is answered.
 """
@@ -57,7 +57,7 @@ class Called:
 
 
 def loudest_dbfs(got: CallReport) -> float:
-    """The loudest 100 ms that the caller heard."""
+    """The level of the loudest 100 ms that the caller heard."""
     heard = got.heard_mulaw
     return max(dsp.level_dbfs(heard[at : at + WINDOW_BYTES]) for at in range(0, len(heard), WINDOW_BYTES))
 
@@ -65,7 +65,7 @@ def loudest_dbfs(got: CallReport) -> float:
 async def call(
     faults: dict[str, Any] | None, text: str = TWO_QUESTIONS, settings: dict[str, str] | None = None, **voice: object
 ) -> Called:
-    """One call; `faults` None: the model speaks by itself."""
+    """Make a call. If `faults` is None, the model speaks by itself."""
     scenario = parse(text, "two questions")
     table = (settings or {}) | (ANOTHER_VOICE if faults is not None else {})
     script = VoiceScript.from_table({"faults": faults or {}, **voice})
@@ -113,46 +113,46 @@ _own: list[Called] = []
 
 
 async def own_voice() -> CallReport:
-    """The same call with a model that speaks by itself; one for all tests of a process."""
+    """The same call with a model that speaks by itself. All tests of a process share it."""
     if not _own:
         _own.append(await call(None))
     return _own[0].got
 
 
 async def compared(faults: dict[str, Any]) -> Called:
-    """A call with this voice, held against one in which the model speaks by itself."""
+    """Make a call with this voice, and compare it with the one in which the model speaks by itself."""
     own, spoken = await own_voice(), await call(faults)
     first, last = spoken.got.silences_ms[0], spoken.got.silences_ms[-1]
     assert first <= own.silences_ms[0] + SILENCE_MORE_MS
     assert last <= own.silences_ms[-1] + SILENCE_MORE_MS
-    assert max(spoken.got.silences_ms[1:-1], default=0) <= SILENCE_MORE_MS, "inside an answer"
+    assert max(spoken.got.silences_ms[1:-1], default=0) <= SILENCE_MORE_MS, "silence inside an answer"
     assert max(spoken.got.gaps_ms, default=0) <= SILENCE_MORE_MS
-    assert loudest_dbfs(spoken.got) <= loudest_dbfs(own) + 1.0, "noise"
+    assert loudest_dbfs(spoken.got) <= loudest_dbfs(own) + 1.0, "the caller heard noise"
     assert spoken.got.heard[-1] == OFF_TOPIC
     assert spoken.got.ended_by == "caller"
-    assert len(spoken.play.model.sessions) == 1, "the session that wrote speaks: no other is opened"
+    assert len(spoken.play.model.sessions) == 1, "another session was opened, although the first one can speak"
     return spoken
 
 
 @pytest.mark.parametrize(("faults", "reason"), FAULTS, ids=str)
-async def test_a_voice_that_fails_is_followed_by_the_models_own_and_the_reason_stands_in_the_ledger(
+async def test_after_a_voice_fails_the_models_own_voice_speaks_and_the_reason_is_in_the_ledger(
     faults: dict[str, Any], reason: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     called = await compared(faults)
     assert called.outcome.voice_fault == reason
-    assert called.outcome.fault is None, "the call itself went well"
+    assert called.outcome.fault is None, "a lost voice counts as a fault of the call"
     for turn in called.turns():
         assert (turn.said or "").startswith(turn.heard or "")
     assert f'relay_voices_lost_total{{fault="{reason}"}} 1.0' in called.play.daemon.desk.metrics.text().decode()
 
 
 @pytest.mark.parametrize("faults", WITHOUT_HARM, ids=str)
-async def test_a_voice_that_does_strange_things_speaks_the_whole_call(
+async def test_a_voice_with_harmless_faults_speaks_the_whole_call(
     faults: dict[str, Any], autojump_clock: trio.testing.MockClock
 ) -> None:
     called = await compared(faults)
     assert called.outcome.voice_fault is None
-    of_model = [turn for turn in called.turns() if not (turn.item_id or "").startswith("own")]  # not our phrases
+    of_model = [turn for turn in called.turns() if not (turn.item_id or "").startswith("own")]  # without our phrases
     characters = sum(len(turn.said or "") for turn in of_model)
     cost = called.outcome.cost or {}
     usd = cost["usd"]
@@ -162,7 +162,7 @@ async def test_a_voice_that_does_strange_things_speaks_the_whole_call(
     assert all(turn.heard == turn.said for turn in called.turns())
 
 
-async def test_with_a_voice_of_the_models_own_nobody_else_is_dialled_or_paid(
+async def test_with_the_models_own_voice_no_voice_service_is_dialled_or_paid(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     called = await call(None)
@@ -183,7 +183,7 @@ first_delta_ms = 400
 """
 
 
-async def test_after_a_barge_in_the_models_text_is_deleted_and_written_anew_as_far_as_it_was_heard(
+async def test_after_a_barge_in_the_models_text_item_is_replaced_by_its_heard_words(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     called = await call({"late_chunks": 3}, BARGE_IN)
@@ -196,11 +196,11 @@ async def test_after_a_barge_in_the_models_text_is_deleted_and_written_anew_as_f
     texts = [item.text for item in session.history.items if item.role == "assistant"]
     assert cut.heard in texts
     assert cut.said not in texts
-    assert called.got.stops_ms[0] <= 60, "three frames: the way of the VAD and of the clear"
-    assert called.got.heard[-1] == "No problem. What can I do for you?", "and nothing of the old answer"
+    assert called.got.stops_ms[0] <= 60, "ms; three frames are allowed for the VAD and the clear"
+    assert called.got.heard[-1] == "No problem. What can I do for you?", "the rest of the old answer was heard"
 
 
-async def test_phrases_are_rendered_by_the_voice_that_speaks_and_kept_apart_from_the_models(
+async def test_phrases_are_rendered_by_the_voice_service_and_kept_separately_from_the_models_phrases(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with stage(settings=ANOTHER_VOICE, kept=False) as play:
@@ -210,17 +210,17 @@ async def test_phrases_are_rendered_by_the_voice_that_speaks_and_kept_apart_from
         await trio.sleep(5.0)
         assert book.missing(book.texts()) == []
         assert book.greeting(announces=True).is_kept
-        assert play.model.sessions == [], "the model says none of them"
+        assert play.model.sessions == [], "a model session was opened to render phrases"
         rendered = play.voice.characters
-        assert rendered >= sum(map(len, book.texts())), "each of them was paid for once"
+        assert rendered >= sum(map(len, book.texts())), "fewer characters were paid for than were rendered"
         kept = set(play.ledger.greetings)
     async with stage(kept=False) as play:
         play.nursery.start_soon(play.daemon.desk.tasks["phrases"])
         await trio.sleep(30.0)
-        assert not kept & set(play.ledger.greetings), "the model's voice has keys of its own"
+        assert not kept & set(play.ledger.greetings), "the model's voice uses the same keys"
 
 
-async def test_a_phrase_that_the_voice_cannot_render_is_said_as_it_ships_and_the_reason_is_told(
+async def test_a_phrase_that_the_voice_cannot_render_is_said_by_its_clip_and_the_reason_is_logged(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with stage(
@@ -235,7 +235,7 @@ async def test_a_phrase_that_the_voice_cannot_render_is_said_as_it_ships_and_the
         assert "ELEVENLABS_API_KEY" in book.refused.do
 
 
-async def test_a_live_greeting_is_spoken_by_the_voice_and_learned_for_the_next_caller(
+async def test_a_live_greeting_is_spoken_by_the_voice_and_kept_for_the_next_caller(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with stage(settings=ANOTHER_VOICE, kept=False) as play:
@@ -249,7 +249,7 @@ async def test_a_live_greeting_is_spoken_by_the_voice_and_learned_for_the_next_c
         assert play.ledger.of(rows.ConsentRow, got.call_sid)[-1].heard_at is not None
 
 
-async def test_a_live_greeting_in_the_models_own_voice_teaches_the_other_voice_nothing(
+async def test_a_live_greeting_in_the_models_own_voice_is_not_kept_for_the_other_voice(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     faults = VoiceScript.from_table({"faults": {"wrong_key": "socket"}})
@@ -260,7 +260,7 @@ async def test_a_live_greeting_in_the_models_own_voice_teaches_the_other_voice_n
         assert not play.daemon.desk.phrases.greeting(announces=True).is_kept
 
 
-async def test_a_call_that_lost_its_voice_does_not_look_for_it_on_its_next_stream(
+async def test_a_call_that_lost_its_voice_does_not_dial_it_again_on_its_next_stream(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     cut = TWO_QUESTIONS + '\n[[trouble]]\ndoes = "socket_cut"\nupon = "stream_started"\nafter_s = 20\n'
@@ -270,7 +270,7 @@ async def test_a_call_that_lost_its_voice_does_not_look_for_it_on_its_next_strea
     assert len(called.play.voice.connections) == 1
 
 
-async def test_with_no_slot_left_the_second_call_is_spoken_by_the_model(autojump_clock: trio.testing.MockClock) -> None:
+async def test_when_no_slot_is_left_the_model_speaks_the_second_call(autojump_clock: trio.testing.MockClock) -> None:
     cut = TWO_QUESTIONS.replace("[caller]", "[caller]\ncalls_meanwhile = 1")
     called = await call({}, cut, {"ELEVENLABS_SLOTS": "1"})
     assert called.outcome.voice_fault == "no_slot"

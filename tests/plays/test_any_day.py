@@ -1,4 +1,4 @@
-"""A rehearsal goes the same on any day: summer and winter time, the days of their change, holidays, and 29 February."""
+"""A rehearsal passes on any day: in summer and winter, at a clock change, on a holiday, and on 29 February."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOURS = [dt.time(15, 5, tzinfo=dt.UTC), dt.time(3, 40, tzinfo=dt.UTC)]
 
 
 def _with_a_date() -> list[str]:
-    """The scenarios in which a day or an hour is spoken of, or booked."""
+    """The scenarios in which somebody mentions or books a day or an hour."""
     return [
         name
         for name in shipped()
@@ -38,9 +38,7 @@ def _at(day: str, hour: int = 0) -> dt.datetime:
 
 @pytest.mark.parametrize("day", A_FEW)
 @pytest.mark.parametrize("name", ["good_call", *_with_a_date()])
-async def test_a_scenario_with_a_date_goes_as_expected_on_any_day(
-    name: str, day: str, autojump_clock: MockClock
-) -> None:
+async def test_a_scenario_with_a_date_passes_on_any_day(name: str, day: str, autojump_clock: MockClock) -> None:
     got, wrong, _ = await perform(name, _at(day))
     assert wrong == [], f"{got.heard}\n{got.evidence}"
 
@@ -48,6 +46,6 @@ async def test_a_scenario_with_a_date_goes_as_expected_on_any_day(
 @pytest.mark.deep
 @pytest.mark.parametrize("day", DAYS)
 @pytest.mark.parametrize("name", shipped())
-async def test_every_scenario_goes_as_expected_on_any_day(name: str, day: str, autojump_clock: MockClock) -> None:
+async def test_every_scenario_passes_on_any_day(name: str, day: str, autojump_clock: MockClock) -> None:
     got, wrong, _ = await perform(name, _at(day, DAYS.index(day) % 2))
     assert wrong == [], f"{got.heard}\n{got.evidence}"

@@ -1,6 +1,6 @@
-"""Barge-ins and coughs in whole calls: what the model was told is what the caller's ear got, to the frame.
+"""Barge-ins and coughs in whole calls: the model is told, to the frame, how much the caller heard.
 
-The reference is the stand-in exchange's ear: the part of playback without a break that the `clear` ended.
+The reference is the stand-in exchange's ear. It knows the unbroken playback that each `clear` ended.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ NETWORK = "[network]\ndelay_ms = {delay_ms}\n"
 
 @dataclass
 class Told:
-    """One call, as the ear and the model have it."""
+    """One call: the caller's ear, the model's conversation, and the cuts."""
 
     play: Play
-    cuts: list[tuple[float, float, float]] = field(default_factory=list)  # run from, clear at, ms of the run
+    cuts: list[tuple[float, float, float]] = field(default_factory=list)  # run began (s), clear came (s), run (ms)
     ear: Playback | None = None
 
     @property
     def items(self) -> list[Item]:
-        """What the model said by itself, in order."""
+        """The model's spoken items, in their order."""
         said = [item for session in self.play.model.sessions for item in session.history.items]
         return [item for item in said if item.role == "assistant" and item.audio_ms]
 
@@ -67,7 +67,7 @@ async def tell(text: str, play: Play) -> Told:
 
 
 def interruptions(seed: int, number: int, delay_ms: int) -> str:
-    """A caller who interrupts again and again, and sometimes hears a short answer to its end first."""
+    """A scenario: the caller interrupts many times, and sometimes first hears a short answer to its end."""
     rng = random.Random(seed)
     steps = ["{ listen = true }", '{ say = "ask_hours" }']
     for _ in range(number):
@@ -84,7 +84,7 @@ def interruptions(seed: int, number: int, delay_ms: int) -> str:
 
 
 async def check_interruptions(seed: int, number: int, delay_ms: int, late_deltas: int) -> int:
-    """Act them and compare the model's memory with the ear. Returns how many there were."""
+    """Play the interruptions, and compare the model's conversation with the ear. Return the number of cuts."""
     text = interruptions(seed, number, delay_ms)
     script = Script.from_table({**_model_table(text), "seed": seed, "faults": {"late_deltas": late_deltas}})
     async with stage(script=script) as play:
@@ -92,14 +92,14 @@ async def check_interruptions(seed: int, number: int, delay_ms: int, late_deltas
     assert not told.errors, told.errors
     cuts = told.cuts
     assert len(cuts) >= number
-    # An answer that had been generated except for its last word is cut too. Each is truncated once.
+    # An answer that was generated up to its last word is cut as well. Each is truncated exactly once.
     assert len(told.truncated) == len(cuts)
     limit_ms = 40 if delay_ms else 20
     for item, (_, _, heard_ms) in zip(told.truncated, cuts, strict=True):
         assert abs(item.audio_ms - heard_ms) <= limit_ms, f"told {item.audio_ms} ms, heard {heard_ms:.1f} ms"
     for _, at, _ in cuts:
         assert told.ear is not None
-        assert not any(at < begun < at + 0.5 for begun, _ in told.ear.runs(at + 0.5)), "heard on after the clear"
+        assert not any(at < begun < at + 0.5 for begun, _ in told.ear.runs(at + 0.5)), "audio after the clear"
     return len(cuts)
 
 
@@ -108,7 +108,7 @@ def _model_table(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("seed", "delay_ms", "late_deltas"), [(1, 0, 0), (2, 0, 1), (3, 40, 0), (4, 40, 2)], ids=str)
-async def test_an_interrupted_answer_is_truncated_where_the_caller_stopped_hearing_it(
+async def test_an_interrupted_answer_is_truncated_at_the_point_where_the_caller_stopped_hearing_it(
     seed: int, delay_ms: int, late_deltas: int, autojump_clock: object
 ) -> None:
     await check_interruptions(seed, 10, delay_ms, late_deltas)
@@ -116,7 +116,7 @@ async def test_an_interrupted_answer_is_truncated_where_the_caller_stopped_heari
 
 @pytest.mark.deep
 @pytest.mark.parametrize("tenth", range(10))
-async def test_five_hundred_interruptions_are_truncated_where_the_caller_stopped_hearing(
+async def test_500_interrupted_answers_are_truncated_at_the_point_where_the_caller_stopped_hearing_them(
     tenth: int, autojump_clock: object
 ) -> None:
     seeds = range(100 + 5 * tenth, 105 + 5 * tenth)
@@ -127,7 +127,7 @@ async def test_five_hundred_interruptions_are_truncated_where_the_caller_stopped
 
 
 def coughs(seed: int, answers: int) -> str:
-    """A caller who coughs into every answer, several times, and once into the silence behind it."""
+    """A scenario: the caller coughs several times during every answer, and once in the silence after it."""
     rng = random.Random(seed)
     steps = ["{ listen = true }"]
     for _ in range(answers):
@@ -139,14 +139,14 @@ def coughs(seed: int, answers: int) -> str:
 
 
 async def check_coughs(seed: int, answers: int) -> int:
-    """Act them: no answer is cut, none is given to a cough, no sample of the agent's is lost. Returns their number."""
+    """Play the coughs. No answer is cut, no cough is answered, no sample is lost. Return the number of coughs."""
     text = coughs(seed, answers)
     script = Script.from_table({**_model_table(text), "seed": seed})
     async with stage(script=script) as play:
         told = await tell(text, play)
     assert not told.errors, told.errors
     assert not told.truncated
-    assert [item.text for item in told.items] == [LONG] * answers, "somebody answered a cough"
+    assert [item.text for item in told.items] == [LONG] * answers, "a cough was answered"
     assert told.ear is not None
     runs = told.ear.runs(1e9)
     for item in told.items:
@@ -155,7 +155,7 @@ async def check_coughs(seed: int, answers: int) -> int:
 
 
 def heard_in_full(item: Item, ear: Playback, runs: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The runs that an item's audio was heard in, bit by bit; returns those behind it."""
+    """Check that these runs have the whole audio of an item, bit by bit. Return the runs after it."""
     line = dsp.Downlink()
     wanted = line.feed(item.audio) + line.flush()
     wanted += b"\xff" * (-len(wanted) % 160)
@@ -173,7 +173,7 @@ def heard_in_full(item: Item, ear: Playback, runs: list[tuple[float, float]]) ->
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])
-async def test_a_cough_neither_ends_an_answer_nor_loses_a_sample_of_it_nor_is_answered(
+async def test_a_cough_does_not_end_an_answer_or_lose_a_sample_of_it_and_is_not_answered(
     seed: int, autojump_clock: object
 ) -> None:
     await check_coughs(seed, 2)
@@ -181,5 +181,5 @@ async def test_a_cough_neither_ends_an_answer_nor_loses_a_sample_of_it_nor_is_an
 
 @pytest.mark.deep
 @pytest.mark.parametrize("tenth", range(10))
-async def test_a_thousand_coughs_are_coughs(tenth: int, autojump_clock: object) -> None:
+async def test_none_of_a_thousand_coughs_ends_an_answer_or_loses_a_sample(tenth: int, autojump_clock: object) -> None:
     assert sum([await check_coughs(seed, 4) for seed in range(200 + 5 * tenth, 205 + 5 * tenth)]) >= 100

@@ -1,4 +1,4 @@
-"""The claim check in whole calls: what it does when no words are stored, and that it does not disturb honest agents."""
+"""The claim check in whole calls: it works when no words are stored, and it does not disturb an honest agent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.play import Play, stage
 
 
 async def played(name: str, settings: Mapping[str, str]) -> tuple[CallReport, Play, list[str]]:
-    """A shipped scenario under other settings: its report, the stage, the names of the lines that were logged."""
+    """Play a shipped scenario with other settings. Return its report, the stage, and the names of the log lines."""
     scenario = load(name)
     async with stage(script=Script.from_table(scenario.model), settings=settings) as play:
         with structlog.testing.capture_logs() as lines:
@@ -25,9 +25,9 @@ async def played(name: str, settings: Mapping[str, str]) -> tuple[CallReport, Pl
         return got, play, [line["event"] for line in lines]
 
 
-async def test_a_claim_is_checked_where_no_words_are_stored(autojump_clock: MockClock) -> None:
+async def test_a_claim_is_checked_also_when_no_words_are_stored(autojump_clock: MockClock) -> None:
     got, play, lines = await played("claim_without_deed", {"RECORD": "off"})
-    assert len(play.business.diary.bookings) == 1  # it was told to book
+    assert len(play.business.diary.bookings) == 1  # the check let the agent make the booking
     assert got.heard[-1].endswith("Is there anything else?")
     assert "call.told_wrong" in lines
     assert all(row.said is None and row.heard is None for row in play.ledger.of(rows.TranscriptRow))
@@ -36,7 +36,7 @@ async def test_a_claim_is_checked_where_no_words_are_stored(autojump_clock: Mock
 @pytest.mark.parametrize(
     "name", ["good_call", "booking_taken", "booking_answer_lost", "backend_slow", "backend_500", "transfer_declined"]
 )
-async def test_an_agent_that_tells_what_was_done_is_never_corrected(name: str, autojump_clock: MockClock) -> None:
+async def test_an_agent_that_tells_the_truth_is_never_corrected(name: str, autojump_clock: MockClock) -> None:
     _, play, lines = await played(name, {})
     assert "call.told_wrong" not in lines
     assert all(row.verified for row in play.ledger.of(rows.OutcomeRow))

@@ -1,4 +1,4 @@
-"""A wall clock that is set back during a call: it gives dates, but neither order nor durations."""
+"""The wall clock is set back during a call. It is used for dates, but not for order or durations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scenario(does: str) -> str:
 
 
 async def set_back(play: Play, when: str) -> None:
-    """A minute before Twilio's answer to our `<Dial>`, or when the second stream begins."""
+    """Set the clock back: at Twilio's answer to our `<Dial>`, or when the second stream begins."""
     desk = play.daemon.desk
     real = desk.utc_now
     while not any(file.human.result == when for file in desk.files.values()):  # noqa: ASYNC110 -- a file tells nobody
@@ -30,7 +30,7 @@ async def set_back(play: Play, when: str) -> None:
 
 
 @pytest.mark.parametrize(("does", "ends"), [("accepts", "accepted"), ("busy", "busy")])
-async def test_a_transfer_is_told_as_it_ended_though_the_clock_was_set_back(
+async def test_the_result_of_a_transfer_is_correct_although_the_clock_was_set_back(
     does: str, ends: str, autojump_clock: MockClock
 ) -> None:
     async with stage() as play:
@@ -45,14 +45,14 @@ async def test_a_transfer_is_told_as_it_ended_though_the_clock_was_set_back(
         assert row.end_reason == str(file.decision.reason)
 
 
-async def test_a_calls_times_go_on_over_its_streams_and_behind_what_is_being_said(autojump_clock: MockClock) -> None:
+async def test_the_times_of_a_calls_turns_go_on_over_its_streams(autojump_clock: MockClock) -> None:
     async with stage() as play:
         await run_scenario(parse(scenario("busy"), "times"), play.exchange)
         (file,) = play.daemon.desk.files.values()
         assert file.streams == 2
         turns = sorted(play.ledger.of(rows.TranscriptRow), key=lambda row: row.seq)
     agents = [row for row in turns if row.role == "agent"]
-    # The greeting's second part is heard after its first, the notice.
+    # The second part of the greeting is heard after the first part, which is the notice.
     assert agents[0].started_ms == 0
     assert (agents[1].started_ms or 0) >= (agents[0].ended_ms or 0) - 400 > 1_000
     began = [row.started_ms or 0 for row in turns]

@@ -1,4 +1,4 @@
-"""Words that may not be kept, in whole calls: the caller does not want it, and RECORD=off."""
+"""Words that may not be kept, in whole calls: the caller refuses, or RECORD is off."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ async def play_of(text: str, settings: dict[str, str]) -> tuple[Play, list[Any]]
         return play, list(lines)
 
 
-async def test_a_caller_who_does_not_want_it_leaves_no_words_from_then_on(
+async def test_after_a_refusal_no_more_words_are_kept(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refusal, "refuses", lambda text: "oh wait" in text.casefold())
     play, lines = await play_of(REFUSES, {})
     kept = [row.said for row in play.ledger.of(rows.TranscriptRow) if row.said]
-    assert any("what time" in words for words in kept), "what came before stays"
+    assert any("what time" in words for words in kept), "the words before the refusal are lost"
     assert not any("Jane Doe" in words or "wait" in words for words in kept)
     assert len(play.ledger.of(rows.TranscriptRow)) > len(kept)
     assert [row.refused_at is not None for row in play.ledger.of(rows.ConsentRow)] == [True]
@@ -84,7 +84,9 @@ async def test_without_a_refusal_the_same_call_is_written_down(autojump_clock: M
 
 
 @pytest.mark.parametrize("record", ["off", "transcripts"])
-async def test_the_models_reason_for_a_transfer_is_never_logged(record: str, autojump_clock: MockClock) -> None:
+async def test_the_reason_that_the_model_gives_for_a_transfer_is_never_logged(
+    record: str, autojump_clock: MockClock
+) -> None:
     play, lines = await play_of(TRANSFERS % PRIVATE, {"RECORD": record})
     for private in ("Elm", "husband", "4111"):
         assert private not in str(lines)
@@ -93,7 +95,7 @@ async def test_the_models_reason_for_a_transfer_is_never_logged(record: str, aut
     assert ("husband" in (message.text or "")) is (record != "off")
 
 
-async def test_our_own_reason_is_logged(autojump_clock: MockClock) -> None:
+async def test_the_relays_own_reason_for_a_transfer_is_logged(autojump_clock: MockClock) -> None:
     asks = TRANSFERS.replace('{ say = "ask_hours" }', '{ say = "ask_human" }').replace(
         'clip = "ask_hours"', 'clip = "x"'
     )
@@ -101,7 +103,9 @@ async def test_our_own_reason_is_logged(autojump_clock: MockClock) -> None:
     assert [line["why"] for line in lines if line["event"] == "human.dialled"] == ["asked for a person"]
 
 
-async def test_a_transfer_outside_the_hours_is_told_written_and_logged(autojump_clock: MockClock) -> None:
+async def test_a_refused_transfer_outside_the_hours_is_told_to_the_model_stored_and_logged(
+    autojump_clock: MockClock,
+) -> None:
     never = TRANSFERS.replace('{ until = "dial_ended" }', "{ listen = true }")
     play, lines = await play_of(never % "wants a person", {"HUMAN_HOURS": "mon-sun 03:00-03:01"})
     (row,) = play.ledger.of(rows.FunctionCallRow)
@@ -110,7 +114,7 @@ async def test_a_transfer_outside_the_hours_is_told_written_and_logged(autojump_
     assert "human.not_there" in [line["event"] for line in lines]
 
 
-async def test_a_function_that_blocks_is_told_by_its_name(
+async def test_a_function_that_blocks_the_loop_is_named_in_the_log(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @function()

@@ -1,4 +1,4 @@
-"""Speakerphones: the agent's own voice comes back 10 to 30 dB quieter and 50 to 300 ms late. It is nobody's turn."""
+"""Speakerphones: the agent's own voice comes back 10 to 30 dB quieter and 50 to 300 ms late. It is not a turn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW = [(10, 150), (20, 50), (20, 300), (30, 150)]
 
 
 def echo_on(play: Play, loss_db: float, delay_ms: int) -> None:
-    """Let every caller's telephone send back what its ear hears."""
+    """Let every caller's telephone send back the sound that its ear hears."""
     observed = play.exchange.on_event
     gain, delay = 10 ** (-loss_db / 20), delay_ms * 8
     done: set[str] = set()
@@ -44,7 +44,7 @@ def echo_on(play: Play, loss_db: float, delay_ms: int) -> None:
 
 
 async def listen_with_echo(loss_db: float, delay_ms: int) -> None:
-    """A caller who asks once and listens to a long answer on a speakerphone: all of it is heard, and nothing else."""
+    """A caller on a speakerphone asks once, and hears the whole long answer and nothing else."""
     steps = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { silent_s = 5 }, { hang_up = true }'
     text = f'title = "t"\n[caller]\nsteps = [{steps}]\n{MODEL}'
     async with stage(script=Script.from_table(dict(parse(text, "t").model))) as play:
@@ -67,7 +67,7 @@ async def test_an_agent_on_a_speakerphone_does_not_interrupt_itself(
 
 @pytest.mark.deep
 @pytest.mark.parametrize(("loss_db", "delay_ms"), CASES)
-async def test_no_speakerphone_makes_an_agent_interrupt_itself(
+async def test_an_agent_does_not_interrupt_itself_on_any_speakerphone(
     loss_db: float, delay_ms: int, autojump_clock: object
 ) -> None:
     await listen_with_echo(loss_db, delay_ms)
@@ -80,14 +80,14 @@ async def test_a_caller_on_a_speakerphone_can_interrupt(loss_db: float, delay_ms
 
 @pytest.mark.deep
 @pytest.mark.parametrize(("loss_db", "delay_ms"), CASES)
-async def test_no_speakerphone_keeps_a_caller_from_interrupting(
+async def test_a_caller_can_interrupt_on_any_speakerphone(
     loss_db: float, delay_ms: int, autojump_clock: object
 ) -> None:
     await interrupt_with_echo(loss_db, delay_ms)
 
 
 async def interrupt_with_echo(loss_db: float, delay_ms: int) -> None:
-    """A caller who says stop two and a half seconds into a long answer: it ends there, and once."""
+    """A caller says stop 2.5 s after the beginning of a long answer. The answer ends there, and only once."""
     steps = (
         '{ listen = true }, { say = "ask_hours" }, { interrupt_after_ms = 2500, say = "stop_stop" }, { silent_s = 3 }'
     )

@@ -1,4 +1,4 @@
-"""Whole calls to a business that has no backend: bookings, closed days, a slot that is lost, files that change."""
+"""Whole calls to a business with the embedded backend: bookings, closed days, a lost slot, and changed files."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ steps = [{ listen = true }, { hang_up = true }]
 async def shop(
     tmp_path: Path, text: str = SHOP, diary: MemoryDiary | None = None, scenario: str = BOOKS % ""
 ) -> AsyncIterator[tuple[Play, MemoryDiary, Path]]:
-    """A stage whose relay answers for the business itself."""
+    """A stage whose relay has the embedded backend."""
     file, diary = tmp_path / "business.toml", diary or MemoryDiary()
     file.write_text(text)
     script = Script.from_table(dict(parse(scenario, "t").model))
@@ -91,11 +91,11 @@ async def act(play: Play, text: str = BOOKS % "") -> CallReport:
 
 
 def told_to_model(play: Play) -> str:
-    """What the latest session was told before its call."""
+    """The instructions of the latest session."""
     return str(play.model.sessions[-1].session["instructions"])
 
 
-async def test_a_booking_stands_in_the_diary_under_its_call_and_the_backend_of_others_is_not_asked(
+async def test_a_booking_is_in_the_diary_with_its_call_and_no_other_backend_is_asked(
     tmp_path: Path, autojump_clock: object
 ) -> None:
     async with shop(tmp_path) as (play, diary, _):
@@ -118,7 +118,7 @@ async def test_a_booking_stands_in_the_diary_under_its_call_and_the_backend_of_o
         ),  # a holiday
     ],
 )
-async def test_while_the_business_is_closed_another_greeting_is_said_and_the_agent_knows_what_to_offer(
+async def test_while_the_business_is_closed_another_greeting_is_said_and_the_model_is_told_what_to_offer(
     tmp_path: Path, hours: str, closed: bool, autojump_clock: object
 ) -> None:
     text = SHOP.replace('[hours]\nmon-sun = "00:00-24:00"', hours).replace("minutes = 30", "minutes = 5") + AFTER
@@ -134,7 +134,7 @@ async def test_while_the_business_is_closed_another_greeting_is_said_and_the_age
 
 
 class Contested(MemoryDiary):
-    """Another caller is a moment faster, once."""
+    """A diary in which another caller once books the time a moment earlier."""
 
     async def write(self, work: Callable[[Store], T], *, limit_s: float) -> T:
         if not self.store.appointments:
@@ -151,13 +151,13 @@ class Contested(MemoryDiary):
 
 
 def _wishes(work: Any) -> list[tuple[int, Wish]]:
-    """The wish that a piece of work holds."""
+    """The wishes of this work, each with its present time. They are in the closure of the work's function."""
     held = [cell.cell_contents for cell in work.__closure__ or ()]
     backend = next(each for each in held if hasattr(each, "_now"))
     return [(backend._now, each) for each in held if isinstance(each, Wish)]
 
 
-async def test_the_last_slot_lost_between_offer_and_yes_is_told_and_the_next_one_is_booked(
+async def test_when_the_last_slot_is_lost_between_the_offer_and_the_yes_the_caller_is_told_and_books_the_next_one(
     tmp_path: Path, autojump_clock: object
 ) -> None:
     text = BOOKS % '{ say = "Yes, half past seven is fine." }, { listen = true },'
@@ -175,7 +175,7 @@ def metric(play: Play, name: str) -> float:
 
 
 async def until(done: Callable[[], object]) -> None:
-    """Wait in real time: the play's clock jumps while threads look at the files."""
+    """Wait in real time, because the play's clock jumps while threads look at the files."""
     limit_s = time.monotonic() + 60
     while not done():
         assert time.monotonic() < limit_s
@@ -184,11 +184,11 @@ async def until(done: Callable[[], object]) -> None:
 
 @pytest.fixture
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock does not move in a play. So a change is noticed by its size, which every text here changes."""
+    """Look at the files often. The clock does not move in a play, so a change is noticed only by the file's size."""
     monkeypatch.setattr(briefings, "LOOK_EVERY_S", 0.2)
 
 
-async def test_a_change_of_the_file_in_the_middle_of_a_call_is_for_the_next_call(
+async def test_a_change_of_the_business_file_during_a_call_counts_from_the_next_call_on(
     tmp_path: Path, looks_often: None, autojump_clock: object
 ) -> None:
     async with shop(tmp_path) as (play, diary, file):
@@ -203,9 +203,9 @@ async def test_a_change_of_the_file_in_the_middle_of_a_call_is_for_the_next_call
 
         play.nursery.start_soon(change)
         first = await act(play)
-        assert len(diary.store.appointments) == 1, "the running call still books by the hours that it began with"
+        assert len(diary.store.appointments) == 1, "the running call did not book with the hours of its beginning"
         await until(lambda: desk.briefing is not before)
-        assert desk.phrases.greeting(announces=True, closed=True).is_kept, "rendered before it is used"
+        assert desk.phrases.greeting(announces=True, closed=True).is_kept, "the new greeting is not rendered"
         assert metric(play, "relay_files_taken_over_total") == 1
         second = await act(play, LISTENS)
         texts = [
@@ -215,7 +215,7 @@ async def test_a_change_of_the_file_in_the_middle_of_a_call_is_for_the_next_call
         assert ["We are closed now." in text for text in texts] == [False, True]
 
 
-async def test_a_broken_file_leaves_the_old_one_in_force_and_is_told_and_a_mended_one_is_taken_over(
+async def test_a_broken_business_file_is_reported_and_not_used_until_it_is_corrected(
     tmp_path: Path, looks_often: None, autojump_clock: object
 ) -> None:
     async with shop(tmp_path) as (play, diary, file):
@@ -237,7 +237,7 @@ async def test_a_broken_file_leaves_the_old_one_in_force_and_is_told_and_a_mende
         assert "table (45 minutes)" in desk.prompts.system
 
 
-async def test_a_new_greeting_waits_until_the_model_can_speak_it(
+async def test_a_new_greeting_is_not_used_before_it_is_rendered(
     tmp_path: Path, looks_often: None, monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with shop(tmp_path, SHOP + AFTER) as (play, _, file):
@@ -253,7 +253,7 @@ async def test_a_new_greeting_waits_until_the_model_can_speak_it(
         assert "closed for today" in desk.phrases.greeting(announces=False, closed=True).text
 
 
-async def test_a_public_relay_with_the_file_that_ships_says_that_it_is_an_example(
+async def test_a_public_relay_with_the_shipped_business_file_logs_that_it_is_an_example(
     tmp_path: Path, autojump_clock: object
 ) -> None:
     places = {"": False, 'place = "12 Water Street, by the old pier"': True}

@@ -1,6 +1,6 @@
-"""Random calls in which the model, the business and the line fail: nobody is left in silence, and nothing is left open.
+"""Random calls in which the model, the business and the line fail. No caller is left in silence; nothing stays open.
 
-Each call has a seed, which is printed if something is not as it must be. A thousand of them run under `deep`.
+Each call has a seed, which is printed when the call fails. A thousand calls run under `deep`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from relay.standin.scenario.scenario_file import Scenario, parse
 from tests.helpers.play import stage
 
 LONGEST_S = 6.0
-# The agent's words that stop because the caller speaks end within this time.
+# Words of the agent that stop because the caller speaks must end within this time.
 GOES_ON_S = 1.0
-# Words that ask for patience are no answer: the caller goes on waiting after them.
+# Words that ask for patience do not count as an answer, so the caller still waits after them.
 PATIENCE = ("one moment", "still checking", "still looking", "thank you for waiting")
 QUESTIONS = ["ask_hours", "can_you_hear", "ask_booking", "ask_friday", "message", "off_topic"]
 REACTIONS = """
@@ -81,14 +81,14 @@ BUSINESS_FAULTS: list[dict[str, Any]] = [
 
 @dataclass
 class Orders:
-    """The machine's orders about sessions, and their answers, by call."""
+    """The machine's orders about sessions and their answers, for each call."""
 
     ordered: dict[int, int] = field(default_factory=dict)
     answered: dict[int, int] = field(default_factory=dict)
-    calls: dict[int, object] = field(default_factory=dict)  # held, so that no later call gets the number of one
+    calls: dict[int, object] = field(default_factory=dict)  # kept alive, so that no later call gets the same id()
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
-        """From now on."""
+        """Begin to count."""
         handle = Machine.handle
 
         def counted(machine: Machine, event: Event, now: float) -> list[Action]:
@@ -105,7 +105,7 @@ class Orders:
         patch.setattr(Machine, "handle", counted)
 
     def wrong(self) -> list[str]:
-        """Orders that were answered more than once. Or less, by more than the one that the end of the call cuts off."""
+        """Calls whose orders have too many answers or too few. The end of a call may cut one off."""
         counts = [(self.ordered[key], self.answered.get(key, 0)) for key in self.ordered]
         return [
             f"{ordered} orders, {answered} answers" for ordered, answered in counts if ordered - answered not in (0, 1)
@@ -114,7 +114,7 @@ class Orders:
 
 @pytest.fixture
 def orders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Orders]:
-    """Counts all orders of the test."""
+    """Count all orders of the test."""
     counts = Orders()
     counts.watch(monkeypatch)
     yield counts
@@ -122,7 +122,7 @@ def orders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Orders]:
 
 
 def scenario_of(rng: random.Random) -> Scenario:
-    """A patient caller who asks once or twice, on a line of some quality."""
+    """A scenario: a patient caller asks once or twice, on a random line."""
     steps = ["{ silent_s = 9 }"]
     for _ in range(rng.choice([1, 1, 2])):
         steps += [f'{{ say = "{rng.choice(QUESTIONS)}" }}', "{ silent_s = 17 }"]
@@ -138,7 +138,7 @@ def scenario_of(rng: random.Random) -> Scenario:
 
 
 def script_of(rng: random.Random, scenario: Scenario) -> Script:
-    """The model of that call, with a fault or two."""
+    """The model of that call, with one fault or two."""
     table = dict(scenario.model)
     faults = dict(rng.choice(MODEL_FAULTS))
     if rng.random() < 0.3:
@@ -149,16 +149,16 @@ def script_of(rng: random.Random, scenario: Scenario) -> Script:
     return Script.from_table(table | {"faults": faults, "seed": rng.randint(1, 10_000)})
 
 
-def _waits_behind(turn: Turn, waits_from: float) -> float | None:
-    """Since when the caller waits after the agent has said this. None if it was an answer."""
+def _waits_after(turn: Turn, waits_from: float) -> float | None:
+    """The time since which the caller waits after these words of the agent. None if they were an answer."""
     last = re.split(r"(?<=[.!?]) ", turn.text.casefold().strip())[-1]
     return max(waits_from, turn.to_s) if any(words in last for words in PATIENCE) else None
 
 
 def dead_air_s(got: CallReport) -> list[float]:
-    """How long the caller waited for an answer in silence, piece by piece: until it came, or the call was put through.
+    """Each silence in which the caller waited for an answer: until it came, or until the transfer.
 
-    The caller hears a human's phone ring, so that is no silence.
+    The caller hears a human's phone ring, so the ringing is not silence.
     """
     silences: list[float] = []
     dialled = [event.at_s - got.events[0].at_s for event in got.events if event.kind == "dialled"]
@@ -169,18 +169,18 @@ def dead_air_s(got: CallReport) -> list[float]:
         if waits_from is not None and turn.from_s > waits_from:
             silences.append(min(turn.from_s, over_s) - waits_from)
         if turn.who == "caller":
-            # Our words stopped for the caller's and went on after them: the ear's report calls that one turn.
+            # The agent stopped while the caller spoke and went on afterwards: the ear's report has it as one turn.
             goes_on = [each for each in agents if each.from_s < turn.from_s and each.to_s > turn.to_s + GOES_ON_S]
-            waits_from = _waits_behind(goes_on[0], turn.to_s) if goes_on else turn.to_s
+            waits_from = _waits_after(goes_on[0], turn.to_s) if goes_on else turn.to_s
         elif waits_from is not None:
-            waits_from = _waits_behind(turn, waits_from)
+            waits_from = _waits_after(turn, waits_from)
     if waits_from is not None:
         silences.append(over_s - waits_from)
     return silences
 
 
 async def one_call(seed: int) -> list[str]:
-    """Play it. Returns what was not as it must be, in words."""
+    """Play the call with this seed. Return what went wrong, as sentences."""
     rng = random.Random(seed)
     scenario = scenario_of(rng)
     script = script_of(rng, scenario)
@@ -188,7 +188,7 @@ async def one_call(seed: int) -> list[str]:
     wrong: list[str] = []
     async with stage(script=script, faults=business) as play:
         got = await run_scenario(scenario, play.exchange, stagehand=play.make)
-        await trio.sleep(75.0)  # late words, functions, and a session that was dialled for nobody
+        await trio.sleep(75.0)  # for late words, functions, and a session that was dialled for a call that has ended
         longest = max(dead_air_s(got), default=0.0)
         if longest > LONGEST_S:
             said = [(turn.who, round(turn.from_s, 1), round(turn.to_s, 1), turn.text[:40]) for turn in got.turns]
@@ -211,7 +211,7 @@ async def play_all(seeds: range) -> None:
 
 
 @pytest.mark.parametrize("block", range(4))
-async def test_a_call_in_which_things_go_wrong_has_no_dead_air_and_leaves_nothing(
+async def test_a_call_with_random_faults_has_no_dead_air_and_leaves_nothing_open(
     block: int, orders: Orders, autojump_clock: object
 ) -> None:
     await play_all(range(block * 6, block * 6 + 6))
@@ -219,5 +219,7 @@ async def test_a_call_in_which_things_go_wrong_has_no_dead_air_and_leaves_nothin
 
 @pytest.mark.deep
 @pytest.mark.parametrize("block", range(50))
-async def test_a_thousand_such_calls(block: int, orders: Orders, autojump_clock: object) -> None:
+async def test_a_thousand_calls_with_random_faults_have_no_dead_air_and_leave_nothing_open(
+    block: int, orders: Orders, autojump_clock: object
+) -> None:
     await play_all(range(1_000 + block * 20, 1_000 + block * 20 + 20))

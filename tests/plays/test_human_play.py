@@ -1,4 +1,4 @@
-"""The way to a human and back, seen from all sides: what the model knows, who shows which number, what REST answers."""
+"""The transfer to a human and back: the model's knowledge, the numbers that phones show, and Twilio's REST answers."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ NOBODY = "I'm sorry, nobody could take the call. Would you like to leave a messa
 
 
 def given(play: Play, session: int) -> list[tuple[str, str]]:
-    """What a model session holds, in order: (role, words), or (function, output)."""
+    """The items of a model session in their order, as (role, words) or (function, output)."""
     return [
         (item.role or item.name or "output", item.text or item.arguments or item.output)
         for item in play.model.sessions[session].history.items
     ]
 
 
-async def test_back_from_a_human_the_model_knows_all_that_was_said_and_done(autojump_clock: MockClock) -> None:
+async def test_after_a_transfer_that_failed_the_model_knows_everything_that_was_said_and_done(
+    autojump_clock: MockClock,
+) -> None:
     got, wrong, play = await perform("transfer_declined_after_booking")
     assert wrong == []
     before, after = given(play, 0), given(play, 1)
@@ -51,14 +53,16 @@ async def test_back_from_a_human_the_model_knows_all_that_was_said_and_done(auto
     output = next(words for role, words in after if role == "output")
     assert "Jane Doe" in call
     assert '"done":"booked"' in output
-    # Of the agent's words only what was heard is passed on. The human was there before the model's own call for one.
+    # Only the heard part of the agent's words is passed on. The transfer came before the model's own call for one.
     callers = [each for each in before if each[0] not in ("system", "assistant", "transfer_to_human")]
     assert [each for each in after if each[0] not in ("system", "assistant")][: len(callers)] == callers
     assert any(role == "system" and "do not greet again" in words for role, words in after)
     assert sum("This is Robin" in text for text in got.heard) == 1
 
 
-async def test_who_is_back_from_a_human_is_charged_to_the_day_once(autojump_clock: MockClock) -> None:
+async def test_the_cost_of_a_caller_who_comes_back_from_a_human_counts_once_for_the_day(
+    autojump_clock: MockClock,
+) -> None:
     steps = '{ listen = true }, { say = "ask_human" }, { listen = true }, { say = "ask_hours" }, { silent_s = 9 }'
     scenario = parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n[human]\ndoes = "busy"\nring_s = 1\n', "day")
     charged: list[tuple[float, float]] = []
@@ -76,7 +80,7 @@ async def test_who_is_back_from_a_human_is_charged_to_the_day_once(autojump_cloc
     assert [today for today, _ in charged] == pytest.approx([usd for _, usd in charged])
 
 
-async def test_after_a_break_the_model_is_not_left_with_a_booking_that_nobody_answers(
+async def test_after_a_lost_stream_the_model_gets_an_output_for_the_booking_that_was_running(
     autojump_clock: MockClock,
 ) -> None:
     _, wrong, play = await perform("socket_cut_while_booking")
@@ -91,24 +95,24 @@ async def test_after_a_break_the_model_is_not_left_with_a_booking_that_nobody_an
     )
 
 
-async def test_a_booking_that_was_never_answered_is_written_down_as_not_known(autojump_clock: MockClock) -> None:
+async def test_a_booking_without_an_answer_of_the_backend_is_stored_as_unknown(autojump_clock: MockClock) -> None:
     _, wrong, play = await perform("booking_never_answered")
     assert wrong == []
-    assert len(play.business.diary.bookings) == 1  # "failed" would send nobody to look
+    assert len(play.business.diary.bookings) == 1  # the state "failed" would be wrong, because the booking was made
     assert [row.state for row in play.ledger.of(rows.FunctionCallRow)] == ["unknown", "unknown"]
 
 
-async def test_the_humans_phone_shows_our_own_number_and_no_update_by_rest_is_needed(
+async def test_the_humans_phone_shows_the_relays_number_and_no_rest_request_is_made(
     autojump_clock: MockClock,
 ) -> None:
     _, wrong, play = await perform("transfer_accepted")
     assert wrong == []
     (call,) = play.exchange.calls.values()
     assert [leg.caller_id for leg in call.state.humans] == [NUMBER]
-    assert play.rest.requests == []  # the caller's leg is led by its own document: nothing for 21220 to happen to
+    assert play.rest.requests == []  # the caller's leg follows its own document, so no request can fail with 21220
 
 
-async def test_a_model_that_is_lost_twice_is_followed_by_the_harder_one(autojump_clock: MockClock) -> None:
+async def test_after_the_second_loss_of_a_session_the_harder_model_is_used(autojump_clock: MockClock) -> None:
     _, wrong, play = await perform("model_dies_twice")
     assert wrong == []
     settings = play.daemon.desk.settings
@@ -118,7 +122,7 @@ async def test_a_model_that_is_lost_twice_is_followed_by_the_harder_one(autojump
     assert outcome.dialled is None
 
 
-async def test_an_agent_that_has_to_ask_twice_gives_way_to_the_harder_model(autojump_clock: MockClock) -> None:
+async def test_after_two_misunderstandings_the_harder_model_is_used(autojump_clock: MockClock) -> None:
     _, wrong, play = await perform("misunderstands")
     assert wrong == []
     settings = play.daemon.desk.settings
@@ -126,11 +130,11 @@ async def test_an_agent_that_has_to_ask_twice_gives_way_to_the_harder_model(auto
     assert models == [settings.openai_model, settings.openai_model_hard]
 
 
-# Twilio's REST API is asked for one thing: the end of a call
+# Twilio's REST API is used for one thing only: to end a call
 
 
 async def hung_up(play: Play, step: str) -> tuple[Any, list[tuple[str, str]]]:
-    """A call that the agent ends, and what REST was asked for it. Twilio's refusals must not matter to the relay."""
+    """Play a call that the agent ends. Return its report and the REST requests. Check that no hang-up failed."""
     with structlog.testing.capture_logs() as lines:
         got = await run_scenario(parse(GOODBYE % step, "goodbye"), play.exchange, None)
         await trio.sleep(10)
@@ -138,7 +142,7 @@ async def hung_up(play: Play, step: str) -> tuple[Any, list[tuple[str, str]]]:
     return got, [(method, form.get("Status", "")) for method, _, form in play.rest.requests]
 
 
-async def test_429_is_asked_again_until_the_call_is_ended(autojump_clock: MockClock) -> None:
+async def test_after_429_the_request_is_repeated_until_the_call_has_ended(autojump_clock: MockClock) -> None:
     async with stage() as play:
         play.rest.faults.too_many = 2
         got, requests = await hung_up(play, "{ silent_s = 30 }")
@@ -148,7 +152,7 @@ async def test_429_is_asked_again_until_the_call_is_ended(autojump_clock: MockCl
         assert "Goodbye, and thank you for calling." in got.heard[-1]
 
 
-async def test_21220_for_a_caller_who_was_faster_is_success(autojump_clock: MockClock) -> None:
+async def test_error_21220_counts_as_success_because_the_caller_hung_up_first(autojump_clock: MockClock) -> None:
     async with stage() as play:
         play.rest.faults.slow_s = 1.0  # the caller hangs up while the request is on its way
         got, requests = await hung_up(play, "{ listen = 700 }, { hang_up = true }")
@@ -158,7 +162,7 @@ async def test_21220_for_a_caller_who_was_faster_is_success(autojump_clock: Mock
         assert play.daemon.desk.live_calls == 0
 
 
-async def test_20404_for_a_call_that_twilio_forgot_still_ends_the_line(autojump_clock: MockClock) -> None:
+async def test_after_error_20404_the_call_ends_all_the_same(autojump_clock: MockClock) -> None:
     async with stage() as play:
         play.rest.faults.slow_s = 0.1
 
@@ -170,7 +174,7 @@ async def test_20404_for_a_call_that_twilio_forgot_still_ends_the_line(autojump_
 
         play.nursery.start_soon(forget)
         got, requests = await hung_up(play, "{ silent_s = 30 }")
-        assert requests == [("POST", "completed")]  # an end, not a fault: nothing to ask again
+        assert requests == [("POST", "completed")]  # the call has ended, so the request is not repeated
         assert got.ended_by == "relay"
         assert play.evidence(got.call_sid).end_reason == "agent_said_goodbye"
 
@@ -190,7 +194,7 @@ steps = [
 
 
 @pytest.mark.parametrize("rest_fails", [False, True])
-async def test_a_booking_that_outlives_the_call_is_written_down_and_its_caller_not_taken_up_again(
+async def test_a_booking_that_outlives_the_call_is_stored_and_no_second_stream_is_opened(
     rest_fails: bool, autojump_clock: MockClock
 ) -> None:
     async def slow(call: CallContext, **_: object) -> dict[str, Any]:
@@ -209,7 +213,7 @@ async def test_a_booking_that_outlives_the_call_is_written_down_and_its_caller_n
         assert (seen.end_reason, seen.outcome) == ("agent_said_goodbye", "booked")
 
 
-# What the human is told
+# The words that the human is told
 
 
 @pytest.mark.parametrize(
@@ -221,7 +225,7 @@ async def test_a_booking_that_outlives_the_call_is_written_down_and_its_caller_n
         ("It's on fire!", EndReason.EMERGENCY, "It's on fire!"),
     ],
 )
-def test_the_matter_is_the_models_sentence_or_the_callers_longest_but_an_emergency_is_told_first(
+def test_the_human_is_told_the_models_summary_or_the_callers_longest_sentence_but_an_emergency_comes_first(
     summary: str, reason: EndReason, matter: str
 ) -> None:
     said = ("Hello?", "I want to move my table to eight.", "Operator!", "It's on fire!")
@@ -232,7 +236,7 @@ def test_the_matter_is_the_models_sentence_or_the_callers_longest_but_an_emergen
 
 
 @pytest.mark.parametrize("known_first", [True, False])
-async def test_the_human_is_told_who_calls_and_not_for_whom_was_booked(
+async def test_the_human_is_told_the_callers_name_and_not_the_name_of_a_booking(
     known_first: bool, autojump_clock: MockClock
 ) -> None:
     found = ("lookup_caller", {"status": "ok", "known": True, "name": "Dana Reed"})

@@ -1,4 +1,4 @@
-"""The lead in a whole call: a loop that stalls, and a line that sends nothing, are not heard in an answer."""
+"""The lead in a whole call: neither a stall of the loop nor a line without frames is heard in an answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LISTENS, SENDS_NOTHING = "{ listen = true }", "{ mute_s = 13 }"
 
 
 async def stand_still(clock: MockClock, seed: int, stall_s: float) -> None:
-    """The whole process does nothing for this long, about twenty times a minute: time passes and no task runs."""
+    """Stop the whole process for this long, about 20 times a minute: time passes and no task runs."""
     rng = random.Random(seed)
     while True:
         await trio.sleep(rng.uniform(0.7, 3.0))
@@ -32,9 +32,9 @@ async def stand_still(clock: MockClock, seed: int, stall_s: float) -> None:
 
 
 async def gaps_in_the_answer(clock: MockClock, seed: int, stall_s: float, meanwhile: str = LISTENS) -> list[int]:
-    """A call with a long answer and a loop that stalls.
+    """Play a call with a long answer and a loop that stalls.
 
-    Returns the silences (ms) that the caller heard inside the answer.
+    Return the silences that the caller heard inside the answer, in ms.
     """
     ears: list[Playback] = []
     steps = f'{{ listen = true }}, {{ say = "ask_hours" }}, {meanwhile}, {{ silent_s = 2 }}, {{ hang_up = true }}'
@@ -50,7 +50,7 @@ async def gaps_in_the_answer(clock: MockClock, seed: int, stall_s: float, meanwh
     runs = [run for run in ears[0].runs(1e9) if run[1] - run[0] > 0]
     said_s = answer.audio_ms / 1000
     at = next(i for i, run in enumerate(runs) if sum(over - begun for begun, over in runs[i:]) <= said_s + 0.1)
-    assert sum(over - begun for begun, over in runs[at:]) >= said_s, "not all of the answer was heard"
+    assert sum(over - begun for begun, over in runs[at:]) >= said_s, "a part of the answer was not heard"
     return [round((begun - over) * 1000) for (_, over), (begun, _) in pairwise(runs[at:])]
 
 
@@ -65,22 +65,22 @@ def listen(play: Play, ears: list[Playback]) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_a_loop_that_stalls_for_150_ms_again_and_again_is_not_heard(seed: int, autojump_clock: MockClock) -> None:
+async def test_repeated_stalls_of_150_ms_are_not_heard_in_an_answer(seed: int, autojump_clock: MockClock) -> None:
     assert await gaps_in_the_answer(autojump_clock, seed, 0.150) == []
 
 
-async def test_a_shorter_lead_would_let_such_a_stall_be_heard(
+async def test_with_a_shorter_lead_a_stall_of_150_ms_is_heard(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(playout.Lead.__init__, "__defaults__", (60, 120))
     assert await gaps_in_the_answer(autojump_clock, 1, 0.150) != []
 
 
-async def test_a_line_that_sends_nothing_while_the_agent_speaks_is_topped_up_by_the_watchdog(
+async def test_on_a_line_without_frames_the_watchdog_tops_up_the_playout(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pass_over(*_: object) -> None:
-        """No receipt wakes the relay either."""
+        """Return no marks, so that they do not wake the relay either."""
 
     monkeypatch.setattr(CallSession, "_take_event", pass_over)
     assert await gaps_in_the_answer(autojump_clock, 1, 0.0, SENDS_NOTHING) == []

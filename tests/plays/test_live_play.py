@@ -1,4 +1,4 @@
-"""The owner orders something in a running call, as plays: at each stage, by two people at once, and too late."""
+"""Orders of the owner to a running call, as plays: at each stage, from two people at once, and too late."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STEPS = {
     "transferring": WANTS_HUMAN,
     "ending": SAYS_GOODBYE,
 }
-# What the two people are told at each stage, for put through, hang up and say.
+# The answers that the two people get at each stage: first to "put through", then to "hang up", then to "say".
 ANSWERS: dict[str, tuple[set[str], set[str], set[str]]] = dict.fromkeys(
     STEPS, ({"done", "already"}, {"done", "already"}, {"done", "already"})
 )
@@ -53,7 +53,7 @@ async def _slow(call: CallContext, **_: object) -> dict[str, Any]:
 
 
 async def _at(play: Play, owner: OwnerAtLive, at: str, what: str, told: list[str]) -> CallReport:
-    """A call in which two people press the same button in the moment when it is at this stage."""
+    """A call in which two people press the same button at the moment when it reaches this stage."""
     known = play.daemon.desk.registry._functions
     known["book_appointment"] = replace(known["book_appointment"], body=_slow)
     form = {"text": SENTENCE} if what == "say" else {}
@@ -74,7 +74,7 @@ async def _at(play: Play, owner: OwnerAtLive, at: str, what: str, told: list[str
 
 
 SETTINGS: dict[str, Mapping[str, str]] = {
-    "greeting": {"RECORD": "off"},  # a notice would come first in the greeting
+    "greeting": {"RECORD": "off"},  # with a notice, the greeting would begin with the stage "notice"
 }
 
 
@@ -83,7 +83,7 @@ def _settings(at: str) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("at", STEPS)
-async def test_put_through_by_two_people_at_once_rings_a_human_once(at: str, autojump_clock: MockClock) -> None:
+async def test_put_through_by_two_people_at_once_dials_a_human_once(at: str, autojump_clock: MockClock) -> None:
     async with stage(settings=_settings(at)) as play:
         owner, told = OwnerAtLive(play), list[str]()
         got = await _at(play, owner, at, "put-through", told)
@@ -111,7 +111,7 @@ async def test_hang_up_by_two_people_at_once_ends_the_call_once(at: str, autojum
 
 
 @pytest.mark.parametrize("at", STEPS)
-async def test_a_sentence_of_two_people_at_once_is_said_once_and_the_call_goes_on(
+async def test_the_same_sentence_from_two_people_at_once_is_said_once_and_the_call_goes_on(
     at: str, autojump_clock: MockClock
 ) -> None:
     async with stage(settings=_settings(at)) as play:
@@ -126,7 +126,7 @@ async def test_a_sentence_of_two_people_at_once_is_said_once_and_the_call_goes_o
         assert (await owner.press(got.call_sid, "say", text=SENTENCE))["answer"] == "too_late"
 
 
-async def test_while_a_human_has_the_caller_every_order_is_too_late(autojump_clock: MockClock) -> None:
+async def test_while_the_caller_talks_with_a_human_every_order_is_too_late(autojump_clock: MockClock) -> None:
     async with stage(settings=_settings("talk")) as play:
         owner, told = OwnerAtLive(play), dict[str, str]()
 
@@ -141,7 +141,7 @@ async def test_while_a_human_has_the_caller_every_order_is_too_late(autojump_clo
         assert told == {"put-through": "already", "hang-up": "too_late", "say": "too_late"}
 
 
-async def test_a_call_that_nobody_knows_an_empty_sentence_and_an_audit_that_is_away_are_told_in_words(
+async def test_an_unknown_call_an_empty_sentence_and_an_unreachable_audit_are_answered_with_sentences(
     autojump_clock: MockClock,
 ) -> None:
     async with stage(settings=_settings("talk")) as play:
@@ -157,12 +157,14 @@ async def test_a_call_that_nobody_knows_an_empty_sentence_and_an_audit_that_is_a
         told: list[dict[str, str]] = []
         play.nursery.start_soon(act)
         got = await run_scenario(parse(TEXT % BOOKS, "away"), play.exchange)
-        assert got.ended_by == "relay"  # a caller does not wait for Postgres
+        assert got.ended_by == "relay"  # the order does not wait for Postgres
         assert told[0]["answer"] == "done"
         assert "could not be written into the audit" in told[0]["words"]
 
 
-async def test_an_owner_who_puts_through_outside_the_hours_reaches_the_human(autojump_clock: MockClock) -> None:
+async def test_an_owner_who_puts_a_caller_through_outside_the_hours_reaches_the_human(
+    autojump_clock: MockClock,
+) -> None:
     async with stage(settings={**_settings("talk"), "HUMAN_HOURS": "mon 03:00-04:00"}) as play:
         owner, told = OwnerAtLive(play), list[str]()
         got = await _at(play, owner, "talk", "put-through", told)

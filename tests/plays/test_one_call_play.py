@@ -1,4 +1,4 @@
-"""A call of several streams is one conversation: its patience, its model and its figures outlast each stream."""
+"""A call of several streams is one conversation: its counts, its model and its figures go on from stream to stream."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ steps = [
 
 
 async def act(play: Play, *steps: str) -> CallReport:
-    """A call whose human declines."""
+    """Play a call in which the human declines."""
     got = await run_scenario(parse(TEXT % ", ".join(steps), "t"), play.exchange)
     assert got.failures == []
     return got
 
 
 def models(play: Play) -> list[str]:
-    """The model of each session, as its URL asked for it."""
+    """The model of each session, from the URL of its socket."""
     return [each.session["model"] for each in play.model.sessions]
 
 
-async def test_two_misunderstandings_before_a_declined_transfer_and_one_after_it_lead_to_the_human(
+async def test_two_misunderstandings_before_a_declined_transfer_and_one_after_it_lead_to_another_transfer(
     autojump_clock: object,
 ) -> None:
     async with stage(script=ANSWERS) as play:
@@ -74,7 +74,7 @@ async def test_two_misunderstandings_before_a_declined_transfer_and_one_after_it
     assert "misunderstood too often" in got.whispers[-1]
 
 
-async def test_a_human_who_declined_is_not_rung_again_for_the_same_misunderstandings(autojump_clock: object) -> None:
+async def test_a_human_who_declined_is_not_dialled_again_for_the_same_misunderstandings(autojump_clock: object) -> None:
     async with stage(script=ANSWERS) as play:
         third = '{ say = "sorry_what" }, { until = "dial_ended" }, { listen = true }'
         got = await act(play, MISUNDERSTANDS, MISUNDERSTANDS, third, MISUNDERSTANDS)
@@ -82,7 +82,7 @@ async def test_a_human_who_declined_is_not_rung_again_for_the_same_misunderstand
     assert got.streams == 2
 
 
-async def test_a_function_that_fails_once_before_and_once_after_a_declined_transfer_leads_to_the_human(
+async def test_one_failure_of_a_function_before_a_declined_transfer_and_one_after_it_lead_to_another_transfer(
     autojump_clock: object,
 ) -> None:
     async with stage(script=ANSWERS, faults=Faults.from_table({"GET /hours": "500"})) as play:
@@ -92,7 +92,7 @@ async def test_a_function_that_fails_once_before_and_once_after_a_declined_trans
     assert "lookup hours failed" in got.whispers[-1]
 
 
-async def test_an_angry_caller_is_offered_a_person_once_in_a_call(autojump_clock: object) -> None:
+async def test_an_angry_caller_is_offered_a_human_only_once_in_a_call(autojump_clock: object) -> None:
     async with stage(script=ANSWERS) as play:
         angry = '{ say = "angry" }, { listen = true }'
         await act(play, angry, COMES_BACK, angry)
@@ -102,7 +102,7 @@ async def test_an_angry_caller_is_offered_a_person_once_in_a_call(autojump_clock
 
 
 @pytest.mark.parametrize("kept_warm", [True, False])
-async def test_the_harder_model_still_serves_after_a_declined_transfer_and_is_paid_by_its_price(
+async def test_after_a_declined_transfer_the_harder_model_is_still_used_and_billed_at_its_price(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch, kept_warm: bool
 ) -> None:
     if not kept_warm:
@@ -141,7 +141,7 @@ async def test_the_outcome_and_the_closing_line_count_the_turns_of_all_streams(a
     assert (line["turn_p50_ms"], line["turn_p95_ms"]) == (outcome.latency_p50_ms, outcome.latency_p95_ms)
 
 
-async def test_a_caller_who_comes_back_has_what_is_left_of_the_calls_time(autojump_clock: object) -> None:
+async def test_a_caller_who_comes_back_has_only_the_rest_of_the_calls_time(autojump_clock: object) -> None:
     async with stage(script=ANSWERS, settings={"MAX_CALL_S": "120", "MAX_SILENCE_S": "300"}) as play:
         text = TEXT.replace("{ silent_s = 3 }, { hang_up = true }", "{ silent_s = 300 }")
         got = await run_scenario(parse(text % f"{{ silent_s = 30 }}, {COMES_BACK}", "t"), play.exchange)
@@ -150,7 +150,7 @@ async def test_a_caller_who_comes_back_has_what_is_left_of_the_calls_time(autoju
         greeted = [row for row in play.ledger.of(rows.CallRow) if row.greeting_rung is not None]
     assert got.streams == 2
     assert outcome.end_reason == "duration_cap"
-    assert 120 <= file.talk.talked_s < 135  # the goodbye is heard to its end
+    assert 120 <= file.talk.talked_s < 135  # the call ends after 120 s, and the goodbye is heard to its end
     assert len(greeted) == 1
 
 
@@ -160,10 +160,10 @@ async def test_a_caller_who_comes_back_when_the_time_is_up_can_still_leave_a_mes
         got = await run_scenario(parse(text % f"{{ silent_s = 40 }}, {COMES_BACK}", "t"), play.exchange)
         (file,) = play.daemon.desk.files.values()
     assert got.streams == 2
-    assert 105 <= file.talk.talked_s < 135  # some fifty seconds before the human, and sixty after
+    assert 105 <= file.talk.talked_s < 135  # about 50 s before the human, and 60 s after
 
 
-async def test_a_booking_made_while_postgres_is_away_stands_there_under_its_key_once_it_is_back(
+async def test_a_booking_made_while_postgres_is_away_is_there_with_its_key_when_postgres_is_back(
     autojump_clock: object,
 ) -> None:
     async with stage() as play:
@@ -181,7 +181,7 @@ NESTED = '{"date":' + "[" * 5_000 + "]" * 5_000 + "}"
 
 
 @pytest.mark.parametrize("arguments", [NESTED, f'{{"date": {10**400}}}', '{"date": "\\ud800"}', '"x"', "{", ""])
-async def test_hostile_arguments_are_refused_in_words_and_the_call_goes_on(
+async def test_hostile_arguments_are_refused_with_a_sentence_and_the_call_goes_on(
     arguments: str, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions: list[CallSession] = []

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("same_order")
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_shipped_scenario_goes_as_expected(name: str, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_shipped_scenario_passes(name: str, autojump_clock: trio.testing.MockClock) -> None:
     got, wrong, _ = await perform(name)
     assert wrong == [], f"{got.heard}\n{got.evidence}"
 
@@ -27,12 +27,14 @@ WITHOUT = (
 
 
 @pytest.mark.parametrize("name", WITHOUT)
-async def test_it_goes_so_without_early_answers(name: str, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_shipped_scenario_passes_without_early_answers(
+    name: str, autojump_clock: trio.testing.MockClock
+) -> None:
     got, wrong, _ = await perform(name, settings={"ANSWER_EARLY": "off"})
     assert wrong == [], f"{got.heard}\n{got.evidence}"
 
 
-# A tenth of the scenarios, for turns and phrases; with the voice of somebody else than the model.
+# A tenth of the scenarios, chosen for their turns and phrases. They run with a voice other than the model's.
 SPOKEN = (
     "backchannel", "backend_slow", "barge_in_early", "barge_in_function", "barge_in_twice", "cough_with_words",
     "emergency_over_the_goodbye", "good_call", "goodbye", "misunderstood", "model_dies_in_answer", "model_two_messages",
@@ -43,9 +45,7 @@ SPOKEN = (
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in SPOKEN else pytest.mark.deep) for name in NAMES]
 )
-async def test_a_shipped_scenario_goes_the_same_when_another_voice_speaks(
-    name: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_shipped_scenario_passes_with_another_voice(name: str, autojump_clock: trio.testing.MockClock) -> None:
     got, wrong, play = await perform(name, another_voice=True)
     assert wrong == [], f"{got.heard}\n{got.evidence}"
     outcomes = play.ledger.of(rows.OutcomeRow, got.call_sid)
@@ -53,14 +53,14 @@ async def test_a_shipped_scenario_goes_the_same_when_another_voice_speaks(
     assert is_lost == bool((load(name).voice or {}).get("faults"))
 
 
-def test_more_scenarios_are_shipped_than_the_issue_asks_for() -> None:
+def test_at_least_25_scenarios_are_shipped_and_a_tenth_of_them_run_with_another_voice() -> None:
     assert len(NAMES) >= 25
     assert len(SPOKEN) * 10 >= len(NAMES)
     assert set(SPOKEN) <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_scenario_says_how_it_must_end(name: str) -> None:
+def test_each_scenario_says_how_its_call_must_end(name: str) -> None:
     expect = load(name).expect
     assert expect.ended_by is not None
     assert expect.heard or expect.read_out or expect.dialled is not None or expect.bridged is not None

@@ -1,4 +1,4 @@
-"""Without the defence that it is there for, a scenario fails."""
+"""Each scenario tests a defence of the relay, and fails without it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("same_order")
 
 
 @pytest.mark.parametrize(("name", "defence", "take_away"), DEFENCES, ids=[f"{d[0]}: {d[1]}" for d in DEFENCES])
-async def test_a_scenario_fails_without_the_defence_it_is_for(
+async def test_a_scenario_fails_without_its_defence(
     name: str,
     defence: str,
     take_away: Callable[[Patch], None],
@@ -23,4 +23,4 @@ async def test_a_scenario_fails_without_the_defence_it_is_for(
 ) -> None:
     take_away(monkeypatch)
     _, wrong, _ = await perform(name)
-    assert wrong, f"{name} goes well although it is not so any more that {defence}"
+    assert wrong, f"{name} passes without its defence: {defence}"

@@ -1,7 +1,7 @@
-"""For every fault that the stand-ins know there is a scenario that has only this fault, and fails without a defence.
+"""Every fault of the stand-ins has a scenario with only this fault, and the scenario fails without a defence.
 
-The names of the faults come from the stand-ins' own types. So a fault that is added without a scenario and a defence
-fails here. `good_call` and `transfer_accepted` need no defence.
+The names of the faults come from the stand-ins' own types. So these tests fail if a fault is added without a scenario
+and a defence. `good_call` and `transfer_accepted` need no defence.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("same_order")
 
 
 def no_order_but_the_live_one(patch: Patch) -> None:
-    """A reader that takes an item as done only if the conversation's own event has said so before."""
+    """Let the reader accept response.output_item.done only after the conversation's own event about the item."""
     done: set[str] = set()
     read = model_dialect._READERS["response.output_item.done"]
 
@@ -76,13 +76,13 @@ def take_silence_for_the_end(session: call_session.CallSession, _: float) -> Non
 
 
 def wait_for_a_reader(patch: Patch) -> None:
-    """Two limits hold: of time, and of bytes."""
+    """Take away both limits, that of time and that of bytes."""
     patch.setattr(wire, "NO_PROGRESS_S", 1e6)
     patch.setattr(wire, "OUT_LIMIT_BYTES", 1 << 40)
 
 
 def every_mark_in_time(patch: Patch) -> None:
-    """The usual delay of marks is not learned. So a long way looks like a playback that is late."""
+    """Do not learn the usual delay of marks. So a long delay looks like a late playback."""
     marked = playout.Playout.marked
 
     def as_on_a_short_way(line: playout.Playout, name: str, now: float) -> Any:
@@ -93,7 +93,7 @@ def every_mark_in_time(patch: Patch) -> None:
 
 
 def lead(low_ms: int) -> Callable[[Patch], None]:
-    """So little is given to Twilio ahead of time."""
+    """Give Twilio only so much audio ahead of time, in ms."""
     return put(playout.Lead.__init__, "__defaults__", (low_ms, 400))
 
 
@@ -110,7 +110,7 @@ def no_fallback(patch: Patch) -> None:
 
 
 def proofless(patch: Patch) -> None:
-    """Two places know that an answer has ended: the mark that comes back, and the playback clock."""
+    """Take away both proofs that an answer was heard to its end: the mark that returns, and the playback clock."""
     marked = playout.Playout.marked
 
     def late_and_unheeded(line: playout.Playout, name: str, now: float) -> Any:
@@ -133,7 +133,7 @@ def interruptible_never(patch: Patch) -> None:
 
 
 def wait_for_its_end(patch: Patch) -> None:
-    """After a message without an end no other one follows, whatever came after it."""
+    """Drop the report that the first message is over. It comes when the second message begins."""
     spoke = downlink.AnswerAudio.spoke
     patch.setattr(downlink.AnswerAudio, "spoke", lambda self, *told, **more: spoke(self, *told, **more)[-1:])
 
@@ -166,69 +166,69 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
         unrescued(put(response_queue.Answers, "_ask_again", no)),
     ),
     ("model_says_twice", "a function is run once", put(Conversation, "knows_call", no)),
-    ("model_done_in_other_order", "either order will do", no_order_but_the_live_one),
+    ("model_done_in_other_order", "the done events may come in either order", no_order_but_the_live_one),
     ("model_two_messages", "the first of two messages is over when the second begins", wait_for_its_end),
-    ("model_without_bills", "what has no bill is estimated", put(cost.Meter, "_estimate_usd", lambda *_: 0.0)),
+    ("model_without_bills", "cost without a bill is estimated", put(cost.Meter, "_estimate_usd", lambda *_: 0.0)),
     ("model_pauses_in_answer", "a pause is waited for", put(response_queue, "PROGRESS_LIMIT_S", 1.0)),
-    ("model_reads_slowly", "a model that does not read is left", wait_for_a_reader),
+    ("model_reads_slowly", "a session that does not read is replaced", wait_for_a_reader),
     ("model_dies_in_silence", "a lost session is dialled again", put(failover, "RECONNECTS", 0)),
     ("model_dies_for_good", "a model that stays away is given up", put(failover, "RECONNECTS", 10**9)),
     # Another voice
-    ("voice_drops", "a voice that is lost is followed by the model's own", put(voice_loss, "lost", nothing)),
-    ("voice_refuses_key", "a voice that is lost is followed by the model's own", put(voice_loss, "lost", nothing)),
-    # What callers do
-    ("backchannel", "what a listener's sound cut off is said after all", put(turns, "go_on", no)),
-    ("barge_in_greeting", "the question behind the notice can be interrupted", interruptible_never),
-    ("barge_in_after_the_end", "what was heard to its end is not cut", proofless),
+    ("voice_drops", "after a voice is lost the model speaks", put(voice_loss, "lost", nothing)),
+    ("voice_refuses_key", "after a voice is lost the model speaks", put(voice_loss, "lost", nothing)),
+    # Actions of callers
+    ("backchannel", "an answer that a listener's sound cut off goes on", put(turns, "go_on", no)),
+    ("barge_in_greeting", "the question after the notice can be interrupted", interruptible_never),
+    ("barge_in_after_the_end", "an item that was heard to its end is not cut", proofless),
     (
         "barge_in_twice",
-        "speech over an answer stops it",
+        "speech during an answer stops it",
         put(turn_taking.Floor, "_judge", lambda *_: turn_taking.Step.NOTHING),
     ),
     ("hangup_during_greeting", "a hang-up ends the call", put(ending, "caller_left", nothing)),
-    ("hangup_during_answer", "what was not heard is known", put(playout.Playout, "cut", lambda *_: [])),
-    ("hangup_during_function", "a booking on its way is awaited", put(ending, "_is_awaited", no)),
-    ("booking_never_answered", "a lost answer is no failure", sure_of_everything),
-    ("socket_cut_while_booking", "the same wish has the same key", another_key_each_time),
+    ("hangup_during_answer", "the part that was not heard is known", put(playout.Playout, "cut", lambda *_: [])),
+    ("hangup_during_function", "the end waits for a running booking", put(ending, "_is_awaited", no)),
+    ("booking_never_answered", "a lost answer does not count as a failure", sure_of_everything),
+    ("socket_cut_while_booking", "the same request has the same key", another_key_each_time),
     (
         "key_zero_without_words",
-        "what comes next is known before the socket is closed",
+        "the next step is known before the socket is closed",
         put(call_rows.Books, "decide", nothing),
     ),
-    ("anonymous", "what is no number is not read out as one", put(caller_id, "as_presented", lambda text, _: text)),
-    ("one_party_state", "who need not be told is not", put(context, "must_announce", lambda *_: True)),
+    ("anonymous", "only a number is read out as one", put(caller_id, "as_presented", lambda text, _: text)),
+    ("one_party_state", "the notice is only for those who need it", put(context, "must_announce", lambda *_: True)),
     ("capacity_and_nobody", "a message is recorded", put(twiml, "record_message", lambda *_: twiml.hang_up())),
-    ("transfer_second_number", "the next number is rung", ring_one_number),
-    ("relay_killed_second_number", "the next relay knows which number it was", ring_one_number),
+    ("transfer_second_number", "the next number is dialled", ring_one_number),
+    ("relay_killed_second_number", "the next relay knows which number was dialled", ring_one_number),
     # The business
     ("backend_redirect", "no redirect is followed", follow_redirects),
-    ("backend_huge", "an answer has a limit", put(client, "BODY_LIMIT_BYTES", 1 << 30)),
-    ("booking_taken", "409 says that a time is taken", taken_is_a_refusal),
+    ("backend_huge", "an answer has a limit in bytes", put(client, "BODY_LIMIT_BYTES", 1 << 30)),
+    ("booking_taken", "409 means that a time is taken", taken_is_a_refusal),
     # Humans
-    ("transfer_hangs_up", "a caller whom nobody took goes back to the agent", put(human_transfer, "RESUMES", 0)),
-    ("transfer_no_answer", "a callback entry stands", put(human_transfer.Transfers, "_keep_callback", nothing)),
-    ("transfer_failed", "a callback entry stands", put(human_transfer.Transfers, "_keep_callback", nothing)),
-    # The way there
-    ("network_delay", "a mark that is always late tells of no late playback", every_mark_in_time),
-    ("network_jitter", "what Twilio holds is topped up before it runs out", lead(-100)),
-    ("rough_network", "what Twilio holds is topped up before it runs out", lead(-100)),
-    ("network_bursts", "what Twilio holds is topped up before it runs out", lead(-100)),
+    ("transfer_hangs_up", "a caller whom no human took goes back to the agent", put(human_transfer, "RESUMES", 0)),
+    ("transfer_no_answer", "a call back is kept", put(human_transfer.Transfers, "_keep_callback", nothing)),
+    ("transfer_failed", "a call back is kept", put(human_transfer.Transfers, "_keep_callback", nothing)),
+    # The network
+    ("network_delay", "a constant delay of marks is not a late playback", every_mark_in_time),
+    ("network_jitter", "the audio at Twilio is topped up before it runs out", lead(-100)),
+    ("rough_network", "the audio at Twilio is topped up before it runs out", lead(-100)),
+    ("network_bursts", "the audio at Twilio is topped up before it runs out", lead(-100)),
     (
         "muted_for_good",
-        "a muted phone is asked for a mark",
+        "while a phone is muted, a mark shows that the line lives",
         put(call_session.CallSession, "_look_for_twilio", take_silence_for_the_end),
     ),
     # Twilio's API, and the number
-    ("goodbye_rest_fails", "REST is not asked for ever", ask_rest_for_ever),
-    ("goodbye_rest_busy", "REST is not asked for ever", ask_rest_for_ever),
-    ("goodbye_rest_hangs", "REST is not waited for", ask_rest_for_ever),
-    ("relay_dead", "the number has a fallback", no_fallback),
-    ("relay_dies_in_call", "the number has a fallback", no_fallback),
+    ("goodbye_rest_fails", "REST requests are not repeated for ever", ask_rest_for_ever),
+    ("goodbye_rest_busy", "REST requests are not repeated for ever", ask_rest_for_ever),
+    ("goodbye_rest_hangs", "the end does not wait for REST", ask_rest_for_ever),
+    ("relay_dead", "the phone number has a fallback URL", no_fallback),
+    ("relay_dies_in_call", "the phone number has a fallback URL", no_fallback),
 ]
 
 
 @pytest.mark.parametrize(("name", "defence", "take_away"), BITES, ids=[f"{b[0]}: {b[1]}" for b in BITES])
-async def test_a_scenario_fails_where_the_defence_is_gone(
+async def test_a_scenario_with_a_fault_fails_without_its_defence(
     name: str,
     defence: str,
     take_away: Callable[[Patch], None],
@@ -237,24 +237,24 @@ async def test_a_scenario_fails_where_the_defence_is_gone(
 ) -> None:
     take_away(monkeypatch)
     _, wrong, _ = await perform(name)
-    assert wrong, f"{name} goes well although it is not so any more that {defence}"
+    assert wrong, f"{name} passes without its defence: {defence}"
 
 
-# All faults there are, and all scenarios
+# All faults, and all scenarios
 
 WHOM_IT_HITS = {"response", "connections"}
 RECOVERIES = {"relay_starts", "postgres_returns"}
 
 
 def of_model(faults: Faults) -> set[str]:
-    """The faults of a model's table. Some are several by their value."""
+    """The names of the faults in a model's table. Some faults have several names, one for each kind of value."""
     names = {f.name for f in dataclasses.fields(Faults) if getattr(faults, f.name) != f.default} - WHOM_IT_HITS
     if "close_after_deltas" in names:
         names = names - {"close_after_deltas", "close_code"} | {f"close {faults.close_code}"}
     if "response_failed" in names:
         names = names - {"response_failed"} | {faults.response_failed}
     if "stall_s" in names:
-        names -= {"stall_after_deltas"}  # a stall without an end is another fault than one that ends
+        names -= {"stall_after_deltas"}  # a stall without an end and one that ends are two faults
     return {f"model: {name}" for name in names}
 
 
@@ -266,7 +266,7 @@ def of_business(table: dict[str, Any]) -> Iterable[str]:
 
 
 def faults_of(scenario: Scenario) -> set[str]:
-    """What goes wrong in a scenario, by name."""
+    """The names of the faults in a scenario."""
     humans = scenario.human if isinstance(scenario.human, tuple) else (scenario.human,)
     way, smooth = scenario.network, NetworkTable()
     return {
@@ -289,7 +289,7 @@ def known() -> set[str]:
         *(f"business: {kind}" for kind in (*typing.get_args(Kind), "after")),
         *(f"human: {does}" for does in set(typing.get_args(Behaviour)) - {"accepts"}),
         *(f"trouble: {does}" for does in set(troubles) - RECOVERIES),
-        # The time until a stream is open is not a fault. The length of a burst only says how bad it is.
+        # The time until a stream is open is not a fault. The length of a burst is only its degree.
         *(f"network: {name}" for name in set(NetworkTable.__struct_fields__) - {"connect_ms", "burst_ms"}),
     }
 
@@ -299,7 +299,7 @@ WITH_FAULTS = [bite for bite in DEFENCES + BITES if faults_of(load(bite[0]))]
 
 @pytest.mark.deep
 @pytest.mark.parametrize(("name", "defence", "take_away"), WITH_FAULTS, ids=[f"{b[0]}: {b[1]}" for b in WITH_FAULTS])
-async def test_it_is_the_fault_that_bites(
+async def test_without_the_fault_a_call_passes_also_without_the_defence(
     name: str,
     defence: str,
     take_away: Callable[[Patch], None],
@@ -309,27 +309,27 @@ async def test_it_is_the_fault_that_bites(
     """A caller who asks for the hours, gets them and hangs up does not need the defence."""
     take_away(monkeypatch)
     _, wrong, _ = await perform("record_off")
-    assert wrong == [], f"without the fault of {name} it matters too that {defence}"
+    assert wrong == [], f"the defence of {name} matters also without its fault: {defence}"
 
 
-# Files are read in a thread, and the fake clock does not wait for it: in a play these two come too late to have an
-# effect. tests/plays/test_embedded_play.py tests the reload, and takes its defences away.
+# Files are read in a thread, and the fake clock does not wait for it. So in a play these two troubles come too late to
+# have an effect. tests/plays/test_embedded_play.py tests the reload, also without its defences.
 BY_A_THREAD = {"trouble: business_breaks", "trouble: business_changes"}
 
 
 @pytest.mark.parametrize("fault", sorted(known() - BY_A_THREAD))
-def test_each_fault_has_a_scenario_of_its_own_that_bites(fault: str) -> None:
+def test_each_fault_has_a_scenario_of_its_own_that_fails_without_a_defence(fault: str) -> None:
     biting = {name for name, _, _ in DEFENCES + BITES}
     alone = {name for name in biting if faults_of(load(name)) == {fault}}
-    assert alone, f"no scenario with {fault!r} alone is known to fail without a defence"
+    assert alone, f"no scenario in the lists has only the fault {fault!r}"
 
 
-def test_no_scenario_has_a_fault_that_nobody_knows() -> None:
-    """The two lists are made in different ways. A name that is only in the scenarios would prove nothing."""
+def test_each_fault_of_a_scenario_is_in_the_list_of_known_faults() -> None:
+    """The two lists are made in different ways, so a name could be in only one of them."""
     assert {fault for name in shipped() for fault in faults_of(load(name))} <= known()
 
 
-def test_each_fault_of_the_rest_api_is_some_trouble() -> None:
+def test_each_fault_of_the_rest_api_is_a_trouble_that_a_scenario_can_order() -> None:
     troubles = [name for name in typing.get_args(typing.get_type_hints(Trouble)["does"]) if RestFaults().make(name)]
     changed = set()
     for name in troubles:
@@ -339,6 +339,6 @@ def test_each_fault_of_the_rest_api_is_some_trouble() -> None:
     assert changed == {f.name for f in dataclasses.fields(RestFaults)}
 
 
-def test_each_scenario_is_there_for_some_defence() -> None:
+def test_each_scenario_has_a_defence() -> None:
     nothing_goes_wrong = {"good_call", "transfer_accepted", "business_reload", "business_broken"}
     assert set(shipped()) - {name for name, _, _ in DEFENCES + BITES} <= nothing_goes_wrong

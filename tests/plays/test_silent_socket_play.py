@@ -1,6 +1,6 @@
-"""The shipped scenarios of a broken media socket, played again with one that dies without telling the relay.
+"""The shipped scenarios of a broken media socket, played with a socket that dies without any sign to the relay.
 
-Nothing closes, nothing breaks: what the relay sends is lost, and nothing more comes. Only Twilio's question shows it.
+Nothing closes and nothing breaks. The relay's messages are lost, and no more come. Only Twilio's next webhook shows it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Clock = trio.testing.MockClock
 
 
 def die_in_silence(stream: Pipe) -> None:
-    """Closing this end is not noticed at the other end."""
+    """Let the other end notice nothing when this end is closed."""
     is_dead = False
     read = stream.receive_some
 
@@ -59,7 +59,9 @@ def sockets_die_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["socket_cut", "socket_cut_while_booking", "socket_cut_again_and_again"])
-async def test_the_caller_is_taken_up_again_as_if_the_socket_had_broken(name: str, autojump_clock: Clock) -> None:
+async def test_after_a_socket_dies_in_silence_the_caller_gets_a_new_stream_as_after_a_broken_one(
+    name: str, autojump_clock: Clock
+) -> None:
     _, wrong, play = await perform(name)
     assert wrong == []
     assert play.daemon.desk.live_calls == 0

@@ -1,4 +1,4 @@
-"""Twenty callers at once, each of whose functions takes two seconds: what each of them heard meanwhile."""
+"""Twenty calls at once, in each of which a function takes two seconds: the sound that each caller hears meanwhile."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MODEL = {
 
 
 def caller(number: int) -> Scenario:
-    """Every second caller meets a model that calls its function without a word. Two of them speak while it runs."""
+    """A caller's scenario. For every second one the model calls its function without words. Two speak while it runs."""
     says = ANNOUNCED if number % 2 == 0 else MUTE
     speaks = '{ interrupt_after_ms = 400, say = "Hello?" },' if number in INTERRUPTERS else ""
     steps = f'{{ listen = true }}, {{ say = "{says}" }}, {speaks} {{ silent_s = 7 }}, {{ hang_up = true }}'
@@ -53,7 +53,7 @@ def slow_stage() -> AbstractAsyncContextManager[Play]:
 
 
 async def ring_all(play: Play, callers: int) -> dict[int, CallReport]:
-    """Every call begins 70 ms after the one before, so that all functions run at the same time."""
+    """Start the calls 70 ms apart, so that all functions run at the same time."""
     reports: dict[int, CallReport] = {}
 
     async def ring(number: int) -> None:
@@ -66,7 +66,7 @@ async def ring_all(play: Play, callers: int) -> dict[int, CallReport]:
     return reports
 
 
-async def test_twenty_slow_functions_at_once_leave_nobody_in_silence(autojump_clock: MockClock) -> None:
+async def test_during_twenty_slow_functions_at_once_no_caller_waits_in_silence(autojump_clock: MockClock) -> None:
     async with slow_stage() as play:
         reports = await ring_all(play, CALLERS)
         assert sorted(reports) == list(range(CALLERS))
@@ -84,7 +84,7 @@ async def test_twenty_slow_functions_at_once_leave_nobody_in_silence(autojump_cl
             (phrase,) = [turn for turn in got.turns if turn.cut]
             (hello,) = [turn for turn in got.turns if turn.text == "Hello?"]
             assert (phrase.to_s - hello.from_s) * 1000 <= STOP_LIMIT_MS
-            assert "How can I help you? Thank you" in heard  # answered while the function ran, and told after it
+            assert "How can I help you? Thank you" in heard  # an answer, and the result after it
         else:
             assert PHRASE in heard
             assert not any(turn.cut for turn in got.turns)

@@ -1,4 +1,4 @@
-"""What both sides hear of a whole call, measured: level, clipping, frame edges, the spectrum of a tone."""
+"""Measurements of the sound of a whole call on both sides: level, clipping, frame edges, and the spectrum of a tone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FRAME = 160
 
 
 async def _call(steps: str, monkeypatch: pytest.MonkeyPatch) -> tuple[CallReport, Samples]:
-    """Play a call; returns its report and all that the model was sent, at 24 kHz."""
+    """Play a call. Return its report and all audio that the model was sent, at 24 kHz."""
     heard: list[bytes] = []
     append = listening.InputBuffer.append
 
@@ -38,14 +38,14 @@ async def _call(steps: str, monkeypatch: pytest.MonkeyPatch) -> tuple[CallReport
 
 
 def _find(needle: Samples, hay: Samples) -> int:
-    """Where the needle is in `hay`, by correlation."""
+    """The place of the needle in `hay`, by correlation."""
     a, b = hay.astype(float), needle.astype(float)
     size = 1 << (len(a) + len(b)).bit_length()
     return int(np.argmax(np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)))[: len(a)]))
 
 
 def _edges_over_middle(samples: Samples) -> float:
-    """Energy of the second difference at frame edges over that inside frames: 1 where no edge can be heard."""
+    """The energy of the second difference at frame edges, divided by that inside frames: 1 without audible edges."""
     bends = np.abs(np.diff(samples.astype(float), 2))[: (len(samples) - 2) // FRAME * FRAME].reshape(-1, FRAME)
     edges = bends[:, [FRAME - 2, FRAME - 1]]
     return float(np.mean(edges**2) / np.mean(bends[:, 10 : FRAME - 10] ** 2))
@@ -62,7 +62,7 @@ async def test_the_caller_hears_the_agent_at_its_level_without_clipping_or_frame
     heard = dsp.decode(got.heard_mulaw)
     start = _find(spoken, heard)
     part = heard[start : start + len(spoken)]
-    # Every word, every sample, except for the phase of the filters: twice mu-law leaves it over 20 dB above the rest.
+    # All words in their place. The filters change the phase, and mu-law twice adds noise about 20 dB below the speech.
     assert np.corrcoef(part, spoken)[0, 1] > 0.9
     assert abs(dsp.level_dbfs(dsp.encode(part)) - dsp.level_dbfs(clip.mulaw)) < 0.5
     assert np.max(np.abs(part)) < 32_000
@@ -79,12 +79,11 @@ async def test_the_model_hears_the_caller_at_their_level_without_clipping_or_fra
     spoken24k = np.frombuffer(dsp.Uplink().feed(clip.mulaw), "<i2")
     start = _find(spoken24k, heard24k)
     part = heard24k[start : start + len(spoken24k)]
-    assert np.array_equal(
-        part[300:-300], spoken24k[300:-300]
-    )  # every sample in its place; the rest is the line around it
+    # Every sample is equal. The first and last 300 are left out, because the filter mixes them with the line's silence.
+    assert np.array_equal(part[300:-300], spoken24k[300:-300])
 
 
-async def test_a_tone_of_the_caller_is_a_tone_at_the_model_and_nothing_else(
+async def test_a_tone_from_the_caller_reaches_the_model_as_a_pure_tone(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path, rate_hz, tone_hz = tmp_path / "tone.wav", 8000, 1000
@@ -98,11 +97,11 @@ async def test_a_tone_of_the_caller_is_a_tone_at_the_model_and_nothing_else(
     _, heard24k = await _call(steps, monkeypatch)
     levels = np.abs(heard24k[: len(heard24k) // 480 * 480].reshape(-1, 480).astype(float)).mean(axis=1)
     loud = np.flatnonzero(levels > 2000)
-    part = heard24k[(loud[0] + 5) * 480 : (loud[0] + 85) * 480]  # 1.6 s from its middle
+    part = heard24k[(loud[0] + 5) * 480 : (loud[0] + 85) * 480]  # 1.6 s from the middle of the tone
     spectrum = np.abs(np.fft.rfft(part * np.hanning(len(part)))) ** 2
     hz = np.fft.rfftfreq(len(part), 1 / 24_000)
     near = np.abs(hz - tone_hz) < 20
     assert hz[np.argmax(spectrum)] == pytest.approx(tone_hz, abs=1)
-    # mu-law's own noise lies 37 dB under a tone; images and clicks would add to it.
+    # mu-law's own noise is 37 dB below a tone. Images and clicks would add to it.
     assert 10 * np.log10(spectrum[near].sum() / spectrum[~near].sum()) > 34
     assert 10 * np.log10(spectrum[near].sum() / spectrum[hz > 4_600].sum()) > 60

@@ -1,4 +1,4 @@
-"""Media sockets, Twilio's webhooks and the caller's end, in any order: no bug, nothing left open, one outcome."""
+"""Media sockets, webhooks and hang-ups in any order: no bug is logged, nothing stays open, one outcome is stored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS = 14
 
 
 class Twilio:
-    """One phone call at random: sockets may die in silence, and questions come early, late, or twice."""
+    """One random phone call: sockets may die in silence, and webhooks come early, late, or twice."""
 
     def __init__(self, play: Play, seed: int) -> None:
         self.play, self.random = play, random.Random(seed)
@@ -42,7 +42,7 @@ class Twilio:
         return got
 
     async def open(self) -> None:
-        """A socket for the last document. The relay may refuse one that was used already."""
+        """Open a socket for the last document. The relay may refuse a document that was used already."""
         if not self.url:
             return
         self.told.append("socket")
@@ -114,17 +114,21 @@ async def in_any_order(seed: int) -> None:
 
 
 async def _forgets(play: Play) -> bool:
-    """A process that drains does not wait for this caller for ever."""
+    """True if a process that drains stops waiting for this caller after a while."""
     await trio.sleep(30)
     return not play.daemon.desk.calls_in_hand
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_any_order_of_a_few_calls(seed: int, autojump_clock: Clock) -> None:
+async def test_messages_and_webhooks_in_any_order_leave_one_outcome_and_nothing_open(
+    seed: int, autojump_clock: Clock
+) -> None:
     await in_any_order(seed)
 
 
 @pytest.mark.deep
 @pytest.mark.parametrize("seed", range(1_000, 1_400))
-async def test_any_order_of_many_calls(seed: int, autojump_clock: Clock) -> None:
+async def test_many_calls_in_any_order_leave_one_outcome_each_and_nothing_open(
+    seed: int, autojump_clock: Clock
+) -> None:
     await in_any_order(seed)

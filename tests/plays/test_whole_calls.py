@@ -1,4 +1,4 @@
-"""Two hundred calls in one relay, some of them broken off in every way: nothing is left open."""
+"""200 calls in one relay, some of which break off in different ways: nothing stays open."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def _cut_media(play: Play, after_s: float) -> None:
         scope.cancel()
 
 
-async def test_two_hundred_calls_leave_no_task_no_session_and_no_open_call(
+async def test_200_calls_leave_no_task_no_session_and_no_open_call(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     random_ = random.Random(7)
@@ -76,7 +76,7 @@ async def test_two_hundred_calls_leave_no_task_no_session_and_no_open_call(
 
 
 @pytest.mark.parametrize("after_s", [0.2, 3.0, 8.0])
-async def test_a_model_that_dies_in_the_middle_never_ends_in_silence(
+async def test_when_the_model_dies_in_the_middle_the_caller_is_not_left_in_silence(
     after_s: float, autojump_clock: trio.testing.MockClock
 ) -> None:
     steps = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { hang_up = true }'

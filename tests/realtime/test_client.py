@@ -1,4 +1,4 @@
-"""Opening a model session: every way to fail has its words and its limit, and leaves no socket open."""
+"""Opening a model session: every failure has its sentence and its time limit, and leaves no socket open."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ FAULTS: list[tuple[Faults, str]] = [
 
 
 @pytest.mark.parametrize(("faults", "words"), FAULTS, ids=[words for _, words in FAULTS])
-async def test_a_model_that_fails_is_unreachable_in_words_and_leaves_no_socket(
+async def test_a_session_that_cannot_be_opened_is_reported_with_a_sentence_and_leaves_no_socket(
     autojump_clock: MockClock, faults: Faults, words: str
 ) -> None:
     async with trio.open_nursery() as nursery:
@@ -93,7 +93,7 @@ async def test_a_session_that_is_given_up_while_it_is_configured_is_closed(autoj
 
 
 @pytest.mark.parametrize("model", ["gpt-realtime-2.1-mini", "gpt-realtime-2.1", "gpt-realtime", "gpt-realtime-mini"])
-def test_the_session_is_one_that_openais_own_types_accept(model: str) -> None:
+def test_openais_own_types_accept_the_session(model: str) -> None:
     config = session_config(model, "marin", "gpt-transcribe", "You answer the phone.", [TOOL])
     json.dumps(config)
     known: TypeAdapter[Any] = TypeAdapter(RealtimeSessionCreateRequest)
@@ -111,5 +111,5 @@ def test_the_session_is_one_that_openais_own_types_accept(model: str) -> None:
         ("gpt-realtime", False),
     ],
 )
-def test_only_models_that_reason_are_told_how_hard(model: str, reasons: bool) -> None:
+def test_only_models_that_reason_get_a_reasoning_effort(model: str, reasons: bool) -> None:
     assert is_reasoning(model) is reasons

@@ -1,4 +1,4 @@
-"""The price list compared with the published one: a mistake here is a mistake on the operator's bill."""
+"""The price list, compared with the published one. A mistake here makes the operator's bill wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MINI = (0.60, 0.06, 2.40, 10, 0.30, 20, 0.80, 0.08)
         ("gpt-realtime-mini", MINI),
     ],
 )
-def test_a_model_costs_what_is_published(model: str, published: tuple[float, ...]) -> None:
+def test_the_prices_of_a_model_are_the_published_ones(model: str, published: tuple[float, ...]) -> None:
     assert astuple(price_of(model)) == published
 
 
@@ -34,12 +34,12 @@ def test_a_model_costs_what_is_published(model: str, published: tuple[float, ...
     ("model", "published"),
     [("gpt-transcribe", 0.0045), ("gpt-live-transcribe", 0.017), ("gpt-realtime-whisper", 0.017), ("whisper-1", 0.006)],
 )
-def test_a_minute_of_transcription_costs_what_is_published(model: str, published: float) -> None:
+def test_the_price_of_transcription_is_the_published_one(model: str, published: float) -> None:
     assert transcription_price_of(model) == published
 
 
 @pytest.mark.parametrize("model", ["gpt-realtime-9", "gpt-realtime-9-mini", ""])
-def test_a_model_without_a_line_is_charged_like_the_dearest_in_everything(model: str) -> None:
+def test_a_model_without_a_price_is_counted_with_the_highest_prices(model: str) -> None:
     dearest = Price(*(max(prices) for prices in zip(*map(astuple, PRICES.values()), strict=True)))
     assert price_of(model) == dearest
     assert transcription_price_of(model) == max(TRANSCRIPTION.values())

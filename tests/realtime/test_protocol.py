@@ -1,4 +1,4 @@
-"""Our JSON to the model and its JSON to our events, checked with the types of OpenAI's own package."""
+"""Our messages to the model and the events from it, checked with the types of OpenAI's own package."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ IDS = st.text("abcdefghijklmnopqrstuvwxyz0123456789_", min_size=1, max_size=32)
 
 
 def accepted(message: bytes) -> dict[str, Any]:
-    """The message, if OpenAI's types accept it and know every key of it."""
+    """The parsed message. It fails if OpenAI's types do not accept it or do not know a key of it."""
     sent: dict[str, Any] = json.loads(message)
     typed = CLIENT_EVENT.validate_json(message)
     assert typed.type == sent["type"]
@@ -63,7 +63,7 @@ def accepted(message: bytes) -> dict[str, Any]:
 
 
 @given(ref=IDS, instructions=st.none() | TEXTS)
-def test_a_response_is_asked_for_with_its_reference(ref: str, instructions: str | None) -> None:
+def test_the_request_for_a_response_has_its_reference(ref: str, instructions: str | None) -> None:
     sent = accepted(protocol.ask_for_response(AskForResponse(ref, instructions)))
     assert sent["response"]["metadata"] == {"ref": ref}
     assert sent["event_id"] == ref
@@ -72,7 +72,7 @@ def test_a_response_is_asked_for_with_its_reference(ref: str, instructions: str 
 
 
 @given(item=IDS, ms=st.integers(0, 10**6), role=st.sampled_from(["user", "assistant", "system"]), text=TEXTS)
-def test_items_are_created_cut_and_deleted_as_the_api_has_it(item: str, ms: int, role: str, text: str) -> None:
+def test_items_are_created_truncated_and_deleted_in_the_apis_form(item: str, ms: int, role: str, text: str) -> None:
     created = accepted(protocol.create_item(CreateItem(ItemId(item), role, text)))
     kind = "output_text" if role == "assistant" else "input_text"
     assert created["item"]["content"] == [{"type": kind, "text": text}]
@@ -86,7 +86,9 @@ def test_items_are_created_cut_and_deleted_as_the_api_has_it(item: str, ms: int,
 
 
 @given(call=IDS, arguments=TEXTS, output=st.none() | TEXTS)
-def test_a_function_call_is_told_again_with_its_output(call: str, arguments: str, output: str | None) -> None:
+def test_a_function_call_of_an_earlier_session_is_sent_with_its_output(
+    call: str, arguments: str, output: str | None
+) -> None:
     pair = [
         accepted(each)
         for each in protocol.create_function_pair(CreateFunctionPair(call, "lookup_hours", arguments, output))
@@ -99,12 +101,12 @@ def test_a_function_call_is_told_again_with_its_output(call: str, arguments: str
 
 
 @given(pcm24k=st.binary(max_size=2_000))
-def test_caller_audio_is_put_together_from_bytes_and_is_still_json(pcm24k: bytes) -> None:
+def test_the_append_that_is_built_from_bytes_is_valid_json(pcm24k: bytes) -> None:
     sent = accepted(protocol.append_audio(pcm24k))
     assert base64.b64decode(sent["audio"]) == pcm24k
 
 
-def test_the_session_update_is_taken() -> None:
+def test_openais_types_accept_the_session_update() -> None:
     accepted(protocol.update_session(session_config("gpt-realtime-2.1", "marin", "gpt-transcribe", "…", [])))
 
 
@@ -112,7 +114,7 @@ def test_the_session_update_is_taken() -> None:
 
 
 def everything(script: Script | None = None, *, typed: bool = True) -> list[dict[str, Any]]:
-    """What the stand-in sends in a call with speech, words, an answer, a function, its output, a cut and an error."""
+    """The stand-in's events in a call with speech, words, an answer, a function, its output, a cut and an error."""
     line = Line(script, typed=typed)
     tool = {"type": "function", "name": "lookup_hours", "parameters": PARAMETERS}
     audio = {"input": {"format": PCM, "transcription": {"model": "gpt-transcribe"}}, "output": {"format": PCM}}
@@ -146,7 +148,7 @@ def everything(script: Script | None = None, *, typed: bool = True) -> list[dict
     ],
     ids=lambda faults: msgspec.json.encode({k: v for k, v in vars(faults).items() if v}).decode(),
 )
-def test_everything_the_stand_in_says_is_read(faults: Faults) -> None:
+def test_every_event_of_the_stand_in_is_known(faults: Faults) -> None:
     kinds: set[type] = set()
     for event in everything(Script(faults=faults), typed=not faults.unknown_events):
         message = protocol.decode(json.dumps(event).encode())
@@ -159,7 +161,7 @@ def test_everything_the_stand_in_says_is_read(faults: Faults) -> None:
     assert ResponseEnded in kinds
 
 
-def test_a_call_becomes_its_events_in_order() -> None:
+def test_the_messages_of_a_call_become_events_in_their_order() -> None:
     made = [protocol.event_of(protocol.decode(json.dumps(event).encode())) for event in everything()]
     events = [event for event in made if event is not None]
     kinds = {type(event) for event in events}
@@ -186,12 +188,12 @@ def test_an_interrupted_function_call_is_not_run() -> None:
     assert not [event for event in made if isinstance(event, FunctionAsked)]
 
 
-def test_an_answer_that_is_written_instead_of_spoken_is_words_without_a_sound() -> None:
+def test_an_answer_in_text_becomes_words_without_sound() -> None:
     message = b'{"type":"response.output_text.delta","response_id":"resp_1","item_id":"item_1","delta":"At ten."}'
     assert protocol.event_of(protocol.decode(message)) == ModelWorded(ResponseId("resp_1"), ItemId("item_1"), "At ten.")
 
 
-def test_an_answer_outside_the_conversation_is_no_answer_to_the_caller() -> None:
+def test_a_response_outside_the_conversation_is_not_taken_for_an_answer_to_the_caller() -> None:
     line = Line(Script(reactions=(Reaction(say="Aside."),)))
     line.send("response.create", response={"conversation": "none", "metadata": {"oob": "1"}})
     line.wait(3)
@@ -212,7 +214,7 @@ def test_an_answer_outside_the_conversation_is_no_answer_to_the_caller() -> None
         (b'{"type":"response.output_audio.delta","delta":5}', "delta"),
     ],
 )
-def test_garbage_is_refused_in_words(message: bytes, words: str) -> None:
+def test_an_invalid_message_is_refused_with_a_sentence(message: bytes, words: str) -> None:
     with pytest.raises(protocol.ModelProtocolError, match=words):
         protocol.decode(message)
 
@@ -232,18 +234,18 @@ def test_garbage_is_refused_in_words(message: bytes, words: str) -> None:
         ),
     ],
 )
-def test_an_event_without_its_ids_is_refused_in_words(message: str, words: str) -> None:
+def test_an_event_without_its_ids_is_refused_with_a_sentence(message: str, words: str) -> None:
     with pytest.raises(protocol.ModelProtocolError, match=words):
         protocol.event_of(protocol.decode(message.encode()))
 
 
-def test_an_unknown_event_is_unknown_and_nothing_else() -> None:
+def test_an_unknown_event_is_reported_as_unknown() -> None:
     message = protocol.decode(b'{"type":"response.dream.delta","dream":{"of":["sheep"]},"event_id":"event_1"}')
     assert protocol.event_of(message) is None
     assert not protocol.is_known(message)
 
 
-def test_an_error_without_a_code_is_an_objection_all_the_same() -> None:
+def test_an_error_without_a_code_becomes_an_objection() -> None:
     assert protocol.event_of(protocol.decode(b'{"type":"error"}')) == ModelObjected("unknown", "", None)
 
 
@@ -254,7 +256,7 @@ def test_an_error_without_a_code_is_an_objection_all_the_same() -> None:
         inner | st.sampled_from(["response.done", "error", "response.output_item.done", "session.updated"]), max_size=6,
     ), max_leaves=12,
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
-def test_no_bytes_do_anything_but_an_event_nothing_or_words(message: bytes) -> None:
+def test_any_bytes_give_an_event_or_nothing_or_a_refusal_with_a_sentence(message: bytes) -> None:
     with contextlib.suppress(protocol.ModelProtocolError):
         read = protocol.decode(message)
         assert isinstance(protocol.is_known(read), bool)
@@ -277,7 +279,7 @@ def test_a_session_with_other_formats_is_refused(audio: dict[str, Any] | None) -
         protocol.check_formats(protocol.session_of(protocol.decode(event)))
 
 
-EMOJI = "\\ud83d"  # the first half of one, as JSON writes it
+EMOJI = "\\ud83d"  # the first half of an emoji, as JSON writes it
 
 
 @pytest.mark.parametrize(
@@ -302,7 +304,7 @@ EMOJI = "\\ud83d"  # the first half of one, as JSON writes it
         ('{"type":"error","error":"words"}', ModelObjected("unknown", "", None)),
     ],
 )
-def test_what_cannot_be_read_in_an_event_is_left_out_and_the_event_counts(message: str, event: object) -> None:
+def test_an_unreadable_part_of_an_event_is_left_out_and_the_event_counts(message: str, event: object) -> None:
     assert protocol.event_of(protocol.decode(message.encode())) == event
 
 
@@ -322,7 +324,7 @@ def test_broken_utf8_in_an_event_does_not_lose_it() -> None:
         ("Rate limit reached.", protocol.RATE_LIMIT_S),
     ],
 )
-def test_when_to_ask_again_is_read_from_the_servers_words(words: str, retry_after_s: float) -> None:
+def test_the_wait_before_the_next_request_is_read_from_the_servers_message(words: str, retry_after_s: float) -> None:
     error = {"type": "tokens", "code": "rate_limit_exceeded", "message": words}
     details = {"type": "failed", "error": error}
     done = {"type": "response.done", "response": {"id": "r", "status": "failed", "status_details": details}}
@@ -333,7 +335,7 @@ def test_when_to_ask_again_is_read_from_the_servers_words(words: str, retry_afte
     assert ended.retry_after_s == objected.retry_after_s == pytest.approx(retry_after_s)
 
 
-def test_another_failure_names_no_time_to_ask_again() -> None:
+def test_another_failure_has_no_wait_before_the_next_request() -> None:
     error = {"code": "server_error", "message": "The server had an error."}
     objected = protocol.event_of(protocol.decode(msgspec.json.encode({"type": "error", "error": error})))
     assert isinstance(objected, ModelObjected)

@@ -1,4 +1,4 @@
-"""A refusal that never passes names its setting, and is tried once; one that passes is tried again."""
+"""A permanent refusal names its setting and is tried only once. A refusal that may pass is tried again."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ from tests.helpers.model_door import MODEL, ModelDoor
         ("invalid_value", "session.tools", ""),
     ],
 )
-def test_the_setting_that_a_refusal_is_about_is_named_and_what_passes_names_none(
-    code: str, param: str, name: str
-) -> None:
+def test_a_permanent_refusal_names_its_setting_and_a_passing_one_names_none(code: str, param: str, name: str) -> None:
     assert name in remedy(code, param)
     assert bool(remedy(code, param)) == bool(name)
 
@@ -64,7 +62,7 @@ def test_a_refused_upgrade_names_its_setting_too(status: int, name: str) -> None
         (Script(), "marin", "no-such-model", "OPENAI_TRANSCRIBE_MODEL"),
     ],
 )
-async def test_the_service_refuses_and_the_setting_is_named(
+async def test_when_the_service_refuses_the_setting_is_named(
     script: Script, voice: str, transcribes: str, name: str, autojump_clock: MockClock
 ) -> None:
     async with trio.open_nursery() as nursery:
@@ -80,7 +78,9 @@ def _book(folder: Path) -> PhraseBook:
     return PhraseBook(prompts.load(Settings()), "marin", MODEL, folder, MemoryLedger())
 
 
-async def test_a_bad_key_ends_the_rendering_at_once_and_is_told_once(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_bad_key_ends_the_rendering_at_once_and_is_reported_once(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     book = _book(tmp_path)
     with structlog.testing.capture_logs() as told:
         async with trio.open_nursery() as nursery:
@@ -88,14 +88,14 @@ async def test_a_bad_key_ends_the_rendering_at_once_and_is_told_once(autojump_cl
             nursery.start_soon(book.keep, by_model(door.realtime, MODEL))
             await trio.sleep(30)
             nursery.cancel_scope.cancel()
-    assert len(door.urls) <= 4  # those that were on their way together
+    assert len(door.urls) <= 4  # those that were opened at the same time
     assert [line["do"] for line in told if "OPENAI_API_KEY" in str(line.get("do"))] == [
         "set OPENAI_API_KEY to a key of your OpenAI project that is in force"
     ]
     assert not any("if it passes" in str(line.get("do")) for line in told)
 
 
-async def test_what_passes_is_tried_again(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_refusal_that_may_pass_is_tried_again(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         door = ModelDoor(nursery, Script(faults=Faults(connect_error="server_error", connections=1)))
         assert await _book(tmp_path).fill(by_model(door.realtime, MODEL)) == []
@@ -103,7 +103,7 @@ async def test_what_passes_is_tried_again(autojump_clock: MockClock, tmp_path: P
 
 
 @pytest.mark.real
-async def test_relay_greet_with_a_bad_key_says_it_in_one_sentence(
+async def test_relay_greet_reports_a_bad_key_in_one_sentence(
     tmp_path: Path, database_url: str, nursery: trio.Nursery
 ) -> None:  # fmt: skip
     port = await nursery.start(StandInModel(Script(api_key="sk-other")).serve, 0)
@@ -120,5 +120,5 @@ async def test_relay_greet_with_a_bad_key_says_it_in_one_sentence(
     told = (done.stdout + done.stderr).decode()
     assert done.returncode == 1, told
     assert told.count("OPENAI_API_KEY") == 1
-    assert told.count("\n") == 2  # why, and how many phrases are kept
+    assert told.count("\n") == 2  # the reason, and how many phrases are kept
     nursery.cancel_scope.cancel()

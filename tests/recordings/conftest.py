@@ -1,4 +1,4 @@
-"""An S3-compatible store of the tests' own: moto in server mode, in a process of its own, on loopback."""
+"""An S3-compatible store for the tests: moto's server in a process of its own, on loopback."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def bucket(s3_server: str) -> S3Access:
-    """A fresh bucket."""
+    """A new bucket."""
     name = f"calls-{uuid.uuid4().hex[:12]}"
     made = httpx.put(f"{s3_server}/{name}", trust_env=False)
     assert made.status_code == 200, made.text

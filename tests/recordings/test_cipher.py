@@ -26,7 +26,7 @@ TAIL = 1_234
 
 
 def _written(folder: Path, keys: Keys, seed: int = 0, call_sid: str = "CA1") -> tuple[Path, bytes]:
-    """A recording of five chunks and a rest; returns its file and its sound."""
+    """Make a recording of five whole chunks and a shorter one. Return its file and its audio."""
     stereo = random.Random(seed).randbytes(CHUNKS * CHUNK_BYTES + TAIL)
     file = FileInProgress(folder, f"2026-11-29/120000-{call_sid}-{seed}.rec", keys, Header.fresh(keys, call_sid, 0, 0))
     file.open()
@@ -45,7 +45,7 @@ def keys() -> Keys:
     return Keys.parse(new_key())
 
 
-def test_what_was_written_is_read_again_from_any_place(tmp_path: Path, keys: Keys) -> None:
+def test_a_recording_can_be_read_from_any_place(tmp_path: Path, keys: Keys) -> None:
     path, stereo = _written(tmp_path, keys)
     assert _heard(path.read_bytes(), keys) == stereo
     recording = open_file(path, keys)
@@ -54,7 +54,7 @@ def test_what_was_written_is_read_again_from_any_place(tmp_path: Path, keys: Key
         assert recording.read(first, count) == stereo[2 * first : 2 * (first + count)]
 
 
-def test_seeking_reads_one_chunk_and_the_end_not_the_whole_file(tmp_path: Path, keys: Keys) -> None:
+def test_seeking_reads_one_chunk_and_the_end_and_not_the_whole_file(tmp_path: Path, keys: Keys) -> None:
     path, _ = _written(tmp_path, keys)
     data, asked = path.read_bytes(), []
 
@@ -68,7 +68,7 @@ def test_seeking_reads_one_chunk_and_the_end_not_the_whole_file(tmp_path: Path, 
 
 
 def _harms(data: bytes, rng: random.Random) -> list[bytes]:
-    """One of each kind of harm, at a random place."""
+    """One copy with each kind of damage, at a random place."""
     bit = rng.randrange(8 * len(data))
     flipped = bytearray(data)
     flipped[bit // 8] ^= 1 << bit % 8
@@ -103,7 +103,7 @@ def test_every_flipped_bit_cut_swap_and_truncation_is_refused(tmp_path: Path, ke
     assert _heard(data, keys) == stereo
 
 
-def test_any_change_of_the_header_opens_nothing(tmp_path: Path, keys: Keys) -> None:
+def test_a_recording_with_a_changed_header_is_refused(tmp_path: Path, keys: Keys) -> None:
     data = _written(tmp_path, keys)[0].read_bytes()
     for at in range(HEADER_BYTES):
         changed = bytearray(data)
@@ -112,14 +112,14 @@ def test_any_change_of_the_header_opens_nothing(tmp_path: Path, keys: Keys) -> N
             _heard(bytes(changed), keys)
 
 
-def test_a_file_whose_end_is_not_its_end_is_refused_before_anything_is_heard(tmp_path: Path, keys: Keys) -> None:
+def test_a_file_with_a_wrong_end_is_refused_before_any_of_it_is_heard(tmp_path: Path, keys: Keys) -> None:
     data = bytearray(_written(tmp_path, keys)[0].read_bytes())
     data[-1] ^= 0x80
     with pytest.raises(RecordingRefused, match="end"):
         Recording(len(data), lambda offset, count: bytes(data[offset : offset + count]), keys)
 
 
-def test_the_last_chunk_and_one_in_the_middle_cannot_stand_for_each_other(keys: Keys) -> None:
+def test_the_last_chunk_and_a_middle_one_cannot_replace_each_other(keys: Keys) -> None:
     cipher = ChunkCipher(keys, Header.fresh(keys, "CA1", 0, 0))
     last, middle = cipher.seal(7, b"ab", last=True), cipher.seal(8, bytes(CHUNK_BYTES), last=False)
     for number, sealed, as_last in ((7, last, False), (8, middle, True)):
@@ -128,7 +128,7 @@ def test_the_last_chunk_and_one_in_the_middle_cannot_stand_for_each_other(keys: 
         assert cipher.open(number, sealed, last=not as_last)
 
 
-def test_chunks_and_headers_of_two_recordings_under_one_key_cannot_be_mixed(tmp_path: Path, keys: Keys) -> None:
+def test_chunks_and_headers_of_two_recordings_with_the_same_key_cannot_be_mixed(tmp_path: Path, keys: Keys) -> None:
     ours, theirs = (_written(tmp_path, keys, seed)[0].read_bytes() for seed in (1, 2))
     at = HEADER_BYTES + SEALED_BYTES
     for mixed in (
@@ -139,7 +139,7 @@ def test_chunks_and_headers_of_two_recordings_under_one_key_cannot_be_mixed(tmp_
             _heard(mixed, keys)
 
 
-def test_a_key_that_is_not_ours_is_one_sentence_and_a_key_rotated_out_still_opens(tmp_path: Path) -> None:
+def test_a_missing_key_gives_one_sentence_and_an_older_key_still_opens_its_recordings(tmp_path: Path) -> None:
     old, new = new_key(), new_key()
     path, stereo = _written(tmp_path, Keys.parse(old))
     with pytest.raises(KeyMissing) as refused:
@@ -153,7 +153,7 @@ def test_a_key_that_is_not_ours_is_one_sentence_and_a_key_rotated_out_still_open
 
 
 @pytest.mark.parametrize("text", ["", ",", "short", "!" * 43, "A" * 44, "a,b"])
-def test_what_is_no_key_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_key_is_refused(text: str) -> None:
     with pytest.raises(KeyUnusable):
         Keys.parse(text)
 

@@ -1,4 +1,4 @@
-"""`relay listen`, `relay calls export` and `relay key`, on a real Postgres; and what RECORD=on needs at start."""
+"""`relay listen`, `relay calls export` and `relay key` with a real Postgres. Also the settings that RECORD=on needs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _record(folder: Path, started_ms: int, both: bytes, call_sid: str = SID) -> 
 
 
 def _write(url: str, folder: Path, finished: Sequence[Finished]) -> None:
-    """Write the rows of a call as a relay would."""
+    """Write the rows of a call as a relay does."""
 
     async def run() -> None:
         ledger = PostgresLedger(url, spill_dir=folder / "spill")
@@ -75,7 +75,7 @@ def _write(url: str, folder: Path, finished: Sequence[Finished]) -> None:
 
 @pytest.fixture
 def call(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, bytes, bytes]:
-    """A call of two streams with its rows, and the environment of a relay that has it: its SID and both sounds."""
+    """A call of two streams with its rows, in the environment of a relay: its SID and the audio of both streams."""
     first, second = _sound(1, 5_000), _sound(2, 2_500)
     folder = tmp_path / "data" / "recordings"
     _write(database_url, folder, [_record(folder, 1_000, first), _record(folder, 3_000, second)])
@@ -104,7 +104,7 @@ def _check_wav(path: Path, first: bytes, second: bytes) -> None:
 
 
 @pytest.mark.real
-def test_listen_writes_both_streams_of_a_call_at_their_places(
+def test_listen_writes_both_streams_of_a_call_in_their_places(
     call: tuple[str, bytes, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sid, first, second = call
@@ -115,7 +115,7 @@ def test_listen_writes_both_streams_of_a_call_at_their_places(
 
 
 @pytest.mark.real
-def test_export_writes_sound_words_and_rows_as_one_folder_for_our_eyes_only(
+def test_export_writes_sound_words_and_rows_into_a_folder_that_only_the_user_can_read(
     call: tuple[str, bytes, bytes], tmp_path: Path
 ) -> None:
     sid, first, second = call
@@ -136,7 +136,7 @@ def test_export_writes_sound_words_and_rows_as_one_folder_for_our_eyes_only(
 
 
 @pytest.mark.real
-def test_what_cannot_be_heard_is_said_in_one_sentence(
+def test_a_recording_that_cannot_be_heard_is_reported_in_one_sentence(
     call: tuple[str, bytes, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sid, _, _ = call
@@ -161,14 +161,14 @@ def test_what_cannot_be_heard_is_said_in_one_sentence(
     data[3_000] ^= 1
     path.write_bytes(data)
     assert "damaged" in says(sid, *out)
-    assert list(tmp_path.glob("*x.wav*")) == []  # all of it or nothing
+    assert list(tmp_path.glob("*x.wav*")) == []  # a file is written whole or not at all
     path.unlink()
     assert "not there" in says(sid, *out)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("command", [["listen", SID], ["serve"]])
-def test_a_store_without_its_library_is_said_in_one_sentence(
+def test_a_missing_library_for_the_store_is_reported_in_one_sentence(
     command: list[str],
     call: tuple[str, bytes, bytes],
     monkeypatch: pytest.MonkeyPatch,
@@ -231,7 +231,7 @@ def test_a_wav_can_be_written_into_a_pipe_that_cannot_be_rewound(tmp_path: Path)
     assert np.array_equal(samples, dsp.decode(both))
 
 
-def test_what_two_machines_heard_at_once_stands_once(tmp_path: Path) -> None:
+def test_audio_that_two_machines_recorded_at_the_same_time_is_written_once(tmp_path: Path) -> None:
     first, second = _sound(4, 4_000), _sound(5, 4_000)
     _record(tmp_path, 0, first)
     _record(tmp_path, 250, second)
@@ -239,13 +239,13 @@ def test_what_two_machines_heard_at_once_stands_once(tmp_path: Path) -> None:
     assert heard == first + second[2 * 2_000 :]
 
 
-def test_a_deleted_recording_is_not_heard_again(tmp_path: Path) -> None:
+def test_a_deleted_recording_cannot_be_heard_again(tmp_path: Path) -> None:
     row: dict[str, object] = {"name": "2026-11-01/1-x-1.rec", "stored_in": "disk", "deleted_at": NOON}
     with pytest.raises(NotHeard, match="deleted"):
         recordings_of(SID, [row], FolderStore(tmp_path), None, KEYS)
 
 
-def test_an_export_of_rows_alone_holds_what_json_cannot(tmp_path: Path) -> None:
+def test_an_export_of_rows_can_have_values_that_json_does_not_know(tmp_path: Path) -> None:
     export(tmp_path, {"calls": [{"call_sid": SID, "started_at": NOON, "raw": b"\x01"}], "transcripts": []}, [])
     assert json.loads((tmp_path / "rows.json").read_text())["calls"][0]["started_at"] == str(NOON)
 
@@ -263,24 +263,24 @@ def test_record_on_without_a_key_is_a_mistake_at_start() -> None:
     assert "RECORDING_KEY is not set" in _mistakes(RECORD="on")
     assert settings.load({**ENVIRONMENT, "RECORD": "on", "RECORDING_KEY": KEY}, serving=True).records
     assert not settings.load({**ENVIRONMENT}, serving=True).records
-    settings.load({"RECORD": "on"}, serving=False)  # a rehearsal needs none
+    settings.load({"RECORD": "on"}, serving=False)  # a rehearsal needs no key
 
 
 @pytest.mark.parametrize("key", ["short", "x" * 43 + ",", "x" * 43 + " " + "x" * 43, "x" * 44])
-def test_a_key_that_is_none_is_named_and_not_shown(key: str) -> None:
+def test_an_invalid_key_setting_is_named_and_its_value_is_not_shown(key: str) -> None:
     said = _mistakes(RECORD="on", RECORDING_KEY=key)
     assert "RECORDING_KEY must be" in said
     assert key not in said
     assert said.count("RECORDING_KEY") == 1
 
 
-def test_several_keys_are_taken_and_masked() -> None:
+def test_several_keys_are_accepted_and_masked() -> None:
     loaded = settings.load({**ENVIRONMENT, "RECORD": "on", "RECORDING_KEY": f"{new_key()}, {KEY}"}, serving=True)
     assert KEY not in repr(loaded) + str(loaded.masked())
 
 
 @pytest.mark.parametrize("url", ["https://bucket", "s3://", "s3://A_B", "bucket", "s3://bucket?x=1"])
-def test_a_store_that_is_no_bucket_is_refused(url: str) -> None:
+def test_a_store_url_that_is_not_a_bucket_is_refused(url: str) -> None:
     assert "RECORDINGS_URL must be" in _mistakes(RECORD="on", RECORDING_KEY=KEY, RECORDINGS_URL=url)
 
 
@@ -289,7 +289,7 @@ def test_a_store_without_credentials_is_refused() -> None:
     assert "AWS_ACCESS_KEY_ID" in said
 
 
-def test_relay_key_makes_a_key_that_can_be_used(capsys: pytest.CaptureFixture[str]) -> None:
+def test_relay_key_prints_a_valid_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["key"]) == 0
     name, _, key = capsys.readouterr().out.strip().partition("=")
     assert name == "RECORDING_KEY"

@@ -1,4 +1,4 @@
-"""A process that is killed while it records: all but the last second is there, and nothing is without encryption."""
+"""A process that is killed while it records: at most the last second is lost, and no audio is on disk unencrypted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.helpers.recording_process import sound
 KEY = new_key()
 KEYS = Keys.parse(KEY)
 CALLS = 3
-TOGETHER = 4  # processes at once: more would wait for the processor, not record
+TOGETHER = 4  # processes at once; more would wait for a core instead of recording
 
 
 def _start(folder: Path, stack: ExitStack) -> subprocess.Popen[str]:
@@ -42,7 +42,7 @@ def _start(folder: Path, stack: ExitStack) -> subprocess.Popen[str]:
 
 
 def _closed(folder: Path) -> list[Path]:
-    """What the next start makes of it."""
+    """Let the next start repair the files, and check what it keeps."""
     for path in left_over(folder):
         close_left_over(folder, path, KEYS)
     assert not list(folder.glob(f"*/*{PART}")) + list(folder.glob(f"*/*{CLOSING}"))
@@ -51,7 +51,7 @@ def _closed(folder: Path) -> list[Path]:
 
 def _check(folder: Path) -> None:
     for path in folder.rglob("*"):
-        assert not path.is_file() or b"\x55\x2a\x55\x2a" not in path.read_bytes(), "sound lies in clear"
+        assert not path.is_file() or b"\x55\x2a\x55\x2a" not in path.read_bytes(), "audio is on disk unencrypted"
     progress = folder.with_suffix(".progress").read_bytes()
     had = {call: struct.unpack_from(">II", progress, 8 * call) for call in range(CALLS)}
     due = {call: (frames * 20 - 1_000 - late_ms) * 8 for call, (frames, late_ms) in had.items()}
@@ -61,7 +61,7 @@ def _check(folder: Path) -> None:
         assert recording.samples >= due.pop(call)
         stereo = recording.read(0, recording.samples)
         for side in (0, 1):
-            heard = stereo[side::2].replace(b"\xff", b"")  # on a busy machine there are gaps between frames
+            heard = stereo[side::2].replace(b"\xff", b"")  # a busy machine makes gaps between frames
             whole = b"".join(sound(call, number, side) for number in range(recording.samples // 160 + 20))
             assert heard in whole
             assert len(heard) > recording.samples - RATE_HZ // 2
@@ -70,7 +70,7 @@ def _check(folder: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("processes", [8, pytest.param(200, marks=pytest.mark.deep)])
-def test_a_killed_process_loses_a_second_at_most(processes: int, tmp_path: Path) -> None:
+def test_a_killed_process_loses_at_most_one_second(processes: int, tmp_path: Path) -> None:
     rng = random.Random(time.monotonic_ns())
     for begun in range(0, processes, TOGETHER):
         with ExitStack() as stack:
@@ -83,11 +83,11 @@ def test_a_killed_process_loses_a_second_at_most(processes: int, tmp_path: Path)
                 _check(folder)
 
 
-# What the next start finds
+# Files that the next start finds
 
 
 def _part(folder: Path, chunks: int, tail: bytes = b"") -> Path:
-    """A file whose process died after so many chunks, in the middle of another one."""
+    """A file whose process died after this many chunks, in the middle of the next one."""
     header = Header.fresh(KEYS, "CA1", 16_000, 0)
     file = FileInProgress(folder, f"2026-11-29/120000-CA1-{header.salt[:4].hex()}{SUFFIX}", KEYS, header)
     file.open()
@@ -101,7 +101,7 @@ def _part(folder: Path, chunks: int, tail: bytes = b"") -> Path:
 
 
 @pytest.mark.parametrize("tail", [b"", b"\x00", bytes(SEALED_BYTES - 1), bytes(SEALED_BYTES + 7)])
-def test_whole_chunks_are_kept_under_a_fresh_key_and_the_torn_one_goes(tail: bytes, tmp_path: Path) -> None:
+def test_complete_chunks_are_kept_with_a_new_key_and_the_incomplete_one_is_dropped(tail: bytes, tmp_path: Path) -> None:
     path = _part(tmp_path, 3, tail)
     before = path.read_bytes()
     finished = close_left_over(tmp_path, path, KEYS)
@@ -117,14 +117,14 @@ def test_whole_chunks_are_kept_under_a_fresh_key_and_the_torn_one_goes(tail: byt
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 100])
-def test_a_file_without_one_whole_chunk_goes(n_bytes: int, tmp_path: Path) -> None:
+def test_a_file_without_a_complete_chunk_is_deleted(n_bytes: int, tmp_path: Path) -> None:
     path = _part(tmp_path, 1)
     path.write_bytes(path.read_bytes()[:n_bytes])
     assert close_left_over(tmp_path, path, KEYS) is None
     assert not list(tmp_path.glob("*/*"))
 
 
-def test_a_process_killed_before_the_rename_left_a_whole_file(tmp_path: Path) -> None:
+def test_a_file_of_a_process_that_was_killed_before_the_rename_is_kept_whole(tmp_path: Path) -> None:
     header = Header.fresh(KEYS, "CA1", 0, 0)
     file = FileInProgress(tmp_path, f"2026-11-29/120000-CA1-1{SUFFIX}", KEYS, header)
     file.open()
@@ -138,18 +138,18 @@ def test_a_process_killed_before_the_rename_left_a_whole_file(tmp_path: Path) ->
     assert path.exists()
 
 
-def test_a_process_killed_while_it_closed_a_file_leaves_one_recording_not_two(tmp_path: Path) -> None:
+def test_a_process_that_was_killed_while_it_closed_a_file_leaves_only_one_recording(tmp_path: Path) -> None:
     path = _part(tmp_path, 3)
     data = path.read_bytes()
     finished = close_left_over(tmp_path, path, KEYS)
-    path.write_bytes(data)  # it was killed before the deletion
-    (path.parent / f"120000-CA1-x{CLOSING}").write_bytes(data[:2_000])  # and another one in the middle
+    path.write_bytes(data)  # one process was killed before it deleted this file
+    (path.parent / f"120000-CA1-x{CLOSING}").write_bytes(data[:2_000])  # killed in the middle of closing
     (left,) = left_over(tmp_path)
     assert close_left_over(tmp_path, left, KEYS) == finished
     assert len(list(tmp_path.glob("*/*"))) == 1
 
 
-def test_a_file_that_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_a_running_process_writes_is_not_touched(tmp_path: Path) -> None:
     header = Header.fresh(KEYS, "CA1", 0, 0)
     file = FileInProgress(tmp_path, f"2026-11-29/120000-CA1-1{SUFFIX}", KEYS, header)
     file.open()
@@ -158,7 +158,7 @@ def test_a_file_that_a_living_process_writes_is_left_alone(tmp_path: Path) -> No
     assert len(left_over(tmp_path)) == 1
 
 
-def test_a_file_whose_key_is_gone_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_file_whose_key_is_missing_is_not_changed(tmp_path: Path) -> None:
     path = _part(tmp_path, 2)
     with pytest.raises(KeyMissing):
         close_left_over(tmp_path, path, Keys.parse(new_key()))

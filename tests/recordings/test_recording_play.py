@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import trio
-import trio._core._run as trio_run
 from trio.testing import MockClock
 
 from relay.ledger import rows
@@ -28,15 +26,10 @@ from relay.standin.speech.ear import Ear
 from relay.standin.speech.voice import find
 from tests.helpers.play import Play, stage
 
+pytestmark = pytest.mark.usefixtures("same_order")
+
 KEY = new_key()
 KEYS = Keys.parse(KEY)
-
-
-@pytest.fixture(autouse=True)
-def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trio runs ready tasks in random order on purpose; a play runs them in the same one each time."""
-    monkeypatch.setattr(trio_run, "_r", random.Random(1))
-    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
 
 
 def _settings(folder: Path, **more: str) -> Mapping[str, str]:
@@ -44,7 +37,7 @@ def _settings(folder: Path, **more: str) -> Mapping[str, str]:
 
 
 def _sound(folder: Path, call_sid: str) -> tuple[bytes, bytes]:
-    """Both channels of a call from its start on."""
+    """Both channels of a call, from its start on."""
     found = recordings_of(call_sid, [], FolderStore(folder / "recordings"), None, KEYS)
     both = b"".join(stereo(found))
     return both[0::2], both[1::2]
@@ -69,9 +62,7 @@ async def _call(steps: str, play: Play) -> CallReport:
 # The notice
 
 
-async def test_what_the_caller_says_before_the_notice_was_heard_is_kept_nowhere(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
+async def test_words_before_the_notice_was_heard_are_not_recorded(tmp_path: Path, autojump_clock: MockClock) -> None:
     steps = (
         '{ silent_s = 0.5 }, { say = "hello" }, { silent_s = 10 }, { say = "ask_hours" }, { listen = true },'
         " { hang_up = true }"
@@ -98,9 +89,7 @@ async def test_a_caller_who_hangs_up_during_the_notice_leaves_no_file(
     assert not (tmp_path / "recordings").exists()
 
 
-async def test_where_no_notice_is_needed_the_call_is_recorded_from_its_start(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
+async def test_without_a_notice_the_call_is_recorded_from_its_start(tmp_path: Path, autojump_clock: MockClock) -> None:
     scenario = load("one_party_state")
     async with stage(
         script=Script.from_table(scenario.model), settings={**scenario.relay, **_settings(tmp_path)}
@@ -113,7 +102,7 @@ async def test_where_no_notice_is_needed_the_call_is_recorded_from_its_start(
 
 
 @pytest.mark.parametrize("record", ["off", "transcripts"])
-async def test_without_record_on_no_sound_is_kept(record: str, tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_without_record_on_no_sound_is_recorded(record: str, tmp_path: Path, autojump_clock: MockClock) -> None:
     async with stage(settings=_settings(tmp_path, RECORD=record)) as play:
         await _call('{ listen = true }, { say = "ask_hours" }, { listen = true }, { hang_up = true }', play)
         assert play.ledger.of(rows.RecordingRow) == []
@@ -124,7 +113,7 @@ async def test_without_record_on_no_sound_is_kept(record: str, tmp_path: Path, a
 # The time line
 
 
-async def test_a_turn_is_found_in_the_recording_at_its_time_also_after_a_lost_stream(
+async def test_each_turn_is_in_the_recording_at_its_time_also_after_a_lost_stream(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     scenario = load("socket_cut")
@@ -139,10 +128,10 @@ async def test_a_turn_is_found_in_the_recording_at_its_time_also_after_a_lost_st
     left, _ = _sound(tmp_path, got.call_sid)
     said = [turn for turn in got.turns if turn.who == "caller"]
     stream_s = next(event.at_s for event in got.events if event.kind == "stream_started")
-    for turn in said:  # by the stand-in's clock
+    for turn in said:  # times by the stand-in's clock
         begin = round((turn.from_s - stream_s) * RATE_HZ)
         assert any(code not in b"\xff\x7f" for code in left[begin : begin + 800]), turn
-    for row in turns:  # by the transcript
+    for row in turns:  # times by the transcript
         assert row.started_ms is not None
         stretch = left[row.started_ms * 8 : row.started_ms * 8 + 4_000]
         assert stretch.strip(b"\xff\x7f"), row.said
@@ -159,7 +148,7 @@ CARD = {
 }
 
 
-async def test_a_function_pauses_the_recording_and_lets_it_go_on(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_function_can_pause_the_recording_and_continue_it(tmp_path: Path, autojump_clock: MockClock) -> None:
     steps = (
         '{ listen = true }, { say = "ask_card" }, { listen = true }, { say = "ask_friday" }, { silent_s = 2 },'
         ' { say = "ask_booking" }, { listen = true }, { say = "no_thanks" }, { silent_s = 2 }, { hang_up = true }'
@@ -180,7 +169,9 @@ async def test_a_function_pauses_the_recording_and_lets_it_go_on(tmp_path: Path,
     assert _clip("no_thanks")[800:4_000] in left
 
 
-async def test_a_pause_that_nobody_ends_lasts_to_the_end(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_pause_that_is_not_ended_lasts_to_the_end_of_the_call(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
     steps = '{ listen = true }, { say = "ask_card" }, { listen = true }, { say = "no_thanks" }, { hang_up = true }'
     settings = _settings(tmp_path, FUNCTIONS="tests.helpers.card_functions")
     async with stage(script=Script.from_table(CARD), settings=settings) as play:
@@ -195,7 +186,7 @@ async def test_a_pause_that_nobody_ends_lasts_to_the_end(tmp_path: Path, autojum
 # The disk
 
 
-async def test_a_full_disk_stops_the_recording_is_told_and_costs_no_call(
+async def test_a_full_disk_ends_the_recording_and_is_reported_and_the_call_goes_on(
     tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, left_bytes = os.write, 60_000
@@ -228,9 +219,7 @@ async def test_a_full_disk_stops_the_recording_is_told_and_costs_no_call(
 # The caller's wish
 
 
-async def test_a_caller_who_wants_no_recording_is_not_recorded_from_then_on(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
+async def test_a_refusal_of_the_caller_stops_the_recording(tmp_path: Path, autojump_clock: MockClock) -> None:
     steps = (
         '{ listen = true }, { say = "ask_hours" }, { listen = true }, { say = "Please don\'t record this call." },'
         ' { silent_s = 8 }, { say = "ask_booking" }, { listen = true }, { hang_up = true }'

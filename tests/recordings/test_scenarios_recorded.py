@@ -1,13 +1,11 @@
-"""Every shipped scenario, recorded: left is what the caller sent, right what the caller heard, each at its place."""
+"""The recording of every shipped scenario: the left channel is the caller's audio, the right one is what they heard."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 import trio
-import trio._core._run as trio_run
 
 from relay.ledger import rows
 from relay.recordings.cipher import Keys, new_key
@@ -20,19 +18,21 @@ from relay.standin.twilio.media_stream import MediaStream
 from relay.standin.twilio.playback import samples_at
 from tests.helpers.play import perform
 
+pytestmark = pytest.mark.usefixtures("same_order")
+
 FRAME = 160
-# Half a frame for the mark, and the uncertainty of the way itself.
+# Audio may be at most this many samples from its place: half a frame for the mark, and the rest for the network.
 PLACE_LIMIT = 20 * 8
 KEY = new_key()
 KEYS = Keys.parse(KEY)
-# One of each kind: talk, interruptions, transfers that come back, lost streams, muted lines, bad networks.
+# Scenarios of each kind: talk, interruptions, transfers that come back, lost streams, muted lines, and bad networks.
 CHOSEN = (
     "good_call", "barge_in_twice", "backchannel", "cough", "transfer_declined", "socket_cut", "muted_line",
     "network_delay", "network_bursts", "rough_network", "model_dies_in_answer", "goodbye", "emergency",
 )  # fmt: skip
 NO_SOUND = {"day_spend", "hangup_before_stream", "hangup_during_greeting", "key_zero", "relay_dead"}
 NO_SOUND |= {"relay_dies_in_call", "relay_killed", "socket_cut_again_and_again", "too_often"}
-# The network delays each message by another time, so that our clock and Twilio's are never equal to the sample.
+# The network delays each message by another time, so our clock and Twilio's never agree to the sample.
 ROUGH = {"network_bursts", "network_jitter", "rough_network"}
 
 Frames = dict[str, list[tuple[int, bytes]]]
@@ -40,7 +40,7 @@ Frames = dict[str, list[tuple[int, bytes]]]
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Frames:
-    """Every frame that the stand-in sends: call -> when it began (samples of the clock), and its sound."""
+    """Every frame that the stand-in sends. For each call: its beginning in samples of the clock, and its audio."""
     found: Frames = {}
     media = MediaStream.media
 
@@ -54,7 +54,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Frames:
 
 
 def _check_left(left: bytes, base: int, frames: list[tuple[int, bytes]]) -> None:
-    """Everything that was sent since the recording began, in one piece, with gaps of their length."""
+    """Check that everything sent since the beginning of the recording is in it, with gaps of the right length."""
     recorded = [(began, mulaw) for began, mulaw in frames if began >= base + PLACE_LIMIT]
     if not recorded:
         return
@@ -71,7 +71,7 @@ def _check_right(right: bytes, base: int, call: LiveCall, *, rough: bool) -> Non
     heard = call.state.ear.read(base, len(right))
     if not rough:
         shifts = [at for at in range(-8, 9) if call.state.ear.read(base + at, len(right)) == right]
-        assert shifts, "right is not what was heard, to the sample"
+        assert shifts, "the right channel does not equal the heard audio to the sample"
         return
     assert right.replace(b"\xff", b"") == heard.replace(b"\xff", b"")
     off = 0
@@ -79,7 +79,7 @@ def _check_right(right: bytes, base: int, call: LiveCall, *, rough: bool) -> Non
     for at in windows:
         found = right.find(heard[at : at + FRAME], max(0, at - 10 * PLACE_LIMIT), at + 10 * PLACE_LIMIT)
         off += not abs(found - at) <= PLACE_LIMIT + 8
-    assert off <= len(windows) // 20  # a window that holds a seam is found nowhere
+    assert off <= len(windows) // 20  # a window across a seam is not found
 
 
 async def _check(name: str, folder: Path, sent: Frames) -> None:
@@ -89,7 +89,7 @@ async def _check(name: str, folder: Path, sent: Frames) -> None:
     names = list(store.names())
     assert not [path for path in store.folder.rglob("*") if path.suffix == ".part"]
     written = [row.name for row in play.ledger.of(rows.RecordingRow)]
-    assert sorted(names) == written or "relay_" in name  # a dead relay writes none
+    assert sorted(names) == written or "relay_" in name  # a dead relay writes no recording
     heard = 0
     for file in names:
         recording = open_file(store.folder / file, KEYS)
@@ -103,15 +103,8 @@ async def _check(name: str, folder: Path, sent: Frames) -> None:
     assert (heard > RATE_HZ // 2) == (name not in NO_SOUND)
 
 
-@pytest.fixture(autouse=True)
-def same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trio runs ready tasks in random order on purpose; a play runs them in the same one each time."""
-    monkeypatch.setattr(trio_run, "_r", random.Random(1))
-    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
-
-
 @pytest.mark.parametrize("name", CHOSEN)
-async def test_a_scenario_is_recorded_as_both_sides_heard_it(
+async def test_the_recording_of_a_scenario_has_the_audio_that_both_sides_heard(
     name: str, tmp_path: Path, sent: Frames, autojump_clock: trio.testing.MockClock
 ) -> None:
     await _check(name, tmp_path, sent)
@@ -119,7 +112,7 @@ async def test_a_scenario_is_recorded_as_both_sides_heard_it(
 
 @pytest.mark.deep
 @pytest.mark.parametrize("name", sorted(set(shipped()) - set(CHOSEN)))
-async def test_every_other_scenario_is_recorded_so_too(
+async def test_the_recording_of_every_other_scenario_has_the_audio_that_both_sides_heard(
     name: str, tmp_path: Path, sent: Frames, autojump_clock: trio.testing.MockClock
 ) -> None:
     await _check(name, tmp_path, sent)

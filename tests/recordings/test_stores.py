@@ -1,4 +1,4 @@
-"""Recordings in an S3-compatible store: confirmed before the local copy goes, tried again, deleted by age."""
+"""Recordings in an S3-compatible store: uploads are confirmed and tried again, and old recordings are deleted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SOUND = bytes(range(250)) * (CHUNK_BYTES // 250)
 
 
 def put_file(folder: Path, begun_at: dt.datetime, call_sid: str = "CA" + "1" * 32, chunks: int = 3) -> str:
-    """A closed recording; returns its name."""
+    """Write a closed recording, and return its name."""
     header = Header.fresh(KEYS, call_sid, 8_000, round(begun_at.timestamp() * 1000))
     file = FileInProgress(folder, f"{begun_at:%Y-%m-%d/%H%M%S}-{call_sid}-{header.salt[:4].hex()}.rec", KEYS, header)
     file.open()
@@ -67,7 +67,7 @@ def _there(store: ObjectStore | FolderStore) -> list[str]:
     return sorted(store.names())
 
 
-async def test_closed_recordings_are_uploaded_and_then_removed_here(bucket: S3Access, tmp_path: Path) -> None:
+async def test_closed_recordings_are_uploaded_and_then_removed_from_the_disk(bucket: S3Access, tmp_path: Path) -> None:
     store, disk = ObjectStore(bucket), FolderStore(tmp_path)
     names = [put_file(tmp_path, NOW - timedelta(hours=hour)) for hour in (1, 30)]
     recordings, ledger = _recordings(tmp_path, store)
@@ -82,11 +82,11 @@ async def test_closed_recordings_are_uploaded_and_then_removed_here(bucket: S3Ac
     assert not await trio.to_thread.run_sync(lambda: list(tmp_path.glob("*/*")))
 
 
-# Faults on the way
+# Faults on the way to the store
 
 
 class Way:
-    """A way to the store that can be broken."""
+    """A connection to the store that a test can break."""
 
     def __init__(self, upstream: str) -> None:
         parts = urlsplit(upstream)
@@ -118,7 +118,7 @@ class Way:
             async for data in source:
                 await sink.send_all(data)
                 passed += len(data)
-                if limit is not None and passed > limit:  # the upload breaks off, nobody answers
+                if limit is not None and passed > limit:  # the upload breaks off without an answer
                     break
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
@@ -127,7 +127,7 @@ class Way:
 
 
 @pytest.mark.parametrize("mode", ["closed", "silent", "half"])
-async def test_an_upload_that_fails_is_tried_again_and_the_local_copy_stays_until_then(
+async def test_a_failed_upload_is_tried_again_and_the_local_copy_is_kept_until_it_succeeds(
     mode: str, bucket: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "UPLOAD_AGAIN_S", 0.1)
@@ -150,12 +150,12 @@ async def test_an_upload_that_fails_is_tried_again_and_the_local_copy_stays_unti
         nursery.cancel_scope.cancel()
 
 
-async def test_what_a_restart_finds_uploaded_and_not_removed_is_not_uploaded_twice(
+async def test_a_recording_that_was_uploaded_before_a_restart_is_not_uploaded_again(
     bucket: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ObjectStore(bucket)
     name = put_file(tmp_path, NOW)
-    await trio.to_thread.run_sync(store.put, name, tmp_path / name)  # and then it was killed
+    await trio.to_thread.run_sync(store.put, name, tmp_path / name)  # after this the process was killed
     monkeypatch.setattr(store._api, "put", lambda *_: pytest.fail("uploaded twice"))
     recordings, ledger = _recordings(tmp_path, store)
     async with _running(recordings):
@@ -163,7 +163,7 @@ async def test_what_a_restart_finds_uploaded_and_not_removed_is_not_uploaded_twi
     assert [row.stored_in for row in ledger.of(rows.RecordingRow)] == [bucket.url]
 
 
-async def test_a_half_uploaded_copy_in_the_store_is_no_confirmation(bucket: S3Access, tmp_path: Path) -> None:
+async def test_an_incomplete_copy_in_the_store_does_not_count_as_uploaded(bucket: S3Access, tmp_path: Path) -> None:
     store = ObjectStore(bucket)
     name = put_file(tmp_path, NOW)
     short = tmp_path / "short"
@@ -176,7 +176,7 @@ async def test_a_half_uploaded_copy_in_the_store_is_no_confirmation(bucket: S3Ac
     assert (await trio.to_thread.run_sync(store.open, name, KEYS)).samples == 3 * CHUNK_BYTES // 2 + 50
 
 
-def test_a_store_that_reports_another_size_has_not_taken_it(
+def test_a_copy_with_another_size_does_not_count_as_uploaded(
     bucket: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ObjectStore(bucket)
@@ -187,7 +187,7 @@ def test_a_store_that_reports_another_size_has_not_taken_it(
         store.put(name, tmp_path / name)
 
 
-def test_wrong_credentials_and_missing_buckets_are_said_without_secrets(bucket: S3Access, tmp_path: Path) -> None:
+def test_wrong_credentials_and_missing_buckets_are_reported_without_secrets(bucket: S3Access, tmp_path: Path) -> None:
     name = put_file(tmp_path, NOW)
     store = ObjectStore(dataclasses.replace(bucket, url="s3://no-such-bucket-here"))
     with pytest.raises(StoreFailed) as failed:
@@ -200,7 +200,7 @@ def test_wrong_credentials_and_missing_buckets_are_said_without_secrets(bucket: 
 
 
 @pytest.mark.parametrize("place", ["disk", "store"])
-async def test_recordings_older_than_the_limit_are_deleted_and_the_others_stay(
+async def test_recordings_older_than_the_limit_are_deleted_and_the_others_are_kept(
     place: str, bucket: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "DELETE_BATCH", 2)
@@ -214,7 +214,7 @@ async def test_recordings_older_than_the_limit_are_deleted_and_the_others_stay(
     recordings, ledger = _recordings(tmp_path, store)
     where = store or FolderStore(tmp_path)
     label = "disk" if store is None else "store"
-    told = f'oldest_seconds{{where="{label}"}}'.encode()  # of this place: the disk is looked at first
+    told = f'oldest_seconds{{where="{label}"}}'.encode()  # the disk is looked at before the store
     async with _running(recordings):
         await _until(lambda: len(_there(where)) == 2 and told in recordings._metrics.text())
     assert _there(where) == sorted(names[:2])
@@ -228,14 +228,14 @@ async def test_recordings_older_than_the_limit_are_deleted_and_the_others_stay(
     assert float(age) == 29 * 86_400 + 1
 
 
-async def test_days_whose_recordings_are_gone_leave_no_folder(tmp_path: Path) -> None:
+async def test_the_folder_of_a_day_is_removed_with_its_last_recording(tmp_path: Path) -> None:
     put_file(tmp_path, NOW - timedelta(days=31))
     recordings, _ = _recordings(tmp_path, None)
     async with _running(recordings):
         await _until(lambda: not list(tmp_path.iterdir()))
 
 
-async def test_a_file_that_is_deleted_while_its_row_is_written_anew_leaves_no_peaks(
+async def test_a_recording_that_is_deleted_while_its_row_is_written_again_leaves_no_peaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_read, delete = threading.Event(), FolderStore.delete
@@ -243,7 +243,7 @@ async def test_a_file_that_is_deleted_while_its_row_is_written_anew_leaves_no_pe
     def slowly(*given: Any) -> Finished:
         finished = finished_of(*given)
         is_read.set()
-        time.sleep(0.1)  # long enough for the deletion, which runs in another thread
+        time.sleep(0.1)  # s; long enough for the deletion in the other thread
         return finished
 
     def delete_what_is_read(store: FolderStore, names: list[str]) -> None:
@@ -261,5 +261,5 @@ async def test_a_file_that_is_deleted_while_its_row_is_written_anew_leaves_no_pe
 
     async with _running(recordings):
         await _until(lambda: not _there(FolderStore(tmp_path)) and deleted().keys() == names)
-        await trio.sleep(0.3)  # what is read slowly has come by now
+        await trio.sleep(0.3)  # s; the slow read has ended by now
     assert set(deleted().values()) == {"\\x"}

@@ -1,4 +1,4 @@
-"""What both sides heard, at its place: compared with the stand-in's playback clock and line, also on a slow network."""
+"""The timeline of a recording, compared with the stand-in's playback clock and line, also on a slow network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEP_S = 0.02
 
 
 class Tape:
-    """Keeps what it is given."""
+    """Keeps all audio that it gets."""
 
     def __init__(self, first: int) -> None:
         self.first, self.left, self.right = first, b"", b""
@@ -39,7 +39,7 @@ class Frame:
 
 
 class Line:
-    """Twilio's end, with `delay_s` each way: plays what the recorder's side writes, and returns marks."""
+    """Twilio's end, with a delay in each direction. It plays the relay's audio, and returns marks."""
 
     def __init__(self, recorder: Recorder, delay: Callable[[], float]) -> None:
         self.recorder, self.ear, self._delay = recorder, Playback(), delay
@@ -79,7 +79,7 @@ class Line:
         self._up.append((self._last_up, lambda then: self.recorder.caller([frame], then)))
 
     def step(self, now: float) -> None:
-        """Everything up to now, at its own moment."""
+        """Do everything that is due up to `now`, each at its own time."""
         while self._down and self._down[0][0] <= now:
             at, what = self._down.pop(0)
             self._marks_until(at)
@@ -90,7 +90,7 @@ class Line:
             what(at)
 
     def _marks_until(self, now: float) -> None:
-        """Marks and frames, each at its own moment and in order."""
+        """Deliver marks and frames, in order and each at its own time."""
         while True:
             due, speaks = self.ear.next_mark_s(), 100.0 + self._frames * STEP_S
             if speaks <= now and (due is None or speaks <= due):
@@ -116,7 +116,7 @@ def _recorder(call_began_s: float = 100.0) -> tuple[Recorder, list[Tape]]:
 
 
 def _talk(line: Line, rng: random.Random, seconds: float, *, clears: bool = True) -> float:
-    """Talk and be interrupted at random, as the playout does: up to 400 ms ahead, a mark behind each burst."""
+    """Random talk and interruptions as in the playout: audio up to 400 ms ahead, and a mark after each burst."""
     now, until, number = 100.0, 100.0 + seconds, 0
     ahead_to, talks = now, True
     line.recorder.begin(now)
@@ -133,12 +133,12 @@ def _talk(line: Line, rng: random.Random, seconds: float, *, clears: bool = True
             ahead_to = max(ahead_to, now) + n * 0.02
         line.step(now)
         line.recorder.tick(now)
-        now += STEP_S if rng.random() < 0.9 else rng.random() / 30  # any moment, not frames only
+        now += STEP_S if rng.random() < 0.9 else rng.random() / 30  # at any time, not only at frames
     return now
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_right_is_what_the_standin_played_to_the_sample(seed: int) -> None:
+def test_the_right_channel_equals_the_stand_ins_playback_to_the_sample(seed: int) -> None:
     rng = random.Random(seed)
     recorder, tapes = _recorder()
     line = Line(recorder, lambda: 0.0)
@@ -152,11 +152,11 @@ def test_right_is_what_the_standin_played_to_the_sample(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("seed", "delay_s"), [(seed, delay_s) for seed in range(5) for delay_s in (0.06, 0.3)])
-def test_on_a_long_way_right_has_the_same_content_half_a_round_trip_later(seed: int, delay_s: float) -> None:
+def test_on_a_slow_network_the_right_channel_is_the_same_half_a_round_trip_later(seed: int, delay_s: float) -> None:
     rng = random.Random(seed)
     recorder, tapes = _recorder(call_began_s=90.0)
     line = Line(recorder, lambda: delay_s)
-    recorder.played(bytes(160), "first", 98.0)  # heard before it begins: the way is known
+    recorder.played(bytes(160), "first", 98.0)  # heard before the recording begins, so the delay is known
     recorder.marked("first", 98.02 + 2 * delay_s)
     end = _talk(line, rng, 20)
     recorder.close(end, by_caller=False)
@@ -167,7 +167,7 @@ def test_on_a_long_way_right_has_the_same_content_half_a_round_trip_later(seed: 
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_stall_on_the_way_to_twilio_shows_where_the_caller_heard_it(seed: int) -> None:
+def test_a_stall_on_the_way_to_twilio_is_in_the_recording_where_the_caller_heard_it(seed: int) -> None:
     rng = random.Random(seed)
     recorder, tapes = _recorder()
     held: list[float] = [0.0]
@@ -194,7 +194,7 @@ def test_a_stall_on_the_way_to_twilio_shows_where_the_caller_heard_it(seed: int)
             assert where < 0 or abs(where - at) <= 0.025 * 8000, (at / 8000, (where - at) / 8000)
 
 
-def test_marks_that_never_come_cost_no_sound_for_ever() -> None:
+def test_marks_that_never_return_do_not_lose_audio_for_ever() -> None:
     recorder, tapes = _recorder()
     recorder.begin(100.0)
     now = 100.0
@@ -207,7 +207,7 @@ def test_marks_that_never_come_cost_no_sound_for_ever() -> None:
     assert set(range(40, 100)) <= set(tapes[0].right)
 
 
-def test_an_unheard_answer_whose_socket_stalls_is_not_recorded_as_heard() -> None:
+def test_an_answer_that_was_not_heard_because_the_socket_stalled_is_not_recorded_as_heard() -> None:
     track = PlaybackTrack()
     track.played(b"\x01" * 160, "1", 0)
     track.marked("1", 160)
@@ -217,13 +217,13 @@ def test_an_unheard_answer_whose_socket_stalls_is_not_recorded_as_heard() -> Non
     assert b"\x02" not in track.read(0, 48_000)
 
 
-def test_a_mark_that_was_held_up_moves_nothing_once_the_next_one_is_on_time() -> None:
+def test_a_delayed_mark_moves_no_audio_when_the_next_one_is_on_time() -> None:
     track = PlaybackTrack()
     track.played(b"\x01" * 800, "1", 0)
     track.marked("1", 800)
-    for number in range(2, 6):  # in one go
+    for number in range(2, 6):  # all at once
         track.played(bytes([number]) * 800, str(number), 800)
-    track.marked("2", 1_600 + 400)  # 50 ms late, as if the playback were
+    track.marked("2", 1_600 + 400)  # 50 ms late, as if the playback were late
     for number in range(3, 6):
         track.marked(str(number), 800 * number)
     assert track.read(0, 4_000) == b"".join(bytes([number]) * 800 for number in range(1, 6))
@@ -245,18 +245,18 @@ def _frames(track: CallerTrack, rng: random.Random, mute: range, first_at: int) 
 
 
 @pytest.mark.parametrize("mute", [range(0), range(50, 52), range(50, 77), range(10, 150), range(190, 200)])
-def test_left_is_what_the_caller_sent_and_a_gap_keeps_its_length(mute: range) -> None:
+def test_the_left_channel_is_the_callers_audio_and_a_gap_keeps_its_length(mute: range) -> None:
     track = CallerTrack()
     track.append(bytes(160), 80, 0)
     track.begin(0)
     sent = _frames(track, random.Random(1), mute, 0)
     got = track.read(200 * 160 + 160)
     end = (mute.start if mute.stop == 200 else 200) * 160
-    assert sent[160:end] in got  # the first one may begin before the beginning
+    assert sent[160:end] in got  # the first frame may begin before the recording
     assert abs(got.find(sent[160:320]) - 160) <= 2 * 8
 
 
-def test_frames_that_come_in_a_burst_stand_where_they_were_said() -> None:
+def test_frames_that_come_in_a_burst_are_placed_where_they_were_said() -> None:
     track, rng = CallerTrack(), random.Random(2)
     track.append(bytes(160), 0, 160)
     track.begin(160)
@@ -267,13 +267,13 @@ def test_frames_that_come_in_a_burst_stand_where_they_were_said() -> None:
     assert track.read(20 * 160) == b"".join(sent)
 
 
-def test_a_long_stall_loses_no_words_and_is_made_up_in_the_silence_after_it() -> None:
+def test_a_long_stall_loses_no_words_and_the_delay_ends_in_the_silence_after_it() -> None:
     track, rng = CallerTrack(), random.Random(3)
     track.append(b"\xff" * 160, 0, 160)
     track.begin(160)
     words = [rng.randbytes(160) for _ in range(100)]
     frames = words + [b"\xff" * 160] * 200 + [b"\x01" * 160]
-    track.read(8_000)  # the stall: a second is written as silence already
+    track.read(8_000)  # during the stall a second was already written as silence
     for number, mulaw in enumerate(frames):
         track.append(mulaw, 20 * (number + 1), max(160 * (number + 2), 9_000))
     got = track.read(60_000)
@@ -282,7 +282,7 @@ def test_a_long_stall_loses_no_words_and_is_made_up_in_the_silence_after_it() ->
     assert abs(place - 160 * len(frames)) <= 100 * 8 + 160
 
 
-def test_nothing_from_before_the_beginning_is_kept() -> None:
+def test_no_audio_from_before_the_beginning_is_recorded() -> None:
     track = CallerTrack()
     track.append(b"\x01" * 160, 0, 160)
     track.begin(400)
@@ -293,7 +293,7 @@ def test_nothing_from_before_the_beginning_is_kept() -> None:
 
 
 @pytest.mark.parametrize("media_ms", [10**12, -(10**9), 0])
-def test_a_wild_timestamp_moves_nothing(media_ms: int) -> None:
+def test_an_impossible_timestamp_does_not_move_any_audio(media_ms: int) -> None:
     track = CallerTrack()
     track.begin(0)
     for number in range(20):
@@ -304,7 +304,7 @@ def test_a_wild_timestamp_moves_nothing(media_ms: int) -> None:
 # Pauses
 
 
-def test_a_callers_wish_stands_above_a_functions_pause_and_lasts_to_the_end() -> None:
+def test_a_callers_refusal_has_precedence_over_a_functions_pause_and_lasts_to_the_end() -> None:
     told: list[tuple[int, int | None, str]] = []
     tapes: list[Tape] = []
 
@@ -330,7 +330,7 @@ def test_a_callers_wish_stands_above_a_functions_pause_and_lasts_to_the_end() ->
     assert [why for _, to_ms, why in told if to_ms == 10_000] == ["the caller does not want to be recorded"]
 
 
-def test_a_stream_of_a_call_whose_caller_has_refused_records_nothing_and_says_why() -> None:
+def test_a_later_stream_after_a_refusal_records_nothing_and_gives_the_reason() -> None:
     told: list[tuple[int, int | None, str]] = []
     recorder = Recorder(100.0, Tape, lambda from_ms, to_ms, why: told.append((from_ms, to_ms, why)))
     recorder.start(105.0, consented=False, refused=True)
@@ -341,7 +341,7 @@ def test_a_stream_of_a_call_whose_caller_has_refused_records_nothing_and_says_wh
     assert {why for _, _, why in told} == {"the caller does not want to be recorded"}
 
 
-def test_a_wish_before_the_notice_was_heard_leaves_no_recording() -> None:
+def test_a_refusal_before_the_notice_was_heard_leaves_no_recording() -> None:
     recorder, tapes = _recorder()
     recorder.refuse(101.0)
     recorder.begin(102.0)

@@ -1,4 +1,4 @@
-"""The thread that writes. A disk that stalls ends the recording, but never the call, and memory is bounded."""
+"""The thread that writes recordings. A disk that stalls ends the recording, but not the call. Memory has a limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _tape(writer: Writer, folder: Path, told: Told) -> FileTape:
 
 
 @pytest.mark.real
-async def test_a_disk_that_takes_nothing_ends_the_recording_with_what_was_taken(tmp_path: Path) -> None:
+async def test_a_disk_that_stalls_ends_the_recording_and_the_written_part_is_kept(tmp_path: Path) -> None:
     writer, told = Writer(), Told()
     writer.start()
     stalls = threading.Event()
@@ -49,7 +49,9 @@ async def test_a_disk_that_takes_nothing_ends_the_recording_with_what_was_taken(
 
 
 @pytest.mark.real
-async def test_what_is_written_by_the_thread_is_told_in_trios_and_nothing_is_left_at_the_end(tmp_path: Path) -> None:
+async def test_results_of_the_writer_thread_are_reported_in_trios_thread_and_no_job_is_left_at_the_end(
+    tmp_path: Path,
+) -> None:
     writer, told = Writer(), Told()
     writer.start()
     tape = _tape(writer, tmp_path, told)
@@ -64,7 +66,7 @@ async def test_what_is_written_by_the_thread_is_told_in_trios_and_nothing_is_lef
 
 
 @pytest.mark.real
-async def test_a_bug_in_one_job_ends_no_other(tmp_path: Path) -> None:
+async def test_an_error_in_one_job_does_not_end_the_others(tmp_path: Path) -> None:
     writer, told = Writer(), Told()
     writer.start()
     writer.do(lambda: [][0])
@@ -75,7 +77,7 @@ async def test_a_bug_in_one_job_ends_no_other(tmp_path: Path) -> None:
     assert told[0][0] is not None
 
 
-async def test_a_folder_that_cannot_be_written_is_told_and_raises_nothing(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_to_is_reported_and_raises_nothing(tmp_path: Path) -> None:
     (tmp_path / "2026-11-29").write_text("a file where the folder of the day should be")
     told = Told()
     tape = _tape(Writer(), tmp_path, told)

@@ -1,4 +1,4 @@
-"""Where the relay listens: only on this machine, or on all addresses, also IPv6: Fly's network has no others."""
+"""The addresses on which the relay listens: only this machine's, or all. On Fly it needs IPv6."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from relay.server.http import PortUnusable, addresses, serve
         ("fly-local-6pn", False, ["fly-local-6pn:80"]),
     ],
 )
-def test_host_says_where_and_without_it_the_public_url_does(host: str, is_local: bool, where: list[str]) -> None:
+def test_the_setting_host_gives_the_addresses_and_without_it_public_url_does(
+    host: str, is_local: bool, where: list[str]
+) -> None:
     assert addresses(host, 80, is_local=is_local) == where
 
 
@@ -44,7 +46,7 @@ async def _answers(host: str, port: int) -> bool:
 
 
 async def _reached_on(host: str, *, is_local: bool) -> list[str]:
-    """The loopback addresses on which a relay answers that listens there."""
+    """The loopback addresses on which a relay with these settings answers."""
     port, shutdown = _free_port(), trio.Event()
     async with trio.open_nursery() as nursery:
 
@@ -61,20 +63,20 @@ async def _reached_on(host: str, *, is_local: bool) -> list[str]:
 
 
 @pytest.mark.real
-async def test_a_deployed_relay_is_reached_by_ipv4_and_by_ipv6() -> None:
+async def test_a_deployed_relay_answers_on_ipv4_and_on_ipv6() -> None:
     assert await _reached_on("", is_local=False) == ["127.0.0.1", "::1"]
     assert await _reached_on("::", is_local=False) == ["127.0.0.1", "::1"]
 
 
 @pytest.mark.real
-async def test_a_relay_on_a_desk_and_one_with_a_host_are_reached_there_alone() -> None:
+async def test_a_local_relay_and_one_with_a_host_answer_only_on_that_address() -> None:
     assert await _reached_on("", is_local=True) == ["127.0.0.1"]
     assert await _reached_on("::1", is_local=False) == ["::1"]
     assert await _reached_on("localhost", is_local=False) != []
 
 
 @pytest.mark.real
-async def test_a_machine_without_ipv6_is_reached_by_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_on_a_machine_without_ipv6_the_relay_answers_on_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = socket.create_server
 
     def without_ipv6(address: tuple[str, int], *, family: int = socket.AF_INET, backlog: int = 9) -> socket.socket:
@@ -90,6 +92,6 @@ async def test_a_machine_without_ipv6_is_reached_by_ipv4(monkeypatch: pytest.Mon
 
 @pytest.mark.real
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
-async def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
+async def test_a_host_that_does_not_belong_to_this_machine_is_named(host: str) -> None:
     with pytest.raises(PortUnusable, match="HOST"):
         await serve(QuartTrio("nothing"), bind=[f"{host}:0"], doors={}, graceful_s=0, shutdown=trio.Event())

@@ -1,4 +1,4 @@
-"""Which rings get the agent, which the human's phone, and which nobody."""
+"""Which incoming calls get the agent, which the human's phone, and which nobody."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def gets(document: Document) -> str:
 
 
 async def rings(play: Play, times: int, number: str, **fields: str) -> list[str]:
-    """Calls in a row, each of them over before the next; what each of them got."""
+    """Make calls one after the other, and return who each of them got."""
     got = []
     for _ in range(times):
         sid = f"CA{len(play.daemon.desk.files):032d}"
@@ -37,12 +37,12 @@ async def rings(play: Play, times: int, number: str, **fields: str) -> list[str]
     return got
 
 
-# Our own echo
+# Calls from the relay's own number
 
 
 @pytest.mark.parametrize("dress", [NUMBER, f"sip:{NUMBER}@carrier.example.com"])
 @pytest.mark.parametrize("forwarded", [{}, {"ForwardedFrom": HUMANS_PHONE}, {"ForwardedFrom": fictional_number(7)}])
-async def test_a_call_from_our_own_number_gets_no_model_and_rings_nobody(
+async def test_a_call_from_the_relays_own_number_gets_no_model_and_dials_nobody(
     dress: str, forwarded: dict[str, str], autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -55,10 +55,10 @@ async def test_a_call_from_our_own_number_gets_no_model_and_rings_nobody(
         assert "forwards" in line["do"]
 
 
-async def test_every_number_that_was_ever_called_is_ours(autojump_clock: Clock) -> None:
+async def test_every_number_that_was_ever_called_counts_as_the_relays_own(autojump_clock: Clock) -> None:
     second = fictional_number(12)
     async with stage() as play:
-        assert await rings(play, 1, second) == [AGENT]  # not known yet
+        assert await rings(play, 1, second) == [AGENT]  # not known yet as a number of the relay
         assert await rings(play, 1, fictional_number(3), To=second) == [AGENT]
         assert await rings(play, 1, second) == [NOBODY]
         assert await rings(play, 1, fictional_number(3)) == [AGENT]
@@ -67,25 +67,27 @@ async def test_every_number_that_was_ever_called_is_ours(autojump_clock: Clock) 
 @pytest.mark.parametrize(
     ("number", "fields"),
     [
-        (HUMANS_PHONE, {}),  # the owner tries it out, or their line forwards without the customer's number
+        (HUMANS_PHONE, {}),  # the owner tries the relay, or their line forwards calls without the customer's number
         (HUMANS_PHONE, {"ForwardedFrom": HUMANS_PHONE}),
-        (fictional_number(5), {"ForwardedFrom": HUMANS_PHONE}),  # a customer whom the main line forwards
-        (NUMBER, {"Direction": "outbound-api", "To": fictional_number(6)}),  # a call that we made
+        (fictional_number(5), {"ForwardedFrom": HUMANS_PHONE}),  # a customer whose call the main line forwards
+        (NUMBER, {"Direction": "outbound-api", "To": fictional_number(6)}),  # a call that the relay made
     ],
 )
-async def test_no_other_call_is_taken_for_an_echo(number: str, fields: dict[str, str], autojump_clock: Clock) -> None:
+async def test_other_calls_are_not_taken_for_calls_from_the_relays_own_number(
+    number: str, fields: dict[str, str], autojump_clock: Clock
+) -> None:
     async with stage() as play:
         assert await rings(play, 2, number, **fields) == [AGENT, AGENT]
-        assert await rings(play, 1, fictional_number(6)) == [AGENT]  # whom we called is not one of ours
+        assert await rings(play, 1, fictional_number(6)) == [AGENT]  # a number that the relay called is not its own
 
 
-async def test_a_human_whose_number_is_called_too_stays_a_human(autojump_clock: Clock) -> None:
+async def test_the_humans_number_does_not_become_an_own_number_when_it_is_called(autojump_clock: Clock) -> None:
     async with stage() as play:
         assert await rings(play, 1, fictional_number(1), To=HUMANS_PHONE) == [AGENT]
         assert await rings(play, 1, HUMANS_PHONE) == [AGENT]
 
 
-# A number that many people present
+# Numbers that many callers share
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ async def test_a_human_whose_number_is_called_too_stays_a_human(autojump_clock: 
         ("+10000000000", {}),
     ],
 )
-async def test_it_is_admitted_each_time_and_known_by_no_number(
+async def test_a_call_from_a_shared_number_is_always_admitted_and_counts_as_without_a_number(
     number: str, fields: dict[str, str], autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -110,18 +112,20 @@ async def test_it_is_admitted_each_time_and_known_by_no_number(
 # Too often
 
 
-async def test_a_number_that_rings_and_rings_gets_the_agent_then_the_human_then_nobody(autojump_clock: Clock) -> None:
+async def test_a_number_that_calls_too_often_gets_first_the_agent_then_the_human_then_nobody(
+    autojump_clock: Clock,
+) -> None:
     async with stage() as play:
         got = await rings(play, 60, fictional_number(9))
         agent, human = admission.CALLS_PER_WINDOW, admission.HUMAN_CALLS_PER_WINDOW
         assert got == [AGENT] * agent + [HUMAN] * human + [NOBODY] * (60 - agent - human)
-        assert await rings(play, 1, fictional_number(10)) == [AGENT]  # everybody else still gets in
+        assert await rings(play, 1, fictional_number(10)) == [AGENT]  # other callers are still admitted
         await trio.sleep(admission.WINDOW_S)
         assert await rings(play, 1, fictional_number(9)) == [AGENT]
 
 
 @pytest.mark.parametrize("number", ["anonymous", "+266696687", "+10000000000"])
-async def test_hidden_callers_together_are_bounded_too(number: str, autojump_clock: Clock) -> None:
+async def test_all_callers_without_a_number_together_have_a_limit(number: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         got = await rings(play, 60, number)
         assert got.count(AGENT) == admission.HIDDEN_CALLS_PER_WINDOW
@@ -130,7 +134,7 @@ async def test_hidden_callers_together_are_bounded_too(number: str, autojump_clo
 
 
 @pytest.mark.parametrize(("number", "agents"), [(fictional_number(9), 10), ("anonymous", 30)])
-async def test_of_a_burst_the_first_still_get_the_agent(number: str, agents: int, autojump_clock: Clock) -> None:
+async def test_the_first_calls_of_a_burst_get_the_agent(number: str, agents: int, autojump_clock: Clock) -> None:
     got: list[str] = []
 
     async def ring(which: int) -> None:
@@ -144,7 +148,7 @@ async def test_of_a_burst_the_first_still_get_the_agent(number: str, agents: int
         assert (got.count(AGENT), got.count(HUMAN)) == (agents, admission.HUMAN_CALLS_PER_WINDOW)
 
 
-async def test_the_humans_phone_is_spared_also_where_there_is_no_agent(autojump_clock: Clock) -> None:
+async def test_the_limit_for_the_humans_phone_counts_also_when_there_is_no_agent(autojump_clock: Clock) -> None:
     async with stage() as play:
         play.daemon.desk.draining = True
         got = await rings(play, 20, fictional_number(9))
@@ -152,7 +156,7 @@ async def test_the_humans_phone_is_spared_also_where_there_is_no_agent(autojump_
 
 
 @pytest.mark.parametrize("number", [fictional_number(9), "anonymous"])
-async def test_the_rings_of_all_machines_are_counted(number: str, autojump_clock: Clock) -> None:
+async def test_the_calls_on_all_machines_are_counted(number: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         now = play.daemon.desk.utc_now()
         play.ledger._utc_now = play.daemon.desk.utc_now
@@ -163,20 +167,22 @@ async def test_the_rings_of_all_machines_are_counted(number: str, autojump_clock
         assert await rings(play, 1, fictional_number(10)) == [AGENT]
 
 
-async def test_a_ledger_that_is_away_lets_calls_in_by_what_this_machine_knows(autojump_clock: Clock) -> None:
+async def test_without_the_ledger_only_the_calls_on_this_machine_are_counted(autojump_clock: Clock) -> None:
     async with stage() as play:
         play.ledger.away = True
         assert await rings(play, 11, fictional_number(9)) == [AGENT] * 10 + [HUMAN]
 
 
-# What the network says of a number
+# The network's verification of a number
 
 
 @pytest.mark.parametrize(
     ("verstat", "believed"),
     [("TN-Validation-Passed-A", True), ("TN-Validation-Failed-C", False), ("No-TN-Validation", False), ("", False)],
 )
-async def test_the_networks_word_reaches_the_functions(verstat: str, believed: bool, autojump_clock: Clock) -> None:
+async def test_the_networks_verification_of_a_number_reaches_the_functions(
+    verstat: str, believed: bool, autojump_clock: Clock
+) -> None:
     async with stage() as play:
         assert await rings(play, 1, fictional_number(9), StirVerstat=verstat) == [AGENT]
         (file,) = play.daemon.desk.files.values()

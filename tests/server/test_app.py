@@ -1,4 +1,4 @@
-"""The process around the calls: an error beside them does not end them."""
+"""The process around the calls: an error outside the calls does not end them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.real
 
 @asynccontextmanager
 async def serving(nursery: trio.Nursery, folder: Path, ledger: MemoryLedger) -> AsyncIterator[tuple[Daemon, str]]:
-    """A daemon on a port of its own. The test that ends it waits for `over`."""
+    """A daemon on a port of its own. The test must stop it. The end of the block waits until it has stopped."""
     loaded = settings.load({**ENVIRONMENT, "DATA_DIR": str(folder)}, serving=True)
     async with functions.Backend("http://127.0.0.1:9") as backend, rest_of(loaded) as rest:
         daemon = Daemon(open_desk(loaded, ledger, backend=backend, rest=rest))
@@ -49,7 +49,7 @@ async def serving(nursery: trio.Nursery, folder: Path, ledger: MemoryLedger) -> 
 
 @pytest.fixture
 def hang_up_signal() -> Iterator[None]:
-    """SIGHUP as a terminal's process has it, also where the tests run under nohup."""
+    """Give SIGHUP its default action, also if the tests run under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -61,7 +61,7 @@ class BrokenLedger(MemoryLedger):
         raise RuntimeError("a bug of the ledger's")
 
 
-async def test_figures_are_for_who_asks_directly_and_not_for_the_public_behind_the_proxy(
+async def test_the_figures_are_given_to_direct_requests_and_not_to_the_public_through_the_proxy(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with stage() as play:
@@ -73,14 +73,14 @@ async def test_figures_are_for_who_asks_directly_and_not_for_the_public_behind_t
             for header in proxies.split():
                 public = await client.get("http://relay/metrics", headers={header: "203.0.113.9"})
                 assert (public.status_code, "relay" in public.text) == (404, False), header
-            for url in (f"{PUBLIC_URL}/metrics", f"{PUBLIC_URL.upper()}:443/metrics"):  # a proxy that says nothing
+            for url in (f"{PUBLIC_URL}/metrics", f"{PUBLIC_URL.upper()}:443/metrics"):  # a proxy that adds no headers
                 assert (await client.get(url)).status_code == 404
             assert (await client.get("http://relay/metrics", headers={"Host": "[::"})).status_code == 200
             scraper = {"X-Prometheus-Scrape-Timeout-Seconds": "10", "User-Agent": "Prometheus/3", "Accept": "*/*"}
             assert (await client.get("http://relay/metrics", headers=scraper)).status_code == 200
 
 
-async def test_a_bug_in_what_calls_can_do_without_does_not_end_the_process(
+async def test_a_bug_in_a_part_that_calls_do_not_need_does_not_end_the_process(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:
@@ -95,7 +95,7 @@ async def test_a_bug_in_what_calls_can_do_without_does_not_end_the_process(
     assert {line["task"] for line in lines if line["event"] == "relay.task_broke"} == {"ledger", "phrases"}
 
 
-async def test_the_days_bill_begins_anew_at_midnight_while_postgres_is_away(
+async def test_the_days_spending_starts_at_zero_at_midnight_also_without_postgres(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with stage() as play:
@@ -112,9 +112,11 @@ async def test_the_days_bill_begins_anew_at_midnight_while_postgres_is_away(
         assert desk.spent_today_usd == 0.0
 
 
-async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: trio.Nursery, tmp_path: Path) -> None:
+async def test_the_first_signal_begins_the_drain_and_the_second_ends_the_process_at_once(
+    nursery: trio.Nursery, tmp_path: Path
+) -> None:
     async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
-        OpenStream(daemon.desk.open_file(CallSid("CA" + "1" * 32), caller(), "", 0.0))  # a call that goes on
+        OpenStream(daemon.desk.open_file(CallSid("CA" + "1" * 32), caller(), "", 0.0))  # this call stays open
         async with httpx.AsyncClient(trust_env=False) as client:
             os.kill(os.getpid(), signal.SIGTERM)
             with trio.fail_after(30):
@@ -126,7 +128,7 @@ async def test_the_first_signal_drains_and_the_second_leaves_at_once(nursery: tr
 
 @pytest.mark.usefixtures("hang_up_signal")
 @pytest.mark.parametrize("together", [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)])
-async def test_signals_that_come_together_are_one_and_leave_the_calls_alone(
+async def test_several_signals_at_once_count_as_one_and_do_not_end_the_calls(
     nursery: trio.Nursery, tmp_path: Path, together: tuple[signal.Signals, ...]
 ) -> None:
     async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
@@ -137,11 +139,11 @@ async def test_signals_that_come_together_are_one_and_leave_the_calls_alone(
         await trio.sleep(0.5)
         async with httpx.AsyncClient(trust_env=False) as client:
             assert (await client.get(f"{url}/readyz", timeout=30)).text.startswith("draining")
-        stream.close_rows()  # the call is over, and so is the drain
+        stream.close_rows()  # the call ends, and with it the drain
 
 
 @pytest.mark.usefixtures("hang_up_signal")
-async def test_a_closed_terminal_drains_as_well(nursery: trio.Nursery, tmp_path: Path) -> None:
+async def test_a_closed_terminal_begins_the_drain_too(nursery: trio.Nursery, tmp_path: Path) -> None:
     async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, url):
         stream = OpenStream(daemon.desk.open_file(CallSid("CA" + "1" * 32), caller(), "", 0.0))
         os.kill(os.getpid(), signal.SIGHUP)
@@ -152,7 +154,7 @@ async def test_a_closed_terminal_drains_as_well(nursery: trio.Nursery, tmp_path:
 
 
 @pytest.mark.usefixtures("hang_up_signal")
-async def test_under_nohup_a_closed_terminal_is_nothing(nursery: trio.Nursery, tmp_path: Path) -> None:
+async def test_under_nohup_a_closed_terminal_changes_nothing(nursery: trio.Nursery, tmp_path: Path) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     async with serving(nursery, tmp_path, MemoryLedger()) as (daemon, _):
         os.kill(os.getpid(), signal.SIGHUP)
@@ -161,13 +163,13 @@ async def test_under_nohup_a_closed_terminal_is_nothing(nursery: trio.Nursery, t
         daemon.stop()
 
 
-async def test_numbers_of_ours_are_learned_from_the_ledger_and_from_the_account(
+async def test_the_relays_own_numbers_are_read_from_the_ledger_and_from_the_account(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with stage() as play:
         called = "+12125550177"
         play.ledger.record(rows.CallRow(call_sid="CA1", to_number=called))
-        play.ledger.record(rows.CallRow(call_sid="CA2", to_number="+12125550102"))  # a human's
+        play.ledger.record(rows.CallRow(call_sid="CA2", to_number="+12125550102"))  # a human's number
         await play.daemon._learn_own_numbers()
         assert play.daemon.desk.own_numbers == {called, play.exchange.number.number}
         assert any(path.endswith("IncomingPhoneNumbers.json") for _, path, _ in play.rest.requests)

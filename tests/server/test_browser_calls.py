@@ -1,4 +1,4 @@
-"""A call from the page "Talk to it" is a call like any other; it is a test, and leaves what a test leaves."""
+"""A test call from the page "Talk to it" works like any call. It is marked as a test, and nobody is told."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUMBER = "+12125550107"
 
 
 def understood(caller: BrowserCaller) -> list[str]:
-    """The agent's sentences that were played to their end, by their clips."""
+    """The clips of the agent's sentences that were played to their end."""
     return [heard.clip.id for heard in Ear(("agent",)).hear(dsp.decode(caller.heard()), 8000)]
 
 
@@ -42,12 +42,12 @@ def outcome_of(play: Play) -> rows.OutcomeRow:
 
 
 def figure(play: Play, name: str) -> list[str]:
-    """The lines of a figure that are not zero."""
+    """The lines of a metric whose value is not zero."""
     lines = play.daemon.desk.metrics.text().decode().splitlines()
     return [line for line in lines if line.startswith(name) and float(line.rpartition(" ")[2])]
 
 
-async def test_the_browser_asks_interrupts_books_and_hears_the_goodbye(autojump_clock: MockClock) -> None:
+async def test_a_caller_in_the_browser_asks_interrupts_books_and_hears_the_goodbye(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         async with browser_call(play, number=NUMBER) as caller:
@@ -75,7 +75,7 @@ async def test_the_browser_asks_interrupts_books_and_hears_the_goodbye(autojump_
         assert 20 < len(interrupted.heard) < len(interrupted.said) - 40
 
 
-async def test_what_a_test_books_is_in_the_test_diary_and_the_next_test_finds_the_time_taken(
+async def test_a_booking_of_a_test_call_is_in_the_test_diary_and_the_next_test_call_finds_the_time_taken(
     autojump_clock: MockClock,
 ) -> None:
     async with stage(settings=LOCAL) as play:
@@ -90,7 +90,7 @@ async def test_what_a_test_books_is_in_the_test_diary_and_the_next_test_finds_th
         assert sorted(str(each.get("error", each.get("done")))[-9:] for each in outputs) == ["booked", "is taken."]
 
 
-async def test_a_relay_with_a_diary_of_its_own_has_another_one_for_tests(autojump_clock: MockClock) -> None:
+async def test_a_relay_with_the_embedded_backend_has_a_separate_diary_for_test_calls(autojump_clock: MockClock) -> None:
     diary = MemoryDiary()
     async with stage(settings=LOCAL | {"BUSINESS_API_BASE": "embedded"}, diary=diary) as play:
         open_console(play.daemon)
@@ -101,7 +101,7 @@ async def test_a_relay_with_a_diary_of_its_own_has_another_one_for_tests(autojum
         assert diary.store.appointments == {}
 
 
-async def test_where_the_box_is_ticked_it_books_where_callers_book(autojump_clock: MockClock) -> None:
+async def test_with_the_box_ticked_a_test_call_books_in_the_real_diary(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         async with browser_call(play, number=NUMBER, real="yes") as caller:
@@ -110,7 +110,7 @@ async def test_where_the_box_is_ticked_it_books_where_callers_book(autojump_cloc
         assert [each.phone for each in play.business.diary.bookings.values()] == [NUMBER]
 
 
-async def test_a_test_is_marked_counted_nowhere_and_told_to_nobody(autojump_clock: MockClock) -> None:
+async def test_a_test_call_is_marked_and_not_counted_and_nobody_is_told(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         desk = play.daemon.desk
@@ -123,13 +123,13 @@ async def test_a_test_is_marked_counted_nowhere_and_told_to_nobody(autojump_cloc
         assert await play.ledger.calls_from(NUMBER, 3600, limit_s=1.0) == 0
         for name in ("relay_calls_total", "relay_rings", "relay_turn_ms_count", "relay_functions", "relay_greeting_ms"):
             assert figure(play, name) == [], name
-        # Money is money: it counts into the day's, and into the figure of what was spent.
+        # A test call costs real money. So it counts for the day's limit and for the figure of the spending.
         assert desk.spent_today_usd > 0
         assert figure(play, "relay_usd_total") != []
         assert not desk.calls_in_hand
 
 
-async def test_a_transfer_is_shown_and_nobody_is_rung(autojump_clock: MockClock) -> None:
+async def test_a_transfer_in_a_test_call_is_shown_and_nobody_is_dialled(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         dialled: list[str] = []
@@ -163,7 +163,7 @@ async def test_a_caller_who_hangs_up_or_closes_the_tab_ends_the_call(how: str, a
         assert (await ask(play, "GET", caller.told["end"]))[1]["words"] == "You hung up."
 
 
-async def test_a_key_reaches_the_agent_as_a_phones_does(autojump_clock: MockClock) -> None:
+async def test_a_key_on_the_page_reaches_the_agent_like_a_key_on_a_phone(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         async with browser_call(play, number=NUMBER) as caller:
@@ -173,7 +173,9 @@ async def test_a_key_reaches_the_agent_as_a_phones_does(autojump_clock: MockCloc
         assert outcome_of(play).transfer_result == "shown"
 
 
-async def test_a_socket_is_opened_once_by_the_page_that_rang(autojump_clock: MockClock) -> None:
+async def test_a_socket_can_be_opened_only_once_and_only_by_the_page_that_started_the_call(
+    autojump_clock: MockClock,
+) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         async with browser_call(play) as caller:
@@ -187,7 +189,7 @@ async def test_a_socket_is_opened_once_by_the_page_that_rang(autojump_clock: Moc
         assert understood(caller)[:1] == ["greeting"]
 
 
-async def test_a_call_whose_socket_never_came_says_so_and_takes_no_line_for_long(autojump_clock: MockClock) -> None:
+async def test_a_call_without_a_socket_is_reported_and_frees_its_line_soon(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         _, told = await ask(play, "POST", "/console/talk/call", {"number": ""})
@@ -207,7 +209,7 @@ ODD = b'{"kind":"video","frame":7}'
 NOBODYS = b'{"kind":"mark","name":"r9-99"}'
 
 
-async def test_what_is_no_message_is_counted_and_the_call_goes_on(autojump_clock: MockClock) -> None:
+async def test_an_invalid_message_is_counted_and_the_call_goes_on(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         async with browser_call(play) as caller:
@@ -234,18 +236,18 @@ async def test_a_message_that_is_too_large_ends_the_call_with_its_code(autojump_
         assert "broke off" in (await ask(play, "GET", caller.told["end"]))[1]["words"]
 
 
-async def test_sound_that_comes_faster_than_time_ends_the_call(autojump_clock: MockClock) -> None:
+async def test_audio_that_comes_faster_than_real_time_ends_the_call(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         async with browser_call(play) as caller:
-            for number in range(40):  # a second each
+            for number in range(40):  # a second of audio each
                 await caller.send(kind="audio", ms=1000 * number, mulaw="/w" + "/" * 10_664 + "==")
             await caller.is_over.wait()
         assert outcome_of(play).end_reason == "twilio_protocol"
         assert "faster than time passes" in (await ask(play, "GET", caller.told["end"]))[1]["words"]
 
 
-async def test_sound_that_comes_at_half_speed_harms_nobody(autojump_clock: MockClock) -> None:
+async def test_audio_that_comes_at_half_speed_does_no_harm(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         async with browser_call(play) as caller:
@@ -257,7 +259,7 @@ async def test_sound_that_comes_at_half_speed_harms_nobody(autojump_clock: MockC
         assert outcome_of(play).transfer_result == "shown"
 
 
-async def test_a_silent_caller_is_asked_and_then_hung_up_on(autojump_clock: MockClock) -> None:
+async def test_a_silent_caller_is_asked_and_then_the_agent_hangs_up(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL | {"MAX_SILENCE_S": "20"}) as play:
         open_console(play.daemon)
         async with browser_call(play) as caller:
@@ -266,7 +268,7 @@ async def test_a_silent_caller_is_asked_and_then_hung_up_on(autojump_clock: Mock
         assert understood(caller)[-2:] == ["still_there", "hanging_up"]
 
 
-async def test_a_tab_that_sends_nothing_at_all_is_noticed(autojump_clock: MockClock) -> None:
+async def test_a_tab_that_sends_no_audio_ends_the_call(autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL) as play:
         open_console(play.daemon)
         _, told = await ask(play, "POST", "/console/talk/call", {"number": ""})
@@ -286,7 +288,7 @@ async def test_a_tab_that_sends_nothing_at_all_is_noticed(autojump_clock: MockCl
         ("number", "12 is no phone number"),
     ],
 )
-async def test_a_call_that_cannot_be_had_says_why(trouble: str, words: str, autojump_clock: MockClock) -> None:
+async def test_the_page_is_told_why_a_call_is_not_possible(trouble: str, words: str, autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL | {"MAX_CALLS": "1"}) as play:
         open_console(play.daemon)
         if trouble == "lines":
@@ -310,7 +312,7 @@ async def test_another_page_cannot_make_calls(autojump_clock: MockClock) -> None
         assert (await ask(play, "POST", "/console/talk/call", {"number": ""}, OWN))[0] == 200
 
 
-async def test_another_machines_call_is_brought_to_it(
+async def test_a_request_for_a_call_on_another_machine_is_sent_there(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with stage(settings=LOCAL | {"FLY_MACHINE_ID": "a1"}) as play:
@@ -324,7 +326,7 @@ async def test_another_machines_call_is_brought_to_it(
 
 
 @pytest.mark.parametrize("record", ["off", "transcripts"])
-async def test_words_are_kept_as_of_any_call(record: str, autojump_clock: MockClock) -> None:
+async def test_the_words_of_a_test_call_are_kept_like_those_of_any_call(record: str, autojump_clock: MockClock) -> None:
     async with stage(settings=LOCAL | {"RECORD": record}) as play:
         open_console(play.daemon)
         async with browser_call(play, number=NUMBER) as caller:

@@ -1,4 +1,4 @@
-"""The console's sockets: nobody without a session, from another page or from outside comes in."""
+"""The console's sockets refuse requests without a session, from another origin, or from outside."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def session(guard: Guard) -> str:
 async def knock(
     settings: Settings, headers: Mapping[str, str], path: str = "echo/a/b?c=1", peer: str = "", host: str = ""
 ) -> bytes:
-    """What the room behind the door said. Raises Refused."""
+    """Open a socket, and return what the room answers. Raises Refused."""
     came: list[str] = []
 
     async def room(request: Request, end: WebSocketEnd, rest: str) -> None:
@@ -67,36 +67,36 @@ async def knock(
     raise wrong
 
 
-async def test_an_owner_with_a_session_comes_in_and_the_room_is_told_the_rest_of_the_path() -> None:
+async def test_an_owner_with_a_session_is_admitted_and_the_room_gets_the_rest_of_the_path() -> None:
     assert await knock(PUBLIC, {**OWN, "Cookie": "own"}) == b"a/b?c=1"
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example.com", "null", "http://relay.example.com", "https://[", ""])
-async def test_a_session_from_another_page_does_not_come_in(origin: str) -> None:
+async def test_a_socket_from_another_origin_is_refused(origin: str) -> None:
     headers = {"Cookie": "own", "Sec-Fetch-Site": "same-origin"}
     with pytest.raises(Refused, match="403"):
         await knock(PUBLIC, headers | {"Origin": origin} if origin else headers)
 
 
 @pytest.mark.parametrize("cookie", ["", f"{COOKIE}=x", f"{COOKIE}=x.y.z", "relay_other=1"])
-async def test_without_a_session_of_ours_nobody_comes_in(cookie: str) -> None:
+async def test_a_socket_without_a_valid_session_is_refused(cookie: str) -> None:
     with pytest.raises(Refused, match="401"):
         await knock(PUBLIC, OWN | ({"Cookie": cookie} if cookie else {}))
 
 
-async def test_a_session_of_another_password_does_not_come_in() -> None:
+async def test_a_session_with_an_old_password_is_refused() -> None:
     other = Guard(replace(PUBLIC, console_password_hash=password.hashed("another password")))
     with pytest.raises(Refused, match="401"):
         await knock(PUBLIC, {**OWN, "Cookie": session(other)})
 
 
-async def test_a_name_that_is_no_room_is_not_found() -> None:
+async def test_an_unknown_room_is_not_found() -> None:
     for path in ("nothing", "", "ech"):
         with pytest.raises(Refused, match="404"):
             await knock(PUBLIC, {**OWN, "Cookie": "own"}, path)
 
 
-async def test_without_a_password_the_own_machine_comes_in_and_nobody_else() -> None:
+async def test_without_a_password_only_this_machine_is_admitted() -> None:
     assert await knock(LOCAL, OWN_LOCAL, peer="127.0.0.1") == b"a/b?c=1"
     assert await knock(LOCAL, {"Origin": "http://[::1]:8080"}, peer="::1", host="[::1]:8080") == b"a/b?c=1"
     for peer in ("192.0.2.7", "gone", "nowhere"):
@@ -113,7 +113,7 @@ async def test_without_a_password_the_own_machine_comes_in_and_nobody_else() -> 
         await knock(Settings(public_url="https://relay.example.com"), OWN)
 
 
-async def test_an_origin_that_comes_twice_is_refused() -> None:
+async def test_a_request_with_two_origins_is_refused() -> None:
     guard = Guard(PUBLIC)
     ours, theirs = trio.testing.memory_stream_pair()
     head = (

@@ -1,4 +1,4 @@
-"""Descriptors: how many a process may have; idle connections do not keep a ring out."""
+"""File descriptors: how many a process may have. Idle connections must not block an incoming call."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one(limits: tuple[int, int]) -> No
     assert descriptors.limit() == min(hard, descriptors.ENOUGH)
 
 
-def test_too_few_for_max_calls_is_told_with_what_to_do() -> None:
+def test_too_few_descriptors_for_max_calls_are_reported_with_a_remedy() -> None:
     code = (
         "import resource, structlog\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"
@@ -46,13 +46,13 @@ def test_too_few_for_max_calls_is_told_with_what_to_do() -> None:
     assert "needed=500" in told
 
 
-def test_the_one_that_waits_longest_is_closed() -> None:
+def test_the_connection_that_has_been_idle_longest_is_closed() -> None:
     closed: list[str] = []
     idle = IdleConnections(most=3)
     with structlog.testing.capture_logs() as lines:
         for name in "abc":
             idle.add(name, lambda name=name: closed.append(name))  # type: ignore[misc]
-        idle.add("a", lambda: closed.append("a"))  # it was asked something, and waits again
+        idle.add("a", lambda: closed.append("a"))  # it had a request, and is idle again
         idle.remove("c")
         for name in "def":
             idle.add(name, lambda name=name: closed.append(name))  # type: ignore[misc]
@@ -62,7 +62,7 @@ def test_the_one_that_waits_longest_is_closed() -> None:
 
 
 async def rung(stream: trio.SocketStream) -> None:
-    """Read until the answer is there."""
+    """Read until the answer has come."""
     got = b""
     while b"rung" not in got:
         more = await stream.receive_some(65_536)
@@ -71,8 +71,8 @@ async def rung(stream: trio.SocketStream) -> None:
 
 
 @pytest.mark.real
-async def test_a_crowd_of_idle_connections_does_not_keep_a_ring_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descriptors, "limit", lambda: 128)  # a quarter of it may be idle
+async def test_many_idle_connections_do_not_block_an_incoming_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptors, "limit", lambda: 128)  # a quarter of them may be idle connections
     app = QuartTrio("crowd")
 
     @app.get("/ring")
@@ -102,7 +102,7 @@ async def test_a_crowd_of_idle_connections_does_not_keep_a_ring_out(monkeypatch:
         for which in range(100):
             stream = await trio.open_tcp_stream("127.0.0.1", port)
             if which % 2:
-                await stream.send_all(b"GET /ri")  # half a request is none
+                await stream.send_all(b"GET /ri")  # half a request leaves the connection idle
             crowd.append(stream)
         with trio.fail_after(10):
             await stream.send_all(b"" if which % 2 == 0 else b"ng HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -1,4 +1,4 @@
-"""A process that is told to stop stays as long as one of its callers still needs it, and no longer."""
+"""A process that is told to stop runs as long as one of its callers needs it, and no longer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASKS_FOR_A_PERSON = '{ listen = true }, { say = "ask_human" }, { until = "bridge
 
 
 async def call_and_drain(play: Play, steps: str, after_s: float, more: str = "") -> tuple[CallReport, float]:
-    """A call, and a drain that begins `after_s` into it; returns when the drain was over, too."""
+    """Make a call, and begin a drain `after_s` after its start. Return the report and when the drain was over."""
     scenario = parse(f'title = "t"\n[caller]\nsteps = [{steps}]\n{more}', "drain")
     reports: list[CallReport] = []
     over_s = 0.0
@@ -38,7 +38,7 @@ async def call_and_drain(play: Play, steps: str, after_s: float, more: str = "")
     return reports[0], over_s
 
 
-async def test_the_last_caller_of_a_drain_is_put_through_before_the_process_ends(autojump_clock: Clock) -> None:
+async def test_the_last_caller_of_a_drain_is_transferred_before_the_process_ends(autojump_clock: Clock) -> None:
     async with stage() as play:
         more = '[human]\ndoes = "accepts"\nring_s = 15\ntalk_s = 4\n'
         report, _ = await call_and_drain(play, ASKS_FOR_A_PERSON, 12.0, more)
@@ -48,7 +48,7 @@ async def test_the_last_caller_of_a_drain_is_put_through_before_the_process_ends
     assert [each for each in report.complaints if each.level != "note"] == []
 
 
-async def test_a_caller_whom_nobody_takes_leaves_a_message_before_the_process_ends(autojump_clock: Clock) -> None:
+async def test_a_caller_whom_no_human_takes_leaves_a_message_before_the_process_ends(autojump_clock: Clock) -> None:
     steps = (
         '{ listen = true }, { say = "ask_human" }, { until = "recording_started" }, { say = "hello" }, { silent_s = 8 }'
     )
@@ -70,7 +70,7 @@ async def test_a_caller_who_rang_before_the_drain_is_served_and_told_when_to_end
     assert over_s < 280
 
 
-async def test_a_call_that_goes_on_and_on_ends_with_the_human_before_the_process_must(autojump_clock: Clock) -> None:
+async def test_a_very_long_call_is_transferred_before_the_process_must_end(autojump_clock: Clock) -> None:
     steps = '{ listen = true }, { say = "ask_hours" }, ' * 40 + '{ until = "bridged" }, { hang_up = true }'
     async with stage() as play:
         report, over_s = await call_and_drain(play, steps, 0.2)
@@ -90,7 +90,7 @@ async def test_a_drain_without_callers_is_over_at_once(then: Next, autojump_cloc
         assert trio.current_time() == began
 
 
-async def test_a_caller_who_never_comes_back_does_not_keep_the_process(autojump_clock: Clock) -> None:
+async def test_a_caller_who_never_comes_back_does_not_delay_the_end_of_the_process(autojump_clock: Clock) -> None:
     async with stage() as play:
         await ask(play, "/twilio/incoming", {"CallStatus": "ringing"})
         began = trio.current_time()
@@ -99,7 +99,9 @@ async def test_a_caller_who_never_comes_back_does_not_keep_the_process(autojump_
         assert play.daemon.desk.files[CallSid(SID)].streams == 0
 
 
-async def test_a_caller_who_hangs_up_while_the_human_is_rung_does_not_keep_the_process(autojump_clock: Clock) -> None:
+async def test_a_caller_who_hangs_up_while_the_human_is_dialled_does_not_delay_the_end_of_the_process(
+    autojump_clock: Clock,
+) -> None:
     async with stage() as play:
         call_file(play)
         await ask(play, "/twilio/after")

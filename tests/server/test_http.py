@@ -1,4 +1,4 @@
-"""Where our code meets hypercorn: HTTP stays with it, sockets leave it by their doors, no peer can stop the server."""
+"""The seam between our code and hypercorn: HTTP stays with hypercorn, sockets go to a door, and no peer can stop it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_app() -> QuartTrio:
 
 
 class Relay:
-    """A running server and what its door saw."""
+    """A running server, and the sockets that came to its door."""
 
     def __init__(self, graceful_s: float = 0.3) -> None:
         self.graceful_s = graceful_s
@@ -142,7 +142,7 @@ async def ends_with(end: WebSocketEnd) -> tuple[int, str]:
 async def post(stream: trio.SocketStream, *pieces: bytes) -> bytes:
     for piece in (POST % sum(map(len, pieces)), *pieces):
         await stream.send_all(piece)
-        await trio.sleep(0.02)  # so that each piece is read alone
+        await trio.sleep(0.02)  # so that each piece is read separately
     said = b""
     with trio.fail_after(30):
         while b"got " not in said:
@@ -155,11 +155,11 @@ async def upgraded(relay: Relay, stream: trio.abc.Stream) -> WebSocketEnd:
         return await upgrade(StreamWire(stream), f"ws://relay.test{MEDIA}echo", {})
 
 
-def test_hypercorn_is_the_one_this_seam_was_made_for() -> None:
+def test_hypercorn_has_the_version_that_http_py_was_written_for() -> None:
     assert version("hypercorn").startswith("0.18.")
 
 
-async def test_a_fresh_connection_goes_to_the_door(relay: Relay) -> None:
+async def test_a_media_request_on_a_new_connection_goes_to_the_door(relay: Relay) -> None:
     end = await relay.dial()
     await echoes(end)
     await end.close(1000, "caller hung up")
@@ -168,7 +168,7 @@ async def test_a_fresh_connection_goes_to_the_door(relay: Relay) -> None:
     assert relay.left == ["1000 caller hung up"]
 
 
-async def test_each_prefix_has_its_own_door_and_the_door_knows_who_comes(relay: Relay) -> None:
+async def test_each_prefix_has_its_own_door_and_the_door_gets_the_peers_address(relay: Relay) -> None:
     for path in ("listen/CA1?x=1", "talk"):
         end = await dial(f"{relay.url.replace('http', 'ws', 1)}{CONSOLE}{path}", {}, limit_s=30)
         assert await end.receive() == [f"{CONSOLE}{path} from 127.0.0.1".encode()]
@@ -178,7 +178,7 @@ async def test_each_prefix_has_its_own_door_and_the_door_knows_who_comes(relay: 
     await end.close()
 
 
-async def test_another_library_can_talk_to_it(relay: Relay) -> None:
+async def test_a_client_of_another_library_can_use_the_socket(relay: Relay) -> None:
     url = f"{relay.url.replace('http', 'ws', 1)}{MEDIA}echo"
     async with trio_websocket.open_websocket_url(url) as connection:
         await connection.send_message("hello")
@@ -186,7 +186,7 @@ async def test_another_library_can_talk_to_it(relay: Relay) -> None:
         await connection.ping(b"alive?")
 
 
-async def test_http_is_served_beside_it_on_the_same_port(relay: Relay) -> None:
+async def test_http_is_served_on_the_same_port_as_the_sockets(relay: Relay) -> None:
     end = await relay.dial()
     stream = await relay.connect()
     assert b"200" in await post(stream, b"x" * 3000)
@@ -195,7 +195,7 @@ async def test_http_is_served_beside_it_on_the_same_port(relay: Relay) -> None:
     await stream.aclose()
 
 
-async def test_a_connection_kept_alive_after_a_post_goes_to_the_door(relay: Relay) -> None:
+async def test_a_media_request_on_a_kept_alive_connection_goes_to_the_door(relay: Relay) -> None:
     stream = await relay.connect()
     for _ in range(2):
         assert b"got 5" in await post(stream, b"a=b&c")
@@ -204,7 +204,7 @@ async def test_a_connection_kept_alive_after_a_post_goes_to_the_door(relay: Rela
     await end.close()
 
 
-async def test_a_request_that_comes_byte_by_byte_goes_to_the_door(relay: Relay) -> None:
+async def test_a_media_request_that_comes_byte_by_byte_goes_to_the_door(relay: Relay) -> None:
     class Dribble(StreamWire):
         async def write(self, data: bytes) -> None:
             for n in range(len(data)):
@@ -217,7 +217,7 @@ async def test_a_request_that_comes_byte_by_byte_goes_to_the_door(relay: Relay) 
     await end.close()
 
 
-async def test_another_request_that_comes_byte_by_byte_stays_with_http(relay: Relay) -> None:
+async def test_an_http_request_that_comes_byte_by_byte_stays_with_hypercorn(relay: Relay) -> None:
     stream = await relay.connect()
     for byte in POST % 1 + b"x":
         await stream.send_all(bytes([byte]))
@@ -231,7 +231,7 @@ async def test_another_request_that_comes_byte_by_byte_stays_with_http(relay: Re
     await stream.aclose()
 
 
-async def test_a_body_that_looks_like_a_media_request_stays_a_body(relay: Relay) -> None:
+async def test_a_body_that_looks_like_a_media_request_is_read_as_a_body(relay: Relay) -> None:
     stream = await relay.connect()
     line = f"GET {MEDIA}echo HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     assert b"got %d" % (len(line) + 1) in await post(stream, b"x", line)
@@ -239,7 +239,7 @@ async def test_a_body_that_looks_like_a_media_request_stays_a_body(relay: Relay)
     await stream.aclose()
 
 
-async def test_a_header_that_looks_like_a_media_request_stays_a_header(relay: Relay) -> None:
+async def test_a_header_that_looks_like_a_media_request_is_read_as_a_header(relay: Relay) -> None:
     stream = await relay.connect()
     head = b"POST /twilio/incoming HTTP/1.1\r\nHost: relay.test\r\nContent-Length: 1\r\nX-Odd: "
     for piece in (head, f"GET {MEDIA}echo HTTP/1.1\r\n\r\nx".encode()):
@@ -250,17 +250,17 @@ async def test_a_header_that_looks_like_a_media_request_stays_a_header(relay: Re
     await stream.aclose()
 
 
-async def test_a_webhook_client_that_left_is_let_go_at_once(relay: Relay) -> None:
+async def test_the_connection_of_a_webhook_client_that_left_is_closed_at_once(relay: Relay) -> None:
     stream = await relay.connect()
     await post(stream, b"x")
     await trio.sleep(0.05)  # until hypercorn waits for the next request
     await stream.send_eof()
-    with trio.fail_after(30):  # the keep-alive time is longer
+    with trio.fail_after(30):  # less than the keep-alive time
         assert await stream.receive_some() == b""
     await stream.aclose()
 
 
-async def test_nothing_of_a_call_stays_behind(relay: Relay) -> None:
+async def test_nothing_of_a_call_stays_in_memory(relay: Relay) -> None:
     before = trio.lowlevel.current_statistics().tasks_living
     for _ in range(3):
         end = await relay.dial()
@@ -285,13 +285,13 @@ async def test_a_door_may_refuse_before_the_upgrade(relay: Relay) -> None:
         await relay.dial("forbidden")
 
 
-async def test_a_message_over_64_kib_is_1009(relay: Relay) -> None:
+async def test_a_message_over_64_kib_closes_the_socket_with_1009(relay: Relay) -> None:
     end = await relay.dial()
     await end.send(b"x" * 70_000)
     assert (await ends_with(end))[0] == 1009
 
 
-async def test_a_door_that_breaks_costs_its_own_connection_only(relay: Relay) -> None:
+async def test_an_error_in_a_door_ends_only_its_own_connection(relay: Relay) -> None:
     with structlog.testing.capture_logs() as logs:
         end = await relay.dial("broken")
         assert await ends_with(end) == (1011, "the relay failed")
@@ -315,7 +315,7 @@ async def test_a_door_that_breaks_costs_its_own_connection_only(relay: Relay) ->
     ],
     ids=["tls", "half a request", "endless head", "nothing", "h2"],
 )
-async def test_rubbish_on_the_port_harms_nobody(relay: Relay, rubbish: bytes) -> None:
+async def test_invalid_bytes_on_the_port_do_no_harm(relay: Relay, rubbish: bytes) -> None:
     stream = await relay.connect()
     await stream.send_all(rubbish)
     with trio.move_on_after(0.1):
@@ -335,13 +335,13 @@ async def test_rubbish_on_the_port_harms_nobody(relay: Relay, rubbish: bytes) ->
     ],
     ids=["1.0", "close", "a body that never comes"],
 )
-async def test_a_connection_that_carries_no_further_request_is_closed_behind_the_answer(
+async def test_a_connection_that_can_carry_no_further_request_is_closed_after_the_answer(
     relay: Relay, request_: bytes
 ) -> None:
     stream = await relay.connect()
     await stream.send_all(request_)
     said = b""
-    with trio.fail_after(30):  # far less than the keep-alive time
+    with trio.fail_after(30):  # much less than the keep-alive time
         while piece := await stream.receive_some():
             said += piece
     assert said.startswith(b"HTTP/1.1 404 ")
@@ -357,18 +357,18 @@ async def test_a_connection_that_carries_no_further_request_is_closed_behind_the
     ],
     ids=["by prior knowledge", "by upgrade"],
 )
-async def test_nobody_speaks_http_2_here(relay: Relay, preface: bytes) -> None:
+async def test_http_2_is_not_served(relay: Relay, preface: bytes) -> None:
     stream = await relay.connect()
     await stream.send_all(preface)
     said = b""
     with trio.fail_after(30):
         while piece := await stream.receive_some():
             said += piece
-    assert b"\x00\x00\x00\x04" not in said  # no SETTINGS
+    assert b"\x00\x00\x00\x04" not in said  # no SETTINGS frame of HTTP/2
     await stream.aclose()
 
 
-async def test_a_caller_that_stops_reading_is_cut(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_stops_reading_is_cut_off(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "NO_PROGRESS_S", 0.2)
     end = await relay.dial("flood")
     with trio.fail_after(30):
@@ -377,25 +377,25 @@ async def test_a_caller_that_stops_reading_is_cut(relay: Relay, monkeypatch: pyt
     end.abort()
 
 
-async def test_a_webhook_client_that_stops_reading_is_cut_and_shutdown_still_works(
+async def test_a_webhook_client_that_stops_reading_is_cut_off_and_shutdown_still_works(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "SEND_LIMIT_S", 0.2)
     stream = await relay.connect()
     await stream.send_all(b"GET /big HTTP/1.1\r\nHost: relay.test\r\n\r\n")
-    n_bytes = len(await stream.receive_some(10))  # it sends: from here on nobody reads
+    n_bytes = len(await stream.receive_some(10))  # the server sends, and from now on nobody reads
     await trio.sleep(0.5)
     with trio.fail_after(30):
         try:
             while piece := await stream.receive_some():
                 n_bytes += len(piece)
         except trio.BrokenResourceError:
-            pass  # reset, as it should be
+            pass  # the connection was reset, which is right
     assert 0 < n_bytes < 50_000_000
     await stream.aclose()
 
 
-async def test_shutdown_gives_calls_their_time_and_then_1012(relay: Relay) -> None:
+async def test_a_shutdown_waits_for_calls_and_then_closes_them_with_1012(relay: Relay) -> None:
     end = await relay.dial()
     await echoes(end)
     relay.shutdown.set()
@@ -439,7 +439,7 @@ async def test_an_idle_connection_is_closed_after_its_time(
     [(b"", b""), (b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b"\x81\x81....x")],
     ids=["half a handshake", "words before the answer"],
 )
-async def test_a_websocket_elsewhere_gets_an_answer_and_is_closed_like_any_other(
+async def test_a_websocket_on_another_path_gets_an_answer_and_is_closed_like_any_other(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, fields: bytes, more: bytes
 ) -> None:
     monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.1)
@@ -458,13 +458,13 @@ async def test_a_websocket_elsewhere_gets_an_answer_and_is_closed_like_any_other
     relay.shutdown.set()
 
 
-async def test_accepted_sockets_notice_dead_peers(relay: Relay) -> None:
+async def test_accepted_sockets_have_keep_alive_against_dead_peers(relay: Relay) -> None:
     end = await relay.dial("options")
     assert await end.receive() == [b"keepalive 1 nodelay 1"]
     await end.close()
 
 
-def test_the_port_is_watched_and_no_child_process_inherits_it() -> None:
+def test_the_port_has_keep_alive_and_no_child_process_inherits_it() -> None:
     with http._listen("127.0.0.1:0") as sock:
         assert not sock.get_inheritable()
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
@@ -492,7 +492,7 @@ async def test_two_servers_in_one_process_keep_their_own_doors(relay: Relay, nur
     shutdown.set()
 
 
-async def test_a_port_that_is_taken_is_said_in_words(relay: Relay) -> None:
+async def test_a_port_that_is_taken_is_reported_with_a_sentence(relay: Relay) -> None:
     taken = relay.url.removeprefix("http://")
     with pytest.raises(PortUnusable, match=r"Address already in use\. Is another relay running\? Set PORT to another"):
         await serve(make_app(), bind=["127.0.0.1:0", taken], doors={}, graceful_s=0, shutdown=trio.Event())

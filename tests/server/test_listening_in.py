@@ -1,4 +1,4 @@
-"""Listening in to a running call, as plays: who may, what is heard, and what a listener that does not read costs."""
+"""Listening in to a running call, as plays: who may listen, what they hear, and listeners that do not read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def settings(folder: Path, record: str = "on") -> dict[str, str]:
 
 
 async def call(play: Play, owner: OwnerAtLive, at: str, act: Act, steps: str = STEPS) -> CallReport:
-    """A call in which something is done when it comes to a stage."""
+    """Make a call in which `act` runs when the call reaches this stage."""
 
     async def wait_and_act() -> None:
         seen = await owner.when(lambda seen: seen.stage == at)
@@ -50,7 +50,7 @@ async def call(play: Play, owner: OwnerAtLive, at: str, act: Act, steps: str = S
 
 
 async def hear(end: WebSocketEnd, heard: list[tuple[bytes, bytes]]) -> Gone:
-    """Everything until the end, and the end."""
+    """Hear everything until the end of the socket, and return how it ended."""
     try:
         while True:
             for message in await end.receive():
@@ -60,7 +60,7 @@ async def hear(end: WebSocketEnd, heard: list[tuple[bytes, bytes]]) -> Gone:
         return gone
 
 
-async def test_a_listener_hears_both_sides_as_they_are_recorded_and_it_is_written_down(
+async def test_a_listener_hears_both_sides_as_they_are_recorded_and_listening_is_audited(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     heard: list[tuple[bytes, bytes]] = []
@@ -90,7 +90,7 @@ async def test_a_listener_hears_both_sides_as_they_are_recorded_and_it_is_writte
 @pytest.mark.parametrize(
     ("record", "at", "status"), [("on", "notice", 403), ("transcripts", "talk", 404), ("off", "talk", 404)]
 )
-async def test_before_the_notice_and_where_no_call_is_recorded_nobody_listens(
+async def test_listening_is_refused_before_the_notice_and_in_calls_that_are_not_recorded(
     record: str, at: str, status: int, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     async with stage(settings=settings(tmp_path, record)) as play:
@@ -108,11 +108,13 @@ async def test_before_the_notice_and_where_no_call_is_recorded_nobody_listens(
         got = await call(play, owner, at, listen)
         assert refused == [status, 404, 404]
         with pytest.raises(Refused, match="404"):
-            await owner.listen(got.call_sid, wire=pipe())  # it is over
+            await owner.listen(got.call_sid, wire=pipe())  # the call is over
         assert owner.audits.rows == []
 
 
-async def test_nobody_listens_while_it_cannot_be_written_down(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_listening_is_refused_while_the_audit_cannot_be_written(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
     async with stage(settings=settings(tmp_path)) as play:
         owner = OwnerAtLive(play)
         owner.audits.away = True
@@ -124,7 +126,7 @@ async def test_nobody_listens_while_it_cannot_be_written_down(tmp_path: Path, au
         await call(play, owner, "talk", listen)
 
 
-async def test_a_listener_that_does_not_read_is_dropped_and_neither_the_call_nor_another_listener_notices(
+async def test_a_listener_that_does_not_read_is_dropped_without_effect_on_the_call_or_other_listeners(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     heard: list[tuple[bytes, bytes]] = []
@@ -144,7 +146,7 @@ async def test_a_listener_that_does_not_read_is_dropped_and_neither_the_call_nor
             while room.get() == 2:  # noqa: ASYNC110 -- a figure has no event
                 await trio.sleep(0.1)
             left.set()
-            assert owner.calls.seen()  # the call goes on
+            assert list(owner.calls.seen())  # the call goes on
 
         got = await call(play, owner, "talk", listen)
         assert left.is_set()
@@ -155,7 +157,7 @@ async def test_a_listener_that_does_not_read_is_dropped_and_neither_the_call_nor
     assert [what for what, _ in owner.audits.rows].count("stopped listening in") == 2
 
 
-async def test_what_a_listener_has_not_taken_is_four_seconds_at_most(autojump_clock: MockClock) -> None:
+async def test_at_most_four_seconds_of_audio_wait_for_a_listener(autojump_clock: MockClock) -> None:
     ear = listening_in.Ear()
     for number in range(100):
         ear.hear(bytes([number]), b"")
@@ -164,7 +166,7 @@ async def test_what_a_listener_has_not_taken_is_four_seconds_at_most(autojump_cl
     assert await ear.pieces() == []
 
 
-async def test_a_caller_who_does_not_want_to_be_recorded_is_heard_no_longer(
+async def test_after_a_refusal_of_the_recording_listeners_hear_nothing_more(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     heard: list[tuple[bytes, bytes]] = []
@@ -188,7 +190,7 @@ async def test_a_caller_who_does_not_want_to_be_recorded_is_heard_no_longer(
     assert len(heard) < 20
 
 
-async def test_no_more_listen_than_may_and_one_that_leaves_or_talks_makes_room(
+async def test_the_number_of_listeners_has_a_limit_and_one_that_leaves_or_sends_frees_its_place(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     async with stage(settings=settings(tmp_path)) as play:
@@ -201,7 +203,7 @@ async def test_no_more_listen_than_may_and_one_that_leaves_or_talks_makes_room(
                 await owner.listen(call_sid, wire=pipe())
             await ends[0].close()
             await ends[1].send(b"hello?")
-            await trio.sleep(3)  # a goodbye is waited for, two seconds
+            await trio.sleep(3)  # the relay waits two seconds for the client's close
             assert room.get() == listening_in.MOST_LISTENERS - 2
             await owner.listen(call_sid, wire=pipe())
 

@@ -1,4 +1,4 @@
-"""The event stream on real sockets: who leaves is forgotten, who does not read is dropped, and nobody else notices."""
+"""The event stream of the page Live on real sockets: watchers that leave or do not read are dropped. Others go on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMIT_S = 60
 
 
 class ManyWords(Calls):
-    """A call whose words are new in each snapshot, and fill a socket's buffers soon."""
+    """A call with many new words in each snapshot, which soon fill the buffers of a socket."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,11 +46,11 @@ async def port(nursery: trio.Nursery) -> AsyncIterator[int]:
     yield int(url.rpartition(":")[2])
     shutdown.set()
     with trio.fail_after(LIMIT_S):
-        await stopped.wait()  # streams that are open do not keep the process
+        await stopped.wait()  # open event streams do not delay the end of the process
 
 
 async def watch(port: int) -> trio.SocketStream:
-    """A watcher that has got the head of its answer."""
+    """A watcher that has received the headers of its answer."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     await stream.send_all(ASK)
     with trio.fail_after(LIMIT_S):
@@ -69,23 +69,23 @@ async def read_until(stream: trio.SocketStream, mark: bytes) -> None:
             kept = kept[-len(mark) :] + await stream.receive_some()
 
 
-async def test_a_watcher_that_does_not_read_is_dropped_and_others_go_on(
+async def test_a_watcher_that_does_not_read_is_dropped_and_the_others_go_on(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "SEND_LIMIT_S", 1.0)
     deaf, good = await watch(port), await watch(port)
     with trio.fail_after(LIMIT_S):
-        await read_until(good, b'"length":"0:08"')  # five seconds and more: the deaf one's buffers are full
+        await read_until(good, b'"length":"0:08"')  # after 5 s the other's buffers are full
         got = 0
         while piece := await deaf.receive_some():
             got += len(piece)
-    assert got < 40_000_000  # what the kernel held; then the end
+    assert got < 40_000_000  # only the bytes that the kernel had buffered, then the end
     await read_until(good, b'"length":"0:12"')
     for each in (deaf, good):
         await trio.aclose_forcefully(each)
 
 
-async def test_no_more_watch_than_may_and_one_that_leaves_makes_room(port: int) -> None:
+async def test_the_number_of_watchers_has_a_limit_and_one_that_leaves_frees_its_place(port: int) -> None:
     watchers = [await watch(port) for _ in range(MOST_WATCHERS)]
     with pytest.raises(ConnectionRefusedError):
         await watch(port)

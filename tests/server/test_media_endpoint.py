@@ -1,4 +1,4 @@
-"""The door of the media socket: who may open it, what must be said first, and what refused sockets leave behind."""
+"""The door of the media socket: who may open it, which message must be first, and how a refused socket ends."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
 
 
 def start(**changes: Any) -> dict[str, Any]:
-    """Twilio's start message for our call; `changes` go into its inner table."""
+    """Twilio's start message for our call. `changes` go into its inner table."""
     inner = {"accountSid": ACCOUNT.sid, "streamSid": "MZ" + "1" * 32, "callSid": SID, "tracks": ["inbound"],
              "mediaFormat": FORMAT, "customParameters": {}} | changes  # fmt: skip
     return {"event": "start", "sequenceNumber": "1", "start": inner, "streamSid": inner["streamSid"]}
 
 
 async def ring(play: Play) -> str:
-    """Let our call ring; the stream's URL."""
+    """Let our call ring, and return the stream's URL."""
     (stream,) = (await ask(play, "/twilio/incoming", {"CallStatus": "ringing"})).all("Stream")
     return stream.attrib["url"]
 
 
 @asynccontextmanager
 async def socket(play: Play, url: str, headers: dict[str, str] | None = None) -> AsyncIterator[WebSocketEnd]:
-    """A media socket to the relay, signed unless other headers are given."""
+    """A media socket to the relay. It is signed unless other headers are given."""
     raw = await play.door.open_stream(url)
     given = {"x-twilio-signature": sign(ACCOUNT.auth_token, url)} if headers is None else headers
     end = await upgrade(StreamWire(raw), url, given)
@@ -75,7 +75,7 @@ async def nothing_is_left(play: Play) -> None:
     assert not any(file.live for file in play.daemon.desk.files.values())
 
 
-async def test_twilios_socket_with_its_token_is_served(autojump_clock: Clock) -> None:
+async def test_a_socket_of_twilios_with_its_token_is_served(autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(json.dumps(CONNECTED).encode(), json.dumps(start()).encode())
@@ -100,7 +100,7 @@ async def test_the_figure_of_live_calls_is_right_also_for_sockets_that_never_sta
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_the_handshake_is_signed_with_the_url_or_with_a_slash_behind_it(
+async def test_the_handshake_may_be_signed_for_the_url_or_for_the_url_with_a_slash_at_its_end(
     slash: str, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -110,7 +110,7 @@ async def test_the_handshake_is_signed_with_the_url_or_with_a_slash_behind_it(
 
 
 @pytest.mark.parametrize("key", ["", "another-token"])
-async def test_a_handshake_that_is_not_signed_by_twilio_is_refused_and_the_token_is_still_good(
+async def test_a_handshake_without_twilios_signature_is_refused_and_its_token_stays_valid(
     key: str, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -122,7 +122,7 @@ async def test_a_handshake_that_is_not_signed_by_twilio_is_refused_and_the_token
             pass
 
 
-async def test_two_signatures_are_none(autojump_clock: Clock) -> None:
+async def test_a_request_with_two_signatures_is_refused(autojump_clock: Clock) -> None:
     async with stage() as play:
         url = await ring(play)
         both = Headers([("x-twilio-signature", sign(ACCOUNT.auth_token, url)), ("x-twilio-signature", "x")])
@@ -140,14 +140,14 @@ async def test_a_token_opens_one_socket(autojump_clock: Clock) -> None:
         assert await refused(play, url) == 403
 
 
-async def test_a_token_is_good_for_a_minute(autojump_clock: Clock) -> None:
+async def test_a_token_is_valid_for_one_minute(autojump_clock: Clock) -> None:
     async with stage() as play:
         url = await ring(play)
         await trio.sleep(61)
         assert await refused(play, url) == 403
 
 
-async def test_an_older_token_of_the_call_opens_no_second_stream(autojump_clock: Clock) -> None:
+async def test_an_older_token_of_the_same_call_opens_no_second_stream(autojump_clock: Clock) -> None:
     async with stage() as play:
         older, newer = await ring(play), await ring(play)
         async with socket(play, newer) as end:
@@ -157,7 +157,7 @@ async def test_an_older_token_of_the_call_opens_no_second_stream(autojump_clock:
 
 
 @pytest.mark.parametrize("token", ["", "x" * 22, "../..", "%00", "a" * 4000])
-async def test_a_token_that_is_none_is_refused(token: str, autojump_clock: Clock) -> None:
+async def test_an_invalid_token_is_refused(token: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         url = f"{(await ring(play)).rpartition('/')[0]}/{token}"
         assert await refused(play, url) == 403
@@ -167,15 +167,15 @@ async def test_a_token_that_is_none_is_refused(token: str, autojump_clock: Clock
 @pytest.mark.parametrize(
     ("ours", "named", "headers", "status"),
     [
-        ("", "148e2f9a", {}, 403),  # no fleet: nowhere to send it
+        ("", "148e2f9a", {}, 403),  # without a fleet there is no other machine
         ("148e0000", "148e2f9a", {}, 307),
-        ("148e0000", "148e2f9a", {"fly-replay-failed": "1"}, 403),  # it has been sent, and came back
+        ("148e0000", "148e2f9a", {"fly-replay-failed": "1"}, 403),  # it was sent there and came back
         ("148e0000", "not-a-machine", {}, 403),
         ("148e0000", "a" * 65, {}, 403),
         ("148e0000", "", {}, 403),
     ],
 )
-async def test_a_path_of_another_machine_is_sent_there_once(
+async def test_a_request_for_another_machine_is_sent_there_once(
     ours: str, named: str, headers: dict[str, str], status: int, autojump_clock: Clock
 ) -> None:
     async with stage(settings={"FLY_MACHINE_ID": ours}) as play:
@@ -206,7 +206,7 @@ async def test_a_path_of_another_machine_is_sent_there_once(
     ],
     ids=lambda said: json.dumps(said)[:50],
 )
-async def test_whoever_says_something_else_first_is_closed_with_1008_and_the_caller_gets_the_human(
+async def test_a_wrong_first_message_closes_the_socket_with_1008_and_the_caller_gets_the_human(
     said: Any, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -220,7 +220,7 @@ async def test_whoever_says_something_else_first_is_closed_with_1008_and_the_cal
         assert outcome.outcome == "no_stream"
 
 
-async def test_a_stream_of_the_account_that_signed_the_ring_is_served_whatever_the_settings_say(
+async def test_a_stream_of_the_account_that_signed_the_webhook_is_served_also_if_the_settings_name_another(
     autojump_clock: Clock,
 ) -> None:
     other = "AC" + "7" * 32
@@ -231,7 +231,7 @@ async def test_a_stream_of_the_account_that_signed_the_ring_is_served_whatever_t
             assert json.loads((await end.receive())[0])["event"] == "media"
 
 
-async def test_what_is_no_json_is_closed_with_1008(autojump_clock: Clock) -> None:
+async def test_a_first_message_that_is_not_json_closes_the_socket_with_1008(autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(b'{"event":"conn')
@@ -239,7 +239,7 @@ async def test_what_is_no_json_is_closed_with_1008(autojump_clock: Clock) -> Non
         await nothing_is_left(play)
 
 
-async def test_whoever_says_nothing_is_closed_after_five_seconds(autojump_clock: Clock) -> None:
+async def test_a_socket_without_a_first_message_is_closed_after_five_seconds(autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             began = trio.current_time()
@@ -250,7 +250,7 @@ async def test_whoever_says_nothing_is_closed_after_five_seconds(autojump_clock:
 
 
 @pytest.mark.parametrize("politely", [True, False])
-async def test_a_socket_that_closes_before_start_is_no_call_any_more(politely: bool, autojump_clock: Clock) -> None:
+async def test_a_socket_that_closes_before_start_leaves_no_call_open(politely: bool, autojump_clock: Clock) -> None:
     async with stage() as play:
         raw = await play.door.open_stream(url := await ring(play))
         end = await upgrade(StreamWire(raw), url, {"x-twilio-signature": sign(ACCOUNT.auth_token, url)})
@@ -264,7 +264,7 @@ async def test_a_socket_that_closes_before_start_is_no_call_any_more(politely: b
         await nothing_is_left(play)
 
 
-async def test_a_socket_that_is_cancelled_before_start_is_no_call_any_more(autojump_clock: Clock) -> None:
+async def test_a_socket_that_is_cancelled_before_start_leaves_no_call_open(autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)):
             await trio.testing.wait_all_tasks_blocked()
@@ -272,7 +272,7 @@ async def test_a_socket_that_is_cancelled_before_start_is_no_call_any_more(autoj
         await nothing_is_left(play)
 
 
-async def test_unknown_messages_before_start_are_passed_over(autojump_clock: Clock) -> None:
+async def test_unknown_messages_before_start_are_ignored(autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(json.dumps({"event": "new-in-2027", "x": 1}).encode(), json.dumps(start()).encode())
@@ -284,7 +284,7 @@ async def test_unknown_messages_before_start_are_passed_over(autojump_clock: Clo
         assert outcome.end_reason == EndReason.CALLER_HUNG_UP
 
 
-# What comes with the start, what comes no more, and who says that a stream is over
+# Messages that come with the start, sockets that die in silence, and the ends of a stream
 
 
 STREAM_SID = "MZ" + "1" * 32
@@ -308,7 +308,7 @@ async def talk(end: WebSocketEnd, frames: int) -> None:
 
 
 async def give_marks_back(end: WebSocketEnd) -> None:
-    """As Twilio does, as soon as it has them; returns when the relay has closed."""
+    """Return marks at once, as Twilio does, until the relay closes."""
     try:
         while True:
             for message in await end.receive():
@@ -320,28 +320,28 @@ async def give_marks_back(end: WebSocketEnd) -> None:
         pass
 
 
-@pytest.mark.parametrize("behind", [0, 1, 25])
+@pytest.mark.parametrize("after", [0, 1, 25])
 @pytest.mark.parametrize("together", [True, False])
-async def test_what_is_read_together_with_the_start_reaches_the_call(
-    behind: int, together: bool, autojump_clock: Clock
+async def test_messages_that_come_together_with_start_reach_the_call(
+    after: int, together: bool, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             opening = [said(CONNECTED), said(start())]
-            following = [*(said(frame(number)) for number in range(behind)), said(ZERO)]
+            following = [*(said(frame(number)) for number in range(after)), said(ZERO)]
             if together:
                 await end.send(*opening, *following)
             else:
                 await end.send(*opening)
                 await trio.sleep(0.01)
                 await end.send(*following)
-            await give_marks_back(end)  # until the relay closes: the key brings the human
+            await give_marks_back(end)  # the key brings the human, so the relay closes the socket
         assert (await ask(play, "/twilio/after")).verbs == ["Dial"]
         (outcome,) = play.ledger.of(rows.OutcomeRow, SID)
         assert outcome.end_reason == EndReason.TRANSFERRED
 
 
-async def test_a_socket_that_died_without_a_word_gives_way_to_the_next_one_at_the_first_try(
+async def test_a_socket_that_died_in_silence_is_replaced_by_the_next_one_at_once(
     autojump_clock: Clock,
 ) -> None:
     async with stage() as play:
@@ -367,7 +367,7 @@ async def test_a_socket_that_died_without_a_word_gives_way_to_the_next_one_at_th
         assert outcome.end_reason == EndReason.CALLER_HUNG_UP
 
 
-async def test_a_question_before_the_start_message_ends_the_socket_that_waits_for_it(autojump_clock: Clock) -> None:
+async def test_the_after_webhook_ends_a_socket_that_still_waits_for_its_start_message(autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(said(CONNECTED))
@@ -379,7 +379,7 @@ async def test_a_question_before_the_start_message_ends_the_socket_that_waits_fo
         await nothing_is_left(play)
 
 
-async def test_a_signed_completed_ends_the_stream_and_its_model_at_once(autojump_clock: Clock) -> None:
+async def test_a_signed_status_completed_ends_the_stream_and_its_session_at_once(autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(said(CONNECTED), said(start()))
@@ -396,7 +396,7 @@ async def test_a_signed_completed_ends_the_stream_and_its_model_at_once(autojump
 
 
 @pytest.mark.parametrize("says_stop", [True, False])
-async def test_a_stream_that_twilio_calls_stopped_ends_by_its_sockets_word_or_without_one(
+async def test_a_stream_that_twilio_reports_as_stopped_ends_with_or_without_a_stop_message(
     says_stop: bool, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -406,7 +406,7 @@ async def test_a_stream_that_twilio_calls_stopped_ends_by_its_sockets_word_or_wi
             began = trio.current_time()
             await ask(play, "/twilio/stream-status", {"StreamEvent": "stream-stopped", "StreamSid": STREAM_SID})
             assert trio.current_time() == began
-            if says_stop:  # it was on its way
+            if says_stop:  # the message was on its way
                 await end.send(said({"event": "stop", "streamSid": STREAM_SID, "stop": {}}))
             await ended(end)
             assert trio.current_time() - began < 4
@@ -417,13 +417,13 @@ async def test_a_stream_that_twilio_calls_stopped_ends_by_its_sockets_word_or_wi
 
 
 @pytest.mark.parametrize("close_takes_s", [0.0, 1.0, 1.9, 5.0])
-async def test_a_caller_who_wants_a_person_gets_one_however_slowly_the_socket_closes(
+async def test_a_caller_who_wants_a_human_gets_one_even_if_the_socket_closes_slowly(
     close_takes_s: float, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(said(CONNECTED), said(start()), said(ZERO))
-            while True:  # without the library, which would answer a close frame by itself
+            while True:  # read without the library, because the library would answer a close frame
                 data = await end._wire.read()
                 end._feed(data)
                 for message in map(json.loads, end._ready):
@@ -440,14 +440,14 @@ async def test_a_caller_who_wants_a_person_gets_one_however_slowly_the_socket_cl
 
 
 @pytest.mark.parametrize("answers", [True, False])
-async def test_a_muted_phone_is_not_a_dead_socket(answers: bool, autojump_clock: Clock) -> None:
+async def test_a_muted_phone_is_not_taken_for_a_dead_socket(answers: bool, autojump_clock: Clock) -> None:
     async with stage() as play:
         async with socket(play, await ring(play)) as end:
             await end.send(said(CONNECTED), said(start()))
             if answers:
                 play.nursery.start_soon(give_marks_back, end)
             await talk(end, 50)
-            await trio.sleep(25)  # no frame any more
+            await trio.sleep(25)  # no more frames come
             assert play.daemon.desk.live_calls == answers
         await trio.sleep(3)
         (outcome,) = play.ledger.of(rows.OutcomeRow, SID)

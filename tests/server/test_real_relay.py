@@ -1,4 +1,4 @@
-"""The real daemon in its own process, real sockets, a real Postgres: what dies beside a call does not end the call."""
+"""The real daemon in its own process, with real sockets and a real Postgres. When a peer dies, calls go on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.real
 
 
 class CuttingDoor(NetworkDoor):
-    """The exchange's way to the relay. It keeps its media sockets, so that a test can break one."""
+    """The exchange's connections to the relay. It keeps the media sockets, so that a test can break one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ async def house(database_url: str, folder: Path) -> AsyncIterator[House]:
         rest_port = await nursery.start(serve_http, cast("ASGIFramework", asgi_app(RestApi(exchange))), 0)
         environment = environment_of(target.url, port, database_url, folder, model_port, rest_port, business_urls[0])
         environment |= STAGE
-        environment["RECORD"] = "off"  # a shorter greeting: these tests wait for it on the real clock
+        environment["RECORD"] = "off"  # for a shorter greeting, because these tests wait for it in real time
         with serving(environment, folder / "relay.log") as daemon:
             await wait_until_ready(target.url, daemon, folder / "relay.log")
             yield House(target.url, database_url, daemon, exchange, door, scope, business)
@@ -102,7 +102,7 @@ async def house(database_url: str, folder: Path) -> AsyncIterator[House]:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_dead_model_and_a_cut_socket_end_at_the_human_and_with_the_agent(
+async def test_after_a_cut_socket_the_agent_goes_on_and_after_a_dead_model_the_human_is_dialled(
     database_url: str, tmp_path: Path
 ) -> None:
     async with house(database_url, tmp_path) as h:
@@ -111,7 +111,7 @@ async def test_a_dead_model_and_a_cut_socket_end_at_the_human_and_with_the_agent
         async def call(steps: str) -> None:
             calls.append(await h.call(steps))
 
-        # The caller's socket breaks: Twilio goes on to /twilio/after, and the same conversation is resumed.
+        # The caller's socket breaks. Twilio goes on to /twilio/after, and the same conversation is resumed.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call, '{ listen = true }, { say = "ask_hours" }, { listen = true }, { hang_up = true }')
             await trio.sleep(2.5)
@@ -120,7 +120,7 @@ async def test_a_dead_model_and_a_cut_socket_end_at_the_human_and_with_the_agent
         assert calls[0].evidence is not None
         assert calls[0].evidence.end_reason == "caller_hung_up"
         assert any("We are open tomorrow" in text for text in calls[0].heard)
-        # The model dies for good: the human.
+        # The model dies for good, and the human gets the call.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call, '{ until = "bridged" }, { silent_s = 1 }, { hang_up = true }')
             await trio.sleep(2.5)
@@ -131,7 +131,7 @@ async def test_a_dead_model_and_a_cut_socket_end_at_the_human_and_with_the_agent
         assert await h.is_alive()
 
 
-async def test_a_killed_postgres_is_not_heard_and_its_rows_come_when_it_is_back(
+async def test_callers_do_not_notice_a_killed_postgres_and_rows_are_stored_when_it_is_back(
     open_folder: Path, tmp_path: Path
 ) -> None:
     with embedded(open_folder, durable=False) as url:
@@ -148,6 +148,6 @@ async def test_a_killed_postgres_is_not_heard_and_its_rows_come_when_it_is_back(
                 nursery.start_soon(call)
                 await trio.sleep(2)
                 pid = int(next((open_folder / "postgres").rglob("postmaster.pid")).read_text().splitlines()[0])
-                os.kill(pid, signal.SIGQUIT)  # immediate shutdown: every connection breaks
+                os.kill(pid, signal.SIGQUIT)  # Postgres shuts down at once, and every connection breaks
             assert any("We are open tomorrow" in text for text in reports[0].heard)
             assert await h.is_alive()

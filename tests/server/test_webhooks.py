@@ -1,4 +1,4 @@
-"""The webhooks: who may ask, who gets the model, and what comes after each end of a stream or of a human's call."""
+"""The webhooks: who may ask, who gets the agent, and the next document after a stream or after a transfer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def outcome(play: Play) -> rows.OutcomeRow:
 
 
 def action_of(document: Document) -> str:
-    """Where Twilio asks what comes after a `<Dial>`."""
+    """The URL that Twilio asks after a `<Dial>`."""
     (dial,) = document.all("Dial")
     return dial.attrib["action"].removeprefix(PUBLIC_URL)
 
@@ -50,7 +50,7 @@ def action_of(document: Document) -> str:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("signature", [None, "", "wrong", "right+"])
-async def test_an_unsigned_or_wrongly_signed_request_is_refused_everywhere(
+async def test_every_webhook_refuses_a_request_with_no_signature_or_a_wrong_one(
     path: str, signature: str | None, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -61,7 +61,7 @@ async def test_an_unsigned_or_wrongly_signed_request_is_refused_everywhere(
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("sid", ["", "CA1", "CA" + "z" * 32, "PN" + "1" * 32, "CA" + "1" * 33, "../../etc"])
-async def test_a_call_sid_that_is_none_is_refused_everywhere(path: str, sid: str, autojump_clock: Clock) -> None:
+async def test_every_webhook_refuses_an_invalid_call_sid(path: str, sid: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         assert (await ask(play, path, {"CallSid": sid})).status == 400
         assert (await ask(play, f"{path}?{urlencode({'call': sid})}")).status == (400 if sid else 200)
@@ -69,19 +69,19 @@ async def test_a_call_sid_that_is_none_is_refused_everywhere(path: str, sid: str
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 @pytest.mark.parametrize("path", PATHS)
-async def test_other_methods_open_no_call(method: str, path: str, autojump_clock: Clock) -> None:
+async def test_other_http_methods_open_no_call(method: str, path: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         assert (await ask(play, path, method=method, body=b"")).status in (200, 405)
         assert play.daemon.desk.files == {}
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_every_webhook_can_be_asked_with_get(path: str, autojump_clock: Clock) -> None:
+async def test_every_webhook_accepts_get(path: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         assert (await ask(play, path, method="GET")).status == 200
 
 
-async def test_a_signature_counts_only_for_the_url_that_was_asked(autojump_clock: Clock) -> None:
+async def test_a_signature_counts_only_for_the_requested_url(autojump_clock: Clock) -> None:
     fields = {"CallSid": SID, "From": "+12125550101"}
     elsewhere = sign(ACCOUNT.auth_token, "https://evil.example.com/twilio/incoming", fields.items())
     async with stage() as play:
@@ -111,7 +111,7 @@ def test_garbage_in_the_body_is_refused(garbage: bytes, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_fields_full_of_nonsense_get_a_document(path: str, autojump_clock: Clock) -> None:
+async def test_a_request_with_nonsense_in_its_fields_gets_a_document(path: str, autojump_clock: Clock) -> None:
     nonsense = {
         "From": "sip:a@b\x00",
         "To": "😀" * 500,
@@ -133,7 +133,7 @@ async def test_fields_full_of_nonsense_get_a_document(path: str, autojump_clock:
         assert play.ledger.of(rows.MessageRow) == [] or "javascript" not in str(play.ledger.of(rows.MessageRow))
 
 
-async def test_two_signatures_are_none(autojump_clock: Clock) -> None:
+async def test_a_request_with_two_signatures_is_refused(autojump_clock: Clock) -> None:
     fields = {"CallSid": SID}
     headers = [(SIGNATURE_HEADER, sign(ACCOUNT.auth_token, f"{PUBLIC_URL}/twilio/incoming", fields.items()))]
     async with stage() as play:
@@ -145,7 +145,7 @@ async def test_two_signatures_are_none(autojump_clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("announced", [True, False])
-async def test_a_body_that_is_too_big_for_a_webhook_is_not_looked_at(announced: bool, autojump_clock: Clock) -> None:
+async def test_a_body_that_is_too_big_for_a_webhook_is_not_read(announced: bool, autojump_clock: Clock) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b"a=%41&" * 1_000
@@ -177,18 +177,18 @@ async def test_a_body_that_does_not_come_is_given_up(autojump_clock: Clock) -> N
 # Admission
 
 
-async def test_a_ringing_call_gets_a_stream_and_something_behind_it(autojump_clock: Clock) -> None:
+async def test_a_ringing_call_gets_a_stream_and_a_redirect_after_it(autojump_clock: Clock) -> None:
     async with stage() as play:
         got = await ask(play, "/twilio/incoming", {"CallStatus": "ringing"})
     assert got.verbs == ["Connect", "Redirect"]
     (stream,) = got.all("Stream")
     assert stream.attrib["url"].startswith("wss://relay.example.com/twilio/stream/local/")
-    behind = got.all("Redirect")[0].text or ""
-    assert behind == "https://relay.example.com/twilio/after"
+    after = got.all("Redirect")[0].text or ""
+    assert after == "https://relay.example.com/twilio/after"
     assert stream.attrib["statusCallback"] == "https://relay.example.com/twilio/stream-status"
 
 
-async def test_a_call_that_rings_twice_is_one_call(autojump_clock: Clock) -> None:
+async def test_a_repeated_incoming_webhook_is_one_call(autojump_clock: Clock) -> None:
     async with stage() as play:
         first, second = [await ask(play, "/twilio/incoming") for _ in range(2)]
         assert first.verbs == second.verbs == ["Connect", "Redirect"]
@@ -196,7 +196,7 @@ async def test_a_call_that_rings_twice_is_one_call(autojump_clock: Clock) -> Non
         assert len(play.daemon.desk.warm) == 1
 
 
-async def test_a_refused_call_that_rings_twice_stays_refused(autojump_clock: Clock) -> None:
+async def test_a_repeated_incoming_webhook_of_a_refused_call_is_refused_again(autojump_clock: Clock) -> None:
     async with stage() as play:
         play.daemon.desk.draining = True
         first = await ask(play, "/twilio/incoming")
@@ -207,9 +207,7 @@ async def test_a_refused_call_that_rings_twice_stays_refused(autojump_clock: Clo
 
 
 @pytest.mark.parametrize("why", ["draining", "capacity", "day_spend", "too_often"])
-async def test_a_call_that_is_not_for_the_model_goes_to_the_human_and_is_written_down(
-    why: str, autojump_clock: Clock
-) -> None:
+async def test_a_call_that_is_not_admitted_goes_to_the_human_and_is_stored(why: str, autojump_clock: Clock) -> None:
     async with stage(settings={"MAX_CALLS": "1"}) as play:
         desk = play.daemon.desk
         match why:
@@ -231,19 +229,19 @@ async def test_a_call_that_is_not_for_the_model_goes_to_the_human_and_is_written
         assert len(play.ledger.of(rows.CallRow, SID)) == 1
 
 
-async def test_a_burst_of_rings_is_not_let_in_before_the_first_stream_is_there(autojump_clock: Clock) -> None:
+async def test_ringing_calls_count_for_max_calls_before_their_streams_begin(autojump_clock: Clock) -> None:
     async with stage(settings={"MAX_CALLS": "2"}) as play:
         sids = [f"CA{number:032d}" for number in range(4)]
         got = [(await ask(play, "/twilio/incoming", {"CallSid": sid})).verbs[0] for sid in sids[:3]]
         assert got == ["Connect", "Connect", "Say"]
-        # One hangs up before the stream, and for the other the stream never comes.
+        # The first caller hangs up before the stream begins. The second caller's stream never comes.
         await ask(play, "/twilio/status", {"CallSid": sids[0], "CallStatus": "completed"})
         assert play.daemon.desk.lines_taken == 1
         await trio.sleep(ASKS_WITHIN_S)
         assert play.daemon.desk.lines_taken == 0
 
 
-async def test_what_follows_a_ring_comes_to_the_machine_that_knows_the_call(autojump_clock: Clock) -> None:
+async def test_later_webhooks_of_a_call_are_sent_to_the_machine_that_knows_it(autojump_clock: Clock) -> None:
     async with (
         stage(settings={"FLY_MACHINE_ID": "148e0000"}) as play,
         stage(settings={"FLY_MACHINE_ID": "148e2f9a"}) as other,
@@ -257,13 +255,15 @@ async def test_what_follows_a_ring_comes_to_the_machine_that_knows_the_call(auto
             "instance=148e0000;timeout=500ms;fallback=prefer_self",
         )
         assert SID not in other.daemon.desk.files
-        assert (await ask(play, path)).said() == ""  # nobody is told that they were cut off
-        # That machine is gone: the request has come back, and this one takes over.
+        assert (await ask(play, path)).said() == ""  # the caller hears no apology for a lost line
+        # The other machine is gone, so the request has come back. This machine takes over.
         back = await ask(other, path, headers={"fly-replay-failed": "148e0000"})
         assert (back.status, back.verbs) == (200, ["Say", "Dial"])
 
 
-async def test_calls_count_as_often_only_within_the_window_and_hidden_ones_together(autojump_clock: Clock) -> None:
+async def test_only_calls_within_the_window_are_counted_and_callers_without_a_number_count_together(
+    autojump_clock: Clock,
+) -> None:
     async with stage() as play:
         for number in range(admission.HIDDEN_CALLS_PER_WINDOW - 1):
             play.daemon.desk.open_file(CallSid(f"CA{number:032d}"), caller(""), "", trio.current_time())
@@ -286,11 +286,11 @@ async def test_a_bug_in_a_webhook_leads_to_the_human_and_not_to_a_500(
         assert (await ask(play, "/twilio/stream-status")).verbs == []
 
 
-# What the console of Twilio may have that is not quite right
+# Small mistakes in the settings at Twilio
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_slash_behind_a_webhook_is_served_as_if_it_were_not_there(path: str, autojump_clock: Clock) -> None:
+async def test_a_slash_at_the_end_of_a_webhooks_path_makes_no_difference(path: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         plain = await ask(play, path, {"CallSid": "CA" + "2" * 32})
         slashed = await ask(play, f"{path}/", {"CallSid": "CA" + "3" * 32})
@@ -298,7 +298,7 @@ async def test_a_slash_behind_a_webhook_is_served_as_if_it_were_not_there(path: 
 
 
 @pytest.mark.parametrize("public_url", ["https://Relay.Example.com", "https://RELAY.example.com"])
-async def test_a_public_url_in_capitals_is_the_same_host(public_url: str, autojump_clock: Clock) -> None:
+async def test_capital_letters_in_public_url_make_no_difference(public_url: str, autojump_clock: Clock) -> None:
     async with stage(settings={"PUBLIC_URL": public_url}) as play:
         assert (await ask(play, "/twilio/incoming")).verbs == ["Connect", "Redirect"]  # signed in small letters
         signed = sign(ACCOUNT.auth_token, f"{public_url}/twilio/status", {"CallSid": SID}.items())
@@ -316,7 +316,7 @@ async def test_a_public_url_in_capitals_is_the_same_host(public_url: str, autoju
         ("/stream", {"StreamEvent": "stream-started"}, "/twilio/stream-status"),
     ],
 )
-async def test_a_signed_request_for_a_path_that_is_not_there_is_told_which_one_is_right(
+async def test_a_signed_request_for_an_unknown_path_is_told_the_right_one(
     path: str, fields: dict[str, str], right: str, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -329,7 +329,7 @@ async def test_a_signed_request_for_a_path_that_is_not_there_is_told_which_one_i
         assert [(line["path"], line["do"].endswith(PUBLIC_URL + right)) for line in told] == [(path, True)]
 
 
-async def test_calls_of_an_account_whose_token_we_have_but_not_its_sid_are_served_and_the_setting_is_named(
+async def test_a_call_with_our_token_and_another_account_sid_is_served_and_the_setting_is_named(
     autojump_clock: Clock,
 ) -> None:
     other = "AC" + "7" * 32
@@ -344,7 +344,7 @@ async def test_calls_of_an_account_whose_token_we_have_but_not_its_sid_are_serve
 
 
 @pytest.mark.parametrize("token", ["old-token", ACCOUNT.auth_token])
-async def test_the_old_token_and_the_new_one_both_sign(token: str, autojump_clock: Clock) -> None:
+async def test_the_old_auth_token_and_the_new_one_are_both_accepted(token: str, autojump_clock: Clock) -> None:
     async with stage(settings={"TWILIO_AUTH_TOKEN": f"old-token, {ACCOUNT.auth_token}"}) as play:
         signed = sign(token, f"{PUBLIC_URL}/twilio/incoming", {"CallSid": SID}.items())
         got = await ask(play, "/twilio/incoming", signature=signed, body=f"CallSid={SID}".encode())
@@ -359,16 +359,16 @@ async def test_the_old_token_and_the_new_one_both_sign(token: str, autojump_cloc
     [
         (Next.HUMAN, 1, EndReason.TRANSFERRED, "in-progress", ["Dial"]),
         (Next.HANG_UP, 1, EndReason.AGENT_SAID_GOODBYE, "in-progress", ["Hangup"]),
-        (Next.NOTHING, 1, EndReason.AGENT_SAID_GOODBYE, "in-progress", ["Hangup"]),  # its stream broke in the goodbye
-        (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "in-progress", ["Connect", "Redirect"]),  # so they did not
+        (Next.NOTHING, 1, EndReason.AGENT_SAID_GOODBYE, "in-progress", ["Hangup"]),  # the stream broke in the goodbye
+        (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "in-progress", ["Connect", "Redirect"]),  # nobody hung up
         (Next.NOTHING, 1, EndReason.CALLER_HUNG_UP, "completed", ["Hangup"]),
         (Next.RESUME, 1, EndReason.CALLER_SOCKET_LOST, "in-progress", ["Connect", "Redirect"]),
-        (Next.NOTHING, 0, None, "in-progress", ["Say", "Dial"]),  # no stream was ever opened
+        (Next.NOTHING, 0, None, "in-progress", ["Say", "Dial"]),  # no stream began
         (Next.HUMAN, 1, EndReason.TRANSFERRED, "completed", ["Hangup"]),  # the caller has gone
         (Next.RESUME, 1, EndReason.CALLER_SOCKET_LOST, "failed", ["Hangup"]),
     ],
 )
-async def test_what_comes_after_a_stream(
+async def test_the_document_after_a_stream_follows_how_the_stream_ended(
     then: Next, streams: int, ended: EndReason | None, status: str, verbs: list[str], autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -376,7 +376,7 @@ async def test_what_comes_after_a_stream(
         assert (await ask(play, "/twilio/after", {"CallStatus": status})).verbs == verbs
 
 
-async def test_twilios_question_ends_a_stream_that_still_believes_in_its_socket_and_is_answered_at_once(
+async def test_the_after_webhook_ends_a_stream_whose_socket_died_in_silence_and_is_answered_at_once(
     autojump_clock: Clock,
 ) -> None:
     async with stage() as play:
@@ -391,7 +391,7 @@ async def test_twilios_question_ends_a_stream_that_still_believes_in_its_socket_
 
 @pytest.mark.parametrize("status", sorted(webhooks._OVER))
 @pytest.mark.parametrize("path", ["/twilio/status", "/twilio/after"])
-async def test_a_call_that_twilio_calls_over_ends_its_stream_at_once(
+async def test_when_twilio_reports_a_call_as_over_its_stream_ends_at_once(
     path: str, status: str, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -403,7 +403,7 @@ async def test_a_call_that_twilio_calls_over_ends_its_stream_at_once(
 
 
 @pytest.mark.parametrize("event", ["stream-stopped", "stream-error"])
-async def test_only_the_stream_that_twilio_calls_over_ends(event: str, autojump_clock: Clock) -> None:
+async def test_when_twilio_reports_a_stream_as_over_only_that_stream_ends(event: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         stream = OpenStream(call_file(play))
         await ask(play, "/twilio/stream-status", {"StreamEvent": event, "StreamSid": "MZ" + "8" * 32})
@@ -425,7 +425,7 @@ async def test_only_the_stream_that_twilio_calls_over_ends(event: str, autojump_
         ("silence_cap", ["Hangup"]),
     ],
 )
-async def test_the_call_of_another_relay_is_judged_by_the_ledger(
+async def test_the_document_for_a_call_of_another_relay_follows_the_ledger(
     reason: str | None, verbs: list[str], autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -442,7 +442,7 @@ async def test_the_call_of_another_relay_goes_to_the_human_while_postgres_is_awa
         assert (await ask(play, "/twilio/after")).verbs == ["Say", "Dial"]
 
 
-async def test_a_stream_that_is_lost_is_resumed_three_times_and_then_the_human_comes(autojump_clock: Clock) -> None:
+async def test_a_lost_stream_is_resumed_three_times_and_then_the_human_is_dialled(autojump_clock: Clock) -> None:
     async with stage() as play:
         file = call_file(play, then=Next.RESUME)
         for _ in range(human_transfer.RESUMES):
@@ -459,10 +459,10 @@ async def test_a_stream_that_is_lost_is_resumed_three_times_and_then_the_human_c
     [
         (True, "completed", "true", ["Hangup"], "accepted"),
         (True, "answered", "true", ["Hangup"], "accepted"),
-        (True, "completed", None, ["Hangup"], "accepted"),  # Twilio did not say
-        (False, "completed", "true", ["Connect", "Redirect"], "declined"),  # bridged without a key: taken for missed
-        (False, "completed", "false", ["Connect", "Redirect"], "declined"),  # declined, or a voicemail
-        (True, "completed", "false", ["Connect", "Redirect"], "declined"),  # hung up between the key and the bridge
+        (True, "completed", None, ["Hangup"], "accepted"),  # Twilio sent no DialBridged
+        (False, "completed", "true", ["Connect", "Redirect"], "declined"),  # bridged without the key: counted as missed
+        (False, "completed", "false", ["Connect", "Redirect"], "declined"),  # the human declined, or it was a voicemail
+        (True, "completed", "false", ["Connect", "Redirect"], "declined"),  # the human hung up after the key
         (False, "busy", "false", ["Connect", "Redirect"], "busy"),
         (False, "no-answer", "false", ["Connect", "Redirect"], "no-answer"),
         (False, "failed", "false", ["Connect", "Redirect"], "failed"),
@@ -470,7 +470,7 @@ async def test_a_stream_that_is_lost_is_resumed_three_times_and_then_the_human_c
         (False, "", None, ["Connect", "Redirect"], "unknown"),
     ],
 )
-async def test_what_comes_after_a_humans_call(
+async def test_the_document_after_a_dial_follows_its_result(
     accepted: bool, status: str, bridged: str | None, verbs: list[str], result: str, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -485,7 +485,7 @@ async def test_what_comes_after_a_humans_call(
         assert all(row.phone == "+12125550101" and "asked for a person" in (row.text or "") for row in callbacks)
 
 
-async def test_the_other_numbers_are_rung_one_after_the_other_before_the_agent_comes_back(
+async def test_the_other_numbers_are_dialled_in_turn_before_the_agent_comes_back(
     autojump_clock: Clock,
 ) -> None:
     async with stage(settings={"HUMAN_NUMBERS_ALSO": ALSO}) as play:
@@ -495,11 +495,11 @@ async def test_the_other_numbers_are_rung_one_after_the_other_before_the_agent_c
         again = await ask(play, action_of(first), {"DialCallStatus": "busy", "DialBridged": "false"})
         third = await ask(play, action_of(second), {"DialCallStatus": "no-answer", "DialBridged": "false"})
         assert [each.text for each in first.all("Number") + second.all("Number")] == [HUMAN, ALSO]
-        assert again.text == second.text  # Twilio asked twice
+        assert again.text == second.text  # Twilio sent the webhook twice
         assert third.verbs == ["Connect", "Redirect"]
 
 
-async def test_a_relay_that_starts_while_the_first_number_rings_rings_the_next_one(autojump_clock: Clock) -> None:
+async def test_a_relay_that_starts_while_the_first_number_rings_dials_the_next_one(autojump_clock: Clock) -> None:
     async with stage(settings={"HUMAN_NUMBERS_ALSO": ALSO}) as play:
         call_file(play, reason=EndReason.TRANSFERRED)
         first = await ask(play, "/twilio/after")
@@ -519,7 +519,7 @@ async def test_a_relay_that_starts_while_the_first_number_rings_rings_the_next_o
         (EndReason.TRANSFERRED, 0, 1, True),
     ],
 )
-async def test_without_an_agent_to_go_back_to_a_message_is_recorded(
+async def test_when_there_is_no_agent_to_go_back_to_a_message_is_recorded(
     ended: EndReason, resumes: int, streams: int, draining: bool, autojump_clock: Clock
 ) -> None:
     async with stage() as play:
@@ -544,7 +544,7 @@ async def test_a_recorded_message_is_one_row_and_reaches_the_business_once(autoj
         assert len(play.business.diary.messages) == 1
 
 
-async def test_outside_their_hours_no_human_is_rung_but_for_an_emergency(autojump_clock: Clock) -> None:
+async def test_outside_the_humans_hours_a_human_is_dialled_only_in_an_emergency(autojump_clock: Clock) -> None:
     async with stage(settings={"HUMAN_HOURS": "sun 03:00-03:01"}) as play:
         call_file(play, reason=EndReason.TRANSFERRED)
         assert (await ask(play, "/twilio/after")).verbs == ["Connect", "Redirect"]
@@ -553,7 +553,7 @@ async def test_outside_their_hours_no_human_is_rung_but_for_an_emergency(autojum
         assert (await ask(play, "/twilio/after")).verbs == ["Dial"]
 
 
-async def test_a_human_who_is_there_until_two_in_the_night_is_rung_at_one(autojump_clock: Clock) -> None:
+async def test_a_human_with_hours_until_two_in_the_night_is_dialled_at_one(autojump_clock: Clock) -> None:
     async with stage(settings={"HUMAN_HOURS": "sun 20:00-02:00", "BUSINESS_TZ": "UTC"}) as play:
         for hour, verbs in ((1, ["Dial"]), (3, ["Connect", "Redirect"])):
             monday = dt.datetime(2026, 11, 23, hour, tzinfo=dt.UTC)
@@ -574,7 +574,7 @@ async def test_a_human_who_is_there_until_two_in_the_night_is_rung_at_one(autoju
         ("always", "12:00:00", True, None),
     ],
 )
-async def test_a_call_knows_when_a_human_comes_or_goes_while_it_lasts(
+async def test_a_call_is_told_when_the_humans_hours_begin_or_end_during_it(
     hours: str, clock: str, there: bool, changes_s: float | None, autojump_clock: Clock
 ) -> None:
     async with stage(settings={"HUMAN_HOURS": hours, "BUSINESS_TZ": "UTC"}) as play:
@@ -591,12 +591,14 @@ async def test_a_call_knows_when_a_human_comes_or_goes_while_it_lasts(
 async def test_callers_who_withhold_their_number_do_not_share_one(withheld: str, autojump_clock: Clock) -> None:
     async with stage() as play:
         await ask(play, "/twilio/incoming", {"From": withheld})
-        assert play.daemon.desk.files[SID].caller.number == ""  # else each could cancel what the others have booked
+        assert play.daemon.desk.files[SID].caller.number == ""  # they must not share bookings
 
 
 @pytest.mark.parametrize(("digits", "verbs"), [("1", []), ("2", ["Hangup"]), ("", ["Hangup"]), ("11", ["Hangup"])])
 @pytest.mark.parametrize("known", [True, False])
-async def test_only_the_key_1_joins_the_two(digits: str, verbs: list[str], known: bool, autojump_clock: Clock) -> None:
+async def test_only_the_key_1_connects_the_human_with_the_caller(
+    digits: str, verbs: list[str], known: bool, autojump_clock: Clock
+) -> None:
     async with stage() as play:
         if known:
             call_file(play)
@@ -604,7 +606,9 @@ async def test_only_the_key_1_joins_the_two(digits: str, verbs: list[str], known
         assert got.verbs == verbs
 
 
-async def test_a_talk_that_a_relay_before_this_one_began_is_not_followed_by_an_apology(autojump_clock: Clock) -> None:
+async def test_a_transfer_that_began_under_an_earlier_relay_is_not_followed_by_an_apology(
+    autojump_clock: Clock,
+) -> None:
     async with stage() as play:
         fields = {"DialCallStatus": "completed", "DialBridged": "true"}
         assert (await ask(play, f"/twilio/dialed?call={SID}", fields)).verbs == ["Hangup"]
@@ -629,7 +633,7 @@ async def test_the_human_is_told_who_calls_and_why_in_one_sentence(
         call_file(play, number=caller_number, why=why, summary=summary)
         got = await ask(play, f"/twilio/whisper?call={SID}", {"CallSid": "CA" + "9" * 32})
         assert got.said() == sentence
-        assert got.verbs == ["Gather", "Hangup"]  # who presses nothing, as a voicemail, is hung up on
+        assert got.verbs == ["Gather", "Hangup"]  # without a key, as with a voicemail, the call is hung up
 
 
 async def test_the_human_is_told_the_callers_name_and_what_was_done_so_far(autojump_clock: Clock) -> None:
@@ -642,36 +646,39 @@ async def test_the_human_is_told_the_callers_name_and_what_was_done_so_far(autoj
         )
 
 
-async def test_a_long_summary_stays_short_enough_to_be_read_out(autojump_clock: Clock) -> None:
+async def test_a_long_summary_is_shortened_before_it_is_read_out(autojump_clock: Clock) -> None:
     async with stage() as play:
         call_file(play, why="because of something " * 50, summary="a word or two " * 100, caller_name="Jane " * 50)
         said = (await ask(play, f"/twilio/whisper?call={SID}")).said()
         assert len(said) < 500
         words = {*re.findall(r"[A-Za-z]+", said.split(", from ", 1)[1])}
-        assert words <= {*"Jane because of something a word or two Press to accept it".split()}  # no half of one
+        assert words <= {*"Jane because of something a word or two Press to accept it".split()}  # no word is cut
 
 
 # The end of a call
 
 
-async def test_a_caller_who_leaves_while_the_human_rings_is_written_down_so(autojump_clock: Clock) -> None:
+async def test_when_the_caller_leaves_while_the_humans_phone_rings_this_is_stored(autojump_clock: Clock) -> None:
     async with stage() as play:
         call_file(play, reason=EndReason.TRANSFERRED)
         await ask(play, "/twilio/after")
         await ask(play, f"/twilio/status?call={SID}", {"CallStatus": "completed", "CallSid": "CA" + "9" * 32})
-        assert outcome(play).transfer_result == "asked"  # the human's leg, not the caller's
+        # This was the status of the human's leg, not of the caller's leg.
+        assert outcome(play).transfer_result == "asked"
         await ask(play, "/twilio/status", {"CallStatus": "completed"})
         assert outcome(play).transfer_result == "caller_hung_up"
 
 
-async def test_a_call_without_a_transfer_ends_without_the_result_of_one(autojump_clock: Clock) -> None:
+async def test_a_call_without_a_transfer_has_no_transfer_result(autojump_clock: Clock) -> None:
     async with stage() as play:
         call_file(play, reason=EndReason.AGENT_SAID_GOODBYE)
         await ask(play, "/twilio/status", {"CallStatus": "completed"})
         assert play.ledger.of(rows.OutcomeRow, SID) == []
 
 
-async def test_a_call_that_ends_before_its_stream_is_written_down_and_its_session_let_go(autojump_clock: Clock) -> None:
+async def test_a_call_that_ends_before_its_stream_is_stored_and_its_warm_session_is_closed(
+    autojump_clock: Clock,
+) -> None:
     async with stage() as play:
         await ask(play, "/twilio/incoming", {"CallStatus": "ringing"})
         assert len(play.daemon.desk.warm) == 1

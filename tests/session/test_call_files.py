@@ -1,4 +1,4 @@
-"""Hours of old calls: a ring does not look at them, and they are dropped in time."""
+"""Files of old calls: an incoming call does not look at them, and they are dropped after a while."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers.webhook import OpenStream, ask, caller
 
 
 class Old(CallFile):
-    """A call of an hour ago. Nobody may look at it."""
+    """The file of a call of an hour ago. Looking at it fails the test."""
 
     __slots__ = ()
 
@@ -22,7 +22,7 @@ class Old(CallFile):
         raise AssertionError("a ring has looked at a call that is over")
 
 
-async def test_a_ring_looks_at_no_call_that_is_over(autojump_clock: MockClock) -> None:
+async def test_an_incoming_call_does_not_look_at_ended_calls(autojump_clock: MockClock) -> None:
     async with stage() as play:
         files = play.daemon.desk.files
         for number in range(200):
@@ -38,7 +38,7 @@ async def test_a_ring_looks_at_no_call_that_is_over(autojump_clock: MockClock) -
         assert play.daemon.desk.calls_in_hand == play.daemon.desk.lines_taken == 1
 
 
-async def test_old_files_are_forgotten_and_live_ones_are_not(autojump_clock: MockClock) -> None:
+async def test_old_call_files_are_dropped_and_those_of_running_calls_are_not(autojump_clock: MockClock) -> None:
     async with stage() as play:
         desk = play.daemon.desk
         for number in range(20):

@@ -1,4 +1,4 @@
-"""A model whose socket takes nothing for a while: the caller's side does not wait for it."""
+"""The model's socket is full for a while: the caller's side does not wait for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STALLS_AT_S = 9.0
 
 
 def congest(play: Play, until_s: float) -> None:
-    """From STALLS_AT_S of the play on until then, what is written to the model waits."""
+    """From STALLS_AT_S until `until_s` of the play, let every write to the model wait."""
     realtime = play.daemon.desk.realtime
     dial, began_s = realtime._dial, trio.current_time()
 
@@ -42,11 +42,11 @@ def congest(play: Play, until_s: float) -> None:
         stream.send_all = slow
         return end
 
-    realtime._dial = dial_end  # the real one, behind a stall
+    realtime._dial = dial_end  # the real dial, whose stream then stalls
 
 
 @pytest.mark.parametrize("stall_s", [0.0, 4.0])
-async def test_a_key_takes_effect_at_once_however_congested_the_model_is(
+async def test_a_key_takes_effect_at_once_although_the_models_socket_is_congested(
     stall_s: float, autojump_clock: object
 ) -> None:
     async with stage() as play:
@@ -55,4 +55,4 @@ async def test_a_key_takes_effect_at_once_however_congested_the_model_is(
         pressed = next(event.at_s for event in got.events if event.kind == "caller_pressed")
         said = next(turn for turn in got.turns if turn.who == "agent" and "connecting you" in turn.text)
         told = said.to_s - pressed + got.events[0].at_s
-        assert told <= 6.0, "a row of keys is over after 1.5 s, the phrase takes 3"
+        assert told <= 6.0, "s; keys count after 1.5 s, and the phrase takes 3 s"

@@ -1,7 +1,7 @@
-"""What a caller's frame costs, counted and not timed: wake-ups of tasks, sends, reads.
+"""The work for a caller's frame, counted and not timed: wake-ups of tasks, sends and reads.
 
-The real daemon runs on real sockets in this process, and the benches' load runs in its own thread. A queue, a task or a
-lock between the caller's socket and the model's shows as one more step for each frame, on any machine.
+The real daemon runs on real sockets in this process, and the benches' load runs in its own thread. A new queue, task or
+lock between the caller's socket and the model's adds a step for each frame. The count shows this on any machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WARM_S, COUNTED_S = 3.0, 3.0
 
 
 class Steps(trio.abc.Instrument):
-    """Counts what Trio does."""
+    """Counts the steps of Trio's tasks."""
 
     def __init__(self, counts: Counter[str]) -> None:
         self._counts = counts
@@ -40,7 +40,7 @@ class Steps(trio.abc.Instrument):
 
 
 def _load(port: int, listener_ready: list[str], counts: Counter[str]) -> Counter[str]:
-    """Runs in a thread: a few calls, and how much was counted while they spoke; "frames" is what they sent."""
+    """Runs in a thread: make a few calls, and count while they speak. "frames" is the number of frames sent."""
     loop = Loop()
     load = Load(Target(f"http://127.0.0.1:{port}"), loop, 1)
     listener = Listener(load, None)
@@ -48,7 +48,7 @@ def _load(port: int, listener_ready: list[str], counts: Counter[str]) -> Counter
     listener_ready.append(listener.url)
     try:
         loop.run(lambda: "ready" in counts, 30.0)
-        loop.run(lambda: False, 2.0)  # phrases are rendered: those sessions do not belong to calls
+        loop.run(lambda: False, 2.0)  # phrases are rendered first, in sessions that belong to no call
         load.ring_up_to(CALLS)
         loop.run(lambda: False, WARM_S)
         before, sent = Counter(counts), sum(caller._sent for caller in load.callers)
@@ -79,7 +79,7 @@ async def test_a_callers_frame_costs_one_read_and_one_send_and_wakes_no_task(
         counts["reads"] += 1
         return recv(self)
 
-    monkeypatch.setattr("relay.transport.overload.BEHIND_S", 1e9)  # a slow machine does not send two frames as one here
+    monkeypatch.setattr("relay.transport.overload.BEHIND_S", 1e9)  # no frames in pairs on a slow machine
     monkeypatch.setattr(SocketWire, "_push", counted_push)
     monkeypatch.setattr(SocketWire, "_recv_now", counted_recv)
     port, listening, found = free_port(), list[str](), list[Counter[str]]()
@@ -106,12 +106,12 @@ async def test_a_callers_frame_costs_one_read_and_one_send_and_wakes_no_task(
 
     spent = found[0]
     frames = spent["frames"]
-    assert frames > CALLS * 25, "the load itself stood still"
+    assert frames > CALLS * 25, "the load itself was too slow"
     per_frame = {name: round(count / frames, 2) for name, count in spent.items() if count > 0}
-    # A frame is read once and sent once. The rest is answers: deltas in, bursts and marks out, marks back.
+    # Each frame is read once and sent once. The rest is for answers: deltas in, audio and marks out, marks back.
     assert spent["reads"] <= 1.35 * frames, per_frame
     assert spent["sends"] <= 1.35 * frames, per_frame
-    # The hub hands it over: no reader is woken. The watchdog's five steps a second are 0.1 steps for each frame.
+    # The hub hands frames over and wakes no reader. The watchdog takes 5 steps a second, which is 0.1 for each frame.
     assert spent["steps Twilio reader"] <= 0.02 * frames, per_frame
     assert spent["steps OpenAI reader"] <= 0.02 * frames, per_frame
     assert spent["steps"] <= 0.45 * frames, per_frame

@@ -1,4 +1,4 @@
-"""The day's bill: no call is missing or counted twice, on whatever machine, and a relay without calls asks nothing."""
+"""The day's bill: no call of any machine is missing or counted twice. A relay without calls does not read it."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ async def test_a_call_that_ends_while_the_bill_is_read_is_not_forgotten(autojump
         ledger.record(rows.OutcomeRow(call_sid="CA1", ended_at=NOW, cost_usd=Decimal(2), process=bill.process))
         bill.ended(2.0)
     assert bill.usd == 12.0
-    await bill.read()  # its row is in the ledger now
+    await bill.read()  # the call's row is in the ledger by now
     assert bill.usd == 12.0
 
 
-async def test_another_machines_live_call_counts_as_far_as_it_has_come(autojump_clock: MockClock) -> None:
+async def test_a_running_call_on_another_machine_counts_with_its_cost_so_far(autojump_clock: MockClock) -> None:
     async with stage() as play:
         other = DayBill(play.ledger, play.daemon.desk.settings.tz, play.daemon.desk.utc_now)
         file = call_file(play)
@@ -50,14 +50,16 @@ async def test_another_machines_live_call_counts_as_far_as_it_has_come(autojump_
             await trio.sleep(EVERY_S + 1)
             await other.read()
             assert other.usd == usd
-        assert play.daemon.desk.spent_today_usd == 0.8  # its own is not counted once more
+        assert play.daemon.desk.spent_today_usd == 0.8  # the relay's own running call is not counted twice
 
 
 @pytest.mark.parametrize(("at", "counts"), [(NOW, True), (NOW - dt.timedelta(days=1), False)])
-async def test_the_day_is_that_of_the_business(at: dt.datetime, counts: bool, autojump_clock: MockClock) -> None:
+async def test_the_day_follows_the_time_zone_of_the_business(
+    at: dt.datetime, counts: bool, autojump_clock: MockClock
+) -> None:
     async with stage(settings={"MAX_DAY_USD": "5"}) as play:
         desk = play.daemon.desk
-        desk.utc_now = lambda: NOW  # the 24th by UTC
+        desk.utc_now = lambda: NOW  # the 24th in UTC
         play.ledger.record(rows.OutcomeRow(call_sid="CA9", ended_at=at, cost_usd=Decimal(9)))
         play.nursery.start_soon(play.daemon._keep_day_bill)
         await trio.testing.wait_all_tasks_blocked()
@@ -65,7 +67,7 @@ async def test_the_day_is_that_of_the_business(at: dt.datetime, counts: bool, au
         assert (got.verbs == ["Say", "Dial"]) is counts
 
 
-async def test_a_relay_without_calls_asks_nothing_until_one_rings(autojump_clock: MockClock) -> None:
+async def test_a_relay_without_calls_does_not_read_the_bill_until_one_comes(autojump_clock: MockClock) -> None:
     async with stage() as play:
         asked: list[float] = []
 
@@ -104,7 +106,7 @@ async def hang_up_at_once(play: Play, after_s: float) -> None:
 
 
 async def test_a_greeting_generated_for_a_caller_who_hung_up_is_billed(autojump_clock: MockClock) -> None:
-    async with stage(kept=False) as play:  # the model greets live, from the ring on
+    async with stage(kept=False) as play:  # the model generates the greeting while the phone rings
         desk = play.daemon.desk
         await hang_up_at_once(play, 5.0)
         (row,) = play.ledger.of(rows.OutcomeRow, SID)

@@ -1,4 +1,4 @@
-"""The model's audio on its way to the playout: each item is a sound of its own, to its last sample."""
+"""The model's audio on its way to the playout: each item is converted separately, to its last sample."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def alone(pcm24k: bytes) -> bytes:
     return line.feed(pcm24k) + line.flush()
 
 
-def test_a_message_that_a_second_one_follows_ends_with_its_filters_tail_before_its_own_end_comes() -> None:
+def test_a_message_ends_with_its_filters_tail_when_the_next_one_begins_before_its_own_end_comes() -> None:
     audio = AnswerAudio()
     (begun,) = spoke(audio, FIRST, PCM24K)
     ended, following = spoke(audio, SECOND, PCM24K)
@@ -35,11 +35,11 @@ def test_a_message_that_a_second_one_follows_ends_with_its_filters_tail_before_i
     assert isinstance(following, ModelSpoke)
     assert (ended.response_id, ended.item_id) == (R1, FIRST)
     assert begun.mulaw + ended.mulaw == alone(PCM24K)
-    assert following.mulaw + last.mulaw == alone(PCM24K), "the first message sounds in the second"
+    assert following.mulaw + last.mulaw == alone(PCM24K), "audio of the first message is in the second"
     assert following.said_ms == pytest.approx(4_801 / 24)
 
 
-def test_the_end_of_a_message_that_comes_behind_another_adds_nothing_to_either() -> None:
+def test_a_late_end_of_a_message_adds_nothing_to_it_or_to_the_next_one() -> None:
     audio = AnswerAudio()
     spoke(audio, FIRST, PCM24K[:4_000])
     spoke(audio, SECOND, PCM24K[:4_000])
@@ -52,7 +52,7 @@ def test_the_end_of_a_message_that_comes_behind_another_adds_nothing_to_either()
     assert more.said_ms == pytest.approx(4_801 / 24)
 
 
-def test_a_delta_that_is_no_base64_leaves_the_message_before_it_whole() -> None:
+def test_a_delta_that_is_not_base64_does_not_spoil_the_message_before_it() -> None:
     audio = AnswerAudio()
     spoke(audio, FIRST, PCM24K[:4_000])
 

@@ -1,7 +1,7 @@
-"""One caller frame and one model delta through the real session, and the list of rooms that each enters.
+"""One caller frame and one model delta go through the real session, and the test lists the files that each enters.
 
-The call runs on memory streams with all stand-ins. `tests/helpers/path_walk.py` notes which file calls which. If a room
-is added, or entered once more, the list becomes longer: is it worth that?
+The call runs on memory streams with all stand-ins. `tests/helpers/path_walk.py` records which file calls which. A new
+file on the path, or another visit to one, makes the list longer. Then decide whether it is worth it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ DOWNLINK = (
 )
 
 
-# Calls from one file into another, at most. When the paths were made straight they were 22, 46, 22 and 77; the rest is
-# room for a feature that has a question of its own. Who adds a call asks first whether an answer that is there tells.
+# The most calls from one file into another. When the paths were made straight, they were 22, 46, 22 and 77. The rest is
+# for features that need a call of their own. Before you add a call, see whether a known result already answers it.
 MOST = {"barge-in hold": 26, "barge-in commit": 58, "transcript row": 30, "writing function": 84}
 
 
@@ -48,28 +48,28 @@ def test_a_delta_goes_from_the_models_socket_to_twilios_through_these_rooms() ->
 
 
 @pytest.mark.parametrize(("path", "most"), MOST.items())
-def test_control_goes_no_more_often_from_file_to_file_than_it_did(path: str, most: int) -> None:
+def test_the_changes_of_file_on_a_path_do_not_increase(path: str, most: int) -> None:
     all_steps = list(steps())
     walk = [PATHS[path](all_steps)] if path in PATHS else function_steps(all_steps)
     assert sum(step.changes for step in walk) <= most, "\n".join(way for step in walk for way in step.ways)
 
 
 def rooms_of(task: str, *, by_phone: bool) -> set[str]:
-    """Every file that a task of the session went through in the whole call."""
+    """Every file that a task of the session entered during the whole call."""
     found = [step for step in steps(by_phone=by_phone) if step.task.endswith(task)]
     assert found, task
     return {room for step in found for room in step.rooms}
 
 
 @pytest.mark.parametrize("path", ["uplink frame", "downlink delta", "barge-in hold"])
-def test_a_call_from_the_consoles_page_goes_the_same_way_but_for_its_protocol(path: str) -> None:
+def test_the_path_of_a_test_call_differs_only_in_its_protocol(path: str) -> None:
     phones = rooms(path)
     assert "media_protocol" in phones
     assert rooms(path, by_phone=False) == phones.replace("media_protocol", "browser_protocol")
 
 
 @pytest.mark.parametrize("task", ["Twilio reader", "OpenAI reader", "watchdog", "_run_function"])
-def test_the_session_of_a_call_from_the_page_enters_the_same_rooms_but_for_its_protocol(task: str) -> None:
+def test_the_session_of_a_test_call_enters_the_same_files_except_those_of_its_protocol(task: str) -> None:
     phone, browser = (rooms_of(task, by_phone=by_phone) for by_phone in (True, False))
-    assert phone - browser <= {"relay/twilio/media_protocol.py", "relay/notify/news.py"}  # nobody is told of a test
+    assert phone - browser <= {"relay/twilio/media_protocol.py", "relay/notify/news.py"}  # a test call is no news
     assert browser - phone <= {"relay/browser/browser_protocol.py", "relay/functions/backend/dry_diary.py"}

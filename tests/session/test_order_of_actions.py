@@ -1,4 +1,4 @@
-"""The actions of one event: the sockets first, the rows after them, whatever happens to the sockets."""
+"""The order of one event's actions: first the sockets, then the rows, whatever happens to the sockets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.helpers import play as plays
 CALL = parse('title = "t"\n[caller]\nsteps = [{ silent_s = 14 }, { hang_up = true }]\n', "t")
 SEQ, ITEM = 77, ItemId("item_77")
 ROW = RecordTurn(SEQ, ITEM, "agent", "At ten.", "At ten.", 9_000, 9_500)
-# The rows come first in this list, to show that the order of the list does not matter: sockets still go first.
+# The rows come first in this list. The sockets must be written first all the same.
 ACTIONS: list[Action] = [
     ROW,
     RecordConsent(9_500),
@@ -56,7 +56,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[CallSession]]:
 
 @asynccontextmanager
 async def talking(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[CallSession, plays.Play]]:
-    """A call after its greeting. It goes on meanwhile."""
+    """A call after its greeting. It runs on during the test."""
     with watched(monkeypatch) as sessions:
         async with plays.stage() as play, trio.open_nursery() as nursery:
             nursery.start_soon(run_scenario, CALL, play.exchange)
@@ -70,12 +70,12 @@ def kept(play: plays.Play) -> list[str | None]:
 
 
 def congest(session: CallSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on the caller's socket takes nothing more."""
+    """From now on the caller's socket is full."""
     monkeypatch.setattr(session._caller, "post", lambda *_: True)
     monkeypatch.setattr(session._caller, "drain", trio.sleep_forever)
 
 
-async def test_both_sockets_are_served_before_anything_is_written_down(
+async def test_both_sockets_are_written_before_any_row_is_recorded(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, _):
@@ -103,16 +103,16 @@ async def test_both_sockets_are_served_before_anything_is_written_down(
         assert served[:4] == ["caller", "model", "row", "consent"]
 
 
-async def test_a_caller_whose_socket_takes_nothing_loses_no_row(
+async def test_when_the_callers_socket_is_full_no_row_is_lost(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, play):
         congest(session, monkeypatch)
         session._perform(ACTIONS)
-        assert kept(play) == ["At ten."], "written before anything else can happen: nothing waits for the socket"
+        assert kept(play) == ["At ten."], "the row waited for the socket"
 
 
-async def test_a_caller_who_is_gone_loses_no_row(monkeypatch: pytest.MonkeyPatch, autojump_clock: object) -> None:
+async def test_when_the_caller_is_gone_no_row_is_lost(monkeypatch: pytest.MonkeyPatch, autojump_clock: object) -> None:
     async with talking(monkeypatch) as (session, play):
 
         def gone(*_: bytes) -> bool:
@@ -125,7 +125,7 @@ async def test_a_caller_who_is_gone_loses_no_row(monkeypatch: pytest.MonkeyPatch
 
 
 def hold_back(session: CallSession, for_s: float) -> bytearray:
-    """Collect what is sent to Twilio from now on. Its socket takes nothing meanwhile."""
+    """From now on let the socket to Twilio be full for `for_s`, and collect what it sends."""
     stream: Any = session._caller._wire._stream  # type: ignore[attr-defined] # a StreamWire, in a play
     send_all, until, sent = stream.send_all, trio.current_time() + for_s, bytearray()
 
@@ -138,10 +138,10 @@ def hold_back(session: CallSession, for_s: float) -> bytearray:
     return sent
 
 
-CLOSE_FRAME = b"\x88"  # RFC 6455 5.2: the last fragment of opcode 8; no other byte of these messages is over 127
+CLOSE_FRAME = b"\x88"  # RFC 6455 5.2: FIN and opcode 8; no other byte of these messages is above 127
 
 
-async def test_a_clear_what_follows_it_and_the_leaving_reach_twilio_in_this_order_through_a_socket_that_is_full(
+async def test_on_a_full_socket_clear_audio_and_close_reach_twilio_in_their_order(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, _):
@@ -155,10 +155,10 @@ async def test_a_clear_what_follows_it_and_the_leaving_reach_twilio_in_this_orde
         await trio.sleep(1.0)
         places = [sent.index(words) for words in (b'"clear"', b'"m1"', b'"m2"', CLOSE_FRAME)]
         assert places == sorted(places)
-        assert sent.count(b'"media"') == 4, "two messages name it twice each"
+        assert sent.count(b'"media"') == 4, "two messages, and the word is in each of them twice"
 
 
-async def test_a_caller_whose_socket_is_full_holds_no_paid_session_open(
+async def test_a_full_socket_of_the_caller_does_not_keep_a_paid_session_open(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, _):
@@ -170,7 +170,7 @@ async def test_a_caller_whose_socket_is_full_holds_no_paid_session_open(
         assert session._caller.is_open
 
 
-async def test_a_full_socket_of_the_callers_keeps_neither_reader_from_its_messages(
+async def test_a_full_socket_of_the_caller_does_not_stop_either_reader(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     async with talking(monkeypatch) as (session, _):
@@ -185,4 +185,4 @@ async def test_a_full_socket_of_the_callers_keeps_neither_reader_from_its_messag
 
         monkeypatch.setattr(session.machine, "caller_audio", listen)
         await trio.sleep(1.0)
-        assert len(heard) >= 48, "fifty frames a second"
+        assert len(heard) >= 48, "frames were not heard at once"

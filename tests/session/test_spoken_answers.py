@@ -1,4 +1,4 @@
-"""Answers that the model writes and a voice speaks: what goes to the voice, and what the call is told when."""
+"""Answers that the model writes and a voice speaks: what goes to the voice, and when the call gets each event."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HALF_S = b"\x55" * 4_000
 
 
 class ByHand:
-    """A voice whose speech is told by the test. `orders`: what it was asked, in order."""
+    """A voice whose events come from the test. `orders` has the orders that it got, in their order."""
 
     def __init__(self) -> None:
         self.orders: list[tuple[str, ...]] = []
@@ -72,7 +72,7 @@ class ByHand:
 
 
 class Source:
-    """Where `ByHand` voices come from, after `delay_s`."""
+    """Opens a `ByHand` voice after `delay_s`."""
 
     name, usd_per_character = "by hand", 0.0
 
@@ -92,7 +92,7 @@ class Source:
 
 
 class Play:
-    """Spoken answers between a voice by hand and a call that only listens."""
+    """Spoken answers between a voice that the test controls and a call that only listens."""
 
     def __init__(self, source: Source) -> None:
         self.heard: list[Event] = []
@@ -132,7 +132,7 @@ async def begun(nursery: trio.Nursery, source: Source) -> Play:
     return play
 
 
-async def test_the_end_of_an_answer_is_told_when_the_last_of_its_sound_is_here() -> None:
+async def test_the_end_of_an_answer_is_reported_when_its_last_audio_has_come() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
@@ -157,7 +157,7 @@ async def test_the_end_of_an_answer_is_told_when_the_last_of_its_sound_is_here()
     assert voice.closed == 1
 
 
-async def test_an_answer_without_words_ends_at_once_and_everything_else_is_the_calls() -> None:
+async def test_an_answer_without_words_ends_at_once_and_other_events_go_to_the_call() -> None:
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(ByHand()))
         await play.ends()
@@ -166,7 +166,7 @@ async def test_an_answer_without_words_ends_at_once_and_everything_else_is_the_c
         nursery.cancel_scope.cancel()
 
 
-async def test_an_answer_that_ended_at_the_model_is_cut_without_the_model_and_late_sound_is_not_told() -> None:
+async def test_an_answer_that_the_model_has_ended_is_cut_at_the_voice_only_and_late_audio_is_ignored() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
@@ -186,7 +186,7 @@ async def test_an_answer_that_ended_at_the_model_is_cut_without_the_model_and_la
         nursery.cancel_scope.cancel()
 
 
-async def test_an_answer_that_the_model_still_writes_is_for_the_model_to_cancel() -> None:
+async def test_an_answer_that_the_model_still_writes_is_cancelled_at_the_model() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
@@ -195,39 +195,39 @@ async def test_an_answer_that_the_model_still_writes_is_for_the_model_to_cancel(
         play.unwanted.add(FIRST)
         await play.writes("open.")
         await play.ends(status="cancelled")
-        assert voice.orders == [("say", FIRST, "We are "), ("cut", FIRST)], "what is late is not paid for"
+        assert voice.orders == [("say", FIRST, "We are "), ("cut", FIRST)], "late text went to the voice"
         assert isinstance(play.heard[-1], ResponseEnded)
         nursery.cancel_scope.cancel()
 
 
-async def test_a_function_behind_words_is_told_when_they_sound_and_one_without_words_at_once() -> None:
+async def test_a_function_after_words_is_reported_when_they_sound_and_one_without_words_at_once() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
         await play.writes("Let me look.")
-        assert await play.calls(), "it waits here"
+        assert await play.calls(), "the function did not wait for the words"
         await play.ends()
         assert not [event for event in play.heard if isinstance(event, FunctionAsked)]
         await voice.speaks(Spoken(FIRST, HALF_S))
         assert [type(event).__name__ for event in play.heard[-2:]] == ["ModelSpoke", "FunctionAsked"]
         await voice.speaks(SpokenWhole(FIRST))
         assert [type(event).__name__ for event in play.heard[-2:]] == ["ModelFinished", "ResponseEnded"]
-        assert not await play.calls(R2), "for the call at once"
+        assert not await play.calls(R2), "the function waited although there are no words"
         nursery.cancel_scope.cancel()
 
 
-async def test_a_function_whose_words_are_cut_before_they_sound_is_told_so_that_it_gets_its_answer() -> None:
+async def test_a_function_whose_words_are_cut_before_they_sound_is_reported_so_that_it_gets_an_output() -> None:
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(ByHand()))
         await play.writes("Let me look.")
         await play.calls()
         cut = play.spoken.cut(R1)
         assert [type(event) for event in cut.waited] == [FunctionAsked]
-        assert not cut.has_ended, "the model still writes it"
+        assert not cut.has_ended, "the answer counts as ended although the model still writes it"
         nursery.cancel_scope.cancel()
 
 
-async def test_the_second_message_of_an_answer_is_told_behind_the_first_also_where_it_is_spoken_sooner() -> None:
+async def test_the_second_message_of_an_answer_is_reported_after_the_first_even_if_it_is_spoken_sooner() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
@@ -243,7 +243,7 @@ async def test_the_second_message_of_an_answer_is_told_behind_the_first_also_whe
         nursery.cancel_scope.cancel()
 
 
-async def test_text_that_comes_before_the_voice_is_spoken_when_it_is_there(
+async def test_text_that_comes_before_the_voice_is_spoken_when_the_voice_is_ready(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     voice = ByHand()
@@ -293,7 +293,7 @@ async def test_the_rest_of_an_early_answer_that_is_taken_back_costs_nothing() ->
         nursery.cancel_scope.cancel()
 
 
-async def test_a_voice_that_is_not_there_in_time_is_lost_and_hung_up_when_it_comes(
+async def test_a_voice_that_is_not_ready_in_time_counts_as_lost_and_is_closed_when_it_comes(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     voice = ByHand()
@@ -311,13 +311,13 @@ async def test_a_voice_that_is_not_there_in_time_is_lost_and_hung_up_when_it_com
         assert voice.orders == []
 
 
-async def test_a_voice_that_cannot_be_had_is_told_with_its_reason() -> None:
+async def test_a_voice_that_cannot_be_opened_is_reported_with_its_reason() -> None:
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(None))
         assert play.heard == [VoiceFailed("wrong_key")]
 
 
-async def test_a_voice_that_is_lost_is_told_once_and_the_ends_that_waited_come_behind_it() -> None:
+async def test_a_lost_voice_is_reported_once_and_the_waiting_ends_come_after_it() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
@@ -334,7 +334,7 @@ async def test_a_voice_that_is_lost_is_told_once_and_the_ends_that_waited_come_b
         nursery.cancel_scope.cancel()
 
 
-async def test_a_session_that_is_over_leaves_no_word_to_be_spoken_and_its_bills() -> None:
+async def test_after_a_session_is_over_no_waiting_words_are_spoken_and_its_bills_are_kept() -> None:
     voice = ByHand()
     async with trio.open_nursery() as nursery:
         play = await begun(nursery, Source(voice))
@@ -348,10 +348,12 @@ async def test_a_session_that_is_over_leaves_no_word_to_be_spoken_and_its_bills(
         nursery.cancel_scope.cancel()
 
 
-# Voices kept since the phone rang
+# Voices that were opened while the phone rang
 
 
-async def test_a_voice_is_opened_while_the_phone_rings_and_claimed_once(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_voice_is_opened_while_the_phone_rings_and_can_be_claimed_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     source = Source(ByHand(), 0.3)
     warm = WarmVoices(source)
     async with trio.open_nursery() as nursery:
@@ -362,13 +364,13 @@ async def test_a_voice_is_opened_while_the_phone_rings_and_claimed_once(autojump
         assert source.opened == 1
         began = trio.current_time()
         assert await warm.claim(CALL) is source.voice
-        assert trio.current_time() == began, "it was there"
+        assert trio.current_time() == began, "the claim waited although the voice was ready"
         assert await warm.claim(CALL) is source.voice
-        assert source.opened == 2, "who has none kept opens one"
+        assert source.opened == 2, "a call without a kept voice must open one"
         nursery.cancel_scope.cancel()
 
 
-async def test_a_voice_that_nobody_claims_gives_its_slot_back(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_voice_that_no_call_claims_frees_its_slot(autojump_clock: trio.testing.MockClock) -> None:
     voice = ByHand()
     warm = WarmVoices(Source(voice))
     async with trio.open_nursery() as nursery:
@@ -397,5 +399,5 @@ async def test_a_call_that_ends_while_it_waits_for_its_voice_leaves_none_open(
         with trio.move_on_after(0.5):
             await warm.claim(CALL)
         await trio.sleep(1.0)
-        assert voice.closed == 0, "it was never there: its opening was given up"
+        assert voice.closed == 0, "a voice that was never opened was closed"
         nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""How long a caller waits for an answer, step by step: in the ledger, in the metrics, and at the caller."""
+"""A caller's wait for an answer, step by step, is the same in the ledger, in the metrics, and at the caller."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ QUESTIONS = "{ listen = true }, " + ", ".join(
 
 
 def waterfalls(told: Told) -> list[dict[str, int]]:
-    """Those of the answers, in the conversation's order."""
+    """The times of each answer's steps, in the order of the conversation."""
     turns = {row.seq: row for row in told.turns}
     return [dict(turns[seq].latency or {}) for seq in sorted(turns) if turns[seq].latency]  # type: ignore[arg-type] # ms
 
 
 def counted(play: Play, step: str) -> int:
-    """How often the metrics saw a step."""
+    """How often a step was counted in the metrics."""
     text = play.daemon.desk.metrics.text().decode()
     (line,) = [line for line in text.splitlines() if line.startswith(f'relay_turn_ms_count{{step="{step}"}}')]
     return int(float(line.split()[-1]))
 
 
 @pytest.mark.parametrize(("answer_early", "silence_ms"), [("off", 500), ("on", 170)])
-async def test_each_answers_waterfall_is_what_the_caller_lived_through(
+async def test_the_times_of_each_answer_equal_those_at_the_caller(
     answer_early: str, silence_ms: int, autojump_clock: MockClock
 ) -> None:
     async with stage(settings={"ANSWER_EARLY": answer_early}) as play:
@@ -42,8 +42,8 @@ async def test_each_answers_waterfall_is_what_the_caller_lived_through(
         for steps, lived_ms in zip(found, told.report.latencies_ms, strict=True):
             assert list(steps) == STEPS
             assert sorted(steps.values()) == list(steps.values())
-            assert silence_ms - 50 <= steps["stopped_heard"] <= silence_ms + 150  # the server's VAD waits for it
-            assert abs(steps["first_heard"] - lived_ms) <= 100  # the first frame of a voice is not its first sound
+            assert silence_ms - 50 <= steps["stopped_heard"] <= silence_ms + 150  # ms; the VAD waits for silence
+            assert abs(steps["first_heard"] - lived_ms) <= 100  # the first frame of an answer may be silent
         assert {step: counted(play, step) for step in STEPS} == dict.fromkeys(STEPS, 3)
         outcome = play.ledger.of(rows.OutcomeRow, told.report.call_sid)[-1]
         heard = sorted(steps["first_heard"] for steps in found)
@@ -51,13 +51,13 @@ async def test_each_answers_waterfall_is_what_the_caller_lived_through(
         assert heard[1] <= (outcome.latency_p95_ms or 0) <= heard[2]
 
 
-def test_half_and_nineteen_of_twenty_answers_came_by_then() -> None:
+def test_the_median_and_the_95th_percentile_of_the_waits_are_computed() -> None:
     assert _percentiles([]) == (None, None)
     assert _percentiles([700]) == (700.0, 700.0)
     assert _percentiles(list(range(101))) == (50, 95)
 
 
-async def test_a_row_that_is_written_again_times_its_answer_once(
+async def test_a_row_that_is_written_again_counts_its_answer_once_in_the_metrics(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = Books.turn

@@ -1,4 +1,4 @@
-"""The caller's audio on its way to the model: what is measured, what waits, what is appended."""
+"""The caller's audio on its way to the model: how it is measured, how it waits, and how it is appended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relay.twilio.media_protocol import Frame
 
 
 def frame(at: int, value: int = 0) -> Frame:
-    """The `at`th frame of a call, all of one byte."""
+    """Frame number `at` of a call. All its bytes have this value."""
     return Frame(bytes([value]) * 160, at * 20)
 
 
@@ -22,19 +22,21 @@ def test_frames_that_arrive_in_a_burst_are_measured_one_by_one() -> None:
     assert CallerAudio().pieces([frame(0, 1), frame(1, 2)], 1.0, paired=False) == [b"\1" * 160, b"\2" * 160]
 
 
-def test_frames_are_measured_in_twos_while_the_loop_is_behind() -> None:
+def test_frames_are_measured_in_pairs_while_the_loop_is_behind() -> None:
     pieces = CallerAudio().pieces([frame(0, 1), frame(1, 2), frame(2, 3)], 1.0, paired=True)
     assert pieces == [b"\1" * 160 + b"\2" * 160, b"\3" * 160]
 
 
-def test_missing_audio_is_filled_in_before_what_comes_behind_it() -> None:
+def test_missing_audio_is_filled_in_before_the_next_frame() -> None:
     audio = CallerAudio()
     assert audio.pieces([frame(0, 1), frame(10, 2)], 1.0, paired=True) == [b"\1" * 160, silence(180), b"\2" * 160]
     assert audio.gaps.padded_ms == 180
 
 
 @given(cuts=st.lists(st.integers(0, WAITING_LIMIT_BYTES // 3), max_size=8))
-def test_audio_that_waits_for_a_model_keeps_its_newest_ten_seconds_and_counts_the_rest(cuts: list[int]) -> None:
+def test_the_newest_ten_seconds_of_audio_that_waits_for_a_model_are_kept_and_the_rest_is_counted(
+    cuts: list[int],
+) -> None:
     audio, whole, dropped_ms = CallerAudio(), b"", 0.0
     for at, size in enumerate(cuts):
         piece = bytes([at]) * size
@@ -49,7 +51,7 @@ def test_audio_that_waits_for_a_model_keeps_its_newest_ten_seconds_and_counts_th
 @given(mulaw=st.binary(min_size=1, max_size=2000), cut=st.integers(0, 2000))
 def test_appends_carry_the_same_samples_however_the_audio_is_cut(mulaw: bytes, cut: int) -> None:
     audio = CallerAudio()
-    audio.append(b"\x11" * 160)  # of a model before
+    audio.append(b"\x11" * 160)  # audio for an earlier session
     audio.begin()
     sent = b""
     for piece in (mulaw[:cut], mulaw[cut:]):
@@ -60,7 +62,9 @@ def test_appends_carry_the_same_samples_however_the_audio_is_cut(mulaw: bytes, c
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=5), st.booleans())
-def test_what_is_heard_is_measured_and_converted_as_by_hand(values: list[int], paired: bool) -> None:
+def test_the_level_and_the_conversion_of_a_frame_equal_those_of_the_plain_functions(
+    values: list[int], paired: bool
+) -> None:
     frames = [frame(at, value) for at, value in enumerate(values)]
     audio, by_hand = CallerAudio(), CallerAudio()
     heard = audio.hear(frames, 1.0, paired=paired, append=True)
@@ -70,7 +74,7 @@ def test_what_is_heard_is_measured_and_converted_as_by_hand(values: list[int], p
     assert heard.append == by_hand.append(b"".join(pieces))
 
 
-def test_what_is_heard_while_no_model_listens_leaves_no_trace_in_the_filter() -> None:
+def test_audio_that_comes_while_no_session_listens_does_not_change_the_filters_state() -> None:
     audio, fresh = CallerAudio(), CallerAudio()
     heard = audio.hear([frame(0, 0x10)], 1.0, paired=False, append=False)
     assert (heard.mulaw, heard.append) == (b"\x10" * 160, b"")

@@ -1,4 +1,4 @@
-"""Sessions opened while a phone rings: one for each call, claimed once, and none left open."""
+"""Sessions that are opened while a phone rings: one for each call, which is claimed once. None stays open."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def warmed(script: Script | None = None, connect_s: float = 0.0) -> AsyncI
         nursery.cancel_scope.cancel()
 
 
-async def test_a_ring_opens_a_session_that_its_call_claims_and_closes(autojump_clock: MockClock) -> None:
+async def test_an_incoming_call_opens_a_session_and_claims_and_closes_it(autojump_clock: MockClock) -> None:
     async with warmed() as (warm, door):
         assert warm.ring(SID, wanted, trio.current_time())
         assert warm.knows(SID)
@@ -40,13 +40,13 @@ async def test_a_ring_opens_a_session_that_its_call_claims_and_closes(autojump_c
         assert session.id.startswith("sess_")
         assert not warm.knows(SID)
         assert len(warm) == 0
-        await session.end.send(b'{"type":"input_audio_buffer.clear"}')  # it is usable
+        await session.end.send(b'{"type":"input_audio_buffer.clear"}')  # the session can be used
         await session.end.close()
         assert len(door.urls) == 1
         assert door.open_ends == 0
 
 
-async def test_a_session_claimed_on_its_way_is_waited_for(autojump_clock: MockClock) -> None:
+async def test_a_claim_waits_for_a_session_that_is_still_being_opened(autojump_clock: MockClock) -> None:
     async with warmed(connect_s=0.8) as (warm, _):
         warm.ring(SID, wanted, trio.current_time())
         await trio.sleep(0.3)
@@ -92,7 +92,7 @@ async def test_one_call_cannot_claim_the_session_of_another(autojump_clock: Mock
         assert warm.knows(SID)
 
 
-async def test_an_unclaimed_session_lives_for_thirty_seconds(autojump_clock: MockClock) -> None:
+async def test_an_unclaimed_session_is_closed_after_30_seconds(autojump_clock: MockClock) -> None:
     async with warmed() as (warm, door):
         warm.ring(SID, wanted, trio.current_time())
         await trio.sleep(WARM_LIFE_S - 1)
@@ -103,7 +103,7 @@ async def test_an_unclaimed_session_lives_for_thirty_seconds(autojump_clock: Moc
         assert not warm.knows(SID)
 
 
-async def test_a_claimed_session_outlives_the_thirty_seconds(autojump_clock: MockClock) -> None:
+async def test_a_claimed_session_is_not_closed_after_30_seconds(autojump_clock: MockClock) -> None:
     async with warmed() as (warm, door):
         warm.ring(SID, wanted, trio.current_time())
         session = await warm.claim(SID)
@@ -117,7 +117,7 @@ async def test_a_claimed_session_outlives_the_thirty_seconds(autojump_clock: Moc
 async def test_a_call_that_ends_before_its_stream_releases_its_session(
     autojump_clock: MockClock, after_s: float
 ) -> None:
-    async with warmed(connect_s=0.5) as (warm, door):  # released while it is dialled, and when it waits
+    async with warmed(connect_s=0.5) as (warm, door):  # one release comes while it is dialled, one when it is ready
         warm.ring(SID, wanted, trio.current_time())
         await trio.sleep(after_s)
         warm.release(SID)
@@ -151,10 +151,10 @@ async def test_a_call_cancelled_while_it_claims_leaves_no_session_open(
                 scope.cancel()
         await trio.sleep(3)
         assert door.open_ends == 0
-        assert len(door.ends) == (0 if connect_s else 1)  # not even dialled to its end
+        assert len(door.ends) == (0 if connect_s else 1)  # if it was still being dialled, it was given up
 
 
-async def test_robocalls_cannot_burn_more_sessions_than_the_minutes_budget(autojump_clock: MockClock) -> None:
+async def test_robocalls_open_no_more_sessions_than_the_budget_of_a_minute(autojump_clock: MockClock) -> None:
     async with warmed() as (warm, door):
         rung = [warm.ring(CallSid(f"CA{n:032x}"), wanted, trio.current_time()) for n in range(WARM_PER_MINUTE + 20)]
         assert rung == [True] * WARM_PER_MINUTE + [False] * 20
@@ -181,7 +181,9 @@ async def test_a_session_that_the_model_closes_while_it_waits_is_forgotten(autoj
         assert door.open_ends == 0
 
 
-async def test_the_greeting_asked_for_at_the_ring_waits_in_the_backlog(autojump_clock: MockClock) -> None:
+async def test_the_greeting_that_is_asked_for_at_the_webhook_waits_in_the_sessions_backlog(
+    autojump_clock: MockClock,
+) -> None:
     async with warmed() as (warm, _):
         warm.ring(SID, lambda: Wanted(MODEL, "…", greeting="Say exactly: How can I help you?"), trio.current_time())
         await trio.sleep(5)

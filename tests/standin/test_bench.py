@@ -1,4 +1,4 @@
-"""What `relay bench` makes of its figures."""
+"""How `relay bench` judges its figures, and which limit it advises."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ def test_the_limit_is_the_last_step_that_was_in_time_both_ways() -> None:
     assert limit_of(_steps(late)) == 0
 
 
-def test_a_step_whose_load_was_too_busy_proves_nothing() -> None:
+def test_a_step_whose_load_process_was_too_busy_proves_nothing() -> None:
     assert limit_of(_steps(_STEP, replace(_STEP, calls=40, load_busy=0.71))) == 20
 
 
-def test_lost_markers_failed_calls_and_dry_answers_are_late_too() -> None:
+def test_lost_markers_failed_calls_and_gaps_in_answers_count_as_late() -> None:
     for worse in ({"lost_markers": 1}, {"failures": ("call 1: gone",)}, {"dry_ms": 500.0}):
         assert not replace(_STEP, **worse).keeps_up()
 
 
-def test_no_figures_at_all_are_not_in_time() -> None:
+def test_a_step_without_figures_does_not_count_as_in_time() -> None:
     assert not replace(_STEP, up=Spread.of([])).keeps_up()
 
 
-def test_one_core_is_reckoned_from_the_cpu_of_its_calls() -> None:
+def test_the_calls_that_one_core_can_carry_are_computed_from_the_cpu_of_a_call() -> None:
     assert reckoned(_steps(_STEP, replace(_STEP, calls=40, cpu_ms_per_call_s=6.0))) == 100
     assert reckoned(_steps(replace(_STEP, up=_LATE))) == 0
 
 
-def test_a_limit_found_beside_other_work_says_that_it_is_too_low() -> None:
+def test_a_limit_that_was_found_beside_other_work_is_reported_as_too_low() -> None:
     late = replace(_STEP, down=_LATE, others_busy=0.22)
     assert "22%" in disturbed(_steps(_STEP, late))
     assert disturbed(_steps(replace(late, others_busy=0.04))) == ""
     assert disturbed(_steps(replace(_STEP, others_busy=0.22))) == ""
 
 
-def test_the_advice_keeps_room_below_the_limit_and_lets_webhooks_in_above_the_calls() -> None:
+def test_the_advised_settings_are_below_the_limit_and_leave_room_for_webhooks() -> None:
     words = advice(200)
     assert "MAX_CALLS=160" in words
     assert "soft_limit = 128" in words

@@ -1,4 +1,4 @@
-"""The stand-in backend keeps the contract, books nothing twice, and fails on order."""
+"""The stand-in backend keeps the contract, books nothing twice, and makes the ordered faults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def book(client: httpx.AsyncClient, key: str, **changed: Any) -> httpx.Res
     return await client.post("/appointments", json=WISH | changed, headers={"Idempotency-Key": key})
 
 
-async def test_hours_of_a_day_have_an_offset_and_christmas_is_closed() -> None:
+async def test_the_hours_of_a_day_have_an_offset_and_on_christmas_it_is_closed() -> None:
     async with to(standin()) as client:
         tuesday = (await client.get("/hours", params={"date": "2026-11-24"})).json()
         christmas = (await client.get("/hours", params={"date": "2026-12-25"})).json()
@@ -38,7 +38,7 @@ async def test_hours_of_a_day_have_an_offset_and_christmas_is_closed() -> None:
     assert (christmas["closed"], "open" in christmas) == (True, False)
 
 
-async def test_a_booked_time_is_free_no_more() -> None:
+async def test_a_booked_time_is_no_longer_free() -> None:
     async with to(standin()) as client:
         query = {"service": "table", "date": "2026-11-24"}
         before = (await client.get("/availability", params=query)).json()["slots"]
@@ -75,7 +75,7 @@ async def test_the_same_key_gets_the_same_answer_and_one_booking() -> None:
     assert listed["asked"] == {"POST /appointments": 5}
 
 
-async def test_a_key_with_another_wish_is_refused_and_books_nothing() -> None:
+async def test_the_same_key_with_another_request_is_refused_and_books_nothing() -> None:
     app = standin()
     async with to(app) as client:
         first = await book(client, "k1")
@@ -92,17 +92,19 @@ async def test_a_key_with_another_wish_is_refused_and_books_nothing() -> None:
     [
         ("GET", "/nothing", 404),
         ("PUT", "/hours", 405),
-        ("GET", "/appointments?phone=+12125550147", 422),  # the plus is a blank
+        ("GET", "/appointments?phone=+12125550147", 422),  # a plus in a query means a blank
         ("GET", "/appointments", 422),
     ],
 )
-async def test_a_request_that_is_not_in_the_contract_is_refused_in_words(method: str, path: str, status: int) -> None:
+async def test_a_request_that_is_not_in_the_contract_is_refused_with_a_sentence(
+    method: str, path: str, status: int
+) -> None:
     async with to(standin()) as client:
         answer = await client.request(method, path)
     assert (answer.status_code, bool(answer.json()["error"])) == (status, True)
 
 
-async def test_a_body_of_more_than_16_kb_is_refused_in_words() -> None:
+async def test_a_body_of_more_than_16_kb_is_refused_with_a_sentence() -> None:
     async with to(standin()) as client:
         answer = await book(client, "k1", notes="x" * 20_000)
     assert (answer.status_code, bool(answer.json()["error"])) == (413, True)
@@ -115,7 +117,7 @@ async def test_a_key_on_another_route_or_no_key_is_refused() -> None:
         assert (await client.post("/appointments", json=WISH)).status_code == 400
 
 
-async def test_a_booking_moves_and_is_cancelled_once() -> None:
+async def test_a_booking_can_be_moved_and_is_cancelled_only_once() -> None:
     async with to(standin()) as client:
         made = (await book(client, "k1")).json()["id"]
         eight = {"start": "2026-11-24T20:00:00-05:00"}
@@ -135,14 +137,14 @@ async def test_a_booking_moves_and_is_cancelled_once() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"start": "2026-11-24T19:00:00"},  # no offset
-        {"start": "2025-11-24T19:00:00-05:00"},  # past
+        {"start": "2026-11-24T19:00:00"},  # without an offset
+        {"start": "2025-11-24T19:00:00-05:00"},  # in the past
         {"phone": "2125550147"},
         {"name": ""},
         {"name": 5},
     ],
 )
-async def test_a_booking_that_makes_no_sense_is_refused_in_words(changed: dict[str, Any]) -> None:
+async def test_a_booking_that_makes_no_sense_is_refused_with_a_sentence(changed: dict[str, Any]) -> None:
     app = standin()
     async with to(app) as client:
         answer = await book(client, "k1", **changed)
@@ -157,14 +159,14 @@ async def test_a_time_outside_the_hours_is_not_free() -> None:
     assert (answer.status_code, len(answer.json()["alternatives"])) == (409, 3)
 
 
-async def test_a_known_caller_is_known_and_another_is_not() -> None:
+async def test_a_known_caller_is_recognised_and_an_unknown_one_is_not() -> None:
     async with to(standin()) as client:
         known = await client.get("/callers/%2B12125550147")
         assert known.json() == {"name": "Dana Reed", "verified": True, "notes": "Likes the window."}
         assert (await client.get("/callers/%2B12125550199")).status_code == 404
 
 
-async def test_a_message_is_kept_once() -> None:
+async def test_a_message_that_is_sent_twice_is_kept_once() -> None:
     app = standin()
     async with to(app) as client:
         for _ in range(2):
@@ -174,7 +176,7 @@ async def test_a_message_is_kept_once() -> None:
     assert [each.message for each in app.diary.messages] == ["Call me"]
 
 
-async def test_without_the_bearer_token_nothing_is_answered() -> None:
+async def test_without_the_bearer_token_every_request_is_refused() -> None:
     app = business_app(Diary(now=lambda: NOW), api_key="secret")
     async with to(app) as client:
         assert (await client.get("/hours?date=2026-11-24")).status_code == 401
@@ -193,7 +195,7 @@ async def test_without_the_bearer_token_nothing_is_answered() -> None:
         ("huge", 200, "xxxxxxxx"),
     ],
 )
-async def test_a_fault_on_order_spoils_its_place_only(kind: str, status: int, text: str) -> None:
+async def test_an_ordered_fault_breaks_only_its_own_route(kind: str, status: int, text: str) -> None:
     app = standin({"/hours": kind})
     async with to(app) as client:
         spoilt = await client.get("/hours?date=2026-11-24")
@@ -201,7 +203,9 @@ async def test_a_fault_on_order_spoils_its_place_only(kind: str, status: int, te
         assert (await client.get("/callers/%2B12125550147")).status_code == 200
 
 
-async def test_a_slow_and_a_hanging_answer_take_their_time(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_ordered_slow_answer_and_an_ordered_hanging_one_take_the_ordered_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     app = standin({"GET /hours": {"kind": "slow", "ms": 2000}, "GET /callers": "hang"})
     async with to(app) as client:
         client.timeout = httpx.Timeout(None)
@@ -213,14 +217,14 @@ async def test_a_slow_and_a_hanging_answer_take_their_time(autojump_clock: trio.
         assert scope.cancelled_caught
 
 
-async def test_a_fault_after_the_deed_leaves_the_deed_done() -> None:
+async def test_a_booking_stays_made_when_the_fault_comes_after_it() -> None:
     app = standin({"POST /appointments": {"kind": "500", "times": 1, "after": True}})
     async with to(app) as client:
         assert [(await book(client, "k1")).status_code for _ in range(2)] == [500, 201]
     assert len(app.diary.bookings) == 1
 
 
-async def test_faults_strike_in_order_and_so_often() -> None:
+async def test_faults_come_in_their_order_and_as_often_as_ordered() -> None:
     app = standin({"*": [{"kind": "500", "times": 2}, {"kind": "409", "times": 1}]})
     async with to(app) as client:
         seen = [(await client.get("/hours?date=2026-11-24")).status_code for _ in range(4)]
@@ -238,7 +242,7 @@ async def test_faults_can_be_set_over_http_and_wrong_ones_are_named() -> None:
 
 
 @pytest.mark.parametrize("table", [{"hours": "500"}, {"/hours": {"kind": "500", "sometimes": True}}, {"/hours": 7}])
-def test_a_table_that_is_no_faults_is_refused(table: dict[str, Any]) -> None:
+def test_a_table_that_does_not_describe_faults_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="hours"):
         Faults.from_table(table)
 
@@ -249,7 +253,7 @@ def test_a_table_that_is_no_faults_is_refused(table: dict[str, Any]) -> None:
         st.tuples(st.sampled_from(["book", "move", "cancel"]), st.integers(0, 9), st.integers(0, 44)), max_size=40
     ),
 )
-def test_no_history_of_bookings_moves_and_cancellations_overbooks(
+def test_no_series_of_bookings_moves_and_cancellations_overbooks(
     capacity: int, history: list[tuple[str, int, int]]
 ) -> None:
     diary = Diary(tz=TZ, now=lambda: NOW, capacity=capacity)
@@ -263,7 +267,7 @@ def test_no_history_of_bookings_moves_and_cancellations_overbooks(
             else:
                 diary.cancel(f"apt_{which}")
         except (NotFree, KeyError):
-            pass  # refusals are what keeps the books right
+            pass  # the diary refuses what would overbook it
     standing = [each.start for each in diary.bookings.values() if not each.cancelled]
     for start in standing:
         assert sum(other <= start < other + LENGTH for other in standing) <= capacity
@@ -277,7 +281,7 @@ async def test_the_stand_in_serves_on_a_port_and_says_which(nursery: trio.Nurser
     nursery.cancel_scope.cancel()
 
 
-async def test_a_business_of_the_owners_is_rehearsed_with_its_hours_people_and_words() -> None:
+async def test_the_stand_in_uses_the_hours_people_and_words_of_the_owners_business_file() -> None:
     barber = load_business(folder("prompts") / "business.barber.toml")
     books = stage_diary(barber.tz, lambda: NOW, business=barber)
     async with to(business_app(books)) as client:

@@ -1,4 +1,4 @@
-"""`relay call` from outside: every option reaches the call, and the exit code says how it went."""
+"""`relay call` from outside: every option reaches the call, and the exit code gives the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def wav(tmp_path: Path) -> Path:
 
 
 @pytest.mark.real
-def test_a_script_gets_one_report_for_each_call_as_json_and_a_wav(
+def test_relay_call_writes_a_report_in_json_for_each_call_and_a_wav(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "call.wav"
@@ -50,7 +50,7 @@ def test_a_script_gets_one_report_for_each_call_as_json_and_a_wav(
 
 
 @pytest.mark.real
-def test_a_recording_is_a_scenario_of_its_own(wav: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_is_played_as_a_scenario(wav: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["call", NOBODY, "--wav", str(wav)]) == UNREACHABLE
     told = capsys.readouterr().out
     assert "1 call, in" in told
@@ -60,13 +60,15 @@ def test_a_recording_is_a_scenario_of_its_own(wav: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     "options", [["--wav", "no_such.wav"], ["--scenario", "no_such"], ["--scenario", "no_such.toml"]]
 )
-def test_what_cannot_be_played_is_wrong_use(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_scenario_or_recording_that_cannot_be_played_is_reported_as_wrong_use(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["call", NOBODY, *options]) == USAGE
     assert "no_such" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [["call", NOBODY], ["standin", "caller", "--relay", NOBODY]])
-def test_without_the_token_of_the_relay_nothing_can_be_signed(
+def test_without_the_relays_token_no_request_can_be_signed_and_no_call_is_made(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("TWILIO_AUTH_TOKEN")
@@ -74,7 +76,7 @@ def test_without_the_token_of_the_relay_nothing_can_be_signed(
     assert "TWILIO_AUTH_TOKEN is needed" in "".join(capsys.readouterr())
 
 
-def test_a_recording_and_a_scenario_at_once_are_wrong_use(wav: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_together_with_a_scenario_is_wrong_use(wav: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         main(["call", NOBODY, "--wav", str(wav), "--scenario", "cough"])
     assert refused.value.code == USAGE
@@ -88,7 +90,7 @@ def test_a_recording_and_a_scenario_at_once_are_wrong_use(wav: Path, capsys: pyt
         ("goodbye_rest_fails", "needs rest_fails: only relay demo --scenario makes that (or serve the REST API, with"),
     ],
 )
-def test_a_scenario_with_troubles_that_cannot_be_made_from_here_does_not_ring(
+def test_a_scenario_with_a_fault_that_cannot_be_caused_from_outside_makes_no_call(
     scenario: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["call", NOBODY, "--scenario", scenario]) == USAGE
@@ -98,7 +100,7 @@ def test_a_scenario_with_troubles_that_cannot_be_made_from_here_does_not_ring(
 
 
 @pytest.mark.real
-def test_the_rest_api_is_troubled_where_it_is_served(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_of_the_rest_api_can_be_caused_where_the_stand_in_serves_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["call", NOBODY, "--scenario", "goodbye_rest_fails", "--rest-port", "0"]) == UNREACHABLE
     told = capsys.readouterr().out
     assert "Twilio's REST API is on http://127.0.0.1:" in told
@@ -123,7 +125,7 @@ BROKEN: dict[str, Callable[[Path], bytes]] = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_recording_that_cannot_be_played_is_refused_before_it_rings(
+def test_a_recording_that_cannot_be_played_is_refused_before_a_call_is_made(
     how: str, wav: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = wav.with_name(f"{how}.wav")
@@ -137,7 +139,7 @@ def test_a_recording_that_cannot_be_played_is_refused_before_it_rings(
 
 
 @pytest.mark.real
-def test_a_recording_that_was_cut_off_is_played_as_far_as_it_goes(
+def test_a_recording_with_a_missing_end_is_played_as_far_as_it_goes(
     wav: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wav.write_bytes(wav.read_bytes()[:-501])
@@ -145,7 +147,7 @@ def test_a_recording_that_was_cut_off_is_played_as_far_as_it_goes(
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:abc", "http://127.0.0.1:99999", "http://127.0.0.1:0"])
-def test_a_url_that_is_none_is_wrong_use(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_url_is_wrong_use(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["call", url], ["standin", "caller", "--relay", url]):
         assert main(command) == USAGE
         assert url in "".join(capsys.readouterr())
@@ -159,7 +161,7 @@ def test_a_number_that_makes_no_sense_is_wrong_use(options: list[str], capsys: p
     assert options[1] in capsys.readouterr().err
 
 
-def test_where_no_wav_can_be_written_it_does_not_ring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_when_the_wav_cannot_be_written_no_call_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     for out in (tmp_path, tmp_path / "file" / "call.wav"):
         assert main(["call", NOBODY, "--out", str(out)]) == USAGE
@@ -169,7 +171,7 @@ def test_where_no_wav_can_be_written_it_does_not_ring(tmp_path: Path, capsys: py
 
 
 @pytest.mark.real
-def test_a_relay_is_rung_as_another_call_each_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_call_has_a_call_sid_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     sids = set()
     for _ in range(2):
         main(["call", NOBODY, "--scenario", "hangup_during_greeting", "--json"])
@@ -178,7 +180,7 @@ def test_a_relay_is_rung_as_another_call_each_time(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.real
-def test_a_call_is_told_as_it_happens_and_who_stops_reading_gets_no_traceback() -> None:
+def test_a_call_is_printed_as_it_happens_and_a_closed_pipe_causes_no_traceback() -> None:
     command = [sys.executable, "-m", "relay", "call", NOBODY, "--scenario", "hangup_during_greeting"]
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as call:

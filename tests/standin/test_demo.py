@@ -1,4 +1,4 @@
-"""`relay demo`: which troubles it can make; one of them is made with real processes."""
+"""`relay demo`: the troubles that it can make. One of them is made with real processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.helpers.model_peer import BOOKING, listening
 from tests.helpers.realtime_line import Line
 
 
-def test_the_troubles_that_cannot_be_made_are_ones_that_there_are() -> None:
+def test_the_troubles_that_the_demo_cannot_make_exist_in_the_format() -> None:
     known = set(typing.get_args(typing.get_type_hints(Trouble)["does"]))
     assert known > NOT_HERE
     refused = {name for name in shipped() if {trouble.does for trouble in load(name).trouble} & NOT_HERE}
@@ -40,7 +40,7 @@ def test_a_scenario_that_cannot_be_played_is_refused_in_one_sentence(tmp_path: P
         run(settings.load({"DATA_DIR": str(tmp_path)}, serving=False), "drained", tmp_path / "out.wav", live=False)
 
 
-def test_a_bug_that_only_the_log_tells_of_fails_the_demo(tmp_path: Path) -> None:
+def test_a_bug_that_is_only_in_the_log_fails_the_demo(tmp_path: Path) -> None:
     log = tmp_path / "relay.log"
     refused = json.dumps({"statement": "keep_messages", "event": "ledger.row_refused", "level": "error"})
     log.write_text(f"{refused}\nno JSON\n{json.dumps({'event': 'call.started'})}\n{refused}\n")
@@ -48,7 +48,7 @@ def test_a_bug_that_only_the_log_tells_of_fails_the_demo(tmp_path: Path) -> None
     assert bugs(tmp_path / "none.log") == []
 
 
-def test_what_the_stand_in_model_lacked_is_told_word_by_word() -> None:
+def test_missing_clips_and_functions_of_the_stand_in_model_are_reported() -> None:
     model, line = StandInModel(), Line(BOOKING)
     model.sessions.append(line.peer)
     line.configure(audio=listening(), tools=[])
@@ -61,7 +61,7 @@ def test_what_the_stand_in_model_lacked_is_told_word_by_word() -> None:
 
 
 @pytest.mark.real
-def test_a_relay_that_is_killed_before_the_ring_reaches_the_human(
+def test_when_the_relay_is_killed_before_the_call_the_caller_reaches_the_human(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], database_url: str
 ) -> None:
     loaded = settings.load({"DATA_DIR": str(tmp_path), "DATABASE_URL": database_url}, serving=False)
@@ -73,7 +73,9 @@ def test_a_relay_that_is_killed_before_the_ring_reaches_the_human(
 
 
 @pytest.mark.real
-async def test_the_edge_leads_nobody_to_a_relay_that_is_being_killed(tmp_path: Path, nursery: trio.Nursery) -> None:
+async def test_no_connection_is_passed_on_to_a_relay_that_is_being_killed(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
     reached = 0
 
     async def dying(stream: trio.SocketStream) -> None:
@@ -98,7 +100,7 @@ async def test_the_edge_leads_nobody_to_a_relay_that_is_being_killed(tmp_path: P
 
 
 @pytest.mark.real
-def test_a_demo_that_is_told_to_stop_leaves_no_relay_behind(open_folder: Path) -> None:
+def test_a_demo_that_is_stopped_leaves_no_relay_running(open_folder: Path) -> None:
     command = [sys.executable, "-m", "relay", "demo", "--out", str(open_folder / "out.wav")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
@@ -116,7 +118,7 @@ def test_a_demo_that_is_told_to_stop_leaves_no_relay_behind(open_folder: Path) -
 
 
 @pytest.mark.real
-def test_a_function_that_is_broken_is_named_in_one_sentence(
+def test_a_broken_function_is_named_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     body = "from relay.functions import function\n\n@function()\nasync def dish_left(call): ...\n"
@@ -131,13 +133,13 @@ def test_a_function_that_is_broken_is_named_in_one_sentence(
 
 
 @pytest.mark.real
-def test_a_demo_touches_nothing_of_the_business_whose_settings_are_exported(
+def test_a_demo_does_not_use_the_exported_settings_of_a_real_business(
     open_folder: Path, empty_database_url: str
 ) -> None:
     live, here = open_folder / "live", open_folder / "here"
     for folder in (live, here):
         folder.mkdir(mode=0o755)
-    (here / ".env").write_text("BUSINESS_NAME='Bella's Barbershop'\n")  # whoever reads it, fails
+    (here / ".env").write_text("BUSINESS_NAME='Bella's Barbershop'\n")  # reading this file fails
     with socket.create_server(("127.0.0.1", 0)) as taken:
         business = {
             "DATABASE_URL": empty_database_url,
@@ -171,7 +173,7 @@ def test_a_demo_touches_nothing_of_the_business_whose_settings_are_exported(
         assert found.fetchone() == (0,)
 
 
-def test_a_live_demo_takes_the_models_settings_and_no_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_live_demo_uses_only_the_models_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in {"OPENAI_API_KEY": "sk-1", "OPENAI_VOICE": "cedar", "BUSINESS_NAME": "Bella"}.items():
         monkeypatch.setenv(name, value)
     live = settings_of(tmp_path / "a.wav", live=True)

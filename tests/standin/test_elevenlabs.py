@@ -1,4 +1,4 @@
-"""The stand-in voice service keeps its protocol: what it refuses, when it speaks, and what it says of the text."""
+"""The stand-in voice service keeps the protocol: what it refuses, when it speaks, and the times of the characters."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def messages(end: WebSocketEnd, for_s: float) -> list[dict[str, Any]]:
     return got
 
 
-async def test_less_than_forty_characters_wait_until_they_are_flushed(autojump_clock: MockClock) -> None:
+async def test_fewer_than_forty_characters_wait_until_a_flush(autojump_clock: MockClock) -> None:
     async with client() as (end, _):
         await end.send(protocol.begin_context("a"), protocol.speak("a", "Of course. ", flush=False))
         assert await messages(end, 10) == []
@@ -58,7 +58,7 @@ async def test_less_than_forty_characters_wait_until_they_are_flushed(autojump_c
         assert await messages(end, 10) != []
 
 
-async def test_without_auto_mode_the_first_120_characters_wait(autojump_clock: MockClock) -> None:
+async def test_without_auto_mode_the_first_120_characters_wait_for_more(autojump_clock: MockClock) -> None:
     async with client(path=PLAIN) as (end, _):
         await end.send(protocol.begin_context("a"), protocol.speak("a", "Of course. " * 10, flush=False))
         assert await messages(end, 10) == []
@@ -66,7 +66,7 @@ async def test_without_auto_mode_the_first_120_characters_wait(autojump_clock: M
         assert await messages(end, 10) != []
 
 
-async def test_a_context_that_is_closed_is_flushed_and_speaks_to_its_end(autojump_clock: MockClock) -> None:
+async def test_a_closed_context_is_flushed_and_speaks_to_its_end(autojump_clock: MockClock) -> None:
     async with client() as (end, _):
         await end.send(
             protocol.begin_context("a"), protocol.speak("a", "Still there? ", flush=False), protocol.close_context("a")
@@ -77,7 +77,7 @@ async def test_a_context_that_is_closed_is_flushed_and_speaks_to_its_end(autojum
         assert got[-1].get("isFinal", got[-1].get("is_final")) is True
 
 
-async def test_the_times_of_the_text_begin_anew_in_each_message_and_all_of_it_is_there(
+async def test_the_times_of_the_characters_begin_at_zero_in_each_message_and_no_character_is_missing(
     autojump_clock: MockClock,
 ) -> None:
     text = "No problem. What can I do for you? "
@@ -102,7 +102,7 @@ async def test_a_sixth_context_is_refused_and_ends_the_socket(autojump_clock: Mo
 
 
 @pytest.mark.parametrize(("query", "limit_s"), [("", 20), ("&inactivity_timeout=180", 180)])
-async def test_a_client_that_says_nothing_for_too_long_is_hung_up_on(
+async def test_the_socket_of_a_client_that_sends_nothing_for_too_long_is_closed(
     autojump_clock: MockClock, query: str, limit_s: float
 ) -> None:
     async with client(path=PLAIN + query) as (end, _):
@@ -114,14 +114,14 @@ async def test_a_client_that_says_nothing_for_too_long_is_hung_up_on(
         assert (told["error"], gone) == ("input_timeout_exceeded", {"gone": 1008})
 
 
-async def test_settings_are_taken_in_the_first_message_of_a_context_only(autojump_clock: MockClock) -> None:
+async def test_settings_are_accepted_only_in_the_first_message_of_a_context(autojump_clock: MockClock) -> None:
     async with client() as (end, _):
-        await end.send(protocol.keep_alive("a"), protocol.begin_context("a"))  # a keep-alive was the first
+        await end.send(protocol.keep_alive("a"), protocol.begin_context("a"))  # the keep-alive was the first message
         assert [m.get("error") for m in await messages(end, 5)] == ["invalid_input_message", None]
 
 
 @pytest.mark.parametrize("rubbish", [b"x", b"[]", b'{"text": 5}', b'{"flush": "yes"}'])
-async def test_what_is_no_message_of_the_protocol_is_refused(autojump_clock: MockClock, rubbish: bytes) -> None:
+async def test_a_message_that_is_not_in_the_protocol_is_refused(autojump_clock: MockClock, rubbish: bytes) -> None:
     async with client() as (end, _):
         await end.send(rubbish)
         assert (await messages(end, 5))[0]["error"] == "invalid_input_message"
@@ -136,7 +136,7 @@ async def test_what_is_no_message_of_the_protocol_is_refused(autojump_clock: Moc
         (PLAIN + "&inactivity_timeout=181", 400),
     ],
 )
-async def test_a_socket_that_the_service_would_not_open_is_not_opened(
+async def test_a_connection_that_the_real_service_would_refuse_is_refused(
     autojump_clock: MockClock, path: str, status: int
 ) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(Refused, check=lambda e: e.status == status)):
@@ -144,7 +144,7 @@ async def test_a_socket_that_the_service_would_not_open_is_not_opened(
             pass
 
 
-def test_each_fault_is_described_and_a_wrong_one_is_named() -> None:
+def test_each_fault_has_a_description_and_a_wrong_one_is_named() -> None:
     fields = {field.name for field in msgspec.structs.fields(VoiceFaults)}
     assert set(SAYS) == fields - {"from_connection", "connections"}
     assert len(VoiceFaults.described()) == len(SAYS)
@@ -157,7 +157,7 @@ def test_each_fault_is_described_and_a_wrong_one_is_named() -> None:
         VoiceScript.from_table({"first_audio": 1})
 
 
-def test_faults_hit_the_connections_that_they_are_ordered_for() -> None:
+def test_a_fault_affects_only_the_connections_that_it_is_ordered_for() -> None:
     faults = VoiceFaults(from_connection=2, connections=2)
     assert [faults.strikes(n) for n in (1, 2, 3, 4)] == [False, True, True, False]
 
@@ -168,7 +168,7 @@ def test_the_command_says_what_is_wrong_with_its_faults(capsys: pytest.CaptureFi
 
 
 @pytest.mark.real
-async def test_over_a_real_socket_a_phrase_is_spoken_and_a_cut_connection_is_one() -> None:
+async def test_on_a_real_socket_a_phrase_is_spoken_and_an_ordered_cut_breaks_the_connection() -> None:
     async with trio.open_nursery() as nursery:
         for faults, ends in (({}, "whole"), ({"drops_after_ms": 300}, "cut")):
             script = VoiceScript.from_table({"first_audio_ms": [1, 2], "pace": 100, "faults": faults})

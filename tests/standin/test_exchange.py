@@ -1,4 +1,4 @@
-"""The stand-in exchange makes whole calls to a tiny relay, on a fake clock: who is asked what, who hears what."""
+"""The stand-in exchange makes whole calls to a tiny relay, on a fake clock: its requests, and what each side hears."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ async def test_the_first_request_has_the_fields_of_a_real_capture_and_a_true_sig
         ("wss://mycompany.com/media-stream/", {}, "B+WT+LSnUu+RWlK9v/62zQuXpec="),
     ],
 )
-def test_published_signatures_come_out(url: str, fields: dict[str, str], wanted: str) -> None:
+def test_the_signature_equals_the_published_examples(url: str, fields: dict[str, str], wanted: str) -> None:
     assert signature("12345", url, fields) == wanted
 
 
-async def test_verbs_take_their_time_and_the_call_ends_with_a_status_callback(autojump_clock: Any) -> None:
+async def test_verbs_have_a_duration_and_the_call_ends_with_a_status_callback(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": twiml("<Say>ten chars.</Say><Pause length='3'/>"), "/status": "x"})
     at = exchange(relay, status_callback=ORIGIN + "/status")
     call = await ring(relay, at=at)
@@ -109,7 +109,7 @@ async def test_verbs_take_their_time_and_the_call_ends_with_a_status_callback(au
     assert relay.fields("/status")["CallDuration"] == "4"
 
 
-async def test_a_redirect_asks_the_next_document_and_the_rest_is_unreachable(autojump_clock: Any) -> None:
+async def test_a_redirect_fetches_the_next_document_and_the_verbs_after_it_do_not_run(autojump_clock: Any) -> None:
     pages = {"/twilio/incoming": twiml("<Redirect>after?x=1</Redirect><Say>never</Say>"), "/twilio/after": twiml("")}
     relay = TinyRelay(dict(pages))
     call = await ring(relay)
@@ -134,7 +134,7 @@ async def test_a_number_that_is_set_to_get_sends_all_fields_in_a_signed_url(auto
     assert VALIDATOR.validate(asked.url, {}, asked.headers["x-twilio-signature"])
 
 
-async def test_a_reject_behind_other_verbs_only_hangs_up(autojump_clock: Any) -> None:
+async def test_a_reject_after_other_verbs_only_hangs_up(autojump_clock: Any) -> None:
     call = await ring(TinyRelay({"/twilio/incoming": twiml('<Say>Hi</Say><Reject reason="busy"/>')}))
     assert call.state.leg.status == "completed"
 
@@ -144,7 +144,7 @@ async def test_a_rejected_call_is_never_answered(autojump_clock: Any) -> None:
     assert (call.state.leg.status, call.state.leg.answered_s) == ("busy", None)
 
 
-# what goes wrong with webhooks
+# faults of webhooks
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ async def test_a_rejected_call_is_never_answered(autojump_clock: Any) -> None:
         (Reply(200, {"content-type": "text/xml"}, b"<Response>" + b" " * 70_000 + b"</Response>"), 11750),
     ],
 )
-async def test_a_document_that_cannot_be_had_is_an_application_error(
+async def test_a_document_that_cannot_be_fetched_is_an_application_error(
     page: Reply | Exception, code: int, autojump_clock: Any
 ) -> None:
     call = await ring(TinyRelay({"/twilio/incoming": page}))
@@ -169,7 +169,9 @@ async def test_a_document_that_cannot_be_had_is_an_application_error(
     assert call.state.ended_by == "twilio"
 
 
-async def test_the_fallback_url_is_asked_with_the_error_and_carries_the_call_on(autojump_clock: Any) -> None:
+async def test_the_fallback_url_is_asked_with_the_error_and_its_document_continues_the_call(
+    autojump_clock: Any,
+) -> None:
     relay = TinyRelay({"/twilio/incoming": REFUSED, "/fb": twiml("<Say>hello</Say>")})
     call = await ring(relay, at=exchange(relay, voice_fallback_url=ORIGIN + "/fb"))
     assert relay.fields("/fb")["ErrorCode"] == "11205"
@@ -188,7 +190,7 @@ async def test_a_refused_connection_is_tried_once_more_and_a_500_is_not(autojump
     assert len(relay.asked) == 1
 
 
-async def test_the_fragment_of_the_url_changes_the_retries_and_stays_off_the_wire(autojump_clock: Any) -> None:
+async def test_the_fragment_of_the_url_changes_the_retries_and_is_not_sent(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": Reply(503, {}, b"")})
     at = exchange(relay)
     at.number.voice_url += "#rc=3&rp=5xx"
@@ -208,7 +210,7 @@ async def test_a_fragment_that_makes_no_sense_changes_nothing(fragment: str, aut
     assert len(relay.asked) == 2
 
 
-async def test_a_number_whose_url_cannot_be_read_is_an_11100(autojump_clock: Any) -> None:
+async def test_a_number_with_an_unreadable_url_causes_error_11100(autojump_clock: Any) -> None:
     relay = TinyRelay({})
     at = exchange(relay)
     at.number.voice_url = "http://[bad"
@@ -226,14 +228,14 @@ async def test_an_answer_after_15_seconds_is_too_late(autojump_clock: Any) -> No
     assert call.state.events[-1].at_s < 20
 
 
-async def test_a_302_is_followed_by_get_without_the_fields(autojump_clock: Any) -> None:
+async def test_a_302_is_followed_with_a_get_without_the_fields(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": Reply(302, {"location": "/b"}, b""), "/b": twiml("<Hangup/>")})
     await ring(relay)
     assert (relay.asked[1].method, relay.asked[1].url, relay.asked[1].fields) == ("GET", ORIGIN + "/b", {})
     assert VALIDATOR.validate(ORIGIN + "/b", {}, relay.asked[1].headers["x-twilio-signature"])
 
 
-async def test_cookies_of_a_call_come_back_all_of_them(autojump_clock: Any) -> None:
+async def test_all_cookies_of_a_call_are_sent_back(autojump_clock: Any) -> None:
     set_cookies = "a=1; Path=/; Expires=Wed, 21 Oct 2037 07:28:00 GMT, b=2; Secure"
     relay = TinyRelay(
         {"/twilio/incoming": Reply(302, {"location": "/b", "set-cookie": set_cookies}, b""), "/b": twiml("<Hangup/>")}
@@ -285,7 +287,7 @@ async def test_audio_is_heard_and_its_mark_comes_back_when_it_has_been_played(au
     assert codes(call, "note") == [31921]
 
 
-async def test_clear_returns_all_marks_at_once_and_what_was_heard_is_known_to_the_millisecond(
+async def test_clear_returns_all_marks_at_once_and_the_heard_audio_is_known_to_the_millisecond(
     autojump_clock: Any,
 ) -> None:
     async def stream(media: Media) -> None:
@@ -304,7 +306,7 @@ async def test_clear_returns_all_marks_at_once_and_what_was_heard_is_known_to_th
     assert call.state.ear.cuts[0].lost_ms == 1600
 
 
-async def test_the_caller_is_sent_in_20_ms_frames_with_what_they_said_in_them(autojump_clock: Any) -> None:
+async def test_the_callers_words_are_sent_in_frames_of_20_ms(autojump_clock: Any) -> None:
     audio = bytearray()
 
     async def stream(media: Media) -> None:
@@ -357,7 +359,7 @@ async def test_a_muted_line_sends_no_frames_and_the_timestamp_jumps(autojump_clo
     assert chunks == list(range(1, len(chunks) + 1))
 
 
-async def test_bursts_hold_frames_back_and_lose_none(autojump_clock: Any) -> None:
+async def test_bursts_delay_frames_and_lose_none(autojump_clock: Any) -> None:
     arrivals: list[float] = []
 
     async def stream(media: Media) -> None:
@@ -376,7 +378,7 @@ async def test_bursts_hold_frames_back_and_lose_none(autojump_clock: Any) -> Non
     assert len(arrivals) > 950
 
 
-async def test_the_network_delays_both_ways(autojump_clock: Any) -> None:
+async def test_the_network_delay_applies_in_both_directions(autojump_clock: Any) -> None:
     async def stream(media: Media) -> None:
         await media.next("start")
         assert trio.current_time() == pytest.approx(0.04)
@@ -390,7 +392,9 @@ async def test_the_network_delays_both_ways(autojump_clock: Any) -> None:
     assert call.state.ear.runs(5)[0] == pytest.approx((0.08, 0.58))
 
 
-async def test_a_close_by_the_relay_goes_to_the_action_or_to_the_next_verb(autojump_clock: Any) -> None:
+async def test_after_the_relay_closes_the_stream_twilio_asks_the_action_url_or_runs_the_next_verb(
+    autojump_clock: Any,
+) -> None:
     async def stream(media: Media) -> None:
         await media.next("start")
 
@@ -402,7 +406,7 @@ async def test_a_close_by_the_relay_goes_to_the_action_or_to_the_next_verb(autoj
     assert (await ring(relay)).state.leg.words[0].text == "yes"
 
 
-async def test_rest_brings_a_new_document_the_stream_gets_stop_and_the_buffer_is_lost(autojump_clock: Any) -> None:
+async def test_a_new_document_over_rest_stops_the_stream_and_its_buffer_is_lost(autojump_clock: Any) -> None:
     last: list[str] = []
 
     async def stream(media: Media) -> None:
@@ -445,7 +449,7 @@ async def test_a_socket_that_cannot_be_opened_is_a_stream_error_and_the_next_ver
         (b"SSH-2.0-OpenSSH\r\n", 31920),
     ],
 )
-async def test_a_handshake_that_is_refused_is_a_31920(raw: bytes, code: int, autojump_clock: Any) -> None:
+async def test_a_refused_handshake_causes_error_31920(raw: bytes, code: int, autojump_clock: Any) -> None:
     class Rude(TinyRelay):
         async def _serve(self, stream: trio.abc.Stream) -> None:
             await stream.receive_some()
@@ -458,7 +462,7 @@ async def test_a_handshake_that_is_refused_is_a_31920(raw: bytes, code: int, aut
 
 
 @pytest.mark.parametrize(("way", "code"), [("abort", 31903), ("broken", 31924), ("1011", 31921)])
-async def test_a_stream_that_breaks_is_named_by_how_it_broke(way: str, code: int, autojump_clock: Any) -> None:
+async def test_the_error_code_of_a_broken_stream_says_how_it_broke(way: str, code: int, autojump_clock: Any) -> None:
     async def stream(media: Media) -> None:
         await media.next("start")
         if way == "abort":
@@ -473,7 +477,7 @@ async def test_a_stream_that_breaks_is_named_by_how_it_broke(way: str, code: int
     assert codes(call, "error") == [code]
 
 
-async def test_a_binary_frame_on_the_socket_is_a_31950_and_not_played(autojump_clock: Any) -> None:
+async def test_a_binary_frame_on_the_socket_causes_error_31950_and_is_not_played(autojump_clock: Any) -> None:
     async def stream(media: Media) -> None:
         await media.next("start")
         message = {"event": "media", "streamSid": media.stream_sid, "media": {"payload": payload(1)}}
@@ -566,7 +570,7 @@ async def test_a_caller_who_hangs_up_stops_the_humans_phone(autojump_clock: Any)
     assert relay.fields("/leg")["CallStatus"] == "canceled"
 
 
-async def test_two_numbers_ring_at_once_and_the_first_to_answer_wins(autojump_clock: Any) -> None:
+async def test_two_numbers_ring_at_once_and_the_first_to_answer_gets_the_call(autojump_clock: Any) -> None:
     page = '<Dial action="/dialed"><Number>+12125550102</Number><Number>+12125550103</Number></Dial>'
     relay = TinyRelay({"/twilio/incoming": twiml(page), "/dialed": twiml("")})
     call = await ring(relay, line=replace(LINE, humans=[Human(ring_s=6), Human(ring_s=3)]))
@@ -583,7 +587,7 @@ async def test_numbers_in_sequence_ring_one_after_the_other(autojump_clock: Any)
     assert call.state.humans[1].started_s >= 4
 
 
-async def test_a_caller_id_that_is_not_ours_is_refused(autojump_clock: Any) -> None:
+async def test_a_caller_id_that_the_account_does_not_own_is_refused(autojump_clock: Any) -> None:
     page = '<Dial callerId="+12125550189">+12125550102</Dial>'
     call = await ring(TinyRelay({"/twilio/incoming": twiml(page)}))
     assert 13214 in codes(call)
@@ -591,9 +595,7 @@ async def test_a_caller_id_that_is_not_ours_is_refused(autojump_clock: Any) -> N
 
 
 @pytest.mark.parametrize("caller", ["sip:jane@sip.example.com", "sips:jane@example.com", "client:jane"])
-async def test_a_caller_without_a_phone_number_is_dialled_for_with_a_caller_id_only(
-    caller: str, autojump_clock: Any
-) -> None:
+async def test_for_a_caller_without_a_number_a_dial_needs_a_caller_id(caller: str, autojump_clock: Any) -> None:
     line = replace(LINE, number=caller)
     call = await ring(TinyRelay({"/twilio/incoming": twiml("<Dial>+12125550102</Dial>")}), line=line)
     assert 13214 in codes(call)
@@ -603,7 +605,7 @@ async def test_a_caller_without_a_phone_number_is_dialled_for_with_a_caller_id_o
 
 
 @pytest.mark.parametrize("caller", ["+12125550101", "anonymous"])
-async def test_a_phones_number_is_passed_on_without_a_caller_id(caller: str, autojump_clock: Any) -> None:
+async def test_without_a_caller_id_the_human_sees_the_callers_number(caller: str, autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": twiml("<Dial>+12125550102</Dial>")})
     call = await ring(relay, line=replace(LINE, number=caller))
     assert [leg.caller_id for leg in call.state.humans] == [caller]
@@ -624,7 +626,7 @@ async def test_the_caller_hears_ringing_until_the_human_is_there(autojump_clock:
     assert with_ringing(b"\x12" * 160, call.state.started_s, call.state.ringing) == b"\x12" * 160
 
 
-async def test_without_answer_on_bridge_the_whisper_is_silence_for_the_caller(autojump_clock: Any) -> None:
+async def test_without_answer_on_bridge_the_caller_hears_silence_during_the_whisper(autojump_clock: Any) -> None:
     relay = dial_relay()
     relay.pages["/twilio/incoming"] = twiml(DIAL.replace('answerOnBridge="true" ', ""))
     call = await ring(relay, line=replace(LINE, humans=[Human("accepts", ring_s=3)]))
@@ -634,7 +636,7 @@ async def test_without_answer_on_bridge_the_whisper_is_silence_for_the_caller(au
 
 
 @pytest.mark.parametrize("human", [Human("busy"), Human("no_answer"), Human("declines"), Human("failed")])
-async def test_nobody_rings_on_when_the_dialling_is_over(human: Human, autojump_clock: Any) -> None:
+async def test_the_ringing_stops_when_the_dial_is_over(human: Human, autojump_clock: Any) -> None:
     call = await ring(dial_relay(), line=replace(LINE, humans=[human]))
     assert [ends for _, ends in call.state.ringing] == (
         [] if human.does == "failed" else [call.state.humans[0].ended_s]
@@ -659,7 +661,7 @@ async def test_gather_takes_digits_and_falls_through_without_them(autojump_clock
     assert [words.text for words in call.state.leg.words] == ["Press two keys now please.", "none"]
 
 
-async def test_gather_waits_anew_after_each_key(autojump_clock: Any) -> None:
+async def test_gathers_timeout_begins_again_after_each_key(autojump_clock: Any) -> None:
     async def act(call: LiveCall) -> None:
         for key in "42":
             await trio.sleep(4)
@@ -671,7 +673,7 @@ async def test_gather_waits_anew_after_each_key(autojump_clock: Any) -> None:
     assert relay.fields("/got")["Digits"] == "42"
 
 
-async def test_gather_takes_words(autojump_clock: Any) -> None:
+async def test_gather_takes_spoken_words(autojump_clock: Any) -> None:
     page = twiml('<Gather input="speech" action="/got" timeout="3"><Say>Yes or no?</Say></Gather>')
 
     async def act(call: LiveCall) -> None:
@@ -717,7 +719,7 @@ async def test_a_caller_who_hangs_up_while_recording_leaves_what_was_said(autoju
     assert relay.fields("/done")["Digits"] == "hangup"
 
 
-async def test_an_anonymous_caller_comes_without_a_place(autojump_clock: Any) -> None:
+async def test_the_request_for_an_anonymous_caller_has_no_place(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": twiml("<Hangup/>")})
     await ring(relay, line=replace(LINE, number="anonymous"))
     assert relay.asked[0].fields["From"] == "anonymous"

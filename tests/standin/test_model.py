@@ -1,6 +1,6 @@
-"""The stand-in model answers as OpenAI does: the conformance list, point by point (numbers as in the list).
+"""The stand-in model answers as OpenAI does. The numbers in the test names are the points of the conformance list.
 
-Every event is validated against the official package's types as it comes (realtime_line.Line).
+realtime_line.Line checks every event against the official package's types when it comes.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def test_03_voice_is_fixed_after_the_first_assistant_audio() -> None:
     assert line.configure()["session"]["tools"] == []
 
 
-def test_03_voice_is_free_until_the_first_sound_and_again_when_no_audio_is_left() -> None:
+def test_03_voice_can_be_changed_before_the_first_audio_and_after_all_audio_is_deleted() -> None:
     line = Line(Script(first_delta_ms=(300, 300)))
     say(line, "Goodbye.")
     assert line.configure(audio={"output": {"voice": "cedar"}})["type"] == "session.updated"
@@ -197,7 +197,7 @@ def test_03_voice_is_free_until_the_first_sound_and_again_when_no_audio_is_left(
     assert line.send("response.create", response=other)[0]["type"] == "response.created"
 
 
-def test_03_tracing_that_was_enabled_stays_as_it_is() -> None:
+def test_03_tracing_cannot_be_changed_after_it_was_enabled() -> None:
     line = Line()
     assert line.configure(tracing="auto")["session"]["tracing"] == "auto"
     assert line.configure(tracing="auto")["type"] == "session.updated"
@@ -205,7 +205,7 @@ def test_03_tracing_that_was_enabled_stays_as_it_is() -> None:
     assert line.configure()["session"]["instructions"] != "x"
 
 
-# 4. What cannot be understood
+# 4. Messages that cannot be understood
 
 
 def test_04_unknown_type_text_and_binary_are_refused_and_the_session_lives() -> None:
@@ -236,7 +236,7 @@ def test_04_unknown_and_missing_keys_of_an_event_are_refused() -> None:
 # 5. Items and the input buffer
 
 
-def test_05_created_item_is_added_and_done_in_its_place() -> None:
+def test_05_created_item_is_reported_as_added_and_done_with_its_place() -> None:
     line = Line()
     user = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
     added, done = line.send("conversation.item.create", item={**user, "id": "mine"})
@@ -329,7 +329,7 @@ def test_06_spoken_response_goes_through_the_whole_cascade() -> None:
     assert line.when("rate_limits.updated")[0] - line.when("response.done")[0] == pytest.approx(0.043)
 
 
-def test_06_usage_counts_audio_and_caches_the_known_beginning() -> None:
+def test_06_usage_counts_audio_and_counts_the_known_beginning_as_cached() -> None:
     line = Line()
     line.configure(instructions="You answer the phone of a restaurant. " * 40, audio=listening())
     line.caller("hello", 1000)
@@ -347,7 +347,7 @@ def test_06_usage_counts_audio_and_caches_the_known_beginning() -> None:
     assert first["output_token_details"]["audio_tokens"] == clips()["how_help"].ms // 50
 
 
-def test_06_answers_under_other_instructions_leave_the_cache_of_the_conversation_alone() -> None:
+def test_06_answers_with_other_instructions_do_not_change_the_cache_of_the_conversation() -> None:
     line = Line()
     line.configure(instructions="You answer the phone of a restaurant. " * 40)
     for response in ({}, {"instructions": "Be brief."}, {"conversation": "none", "input": []}, {}):
@@ -360,7 +360,7 @@ def test_06_answers_under_other_instructions_leave_the_cache_of_the_conversation
     ]
     assert other["text_tokens"] < first["text_tokens"]
     assert (first["cached_tokens"], other["cached_tokens"]) == (0, 0)
-    assert beside["audio_tokens"] == 0  # it has no input but the instructions, which are known
+    assert beside["audio_tokens"] == 0  # its only input is the instructions, which are cached
     assert beside["text_tokens"] - beside["cached_tokens"] < 64
     assert last["cached_tokens_details"]["text_tokens"] == beside["cached_tokens_details"]["text_tokens"] > 300
     assert last["audio_tokens"] > 0
@@ -379,7 +379,7 @@ def test_06_text_modality_has_the_text_cascade() -> None:
 
 
 def limited(tokens: int, text: str, **session: Any) -> tuple[Line, dict[str, Any]]:
-    """A response that may have so many tokens, in full length."""
+    """A response that may have this many tokens, up to its end."""
     line = Line()
     line.configure(max_output_tokens=tokens, **session)
     say(line, text)
@@ -392,7 +392,7 @@ def limited(tokens: int, text: str, **session: Any) -> tuple[Line, dict[str, Any
 
 def test_06_max_output_tokens_cuts_the_audio_and_its_words_with_it() -> None:
     line, response = limited(20, clips()["hours"].text)
-    assert len(line.audio()) == 15 * 50 * 48  # 15 tokens of audio, 5 of its words
+    assert len(line.audio()) == 15 * 50 * 48  # 15 tokens of audio of 50 ms each, and 5 tokens of words
     words = response["output"][0]["content"][0]["transcript"]
     assert clips()["hours"].text.startswith(words)
     assert len(words) == pytest.approx(len(clips()["hours"].text) * 750 / clips()["hours"].ms, abs=2)
@@ -430,7 +430,7 @@ def test_07_audio_comes_in_250_ms_deltas_five_times_faster_than_it_plays() -> No
     assert line.when("response.done")[0] < played_s / 4
 
 
-def test_07_first_delta_is_drawn_between_300_and_700_ms() -> None:
+def test_07_first_delta_comes_after_300_to_700_ms() -> None:
     delays = []
     for seed in range(20):
         line = Line(Script(seed=seed))
@@ -449,12 +449,12 @@ def test_07_pcmu_output_is_the_clip_itself() -> None:
     assert line.audio() == clips()["booked"].mulaw
 
 
-def test_07_pcm_output_begins_where_the_clip_begins() -> None:
+def test_07_pcm_output_has_the_same_beginning_as_the_clip() -> None:
     clip = clips()["booked"]
     pcm = np.frombuffer(to_wire(clip.mulaw, PCM), "<i2").astype(float)
     wanted = np.repeat(dsp.decode(clip.mulaw).astype(float), 3)
     assert len(pcm) == len(wanted)
-    # A quarter of a millisecond is left for the filter, whose delay is not the same for all pitches.
+    # 0.25 ms are allowed for the filter, whose delay is not the same for all pitches.
     alike = {shift: float(wanted[50:-50] @ pcm[50 + shift : len(pcm) - 50 + shift]) for shift in range(-40, 41)}
     best = max(alike, key=lambda shift: alike[shift])
     assert abs(best) <= 6
@@ -463,7 +463,7 @@ def test_07_pcm_output_begins_where_the_clip_begins() -> None:
 # 8. Turn detection
 
 
-def test_08_vad_speaks_of_bytes_and_makes_a_turn() -> None:
+def test_08_vad_counts_time_in_bytes_and_commits_a_turn() -> None:
     line = Line()
     line.configure(audio=listening())
     events = line.hear(1000, clips()["ask_hours"].mulaw, 800)
@@ -473,7 +473,7 @@ def test_08_vad_speaks_of_bytes_and_makes_a_turn() -> None:
     ]  # fmt: skip
     started = one(events, "input_audio_buffer.speech_started")
     stopped = one(events, "input_audio_buffer.speech_stopped")
-    speech_ms = 1000 + 70  # the clip has 70 ms of silence in front
+    speech_ms = 1000 + 70  # the clip begins with 70 ms of silence
     assert started["audio_start_ms"] == pytest.approx(speech_ms - 300, abs=50)
     assert stopped["audio_end_ms"] == pytest.approx(1000 + clips()["ask_hours"].ms - 70 + 500, abs=60)
     assert len({events[i]["item_id"] for i in range(3)}) == 1
@@ -529,7 +529,7 @@ def test_08_speech_after_generation_cancels_nothing() -> None:
     assert [e["response"]["status"] for _, e in line.events if e["type"] == "response.done"] == ["completed"]
 
 
-def test_08_without_interrupt_and_create_the_server_only_tells() -> None:
+def test_08_without_interrupt_and_create_the_server_only_reports_speech() -> None:
     line = Line(Script(pace=1.0))
     line.configure(audio=listening(create_response=False, interrupt_response=False))
     say(line, clips()["hours"].text)
@@ -575,7 +575,7 @@ def truncate(line: Line, item_id: str, audio_end_ms: int) -> dict[str, Any]:
     return answer
 
 
-def test_09_truncation_while_streaming_is_acknowledged_and_the_session_serves_on() -> None:
+def test_09_truncation_while_streaming_is_acknowledged_and_the_session_goes_on() -> None:
     line, item_id = speaking(0.5)
     answer = truncate(line, item_id, 700)
     assert (answer["type"], answer["audio_end_ms"]) == ("conversation.item.truncated", 700)
@@ -584,7 +584,7 @@ def test_09_truncation_while_streaming_is_acknowledged_and_the_session_serves_on
     assert "response.done" in types([event for _, event in line.events])
 
 
-def test_09_truncation_beyond_what_was_generated_is_refused_in_its_words() -> None:
+def test_09_truncation_beyond_the_generated_audio_is_refused_with_the_real_sentence() -> None:
     line, item_id = speaking(0.5)
     generated_ms = len(line.audio()) // 48
     answer = truncate(line, item_id, generated_ms + 60)
@@ -649,7 +649,7 @@ def test_10_cancel_before_the_first_delta_leaves_an_empty_response() -> None:
     assert types(line.wait(5)) == ["rate_limits.updated"]
 
 
-def test_10_out_of_band_response_runs_beside_and_leaves_the_conversation_alone() -> None:
+def test_10_out_of_band_response_runs_beside_and_does_not_change_the_conversation() -> None:
     line, _ = speaking(0.5)
     before = len(line.peer.history.items)
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say exactly: {}"}]}
@@ -665,7 +665,7 @@ def test_10_out_of_band_response_runs_beside_and_leaves_the_conversation_alone()
     assert len(line.peer.history.items) == before
 
 
-def test_10_cancel_without_an_id_means_the_conversation_s_response() -> None:
+def test_10_cancel_without_an_id_cancels_the_response_of_the_conversation() -> None:
     line = Line()
     created = line.send("response.create", response={"conversation": "none"})[0]["response"]
     assert error(line.send("response.cancel"))["code"] == "response_cancel_not_active"
@@ -673,7 +673,7 @@ def test_10_cancel_without_an_id_means_the_conversation_s_response() -> None:
     assert done["response"]["status"] == "cancelled"
 
 
-def test_10_null_in_response_create_means_what_the_session_has() -> None:
+def test_10_null_in_response_create_stands_for_the_value_of_the_session() -> None:
     line = Line()
     created = line.send("response.create", response={"instructions": None, "metadata": None, "tools": None})[0]
     assert created["type"] == "response.created"
@@ -700,13 +700,13 @@ def asked(line: Line) -> list[dict[str, Any]]:
     return [event for _, event in line.events[start:]]
 
 
-def test_11_message_comes_first_and_the_call_second() -> None:
+def test_11_message_comes_before_the_function_call() -> None:
     line = Line(BOOKING)
     events = asked(line)
     output = one(events, "response.done")["response"]["output"]
     assert [item["type"] for item in output] == ["message", "function_call"]
     call = output[1]
-    assert json.loads(call["arguments"]) == {"date": "2026-11-23"}  # the day after 2026-11-22 19:00 at -05:00
+    assert json.loads(call["arguments"]) == {"date": "2026-11-23"}  # the day after 2026-11-22, 19:00 at -05:00
     arguments = "".join(e["delta"] for e in events if e["type"] == "response.function_call_arguments.delta")
     done = one(events, "response.function_call_arguments.done")
     assert arguments == done["arguments"] == call["arguments"]
@@ -716,7 +716,7 @@ def test_11_message_comes_first_and_the_call_second() -> None:
 
 
 def answer(line: Line, events: list[dict[str, Any]], output: str) -> list[dict[str, Any]]:
-    """The answer of the function that was called in these events; returns what comes of it."""
+    """Send the output of the function that was called in these events. Return the events that follow."""
     call_id = one(events, "response.function_call_arguments.done")["call_id"]
     item = {"type": "function_call_output", "call_id": call_id, "output": output}
     assert types(line.send("conversation.item.create", item=item)) == [
@@ -726,30 +726,30 @@ def answer(line: Line, events: list[dict[str, Any]], output: str) -> list[dict[s
     return line.wait(5)
 
 
-def test_11_answer_of_a_function_is_spoken_with_its_fields() -> None:
+def test_11_fields_of_a_function_output_are_spoken() -> None:
     line = Line(BOOKING)
     answer(line, asked(line), '{"status":"ok","result":{"open":"11:00","hours":{"close":"22:00"}}}')
     assert line.peer.report.said[-1] == "We are open from 11:00 until 22:00."
     assert line.voice.babbled == ["We are open from 11:00 until 22:00."]
 
 
-def test_11_answer_that_a_reaction_waits_for_is_spoken_about_by_that_reaction() -> None:
+def test_11_reaction_that_waits_for_a_function_output_speaks_about_it() -> None:
     line = Line(BOOKING)
     answer(line, asked(line), '{"closed": true}')
     assert line.peer.report.said[-1] == "We are closed."
 
 
-def test_11_model_calls_only_what_was_declared() -> None:
+def test_11_model_calls_only_declared_functions() -> None:
     line = Line(BOOKING)
     line.configure(audio=listening())
     line.caller("ask_hours")
     line.wait(3)
     assert line.peer.report.called == []
     assert "lookup_hours" in line.peer.report.notes[0]
-    assert line.peer.report.notes[0] in line.peer.report.story  # the operator reads it where it happened
+    assert line.peer.report.notes[0] in line.peer.report.story  # the operator reads it in its place in the story
 
 
-def test_11_model_passes_only_declared_arguments_and_tells_which_it_lacks() -> None:
+def test_11_model_passes_only_declared_arguments_and_reports_the_missing_ones() -> None:
     tool = {**HOURS_TOOL, "parameters": {"type": "object", "properties": {"day": {}}, "required": ["day"]}}
     line = Line(BOOKING)
     line.configure(tools=[tool], audio=listening())
@@ -787,7 +787,7 @@ BOOK_TOOL = {
     ("choice", "name"),
     [("required", "lookup_hours"), ({"type": "function", "name": "book_appointment"}, "book_appointment")],
 )
-def test_11_model_that_must_call_calls_without_a_word(choice: Any, name: str) -> None:
+def test_11_model_with_a_required_tool_calls_it_without_words(choice: Any, name: str) -> None:
     line = Line(Script(reactions=()))
     line.configure(tools=[HOURS_TOOL, BOOK_TOOL])
     line.send("response.create", response={"tool_choice": choice})
@@ -797,7 +797,7 @@ def test_11_model_that_must_call_calls_without_a_word(choice: Any, name: str) ->
         assert json.loads(item["arguments"]) == {"start": "", "guests": 1, "place": "inside", "again": ""}
 
 
-def test_11_session_that_requires_calls_calls_for_ever() -> None:
+def test_11_session_with_tool_choice_required_calls_functions_for_ever() -> None:
     line = Line(Script(reactions=()))
     line.configure(tools=[HOURS_TOOL], tool_choice="required")
     line.send("response.create")
@@ -841,7 +841,7 @@ def test_12_newer_transcribers_are_billed_by_the_second() -> None:
     assert usage["seconds"] > clips()["ask_hours"].ms / 1000
 
 
-def test_12_unknown_voice_is_a_turn_with_an_empty_transcript() -> None:
+def test_12_speech_that_is_not_a_known_clip_is_a_turn_with_an_empty_transcript() -> None:
     line = Line()
     line.configure(audio={"input": {"transcription": {"model": "gpt-transcribe"}, "turn_detection": {**SERVER_VAD}}})
     line.hear(clips()["human_hello"].mulaw, 700)
@@ -853,7 +853,7 @@ def test_12_unknown_voice_is_a_turn_with_an_empty_transcript() -> None:
 # 13. Idle timeout
 
 
-def test_13_idle_caller_is_an_empty_turn_after_the_answer_was_played() -> None:
+def test_13_silence_of_the_caller_becomes_an_empty_turn_after_the_answer_was_played() -> None:
     line = Line()
     line.configure(audio=listening(idle_timeout_ms=5000))
     say(line, clips()["how_help"].text)
@@ -902,7 +902,7 @@ def test_14_session_expires_with_an_error_and_close_1001(lifetime_s: float) -> N
     assert (line.closed.code, line.closed.reason) == (1001, expired["message"])
 
 
-# What the relay relies on besides the list
+# Behaviour that the relay relies on and that is not in the list
 
 
 @pytest.mark.parametrize(
@@ -912,16 +912,16 @@ def test_14_session_expires_with_an_error_and_close_1001(lifetime_s: float) -> N
         ('Say exactly: "Are you still there?" and nothing else.', "Are you still there?"),
         ("Be kind.\nSay exactly the following: Hello.\nHow are you?", "Hello.\nHow are you?"),
         ("say exactly: “Good day.” Then stop.", "Good day."),
-        ("Say exactly: ", "Hello, how can I help you?"),  # no words were ordered
+        ("Say exactly: ", "Hello, how can I help you?"),  # no words follow
     ],
 )
-def test_words_that_are_ordered_exactly_are_spoken_literally(instructions: str, spoken: str) -> None:
+def test_words_after_say_exactly_are_spoken_literally(instructions: str, spoken: str) -> None:
     line = Line()
     line.send("response.create", response={"instructions": instructions})
     assert line.peer.report.said == [spoken]
 
 
-def test_instruction_in_an_input_item_is_spoken_literally() -> None:
+def test_say_exactly_in_an_input_item_is_spoken_literally() -> None:
     line = Line()
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say exactly: Goodbye."}]}
     line.send("response.create", response={"input": [item], "conversation": "auto"})
@@ -931,13 +931,13 @@ def test_instruction_in_an_input_item_is_spoken_literally() -> None:
 @pytest.mark.parametrize(
     ("offset", "tomorrow"), [("-05:00", "2026-11-23"), ("-00:30", "2026-11-23"), ("Z", "2026-11-24")]
 )
-def test_tomorrow_is_the_business_s_tomorrow(offset: str, tomorrow: str) -> None:
+def test_tomorrow_follows_the_time_zone_of_the_business(offset: str, tomorrow: str) -> None:
     line = Line(Script(reactions=BOOKING.reactions, utc_offset=offset))
     call = one(asked(line), "response.done")["response"]["output"][-1]
     assert json.loads(call["arguments"]) == {"date": tomorrow}
 
 
-def test_reaction_to_what_the_system_told() -> None:
+def test_a_reaction_can_wait_for_a_system_message() -> None:
     line = Line(Script(reactions=(Reaction(told="come to an end", say="We have to come to an end soon."),)))
     system = {"type": "message", "role": "system", "content": [{"type": "input_text", "text": "Come to an end now."}]}
     line.send("conversation.item.create", item=system)
@@ -945,7 +945,7 @@ def test_reaction_to_what_the_system_told() -> None:
     assert line.peer.report.said == ["We have to come to an end soon."]
 
 
-def test_reactions_by_turn_and_by_number_of_uses() -> None:
+def test_reactions_are_chosen_by_turn_and_by_number_of_uses() -> None:
     reactions = (Reaction(turn=2, say="Second."), Reaction(heard="hello", times=1, say="First."), Reaction(say="Else."))
     line = Line(Script(reactions=reactions))
     line.configure(audio=listening())
@@ -955,7 +955,7 @@ def test_reactions_by_turn_and_by_number_of_uses() -> None:
     assert line.peer.report.said == ["First.", "Second.", "Else."]
 
 
-def test_reaction_hears_only_what_was_said_since_the_agent_spoke() -> None:
+def test_a_reaction_hears_only_the_words_since_the_agent_last_spoke() -> None:
     reactions = (Reaction(heard="hello", say="First."), Reaction(heard="can you hear me", say="Second."))
     line = Line(Script(reactions=reactions))
     line.configure(audio=listening())
@@ -965,7 +965,7 @@ def test_reaction_hears_only_what_was_said_since_the_agent_spoke() -> None:
     assert line.peer.report.said == ["First.", "Second."]
 
 
-def test_words_that_led_to_a_call_are_not_heard_again_behind_it() -> None:
+def test_words_that_led_to_a_function_call_are_not_heard_again_after_it() -> None:
     reactions = (
         Reaction(heard="what time do you open", call="lookup_hours", arguments={"date": "2026-11-24"}),
         Reaction(heard="oh wait", say="No problem. What can I do for you?"),
@@ -989,7 +989,7 @@ def test_broken_audio_is_not_understood() -> None:
     assert line.peer.report.heard == [""]
 
 
-def test_long_silence_is_not_kept() -> None:
+def test_long_silence_is_not_kept_in_memory() -> None:
     line = Line()
     line.configure(audio=listening())
     line.hear(60_000, frame_ms=100)

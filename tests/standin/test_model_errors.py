@@ -1,4 +1,4 @@
-"""What the real model says when it refuses, word for word: each row of the table is made to happen.
+"""The sentences with which the real model refuses, word for word: a test causes each row of the table.
 
 Source: docs/protocol/openai.md 1.2, 2.2.
 """
@@ -25,12 +25,12 @@ TYPES = (
 
 
 def active(line: Line) -> str:
-    """A response begins; returns its id."""
+    """Let a response begin, and return its id."""
     return str(one(say(line, "How can I help you?"), "response.created")["response"]["id"])
 
 
 def answer_item(line: Line) -> str:
-    """An answer is spoken to its end; returns its item."""
+    """Let an answer be spoken to its end, and return its item."""
     start = len(line.events)
     say(line, "How can I help you?")
     line.wait(10)
@@ -141,7 +141,7 @@ ROWS: dict[str, tuple[Callable[[Line], Answer], str, str | None, str]] = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_refusal_has_the_words_that_were_captured(row: str) -> None:
+def test_a_refusal_has_the_same_words_as_the_captured_one(row: str) -> None:
     do, code, param, message = ROWS[row]
     line = Line()
     refused = error(do(line))
@@ -175,7 +175,7 @@ def test_a_second_response_is_refused_with_the_id_of_the_first() -> None:
     )
 
 
-def test_a_cut_beyond_the_audio_names_both_lengths() -> None:
+def test_a_truncation_beyond_the_audio_names_both_lengths() -> None:
     line = Line()
     refused = error(beyond(line))
     item = next(each for each in line.peer.history.items if each.role == "assistant")
@@ -194,7 +194,7 @@ def test_a_servers_own_fault_names_the_session() -> None:
     )
 
 
-def test_an_expired_session_says_so_and_is_closed_with_the_same_words() -> None:
+def test_an_expired_session_sends_an_error_and_is_closed_with_the_same_words() -> None:
     line = Line(Script(lifetime_s=10.0))
     expired = one(line.wait(11), "error")["error"]
     assert (expired["code"], expired["message"]) == (

@@ -1,4 +1,4 @@
-"""Each fault of the stand-in model has an effect, and only where it was ordered."""
+"""Each fault of the stand-in model has its effect, and only where it was ordered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def faulty(**faults: Any) -> Line:
 
 
 def spoken(line: Line, seconds: float = 5, text: str = LONG) -> list[dict[str, Any]]:
-    """What comes of one spoken response."""
+    """The events of one spoken response."""
     start = len(line.events)
     say(line, text)
     line.wait(seconds)
@@ -34,7 +34,7 @@ def count(events: list[dict[str, Any]], type_: str) -> int:
     return sum(event["type"] == type_ for event in events)
 
 
-def test_silent_after_connect_says_nothing_ever() -> None:
+def test_with_silent_after_connect_no_event_comes() -> None:
     line = faulty(silent_after_connect=True)
     assert line.send("session.update", session={"type": "realtime"}) == []
     assert line.events == []
@@ -43,7 +43,7 @@ def test_silent_after_connect_says_nothing_ever() -> None:
 
 
 @pytest.mark.parametrize("code", ["invalid_api_key", "model_not_found", "insufficient_quota", "odd_code"])
-def test_connect_error_is_the_one_that_was_ordered(code: str) -> None:
+def test_the_connect_error_is_the_ordered_one(code: str) -> None:
     line = faulty(connect_error=code)
     assert line.events[0][1]["error"]["code"] == code
     assert line.closed is not None
@@ -56,14 +56,14 @@ def test_refused_update_is_an_error_and_changes_nothing() -> None:
     assert line.peer.session["instructions"] != "x"
 
 
-def test_wrong_format_is_echoed_and_spoken() -> None:
+def test_a_wrong_format_is_reported_and_used_for_the_audio() -> None:
     line = faulty(wrong_format=True)
     assert line.configure()["session"]["audio"]["output"]["format"] == PCMU
     spoken(line)
     assert line.audio() == clips()["hours"].mulaw
 
 
-def test_deaf_model_hears_nothing_after_so_many_turns() -> None:
+def test_deaf_model_hears_nothing_after_the_ordered_number_of_turns() -> None:
     line = faulty(deaf_after_turns=1)
     line.configure(audio=listening())
     line.caller("hello")
@@ -105,7 +105,7 @@ def test_stall_of_some_seconds_ends_again() -> None:
 
 
 @pytest.mark.parametrize("form", [PCMU, {"type": "audio/pcm", "rate": 24000}])
-def test_odd_deltas_lose_nothing_but_their_even_length(form: dict[str, Any]) -> None:
+def test_odd_deltas_have_odd_lengths_and_lose_no_audio(form: dict[str, Any]) -> None:
     line, good = faulty(odd_deltas=True), Line()
     for each in (line, good):
         each.configure(audio={"output": {"format": form}})
@@ -127,7 +127,7 @@ def test_late_deltas_of_a_cancelled_response_come_after_its_end() -> None:
     assert order[done + 1 : done + 4] == ["response.output_audio.delta"] * 3
 
 
-def test_late_deltas_go_on_where_the_response_was_cancelled_and_begin_with_a_double() -> None:
+def test_late_deltas_go_on_after_the_cancelled_audio_and_the_first_one_comes_twice() -> None:
     line, whole = faulty(late_deltas=3), faulty()
     for each in (line, whole):
         each.configure(audio={"output": {"format": PCMU}})
@@ -156,7 +156,7 @@ def test_cancel_can_come_before_speech_started() -> None:
     assert order.count("response.done") == 1
 
 
-def test_one_event_of_15_mib() -> None:
+def test_one_event_of_15_mib_is_sent_as_ordered() -> None:
     line = faulty(huge_event=True)
     events = spoken(line)
     assert [len(json.dumps(event)) > 15 * 2**20 for event in events].count(True) == 1
@@ -184,7 +184,7 @@ def test_failed_response_says_why(what: str, type_: str, code: str | None) -> No
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1011])
-def test_close_comes_behind_the_delta_that_was_ordered(code: int) -> None:
+def test_close_comes_after_the_ordered_number_of_deltas(code: int) -> None:
     line = faulty(close_after_deltas=3, close_code=code)
     assert count(spoken(line), "response.output_audio.delta") == 3
     assert line.closed is not None
@@ -200,7 +200,7 @@ def asked(line: Line) -> list[dict[str, Any]]:
     return [event for _, event in line.events[start:]]
 
 
-def test_broken_arguments_are_a_cancelled_call_with_half_its_json() -> None:
+def test_broken_arguments_make_a_cancelled_call_with_half_its_json() -> None:
     events = asked(faulty(broken_arguments=True))
     done = one(events, "response.done")["response"]
     assert done["status"] == "cancelled"
@@ -219,7 +219,7 @@ def test_duplicate_ids_bring_every_closing_event_twice() -> None:
 TWO = "Let me book that for you. Is there anything else I can help with?"
 
 
-def test_answer_of_two_messages_closes_both_behind_the_second() -> None:
+def test_answer_of_two_messages_closes_both_after_the_second() -> None:
     line = faulty(two_messages=True)
     line.configure(audio={"output": {"format": PCMU}})
     events = spoken(line, text=TWO)
@@ -252,7 +252,7 @@ def test_swapped_done_events_come_in_the_other_order() -> None:
     assert order.index("response.output_item.done") + 1 == order.index("conversation.item.done")
 
 
-def test_null_usage() -> None:
+def test_with_null_usage_the_bill_is_null() -> None:
     response = one(spoken(faulty(null_usage=True)), "response.done")["response"]
     assert (response["status"], response["usage"]) == ("completed", None)
 
@@ -264,16 +264,16 @@ def test_unknown_events_and_keys_come_between_the_known_ones() -> None:
     assert all("x_undocumented" in event for event in events if event["type"] != "response.mood.updated")
 
 
-# Whom a fault hits
+# Which response or connection a fault affects
 
 
-def test_fault_of_the_second_response_spares_the_first() -> None:
+def test_a_fault_of_the_second_response_does_not_affect_the_first() -> None:
     line = faulty(response_failed="server_error", response=2)
     statuses = [one(spoken(line), "response.done")["response"]["status"] for _ in range(3)]
     assert statuses == ["completed", "failed", "completed"]
 
 
-def test_fault_of_the_first_connection_spares_the_second() -> None:
+def test_a_fault_of_the_first_connection_does_not_affect_the_second() -> None:
     script = Script(faults=Faults(refuse_update=True, connections=1))
     first, second = (
         RealtimePeer(script, Line().voice, EAR, URL, HEADERS, EPOCH_S, connection) for connection in (1, 2)
@@ -281,7 +281,7 @@ def test_fault_of_the_first_connection_spares_the_second() -> None:
     assert (first.faults.refuse_update, second.faults.refuse_update) == (True, False)
 
 
-def test_header_orders_faults() -> None:
+def test_a_header_can_order_faults() -> None:
     line = Line(headers={**HEADERS, "x-standin-faults": "null_usage, stall_after_deltas=2, close_code = 1011"})
     assert line.peer.faults == Faults(null_usage=True, stall_after_deltas=2, close_code=1011)
 
@@ -301,7 +301,7 @@ def test_each_fault_can_be_ordered_by_a_scenario_and_by_a_header(fault: str) -> 
     assert line.peer.faults == Script.from_table({"faults": {fault: value}}).faults != Faults()
 
 
-# Orders that cannot be understood
+# Wrong orders
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_wrong_script_is_named_by_its_key(table: dict[str, Any], message: str) -
         Script.from_table(table)
 
 
-def test_script_of_a_scenario_comes_before_the_demo() -> None:
+def test_the_script_of_a_scenario_has_precedence_over_that_of_the_demo() -> None:
     script = Script.from_table({"first_delta_ms": 400, "pace": 2, "reaction": [{"clip": "bye", "say": "Bye."}]})
     assert script.first_delta_ms == (400, 400)
     assert script.reactions[0] == Reaction(clip="bye", say="Bye.")

@@ -1,4 +1,4 @@
-"""Whatever a client sends, the stand-in model answers as documented and goes on. Every answer has its official type."""
+"""The stand-in model answers any message of a client as documented, and goes on. Every answer has its official type."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_any_event_is_answered_or_refused(events: list[tuple[str, dict[str, Any]
 @given(
     st.recursive(LEAVES, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=5)))
 )
-def test_any_session_is_taken_whole_or_refused_whole(session: Any) -> None:
+def test_any_session_update_is_applied_as_a_whole_or_refused_as_a_whole(session: Any) -> None:
     line = Line()
     before = json.dumps(line.peer.session)
     (answer,) = line.send("session.update", session=session)
@@ -93,7 +93,7 @@ ODD = st.one_of(VALUES, st.sampled_from(["Say exactly: ", 'Say exactly: "', 2**7
 
 
 def changed(whole: Any, where: int, odd: Any) -> Any:
-    """The same with something odd in place of its n-th part."""
+    """The same value with something odd in place of part number `where`."""
     whole = copy.deepcopy(whole)
     places: list[tuple[Any, Any]] = []
     inside = [whole]
@@ -108,7 +108,7 @@ def changed(whole: Any, where: int, odd: Any) -> Any:
     return whole
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # as many as the profile has
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the profile sets the number of examples
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 99), ODD), min_size=1, max_size=8))
 def test_any_event_that_is_nearly_right_is_answered_or_refused(events: list[tuple[int, int, Any]]) -> None:
     line = Line()

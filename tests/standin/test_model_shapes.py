@@ -1,6 +1,6 @@
 """Each event of the stand-in model has exactly the keys that the real one's has (docs/protocol/openai.md 2.2).
 
-The official types take an event whose optional keys are absent; strict clients (Pipecat's) do not.
+The official types accept an event whose optional keys are missing. A strict client such as Pipecat's does not.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ EVENTS = {
     "rate_limits.updated": {"rate_limits"},
     "error": {"error"},
 }
-ITEMS = {  # no `object` in any of them (docs/protocol/openai.md 2.2)
+ITEMS = {  # none of them has the key `object` (docs/protocol/openai.md 2.2)
     "message": {"id", "type", "status", "role", "content"},
     "function_call": {"id", "type", "status", "call_id", "name", "arguments"},
     "function_call_output": {"id", "type", "call_id", "output"},
 }
-# Two vocabularies: what is called output_audio in an item is audio in a part.
+# The same content has two names: output_audio in an item, and audio in a part.
 CONTENT = {
     "input_text": {"text"}, "input_audio": {"transcript"}, "output_text": {"text"}, "output_audio": {"transcript"},
 }  # fmt: skip
@@ -133,7 +133,7 @@ def check_session(session: dict[str, Any]) -> None:
 
 
 def talk(line: Line, model: str) -> None:
-    """A turn, an answer with a call, an interruption, and everything a client can do to items."""
+    """A turn, an answer with a function call, an interruption, and everything that a client can do to items."""
     heard = listening(idle_timeout_ms=5000)["input"] | {"transcription": {"model": model}}
     line.configure(tools=[HOURS_TOOL], audio={"input": heard})
     line.caller("ask_hours")
@@ -184,7 +184,7 @@ def test_every_event_has_the_keys_of_the_real_one() -> None:
         ("whisper-1", {"type", "seconds"}),
     ],
 )
-def test_bill_of_a_transcription_has_the_keys_of_its_kind(model: str, keys: set[str]) -> None:
+def test_the_bill_of_a_transcription_has_the_keys_for_its_model(model: str, keys: set[str]) -> None:
     line = Line()
     talk(line, model)
     (usage, *_) = [event["usage"] for _, event in line.events if event["type"] == f"{TRANSCRIPTION}.completed"]

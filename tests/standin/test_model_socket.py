@@ -27,7 +27,7 @@ GREET = {"type": "response.create", "response": {"instructions": "Say exactly: G
 
 
 class Client:
-    """A WebSocket client on any stream; it shares no code with the stand-in but the `websockets` core."""
+    """A WebSocket client on any stream. The `websockets` core is all the code that it shares with the stand-in."""
 
     def __init__(self, stream: trio.abc.Stream, url: str = URL, deflate: bool = False, **headers: str) -> None:
         self.stream = stream
@@ -112,7 +112,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def connected(model: StandInModel, **client: Any) -> AsyncIterator[Client]:
-    """A client on a pair of streams in memory, upgraded as far as it goes."""
+    """A client on a pair of streams in memory. The upgrade is tried, and may have been refused."""
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(model.speak_to, theirs)
@@ -162,7 +162,7 @@ async def test_bad_request_is_upgraded_and_closed_in_band(autojump_clock: trio.t
         assert trio.current_time() < 1
 
 
-async def test_client_that_never_answers_the_close_is_left(autojump_clock: trio.testing.MockClock) -> None:
+async def test_client_that_never_answers_the_close_is_disconnected(autojump_clock: trio.testing.MockClock) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
@@ -180,7 +180,7 @@ async def test_client_that_never_answers_the_close_is_left(autojump_clock: trio.
     [
         ({"url": "ws://standin.example/v1/other"}, 404),
         ({"X_Standin_Faults": "no_such_fault"}, 400),
-        ({"X_Standin_Faults": "close_after_deltas=1, close_code=1005"}, 400),  # no end may send that code
+        ({"X_Standin_Faults": "close_after_deltas=1, close_code=1005"}, 400),  # neither side may send that code
     ],
 )
 async def test_request_the_stand_in_cannot_serve_is_refused(
@@ -200,7 +200,7 @@ async def test_hanging_handshake_is_never_answered(autojump_clock: trio.testing.
     assert patience.cancelled_caught
 
 
-async def test_hanging_handshake_by_header(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_header_can_order_a_hanging_handshake(autojump_clock: trio.testing.MockClock) -> None:
     with trio.move_on_after(1000) as patience:
         async with connected(StandInModel(), X_Standin_Faults="handshake_hangs"):
             pass
@@ -214,7 +214,9 @@ async def test_refused_connection_ends_before_the_upgrade(autojump_clock: trio.t
         assert client.status == 0
 
 
-async def test_fault_of_the_first_connection_spares_the_second(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_fault_of_the_first_connection_does_not_affect_the_second(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     model = faulty(connect_refused=True, connections=1)
     statuses = []
     for _ in range(2):
@@ -224,7 +226,9 @@ async def test_fault_of_the_first_connection_spares_the_second(autojump_clock: t
 
 
 @pytest.mark.parametrize("code", [1001, 1011])
-async def test_close_in_the_middle_of_a_response(autojump_clock: trio.testing.MockClock, code: int) -> None:
+async def test_the_ordered_close_comes_in_the_middle_of_a_response(
+    autojump_clock: trio.testing.MockClock, code: int
+) -> None:
     async with connected(faulty(close_after_deltas=2, close_code=code)) as client:
         await client.send(GREET)
         events = await client.until("response.done")
@@ -232,11 +236,11 @@ async def test_close_in_the_middle_of_a_response(autojump_clock: trio.testing.Mo
         assert client.protocol.close_code == code
 
 
-async def test_connection_that_is_cut_in_the_middle_of_a_frame(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_connection_is_cut_in_the_middle_of_a_frame(autojump_clock: trio.testing.MockClock) -> None:
     async with connected(faulty(close_after_deltas=2)) as client:
         await client.send(GREET)
         events = await client.until("response.done")
-        assert sum(event["type"] == "response.output_audio.delta" for event in events) == 1  # the second is torn
+        assert sum(event["type"] == "response.output_audio.delta" for event in events) == 1  # the second one is cut
         assert client.protocol.close_code == 1006
 
 
@@ -247,7 +251,7 @@ async def test_one_event_of_15_mib_arrives(autojump_clock: trio.testing.MockCloc
         assert max(len(event.get("obfuscation", "")) for event in events) == 15 * 2**20
 
 
-async def test_slow_reader_takes_its_time(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_slow_reader_delays_the_answer(autojump_clock: trio.testing.MockClock) -> None:
     async with connected(faulty(slow_read_s=1.0)) as client:
         await client.receive()
         start = trio.current_time()

@@ -1,4 +1,4 @@
-"""A connection that is cut and restored, on real sockets of this machine."""
+"""A connection that is cut and restored, on real local sockets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.standin.net.line import Line
 
 
 class FarEnd:
-    """The far end: it repeats what it hears, in capitals. It may be away for some dials."""
+    """The far end. It sends back what it gets, in capital letters, and refuses the first `away` connections."""
 
     def __init__(self, nursery: trio.Nursery, away: int = 0) -> None:
         self._nursery, self.away, self.dialled = nursery, away, 0
@@ -34,13 +34,13 @@ async def spoken(line: Line, words: bytes) -> bytes:
         return bytes(await near.receive_some(100))
 
 
-async def test_what_comes_in_is_passed_on_and_back(nursery: trio.Nursery) -> None:
+async def test_bytes_are_passed_on_in_both_directions(nursery: trio.Nursery) -> None:
     line = Line(FarEnd(nursery).dial)
     await nursery.start(line.serve)
     assert await spoken(line, b"hello") == b"HELLO"
 
 
-async def test_a_cut_breaks_what_is_open_and_refuses_what_is_new_until_it_is_mended(nursery: trio.Nursery) -> None:
+async def test_a_cut_breaks_open_connections_and_refuses_new_ones_until_it_ends(nursery: trio.Nursery) -> None:
     line = Line(FarEnd(nursery).dial)
     await nursery.start(line.serve)
     async with await trio.open_tcp_stream("127.0.0.1", line.port) as near:
@@ -50,7 +50,7 @@ async def test_a_cut_breaks_what_is_open_and_refuses_what_is_new_until_it_is_men
         try:
             assert await near.receive_some(100) == b""
         except trio.BrokenResourceError:
-            pass  # a reset tells the same
+            pass  # a reset also means that the connection is cut
     with pytest.raises(OSError, match="connect"):
         await spoken(line, b"hello")
     line.mend()
@@ -59,7 +59,7 @@ async def test_a_cut_breaks_what_is_open_and_refuses_what_is_new_until_it_is_men
 
 
 @pytest.mark.parametrize(("patience_s", "answer"), [(5.0, b"HELLO"), (0.0, b"")])
-async def test_a_far_end_that_is_not_there_yet_is_awaited_as_long_as_told(
+async def test_the_line_waits_the_given_time_for_a_far_end_that_is_not_there_yet(
     patience_s: float, answer: bytes, nursery: trio.Nursery
 ) -> None:
     line = Line(FarEnd(nursery, away=2).dial, patience_s)

@@ -1,6 +1,7 @@
-"""Clients that are not ours have a voice turn, a barge-in and a tool loop with the stand-in model.
+"""Other people's clients have a voice turn, a barge-in and a function call with the stand-in model.
 
-The official `openai` client and the `openai-agents` SDK, each in a thread beside the Trio run that serves them.
+They are the official `openai` client and the `openai-agents` SDK. Each runs in a thread beside the Trio run that
+serves the stand-in.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ async def against(model: StandInModel, client: Callable[[int], None]) -> None:
 
 
 class Official:
-    """The official client's connection, with what came so far."""
+    """The official client's connection, and the events that have come so far."""
 
     def __init__(self, connection: RealtimeConnection) -> None:
         self.connection = connection
         self.events: list[Any] = []
 
     def until(self, type_: str) -> Any:
-        """Read up to an event of this type; an error event ends the test."""
+        """Read up to an event of this type. An error event fails the test."""
         while True:
             event = self.connection.recv()
             self.events.append(event)
@@ -93,7 +94,7 @@ def with_official(port: int, talk: Callable[[Official], None]) -> None:
     client.close()
 
 
-async def test_official_client_holds_a_voice_turn() -> None:
+async def test_official_client_has_a_voice_turn() -> None:
     def talk(official: Official) -> None:
         official.say("hello")
         done = official.until("response.done").response
@@ -128,7 +129,7 @@ async def test_official_client_barges_in_and_truncates() -> None:
     assert model.sessions[0].report.said[-1] == "No problem. What can I do for you?"
 
 
-async def test_official_client_runs_a_tool_loop() -> None:
+async def test_official_client_answers_a_function_call() -> None:
     def talk(official: Official) -> None:
         official.say("ask_hours")
         call = official.until("response.done").response.output[-1]
@@ -175,7 +176,7 @@ def with_agents(port: int, talk: Callable[[Any, list[Any]], Any]) -> None:
 
 
 async def until(session: Any, seen: list[Any], fits: Callable[[Any], bool]) -> Any:
-    """Read the SDK's events up to one that fits; its error event ends the test."""
+    """Read the SDK's events up to one that fits. An error event fails the test."""
     async for event in session:
         seen.append(event)
         assert event.type != "error", event
@@ -197,7 +198,7 @@ def raw(event: Any) -> str:
     return server.get("type", "") if isinstance(server, dict) else ""
 
 
-async def test_agents_sdk_holds_a_voice_turn_with_a_tool_loop() -> None:
+async def test_agents_sdk_has_a_voice_turn_with_a_function_call() -> None:
     async def talk(session: Any, seen: list[Any]) -> None:
         await say(session, "ask_hours")
         await until(session, seen, lambda event: event.type == "tool_end")

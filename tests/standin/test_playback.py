@@ -1,4 +1,4 @@
-"""What the stand-in caller hears, to the millisecond: the playback clock, marks, clear, and the media messages."""
+"""The audio that the stand-in caller hears, to the millisecond: playback clock, marks, clear, and media messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_audio_on_an_empty_buffer_plays_at_once_and_back_to_back() -> None:
     assert ear.heard_ms(2.5) == 500
 
 
-def test_audio_after_the_buffer_ran_dry_leaves_a_gap() -> None:
+def test_audio_after_the_buffer_was_empty_leaves_a_gap() -> None:
     ear = Playback()
     ear.media(seconds(0.1), now=0.0)
     ear.media(seconds(0.1), now=0.15)
@@ -70,7 +70,7 @@ def test_clear_returns_every_pending_mark_in_order_and_stops_the_sound() -> None
     assert ear.next_mark_s() is None
 
 
-def test_the_end_of_a_stream_loses_the_buffer_and_returns_no_mark() -> None:
+def test_at_the_end_of_a_stream_the_buffer_is_lost_and_no_mark_returns() -> None:
     ear = Playback()
     ear.media(seconds(1), now=0.0)
     ear.mark("a", now=0.0)
@@ -133,7 +133,7 @@ def test_any_order_of_messages_agrees_with_a_sample_by_sample_player(actions: li
     assert ear.read(0, at) == bytes(heard.get(i, 0xFF) for i in range(at))
 
 
-def test_reading_across_runs_gives_silence_between_them() -> None:
+def test_between_two_runs_of_speech_silence_is_read() -> None:
     ear = Playback()
     ear.media(b"\x01" * 10, now=0.0)
     ear.media(b"\x02" * 10, now=20 / 8000)
@@ -145,7 +145,7 @@ def test_the_listener_finds_speech_and_ignores_line_noise() -> None:
     listener = Listener(ear, from_s=0.0)
     ear.media(b"\xfe\x7e" * 4000, now=0.0)
     ear.media(seconds(0.5), now=1.0)
-    ear.media(seconds(0.5), now=1.7)  # a pause of 200 ms joins
+    ear.media(seconds(0.5), now=1.7)  # after a pause of 200 ms it is still the same stretch
     ear.media(seconds(0.5), now=3.0)
     listener.listen(2.0)
     assert listener.stretches == [(1.0, 2.0)]
@@ -159,7 +159,7 @@ def test_the_sound_of_a_clip_is_found_inside_its_silence() -> None:
     assert loud_span_ms(b"\xff" * 800) == (0.0, 0.0)
 
 
-def test_the_mouth_speaks_over_silence_and_one_clip_after_the_other() -> None:
+def test_the_mouth_speaks_one_clip_after_the_other_and_silence_otherwise() -> None:
     mouth = Mouth("7f")
     assert mouth.say(b"\x01" * 80, now=0.01, text="one") == 0.02
     assert mouth.say(b"\x02" * 80, now=0.015, text="two") == 0.03
@@ -167,7 +167,7 @@ def test_the_mouth_speaks_over_silence_and_one_clip_after_the_other() -> None:
     assert mouth.heard_words(0.0, 0.025) == "one"
 
 
-def test_a_muted_mouth_sends_no_frames_for_its_time() -> None:
+def test_a_muted_mouth_sends_no_frames_while_it_is_muted() -> None:
     mouth = Mouth("noise", seed=1)
     mouth.mute(now=1.0, for_s=0.5)
     assert [mouth.muted(samples_at(at)) for at in (0.9, 1.0, 1.4, 1.5)] == [False, True, True, False]
@@ -196,7 +196,7 @@ def test_twilio_numbers_its_messages_as_captured() -> None:
     assert json.loads(ours.stop())["sequenceNumber"] == "5"
 
 
-def test_timestamps_begin_over_zero_and_step_about_20_ms() -> None:
+def test_timestamps_begin_above_zero_and_step_by_about_20_ms() -> None:
     for seed in range(50):
         times = FrameTimes(random.Random(seed))
         stamps = [times.timestamp_ms(k) for k in range(500)]
@@ -231,7 +231,7 @@ def test_lost_caller_audio_shows_as_a_jump_of_the_timestamp() -> None:
         ('{"event":"media","streamSid":"MZ1","media":{"payload":"a b="}}', "media.payload is base64"),
     ],
 )
-def test_a_message_twilio_would_drop_is_a_complaint_that_names_the_rule(message: str, rule: str) -> None:
+def test_a_message_that_twilio_would_drop_causes_a_complaint_that_names_the_rule(message: str, rule: str) -> None:
     ours = stream()
     assert ours.receive(message, 1.0) is None
     assert ours.receive(message, 2.0) is None
@@ -239,13 +239,13 @@ def test_a_message_twilio_would_drop_is_a_complaint_that_names_the_rule(message:
     assert ours.broken_rules == {rule: 2}
 
 
-def test_a_binary_frame_is_a_31950() -> None:
+def test_a_binary_frame_causes_error_31950() -> None:
     ours = stream()
     assert ours.receive(b'{"event":"clear","streamSid":"MZ1"}', 0.0) is None
     assert ours.complaints[0].code == 31950
 
 
-def test_proper_messages_are_orders_without_a_complaint() -> None:
+def test_correct_messages_are_accepted_without_a_complaint() -> None:
     ours = stream()
     media = '{"event":"media","streamSid":"MZ1","media":{"payload":"AAEC"}}'
     assert ours.receive(media, 0.0) == PlayMedia(b"\x00\x01\x02")

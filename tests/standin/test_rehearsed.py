@@ -1,4 +1,4 @@
-"""A relay with its own settings and words is rehearsed as it is: a scenario adapts to it, or says why it cannot."""
+"""A rehearsal of a relay with its own settings and words: a scenario adapts to them, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LONDON = {
     "HUMAN_TRANSFER_NUMBER": "+442079460123",
     "HUMAN_NUMBERS_ALSO": "+442079460124",
 }
-# One of each kind: the greeting, its notice, its question, our phrases, numbers, hours, days.
+# One scenario for each kind of own words: greeting, notice, question, phrases, numbers, hours and days.
 KINDS = [
     "good_call", "barge_in_notice", "barge_in_function", "one_party_state", "record_off", "dormant", "cap_duration",
     "emergency", "misunderstands", "transfer_busy", "transfer_second_number", "socket_cut_while_booking", "relay_dead",
@@ -42,7 +42,7 @@ KINDS = [
 
 @pytest.fixture
 def own_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of prompts in which every sentence that callers hear was edited."""
+    """A folder of prompts in which every sentence that callers hear is changed."""
     shutil.copytree(prompts.PROMPTS_DIR, tmp_path, dirs_exist_ok=True)
     (tmp_path / "greeting.md").write_text(
         "Welcome to {BUSINESS_NAME}! {AGENT_NAME} speaking.\n---\nWhat shall it be?\n"
@@ -75,18 +75,18 @@ async def test_every_scenario_follows_the_settings_and_the_prompts(
 
 
 @pytest.mark.parametrize("name", ["good_call", "transfer_accepted", "key_zero", "emergency"])
-async def test_outside_the_humans_hours_nobody_is_expected_to_come_but_in_an_emergency(
+async def test_outside_the_humans_hours_the_scenario_expects_a_human_only_in_an_emergency(
     name: str, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await _goes_as_expected(name, monkeypatch, {"HUMAN_HOURS": "mon-fri 03:00-04:00"})
 
 
-async def test_a_relay_that_rings_another_number_than_it_is_set_to_is_a_fault(
+async def test_a_relay_that_dials_another_number_than_the_expected_one_fails_the_scenario(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = _own(play.ENVIRONMENT | LONDON)
     scenario = fitted(load("transfer_accepted"), own)
-    async with stage() as here:  # this relay has other settings
+    async with stage() as here:  # this relay has the settings of the tests
         got = await run_scenario(scenario, here.exchange, known_words=own.spoken)
     assert got.check(scenario.expect.without_ledger()) == [
         f"dialled ['{play.ENVIRONMENT['HUMAN_TRANSFER_NUMBER']}'], not ['+442079460123']"
@@ -106,7 +106,7 @@ def _relay(**environ: str) -> Rehearsed:
     return Rehearsed(settings.load(environ, serving=False), frozenset(environ), lambda: open_at)
 
 
-def test_what_is_not_known_here_is_not_held_against_a_relay_elsewhere() -> None:
+def test_a_rehearsal_expects_nothing_that_depends_on_unknown_settings_of_the_relay() -> None:
     fit, _ = _relay().fit(load("good_call"))
     assert fit.expect.dialled == ("?",)
     assert not any("Robin" in text for text in fit.expect.heard)
@@ -117,20 +117,20 @@ def test_what_is_not_known_here_is_not_held_against_a_relay_elsewhere() -> None:
     assert fit.expect.heard[0] in own
 
 
-def test_a_scenario_for_a_relay_that_is_set_otherwise_is_refused_before_it_rings() -> None:
+def test_a_scenario_that_needs_other_settings_is_refused_before_a_call_is_made() -> None:
     with pytest.raises(ScenarioError, match="cap_duration needs a relay with MAX_CALL_S=30"):
         _relay().fit(load("cap_duration"))
     assert _relay(MAX_CALL_S="30").fit(load("cap_duration"))[0].name == "cap_duration"
 
 
-def test_callers_who_ring_at_once_have_numbers_of_their_own() -> None:
+def test_callers_who_ring_at_once_have_different_numbers() -> None:
     rung = {_relay().fit(load("good_call"), number)[0].caller.number for number in range(200)}
     assert len(rung) == 200
     assert all(number.startswith("+1") and len(number) == 12 for number in rung)
     assert _relay().fit(load("anonymous"), 5)[0].caller.number == "anonymous"
 
 
-def test_a_placeholder_that_nobody_knows_is_named() -> None:
+def test_an_unknown_placeholder_is_named() -> None:
     own = _own({})
     scenario = parse('title = "t"\n[caller]\nsteps = [{ hang_up = true }]\n[expect]\nheard = ["{agent}"]', "own")
     with pytest.raises(ScenarioError, match=r"\{agent\} is unknown; there are: \{AGENT_NAME\}"):
@@ -138,7 +138,7 @@ def test_a_placeholder_that_nobody_knows_is_named() -> None:
 
 
 @pytest.mark.parametrize("day", range(7))
-def test_another_day_is_never_near_today(day: int) -> None:
+def test_the_day_of_the_humans_hours_is_never_near_today(day: int) -> None:
     now = EPOCH + dt.timedelta(days=day)
     hours = settings_of(load("transfer_out_of_hours"), now)["HUMAN_HOURS"]
     near = {f"{now + dt.timedelta(days=off):%a}".lower() for off in (-1, 0, 1)}
@@ -162,7 +162,7 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_recording_that_is_answered_is_as_expected(recording: Path, autojump_clock: MockClock) -> None:
+async def test_a_recording_that_is_answered_passes(recording: Path, autojump_clock: MockClock) -> None:
     assert (await _call(of_recording(recording))).failures == []
 
 
@@ -178,7 +178,7 @@ async def test_a_recording_that_is_answered_is_as_expected(recording: Path, auto
     ],
     ids=str,
 )
-async def test_a_recording_that_a_dead_model_does_not_answer_is_a_fault(
+async def test_a_recording_that_a_dead_model_does_not_answer_fails(
     faults: Faults, recording: Path, autojump_clock: MockClock
 ) -> None:
     got = await _call(of_recording(recording), Script(faults=faults))
@@ -194,7 +194,7 @@ ended_by = "caller"
 """
 
 
-async def test_what_the_caller_says_without_a_clip_is_babbled_and_listed(autojump_clock: MockClock) -> None:
+async def test_words_of_the_caller_without_a_clip_are_babbled_and_listed(autojump_clock: MockClock) -> None:
     got = await _call(parse(OWN, "own"))
     assert got.failures == []
     assert got.babbled == ["Do you have gluten free pizza?"]
@@ -202,7 +202,7 @@ async def test_what_the_caller_says_without_a_clip_is_babbled_and_listed(autojum
     assert got.heard[-1] == "Sorry, could you repeat that?"
 
 
-async def test_a_voice_that_nobody_knows_is_not_judged_by_its_words(autojump_clock: MockClock) -> None:
+async def test_the_words_of_an_unknown_voice_are_not_judged(autojump_clock: MockClock) -> None:
     got = await _call(load("goodbye"))
     assert got.failures == []
     expect = fitted(load("goodbye"), _own(play.ENVIRONMENT)).expect
@@ -215,7 +215,7 @@ async def test_a_voice_that_nobody_knows_is_not_judged_by_its_words(autojump_clo
     assert judged(got, late)[0] == ["there was no sign of the greeting"]
 
 
-async def test_the_wav_of_a_transfer_rings_until_the_human_is_there(autojump_clock: MockClock) -> None:
+async def test_the_wav_of_a_transfer_has_ringing_until_the_human_is_there(autojump_clock: MockClock) -> None:
     got = await _call(load("transfer_accepted"))
     assert got.failures == []
     at = {event.kind: int(event.at_s * 8_000) for event in got.events}

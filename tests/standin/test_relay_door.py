@@ -1,4 +1,4 @@
-"""The way to a relay over the network: a server's mistake is an error that the exchange knows, not a crash."""
+"""The exchange's requests over the network: a mistake of the server is a known error, and not a crash."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def server(answer: bytes, asked: list[bytes]) -> AsyncIterator[str]:
 
 # httpx does not close the generators that read such a body.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_a_body_that_is_not_compressed_as_it_says_breaks_the_request() -> None:
+async def test_a_body_with_a_false_content_encoding_is_an_error_of_the_connection() -> None:
     door = NetworkDoor()
     async with server(PAGE + b"content-encoding: gzip\r\n\r\nno", []) as url:
         with pytest.raises(OSError, match="broke"):
@@ -44,7 +44,7 @@ async def test_a_body_that_is_not_compressed_as_it_says_breaks_the_request() -> 
     await door.aclose()
 
 
-async def test_a_host_name_that_can_be_none_is_nobody_there() -> None:
+async def test_an_impossible_host_name_is_an_error_that_nobody_is_there() -> None:
     door = NetworkDoor()
     with pytest.raises(NoConnection, match="no host name"):
         await door.request("GET", TOO_LONG, {}, b"")
@@ -53,7 +53,7 @@ async def test_a_host_name_that_can_be_none_is_nobody_there() -> None:
     await door.aclose()
 
 
-async def test_a_cookie_of_one_call_is_not_in_the_next() -> None:
+async def test_a_cookie_of_one_request_is_not_sent_with_the_next() -> None:
     door, asked = NetworkDoor(), list[bytes]()
     async with server(PAGE + b"set-cookie: a=b\r\n\r\nok", asked) as url:
         for _ in range(2):
@@ -63,7 +63,7 @@ async def test_a_cookie_of_one_call_is_not_in_the_next() -> None:
     await door.aclose()
 
 
-async def test_a_proxy_of_the_operators_is_not_asked_as_no_media_socket_could_go_through_it(
+async def test_a_proxy_in_the_environment_is_not_used_because_a_media_socket_cannot_go_through_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -73,7 +73,7 @@ async def test_a_proxy_of_the_operators_is_not_asked_as_no_media_socket_could_go
     await door.aclose()
 
 
-async def test_a_certificate_that_nobody_knows_is_refused_in_words() -> None:
+async def test_an_unknown_certificate_is_refused_with_a_sentence() -> None:
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(theirs)
 

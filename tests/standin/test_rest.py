@@ -1,4 +1,4 @@
-"""The stand-in's REST API: what a relay does to a live call with it, and the errors Twilio answers."""
+"""The stand-in's REST API: how a relay changes a running call, and the errors with which Twilio answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client(rest: RestApi, user: str = ACCOUNT.sid, secret: str = ACCOUNT.auth_to
 async def during(
     act: Callable[[httpx.AsyncClient, LiveCall], Awaitable[None]], answered: bool = True
 ) -> tuple[LiveCall, RestApi, Exchange]:
-    """Run requests while a call lasts."""
+    """Run requests during a call."""
     relay = TinyRelay(dict(PAUSE))
     at = exchange(relay)
     rest = RestApi(at)
@@ -46,7 +46,7 @@ async def during(
     return await ring(relay, caller, at=at), rest, at
 
 
-async def test_status_completed_hangs_up_and_a_second_time_is_21220(autojump_clock: Any) -> None:
+async def test_status_completed_hangs_up_and_the_second_time_causes_error_21220(autojump_clock: Any) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         answer = await http.post(f"{BASE}/Calls/{call.state.sid}.json", data={"Status": "completed"})
         assert (answer.status_code, answer.json()["status"]) == (200, "completed")
@@ -76,7 +76,7 @@ async def test_new_twiml_runs_at_once_and_the_old_document_is_abandoned(autojump
     assert call.state.leg.words[0].from_s == pytest.approx(1.0)
 
 
-async def test_a_new_url_is_asked(autojump_clock: Any) -> None:
+async def test_a_new_url_is_fetched(autojump_clock: Any) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         await http.post(f"{BASE}/Calls/{call.state.sid}.json", data={"Url": ORIGIN + "/new"})
 
@@ -93,7 +93,7 @@ async def test_a_new_url_that_cannot_be_read_is_refused_and_the_call_goes_on(aut
     assert call.state.leg.ended_s == pytest.approx(60.0)
 
 
-async def test_inline_twiml_with_a_relative_action_is_15004_and_the_call_goes_on(autojump_clock: Any) -> None:
+async def test_inline_twiml_with_a_relative_action_causes_error_15004_and_the_call_goes_on(autojump_clock: Any) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         new = twiml(f'<Dial action="/dialed">{HUMAN_NUMBER}</Dial>')
         answer = await http.post(f"{BASE}/Calls/{call.state.sid}.json", data={"Twiml": new})
@@ -105,7 +105,7 @@ async def test_inline_twiml_with_a_relative_action_is_15004_and_the_call_goes_on
 
 
 async def slowly(fields: dict[str, str]) -> str:
-    """The relay's answer to a call: it rings for five seconds more."""
+    """Answer the webhook after five seconds, so that the phone rings for that long."""
     await trio.sleep(5)
     return twiml("")
 
@@ -138,7 +138,7 @@ async def test_a_call_that_still_rings_can_be_ended_either_way(status: str, auto
     assert (call.state.ended_by, trio.current_time()) == ("relay", 0.0)
 
 
-async def test_canceled_is_for_ringing_calls_only(autojump_clock: Any) -> None:
+async def test_the_status_canceled_is_accepted_only_for_ringing_calls(autojump_clock: Any) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         answer = await http.post(f"{BASE}/Calls/{call.state.sid}.json", data={"Status": "canceled"})
         assert (answer.status_code, answer.json()["status"]) == (200, "in-progress")
@@ -155,13 +155,13 @@ async def test_canceled_is_for_ringing_calls_only(autojump_clock: Any) -> None:
         (f"{BASE}/Nonsense.json", {}, 404, 20404),
     ],
 )
-async def test_what_is_not_there_is_20404(path: str, form: dict[str, str], status: int, code: int) -> None:
+async def test_a_missing_resource_causes_error_20404(path: str, form: dict[str, str], status: int, code: int) -> None:
     async with client(RestApi(exchange(TinyRelay({})))) as http:
         answer = await http.post(path, data=form)
         assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-async def test_an_update_needs_one_thing_to_do(autojump_clock: Any) -> None:
+async def test_an_update_without_exactly_one_change_is_refused(autojump_clock: Any) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         both = {"Status": "completed", "Url": ORIGIN + "/new"}
         assert (await http.post(f"{BASE}/Calls/{call.state.sid}.json", data=both)).status_code == 400
@@ -190,7 +190,7 @@ async def test_only_the_accounts_own_credentials_open_the_api(user: str, secret:
             assert answer.json()["code"] == 20003
 
 
-async def test_429_and_500_come_on_order_and_pass(autojump_clock: Any) -> None:
+async def test_429_and_500_come_as_ordered_and_then_end(autojump_clock: Any) -> None:
     rest = RestApi(exchange(TinyRelay({})))
     rest.faults.too_many, rest.faults.broken, rest.faults.slow_s = 1, 1, 2.0
     async with client(rest) as http:
@@ -215,7 +215,7 @@ async def test_a_number_is_found_by_its_digits_and_its_urls_can_be_set() -> None
     assert at.number.voice_url == "https://b.example.com/x"
 
 
-async def test_a_live_recording_is_started_paused_and_not_found_when_there_is_none(autojump_clock: Any) -> None:
+async def test_a_live_recording_can_be_started_and_paused_and_a_missing_one_is_not_found(autojump_clock: Any) -> None:
     async def act(http: httpx.AsyncClient, call: LiveCall) -> None:
         path = f"{BASE}/Calls/{call.state.sid}/Recordings"
         pause = {"Status": "paused", "PauseBehavior": "skip"}
@@ -227,8 +227,8 @@ async def test_a_live_recording_is_started_paused_and_not_found_when_there_is_no
     await during(act)
 
 
-async def test_the_official_client_gets_answers_it_understands(autojump_clock: Any) -> None:
-    """twilio-python on a transport of ours, which asks `handle` without a network."""
+async def test_the_official_client_understands_the_answers(autojump_clock: Any) -> None:
+    """The client is twilio-python. Its transport calls `handle` directly, without a network."""
     at = exchange(TinyRelay(dict(PAUSE)))
     rest = RestApi(at)
 

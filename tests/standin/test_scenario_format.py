@@ -1,4 +1,4 @@
-"""Scenarios: the files, the caller who acts them, and the report that compares a call with what was expected."""
+"""Scenarios: their files, the caller who acts them, and the report that compares a call with the expectations."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ ANSWER_S = 0.5
 
 
 class Agent:
-    """A small agent: greets at `start`, and answers each thing the caller says with its next clip."""
+    """A small agent. It greets at `start`, and answers each sentence of the caller with its next clip."""
 
     def __init__(self, greeting: str, *answers: str, resume_after: int = 0, stutter: bool = False) -> None:
         self.greeting, self.answers = greeting, list(answers)
-        self.resume_after, self.stutter = resume_after, stutter  # frames of quiet; 0 stops for good
+        self.resume_after, self.stutter = resume_after, stutter  # in frames; with 0 it does not go on
 
     async def __call__(self, media: Media) -> None:
         start = await media.next("start")
@@ -172,7 +172,7 @@ def test_a_wrong_scenario_is_refused_with_the_place_of_the_mistake(text: str, wo
     assert words in str(caught.value)
 
 
-def test_the_example_in_the_header_of_the_format_is_one(tmp_path: Path) -> None:
+def test_the_example_in_the_header_of_the_format_can_be_read(tmp_path: Path) -> None:
     write_stereo(tmp_path / "in.wav", b"\x10\x90" * 800, b"")
     example = (scenario_file.__doc__ or "").split("```")[1].removeprefix("toml")
     read = parse(example.replace("in.wav", str(tmp_path / "in.wav")), "example")
@@ -181,17 +181,17 @@ def test_the_example_in_the_header_of_the_format_is_one(tmp_path: Path) -> None:
     assert {kind for step in read.caller.steps for kind in step.kinds} == set(ACTIONS)
 
 
-def test_to_wait_for_no_time_is_a_step_too() -> None:
+def test_a_wait_of_zero_ms_is_a_valid_step() -> None:
     (step,) = parse(steps("{ silent_s = 0 }"), "test").caller.steps
     assert step.kinds == ["silent_s"]
 
 
-def test_an_unknown_scenario_names_those_there_are() -> None:
+def test_the_error_for_an_unknown_scenario_names_the_known_ones() -> None:
     with pytest.raises(ScenarioError, match="good_call"):
         load("no_such")
 
 
-def test_a_file_is_called_by_its_path_when_it_is_wrong_and_when_it_is_not_there(tmp_path: Path) -> None:
+def test_the_error_names_the_path_of_a_wrong_or_missing_file(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     with pytest.raises(ScenarioError, match=f"there is no file {own}$"):
         load(str(own))
@@ -200,7 +200,7 @@ def test_a_file_is_called_by_its_path_when_it_is_wrong_and_when_it_is_not_there(
         load(str(own))
 
 
-def test_humans_come_in_the_order_they_are_written() -> None:
+def test_humans_have_the_order_in_which_they_are_written() -> None:
     text = steps() + '[[human]]\ndoes = "busy"\n[[human]]\ndoes = "voicemail"\n'
     assert [human.does for human in parse(text, "test").line().humans] == ["busy", "voicemail"]
 
@@ -215,7 +215,7 @@ async def test_a_conversation_is_heard_timed_and_recognised(autojump_clock: Any)
     assert [turn.who for turn in report.turns] == ["agent", "caller", "agent", "caller", "agent"]
     assert report.heard == [find(name).text for name in ("greeting", "hours", "goodbye")]  # type: ignore[union-attr]
     assert report.greeting_ms is not None
-    assert 0 <= report.greeting_ms <= 200  # the clip's own silence
+    assert 0 <= report.greeting_ms <= 200  # the clip begins with silence
     assert len(report.latencies_ms) == 2
     assert all(abs(ms - 1000 * ANSWER_S) < 250 for ms in report.latencies_ms)
     assert report.gaps_ms == []
@@ -250,13 +250,13 @@ async def test_an_answer_that_goes_on_after_a_cough_is_heard_whole(resume_after:
     assert report.heard[-1] == find("hours").text  # type: ignore[union-attr]
 
 
-async def test_a_hole_in_the_agents_speech_is_counted(autojump_clock: Any) -> None:
+async def test_a_gap_in_the_agents_speech_is_counted(autojump_clock: Any) -> None:
     report = await play(steps("{ listen = true }", "{ hang_up = true }"), Agent("hours", stutter=True))
     assert report.gaps_ms == [200]
     assert "a gap in the agent's speech took 200 ms, more than 60 ms" in report.check(Expect(no_gap_over_ms=60))
 
 
-async def test_a_caller_who_waits_in_vain_is_a_failure(autojump_clock: Any) -> None:
+async def test_a_caller_who_waits_in_vain_fails_the_scenario(autojump_clock: Any) -> None:
     report = await play(
         steps("{ listen = true }", '{ say = "bye" }', "{ listen = true, limit_s = 5 }", more=""),
         Agent("greeting", "hold_on"),
@@ -277,7 +277,7 @@ async def test_a_recording_can_be_played_to_the_agent(tmp_path: Path, autojump_c
     assert report.heard[-1].startswith("We are open")
 
 
-async def test_the_fallback_of_one_scenario_is_not_the_next_ones(autojump_clock: Any) -> None:
+async def test_the_fallback_url_of_one_scenario_is_not_used_for_the_next(autojump_clock: Any) -> None:
     relay = TinyRelay({})
     at = exchange(relay)
     mine = ORIGIN + "/mine"
@@ -337,7 +337,7 @@ CAN_FAIL = [
 
 
 @pytest.mark.parametrize(("expect", "words"), CAN_FAIL)
-def test_each_expectation_can_fail_and_says_how(expect: str, words: str) -> None:
+def test_each_expectation_can_fail_and_says_why(expect: str, words: str) -> None:
     wrong = a_good_talk().check(parse(TALK + "[expect]\n" + expect, "test").expect)
     assert len(wrong) >= 1
     assert words in wrong[0]
@@ -350,12 +350,12 @@ def a_good_talk() -> CallReport:
     return trio.run(play, TALK, Agent("greeting", "hours", "goodbye"), FACTS, clock=clock)
 
 
-def test_every_expectation_that_there_is_has_been_seen_to_fail() -> None:
-    elsewhere = {"no_gap_over_ms", "no_complaints"}  # they need another call
+def test_every_expectation_is_in_the_test_that_sees_it_fail() -> None:
+    elsewhere = {"no_gap_over_ms", "no_complaints"}  # these are seen to fail with another call
     assert {expect.partition(" = ")[0] for expect, _ in CAN_FAIL} | elsewhere == set(Expect.__struct_fields__)
 
 
-def test_what_is_true_of_the_call_passes() -> None:
+def test_true_expectations_pass() -> None:
     text = TALK + (
         '[expect]\nheard = ["greeting", "hours"]\nnot_heard = ["booked"]\nended_by = "caller"\ndialled = []\n'
         'bridged = false\nrecordings = 0\nstreams = 1\nend_reason = "caller_hung_up"\nfunctions = ["lookup_hours"]\n'
@@ -365,14 +365,14 @@ def test_what_is_true_of_the_call_passes() -> None:
     assert a_good_talk().check(parse(text, "test").expect) == []
 
 
-async def test_without_a_ledger_in_sight_its_expectations_fail_unless_left_out(autojump_clock: Any) -> None:
+async def test_without_a_ledger_the_expectations_about_it_fail_unless_they_are_left_out(autojump_clock: Any) -> None:
     expect = parse(TALK + "[expect]\nbookings = 1\nstreams = 1", "test").expect
     report = await play(TALK, Agent("greeting", "hours", "goodbye"))
     assert "cannot be seen from here" in report.check(expect)[0]
     assert report.check(expect.without_ledger()) == []
 
 
-async def test_a_complaint_fails_a_call_that_did_not_expect_it(autojump_clock: Any) -> None:
+async def test_an_unexpected_complaint_fails_the_scenario(autojump_clock: Any) -> None:
     class Chatty(Agent):
         async def send(self, media: Media, mulaw: bytes) -> None:
             await media.send(event="ping")
@@ -387,7 +387,7 @@ async def test_a_complaint_fails_a_call_that_did_not_expect_it(autojump_clock: A
 # files
 
 
-def test_the_wav_has_the_caller_left_and_what_they_heard_right(tmp_path: Path) -> None:
+def test_the_left_channel_of_the_wav_is_the_caller_and_the_right_one_the_agent(tmp_path: Path) -> None:
     report = a_good_talk()
     report.write_wav(tmp_path / "sub" / "call.wav")
     with wave.open(str(tmp_path / "sub" / "call.wav")) as file:
@@ -402,7 +402,7 @@ def test_the_wav_has_the_caller_left_and_what_they_heard_right(tmp_path: Path) -
     assert asked.mulaw in report.caller_mulaw
 
 
-def test_a_wav_of_another_rate_comes_out_at_8_khz(tmp_path: Path) -> None:
+def test_a_wav_with_another_rate_is_converted_to_8_khz(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -426,7 +426,7 @@ async def test_relay_call_says_what_is_wrong_with_its_arguments() -> None:
 
 
 @pytest.mark.real
-async def test_relay_call_to_a_port_where_nobody_listens_is_unreachable() -> None:
+async def test_relay_call_to_a_port_without_a_listener_reports_unreachable() -> None:
     told: list[str] = []
     target = Target("http://127.0.0.1:9", ACCOUNT)
     assert await main_call(target, scenario="hangup_during_greeting", tell=told.append) == UNREACHABLE
@@ -438,13 +438,13 @@ async def test_relay_call_to_a_port_where_nobody_listens_is_unreachable() -> Non
 
 
 async def _serve(agent: Agent, origin: list[str], stream: trio.abc.Stream) -> None:
-    """One connection: a webhook that answers with a stream on this very server, or that stream."""
+    """Serve one connection: a webhook that answers with a stream on this server, or that stream."""
     data = b""
     while b"\r\n\r\n" not in data:
         try:
             more = await stream.receive_some()
         except trio.BrokenResourceError:
-            return  # it did not like our certificate
+            return  # the client refused our certificate
         if not more:
             return
         data += more
@@ -481,7 +481,7 @@ async def served(agent: Agent, tls: ssl.SSLContext | None = None) -> AsyncIterat
 
 
 @pytest.mark.real
-async def test_relay_call_rings_a_relay_over_the_network_and_its_code_says_how_it_went(tmp_path: Path) -> None:
+async def test_relay_call_calls_a_relay_over_the_network_and_its_exit_code_gives_the_result(tmp_path: Path) -> None:
     scenario = tmp_path / "short.toml"
     scenario.write_text(
         steps("{ interrupt_after_ms = 300, hang_up = true }") + '[expect]\nended_by = "caller"\n[model]\nping_s = 20\n'
@@ -506,7 +506,7 @@ async def test_relay_call_rings_a_relay_over_the_network_and_its_code_says_how_i
 
 
 @pytest.mark.real
-async def test_the_exchange_as_a_server_rings_on_request(tmp_path: Path) -> None:
+async def test_the_exchange_as_a_server_makes_a_call_on_request(tmp_path: Path) -> None:
     async def gone(base: str) -> dict[str, Any]:
         async with httpx.AsyncClient(base_url=base) as http:
             assert (await http.post("/standin/ring?scenario=no_such")).status_code == 400
@@ -530,7 +530,7 @@ async def test_the_exchange_as_a_server_rings_on_request(tmp_path: Path) -> None
 
 @pytest.mark.real
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_over_tls_a_certificate_nobody_knows_is_refused(trusted: bool) -> None:
+async def test_over_tls_an_unknown_certificate_is_refused(trusted: bool) -> None:
     authority, theirs, ours = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(theirs)
     if trusted:

@@ -1,4 +1,4 @@
-"""The order of things on one media stream: keys before there is one, what is on its way when it ends."""
+"""The order of messages on a media stream: keys before it begins, and messages on their way when it ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_a_key_pressed_while_the_socket_is_being_opened_is_lost_and_start_
     assert call.state.leg.keys == "78"
 
 
-async def test_nothing_that_is_under_way_is_lost_when_the_caller_hangs_up(autojump_clock: Any) -> None:
+async def test_messages_on_their_way_are_not_lost_when_the_caller_hangs_up(autojump_clock: Any) -> None:
     numbers: list[int] = []
 
     async def stream(media: Media) -> None:
@@ -55,7 +55,7 @@ async def test_nothing_that_is_under_way_is_lost_when_the_caller_hangs_up(autoju
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-async def test_what_the_relay_sent_before_it_closed_arrives_before_the_close(autojump_clock: Any) -> None:
+async def test_messages_that_the_relay_sent_before_its_close_arrive_before_the_close(autojump_clock: Any) -> None:
     async def stream(media: Media) -> None:
         await media.next("start")
         await media.send(event="media", media={"payload": base64.b64encode(SOUND * 50).decode()})

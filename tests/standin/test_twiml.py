@@ -1,4 +1,4 @@
-"""The stand-in Twilio reads TwiML: what the `twilio` package can build is interpreted, or refused by its name."""
+"""The stand-in Twilio reads TwiML. Whatever the `twilio` package can build is either run or refused by its name."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_small_verbs_are_read_with_twilios_defaults() -> None:
         ("<Hangup><Say>x</Say></Hangup>", 12200, "<Say>"),
     ],
 )
-def test_what_twilio_refuses_is_refused_with_its_code_and_the_rule(inner: str, code: int, words: str) -> None:
+def test_twiml_that_twilio_refuses_is_refused_with_its_code_and_the_rule(inner: str, code: int, words: str) -> None:
     refused = refusal(inner)
     assert refused.code == code
     assert words in refused.rule
@@ -151,7 +151,7 @@ def test_499_characters_of_a_parameter_are_allowed() -> None:
         ("wss://v/s", 'track="both_tracks"', 31941),
     ],
 )
-def test_a_faulty_stream_is_found_when_the_call_gets_there(url: str, track: str, code: int) -> None:
+def test_a_faulty_stream_is_found_when_the_call_reaches_it(url: str, track: str, code: int) -> None:
     (verb,) = verbs(f'<Connect><Stream url="{url}" {track}/></Connect>').verbs
     assert isinstance(verb, Connect)
     assert verb.fault is not None
@@ -159,7 +159,7 @@ def test_a_faulty_stream_is_found_when_the_call_gets_there(url: str, track: str,
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "[::1]:8080"])
-def test_a_plain_socket_is_allowed_on_this_very_machine_only(host: str) -> None:
+def test_a_socket_without_tls_is_allowed_only_on_this_machine(host: str) -> None:
     (verb,) = read(f'<Response><Connect><Stream url="ws://{host}/s"/></Connect></Response>').verbs
     assert isinstance(verb, Connect)
     assert verb.fault is None
@@ -179,7 +179,7 @@ def test_a_relative_stream_url_follows_the_document() -> None:
     assert verb.url == "wss://voice.example.com/s"
 
 
-def test_an_attribute_with_a_wrong_capital_is_a_warning() -> None:
+def test_an_attribute_with_a_wrong_capital_letter_causes_a_warning() -> None:
     document = verbs('<Dial callerID="+12125550190">+12125550102</Dial>')
     assert document.warnings == ((12200, "<Dial> has no attribute 'callerID'"),)
 
@@ -197,7 +197,7 @@ def test_an_attribute_with_a_wrong_capital_is_a_warning() -> None:
         (b"<Response>" + b" " * 65536 + b"</Response>", "text/xml", 11750),
     ],
 )
-def test_a_body_that_is_no_twiml_is_refused(body: bytes, kind: str, code: int) -> None:
+def test_a_body_that_is_not_twiml_is_refused(body: bytes, kind: str, code: int) -> None:
     with pytest.raises(TwimlRefused) as caught:
         interpret(body, kind, URL)
     assert caught.value.code == code
@@ -216,7 +216,7 @@ def test_inline_twiml_needs_absolute_urls_and_4000_characters_at_most() -> None:
 
 
 @pytest.mark.parametrize("inner", ["<Dial>+12125550102</Dial>", "<Pause/>", "<Record/>", "<Redirect>/x</Redirect>"])
-def test_a_whisper_may_only_say_play_gather_and_hang_up(inner: str) -> None:
+def test_other_verbs_than_say_play_gather_and_hangup_are_refused_in_a_whisper(inner: str) -> None:
     assert refusal(inner, whisper=True).code == 12200
     verbs("<Gather><Say>x</Say></Gather><Play>/a.wav</Play><Say>x</Say><Hangup/>", whisper=True)
 
@@ -229,7 +229,7 @@ NUMBER = "+12125550102"
 
 
 def build(method: Any, owner: Any) -> Any:
-    """Call one of the package's verb methods with something in every parameter it must have."""
+    """Call one of the package's verb methods with a value for every required parameter."""
     values = {"number": NUMBER, "phone_number": NUMBER, "url": "https://v.example.com/a"}
     needed = [
         name

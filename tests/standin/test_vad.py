@@ -1,4 +1,4 @@
-"""The energy detector hears speech start and end, on a clock of bytes."""
+"""The stand-in's VAD reports the start and the end of speech. It measures time in bytes of audio."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RATE_HZ = 8000
 
 
 def tone(ms: int, dbfs: float = -20.0) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
-    """A 440 Hz tone of this RMS."""
+    """A 440 Hz tone with this RMS level."""
     at = np.arange(ms * RATE_HZ // 1000)
     return np.asarray(32768 * 2**0.5 * 10 ** (dbfs / 20) * np.sin(2 * np.pi * 440 * at / RATE_HZ), np.int16)
 
@@ -26,7 +26,7 @@ def silence(ms: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
     return np.zeros(ms * RATE_HZ // 1000, np.int16)
 
 
-def test_speech_starts_at_its_onset_less_the_prefix_and_stops_after_the_silence() -> None:
+def test_speech_starts_at_its_onset_minus_the_prefix_and_stops_after_the_silence() -> None:
     vad = Vad(RATE_HZ, prefix_ms=300, silence_ms=500)
     events = vad.feed(np.concatenate([silence(1000), tone(400), silence(600)]))
     assert events == [Started(700), Stopped(1900)]
@@ -42,7 +42,7 @@ def test_onset_is_noticed_within_50_ms() -> None:
     assert vad.feed(tone(50)) != []
 
 
-def test_click_is_no_speech() -> None:
+def test_a_click_is_not_speech() -> None:
     click = silence(1000)
     click[4000] = 30000
     assert Vad(RATE_HZ).feed(click) == []
@@ -54,12 +54,12 @@ def test_pause_shorter_than_the_silence_duration_does_not_end_a_turn() -> None:
 
 
 @pytest.mark.parametrize(("threshold", "heard"), [(0.1, True), (0.5, True), (0.9, False)])
-def test_threshold_is_a_level(threshold: float, heard: bool) -> None:
+def test_the_threshold_is_a_level_below_which_no_speech_is_heard(threshold: float, heard: bool) -> None:
     assert bool(Vad(RATE_HZ, threshold).feed(tone(200, -38))) is heard
 
 
 @pytest.mark.parametrize("mulaw", [b"\xff", b"\x7f", b"\xfe\x7e\xff\x7f"])
-def test_phone_silence_in_all_its_spellings_is_silence(mulaw: bytes) -> None:
+def test_each_mu_law_code_for_silence_is_silence(mulaw: bytes) -> None:
     assert Vad(RATE_HZ).feed(dsp.decode(mulaw * 8000)) == []
 
 
@@ -76,7 +76,7 @@ def test_events_do_not_depend_on_how_the_audio_was_cut(cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("clip", [clip for clip in clips().values() if clip.speaker == "caller"], ids=lambda c: c.id)
-def test_callers_clip_is_one_turn_even_for_a_vad_that_waits_200_ms(clip: object) -> None:
+def test_a_callers_clip_is_one_turn_even_for_a_vad_that_waits_only_200_ms(clip: object) -> None:
     assert hasattr(clip, "mulaw")
     events = Vad(RATE_HZ, silence_ms=200).feed(np.concatenate([silence(100), dsp.decode(clip.mulaw), silence(400)]))
     assert [type(event) for event in events] == [Started, Stopped]
@@ -88,7 +88,7 @@ def buffer(detection: dict[str, object] | None, form: str = "audio/pcmu") -> Inp
     return made
 
 
-def test_buffer_gives_the_speech_with_its_prefix() -> None:
+def test_the_input_buffer_returns_the_speech_with_its_prefix() -> None:
     held = buffer(dict(SERVER_VAD))
     started, stopped = held.append(dsp.encode(np.concatenate([silence(5000), tone(400), silence(300)])))
     assert (started, stopped) == (Started(4700), Stopped(5600))
@@ -105,14 +105,14 @@ def test_change_of_format_keeps_the_clock_and_drops_the_audio() -> None:
     assert held.append(tone(100).repeat(3).astype("<i2").tobytes()) == [Started(700)]
 
 
-def test_same_settings_again_leave_the_detector_alone() -> None:
+def test_the_same_settings_again_do_not_reset_the_detector() -> None:
     held = buffer(dict(SERVER_VAD))
     held.append(dsp.encode(tone(100)))
     held.configure({"turn_detection": dict(SERVER_VAD), "format": {"type": "audio/pcmu"}})
     assert held.speaking
 
 
-def test_without_turn_detection_nothing_is_noticed_and_all_is_kept() -> None:
+def test_without_turn_detection_no_speech_is_reported_and_all_audio_is_kept() -> None:
     held = buffer(None)
     assert held.append(dsp.encode(tone(3000))) == []
     assert held.held_ms == 3000

@@ -1,4 +1,4 @@
-"""Verbs of the stand-in Twilio when callers talk too early, and when documents repeat without end."""
+"""Verbs of the stand-in Twilio when callers talk too early, and when a document repeats without end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOUND = b"\x10\x90" * 80
 
 async def test_gather_takes_words_that_had_begun_before_it(autojump_clock: Any) -> None:
     async def act(call: LiveCall) -> None:
-        call.state.mouth.say(SOUND * 100, trio.current_time() + 0.5, "Yes please")  # 0.5 s to 2.5 s
+        call.state.mouth.say(SOUND * 100, trio.current_time() + 0.5, "Yes please")  # from 0.5 s to 2.5 s
         await trio.sleep_forever()
 
     page = twiml('<Pause length="1"/><Gather input="speech" action="/got" timeout="3"/>')
@@ -35,7 +35,7 @@ async def test_gather_takes_no_words_that_were_said_before_it(autojump_clock: An
     assert [words.text for words in call.state.leg.words] == ["none"]
 
 
-async def test_loop_0_says_it_until_the_caller_hangs_up(autojump_clock: Any) -> None:
+async def test_loop_0_repeats_the_words_until_the_caller_hangs_up(autojump_clock: Any) -> None:
     async def act(call: LiveCall) -> None:
         await trio.sleep(10)
         call.hang_up()
@@ -45,6 +45,6 @@ async def test_loop_0_says_it_until_the_caller_hangs_up(autojump_clock: Any) -> 
     assert len(call.state.leg.words) == pytest.approx(17, abs=1)  # 0.6 s each
 
 
-async def test_loop_0_of_nothing_is_over_at_once(autojump_clock: Any) -> None:
+async def test_loop_0_of_empty_words_ends_at_once(autojump_clock: Any) -> None:
     call = await ring(TinyRelay({"/twilio/incoming": twiml('<Say loop="0"></Say>')}))
     assert call.state.ended_by == "relay"

@@ -1,4 +1,4 @@
-"""What the stand-ins say is audible and has the right length. What they hear is only what arrived undamaged."""
+"""The stand-ins' speech is audible and has the right length. They understand only audio that arrived undamaged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def line(mulaw: bytes, lead_ms: int = 300, tail_ms: int = 500) -> bytes:
 
 
 def arrived(mulaw: bytes) -> Samples:
-    """What the relay's uplink makes of it: 24 kHz."""
+    """The audio as the relay's uplink sends it on, at 24 kHz."""
     up = dsp.Uplink()
     return np.frombuffer(b"".join(up.feed(mulaw[at : at + 160]) for at in range(0, len(mulaw), 160)), "<i2")
 
@@ -44,11 +44,11 @@ def heard(samples: Samples, rate_hz: int = 24000) -> list[str]:
 # Speaking
 
 
-def test_all_clips_together_fit_into_4_mb() -> None:
+def test_all_clips_together_take_less_than_4_mb() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 4_000_000
 
 
-def test_whatever_the_relay_says_by_itself_is_not_babbled() -> None:
+def test_every_phrase_of_the_relay_has_a_clip() -> None:
     told = prompts.load(settings.load({"BUSINESS_NAME": "Harbor Table"}, serving=False))
     holding = filter(None, functions.load(None).holding().values())
     greetings = (" ".join(filter(None, told.greeting(announces))) for announces in (True, False))
@@ -68,18 +68,18 @@ def test_clip_is_as_loud_as_speech_and_not_clipped(clip: Clip) -> None:
     assert (np.abs(samples) > 31_000).mean() < 0.002
 
 
-def test_clip_is_found_by_id_and_by_text_however_it_is_written() -> None:
+def test_a_clip_is_found_by_id_and_by_its_text_in_any_spelling() -> None:
     assert find("ask_hours") is find("hi what time do you open tomorrow") is clips()["ask_hours"]
     assert find("nobody says this") is None
 
 
-def test_text_with_a_clip_is_that_clip() -> None:
+def test_a_text_with_a_clip_gives_that_clip() -> None:
     voice = Voice()
     assert voice.say("No problem. What can I do for you?") == clips()["no_problem"].mulaw
     assert voice.babbled == []
 
 
-def test_text_of_several_clips_is_all_of_them() -> None:
+def test_a_text_of_several_clips_gives_all_of_them() -> None:
     voice = Voice()
     spoken = voice.say("Let me book that for you. One moment, I'm checking that. Are you still there?")
     for name in ("booking", "checking", "still_there"):
@@ -87,7 +87,7 @@ def test_text_of_several_clips_is_all_of_them() -> None:
     assert voice.babbled == []
 
 
-def test_text_without_a_clip_is_babbled_at_its_length_and_told() -> None:
+def test_a_text_without_a_clip_is_babbled_for_its_length_and_reported() -> None:
     voice = Voice()
     text = "We close at half past nine on Sundays."
     spoken = voice.say("Let me book that for you. " + text)
@@ -99,7 +99,7 @@ def test_text_without_a_clip_is_babbled_at_its_length_and_told() -> None:
 
 
 class Piper:
-    """What of the extra's voice is used: 22,050 Hz, and never twice alike."""
+    """A fake of the extra package's voice: 22,050 Hz, and never the same audio twice."""
 
     def __init__(self) -> None:
         self.spoke: list[str] = []
@@ -110,7 +110,7 @@ class Piper:
         return [SimpleNamespace(audio_float_array=0.3 * tone, sample_rate=22_050)]
 
 
-def test_text_without_a_clip_is_spoken_where_the_extra_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_without_a_clip_is_spoken_when_the_extra_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     piper = Piper()
     monkeypatch.setattr(standin_voice, "piper_is_installed", lambda: True)
     monkeypatch.setattr(standin_voice, "_load_piper", lambda: piper)
@@ -125,17 +125,17 @@ def test_text_without_a_clip_is_spoken_where_the_extra_is_installed(monkeypatch:
     assert Voice().say(text) == babble(text)
 
 
-def test_only_the_command_s_own_process_speaks_by_the_extra(tmp_path: Path) -> None:
+def test_only_the_process_of_the_command_uses_the_extra_package(tmp_path: Path) -> None:
     script = tmp_path / "script.toml"
     script.write_text("[model]\npiper = false\n")
     assert (Script().piper, load_script(None).piper, load_script(str(script)).piper) == (False, True, False)
 
 
-def test_nothing_to_say_is_no_audio() -> None:
+def test_an_empty_text_gives_no_audio() -> None:
     assert Voice().say("  ") == b""
 
 
-def test_words_forget_case_punctuation_and_blanks() -> None:
+def test_case_punctuation_and_blanks_do_not_count_in_words() -> None:
     assert words("  I’m HERE, now!\n") == "i'm here now"
 
 
@@ -143,23 +143,23 @@ def test_words_forget_case_punctuation_and_blanks() -> None:
 
 
 @pytest.mark.parametrize("clip", CALLERS, ids=lambda clip: clip.id)
-def test_clip_that_came_through_the_uplink_is_understood(clip: Clip) -> None:
+def test_a_clip_that_came_through_the_uplink_is_understood(clip: Clip) -> None:
     assert heard(arrived(line(clip.mulaw))) == [clip.id]
 
 
 @pytest.mark.parametrize("gain_db", [-10, -6, 6])
 @pytest.mark.parametrize("shift_ms", [0, 107, 200])
-def test_level_and_position_do_not_matter(gain_db: int, shift_ms: int) -> None:
+def test_a_clip_of_any_level_and_position_is_understood(gain_db: int, shift_ms: int) -> None:
     for name in ("hello", "ask_booking", "oh_wait"):
         louder = (dsp.decode(line(clips()[name].mulaw, shift_ms)) * 10 ** (gain_db / 20)).clip(-32768, 32767)
         assert heard(louder.astype(np.int16), 8000) == [name]
 
 
-def test_edge_that_was_cut_off_does_not_matter() -> None:
+def test_a_clip_with_a_cut_edge_is_understood() -> None:
     assert heard(arrived(clips()["ask_hours"].mulaw[400:-400])) == ["ask_hours"]
 
 
-def test_noise_20_db_under_the_speech_does_not_matter() -> None:
+def test_a_clip_with_noise_20_db_below_it_is_understood() -> None:
     random = np.random.default_rng(1)
     for clip in CALLERS:
         samples = dsp.decode(line(clip.mulaw)).astype(float)
@@ -184,7 +184,7 @@ def test_other_voices_and_noises_are_not_understood(clip: Clip) -> None:
     assert heard(arrived(line(clip.mulaw))) == []
 
 
-def test_babble_silence_and_nothing_are_not_understood() -> None:
+def test_babble_silence_and_empty_audio_are_not_understood() -> None:
     assert heard(arrived(line(babble("Hello? Hi, what time do you open tomorrow?")))) == []
     assert heard(np.zeros(48000, np.int16)) == []
     assert heard(np.empty(0, np.int16)) == []
@@ -215,7 +215,7 @@ def clicks_at_frame_edges(samples: Samples) -> Samples:
 
 
 def resampled_frame_by_frame(samples: Samples) -> Samples:
-    """What a relay makes that drops its filter's state between frames."""
+    """The audio of a relay that loses its filter's state between frames."""
     frames = [each[::3] for each in _frames(samples)]
     return np.concatenate([np.concatenate([dsp.Upsampler().feed(each)]) for each in frames])
 
@@ -250,8 +250,8 @@ def mulaw_taken_for_pcm(samples: Samples) -> Samples:
     ],
     ids=lambda function: function.__name__,
 )  # fmt: skip
-def test_audio_that_was_broken_on_its_way_is_not_understood(broken: Break) -> None:
-    """Of the sentences that take longer than a second. A shorter one may be between two faults."""
+def test_audio_that_was_damaged_on_its_way_is_not_understood(broken: Break) -> None:
+    """Only sentences longer than a second are counted, because a shorter one may be between two faults."""
     long = [clip for clip in CALLERS if clip.ms > 1500]
     understood = [clip.id for clip in long if heard(broken(arrived(line(clip.mulaw))))]
     assert len(understood) <= len(long) // 5, understood

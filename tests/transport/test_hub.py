@@ -1,4 +1,4 @@
-"""Bytes that are handed over: by the hub, inside Trio's loop, and by a waiting task where there is no hub."""
+"""Bytes are handed over by the hub, inside Trio's loop, or by a waiting task if there is no hub."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.real  # sockets of the kernel
 
 @pytest.fixture(params=["hub", "no hub"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways in which bytes are handed over. A reader sees the same from both."""
+    """Both ways in which bytes are handed over. For a reader they must be the same."""
     if request.param == "no hub":
         monkeypatch.setattr(wire_module, "current_hub", lambda: None)
     return str(request.param)
@@ -46,7 +46,7 @@ def wires() -> Iterator[tuple[SocketWire, SocketWire]]:
 
 
 class Took(list[bytes]):
-    """A reader's function that keeps what it is given, and a way to wait for it."""
+    """A reader's function that keeps the bytes that it gets. A test can wait for them."""
 
     def __call__(self, data: bytes) -> bool:
         self.append(data)
@@ -68,12 +68,13 @@ class Steps(trio.abc.Instrument):
         self.n += task.name == self.name
 
 
-async def test_trio_takes_our_seam_before_its_io_manager() -> None:
-    # If this fails with another Trio: read trio/_core/_run.py and _io_epoll.py, then change the pin. Calls work anyway.
+async def test_the_hub_can_be_put_in_front_of_trios_io_manager() -> None:
+    # If this fails with another version of Trio, read trio/_core/_run.py and _io_epoll.py, and then change the pin.
+    # Calls work without the hub too.
     hub = current_hub()
     assert isinstance(hub, Hub)
     assert current_hub() is hub
-    assert trio.lowlevel.current_statistics().io_statistics is not None, "what the hub does not know is Trio's"
+    assert trio.lowlevel.current_statistics().io_statistics is not None, "Trio's own attributes are lost"
 
 
 async def test_bytes_are_handed_over_without_a_step_of_the_readers_task(wires: tuple[SocketWire, SocketWire]) -> None:
@@ -91,7 +92,7 @@ async def test_bytes_are_handed_over_without_a_step_of_the_readers_task(wires: t
     assert took == [b"0", b"1", b"2", b"3", b"4", b""]
 
 
-async def test_the_end_is_handed_over_too_and_the_reader_goes_on(
+async def test_the_end_of_the_stream_is_handed_over_too_and_the_reader_goes_on(
     way: str, wires: tuple[SocketWire, SocketWire]
 ) -> None:
     ours, theirs = wires
@@ -102,7 +103,7 @@ async def test_the_end_is_handed_over_too_and_the_reader_goes_on(
     assert took == [b"last words", b""]
 
 
-async def test_a_reader_that_has_enough_is_woken_and_reads_on_as_it_likes(
+async def test_a_reader_that_wants_no_more_is_woken_and_can_read_by_itself(
     way: str, wires: tuple[SocketWire, SocketWire]
 ) -> None:
     ours, theirs = wires
@@ -114,7 +115,7 @@ async def test_a_reader_that_has_enough_is_woken_and_reads_on_as_it_likes(
     await theirs.hand_over(lambda data: data != b"3")
 
 
-async def test_what_the_handed_over_work_raises_is_raised_in_the_reader(
+async def test_an_error_in_the_handed_over_work_is_raised_in_the_reader(
     way: str, wires: tuple[SocketWire, SocketWire]
 ) -> None:
     ours, theirs = wires
@@ -126,24 +127,22 @@ async def test_what_the_handed_over_work_raises_is_raised_in_the_reader(
     with pytest.raises(ZeroDivisionError):
         await theirs.hand_over(break_down)
     await ours.write(b"2")
-    assert await theirs.read() == b"2", "the socket is the reader's again"
+    assert await theirs.read() == b"2", "the reader cannot read the socket any more"
 
 
-async def test_a_reset_is_raised_in_the_reader(way: str) -> None:
+async def test_a_reset_of_the_connection_is_raised_in_the_reader(way: str) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     client = socket.create_connection(listening.getsockname())
     theirs = SocketWire(listening.accept()[0])
     listening.close()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    client.close()  # with linger 0: a reset
+    client.close()  # a close with linger 0 is a reset
     with pytest.raises(trio.BrokenResourceError, match="the connection broke"):
         await theirs.hand_over(lambda _: True)
     theirs.abort()
 
 
-async def test_the_readers_context_is_in_force_in_the_handed_over_work(
-    way: str, wires: tuple[SocketWire, SocketWire]
-) -> None:
+async def test_the_handed_over_work_runs_in_the_readers_context(way: str, wires: tuple[SocketWire, SocketWire]) -> None:
     ours, theirs = wires
     call = contextvars.ContextVar("call", default="none")
     seen: list[str] = []
@@ -175,7 +174,7 @@ async def test_cancelling_the_reader_ends_it(way: str, wires: tuple[SocketWire, 
     assert took == []
 
 
-async def test_work_that_cancels_its_own_reader_is_let_finish(way: str, wires: tuple[SocketWire, SocketWire]) -> None:
+async def test_work_that_cancels_its_own_reader_runs_to_its_end(way: str, wires: tuple[SocketWire, SocketWire]) -> None:
     ours, theirs = wires
     done: list[bytes] = []
     await ours.write(b"1")
@@ -193,7 +192,7 @@ async def test_work_that_cancels_its_own_reader_is_let_finish(way: str, wires: t
     assert await theirs.read() == b"2"
 
 
-async def test_a_wire_that_is_closed_beside_its_reader_wakes_it(way: str, wires: tuple[SocketWire, SocketWire]) -> None:
+async def test_a_wire_that_another_task_closes_wakes_its_reader(way: str, wires: tuple[SocketWire, SocketWire]) -> None:
     _, theirs = wires
     with pytest.RaisesGroup(trio.ClosedResourceError):
         async with trio.open_nursery() as nursery:
@@ -216,7 +215,9 @@ async def test_a_wire_that_is_closed_by_the_handed_over_work_wakes_its_reader(
         await theirs.hand_over(give_up)
 
 
-async def test_a_bug_behind_a_close_is_not_lost(way: str, wires: tuple[SocketWire, SocketWire]) -> None:
+async def test_an_error_after_a_close_in_the_same_work_is_not_lost(
+    way: str, wires: tuple[SocketWire, SocketWire]
+) -> None:
     ours, theirs = wires
 
     def give_up(_: bytes) -> bool:
@@ -228,7 +229,7 @@ async def test_a_bug_behind_a_close_is_not_lost(way: str, wires: tuple[SocketWir
         await theirs.hand_over(give_up)
 
 
-async def test_a_socket_that_another_closes_in_the_same_look_is_left_alone() -> None:
+async def test_a_socket_that_was_closed_earlier_in_the_same_look_is_not_read() -> None:
     pairs = [[SocketWire(sock) for sock in socket.socketpair()] for _ in range(2)]
     ends: list[str] = []
 
@@ -248,14 +249,14 @@ async def test_a_socket_that_another_closes_in_the_same_look_is_left_alone() -> 
         nursery.start_soon(read, pairs[1][1], pairs[0][1])
         await trio.testing.wait_all_tasks_blocked()
         for near, _ in pairs:
-            near._push(b"1")  # both before the next look
+            near._push(b"1")  # both come before the hub's next look
     assert sorted(ends) == ["took", "was closed"]
     for pair in pairs:
         pair[0].abort()
         pair[1].abort()
 
 
-async def test_a_writer_that_waits_for_room_and_a_handed_over_reader_share_a_socket(
+async def test_a_writer_that_waits_for_room_and_a_reader_of_the_hub_can_share_a_socket(
     way: str, wires: tuple[SocketWire, SocketWire]
 ) -> None:
     ours, theirs = wires
@@ -264,7 +265,7 @@ async def test_a_writer_that_waits_for_room_and_a_handed_over_reader_share_a_soc
         nursery.start_soon(ours.hand_over, took)
         nursery.start_soon(ours.write, much)
         await trio.testing.wait_all_tasks_blocked()
-        assert ours.waiting_bytes, "the socket took it all: nobody waits for room"
+        assert ours.waiting_bytes, "the socket took everything, so no writer waits for room"
         await theirs.write(b"1")
         await took.wait(1)
         n_bytes = 0
@@ -275,7 +276,7 @@ async def test_a_writer_that_waits_for_room_and_a_handed_over_reader_share_a_soc
         theirs.abort()
 
 
-async def test_a_peer_that_floods_us_leaves_other_tasks_their_turn(way: str) -> None:
+async def test_a_peer_that_sends_without_end_does_not_stop_other_tasks(way: str) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     wire, turns, got = SocketWire(theirs), 0, 0
@@ -284,7 +285,7 @@ async def test_a_peer_that_floods_us_leaves_other_tasks_their_turn(way: str) -> 
         nonlocal got
         got += len(data)
         try:
-            ours.send(bytes(65_536))  # there is always more
+            ours.send(bytes(65_536))  # there is always more to read
         except BlockingIOError:
             pass
         return got < 20 * 65_536
@@ -305,7 +306,7 @@ async def test_a_peer_that_floods_us_leaves_other_tasks_their_turn(way: str) -> 
     ours.close()
 
 
-async def test_where_trio_has_no_such_manager_readers_wait_and_one_line_says_so(
+async def test_if_trio_does_not_fit_readers_wait_in_their_tasks_and_one_log_line_says_so(
     monkeypatch: pytest.MonkeyPatch, wires: tuple[SocketWire, SocketWire], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def no_runner() -> object:
@@ -322,7 +323,7 @@ async def test_where_trio_has_no_such_manager_readers_wait_and_one_line_says_so(
         await took.wait(1)
         ours.abort()
     assert took == [b"1", b""]
-    assert steps.n > 0, "there was a hub after all"
+    assert steps.n > 0, "the reader's task took no step, so there was a hub"
     assert "KqueueIOManager" in capsys.readouterr().out
 
 
@@ -354,14 +355,16 @@ async def tls_wires(
     await trio.aclose_forcefully(server)
 
 
-async def test_whole_records_are_handed_over_opened(way: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+async def test_complete_tls_records_are_handed_over_decrypted(
+    way: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
     async with tls_wires(contexts) as (server, client):
         took = Took()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.hand_over, took)
             await server.send_all(b"hello")
             await took.wait(1)
-            await server.send_all(bytes(100_000))  # seven records, in several reads
+            await server.send_all(bytes(100_000))  # seven TLS records, which need several reads
             while sum(map(len, took)) < 100_005:
                 await trio.lowlevel.checkpoint()
             await server.aclose()
@@ -369,12 +372,12 @@ async def test_whole_records_are_handed_over_opened(way: str, contexts: tuple[ss
         assert took[-1] == b""
 
 
-async def test_what_came_right_behind_the_handshake_is_handed_over_first(
+async def test_data_that_came_with_the_handshake_is_handed_over_first(
     way: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
     async with tls_wires(contexts) as (server, client):
         await server.send_all(b"early")
-        client._take_sealed(await client._recv())  # in OpenSSL's hands already
+        client._take_sealed(await client._recv())  # these bytes are already in OpenSSL's buffer
         took = Took()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.hand_over, took)
@@ -403,7 +406,7 @@ async def say(peer: ClientProtocol, wire: SocketWire) -> None:
     await wire.write(b"".join(peer.data_to_send()))
 
 
-async def test_messages_are_handed_over_together_and_their_reader_hears_of_the_end(way: str) -> None:
+async def test_messages_are_handed_over_together_and_the_reader_is_told_of_the_end(way: str) -> None:
     end, peer, wire = end_and_peer()
     got: list[list[bytes]] = []
 
@@ -467,7 +470,9 @@ async def test_a_ping_is_answered_while_messages_are_handed_over(way: str) -> No
     wire.abort()
 
 
-async def test_a_close_beside_a_reader_wakes_it_at_once_and_waits_for_the_peers_goodbye_itself(way: str) -> None:
+async def test_when_another_task_closes_the_reader_is_woken_at_once_and_that_task_waits_for_the_peers_close(
+    way: str,
+) -> None:
     end, peer, wire = end_and_peer()
     order: list[str] = []
 
@@ -485,7 +490,7 @@ async def test_a_close_beside_a_reader_wakes_it_at_once_and_waits_for_the_peers_
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(close)
         await trio.testing.wait_all_tasks_blocked(0.05)
-        assert order == ["reader 1000"], "the peer has not said goodbye yet"
+        assert order == ["reader 1000"], "the close ended before the peer's close came"
         peer.receive_data(await wire.read())
         await say(peer, wire)
     assert order == ["reader 1000", "closed"]

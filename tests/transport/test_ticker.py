@@ -1,4 +1,4 @@
-"""The ticker: a task that waits is woken once in a period, the groups apart, and nothing runs while no task waits."""
+"""The ticker: each waiting task is woken once in a period, in groups at different times. Without tasks nothing runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def _listen(beat: Beat, woken: list[float]) -> None:
         woken.append(trio.current_time())
 
 
-async def test_who_waits_again_and_again_is_woken_once_in_a_period(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_task_that_waits_each_time_is_woken_once_in_a_period(autojump_clock: trio.testing.MockClock) -> None:
     beat = Beat()
     woken: list[list[float]] = [[] for _ in range(3 * LOTS)]
     async with trio.open_nursery() as nursery:
@@ -31,7 +31,9 @@ async def test_who_waits_again_and_again_is_woken_once_in_a_period(autojump_cloc
         assert all(abs(b - a - EVERY_S) < 1e-9 for a, b in itertools.pairwise(times))
 
 
-async def test_many_who_wait_are_woken_in_lots_and_not_all_at_once(autojump_clock: trio.testing.MockClock) -> None:
+async def test_many_waiting_tasks_are_woken_in_groups_and_not_all_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     beat = Beat()
     woken: list[list[float]] = [[] for _ in range(4 * LOTS)]
     async with trio.open_nursery() as nursery:
@@ -45,7 +47,7 @@ async def test_many_who_wait_are_woken_in_lots_and_not_all_at_once(autojump_cloc
     assert all(first.count(at) == 4 for at in first)
 
 
-async def test_a_beat_that_nobody_waits_for_does_not_run(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_ticker_without_waiting_tasks_does_not_run(autojump_clock: trio.testing.MockClock) -> None:
     beat, woken = Beat(), list[float]()
     steps = 0
 

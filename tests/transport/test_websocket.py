@@ -1,4 +1,4 @@
-"""Both ends of a WebSocket: with each other, with wsproto (trio-websocket), and with peers that misbehave."""
+"""Both ends of a WebSocket: with each other, with wsproto (trio-websocket), and with faulty peers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ URL = "ws://relay.test/twilio/stream/m1/token"
 
 @asynccontextmanager
 async def ends() -> AsyncIterator[tuple[WebSocketEnd, WebSocketEnd]]:
-    """A model-side client and a caller-side server on one pair of memory streams, open."""
+    """An open pair on memory streams: a client as on the model's side, and a server as on the caller's side."""
     a, b = trio.testing.memory_stream_pair()
     server: list[WebSocketEnd] = []
 
@@ -48,7 +48,7 @@ async def ends() -> AsyncIterator[tuple[WebSocketEnd, WebSocketEnd]]:
 
 
 def raw_client() -> tuple[ClientProtocol, WebSocketEnd, trio.abc.Stream]:
-    """A protocol core that can send anything, our server's end, and the stream between."""
+    """A protocol core that can send anything, our server's end, and the stream between them."""
     ours, theirs = trio.testing.memory_stream_pair()
     end = WebSocketEnd(StreamWire(ours), ServerProtocol(state=State.OPEN, max_size=65_536))
     return ClientProtocol(parse_uri(URL), state=State.OPEN), end, theirs
@@ -63,7 +63,7 @@ async def gone(end: WebSocketEnd) -> Gone:
 # Messages
 
 
-async def test_messages_go_both_ways_in_order() -> None:
+async def test_messages_arrive_in_both_directions_and_in_order() -> None:
     async with ends() as (client, server):
         await client.send(b'{"a":1}', "ü".encode(), b"")
         await client.send(b"x" * 60_000)
@@ -84,7 +84,7 @@ async def test_messages_that_arrived_together_are_received_together() -> None:
 
 @given(st.lists(st.binary(max_size=300), max_size=6), st.lists(st.integers(1, 200), max_size=30), st.booleans())
 @settings(max_examples=50)
-def test_messages_come_whole_however_the_bytes_are_cut(messages: list[bytes], cuts: list[int], split: bool) -> None:
+def test_messages_arrive_whole_wherever_the_bytes_are_cut(messages: list[bytes], cuts: list[int], split: bool) -> None:
     peer = ClientProtocol(parse_uri(URL), state=State.OPEN)
     for message in messages:
         peer.send_text(message, fin=not split)
@@ -161,7 +161,7 @@ async def test_a_ping_is_answered_while_receiving() -> None:
     assert await stream.receive_some() == b"\x8a\x06there?"
 
 
-async def test_the_library_at_debug_logs_no_audio(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_library_logs_no_audio_at_level_debug(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         async with ends() as (client, server):
             await client.send(b"secret audio")
@@ -187,7 +187,7 @@ async def test_the_peers_code_and_reason_come_after_its_last_message() -> None:
             await server.close()
 
 
-async def test_our_own_close_waits_for_the_peers_and_then_all_is_over() -> None:
+async def test_our_own_close_waits_for_the_peers_close_and_then_the_socket_is_closed() -> None:
     async with ends() as (client, server):
         assert server.is_open
         async with trio.open_nursery() as nursery:
@@ -199,14 +199,14 @@ async def test_our_own_close_waits_for_the_peers_and_then_all_is_over() -> None:
             await server.send(b"x")
 
 
-async def test_a_close_to_a_mute_peer_takes_two_seconds(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_close_to_a_peer_that_does_not_answer_takes_two_seconds(autojump_clock: trio.testing.MockClock) -> None:
     async with ends() as (_, server):
         began = trio.current_time()
         await server.close(1012)
         assert trio.current_time() - began == pytest.approx(2.0)
 
 
-async def test_a_close_runs_to_its_end_though_its_task_is_cancelled() -> None:
+async def test_a_close_runs_to_its_end_although_its_task_is_cancelled() -> None:
     async with ends() as (client, server):
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -220,7 +220,7 @@ async def test_a_close_runs_to_its_end_though_its_task_is_cancelled() -> None:
                 await server.close(1012, "restart")
 
 
-async def test_a_close_beside_a_receiving_task_ends_that_task(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_close_by_another_task_ends_the_receiving_task(autojump_clock: trio.testing.MockClock) -> None:
     async with ends() as (_, server), trio.open_nursery() as nursery:
 
         async def read() -> None:
@@ -238,20 +238,20 @@ async def test_a_long_reason_is_cut_between_letters() -> None:
         await client.close()
 
 
-async def test_an_end_without_a_close_frame_is_1006() -> None:
+async def test_an_end_without_a_close_frame_has_the_code_1006() -> None:
     async with ends() as (client, server):
         client.abort()
         assert (await gone(server)).code == 1006
 
 
-async def test_a_message_over_64_kib_from_the_callers_side_is_1009() -> None:
+async def test_a_message_over_64_kib_from_the_callers_side_closes_with_1009() -> None:
     async with ends() as (client, server):
         await client.send(b"x" * 65_537)
         assert (await gone(server)).code == 1009
         assert (await gone(client)).code == 1009
 
 
-async def test_bytes_that_are_no_websocket_are_1002() -> None:
+async def test_bytes_that_are_not_a_websocket_close_with_1002() -> None:
     peer, end, stream = raw_client()
     await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
     assert (await gone(end)).code == 1002
@@ -260,7 +260,9 @@ async def test_bytes_that_are_no_websocket_are_1002() -> None:
     assert peer.close_rcvd.code == 1002
 
 
-async def test_a_peer_that_does_not_read_is_gone_for_every_sender(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_peer_that_does_not_read_counts_as_gone_for_every_sender(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     ours, _ = trio.testing.lockstep_stream_pair()
     end = WebSocketEnd(StreamWire(ours), ServerProtocol(state=State.OPEN))
     with pytest.raises(Gone, match="1006 the peer does not read"):
@@ -270,20 +272,20 @@ async def test_a_peer_that_does_not_read_is_gone_for_every_sender(autojump_clock
     await end.close()
 
 
-async def test_a_sender_cancelled_amid_a_frame_takes_the_connection_with_it(
+async def test_cancelling_a_sender_in_the_middle_of_a_frame_ends_the_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     ours, theirs = trio.testing.lockstep_stream_pair()
     end = WebSocketEnd(StreamWire(ours), ServerProtocol(state=State.OPEN))
     with trio.move_on_after(1):
         await end.send(b"x" * 1000)
-    await theirs.receive_some()  # this pair hands over all or nothing; a socket had sent a part
+    await theirs.receive_some()  # this pair sends all or nothing; a real socket would have sent a part
     assert await theirs.receive_some() == b""
     with pytest.raises(Gone):
         await end.send(b"y")
 
 
-# The upgrade, server's side
+# The upgrade on the server's side
 
 
 async def knock(head: bytes) -> tuple[trio.abc.Stream, StreamWire]:
@@ -325,21 +327,21 @@ async def test_a_request_that_comes_byte_by_byte_is_read(autojump_clock: trio.te
     ],
     ids=["tls", "post", "endless", "header", "frame before the answer"],
 )
-async def test_what_is_no_upgrade_request_is_answered_400(head: bytes) -> None:
+async def test_a_request_that_is_not_an_upgrade_is_answered_with_400(head: bytes) -> None:
     stream, wire = await knock(head)
     with pytest.raises(Gone, match="1002"):
         await answer(wire)
     assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
-async def test_a_request_that_never_ends_is_answered_408(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_request_that_never_ends_is_answered_with_408(autojump_clock: trio.testing.MockClock) -> None:
     stream, wire = await knock(good_head()[:-2])
     with pytest.raises(Gone, match="longer than 5 s"):
         await answer(wire)
     assert (await stream.receive_some()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_peer_that_leaves_amid_its_request_is_gone() -> None:
+async def test_a_peer_that_leaves_in_the_middle_of_its_request_counts_as_gone() -> None:
     stream, wire = await knock(good_head()[:40])
     await stream.aclose()
     with pytest.raises(Gone, match="1006"):
@@ -354,7 +356,7 @@ async def test_a_plain_get_is_told_to_upgrade() -> None:
     assert (await stream.receive_some()).startswith(b"HTTP/1.1 426 ")
 
 
-async def test_a_rejection_carries_status_words_and_headers() -> None:
+async def test_a_rejection_has_a_status_a_sentence_and_headers() -> None:
     stream, wire = await knock(good_head())
     _, end = await answer(wire)
     await end.reject(409, "elsewhere\n", {"fly-replay": "instance=abc;timeout=500ms;fallback=prefer_self"})
@@ -372,7 +374,7 @@ async def test_an_end_that_was_never_accepted_closes_with_503() -> None:
     assert (await stream.receive_some()).startswith(b"HTTP/1.1 503 ")
 
 
-# The upgrade, client's side
+# The upgrade on the client's side
 
 
 async def replied(reply: bytes) -> WebSocketEnd:
@@ -383,19 +385,19 @@ async def replied(reply: bytes) -> WebSocketEnd:
     return await upgrade(StreamWire(a), URL, {})
 
 
-async def test_a_refusal_brings_status_and_body() -> None:
+async def test_a_refused_upgrade_reports_status_and_body() -> None:
     with pytest.raises(Refused, match="401: no key") as refused:
         await replied(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 6\r\n\r\nno key")
     assert (refused.value.status, refused.value.body) == (401, "no key")
 
 
 @pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 101", b"SSH-2.0-OpenSSH\r\n"])
-async def test_a_server_that_leaves_or_speaks_no_http_is_a_connection_error(reply: bytes) -> None:
+async def test_a_server_that_leaves_or_does_not_speak_http_is_a_connection_error(reply: bytes) -> None:
     with pytest.raises(ConnectionError):
         await replied(reply)
 
 
-async def test_an_upgrade_to_another_key_is_refused() -> None:
+async def test_an_upgrade_with_another_key_is_refused() -> None:
     with pytest.raises(Refused, match="not valid"):
         await replied(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -422,14 +424,14 @@ async def test_messages_in_the_packet_of_the_101_are_not_lost() -> None:
 
 
 CREATED = b'{"type":"session.created","instructions":"%b"}' % (b"x" * 300)
-# Its length is written as 0x81 0x05: a reader that has lost its place takes that for a text of five bytes.
+# The frame's length is written as 0x81 0x05. A reader at the wrong place takes this for a text frame of five bytes.
 UPDATED = b'{"type":"session.updated","instructions":"%b"}' % (b"y" * (0x8105 - 46))
 
 
 @pytest.mark.parametrize("from_end", [False, True])
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 9])
 @pytest.mark.parametrize("first", [CREATED, UPDATED], ids=["short", "long"])
-async def test_a_frame_that_is_cut_by_the_packet_of_the_101_is_read_whole_and_so_is_the_next(
+async def test_a_frame_that_begins_in_the_packet_of_the_101_and_the_next_one_are_read_whole(
     first: bytes, cut: int, from_end: bool
 ) -> None:
     a, b = trio.testing.memory_stream_pair()
@@ -460,12 +462,12 @@ async def test_a_frame_that_is_cut_by_the_packet_of_the_101_is_read_whole_and_so
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 6, 7, 100, -1, -2, -5])
-async def test_half_a_frame_in_the_packet_of_the_upgrade_request_is_read_once_it_is_accepted(cut: int) -> None:
+async def test_half_a_frame_in_the_packet_of_the_upgrade_request_is_read_after_the_accept(cut: int) -> None:
     a, b = trio.testing.memory_stream_pair()
     client = ClientProtocol(parse_uri(URL))
     client.send_request(client.connect())
     head = b"".join(client.data_to_send())
-    client.state = State.OPEN  # it does not wait for the 101
+    client.state = State.OPEN  # the client does not wait for the 101
     client.send_text(CREATED)
     frame = b"".join(client.data_to_send())
     client.send_text(UPDATED)
@@ -482,7 +484,7 @@ async def test_half_a_frame_in_the_packet_of_the_upgrade_request_is_read_once_it
 
 
 @pytest.mark.parametrize("cut", [1, 30, 60, 80, 100, 110])
-async def test_a_refusal_keeps_its_body_wherever_its_packets_are_cut(cut: int) -> None:
+async def test_the_body_of_a_refusal_is_read_wherever_its_packets_are_cut(cut: int) -> None:
     a, b = trio.testing.memory_stream_pair()
     reply = b"HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: 27\r\n\r\n"
     reply += b'{"error":"no key\r\n\r\n so"}  '
@@ -501,7 +503,7 @@ async def test_a_refusal_keeps_its_body_wherever_its_packets_are_cut(cut: int) -
     assert refused.value.status == 401
 
 
-async def test_messages_that_are_given_back_are_received_first() -> None:
+async def test_messages_that_were_put_back_are_received_first() -> None:
     async with ends() as (client, server):
         await client.send(b"1", b"2", b"3")
         got = await server.receive()
@@ -560,7 +562,7 @@ async def wss_server(handler: Handler) -> AsyncIterator[tuple[str, ssl.SSLContex
 
 
 @pytest.mark.real
-async def test_a_dialled_wss_carries_messages_and_is_watched() -> None:
+async def test_a_dialled_wss_socket_carries_messages_and_has_keep_alive() -> None:
     async with wss_server(echo) as (url, tls):
         end = await dial(url, {"Authorization": "Bearer k"}, tls, limit_s=30)
         await end.send(b"hello", b"x" * 2_000_000)
@@ -576,7 +578,7 @@ async def test_a_dialled_wss_carries_messages_and_is_watched() -> None:
 
 
 @pytest.mark.real
-async def test_the_close_of_a_real_server_brings_its_code() -> None:
+async def test_the_close_of_a_real_server_is_reported_with_its_code() -> None:
     async with wss_server(say_bye) as (url, tls):
         end = await dial(url, {}, tls, limit_s=30)
         closed = await gone(end)
@@ -585,7 +587,7 @@ async def test_the_close_of_a_real_server_brings_its_code() -> None:
 
 
 @pytest.mark.real
-async def test_dialling_that_fails_says_why_and_leaves_no_socket() -> None:
+async def test_a_dial_that_fails_reports_the_reason_and_leaves_no_socket() -> None:
     async def mute(stream: trio.SocketStream) -> None:
         await trio.sleep_forever()
 
@@ -619,7 +621,7 @@ async def test_dialling_that_fails_says_why_and_leaves_no_socket() -> None:
 
 
 def _tcp_peers() -> list[int]:
-    """Return the far ports of this process's open TCP sockets that are connected."""
+    """The remote ports of this process's connected TCP sockets."""
     peers = []
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -634,11 +636,11 @@ def _tcp_peers() -> list[int]:
     return peers
 
 
-# What is cut out without the core
+# Text frames that are read without the protocol core
 
 
 def _frames(peer: ClientProtocol, kinds: list[tuple[str, bytes]]) -> bytes:
-    """What a caller may send, as bytes on the wire."""
+    """Messages that a caller may send, as bytes on the wire."""
     for kind, payload in kinds:
         if kind == "text":
             peer.send_text(payload)
@@ -660,7 +662,7 @@ _KINDS = st.tuples(
 
 @given(st.lists(_KINDS, max_size=8), st.lists(st.integers(1, 70_000), max_size=12))
 @settings(max_examples=60)
-def test_any_mixture_of_frames_comes_out_as_the_core_alone_reads_it(
+def test_any_mixture_of_frames_gives_the_same_messages_as_the_protocol_core_alone(
     kinds: list[tuple[str, bytes]], cuts: list[int]
 ) -> None:
     kinds = [(kind, payload[:65_536]) for kind, payload in kinds if kind != "parts" or len(payload) < 30_000]
@@ -681,20 +683,20 @@ def test_any_mixture_of_frames_comes_out_as_the_core_alone_reads_it(
     trio.run(read)
 
 
-async def test_a_text_frame_over_the_limit_is_left_to_the_core_and_refused_as_too_big() -> None:
+async def test_a_text_frame_over_the_limit_is_given_to_the_core_and_refused_as_too_big() -> None:
     peer, end, stream = raw_client()
     peer.send_text(b"x" * 65_537)
     await stream.send_all(b"".join(peer.data_to_send()))
     assert (await gone(end)).code == 1009
 
 
-async def test_a_frame_without_its_mask_is_left_to_the_core_and_refused_as_a_mistake() -> None:
+async def test_a_frame_without_a_mask_is_given_to_the_core_and_refused_as_an_error() -> None:
     _, end, stream = raw_client()
     await stream.send_all(b"\x81\x02hi")
     assert (await gone(end)).code == 1002
 
 
-async def test_a_text_frame_between_the_parts_of_another_is_left_to_the_core_and_refused_as_a_mistake() -> None:
+async def test_a_text_frame_between_the_parts_of_another_is_given_to_the_core_and_refused_as_an_error() -> None:
     peer, end, stream = raw_client()
     peer.send_text(b"first part", fin=False)
     other = ClientProtocol(parse_uri(URL), state=State.OPEN)

@@ -1,4 +1,4 @@
-"""The wire: what several tasks write arrives whole and in order, and a peer that does not read is cut."""
+"""The wire: writes of several tasks arrive whole and in order. A peer that does not read is cut off."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def stalled(kind: str, sockets: tuple[socket.socket, socket.socket]) -> Wire:
 both = pytest.mark.parametrize("kind", ["socket", "stream"])
 
 
-async def test_what_is_written_is_read_until_the_end(sockets: tuple[socket.socket, socket.socket]) -> None:
+async def test_all_written_bytes_are_read_up_to_the_end(sockets: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = (SocketWire(sock) for sock in sockets)
     await ours.write(b"hello")
     assert await theirs.read() == b"hello"
@@ -46,7 +46,7 @@ async def test_what_is_written_is_read_until_the_end(sockets: tuple[socket.socke
 
 
 @pytest.mark.real
-async def test_a_reader_that_gathers_sleeps_until_enough_is_there_or_the_end() -> None:
+async def test_a_reader_that_gathers_bytes_sleeps_until_enough_has_come_or_the_stream_ends() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     ours, theirs = SocketWire(socket.create_connection(listening.getsockname())), SocketWire(listening.accept()[0])
     listening.close()
@@ -68,7 +68,7 @@ async def test_a_reader_that_gathers_sleeps_until_enough_is_there_or_the_end() -
         assert got == [b"a" * 400 + b"b" * 100]
         await ours.write(b"c")
         await trio.testing.wait_all_tasks_blocked(0.05)
-        ours.abort()  # what is left comes with the end, however little
+        ours.abort()  # the rest comes with the end, even if it is little
     assert got[1:] == [b"c"]
     theirs.abort()
 
@@ -86,7 +86,7 @@ async def test_many_writers_on_a_stream_lose_and_mix_nothing() -> None:
 
 
 async def _three_write_one_reads(ours: Wire, theirs: Wire) -> None:
-    """Each writes 60 pieces of 5,000 equal bytes; each writer's letter counts up through its pieces."""
+    """Each writer writes 60 pieces of 5,000 equal bytes. The byte is one higher in each of its pieces."""
     got = bytearray()
 
     async def write(first: int) -> None:
@@ -108,7 +108,7 @@ async def _three_write_one_reads(ours: Wire, theirs: Wire) -> None:
 
 
 @both
-async def test_a_peer_that_does_not_read_is_cut_after_5_s_without_progress(
+async def test_a_peer_that_does_not_read_is_cut_off_after_5_s_without_progress(
     kind: str, sockets: tuple[socket.socket, socket.socket], autojump_clock: trio.testing.MockClock
 ) -> None:
     wire = stalled(kind, sockets)
@@ -120,7 +120,7 @@ async def test_a_peer_that_does_not_read_is_cut_after_5_s_without_progress(
         await wire.write(b"x")
 
 
-async def test_a_reader_that_takes_a_little_now_and_then_is_not_cut(
+async def test_a_peer_that_reads_a_little_at_times_is_not_cut_off(
     sockets: tuple[socket.socket, socket.socket], autojump_clock: trio.testing.MockClock
 ) -> None:
     wire = SocketWire(sockets[0])
@@ -142,7 +142,7 @@ async def test_a_reader_that_takes_a_little_now_and_then_is_not_cut(
 
 
 @both
-async def test_more_than_the_limit_waiting_cuts_at_once(
+async def test_a_peer_is_cut_off_at_once_when_more_bytes_wait_than_the_limit(
     kind: str, sockets: tuple[socket.socket, socket.socket], autojump_clock: trio.testing.MockClock
 ) -> None:
     wire = stalled(kind, sockets)
@@ -163,7 +163,7 @@ async def test_more_than_the_limit_waiting_cuts_at_once(
 
 
 @both
-async def test_cancelling_a_writer_amid_its_bytes_ends_the_wire(
+async def test_cancelling_a_writer_in_the_middle_of_its_bytes_ends_the_wire(
     kind: str, sockets: tuple[socket.socket, socket.socket], autojump_clock: trio.testing.MockClock
 ) -> None:
     wire = stalled(kind, sockets)
@@ -174,7 +174,7 @@ async def test_cancelling_a_writer_amid_its_bytes_ends_the_wire(
         await wire.write(b"x")
 
 
-async def test_cancelling_a_writer_that_only_queued_harms_nobody(
+async def test_cancelling_a_writer_whose_bytes_only_wait_does_no_harm(
     sockets: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = SocketWire(sockets[0]), SocketWire(sockets[1])
@@ -191,7 +191,7 @@ async def test_cancelling_a_writer_that_only_queued_harms_nobody(
 
 
 @both
-async def test_abort_wakes_the_reader_and_may_come_twice(
+async def test_abort_wakes_the_reader_and_may_be_called_twice(
     kind: str, sockets: tuple[socket.socket, socket.socket]
 ) -> None:
     wire = stalled(kind, sockets)
@@ -209,7 +209,7 @@ async def test_abort_wakes_the_reader_and_may_come_twice(
         await wire.read()
 
 
-async def test_abort_of_a_stream_is_the_end_for_its_peer() -> None:
+async def test_after_the_abort_of_a_stream_its_peer_sees_the_end() -> None:
     ours, theirs = (StreamWire(stream) for stream in trio.testing.memory_stream_pair())
     await ours.write(b"last")
     ours.abort()
@@ -217,7 +217,7 @@ async def test_abort_of_a_stream_is_the_end_for_its_peer() -> None:
     assert await theirs.read() == b""
 
 
-async def test_a_connection_that_the_peer_resets_is_broken_not_ended() -> None:
+async def test_a_connection_that_the_peer_resets_counts_as_broken_and_not_as_ended() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     theirs = socket.create_connection(listener.getsockname())
     wire = SocketWire(listener.accept()[0])
@@ -229,7 +229,7 @@ async def test_a_connection_that_the_peer_resets_is_broken_not_ended() -> None:
     wire.abort()
 
 
-async def test_sockets_accepted_from_a_watched_listener_notice_dead_peers_too() -> None:
+async def test_sockets_of_a_listener_with_keep_alive_have_it_too() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     notice_dead_peers(listener)
     with listener, socket.create_connection(listener.getsockname()) as theirs, listener.accept()[0] as ours:
@@ -240,7 +240,7 @@ async def test_sockets_accepted_from_a_watched_listener_notice_dead_peers_too() 
         assert theirs.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
 
 
-async def test_a_taken_connection_lives_on_without_its_stream() -> None:
+async def test_a_connection_that_was_taken_over_works_without_its_stream() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     stream = await trio.testing.open_stream_to_socket_listener(listeners[0])
     far = await listeners[0].accept()
@@ -259,7 +259,7 @@ async def test_a_taken_connection_lives_on_without_its_stream() -> None:
 
 
 class Tls:
-    """A client's wire and a server's Trio stream on one connection, and the contexts for them."""
+    """A client's wire and a server's Trio stream on one connection, and their TLS contexts."""
 
     def __init__(self) -> None:
         ca = trustme.CA()
@@ -286,7 +286,7 @@ async def tls() -> AsyncIterator[Tls]:
     await trio.aclose_forcefully(ends.server)
 
 
-async def test_tls_carries_much_from_many_writers_in_order(tls: Tls) -> None:
+async def test_tls_carries_many_bytes_of_many_writers_in_order(tls: Tls) -> None:
     await tls.shake_hands()
 
     class Far:
@@ -321,7 +321,7 @@ async def test_tls_carries_much_from_many_writers_in_order(tls: Tls) -> None:
     assert got == b"z" * 1_000_000
 
 
-async def test_tls_ends_where_the_server_says_goodbye(tls: Tls) -> None:
+async def test_a_tls_stream_ends_with_the_servers_close_notify(tls: Tls) -> None:
     await tls.shake_hands()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tls.server.aclose)
@@ -329,14 +329,14 @@ async def test_tls_ends_where_the_server_says_goodbye(tls: Tls) -> None:
         tls.wire.abort()
 
 
-async def test_tls_garbled_on_the_way_breaks_the_wire(tls: Tls) -> None:
+async def test_tls_with_damaged_bytes_breaks_the_wire(tls: Tls) -> None:
     await tls.shake_hands()
     await tls.server.transport_stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
     with pytest.raises(trio.BrokenResourceError, match="TLS failed"):
         await tls.wire.read()
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused_and_the_server_is_told(tls: Tls) -> None:
+async def test_an_unknown_certificate_is_refused_and_the_server_is_told(tls: Tls) -> None:
     wire = SocketWire(tls.wire._sock, ssl.create_default_context(), "model.test")
     async with trio.open_nursery() as nursery:
 
@@ -350,7 +350,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_and_the_server_i
             await wire.handshake()
 
 
-async def test_a_server_that_leaves_during_the_tls_handshake_is_an_os_error(tls: Tls) -> None:
+async def test_a_server_that_leaves_during_the_tls_handshake_raises_os_error(tls: Tls) -> None:
     await tls.server.transport_stream.aclose()
     with pytest.raises((ConnectionError, trio.BrokenResourceError)):
         await tls.wire.handshake()

@@ -1,4 +1,4 @@
-"""Twilio's stream messages: what is read from them, and that what we write has exactly Twilio's fields."""
+"""Twilio's stream messages: how they are read, and that our own messages have exactly Twilio's fields."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STREAM = StreamSid("MZ5174584e1127285e2b015e720b3d9e68")
 CALL = CallSid("CA45397943c1c7a49f7b7713c230107a39")
 ACCOUNT = "AC7e2b7d19e3afe0f5715710b94d26db7e"
 
-# A real capture, in its order of keys.
+# A real captured message, with its own order of keys.
 START = (
     b'{"event":"start","sequenceNumber":"1","start":{"accountSid":"AC7e2b7d19e3afe0f5715710b94d26db7e",'
     b'"streamSid":"MZ5174584e1127285e2b015e720b3d9e68","callSid":"CA45397943c1c7a49f7b7713c230107a39",'
@@ -55,7 +55,7 @@ def test_media_as_strings_or_numbers_becomes_the_same_frame(mulaw: bytes, number
     assert (frame.mulaw, frame.media_ms, frame.chunk, frame.sequence) == (mulaw, number, number, number)
 
 
-def test_media_with_its_keys_in_another_order_and_strange_ones_is_read() -> None:
+def test_media_with_another_order_of_keys_and_unknown_keys_is_read() -> None:
     frame = parse(
         b'{"media":{"payload":"f38=","new":{"a":[1,null]},"timestamp":"20"},"streamSid":"MZ1","later":7,"event":"media"}'
     )
@@ -63,12 +63,12 @@ def test_media_with_its_keys_in_another_order_and_strange_ones_is_read() -> None
     assert (frame.mulaw, frame.media_ms, frame.chunk, frame.sequence) == (b"\x7f\x7f", 20, 0, 0)
 
 
-def test_media_of_another_track_is_nothing_to_us() -> None:
+def test_media_of_another_track_is_ignored() -> None:
     assert parse(message("media", media=media(track="outbound"))) is None
     assert parse(message("media", media=media(track="inbound_track"))) is not None
 
 
-def test_start_of_a_real_capture_is_read_whole() -> None:
+def test_the_captured_start_message_is_read_with_all_its_fields() -> None:
     started = parse(START)
     assert started == Started(
         STREAM,
@@ -83,7 +83,7 @@ def test_start_of_a_real_capture_is_read_whole() -> None:
     assert "Jane" not in repr(started)
 
 
-def test_start_with_the_least_that_is_needed_is_read() -> None:
+def test_a_start_message_with_only_the_needed_fields_is_read() -> None:
     started = parse(b'{"streamSid":"MZ1","start":{"callSid":"CA1"},"event":"start"}')
     assert isinstance(started, Started)
     assert (started.stream_sid, started.call_sid, started.parameters) == ("MZ1", "CA1", {})
@@ -103,7 +103,7 @@ def test_start_with_the_least_that_is_needed_is_read() -> None:
         (b'{"event":"mark","mark":{"name":"a"},"media":7}', MarkReturned("a")),
     ],
 )
-def test_each_other_event_is_told_apart(raw: bytes, event: object) -> None:
+def test_each_other_event_is_recognised(raw: bytes, event: object) -> None:
     assert parse(raw) == event
 
 
@@ -126,14 +126,14 @@ def test_each_other_event_is_told_apart(raw: bytes, event: object) -> None:
         (b'{"event":"media","media":{"payload":"","timestamp":1,"x":' + b"[" * 100_000, "nested too deeply"),
     ],
 )
-def test_a_broken_message_is_refused_in_words_without_its_content(raw: bytes, words: str) -> None:
+def test_a_broken_message_is_refused_with_a_sentence_that_does_not_quote_it(raw: bytes, words: str) -> None:
     with pytest.raises(TwilioProtocolError, match=words.replace("$", r"\$")) as refused:
         parse(raw)
     assert "secret" not in str(refused.value)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: json.dumps({"event": text}).encode()))
-def test_no_bytes_make_parse_fail_in_another_way(raw: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused(raw: bytes) -> None:
     try:
         parse(raw)
     except TwilioProtocolError:
@@ -141,7 +141,7 @@ def test_no_bytes_make_parse_fail_in_another_way(raw: bytes) -> None:
 
 
 @given(st.binary(max_size=4000), st.text(max_size=40))
-def test_what_we_write_has_twilios_fields_and_no_others(mulaw: bytes, name: str) -> None:
+def test_our_messages_have_exactly_twilios_fields(mulaw: bytes, name: str) -> None:
     assert json.loads(media_protocol.media(STREAM, mulaw)) == {
         "event": "media",
         "streamSid": STREAM,

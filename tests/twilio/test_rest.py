@@ -1,4 +1,4 @@
-"""Twilio's REST API from the client's side, with a Twilio that answers with the real bodies."""
+"""The client of Twilio's REST API, with a fake Twilio that answers with the real bodies."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def error(status: int, code: int, message: str) -> httpx.Response:
 
 
 class Twilio(httpx.AsyncBaseTransport):
-    """An account with one number and some calls. `faults` happen first, one a request, instead of the answer."""
+    """An account with one number and some calls. The first requests get `faults` instead of answers, one each."""
 
     def __init__(self, status: str = "in-progress") -> None:
         self.calls = {CALL: status}
@@ -122,13 +122,13 @@ async def test_hanging_up_ends_the_call() -> None:
     assert twilio.asked[0] == ("POST", f"/2010-04-01/Accounts/{ACCOUNT}/Calls/{CALL}.json")
 
 
-async def test_hanging_up_a_call_that_is_over_or_unknown_succeeds() -> None:
+async def test_hanging_up_a_call_that_is_over_or_unknown_counts_as_success() -> None:
     async with client(Twilio("completed")) as rest:
         assert not await rest.hang_up(CALL)
         assert not await rest.hang_up(CallSid("CA404"))
 
 
-async def test_the_accounts_numbers_are_told() -> None:
+async def test_the_numbers_of_the_account_are_returned() -> None:
     async with client(Twilio()) as rest:
         assert await rest.own_numbers() == ["+14155550100"]
 
@@ -138,7 +138,7 @@ def not_found(body: bytes) -> Fault:
 
 
 @pytest.mark.parametrize("body", [b"<html>404 page not found</html>", b"", b"[]", b'{"code":20001}', b'{"detail":"x"}'])
-async def test_a_404_that_is_not_twilios_word_on_the_call_does_not_mean_that_it_is_over(body: bytes) -> None:
+async def test_a_404_that_is_not_twilios_error_for_the_call_does_not_mean_that_the_call_is_over(body: bytes) -> None:
     twilio = Twilio()
     twilio.faults.append(not_found(body))
     async with client(twilio) as rest:
@@ -146,7 +146,7 @@ async def test_a_404_that_is_not_twilios_word_on_the_call_does_not_mean_that_it_
             await rest.hang_up(CALL)
 
 
-async def test_behind_a_path_no_404_means_that_the_call_is_over() -> None:
+async def test_with_a_path_in_the_base_url_a_404_never_means_that_the_call_is_over() -> None:
     twilio = Twilio()
     twilio.faults.append(fails_with(404, 20404))
     async with TwilioRest(ACCOUNT, ("SK1", "secret"), "https://api.example.com/v1", transport=twilio) as rest:
@@ -154,7 +154,7 @@ async def test_behind_a_path_no_404_means_that_the_call_is_over() -> None:
             await rest.hang_up(CALL)
 
 
-async def test_a_call_that_twilio_does_not_know_is_over_and_the_region_is_pointed_to() -> None:
+async def test_an_unknown_call_counts_as_over_and_the_log_points_to_the_region() -> None:
     async with client(Twilio()) as rest:
         with structlog.testing.capture_logs() as lines:
             assert not await rest.hang_up(CallSid("CA404"))
@@ -163,7 +163,7 @@ async def test_a_call_that_twilio_does_not_know_is_over_and_the_region_is_pointe
 
 
 @pytest.mark.parametrize("auths", [[("AC", "old"), ("SK1", "secret")], [("SK1", "secret"), ("AC", "old")]])
-async def test_of_two_tokens_the_one_that_twilio_takes_is_kept_to(auths: list[tuple[str, str]]) -> None:
+async def test_of_two_tokens_the_one_that_twilio_accepts_is_used_from_then_on(auths: list[tuple[str, str]]) -> None:
     twilio = Twilio()
     async with TwilioRest(ACCOUNT, auths, "https://api.example.com/", transport=twilio) as rest:
         assert await rest.hang_up(CALL)
@@ -172,7 +172,7 @@ async def test_of_two_tokens_the_one_that_twilio_takes_is_kept_to(auths: list[tu
     assert len(twilio.asked) == before + 1
 
 
-async def test_two_tokens_that_twilio_refuses_are_refused_in_words() -> None:
+async def test_when_twilio_refuses_both_tokens_the_error_has_a_sentence() -> None:
     async with TwilioRest(ACCOUNT, [("AC", "old"), ("AC", "new")], "https://x.example", transport=Twilio()) as rest:
         with pytest.raises(TwilioRefused, match="subaccount"):
             await rest.hang_up(CALL)
@@ -189,7 +189,7 @@ async def test_two_tokens_that_twilio_refuses_are_refused_in_words() -> None:
         breaks(httpx.ConnectError),
     ],
 )
-async def test_hanging_up_is_asked_again_while_twilio_is_busy(
+async def test_hanging_up_is_tried_again_while_twilio_is_busy(
     fault: Fault, autojump_clock: trio.testing.MockClock
 ) -> None:
     twilio = Twilio()
@@ -199,7 +199,9 @@ async def test_hanging_up_is_asked_again_while_twilio_is_busy(
     assert len(twilio.asked) == 3
 
 
-async def test_asking_again_waits_as_long_as_twilio_says(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_request_is_repeated_after_the_wait_that_twilio_asks_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     twilio = Twilio()
     twilio.faults = [fails_with(429, headers={"Retry-After": "3"})]
     async with client(twilio) as rest:
@@ -208,7 +210,7 @@ async def test_asking_again_waits_as_long_as_twilio_says(autojump_clock: trio.te
     assert trio.current_time() - began >= 3
 
 
-async def test_a_twilio_that_stays_away_is_given_up_with_words(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_unreachable_twilio_is_given_up_with_a_sentence(autojump_clock: trio.testing.MockClock) -> None:
     twilio = Twilio()
     twilio.faults = [breaks(httpx.ConnectError)] * 9
     async with client(twilio) as rest:
@@ -217,7 +219,9 @@ async def test_a_twilio_that_stays_away_is_given_up_with_words(autojump_clock: t
     assert len(twilio.asked) == MAX_TRIES
 
 
-async def test_a_twilio_that_never_answers_is_given_up_in_time(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_twilio_that_never_answers_is_given_up_after_three_attempts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     class Mute(Twilio):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             self.asked.append((request.method, request.url.path))
@@ -230,10 +234,10 @@ async def test_a_twilio_that_never_answers_is_given_up_in_time(autojump_clock: t
         with pytest.raises(TwilioUnreachable, match="no answer within 10 s"):
             await rest.hang_up(CALL)
     assert trio.current_time() - began == pytest.approx(LIMIT_S)
-    assert len(twilio.asked) == 3  # 4 s each: one that hangs is not the last word
+    assert len(twilio.asked) == 3  # three attempts of 4 s each
 
 
-async def test_wrong_credentials_name_the_settings_and_are_not_asked_again() -> None:
+async def test_wrong_credentials_name_the_settings_and_are_not_tried_again() -> None:
     twilio = Twilio()
     async with client(twilio, ("SK1", "wrong")) as rest:
         with pytest.raises(TwilioRefused, match=r"TWILIO_AUTH_TOKEN.*TWILIO_API_KEY") as refused:
@@ -242,7 +246,7 @@ async def test_wrong_credentials_name_the_settings_and_are_not_asked_again() -> 
     assert len(twilio.asked) == 1
 
 
-async def test_another_refusal_says_what_twilio_said_without_numbers() -> None:
+async def test_another_refusal_quotes_twilios_sentence_without_numbers() -> None:
     twilio = Twilio()
     twilio.faults = [fails_with(400, 21421)]
     async with client(twilio) as rest:
@@ -266,7 +270,7 @@ async def test_the_number_is_found_and_its_urls_are_set() -> None:
     assert after.status_callback == "https://v.example.com/st"
 
 
-async def test_a_number_of_another_account_is_refused_in_words() -> None:
+async def test_a_number_of_another_account_is_refused_with_a_sentence() -> None:
     async with client(Twilio()) as rest:
         with pytest.raises(TwilioRefused, match="no phone number PN2"):
             await rest.set_number_urls("PN2", "https://a.example.com/", "https://a.example.com/")

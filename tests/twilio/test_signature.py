@@ -1,4 +1,4 @@
-"""Twilio's signatures compared with the printed vectors and the twilio package."""
+"""Twilio's signatures, compared with Twilio's published examples and with the twilio package."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def handshake(signature: str | None, target: str = "/media-stream", public_url: 
                 ("From", "+14158675310"),
                 ("To", "+18005551212"),
             ],
-            "L/OH5YylLD5NRKLltdqwSvS0BnU=",  # printed in Twilio's own page
+            "L/OH5YylLD5NRKLltdqwSvS0BnU=",  # from Twilio's own page
         ),
         (
             "https://mycompany.com/voice",
@@ -73,7 +73,9 @@ def handshake(signature: str | None, target: str = "/media-stream", public_url: 
         ("wss://mycompany.com/media-stream/", [], "B+WT+LSnUu+RWlK9v/62zQuXpec="),
     ],
 )
-def test_the_known_vectors_come_out(url: str, fields: list[tuple[str, str]], signature: str) -> None:
+def test_the_signature_equals_the_published_examples_of_twilio(
+    url: str, fields: list[tuple[str, str]], signature: str
+) -> None:
     assert sign(TOKEN, url, fields) == signature
 
 
@@ -82,7 +84,9 @@ values = st.text(st.characters(codec="utf-8"), max_size=12)
 
 
 @given(st.lists(st.tuples(names, values), max_size=8), st.sampled_from(["/a", "/a?b=1&c", "/a/?x=%2F"]))
-def test_any_form_signs_as_the_twilio_package_signs_it(fields: list[tuple[str, str]], target: str) -> None:
+def test_the_signature_of_any_form_equals_that_of_the_twilio_package(
+    fields: list[tuple[str, str]], target: str
+) -> None:
     theirs = RequestValidator(TOKEN)
     params = _Many(fields)
     for algorithm in ("HMAC_SHA1", "HMAC_SHA256"):
@@ -95,13 +99,13 @@ def test_any_form_signs_as_the_twilio_package_signs_it(fields: list[tuple[str, s
 
 
 class _Many(MultiDict[str, str]):
-    """A form in the shape that the twilio package reads."""
+    """A form in the type that the twilio package reads."""
 
     def getall(self, name: str) -> list[str]:
         return self.getlist(name)
 
 
-def test_blank_and_double_fields_take_part_and_are_returned() -> None:
+def test_blank_and_repeated_fields_are_signed_and_returned() -> None:
     fields = [*FIELDS, ("Media", "b"), ("Media", "a"), ("Media", "b")]
     signature = RequestValidator(TOKEN).compute_signature(PUBLIC + "/voice", _Many(fields))
     assert check(fields, signature)["ToZip"] == ""
@@ -131,7 +135,7 @@ def test_a_host_in_capitals_is_signed_with_them_or_without(signed: str, public_u
     handshake(sign(TOKEN, f"{signed.replace('https', 'wss')}/media-stream"), public_url=public_url)
 
 
-def test_capitals_that_twilios_console_alone_has_are_taken_from_the_host_header() -> None:
+def test_capital_letters_that_only_twilios_console_has_are_read_from_the_host_header() -> None:
     def asked(host: str, signed: str) -> None:
         signature = sign(TOKEN, f"{signed}/voice")
         check_webhook(tokens=[TOKEN], public_url=MIXED.lower(), target="/voice", signature=signature, host=host)
@@ -146,7 +150,7 @@ def test_capitals_that_twilios_console_alone_has_are_taken_from_the_host_header(
 
 
 @pytest.mark.parametrize("signed", ["http://127.0.0.1:8080/voice", "http://127.0.0.1/voice"])
-def test_an_odd_port_may_be_signed_or_dropped(signed: str) -> None:
+def test_an_unusual_port_may_be_signed_or_left_out(signed: str) -> None:
     check(FIELDS, sign(TOKEN, signed, FIELDS), public_url="http://127.0.0.1:8080")
 
 
@@ -171,15 +175,15 @@ def test_any_other_request_is_refused(signed: str, tampered: list[tuple[str, str
         check(tampered, sign(TOKEN, signed, FIELDS))
 
 
-def test_a_get_is_signed_by_its_query_alone() -> None:
+def test_a_get_is_signed_only_by_its_url_with_the_query() -> None:
     target = "/voice?" + urlencode(FIELDS)
     got = check_webhook(tokens=[TOKEN], public_url=PUBLIC, target=target, signature=sign(TOKEN, PUBLIC + target))
     assert got == dict(FIELDS)
 
 
-def test_json_is_held_to_the_hash_in_the_url() -> None:
+def test_json_is_checked_against_the_hash_in_the_url() -> None:
     body = b'{"CallSid":"CA1234567890ABCDE","Caller":"+12349013030"}'
-    digest = "5ccde7145dfb8f56479710896586cb9d5911809d83afbe34627818790db0aec9"  # of Twilio's own page
+    digest = "5ccde7145dfb8f56479710896586cb9d5911809d83afbe34627818790db0aec9"  # from Twilio's own page
     target = f"/voice?bodySHA256={digest}"
     signature = sign(TOKEN, PUBLIC + target)
     assert RequestValidator(TOKEN).validate(PUBLIC + target, body.decode(), signature)
@@ -201,7 +205,7 @@ def test_json_is_held_to_the_hash_in_the_url() -> None:
         post("/voice", body)
 
 
-def test_the_old_token_and_the_new_one_are_good_while_they_rotate() -> None:
+def test_the_old_token_and_the_new_one_are_both_accepted_during_a_change() -> None:
     for token in ("old", "new"):
         check(FIELDS, sign(token, PUBLIC + "/voice", FIELDS), tokens=("old", "new"))
 
@@ -223,7 +227,7 @@ def test_an_unknown_algorithm_is_named() -> None:
         check(FIELDS, sign(TOKEN, PUBLIC + "/voice", FIELDS), settings="key=k1,algorithm=HMAC_SHA512")
 
 
-def test_a_shared_key_that_we_do_not_have_is_named() -> None:
+def test_an_unknown_shared_key_is_named() -> None:
     with pytest.raises(SignatureRefused, match="k1"):
         check(FIELDS, sign("x", PUBLIC + "/voice", FIELDS, "HMAC_SHA256"), settings="key=k1,algorithm=HMAC_SHA256")
 
@@ -233,7 +237,7 @@ def test_an_absolute_target_cannot_choose_the_host() -> None:
         check(FIELDS, sign(TOKEN, PUBLIC + "@evil/", FIELDS), target="@evil/")
 
 
-def test_a_flood_of_fields_or_a_strange_body_is_refused() -> None:
+def test_too_many_fields_or_a_body_of_an_unknown_type_are_refused() -> None:
     with pytest.raises(SignatureRefused, match="fields"):
         check([("a", str(n)) for n in range(1001)], "x")
     with pytest.raises(SignatureRefused, match="text/plain"):
@@ -243,7 +247,7 @@ def test_a_flood_of_fields_or_a_strange_body_is_refused() -> None:
 
 
 @given(st.binary(max_size=40))
-def test_a_target_and_body_of_any_bytes_are_judged_not_tripped_over(raw: bytes) -> None:
+def test_any_target_and_body_are_accepted_or_refused(raw: bytes) -> None:
     target = "/" + raw.decode("ascii", "surrogateescape").replace("#", "")
     url = (PUBLIC.encode() + b"/" + raw.replace(b"#", b"")).decode("utf-8", "surrogateescape")
     handshake(sign(TOKEN, url.replace("https", "wss", 1)), target)
@@ -253,7 +257,7 @@ def test_a_target_and_body_of_any_bytes_are_judged_not_tripped_over(raw: bytes) 
 
 @pytest.mark.parametrize("port", ["", ":443"])
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_handshake_in_any_of_twilios_four_forms_is_good(port: str, slash: str) -> None:
+def test_a_handshake_in_any_of_twilios_four_forms_is_accepted(port: str, slash: str) -> None:
     handshake(sign(TOKEN, f"wss://mycompany.com{port}/media-stream{slash}"))
 
 
@@ -269,7 +273,7 @@ def test_a_handshake_signed_for_anything_else_is_refused(signed: str) -> None:
         handshake(sign(TOKEN, signed))
 
 
-def test_the_hash_is_over_the_raw_bytes() -> None:
+def test_the_hash_is_that_of_the_raw_bytes() -> None:
     body = b'{"a":"\xff"}'
     target = f"/j?bodySHA256={hashlib.sha256(body).hexdigest()}"
     check_webhook(

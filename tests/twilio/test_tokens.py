@@ -1,4 +1,4 @@
-"""Stream tokens: one use, one minute, one call."""
+"""Stream tokens: each is valid once, for one minute, and for one call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_token_opens_one_stream_of_its_call() -> None:
     assert out.claim(token, None, 11.0) is None
 
 
-def test_a_token_with_the_right_call_is_good_and_with_another_is_lost() -> None:
+def test_a_token_is_accepted_with_its_call_and_lost_with_another_call() -> None:
     out = Tokens()
     assert out.claim(out.issue(CALL, 0.0), CALL, 0.0) == CALL
     token = out.issue(CALL, 0.0)
@@ -29,7 +29,7 @@ def test_a_token_with_the_right_call_is_good_and_with_another_is_lost() -> None:
     assert out.claim(token, CALL, 0.0) is None
 
 
-def test_a_token_lives_for_a_minute() -> None:
+def test_a_token_is_valid_for_a_minute() -> None:
     out = Tokens()
     early, late = out.issue(CALL, 5.0), out.issue(CALL, 5.0)
     assert out.claim(early, None, 5.0 + LIFE_S - 0.001) == CALL
@@ -40,7 +40,7 @@ def test_an_unknown_token_opens_nothing() -> None:
     assert Tokens().claim("", None, 0.0) is None
 
 
-def test_a_retried_webhook_gets_a_second_token_and_both_are_good() -> None:
+def test_a_repeated_webhook_gets_a_second_token_and_both_are_valid() -> None:
     out = Tokens()
     first, second = out.issue(CALL, 0.0), out.issue(CALL, 1.0)
     assert first != second
@@ -60,7 +60,7 @@ def test_unused_tokens_are_forgotten_after_their_minute() -> None:
     assert len(out) == 1
 
 
-def test_a_flood_loses_the_oldest_tokens_not_the_newest() -> None:
+def test_when_there_are_too_many_tokens_the_oldest_are_lost() -> None:
     out = Tokens()
     flood = [out.issue(CALL, 0.0) for _ in range(tokens.MAX_TOKENS + 10)]
     assert len(out) == tokens.MAX_TOKENS
@@ -69,7 +69,7 @@ def test_a_flood_loses_the_oldest_tokens_not_the_newest() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("ic"), st.integers(0, 40), st.integers(0, 5)), max_size=60))
-def test_no_token_is_ever_good_twice_or_late(steps: list[tuple[str, int, int]]) -> None:
+def test_no_token_is_ever_accepted_twice_or_too_late(steps: list[tuple[str, int, int]]) -> None:
     out, now = Tokens(), 0.0
     issued: list[tuple[str, float, CallSid]] = []
     used: set[str] = set()

@@ -1,4 +1,4 @@
-"""Our TwiML compared with what the twilio package builds: the same document, as canonical XML."""
+"""Our TwiML equals that of the twilio package. Both are compared as canonical XML."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def same(ours: str, theirs: VoiceResponse) -> bool:
 
 
 @given(st.dictionaries(words.filter(bool), words, max_size=4))
-def test_connect_stream_is_the_packages_document(parameters: dict[str, str]) -> None:
+def test_connect_stream_equals_the_packages_document(parameters: dict[str, str]) -> None:
     ours = twiml.connect_stream("wss://voice.example.com/s/m1/tok", f"{WEB}/stream-status", f"{WEB}/after", parameters)
     theirs, connect = VoiceResponse(), Connect()
     stream = connect.stream(
@@ -56,7 +56,7 @@ def dial() -> Dial:
 
 
 @pytest.mark.parametrize("say", [None, SAY])
-def test_dial_human_is_the_packages_document(say: str | None) -> None:
+def test_dial_human_equals_the_packages_document(say: str | None) -> None:
     ours = twiml.dial_human(
         "+14155550100", "+12125550100", f"{WEB}/whisper?t=1&u=2", f"{WEB}/dialed", f"{WEB}/leg", 20, 3600, say
     )
@@ -76,7 +76,7 @@ def test_dial_human_is_the_packages_document(say: str | None) -> None:
 
 
 @given(words)
-def test_whisper_is_the_packages_document(text: str) -> None:
+def test_whisper_equals_the_packages_document(text: str) -> None:
     theirs, gather = VoiceResponse(), Gather(num_digits=1, timeout=8, action=f"{WEB}/accept", method="POST")
     gather.say(text)
     theirs.append(gather)
@@ -84,7 +84,7 @@ def test_whisper_is_the_packages_document(text: str) -> None:
     assert same(twiml.whisper(text, f"{WEB}/accept"), theirs)
 
 
-def test_record_message_is_the_packages_document() -> None:
+def test_record_message_equals_the_packages_document() -> None:
     theirs = VoiceResponse()
     theirs.say(SAY)
     theirs.record(
@@ -99,7 +99,7 @@ def test_record_message_is_the_packages_document() -> None:
     assert same(twiml.record_message(SAY, f"{WEB}/recorded", f"{WEB}/recording", 120), theirs)
 
 
-def test_fallback_is_the_packages_document_and_needs_no_relay() -> None:
+def test_fallback_equals_the_packages_document_and_needs_no_relay() -> None:
     theirs = VoiceResponse()
     theirs.say(SAY)
     theirs.dial("+14155550100")
@@ -109,7 +109,7 @@ def test_fallback_is_the_packages_document_and_needs_no_relay() -> None:
     assert "http" not in ours
 
 
-def test_the_short_documents_are_the_packages() -> None:
+def test_the_short_documents_equal_the_packages() -> None:
     theirs = VoiceResponse()
     assert same(twiml.empty(), theirs)
     theirs.hangup()
@@ -120,13 +120,13 @@ def test_the_short_documents_are_the_packages() -> None:
 
 
 @given(st.text(max_size=60))
-def test_any_text_a_model_may_write_stays_xml(text: str) -> None:
+def test_a_document_with_any_text_of_a_model_is_valid_xml(text: str) -> None:
     said = ET.fromstring(twiml.whisper(text, f"{WEB}/accept")).findtext("Gather/Say") or ""
     assert said == twiml._clean(text).replace("\r\n", "\n").replace("\r", "\n")
 
 
 @pytest.mark.parametrize("url", ["/twilio/after", "voice.example.com/x", "ftp://e.com/", "https:///x", ""])
-def test_a_url_that_is_not_absolute_is_refused_by_name(url: str) -> None:
+def test_a_url_that_is_not_absolute_is_refused_with_its_name(url: str) -> None:
     builds: list[Callable[[], str]] = [
         lambda: twiml.connect_stream("wss://e.com/s", f"{WEB}/s", url, {}),
         lambda: twiml.connect_stream("wss://e.com/s", url, f"{WEB}/a", {}),
@@ -141,7 +141,7 @@ def test_a_url_that_is_not_absolute_is_refused_by_name(url: str) -> None:
             build()
 
 
-def test_a_stream_url_must_be_a_socket_without_a_query() -> None:
+def test_a_stream_url_must_begin_with_wss_and_have_no_query() -> None:
     with pytest.raises(UrlNotAbsolute):
         twiml.connect_stream("https://e.com/s", f"{WEB}/s", f"{WEB}/a", {})
     for tail in ("?token=1", "#x"):

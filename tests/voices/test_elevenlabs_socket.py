@@ -1,4 +1,4 @@
-"""Our client against the stand-in service: sound and places, cuts, keep-alive, slots, and every fault by its name."""
+"""Our client with the stand-in service: audio, positions, cuts, keep-alive, slots, and the name of every fault."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ async def spoken(stage: VoiceStage, text: str, for_s: float = 10.0) -> tuple[byt
     return heard.sound(ITEM), heard
 
 
-async def test_an_answer_in_clauses_sounds_as_the_whole_answer(autojump_clock: MockClock) -> None:
+async def test_an_answer_that_is_sent_in_clauses_sounds_like_the_whole_answer(autojump_clock: MockClock) -> None:
     async with voice_stage() as stage:
         sound, heard = await spoken(stage, ANSWER)
-        assert len(stage.service.connections[0].spoken) == 2  # it was cut
+        assert len(stage.service.connections[0].spoken) == 2  # the answer was sent in two clauses
         assert sound == Voice().say(ANSWER)
         assert heard.whole(ITEM)
         assert heard.lost is None
@@ -37,7 +37,9 @@ async def test_an_answer_in_clauses_sounds_as_the_whole_answer(autojump_clock: M
 
 
 @pytest.mark.parametrize("spelling", ["mixed", "camel", "snake"])
-async def test_the_places_grow_to_the_whole_text_in_any_spelling(autojump_clock: MockClock, spelling: str) -> None:
+async def test_the_positions_reach_the_end_of_the_text_in_any_spelling_of_the_keys(
+    autojump_clock: MockClock, spelling: str
+) -> None:
     async with voice_stage({"spelling": spelling}) as stage:
         sound, heard = await spoken(stage, ANSWER)
         positions = heard.positions(ITEM)
@@ -48,7 +50,9 @@ async def test_the_places_grow_to_the_whole_text_in_any_spelling(autojump_clock:
         assert 0.35 < half.item_ms / (len(sound) / 8) < 0.6
 
 
-async def test_places_are_those_of_the_models_text_where_it_is_spoken_otherwise(autojump_clock: MockClock) -> None:
+async def test_positions_are_those_in_the_models_text_also_when_other_words_are_spoken(
+    autojump_clock: MockClock,
+) -> None:
     text = "**It is $5** at 7 p.m. 😀 Fine?"
     async with voice_stage() as stage:
         _, heard = await spoken(stage, text)
@@ -61,7 +65,9 @@ async def test_places_are_those_of_the_models_text_where_it_is_spoken_otherwise(
         assert not any(end.endswith("$") for end in ends)
 
 
-async def test_of_an_item_that_is_cut_nothing_more_comes_out_and_the_next_is_whole(autojump_clock: MockClock) -> None:
+async def test_after_an_item_is_cut_none_of_its_audio_comes_and_the_next_item_is_whole(
+    autojump_clock: MockClock,
+) -> None:
     async with voice_stage({"faults": {"late_chunks": 3}}) as stage:
         voice, heard = await stage.speaking()
         write(voice, ITEM, ANSWER)
@@ -75,12 +81,12 @@ async def test_of_an_item_that_is_cut_nothing_more_comes_out_and_the_next_is_who
         assert not any(at > cut_at and isinstance(e, Spoken) and e.item_id == ITEM for at, e in heard.events)
         assert not heard.whole(ITEM)
         assert heard.sound(NEXT) == Voice().say("No problem. What can I do for you?")
-        assert voice.late_audio > 3  # the service went on with both, and injected some behind the end
+        assert voice.late_audio > 3  # the service went on with both items, and sent more after their end
         assert heard.lost is None
 
 
-async def test_interruptions_in_a_row_never_open_more_than_five_contexts(autojump_clock: MockClock) -> None:
-    async with voice_stage({"pace": 1.0}) as stage:  # slow: contexts that were cut speak on for seconds
+async def test_several_interruptions_never_open_more_than_five_contexts(autojump_clock: MockClock) -> None:
+    async with voice_stage({"pace": 1.0}) as stage:  # at the pace of speech, so that cut contexts speak on for seconds
         voice, heard = await stage.speaking()
         for number in range(9):
             write(voice, ItemId(f"item_{number}"), ANSWER)
@@ -102,7 +108,7 @@ async def test_a_call_that_is_silent_for_minutes_keeps_its_voice(autojump_clock:
         assert heard.whole(ITEM)
 
 
-async def test_a_voice_that_is_kept_before_the_call_answers_the_service_until_it_runs(
+async def test_a_voice_that_waits_for_its_call_keeps_its_socket_alive(
     autojump_clock: MockClock,
 ) -> None:
     async with voice_stage() as stage:
@@ -113,7 +119,7 @@ async def test_a_voice_that_is_kept_before_the_call_answers_the_service_until_it
         assert stage.service.connections[0].ended == ""
 
 
-async def test_an_item_with_nothing_to_say_is_whole_at_once(autojump_clock: MockClock) -> None:
+async def test_an_item_without_words_counts_as_whole_at_once(autojump_clock: MockClock) -> None:
     async with voice_stage() as stage:
         voice, heard = await stage.speaking()
         voice.say(ITEM, "😀 **")
@@ -123,7 +129,7 @@ async def test_an_item_with_nothing_to_say_is_whole_at_once(autojump_clock: Mock
         assert voice.characters == 0
 
 
-async def test_the_characters_that_were_sent_are_counted_as_the_service_counts_them(autojump_clock: MockClock) -> None:
+async def test_the_number_of_sent_characters_equals_the_services_count(autojump_clock: MockClock) -> None:
     async with voice_stage() as stage:
         voice, _ = await stage.speaking()
         write(voice, ITEM, "That is $5.")
@@ -131,7 +137,7 @@ async def test_the_characters_that_were_sent_are_counted_as_the_service_counts_t
         assert voice.characters == stage.service.characters == len("That is five dollars. ")
 
 
-async def test_a_phrase_is_rendered_whole_and_its_socket_given_back(autojump_clock: MockClock) -> None:
+async def test_a_phrase_is_rendered_whole_and_its_socket_is_closed(autojump_clock: MockClock) -> None:
     async with voice_stage(slots=1) as stage:
         text = clips()["still_here"].text if "still_here" in clips() else "Are you still there?"
         assert await stage.client.render(text) == Voice().say(text)
@@ -139,7 +145,7 @@ async def test_a_phrase_is_rendered_whole_and_its_socket_given_back(autojump_clo
         assert stage.client.open_sockets == 0
 
 
-async def test_the_first_sound_comes_as_late_as_the_service_is_slow_and_no_later(autojump_clock: MockClock) -> None:
+async def test_the_client_adds_no_delay_to_the_services_first_sound(autojump_clock: MockClock) -> None:
     async with voice_stage({"first_audio_ms": [150, 150]}) as stage:
         voice, heard = await stage.speaking()
         began = trio.current_time()
@@ -149,7 +155,7 @@ async def test_the_first_sound_comes_as_late_as_the_service_is_slow_and_no_later
         assert first - began == pytest.approx(0.150, abs=0.001)
 
 
-# Faults, each named after whose fault it is
+# Faults. Each name says whose fault it is.
 
 OPENING: list[tuple[dict[str, Any], VoiceFault]] = [
     ({"wrong_key": "http"}, VoiceFault.WRONG_KEY),
@@ -161,7 +167,7 @@ OPENING: list[tuple[dict[str, Any], VoiceFault]] = [
 
 
 @pytest.mark.parametrize(("faults", "fault"), OPENING)
-async def test_a_voice_that_cannot_be_had_says_why_and_leaves_no_socket(
+async def test_a_voice_that_cannot_be_opened_reports_the_reason_and_leaves_no_socket(
     autojump_clock: MockClock, faults: dict[str, Any], fault: VoiceFault
 ) -> None:
     async with voice_stage({"faults": faults}) as stage:
@@ -196,20 +202,20 @@ SPEAKING: list[tuple[dict[str, Any], VoiceFault]] = [
 
 
 @pytest.mark.parametrize(("faults", "fault"), SPEAKING)
-async def test_a_voice_that_fails_says_whose_fault_it_is_and_lets_no_noise_through(
+async def test_a_voice_that_fails_reports_whose_fault_it_is_and_passes_no_noise_on(
     autojump_clock: MockClock, faults: dict[str, Any], fault: VoiceFault
 ) -> None:
     async with voice_stage({"faults": faults}) as stage:
         sound, heard = await spoken(stage, ANSWER)
         assert heard.lost is not None
         assert heard.lost.fault is fault
-        assert heard.lost.unspoken in ((ITEM,), ())  # (): lost before it was asked to say anything
+        assert heard.lost.unspoken in ((ITEM,), ())  # empty if the voice was lost before it got any text
         assert Voice().say(ANSWER).startswith(sound)
         assert [e for _, e in heard.events][-1] is heard.lost
         assert KEY not in heard.lost.words
 
 
-async def test_a_service_that_falls_silent_is_given_up_before_the_caller_waits_900_ms(
+async def test_a_service_that_becomes_silent_is_given_up_before_the_caller_waits_900_ms(
     autojump_clock: MockClock,
 ) -> None:
     async with voice_stage({"faults": {"silent_after_ms": 700}}) as stage:
@@ -219,7 +225,7 @@ async def test_a_service_that_falls_silent_is_given_up_before_the_caller_waits_9
         assert lost_at - (first + len(sound) / 8000) < 0.9
 
 
-async def test_without_an_alignment_the_sound_is_whole_and_no_place_is_known(autojump_clock: MockClock) -> None:
+async def test_without_an_alignment_the_audio_is_whole_and_no_position_is_known(autojump_clock: MockClock) -> None:
     async with voice_stage({"faults": {"no_alignment": True}}) as stage:
         sound, heard = await spoken(stage, ANSWER)
         assert sound == Voice().say(ANSWER)
@@ -227,7 +233,9 @@ async def test_without_an_alignment_the_sound_is_whole_and_no_place_is_known(aut
         assert heard.positions(ITEM) == []
 
 
-async def test_a_context_whose_last_message_never_comes_is_whole_all_the_same(autojump_clock: MockClock) -> None:
+async def test_an_item_counts_as_whole_although_its_contexts_last_message_never_comes(
+    autojump_clock: MockClock,
+) -> None:
     async with voice_stage({"faults": {"never_final": True}}) as stage:
         voice, heard = await stage.speaking()
         for number in range(8):
@@ -238,14 +246,14 @@ async def test_a_context_whose_last_message_never_comes_is_whole_all_the_same(au
         assert heard.lost is None
 
 
-async def test_a_long_answer_is_known_to_be_whole_while_it_is_still_played(autojump_clock: MockClock) -> None:
+async def test_a_long_answer_counts_as_whole_while_it_is_still_played(autojump_clock: MockClock) -> None:
     async with voice_stage({"faults": {"never_final": True}}) as stage:
         sound, heard = await spoken(stage, ANSWER, for_s=2.5)
         assert len(sound) > 4 * 8000
         assert heard.whole(ITEM)
 
 
-async def test_a_service_that_stops_while_much_is_to_be_played_is_given_up_within_six_seconds(
+async def test_a_service_that_stops_while_much_audio_waits_is_given_up_within_six_seconds(
     autojump_clock: MockClock,
 ) -> None:
     text = " ".join([ANSWER] * 5)
@@ -256,7 +264,7 @@ async def test_a_service_that_stops_while_much_is_to_be_played_is_given_up_withi
         assert lost_at - last < 6
 
 
-async def test_a_model_that_writes_slowly_is_not_the_services_fault(autojump_clock: MockClock) -> None:
+async def test_a_model_that_writes_slowly_does_not_count_as_a_fault_of_the_service(autojump_clock: MockClock) -> None:
     async with voice_stage() as stage:
         voice, heard = await stage.speaking()
         for word in ANSWER.split():
@@ -287,7 +295,7 @@ async def test_when_all_our_slots_are_taken_no_socket_is_opened(autojump_clock: 
         await stage.client.open()
 
 
-async def test_when_the_account_has_no_slot_left_the_service_says_so(autojump_clock: MockClock) -> None:
+async def test_when_the_account_has_no_free_slot_the_services_error_is_reported(autojump_clock: MockClock) -> None:
     async with voice_stage({"slots": 1}) as stage:
         await stage.client.open()
         with pytest.raises(VoiceUnavailable) as caught:
@@ -296,7 +304,7 @@ async def test_when_the_account_has_no_slot_left_the_service_says_so(autojump_cl
         assert stage.client.open_sockets == 1
 
 
-async def test_closing_says_goodbye_and_gives_the_slot_back_once(autojump_clock: MockClock) -> None:
+async def test_closing_a_voice_closes_its_socket_politely_and_frees_its_slot_once(autojump_clock: MockClock) -> None:
     async with voice_stage() as stage:
         voice, heard = await stage.speaking()
         await voice.close()
@@ -304,4 +312,4 @@ async def test_closing_says_goodbye_and_gives_the_slot_back_once(autojump_clock:
         await trio.sleep(1)
         assert stage.service.connections[0].story == ["closes"]
         assert stage.client.open_sockets == 0
-        assert heard.lost is None  # we wanted it
+        assert heard.lost is None  # the close was intended

@@ -1,7 +1,7 @@
-"""Every message that we send, and that the stand-in answers, is one of the `elevenlabs` package's own types.
+"""Every message of ours and of the stand-in fits one of the `elevenlabs` package's own types.
 
-Its types tolerate anything (UncheckedBaseModel), so they are looked at strictly here: each key must be one that the
-type knows, by its name or its alias, and each value must be what it says.
+The package's types accept anything (UncheckedBaseModel). So this test makes them strict: each key must be known to the
+type by its name or its alias, and each value must have the declared type.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.helpers.voice_stage import ANSWER, voice_stage, write
 
 
 def strict(model: type[BaseModel]) -> type[BaseModel]:
-    """The same type, with its nested ones, that takes no key which it does not know."""
+    """The same type and its nested types, made to refuse unknown keys."""
     fields: dict[str, Any] = {}
     for name, info in model.model_fields.items():
         kind = info.annotation
@@ -46,7 +46,7 @@ def fits(message: dict[str, Any], kinds: list[type[BaseModel]]) -> bool:
     return False
 
 
-async def test_every_message_of_a_call_is_of_the_packages_types_both_ways(autojump_clock: MockClock) -> None:
+async def test_every_message_of_a_call_fits_the_packages_types_in_both_directions(autojump_clock: MockClock) -> None:
     for spelling in ("camel", "snake", "mixed"):
         async with voice_stage({"spelling": spelling, "faults": {"late_chunks": 1}}) as stage:
             voice, _ = await stage.speaking()
@@ -54,7 +54,7 @@ async def test_every_message_of_a_call_is_of_the_packages_types_both_ways(autoju
             await trio.sleep(0.5)
             voice.cut(ItemId("a"))
             write(voice, ItemId("b"), "No problem. What can I do for you?")
-            await trio.sleep(70)  # a keep-alive among them
+            await trio.sleep(70)  # s; long enough for a keep-alive
             await voice.close()
             await trio.sleep(1)
             report = stage.service.connections[0]
@@ -69,7 +69,7 @@ async def test_every_message_of_a_call_is_of_the_packages_types_both_ways(autoju
 
 
 def without_what_examples_add(message: dict[str, Any]) -> dict[str, Any]:
-    """The reference's examples have an isFinal beside the audio and an older spelling of a key; its types have not."""
+    """Remove two things that the reference's examples have and its types do not: isFinal with audio, and an old key."""
     last = message.get("isFinal", message.get("is_final"))
     kept = {k: v for k, v in message.items() if not (k in ("isFinal", "is_final") and last is not True)}
     if last is True:
@@ -83,5 +83,5 @@ def without_what_examples_add(message: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "message", [{"text": 5}, {"context": "x"}, {"text": "a ", "contxt_id": "x"}, {"context_id": "x", "close": True}]
 )
-def test_a_message_with_a_key_or_value_that_is_none_of_theirs_fits_no_type(message: dict[str, Any]) -> None:
+def test_a_message_with_an_unknown_key_or_a_wrong_value_fits_no_type(message: dict[str, Any]) -> None:
     assert not fits(message, SENT)

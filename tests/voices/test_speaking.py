@@ -1,4 +1,4 @@
-"""The contexts of one socket, without a socket: of what was cut nothing comes out, whatever the service sends."""
+"""The contexts of one socket, without the socket. Whatever the service sends, no audio of a cut item comes out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relay.voices.speaking import CONTEXTS, Speaking
 from relay.voices.voice import Spoken, SpokenWhole, VoiceFault, VoiceLost
 
 ITEMS = st.sampled_from([ItemId(f"item_{n}") for n in range(6)])
-# Nearly each is a clause at once: what was never sent has no sound.
+# Nearly each of these is a clause by itself, so that it is sent at once. Text that was never sent has no audio.
 TEXTS = st.sampled_from(["I'm sorry, that ", "Of course. I ", "We are open now from eleven ", "$5. It ", "", "😀 "])
 
 
@@ -32,7 +32,7 @@ def final(context_id: str) -> bytes:
 
 
 class AnyService(RuleBasedStateMachine):
-    """A call that says and cuts what it likes, and a service that sends sound of any context it was ever told of."""
+    """A call that says and cuts items at random, and a service that sends audio of any context that it ever got."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,13 +101,13 @@ class AnyService(RuleBasedStateMachine):
             elif table.get("close_context"):
                 assert context_id not in self.closed
                 self.closed.add(context_id)
-        assert len(self.open) <= CONTEXTS + 1 or self.now > 10  # a context that is never ended is given up after 10 s
+        assert len(self.open) <= CONTEXTS + 1 or self.now > 10  # a context without an end is given up after 10 s
 
 
 TestAnyService = AnyService.TestCase
 
 
-def test_the_times_of_a_second_piece_begin_where_the_first_has_ended() -> None:
+def test_the_positions_of_a_second_piece_follow_those_of_the_first() -> None:
     speaking = Speaking()
     speaking.say(ItemId("a"), "No way. Oh", 0.0)
     speaking.received(audio("answer-1", "No ", 800), 0.2)
@@ -119,7 +119,7 @@ def test_the_times_of_a_second_piece_begin_where_the_first_has_ended() -> None:
     assert places[0].item_ms < 100 < places[1].item_ms < 200
 
 
-def test_what_has_come_and_was_not_told_when_its_item_was_cut_is_never_told() -> None:
+def test_audio_that_was_not_reported_before_its_item_was_cut_is_never_reported() -> None:
     speaking = Speaking()
     speaking.say(ItemId("a"), "No way. Oh", 0.0)
     speaking.say(ItemId("b"), "Of course. I", 0.0)
@@ -132,7 +132,7 @@ def test_what_has_come_and_was_not_told_when_its_item_was_cut_is_never_told() ->
     assert speaking.next_event() is None
 
 
-def test_text_that_comes_behind_the_end_of_an_item_is_not_sent() -> None:
+def test_text_that_comes_after_the_end_of_an_item_is_not_sent() -> None:
     speaking = Speaking()
     speaking.say(ItemId("a"), "No way. ", 0.0)
     speaking.finish(ItemId("a"), 0.0)
@@ -141,7 +141,7 @@ def test_text_that_comes_behind_the_end_of_an_item_is_not_sent() -> None:
     assert speaking.take() == []
 
 
-def test_an_alignment_with_other_blanks_than_were_sent_still_finds_its_places() -> None:
+def test_an_alignment_with_other_blanks_than_the_text_still_gives_the_positions() -> None:
     speaking = Speaking()
     speaking.say(ItemId("a"), "No way. Oh", 0.0)
     speaking.received(audio("answer-1", "  No  way .", 800), 0.2)
@@ -150,7 +150,7 @@ def test_an_alignment_with_other_blanks_than_were_sent_still_finds_its_places() 
     assert event.positions[-1].chars == 7
 
 
-def test_rubbish_is_counted_and_does_no_harm() -> None:
+def test_invalid_messages_are_counted_and_do_no_harm() -> None:
     speaking = Speaking()
     speaking.say(ItemId("a"), "No way. Oh", 0.0)
     for rubbish in (b"", b"[]", b"{", b'{"audio": 5}', b'{"audio": "!!!", "contextId": "answer-1"}', b"\xff\xfe"):
@@ -178,7 +178,7 @@ def test_an_error_names_the_fault_and_never_quotes_a_key() -> None:
     assert "abcdef" not in lost.words
 
 
-def test_an_error_in_an_unknown_shape_is_an_error_too() -> None:
+def test_an_error_of_an_unknown_form_counts_as_an_error() -> None:
     for told in ({"error": "new_thing", "message": "?"}, {"code": 1011}, {"detail": {"status": "system_busy"}}):
         speaking = Speaking()
         speaking.received(json.dumps(told).encode(), 0.1)

@@ -1,4 +1,4 @@
-"""A text as it is read aloud: markdown and emoji away, numbers of every kind in words."""
+"""A text as it is read aloud: without markdown and emoji, and with all numbers in words."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ ENGINE = inflect.engine()
 
 
 @pytest.mark.parametrize(("text", "words"), SPOKEN)
-def test_a_text_is_read_as_people_say_it(text: str, words: str) -> None:
+def test_a_text_is_written_in_the_words_that_people_say(text: str, words: str) -> None:
     assert spoken(text) == words
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_read_without_failing_and_without_digits_or_markup(text: str) -> None:
+def test_any_text_becomes_words_without_digits_or_markup(text: str) -> None:
     words = spoken(text)
     assert not any(c in words for c in "*_`#~|<>[]{}\\")
     assert not any(c.isascii() and c.isdigit() for c in words)
@@ -81,14 +81,14 @@ def test_any_text_is_read_without_failing_and_without_digits_or_markup(text: str
 
 
 @given(st.integers(0, LARGEST))
-def test_numbers_are_said_as_inflect_says_them(number: int) -> None:
+def test_numbers_have_the_same_words_as_in_the_package_inflect(number: int) -> None:
     said = str(ENGINE.number_to_words(str(number), andword="")).replace(",", "")
     assert cardinal(number) == " ".join(said.split())
     said = str(ENGINE.ordinal(said))
     assert ordinal(number) == " ".join(said.split())
 
 
-def test_years_and_digits() -> None:
+def test_years_and_single_digits_have_their_own_words() -> None:
     assert [year(n) for n in (1100, 1905, 1984, 2000, 2005, 2010, 2026)] == [
         "eleven hundred", "nineteen oh five", "nineteen eighty-four", "two thousand", "two thousand five",
         "twenty ten", "twenty twenty-six",

@@ -1,4 +1,4 @@
-"""Deltas to clauses: nothing is lost however the text comes, the first goes early, none is cut where it hurts."""
+"""Text deltas become clauses: no word is lost, the first clause is sent early, and some words stay together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.standin.elevenlabs.reading import shipped_texts
 from relay.voices.spoken_words import spoken
 from relay.voices.text_for_speech import LONGEST, Clause, TextForSpeech
 
-# Of the parts an agent's texts are made of, so that every rule is met.
+# Parts of an agent's texts, chosen so that every rule is used.
 PARTS = st.sampled_from(
     [
         *(
@@ -39,13 +39,13 @@ def clauses(text: str, sizes: list[int]) -> list[Clause]:
 
 
 @given(st.lists(PARTS, max_size=30).map("".join), st.lists(st.integers(0, 12), max_size=60))
-def test_no_word_is_lost_or_said_twice_however_the_text_comes(text: str, sizes: list[int]) -> None:
+def test_no_word_is_lost_or_said_twice_wherever_the_text_is_cut(text: str, sizes: list[int]) -> None:
     said = "".join(clause.text for clause in clauses(text, sizes))
     assert [w.strip(",.;") for w in said.split()] == [w.strip(",.;") for w in spoken(text).split()]
 
 
 @given(st.text(max_size=400), st.lists(st.integers(0, 40), max_size=30))
-def test_of_any_text_each_place_is_told_once_and_in_order(text: str, sizes: list[int]) -> None:
+def test_each_position_of_any_text_is_given_once_and_in_order(text: str, sizes: list[int]) -> None:
     found = clauses(text, sizes)
     ends = [chars for clause in found for _, chars in clause.places]
     assert ends == sorted(set(ends))
@@ -69,11 +69,11 @@ def written(text: str, size: int = 16) -> list[str]:
         ("Are you still there?", "Are you still there? "),
     ],
 )
-def test_the_first_clause_goes_as_soon_as_a_voice_can_pause(text: str, first: str) -> None:
+def test_the_first_clause_is_sent_as_soon_as_a_voice_can_pause(text: str, first: str) -> None:
     assert written(text)[0] == first
 
 
-def test_of_the_agents_sentences_half_wait_for_20_ms_of_a_model_that_writes_16_characters_in_20_ms() -> None:
+def test_half_of_the_agents_sentences_wait_at_most_20_ms_for_their_first_clause() -> None:
     waits_ms = []
     for text in shipped_texts():
         cutter, deltas = TextForSpeech(), 0
@@ -96,7 +96,7 @@ def test_of_the_agents_sentences_half_wait_for_20_ms_of_a_model_that_writes_16_c
         "one. First",
     ],
 )
-def test_what_belongs_together_is_in_one_clause(whole: str) -> None:
+def test_words_that_belong_together_are_in_the_same_clause(whole: str) -> None:
     text = (
         "Okay. Dr. Smith comes, as always, from the harbor with us on November 29, 2026 at 7 p.m. on foot, see "
         "[our own page, www.x.com](http://x.com/a, b) and www.harbor-table.com for all of it. \n1. First, look here."
@@ -105,13 +105,13 @@ def test_what_belongs_together_is_in_one_clause(whole: str) -> None:
         assert any(whole in clause for clause in written(text, size)), (size, written(text, size))
 
 
-def test_no_clause_is_longer_than_a_breath_even_without_any_stop() -> None:
+def test_a_text_without_punctuation_is_cut_into_clauses_of_limited_length() -> None:
     assert all(len(clause) <= LONGEST + 20 for clause in written("word " * 300))
 
 
-def test_half_a_sentence_is_given_out_when_it_is_pressed_for_but_no_half_word() -> None:
+def test_half_a_sentence_can_be_sent_early_but_not_half_a_word() -> None:
     cutter = TextForSpeech()
     assert cutter.feed("We are open tomorrow mor") == []
-    assert cutter.press() == []  # no phrase is over
+    assert cutter.press() == []  # there is no whole phrase yet
     assert cutter.feed("ning from eleven") != []
     assert cutter.is_waiting
