@@ -122,13 +122,16 @@ class Machine:
         out: list[Action] = []
         if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
             turns.frame(call, now, out)
-        if call.early.turn is not None and answering_early.frame(call, now, out):
+        has_ended = call.early.turn is not None and answering_early.frame(call, now, out)
+        if has_ended:
             self._settle(now, out)
         if call.phase is Phase.TALKING:
             if call.figures.rung is Rung.NONE:
                 greeting.climb(call, now, out)
-            if call.functions.running:
-                function_calls.tick(call, now, out)  # at each frame: the watchdog's step is a quarter of the wait
+            # At each frame: the watchdog's step is a quarter of the wait. A function that was held until now gets one
+            # frame's time, because a quick one needs no phrase.
+            if call.functions.running and not has_ended:
+                function_calls.tick(call, now, out)
         if call.playout.queue:
             call.due(now, out)
         return out

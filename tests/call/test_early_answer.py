@@ -215,6 +215,25 @@ def test_a_function_of_an_early_answer_is_not_run_before_the_turn_is_over() -> N
     assert [type(each) for each in done] == [SendFunctionOutput, AskForResponse]
 
 
+def test_a_quick_function_that_was_held_needs_no_holding_phrase() -> None:
+    play = stage()
+    says(play, 1)
+    play.tell(
+        ResponseBegan(R1, play.machine.answers._asked_ref),
+        FunctionAsked(R1, "call_1", "create_booking", "{}", ItemId("function_1")),
+        ResponseEnded(R1, "completed", None, None),
+    )
+    ran = False
+    done: list[Action] = []
+    for _ in range(WAIT_MS // 5):
+        done += play.wait(5)
+        if not ran and of(RunFunction, done):
+            ran = True
+            done += play.tell(FunctionReturned("call_1", "create_booking", "{}", True, 1))
+    assert ran
+    assert not of(Play, done)
+
+
 def test_a_function_of_an_answer_that_is_taken_back_never_runs_and_the_model_forgets_it() -> None:
     play = stage()
     says(play, 1)
