@@ -356,7 +356,7 @@ def _check(_: argparse.Namespace) -> int:
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return USAGE
-    print("\n".join([*told, "everything is right"]))
+    print("\n".join([*told, "everything is right (Postgres, OpenAI and Twilio were not asked)"]))
     return 0
 
 
@@ -533,7 +533,7 @@ def _standin(arguments: argparse.Namespace) -> None:
     except (OSError, BaseExceptionGroup) as error:
         if not isinstance(first := first_error(error), OSError):
             raise
-        raise CommandFailed(f"the port {arguments.port} cannot be used: {first}") from None
+        raise CommandFailed(f"the port {arguments.port} cannot be used: {first}. Give another with --port") from None
 
 
 def _rehearsed(loaded: Settings) -> tuple[Settings, Business | None]:

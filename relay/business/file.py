@@ -26,6 +26,7 @@ from relay.business.rules import (
 )
 from relay.business.toml_lines import Path as KeyPath
 from relay.business.toml_lines import line_at, lines_of
+from relay.settings import lacks_summer_time
 
 T = TypeVar("T")
 MISSING: Final = object()
@@ -203,6 +204,10 @@ def _business(reader: _Reader, top: _Table) -> Business | None:
 
 def _zone(top: _Table) -> ZoneInfo:
     name = top.text("timezone", needed=True)
+    if lacks_summer_time(name):
+        top.wrong(
+            "timezone", f"{name!r} has no summer time, so appointments would be an hour late; name a place in its zone"
+        )
     try:
         return ZoneInfo(name or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -203,7 +203,7 @@ def words_of(error: Exception) -> str:
     if not isinstance(error, psycopg.Error):
         return f"{type(error).__name__} in the relay's own code"  # its message may quote a row
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
-        return "the tables are not there, or are older than this relay: run `relay migrate`"
+        return "the tables are not there, or are older than this relay: run `relay migrate`, in the folder of your .env"
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
         return "the server takes no rows, it is read-only (SQLSTATE 25006): DATABASE_URL must lead to the main one"
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
@@ -211,6 +211,7 @@ def words_of(error: Exception) -> str:
     if error.sqlstate is not None:
         return f"{type(error).__name__} (SQLSTATE {error.sqlstate})"
     if isinstance(error, psycopg.OperationalError):
-        return " ".join(str(error).split())[:300]  # the connection's own words: host, port, user; never the password
+        # The connection's own words: host, port, user; never the password.
+        return " ".join(str(error).split())[:300] + " (DATABASE_URL says where Postgres is)"
     # A URL that cannot be parsed is quoted as a whole, with the password.
     return f"{type(error).__name__}: DATABASE_URL is not a connection string, or the connection is gone"

@@ -26,7 +26,11 @@ def mistakes(load: Callable[[], Settings], environ: Mapping[str, str]) -> tuple[
         if found.business is not None:
             told += [*found.conflicts, f"{loaded.business_file} describes {found.business.name}"]
     try:
-        functions.load(loaded.functions or None)
+        found_functions = functions.load(loaded.functions or None)
     except functions.FunctionRefused as error:
         wrong.append(str(error))
+    else:
+        own = sorted(each.name for each in found_functions if not each.module.startswith("relay."))
+        if own:
+            told.append(f"functions of yours: {', '.join(own)}")
     return wrong, told

@@ -379,6 +379,11 @@ def doubts(settings: Settings, environ: Mapping[str, str]) -> list[str]:
 _FIXED_OFFSET = re.compile(r"EST|MST|HST|GMT.*|Greenwich|Etc/(?!UTC|UCT|Universal|Zulu).*")
 
 
+def lacks_summer_time(zone: str) -> bool:
+    """True for the name of a zone that is an offset, like EST: in summer its appointments are an hour late."""
+    return _FIXED_OFFSET.fullmatch(zone) is not None
+
+
 def _embedded_in_public(settings: Settings, *, is_asked_for: bool) -> list[str]:
     """Why a deployed relay may not use the embedded database; empty if it may."""
     if settings.fly_app_name:
@@ -442,7 +447,7 @@ def _read(name: str, text: str) -> object:
             ZoneInfo(text)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: half a name is a folder of zones
             raise _Wrong("must be a time zone like America/New_York") from None
-        if _FIXED_OFFSET.fullmatch(text):
+        if lacks_summer_time(text):
             raise _Wrong(f"{text} has no summer time, so appointments would be an hour late: name a place in its zone")
     elif name == "twilio_account_sid" and not re.fullmatch(r"AC[0-9a-fA-F]{32}", text):
         raise _Wrong("must be AC followed by 32 hexadecimal digits")

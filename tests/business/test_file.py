@@ -49,6 +49,7 @@ def test_the_shipped_files_have_no_mistake(name: str) -> None:
         ("mon-fri", 'wed = "closed"\nmon-fri', "line 6: hours.mon-fri", "wed is named twice"),
         ("mon-fri", 'sun = "22:00-10:00"\nmon-fri', "line 4: hours", "night of sun overlaps"),
         ("America/New_York", "America/Nowhere", "line 3: timezone", "America/New_York"),
+        ("America/New_York", "EST", "line 3: timezone", "no summer time"),
         ('name = "Small"', "", "line 1", "name is missing"),
         ("chair = 2", "chair = 0", "line 7: places.chair", "from 1 to"),
         ('places = "chair"', 'places = "chairs"', "line 10: services.1.places", "there are chair"),

@@ -132,6 +132,14 @@ def test_check_says_when_everything_is_right(
         monkeypatch.setenv(name, value)
     assert main(["check"]) == 0, capsys.readouterr().err
     assert "everything is right" in capsys.readouterr().out
+    (here / "shop_functions.py").write_text(
+        "from relay.functions import CallContext, function\n\n\n@function()\n"
+        'async def dish_left(call: CallContext) -> dict[str, object]:\n    """Whether it is left."""\n    return {}\n'
+    )
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setenv("FUNCTIONS", "shop_functions")
+    assert main(["check"]) == 0, capsys.readouterr().err
+    assert "functions of yours: dish_left" in capsys.readouterr().out
 
 
 @pytest.mark.real

@@ -337,7 +337,7 @@ def test_a_zero_brings_a_human_without_a_model() -> None:
     assert ended(stage) == (EndReason.TRANSFERRED, Next.HUMAN)
 
 
-def test_when_no_human_is_available_a_wish_for_one_over_a_goodbye_is_answered_and_an_emergency_is_put_through() -> None:
+def test_without_a_human_an_emergency_over_a_goodbye_is_put_through_and_a_request_for_a_person_is_answered() -> None:
     for words, then in (("an operator please", None), ("it is on fire", Next.HUMAN)):
         stage = Stage(replace(PLAIN, human_available=False)).arrive(1_500)
         asked_to_end(stage, 2_000)

@@ -49,7 +49,7 @@ def test_an_ordinary_call_keeps_its_words() -> None:
 
 
 @pytest.mark.parametrize("plan", [replace(PLAIN, keep_words=False), PLAN])
-def test_a_refusal_counts_before_words_are_kept_and_when_none_are_kept(plan: CallPlan) -> None:
+def test_a_refusal_counts_also_while_no_words_are_kept_and_in_a_call_that_keeps_none(plan: CallPlan) -> None:
     stage = Stage(plan).arrive(1_000 if plan is PLAN else 1_500)
     stage.caller_says("stop recording me", 1)
     stage.wait(3_000)

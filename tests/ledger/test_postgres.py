@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from datetime import UTC, date, datetime
@@ -28,6 +28,7 @@ from relay.ledger.history import list_calls, rows_of_call
 from relay.ledger.migrate import migrate
 from relay.ledger.port import LedgerUnavailable
 from relay.ledger.store import PostgresLedger
+from tests.helpers.until import until
 
 pytestmark = pytest.mark.real
 
@@ -52,12 +53,6 @@ async def running(ledger: PostgresLedger) -> AsyncIterator[trio.Nursery]:
         await nursery.start(ledger.run)
         yield nursery
         nursery.cancel_scope.cancel()
-
-
-async def until(done: Callable[[], object]) -> None:
-    with trio.fail_after(60):
-        while not done():  # noqa: ASYNC110  # what is waited for is in another process
-            await trio.sleep(0.02)
 
 
 def stored(url: str) -> list[tuple[int, str]]:

@@ -5,7 +5,7 @@ Every test has a database of its own.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from relay.ledger import rows as r
 from relay.ledger.migrate import migrate
 from relay.ledger.statements import SQL_DIR
 from relay.ledger.store import PostgresLedger
+from tests.helpers.until import until
 
 pytestmark = pytest.mark.real
 
@@ -35,12 +36,6 @@ async def running(url: str, folder: Path) -> AsyncIterator[PostgresLedger]:
         await nursery.start(ledger.run)
         yield ledger
         nursery.cancel_scope.cancel()
-
-
-async def until(done: Callable[[], object]) -> None:
-    with trio.fail_after(60):
-        while not done():  # noqa: ASYNC110  # what is waited for is in another process
-            await trio.sleep(0.02)
 
 
 def turn(seq: int, said: str) -> r.TranscriptRow:

@@ -19,7 +19,7 @@ from relay.standin.speech.voice import find
 from tests.helpers.play import stage
 
 Samples = npt.NDArray[np.int16]
-FRAME = 160
+FRAME = 160  # samples
 
 
 async def _call(steps: str, monkeypatch: pytest.MonkeyPatch) -> tuple[CallReport, Samples]:
@@ -62,7 +62,7 @@ async def test_the_caller_hears_the_agent_at_its_level_without_clipping_or_frame
     heard = dsp.decode(got.heard_mulaw)
     start = _find(spoken, heard)
     part = heard[start : start + len(spoken)]
-    # All words in their place. The filters change the phase, and mu-law twice adds noise about 20 dB below the speech.
+    # All words are in their place. Filters change the phase, and mu-law twice adds noise about 20 dB below the speech.
     assert np.corrcoef(part, spoken)[0, 1] > 0.9
     assert abs(dsp.level_dbfs(dsp.encode(part)) - dsp.level_dbfs(clip.mulaw)) < 0.5
     assert np.max(np.abs(part)) < 32_000

@@ -22,12 +22,12 @@ from relay.recordings.cipher import (
 from relay.recordings.files import FileInProgress, Recording, open_file
 
 CHUNKS = 5
-TAIL = 1_234
+TAIL_BYTES = 1_234
 
 
 def _written(folder: Path, keys: Keys, seed: int = 0, call_sid: str = "CA1") -> tuple[Path, bytes]:
     """Make a recording of five whole chunks and a shorter one. Return its file and its audio."""
-    stereo = random.Random(seed).randbytes(CHUNKS * CHUNK_BYTES + TAIL)
+    stereo = random.Random(seed).randbytes(CHUNKS * CHUNK_BYTES + TAIL_BYTES)
     file = FileInProgress(folder, f"2026-11-29/120000-{call_sid}-{seed}.rec", keys, Header.fresh(keys, call_sid, 0, 0))
     file.open()
     for at in range(0, CHUNKS * CHUNK_BYTES, CHUNK_BYTES):

@@ -20,7 +20,7 @@ from tests.helpers.play import perform
 
 pytestmark = pytest.mark.usefixtures("same_order")
 
-FRAME = 160
+FRAME = 160  # samples
 # Audio may be at most this many samples from its place: half a frame for the mark, and the rest for the network.
 PLACE_LIMIT = 20 * 8
 KEY = new_key()

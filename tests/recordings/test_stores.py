@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, timedelta
 from functools import partial
@@ -25,6 +25,7 @@ from relay.recordings.files import FileInProgress, Finished, finished_of
 from relay.recordings.service import Recordings
 from relay.recordings.stores import FolderStore, ObjectStore, S3Access, StoreFailed
 from relay.telemetry.metrics import Metrics
+from tests.helpers.until import until
 
 pytestmark = pytest.mark.real
 
@@ -57,12 +58,6 @@ async def _running(recordings: Recordings) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def _until(done: Callable[[], object]) -> None:
-    with trio.fail_after(60):
-        while not done():  # noqa: ASYNC110 -- what is waited for is in a thread
-            await trio.sleep(0.02)
-
-
 def _there(store: ObjectStore | FolderStore) -> list[str]:
     return sorted(store.names())
 
@@ -72,7 +67,7 @@ async def test_closed_recordings_are_uploaded_and_then_removed_from_the_disk(buc
     names = [put_file(tmp_path, NOW - timedelta(hours=hour)) for hour in (1, 30)]
     recordings, ledger = _recordings(tmp_path, store)
     async with _running(recordings):
-        await _until(lambda: not _there(disk))
+        await until(lambda: not _there(disk))
     assert _there(store) == sorted(names)
     found = ledger.of(rows.RecordingRow)
     assert {row.stored_in for row in found} == {bucket.url}
@@ -140,11 +135,11 @@ async def test_a_failed_upload_is_tried_again_and_the_local_copy_is_kept_until_i
         store = ObjectStore(dataclasses.replace(bucket, endpoint=way.url), timedelta(seconds=0.5))
         recordings, ledger = _recordings(tmp_path, store)
         async with _running(recordings):
-            await _until(lambda: way.connections >= 3)
+            await until(lambda: way.connections >= 3)
             assert _there(FolderStore(tmp_path)) == [name]
             assert all(row.stored_in == "disk" for row in ledger.of(rows.RecordingRow))
             way.mode = "good"
-            await _until(lambda: not _there(FolderStore(tmp_path)))
+            await until(lambda: not _there(FolderStore(tmp_path)))
         assert _there(ObjectStore(bucket)) == [name]
         assert [row.stored_in for row in ledger.of(rows.RecordingRow)] == [bucket.url]
         nursery.cancel_scope.cancel()
@@ -159,7 +154,7 @@ async def test_a_recording_that_was_uploaded_before_a_restart_is_not_uploaded_ag
     monkeypatch.setattr(store._api, "put", lambda *_: pytest.fail("uploaded twice"))
     recordings, ledger = _recordings(tmp_path, store)
     async with _running(recordings):
-        await _until(lambda: not _there(FolderStore(tmp_path)))
+        await until(lambda: not _there(FolderStore(tmp_path)))
     assert [row.stored_in for row in ledger.of(rows.RecordingRow)] == [bucket.url]
 
 
@@ -172,7 +167,7 @@ async def test_an_incomplete_copy_in_the_store_does_not_count_as_uploaded(bucket
     short.unlink()
     recordings, _ = _recordings(tmp_path, store)
     async with _running(recordings):
-        await _until(lambda: not _there(FolderStore(tmp_path)))
+        await until(lambda: not _there(FolderStore(tmp_path)))
     assert (await trio.to_thread.run_sync(store.open, name, KEYS)).samples == 3 * CHUNK_BYTES // 2 + 50
 
 
@@ -216,7 +211,7 @@ async def test_recordings_older_than_the_limit_are_deleted_and_the_others_are_ke
     label = "disk" if store is None else "store"
     told = f'oldest_seconds{{where="{label}"}}'.encode()  # the disk is looked at before the store
     async with _running(recordings):
-        await _until(lambda: len(_there(where)) == 2 and told in recordings._metrics.text())
+        await until(lambda: len(_there(where)) == 2 and told in recordings._metrics.text())
     assert _there(where) == sorted(names[:2])
     deleted = {row.name for row in ledger.of(rows.RecordingRow) if row.deleted_at is not None}
     assert deleted == set(names[2:])
@@ -232,7 +227,7 @@ async def test_the_folder_of_a_day_is_removed_with_its_last_recording(tmp_path: 
     put_file(tmp_path, NOW - timedelta(days=31))
     recordings, _ = _recordings(tmp_path, None)
     async with _running(recordings):
-        await _until(lambda: not list(tmp_path.iterdir()))
+        await until(lambda: not list(tmp_path.iterdir()))
 
 
 async def test_a_recording_that_is_deleted_while_its_row_is_written_again_leaves_no_peaks(
@@ -260,6 +255,6 @@ async def test_a_recording_that_is_deleted_while_its_row_is_written_again_leaves
         return {row.name: row.peaks for row in ledger.of(rows.RecordingRow) if row.deleted_at is not None}
 
     async with _running(recordings):
-        await _until(lambda: not _there(FolderStore(tmp_path)) and deleted().keys() == names)
+        await until(lambda: not _there(FolderStore(tmp_path)) and deleted().keys() == names)
         await trio.sleep(0.3)  # s; the slow read has ended by now
     assert set(deleted().values()) == {"\\x"}

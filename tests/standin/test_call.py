@@ -54,7 +54,7 @@ def test_a_recording_is_played_as_a_scenario(wav: Path, capsys: pytest.CaptureFi
     assert main(["call", NOBODY, "--wav", str(wav)]) == UNREACHABLE
     told = capsys.readouterr().out
     assert "1 call, in" in told
-    assert "The relay cannot be reached." in told
+    assert "The relay cannot be reached: is `relay serve` running, and is this its address?" in told
 
 
 @pytest.mark.parametrize(

@@ -719,7 +719,7 @@ async def test_a_caller_who_hangs_up_while_recording_leaves_what_was_said(autoju
     assert relay.fields("/done")["Digits"] == "hangup"
 
 
-async def test_the_request_for_an_anonymous_caller_has_no_place(autojump_clock: Any) -> None:
+async def test_the_request_for_an_anonymous_caller_names_no_state_and_no_city(autojump_clock: Any) -> None:
     relay = TinyRelay({"/twilio/incoming": twiml("<Hangup/>")})
     await ring(relay, line=replace(LINE, number="anonymous"))
     assert relay.asked[0].fields["From"] == "anonymous"

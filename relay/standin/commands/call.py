@@ -51,7 +51,7 @@ class Target:
     def unusable(self) -> str:
         """Why it cannot be rung, in a sentence. Empty if it can."""
         if not _is_origin(self.url):
-            return f"This is no http or https URL of a relay: {self.url!r}"
+            return f"This is no http or https URL of a relay: {self.url!r}. Write it like http://127.0.0.1:8080"
         if not self.account.auth_token:
             return "TWILIO_AUTH_TOKEN is needed to sign the requests: give the one that the relay has."
         return ""
@@ -118,7 +118,7 @@ async def main_call(
             except* OSError as group:
                 taken = first_error(group)
         if taken is not None:
-            tell(f"The port {rest_port} cannot be used: {taken}")
+            tell(f"The port {rest_port} cannot be used: {taken}. Give another with --rest-port")
             return USAGE
         async with trio.open_nursery() as calls:
             for mine in fitted:
@@ -152,7 +152,7 @@ def _conclude(reports: list[CallReport], play: Scenario, out: Path | None, as_js
         tell(json.dumps([each.as_dict() | {"wrong": wrong[each.call_sid]} for each in reports], indent=2))
     elif not reached:
         tell(f"\n{_calls(reports)}" + (f": {reports[0].complaints[0]}" if len(reports) > 1 else ""))
-        tell("The relay cannot be reached.")
+        tell("The relay cannot be reached: is `relay serve` running, and is this its address?")
     else:
         for line in summary(reports, wrong):
             tell(line)
@@ -164,7 +164,7 @@ def _conclude(reports: list[CallReport], play: Scenario, out: Path | None, as_js
             tell(note)
         given = " and ".join(f"[{name}]" for name in ("model", "voice", "backend") if getattr(play, name))
         if given:
-            tell(f"{given} of the scenario is for a stage of ours (relay demo --scenario): this relay has its own.")
+            tell(f"{given} of the scenario counts only in `relay demo --scenario`: this relay was called as it is.")
     if not reached:
         return UNREACHABLE
     return FAILED if any(wrong.values()) else OK

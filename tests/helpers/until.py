@@ -1,0 +1,14 @@
+"""Wait until something is true that another thread or process does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+
+async def until(done: Callable[[], object]) -> None:
+    """Look every 20 ms. After 60 s the test fails."""
+    with trio.fail_after(60):
+        while not done():  # noqa: ASYNC110 -- no event tells this process
+            await trio.sleep(0.02)
