@@ -14,7 +14,7 @@ The rooms, in the order a caller's audio visits them:
       fly_replay.py       the machine that knows the call         browser_calls.py    test calls from the console's page
     transport/          bytes and messages on sockets
       hub.py              one look at all sockets a pass: what has come is handed over, no task is woken
-      wire.py             bytes on a socket, with TLS or not          websocket.py        messages (text_frame.py)
+      wire.py             bytes on a socket, with TLS or not          websocket.py        messages (handshake.py opens)
       overload.py         is the loop behind?                         ticker.py           one clock for all watchdogs
     twilio/             Twilio's JSON <-> frames, marks, digits (media_protocol.py), TwiML, signatures, tokens; rest.py,
       caller_id.py        who calls, and what that is worth
@@ -25,8 +25,10 @@ The rooms, in the order a caller's audio visits them:
       model_connector.py  where a call's model sessions come from     context.py          what calls share
       spoken_answers.py   the model's text, spoken by another voice   warm_voices.py      voices opened while it rings
       call_file.py        what a call keeps over its streams          call_rows.py        its rows, figures, last line
-      function_runner.py  the functions that the model calls          function_rows.py    what a function leaves
-      reservations.py     exactly-once before the notice          caller_protocol.py  a phone's, or a browser's
+      function_runner.py  the model's functions, what they leave  reservations.py     exactly-once before the notice
+      caller_protocol.py  a phone's, or a browser's               caller_words.py     what a function may ask of them
+      caller_probe.py     is the caller's socket alive?           owner_orders.py     what the owner orders, carried out
+      leaving.py          hang up; close behind the last words
     call/machine.py     an event and the time in, actions out (pure). Its state is state.py, its rooms are
       greeting.py         the first words, by a ladder                turns.py            the caller's turns
       responses.py        the model's answers                         interruption.py     stop, undo, give up

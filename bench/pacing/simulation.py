@@ -102,7 +102,7 @@ def run(way: str, lead: Lead, trouble: Trouble, *, coughs: bool, seed: int = 7) 
             continue
         while deltas and deltas[0][0] <= now:
             _, item, mulaw, last = deltas.popleft()
-            pushed.setdefault(item, now) if not playout.is_finished(item) and mulaw[0] == 1 else None
+            pushed.setdefault(item, now) if item not in playout.finished and mulaw[0] == 1 else None
             busy(playout.append, item, mulaw, now)
             if last:
                 busy(playout.finish, item)

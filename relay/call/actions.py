@@ -125,6 +125,7 @@ class RunFunction:
     function_call_id: str
     name: str
     arguments: str
+    caller_turn: int = -1  # the number of the caller's newest turn; -1 for none
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from relay.call.conversation import Turn
 from relay.call.vocabulary import CallerTranscribed, ItemId
 
 
@@ -14,11 +15,11 @@ class CallerTurn:
     began_at: float | None = None  # None: never told, or its place in the conversation is taken
     silent_since: float | None = None  # since when both sides were silent when it began; None: never told
     words_until: float = 0.0  # others wait for its words until then
+    spoken: Turn | None = None  # its place in the conversation, when it has one
     early: CallerTranscribed | None = None  # words that came before its commit
     is_answered: bool = False  # what was asked for before its words were known answers it, too
     has_interrupted: bool = False  # an answer was given up for it
     is_misunderstood: bool = False  # one of the two has not understood it
-    was_asked_again: bool = False  # about it the agent asked again: words, or a noise?
 
 
 @dataclass(slots=True)
@@ -26,7 +27,8 @@ class CallerTurns:
     """The caller's turns of one call, by item."""
 
     _turns: dict[ItemId, CallerTurn] = field(default_factory=dict)
-    _awaited: dict[ItemId, CallerTurn] = field(default_factory=dict)  # of these the words are not known yet
+    awaited: dict[ItemId, CallerTurn] = field(default_factory=dict)  # of these the words are not known yet
+    asked_again: set[ItemId] = field(default_factory=set)  # about these the agent asked again: words, or a noise?
 
     def _turn(self, item_id: ItemId) -> CallerTurn:
         return self._turns.setdefault(item_id, CallerTurn())
@@ -51,10 +53,12 @@ class CallerTurns:
         began_at, turn.began_at = turn.began_at, None
         return began_at
 
-    def became_item(self, item_id: ItemId, words_until: float) -> tuple[float | None, CallerTranscribed | None]:
+    def became_item(
+        self, item_id: ItemId, spoken: Turn, words_until: float
+    ) -> tuple[float | None, CallerTranscribed | None]:
         """It took its place, and its words are on their way: when it began, and words that came before this."""
-        turn = self._awaited[item_id] = self._turn(item_id)
-        turn.words_until = words_until
+        turn = self.awaited[item_id] = self._turn(item_id)
+        turn.spoken, turn.words_until = spoken, words_until
         early, turn.early = turn.early, None
         return self.take_began_at(item_id), early
 
@@ -63,23 +67,18 @@ class CallerTurns:
 
         The last are kept, where its beginning was told.
         """
-        turn = self._awaited.pop(event.item_id, None)
+        turn = self.awaited.pop(event.item_id, None)
         if turn is None and (early := self._turns.get(event.item_id)) is not None and early.began_at is not None:
             early.early = event
         return turn
 
     def awaits_words(self, now: float) -> bool:
         """True while the words of a turn may come at any moment. Later words count, but nobody waits for them."""
-        return any(now < turn.words_until for turn in self._awaited.values())
-
-    @property
-    def are_open(self) -> bool:
-        """True while the words of any turn are not known."""
-        return bool(self._awaited)
+        return any(now < turn.words_until for turn in self.awaited.values())
 
     def forget_words(self) -> None:
         """The session has ended, and its transcriptions with it."""
-        self._awaited.clear()
+        self.awaited.clear()
         for turn in self._turns.values():
             turn.early = None
 
@@ -87,7 +86,7 @@ class CallerTurns:
 
     def were_asked_about(self) -> None:
         """An answer was asked for. It also answers the turns whose words are not known yet."""
-        for turn in self._awaited.values():
+        for turn in self.awaited.values():
             turn.is_answered = True
 
     def answer_was_given_up(self, by: ItemId | None = None) -> None:
@@ -118,10 +117,6 @@ class CallerTurns:
         for turn in self._turns.values():
             turn.is_misunderstood = False
 
-    def was_asked_again(self, item_id: ItemId) -> bool:
-        """True if the agent asked again about it."""
-        return self._turn(item_id).was_asked_again
-
     def ask_again(self, item_id: ItemId) -> None:
         """The agent asked again. It is not known yet whether there were words to understand."""
-        self._turn(item_id).was_asked_again = True
+        self.asked_again.add(item_id)

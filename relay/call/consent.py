@@ -35,6 +35,7 @@ class Consent:
     announces: bool = False
     heard: bool = False  # the notice
     refused: bool = False  # by the caller, in words
+    words: Words = field(init=False)  # what becomes of words now
     _waiting: list[RecordTurn] = field(default_factory=list)  # rows with words, for the notice to be heard
 
     @property
@@ -42,12 +43,15 @@ class Consent:
         """True once the notice was heard, if this caller must hear one."""
         return self.heard or not self.announces
 
-    @property
-    def words(self) -> Words:
-        """What becomes of words now."""
+    def __post_init__(self) -> None:
+        self._decide()
+
+    def _decide(self) -> None:
+        """What becomes of words from now on."""
         if not self.keeps or self.refused:
-            return Words.NEVER
-        return Words.KEPT if self.is_given else Words.WAITING
+            self.words = Words.NEVER
+        else:
+            self.words = Words.KEPT if self.is_given else Words.WAITING
 
     @property
     def may_keep(self) -> bool:
@@ -68,11 +72,13 @@ class Consent:
     def was_heard(self) -> list[RecordTurn]:
         """The caller has heard the notice: what waited for it is to be written."""
         self.heard = True
+        self._decide()
         return self._let_go()
 
     def refuse(self) -> list[RecordTurn]:
         """The caller does not want their words kept: what waited is to be written without them."""
         self.refused = True
+        self._decide()
         return [replace(row, said=None, heard=None) for row in self._let_go()]
 
     def forget_what_waits(self) -> None:

@@ -20,6 +20,7 @@ from relay.call.actions import (
     TurnLatency,
 )
 from relay.call.call_config import PastTurn
+from relay.call.playout import Cut
 from relay.call.vocabulary import ItemId, Position
 from relay.call.wording import BROKEN_OFF
 
@@ -93,43 +94,43 @@ class Turn:
     latency: TurnLatency | None = None
     positions: list[Position] | None = None  # of text that another voice speaks: where in the text its sound is
     is_spoken: bool = False  # all of that text has its sound
-    _pieces: dict[ItemId, str | None] = field(default_factory=dict)  # the caller's: their words, None until they come
+    pieces: dict[ItemId, str | None] = field(default_factory=dict)  # the caller's: their words, None until they come
 
     # The caller's
 
     def was_spoken(self, item_id: ItemId, began_ms: int, ended_ms: int) -> None:
         """The caller spoke from here to there: it, or one more piece of it. Until the words come, they are a gap."""
-        if not self._pieces:
+        if not self.pieces:
             self.started_ms = began_ms
         self.ended_ms = max(began_ms, ended_ms)
-        self._pieces.setdefault(item_id, None)
+        self.pieces.setdefault(item_id, None)
         self._put_together()
 
     def was_written_down(self, item_id: ItemId, words: str) -> RecordTurn:
         """The words came, of it or of one of its pieces: its row."""
-        self._pieces[item_id] = words
+        self.pieces[item_id] = words
         self._put_together()
         return self.row()
 
     def has_lost(self, item_id: ItemId) -> bool:
         """One of its pieces was nothing. True if nothing is left of it."""
-        self._pieces.pop(item_id, None)
-        if self._pieces:
+        self.pieces.pop(item_id, None)
+        if self.pieces:
             self._put_together()
-        return not self._pieces
+        return not self.pieces
 
     def said_without(self, item_id: ItemId) -> str:
         """The words of its other pieces, as far as they are known."""
-        return " ".join(words for piece, words in self._pieces.items() if words and piece != item_id)
+        return " ".join(words for piece, words in self.pieces.items() if words and piece != item_id)
 
     def said_with(self, item_id: ItemId, words: str) -> str:
         """All its words, with these for one of its pieces."""
-        pieces = {**self._pieces, item_id: words}
+        pieces = {**self.pieces, item_id: words}
         return " ".join(filter(None, pieces.values()))
 
     def _put_together(self) -> None:
-        self.said = " ".join(filter(None, self._pieces.values()))
-        self.gap = any(words is None for words in self._pieces.values())
+        self.said = " ".join(filter(None, self.pieces.values()))
+        self.gap = any(words is None for words in self.pieces.values())
 
     # The agent's
 
@@ -206,6 +207,16 @@ class Turn:
             self.gap,
             self.latency,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """What became of an item that was cut off."""
+
+    heard: str  # its words that were heard
+    in_full: bool  # that is all of it
+    is_text: bool  # as `Turn.is_text`
+    row: RecordTurn | None  # None: it had ended before
 
 
 def _stays_with_the_turn_before(entry: Turn | Called | PastTurn) -> bool:
@@ -287,6 +298,17 @@ class Conversation:
         """The turn of an item that has its place."""
         return self._turns.get(item_id)
 
+    def sounds(
+        self, item_id: ItemId, said_ms: float, positions: tuple[Position, ...] | None
+    ) -> tuple[Turn | None, float]:
+        """Audio of an agent's item came. Its turn, None if it has no place yet; and how long its audio was before."""
+        turn = self._turns.get(item_id)
+        if turn is None:
+            return None, 0.0
+        before_ms = turn.said_ms
+        turn.sounds(said_ms, positions)
+        return turn, before_ms
+
     def noted(self, role: str, text: str) -> None:
         """Something that the model was told in writing (keys of the caller's).
 
@@ -294,10 +316,15 @@ class Conversation:
         """
         self._entries.append(PastTurn(role, text))
 
-    def heard_of(self, item_id: ItemId, heard_ms: float, said_ms: float, complete: bool) -> tuple[Turn, str] | None:
-        """The turn of an item and its words that were heard, as `Turn.heard_until`. None if it has no place."""
-        turn = self._turns.get(item_id)
-        return None if turn is None else (turn, turn.heard_until(heard_ms, said_ms, complete))
+    def was_cut(self, cut: Cut, ended_ms: int, latency: TurnLatency | None) -> CutOff | None:
+        """An item was cut off. None if it has no place. `ended_ms`, `latency`: as `Turn.was_heard`."""
+        turn = self._turns.get(cut.item)
+        if turn is None:
+            return None
+        heard = turn.heard_until(cut.heard_ms, cut.said_ms, cut.complete)
+        in_full = cut.complete and int(cut.heard_ms) >= int(cut.said_ms)
+        row = None if turn.whole else turn.was_heard(heard, ended_ms, interrupted=not in_full, latency=latency)
+        return CutOff(heard, in_full, turn.is_text, row)
 
     def drop(self, item_id: ItemId) -> None:
         """Forget an item that was deleted."""
@@ -317,19 +344,20 @@ class Conversation:
         """True for a function call that was noted already."""
         return function_call_id in self._calls
 
-    def called(self, function_call_id: str, name: str, arguments: str) -> bool:
-        """A function was called. False for one that was written down already."""
+    def called(self, function_call_id: str, name: str, arguments: str) -> tuple[int, int] | None:
+        """A function was called, behind the `newest` turns. None for one that was written down already."""
         if self.knows_call(function_call_id):
-            return False
+            return None
         call = Called(function_call_id, name, arguments)
         self._calls[function_call_id] = call
         self._entries.append(call)
-        return True
+        return self.newest()
 
-    def returned(self, function_call_id: str, output: str) -> None:
-        """A function's output is there."""
+    def returned(self, function_call_id: str, output: str) -> tuple[int, int]:
+        """A function's output is there, behind the `newest` turns."""
         if function_call_id in self._calls:
             self._calls[function_call_id].output = output
+        return self.newest()
 
     def turns(self) -> list[Turn]:
         """All turns, in the conversation's order."""

@@ -28,6 +28,7 @@ counts, and that it has reported no speech for NO_SPEECH_MS. If no frames come, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from relay.call.early_governor import Governor, reads_out
 from relay.call.response_queue import Wish
@@ -100,11 +101,12 @@ class EarlyAnswer:
         """A piece of the open turn: what the caller says now is one more piece."""
         return self.turn.pieces[-1] if self.turn is not None and self.turn.pieces else None
 
-    def begins(self, at: float) -> None:
-        """The VAD hears speech. By our own level it began at this time."""
+    def goes_on(self, at: float) -> bool:
+        """The VAD hears speech. By our own level it began at this time. True if an early answer must be taken back."""
         self._began_at = at
         if self.turn is None and at - self._closed_at < GOES_ON_MS / 1000:
             self._lengths.was_none()
+        return self.is_asked
 
     def piece(self, item_id: ItemId, now: float, *, reads_out: bool, sounds: bool, wants_answer: bool) -> bool:
         """Speech became an item: a turn, or one more piece of the open one. True if it wants an answer.
@@ -230,10 +232,15 @@ class EarlyAnswer:
         if is_generated and self.is_asked and self.response is not None and item_id not in self._items:
             self._items.append(item_id)
 
-    def hold(self, event: FunctionAsked) -> None:
-        """The early answer calls a function: not now."""
+    def called(self, event: FunctionAsked) -> Literal["now", "held", "never"]:
+        """An answer calls a function: when does it run? An early one's waits. One that was taken back gets nothing."""
+        if event.item_id and event.response_id in self._taken_back:
+            return "never"
+        if not self.is_early(event.response_id):
+            return "now"
         if all(held.function_call_id != event.function_call_id for held in self._held):
             self._held.append(event)
+        return "held"
 
     def take_back(self) -> tuple[ResponseId | None, list[ItemId], list[FunctionAsked]]:
         """It is not wanted any more.

@@ -52,7 +52,7 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
         call.told_midnight = True
         assert call.plan.midnight is not None
         out.append(call.note(wording.PAST_MIDNIGHT.format(day=call.plan.midnight.day)))
-    elif not call.warned and age_s >= limits.call_s - WARN_BEFORE_CAP_S and call.model_is_ready:
+    elif not call.warned and age_s >= limits.call_s - WARN_BEFORE_CAP_S and call.sessions.serves:
         call.warned = True
         out.append(call.note(wording.COME_TO_AN_END))
 
@@ -60,7 +60,7 @@ def check_caps(call: Call, now: float, out: list[Action]) -> None:
 def _midnight_is_past(call: Call, age_s: float) -> bool:
     """True if the session's instructions were written before midnight, and it is after midnight now."""
     midnight = call.plan.midnight
-    return midnight is not None and not call.told_midnight and age_s >= midnight.in_s and call.model_is_ready
+    return midnight is not None and not call.told_midnight and age_s >= midnight.in_s and call.sessions.serves
 
 
 def check_silence(call: Call, now: float, out: list[Action]) -> None:
@@ -111,7 +111,7 @@ def transfer(
         hears = "that nobody is there now; a message, or what the agent can do"
         out.append(Report("human.not_there", "info", (("why", "outside HUMAN_HOURS"), ("caller_hears", hears))))
         call.missed_human = True
-        if call.model_is_ready:
+        if call.sessions.serves:
             out.append(call.note(wording.NO_HUMAN_NOW))
         else:
             call.conversation.noted("system", wording.NO_HUMAN_NOW)  # for the session that is being opened
@@ -196,7 +196,7 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
     out.append(Report("call.goodbye_taken_back", "info"))
     cut_off(call, now, out)
     call.phase, call.ending = Phase.TALKING, None
-    if call.model_is_ready:
+    if call.sessions.serves:
         out.append(call.note(wording.GOODBYE_TAKEN_BACK))
     call.answers.want("turn")
 
@@ -241,7 +241,7 @@ def _has_spoken(call: Call, now: float) -> bool:
 
     It may be an emergency, or one more wish.
     """
-    hears = call.model_is_ready and call.ending is not None and call.ending.then is Next.HANG_UP
+    hears = call.sessions.serves and call.ending is not None and call.ending.then is Next.HANG_UP
     return hears and (call.floor.is_taken or call.awaits_words(now))
 
 
@@ -285,7 +285,7 @@ def _is_awaited(call: Call, now: float) -> bool:
     """
     if call.functions and call.ending is not None and call.ending.then in (Next.NOTHING, Next.HANG_UP):
         return True
-    more_comes = bool(call.functions) or (call.awaits_words(now) and call.model_is_ready)
+    more_comes = bool(call.functions) or (call.awaits_words(now) and call.sessions.serves)
     return more_comes and call.over_at is not None and now < call.over_at
 
 

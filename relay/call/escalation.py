@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from relay.call.words import Language, Meaning, Patterns, Sets, Words, plain
+from relay.call.words import Language, Patterns, Sets, Words, plain
 
 
 class RulesInvalid(ValueError):
@@ -31,7 +31,6 @@ CALLER_SAYS = {
     "misunderstood": "misunderstood_words",
     "topics_hard": "topics_hard",
 }
-NO_WORDS = Meaning(is_nothing=True)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
@@ -55,8 +54,13 @@ class Rules:
     human_digit: str = "0"
     emergency_number: str = "the emergency number"  # in the agent's words
     numbers: tuple[str, ...] = ()  # how the emergency number is said
-    words: Words = field(default_factory=Words, repr=False)
+    languages: tuple[Language, ...] = field(default=(), repr=False)
+    words: Words = field(init=False, compare=False, repr=False)  # judges what the caller says
     _patterns: dict[str, Patterns | None] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        own = {kind: self._own(name) for kind, name in CALLER_SAYS.items()}
+        object.__setattr__(self, "words", Words(self.languages, own))
 
     @property
     def clerks(self) -> tuple[str, ...]:
@@ -65,12 +69,6 @@ class Rules:
         They are judged like "agent": not every sentence with them asks for one.
         """
         return tuple(phrase for phrase in self.human_words if len(plain(phrase).split()) == 1)
-
-    def judge(self, text: str) -> Meaning:
-        """What the caller's words mean; `says` of it names what is listened for, of CALLER_SAYS."""
-        if not text:
-            return NO_WORDS
-        return self.words.judge(text, {kind: self._own(name) for kind, name in CALLER_SAYS.items()})
 
     def says(self, name: str, text: str) -> bool:
         """True if `text` says what the list `name` ("human_words", ...) stands for, and means it."""
@@ -83,15 +81,15 @@ class Rules:
 
     def _compiled(self, name: str) -> Patterns | None:
         phrases = [plain(phrase) for phrase in getattr(self, name)]
-        if name == "human_words" and self.words.languages:
+        if name == "human_words" and self.languages:
             phrases = [phrase for phrase in phrases if phrase not in map(plain, self.clerks)]
         sets = Sets()
-        sets.add_numbers("number", self.numbers if name == "emergency_words" and not self.words.languages else ())
+        sets.add_numbers("number", self.numbers if name == "emergency_words" and not self.languages else ())
         return Patterns([*filter(None, phrases), "{number}"], sets)
 
     def listening_for(self, languages: tuple[Language, ...]) -> Rules:
         """The same rules with the words of these languages."""
-        return replace(self, words=Words(languages), _patterns={})
+        return replace(self, languages=languages, _patterns={})
 
     def promises(self, text: str) -> bool:
         """True if the agent's last sentence says that it does something now, and asks nothing."""

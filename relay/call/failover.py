@@ -268,7 +268,7 @@ def _nudge(call: Call, out: list[Action]) -> None:
     if missing == "promise" and not first:
         call.answers.want("nudge", wording.PROMISED_AGAIN)
         return
-    if call.model_is_ready:
+    if call.sessions.serves:
         out.append(call.note(wording.PROMISED if missing == "promise" else wording.MET_WITH_SILENCE))
     call.answers.want("nudge")
 

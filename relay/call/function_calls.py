@@ -37,41 +37,42 @@ def asked(call: Call, event: FunctionAsked, now: float, out: list[Action]) -> No
     """The model calls a function."""
     if call.phase is not Phase.TALKING:
         return
-    if call.early.was_taken_back(event.response_id) and event.item_id:
+    runs = call.early.called(event)
+    if runs == "never":
         call.soundless_items.setdefault(event.response_id, set()).add(event.item_id)  # deleted, as its answer is
         return
-    if call.early.is_early(event.response_id):  # nothing is done before the caller's turn has ended
-        call.early.hold(event)
+    if runs == "held":  # nothing is done before the caller's turn has ended
         call.functions.are_called_by(event.response_id)
         call.answers.called(event.response_id, now)
         return
-    if not call.conversation.called(event.function_call_id, event.name, event.arguments):
+    newest = call.conversation.called(event.function_call_id, event.name, event.arguments)
+    if newest is None:
         return  # told twice
     may = call.answers.called(event.response_id, now)
     if may == "nothing":  # the caller spoke against it before it was done
         call.conversation.returned(event.function_call_id, wording.NOT_RUN)
         out.append(SendFunctionOutput(event.function_call_id, wording.NOT_RUN))
         return
-    phrase, newest = call.plan.holding.get(event.name, "holding") or "", call.conversation.newest()
+    phrase = call.plan.holding.get(event.name, "holding") or ""
     if not call.functions.begin(
         event.function_call_id, event.response_id, phrase, now, newest=newest, may_call=may == "call"
     ):
         call.conversation.returned(event.function_call_id, wording.TOO_MANY)
         out.append(SendFunctionOutput(event.function_call_id, wording.TOO_MANY))
         return
-    out.append(RunFunction(event.function_call_id, event.name, event.arguments))
+    out.append(RunFunction(event.function_call_id, event.name, event.arguments, newest[0]))
 
 
 def returned(call: Call, event: FunctionReturned, now: float, out: list[Action]) -> None:
     """A function's answer is there."""
-    response_id = call.functions.end(event.function_call_id)
-    if response_id is None:
+    wants_answer = call.phase is Phase.TALKING and not isinstance(event.effect, TransferCall | EndCall | StaySilent)
+    if not call.functions.end(event.function_call_id, wants_answer=wants_answer):
         return  # told twice
-    call.conversation.returned(event.function_call_id, event.output)
+    newest = call.conversation.returned(event.function_call_id, event.output)
     call.presence.was_served(now)
     if call.phase is not Phase.TALKING:
         return
-    if call.model_is_ready:
+    if call.sessions.serves:
         out.append(SendFunctionOutput(event.function_call_id, event.output))
     match event.effect:
         case TransferCall(reason, summary):
@@ -84,7 +85,6 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
         case StaySilent():
             call.liveness.stays_silent(now)
         case TakeMessage() | PauseRecording() | ResumeRecording() | None:
-            call.functions.output_came(response_id)
             if call.rest.kept is not None:
                 call.rest.forget()  # there is something else to say
     if _failed_too_often(call, event):
@@ -92,7 +92,7 @@ def returned(call: Call, event: FunctionReturned, now: float, out: list[Action])
         why = f"nobody knows whether {what} was done" if event.unsure else f"{what} failed"
         if ending.transfer(call, EndReason.TRANSFERRED, why, "", now, out, phrase="trouble"):
             return
-    want_answer(call, now, out)
+    want_answer(call, newest, now, out)
 
 
 def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
@@ -114,13 +114,13 @@ def _failed_too_often(call: Call, event: FunctionReturned) -> bool:
     return True
 
 
-def want_answer(call: Call, now: float, out: list[Action]) -> None:
+def want_answer(call: Call, newest: tuple[int, int], now: float, out: list[Action]) -> None:
     """The outputs of one answer's functions are answered together: when the answer is complete and the last output is
-    there.
+    there. `newest`: the turns that came last, as `Conversation.newest`.
 
     A model that calls again and again is asked for an answer without functions. After that a human takes over.
     """
-    answer = call.functions.next_answer(call.answers.active, call.conversation.newest())
+    answer = call.functions.next_answer(call.answers.active, newest)
     if answer == "none":
         return
     if answer == "any":

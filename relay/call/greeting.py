@@ -40,22 +40,22 @@ def arrive(call: Call, now: float, out: list[Action]) -> None:
             call.notice_item = item if greeting.announces else None
         if greeting.question.text:
             call.own(greeting.question, now, out, protected=False)
-    climb(call, now, out)
 
 
-def climb(call: Call, now: float, out: list[Action]) -> None:
+def climb(call: Call, now: float, out: list[Action]) -> bool:
     """The lower steps of the ladder: the live greeting as soon as it is there, else the clip, else the human.
 
-    What counts is audio that was written. A first delta that is too small to be played is not a greeting yet.
+    What counts is audio that was written. A first delta that is too small to be played is not a greeting yet. True if
+    the clip is to be written now.
     """
-    if call.figures.rung is not Rung.NONE or call.phase is not Phase.TALKING:
-        return
-    call.due(now, out)
     if call.figures.greeting_ms is not None:
         call.figures.rung = Rung.LIVE
-    elif call.since_arrival_s(now) >= CLIP_AFTER_S:
-        call.figures.rung = Rung.CLIP
-        call.say("one_moment", now, out, protected=True, first=True, bridges=True)
+        return False
+    if call.since_arrival_s(now) < CLIP_AFTER_S:
+        return False
+    call.figures.rung = Rung.CLIP
+    call.say("one_moment", now, out, protected=True, first=True, bridges=True)
+    return True
 
 
 def overdue(call: Call, now: float) -> bool:
@@ -63,5 +63,5 @@ def overdue(call: Call, now: float) -> bool:
     waited_s = call.since_arrival_s(now)
     if call.figures.rung in (Rung.CLIP, Rung.NONE) and not call.answer_items:
         return waited_s >= HUMAN_AFTER_S
-    missing = not call.model_is_ready and call.sessions.count == 0 and waited_s >= MODEL_LIMIT_S
+    missing = not call.sessions.serves and call.sessions.count == 0 and waited_s >= MODEL_LIMIT_S
     return missing and not call.playout.is_speaking(now)  # a greeting that has begun is said to its end

@@ -60,10 +60,9 @@ def carry_out(call: Call, step: Step, now: float, out: list[Action]) -> None:
         if call.playout.is_held:
             call.figures.false_stops += was_heard
             call.playout.resume()
-            call.due(now, out)
     else:
         call.figures.barge_ins += was_heard
-        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.keypad.is_untold)
+        is_all = not (call.answers.is_busy or call.answers.is_wanted or call.functions or call.keypad.untold)
         cuts = cut_off(call, now, out, by=speech.item_id if speech is not None else None)
         if was_heard and is_all:
             _keep_rest(call, cuts, now)
@@ -145,7 +144,7 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
     """
     response_id, items, held = call.early.take_back()
     cancel = call.answers.cancel(now)
-    if cancel is not None and call.model_is_ready:
+    if cancel is not None and call.sessions.serves:
         out.append(cancel)
     call.caller_turns.answer_was_given_up()
     if response_id is None:
@@ -163,13 +162,13 @@ def take_back(call: Call, now: float, out: list[Action]) -> None:
     call.meter.taken_back_early(response_id)
     if not call.answers.has_ended(response_id):
         call.soundless_items.setdefault(response_id, set()).update(items)
-    elif call.model_is_ready and call.phase is not Phase.GONE:
+    elif call.sessions.serves and call.phase is not Phase.GONE:
         out += [DeleteItem(item) for item in sorted(set(items))]
 
 
 def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = None) -> list[Cut]:
     """The agent's answer is given up, exactly where it was heard. `by`: the caller's turn whose sound shows it."""
-    if call.early.is_asked:
+    if call.early.turn is not None and call.early.is_asked:
         take_back(call, now, out)
     if call.playout.held is None and call.playout.hold(now):
         out.append(ClearPlayback())
@@ -181,7 +180,7 @@ def cut_off(call: Call, now: float, out: list[Action], *, by: ItemId | None = No
         out.append(cancel)
     for cut in cuts:
         _cut_item(call, cut, now, out)
-    if active is not None:
+    if active is not None and not {cut.item for cut in cuts}.issuperset(call.answer_items.get(active, ())):
         drop_unheard(call, active)
     return cuts
 
@@ -194,18 +193,16 @@ def drop_unheard(call: Call, response_id: ResponseId) -> None:
 
 
 def _cut_item(call: Call, cut: Cut, now: float, out: list[Action]) -> None:
-    found = call.conversation.heard_of(cut.item, cut.heard_ms, cut.said_ms, cut.complete)
-    if found is None:
+    turn = call.conversation.was_cut(cut, call.ms(now), call.waterfalls.take(cut.item))
+    if turn is None:
         return
-    turn, heard = found
-    in_full = cut.complete and int(cut.heard_ms) >= int(cut.said_ms)
-    if not turn.whole:
-        call.finish_turn(turn, heard, now, out, interrupted=not in_full)
+    if turn.row is not None:
+        out += call.consent.record(turn.row)
     known = call.ids.get(cut.item)
-    if not call.model_is_ready or known is None or in_full:
+    if not call.sessions.serves or known is None or turn.in_full:
         return
     if cut.own or known != cut.item or turn.is_text:  # text in this session: it cannot be truncated, only created again
-        say_anew(call, cut.item, heard, out)
+        say_anew(call, cut.item, turn.heard, out)
     elif cut.heard_ms < 1.0:
         out.append(DeleteItem(known))
         del call.ids[cut.item]

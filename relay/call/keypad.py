@@ -16,7 +16,7 @@ class Keypad:
     def __init__(self, human_key: str) -> None:
         self._human_key = human_key
         self._row = ""  # pressed one shortly after the other, told or not
-        self._untold = ""
+        self.untold = ""  # of it the model was not told
         self._at = 0.0
 
     def press(self, key: str, now: float) -> None:
@@ -24,7 +24,7 @@ class Keypad:
         if now - self._at >= KEYS_TOGETHER_S:
             self._row = ""
         self._row += key
-        self._untold += key
+        self.untold += key
         self._at = now
 
     @property
@@ -32,22 +32,17 @@ class Keypad:
         """True while the row has only the human's key, and has had no effect yet."""
         return bool(self._row) and set(self._row) == {self._human_key}
 
-    @property
-    def is_untold(self) -> bool:
-        """True while the model has not been told of all that was pressed."""
-        return bool(self._untold)
-
     def is_complete(self, now: float) -> bool:
         """True if something is to be told or judged, and its row has ended."""
-        return self.is_untold and now - self._at >= KEYS_TOGETHER_S
+        return bool(self.untold) and now - self._at >= KEYS_TOGETHER_S
 
     def take_call_for_human(self) -> None:
         """The row was a call for a human. It is not told to the model."""
-        self._untold = self._untold.removesuffix(self._row)
+        self.untold = self.untold.removesuffix(self._row)
         self._row = ""
 
     def take(self) -> str:
         """What is to be told to the model now. A row that may still ask for a human waits."""
         kept = self._row if self.may_ask_for_human else ""
-        taken, self._untold = self._untold.removesuffix(kept), kept
+        taken, self.untold = self.untold.removesuffix(kept), kept
         return taken

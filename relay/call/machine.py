@@ -24,13 +24,13 @@ from relay.call import (
     function_calls,
     greeting,
     orders,
-    refusal,
     responses,
     turns,
     voice_loss,
 )
 from relay.call.actions import Action
 from relay.call.call_config import CallPlan
+from relay.call.response_queue import Wish
 from relay.call.state import Call, Ending, Figures, Next, Phase
 from relay.call.vocabulary import (
     CallerArrived,
@@ -112,12 +112,12 @@ class Machine:
         call = self.call
         call.lateness.heard(ms, now)
         voice = call.voice
-        voice.hear(level_dbfs, ms, call.playout.echo_level_dbfs(now))
+        voice.hear(level_dbfs, ms, call.playout.echo.level_dbfs(now, call.playout.usual_lag_s or 0.0))
         if voice.quiet_ms == 0:
             call.loud_at = now
             if voice.run_ms >= KNOCK_MS:
                 call.talked_at = now
-        if voice.is_up and call.floor.speech is None and call.model_is_ready and not call.playout.is_speaking(now):
+        if voice.is_up and call.floor.speech is None and call.sessions.serves and not call.playout.is_speaking(now):
             call.unheard.hear(level_dbfs, voice.run_ms, ms, is_loud=voice.quiet_ms == 0)
         out: list[Action] = []
         if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
@@ -125,15 +125,12 @@ class Machine:
         has_ended = call.early.turn is not None and answering_early.frame(call, now, out)
         if has_ended:
             self._settle(now, out)
-        if call.phase is Phase.TALKING:
-            if call.figures.rung is Rung.NONE:
-                greeting.climb(call, now, out)
-            # At each frame: the watchdog's step is a quarter of the wait. A function that was held until now gets one
-            # frame's time, because a quick one needs no phrase.
-            if call.functions.running and not has_ended:
-                function_calls.tick(call, now, out)
-        if call.playout.queue:
-            call.due(now, out)
+        # At each frame: the watchdog's step is a quarter of the wait. A function that was held until now gets one frame's
+        # time, because a quick one needs no phrase.
+        if call.functions.running and not has_ended and call.phase is Phase.TALKING:
+            function_calls.tick(call, now, out)
+        if call.playout.queue or call.figures.rung is Rung.NONE:
+            self._play(now, out)
         return out
 
     # What others may read
@@ -151,7 +148,7 @@ class Machine:
     @property
     def model_is_ready(self) -> bool:
         """True while a model session serves the call."""
-        return self.call.model_is_ready
+        return self.call.sessions.serves
 
     @property
     def is_moving(self) -> bool:
@@ -212,10 +209,7 @@ class Machine:
             case CallerCommitted(item_id, previous):
                 turns.committed(call, item_id, previous, now, out)
             case CallerTranscribed():
-                refused = refusal.heed(call, event, now, out)
                 turns.transcribed(call, event, now, out)
-                if refused:
-                    refusal.confirm(call, now, out)
             case ResponseBegan():
                 responses.began(call, event, now, out)
             case ItemPlaced(item_id, previous, role):
@@ -247,7 +241,7 @@ class Machine:
             case MoveFailed() | NextModelLost():
                 failover.failed(call, event, now, out)
             case ClaimDoubted(correction):
-                if call.phase is Phase.TALKING and call.model_is_ready:
+                if call.phase is Phase.TALKING and call.sessions.serves:
                     call.rest.forget()
                     out.append(call.note(correction))
                     call.answers.want("correct")
@@ -269,7 +263,6 @@ class Machine:
     def _tick(self, now: float, out: list[Action]) -> None:
         call = self.call
         if call.phase is Phase.TALKING:
-            greeting.climb(call, now, out)
             ending.check_caps(call, now, out)
         if call.phase is Phase.TALKING and greeting.overdue(call, now):
             reason = EndReason.MODEL_LOST if call.sessions.count else EndReason.MODEL_UNREACHABLE
@@ -301,8 +294,63 @@ class Machine:
         if answers.wish is not None:
             if call.liveness.owed_at is None:
                 call.liveness.owe(now)
-            responses.ask(call, now, out)
-        if call.playout.queue and call.playout.held is None:
-            call.due(now, out)
+            if call.phase is Phase.TALKING and call.sessions.serves and call.playout.held is None:
+                self._ask(answers.wish, now, out)
+        if call.playout.queue or call.figures.rung is Rung.NONE:
+            self._play(now, out)
         if call.phase is not Phase.TALKING:
             ending.settle(call, now, out)
+
+    def _play(self, now: float, out: list[Action]) -> None:
+        """What is to be written to the caller now. A greeting that does not come is replaced."""
+        call = self.call
+        if call.playout.queue and call.playout.held is None and now > call.playout.due_s:
+            self._write(now, out)
+        if call.figures.rung is Rung.NONE and call.phase is Phase.TALKING and greeting.climb(call, now, out):
+            self._write(now, out)
+
+    def _write(self, now: float, out: list[Action]) -> None:
+        call = self.call
+        if call.phase in (Phase.ARRIVING, Phase.GONE):
+            return
+        if call.rest.kept is not None and call.rest.is_withheld(now):
+            return
+        if call.early.turn is not None and call.is_withheld():
+            return
+        plays = call.playout.due(now)
+        if not plays:
+            return
+        if call.rest.kept is not None:
+            call.rest.forget()
+        sounded = call.playout.sounded
+        if sounded is not None and call.liveness.owed_at is not None and call.liveness.heard(sounded, now):
+            call.sessions.relieved()
+        if call.figures.greeting_ms is None:
+            call.figures.greeting_ms = call.ms(now)
+        if call.waterfalls.unwritten:
+            for play in plays:
+                call.waterfalls.written(play.item_id, now)
+        out += plays
+
+    def _ask(self, wish: Wish, now: float, out: list[Action]) -> None:
+        """Ask for the answer that is wished for, if its time has come."""
+        call = self.call
+        if call.floor.speech is not None and call.floor.is_hearing:
+            return
+        if call.early.turn is not None:
+            call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
+            if not call.early.may_ask(wish):
+                return  # at the end of the caller's turn
+        if not call.consent.heard and call.notice_is_open(now):
+            return  # The answer would wait behind the notice anyway, and a function would write down what it is given.
+        request = call.answers.due(now)
+        if request is None:
+            return
+        if call.keypad.untold and (keys := call.keypad.take()):
+            out.append(call.keys(keys))
+        if call.caller_turns.awaited and request.instructions is None and not call.playout.is_speaking(now):
+            call.caller_turns.were_asked_about()
+        if call.early.turn is not None:
+            call.early.asks(request.ref)
+            call.meter.asked_early()
+        out.append(request)

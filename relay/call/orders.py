@@ -61,7 +61,7 @@ def _say(call: Call, text: str, now: float, out: list[Action]) -> OrderAnswer:
     call.sentence, call.sentence_at = text, now
     words = wording.OWNER_SAYS.format(text=text.replace('"', "'"))
     call.conversation.noted("system", words)  # for the next session, if this one is lost before it has said it
-    if call.model_is_ready:
+    if call.sessions.serves:
         out.append(call.note(words))
     call.rest.forget()  # there is something else to say
     call.answers.want("order")

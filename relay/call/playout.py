@@ -16,6 +16,7 @@ Rule 2: nothing here reads a clock. `now` is the Trio clock in seconds.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -129,15 +130,17 @@ class Playout:
         self._lead = lead or Lead()
         self.queue: deque[Utterance] = deque()  # not completely sent, or not complete; in order
         self._bursts: deque[Burst] = deque()  # sent, but not played yet
-        self._echo = Echo()
+        self.echo = Echo()  # of what was sent
         self._play_end_s = 0.0
+        # Until this time `due` has nothing: Twilio holds enough, or no whole frame is here (then it is infinite)
+        self.due_s = -math.inf
         self._late_s = 0.0
-        self._usual_lag_s: float | None = None
+        self.usual_lag_s: float | None = None  # of the marks: the way to the caller and back
         self._generation = 0
         self._mark_number = 0
         self._marks: dict[str, Burst] = {}
         self.held: dict[ItemId, float] | None = None  # heard ms of what was stopped, while the stop can be undone
-        self._finished: set[ItemId] = set()  # no more audio is taken for these
+        self.finished: set[ItemId] = set()  # no more audio is taken for these
         self._complete: dict[ItemId, Utterance] = {}  # probably complete; more may still come
         self.audible_until_s = 0.0  # when the end of what can be heard was played, or will be
         self.sounded: ItemId | None = None  # the item whose audible sound the last `due` wrote
@@ -163,13 +166,14 @@ class Playout:
         `first`: a new item is played before all that waits. Audio of an item that was finished or cut is not taken,
         because there is no place for it.
         """
-        if item in self._finished:
+        if item in self.finished:
             return
         utterance = self._go_on(item) or self._open(item)
         if utterance is None:
             utterance = Utterance(item, own, protected, first_at=now)
             (self.queue.appendleft if first else self.queue.append)(utterance)
         utterance.mulaw += mulaw
+        self._look_again()
         length_ms = len(utterance.mulaw) / BYTES_PER_MS
         utterance.said_ms = length_ms if said_ms is None else max(utterance.said_ms, said_ms)
 
@@ -197,6 +201,7 @@ class Playout:
         utterance.mulaw += SILENCE * utterance.filled_bytes
         utterance.complete = True
         self._complete[item] = utterance
+        self._look_again()
         if utterance.waiting_bytes == 0 and self.held is None:
             self.queue.remove(utterance)
         if utterance.is_proved:
@@ -206,19 +211,16 @@ class Playout:
     def withdraw(self, item: ItemId) -> None:
         """Of this item nothing was sent, and nothing will be."""
         self.queue = deque(u for u in self.queue if u.item != item or u.sent_bytes)
+        self._look_again()
         self._complete.pop(item, None)
-        self._finished.add(item)
+        self.finished.add(item)
 
     def finish(self, item: ItemId) -> Heard | None:
         """No more audio is taken for this item: it is complete, or the rest is not wanted."""
         heard = self.complete(item)
         self._complete.pop(item, None)
-        self._finished.add(item)
+        self.finished.add(item)
         return heard
-
-    def is_finished(self, item: ItemId) -> bool:
-        """True for an item that takes no more audio: it is complete, or it was cut."""
-        return item in self._finished
 
     def _open(self, item: ItemId) -> Utterance | None:
         for utterance in self.queue:
@@ -229,21 +231,21 @@ class Playout:
     # What comes out
 
     def due(self, now: float) -> list[Play]:
-        """What to write to the caller now. Nearly always empty (one comparison)."""
+        """What to write to the caller now."""
         self.sounded = None
-        if not self.queue or self.held is not None:
-            return []
         # A playback that is late may have more. But a late mark may also only be late itself.
-        ahead_s = self._play_end_s - now
-        if ahead_s * 1000 >= self._lead.low_ms:
+        if not self.queue or self.held is not None or now <= self.due_s:
             return []
+        ahead_s = self._play_end_s - now
         room = (int(self._lead.high_ms - max(0.0, ahead_s) * 1000) * BYTES_PER_MS) // FRAME_BYTES * FRAME_BYTES
         plays: list[Play] = []
+        is_starved = False
         while self.queue and room > 0:
             utterance = self.queue[0]
             ready = utterance.waiting_bytes // FRAME_BYTES * FRAME_BYTES
             if ready == 0:
                 if not (utterance.complete and utterance.waiting_bytes == 0):
+                    is_starved = True
                     break
                 self.queue.popleft()  # its end was kept back until it became complete
                 continue
@@ -258,7 +260,14 @@ class Playout:
                 self.queue.popleft()
         if plays:
             self._forget_played(now)
+            self._look_again()
+        if is_starved:
+            self.due_s = math.inf
         return plays
+
+    def _look_again(self) -> None:
+        """What is here has changed: `due` has something when Twilio holds too little."""
+        self.due_s = self._play_end_s - self._lead.low_ms / 1000
 
     def _may_start(self, utterance: Utterance, now: float) -> bool:
         if utterance.written or utterance.complete or utterance.waiting_bytes >= PREBUFFER_MS * BYTES_PER_MS:
@@ -284,7 +293,7 @@ class Playout:
         mulaw = bytes(utterance.mulaw[start:end])
         self._bursts.append(burst)
         self._marks[name] = burst
-        audible_until_s = self._echo.sent(mulaw, self._play_end_s)
+        audible_until_s = self.echo.sent(mulaw, self._play_end_s)
         if audible_until_s is not None:
             self.audible_until_s, self.sounded = audible_until_s, utterance.item
         self._play_end_s = to_s
@@ -309,9 +318,9 @@ class Playout:
                 self.unknown_marks += 1
             return None
         lag_s = now - burst.to_s
-        usual_s = lag_s if self._usual_lag_s is None else self._usual_lag_s + USUAL_GROWS_S
-        self._usual_lag_s = max(0.0, min(usual_s, lag_s))
-        late_s = lag_s - self._usual_lag_s
+        usual_s = lag_s if self.usual_lag_s is None else self.usual_lag_s + USUAL_GROWS_S
+        self.usual_lag_s = max(0.0, min(usual_s, lag_s))
+        late_s = lag_s - self.usual_lag_s
         self._late_s = late_s if late_s > LATE_MARK_S else 0.0
         utterance = burst.utterance
         utterance.proved_bytes = max(utterance.proved_bytes, burst.end)
@@ -377,10 +386,6 @@ class Playout:
                 return min(heard_bytes / BYTES_PER_MS, utterance.said_ms)
         return None
 
-    def echo_level_dbfs(self, now: float) -> float:
-        """The level of our own voice in what may come back from the caller's phone now."""
-        return self._echo.level_dbfs(now, self._usual_lag_s or 0.0)
-
     # Barge-in
 
     def hold(self, now: float) -> bool:
@@ -400,10 +405,11 @@ class Playout:
         outstanding = self._play_end_s + self._late_s > now or bool(self._marks)
         self.queue = deque(back)
         self._bursts.clear()
-        self._echo.cleared(now - self._late_s)
+        self.echo.cleared(now - self._late_s)
         self._generation += 1
         self._marks = ended
         self._play_end_s, self._late_s = min(now, self._play_end_s + self._late_s), 0.0
+        self._look_again()
         self.audible_until_s = min(self.audible_until_s, now)
         return outstanding
 
@@ -424,7 +430,7 @@ class Playout:
             for u in self.queue  # it was appended after the hold: nothing of it was heard
         ]
         for cut in cuts:
-            self._finished.add(cut.item)
+            self.finished.add(cut.item)
             self._complete.pop(cut.item, None)
         self.queue.clear()
         return cuts

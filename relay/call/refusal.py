@@ -9,7 +9,6 @@ from relay.call import wording
 from relay.call.actions import Action, StopKeepingWords
 from relay.call.interruption import cut_off
 from relay.call.state import Call, Phase
-from relay.call.vocabulary import CallerTranscribed
 
 _EN_KEEP = r"(?:record(?:ed|ing)?|tap(?:e|ed|ing)|transcrib(?:e|ed|ing)|writ(?:e|ten|ing) (?:\w+ ){0,3}?down|on tape)"
 _EN_IT = (
@@ -131,12 +130,8 @@ def refuses(text: str) -> bool:
     return any(pattern.search(plain) for pattern in _REFUSALS)
 
 
-def heed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> bool:
+def heed(call: Call, text: str, now: float, out: list[Action]) -> bool:
     """True if the caller says so with these words. Asked before they are recorded: these words are not kept either."""
-    turn = call.conversation.turn(event.item_id)
-    text = event.text or ""
-    if turn is not None:
-        text = turn.said_with(event.item_id, text)  # one more piece of it
     if call.consent.refused or not refuses(text):
         return False
     out += call.consent.refuse()
@@ -146,7 +141,7 @@ def heed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) ->
 
 def confirm(call: Call, now: float, out: list[Action]) -> None:
     """The agent confirms it. What it was saying to these words meanwhile is not heard."""
-    if call.phase is not Phase.TALKING or not call.model_is_ready:
+    if call.phase is not Phase.TALKING or not call.sessions.serves:
         return
     cut_off(call, now, out)
     out.append(call.note(wording.NOT_KEPT))

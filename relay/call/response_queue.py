@@ -164,6 +164,13 @@ class Answers:
             if response_id not in self._discarded:
                 self._complete_at = None
 
+    def sounded(self, response_id: ResponseId, now: float) -> Literal["unwanted", "goes on", "has ended"]:
+        """The response gave sound. What it is: one that must not be heard, or that goes on, or whose end was told."""
+        if response_id in self._discarded:
+            return "unwanted"
+        self.progressed(response_id, now)
+        return "has ended" if response_id in self._ended else "goes on"
+
     def called(self, response_id: ResponseId, now: float) -> Literal["call", "speak", "nothing"]:
         """The response called a function, which may be its last. What it may: that, only speak, or nothing any more."""
         if self.is_discarded(response_id):

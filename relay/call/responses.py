@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from relay.call import ending, function_calls, greeting, turns, wording
+from relay.call import ending, function_calls, turns, wording
 from relay.call.actions import CANCEL_PREFIX, Action, CancelResponse, DeleteItem, KeepAudio, LearnGreeting, Report
 from relay.call.interruption import cut_off, drop_unheard, withhold
 from relay.call.response_queue import Follows
@@ -19,7 +19,6 @@ from relay.call.vocabulary import (
     ResponseBegan,
     ResponseEnded,
     ResponseId,
-    Rung,
 )
 
 # We sent something just when the server began or ended an answer. Nobody made a mistake, and it does no harm. In
@@ -35,7 +34,11 @@ _READ_ALOUD = re.compile(r"""[{\[]\s*[{"']|["']arguments["']\s*:|^\s*```""")
 
 def wants(call: Call, response_id: ResponseId, item_id: ItemId) -> bool:
     """False for what must not be heard: of a cancelled answer, of an item that has ended, at the end of the call."""
-    if call.answers.is_discarded(response_id) or call.playout.is_finished(item_id) or call.phase is Phase.GONE:
+    return _may_sound(call, item_id) and not call.answers.is_discarded(response_id)
+
+
+def _may_sound(call: Call, item_id: ItemId) -> bool:
+    if item_id in call.playout.finished or call.phase is Phase.GONE:
         return False
     return call.ending is None or call.ending.item is None
 
@@ -49,7 +52,7 @@ def _came_late(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
 def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> None:
     """The model began to answer."""
     # Too late: this session was given up, and the next one is asked
-    if not call.model_is_ready and call.sessions.count:
+    if not call.sessions.serves and call.sessions.count:
         call.answers.discard(event.response_id)
         out.append(CancelResponse(event.response_id))
         return
@@ -66,27 +69,27 @@ def began(call: Call, event: ResponseBegan, now: float, out: list[Action]) -> No
 
 def spoke(call: Call, event: ModelSpoke, now: float, out: list[Action]) -> None:
     """A delta of the model's audio."""
-    if not wants(call, event.response_id, event.item_id):
-        call.figures.late_deltas += 1
-        _came_late(call, event.response_id, event.item_id)
-        return
-    call.answers.progressed(event.response_id, now)
     item_id = event.item_id
-    turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
+    response = call.answers.sounded(event.response_id, now) if _may_sound(call, item_id) else "unwanted"
+    if response == "unwanted":
+        call.figures.late_deltas += 1
+        _came_late(call, event.response_id, item_id)
+        return
+    turn, before_ms = call.conversation.sounds(item_id, event.said_ms, event.positions)
+    if turn is None:  # its words did not come before it
+        turn = call.conversation.place(item_id, "agent", call.before(item_id), call.ms(now))
+        turn.sounds(event.said_ms, event.positions)
     _belongs(call, event.response_id, item_id)
-    if turn.said_ms == 0:
+    if before_ms == 0:
         withhold(call, now)
         call.waterfalls.began(item_id, now)
         turn.begins(call.ms(now), waits_ms=round(call.playout.left_ms(now)))
         if call.notice_item is None and not call.consented and call.answers.is_greeting:
             call.notice_item = item_id
-    if event.positions is None and not call.answers.has_ended(event.response_id):
-        call.meter.generated(event.response_id, max(0.0, event.said_ms - turn.said_ms))
-    turn.sounds(event.said_ms, event.positions)
+    if event.positions is None and response == "goes on":
+        call.meter.generated(event.response_id, max(0.0, event.said_ms - before_ms))
     protected = item_id == call.notice_item
     call.playout.append(item_id, event.mulaw, now, said_ms=event.said_ms, protected=protected)
-    if call.figures.rung is Rung.NONE:
-        greeting.climb(call, now, out)
 
 
 def _belongs(call: Call, response_id: ResponseId, item_id: ItemId) -> None:
@@ -122,7 +125,7 @@ def _stop_reading_aloud(call: Call, now: float, out: list[Action]) -> None:
     hears = "nothing of it: the model is asked again"
     out.append(Report("model.reads_function_aloud", "warning", (("caller_hears", hears),)))
     cut_off(call, now, out)
-    if call.answers.ask_again(now) == "again" and call.model_is_ready:
+    if call.answers.ask_again(now) == "again" and call.sessions.serves:
         out.append(call.note(wording.READ_ALOUD))
     _give_up_if_failed(call, now, out)
 
@@ -153,9 +156,9 @@ def ended(call: Call, event: ResponseEnded, now: float, out: list[Action], *, is
         call.heard(call.playout.finish(item), now, out)
     drop_unheard(call, response_id)
     for item in sorted(call.soundless_items.pop(response_id, ())):
-        if call.model_is_ready and call.phase is not Phase.GONE:
+        if call.sessions.serves and call.phase is not Phase.GONE:
             out.append(DeleteItem(item))
-    function_calls.want_answer(call, now, out)
+    function_calls.want_answer(call, call.conversation.newest(), now, out)
     _follow(call, event, follows, now, out)
     _give_up_if_failed(call, now, out)
     if event.status == "completed" and not call.early.is_early(response_id):
@@ -189,7 +192,7 @@ def _follow(call: Call, event: ResponseEnded, follows: Follows, now: float, out:
             call.early.governor.stop("rate limit")
         case "rest":
             name, hears = "model.answer_broke_off", "the beginning; the model is asked for the rest"
-            if call.model_is_ready and call.phase is not Phase.GONE:
+            if call.sessions.serves and call.phase is not Phase.GONE:
                 out.append(call.note(wording.ANSWER_BROKE_OFF))
         case "failed":
             name, hears = "model.answer_failed_for_good", "that there is trouble; then a person"
@@ -247,27 +250,3 @@ def objected(call: Call, event: ModelObjected, now: float, out: list[Action]) ->
 def _give_up_if_failed(call: Call, now: float, out: list[Action]) -> None:
     if call.answers.has_failed and call.phase is Phase.TALKING:
         ending.leave(call, EndReason.MODEL_LOST, Next.HUMAN, now, out, phrase="trouble")
-
-
-def ask(call: Call, now: float, out: list[Action]) -> None:
-    """Ask for the answer that is wanted, if its time has come."""
-    ready = call.phase is Phase.TALKING and call.model_is_ready
-    if not ready or call.answers.wish is None or call.floor.is_hearing or call.playout.held is not None:
-        return
-    if call.early.turn is not None:
-        call.early.governor.spent(call.meter.usd, call.plan.limits.call_usd)
-        if not call.early.may_ask(call.answers.wish):
-            return  # at the end of the caller's turn
-    if not call.consent.heard and call.notice_is_open(now):
-        return  # The answer would wait behind the notice anyway, and a function would write down what it is given.
-    request = call.answers.due(now)
-    if request is None:
-        return
-    if keys := call.keypad.take():
-        out.append(call.keys(keys))
-    if request.instructions is None and not call.playout.is_speaking(now):
-        call.caller_turns.were_asked_about()
-    if call.early.turn is not None:
-        call.early.asks(request.ref)
-        call.meter.asked_early()
-    out.append(request)

@@ -127,13 +127,19 @@ class RunningFunctions:
         """A response calls a function, which is not run yet."""
         self._callers.add(response_id)
 
-    def end(self, function_call_id: str) -> ResponseId | None:
-        """A function's answer has come.
+    def end(self, function_call_id: str, *, wants_answer: bool) -> bool:
+        """A function's output has come. False if the function does not run (any more).
 
-        Returns the response that called it; None if the function does not run (any more).
+        `wants_answer`: the model is to say something to it.
         """
         self._quiet.discard(function_call_id)
-        return self.running.pop(function_call_id, None)
+        response_id = self.running.pop(function_call_id, None)
+        if response_id is None:
+            return False
+        if wants_answer:
+            self.rounds.returned(response_id)
+            self._want_answer(response_id)
+        return True
 
     @property
     def is_awaited(self) -> bool:
@@ -147,11 +153,6 @@ class RunningFunctions:
     def has_called(self, response_id: ResponseId) -> bool:
         """True for a response that called a function."""
         return response_id in self._callers
-
-    def output_came(self, response_id: ResponseId) -> None:
-        """An output that wants an answer is there."""
-        self.rounds.returned(response_id)
-        self._want_answer(response_id)
 
     def _want_answer(self, response_id: ResponseId) -> None:
         """The outputs of this response's functions must be answered."""

@@ -151,11 +151,6 @@ class Call:
         """The model of the session that serves, or served last."""
         return self.sessions.model
 
-    @property
-    def model_is_ready(self) -> bool:
-        """True while a session serves and seems to work."""
-        return self.sessions.serves
-
     def ms(self, now: float) -> int:
         """Milliseconds since the caller arrived; 0 before."""
         return round((now - self.arrived_at) * 1000) if self.arrived_at is not None else 0
@@ -172,7 +167,7 @@ class Call:
     def agent(self, now: float) -> Agent:
         """What the agent is doing now. A greeting with the notice is protected even before its first sound."""
         playing, until_s = self.playout.heard_now(now)
-        speaking = playing is not None and not self._is_withheld()
+        speaking = playing is not None and not self.is_withheld()
         announcing = self.notice_item is None and not self.consented and self.answers.is_greeting
         protected = announcing or bool(playing and playing.protected) or self.phase is not Phase.TALKING
         early = speaking and self.since_arrival_s(now) < EARLY_S
@@ -271,7 +266,7 @@ class Call:
         self.playout.append(item, phrase.mulaw or b"", now, own=True, protected=protected, first=first)
         turn.has_words(phrase.text, len(phrase.mulaw or b"") / 8)
         self.heard(self.playout.finish(item), now, out)
-        if self.model_is_ready and self.phase in (Phase.ARRIVING, Phase.TALKING):
+        if self.sessions.serves and self.phase in (Phase.ARRIVING, Phase.TALKING):
             out.append(CreateItem(item, "assistant", phrase.text))
             self.ids[item] = item
         return item
@@ -313,31 +308,9 @@ class Call:
         """True once the notice was heard, if this caller must hear one."""
         return self.consent.is_given
 
-    def _is_withheld(self) -> bool:
+    def is_withheld(self) -> bool:
         """True if what is to be played next answers a turn of the caller's that is not over."""
         response_id = self.early.response if self.early.turn is not None else None
         if response_id is None or not self.playout.queue or self.phase is not Phase.TALKING:
             return False
         return self.playout.queue[0].item in self.answer_items.get(response_id, ())
-
-    def due(self, now: float, out: list[Action]) -> None:
-        """What is to be written to the caller now."""
-        if self.phase in (Phase.ARRIVING, Phase.GONE):
-            return
-        if self.rest.kept is not None and self.rest.is_withheld(now):
-            return
-        if self.early.turn is not None and self._is_withheld():
-            return
-        plays = self.playout.due(now)
-        if not plays:
-            return
-        if self.rest.kept is not None:
-            self.rest.forget()
-        sounded = self.playout.sounded
-        if sounded is not None and self.liveness.owed_at is not None and self.liveness.heard(sounded, now):
-            self.sessions.relieved()
-        if self.figures.greeting_ms is None:
-            self.figures.greeting_ms = self.ms(now)
-        for play in plays:
-            self.waterfalls.written(play.item_id, now)
-        out += plays

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from relay.call import ending, failover, wording
+from relay.call import ending, failover, refusal, wording
 from relay.call.actions import Action, DeleteItem, SendSilence
 from relay.call.caller_turns import CallerTurn
+from relay.call.conversation import Turn
 from relay.call.interruption import carry_out, cut_off, go_on, interrupt, take_back
 from relay.call.state import Call, Phase
 from relay.call.turn_end import asks_signs
@@ -33,11 +34,10 @@ WORDS_LIMIT_S = 5.0
 
 def spoke(call: Call, item_id: ItemId, now: float, out: list[Action]) -> None:
     """The server's VAD heard the caller start."""
-    if call.early.is_asked:
+    if call.early.goes_on(now - (call.voice.run_ms / 1000 if call.voice.is_up else 0.0)):
         take_back(call, now, out)
     agent = call.agent(now)
     call.unheard.forget()
-    call.early.begins(now - (call.voice.run_ms / 1000 if call.voice.is_up else 0.0))
     call.caller_turns.begin(item_id, now, agent.silent_since_s)
     carry_out(call, call.floor.spoke(item_id, agent, call.voice), now, out)
 
@@ -64,9 +64,9 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
     if call.conversation.turn(item_id) is not None or call.phase is Phase.GONE:
         return  # told twice
     call.ids[item_id] = item_id
-    began_at, early = call.caller_turns.became_item(item_id, now + WORDS_LIMIT_S)
     behind, before = call.ours(previous), call.early.piece_before
     turn = call.conversation.place(item_id, "caller", behind, call.ms(now), part_of=before)
+    began_at, early = call.caller_turns.became_item(item_id, turn, now + WORDS_LIMIT_S)
     stopped = call.waterfalls.stopped(item_id)
     ended_ms = call.ms(now if stopped is None else stopped)
     turn.was_spoken(item_id, call.ms(now if began_at is None else began_at), ended_ms)
@@ -76,8 +76,8 @@ def committed(call: Call, item_id: ItemId, previous: ItemId | None, now: float, 
         wants_answer = _may_go_on(call, item_id, speech, wants_answer, now)
     if wants_answer:
         _answer(call, item_id)
-    if early is not None:
-        transcribed(call, early, now, out)
+    if early is not None and (awaited := call.caller_turns.words_came(early)) is not None:
+        _have_come(call, early, awaited, now, out)
 
 
 def _may_go_on(call: Call, item_id: ItemId, speech: Speech | None, wants_answer: bool, now: float) -> bool:
@@ -95,10 +95,27 @@ def _answer(call: Call, item_id: ItemId) -> None:
 
 
 def transcribed(call: Call, event: CallerTranscribed, now: float, out: list[Action]) -> None:
-    """The words of a caller's turn have come: what was it, and what follows?"""
+    """The words of a caller's turn have come."""
     turn = call.caller_turns.words_came(event)
-    if turn is None:
-        return  # it is early (before its commit), told twice, or an item of another session
+    _, words = _with_others(turn, event)
+    refused = refusal.heed(call, words, now, out)
+    if turn is not None:  # else it is early (before its commit), told twice, or an item of another session
+        _have_come(call, event, turn, now, out)
+    if refused:
+        refusal.confirm(call, now, out)
+
+
+def _with_others(turn: CallerTurn | None, event: CallerTranscribed) -> tuple[str, str]:
+    """The words of the turn's other pieces, and all its words together."""
+    words = (event.text or "").strip()
+    spoken = turn.spoken if turn is not None else None
+    if spoken is None or len(spoken.pieces) < 2:
+        return "", words
+    return spoken.said_without(event.item_id), spoken.said_with(event.item_id, words)
+
+
+def _have_come(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float, out: list[Action]) -> None:
+    """The words of a turn have come: what was it, and what follows?"""
     call.meter.transcribed(event.usage)
     said = _what_was_it(call, event, turn, now)
     if said.is_nothing:
@@ -126,7 +143,7 @@ class _Said:
 
 def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: float) -> _Said:
     item_id, text = event.item_id, (event.text or "").strip()
-    meaning = call.plan.rules.judge(text)
+    meaning = call.plan.rules.words.judge(text)
     is_nothing, worth = meaning.is_nothing, Worth.LEAVE  # what its sound has decided already
     is_open = item_id in call.floor.awaited
     lately_said = call.conversation.lately_said() if is_open or turn.has_interrupted else ""
@@ -136,19 +153,11 @@ def _what_was_it(call: Call, event: CallerTranscribed, turn: CallerTurn, now: fl
     is_nothing = is_nothing and event.text is not None
     if turn.has_interrupted and (is_nothing or not text or is_echo(text, lately_said)):
         call.voice.was_echo()  # An answer was given up for nothing: the next time more is needed.
-    whole, meaning = _whole(call, item_id, text, meaning)
-    return _Said(item_id, whole, text, meaning, worth, is_nothing, turn.is_answered, turn)
-
-
-def _whole(call: Call, item_id: ItemId, piece: str, meaning: Meaning) -> tuple[str, Meaning]:
-    """The words of a turn with this piece of it, and their meaning: what its other pieces say was heeded before."""
-    turn = call.conversation.turn(item_id)
-    before = turn.said_without(item_id) if turn is not None and piece else ""
-    if turn is None or not before:
-        return piece, meaning
-    whole = turn.said_with(item_id, piece)
-    meaning = call.plan.rules.judge(whole)
-    return whole, replace(meaning, says=meaning.says - call.plan.rules.judge(before).says)
+    before, whole = _with_others(turn, event)
+    if before and text:  # what its other pieces say was heeded before
+        meaning = call.plan.rules.words.judge(whole)
+        meaning = replace(meaning, says=meaning.says - call.plan.rules.words.judge(before).says)
+    return _Said(item_id, whole if text else "", text, meaning, worth, is_nothing, turn.is_answered, turn)
 
 
 def _follow_nothing(call: Call, said: _Said, now: float, out: list[Action]) -> None:
@@ -169,7 +178,7 @@ def _is_answered_alone(call: Call, item_id: ItemId, now: float) -> bool:
     """True if an answer to this turn alone is on its way, and nothing of it was heard."""
     if call.phase is not Phase.TALKING or not call.answers.is_pending or call.agent(now).speaking:
         return False
-    if call.functions or call.keypad.is_untold or call.floor.caller_waits or call.awaits_words(now):
+    if call.functions or call.keypad.untold or call.floor.caller_waits or call.awaits_words(now):
         return False
     turns, asked = call.conversation.turns(), call.conversation.turn(item_id)
     place = next((at for at, turn in enumerate(turns) if turn is asked), 0)
@@ -186,23 +195,25 @@ def _delete(call: Call, item_id: ItemId, out: list[Action]) -> None:
         out += call.consent.record(turn.row())
     call.waterfalls.forget(item_id)
     known = call.ids.pop(item_id, None)
-    if call.model_is_ready and known is not None and call.phase is not Phase.GONE:
+    if call.sessions.serves and known is not None and call.phase is not Phase.GONE:
         out.append(DeleteItem(known))
 
 
 def _write_down(call: Call, said: _Said, out: list[Action]) -> None:
-    turn = call.conversation.turn(said.item_id)
+    turn = said.turn.spoken
     if turn is None:
         return
     call.presence.sign((call.arrived_at or 0.0) + turn.ended_ms / 1000)
     if said.piece:
         out += call.consent.record(turn.was_written_down(said.item_id, said.piece))
-        call.early.words_are(said.item_id, said.piece)
+        if call.early.turn is not None:
+            call.early.words_are(said.item_id, said.piece)
 
 
 def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
     """What the words of a turn lead to: a human, taking back a goodbye, an answer, or that the agent goes on."""
-    text, item_id = said.text, _named(call, said.item_id)
+    text, spoken = said.text, said.turn.spoken
+    item_id = said.item_id if spoken is None else spoken.item_id  # a turn is named by its first piece
     if call.phase is Phase.GONE or _bring_a_human(call, said, now, out):
         return
     if call.ending is not None and ending.can_be_taken_back(call) and _goes_on(call, said):
@@ -211,7 +222,7 @@ def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
         return
     if _was_only_listening(call, said, now, out):
         return
-    if text and call.caller_turns.was_asked_again(item_id) and misunderstood(call, item_id, text, now, out):
+    if text and item_id in call.caller_turns.asked_again and misunderstood(call, item_id, text, now, out):
         return
     if said.is_answered:
         return
@@ -221,15 +232,9 @@ def _follow(call: Call, said: _Said, now: float, out: list[Action]) -> None:
         _answer(call, said.item_id)
 
 
-def _named(call: Call, item_id: ItemId) -> ItemId:
-    """The item that a turn is named by: its first piece."""
-    turn = call.conversation.turn(item_id)
-    return item_id if turn is None else turn.item_id
-
-
 def _goes_on(call: Call, said: _Said) -> bool:
     """True for a turn over a goodbye that means more than the end of the call."""
-    turn, leaving = call.conversation.turn(said.item_id), call.ending
+    turn, leaving = said.turn.spoken, call.ending
     if turn is None or leaving is None or turn.ended_ms <= call.ms(leaving.began_at):
         return False  # it was said before the goodbye, which answers it
     if not said.text:
@@ -246,14 +251,14 @@ def _was_only_listening(call: Call, said: _Said, now: float, out: list[Action]) 
         if go_on(call, now, out):
             call.waterfalls.forget(said.item_id)
             return True
-    elif call.rest.kept is not None and not (said.worth is Worth.LEAVE and _is_older(call, said.item_id)):
+    elif call.rest.kept is not None and not (said.worth is Worth.LEAVE and _is_older(call, said.turn.spoken)):
         call.rest.forget()
     return False
 
 
-def _is_older(call: Call, item_id: ItemId) -> bool:
+def _is_older(call: Call, turn: Turn | None) -> bool:
     """True for a turn before the interruption. Its late words do not decide about what came after it."""
-    turn, kept = call.conversation.turn(item_id), call.rest.kept
+    kept = call.rest.kept
     return turn is not None and kept is not None and turn.ended_ms < call.ms(kept.at)
 
 
@@ -273,7 +278,7 @@ def _heed(call: Call, item_id: ItemId, said: _Said, now: float, out: list[Action
         return True
     if "topics_hard" in says or call.figures.misunderstandings >= rules.hard_after_misunderstandings:
         _bring_the_harder_model(call, out)
-    if "angry" in says and call.model_is_ready and not call.offered_human:
+    if "angry" in says and call.sessions.serves and not call.offered_human:
         call.offered_human = True
         call.rest.forget()  # there is something else to say
         out.append(call.note(wording.OFFER_HUMAN))
@@ -322,14 +327,14 @@ def judge_keys(call: Call, now: float, out: list[Action]) -> None:
     if call.keypad.may_ask_for_human:
         call.keypad.take_call_for_human()
         ending.transfer(call, EndReason.TRANSFERRED, "pressed a key for a person", "", now, out)
-    elif call.model_is_ready and call.phase is Phase.TALKING:
+    elif call.sessions.serves and call.phase is Phase.TALKING:
         call.answers.want("keys")
 
 
 def end_noise(call: Call, now: float, out: list[Action]) -> None:
     """Speech that only the server's VAD hears is ended."""
     speech = call.floor.speech
-    if speech is None or not call.model_is_ready:
+    if speech is None or not call.sessions.serves:
         return
     quiet_s = now - max(call.loud_at, call.caller_turns.began_at(speech.item_id) or call.arrived_at or 0.0)
     if quiet_s > NOISE_LIMIT_S:

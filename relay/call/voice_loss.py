@@ -27,7 +27,7 @@ def lost(call: Call, event: VoiceFailed, now: float, out: list[Action]) -> None:
     if call.phase is Phase.LEAVING:
         ending.say_instead(call, now, out)
     elif call.phase is Phase.TALKING and caller_waits:
-        if broke_off and call.model_is_ready:
+        if broke_off and call.sessions.serves:
             out.append(call.note(wording.ANSWER_BROKE_OFF))
         if not call.floor.is_taken:
             failover.ask_for_patience(call, now, out)
@@ -63,5 +63,5 @@ def _keep_what_is_spoken(call: Call, response_id: ResponseId, now: float, out: l
 
 
 def _tell_model(call: Call, item: ItemId, words: str, out: list[Action]) -> None:
-    if call.model_is_ready:
+    if call.sessions.serves:
         say_anew(call, item, words, out)

@@ -36,6 +36,7 @@ class Waterfalls:
     _paused: dict[ItemId, Waterfall] = field(default_factory=dict)
     _answered: Waterfall | None = None
     _of_answer: dict[ItemId, Waterfall] = field(default_factory=dict)
+    unwritten: dict[ItemId, Waterfall] = field(default_factory=dict)  # of these nothing has gone to the caller yet
 
     def paused(self, item_id: ItemId, stopped: float, now: float) -> None:
         """A turn ended: the caller's last sound was at `stopped`."""
@@ -62,12 +63,13 @@ class Waterfalls:
         """The first audio of an answer came."""
         if self._answered is not None:
             self._answered.first_delta = now
-            self._of_answer[item_id], self._answered = self._answered, None
+            self._of_answer[item_id] = self.unwritten[item_id] = self._answered
+            self._answered = None
 
     def written(self, item_id: ItemId, now: float) -> None:
         """Audio of an answer goes to the caller."""
-        waterfall = self._of_answer.get(item_id)
-        if waterfall is not None and not waterfall.first_written:
+        waterfall = self.unwritten.pop(item_id, None)
+        if waterfall is not None:
             waterfall.first_written = now
 
     def heard(self, item_id: ItemId, now: float) -> None:
@@ -79,4 +81,5 @@ class Waterfalls:
     def take(self, item_id: ItemId) -> TurnLatency | None:
         """An answer has ended: how long its caller had waited."""
         waterfall = self._of_answer.pop(item_id, None)
+        self.unwritten.pop(item_id, None)
         return None if waterfall is None else waterfall.latency()

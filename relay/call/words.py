@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 # "not" denies what comes up to this many words after it: "I do not think that it is an emergency".
@@ -367,6 +367,9 @@ class Meaning:
     is_goodbye: bool = False  # of somebody who leaves: one of them at least is no yes and no hello
 
 
+NO_WORDS = Meaning(is_nothing=True)
+
+
 class _Said:
     """A text, and how each language reads it."""
 
@@ -385,17 +388,23 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """All languages that are listened for. Each of them is asked, whatever language is spoken."""
+    """All languages that are listened for. Each of them is asked, whatever language is spoken.
+
+    `own`: the kinds that the caller's words are listened to for, each with the operator's phrases.
+    """
 
     languages: tuple[Language, ...] = ()
+    own: Mapping[str, Patterns | None] = field(default_factory=dict)
 
-    def judge(self, text: str, own: Mapping[str, Patterns | None]) -> Meaning:
-        """What a caller's words mean. `own`: the kinds that are listened for, each with the operator's phrases."""
+    def judge(self, text: str) -> Meaning:
+        """What a caller's words mean."""
+        if not text:
+            return NO_WORDS
         said = _Said(text, self.languages)
         is_farewell, is_backchannel = said.is_only("farewells"), self._is_backchannel(said)
         is_hello = 0 < _length(text) <= _HELLO_WORDS and said.is_only("hellos")
         return Meaning(
-            frozenset(kind for kind, phrases in own.items() if self._says(kind, said, phrases)),
+            frozenset(kind for kind, phrases in self.own.items() if self._says(kind, said, phrases)),
             self._is_nothing(said),
             is_backchannel,
             is_hello,

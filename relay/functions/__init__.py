@@ -7,7 +7,6 @@ beside them or in the package that FUNCTIONS names.
 registry     what a function is, how all are found, how one is run
 arguments    signature -> JSON schema; the model's JSON -> checked values                    (pure)
 invented     values that nobody has said: "John Doe"    questions   what the caller is asked (pure)
-steps        reports a function that makes all calls wait
 outcome      what a function returns: JSON of at most 1 kB, and an effect on the call        (pure)
 idempotency  a function that writes runs exactly once
 builtin/     the functions that every relay has, and days and hours as they are said

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -32,6 +32,8 @@ __all__ = [
     "TransferCall", "at_a_word", "envelope",
 ]  # fmt: skip
 
+# From whom the caller's name in a result comes: the business knows it, or the caller has said it.
+NamesCaller: TypeAlias = Literal["known", "said"]
 OUTPUT_LIMIT_BYTES: Final = 1024
 # (elements of a list or mapping, characters of a string), tried in this order until the result fits.
 _STEPS: Final = ((40, 400), (20, 240), (12, 160), (6, 120), (4, 80), (2, 60), (1, 40))
@@ -45,7 +47,8 @@ class Outcome:
     `output` is JSON for the model, at most 1,024 bytes. `ok` is true only if the thing asked for was done. `error` is
     for the operator, in words without phone numbers; None if nothing went wrong. `key` is the exactly-once key of a
     function that writes, else None. `effect` is None on a repeat, because it was carried out the first time.
-    `blocked_s` is the longest time for which the function made all calls wait.
+    `blocked_s` is the longest time for which the function made all calls wait. `names_caller`: from whom the caller's
+    name in the output is, if it has one.
     """
 
     output: str
@@ -59,6 +62,8 @@ class Outcome:
     is_no: bool = False  # the other side has answered no: nothing was done, and the next try is a new one
     error: str | None = None
     blocked_s: float = 0.0
+    is_known: bool = True  # False: there is no function of this name
+    names_caller: NamesCaller | None = None
 
 
 class NotPossible(Exception):

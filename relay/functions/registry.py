@@ -11,9 +11,10 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -28,6 +29,7 @@ from relay.functions.invented import invented
 from relay.functions.outcome import (
     Effect,
     EndCall,
+    NamesCaller,
     NotPossible,
     Outcome,
     StaySilent,
@@ -36,7 +38,6 @@ from relay.functions.outcome import (
     at_a_word,
     envelope,
 )
-from relay.functions.steps import Steps
 
 __all__ = [
     "CallContext", "Effect", "EndCall", "Function", "FunctionRefused", "NotPossible", "Outcome", "Registry",
@@ -54,9 +55,8 @@ _NOT_RUN: Final = "This is a test call, so nothing was done. Say that it is done
 _ELSE: Final = "Say briefly that it did not work, and try once more or offer a message or a human."
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
-# From whom the caller's name in a result comes.
-NamesCaller: TypeAlias = Literal["known", "said"]
 Result: TypeAlias = Mapping[str, Any] | Effect | tuple[Mapping[str, Any], Effect]
 
 
@@ -293,13 +293,15 @@ async def run(
     function = registry.get(name)
     if function is None:
         known = ", ".join(each.name for each in registry)
-        outcome = _failed(f"There is no function {at_a_word(name, 64)}.", f"Use one of: {known}.")
+        failed = _failed(f"There is no function {at_a_word(name, 64)}.", f"Use one of: {known}.")
+        outcome = replace(failed, is_known=False)
     else:
         try:
             outcome = await _run(function, call, arguments_json, function_call_id)
         except Exception as error:  # our own error around the function: the call goes on
             outcome = _mapped(function, error)
-    return replace(outcome, took_s=trio.current_time() - began)
+    names_caller = function.names_caller if function is not None else None
+    return replace(outcome, took_s=trio.current_time() - began, names_caller=names_caller)
 
 
 async def _run(function: Function, call: CallContext, arguments_json: str, function_call_id: str) -> Outcome:
@@ -358,6 +360,35 @@ async def _attempt(function: Function, call: CallContext, arguments: msgspec.Str
     except Exception as error:
         outcome = _mapped(function, _innermost(error))
     return replace(outcome, blocked_s=steps.longest_s)
+
+
+@dataclass(slots=True)
+class Steps(Generic[T]):
+    """A coroutine run step by step. Await it once, like the coroutine itself.
+
+    `longest_s`: the longest time between two of its awaits (real seconds). While a step runs, nothing else does: no
+    call hears or says anything.
+    """
+
+    _work: Coroutine[Any, Any, T]
+    longest_s: float = 0.0
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        answer: Any = None
+        error: BaseException | None = None
+        while True:
+            began_s = time.perf_counter()
+            try:
+                wait = self._work.send(answer) if error is None else self._work.throw(error)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            finally:
+                self.longest_s = max(self.longest_s, time.perf_counter() - began_s)
+            answer, error = None, None
+            try:
+                answer = yield wait
+            except BaseException as thrown:
+                error = thrown
 
 
 def _innermost(error: Exception) -> BaseException:

@@ -81,20 +81,22 @@ class MemoryLedger:
         identity = row.identities()[0]
         if isinstance(row, r.FunctionCallRow) and row.key is not None:
             holder = self._holder(row.key)
-            if holder is not None and holder.identities()[0] != identity:
+            if holder is not None and holder[0] != identity:
                 row = replace(row, key=None)
         table = self._tables[type(row)]
         old = table.get(identity)
         table[identity] = row if old is None else r.merge(old, row)  # type: ignore[type-var]  # one table, one kind
 
-    def _holder(self, key: str) -> r.FunctionCallRow | None:
-        return next((row for row in self.of(r.FunctionCallRow) if row.key == key), None)
+    def _holder(self, key: str) -> tuple[r.Identity, r.FunctionCallRow] | None:
+        """The row that has this key, and its identity."""
+        rows = self._tables[r.FunctionCallRow].items()
+        return next(((at, row) for at, row in rows if isinstance(row, r.FunctionCallRow) and row.key == key), None)
 
     def _settle(self, settlement: r.Settlement) -> None:
-        holder = self._holder(settlement.key)
-        if holder is not None and holder.state != "done":
+        identity, holder = self._holder(settlement.key) or (None, None)
+        if identity is not None and holder is not None and holder.state != "done":
             settled = replace(holder, state=settlement.state, ok=settlement.ok, output=settlement.output)
-            self._tables[r.FunctionCallRow][holder.identities()[0]] = settled
+            self._tables[r.FunctionCallRow][identity] = settled
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -154,7 +156,7 @@ class MemoryLedger:
         await trio.lowlevel.checkpoint()
         if self._away:
             return r.Unavailable(AWAY)
-        holder = self._holder(key)
+        _, holder = self._holder(key) or (None, None)
         if holder is not None:
             return r.Already(holder.state or "unknown", holder.ok, holder.output)
         row = r.FunctionCallRow(

@@ -24,7 +24,8 @@ from relay.call.vocabulary import CallSid
 from relay.realtime import protocol
 from relay.realtime.refusals import remedy, remedy_of_status
 from relay.realtime.session_config import SILENCE_MS, session_config
-from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial
+from relay.transport.handshake import Refused, dial
+from relay.transport.websocket import Gone, WebSocketEnd
 
 log = structlog.get_logger()
 
@@ -69,7 +70,7 @@ class ModelAccess:
 
 
 class Dial(Protocol):
-    """How a socket is opened: relay.transport.websocket.dial, or a pair of memory streams in a play."""
+    """How a socket is opened: relay.transport.handshake.dial, or a pair of memory streams in a play."""
 
     async def __call__(
         self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0

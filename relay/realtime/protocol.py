@@ -189,6 +189,12 @@ def is_known(message: Message) -> bool:
     return message.type in _READERS or message.type in _KNOWN_AND_SKIPPED or message.type in (AUDIO_DELTA, AUDIO_DONE)
 
 
+def parse(raw: bytes) -> tuple[Message, Event | None]:
+    """One server event, as `decode` and as `event_of`. Raises ModelProtocolError."""
+    message = decode(raw)
+    return message, event_of(message)
+
+
 def event_of(message: Message) -> Event | None:
     """The call's event, or None if the event has nothing for the call. Audio is handled by the session itself."""
     reader = _READERS.get(message.type)

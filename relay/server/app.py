@@ -49,7 +49,7 @@ from relay.settings import Settings
 from relay.telemetry import logs
 from relay.telemetry.metrics import Metrics
 from relay.transport import overload
-from relay.transport.websocket import dial
+from relay.transport.handshake import dial
 from relay.twilio.rest import TwilioRefused, TwilioRest, TwilioUnreachable
 from relay.twilio.tokens import Tokens
 from relay.voices.elevenlabs_socket import ElevenLabs, VoiceAccess

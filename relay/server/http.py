@@ -31,7 +31,8 @@ from hypercorn.typing import ASGIFramework
 
 from relay.server.descriptors import IdleConnections
 from relay.transport import overload
-from relay.transport.websocket import Gone, Request, WebSocketEnd, answer
+from relay.transport.handshake import answer
+from relay.transport.websocket import Gone, Request, WebSocketEnd
 from relay.transport.wire import SocketWire, notice_dead_peers
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ orders      what the owner wants of a call that rings   server/live_calls, until
 decision    how the last stream ended and what is next  the room that decides it, at that moment, by `decide`
 human       the way to a human                          server/human_transfer
 talk        what the next stream goes on with           session/call_rows, when the rows of a stream are closed
-tally       figures over all streams                    session/call_rows
+tally       figures over all streams                    session/call_rows; functions_done: session/function_runner
 """
 
 from __future__ import annotations

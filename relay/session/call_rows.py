@@ -16,19 +16,18 @@ from statistics import quantiles
 import structlog
 import trio
 
-from relay.call.actions import RecordTurn, RunFunction
+from relay.call.actions import RecordTurn
 from relay.call.call_config import PastTurn
 from relay.call.consent import Words
 from relay.call.machine import Ending, Machine, Next
 from relay.call.vocabulary import ClaimDoubted, EndReason
-from relay.functions import Outcome
 from relay.functions.claims.patterns import LISTED
 from relay.functions.outcome import at_a_word
 from relay.ledger import rows
+from relay.notify.news import Caller as NewsCaller
 from relay.session.bills import cost_of
 from relay.session.call_file import CallFile, Decision
 from relay.session.context import Desk
-from relay.session.function_rows import BLOCKED_S, left_by
 
 log = structlog.get_logger()
 
@@ -114,7 +113,7 @@ class Books:
     def _let_go(self) -> None:
         held, self._held_rows = self._held_rows, []
         for row in held:
-            self._record_words(row)
+            self.record_words(row)
 
     def _record_notice(self, heard_ms: int | None) -> None:
         """What was announced, in which version, by which rule, and when it was heard.
@@ -135,10 +134,12 @@ class Books:
             )
         )
 
-    def _record_words(self, row: rows.Row) -> None:
+    def record_words(self, row: rows.Row) -> None:
         """A row with somebody's words: stored now, held until the notice was heard, or stored without them."""
-        news = self._desk.news_of(row, self._file)
-        match self._file.consent.words:
+        file = self._file
+        caller = NewsCaller(file.caller_name, file.caller.id.presented)
+        news = [] if file.is_test else self._desk.news.of(row, caller)
+        match file.consent.words:
             case Words.KEPT:
                 self._desk.ledger.record(row, *news)
             case Words.NEVER:
@@ -202,26 +203,6 @@ class Books:
             claimed, untold = sorted(deeds.unproved), sorted(deeds.untold)
             log.warning("call.told_wrong", claimed=claimed, untold=untold, corrected=correction is not None)
         return ClaimDoubted(correction) if correction is not None else None
-
-    # Long because a row of a function has many columns.
-    def function(self, action: RunFunction, outcome: Outcome) -> None:
-        """Write a function call down."""
-        file, desk, function = self._file, self._desk, self._desk.registry.get(action.name)
-        left = left_by(file, action, outcome, desk.utc_now())
-        file.deeds.returned(action.name, outcome.ok, left.output, trio.current_time())
-        if outcome.ok:
-            file.tally.functions_done.append(action.name)
-            named_by = function.names_caller if function is not None else None
-            # The name in it may be somebody else's
-            if named_by == "known" or (named_by == "said" and not file.caller_name):
-                file.caller_name = str(left.output.get("name") or file.caller_name)
-        known = action.name if function is not None else "unknown"
-        self._metrics.functions.labels(known, str(outcome.ok).lower()).inc()
-        if outcome.blocked_s > BLOCKED_S:
-            self._metrics.functions_blocked.labels(known).inc()
-        self._record_words(left.row)
-        if left.message is not None:  # at once: it is no record of the talk
-            desk.record(left.message, file)
 
     def learn_greeting(self, mulaw: bytes) -> None:
         """A live greeting was spoken to its end. If it is the right text, keep it for the next call."""

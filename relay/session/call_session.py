@@ -73,31 +73,26 @@ from relay.realtime.client import ModelSession, ModelUnreachable
 from relay.recordings import Recorder
 from relay.session.call_file import CallFile
 from relay.session.call_rows import Books
+from relay.session.caller_probe import PROBE_MARK, CallerProbe
 from relay.session.caller_protocol import CallerProtocol
 from relay.session.context import Desk
 from relay.session.downlink import AnswerAudio
 from relay.session.function_runner import FunctionRunner
+from relay.session.leaving import close_behind_last_words, hang_up
 from relay.session.model_connector import ModelConnector
+from relay.session.owner_orders import OwnerOrders
 from relay.session.spoken_answers import SpokenAnswers
 from relay.session.uplink import CallerAudio, silence
 from relay.transport.overload import pace
 from relay.transport.websocket import Gone, WebSocketEnd
-from relay.transport.wire import NO_PROGRESS_S
 from relay.twilio import media_protocol
 from relay.twilio.media_protocol import Event as CallerEvent
 from relay.twilio.media_protocol import Frame, Stopped
-from relay.twilio.rest import TwilioRefused, TwilioUnreachable
 
 log = structlog.get_logger()
 
 # Before the first audio was written, the watchdog looks more often than the ticker, for the clip at 150 ms.
 FIRST_TICKS_S = 0.025
-HANG_UP_LIMIT_S = 6.0
-# Twilio sends 50 frames a second, but none while the caller's phone is muted. After this long without any message,
-# Twilio is asked for a mark. It returns the mark at once if nothing is playing. If it returns none, the socket is dead.
-NOTHING_HEARD_S = 15.0
-PROBE_LIMIT_S = 5.0
-PROBE_MARK = "still there?"
 # Caller audio may be this far ahead of the clock, if the line was held up at its first frame. More does not come from a
 # caller, and every second of it would be paid for.
 AHEAD_LIMIT_S = 10.0
@@ -144,10 +139,9 @@ class CallSession:
             self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds, self.machine.is_early)
         self._recorder = self._recorder_of(file, started_at)
         self._gathers = False  # two frames are read from the caller's socket at a time
-        self._twilio_spoke_at = started_at
-        self._probed_at: float | None = None
+        self._probe = CallerProbe(started_at)
         self._start: Callable[..., None] = lambda *_: None
-        self._tell_owner: Callable[[OrderAnswer], None] = lambda _: None
+        self._orders = OwnerOrders(file.call_sid, self._feed)
         self._scope = trio.CancelScope()
         self._is_leaving = False  # the caller's socket is being closed: what was said goes first
         self._functions = FunctionRunner(desk, file, self.machine, self.books)
@@ -216,27 +210,7 @@ class CallSession:
 
     async def order(self, order: Order) -> OrderAnswer:
         """The owner orders something. A task of the call carries it out, so the owner may leave meanwhile."""
-        answers: list[OrderAnswer] = []
-        decided = trio.Event()
-
-        def tell(answer: OrderAnswer) -> None:
-            answers.append(answer)
-            decided.set()
-
-        try:
-            with structlog.contextvars.bound_contextvars(call_sid=self._file.call_sid):
-                self._start(self._obey_owner, order, tell, decided)
-        except RuntimeError:
-            return OrderAnswer.TOO_LATE  # its nursery is closed: the stream has ended
-        await decided.wait()
-        return answers[0] if answers else OrderAnswer.TOO_LATE
-
-    async def _obey_owner(self, order: Order, tell: Callable[[OrderAnswer], None], decided: trio.Event) -> None:
-        self._tell_owner = tell
-        try:
-            self._feed(order)
-        finally:
-            decided.set()  # also if a bug has ended the call instead
+        return await self._orders.order(order, self._start)
 
     def close_rows(self) -> None:
         """Write the last rows and stop: after the end, or when the call's next stream does not wait any longer."""
@@ -284,7 +258,7 @@ class CallSession:
         return True
 
     def _take_event(self, what: Frame | CallerEvent | None) -> None:
-        self._twilio_spoke_at = trio.current_time()
+        self._probe.heard_at = trio.current_time()
         match what:
             case MarkReturned(name) if name == PROBE_MARK:
                 pass
@@ -303,7 +277,7 @@ class CallSession:
         if self._gathers is not pace.is_behind:
             self._gathers = pace.is_behind
             self._caller.gather(TWO_FRAMES_BYTES if self._gathers else 1)
-        now = self._twilio_spoke_at = trio.current_time()
+        now = self._probe.heard_at = trio.current_time()
         if self._recorder is not None:
             self._recorder.caller(frames, now)
         model = self._listening_model()
@@ -311,8 +285,8 @@ class CallSession:
         actions: list[Action] = []
         for ms, level_dbfs in heard.pieces:
             actions += self.machine.caller_audio(level_dbfs, ms, now)
-        if actions:
-            self._perform(actions)
+        if actions and self._perform(actions, heard.append):
+            return
         if model is None or self._model is not model or not self._post_to_model([heard.append]):
             self._keep(heard.mulaw)
 
@@ -418,18 +392,18 @@ class CallSession:
 
     def _take_from_model(self, raw: bytes) -> None:
         try:
-            message = model_dialect.decode(raw)
+            message, event = model_dialect.parse(raw)
             if message.type == model_dialect.AUDIO_DELTA:
                 self._model_spoke(message)
             elif message.type == model_dialect.AUDIO_DONE:
                 response_id, item = ResponseId(message.response_id or ""), ItemId(message.item_id or "")
                 self._feed(self._answers.finished(response_id, item))
-            elif self._spoken is None or not self._spoken.takes(message):
-                event = model_dialect.event_of(message)
-                if event is not None:
-                    self._feed(event)
-                elif not model_dialect.is_known(message):
-                    self._metrics.unknown_events.labels("openai").inc()
+            elif self._spoken is not None and self._spoken.takes(message, event):
+                pass
+            elif event is not None:
+                self._feed(event)
+            elif not model_dialect.is_known(message):
+                self._metrics.unknown_events.labels("openai").inc()
         except (model_dialect.ModelProtocolError, ValueError) as error:
             self._metrics.bad_messages.labels("openai").inc()
             log.warning("model.bad_message", words=str(error))
@@ -467,7 +441,7 @@ class CallSession:
             if pad_ms:
                 actions = self.machine.caller_audio(SILENCE_DBFS, pad_ms, now)
                 self._perform([SendSilence(pad_ms), *actions])
-            if now - self._twilio_spoke_at > NOTHING_HEARD_S and self.machine.ending is None:
+            if self.machine.ending is None:
                 self._look_for_twilio(now)
             if self.machine.call.lateness.ahead_s > AHEAD_LIMIT_S and self.machine.ending is None:
                 log.error("call.audio_too_fast", words="caller audio comes faster than time passes: the call is ended")
@@ -481,12 +455,11 @@ class CallSession:
             self._feed(Ticked())
 
     def _look_for_twilio(self, now: float) -> None:
-        """A muted caller and a dead socket look the same: ask Twilio for a mark. No answer means the socket is dead."""
-        if self._probed_at is None or self._probed_at < self._twilio_spoke_at:
-            self._probed_at = now
-            self._post_to_caller([self._dialect.mark(self.stream_sid, PROBE_MARK)])
-        elif now - self._probed_at > PROBE_LIMIT_S:
-            self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
+        match self._probe.due(now):
+            case "ask":
+                self._post_to_caller([self._dialect.mark(self.stream_sid, PROBE_MARK)])
+            case "dead":
+                self._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
 
     # Functions
 
@@ -526,10 +499,11 @@ class CallSession:
             self._scope.cancel()
 
     # Long because it is the table of all actions, a few lines each.
-    def _perform(self, actions: list[Action]) -> None:
+    def _perform(self, actions: list[Action], append: bytes = b"") -> bool:
         """Carry out the machine's actions: the sockets first, the caller's before all (a `clear` is urgent).
 
-        Each socket's messages stay in their order. Rows follow. Then the slow work is begun.
+        Each socket's messages stay in their order. Rows follow. Then the slow work is begun. `append`: caller audio
+        that goes to the model behind its messages, in the same write. True if that was sent: not if the model goes.
         """
         to_caller: list[bytes] = []
         to_model: list[model_dialect.ToModel | bytes] = []
@@ -542,15 +516,13 @@ class CallSession:
                 case Play(mulaw, mark):
                     if self._recorder is not None:
                         self._recorder.played(mulaw, mark, trio.current_time())
-                    to_caller.append(self._dialect.media(sid, mulaw))
-                    if mark is not None:
-                        to_caller.append(self._dialect.mark(sid, mark))
+                    to_caller += self._dialect.play(sid, mulaw, mark)
                 case ClearPlayback():
                     if self._recorder is not None:
                         self._recorder.cleared(trio.current_time())
                     to_caller.append(self._dialect.clear(sid))
                 case AnswerOwner(answer):
-                    self._tell_owner(answer)
+                    self._orders.answer(answer)
                 case SendSilence(ms):
                     to_model.append(self._uplink.append(silence(ms)))
                 case RecordTurn() | RecordConsent() | StopKeepingWords() | Report() | KeepAudio() | LearnGreeting():
@@ -566,10 +538,13 @@ class CallSession:
                     to_model.append(action)
                 case _:
                     orders.append(action)
+        is_sent = False
         try:
             self._post_to_caller(to_caller)
+            if append and not orders:
+                to_model.append(append)
             if to_model:
-                self._post_to_model(model_dialect.rendered(to_model))
+                is_sent = self._post_to_model(model_dialect.rendered(to_model)) and bool(append) and not orders
         finally:
             for row in rows:
                 later += self._write_down(row)
@@ -579,6 +554,7 @@ class CallSession:
             self._obey(order)
         if later:
             self._start(self._feed_later, later)
+        return is_sent
 
     async def _feed_later(self, events: list[Event]) -> None:
         """Feed events that came from carrying out actions, after the events that are handled now."""
@@ -677,23 +653,13 @@ class CallSession:
             self._start(session.end.close)  # a stuck one may not answer for 2 s
 
     async def _leave_stream(self) -> None:
-        """Close the caller's socket after what waits for it was sent: the last words, or the `clear` before them."""
-        try:
-            with trio.move_on_after(NO_PROGRESS_S):
-                await self._caller.drain()
-        except Gone:
-            pass  # it is closed anyway
-        await self._caller.close()
+        await close_behind_last_words(self._caller)
         self._is_leaving = False
         self._stop_if_over()
 
     async def _hang_up(self) -> None:
-        """End the phone call by REST. The stream is closed after that, so that Twilio never waits for us."""
         with trio.CancelScope(shield=True):
             if self._desk.hang_up_by_rest and self._dialect.IS_A_PHONE_CALL:
-                try:
-                    await self._desk.rest.hang_up(self._file.call_sid, HANG_UP_LIMIT_S)
-                except (TwilioRefused, TwilioUnreachable) as error:
-                    log.error("call.hang_up_failed", words=str(error), caller_hears="the line closes a moment later")
+                await hang_up(self._desk.rest, self._file.call_sid)
             self._stop_recording(by_caller=False)
             await self._leave_stream()

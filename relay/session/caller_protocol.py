@@ -21,8 +21,8 @@ class CallerProtocol(Protocol):
     def parse(self, message: bytes) -> Frame | Event | None:
         """What a message says; None if we do not need it. Raises CallerProtocolError."""
 
-    def media(self, stream_sid: str, mulaw: bytes) -> bytes:
-        """The message that plays this."""
+    def play(self, stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
+        """The messages that play this, and ask for a receipt of it by this name."""
 
     def mark(self, stream_sid: str, name: str) -> bytes:
         """The message that asks for a receipt of what was sent before it."""

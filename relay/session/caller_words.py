@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -15,16 +16,15 @@ WORDS_LIMIT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 0.1
 
 
+@dataclass(frozen=True, slots=True)
 class CallerWords:
-    """The caller's side of a conversation."""
+    """The caller's side of a conversation, when a function was called.
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    `turn`: the number of the caller's last turn, over all streams of the call; -1 before the first.
+    """
 
-    @property
-    def turn(self) -> int:
-        """The number of the caller's last turn, over all streams of the call; -1 before the first."""
-        return max((turn.seq for turn in self._call.conversation.turns() if turn.role == "caller"), default=-1)
+    _call: Call
+    turn: int
 
     async def have(self, value: str) -> bool:
         """True if the caller has said this name or number.
@@ -32,7 +32,7 @@ class CallerWords:
         Waits a moment for words that are still being transcribed.
         """
         with trio.move_on_after(WORDS_LIMIT_S):
-            while not self._hold(value) and self._call.caller_turns.are_open:  # noqa: ASYNC110  # the machine has no events
+            while not self._hold(value) and self._call.caller_turns.awaited:  # noqa: ASYNC110  # the machine has no events
                 await trio.sleep(LOOK_AGAIN_S)
         return self._hold(value)
 

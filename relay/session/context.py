@@ -18,7 +18,7 @@ from relay.call.vocabulary import CallSid
 from relay.functions import BackendPort, Once, Registry
 from relay.functions.builtin.times import clock_words, day_words
 from relay.ledger.port import Ledger
-from relay.ledger.rows import OutboxRow, OutcomeRow, Row
+from relay.ledger.rows import OutcomeRow, Row
 from relay.notify.news import Caller as NewsCaller
 from relay.notify.news import News
 from relay.phrases.phrase_book import PhraseBook
@@ -162,13 +162,8 @@ class Desk:
 
     def record(self, row: Row, file: CallFile) -> None:
         """Record a row of a call. In the same transaction, record what the owner is told of it."""
-        self.ledger.record(row, *self.news_of(row, file))
-
-    def news_of(self, row: Row, file: CallFile) -> list[OutboxRow]:
-        """The news for the owner from a row of a call. None for a test call."""
-        if file.is_test:
-            return []
-        return self.news.of(row, NewsCaller(file.caller_name, file.caller.id.presented))
+        caller = NewsCaller(file.caller_name, file.caller.id.presented)
+        self.ledger.record(row, *([] if file.is_test else self.news.of(row, caller)))
 
     def outcome_row(self, file: CallFile) -> OutcomeRow:
         """The next row of a call's outcome, not filled yet."""

@@ -1,16 +1,25 @@
-"""The functions that a call's model asks for: run one, and report the result."""
+"""The functions that a call's model asks for: run one, and write down what it leaves.
+
+It leaves its row, the message that it took, its line in the log, and what the call knows from then on: the deed, and
+the caller's name.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
+from typing import Any
 
+import msgspec
 import structlog
 import trio
 
 from relay.call.actions import RunFunction
+from relay.call.consent import Words
 from relay.call.machine import Machine
 from relay.call.vocabulary import FunctionReturned
-from relay.functions import CallContext, Outcome, TransferCall, run
+from relay.functions import CallContext, Outcome, TakeMessage, TransferCall, run
+from relay.ledger import rows
 from relay.session.call_file import CallFile
 from relay.session.call_rows import Books
 from relay.session.caller_words import CallerWords
@@ -23,13 +32,16 @@ NOBODY_THERE = (
     'with take_message or to book."}'
 )
 FAILED_OUTPUT = '{"status":"error","error":"That did not work.","next":"Say so, and offer a message or a person."}'
+# A function that makes the whole process wait longer than this is reported. It is ten frames of every call.
+BLOCKED_S = 0.2
 
 
 class FunctionRunner:
     """Runs the functions of one stream of one call."""
 
     def __init__(self, desk: Desk, file: CallFile, machine: Machine, books: Books) -> None:
-        self._desk, self._machine, self._books = desk, machine, books
+        self._desk, self._file, self._machine, self._books = desk, file, machine, books
+        self._metrics = desk.metrics_of(file)
         self._context = CallContext(
             file.call_sid,
             file.caller.number,
@@ -41,22 +53,20 @@ class FunctionRunner:
             file.own_ids,
             attested=file.caller.id.is_attested,
             answers=file.briefing.answers,
-            caller_words=CallerWords(machine.call),
             is_dry=file.is_dry,
         )
 
     async def run(self, action: RunFunction) -> FunctionReturned:
         """Run it to its end and write it down. Never raises: our own error is an outcome too."""
+        context = replace(self._context, caller_words=CallerWords(self._machine.call, action.caller_turn))
         try:
-            outcome = await run(
-                self._desk.registry, self._context, action.name, action.arguments, action.function_call_id
-            )
+            outcome = await run(self._desk.registry, context, action.name, action.arguments, action.function_call_id)
         except Exception:  # our own error around a function: it is logged, and the call goes on
             log.exception("function.bug", function=action.name[:64], caller_hears="the agent says that it failed")
             outcome = Outcome(FAILED_OUTPUT, ok=False, error="a bug of the relay; its traceback is in the log")
         if isinstance(outcome.effect, TransferCall) and not self._machine.call.human_is_there(trio.current_time()):
             outcome = replace(outcome, output=NOBODY_THERE, ok=False, refused=True, error="outside HUMAN_HOURS")
-        self._books.function(action, outcome)
+        self.write_down(action, outcome)
         return FunctionReturned(
             action.function_call_id,
             action.name,
@@ -67,3 +77,86 @@ class FunctionRunner:
             outcome.refused,
             outcome.unsure,
         )
+
+    def write_down(self, action: RunFunction, outcome: Outcome) -> None:
+        """Write what it leaves."""
+        self._tell(action.name, outcome)
+        file, output = self._file, _table(outcome.output)
+        now, effect = self._desk.utc_now(), outcome.effect
+        message = _message_row(file, effect, outcome.ok, now) if isinstance(effect, TakeMessage) else None
+        file.deeds.returned(action.name, outcome.ok, output, trio.current_time())
+        if outcome.ok:
+            file.tally.functions_done.append(action.name)
+            # The name in it may be somebody else's
+            if outcome.names_caller == "known" or (outcome.names_caller == "said" and not file.caller_name):
+                file.caller_name = str(output.get("name") or file.caller_name)
+        self._books.record_words(_function_row(file, action, outcome, output))
+        if message is not None:  # at once: it is no record of the talk
+            self._desk.record(message, file)
+
+    def _tell(self, name: str, outcome: Outcome) -> None:
+        """The function's line in the log, and in the figures."""
+        known = name if outcome.is_known else "unknown"
+        self._metrics.functions.labels(known, str(outcome.ok).lower()).inc()
+        fields: dict[str, object] = {"function": name[:64], "ok": outcome.ok, "ms": round(outcome.took_s * 1000)}
+        if outcome.refused:  # its words are for the model, and may repeat the caller's
+            log.info("function.refused", caller_hears="the agent says why", see="function_calls.output", **fields)
+        elif outcome.error:
+            log.warning("function.failed", words=outcome.error, caller_hears="the agent says so and goes on", **fields)
+        else:
+            log.info("function.done", **fields)
+        if outcome.blocked_s > BLOCKED_S:
+            self._metrics.functions_blocked.labels(known).inc()
+            log.error(
+                "function.blocked",
+                function=name[:64],
+                words=f"{name[:64]} blocked the loop for {outcome.blocked_s:.1f} s",
+                caller_hears="nothing in that time, and all other callers too",
+                do="await trio.sleep, ask with httpx.AsyncClient, and give other waits to trio.to_thread.run_sync",
+            )
+
+
+def _function_row(
+    file: CallFile, action: RunFunction, outcome: Outcome, output: dict[str, Any]
+) -> rows.FunctionCallRow:
+    """The row of a function call. A backend's own words are in it only if words may be kept."""
+    keeps_output = outcome.ok or file.consent.words is not Words.NEVER
+    return rows.FunctionCallRow(
+        call_sid=file.call_sid,
+        function_call_id=action.function_call_id,
+        name=action.name[:64],
+        arguments=_table(action.arguments),
+        output=output if keeps_output else None,
+        ok=outcome.ok,
+        took_ms=round(outcome.took_s * 1000, 1),
+        key=outcome.key,  # reserved already, unless Postgres was away: then this row is what a repeat finds
+        state=_state(outcome),
+    )
+
+
+def _message_row(file: CallFile, message: TakeMessage, ok: bool, now: dt.datetime) -> rows.MessageRow:
+    """A message for the business. It is kept whatever RECORD says, because the caller asked for it."""
+    return rows.MessageRow(
+        call_sid=file.call_sid,
+        seq=len(file.tally.functions_done) + ok,
+        name=message.name,
+        phone=str(message.phone),  # a function's Phone is not JSON
+        text=message.message,
+        created_at=now,
+        delivered=message.delivered,
+    )
+
+
+def _table(text: str) -> dict[str, Any]:
+    """JSON as an object, whatever it was."""
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return {"unreadable_bytes": len(text)}
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _state(outcome: Outcome) -> rows.FunctionState | None:
+    if outcome.key is None:
+        return None
+    return "done" if outcome.ok else "unknown" if outcome.unsure else "failed"

@@ -29,7 +29,7 @@ class ConsentedReservations:
         self, key: str, call_sid: str, function: str, arguments: Json, *, function_call_id: str, limit_s: float
     ) -> Reserved | Already | Unavailable:
         """As Ledger.reserve."""
-        said = arguments if self._file.consent.may_keep else {}
+        said = arguments if self._file.consent.words is Words.KEPT else {}
         return await self._ledger.reserve(
             key, call_sid, function, said, function_call_id=function_call_id, limit_s=limit_s
         )

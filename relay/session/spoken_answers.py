@@ -98,21 +98,21 @@ class SpokenAnswers:
 
     # From the model
 
-    def takes(self, message: model_dialect.Message) -> bool:
-        """True for what is about the model's text, and is handled here. Everything else goes to the call as it is."""
+    def takes(self, message: model_dialect.Message, event: Event | None) -> bool:
+        """True for what is about the model's text, and is handled here. Everything else goes to the call as it is.
+
+        `event`: what the message means for the call.
+        """
         match message.type:
             case model_dialect.TEXT_DELTA:
-                event = model_dialect.event_of(message)
                 if isinstance(event, ModelWorded):
                     self._wrote(event)
             case model_dialect.TEXT_DONE:
                 self._finish(ItemId(message.item_id or ""))
             case model_dialect.RESPONSE_DONE:
-                event = model_dialect.event_of(message)
                 if isinstance(event, ResponseEnded):
                     self._response_ended(event)
             case model_dialect.ITEM_DONE:
-                event = model_dialect.event_of(message)
                 if not isinstance(event, FunctionAsked) or not self._is_mute(event.response_id):
                     return False
                 self._asked.setdefault(event.response_id, []).append(event)

@@ -1,32 +1,27 @@
 """Messages on a wire: both ends of the audio path, on the protocol core of `websockets`.
 
-It knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here
-(text_frame.py), because the core handles every case and takes several microseconds more for each. Control frames,
-fragments and mistakes go through the core. `send` and `receive` raise one exception, `Gone`. `dial` raises OSError,
-ssl.SSLError, trio.TooSlowError and `Refused`. Nothing is compressed: mu-law and base64 become no smaller, and Twilio
-does not offer it.
+It knows neither Twilio nor OpenAI. Nearly all messages are whole text frames. They are cut and made here, because the
+core handles every case and takes several microseconds more for each. Control frames, fragments and mistakes go through
+the core. `send` and `receive` raise one exception, `Gone`. handshake.py opens the connection. Nothing is compressed:
+mu-law and base64 become no smaller, and Twilio does not offer it.
 """
 
 from __future__ import annotations
 
 import logging
-import ssl
-from collections.abc import Callable, Mapping
-from typing import cast
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import trio
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidURI
 from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined] # its C function, or its Python
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, State
 from websockets.server import ServerProtocol
-from websockets.uri import WebSocketURI, parse_uri
 
-from relay.transport.text_frame import MASKED, WHOLE_TEXT, span, text_frames
-from relay.transport.wire import SocketWire, Wire, default_tls
+from relay.transport.wire import Wire
 
-__all__ = ["Gone", "Refused", "Request", "WebSocketEnd", "answer", "dial", "upgrade"]
+__all__ = ["Gone", "Request", "WebSocketEnd"]
 
 # Twilio's frames have 300 bytes. A start message with customParameters stays under 10 kB.
 MAX_FROM_CALLER_BYTES = 65_536
@@ -35,7 +30,6 @@ MAX_FROM_MODEL_BYTES = 16 << 20
 # How long a close waits for the peer's close frame. A shorter wait would reset the connection before Twilio's last
 # frames.
 CLOSE_S = 2.0
-MAX_HEAD_BYTES = 16_384
 # RFC 6455 5.5.1: a control frame carries 125 bytes, two of them are the code.
 MAX_REASON_BYTES = 123
 
@@ -43,8 +37,56 @@ MAX_REASON_BYTES = 123
 KEEP_BYTES = 1 << 17
 
 # The library logs every frame, with its audio, if its logger is at DEBUG. This logger never is.
-_QUIET = logging.getLogger("relay.transport.websocket")
-_QUIET.setLevel(logging.WARNING)
+QUIET = logging.getLogger("relay.transport.websocket")
+QUIET.setLevel(logging.WARNING)
+
+# The first byte of a text message in one frame, and the bit of the second that says "masked" (RFC 6455 5.2).
+WHOLE_TEXT, MASKED = 0x81, 0x80
+
+
+def _fresh_masks() -> Iterator[bytes]:
+    """Masks that nobody can predict (RFC 6455 5.3). A thousand are drawn from the system at a time."""
+    while True:
+        pool = os.urandom(4096)
+        for at in range(0, 4096, 4):
+            yield pool[at : at + 4]
+
+
+masks = _fresh_masks()
+
+
+def text_frames(messages: Iterable[bytes], *, masked: bool) -> list[bytes]:
+    """Each message as a text frame; `masked`, as a client must."""
+    return [text_frame(message, next(masks) if masked else b"") for message in messages]
+
+
+def text_frame(message: bytes, mask: bytes) -> bytes:
+    """One text frame. It is masked if a mask is given, as a client must do."""
+    size, bit = len(message), MASKED if mask else 0
+    if size < 126:
+        head = bytes((WHOLE_TEXT, bit | size))
+    elif size < 65_536:
+        head = bytes((WHOLE_TEXT, bit | 126, size >> 8, size & 255))
+    else:
+        head = bytes((WHOLE_TEXT, bit | 127)) + size.to_bytes(8, "big")
+    return head + mask + apply_mask(message, mask) if mask else head + message
+
+
+def span(data: bytes, at: int) -> tuple[int, int]:
+    """Where the payload of the frame at `at` begins (after its mask) and ends. (0, 0): its head is not complete."""
+    try:
+        size = data[at + 1]
+        begin = at + 6 if size & MASKED else at + 2
+        size &= 127
+        if size == 126:
+            begin, size = begin + 2, data[at + 2] << 8 | data[at + 3]
+        elif size == 127:
+            begin, size = begin + 8, int.from_bytes(data[at + 2 : at + 10], "big")
+            if at + 10 > len(data):
+                return 0, 0
+    except IndexError:
+        return 0, 0
+    return begin, begin + size
 
 
 class Gone(Exception):
@@ -55,17 +97,6 @@ class Gone(Exception):
         self.code, self.reason = code, reason
 
 
-class Refused(Exception):
-    """The server answered the upgrade with something else than a valid 101: its status and body (text).
-
-    `retry_after`: its header of that name, as it came.
-    """
-
-    def __init__(self, status: int, body: str, retry_after: str | None = None) -> None:
-        super().__init__(f"the server refused the WebSocket with HTTP {status}: {body[:200]}".rstrip(": "))
-        self.status, self.body, self.retry_after = status, body, retry_after
-
-
 class WebSocketEnd:
     """One end of a WebSocket on a wire. It has no task, queue or lock of its own.
 
@@ -73,7 +104,7 @@ class WebSocketEnd:
     UTF-8. If a sender is cancelled in the middle of a frame, the connection is lost (relay/transport/wire.py says why).
     """
 
-    def __init__(self, wire: Wire, protocol: ClientProtocol | ServerProtocol) -> None:
+    def __init__(self, wire: Wire, protocol: ClientProtocol | ServerProtocol, early: bytes = b"") -> None:
         self._wire = wire
         self._protocol = protocol
         self._ready: list[bytes] = []
@@ -83,7 +114,7 @@ class WebSocketEnd:
         self._max_bytes = MAX_FROM_MODEL_BYTES if self._is_client else MAX_FROM_CALLER_BYTES
         self._rest = b""  # the beginning of a frame whose end has not come; the core does not get it
         self._owed = 0  # bytes of a frame whose beginning the core has
-        self._early = b""  # what came behind the upgrade request before it was answered
+        self._early = early  # what came behind the upgrade request before it was answered
         self._receiving = False
         self._handing_over = trio.CancelScope()  # cancels the task that is in `hand_over`
         self._left_over: trio.Event | None = None  # while a task is there; set when it has left
@@ -234,7 +265,7 @@ class WebSocketEnd:
         if response.status_code != 101:
             self.abort()
             raise Gone(1002, f"not a WebSocket request: answered {response.status_code}")
-        self._begin()
+        self.begin()
 
     async def reject(self, status: int, text: str = "", headers: Mapping[str, str] | None = None) -> None:
         """Answer an HTTP status instead of opening, and close. Raises Gone if the peer has gone."""
@@ -258,7 +289,7 @@ class WebSocketEnd:
         self._closed = True
         self._wire.abort()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """The upgrade is done: read what came behind it in the same packet, complete frames or not."""
         early, self._early = self._early, b""
         if early:
@@ -337,145 +368,3 @@ class WebSocketEnd:
     def _gone(self, broken: Exception | None = None) -> Gone:
         told = self._protocol.close_rcvd or self._protocol.close_sent
         return Gone(told.code, told.reason) if told else Gone(1006, str(broken or ""))
-
-
-async def dial(
-    url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0
-) -> WebSocketEnd:
-    """Connect to a ws:// or wss:// URL and upgrade, all within `limit_s`. After a failure no socket is left open.
-
-    Raises ValueError (not such a URL), OSError (name, connection), ssl.SSLError (certificate), trio.TooSlowError,
-    Refused.
-    """
-    uri = _parse(url)
-    with trio.fail_after(limit_s):
-        stream = await trio.open_tcp_stream(uri.host, uri.port)
-        wire = SocketWire.take(stream, (tls or default_tls()) if uri.secure else None, uri.host)
-        try:
-            try:
-                await wire.handshake()
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
-                raise ConnectionError(f"the server broke off the TLS handshake: {e}") from e
-            return await upgrade(wire, url, headers)
-        except BaseException:
-            wire.abort()
-            raise
-
-
-async def upgrade(wire: Wire, url: str, headers: Mapping[str, str]) -> WebSocketEnd:
-    """Be the client on a connected wire. Raises ConnectionError, Refused; without a time limit of its own."""
-    protocol = ClientProtocol(_parse(url), max_size=MAX_FROM_MODEL_BYTES, logger=_QUIET)
-    request = protocol.connect()
-    for name, value in headers.items():
-        request.headers[name] = value
-    protocol.send_request(request)
-    end = WebSocketEnd(wire, protocol)
-    head = _Head(protocol)
-    response: Response | None = None
-    try:
-        await end._flush()
-        while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
-            events = head.feed(await wire.read())
-            if protocol.state is State.CONNECTING:
-                events += head.feed_rest()  # the body of a refusal
-            response = next((e for e in events if isinstance(e, Response)), response)
-        end._early = head.rest
-        end._begin()
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
-        wire.abort()
-        raise ConnectionError(f"the server broke off the WebSocket upgrade: {e}") from e
-    if protocol.handshake_exc is None:
-        return end
-    wire.abort()
-    if response is None:
-        raise ConnectionError("the server closed, or did not speak HTTP, before it answered the WebSocket upgrade")
-    if response.status_code == 101:
-        raise Refused(101, f"its upgrade is not valid: {protocol.handshake_exc}")
-    body = (response.body or b"").decode(errors="replace")
-    raise Refused(response.status_code, body, response.headers.get("Retry-After"))
-
-
-class _Head:
-    """Gives an HTTP head to the core, and keeps what comes behind it: those bytes are frames, which `_feed` reads.
-
-    The core would take them too. But if it held half a frame, we would not know, and would take the other half for the
-    beginning of another frame.
-    """
-
-    def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:
-        self._protocol = protocol
-        self._tail = b""  # the end of the bytes before: the blank line may come in pieces
-        self.n_bytes = 0
-        self.rest = b""
-
-    def feed(self, data: bytes) -> list[Request | Response | Frame]:
-        """What the core makes of these bytes. b"" is the end of the stream."""
-        if not data:
-            self._protocol.receive_eof()
-            return self._protocol.events_received()
-        seen = self._tail + data
-        at = seen.find(b"\r\n\r\n")
-        end = len(data) if at < 0 else at + 4 - len(self._tail)
-        self._tail = seen[-3:]
-        self.n_bytes += end
-        self._protocol.receive_data(data[:end])
-        self.rest = data[end:]
-        return self._protocol.events_received()
-
-    def feed_rest(self) -> list[Request | Response | Frame]:
-        """Give the core what is behind the head after all: it is a body."""
-        rest, self.rest = self.rest, b""
-        if rest:
-            self._protocol.receive_data(rest)
-        return self._protocol.events_received()
-
-
-def _parse(url: str) -> WebSocketURI:
-    try:
-        return parse_uri(url)
-    except InvalidURI as e:
-        raise ValueError(f"not a ws:// or wss:// URL: {url}") from e
-
-
-async def answer(wire: Wire, first: bytes = b"", limit_s: float = 5.0) -> tuple[Request, WebSocketEnd]:
-    """Be the server on a connected wire: read the upgrade request. It begins with `first`, which was read already.
-
-    The caller looks at `request.path` and `request.headers` (names in any case; `.get_all` for a name that may come
-    twice). Then it calls `end.accept(request)` or `end.reject(...)`. Raises Gone after answering 400 or 408 to
-    something that is not a request, or if the peer has gone.
-    """
-    protocol = ServerProtocol(max_size=MAX_FROM_CALLER_BYTES, logger=_QUIET)
-    end = WebSocketEnd(wire, protocol)
-    head, data = _Head(protocol), first
-    try:
-        with trio.fail_after(limit_s):
-            while True:
-                events = head.feed(data) if data else []
-                begin, stop = span(head.rest, 0)
-                spoke_first = 0 < begin <= stop <= len(head.rest)  # a whole frame: no WebSocket client does that
-                is_request = len(events) == 1 and isinstance(events[0], Request) and protocol.handshake_exc is None
-                if is_request and not spoke_first:
-                    end._early = head.rest
-                    return cast("Request", events[0]), end
-                if events or protocol.handshake_exc is not None or head.n_bytes > MAX_HEAD_BYTES:
-                    await _turn_away(wire, "400 Bad Request")
-                    raise Gone(1002, "the peer sent no HTTP/1.1 upgrade request")
-                if not (data := await wire.read()):
-                    wire.abort()
-                    raise Gone(1006, "the peer left before its request was complete")
-    except trio.TooSlowError as e:
-        await _turn_away(wire, "408 Request Timeout")
-        raise Gone(1002, f"the peer's request took longer than {limit_s:g} s") from e
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
-        wire.abort()
-        raise Gone(1006, str(e)) from e
-
-
-async def _turn_away(wire: Wire, status: str) -> None:
-    """Answer something that `ServerProtocol` cannot answer any more."""
-    try:
-        with trio.move_on_after(CLOSE_S):
-            await wire.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # it has gone without the answer
-    wire.abort()

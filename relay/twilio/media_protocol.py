@@ -253,6 +253,12 @@ def mark(stream_sid: str, name: str) -> bytes:
     return b'{"event":"mark","streamSid":%b,"mark":{"name":%b}}' % (_quote(stream_sid), _quote(name))
 
 
+def play(stream_sid: str, mulaw: bytes, receipt: str | None) -> list[bytes]:
+    """The messages that play `mulaw`, and ask for a receipt of it by this name."""
+    message = media(stream_sid, mulaw)
+    return [message] if receipt is None else [message, mark(stream_sid, receipt)]
+
+
 def clear(stream_sid: str) -> bytes:
     """The message that makes Twilio drop what it has not played. Every pending mark then comes back at once."""
     return b'{"event":"clear","streamSid":%b}' % _quote(stream_sid)

@@ -17,7 +17,8 @@ import structlog
 import trio
 
 from relay.call.vocabulary import ItemId
-from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial
+from relay.transport.handshake import Refused, dial
+from relay.transport.websocket import Gone, WebSocketEnd
 from relay.voices import elevenlabs_protocol as protocol
 from relay.voices.prices import usd_per_character
 from relay.voices.speaking import Speaking
@@ -47,7 +48,7 @@ class VoiceAccess:
 
 
 class Dial(Protocol):
-    """How a socket is opened: relay.transport.websocket.dial, or a pair of memory streams in a play."""
+    """How a socket is opened: relay.transport.handshake.dial, or a pair of memory streams in a play."""
 
     async def __call__(
         self, url: str, headers: dict[str, str], tls: ssl.SSLContext | None = None, limit_s: float = 5.0

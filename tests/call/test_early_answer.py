@@ -210,7 +210,7 @@ def test_a_function_of_an_early_answer_is_not_run_before_the_turn_is_over() -> N
         ResponseEnded(R1, "completed", None, None),
     )
     assert not of(RunFunction, done + play.wait(WITHHELD_MS))
-    assert of(RunFunction, play.wait(60)) == [RunFunction("call_1", "create_booking", "{}")]
+    assert of(RunFunction, play.wait(60)) == [RunFunction("call_1", "create_booking", "{}", 10)]
     done = play.tell(FunctionReturned("call_1", "create_booking", "{}", True, 10))
     assert [type(each) for each in done] == [SendFunctionOutput, AskForResponse]
 

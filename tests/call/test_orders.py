@@ -303,7 +303,7 @@ def test_words_are_shown_from_the_notice_until_the_caller_refuses() -> None:
     view = look(stage.machine.call, stage.now)
     assert view.consent is Words.KEPT
     assert view.said[-2:] == (Said("caller", "When are you open?"), Said("agent", "At eleven."))
-    stage.machine.call.consent.refused = True
+    stage.machine.call.consent.refuse()
     assert look(stage.machine.call, stage.now).said == ()
 
 

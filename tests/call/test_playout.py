@@ -195,10 +195,10 @@ def test_the_possible_echo_is_as_loud_as_the_audio_that_was_played_at_that_time(
     playout.append(A, tone(300), 10.0)
     playout.finish(A)
     playout.due(10.0)
-    assert playout.echo_level_dbfs(10.01) == -100.0
-    assert playout.echo_level_dbfs(10.2) > -40
-    assert playout.echo_level_dbfs(10.6) > -40  # up to 300 ms after the last sound
-    assert playout.echo_level_dbfs(11.0) == -100.0
+    assert playout.echo.level_dbfs(10.01) == -100.0
+    assert playout.echo.level_dbfs(10.2) > -40
+    assert playout.echo.level_dbfs(10.6) > -40  # up to 300 ms after the last sound
+    assert playout.echo.level_dbfs(11.0) == -100.0
 
 
 def test_a_hold_at_the_very_end_leaves_the_marks_valid_although_the_clock_rounds() -> None:

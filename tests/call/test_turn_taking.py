@@ -43,7 +43,7 @@ class Line:
         return self.floor.spoke(ITEM, agent, self.voice)
 
     def transcribed(self, text: str | None, agent: Agent, said: str = "") -> Worth:
-        return self.floor.transcribed(ITEM, text, agent, said, PLAN.rules.judge(text or ""))
+        return self.floor.transcribed(ITEM, text, agent, said, PLAN.rules.words.judge(text or ""))
 
 
 def test_speech_holds_the_agent_at_once_and_interrupts_it_after_a_quarter_of_a_second() -> None:
@@ -185,7 +185,7 @@ def test_an_item_whose_beginning_was_not_reported_waits_for_its_words() -> None:
 
 
 def test_words_are_sorted_by_their_meaning() -> None:
-    judge = PLAN.rules.judge
+    judge = PLAN.rules.words.judge
     assert judge("Uh-huh, okay.").is_backchannel
     assert not judge("okay but stop").is_backchannel
     assert not judge("").is_backchannel

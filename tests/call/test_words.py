@@ -31,7 +31,7 @@ def rules() -> Rules:
 
 def heard(rules: Rules, sentence: str) -> str:
     """What the relay takes these words for."""
-    says = rules.judge(sentence).says
+    says = rules.words.judge(sentence).says
     return "emergency" if "emergency" in says else "human" if "human" in says else "harmless"
 
 
@@ -136,7 +136,7 @@ def test_an_operators_own_words_are_searched_for_in_the_same_way_as_ours() -> No
     ],
 )
 def test_hums_and_yeses_of_any_spelling_mean_go_on(text: str) -> None:
-    assert PLAN.rules.judge(text).is_backchannel
+    assert PLAN.rules.words.judge(text).is_backchannel
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_hums_and_yeses_of_any_spelling_mean_go_on(text: str) -> None:
     ],
 )
 def test_words_that_mean_something_are_not_taken_for_a_hum(text: str) -> None:
-    assert not PLAN.rules.judge(text).is_backchannel
+    assert not PLAN.rules.words.judge(text).is_backchannel
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_words_that_mean_something_are_not_taken_for_a_hum(text: str) -> None:
     ],
 )
 def test_words_that_a_transcriber_makes_of_noise_count_as_nothing(text: str) -> None:
-    assert PLAN.rules.judge(text).is_nothing
+    assert PLAN.rules.words.judge(text).is_nothing
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_words_that_a_transcriber_makes_of_noise_count_as_nothing(text: str) -> 
     ],
 )
 def test_words_of_a_caller_do_not_count_as_nothing(text: str) -> None:
-    assert not PLAN.rules.judge(text).is_nothing
+    assert not PLAN.rules.words.judge(text).is_nothing
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_words_of_a_caller_do_not_count_as_nothing(text: str) -> None:
     ],
 )
 def test_a_farewell_is_recognised(text: str) -> None:
-    assert PLAN.rules.judge(text).is_farewell
+    assert PLAN.rules.words.judge(text).is_farewell
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_a_farewell_is_recognised(text: str) -> None:
     ],
 )
 def test_words_that_go_on_with_the_call_are_not_a_farewell(text: str) -> None:
-    assert not PLAN.rules.judge(text).is_farewell
+    assert not PLAN.rules.words.judge(text).is_farewell
 
 
 @pytest.mark.parametrize(

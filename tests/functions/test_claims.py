@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.functions.claims.claims import check, claims, deeds_of, withdrawn
+from relay.functions.claims.claims import check, claims, withdrawn
+from relay.functions.claims.deeds import deeds_of
 from relay.functions.claims.patterns import BOOKED, CANCELLED, DONE, LISTED, MESSAGE, MOVED, SENT
 
 SHELVES = Path(__file__).parent / "shelves"

@@ -297,6 +297,16 @@ async def test_an_unknown_function_is_answered_with_the_known_ones() -> None:
         outcome = await run(load(), a_call(backend), "drop_tables\u0000" * 50, "{}")
     assert not outcome.ok
     assert "lookup_hours" in json.loads(outcome.output)["next"]
+    assert not outcome.is_known
+
+
+async def test_an_outcome_says_from_whom_the_callers_name_in_it_is() -> None:
+    async with business(standin()) as (backend, _):
+        found = {name: await run(load(), a_call(backend), name, "{}") for name in ("lookup_caller", "lookup_hours")}
+    assert {name: (each.is_known, each.names_caller) for name, each in found.items()} == {
+        "lookup_caller": (True, "known"),
+        "lookup_hours": (True, None),
+    }
 
 
 async def test_a_bug_in_a_function_gives_an_output_and_an_error_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:

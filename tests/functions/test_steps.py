@@ -7,8 +7,7 @@ import time
 import pytest
 import trio
 
-from relay.functions.registry import CallContext, Registry, function, run
-from relay.functions.steps import Steps
+from relay.functions.registry import CallContext, Registry, Steps, function, run
 from tests.helpers.business_play import a_call, business, standin
 
 

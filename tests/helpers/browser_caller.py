@@ -20,7 +20,8 @@ from relay.server.owner import owner_of
 from relay.standin.speech.voice import clips
 from relay.standin.twilio.mouth import Mouth
 from relay.standin.twilio.playback import Playback, samples_at
-from relay.transport.websocket import Gone, WebSocketEnd, answer, upgrade
+from relay.transport.handshake import answer, upgrade
+from relay.transport.websocket import Gone, WebSocketEnd
 from relay.transport.wire import StreamWire
 from tests.helpers.pipe import pipe
 from tests.helpers.play import Play

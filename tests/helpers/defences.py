@@ -82,13 +82,13 @@ def unrescued(break_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
 def deaf_to(kind: str) -> Callable[[Patch], None]:
     """Let one kind of the caller's words have no effect."""
     assert kind in escalation.CALLER_SAYS
-    judge = escalation.Rules.judge
+    judge = words.Words.judge
 
-    def deaf(rules: escalation.Rules, text: str) -> Meaning:
-        meaning = judge(rules, text)
+    def deaf(of: words.Words, text: str) -> Meaning:
+        meaning = judge(of, text)
         return dataclasses.replace(meaning, says=meaning.says - {kind})
 
-    return put(escalation.Rules, "judge", deaf)
+    return put(words.Words, "judge", deaf)
 
 
 def unprotected(patch: Patch) -> None:
@@ -140,7 +140,7 @@ def take_late_audio(patch: Patch) -> None:
     append = playout.Playout.append
 
     def append_anyway(line: playout.Playout, item: Any, *audio: Any, **how: Any) -> None:
-        line._finished.discard(item)
+        line.finished.discard(item)
         append(line, item, *audio, **how)
 
     patch.setattr(responses, "wants", lambda *_: True)

@@ -18,7 +18,8 @@ from relay.server.browser_calls import BrowserCalls
 from relay.server.console_rooms import rooms_of
 from relay.server.live_calls import CallsInHand
 from relay.server.owner import owner_of
-from relay.transport.websocket import WebSocketEnd, answer, upgrade
+from relay.transport.handshake import answer, upgrade
+from relay.transport.websocket import WebSocketEnd
 from relay.transport.wire import StreamWire
 from tests.helpers.play import PUBLIC_URL, Play
 

@@ -1,4 +1,4 @@
-"""A connection to the stand-in model over memory streams. On a network `relay.transport.websocket.dial` makes it."""
+"""A connection to the stand-in model over memory streams. On a network `relay.transport.handshake.dial` makes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from trio.testing import memory_stream_pair
 from relay.realtime.client import ModelAccess, Realtime
 from relay.standin.model.script import Script
 from relay.standin.model.server import StandInModel
-from relay.transport.websocket import WebSocketEnd, upgrade
+from relay.transport.handshake import upgrade
+from relay.transport.websocket import WebSocketEnd
 from relay.transport.wire import StreamWire
 
 ACCESS = ModelAccess("ws://model.example/v1/realtime", "sk-of-the-test", "marin", "gpt-transcribe")

@@ -75,8 +75,9 @@ def _short(room: str) -> str:
 
 # A step may take several messages. The work for one of them begins with this function.
 BEGINS = ("_take_from_model",)
-# The waits for a message. The next message belongs to the next path.
+# The waits for a message, on a socket. The next message belongs to the next path.
 WAITS = ("receive", "read")
+SOCKETS = "relay/transport/"
 
 
 def _goes_on(frame: FrameType) -> bool:
@@ -135,9 +136,9 @@ class Walk(trio.abc.Instrument):
             return True
         return self._other is not None
 
-    def _is_new(self, frame: FrameType) -> bool:
+    def _is_new(self, frame: FrameType, room: str) -> bool:
         """True for a call that belongs to this step and was not counted in an earlier one."""
-        is_wait, goes_on = frame.f_code.co_name in WAITS, _goes_on(frame)
+        is_wait, goes_on = room.startswith(SOCKETS) and frame.f_code.co_name in WAITS, _goes_on(frame)
         return goes_on if is_wait else not goes_on
 
     def _way(self, frame: FrameType, room: str) -> str:
@@ -165,7 +166,7 @@ class Walk(trio.abc.Instrument):
         elif event == "call" and frame.f_code.co_name in BEGINS and self._received is None:
             self._received = step.begun()
         if event == "call":
-            if self._stack and self._stack[-1] != room and self._is_new(frame):
+            if self._stack and self._stack[-1] != room and self._is_new(frame, room):
                 step.entered.append(room)
                 step.ways.append(self._way(frame, room))
             step.calls.add(f"{room}:{frame.f_code.co_name}")

@@ -45,7 +45,8 @@ from relay.standin.speech.voice import Voice
 from relay.standin.twilio.exchange import Account, Exchange, PhoneNumber
 from relay.standin.twilio.relay_door import Reply
 from relay.standin.twilio.rest import RestApi, asgi_app
-from relay.transport.websocket import Gone, WebSocketEnd, answer, upgrade
+from relay.transport.handshake import answer, upgrade
+from relay.transport.websocket import Gone, WebSocketEnd
 from relay.transport.wire import StreamWire
 from relay.twilio.rest import TwilioRest
 from tests.helpers.pipe import pipe

@@ -63,14 +63,14 @@ def phrase(text: str, ms: int = 1_000) -> Phrase:
     return Phrase(text, tone(ms))
 
 
-WORDS = prompts.load(Settings()).rules.words
+LANGUAGES = prompts.load(Settings()).rules.languages
 PLAN = CallPlan(
     call_sid="CA" + "0" * 32,
     greeting=Greeting(phrase(f"Hello. {NOTICE}", 2_000), phrase("How can I help you?", 1_000), NOTICE),
     phrases={key: phrase(key.replace("_", " ")) for key in KEYS},
     limits=Limits(600.0, 30.0, 2.0),
     rules=Rules(
-        words=WORDS,
+        languages=LANGUAGES,
         human_words=("operator",),
         emergency_words=("on fire",),
         angry_words=("ridiculous",),

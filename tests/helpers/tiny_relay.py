@@ -15,7 +15,8 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from relay.standin.twilio.exchange import Account, CallerLine, Exchange, LiveCall, PhoneNumber
 from relay.standin.twilio.relay_door import NoConnection, Reply
 from relay.standin.twilio.streaming import Network
-from relay.transport.websocket import Gone, Request, WebSocketEnd, answer
+from relay.transport.handshake import answer
+from relay.transport.websocket import Gone, Request, WebSocketEnd
 from relay.transport.wire import StreamWire
 
 ORIGIN = "https://voice.example.com"

@@ -14,7 +14,8 @@ from relay.call.vocabulary import ItemId, Position
 from relay.standin.elevenlabs.reading import shipped_texts
 from relay.standin.elevenlabs.server import StandInVoice
 from relay.standin.elevenlabs.voice_script import VoiceScript
-from relay.transport.websocket import WebSocketEnd, upgrade
+from relay.transport.handshake import upgrade
+from relay.transport.websocket import WebSocketEnd
 from relay.transport.wire import StreamWire
 from relay.voices.elevenlabs_socket import ElevenLabs, ElevenLabsVoice, VoiceAccess
 from relay.voices.voice import Spoken, SpokenWhole, VoiceEvent, VoiceLost

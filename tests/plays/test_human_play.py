@@ -18,6 +18,7 @@ from relay.call.vocabulary import EndReason
 from relay.functions import CallContext, Outcome
 from relay.ledger import rows
 from relay.session.call_rows import Books, _matter
+from relay.session.function_runner import FunctionRunner
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
 from tests.helpers.play import NUMBER, Play, perform, stage
@@ -245,11 +246,19 @@ async def test_the_human_is_told_the_callers_name_and_not_the_name_of_a_booking(
     ]
     async with stage() as play:
         file = call_file(play)
-        books = Books(play.daemon.desk, file, Machine(play.daemon.desk.plan(file)), 0.0)
+        desk, machine = play.daemon.desk, Machine(play.daemon.desk.plan(file))
+        runner = FunctionRunner(desk, file, machine, Books(desk, file, machine, 0.0))
+
+        def done(name: str, output: object) -> None:
+            function = desk.registry.get(name)
+            assert function is not None
+            outcome = Outcome(json.dumps(output), ok=True, names_caller=function.names_caller)
+            runner.write_down(RunFunction("call", name, "{}"), outcome)
+
         for name, output in [found, *booked] if known_first else [*booked, ("lookup_caller", {"known": False}), found]:
-            books.function(RunFunction("call", name, "{}"), Outcome(json.dumps(output), ok=True))
+            done(name, output)
         assert file.caller_name == "Dana Reed"
         file.caller_name = ""
         for name, output in [*booked, ("lookup_caller", {"known": False})]:
-            books.function(RunFunction("call", name, "{}"), Outcome(json.dumps(output), ok=True))
+            done(name, output)
         assert file.caller_name == "Sam Hill"

@@ -18,12 +18,11 @@ import trio
 
 from relay.call import cost, ending, failover, playout, response_queue, state, turn_taking, turns, voice_loss
 from relay.call.conversation import Conversation
-from relay.call.vocabulary import CallerLeft, EndReason
 from relay.functions import idempotency, registry
 from relay.functions.backend import client, contract
 from relay.realtime import protocol as model_dialect
 from relay.server import human_transfer
-from relay.session import call_rows, call_session, context, downlink
+from relay.session import call_rows, caller_probe, context, downlink, leaving
 from relay.standin.business.faults import Fault, Kind
 from relay.standin.model.script import Faults, Script
 from relay.standin.scenario import scenario_file as scenarios
@@ -71,8 +70,8 @@ def taken_is_a_refusal(patch: Patch) -> None:
     patch.setattr(contract.Answer, "accept", accept)
 
 
-def take_silence_for_the_end(session: call_session.CallSession, _: float) -> None:
-    session._feed(CallerLeft(EndReason.NO_CALLER_AUDIO))
+def take_silence_for_the_end(probe: caller_probe.CallerProbe, now: float) -> str:
+    return "dead" if now - probe.heard_at > caller_probe.NOTHING_HEARD_S else "nothing"
 
 
 def wait_for_a_reader(patch: Patch) -> None:
@@ -86,7 +85,7 @@ def every_mark_in_time(patch: Patch) -> None:
     marked = playout.Playout.marked
 
     def as_on_a_short_way(line: playout.Playout, name: str, now: float) -> Any:
-        line._usual_lag_s = 0.0
+        line.usual_lag_s = 0.0
         return marked(line, name, now)
 
     patch.setattr(playout.Playout, "marked", as_on_a_short_way)
@@ -98,7 +97,7 @@ def lead(low_ms: int) -> Callable[[Patch], None]:
 
 
 def ask_rest_for_ever(patch: Patch) -> None:
-    patch.setattr(call_session, "HANG_UP_LIMIT_S", 1e6)
+    patch.setattr(leaving, "HANG_UP_LIMIT_S", 1e6)
     patch.setattr(rest, "MAX_TRIES", 10**9)
 
 
@@ -216,7 +215,7 @@ BITES: list[tuple[str, str, Callable[[Patch], None]]] = [
     (
         "muted_for_good",
         "while a phone is muted, a mark shows that the line lives",
-        put(call_session.CallSession, "_look_for_twilio", take_silence_for_the_end),
+        put(caller_probe.CallerProbe, "due", take_silence_for_the_end),
     ),
     # Twilio's API, and the number
     ("goodbye_rest_fails", "REST requests are not repeated for ever", ask_rest_for_ever),

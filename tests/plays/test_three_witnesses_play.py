@@ -13,7 +13,8 @@ import trio.testing
 
 from relay.ledger import rows
 from relay.standin.twilio.signing import signature as sign
-from relay.transport.websocket import Gone, Refused, WebSocketEnd, upgrade
+from relay.transport.handshake import Refused, upgrade
+from relay.transport.websocket import Gone, WebSocketEnd
 from relay.transport.wire import StreamWire
 from tests.helpers.play import ACCOUNT, Play, stage
 from tests.helpers.webhook import SID, Document, ask

@@ -12,7 +12,7 @@ from relay.ledger import rows
 from relay.notify.news import News
 from relay.server import browser_calls
 from relay.standin.speech.ear import Ear
-from relay.transport.websocket import Refused
+from relay.transport.handshake import Refused
 from tests.helpers.browser_caller import LOCAL, OWN, BrowserCaller, ask, browser_call, open_console, open_socket
 from tests.helpers.play import Play, stage
 

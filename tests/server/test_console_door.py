@@ -14,7 +14,8 @@ from relay.console import password
 from relay.console.guard import COOKIE, FORWARDED, Guard
 from relay.server.console_door import PREFIX, ConsoleDoor
 from relay.settings import Settings
-from relay.transport.websocket import Refused, Request, WebSocketEnd, answer, upgrade
+from relay.transport.handshake import Refused, answer, upgrade
+from relay.transport.websocket import Request, WebSocketEnd
 from relay.transport.wire import StreamWire
 
 HASH = password.hashed("a long password")

@@ -17,7 +17,8 @@ from quart_trio import QuartTrio
 from relay.server import http
 from relay.server.http import PortUnusable, serve
 from relay.transport import wire
-from relay.transport.websocket import Gone, Refused, Request, WebSocketEnd, dial, upgrade
+from relay.transport.handshake import Refused, dial, upgrade
+from relay.transport.websocket import Gone, Request, WebSocketEnd
 from relay.transport.wire import SocketWire, StreamWire
 
 pytestmark = pytest.mark.real

@@ -18,7 +18,8 @@ from relay.server import listening_in
 from relay.standin.scenario.report import CallReport
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
-from relay.transport.websocket import Gone, Refused, WebSocketEnd
+from relay.transport.handshake import Refused
+from relay.transport.websocket import Gone, WebSocketEnd
 from tests.helpers.live_stage import HASH, OwnerAtLive
 from tests.helpers.pipe import pipe
 from tests.helpers.play import Play, stage
@@ -176,7 +177,7 @@ async def test_after_a_refusal_of_the_recording_listeners_hear_nothing_more(
 
         async def refuse(call_sid: str) -> None:
             await trio.sleep(3)
-            play.daemon.desk.files[call_sid].consent.refused = True  # type: ignore[index]
+            play.daemon.desk.files[call_sid].consent.refuse()  # type: ignore[index]
 
         async def listen(call_sid: str) -> None:
             end = await owner.listen(call_sid, wire=pipe())

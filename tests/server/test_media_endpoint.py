@@ -17,7 +17,8 @@ from relay.call.vocabulary import EndReason
 from relay.ledger import rows
 from relay.server import media_endpoint as door
 from relay.standin.twilio.signing import signature as sign
-from relay.transport.websocket import Gone, Refused, WebSocketEnd, upgrade
+from relay.transport.handshake import Refused, upgrade
+from relay.transport.websocket import Gone, WebSocketEnd
 from relay.transport.wire import StreamWire
 from tests.helpers.play import ACCOUNT, Play, stage
 from tests.helpers.webhook import SID, ask

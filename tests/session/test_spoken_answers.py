@@ -111,7 +111,7 @@ class Play:
         return item_id not in self.unwanted
 
     async def model(self, type_: str, **fields: object) -> bool:
-        return self.spoken.takes(protocol.decode(json.dumps({"type": type_, **fields}).encode()))
+        return self.spoken.takes(*protocol.parse(json.dumps({"type": type_, **fields}).encode()))
 
     async def writes(self, text: str, item: ItemId = FIRST, response: ResponseId = R1) -> None:
         await self.model(protocol.TEXT_DELTA, response_id=response, item_id=item, delta=text)

@@ -17,7 +17,8 @@ from relay.cli import main
 from relay.standin.elevenlabs.server import StandInVoice
 from relay.standin.elevenlabs.voice_script import SAYS, VoiceFaults, VoiceScript, VoiceScriptError
 from relay.standin.speech.voice import Voice
-from relay.transport.websocket import Gone, Refused, WebSocketEnd, dial, upgrade
+from relay.transport.handshake import Refused, dial, upgrade
+from relay.transport.websocket import Gone, WebSocketEnd
 from relay.transport.wire import StreamWire
 from relay.voices import elevenlabs_protocol as protocol
 from relay.voices.elevenlabs_socket import ElevenLabs, VoiceAccess

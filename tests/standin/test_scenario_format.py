@@ -31,7 +31,8 @@ from relay.standin.speech.voice import find
 from relay.standin.twilio.exchange import APPLICATION_ERROR, Exchange, PhoneNumber
 from relay.standin.twilio.listening import is_loud
 from relay.standin.twilio.relay_door import NetworkDoor
-from relay.transport.websocket import Gone, answer
+from relay.transport.handshake import answer
+from relay.transport.websocket import Gone
 from relay.transport.wire import StreamWire
 from tests.helpers.tiny_relay import ACCOUNT, ORIGIN, Media, TinyRelay, exchange, twiml
 

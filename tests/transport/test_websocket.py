@@ -22,7 +22,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from relay.transport.websocket import Gone, Refused, WebSocketEnd, answer, dial, upgrade
+from relay.transport.handshake import Refused, answer, dial, upgrade
+from relay.transport.websocket import Gone, WebSocketEnd
 from relay.transport.wire import StreamWire
 
 URL = "ws://relay.test/twilio/stream/m1/token"

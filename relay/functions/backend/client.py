@@ -166,8 +166,7 @@ class Backend:
     ) -> T:
         """Ask, and give the answer to `read`. Every fault counts for the breaker. A refusal is a good answer."""
         now = trio.current_time()
-        wait_s = self.breaker.wait_s(now)
-        if wait_s:
+        if self.breaker.faults and (wait_s := self.breaker.wait_s(now)):
             raise BackendFault(f"{route} was not asked: the backend keeps failing, next try in {wait_s:.0f} s")
         deadline = min(now + LIMIT_S, trio.current_effective_deadline() - MARGIN_S)
         try:
@@ -184,7 +183,8 @@ class Backend:
             self.breaker.failed(trio.current_time())
             words = f"{route} was not answered within {deadline - now:.1f} s"
             raise BackendFault(words, may_have_happened=request.method != "GET") from None
-        self.breaker.answered()
+        if self.breaker.faults:
+            self.breaker.answered()
         return result
 
     async def _answer(self, route: str, request: httpx.Request, attempts: int, was_lost: bool) -> Answer:

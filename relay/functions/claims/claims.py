@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from relay.functions.claims.patterns import (
     BOOKED,
@@ -123,15 +123,6 @@ class Verdict:
     told: frozenset[str] = frozenset()
 
 
-def deeds_of(function: str, ok: bool, output: Mapping[str, Any]) -> frozenset[str]:
-    """What an outcome proves: its `done`, and "listed" if a look-up showed appointments."""
-    if not ok:
-        return frozenset()
-    done = output.get("done")
-    shown = {LISTED} if output.get("appointments") else set()
-    return frozenset({str(done)} if done else set()) | shown
-
-
 @functools.lru_cache(maxsize=64)  # a turn is asked about once for each deed that waits to be told
 def claims(said: str) -> tuple[frozenset[str], ...]:
     """Each claim in the agent's words, as the deeds of which any one would make it true."""
@@ -168,8 +159,8 @@ def _is_taken_back(pattern: Pattern, rest: str, following: str) -> bool:
 def check(said: str, deeds: Collection[str], news: Collection[str] = (), *, more_comes: bool = False) -> Verdict:
     """The verdict on an agent's finished turn.
 
-    `deeds`: all that was done in this call, by `deeds_of`. `news`: those of them that were done before this turn and
-    that no turn has told since. `more_comes`: the agent may still be about to tell them.
+    `deeds`: all that was done in this call (deeds.py). `news`: those of them that were done before this turn and that
+    no turn has told since. `more_comes`: the agent may still be about to tell them.
     """
     claimed = claims(said)
     proved = set(deeds) | ({MOVED} if {BOOKED, CANCELLED} <= set(deeds) else set())  # one way to move

@@ -36,7 +36,7 @@ class Deeds:
 
     def returned(self, function: str, ok: bool, output: Mapping[str, Any], now: float) -> None:
         """A function has ended. A repeat that got the first result is not a second deed."""
-        deeds = claims.deeds_of(function, ok, output)
+        deeds = deeds_of(function, ok, output)
         self.done |= deeds
         self.unproved -= self.done
         if deeds - {LISTED}:
@@ -64,3 +64,12 @@ class Deeds:
             return None
         self._corrected.update(wrong)
         return verdict.correction
+
+
+def deeds_of(function: str, ok: bool, output: Mapping[str, Any]) -> frozenset[str]:
+    """What an outcome proves: its `done`, and "listed" if a look-up showed appointments."""
+    if not ok:
+        return frozenset()
+    done = output.get("done")
+    shown = {LISTED} if output.get("appointments") else set()
+    return frozenset({str(done)} if done else set()) | shown

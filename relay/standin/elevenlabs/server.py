@@ -26,8 +26,8 @@ from relay.standin.elevenlabs.messages import Order, RefusedError
 from relay.standin.elevenlabs.reading import Piece, Reading, shipped_texts
 from relay.standin.elevenlabs.voice_script import VoiceFaults, VoiceScript
 from relay.standin.speech.voice import Voice
-from relay.transport.text_frame import text_frame
-from relay.transport.websocket import Gone, Request, WebSocketEnd, answer
+from relay.transport.handshake import answer
+from relay.transport.websocket import Gone, Request, WebSocketEnd, text_frame
 from relay.transport.wire import StreamWire
 
 BYTES_PER_MS = 8

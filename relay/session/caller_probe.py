@@ -1,0 +1,32 @@
+"""Is the caller's socket alive? A muted phone and a dead socket look the same: no message comes. So Twilio is asked.
+
+Twilio sends 50 frames a second, but none while the caller's phone is muted. It is asked for a mark, and returns it at
+once if nothing is playing. If it returns none, the socket is dead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# Twilio is asked after this long without any message.
+NOTHING_HEARD_S = 15.0
+PROBE_LIMIT_S = 5.0
+PROBE_MARK = "still there?"
+
+
+@dataclass(slots=True)
+class CallerProbe:
+    """Times are of the Trio clock."""
+
+    heard_at: float  # the newest message from the caller's socket
+    asked_at: float | None = None
+
+    def due(self, now: float) -> Literal["nothing", "ask", "dead"]:
+        """What is due now. `ask`: for a mark. `dead`: it did not come."""
+        if now - self.heard_at <= NOTHING_HEARD_S:
+            return "nothing"
+        if self.asked_at is None or self.asked_at < self.heard_at:
+            self.asked_at = now
+            return "ask"
+        return "dead" if now - self.asked_at > PROBE_LIMIT_S else "nothing"

@@ -1,0 +1,33 @@
+"""The end of a stream: the phone call is ended by REST, and the caller's socket is closed behind the last words."""
+
+from __future__ import annotations
+
+import structlog
+import trio
+
+from relay.call.vocabulary import CallSid
+from relay.transport.websocket import Gone, WebSocketEnd
+from relay.transport.wire import NO_PROGRESS_S
+from relay.twilio.rest import TwilioRefused, TwilioRest, TwilioUnreachable
+
+log = structlog.get_logger()
+
+HANG_UP_LIMIT_S = 6.0
+
+
+async def hang_up(rest: TwilioRest, call_sid: CallSid) -> None:
+    """End the phone call. The stream is closed after that, so that Twilio never waits for us."""
+    try:
+        await rest.hang_up(call_sid, HANG_UP_LIMIT_S)
+    except (TwilioRefused, TwilioUnreachable) as error:
+        log.error("call.hang_up_failed", words=str(error), caller_hears="the line closes a moment later")
+
+
+async def close_behind_last_words(caller: WebSocketEnd) -> None:
+    """Close the caller's socket after what waits for it was sent: the last words, or the `clear` before them."""
+    try:
+        with trio.move_on_after(NO_PROGRESS_S):
+            await caller.drain()
+    except Gone:
+        pass  # it is closed anyway
+    await caller.close()
