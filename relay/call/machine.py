@@ -125,8 +125,8 @@ class Machine:
         has_ended = call.early.turn is not None and answering_early.frame(call, now, out)
         if has_ended:
             self._settle(now, out)
-        # At each frame: the watchdog's step is a quarter of the wait. A function that was held until now gets one frame's
-        # time, because a quick one needs no phrase.
+        # At each frame: the watchdog's step is a quarter of the wait. A function that was held until now gets the time
+        # of one frame, because a quick one needs no phrase.
         if call.functions.running and not has_ended and call.phase is Phase.TALKING:
             function_calls.tick(call, now, out)
         if call.playout.queue or call.figures.rung is Rung.NONE:
