@@ -28,7 +28,7 @@ LATE_WAIT_MS = 500
 READING_WAIT_MS = 700
 # So many turns are shorter than what is taken for a beginning. With more of them, half of the callers would not notice
 # that answers are early; with fewer, more of them are cut off.
-BEGINNINGS = 0.3
+BEGINNINGS = 1 / 3
 # Shorter than anything that this caller has said: one turn in thirty or so. This wait is longer than nearly all pauses.
 SHORTEST_WAIT_MS = 1_100
 # The shipped clips, with and without pauses inside, in ms. They count twice: a caller's first turns say little.
