@@ -134,7 +134,7 @@ def hold_back(session: CallSession, for_s: float) -> bytearray:
         sent.extend(data)
         await send_all(data)
 
-    stream.send_all = send_late
+    stream.send_all, stream.take = send_late, lambda _: 0
     return sent
 
 
