@@ -73,6 +73,7 @@ class Meter:
         # The answer whose bill came last, and the bill's amounts.
         self._latest: tuple[str, Mapping[str, float]] = "", {}
         self._pending_characters: dict[str, int] = {}
+        self._characters_of: dict[str, int] = {}  # that another voice was sent, by answer
 
     def serves(self, model: str, price: Price) -> None:
         """Another session answers from now on.
@@ -114,6 +115,10 @@ class Meter:
 
     def taken_back_early(self, response_id: str) -> None:
         """The answer whose bill came last was an early answer that nobody has heard."""
+        if characters := self._characters_of.pop(response_id, 0):
+            usd = characters * self._voice.usd_per_character
+            for key, amount in (("characters", characters), ("usd", usd)):
+                self.early[key] = self.early.get(key, 0) + amount
         of, amounts = self._latest
         if of == response_id:
             for key, amount in {**amounts, "taken_back": 1}.items():
@@ -128,10 +133,12 @@ class Meter:
         """A transcription's bill has come."""
         self._settle("transcription", transcription_usd(usage, self._per_minute))
 
-    def spoken(self, characters: int) -> None:
+    def spoken(self, characters: int, response_id: str | None = None) -> None:
         """`characters` more of the model's text were sent to the voice. They are paid for, heard or not."""
         self._settle(self._voice.name, characters * self._voice.usd_per_character)
         self.tokens["characters"] = self.tokens.get("characters", 0) + characters
+        if response_id is not None:
+            self._characters_of[response_id] = self._characters_of.get(response_id, 0) + characters
 
     def _estimate_usd(self, ms: float, characters: int) -> float:
         tokens = ms / 1000 * AUDIO_TOKENS_OUT_PER_S
