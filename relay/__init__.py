@@ -12,6 +12,8 @@ The rooms, in the order a caller's audio visits them:
       console_door.py     the console's sockets: session and origin (console_rooms.py: what is behind it)
       live_calls.py       running calls, for the owner            listening_in.py     their sound, for a browser
       fly_replay.py       the machine that knows the call         browser_calls.py    test calls from the console's page
+      briefings.py        made at start, and when a file changes  owner.py            what the console may show of us
+      check.py            `relay check`
     transport/          bytes and messages on sockets
       hub.py              one look at all sockets a pass: what has come is handed over, no task is woken
       wire.py             bytes on a socket, with TLS or not          websocket.py        messages (handshake.py opens)
@@ -28,7 +30,9 @@ The rooms, in the order a caller's audio visits them:
       function_runner.py  the model's functions, what they leave  reservations.py     exactly-once before the notice
       caller_protocol.py  a phone's, or a browser's               caller_words.py     what a function may ask of them
       caller_probe.py     is the caller's socket alive?           owner_orders.py     what the owner orders, carried out
-      leaving.py          hang up; close behind the last words
+      leaving.py          hang up; close behind the last words    briefing.py         what a call knows of the business
+      call_files.py       the files of all calls                  day_bill.py         dollars of today, all machines
+      bills.py            of sessions that nobody heard
     call/machine.py     an event and the time in, actions out (pure). Its state is state.py, its rooms are
       greeting.py         the first words, by a ladder                turns.py            the caller's turns
       responses.py        the model's answers                         interruption.py     stop, undo, give up
@@ -49,7 +53,8 @@ The rooms, in the order a caller's audio visits them:
       consent_law.py      who must hear the notice                    call_config.py      what a call is told beforehand
       vocabulary.py       events, ids, how a call can end             actions.py          what it wants done
     dsp/                mu-law 8 kHz <-> PCM16 24 kHz (pure)
-    realtime/           OpenAI's JSON <-> events and actions (protocol.py), session_config.py, prices.py; client.py
+    realtime/           OpenAI's JSON <-> events and actions (protocol.py), session_config.py, refusals.py,
+                        prices.py; client.py
     voices/             another voice than the model's (voice.py): text in, mu-law with text positions out
     phrases/            our own words: prompts.py, phrase_book.py (rendered once in the agent's voice), clips/ that ship
 
