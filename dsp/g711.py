@@ -86,10 +86,10 @@ class _LevelBuffers:
 
 
 class _LevelBuffersOfThread(threading.local):
-    """The buffers of one thread, for the usual sizes: one frame of 20 ms, or two."""
+    """The buffers of one thread, for the usual sizes: a frame of 20 ms, two of them, and 100 ms of our own voice."""
 
     def __init__(self) -> None:
-        self.by_size = {size: _LevelBuffers(size) for size in (160, 320)}
+        self.by_size = {size: _LevelBuffers(size) for size in (160, 320, 800)}
 
 
 _level_buffers = _LevelBuffersOfThread()

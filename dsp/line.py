@@ -1,8 +1,9 @@
 """The telephone line: the caller's mu-law to the model's PCM16 at 24 kHz (Uplink) and back (Downlink), in few steps.
 
 The samples are the same as those of decode, Upsampler, Downsampler and encode, bit for bit (tests/dsp/test_line.py).
-Only the steps between them are saved. The decode table already holds an offset. It makes every sum positive, and it
-holds the half that rounding needs. So the sum, cut to an integer, is the index of the finished sample in a table:
+Only the steps between them are saved. The last row of each matrix meets a column of ones, and adds an offset. It makes
+every sum positive, and it holds the half that rounding needs. So the sum, cut to an integer, is the index of the
+finished sample in a table:
 
     up     sum + 32768.5          -> table of 65,536 int16
     down   (sum + 98305.5) / 4    -> table of 49,152 mu-law codes
@@ -30,10 +31,9 @@ PCM_FRAME = 6 * FRAME  # bytes
 UP_SILENCE = bytes([SILENCE]) * UP_HISTORY
 DOWN_SILENCE = bytes(2 * DOWN_HISTORY)
 
-UP_OFFSET = 32768.5
-UP_VALUES = DECODE + UP_OFFSET
+UP_VALUES = DECODE.astype(float)
+UP_MATRIX = np.vstack([UP, np.full((1, 3 * BLOCK), 32768.5)])
 UP_SAMPLES = np.arange(-32768, 32768).astype(PCM)
-# Its last row meets a column of ones: this adds the offset.
 DOWN_MATRIX = np.vstack([DOWN, np.full((1, BLOCK), 98305.5)]) / 4
 DOWN_CODES = ENCODE[(np.arange(3 * 16384) // 3 - 8192) * 4 & 0xFFFF]
 
@@ -48,9 +48,9 @@ class _UpBuffers:
         self.places = np.empty(size, np.intp)
         self.line = np.empty(size)
         self.new = self.line[UP_HISTORY:]
-        self.ones = np.ones(frames * FRAME)
         self.windows = np.ndarray((rows, UP_WINDOW), float, self.line, 0, (8 * BLOCK, 8))
-        self.values = np.empty((rows, UP_WINDOW))
+        self.values = np.ones((rows, UP_WINDOW + 1))
+        self.inputs = self.values[:, :UP_WINDOW]
         self.sums = np.empty((rows, 3 * BLOCK))
         self.index = np.empty((rows, 3 * BLOCK), np.intp)
         self.samples = np.empty((rows, 3 * BLOCK), PCM)
@@ -59,19 +59,15 @@ class _UpBuffers:
     def work(self) -> None:
         self.places[...] = self.view  # take() would do the same, more slowly
         UP_VALUES.take(self.places, mode="clip", out=self.line)
-        self.values[...] = self.windows
-        self.values.dot(UP, self.sums)
+        self.inputs[...] = self.windows
+        self.values.dot(UP_MATRIX, self.sums)
         self.index[...] = self.sums
         UP_SAMPLES.take(self.index, mode="clip", out=self.samples)
 
     def level_dbfs(self, n: int) -> float:
-        """The level of the n bytes that were converted, the same as by `level_dbfs`: all sums are exact, in any order.
-
-        The values carry the offset; the sum of (x - offset)^2 is that of x^2 - 2 offset x + offset^2. No sum needs
-        more than 45 bits, a float has 53.
-        """
-        new, ones = (self.new, self.ones) if n == len(self.new) else (self.new[:n], self.ones[:n])
-        squares = float(new.dot(new)) - 2 * UP_OFFSET * float(new.dot(ones)) + n * UP_OFFSET**2
+        """The level of the n bytes that were converted, the same as by `level_dbfs`: all sums are exact."""
+        new = self.new if n == len(self.new) else self.new[:n]
+        squares = float(new.dot(new))
         return max(FLOOR_DBFS, 10.0 * math.log10(squares / 32768.0**2 / n)) if squares else FLOOR_DBFS
 
 
@@ -114,7 +110,7 @@ class Uplink:
     """The caller's mu-law bytes in, PCM16 little-endian at 24 kHz out: six bytes for each byte, with no delay."""
 
     def __init__(self) -> None:
-        self._tail: bytes | bytearray = UP_SILENCE  # the last codes of the audio before: the filter still needs them
+        self._tail = UP_SILENCE  # the last codes of the audio before: the filter still needs them
 
     def feed(self, mulaw: Mulaw) -> bytes:
         """n mu-law bytes to 6n bytes of PCM. Several frames at once cost less. Raises BadAudio."""
@@ -144,10 +140,9 @@ class Uplink:
         buffers = _buffers.up.get(frames)
         if buffers is None:
             buffers = _buffers.up.setdefault(frames, _UpBuffers(frames))
-        codes = buffers.codes
-        codes[:UP_HISTORY] = self._tail
-        codes[UP_HISTORY : UP_HISTORY + n] = mulaw
-        self._tail = codes[n : n + UP_HISTORY]
+        codes = self._tail + mulaw
+        buffers.codes[: UP_HISTORY + n] = codes
+        self._tail = codes[n:]
         # Behind the n bytes the buffers still hold older audio, perhaps of another call. Its result is cut off below.
         buffers.work()
         return buffers.pcm24k if n == frames * FRAME else buffers.pcm24k[: 6 * n]

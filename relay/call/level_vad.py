@@ -105,7 +105,8 @@ class CallerVoice:
 
     def _learn_noise(self, level_dbfs: float, ms: int) -> None:
         """Follow the lowest level: down at once, and up to the level that nothing was below for one to two NOISE_MS."""
-        self._lowest_dbfs = min(self._lowest_dbfs, level_dbfs)
+        if level_dbfs < self._lowest_dbfs:
+            self._lowest_dbfs = level_dbfs
         self._lowest_for_ms += ms
         if self._lowest_for_ms >= NOISE_MS:
             self._noise_dbfs = max(self._noise_dbfs, min(self._lowest_before_dbfs, self._lowest_dbfs))

@@ -414,6 +414,8 @@ class Words:
 
     def says(self, kind: str, text: str, own: Patterns | None = None) -> bool:
         """True if a phrase of `kind` is in the text and means what it says. `own`: the operator's phrases."""
+        if kind not in KINDS:
+            return own is not None and own.is_in(plain(text))  # no language has words for it
         return self._says(kind, _Said(text, self.languages), own)
 
     def _says(self, kind: str, said: _Said, own: Patterns | None) -> bool:

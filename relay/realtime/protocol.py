@@ -324,7 +324,7 @@ _READERS = {
 
 def append_audio(pcm24k: bytes) -> bytes:
     """Caller audio, PCM16 little-endian at 24 kHz."""
-    return b'{"type":"input_audio_buffer.append","audio":"' + pybase64.b64encode(pcm24k) + b'"}'
+    return b'{"type":"input_audio_buffer.append","audio":"%b"}' % pybase64.b64encode(pcm24k)
 
 
 def update_session(session: dict[str, object]) -> bytes:

@@ -280,14 +280,14 @@ class CallSession:
         if self._recorder is not None:
             self._recorder.caller(frames, now)
         model = self._listening_model()
-        heard = self._uplink.hear(frames, now, paired=self._gathers, append=model is not None)
+        levels, mulaw, append = self._uplink.hear(frames, now, paired=self._gathers, append=model is not None)
         actions: list[Action] = []
-        for ms, level_dbfs in heard.pieces:
+        for ms, level_dbfs in levels:
             actions += self.machine.caller_audio(level_dbfs, ms, now)
-        if actions and self._perform(actions, heard.append):
+        if actions and self._perform(actions, append):
             return
-        if model is None or self._model is not model or not self._post_to_model([heard.append]):
-            self._keep(heard.mulaw)
+        if model is None or self._model is not model or not self._post_to_model([append]):
+            self._keep(mulaw)
 
     def _listening_model(self) -> ModelSession | None:
         """The model, if caller audio goes to it at once. Nobody waits for it: what it does not take now is kept."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import dsp
 from relay.call.gap_filling import Gaps
@@ -21,16 +20,8 @@ def silence(ms: int) -> bytes:
     return b"\xff" * (ms * MULAW_BYTES_PER_MS)
 
 
-@dataclass(slots=True)
-class Heard:
-    """What came together: pieces with their length in ms and their level in dBFS, and all of it in one piece.
-
-    `append` is the model's message; empty if none was asked for.
-    """
-
-    pieces: list[tuple[int, float]]
-    mulaw: bytes
-    append: bytes
+# Pieces of caller audio: the length in ms of each, and its level in dBFS.
+Levels = list[tuple[int, float]]
 
 
 class CallerAudio:
@@ -57,16 +48,22 @@ class CallerAudio:
                 audio.append(frame.mulaw)
         return audio
 
-    def hear(self, frames: Iterable[Frame], now: float, *, paired: bool, append: bool) -> Heard:
-        """Measure what came. `append`: it goes to the model now, so it is converted in the same step."""
+    def hear(self, frames: Iterable[Frame], now: float, *, paired: bool, append: bool) -> tuple[Levels, bytes, bytes]:
+        """Measure what came together. Returns the levels of its pieces, all of it in one piece (mu-law), and a message.
+
+        The message appends it to the model's input. It is made only if `append`: then it is converted in the same step.
+        """
         audio = self.pieces(frames, now, paired=paired)
         mulaw = audio[0] if len(audio) == 1 else b"".join(audio)
+        if append and len(audio) == 1:  # nearly always: the frame, by the short way
+            pcm24k, level_dbfs = self._line.feed_measured(mulaw)
+            return [(len(mulaw) // MULAW_BYTES_PER_MS, level_dbfs)], mulaw, model_dialect.append_audio(pcm24k)
         if not append:
-            return Heard([(len(one) // MULAW_BYTES_PER_MS, dsp.level_dbfs(one)) for one in audio], mulaw, b"")
+            return [(len(one) // MULAW_BYTES_PER_MS, dsp.level_dbfs(one)) for one in audio], mulaw, b""
         done = [self._line.feed_measured(one) for one in audio]
-        pcm24k = done[0][0] if len(done) == 1 else b"".join(pcm for pcm, _ in done)
-        pieces = [(len(one) // MULAW_BYTES_PER_MS, level) for one, (_, level) in zip(audio, done, strict=True)]
-        return Heard(pieces, mulaw, model_dialect.append_audio(pcm24k))
+        pcm24k = b"".join(pcm for pcm, _ in done)
+        levels = [(len(one) // MULAW_BYTES_PER_MS, level) for one, (_, level) in zip(audio, done, strict=True)]
+        return levels, mulaw, model_dialect.append_audio(pcm24k)
 
     def append(self, mulaw: bytes) -> bytes:
         """The message that appends this audio to the model's input."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from struct import Struct
 
 import trio
 from websockets.client import ClientProtocol
@@ -54,10 +55,15 @@ def _fresh_masks() -> Iterator[bytes]:
 
 masks = _fresh_masks()
 
+# The head of a message of 126 bytes or more: both lengths of RFC 6455 5.2.
+_head_16_bits, _head_64_bits = Struct(">BBH").pack, Struct(">BBQ").pack
 
-def text_frames(messages: Iterable[bytes], *, masked: bool) -> list[bytes]:
-    """Each message as a text frame; `masked`, as a client must."""
-    return [text_frame(message, next(masks) if masked else b"") for message in messages]
+
+def text_frames(messages: Sequence[bytes], *, masked: bool) -> bytes:
+    """Each message as a text frame, one behind the other; `masked`, as a client must."""
+    if len(messages) == 1:  # nearly always: a caller's frame
+        return text_frame(messages[0], next(masks) if masked else b"")
+    return b"".join([text_frame(message, next(masks) if masked else b"") for message in messages])
 
 
 def text_frame(message: bytes, mask: bytes) -> bytes:
@@ -66,9 +72,9 @@ def text_frame(message: bytes, mask: bytes) -> bytes:
     if size < 126:
         head = bytes((WHOLE_TEXT, bit | size))
     elif size < 65_536:
-        head = bytes((WHOLE_TEXT, bit | 126, size >> 8, size & 255))
+        head = _head_16_bits(WHOLE_TEXT, bit | 126, size)
     else:
-        head = bytes((WHOLE_TEXT, bit | 127)) + size.to_bytes(8, "big")
+        head = _head_64_bits(WHOLE_TEXT, bit | 127, size)
     return head + mask + apply_mask(message, mask) if mask else head + message
 
 
@@ -205,10 +211,11 @@ class WebSocketEnd:
         protocol = self._protocol
         if protocol.state is not OPEN or self._closed:
             raise self._gone()
-        out = protocol.data_to_send() if protocol.writes else []
-        out += text_frames(messages, masked=self._is_client)
+        out = text_frames(messages, masked=self._is_client)
+        if protocol.writes:
+            out = b"".join(protocol.data_to_send()) + out
         try:
-            return self._wire.post(out[0] if len(out) == 1 else b"".join(out))
+            return self._wire.post(out)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as e:
             raise self._gone(e) from e
 

@@ -107,6 +107,10 @@ class _OneOutBuffer(ABC):
 
         Raises trio.BrokenResourceError if the peer has gone or does not read, trio.ClosedResourceError after `abort`.
         """
+        return self._line_up(data)
+
+    def _line_up(self, data: bytes) -> bool:
+        """See `post`. `data` is what the peer gets: it is encrypted, if the wire encrypts."""
         waiting = self._waiting
         if waiting:
             if len(waiting) + len(data) > OUT_LIMIT_BYTES:
@@ -242,7 +246,7 @@ class SocketWire(_OneOutBuffer):
             self.abort()
             raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
         if self._tls_out.pending:  # the answer to a key update; if it must wait, the next sender drains it
-            super().post(self._tls_out.read())
+            self._line_up(self._tls_out.read())
         if not parts:
             return None
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -278,11 +282,11 @@ class SocketWire(_OneOutBuffer):
                 self.abort()
                 raise trio.BrokenResourceError(f"TLS failed: {e.reason}") from e
             data = self._tls_out.read()
-        return super().post(data)
+        return self._line_up(data)
 
     async def _write_records(self) -> None:
         """Send what TLS itself has to send. It is encrypted already."""
-        if super().post(self._tls_out.read()):
+        if self._line_up(self._tls_out.read()):
             await self.drain()
 
     async def _recv(self) -> bytes:

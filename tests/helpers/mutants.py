@@ -194,8 +194,8 @@ MUTANTS = [
     Mutant(
         "floor instead of rounding in the uplink",
         "line.py",
-        "UP_OFFSET = 32768.5",
-        "UP_OFFSET = 32768.0",
+        "np.full((1, 3 * BLOCK), 32768.5)",
+        "np.full((1, 3 * BLOCK), 32768.0)",
         "test_line::test_the_uplink_equals_decoding_and_then_upsampling",
     ),
     Mutant(
@@ -222,7 +222,7 @@ MUTANTS = [
     Mutant(
         "history is not kept in the uplink, so that each frame begins with a click",
         "line.py",
-        "self._tail = codes[n : n + UP_HISTORY]",
+        "self._tail = codes[n:]",
         "self._tail = UP_SILENCE",
         "test_line::test_any_cut_of_the_callers_audio_gives_the_same_bytes",
     ),
@@ -264,8 +264,8 @@ MUTANTS = [
     Mutant(
         "the history is the audio that the last call left in the buffers",
         "line.py",
-        "codes[:UP_HISTORY] = self._tail",
-        "codes[:UP_HISTORY] = codes[-UP_HISTORY:]",
+        "codes = self._tail + mulaw",
+        "codes = bytes(buffers.codes[-UP_HISTORY:]) + mulaw",
         "test_line::test_calls_that_take_turns_do_not_mix_their_audio",
     ),
     Mutant(

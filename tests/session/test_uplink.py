@@ -67,16 +67,16 @@ def test_the_level_and_the_conversion_of_a_frame_equal_those_of_the_plain_functi
 ) -> None:
     frames = [frame(at, value) for at, value in enumerate(values)]
     audio, by_hand = CallerAudio(), CallerAudio()
-    heard = audio.hear(frames, 1.0, paired=paired, append=True)
+    levels, mulaw, append = audio.hear(frames, 1.0, paired=paired, append=True)
     pieces = by_hand.pieces(frames, 1.0, paired=paired)
-    assert heard.pieces == [(len(piece) // 8, dsp.level_dbfs(piece)) for piece in pieces]
-    assert heard.mulaw == b"".join(pieces)
-    assert heard.append == by_hand.append(b"".join(pieces))
+    assert levels == [(len(piece) // 8, dsp.level_dbfs(piece)) for piece in pieces]
+    assert mulaw == b"".join(pieces)
+    assert append == by_hand.append(b"".join(pieces))
 
 
 def test_audio_that_comes_while_no_session_listens_does_not_change_the_filters_state() -> None:
     audio, fresh = CallerAudio(), CallerAudio()
-    heard = audio.hear([frame(0, 0x10)], 1.0, paired=False, append=False)
-    assert (heard.mulaw, heard.append) == (b"\x10" * 160, b"")
-    assert heard.pieces == [(20, dsp.level_dbfs(b"\x10" * 160))]
+    levels, mulaw, append = audio.hear([frame(0, 0x10)], 1.0, paired=False, append=False)
+    assert (mulaw, append) == (b"\x10" * 160, b"")
+    assert levels == [(20, dsp.level_dbfs(b"\x10" * 160))]
     assert audio.append(b"\x20" * 160) == fresh.append(b"\x20" * 160)
