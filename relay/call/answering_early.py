@@ -26,7 +26,7 @@ def tick(call: Call, now: float, out: list[Action]) -> None:
 
 def _close(call: Call, now: float, out: list[Action]) -> None:
     """The turn has ended: its answer is heard, and may do something."""
-    turn, response_id, held = call.early.close()
+    turn, response_id, held = call.early.close(now, call.loud_at)
     call.floor.closes_turn()
     if why := call.early.governor.news():
         hears = "answers as late as with ANSWER_EARLY=off, for the rest of this call"

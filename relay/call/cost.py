@@ -72,6 +72,7 @@ class Meter:
         self._pending_ms: dict[str, float] = {}
         self._latest: tuple[str, Mapping[str, float]] = "", {}  # the answer whose bill came last, and what it says
         self._pending_characters: dict[str, int] = {}
+        self._characters_of: dict[str, int] = {}  # that another voice was sent, by answer
 
     def serves(self, model: str, price: Price) -> None:
         """Another session answers from now on.
@@ -113,6 +114,10 @@ class Meter:
 
     def taken_back_early(self, response_id: str) -> None:
         """The newest of the answers whose bills have come was an early one, and nobody has heard it."""
+        if characters := self._characters_of.pop(response_id, 0):
+            usd = characters * self._voice.usd_per_character
+            for key, amount in (("characters", characters), ("usd", usd)):
+                self.early[key] = self.early.get(key, 0) + amount
         of, amounts = self._latest
         if of == response_id:
             for key, amount in {**amounts, "taken_back": 1}.items():
@@ -127,10 +132,12 @@ class Meter:
         """A transcription's bill has come."""
         self._settle("transcription", transcription_usd(usage, self._per_minute))
 
-    def spoken(self, characters: int) -> None:
+    def spoken(self, characters: int, response_id: str | None = None) -> None:
         """So many more characters of the model's text were sent to be spoken. They are paid for, heard or not."""
         self._settle(self._voice.name, characters * self._voice.usd_per_character)
         self.tokens["characters"] = self.tokens.get("characters", 0) + characters
+        if response_id is not None:
+            self._characters_of[response_id] = self._characters_of.get(response_id, 0) + characters
 
     def _estimate_usd(self, ms: float, characters: int) -> float:
         tokens = ms / 1000 * AUDIO_TOKENS_OUT_PER_S

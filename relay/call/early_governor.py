@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# An early answer that is taken back costs its input, mostly cached, and what was generated of it. If more than half of
-# them are taken back, the caller speaks in pieces, and there is little to win. Four early answers are the fewest that
-# can show it.
-MOST_TAKEN_BACK = 0.5
-LEAST_ASKED = 4
+# An early answer that is taken back costs its input, mostly cached, and what was generated of it. A caller who pauses
+# once in every turn is worth that: half of them are taken back, and each turn is answered sooner. If more than two of
+# three are taken back, the caller speaks in pieces, and there is little to win. Six are the fewest that can show it.
+MOST_TAKEN_BACK = 2 / 3
+LEAST_ASKED = 6
 # From this share on, money is short: the rest is for answers that are heard.
 MOST_OF_MONEY = 0.8
 # So much of the account's limit for this minute must be left, because other calls need it.
@@ -46,6 +46,10 @@ class Governor:
         """So much of the call's money is spent."""
         if usd >= MOST_OF_MONEY * most_usd:
             self.stop("money")
+
+    def day_is_short(self) -> None:
+        """All calls together have spent so much of the day's money (relay/session/day_bill.py)."""
+        self.stop("the day's money")
 
     def was_asked(self) -> None:
         """An early answer was asked for."""

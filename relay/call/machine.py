@@ -40,6 +40,7 @@ from relay.call.vocabulary import (
     CallerSpoke,
     CallerTranscribed,
     ClaimDoubted,
+    DayMoneyShort,
     DigitPressed,
     DrainBegan,
     EndReason,
@@ -121,10 +122,13 @@ class Machine:
         out: list[Action] = []
         if call.floor.speech is not None and call.phase in (Phase.TALKING, Phase.LEAVING):
             turns.frame(call, now, out)
-        if call.early.turn is not None and answering_early.frame(call, now, out):
+        has_ended = call.early.turn is not None and answering_early.frame(call, now, out)
+        if has_ended:
             self._settle(now, out)
-        if call.functions.running and call.phase is Phase.TALKING:
-            function_calls.tick(call, now, out)  # at each frame: the watchdog's step is a quarter of the wait
+        # At each frame: the watchdog's step is a quarter of the wait. A function that was held until now gets the time
+        # of one frame, because a quick one needs no phrase.
+        if call.functions.running and not has_ended and call.phase is Phase.TALKING:
+            function_calls.tick(call, now, out)
         if call.playout.queue or call.figures.rung is Rung.NONE:
             self._play(now, out)
         return out
@@ -169,6 +173,10 @@ class Machine:
     def wants(self, response_id: ResponseId, item_id: ItemId) -> bool:
         """False for audio that must not be heard: of a cancelled answer, or of an item that was cut or is complete."""
         return responses.wants(self.call, response_id, item_id)
+
+    def is_early(self, response_id: ResponseId) -> bool:
+        """True for an answer to a turn of the caller's that may go on: nobody may hear it yet."""
+        return self.call.early.is_early(response_id)
 
     # Dispatch
 
@@ -218,12 +226,14 @@ class Machine:
                 responses.objected(call, event, now, out)
             case RateLimitsTold(left):
                 call.early.governor.limits_are(left)
+            case DayMoneyShort():
+                call.early.governor.day_is_short()
             case ModelLost():
                 failover.lost(call, event, now, out)
             case FunctionReturned():
                 function_calls.returned(call, event, now, out)
-            case VoiceBilled(characters):
-                call.meter.spoken(characters)
+            case VoiceBilled(characters, response_id):
+                call.meter.spoken(characters, response_id)
             case VoiceFailed():
                 voice_loss.lost(call, event, now, out)
             case NextModelReady():

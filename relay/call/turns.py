@@ -10,7 +10,7 @@ from relay.call.caller_turns import CallerTurn
 from relay.call.conversation import Turn
 from relay.call.interruption import carry_out, cut_off, go_on, interrupt, take_back
 from relay.call.state import Call, Phase
-from relay.call.turn_end import asks_yes
+from relay.call.turn_end import asks_signs
 from relay.call.turn_taking import NO_AGENT, SHORT_TURN_MS, Speech, State, Worth, is_echo
 from relay.call.vocabulary import CallerTranscribed, EndReason, ItemId
 from relay.call.words import Meaning
@@ -85,9 +85,8 @@ def _may_go_on(call: Call, item_id: ItemId, speech: Speech | None, wants_answer:
     if speech is not None and speech.idle:
         return wants_answer  # by our own ear it is long over: what the VAD heard since was noise
     call.floor.opens_turn()
-    interrupts = speech is not None and speech.over_agent
-    may_be_short = interrupts or asks_yes(call.conversation.asked())
-    return call.early.piece(item_id, now, may_be_short=may_be_short, sounds=call.voice.is_up, wants_answer=wants_answer)
+    reads_out = asks_signs(call.conversation.asked())
+    return call.early.piece(item_id, now, reads_out=reads_out, sounds=call.voice.is_up, wants_answer=wants_answer)
 
 
 def _answer(call: Call, item_id: ItemId) -> None:

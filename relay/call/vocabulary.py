@@ -250,6 +250,11 @@ class RateLimitsTold:
 
 
 @dataclass(frozen=True, slots=True)
+class DayMoneyShort:
+    """Most of the day's money is spent, by all calls together."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelLost:
     """The model's socket has ended. With `code` 0: the session that was ordered could not be opened."""
 
@@ -293,9 +298,10 @@ class OrderAnswer(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VoiceBilled:
-    """So many more characters were sent to be spoken. They are paid for, heard or not."""
+    """So many more characters were sent to be spoken. They are paid for, heard or not. Of which answer, if known."""
 
     characters: int
+    response_id: ResponseId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +385,7 @@ Event: TypeAlias = (
     | ResponseEnded
     | ModelObjected
     | RateLimitsTold
+    | DayMoneyShort
     | ModelLost
     | VoiceBilled
     | VoiceFailed

@@ -275,6 +275,7 @@ class Daemon:
         while True:
             self.desk.bill.tell(file for file in self.desk.files.at_hand() if file.live)
             await self.desk.bill.read()
+            self.desk.bill.weigh(self.desk.spent_today_usd, self.desk.settings.max_day_usd)
             await trio.sleep(EVERY_S)
             if not self.desk.calls_in_hand:
                 self.desk.rang = trio.Event()

@@ -52,6 +52,7 @@ from relay.call.vocabulary import (
     CallerArrived,
     CallerLeft,
     CallerProtocolError,
+    DayMoneyShort,
     DigitPressed,
     DrainBegan,
     EndReason,
@@ -135,7 +136,7 @@ class CallSession:
         self._answers = AnswerAudio()
         self._spoken: SpokenAnswers | None = None  # if another voice speaks what the model writes
         if desk.voices_for(file) is not None:
-            self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds)
+            self._spoken = SpokenAnswers(self._feed, self.machine.wants, self._answers.sounds, self.machine.is_early)
         self._recorder = self._recorder_of(file, started_at)
         self._gathers = False  # two frames are read from the caller's socket at a time
         self._probe = CallerProbe(started_at)
@@ -449,6 +450,8 @@ class CallSession:
                 self._feed(DrainBegan(self._desk.leaves_at - now))
             if self._spoken is not None:
                 self._spoken.tick(now)
+            if self._desk.bill.is_short and not self.machine.call.early.governor.why_off:
+                self._feed(DayMoneyShort())
             self._feed(Ticked())
 
     def _look_for_twilio(self, now: float) -> None:

@@ -16,6 +16,7 @@ from decimal import Decimal
 
 import structlog
 
+from relay.call.early_governor import MOST_OF_MONEY
 from relay.ledger.port import Ledger, LedgerUnavailable
 from relay.ledger.rows import CallRow
 from relay.session.call_file import CallFile
@@ -23,6 +24,8 @@ from relay.session.call_file import CallFile
 log = structlog.get_logger()
 
 EVERY_S = 30.0
+# From this share of MAX_DAY_USD on, money is short: no call asks for answers early any more. As in early_governor.py.
+SHORT_SHARE = MOST_OF_MONEY
 READ_LIMIT_S = 2.0
 
 
@@ -36,6 +39,7 @@ class DayBill:
         self._others_usd = 0.0
         self._own_usd = 0.0  # of streams that ended here
         self._told: dict[str, float] = {}
+        self.is_short = False
 
     def _today(self) -> dt.date:
         return self.utc_now().astimezone(self._tz).date()
@@ -60,6 +64,10 @@ class DayBill:
         """A stream has ended here, or a session that nobody heard."""
         self._turn_page()
         self._own_usd += usd
+
+    def weigh(self, spent_usd: float, most_usd: float) -> None:
+        """Look whether money is short. `spent_usd`: today's, with the open streams'."""
+        self.is_short = spent_usd >= SHORT_SHARE * most_usd
 
     def tell(self, live: Iterable[CallFile]) -> None:
         """Record what our running calls have cost so far, for the other machines."""

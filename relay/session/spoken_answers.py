@@ -35,6 +35,9 @@ log = structlog.get_logger()
 MULAW_BYTES_PER_MS = 8
 # Text waits this long for a voice that is still being connected: as long as a voice may be silent.
 VOICE_LIMIT_S = 0.6
+# Of an early answer (relay/call/early_answer.py) the voice gets this much, some four seconds of speech, before the
+# caller's turn is over: a voice is paid by the character, heard or not. Its first sound comes as soon as without.
+EARLY_CHARACTERS = 60
 
 
 @dataclass(slots=True)
@@ -43,8 +46,9 @@ class _Item:
 
     response_id: ResponseId
     said_bytes: int = 0
+    sent_characters: int = 0
     is_written: bool = False  # all its text is here
-    text: list[str] = field(default_factory=list)  # from before the voice was there
+    text: list[str] = field(default_factory=list)  # waits for the voice, or for the end of the caller's turn
     early: list[Spoken | SpokenWhole] = field(default_factory=list)  # from before the message in front of it was spoken
 
 
@@ -57,15 +61,19 @@ class Cut:
 
 
 class SpokenAnswers:
-    """The answers of one stream, while a voice speaks them. `wants`: may this still be heard?"""
+    """The answers of one stream, while a voice speaks them.
+
+    `wants`: may this still be heard? `is_early`: does this answer a turn of the caller's that may go on?
+    """
 
     def __init__(
         self,
         feed: Callable[[Event], None],
         wants: Callable[[ResponseId, ItemId], bool],
         sounds: Callable[[ResponseId, bytes], None],
+        is_early: Callable[[ResponseId], bool] = lambda _: False,
     ) -> None:
-        self._feed, self._wants, self._sounds = feed, wants, sounds
+        self._feed, self._wants, self._sounds, self._is_early = feed, wants, sounds, is_early
         self._voice: Voice | None = None
         self._items: dict[ItemId, _Item] = {}  # in the order in which they are to be heard
         self._asked: dict[ResponseId, list[FunctionAsked]] = {}  # functions that wait for the words before them
@@ -121,49 +129,53 @@ class SpokenAnswers:
         if self._is_lost or not event.text or not self._wants(event.response_id, event.item_id):
             return
         item = self._items.setdefault(event.item_id, _Item(event.response_id))
-        if self._voice is None:
-            item.text.append(event.text)
-            if self._waits_since is None:
-                self._waits_since = trio.current_time()
-            return
-        self._voice.say(event.item_id, event.text)
-        self._bill()
+        item.text.append(event.text)
+        if self._voice is not None:
+            self._say(self._voice, event.item_id, item)
+        elif self._waits_since is None:
+            self._waits_since = trio.current_time()
+
+    def _say(self, voice: Voice, item_id: ItemId, item: _Item) -> None:
+        """Give the voice the text that waits, as far as it may be spoken."""
+        if self._items.get(item_id) is not item:
+            return  # it was cut off by what the bill of another one led to
+        while item.text and not (item.sent_characters >= EARLY_CHARACTERS and self._is_early(item.response_id)):
+            text = item.text.pop(0)
+            item.sent_characters += len(text)
+            voice.say(item_id, text)
+        if item.is_written and not item.text:
+            voice.finish(item_id)
+        self._bill(item.response_id)
 
     def _finish(self, item_id: ItemId) -> None:
         item = self._items.get(item_id)
         if item is not None and not item.is_written:
             item.is_written = True
             if self._voice is not None:
-                self._voice.finish(item_id)
+                self._say(self._voice, item_id, item)
 
     def _response_ended(self, event: ResponseEnded) -> None:
         mine = [item_id for item_id, item in self._items.items() if item.response_id == event.response_id]
         for item_id in mine:
             self._finish(item_id)
-        self._bill()
         if any(item_id in self._items for item_id in mine):
             self._ended[event.response_id] = event
         else:
             self._feed(event)
 
-    def _bill(self) -> None:
+    def _bill(self, response_id: ResponseId | None) -> None:
         """Count what was sent to be spoken: it must be paid for."""
         characters = self._voice.characters - self._billed if self._voice is not None else 0
         if characters:
             self._billed += characters
-            self._feed(VoiceBilled(characters))
+            self._feed(VoiceBilled(characters, response_id))
 
     # From the voice
 
     def _begin(self, voice: Voice) -> None:
         self._voice, self._waits_since = voice, None
         for item_id, item in [*self._items.items()]:
-            for text in item.text:
-                voice.say(item_id, text)
-            item.text.clear()
-            if item.is_written:
-                voice.finish(item_id)
-        self._bill()
+            self._say(voice, item_id, item)
 
     async def _listen(self, event: VoiceEvent) -> None:
         """The function that a voice calls. It may wait for us, but need not."""
@@ -197,7 +209,7 @@ class SpokenAnswers:
 
     def _spoke_whole(self, item_id: ItemId, item: _Item) -> None:
         del self._items[item_id]
-        self._bill()  # a flush may have sent more
+        self._bill(item.response_id)  # a flush may have sent more
         self._feed(ModelFinished(item.response_id, item_id, b""))
         self._let_functions_go(item.response_id)
         if all(other.response_id != item.response_id for other in self._items.values()):
@@ -216,7 +228,7 @@ class SpokenAnswers:
         self._is_lost = True
         hears = "a pause or a request to wait, then the rest of the answer in the model's own voice"
         log.error("voice.lost", fault=str(fault), words=words, caller_hears=hears, **({"do": do} if do else {}))
-        self._bill()
+        self._bill(None)
         self._items.clear()
         self._feed(VoiceFailed(str(fault)))
         for waited in self.forget():
@@ -254,6 +266,9 @@ class SpokenAnswers:
     def tick(self, now: float) -> None:
         """Look at the clock."""
         if self._voice is not None:
+            for item_id, item in [*self._items.items()]:
+                if item.text:
+                    self._say(self._voice, item_id, item)
             self._voice.tick()
         elif self._waits_since is not None and now - self._waits_since > VOICE_LIMIT_S:
             self._lose(VoiceFault.UNREACHABLE, "it was not connected when the first answer was to be spoken", "")

@@ -97,8 +97,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "openai_voice": "The voice.",
         "openai_transcribe_model": "The model that writes down what callers say.",
         "openai_realtime_url": "Where the model is reached.",
-        "answer_early": "`on`: the answer is asked for 0.2 s after the caller's last word, and heard when the silence "
-        "is long enough. `off`: it is asked for then.",
+        "answer_early": "`on`: the answer is asked for 0.17 s after the caller's last word, and heard when the silence "
+        "is [long enough](early-answers.md). `off`: it is asked for after 0.5 s.",
     },
     "Another voice": {
         "voice": "Who speaks. `openai`: the model itself. `elevenlabs`: the model writes and ElevenLabs speaks; the "

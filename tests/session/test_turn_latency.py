@@ -31,7 +31,7 @@ def counted(play: Play, step: str) -> int:
     return int(float(line.split()[-1]))
 
 
-@pytest.mark.parametrize(("answer_early", "silence_ms"), [("off", 500), ("on", 200)])
+@pytest.mark.parametrize(("answer_early", "silence_ms"), [("off", 500), ("on", 170)])
 async def test_the_times_of_each_answer_equal_those_at_the_caller(
     answer_early: str, silence_ms: int, autojump_clock: MockClock
 ) -> None:
