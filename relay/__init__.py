@@ -12,6 +12,8 @@ The rooms, in the order in which a caller's audio passes them:
       console_door.py     the console's sockets: session and origin (console_rooms.py: what is behind it)
       live_calls.py       running calls, for the owner            listening_in.py     their sound, for a browser
       fly_replay.py       the machine that knows the call         browser_calls.py    test calls from the console's page
+      briefings.py        made at start, and when a file changes  owner.py            what the console may show of us
+      check.py            `relay check`
     transport/          bytes and messages on sockets
       hub.py              looks at all sockets in each pass of the loop, and hands over what has come
       wire.py             bytes on a socket, with TLS or not          websocket.py        messages (handshake.py opens)
@@ -28,7 +30,9 @@ The rooms, in the order in which a caller's audio passes them:
       function_runner.py  runs functions, writes their rows       reservations.py     idempotency keys without words
       caller_protocol.py  a phone's, or a browser's               caller_words.py     what a function may ask of them
       caller_probe.py     whether the caller's socket is alive    owner_orders.py     the owner's orders, carried out
-      leaving.py          the hang-up and the close after the last words
+      leaving.py          hang-up, close after the last words     briefing.py         what a call knows of the business
+      call_files.py       the files of all calls                  day_bill.py         dollars of today, all machines
+      bills.py            the cost of unheard sessions
     call/machine.py     an event and the time in, actions out (pure). Its state is state.py, its rooms are
       greeting.py         the first words, by a ladder                turns.py            the caller's turns
       responses.py        the model's answers                         interruption.py     stop, undo, give up
@@ -50,7 +54,8 @@ The rooms, in the order in which a caller's audio passes them:
       consent_law.py      who must hear the notice                    call_config.py      what a call is told beforehand
       vocabulary.py       events, ids, how a call can end             actions.py          what a call can do
     dsp/                mu-law 8 kHz <-> PCM16 24 kHz (pure)
-    realtime/           OpenAI's JSON <-> events and actions (protocol.py), session_config.py, prices.py, client.py
+    realtime/           OpenAI's JSON <-> events and actions (protocol.py), session_config.py, refusals.py,
+                        prices.py, client.py
     voices/             another voice than the model's (voice.py): text in, mu-law with text positions out
     phrases/            our own words: prompts.py, phrase_book.py (rendered once in the agent's voice), clips/ that ship
 

@@ -35,6 +35,21 @@ def test_an_empty_environment_is_enough_for_demo_and_tests() -> None:
     assert settings.is_local
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPENAI_API_KEY", "sk-..."),
+        ("TWILIO_AUTH_TOKEN", "..."),
+        ("PUBLIC_URL", "https://NAME.ngrok-free.app"),
+        ("BUSINESS_API_BASE", "https://..."),
+        ("DATABASE_URL", "postgres://..."),
+    ],
+)
+def test_an_example_of_the_documents_that_was_not_filled_in_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsInvalid, match=f"{name} is still the example"):
+        load(GOOD | {name: value}, serving=True)
+
+
 @pytest.mark.parametrize("name", ["HUMAN_TRANSFER_NUMBER", "HUMAN_NUMBERS_ALSO"])
 def test_the_relays_own_number_is_refused_as_a_humans(name: str) -> None:
     with pytest.raises(SettingsInvalid, match="would be put through to the agent again"):

@@ -220,6 +220,7 @@ _CHOICES = {
     "answer_early": ("on", "off"),
 }
 _IN_HEADERS = ("openai_api_key", "twilio_api_key", "twilio_api_secret", "business_api_key", "elevenlabs_api_key")
+_COPIED_FROM_EXAMPLES = (*_IN_HEADERS, "twilio_auth_token", "public_url", "business_api_base", "database_url")
 _IN_PATHS = ("elevenlabs_voice_id", "elevenlabs_model")
 _PHONES = ("twilio_phone_number", "human_transfer_number")
 _PLACES = {
@@ -416,6 +417,8 @@ def _read(name: str, text: str) -> object:
             return _number(text, kind, low, high)
         except ValueError:
             raise _Wrong(f"must be a number from {low} to {high}") from None
+    if name in _COPIED_FROM_EXAMPLES and (text.endswith("...") or "//NAME." in text):
+        raise _Wrong("is still the example of the documents: put your own value in its place")
     if name in _CHOICES:
         if text not in _CHOICES[name]:
             raise _Wrong(f"must be one of {', '.join(c for c in _CHOICES[name] if c)}")
