@@ -33,8 +33,8 @@ for _name in [name for name in os.environ if name.lower() in Settings.__dataclas
     del os.environ[_name]
 os.environ[CHOICE] = ""
 
-# No deadlines: other work on the machine must not make a property fail. `fast` draws the same examples every time: more
-# of them would find nothing new on another day.
+# No deadlines: other work on the machine must not make a property fail. `fast` draws the same examples every time, so
+# a later run finds nothing new.
 settings.register_profile("fast", max_examples=50, deadline=None, derandomize=True)
 settings.register_profile(
     "deep", max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -52,12 +52,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_sessionstart() -> None:
-    """The collection makes half a million objects, all of which stay. The garbage collector looks at none of them."""
+    """The collection of the tests makes half a million objects that stay. Let the garbage collector skip them."""
     gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """From now on it looks at what the tests make."""
+    """From now on the garbage collector looks at the objects that the tests make."""
     gc.freeze()
     gc.enable()
 

@@ -35,9 +35,9 @@ def heard(rules: Rules, sentence: str) -> str:
     return "emergency" if "emergency" in says else "human" if "human" in says else "harmless"
 
 
-def test_once_all_is_compiled_no_call_waits_for_an_expression() -> None:
+def test_after_all_expressions_are_compiled_no_call_waits_for_one() -> None:
     text = (prompts.PROMPTS_DIR / "words" / "en.toml").read_text("utf-8")
-    english = Language.from_table("en", tomllib.loads(text))  # not the one that other tests have used
+    english = Language.from_table("en", tomllib.loads(text))  # a new one, because other tests have used the shipped one
     groups = [english.credits, *english.grammar.values()]
     groups += [patterns for kind in english.kinds.values() for patterns in (kind.says, kind.unless)]
     found = [*filter(None, english.lists.values()), *(each for group in groups for each in group.expressions())]

@@ -41,7 +41,7 @@ def console(database_of_the_file: str, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def address(console: str, database_of_the_file: str) -> str:
-    """The console, where no call was listened to yet and every message waits."""
+    """The console. Nobody has listened to a call yet, and every message waits."""
     with psycopg.connect(database_of_the_file) as connection:
         connection.execute("delete from reviews")
         connection.execute("update messages set done_at = null")

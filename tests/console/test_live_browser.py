@@ -70,7 +70,7 @@ def relay_of_the_file(database_of_the_file: str, tmp_path_factory: pytest.TempPa
 # The relay is the first argument of each test. So the browser's window is closed before the calls end.
 @pytest.fixture
 def relay(relay_of_the_file: Relay) -> Iterator[Relay]:
-    """The relay, without a call and without an audit."""
+    """The relay, without calls and without audit rows."""
     with psycopg.connect(relay_of_the_file.database_url) as connection:
         connection.execute("delete from audit")
     yield relay_of_the_file

@@ -38,7 +38,7 @@ def chromium(*flags: str, may_say: tuple[str, ...] = ()) -> Iterator[Any]:
 
 
 def check_says_nothing(browser: Any, may_say: tuple[str, ...] = ()) -> None:
-    """Since the last check it has logged no error and no CSP report, but for what `may_say` names."""
+    """Check that it has logged no error and no CSP report since the last check, except those that `may_say` names."""
     told = [line["message"] for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
     assert [words for words in told if not any(each in words for each in may_say)] == []
 
@@ -58,7 +58,7 @@ def window(browser: Any) -> Iterator[None]:
         yield
         check_says_nothing(browser)
     finally:
-        browser.get_log("browser")  # the next test is not told of this one's troubles
+        browser.get_log("browser")  # the next test must not see the errors of this test
         browser.close()
         browser.switch_to.window(first)
 

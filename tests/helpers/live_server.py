@@ -1,7 +1,7 @@
 """A real relay with its stand-ins, for a browser: `python -m tests.helpers.live_server DATABASE_URL DATA_DIR HASH`.
 
 It prints the relay's address. Each line of its input starts a call, and has the steps of the caller as in a scenario.
-At an empty line all callers hang up. Then it prints NO_CALL.
+An empty line makes all callers hang up. Then the process prints NO_CALL.
 """
 
 from __future__ import annotations

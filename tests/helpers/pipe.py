@@ -35,7 +35,7 @@ class Pipe(trio.abc.HalfCloseableStream):
         self._other._wake()
 
     def take(self, data: bytes) -> int:
-        """Give to the other end without waiting. Returns how much it took: nothing if it is closed."""
+        """Give bytes to the other end without waiting. Return how many it took: 0 if it is closed."""
         if self._closed or self._other._closed or self._other._eof:
             return 0
         self._other._held += data
@@ -77,7 +77,7 @@ class Pipe(trio.abc.HalfCloseableStream):
 
 
 class PipeWire(StreamWire):
-    """A wire on a pipe. It takes what is written at once, as a socket with room does: a third of what a play costs."""
+    """A wire on a pipe. It takes all bytes at once, as a socket with room does. This saves a third of a play's cost."""
 
     def _push(self, data: bytes) -> int:
         nothing = super()._push(data)

@@ -27,14 +27,14 @@ class Server:
         self.process.stdin.flush()
 
     def told(self) -> str:
-        """Its next line."""
+        """The next line of its output."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
 
 @contextmanager
 def serving(module: str, *words: str | Path) -> Iterator[Server]:
-    """Run tests/helpers/MODULE.py with these words while the block runs."""
+    """Run tests/helpers/MODULE.py with these arguments while the block runs."""
     command = [sys.executable, "-m", f"tests.helpers.{module}", *map(str, words)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, env=dict(os.environ)) as process:

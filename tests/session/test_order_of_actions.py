@@ -81,7 +81,7 @@ async def test_both_sockets_are_written_before_any_row_is_recorded(
     async with talking(monkeypatch) as (session, _):
         served: list[str] = []
         assert session._model is not None
-        to_caller, to_model, turn = session._caller.post, session._model.end.post, session.books.turn
+        to_caller, to_model, turn = session._caller.post, session._model.end.post, session.rows.turn
 
         def post(*messages: bytes) -> bool:
             served.append("caller")
@@ -97,10 +97,33 @@ async def test_both_sockets_are_written_before_any_row_is_recorded(
 
         monkeypatch.setattr(session._caller, "post", post)
         monkeypatch.setattr(session._model.end, "post", post_to_model)
-        monkeypatch.setattr(session.books, "turn", record)
-        monkeypatch.setattr(session.books, "consent", lambda _: served.append("consent"))
+        monkeypatch.setattr(session.rows, "turn", record)
+        monkeypatch.setattr(session.rows, "consent", lambda _: served.append("consent"))
         session._perform(ACTIONS)
         assert served[:4] == ["caller", "model", "row", "consent"]
+
+
+async def test_the_frame_that_caused_actions_goes_to_the_model_in_the_same_write_and_behind_them(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    async with talking(monkeypatch) as (session, _):
+        writes: list[tuple[bytes, ...]] = []
+        assert session._model is not None
+        monkeypatch.setattr(session._model.end, "post", lambda *messages: writes.append(messages))
+        assert session._perform(ACTIONS, b"the frame")
+        assert [len(messages) for messages in writes] == [2]
+        assert writes[0][-1] == b"the frame"
+
+
+async def test_a_frame_is_not_given_to_a_model_that_its_own_actions_release(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    async with talking(monkeypatch) as (session, _):
+        writes: list[bytes] = []
+        assert session._model is not None
+        monkeypatch.setattr(session._model.end, "post", lambda *messages: writes.extend(messages))
+        assert not session._perform([*ACTIONS, ReleaseModel()], b"the frame"), "the frame waits for the next one"
+        assert b"the frame" not in writes
 
 
 async def test_when_the_callers_socket_is_full_no_row_is_lost(

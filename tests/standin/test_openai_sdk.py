@@ -146,7 +146,7 @@ async def test_official_client_answers_a_function_call() -> None:
 
 
 def with_agents(port: int, talk: Callable[[Any, list[Any]], Any]) -> None:
-    # It takes four seconds of CPU: only the process that runs these tests imports it.
+    # The import takes four seconds of CPU, so only the process that runs these tests does it.
     from agents import function_tool, set_tracing_disabled
     from agents.realtime import RealtimeAgent, RealtimeRunner
 

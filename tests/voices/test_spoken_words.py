@@ -68,7 +68,7 @@ SPOKEN = [
 
 @cache
 def engine() -> Any:
-    """It takes three seconds of CPU: only the process that runs this test imports it."""
+    """The import takes three seconds of CPU, so only the process that runs this test does it."""
     import inflect
 
     return inflect.engine()
