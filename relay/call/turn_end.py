@@ -1,4 +1,4 @@
-"""How much silence ends the caller's turn. Pure.
+"""Decides how much silence ends the caller's turn. Pure.
 
 A pause inside a turn and the silence after a turn sound alike. There is one difference that helps: most pauses come
 soon after a turn has begun ("I'd like to ..."), and most turns are longer. So the silence after a beginning must be

@@ -1,8 +1,8 @@
-"""Answers that the model writes and a voice speaks: its text to the voice, the voice's sound to the call.
+"""Answers that the model writes and a voice speaks: the text goes to the voice, and the voice's sound to the call.
 
-For the call they look like answers that the model speaks. So it is told of a function when the words before it have
-begun to sound ("let me book that"), and of the end of a response when its last sound is here. Until then they wait
-here.
+For the call they look like answers that the model speaks. So the call is told of a function only when the words before
+it have begun to sound ("let me book that"). It is told of the end of a response only when its last sound has come.
+Until then these events wait here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from relay.voices.voice import Spoken, SpokenWhole, Voice, VoiceEvent, VoiceFaul
 log = structlog.get_logger()
 
 MULAW_BYTES_PER_MS = 8
-# Text waits this long for a voice that is still being connected: as long as a voice may be silent.
+# Text waits this long for a voice that is still being connected. A voice may be silent for the same time.
 VOICE_LIMIT_S = 0.6
 # Of an early answer (relay/call/early_answer.py) the voice gets this much, some four seconds of speech, before the
 # caller's turn is over: a voice is paid by the character, heard or not. Its first sound comes as soon as without.
@@ -42,14 +42,15 @@ EARLY_CHARACTERS = 60
 
 @dataclass(slots=True)
 class _Item:
-    """A message of the model's that is being spoken."""
+    """A message of the model that is being spoken."""
 
     response_id: ResponseId
     said_bytes: int = 0
     sent_characters: int = 0
-    is_written: bool = False  # all its text is here
+    is_written: bool = False  # True when all its text has come.
     text: list[str] = field(default_factory=list)  # waits for the voice, or for the end of the caller's turn
-    early: list[Spoken | SpokenWhole] = field(default_factory=list)  # from before the message in front of it was spoken
+    # Sound that came before the earlier message was spoken to its end.
+    early: list[Spoken | SpokenWhole] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +76,16 @@ class SpokenAnswers:
     ) -> None:
         self._feed, self._wants, self._sounds, self._is_early = feed, wants, sounds, is_early
         self._voice: Voice | None = None
-        self._items: dict[ItemId, _Item] = {}  # in the order in which they are to be heard
-        self._asked: dict[ResponseId, list[FunctionAsked]] = {}  # functions that wait for the words before them
-        self._ended: dict[ResponseId, ResponseEnded] = {}  # ends that wait for the last sound
+        self._items: dict[ItemId, _Item] = {}  # In the order in which they must be heard.
+        # Functions that wait for the words before them.
+        self._asked: dict[ResponseId, list[FunctionAsked]] = {}
+        self._ended: dict[ResponseId, ResponseEnded] = {}  # Ends that wait for the last sound.
         self._billed = 0
-        self._waits_since: float | None = None  # text waits for the voice
+        self._waits_since: float | None = None  # Since when text waits for the voice.
         self._is_lost = False
 
     async def run(self, voices: WarmVoices, call_sid: CallSid) -> None:
-        """Read the voice until it is lost or this is cancelled. A child of the OpenAI reader."""
+        """Read the voice until it is lost or this is cancelled. Runs as a child of the OpenAI reader."""
         try:
             voice = await voices.claim(call_sid)
         except VoiceUnavailable as error:
@@ -99,9 +101,9 @@ class SpokenAnswers:
     # From the model
 
     def takes(self, message: model_dialect.Message, event: Event | None) -> bool:
-        """True for what is about the model's text, and is handled here. Everything else goes to the call as it is.
+        """True for a message about the model's text. It is handled here. All other messages go to the call unchanged.
 
-        `event`: what the message means for the call.
+        `event` is the message as an event of the call.
         """
         match message.type:
             case model_dialect.TEXT_DELTA:
@@ -164,7 +166,7 @@ class SpokenAnswers:
             self._feed(event)
 
     def _bill(self, response_id: ResponseId | None) -> None:
-        """Count what was sent to be spoken: it must be paid for."""
+        """Count what was sent to be spoken, because it must be paid for."""
         characters = self._voice.characters - self._billed if self._voice is not None else 0
         if characters:
             self._billed += characters
@@ -178,7 +180,7 @@ class SpokenAnswers:
             self._say(voice, item_id, item)
 
     async def _listen(self, event: VoiceEvent) -> None:
-        """The function that a voice calls. It may wait for us, but need not."""
+        """The function that a voice calls. It may wait for us, but it need not."""
         self._hear(event)
 
     def _hear(self, event: VoiceEvent) -> None:
@@ -187,7 +189,7 @@ class SpokenAnswers:
             return
         item = self._items.get(event.item_id)
         if item is None:
-            return  # it was cut off meanwhile
+            return  # It was cut off meanwhile.
         if event.item_id != next(iter(self._items)):
             item.early.append(event)
         elif isinstance(event, Spoken):
@@ -209,7 +211,7 @@ class SpokenAnswers:
 
     def _spoke_whole(self, item_id: ItemId, item: _Item) -> None:
         del self._items[item_id]
-        self._bill(item.response_id)  # a flush may have sent more
+        self._bill(item.response_id)  # A flush may have sent more text.
         self._feed(ModelFinished(item.response_id, item_id, b""))
         self._let_functions_go(item.response_id)
         if all(other.response_id != item.response_id for other in self._items.values()):
@@ -226,7 +228,7 @@ class SpokenAnswers:
         if self._is_lost:
             return
         self._is_lost = True
-        hears = "a pause or a request to wait, then the rest of the answer in the model's own voice"
+        hears = "a pause or a request to wait; then the rest of the answer in the model's own voice"
         log.error("voice.lost", fault=str(fault), words=words, caller_hears=hears, **({"do": do} if do else {}))
         self._bill(None)
         self._items.clear()
@@ -239,7 +241,7 @@ class SpokenAnswers:
     def cut(self, response_id: ResponseId) -> Cut:
         """Nothing more of this response must be heard.
 
-        Returns what the model has told of it and the call was not told yet.
+        Returns the events of the model that the call was not told yet.
         """
         for item_id in [each for each, item in self._items.items() if item.response_id == response_id]:
             self._drop(item_id)
@@ -250,7 +252,7 @@ class SpokenAnswers:
         return Cut(waited, ended is not None)
 
     def forget(self) -> list[Event]:
-        """The session has ended: nothing more of its answers is spoken. Returns what the call was not told yet."""
+        """The session has ended, so no more of its answers is spoken. Returns what the call was not told yet."""
         for item_id in [*self._items]:
             self._drop(item_id)
         asked, self._asked = self._asked, {}

@@ -19,7 +19,7 @@ This page is generated from `relay/settings/__init__.py`. Do not edit it. After 
 `.venv/bin/python -m tests.helpers.settings_page`. A test compares the page with the code.
 
 Settings are environment variables. Every `relay` command also reads the file `.env` in the folder where it is started.
-What the environment has wins over the file. `RELAY_ENV_FILE` names another file. `.env.example` is a file to copy.
+The environment wins over the file. `RELAY_ENV_FILE` names another file. `.env.example` is a file to copy.
 
 `relay check` reads all settings and names every mistake. `relay serve` does not start while one is wrong.
 """
