@@ -307,6 +307,8 @@ def passes(copy: Path, tests: list[str]) -> bool:
             "pytest",
             "-x",
             "-q",
+            "-n",
+            "0",
             "--hypothesis-seed=0",
             *(f"tests/dsp/{test.replace('::', '.py::')}" for test in tests),
         ],
