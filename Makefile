@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # numpy's BLAS would otherwise start threads that cost more than they bring on 20 ms of audio.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-console check format deep matrix mutants bench lock clean
+.PHONY: setup demo test test-console test-pages test-sound check format deep matrix mutants bench lock clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.stamp
@@ -35,10 +35,19 @@ test: setup
 	$(BIN)/python -m pytest -q
 
 # The console in a real Chromium (Debian: apt-get install chromium chromium-driver). Without one it says so, and is left out.
-test-console: setup out/axe.min.js
-	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then \
-	  $(BIN)/python -m pytest -q -n 0 -m browser tests/console; \
-	else echo "test-console: LEFT OUT, there is no browser here. On Debian: apt-get install chromium chromium-driver"; fi
+test-console: test-pages test-sound
+
+IN_BROWSER = command -v chromium >/dev/null && command -v chromedriver >/dev/null \
+  || { echo "$@: LEFT OUT, there is no browser here. On Debian: apt-get install chromium chromium-driver"; exit 0; }; \
+  $(BIN)/python -m pytest -q tests/console
+
+# The files run side by side: they mostly wait for sentences to be spoken.
+test-pages: setup out/axe.min.js
+	@$(IN_BROWSER) -n 3 --dist loadfile -m "browser and not sound"
+
+# What is said into a microphone and recorded in the page is disturbed by other work: alone.
+test-sound: setup
+	@$(IN_BROWSER) -n 0 -m sound
 
 out/axe.min.js:
 	@mkdir -p out/axe && cd out/axe && npm pack -s axe-core@4.14.1 >/dev/null 2>&1 && tar xzf axe-core-4.14.1.tgz \

@@ -48,7 +48,7 @@ def ours() -> Iterator[Relay]:
 
 
 def quieten() -> None:
-    """Keep the load's own garbage collector from stopping it.
+    """Keep the garbage collector from stopping the load.
 
     BENCH_REALTIME=1 (as root) gives real-time priority to this process and to everything that it starts. So other
     programs on a shared machine disturb the figures little.

@@ -5,12 +5,14 @@ There is one Postgres server for each test process, and one database for each te
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -31,8 +33,9 @@ for _name in [name for name in os.environ if name.lower() in Settings.__dataclas
     del os.environ[_name]
 os.environ[CHOICE] = ""
 
-# No deadlines: other work on the machine must not make a property fail. `fast` draws the same examples every time.
-settings.register_profile("fast", max_examples=100, deadline=None, derandomize=True)
+# No deadlines: other work on the machine must not make a property fail. `fast` draws the same examples every time, so
+# a later run finds nothing new.
+settings.register_profile("fast", max_examples=50, deadline=None, derandomize=True)
 settings.register_profile(
     "deep", max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
@@ -46,6 +49,17 @@ def pytest_xdist_auto_num_workers() -> int:
     Five is the most, because each worker must import everything.
     """
     return min(os.cpu_count() or 1, 4) + 1
+
+
+def pytest_sessionstart() -> None:
+    """The collection of the tests makes half a million objects that stay. Let the garbage collector skip them."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From now on the garbage collector looks at the objects that the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -92,21 +106,31 @@ def postgres() -> Iterator[str]:
             yield url
 
 
+@contextmanager
+def _database(server: str, template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(SQL("create database {} template {}").format(Identifier(name), Identifier(template)))
+        yield server.replace("/postgres?", f"/{name}?")
+        connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+
+
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
     """The URL of a new database with the migrated tables."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(SQL("create database {}").format(Identifier(name)))
-        yield postgres.replace("/postgres?", f"/{name}?")
-        connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+    with _database(postgres, "template1") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def database_of_the_file(postgres: str) -> Iterator[str]:
+    """The URL of a database with the migrated tables, which the tests of one file share."""
+    with _database(postgres, "template1") as url:
+        yield url
 
 
 @pytest.fixture
 def empty_database_url(postgres: str) -> Iterator[str]:
     """The URL of a new database without tables."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(SQL("create database {} template template0").format(Identifier(name)))
-        yield postgres.replace("/postgres?", f"/{name}?")
-        connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+    with _database(postgres, "template0") as url:
+        yield url

@@ -54,7 +54,7 @@ def _sound(mulaw: bytes, gain_db: float, offset: int) -> bytes:
 
 
 def _act(sound: bytes) -> tuple[bool, int, int]:
-    """Play a sound over the agent's words. Return: given up or not, ms of silence, ms until the agent goes on."""
+    """Play a sound over an answer. Return if the answer is given up, the ms of silence, and the ms until it goes on."""
     voice, floor = CallerVoice(), Floor()
     line = sound + b"\xff" * 8_000
     loud_ms = silent_ms = 0

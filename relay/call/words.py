@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import chain
 
 # "not" denies what comes up to this many words after it: "I do not think that it is an emergency".
 DENIES_WORDS = 6
@@ -148,15 +149,31 @@ def _words(part: str) -> list[str]:
     return part.removesuffix("?").split("|")
 
 
+class Expression:
+    """A regular expression. It is compiled when it is needed first: all of eight languages take a second."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def regex(self) -> re.Pattern[str]:
+        """It, compiled."""
+        return re.compile(self._text)
+
+
 class Patterns:
     """Many patterns. Each is tried only at words with which it can begin, so that the audio's loop does not wait."""
 
     def __init__(self, rows: Iterable[str], sets: Sets) -> None:
-        self._at: dict[str, list[re.Pattern[str]]] = {}
+        self._at: dict[str, list[Expression]] = {}
         for row in rows:
-            compiled = re.compile(sets.compiled(row))
+            expression = Expression(sets.compiled(row))
             for word in sets.first_words(row):
-                self._at.setdefault(word, []).append(compiled)
+                self._at.setdefault(word, []).append(expression)
+
+    def expressions(self) -> Iterator[Expression]:
+        """All of them."""
+        return chain.from_iterable(self._at.values())
 
     def found(self, text: str) -> Iterator[re.Match[str]]:
         """All that is found in a `plain` text, in the order of the text."""
@@ -164,7 +181,7 @@ class Patterns:
             return  # nearly always: nothing can begin here
         for word in re.finditer(_WORD, text):
             for pattern in self._at.get(word.group(), ()):
-                match = pattern.match(text, word.start())
+                match = pattern.regex.match(text, word.start())
                 if match is not None:
                     yield match
 
@@ -174,7 +191,7 @@ class Patterns:
 
     def begins(self, text: str) -> bool:
         """True if the text begins with one of them."""
-        return any(pattern.match(text) for pattern in self._at.get(text.split(" ", 1)[0], ()))
+        return any(pattern.regex.match(text) for pattern in self._at.get(text.split(" ", 1)[0], ()))
 
     def can_begin_with(self, words: frozenset[str]) -> bool:
         """False if none of these words begins any of them: then none is in a text of these words."""
@@ -187,11 +204,16 @@ class Patterns:
         return text
 
 
-def _only(rows: Iterable[str], sets: Sets, also: str = "") -> re.Pattern[str] | None:
+def _compile(expressions: Iterable[Expression]) -> None:
+    for expression in expressions:
+        expression.regex  # noqa: B018 -- the look compiles it
+
+
+def _only(rows: Iterable[str], sets: Sets, also: str = "") -> Expression | None:
     """A pattern for a text that has these patterns and nothing else."""
     parts = [sets.compiled(row) for row in sorted(rows, key=len, reverse=True)] + ([also] if also else [])
     one = "|".join(parts)
-    return re.compile(rf"(?:[,.] )*(?:{one})(?:{_BETWEEN}(?:{one}))*(?: [,.])*") if parts else None
+    return Expression(rf"(?:[,.] )*(?:{one})(?:{_BETWEEN}(?:{one}))*(?: [,.])*") if parts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +240,7 @@ class Language:
     contractions: Contractions
     kinds: Mapping[str, _Kind]
     grammar: Mapping[str, Patterns]
-    lists: Mapping[str, re.Pattern[str] | None]
+    lists: Mapping[str, Expression | None]
     credits: Patterns
 
     def says(self, kind: str, said: Reading, own: Patterns | None = None) -> bool:
@@ -259,11 +281,16 @@ class Language:
     def is_only(self, name: str, said: Reading) -> bool:
         """True for a text that has expressions of one list and nothing else."""
         pattern = self.lists[name]
-        return bool(pattern and pattern.fullmatch(said.words))
+        return bool(pattern and pattern.regex.fullmatch(said.words))
 
     def is_credits(self, said: Reading) -> bool:
         """True for a text that begins like the credits of a film."""
         return self.credits.begins(said.words)
+
+    def compile_all(self) -> None:
+        """See Words.compile_all."""
+        lists = [*self.grammar.values(), self.credits, *(p for k in self.kinds.values() for p in (k.says, k.unless))]
+        _compile(chain(filter(None, self.lists.values()), *(patterns.expressions() for patterns in lists)))
 
     @classmethod
     def from_table(
@@ -318,7 +345,7 @@ def _sets(
     return sets
 
 
-def _texts(listening: Mapping[str, tuple[str, ...]], sets: Sets) -> dict[str, re.Pattern[str] | None]:
+def _texts(listening: Mapping[str, tuple[str, ...]], sets: Sets) -> dict[str, Expression | None]:
     """The lists whose expressions are a whole text."""
     return {
         "backchannels": _only(listening["backchannels"], sets, _HUM),
@@ -395,6 +422,12 @@ class Words:
 
     languages: tuple[Language, ...] = ()
     own: Mapping[str, Patterns | None] = field(default_factory=dict)
+
+    def compile_all(self) -> None:
+        """Compile every expression now, so that no call waits for one. Takes about a second."""
+        for language in self.languages:
+            language.compile_all()
+        _compile(chain.from_iterable(phrases.expressions() for phrases in self.own.values() if phrases))
 
     def judge(self, text: str) -> Meaning:
         """What a caller's words mean."""

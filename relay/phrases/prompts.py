@@ -186,7 +186,7 @@ def _languages(folder: Path, rules: Rules, wrong: list[str]) -> tuple[Language, 
     return tuple(languages)
 
 
-@functools.lru_cache(maxsize=64)  # it has many hundred patterns: half a second for all
+@functools.lru_cache(maxsize=64)  # so that each of its many hundred patterns is compiled once
 def _language(name: str, text: str, numbers: tuple[str, ...], clerks: tuple[str, ...]) -> Language:
     return Language.from_table(name, tomllib.loads(text), numbers, clerks)
 

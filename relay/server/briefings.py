@@ -133,10 +133,15 @@ class Briefings:
             found.add((str(path), stat.st_mtime_ns, stat.st_size))
         return frozenset(found)
 
+    def _read_for_calls(self) -> Read:
+        found = read(self._settings)
+        found.prompts.rules.words.compile_all()
+        return found
+
     async def _renew(self, old: Briefing, take_over: Callable[[Briefing], None], speak: Renderer) -> bool:
         """True if these files need no further look until they change."""
         try:
-            found = await trio.to_thread.run_sync(read, self._settings)
+            found = await trio.to_thread.run_sync(self._read_for_calls)
         except FilesInvalid as error:
             self._metrics.files_broken.set(1)
             self.trouble = str(error)

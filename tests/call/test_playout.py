@@ -63,6 +63,33 @@ def test_a_first_piece_of_20_ms_waits_for_more_but_not_for_long() -> None:
     assert ms_of(playout.due(10.11)) == 20
 
 
+def test_the_end_of_an_item_is_sent_as_soon_as_it_is_known_to_be_the_end() -> None:
+    playout = Playout()
+    playout.append(A, tone(250)[:-40], 10.0)
+    assert ms_of(playout.due(10.0)) == 240  # whole frames; the rest waits for more
+    assert playout.due(10.1) == []
+    playout.complete(A)
+    assert ms_of(playout.due(10.1)) == 20
+
+
+def test_audio_behind_an_item_that_is_withdrawn_is_sent_at_once() -> None:
+    playout = Playout()
+    playout.append(A, tone(10), 10.0)
+    playout.append(B, tone(200), 10.0)
+    assert playout.due(10.0) == []  # no whole frame of the first one is here
+    playout.withdraw(A)
+    assert ms_of(playout.due(10.0)) == 200
+
+
+def test_after_a_hold_that_is_undone_audio_is_sent_at_once() -> None:
+    playout = Playout()
+    playout.append(A, tone(2_000), 10.0)
+    assert ms_of(playout.due(10.0)) == 400
+    playout.hold(10.05)
+    playout.resume()
+    assert ms_of(playout.due(10.1)) == 400
+
+
 def test_the_first_mark_comes_after_the_first_frame() -> None:
     playout = Playout()
     playout.append(A, tone(500), 10.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.call.escalation import Rules
-from relay.call.words import Language, WordsInvalid
+from relay.call.words import Language, Words, WordsInvalid
 from relay.phrases import prompts
 from relay.settings import load
 from tests.helpers.playbook import PLAN
@@ -33,6 +33,18 @@ def heard(rules: Rules, sentence: str) -> str:
     """What the relay takes these words for."""
     says = rules.words.judge(sentence).says
     return "emergency" if "emergency" in says else "human" if "human" in says else "harmless"
+
+
+def test_after_all_expressions_are_compiled_no_call_waits_for_one() -> None:
+    text = (prompts.PROMPTS_DIR / "words" / "en.toml").read_text("utf-8")
+    english = Language.from_table("en", tomllib.loads(text))  # a new one, because other tests have used the shipped one
+    groups = [english.credits, *english.grammar.values()]
+    groups += [patterns for kind in english.kinds.values() for patterns in (kind.says, kind.unless)]
+    found = [*filter(None, english.lists.values()), *(each for group in groups for each in group.expressions())]
+    assert len(found) > 300
+    assert not any("regex" in vars(each) for each in found)
+    Words((english,)).compile_all()
+    assert all("regex" in vars(each) for each in found)
 
 
 def test_emergencies_are_recognised_and_harmless_sentences_are_not_taken_for_one(rules: Rules) -> None:

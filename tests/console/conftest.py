@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.console.reads import Reads
-from tests.helpers.chromium import chromium
+from tests.helpers.chromium import chromium, window
 from tests.helpers.console_app import console_app
 
 
@@ -28,11 +28,18 @@ async def opened() -> AsyncIterator[Callable[..., Any]]:
         await reads.close()
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """A new Chromium. Its own console must have no entries at the end."""
+@pytest.fixture(scope="module")
+def browser_of_the_file() -> Iterator[Any]:
+    """A Chromium, started once for the tests of a file."""
     with chromium() as driver:
         yield driver
+
+
+@pytest.fixture
+def browser(browser_of_the_file: Any) -> Iterator[Any]:
+    """A fresh window of a Chromium, whose console must stay empty."""
+    with window(browser_of_the_file):
+        yield browser_of_the_file
 
 
 @pytest.fixture

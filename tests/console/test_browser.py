@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from selenium.webdriver.common.by import By
 
@@ -28,22 +25,27 @@ from tests.helpers.chromium import (
 )
 from tests.helpers.console_server import RECORDED, SECONDS, tones
 from tests.helpers.owner_data import sid
+from tests.helpers.server_process import serving
 
 PAGES = ("", "live", "calls", f"calls/{sid(RECORDED)}", "messages", "diary", "words", "listen")
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
 
+@pytest.fixture(scope="module")
+def console(database_of_the_file: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A console in a process of its own, started once."""
+    folder = tmp_path_factory.mktemp("console")
+    with serving("console_server", database_of_the_file, folder, hashed(PASSWORD)) as server:
+        yield server.address
+
+
 @pytest.fixture
-def address(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """The address of a console in a process of its own."""
-    command = [sys.executable, "-m", "tests.helpers.console_server", database_url, str(tmp_path), hashed(PASSWORD)]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.kill()
+def address(console: str, database_of_the_file: str) -> str:
+    """The console. Nobody has listened to a call yet, and every message waits."""
+    with psycopg.connect(database_of_the_file) as connection:
+        connection.execute("delete from reviews")
+        connection.execute("update messages set done_at = null")
+    return console
 
 
 def test_an_owner_signs_in_finds_yesterdays_call_hears_it_and_saves_a_review(browser: Any, address: str) -> None:

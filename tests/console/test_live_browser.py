@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,8 @@ from tests.helpers.chromium import (
     troubles_for_screen_readers,
     wait,
 )
+from tests.helpers.live_server import NO_CALL
+from tests.helpers.server_process import Server, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 ASKS = '{ listen = true }, { say = "ask_hours" }, { listen = true }, { silent_s = 90 }'
@@ -37,35 +36,45 @@ LIMIT_S = 60
 class Relay:
     """A relay in a process of its own, and callers for it."""
 
-    address: str
+    server: Server
     database_url: str
-    process: subprocess.Popen[str]
+
+    @property
+    def address(self) -> str:
+        return self.server.address
 
     def ring(self, steps: str = ASKS) -> None:
         """Start a call whose caller does these steps."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
+        self.server.tell(steps)
+
+    def end_all_calls(self) -> None:
+        """All callers hang up."""
+        self.server.tell("")
+        assert self.server.told() == NO_CALL
 
     def audits(self) -> list[str]:
         with psycopg.connect(self.database_url) as connection:
             return [what for (what,) in connection.execute("select what from audit order by id").fetchall()]
 
 
-# The relay is the first argument of each test. So the browser ends before the relay, and no event stream breaks.
+@pytest.fixture(scope="module")
+def relay_of_the_file(database_of_the_file: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    folder = tmp_path_factory.mktemp("live")
+    with serving("live_server", database_of_the_file, folder, hashed(PASSWORD)) as server:
+        yield Relay(server, database_of_the_file)
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+        server.process.wait(LIMIT_S)
+
+
+# The relay is the first argument of each test. So the browser's window is closed before the calls end.
 @pytest.fixture
-def relay(database_url: str, tmp_path: Path) -> Iterator[Relay]:
-    command = [sys.executable, "-m", "tests.helpers.live_server", database_url, str(tmp_path), hashed(PASSWORD)]
-    root, pipe = Path(__file__).parents[2], subprocess.PIPE
-    with subprocess.Popen(command, cwd=root, stdin=pipe, stdout=pipe, text=True, env=dict(os.environ)) as server:
-        assert server.stdout is not None
-        assert server.stdin is not None
-        try:
-            yield Relay(server.stdout.readline().strip(), database_url, server)
-            server.stdin.close()
-            server.wait(LIMIT_S)
-        finally:
-            server.kill()
+def relay(relay_of_the_file: Relay) -> Iterator[Relay]:
+    """The relay, without calls and without audit rows."""
+    with psycopg.connect(relay_of_the_file.database_url) as connection:
+        connection.execute("delete from audit")
+    yield relay_of_the_file
+    relay_of_the_file.end_all_calls()
 
 
 def card(browser: Any) -> WebElement:
@@ -135,22 +144,24 @@ def test_an_owner_puts_a_caller_through_and_sees_that_a_human_has_the_call(relay
     until(browser, "No call at the moment")  # caller and human have talked for five seconds
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_card_of_a_running_call_fits_a_phone_and_suits_a_screen_reader(
-    relay: Relay, browser: Any, axe: str, scheme: str
+    relay: Relay, browser: Any, axe: str
 ) -> None:
     sign_in(browser, relay.address)
-    be_of_scheme(browser, scheme)
     browser.get(f"{relay.address}/console/live")
     relay.ring()
     relay.ring()
     until(browser, "Agent: We are open tomorrow")
     press(browser, "Listen in")
-    keep(browser, f"live-{scheme}")
-    assert troubles_for_screen_readers(browser, axe) == []
+    for scheme in ("light", "dark"):
+        be_of_scheme(browser, scheme)
+        keep(browser, f"live-{scheme}")
+        assert troubles_for_screen_readers(browser, axe) == [], scheme
     be_a_phone(browser)
-    check_fits_and_is_named(browser)
-    keep(browser, f"live-{scheme}-375")
+    for scheme in ("light", "dark"):
+        be_of_scheme(browser, scheme)
+        check_fits_and_is_named(browser)
+        keep(browser, f"live-{scheme}-375")
 
 
 def keep(browser: Any, name: str) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,9 +28,9 @@ from tests.helpers.chromium import (
     troubles_for_screen_readers,
     wait,
 )
+from tests.helpers.server_process import ROOT, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
-ROOT = Path(__file__).parents[2]
 TAPE = (ROOT / "tests" / "helpers" / "tape.js").read_text()
 # The browser warns about this. Only the tests' recorder uses it, and not the page.
 TAPES_OWN = ("ScriptProcessorNode is deprecated",)
@@ -42,21 +39,11 @@ LOUD = 500  # an int16 peak; the silence of clips is zero
 CALL_LIMIT_S = 100
 
 
-@pytest.fixture
-def address(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """The address of a relay with a stand-in model, in a process of its own."""
-    command = [sys.executable, "-m", "tests.helpers.talk_server", database_url, str(tmp_path)]
-    with (
-        (tmp_path / "log").open("w") as log,
-        subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True, env=dict(os.environ)
-        ) as server,
-    ):
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.kill()
+@pytest.fixture(scope="module")
+def address(database_of_the_file: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A relay with a stand-in model, in a process of its own, started once."""
+    with serving("talk_server", database_of_the_file, tmp_path_factory.mktemp("talk")) as server:
+        yield server.address
 
 
 def speak(path: Path, *parts: str | float) -> Path:
@@ -161,8 +148,9 @@ def until_over(browser: Any) -> None:
     wait(browser, lambda: state(browser) == "No call is running." and told(browser), CALL_LIMIT_S)
 
 
+@pytest.mark.sound
 def test_a_question_is_answered_an_interruption_stops_the_answer_and_a_goodbye_ends_the_call(
-    address: str, database_url: str, tmp_path: Path
+    address: str, database_of_the_file: str, tmp_path: Path
 ) -> None:
     # The browser raises the level of the microphone during the first sentence. So the stand-in does not understand that
     # sentence, and the test says one more before the real question.
@@ -175,6 +163,7 @@ def test_a_question_is_answered_an_interruption_stops_the_answer_and_a_goodbye_e
         browser.find_element(By.LINK_TEXT, "Read the call").click()
         wait(browser, lambda: browser.title.startswith("Call "))
         assert browser.find_element(By.CSS_SELECTOR, "h1 .tag").text == "test"
+        call_sid = str(browser.current_url).rsplit("/", 1)[-1]
     said = {clip: (begun, over) for clip, begun, over in tape.said()}
     answers = [clip for clip, _, _ in tape.answers()]
     assert {"ask_hours", "oh_wait", "bye"} <= said.keys()
@@ -186,11 +175,14 @@ def test_a_question_is_answered_an_interruption_stops_the_answer_and_a_goodbye_e
     latency_ms = tape.first_sound_after(said["ask_hours"][1]) - said["ask_hours"][1]
     stop_ms = tape.last_sound_before(said["oh_wait"][1] + 400) - said["oh_wait"][0]
     print(f"question's end to the answer's first sound: {latency_ms:.0f} ms; interruption to silence: {stop_ms:.0f} ms")
-    with psycopg.connect(database_url) as connection:
+    with psycopg.connect(database_of_the_file) as connection:
         heard, spoken = connection.execute(
-            "select heard, said from transcripts where interrupted and said like 'We are open%'"
+            "select heard, said from transcripts where call_sid = %s and interrupted and said like 'We are open%%'",
+            (call_sid,),
         ).fetchone() or ("", "")
-        (is_test,) = connection.execute("select is_test from calls").fetchone() or (None,)
+        (is_test,) = connection.execute("select is_test from calls where call_sid = %s", (call_sid,)).fetchone() or (
+            None,
+        )
     assert is_test is True
     assert 0 < len(heard) < len(spoken) - 40
 

@@ -300,7 +300,7 @@ async def test_an_unknown_function_is_answered_with_the_known_ones() -> None:
     assert not outcome.is_known
 
 
-async def test_an_outcome_says_from_whom_the_callers_name_in_it_is() -> None:
+async def test_an_outcome_says_where_the_callers_name_comes_from() -> None:
     async with business(standin()) as (backend, _):
         found = {name: await run(load(), a_call(backend), name, "{}") for name in ("lookup_caller", "lookup_hours")}
     assert {name: (each.is_known, each.names_caller) for name, each in found.items()} == {

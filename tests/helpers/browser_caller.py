@@ -22,8 +22,7 @@ from relay.standin.twilio.mouth import Mouth
 from relay.standin.twilio.playback import Playback, samples_at
 from relay.transport.handshake import answer, upgrade
 from relay.transport.websocket import Gone, WebSocketEnd
-from relay.transport.wire import StreamWire
-from tests.helpers.pipe import pipe
+from tests.helpers.pipe import PipeWire, pipe
 from tests.helpers.play import Play
 
 ORIGIN = "http://127.0.0.1:8080"
@@ -56,7 +55,7 @@ async def open_socket(play: Play, path: str, headers: Mapping[str, str] = OWN) -
 
     async def serve() -> None:
         try:
-            request, end = await answer(StreamWire(theirs))
+            request, end = await answer(PipeWire(theirs))
         except Gone:
             return
         end.peer = "127.0.0.1"
@@ -68,7 +67,7 @@ async def open_socket(play: Play, path: str, headers: Mapping[str, str] = OWN) -
             await end.close()
 
     play.nursery.start_soon(serve)
-    return await upgrade(StreamWire(ours), f"{ORIGIN.replace('http', 'ws')}{path}", headers)
+    return await upgrade(PipeWire(ours), f"{ORIGIN.replace('http', 'ws')}{path}", headers)
 
 
 class BrowserCaller:

@@ -32,11 +32,35 @@ def chromium(*flags: str, may_say: tuple[str, ...] = ()) -> Iterator[Any]:
         driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
         try:
             yield driver
-            log: list[dict[str, str]] = driver.get_log("browser")  # type: ignore[no-untyped-call]
-            told = [line["message"] for line in log if line["level"] in ("SEVERE", "WARNING")]
-            assert [words for words in told if not any(each in words for each in may_say)] == []
+            check_says_nothing(driver, may_say)
         finally:
             driver.quit()
+
+
+def check_says_nothing(browser: Any, may_say: tuple[str, ...] = ()) -> None:
+    """Check that it has logged no error and no CSP report since the last check, except those that `may_say` names."""
+    told = [line["message"] for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
+    assert [words for words in told if not any(each in words for each in may_say)] == []
+
+
+@contextmanager
+def window(browser: Any) -> Iterator[None]:
+    """A window for one test, of a browser that has forgotten the test before: no cookie, nothing stored or cached."""
+    first = browser.current_window_handle
+    browser.switch_to.new_window("window")
+    for forget, what in (
+        ("Network.clearBrowserCookies", {}),
+        ("Network.clearBrowserCache", {}),
+        ("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"}),
+    ):
+        browser.execute_cdp_cmd(forget, what)
+    try:
+        yield
+        check_says_nothing(browser)
+    finally:
+        browser.get_log("browser")  # the next test must not see the errors of this test
+        browser.close()
+        browser.switch_to.window(first)
 
 
 def wait(browser: Any, until: Any, limit_s: float = LIMIT_S) -> Any:

@@ -1,6 +1,7 @@
 """A real relay with its stand-ins, for a browser: `python -m tests.helpers.live_server DATABASE_URL DATA_DIR HASH`.
 
 It prints the relay's address. Each line of its input starts a call, and has the steps of the caller as in a scenario.
+An empty line makes all callers hang up. Then the process prints NO_CALL.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from relay.standin.scenario.scenario_file import parse
 from relay.standin.twilio.exchange import Exchange
 from relay.standin.twilio.rest import RestApi, asgi_app
 
+NO_CALL = "no call"
 TEXT = """
 title = "a caller"
 [caller]
@@ -54,13 +56,20 @@ async def main(database_url: str, data_dir: str, password_hash: str) -> None:
         with serving(environment, folder / "relay.log") as daemon:
             await wait_until_ready(target.url, daemon, folder / "relay.log")
             print(target.url, flush=True)
-            await _ring_as_told(exchange, nursery)
+            await _ring_as_told(exchange)
         nursery.cancel_scope.cancel()
 
 
-async def _ring_as_told(exchange: Exchange, nursery: trio.Nursery) -> None:
-    while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
-        nursery.start_soon(run_scenario, parse(TEXT % line.strip(), "live"), exchange)
+async def _ring_as_told(exchange: Exchange) -> None:
+    is_over = False
+    while not is_over:
+        async with trio.open_nursery() as callers:
+            while (line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)).strip():
+                callers.start_soon(run_scenario, parse(TEXT % line.strip(), "live"), exchange)
+            is_over = not line
+            for call in exchange.calls.values():
+                call.hang_up()
+        print(NO_CALL, flush=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from relay.server.live_calls import CallsInHand
 from relay.server.owner import owner_of
 from relay.transport.handshake import answer, upgrade
 from relay.transport.websocket import WebSocketEnd
-from relay.transport.wire import StreamWire
+from tests.helpers.pipe import PipeWire
 from tests.helpers.play import PUBLIC_URL, Play
 
 HASH = hashed("a long password")
@@ -77,7 +77,7 @@ class OwnerAtLive:
         ours, theirs = wire
 
         async def serve() -> None:
-            request, end = await answer(StreamWire(theirs))
+            request, end = await answer(PipeWire(theirs))
             try:
                 await self._play.daemon.doors["/console/socket/"](request, end)
             finally:
@@ -85,4 +85,4 @@ class OwnerAtLive:
 
         self._play.nursery.start_soon(serve)
         url = f"{PUBLIC_URL.replace('http', 'ws')}/console/socket/listen/{call_sid}"
-        return await upgrade(StreamWire(ours), url, {"Origin": PUBLIC_URL, "Cookie": self.cookie})
+        return await upgrade(PipeWire(ours), url, {"Origin": PUBLIC_URL, "Cookie": self.cookie})

@@ -1,8 +1,8 @@
 """Which files a path through the relay visits, and how often it passes from one file to another.
 
 A call is played on memory streams. A trio instrument divides the recorded function calls into steps of tasks. So one
-step of the Twilio reader is the path of one frame, and one step of the OpenAI reader is the path of one event. Wires
-take every write at once, as sockets do. Every call from one of our files into another is counted once:
+step of the Twilio reader is the path of one frame, and one step of the OpenAI reader is the path of one event. Every
+call from one of our files into another is counted once:
 - the wait for a message belongs to that message, and not to the one before;
 - a coroutine that goes on after a wait is not counted as a new call;
 - of messages that came together, each is read once, and only one of them belongs to the path;
@@ -32,9 +32,7 @@ import relay
 from relay.standin.model.script import Script
 from relay.standin.scenario.run import run_scenario
 from relay.standin.scenario.scenario_file import parse
-from relay.transport.wire import StreamWire
 from tests.helpers.browser_caller import LOCAL, browser_call, open_console
-from tests.helpers.pipe import Pipe
 from tests.helpers.play import stage
 
 ROOT = Path(relay.__file__).parent.parent
@@ -180,26 +178,6 @@ class Walk(trio.abc.Instrument):
             step.rooms.append(room)
 
 
-@contextmanager
-def wires_that_take_all() -> Iterator[None]:
-    """Memory streams that take bytes without waiting, as a socket with room does."""
-    push = StreamWire._push
-
-    def take(wire: StreamWire, data: bytes) -> int:
-        stream = wire._stream
-        if not isinstance(stream, Pipe) or stream._closed or stream._other._closed or stream._other._eof:
-            return push(wire, data)
-        stream._other._held += data
-        stream._other._wake()
-        return len(data)
-
-    StreamWire._push = take  # type: ignore[method-assign, assignment] # for the walk alone
-    try:
-        yield
-    finally:
-        StreamWire._push = push  # type: ignore[method-assign]
-
-
 async def _by_phone(walk: Walk) -> None:
     async with stage(script=Script(pace=1.0)) as play:
         with walk.on():
@@ -228,12 +206,9 @@ async def _from_a_browser(walk: Walk) -> None:
 def walked(*, by_phone: bool = True) -> list[Step]:
     """Play a call, by phone or from the console's page. Return all its steps."""
     walk = Walk()
-
-    async def main() -> None:
-        with wires_that_take_all():
-            await (_by_phone if by_phone else _from_a_browser)(walk)
-
-    trio.run(main, clock=MockClock(autojump_threshold=0), instruments=[walk])
+    trio.run(
+        _by_phone if by_phone else _from_a_browser, walk, clock=MockClock(autojump_threshold=0), instruments=[walk]
+    )
     return walk.steps
 
 

@@ -1,4 +1,4 @@
-"""The pictures of docs/images: `python -m tests.helpers.pictures` makes them. It needs Chromium, and two minutes.
+"""Makes the pictures of docs/images: `python -m tests.helpers.pictures`. This needs Chromium and takes two minutes.
 
 Today and Calls show the invented calls of owner_data.py. The page of a call is the one of `relay demo --console`. The
 sound of the demo call is played on a fake clock, as the stand-in caller hears it.
@@ -38,7 +38,7 @@ COLOURS = {"the caller": "#4a5899", "what the caller heard": "#0f6b5c"}
 
 
 def draw_sound(report: CallReport, path: Path) -> None:
-    """Both sides of the call, one above the other: the loudest sample of each frame."""
+    """Draw both sides of the call, one above the other, with the loudest sample of each frame."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -60,7 +60,7 @@ def draw_sound(report: CallReport, path: Path) -> None:
 
 
 def demo_call() -> CallReport:
-    """The demo's call on a fake clock."""
+    """Play the demo's call on a fake clock."""
     got, wrong, _ = trio.run(perform, SCENARIO, clock=MockClock(autojump_threshold=0))
     assert wrong == [], wrong
     return got
@@ -68,7 +68,7 @@ def demo_call() -> CallReport:
 
 @contextmanager
 def running(command: list[str], until: str, end: signal.Signals) -> Iterator[str]:
-    """A program of ours. Gives the first line of its output that has `until` in it. `end` is how it is ended."""
+    """Run a program, and yield the first line of its output that contains `until`. At the end send the signal `end`."""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -78,7 +78,7 @@ def running(command: list[str], until: str, end: signal.Signals) -> Iterator[str
 
 
 def take(browser: Any, name: str) -> None:
-    """The window as it is, in docs/images."""
+    """Save a picture of the window in docs/images."""
     browser.set_window_size(1100, 850)
     browser.save_screenshot(str(IMAGES / f"{name}.png"))
 

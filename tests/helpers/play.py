@@ -47,9 +47,8 @@ from relay.standin.twilio.relay_door import Reply
 from relay.standin.twilio.rest import RestApi, asgi_app
 from relay.transport.handshake import answer, upgrade
 from relay.transport.websocket import Gone, WebSocketEnd
-from relay.transport.wire import StreamWire
 from relay.twilio.rest import TwilioRest
-from tests.helpers.pipe import pipe
+from tests.helpers.pipe import PipeWire, pipe
 
 PUBLIC_URL = "https://relay.example.com"
 NUMBER = "+12125550100"
@@ -197,7 +196,7 @@ class Play:
         self.media_streams.append(stream)
         with scope:
             try:
-                request, end = await answer(StreamWire(stream))
+                request, end = await answer(PipeWire(stream))
             except Gone:
                 return
             try:
@@ -300,7 +299,7 @@ async def stage(
                 limit_s: float,
             ) -> WebSocketEnd:
                 nursery.start_soon(serve, pair[1])
-                wire = StreamWire(pair[0])
+                wire = PipeWire(pair[0])
                 try:
                     with trio.fail_after(limit_s):
                         return await upgrade(wire, url, headers)

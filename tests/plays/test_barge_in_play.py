@@ -111,7 +111,7 @@ def _model_table(text: str) -> dict[str, Any]:
 async def test_an_interrupted_answer_is_truncated_at_the_point_where_the_caller_stopped_hearing_it(
     seed: int, delay_ms: int, late_deltas: int, autojump_clock: object
 ) -> None:
-    await check_interruptions(seed, 10, delay_ms, late_deltas)
+    await check_interruptions(seed, 5, delay_ms, late_deltas)
 
 
 @pytest.mark.deep

@@ -1,4 +1,4 @@
-"""200 calls in one relay, some of which break off in different ways: nothing stays open."""
+"""Many calls in one relay, some of which break off in different ways: nothing stays open."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ async def _cut_media(play: Play, after_s: float) -> None:
         scope.cancel()
 
 
-async def test_200_calls_leave_no_task_no_session_and_no_open_call(
-    autojump_clock: trio.testing.MockClock,
+@pytest.mark.parametrize("calls", [60, pytest.param(200, marks=pytest.mark.deep)])
+async def test_many_calls_leave_no_task_no_session_and_no_open_call(
+    calls: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     random_ = random.Random(7)
     async with stage(settings={"MAX_CALLS": "500"}) as play:
@@ -60,17 +61,17 @@ async def test_200_calls_leave_no_task_no_session_and_no_open_call(
                 await run_scenario(_scenario(number, random_.choice([0.1, 0.3, 1.0, 4.0])), play.exchange)
 
         async with trio.open_nursery() as nursery:
-            for number in range(1, 201):
+            for number in range(1, calls + 1):
                 nursery.start_soon(one, number)
-                if number % 20 == 0:
-                    nursery.start_soon(_cut_media, play, 2.0 + number / 50)
+                if number % (calls // 10) == 0:
+                    nursery.start_soon(_cut_media, play, 2.0 + 4.0 * number / calls)
         await trio.sleep(60)
         assert _live_tasks() == before
         assert play.daemon.desk.live_calls == 0
         assert len(play.daemon.desk.warm) == 0
         assert play.model_scopes == []
         outcomes = play.ledger.of(rows.OutcomeRow)
-        assert len(outcomes) == 201
+        assert len(outcomes) == calls + 1
         assert all(row.end_reason in set(EndReason) for row in outcomes)
     gc.collect()
 

@@ -32,14 +32,17 @@ def congest(play: Play, until_s: float) -> None:
     ) -> WebSocketEnd:
         end = await dial(url, dict(headers), tls, limit_s)
         stream: Any = end._wire._stream  # type: ignore[attr-defined] # a StreamWire, in a play
-        send_all = stream.send_all
+        send_all, take = stream.send_all, stream.take
 
         async def slow(data: bytes) -> None:
             if trio.current_time() - began_s > STALLS_AT_S:
                 await trio.sleep_until(began_s + until_s)
             await send_all(data)
 
-        stream.send_all = slow
+        def slowly(data: bytes) -> int:
+            return 0 if trio.current_time() - began_s > STALLS_AT_S else take(data)
+
+        stream.send_all, stream.take = slow, slowly
         return end
 
     realtime._dial = dial_end  # the real dial, whose stream then stalls

@@ -24,8 +24,9 @@ DOWNLINK = (
 )
 
 
-# The most calls from one file into another. Before you add a call, see whether a known result already answers it.
-MOST = {"barge-in hold": 22, "barge-in commit": 36, "transcript row": 16, "writing function": 50}
+# The limits for calls from one file into another. They are the present numbers. Before you add a call, see whether a
+# known result already answers it.
+MOST = {"barge-in hold": 20, "barge-in commit": 34, "transcript row": 16, "writing function": 50}
 
 
 @cache

@@ -103,6 +103,29 @@ async def test_both_sockets_are_written_before_any_row_is_recorded(
         assert served[:4] == ["caller", "model", "row", "consent"]
 
 
+async def test_the_frame_that_caused_actions_goes_to_the_model_in_the_same_write_and_behind_them(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    async with talking(monkeypatch) as (session, _):
+        writes: list[tuple[bytes, ...]] = []
+        assert session._model is not None
+        monkeypatch.setattr(session._model.end, "post", lambda *messages: writes.append(messages))
+        assert session._perform(ACTIONS, b"the frame")
+        assert [len(messages) for messages in writes] == [2]
+        assert writes[0][-1] == b"the frame"
+
+
+async def test_a_frame_is_not_given_to_a_model_that_its_own_actions_release(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    async with talking(monkeypatch) as (session, _):
+        writes: list[bytes] = []
+        assert session._model is not None
+        monkeypatch.setattr(session._model.end, "post", lambda *messages: writes.extend(messages))
+        assert not session._perform([*ACTIONS, ReleaseModel()], b"the frame"), "the frame waits for the next one"
+        assert b"the frame" not in writes
+
+
 async def test_when_the_callers_socket_is_full_no_row_is_lost(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
@@ -134,7 +157,7 @@ def hold_back(session: CallSession, for_s: float) -> bytearray:
         sent.extend(data)
         await send_all(data)
 
-    stream.send_all = send_late
+    stream.send_all, stream.take = send_late, lambda _: 0
     return sent
 
 

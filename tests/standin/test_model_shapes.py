@@ -1,6 +1,6 @@
 """Each event of the stand-in model has exactly the keys that the real one's has (docs/protocol/openai.md 2.2).
 
-The official types accept an event whose optional keys are missing. A strict client such as Pipecat's does not.
+The official types accept an event whose optional keys are missing. A strict client such as Pipecat's refuses it.
 """
 
 from __future__ import annotations

@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 import trio
-from agents import function_tool, set_tracing_disabled
-from agents.realtime import RealtimeAgent, RealtimeRunner
 from openai import OpenAI
 from openai.resources.realtime.realtime import RealtimeConnection
 
@@ -148,6 +146,10 @@ async def test_official_client_answers_a_function_call() -> None:
 
 
 def with_agents(port: int, talk: Callable[[Any, list[Any]], Any]) -> None:
+    # The import takes four seconds of CPU, so only the process that runs these tests does it.
+    from agents import function_tool, set_tracing_disabled
+    from agents.realtime import RealtimeAgent, RealtimeRunner
+
     set_tracing_disabled(True)
 
     @function_tool

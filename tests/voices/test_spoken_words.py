@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import inflect
+from functools import cache
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,7 +65,13 @@ SPOKEN = [
     ("Grüße, señor", "Grüße, señor"),
 ]  # fmt: skip
 
-ENGINE = inflect.engine()
+
+@cache
+def engine() -> Any:
+    """The import takes three seconds of CPU, so only the process that runs this test does it."""
+    import inflect
+
+    return inflect.engine()
 
 
 @pytest.mark.parametrize(("text", "words"), SPOKEN)
@@ -82,9 +90,9 @@ def test_any_text_becomes_words_without_digits_or_markup(text: str) -> None:
 
 @given(st.integers(0, LARGEST))
 def test_numbers_have_the_same_words_as_in_the_package_inflect(number: int) -> None:
-    said = str(ENGINE.number_to_words(str(number), andword="")).replace(",", "")
+    said = str(engine().number_to_words(str(number), andword="")).replace(",", "")
     assert cardinal(number) == " ".join(said.split())
-    said = str(ENGINE.ordinal(said))
+    said = str(engine().ordinal(said))
     assert ordinal(number) == " ".join(said.split())
 
 
